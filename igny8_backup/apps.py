@@ -1,0 +1,10 @@
+"""Registers the app and its system checks with Django."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class Igny8BackupConfig(AppConfig):
+    name = "igny8_backup"
+    verbose_name = "Backup and recovery"

@@ -1,0 +1,147 @@
+"""Backup ids and object keys: the one grammar, made and parsed here.
+
+Keys are relative to ``PREFIX``. A name in a key (host, tree, database alias) is made of letters, digits,
+``_`` and ``-``; a host may hold dots as well. Names outside this grammar are refused by the settings, so that
+no key has to be escaped and none can be read in two ways.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
+_HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
+_NAME_RE = re.compile(_NAME)
+_HOST_RE = re.compile(_HOST)
+_ID_RE = re.compile(_ID)
+_STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
+
+_KINDS = {
+    "run": rf"runs/(?P<id>{_ID})\.json",
+    "manifest": rf"backups/(?P<id>{_ID})/manifest\.json",
+    "details": rf"backups/(?P<id>{_ID})/details\.json\.zst(\.age)?",
+    "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME})\.(dump|sqlite3)\.zst(\.age)?",
+    "index": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME})\.index\.zst(\.age)?",
+    "folders": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME})\.folders\.tar\.zst(\.age)?",
+    "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/(?P<id>{_ID})-\d{{4,}}\.tar\.zst(\.age)?",
+}
+_KIND_RES = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
+
+RUNS = "runs/"
+BACKUPS = "backups/"
+PACKS = "packs/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a key says of its object: its kind and the backup that wrote it."""
+
+    kind: str
+    backup_id: str
+    name: str = ""
+    host: str = ""
+
+
+def stamp(moment: datetime) -> str:
+    """``20261122T021500Z``: an aware ``moment`` in UTC, to the second."""
+    return moment.astimezone(UTC).strftime(_STAMP_FORMAT)
+
+
+def make_id(moment: datetime, token: str) -> str:
+    """The id of a backup that starts at ``moment``; ``token`` is six lower-case hexadecimal digits."""
+    backup_id = f"{stamp(moment)}-{token}"
+    if not is_id(backup_id):
+        raise ValueError(f"not a backup id: {backup_id!r}")
+    return backup_id
+
+
+def task_token(task_id: str) -> str:
+    """The token of the backup that the queued task ``task_id`` makes, the same at every delivery."""
+    return hashlib.sha256(task_id.encode()).hexdigest()[:6]
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` is a well-formed backup id with a real date."""
+    if not _ID_RE.fullmatch(text):
+        return False
+    try:
+        id_time(text)
+    except ValueError:
+        return False
+    return True
+
+
+def id_time(backup_id: str) -> datetime:
+    """When the backup started, aware, in UTC."""
+    return datetime.strptime(backup_id[:16], _STAMP_FORMAT).replace(tzinfo=UTC)
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a tree or a database alias in a key."""
+    return _NAME_RE.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Whether ``text`` may name a host in a key."""
+    return _HOST_RE.fullmatch(text) is not None
+
+
+def run_key(backup_id: str) -> str:
+    return f"{RUNS}{backup_id}.json"
+
+
+def backup_folder(backup_id: str) -> str:
+    return f"{BACKUPS}{backup_id}/"
+
+
+def manifest_key(backup_id: str) -> str:
+    return f"{BACKUPS}{backup_id}/manifest.json"
+
+
+def details_key(backup_id: str, suffix: str) -> str:
+    """``suffix`` is the codec chain's: ``.zst`` or ``.zst.age``; so below."""
+    return f"{BACKUPS}{backup_id}/details.json{suffix}"
+
+
+def database_key(backup_id: str, alias: str, kind: str, suffix: str) -> str:
+    """``kind`` is ``dump`` (pg_dump's custom format) or ``sqlite3`` (a database file)."""
+    return f"{BACKUPS}{backup_id}/db/{alias}.{kind}{suffix}"
+
+
+def index_key(backup_id: str, tree: str, suffix: str) -> str:
+    return f"{BACKUPS}{backup_id}/files/{tree}.index{suffix}"
+
+
+def folders_key(backup_id: str, tree: str, suffix: str) -> str:
+    return f"{BACKUPS}{backup_id}/files/{tree}.folders.tar{suffix}"
+
+
+def pack_name(backup_id: str, number: int) -> str:
+    """``20261122T021500Z-7f3a9c-0001``: what an index record names."""
+    return f"{backup_id}-{number:04d}"
+
+
+def pack_key(host: str, tree: str, pack: str, suffix: str) -> str:
+    return f"{PACKS}{host}/{tree}/{pack}.tar{suffix}"
+
+
+def pack_of(key: str) -> str:
+    """The pack's name in a pack's key: the inverse of :func:`pack_key`."""
+    return key.rsplit("/", 1)[-1].split(".tar", 1)[0]
+
+
+def parse(key: str) -> Key | None:
+    """What ``key`` names, or ``None`` where nothing of ours has such a key."""
+    for kind, pattern in _KIND_RES.items():
+        if match := pattern.fullmatch(key):
+            found = match.groupdict()
+            if not is_id(found["id"]):
+                return None
+            return Key(
+                kind=kind, backup_id=found["id"], name=found.get("name") or "", host=found.get("host") or ""
+            )
+    return None

@@ -1,0 +1,207 @@
+"""What lies beside the data: the manifest, the details, the record of a run (DESIGN.md section 5, docs/format.md).
+
+The manifest and the run record are readable without a key, so they tell nothing about the contents. The details
+do, and are encrypted like the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from igny8_backup import keys, records
+from igny8_backup.errors import IntegrityError
+
+SCHEMA = 1
+COMPLETE = "complete"
+FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """One object: its key, bytes as stored and before the codecs, SHA-256 (hex) of the stored bytes."""
+
+    key: str
+    stored_bytes: int
+    raw_bytes: int
+    sha256: str
+    codecs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabasePart:
+    """One database. ``engine`` is ``postgresql`` or ``sqlite``; ``error`` names the kind of failure."""
+
+    alias: str
+    engine: str
+    state: str
+    started: datetime
+    finished: datetime
+    object: StoredObject | None = None
+    server_version: str = ""
+    dump_version: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreePart:
+    """One tree. ``role`` is ``sites`` or ``logs``; ``bytes`` counts file contents; ``skipped`` is listed in details."""
+
+    name: str
+    role: str
+    state: str
+    started: datetime
+    finished: datetime
+    index: StoredObject | None = None
+    folders: StoredObject | None = None
+    packs: tuple[StoredObject, ...] = ()
+    files: int = 0
+    directories: int = 0
+    links: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A backup exists when its manifest exists (law 1)."""
+
+    schema: int
+    id: str
+    host: str
+    environment: str
+    label: str
+    started: datetime
+    finished: datetime
+    requested: tuple[str, ...]
+    software: dict[str, str]
+    details: StoredObject
+    databases: tuple[DatabasePart, ...] = ()
+    trees: tuple[TreePart, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part that was asked for is complete."""
+        return all(part.state == COMPLETE for part in (*self.databases, *self.trees))
+
+    def objects(self) -> tuple[StoredObject, ...]:
+        """Every object the manifest names, the details first."""
+        found = [self.details]
+        found += [part.object for part in self.databases if part.object]
+        for tree in self.trees:
+            found += [item for item in (tree.index, tree.folders) if item]
+            found += tree.packs
+        return tuple(found)
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(item.stored_bytes for item in self.objects())
+
+    @property
+    def encrypted(self) -> bool:
+        return "age" in self.details.codecs
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSetting:
+    """``ALTER DATABASE`` (``role`` empty) or ``ALTER ROLE role IN DATABASE`` ``SET name = value``."""
+
+    role: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privilege:
+    """A privilege on the database; ``grantee`` empty means ``PUBLIC``."""
+
+    grantee: str
+    privilege: str
+    grantable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseDetails:
+    """What ``CREATE DATABASE`` and the checks of a restore need. SQLite fills ``alias``, ``name``, ``tables`` and
+    ``migrations`` only. ``privileges`` is ``None`` where the database has the server's default ones."""
+
+    alias: str
+    name: str
+    tables: tuple[str, ...]
+    migrations: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+    encoding: str = ""
+    provider: str = ""
+    collate: str = ""
+    ctype: str = ""
+    locale: str | None = None
+    icu_rules: str | None = None
+    owner: str = ""
+    tablespace: str = ""
+    connection_limit: int = -1
+    comment: str | None = None
+    extensions: dict[str, str] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    settings: tuple[DatabaseSetting, ...] = ()
+    privileges: tuple[Privilege, ...] | None = None
+    excluded_data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """Something of a tree that is not in the backup as it should be. ``path`` is escaped as in the index."""
+
+    tree: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What tells about the contents. ``errors`` maps a part to the whole text of its failure."""
+
+    schema: int
+    id: str
+    secret_key_fingerprint: str
+    databases: tuple[DatabaseDetails, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def database(self, alias: str) -> DatabaseDetails:
+        for found in self.databases:
+            if found.alias == alias:
+                return found
+        raise IntegrityError(f"The details of backup {self.id} do not speak of database {alias!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Each run, failures too. ``outcome``: running, complete, incomplete, failed or stopped."""
+
+    schema: int
+    id: str
+    host: str
+    environment: str
+    label: str
+    requested: tuple[str, ...]
+    started: datetime
+    heartbeat: datetime
+    outcome: str
+    finished: datetime | None = None
+    task_id: str = ""
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+def read_manifest(data: bytes, backup_id: str) -> Manifest:
+    """The manifest of ``backup_id``. Raises :class:`IntegrityError` when it is malformed, newer than this release,
+    or names objects that are not such a backup's."""
+    name = f"The manifest of backup {backup_id}"
+    manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
+    if manifest.id != backup_id:
+        raise IntegrityError(f"{name} says that it is of {manifest.id!r}.")
+    for item in manifest.objects():
+        key = keys.parse(item.key)
+        if key is None or (key.kind != "pack" and key.backup_id != backup_id):
+            raise IntegrityError(f"{name} names the object {item.key!r}, which is not one of its own.")
+    return manifest

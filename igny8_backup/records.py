@@ -1,0 +1,106 @@
+"""Frozen dataclasses <-> JSON, strictly: what storage holds is hostile until it fits its type.
+
+Fields may be ``str``, ``int``, ``bool``, aware ``datetime`` (RFC 3339, UTC), ``X | None``, ``tuple[X, ...]``,
+``dict[str, X]`` and other such dataclasses. Unknown fields are passed over: a later release may add some.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from datetime import UTC, datetime
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from igny8_backup.errors import IntegrityError
+
+T = TypeVar("T")
+
+
+def to_json(record: Any) -> bytes:
+    """``record`` as JSON: sorted keys, two-space indent, UTF-8, a newline at the end."""
+    return (json.dumps(_plain(record), sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def to_plain(record: Any) -> Any:
+    """``record`` as what :mod:`json` can print."""
+    return _plain(record)
+
+
+def from_json(cls: type[T], data: bytes, *, name: str, schema: int) -> T:
+    """The record in ``data``. ``name`` says in errors what is being read.
+
+    Raises :class:`IntegrityError` for anything that is not such a record, and for a ``schema`` newer than the
+    one given.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise IntegrityError(f"{name} is not JSON.", fix="Choose another backup: list_backups.") from None
+    found = value.get("schema") if isinstance(value, dict) else None
+    if isinstance(found, int) and found > schema:
+        raise IntegrityError(
+            f"{name} has schema {found}; this release of igny8_backup reads up to {schema}.",
+            fix="Install the release that wrote it, or a later one: pip install --upgrade igny8-backup.",
+        )
+    try:
+        result: T = _typed(cls, value)
+    except (TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"{name} is malformed: {error}.", fix="Choose another backup: list_backups."
+        ) from None
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _typed(kind: Any, value: Any, path: str = "") -> Any:
+    where = path or "the record"
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(kind):
+            return None
+        (kind,) = (arm for arm in get_args(kind) if arm is not type(None))
+        return _typed(kind, value, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{where} is not a list")
+        return tuple(_typed(get_args(kind)[0], item, f"{path}[{n}]") for n, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError(f"{where} is not an object")
+        return {key: _typed(get_args(kind)[1], item, f"{path}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, path)
+    if kind is datetime:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if moment is None or moment.tzinfo is None:
+            raise TypeError(f"{where} is not a time with a zone")
+        return moment
+    if type(value) is not kind:
+        raise TypeError(f"{where} is not {kind.__name__}")
+    return value
+
+
+def _dataclass(kind: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise TypeError(f"{path or 'the record'} is not an object")
+    hints = get_type_hints(kind)
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        where = f"{path}.{field.name}" if path else field.name
+        if field.name in value:
+            found[field.name] = _typed(hints[field.name], value[field.name], where)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise TypeError(f"{where} is missing")
+    return kind(**found)
