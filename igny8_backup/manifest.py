@@ -1,7 +1,7 @@
-"""What lies beside the data: the manifest, the details, the record of a run (DESIGN.md section 5, docs/format.md).
+"""What lies beside the data: the manifest, the details, the record of a run (see docs/format.md).
 
-The manifest and the run record are readable without a key, so they tell nothing about the contents. The details
-do, and are encrypted like the data.
+The manifest and the run record are readable without a key, so they tell nothing about the contents. The
+details do, and are encrypted like the data.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class DatabasePart:
 
 @dataclass(frozen=True, kw_only=True)
 class TreePart:
-    """One tree. ``role`` is ``sites`` or ``logs``; ``bytes`` counts file contents; ``skipped`` is listed in details."""
+    """One tree. ``role`` is ``sites`` or ``logs``; ``bytes`` counts file contents; the details list what was
+    skipped."""
 
     name: str
     role: str
@@ -83,7 +84,8 @@ class Manifest:
     @property
     def complete(self) -> bool:
         """Whether every part that was asked for is complete."""
-        return all(part.state == COMPLETE for part in (*self.databases, *self.trees))
+        databases = all(part.state == COMPLETE for part in self.databases)
+        return databases and all(part.state == COMPLETE for part in self.trees)
 
     def objects(self) -> tuple[StoredObject, ...]:
         """Every object the manifest names, the details first."""
@@ -123,8 +125,11 @@ class Privilege:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseDetails:
-    """What ``CREATE DATABASE`` and the checks of a restore need. SQLite fills ``alias``, ``name``, ``tables`` and
-    ``migrations`` only. ``privileges`` is ``None`` where the database has the server's default ones."""
+    """What ``CREATE DATABASE`` and the checks of a restore need.
+
+    SQLite fills ``alias``, ``name``, ``tables``, ``migrations`` and ``size`` only. ``privileges`` is ``None``
+    where the database has the server's default ones.
+    """
 
     alias: str
     name: str
@@ -194,12 +199,21 @@ class RunRecord:
 
 
 def read_manifest(data: bytes, backup_id: str) -> Manifest:
-    """The manifest of ``backup_id``. Raises :class:`IntegrityError` when it is malformed, newer than this release,
-    or names objects that are not such a backup's."""
+    """The manifest of ``backup_id``.
+
+    Raises :class:`IntegrityError` when it is malformed, newer than this release, lacks an object of a
+    complete part, or names objects that are not such a backup's.
+    """
     name = f"The manifest of backup {backup_id}"
     manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
     if manifest.id != backup_id:
         raise IntegrityError(f"{name} says that it is of {manifest.id!r}.")
+    lacking = [part.alias for part in manifest.databases if part.state == COMPLETE and not part.object]
+    lacking += [
+        part.name for part in manifest.trees if part.state == COMPLETE and not (part.index and part.folders)
+    ]
+    if lacking:
+        raise IntegrityError(f"{name} calls {', '.join(lacking)} complete without naming what was stored.")
     for item in manifest.objects():
         key = keys.parse(item.key)
         if key is None or (key.kind != "pack" and key.backup_id != backup_id):

@@ -1,0 +1,269 @@
+"""Settings -> one frozen, typed ``Config``; read when first asked for, read again when settings change.
+
+``problems()`` says all that is wrong with the settings, for the system checks; ``get_config()`` raises
+:class:`ConfigurationError` with the same words.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from igny8_backup import keys
+from igny8_backup.errors import BackupError
+
+SETTING = "IGNY8_BACKUP"
+STORAGE_ALIAS = "dbbackup"
+
+
+class ConfigurationError(BackupError, ImproperlyConfigured):
+    """A setting is missing or wrong."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong with the settings: a stable id, what, and the exact fix."""
+
+    id: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encryption:
+    """``recipients``: age public keys; ``identity_file``: where restores find the private key."""
+
+    recipients: tuple[str, ...] = ()
+    identity_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The settings, each documented in docs/settings.md. ``encryption`` is ``None`` only where the settings
+    say ``"ENCRYPTION": None`` in so many words."""
+
+    prefix: str
+    host: str
+    environment: str
+    databases: tuple[str, ...]
+    sites: Mapping[str, Path]
+    logs: Mapping[str, Path]
+    encryption: Encryption | None
+    compression_level: int
+    jobs: int
+    scratch_dir: Path
+    state_dir: Path
+    exclude_table_data: Mapping[str, tuple[str, ...]]
+    client_bin_dir: Path | None
+    debug: bool
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        return self.encryption.recipients if self.encryption else ()
+
+
+def get_config() -> Config:
+    """The configuration. Raises :class:`ConfigurationError` naming each wrong setting and its fix."""
+    config, found = _read()
+    if config is None:
+        text = " ".join(f"{problem.message} {problem.hint}" for problem in found)
+        raise ConfigurationError(text, untouched="Nothing was read or written.")
+    return config
+
+
+def problems() -> list[Problem]:
+    """All that is wrong with ``settings.IGNY8_BACKUP`` by itself."""
+    return list(_read()[1])
+
+
+def project_dir() -> Path:
+    """``BASE_DIR`` where the settings have one, else the folder of the settings' package."""
+    if base := getattr(settings, "BASE_DIR", None):
+        return Path(base)
+    module = sys.modules.get(getattr(settings, "SETTINGS_MODULE", None) or "")
+    if module and module.__file__:
+        return Path(module.__file__).resolve().parent.parent
+    return Path.cwd()
+
+
+@functools.cache
+def _read() -> tuple[Config | None, tuple[Problem, ...]]:
+    reader = _Reader(getattr(settings, SETTING, {}))
+    config = reader.config()
+    return (None if reader.problems else config), tuple(reader.problems)
+
+
+@setting_changed.connect
+def _reset(**kwargs: Any) -> None:
+    _read.cache_clear()
+
+
+class _Reader:
+    """Reads each key, collecting problems rather than stopping at the first."""
+
+    def __init__(self, value: Any) -> None:
+        self.problems: list[Problem] = []
+        self.value: dict[str, Any] = {}
+        if isinstance(value, Mapping):
+            self.value = dict(value)
+        else:
+            self.wrong("E001", f"{SETTING} is not a dict.", f"Set {SETTING} = {{...}}; see docs/settings.md.")
+
+    def wrong(self, number: str, message: str, hint: str) -> None:
+        self.problems.append(Problem(id=f"igny8_backup.{number}", message=message, hint=hint))
+
+    def take(self, key: str, kind: type, default: Any) -> Any:
+        found = self.value.pop(key, default)
+        if found is default or (isinstance(found, kind) and not (kind is int and isinstance(found, bool))):
+            return found
+        self.wrong(
+            "E003",
+            f"{SETTING}[{key!r}] is {type(found).__name__}, not {kind.__name__}.",
+            f"See {key} in docs/settings.md.",
+        )
+        return default
+
+    def take_path(self, key: str, default: Path | None) -> Path | None:
+        found = self.value.pop(key, default)
+        if found is None:
+            return None
+        return self.path(f"{SETTING}[{key!r}]", found) or default
+
+    def path(self, where: str, found: Any) -> Path | None:
+        if isinstance(found, (str, Path)) and Path(found).is_absolute():
+            return Path(found)
+        self.wrong("E004", f"{where} is not an absolute path: {found!r}.", "Give the whole path, from /.")
+        return None
+
+    def take_int(self, key: str, default: int, low: int, high: int) -> int:
+        found: int = self.take(key, int, default)
+        if low <= found <= high:
+            return found
+        self.wrong("E005", f"{SETTING}[{key!r}] is {found}.", f"Give a number from {low} to {high}.")
+        return default
+
+    def take_trees(self, key: str) -> dict[str, Path]:
+        trees: dict[str, Path] = {}
+        for name, found in self.take(key, dict, {}).items():
+            if not (isinstance(name, str) and keys.is_name(name)):
+                self.wrong(
+                    "E006",
+                    f"{SETTING}[{key!r}] has the name {name!r}.",
+                    "A name is made of letters, digits, - and _, at most 63.",
+                )
+            elif path := self.path(f"{SETTING}[{key!r}][{name!r}]", found):
+                trees[name] = path
+        return trees
+
+    def take_databases(self) -> tuple[str, ...]:
+        known = {
+            alias: database
+            for alias, database in settings.DATABASES.items()
+            if database.get("ENGINE", "django.db.backends.dummy") != "django.db.backends.dummy"
+        }
+        primaries = tuple(alias for alias in known if not (known[alias].get("TEST") or {}).get("MIRROR"))
+        chosen: Any = self.take("DATABASES", (list | tuple), primaries)  # type: ignore[arg-type]
+        for alias in chosen:
+            if alias not in known:
+                self.wrong(
+                    "E007",
+                    f"{SETTING}['DATABASES'] names {alias!r}, which DATABASES does not have.",
+                    f"Choose among: {', '.join(known) or 'none'}.",
+                )
+            elif not keys.is_name(alias):
+                self.wrong(
+                    "E007",
+                    f"The database alias {alias!r} cannot be part of an object's name.",
+                    "Rename it in DATABASES: letters, digits, - and _ only.",
+                )
+        return tuple(chosen)
+
+    def take_encryption(self) -> Encryption | None:
+        if "ENCRYPTION" in self.value and self.value["ENCRYPTION"] is None:
+            del self.value["ENCRYPTION"]
+            return None
+        found = dict(self.take("ENCRYPTION", dict, {}))
+        recipients = found.pop("RECIPIENTS", [])
+        identity = found.pop("IDENTITY_FILE", None)
+        if not isinstance(recipients, (list, tuple)) or not all(isinstance(one, str) for one in recipients):
+            # The value is not shown: it may be a private key that was put here by mistake.
+            self.wrong(
+                "E008",
+                f"{SETTING}['ENCRYPTION']['RECIPIENTS'] is not a list of strings.",
+                "Give a list of age public keys: generate_backup_key prints the lines.",
+            )
+            recipients = ()
+        for key in found:
+            self.wrong(
+                "E002",
+                f"{SETTING}['ENCRYPTION'] has the unknown key {key!r}.",
+                "Known keys: RECIPIENTS, IDENTITY_FILE.",
+            )
+        path = self.path(f"{SETTING}['ENCRYPTION']['IDENTITY_FILE']", identity) if identity else None
+        return Encryption(recipients=tuple(recipients), identity_file=path)
+
+    def take_excluded(self) -> dict[str, tuple[str, ...]]:
+        found: dict[Any, Any] = self.take("EXCLUDE_TABLE_DATA", dict, {})
+        for alias, tables in found.items():
+            if not isinstance(tables, (list, tuple)) or not all(isinstance(name, str) for name in tables):
+                self.wrong(
+                    "E009",
+                    f"{SETTING}['EXCLUDE_TABLE_DATA'][{alias!r}] is not a list of table names.",
+                    'Write {"default": ["django_session"]}.',
+                )
+                return {}
+        return {str(alias): tuple(tables) for alias, tables in found.items()}
+
+    def config(self) -> Config:
+        home = project_dir() / ".igny8_backup"
+        prefix: str = self.take("PREFIX", str, "igny8/")
+        host: str = self.take("HOST", str, socket.gethostname())
+        if not keys.is_host(host):
+            self.wrong(
+                "E010",
+                f"The host name {host!r} cannot be part of an object's name.",
+                f"Set {SETTING}['HOST'] to letters, digits, -, _ and dots.",
+            )
+        if prefix.startswith("/") or ".." in prefix.split("/"):
+            self.wrong(
+                "E011", f"{SETTING}['PREFIX'] is {prefix!r}.", 'Give a relative path, for example "igny8/".'
+            )
+        config = Config(
+            prefix=prefix.rstrip("/") + "/" if prefix.strip("/") else "",
+            host=host,
+            environment=self.take("ENVIRONMENT", str, "development" if settings.DEBUG else "production"),
+            databases=self.take_databases(),
+            sites=self.take_trees("SITES"),
+            logs=self.take_trees("LOGS"),
+            encryption=self.take_encryption(),
+            compression_level=self.take_int("COMPRESSION_LEVEL", 3, 1, 19),
+            jobs=self.take_int("JOBS", 2, 1, 64),
+            scratch_dir=self.take_path("SCRATCH_DIR", None) or Path(tempfile.gettempdir()),
+            state_dir=self.take_path("STATE_DIR", None) or home / "state",
+            exclude_table_data=self.take_excluded(),
+            client_bin_dir=self.take_path("CLIENT_BIN_DIR", None),
+            debug=settings.DEBUG,
+        )
+        if both := sorted(config.sites.keys() & config.logs.keys()):
+            self.wrong(
+                "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a name of its own."
+            )
+        for key in self.value:
+            self.wrong(
+                "E002",
+                f"{SETTING} has the unknown key {key!r}.",
+                "Remove it, or correct it: docs/settings.md.",
+            )
+        return config

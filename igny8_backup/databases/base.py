@@ -1,0 +1,111 @@
+"""What an engine must be able to do, whatever the database."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.streams import Blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """The server's version and that of the program that dumps or restores, as people write them."""
+
+    server: str
+    tool: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What stands where a restore would put a database. ``where`` is for people; no secrets."""
+
+    name: str
+    where: str
+    exists: bool
+    tables: int = 0
+    size: int = 0
+
+    @property
+    def empty(self) -> bool:
+        return self.tables == 0
+
+
+class Engine(ABC):
+    """One database alias. Every method may raise :class:`~igny8_backup.errors.DatabaseError`."""
+
+    engine: ClassVar[str]
+    """How the manifest calls the engine."""
+    dump_kind: ClassVar[str]
+    """The kind of object a dump is: see :func:`igny8_backup.keys.database_key`."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    # Backing up
+
+    @abstractmethod
+    def versions(self) -> Versions:
+        """Raises :class:`~igny8_backup.errors.RefusedError` where the client must not dump this server."""
+
+    @abstractmethod
+    def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
+        """What a restore will need to know.
+
+        Raises ``RefusedError`` when ``excluded`` (tables whose rows stay out) names an unknown table or one
+        that a kept foreign key points to.
+        """
+
+    @abstractmethod
+    def dump(self, details: DatabaseDetails) -> Blocks:
+        """The dump; it ends only when the dump is whole."""
+
+    @abstractmethod
+    def tables(self, name: str) -> tuple[str, ...]:
+        """The tables of the database called ``name`` on the restore side, sorted, with their schemas."""
+
+    # Restoring
+
+    @abstractmethod
+    def target(self) -> Target:
+        """What stands there now."""
+
+    @abstractmethod
+    def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
+        """Why this backup cannot be restored here, one sentence each; empty when it can."""
+
+    @abstractmethod
+    def aside_name(self, word: str, stamp: str) -> str:
+        """The name of a database beside the live one: ``word`` is ``side`` or ``before``."""
+
+    @abstractmethod
+    def create_side(self, side: str, details: DatabaseDetails) -> None:
+        """Makes the empty database ``side`` as recorded, open to nobody else."""
+
+    @abstractmethod
+    def load(self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int) -> None:
+        """Restores a dump of ``raw_bytes`` into ``side``."""
+
+    @abstractmethod
+    def seal_side(self, side: str, details: DatabaseDetails) -> None:
+        """Gives ``side`` what no rename brings: the settings of the live database, else the recorded."""
+
+    @abstractmethod
+    def swap(self, side: str, before: str, details: DatabaseDetails) -> None:
+        """``side`` becomes the live database and the live one ``before``: at one instant, or not at all."""
+
+    @abstractmethod
+    def swap_back(self, before: str, aside: str) -> None:
+        """Undoes a swap: the live database becomes ``aside``, and ``before``, if there, the live one."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether there is a database called ``name``."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Removes the database called ``name``; never the live one. A missing one is fine."""

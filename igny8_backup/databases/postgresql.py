@@ -1,0 +1,122 @@
+"""PostgreSQL: the dump, and what to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from igny8_backup.databases import restoring
+from igny8_backup.databases.base import Engine, Target, Versions
+from igny8_backup.databases.clients import Client, find_client, major_of, require_major
+from igny8_backup.databases.connection import Connection, connection_settings
+from igny8_backup.databases.description import describe, list_tables
+from igny8_backup.databases.swapping import swap_back_databases, swap_databases
+from igny8_backup.databases.toc import checked_toc
+from igny8_backup.errors import ToolError
+from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.process import process_output
+
+
+class PostgresqlEngine(Engine):
+    """One PostgreSQL database. Dumps go through django-dbbackup's connection; restores through the
+    application's own, which must be the primary."""
+
+    engine = "postgresql"
+    dump_kind = "dump"
+
+    def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
+        super().__init__(alias)
+        self.source: Connection = connection_settings(alias, merged=True)
+        self.live: Connection = connection_settings(alias, merged=False)
+        self._bin_dir = bin_dir
+        self._scratch = scratch
+
+    def versions(self) -> Versions:
+        with self.source.open() as session:
+            server = session.info.parameter_status("server_version") or ""
+        return Versions(server=server, tool=self._pg_dump(server).version)
+
+    def _pg_dump(self, server: str) -> Client:
+        client = find_client("pg_dump", server_major=major_of(server), bin_dir=self._bin_dir)
+        require_major(client, major_of(server), reason=f"the server of {self.alias!r} is version {server}")
+        return client
+
+    def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
+        with self.source.open() as session:
+            return describe(session, self.alias, excluded)
+
+    def dump(self, details: DatabaseDetails) -> Blocks:
+        with self.source.open() as session:
+            server = session.info.parameter_status("server_version") or ""
+            # to_regclass knows the search path; pg_dump's patterns must name the schema.
+            quoted = [
+                session.execute(
+                    "SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c"
+                    " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)",
+                    [table],
+                ).fetchone()
+                or (table,)
+                for table in details.excluded_data
+            ]
+        pg_dump = self._pg_dump(server)
+        pg_restore = find_client("pg_restore", server_major=pg_dump.major, bin_dir=self._bin_dir)
+        require_major(pg_restore, pg_dump.major, reason=f"{pg_dump.path} is version {pg_dump.version}")
+        excluded = [f"--exclude-table-data={table}" for (table,) in quoted]
+        with self.source.environment(self._scratch) as (env, arguments):
+            argv = [str(pg_dump.path), "--format=custom", "--compress=0", *arguments, *excluded]
+            try:
+                with closing(checked_toc(process_output(argv, env=env), pg_restore.path)) as blocks:
+                    yield from blocks
+            except ToolError as error:
+                raise _explained(error, self.source) from None
+
+    def tables(self, name: str) -> tuple[str, ...]:
+        with self.live.to(name).open() as session:
+            return list_tables(session)
+
+    def target(self) -> Target:
+        return restoring.target(self.live)
+
+    def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
+        return restoring.obstacles(self.live, part, details, self._bin_dir)
+
+    def aside_name(self, word: str, stamp: str) -> str:
+        return restoring.aside_name(self.live.name, word, stamp)
+
+    def create_side(self, side: str, details: DatabaseDetails) -> None:
+        restoring.create_side(self.live, side, details)
+
+    def load(self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int) -> None:
+        restoring.load(
+            self.live.to(side), blocks, raw_bytes=raw_bytes, scratch=scratch, jobs=jobs, bin_dir=self._bin_dir
+        )
+
+    def seal_side(self, side: str, details: DatabaseDetails) -> None:
+        restoring.seal_side(self.live, side, details)
+
+    def swap(self, side: str, before: str, details: DatabaseDetails) -> None:
+        swap_databases(self.live, side, before, details)
+
+    def swap_back(self, before: str, aside: str) -> None:
+        swap_back_databases(self.live, before, aside)
+
+    def exists(self, name: str) -> bool:
+        with self.live.maintenance() as session:
+            return session.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 1
+
+    def drop(self, name: str) -> None:
+        restoring.drop(self.live, name)
+
+
+def _explained(error: ToolError, connection: Connection) -> ToolError:
+    """The failure with its way out, where the program's words are known."""
+    text = str(error)
+    if "row-level security" in text or "row security" in text:
+        fix = f"Grant the role: ALTER ROLE {connection.user} BYPASSRLS; or dump with a role that has it."
+    elif "permission denied" in text:
+        fix = f"Grant the role: GRANT pg_read_all_data TO {connection.user};"
+    else:
+        fix = "See the message above; nothing live was changed."
+    return type(error)(text, untouched="No backup was recorded.", fix=fix)

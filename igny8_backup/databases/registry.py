@@ -1,0 +1,48 @@
+"""Alias -> engine. Only an engine named here is ever made: metadata read from storage selects no code."""
+
+from __future__ import annotations
+
+from django.db import connections
+
+from igny8_backup.conf import Config
+from igny8_backup.databases.base import Engine
+from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.databases.sqlite import SqliteEngine
+from igny8_backup.errors import RefusedError, UsageError
+
+
+def make_engine(alias: str, config: Config) -> Engine:
+    """The engine of ``alias``, by its backend's vendor.
+
+    Raises :class:`UsageError` for an alias that ``DATABASES`` lacks, :class:`RefusedError` for SQLite outside
+    DEBUG and for other databases.
+    """
+    if alias not in connections.settings:
+        raise UsageError(
+            f"There is no database {alias!r}.",
+            untouched="Nothing was read or written.",
+            fix=f"Choose among: {', '.join(config.databases)}.",
+        )
+    guard_sqlite(alias, config)
+    vendor = connections[alias].vendor
+    if vendor == "postgresql":
+        return PostgresqlEngine(alias, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
+    if vendor == "sqlite":
+        return SqliteEngine(alias, scratch=config.scratch_dir)
+    raise RefusedError(
+        f"The database {alias!r} is {vendor}, which is not supported.",
+        untouched="Nothing was read or written.",
+        fix="List the PostgreSQL aliases in IGNY8_BACKUP['DATABASES'].",
+    )
+
+
+def guard_sqlite(alias: str, config: Config) -> None:
+    """Law 10: raises :class:`RefusedError` where ``alias`` is SQLite outside DEBUG."""
+    if not config.debug and connections[alias].vendor == "sqlite":
+        raise RefusedError(
+            f"The database {alias!r} is SQLite and DEBUG is off: production data does not live in SQLite, so"
+            " the settings in use are not the ones you mean.",
+            untouched="Nothing was read or written.",
+            fix="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process; `python manage.py diffsettings"
+            " | grep DATABASES` shows what is in use.",
+        )
