@@ -14,7 +14,7 @@ from igny8_backup.streams import Blocks
 
 
 def checked_toc(blocks: Blocks, pg_restore: Path) -> Blocks:
-    """Passes ``blocks``. Raises :class:`IntegrityError` at the end when ``pg_restore`` could not list them."""
+    """Passes ``blocks``; raises :class:`IntegrityError` at the end if ``pg_restore`` could not list them."""
     with subprocess.Popen(
         [str(pg_restore), "--list"],
         stdin=subprocess.PIPE,

@@ -1,0 +1,169 @@
+"""Manifests -> records: which backups exist, the newest, one by its id, runs that left none.
+
+A backup exists when its manifest exists (law 1). Backups are found by their exact id, never by a part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from igny8_backup import keys, records
+from igny8_backup.errors import IntegrityError, UsageError
+from igny8_backup.manifest import (
+    COMPLETE,
+    SCHEMA,
+    DatabasePart,
+    Manifest,
+    RunRecord,
+    TreePart,
+    read_manifest,
+)
+from igny8_backup.store.base import MissingObjectError, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One backup: its manifest, or why that cannot be read."""
+
+    id: str
+    manifest: Manifest | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a restore takes: parts with the manifests that name them, and what to say about the choice."""
+
+    databases: tuple[tuple[Manifest, DatabasePart], ...]
+    trees: tuple[tuple[Manifest, TreePart], ...]
+    notes: tuple[str, ...] = ()
+
+
+class Catalog:
+    """The backups of one store. Reads manifests only; needs no key."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def entries(self) -> list[Entry]:
+        """Every backup, newest first. Raises ``StorageError`` when the storage cannot be listed."""
+        found = []
+        ids = (name.strip("/").rsplit("/", 1)[-1] for name in self._store.list_dirs(keys.BACKUPS))
+        for backup_id in sorted(filter(keys.is_id, ids), reverse=True):
+            try:
+                found.append(Entry(id=backup_id, manifest=self._read(backup_id)))
+            except MissingObjectError:
+                continue  # A run that is under way, or litter: no manifest, no backup.
+            except IntegrityError as error:
+                found.append(Entry(id=backup_id, manifest=None, problem=str(error)))
+        return found
+
+    def manifests(self) -> list[Manifest]:
+        """The readable backups, newest first."""
+        return [entry.manifest for entry in self.entries() if entry.manifest]
+
+    def get(self, backup_id: str) -> Manifest:
+        """Raises :class:`UsageError` for an unknown id, ``IntegrityError`` for an unreadable manifest."""
+        if keys.is_id(backup_id):
+            try:
+                return self._read(backup_id)
+            except MissingObjectError:
+                pass
+        raise UsageError(
+            f"There is no backup {backup_id!r} in {self._store.describe()}.",
+            untouched="Nothing was changed.",
+            fix="See the ids: python manage.py list_backups.",
+        )
+
+    def runs(self) -> list[RunRecord]:
+        """The records of runs, newest first; unreadable ones are passed over."""
+        found = []
+        for stored in self._store.list(keys.RUNS):
+            parsed = keys.parse(stored.key)
+            if parsed and parsed.kind == "run" and (record := self.run(parsed.backup_id)):
+                found.append(record)
+        return sorted(found, key=lambda record: record.id, reverse=True)
+
+    def run(self, backup_id: str) -> RunRecord | None:
+        """The record of one run, or ``None`` where there is none that can be read."""
+        try:
+            data = self._store.read_small(keys.run_key(backup_id))
+            return records.from_json(RunRecord, data, name=f"Run {backup_id}", schema=SCHEMA)
+        except (MissingObjectError, IntegrityError):
+            return None
+
+    def run_of_task(self, task_id: str) -> RunRecord | None:
+        """The run that the queued task ``task_id`` made at an earlier delivery."""
+        ending = f"-{keys.task_token(task_id)}.json"
+        for stored in self._store.list(keys.RUNS):
+            if stored.key.endswith(ending) and (parsed := keys.parse(stored.key)):
+                record = self.run(parsed.backup_id)
+                if record and record.task_id == task_id:
+                    return record
+        return None
+
+    def _read(self, backup_id: str) -> Manifest:
+        return read_manifest(self._store.read_small(keys.manifest_key(backup_id)), backup_id)
+
+
+def select(
+    manifests: list[Manifest],
+    *,
+    databases: tuple[str, ...],
+    trees: tuple[str, ...],
+    wanted: Manifest | None = None,
+) -> Selection:
+    """What to restore of the ``databases`` and ``trees`` asked for, from ``manifests`` (newest first).
+
+    With ``wanted``, its parts and no others. Without: the newest backup with all the databases complete, and
+    for each tree the part of the same backup; else the first one begun after it; else the newest before, with
+    a note that says how far apart they are. Raises :class:`UsageError` when something is in no backup.
+    """
+    pool = [wanted] if wanted else manifests
+    base = next((found for found in pool if all(_database(found, alias) for alias in databases)), None)
+    if base is None:
+        raise UsageError(
+            f"No backup{f' {wanted.id}' if wanted else ''} holds {', '.join(databases)} complete.",
+            untouched="Nothing was changed.",
+            fix="See what there is: python manage.py list_backups.",
+        )
+    parts = tuple((base, part) for alias in databases if (part := _database(base, alias)))
+    chosen: list[tuple[Manifest, TreePart]] = []
+    notes: list[str] = []
+    for name in trees:
+        found = _nearest(
+            pool, base if databases else None, lambda item, name=name: _tree(item, name) is not None
+        )  # type: ignore[misc]
+        part = _tree(found, name) if found else None
+        if found is None or part is None:
+            raise UsageError(
+                f"No backup{f' {wanted.id}' if wanted else ''} holds the tree {name!r} complete.",
+                untouched="Nothing was changed.",
+                fix="Choose another id from list_backups, or restore without it: restore_all --only db.",
+            )
+        chosen.append((found, part))
+        if databases and found.id != base.id:
+            apart = abs(part.started - base.started)
+            when = "after" if part.started > base.started else "BEFORE"
+            notes.append(
+                f"The files of {name!r} come from backup {found.id}, read {apart} {when} the database."
+            )
+    return Selection(databases=parts, trees=tuple(chosen), notes=tuple(notes))
+
+
+def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:
+    """Of those that fit: ``base``, else the first after it, else the newest before; no base: the newest."""
+    fitting = sorted(fitting, key=lambda item: item.id)
+    if base is None:
+        return fitting[-1] if fitting else None
+    after = [item for item in fitting if item.id >= base.id]
+    return after[0] if after else (fitting[-1] if fitting else None)
+
+
+def _database(manifest: Manifest, alias: str) -> DatabasePart | None:
+    found = (part for part in manifest.databases if part.alias == alias and part.state == COMPLETE)
+    return next(found, None)
+
+
+def _tree(manifest: Manifest, name: str) -> TreePart | None:
+    return next((part for part in manifest.trees if part.name == name and part.state == COMPLETE), None)

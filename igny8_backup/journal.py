@@ -1,0 +1,117 @@
+"""What restores have done so far, on disk before they do it: how to go on, or back (law 3).
+
+One file a restore, in ``STATE_DIR/restores``. ``phase`` is
+
+* ``preparing``: sides are being made; nothing live was touched; the next run removes them;
+* ``swapping``: every side is whole and checked; the next run completes the swaps;
+* ``done``: the restored is live, what was before is kept aside;
+* ``undoing``: as ``swapping``, the other way;
+* ``undone``: what was before is live again, the restored is kept aside.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from igny8_backup import records
+from igny8_backup.errors import FilesError
+
+SCHEMA = 1
+PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "undoing", "undone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSwap:
+    """One database: the live name, the side's, and the name under which the other one is kept."""
+
+    alias: str
+    name: str
+    side: str
+    before: str
+    existed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeSwap:
+    """One tree; ``plan`` is the swap plan as JSON, empty until the side is whole."""
+
+    name: str
+    root: str
+    side: str
+    before: str
+    plan: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """One restore."""
+
+    schema: int
+    stamp: str
+    phase: str
+    started: datetime
+    backup_ids: tuple[str, ...]
+    databases: tuple[DatabaseSwap, ...] = ()
+    trees: tuple[TreeSwap, ...] = ()
+
+
+class Journals:
+    """The journals below ``STATE_DIR``."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir / "restores"
+
+    def all(self) -> list[Journal]:
+        """Oldest first. Raises ``IntegrityError`` for a file that is no journal."""
+        try:
+            paths = sorted(self._folder.glob("*.json"))
+        except OSError:
+            return []
+        found = []
+        for path in paths:
+            data = path.read_bytes()
+            found.append(records.from_json(Journal, data, name=f"The journal {path}", schema=SCHEMA))
+        return found
+
+    def unfinished(self) -> Journal | None:
+        """The restore or undo that was interrupted, if any."""
+        return next((item for item in self.all() if item.phase in (PREPARING, SWAPPING, UNDOING)), None)
+
+    def write(self, journal: Journal, phase: str | None = None) -> Journal:
+        """Makes the journal (with ``phase``, if given) durable; returns what was written."""
+        written = replace(journal, phase=phase or journal.phase)
+        path = self._path(written)
+        partial = path.with_suffix(".partial")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(records.to_json(written))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            _sync_folder(self._folder)
+        except OSError as error:
+            raise FilesError(
+                f"The journal {path} cannot be written: {error.strerror}.",
+                fix="Make room there, or point IGNY8_BACKUP['STATE_DIR'] elsewhere; then run again.",
+            ) from None
+        return written
+
+    def remove(self, journal: Journal) -> None:
+        """Forgets a restore of which nothing is kept any more."""
+        self._path(journal).unlink(missing_ok=True)
+        _sync_folder(self._folder)
+
+    def _path(self, journal: Journal) -> Path:
+        return self._folder / f"{journal.stamp}.json"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

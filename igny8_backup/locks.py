@@ -1,0 +1,106 @@
+"""One writer at a time.
+
+Two locks, because each sees what the other cannot: a file lock in ``STATE_DIR`` keeps runs of one host apart
+and works without a database; an advisory lock on the primary (PostgreSQL docs, 13.3.5) keeps hosts apart.
+Both die with their holder. The advisory lock is taken in the maintenance database: it is per database, and a
+session in the live one would block the rename of a restore.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from igny8_backup.errors import FilesError, LockedError
+from igny8_backup.store.base import Store
+
+_HOLDER = """
+    SELECT a.application_name, host(a.client_addr), a.backend_start FROM pg_locks l
+    JOIN pg_stat_activity a USING (pid)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND ((l.classid::bigint << 32) | l.objid::bigint) = %s"""
+
+
+class AdvisoryLock:
+    """Held by ``session``, of a maintenance database, until it ends."""
+
+    def __init__(self, session: psycopg.Connection[Any], store: Store) -> None:
+        """Raises :class:`LockedError` saying who holds it."""
+        digest = hashlib.sha256(store.identity().encode()).digest()
+        self._key = int.from_bytes(digest[:8], "big") >> 1  # A bigint, kept positive.
+        self._session = session
+        (granted,) = session.execute("SELECT pg_try_advisory_lock(%s)", [self._key]).fetchone() or (False,)
+        if not granted:
+            holder = session.execute(_HOLDER, [self._key]).fetchone()
+            who = f" from {holder[1] or 'this host'} since {holder[2]:%Y-%m-%d %H:%M:%S %Z}" if holder else ""
+            raise LockedError(
+                f"Another run works on {store.describe()}{who}.",
+                untouched="Nothing was changed.",
+                fix="Wait for it to end, then run again.",
+            )
+
+    def check(self) -> None:
+        """Raises :class:`LockedError` when the lock was lost with its session: another run may have begun."""
+        try:
+            (count,) = self._session.execute(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+            ).fetchone() or (0,)
+        except psycopg.Error:
+            count = 0
+        if not count:
+            raise LockedError(
+                "The lock was lost: the server ended the session that held it.",
+                untouched="No backup was recorded.",
+                fix="Run again.",
+            )
+
+
+@contextmanager
+def file_lock(store: Store, state_dir: Path, *, doing: str, now: datetime) -> Iterator[None]:
+    """The lock of this host.
+
+    Raises :class:`LockedError` saying which process holds it, since when, doing what; :class:`FilesError` when
+    ``state_dir`` cannot be used.
+    """
+    digest = hashlib.sha256(store.identity().encode()).hexdigest()[:16]
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(state_dir / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FilesError(
+            f"The state folder {state_dir} cannot be used: {error.strerror}.",
+            untouched="Nothing was changed.",
+            fix="Point IGNY8_BACKUP['STATE_DIR'] at a private folder on a volume that lasts.",
+        ) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LockedError(
+                f"Another run works on {store.describe()}: {_holder(handle)}.",
+                untouched="Nothing was changed.",
+                fix="Wait for it to end, then run again.",
+            ) from None
+        os.ftruncate(handle, 0)
+        holder = {"pid": os.getpid(), "doing": doing, "since": now.isoformat(timespec="seconds")}
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    try:
+        found = json.loads(os.pread(handle, 4096, 0))
+        return f"process {found['pid']}, {found['doing']}, since {found['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "a process that has just begun"
