@@ -131,9 +131,7 @@ def select(
     chosen: list[tuple[Manifest, TreePart]] = []
     notes: list[str] = []
     for name in trees:
-        found = _nearest(
-            pool, base if databases else None, lambda item, name=name: _tree(item, name) is not None
-        )  # type: ignore[misc]
+        found = _nearest([item for item in pool if _tree(item, name)], base if databases else None)
         part = _tree(found, name) if found else None
         if found is None or part is None:
             raise UsageError(

@@ -15,10 +15,10 @@
     |-- DatabaseError            1  the server refused, is down, or lacks a right
     |-- StorageError             1  the storage refused, is down, or did something else than asked
     |-- FilesError               1  a folder or file of a tree cannot be used
-    |-- IdentityError            1  the identity is missing, malformed or not the one encrypted to
-    `-- StoppedError             130, 143  stopped by SIGINT or SIGTERM, cleaned up
+    `-- IdentityError            1  the identity is missing, malformed or not the one encrypted to
 
-``conf.ConfigurationError`` (2) completes the tree on the floor that knows Django.
+``conf.ConfigurationError`` (2) completes the tree on the floor that knows Django. Signals are no errors of
+this tree: they pass as ``KeyboardInterrupt``, which no handler of failures swallows (exit 130, 143).
 The number is the exit status of the command that meets the error.
 """
 
@@ -80,7 +80,24 @@ class IncompleteError(BackupError):
 
 
 class ToolError(BackupError):
-    """A program failed: its name, exit status and the tail of its stderr, never its environment."""
+    """A program failed: its name, exit status and the tail of its stderr, never its environment.
+
+    ``exit_status_of_tool`` is as ``subprocess`` has it: negative for a signal, None where the program never
+    ended by itself (it could not start, or was stopped by us).
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        untouched: str = "",
+        fix: str = "",
+        stderr_tail: str = "",
+        exit_status_of_tool: int | None = None,
+    ) -> None:
+        super().__init__(what, untouched=untouched, fix=fix)
+        self.stderr_tail = stderr_tail
+        self.exit_status_of_tool = exit_status_of_tool
 
 
 class ToolMissingError(ToolError):
@@ -101,13 +118,3 @@ class FilesError(BackupError):
 
 class IdentityError(BackupError):
     """The age identity is missing, malformed, or not one that the data was encrypted to."""
-
-
-class StoppedError(BackupError):
-    """Stopped by a signal, cleaned up."""
-
-    exit_status = 130
-
-    def __init__(self, what: str, *, signal_number: int = 2, untouched: str = "", fix: str = "") -> None:
-        super().__init__(what, untouched=untouched, fix=fix)
-        self.exit_status = 128 + signal_number

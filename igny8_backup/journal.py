@@ -18,6 +18,7 @@ from pathlib import Path
 
 from igny8_backup import records
 from igny8_backup.errors import FilesError
+from igny8_backup.manifest import DatabaseDetails
 
 SCHEMA = 1
 PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "undoing", "undone"
@@ -25,13 +26,15 @@ PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "u
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSwap:
-    """One database: the live name, the side's, and the name under which the other one is kept."""
+    """One database: the live name, the side's, the name under which the other one is kept, and what the
+    swap must know of it."""
 
     alias: str
     name: str
     side: str
     before: str
     existed: bool
+    details: DatabaseDetails
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ class AdvisoryLock:
 def file_lock(store: Store, state_dir: Path, *, doing: str, now: datetime) -> Iterator[None]:
     """The lock of this host.
 
-    Raises :class:`LockedError` saying which process holds it, since when, doing what; :class:`FilesError` when
+    Raises :class:`LockedError` saying which process holds it, since when, doing what; ``FilesError`` when
     ``state_dir`` cannot be used.
     """
     digest = hashlib.sha256(store.identity().encode()).hexdigest()[:16]

@@ -1,0 +1,201 @@
+"""Turns the configuration into the objects that operations work with."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from igny8_backup.catalog import Catalog
+from igny8_backup.conf import Config, Problem, get_config
+from igny8_backup.databases.base import Engine
+from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.databases.registry import guard_sqlite, make_engine
+from igny8_backup.errors import DatabaseError, IdentityError, RefusedError, UsageError
+from igny8_backup.journal import Journals
+from igny8_backup.locks import AdvisoryLock, file_lock
+from igny8_backup.manifest import StoredObject
+from igny8_backup.operations import guards
+from igny8_backup.store import Store, open_store
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.age import Identity, load_identities
+from igny8_backup.streams.observe import Digest, count, verified
+from igny8_backup.streams.pipeline import Codec, decode
+
+
+class Progress(Protocol):
+    """Told by operations how far they are."""
+
+    def begin(self, what: str, total: int | None) -> None:
+        """``what`` begins; ``total`` is its size in bytes, about, if known."""
+
+    def advance(self, amount: int) -> None:
+        """``amount`` more bytes are through."""
+
+    def end(self) -> None:
+        """What was begun has ended."""
+
+    def note(self, text: str) -> None:
+        """Something to read."""
+
+
+class Silence:
+    """A :class:`Progress` that shows nothing."""
+
+    def begin(self, what: str, total: int | None) -> None: ...
+
+    def advance(self, amount: int) -> None: ...
+
+    def end(self) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def random_token() -> str:
+    return secrets.token_hex(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolkit:
+    """What every operation needs. ``clock`` and ``token`` are parameters so that tests can set them."""
+
+    config: Config
+    store: Store
+    codec: Codec
+    progress: Progress = field(default_factory=Silence)
+    clock: Callable[[], datetime] = utc_now
+    token: Callable[[], str] = random_token
+
+    @property
+    def catalog(self) -> Catalog:
+        return Catalog(self.store)
+
+    @property
+    def journals(self) -> Journals:
+        return Journals(self.config.state_dir)
+
+    def engine(self, alias: str) -> Engine:
+        return make_engine(alias, self.config)
+
+    def upload(
+        self,
+        key: str,
+        blocks: Blocks,
+        *,
+        estimate: int | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> StoredObject:
+        """Encodes and stores ``blocks`` under ``key``; ``on_bytes`` hears of raw bytes as they pass."""
+        raw = 0
+
+        def passed(amount: int) -> None:
+            nonlocal raw
+            raw += amount
+            if on_bytes:
+                on_bytes(amount)
+
+        stored = Digest()
+        self.store.put(key, stored.watch(self.codec.encode(count(blocks, passed))), estimate=estimate)
+        return StoredObject(
+            key=key,
+            stored_bytes=stored.size,
+            raw_bytes=raw,
+            sha256=stored.sha256,
+            codecs=tuple(self.codec.names),
+        )
+
+    def download(self, item: StoredObject, identities: list[Identity]) -> Blocks:
+        """The raw bytes of a stored object; raises ``IntegrityError`` when it is not what was written."""
+        stored = verified(
+            self.store.open(item.key), sha256=item.sha256, size=item.stored_bytes, name=item.key
+        )
+        return decode(stored, item.codecs, identities)
+
+    def identities(self, chosen: Path | None, *, needed: bool) -> list[Identity]:
+        """The identities in ``chosen``, else in ``IDENTITY_FILE``. Raises :class:`IdentityError` when one is
+        ``needed`` and none is named."""
+        encryption = self.config.encryption
+        path = chosen or (encryption.identity_file if encryption else None)
+        if path:
+            return load_identities(path)
+        if needed:
+            raise IdentityError(
+                "The backup is encrypted and no identity is given.",
+                untouched="Nothing was changed.",
+                fix="Give the file that generate_backup_key wrote: --identity FILE.",
+            )
+        return []
+
+    @contextmanager
+    def locked(self, doing: str) -> Iterator[list[AdvisoryLock]]:
+        """Holds the locks and gives the advisory ones: none where no PostgreSQL answers, then the file lock
+        must do. Raises ``LockedError``."""
+        with ExitStack() as stack:
+            stack.enter_context(file_lock(self.store, self.config.state_dir, doing=doing, now=self.clock()))
+            engines = (self.engine(alias) for alias in self.config.databases)
+            primary = next((item for item in engines if isinstance(item, PostgresqlEngine)), None)
+            held = []
+            if primary:
+                try:
+                    session = stack.enter_context(primary.live.maintenance())
+                except DatabaseError as error:
+                    self.progress.note(f"No lock across hosts: {error}")
+                else:
+                    held.append(AdvisoryLock(session, self.store))
+            yield held
+
+
+@contextmanager
+def assemble(
+    *,
+    progress: Progress | None = None,
+    writing: bool = False,
+    clock: Callable[[], datetime] = utc_now,
+    token: Callable[[], str] = random_token,
+) -> Iterator[Toolkit]:
+    """The toolkit for the settings as they are. ``writing`` asks for all that a backup needs.
+
+    Raises :class:`~igny8_backup.conf.ConfigurationError`, and :class:`RefusedError` for SQLite outside DEBUG
+    (law 10), a storage that is missing or served, and, when ``writing``, for missing encryption.
+    """
+    config = get_config()
+    for alias in config.databases:
+        guard_sqlite(alias, config)
+    found = guards.storage_problems(config) + (guards.encryption_problems(config) if writing else [])
+    if found:
+        raise _refusal(found[0])
+    storage = guards.find_storage(config)
+    if isinstance(storage, Problem):
+        raise _refusal(storage)
+    shown = progress or Silence()
+    if not guards.has_storage():
+        shown.note(f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.")
+    if writing and config.encryption is not None and not config.recipients:
+        shown.note("No recipient is set: in DEBUG backups are stored unencrypted. See generate_backup_key.")
+    codec = Codec(level=config.compression_level, recipients=config.recipients)
+    with open_store(storage, config.prefix) as store:
+        yield Toolkit(config=config, store=store, codec=codec, progress=shown, clock=clock, token=token)
+
+
+def choose(asked: tuple[str, ...], known: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """``asked``, or all ``known`` when nothing was asked. Raises :class:`UsageError` for an unknown one."""
+    for name in asked:
+        if name not in known:
+            raise UsageError(
+                f"There is no {kind} {name!r}.",
+                untouched="Nothing was read or written.",
+                fix=f"Choose among: {', '.join(known) or 'none is configured'}.",
+            )
+    return tuple(dict.fromkeys(asked)) or known
+
+
+def _refusal(problem: Problem) -> RefusedError:
+    return RefusedError(problem.message, untouched="Nothing was read or written.", fix=problem.hint)

@@ -1,0 +1,250 @@
+"""One run: databases first, trees after, one id; details, then the manifest last (law 1)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import django
+from django.conf import settings
+
+import igny8_backup
+from igny8_backup import keys, records
+from igny8_backup.errors import BackupError, LockedError
+from igny8_backup.locks import AdvisoryLock
+from igny8_backup.manifest import (
+    COMPLETE,
+    FAILED,
+    SCHEMA,
+    DatabaseDetails,
+    DatabasePart,
+    Details,
+    Manifest,
+    RunRecord,
+    Skipped,
+    TreePart,
+)
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup_tree import backup_tree
+from igny8_backup.streams.pipeline import from_bytes
+
+HEARTBEAT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupRequest:
+    """Which databases (aliases) and trees (names) to back up. ``task_id`` makes a queued task run once."""
+
+    databases: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
+    label: str = ""
+    task_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupResult:
+    """What a run did. ``manifest`` is ``None`` when nothing was recorded now: see ``repeated``."""
+
+    id: str
+    manifest: Manifest | None
+    errors: dict[str, BackupError] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    repeated: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was asked for is in the backup."""
+        return not self.errors and not self.skipped
+
+
+def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
+    """Backs up what is asked for.
+
+    A part that fails is recorded as failed and the others go on. Raises the part's own error when no part is
+    complete (then no manifest is written), ``LockedError`` when another run is under way.
+    """
+    try:
+        with kit.locked("a backup") as locks:
+            earlier = kit.catalog.run_of_task(request.task_id) if request.task_id else None
+            if earlier is not None:
+                return BackupResult(id=earlier.id, manifest=None, repeated=True)
+            return _Run(kit, request).run(locks)
+    except LockedError:
+        earlier = kit.catalog.run_of_task(request.task_id) if request.task_id else None
+        if earlier is None:
+            raise
+        return BackupResult(id=earlier.id, manifest=None, repeated=True)
+
+
+class _Run:
+    def __init__(self, kit: Toolkit, request: BackupRequest) -> None:
+        self.kit = kit
+        self.request = request
+        self.started = kit.clock()
+        token = keys.task_token(request.task_id) if request.task_id else kit.token()
+        self.id = keys.make_id(self.started, token)
+        self.databases: list[DatabasePart] = []
+        self.trees: list[TreePart] = []
+        self.details: list[DatabaseDetails] = []
+        self.skipped: list[Skipped] = []
+        self.errors: dict[str, BackupError] = {}
+        self.record = RunRecord(
+            schema=SCHEMA,
+            id=self.id,
+            host=kit.config.host,
+            environment=kit.config.environment,
+            label=request.label,
+            requested=(*request.databases, *request.trees),
+            started=self.started,
+            heartbeat=self.started,
+            outcome="running",
+            task_id=request.task_id,
+        )
+
+    def run(self, locks: list[AdvisoryLock]) -> BackupResult:
+        self.write_record()
+        try:
+            for alias in self.request.databases:
+                self.back_up_database(alias)
+            for name in self.request.trees:
+                self.back_up_tree(name)
+            manifest = self.write_manifest(locks)
+        except KeyboardInterrupt:
+            self.end("stopped")
+            raise
+        except BaseException as error:
+            self.errors.setdefault("run", error if isinstance(error, BackupError) else _unexpected(error))
+            self.end("failed")
+            raise
+        self.end("complete" if manifest.complete and not self.skipped else "incomplete")
+        return BackupResult(
+            id=self.id, manifest=manifest, errors=dict(self.errors), skipped=tuple(self.skipped)
+        )
+
+    def back_up_database(self, alias: str) -> None:
+        started = self.kit.clock()
+        engine = self.kit.engine(alias)
+        part = DatabasePart(
+            alias=alias, engine=engine.engine, state=FAILED, started=started, finished=started
+        )
+        try:
+            versions = engine.versions()
+            details = engine.describe(self.kit.config.exclude_table_data.get(alias, ()))
+            key = keys.database_key(self.id, alias, engine.dump_kind, self.kit.codec.suffix)
+            self.kit.progress.begin(f"database {alias}", details.size)
+            stored = self.kit.upload(key, engine.dump(details), estimate=details.size, on_bytes=self.on_bytes)
+            kept = set(engine.describe(()).tables)
+            # A table made or dropped while the dump ran may or may not be in it: it is not promised.
+            self.details.append(
+                replace(details, tables=tuple(name for name in details.tables if name in kept))
+            )
+            part = replace(
+                part,
+                state=COMPLETE,
+                object=stored,
+                server_version=versions.server,
+                dump_version=versions.tool,
+            )
+        except BackupError as error:
+            self.errors[alias] = error
+            part = replace(part, error=type(error).__name__)
+        finally:
+            self.kit.progress.end()
+        self.databases.append(replace(part, finished=self.kit.clock()))
+
+    def back_up_tree(self, name: str) -> None:
+        config = self.kit.config
+        role, root = ("sites", config.sites[name]) if name in config.sites else ("logs", config.logs[name])
+        started = self.kit.clock()
+        part = TreePart(name=name, role=role, state=FAILED, started=started, finished=started)
+        self.kit.progress.begin(f"files {name}", None)
+        try:
+            part, skipped = backup_tree(self.kit, self.id, part, root, on_bytes=self.on_bytes)
+            self.skipped += skipped
+        except BackupError as error:
+            self.errors[name] = error
+            part = replace(part, error=type(error).__name__)
+        finally:
+            self.kit.progress.end()
+        self.trees.append(replace(part, finished=self.kit.clock()))
+
+    def write_manifest(self, locks: list[AdvisoryLock]) -> Manifest:
+        parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]
+        if not any(part.state == COMPLETE for part in parts):
+            raise next(iter(self.errors.values()))
+        details = Details(
+            schema=SCHEMA,
+            id=self.id,
+            secret_key_fingerprint=fingerprint(settings.SECRET_KEY, self.id),
+            databases=tuple(self.details),
+            skipped=tuple(self.skipped),
+            errors={name: str(error) for name, error in self.errors.items()},
+        )
+        stored = self.kit.upload(
+            keys.details_key(self.id, self.kit.codec.suffix), from_bytes(records.to_json(details))
+        )
+        manifest = Manifest(
+            schema=SCHEMA,
+            id=self.id,
+            host=self.kit.config.host,
+            environment=self.kit.config.environment,
+            label=self.request.label,
+            started=self.started,
+            finished=self.kit.clock(),
+            requested=self.record.requested,
+            software={
+                "igny8_backup": igny8_backup.__version__,
+                "python": platform.python_version(),
+                "django": django.get_version(),
+            },
+            details=stored,
+            databases=tuple(self.databases),
+            trees=tuple(self.trees),
+        )
+        for lock in locks:
+            lock.check()
+        self.kit.store.put_small(keys.manifest_key(self.id), records.to_json(manifest))
+        return manifest
+
+    def on_bytes(self, amount: int) -> None:
+        """Bytes have passed: tells the progress, and now and then renews the heartbeat."""
+        self.kit.progress.advance(amount)
+        if self.kit.clock() - self.record.heartbeat > HEARTBEAT:
+            self.write_record()
+
+    def write_record(self) -> None:
+        self.record = replace(self.record, heartbeat=self.kit.clock())
+        self.kit.store.put_small(keys.run_key(self.id), records.to_json(self.record))
+
+    def end(self, outcome: str) -> None:
+        """The last word of the run. It must not hide why the run ended, so a storage that is gone is passed over."""
+        kinds = {name: type(error).__name__ for name, error in self.errors.items()}
+        self.record = replace(self.record, outcome=outcome, finished=self.kit.clock(), errors=kinds)
+        try:
+            self.write_record()
+        except BackupError as error:
+            self.kit.progress.note(f"The record of the run could not be written: {error}")
+
+
+def fingerprint(secret_key: str, backup_id: str) -> str:
+    """Tells whether two installations share a ``SECRET_KEY`` without telling it: HMAC-SHA256 (RFC 2104) of
+    the backup's id, as hex."""
+    return hmac.new(secret_key.encode(), f"igny8_backup {backup_id}".encode(), hashlib.sha256).hexdigest()
+
+
+def age_in_words(since: datetime, now: datetime) -> str:
+    """``3 days``, ``5 hours``, ``40 minutes``, ``12 seconds``: the largest unit, rounded down."""
+    seconds = int((now - since).total_seconds())
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            amount = seconds // length
+            return f"{amount} {unit}{'s' if amount > 1 else ''}"
+    return f"{seconds} seconds" if seconds >= 0 else "in the future"
+
+
+def _unexpected(error: BaseException) -> BackupError:
+    return BackupError(f"Unexpected {type(error).__name__}.")

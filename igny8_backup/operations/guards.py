@@ -1,0 +1,106 @@
+"""What must be true before a backup: a storage of its own, encryption, no SQLite in production.
+
+Each question is asked once here; commands raise the answer, the system checks list it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, storages
+
+from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, project_dir
+from igny8_backup.errors import BackupError
+from igny8_backup.streams.age import parse_recipients
+
+
+def has_storage() -> bool:
+    """Whether ``STORAGES`` has the alias for backups."""
+    return STORAGE_ALIAS in getattr(settings, "STORAGES", {})
+
+
+def default_folder() -> Path:
+    """Where backups go in DEBUG when ``STORAGES`` names no place."""
+    return project_dir() / ".igny8_backup" / "backups"
+
+
+def find_storage(config: Config) -> Storage | Problem:
+    """``STORAGES["dbbackup"]``; in DEBUG without one, a private folder of the project."""
+    if has_storage():
+        try:
+            return storages[STORAGE_ALIAS]
+        except (InvalidStorageError, ImportError) as error:
+            return Problem(
+                id="igny8_backup.E021",
+                message=f"STORAGES[{STORAGE_ALIAS!r}] cannot be used: {error}.",
+                hint="Correct its BACKEND; for S3: pip install igny8-backup[s3].",
+            )
+    if config.debug:
+        return FileSystemStorage(location=default_folder())
+    return Problem(
+        id="igny8_backup.E020",
+        message=f"STORAGES has no {STORAGE_ALIAS!r}: there is nowhere to put backups.",
+        hint=f"Add STORAGES[{STORAGE_ALIAS!r}], as in docs/storage.md.",
+    )
+
+
+def storage_problems(config: Config) -> list[Problem]:
+    """A storage that is missing, is served to the public, or lies in what it backs up (or round it)."""
+    storage = find_storage(config)
+    if isinstance(storage, Problem):
+        return [storage]
+    if not isinstance(storage, FileSystemStorage):
+        return []
+    place = Path(storage.location).resolve()
+    found = []
+    served = {"MEDIA_ROOT": settings.MEDIA_ROOT, "STATIC_ROOT": settings.STATIC_ROOT}
+    for name, root in served.items():
+        if root and place.is_relative_to(Path(root).resolve()):
+            found.append(
+                Problem(
+                    id="igny8_backup.E022",
+                    message=f"Backups would lie in {name} ({root}), which is served to the public.",
+                    hint=f"Give STORAGES[{STORAGE_ALIAS!r}] a location outside it.",
+                )
+            )
+    for name, tree in {**config.sites, **config.logs}.items():
+        root_path = tree.resolve()
+        if place.is_relative_to(root_path) or root_path.is_relative_to(place):
+            found.append(
+                Problem(
+                    id="igny8_backup.E023",
+                    message=f"The storage {place} and the tree {name!r} ({tree}) lie one in the other.",
+                    hint=f"Give STORAGES[{STORAGE_ALIAS!r}] a location outside every tree.",
+                )
+            )
+    return found
+
+
+def encryption_problems(config: Config) -> list[Problem]:
+    """No recipient outside DEBUG, or one that is no age public key."""
+    if config.encryption is None:
+        return []
+    if not config.recipients:
+        if config.debug:
+            return []
+        return [
+            Problem(
+                id="igny8_backup.E030",
+                message="No recipient is set: backups would be stored in the clear.",
+                hint="Run generate_backup_key FILE and put the recipient that it prints into"
+                " IGNY8_BACKUP['ENCRYPTION']['RECIPIENTS']; or, if the storage is safe enough,"
+                " set IGNY8_BACKUP['ENCRYPTION'] = None.",
+            )
+        ]
+    try:
+        parse_recipients(list(config.recipients))
+    except BackupError as error:
+        return [
+            Problem(
+                id="igny8_backup.E031",
+                message=str(error),
+                hint="Copy the recipient that generate_backup_key printed; the identity file repeats it.",
+            )
+        ]
+    return []

@@ -1,0 +1,195 @@
+"""What a restore would do: chosen, compared with what stands there, and refused where it cannot work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.db.migrations.loader import MigrationLoader
+
+from igny8_backup import records
+from igny8_backup.catalog import select
+from igny8_backup.databases.base import Target
+from igny8_backup.errors import RefusedError, UsageError
+from igny8_backup.manifest import (
+    COMPLETE,
+    SCHEMA,
+    DatabaseDetails,
+    DatabasePart,
+    Details,
+    Manifest,
+    TreePart,
+)
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import fingerprint
+from igny8_backup.streams.age import Identity
+
+ALL, DB, FILES = "all", "db", "files"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreRequest:
+    """``only`` is ``all``, ``db``, ``files``, an alias or the name of a tree; logs come back by name only."""
+
+    backup_id: str = ""
+    only: str = ALL
+    identity_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabasePlan:
+    """One database: from where, what it was, what stands there now."""
+
+    backup_id: str
+    part: DatabasePart
+    details: DatabaseDetails
+    target: Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreePlan:
+    """One tree: from where, and the root that it goes to."""
+
+    backup_id: str
+    part: TreePart
+    root: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestorePlan:
+    """What will be done, notes to read before, and obstacles: with one of those nothing will be done."""
+
+    created: datetime
+    databases: tuple[DatabasePlan, ...]
+    trees: tuple[TreePlan, ...]
+    notes: tuple[str, ...]
+    obstacles: tuple[str, ...]
+    identities: tuple[Identity, ...]
+
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """The names of live databases that hold something and would be replaced."""
+        return tuple(item.target.name for item in self.databases if not item.target.empty)
+
+    def require_feasible(self) -> None:
+        """Raises :class:`RefusedError` listing what is in the way."""
+        if self.obstacles:
+            listed = "\n".join(f"  - {text}" for text in self.obstacles)
+            raise RefusedError(
+                f"This backup cannot be restored here:\n{listed}\n",
+                untouched="Nothing was changed.",
+                fix="Mend what is listed, then run again.",
+            )
+
+
+def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
+    """The plan. Reads manifests, details and the state of the targets; changes nothing.
+
+    Raises ``UsageError`` for an unknown id or part, ``IdentityError``, ``IntegrityError``, ``DatabaseError``.
+    """
+    wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, trees = _wanted_parts(kit, request.only, wanted)
+    selection = select(
+        [wanted] if wanted else kit.catalog.manifests(), databases=aliases, trees=trees, wanted=wanted
+    )
+    chosen = [manifest for manifest, _ in (*selection.databases, *selection.trees)]
+    if not chosen:
+        raise UsageError(
+            "There is nothing to restore.",
+            untouched="Nothing was changed.",
+            fix="See what there is: python manage.py list_backups.",
+        )
+    encrypted = any(manifest.encrypted for manifest in chosen)
+    identities = kit.identities(request.identity_file, needed=encrypted)
+    notes = list(selection.notes)
+    obstacles: list[str] = []
+    details = {manifest.id: read_details(kit, manifest, identities) for manifest in chosen}
+    databases = []
+    for manifest, part in selection.databases:
+        found = details[manifest.id].database(part.alias)
+        engine = kit.engine(part.alias)
+        if part.engine != engine.engine:
+            obstacles.append(
+                f"The backup of {part.alias!r} is of {part.engine}, and DATABASES has {engine.engine} there."
+            )
+            continue
+        obstacles += engine.obstacles(part, found)
+        obstacles += [f"{part.alias}: {text}" for text in unknown_migrations(found)]
+        target = engine.target()
+        databases.append(DatabasePlan(backup_id=manifest.id, part=part, details=found, target=target))
+    roots = {**kit.config.sites, **kit.config.logs}
+    planned = [
+        TreePlan(backup_id=manifest.id, part=part, root=roots[part.name])
+        for manifest, part in selection.trees
+    ]
+    for manifest in {item.id: item for item in chosen}.values():
+        if details[manifest.id].secret_key_fingerprint != fingerprint(settings.SECRET_KEY, manifest.id):
+            notes.append(
+                "SECRET_KEY is not the one of the backup: encrypted fields and sessions will not open."
+            )
+        if manifest.environment != kit.config.environment:
+            notes.append(
+                f"The backup is of environment {manifest.environment!r}, this is {kit.config.environment!r}."
+            )
+    return RestorePlan(
+        created=kit.clock(),
+        databases=tuple(databases),
+        trees=tuple(planned),
+        notes=tuple(dict.fromkeys(notes)),
+        obstacles=tuple(obstacles),
+        identities=tuple(identities),
+    )
+
+
+def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -> Details:
+    """The details of a backup, decrypted."""
+    data = b"".join(kit.download(manifest.details, identities))
+    details = records.from_json(Details, data, name=f"The details of backup {manifest.id}", schema=SCHEMA)
+    return details
+
+
+def unknown_migrations(details: DatabaseDetails) -> list[str]:
+    """Migrations of the backup that the installed code lacks: it is older than the backup, or another."""
+    loader = MigrationLoader(None, ignore_no_initial=True)
+    known = set(loader.disk_migrations or ())
+    for migration in (loader.disk_migrations or {}).values():
+        known.update((app, name) for app, name in migration.replaces)
+    lacking = [
+        f"{app}.{name}" for app, name in sorted(details.migrations.items()) if (app, name) not in known
+    ]
+    if not lacking:
+        return []
+    return [
+        f"the code lacks migrations of the backup ({', '.join(lacking)}): install the code it was made with."
+    ]
+
+
+def _wanted_parts(
+    kit: Toolkit, only: str, wanted: Manifest | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The aliases and trees that ``only`` stands for, restricted to complete parts where an id is given."""
+    config = kit.config
+    aliases, sites = config.databases, tuple(config.sites)
+    if wanted is not None:
+        complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
+        aliases = tuple(alias for alias in aliases if alias in complete)
+        complete = {part.name for part in wanted.trees if part.state == COMPLETE}
+        sites = tuple(name for name in sites if name in complete)
+    if only == ALL:
+        return aliases, sites
+    if only == DB:
+        return aliases, ()
+    if only == FILES:
+        return (), sites
+    if only in config.databases:
+        return (only,), ()
+    if only in config.sites or only in config.logs:
+        return (), (only,)
+    names = (*config.databases, *config.sites, *config.logs)
+    raise UsageError(
+        f"There is no database or tree {only!r}.",
+        untouched="Nothing was changed.",
+        fix=f"Give --only db, files, or one of: {', '.join(names)}.",
+    )

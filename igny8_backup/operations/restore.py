@@ -1,0 +1,158 @@
+"""The restore: sides beside everything live, checked and migrated; then the swaps, by journal (law 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from igny8_backup import keys
+from igny8_backup.errors import BackupError, IntegrityError
+from igny8_backup.journal import PREPARING, SWAPPING, DatabaseSwap, Journal, TreeSwap
+from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
+from igny8_backup.operations import restore_tree, side_process
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.plan import DatabasePlan, RestorePlan
+from igny8_backup.operations.swaps import clean_sides, finish, swap_all
+from igny8_backup.streams.observe import count
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreResult:
+    """``journal`` says what is kept aside; ``warnings`` what is not as it should be although all is restored."""
+
+    journal: Journal
+    warnings: tuple[str, ...] = ()
+    resumed: bool = False
+
+
+def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
+    """Carries the plan out.
+
+    Until the swap nothing live is touched: a failure removes the sides and raises. A restore or undo that was
+    interrupted in its swap is completed first, and then nothing else is done: the result says ``resumed``.
+    Raises ``UnfinishedError`` when a swap began and could not be completed.
+    """
+    with kit.locked("a restore"):
+        interrupted = kit.journals.unfinished()
+        if interrupted is not None:
+            if interrupted.phase != PREPARING:
+                return RestoreResult(journal=finish(kit, interrupted), resumed=True)
+            kit.progress.note(
+                f"A restore begun {interrupted.started:%Y-%m-%d %H:%M:%S} UTC was interrupted before it"
+                " changed anything; what it left is removed."
+            )
+            clean_sides(kit, interrupted)
+        plan.require_feasible()
+        journal = kit.journals.write(_journal(kit, plan))
+        try:
+            _prepare_databases(kit, plan, journal)
+            journal = _prepare_trees(kit, plan, journal)
+        except BaseException:
+            clean_sides(kit, journal)
+            raise
+        journal = kit.journals.write(journal, SWAPPING)
+        journal = swap_all(kit, journal)
+    return RestoreResult(journal=journal, warnings=_check_after(plan))
+
+
+def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
+    stamp = keys.stamp(kit.clock())
+    databases = []
+    for item in plan.databases:
+        engine = kit.engine(item.part.alias)
+        databases.append(
+            DatabaseSwap(
+                alias=item.part.alias,
+                name=item.target.name,
+                side=engine.aside_name("side", stamp),
+                before=engine.aside_name("before", stamp),
+                existed=item.target.exists,
+                details=item.details,
+            )
+        )
+    trees = [
+        TreeSwap(
+            name=item.part.name,
+            root=str(item.root),
+            side=str(restore_tree.side_path(item.root, stamp)),
+            before=str(restore_tree.before_path(item.root, stamp)),
+        )
+        for item in plan.trees
+    ]
+    ids = {item.backup_id for item in (*plan.databases, *plan.trees)}
+    return Journal(
+        schema=JOURNAL_SCHEMA,
+        stamp=stamp,
+        phase=PREPARING,
+        started=kit.clock(),
+        backup_ids=tuple(sorted(ids)),
+        databases=tuple(databases),
+        trees=tuple(trees),
+    )
+
+
+def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> None:
+    sides = {swap.alias: swap.side for swap in journal.databases}
+    for item in plan.databases:
+        _prepare_database(kit, plan, item, sides[item.part.alias])
+    migrated = {item.part.alias: sides[item.part.alias] for item in plan.databases if item.details.migrations}
+    if migrated:
+        kit.progress.note("Migrating the restored schema to the code's.")
+        side_process.migrate(migrated)
+    for item in plan.databases:
+        kit.engine(item.part.alias).seal_side(sides[item.part.alias], item.details)
+
+
+def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side: str) -> None:
+    alias, stored = item.part.alias, item.part.object
+    if stored is None:
+        raise IntegrityError(f"The backup of {alias!r} names no object.")
+    engine = kit.engine(alias)
+    engine.create_side(side, item.details)
+    kit.progress.begin(f"database {alias}", stored.raw_bytes)
+    try:
+        blocks = count(kit.download(stored, list(plan.identities)), kit.progress.advance)
+        engine.load(
+            side,
+            blocks,
+            raw_bytes=stored.raw_bytes,
+            scratch=kit.config.scratch_dir,
+            jobs=kit.config.jobs,
+        )
+    finally:
+        kit.progress.end()
+    missing = sorted(set(item.details.tables) - set(engine.tables(side)))
+    if missing:
+        raise IntegrityError(
+            f"The restored database {alias!r} lacks tables that it had: {', '.join(missing[:5])}.",
+            untouched="The live database is as it was.",
+            fix="Choose another backup: list_backups.",
+        )
+
+
+def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal:
+    done = []
+    swaps = {swap.name: swap for swap in journal.trees}
+    for item in plan.trees:
+        swap = swaps[item.part.name]
+        kit.progress.begin(f"files {item.part.name}", item.part.bytes)
+        try:
+            text = restore_tree.prepare(
+                kit, item.part, item.root, Path(swap.side), list(plan.identities), kit.progress.advance
+            )
+        finally:
+            kit.progress.end()
+        done.append(replace(swap, plan=text))
+    return replace(journal, trees=tuple(done))
+
+
+def _check_after(plan: RestorePlan) -> tuple[str, ...]:
+    """Connects as the application will; what fails is a warning, because all is restored and can be undone."""
+    aliases = [item.part.alias for item in plan.databases if item.details.migrations]
+    if not aliases:
+        return ()
+    try:
+        side_process.check(aliases)
+    except BackupError as error:
+        return (f"{error} To go back: python manage.py undo_restore.",)
+    return ()

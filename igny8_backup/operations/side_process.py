@@ -1,0 +1,99 @@
+"""Runs the project's own code against side databases, in a process of its own (DESIGN.md section 8).
+
+In the child each restored alias keeps its name and its NAME is the side database. A second alias would not do:
+routers skip it, and a data migration that says ``Model.objects`` would write into the live database. Every
+other alias raises when it is used; the broker is in memory, mail and cache lead nowhere.
+
+``python -m igny8_backup.operations.side_process`` reads a request (JSON) from its standard input. No secret is
+in it: the child reads the project's settings itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from igny8_backup.errors import BackupError, ToolError, UsageError
+
+
+def migrate(names: Mapping[str, str]) -> None:
+    """``migrate`` in each side database: ``names`` maps aliases to the names of their side databases.
+
+    Raises :class:`BackupError` with the migration's own last words.
+    """
+    _run({"names": dict(names), "work": "migrate"}, "migrate in the side database")
+
+
+def check(aliases: Sequence[str]) -> None:
+    """As the application will: connects to each live database, asks one query, and ``migrate --check``."""
+    _run({"names": {}, "aliases": list(aliases), "work": "check"}, "the check after the swap")
+
+
+def _run(request: dict[str, Any], what: str) -> None:
+    # Not at the top: the child imports this module before Django is set up.
+    from igny8_backup.streams.process import run_process
+
+    module = os.environ.get("DJANGO_SETTINGS_MODULE")
+    if not module:
+        raise UsageError(
+            "DJANGO_SETTINGS_MODULE is not set, so migrations cannot run in a process of their own.",
+            untouched="The live database is as it was.",
+            fix="Run through manage.py, or set DJANGO_SETTINGS_MODULE.",
+        )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    argv = [sys.executable, "-m", "igny8_backup.operations.side_process"]
+    try:
+        run_process(argv, env=env, input=json.dumps(request).encode())
+    except ToolError as error:
+        raise BackupError(f"{what[0].upper()}{what[1:]} failed: {error}") from None
+
+
+def _isolate(names: Mapping[str, str]) -> None:
+    """Settings of the child, changed after they are read and before anything uses them."""
+    from django.conf import settings
+
+    for alias, database in settings.DATABASES.items():
+        if alias in names:
+            database["NAME"] = names[alias]
+            database["CONN_MAX_AGE"] = 0
+            database.setdefault("TEST", {}).pop("MIRROR", None)
+        else:
+            database.clear()
+            database["ENGINE"] = "django.db.backends.dummy"
+    settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+    settings.CACHES = {
+        alias: {"BACKEND": "django.core.cache.backends.dummy.DummyCache"} for alias in settings.CACHES
+    }
+    for name in ("CELERY_BROKER_URL", "BROKER_URL"):
+        os.environ[name] = "memory://"
+        setattr(settings, name, "memory://")
+    settings.CELERY_RESULT_BACKEND = "cache+memory://"
+
+
+def _main() -> None:
+    import django
+
+    request = json.load(sys.stdin)
+    names: dict[str, str] = request["names"]
+    if request["work"] == "migrate":
+        _isolate(names)
+    django.setup()
+
+    from django.core.management import call_command
+    from django.db import connections
+
+    if request["work"] == "migrate":
+        for alias in names:
+            call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
+    for alias in request.get("aliases", []):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT 1")
+        call_command("migrate", database=alias, check_unapplied=True, verbosity=0, skip_checks=True)
+    connections.close_all()
+
+
+if __name__ == "__main__":
+    _main()

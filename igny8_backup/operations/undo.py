@@ -1,0 +1,59 @@
+"""Going back after a restore, or giving up the way back."""
+
+from __future__ import annotations
+
+from igny8_backup.errors import UsageError
+from igny8_backup.journal import DONE, PREPARING, UNDOING, UNDONE, Journal
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.swaps import clean_sides, discard, finish, swap_back_all
+
+
+def kept(kit: Toolkit) -> list[Journal]:
+    """Restores (and undone ones) whose other half is kept aside, newest first."""
+    return [item for item in reversed(kit.journals.all()) if item.phase in (DONE, UNDONE)]
+
+
+def undo(kit: Toolkit) -> Journal:
+    """Brings back what was before the newest restore; the restored is kept aside until ``discard_kept``.
+
+    An interrupted restore is settled first: one that changed nothing is removed, one in its swap is completed
+    and then undone. Raises ``UsageError`` when there is nothing to undo.
+    """
+    with kit.locked("undoing a restore"):
+        interrupted = kit.journals.unfinished()
+        if interrupted and interrupted.phase == UNDOING:
+            return finish(kit, interrupted)
+        if interrupted and interrupted.phase == PREPARING:
+            clean_sides(kit, interrupted)
+            kit.progress.note("The interrupted restore had changed nothing; what it left is removed.")
+            return interrupted
+        if interrupted:
+            finish(kit, interrupted)
+        newest = next((item for item in kept(kit) if item.phase == DONE), None)
+        if newest is None:
+            raise UsageError(
+                "There is no restore to undo.",
+                untouched="Nothing was changed.",
+                fix="A restore can be undone from the host and the STATE_DIR that made it, until it is discarded.",
+            )
+        return swap_back_all(kit, kit.journals.write(newest, UNDOING))
+
+
+def discard_kept(kit: Toolkit) -> list[Journal]:
+    """Removes all that restores keep aside, for good; returns what was removed.
+
+    Raises ``UsageError`` when there is nothing, or while a restore is unfinished.
+    """
+    with kit.locked("discarding what restores keep"):
+        if kit.journals.unfinished():
+            raise UsageError(
+                "A restore is unfinished.",
+                untouched="Nothing was removed.",
+                fix="Run restore_all to complete it or undo_restore to go back, then discard.",
+            )
+        found = kept(kit)
+        if not found:
+            raise UsageError("Nothing is kept from a restore.", untouched="Nothing was removed.")
+        for journal in found:
+            discard(kit, journal)
+        return found
