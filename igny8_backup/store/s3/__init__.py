@@ -1,0 +1,115 @@
+"""S3 and what speaks like it, through the client of django-storages' ``S3Storage``.
+
+The storage's settings hold: location, encryption, ACL, credentials, endpoint. Its own reading and writing
+do not, because ``S3File.read()`` takes the whole object into memory or a temporary file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from igny8_backup.errors import StorageError
+from igny8_backup.store.base import SETTING, Store, Stored, UnfinishedUpload
+from igny8_backup.store.s3.bucket import Bucket, Parameters
+from igny8_backup.store.s3.download import download
+from igny8_backup.store.s3.errors import plain_words
+from igny8_backup.store.s3.upload import part_size, upload
+from igny8_backup.streams import Blocks
+
+PAUSE = 0.5
+"""Seconds before a broken download is taken up again; doubled for each attempt in a row."""
+
+
+class S3Storage(Protocol):
+    """What is used of ``storages.backends.s3.S3Storage``, which has no annotations."""
+
+    bucket_name: str
+
+    @property
+    def connection(self) -> Any: ...
+    def get_object_parameters(self, name: str) -> Parameters: ...
+    def _get_write_parameters(self, name: str) -> Parameters: ...
+    def _normalize_name(self, name: str) -> str: ...
+
+
+class S3Store(Store):
+    """Objects of one bucket, below the storage's location."""
+
+    def __init__(self, storage: S3Storage, prefix: str, *, pause: float = PAUSE) -> None:
+        super().__init__(prefix)
+        self.storage = storage
+        self._pause = pause
+        if not storage.bucket_name:
+            raise StorageError(f"{SETTING} names no bucket.", fix="Set bucket_name in its OPTIONS.")
+        with plain_words("use", f"the bucket {storage.bucket_name}"):
+            client = storage.connection.meta.client
+        endpoint = urlsplit(client.meta.endpoint_url)
+        host = endpoint.hostname or ""
+        self._endpoint = f"{host}:{endpoint.port}" if endpoint.port else host
+        # The storage's location as it is put before every name: empty, or ending with a slash.
+        self._location = storage._normalize_name("x").removesuffix("x")
+        place = f"the bucket {storage.bucket_name} at {self._endpoint}"
+        self._bucket = Bucket(client, storage.bucket_name, place, self._parameters)
+
+    def identity(self) -> str:
+        return f"s3://{self._endpoint}/{self.storage.bucket_name}/{self._location}{self.prefix}"
+
+    def describe(self) -> str:
+        return f"{self._bucket.place}, under {self._location}{self.prefix}".removesuffix(", under ")
+
+    def close(self) -> None:
+        """Close idle connections of the storage's client, which opens new ones when it is used again."""
+        self._bucket.client.close()
+
+    def abandoned_uploads(self) -> list[UnfinishedUpload]:
+        top = self._location + self.prefix
+        return [
+            UnfinishedUpload(found.key.removeprefix(top), found.upload_id, found.initiated)
+            for found in self._bucket.unfinished(top)
+        ]
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        self._bucket.abort(self._location + self.prefix + upload.key, upload.upload_id)
+
+    def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None:
+        size = part_size(estimate)
+        key = self._key(name)
+        if self._bucket.head(key) is not None:
+            raise self._taken(name)
+        upload(self._bucket, key, blocks, size)
+
+    def _put_small(self, name: str, data: bytes) -> None:
+        self._bucket.put(self._key(name), BytesIO(data), replace=True)
+
+    def _open(self, name: str) -> Blocks:
+        return download(self._bucket, self._key(name), pause=self._pause)
+
+    def _list(self, folder: str) -> Iterator[Stored]:
+        for found in self._bucket.objects(self._location + folder):
+            yield Stored(found.key.removeprefix(self._location), found.size, found.modified)
+
+    def _list_dirs(self, folder: str) -> list[str]:
+        return self._bucket.folders(self._location + folder)
+
+    def _size(self, name: str) -> int | None:
+        head = self._bucket.head(self._key(name))
+        return None if head is None else int(head["ContentLength"])
+
+    def _delete(self, name: str) -> None:
+        self._bucket.delete(self._key(name))
+
+    def _key(self, name: str) -> str:
+        return self.storage._normalize_name(name)
+
+    def _parameters(self, key: str) -> Parameters:
+        """The storage's settings for an object, without the content encoding guessed from its name.
+
+        A client that undoes that encoding would hand out bytes other than those stored.
+        """
+        parameters = self.storage._get_write_parameters(key)
+        if "ContentEncoding" not in self.storage.get_object_parameters(key):
+            parameters.pop("ContentEncoding", None)
+        return parameters

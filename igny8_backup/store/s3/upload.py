@@ -1,0 +1,175 @@
+"""A stream of unknown length becomes one S3 object.
+
+A stream shorter than a part is put at once. A longer one is cut into parts of one size (some servers want
+them equal) that two threads send while the next is read: at most three parts are in memory. S3 takes 10,000
+parts, so the size of a part limits the size of the object: 8 MiB parts (24 MiB of memory) reach 78 GiB, and
+the largest, 48 MiB (144 MiB of memory, which keeps a backup to S3 under its ceiling of 256 MiB), 468 GiB.
+Source: Amazon S3 User Guide, "Multipart upload limits".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from io import BytesIO
+
+from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.store.s3.bucket import Bucket, Parameters, TakenError
+from igny8_backup.streams import Blocks
+
+logger = logging.getLogger(__name__)
+
+MIB = 1 << 20
+SMALLEST_PART = 8 * MIB
+LARGEST_PART = 48 * MIB
+MOST_PARTS = 10_000
+WORKERS = 2
+
+
+def part_size(estimate: int | None) -> int:
+    """Bytes of a part for an object of about ``estimate`` bytes, with a tenth and more to spare.
+
+    Raises StorageError when even the largest parts would not do: before anything is dumped or sent.
+    """
+    expected = (estimate or 0) * 11 // 10
+    if expected > LARGEST_PART * MOST_PARTS:
+        raise _too_large(f"An object of about {estimate} bytes")
+    fitting = -(-expected // (9_000 * MIB)) * MIB
+    return min(max(SMALLEST_PART, fitting), LARGEST_PART)
+
+
+def cut(blocks: Iterator[bytes], size: int) -> Iterator[BytesIO]:
+    """Cut the stream into files of exactly ``size`` bytes; the last may be shorter, none is empty."""
+    part = BytesIO()
+    for block in blocks:
+        rest = memoryview(block)
+        while rest:
+            taken = rest[: size - part.tell()]
+            part.write(taken)
+            rest = rest[len(taken) :]
+            if part.tell() == size:
+                part.seek(0)
+                yield part
+                part = BytesIO()
+    if part.tell():
+        part.seek(0)
+        yield part
+
+
+def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
+    """Store the stream under ``key`` in parts of ``size`` bytes; nothing is left there if it fails.
+
+    Raises what the source raises, StorageError, or IntegrityError when not all of it has arrived.
+    """
+    parts = cut(blocks, size)
+    first = next(parts, None) or BytesIO()
+    if len(first.getbuffer()) < size:
+        _put(bucket, key, first)
+    else:
+        ahead = iter([first])
+        del first  # or it would stay in memory to the end
+        _put_parts(bucket, key, itertools.chain(ahead, parts))
+
+
+def _put(bucket: Bucket, key: str, body: BytesIO) -> None:
+    data = body.getbuffer()
+    with _nothing_left(bucket, key):
+        try:
+            bucket.put(key, body, replace=False)
+        except StorageError:
+            if not _arrived(bucket, key, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest()):
+                raise
+        _check(bucket, key, len(data))
+
+
+def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
+    upload_id = bucket.begin(key)
+    try:
+        sent, done = _send(bucket, key, upload_id, parts)
+        with _nothing_left(bucket, key):
+            try:
+                bucket.complete(key, upload_id, done)
+            except StorageError:
+                if not _arrived(bucket, key, sent, _etag_of(done)):
+                    raise
+            _check(bucket, key, sent)
+    except BaseException:
+        try:
+            bucket.abort(key, upload_id)
+        except StorageError as error:
+            logger.warning("An unfinished upload is left and has to be aborted later: %s", error)
+        raise
+
+
+def _send(bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO]) -> tuple[int, list[Parameters]]:
+    """Send the parts as they come; their length in all, and what completing has to know of them."""
+    done: list[Parameters] = []
+    under_way: deque[Future[Parameters]] = deque()
+    sent = 0
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
+        # Counted by hand: enumerate() would hold on to the part before while the next is read.
+        for part in parts:
+            if len(done) + len(under_way) == MOST_PARTS:
+                raise _too_large(f"{key}, of which {sent} bytes have been sent,")
+            if len(under_way) == WORKERS:
+                done.append(under_way.popleft().result())
+            sent += len(part.getbuffer())
+            number = len(done) + len(under_way) + 1
+            under_way.append(pool.submit(bucket.send_part, key, upload_id, number, part))
+            del part
+        done.extend(future.result() for future in under_way)
+    return sent, done
+
+
+@contextmanager
+def _nothing_left(bucket: Bucket, key: str) -> Iterator[None]:
+    """Around what brings the object into being: remove it when that fails, unless it is another's."""
+    try:
+        yield
+    except TakenError:
+        raise
+    except BaseException:
+        with suppress(StorageError):
+            bucket.delete(key)
+        raise
+
+
+def _check(bucket: Bucket, key: str, sent: int) -> None:
+    head = bucket.head(key)
+    stored = None if head is None else head["ContentLength"]
+    if stored != sent:
+        raise IntegrityError(
+            f"{sent} bytes were sent to {key} in {bucket.place}, which holds {stored or 'nothing'}.",
+            untouched="The object was removed.",
+            fix="Try again; if it happens again, that storage cannot be used for backups.",
+        )
+
+
+def _arrived(bucket: Bucket, key: str, size: int, etag: str) -> bool:
+    """Whether exactly this object is there all the same: the upload arrived and only the answer got lost."""
+    try:
+        head = bucket.head(key)
+    except StorageError:
+        return False
+    return head is not None and head["ContentLength"] == size and head["ETag"].strip('"') == etag
+
+
+def _etag_of(parts: list[Parameters]) -> str:
+    """The ETag S3 gives an object of these parts; empty where theirs are not MD5 (some encryptions)."""
+    try:
+        sums = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
+    except ValueError:
+        return ""
+    return f"{hashlib.md5(sums, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _too_large(what: str) -> StorageError:
+    return StorageError(
+        f"{what} is too large for S3 in {MOST_PARTS} parts of {LARGEST_PART // MIB} MiB.",
+        fix='Set "JOBS" above 1, so that large tables leave in objects of their own, or a smaller pack size.',
+    )
