@@ -49,7 +49,7 @@ def write(
     for number, folder in enumerate(folders):
         _site(sites / folder, pages, generator(seed, "files", number))
     _odd(sites / folders[0] / "odd", generator(seed, "odd"))
-    _uploads(uploads, generator(seed, "uploads"))
+    _uploads(uploads, files, generator(seed, "uploads"))
     for root in (sites, uploads):
         _date(root)
     sizes = [path.lstat().st_size for root in (sites, uploads) for path in _regular(root)]
@@ -105,15 +105,16 @@ def _odd(folder: Path, choose: random.Random) -> None:
     (folder / "shared").chmod(0o775)
 
 
-def _uploads(root: Path, choose: random.Random) -> None:
-    """Write a few large files and some small ones, by year and month."""
+def _uploads(root: Path, files: int, choose: random.Random) -> None:
+    """Write photos by month, a film of about the size of a hundred of them, a table that compresses well."""
     for month in range(1, 7):
         folder = root / f"2026/{month:02}"
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(20):
+        for number in range(1 + files // 250):
             (folder / f"photo {number} ü.jpg").write_bytes(choose.randbytes(choose.randint(500, 90_000)))
-    (root / "2026/film.mp4").write_bytes(choose.randbytes(6_000_000))
-    (root / "2026/export.csv").write_text("id;title;visits\n" + "17;Übersicht;4096\n" * 200_000)
+    (root / "2026/film.mp4").write_bytes(choose.randbytes(files * 1_000))
+    lines = "17;Übersicht;4096\n" * (files * 40)
+    (root / "2026/export.csv").write_text(f"id;title;visits\n{lines}", encoding="utf-8")
 
 
 def _date(root: Path) -> None:

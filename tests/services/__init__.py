@@ -1,0 +1,15 @@
+"""Real servers for the tests, started once for a session."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test for want of a server; where everything must run (CI), fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason} In CI every server must be there.", pytrace=False)
+    pytest.skip(reason)

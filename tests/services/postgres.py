@@ -1,0 +1,37 @@
+"""PostgreSQL servers of several majors, each started when a test first asks for it."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+
+from demo.account import private_folder
+from demo.installed import installed
+from demo.server import PostgresServer
+
+from tests.services import unavailable
+
+MAJORS = (15, 16, 18)
+NEWEST = 18
+
+
+class PostgresServers:
+    """The session's servers; ``close`` stops them all and removes what they wrote."""
+
+    def __init__(self) -> None:
+        self._servers: dict[int, PostgresServer] = {}
+        self._stack = ExitStack()
+
+    def get(self, major: int) -> PostgresServer:
+        """Return the server of that major; skip the test where its programs are not installed."""
+        if major not in self._servers:
+            bin_dir = installed(major)
+            if bin_dir is None:
+                unavailable(f"PostgreSQL {major} is not installed.")
+            base = private_folder(f"igny8-pg{major}-")
+            self._stack.callback(shutil.rmtree, base)
+            self._servers[major] = self._stack.enter_context(PostgresServer(bin_dir, base, durable=False))
+        return self._servers[major]
+
+    def close(self) -> None:
+        self._stack.close()

@@ -1,0 +1,177 @@
+"""The test project with a database, folders and an environment of its own, as an operator would have it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyrage
+from demo import files
+from demo.seed import fill_postgres
+from demo.server import PostgresServer
+from demo.words import site_names
+
+MANAGE = Path(__file__).resolve().parents[2] / "testproject" / "manage.py"
+PYTHON = (sys.executable, "-X", "dev", "-W", "error")
+TEMPLATE = "project_template"
+SMALL_ACCOUNTS, SMALL_FILES = 2, 60
+SECONDS = 300
+
+
+class Project:
+    """A working folder, a migrated and empty database on ``server``, and the environment that names both.
+
+    ``run`` runs a management command in it. The server's role is no superuser; DEBUG is off. ``identity`` is
+    a file with the private key of ``recipient``; the environment names the recipient only.
+    """
+
+    def __init__(self, server: PostgresServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.database = f"project_{uuid.uuid4().hex[:12]}"
+        self.storage = folder / "storage"
+        self.sites = folder / "sites-data"
+        self.uploads = folder / "uploads"
+        self.logs = folder / "logs"
+        self.state = folder / "state"
+        self.scratch = folder / "scratch"
+        self.home = folder / "home"
+        for path in (self.storage, self.sites, self.uploads, self.logs, self.state, self.scratch, self.home):
+            path.mkdir()
+        key = pyrage.x25519.Identity.generate()
+        self.recipient = str(key.to_public())
+        self.identity = self.home / "identity.txt"
+        self.identity.touch(mode=0o600)
+        self.identity.write_text(f"# public key: {self.recipient}\n{key}\n")
+        self.environment = {
+            **base_environment(self.home),
+            "DATABASE_URL": server.url(self.database),
+            "IGNY8_BACKUP_FOLDER": str(self.storage),
+            "IGNY8_SITES_DATA": str(self.sites),
+            "IGNY8_UPLOADS": str(self.uploads),
+            "IGNY8_LOGS": str(self.logs),
+            "IGNY8_BACKUP_STATE_DIR": str(self.state),
+            "IGNY8_BACKUP_SCRATCH_DIR": str(self.scratch),
+            "IGNY8_BACKUP_HOST": "web-1",
+            "IGNY8_BACKUP_ENVIRONMENT": "test",
+            "IGNY8_BACKUP_RECIPIENTS": self.recipient,
+            "IGNY8_BACKUP_CLIENT_BIN_DIR": str(server.bin_dir),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Project {self.database} in {self.folder}>"
+
+    def run(
+        self,
+        *argv: str | Path,
+        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``manage.py`` with these arguments, its output captured; ``env`` adds to the environment.
+
+        With ``check`` an exit status other than 0 fails the test and shows what was printed.
+        """
+        done = subprocess.run(
+            [*PYTHON, MANAGE, *argv],
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=self.folder,
+            env={**self.environment, **(env or {})},
+            timeout=SECONDS,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{argv[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def start(self, *argv: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start ``manage.py`` with pipes on its output, to be signalled or killed; use it as a context."""
+        return subprocess.Popen(
+            [*PYTHON, MANAGE, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            cwd=self.folder,
+            env={**self.environment, **(env or {})},
+        )
+
+    def sql(self, query: str, *parameters: object, database: str | None = None) -> list[tuple[Any, ...]]:
+        """Run one statement as the application's role and return its rows, if it has any."""
+        with self.server.connect(database or self.database) as connection:
+            cursor = connection.execute(query.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def seed_small(self) -> int:
+        """Write about two thousand rows and a hundred files, odd ones among them; return the rows' number."""
+        with self.server.connect(self.database) as connection:
+            rows = fill_postgres(connection, SMALL_ACCOUNTS)
+        folders = [site.folder for site in site_names(SMALL_ACCOUNTS)]
+        files.write(self.sites, self.uploads, folders, files=SMALL_FILES)
+        (self.logs / "worker.log").write_text("a line\n" * 100)
+        return rows
+
+    def settings(self, source: str) -> None:
+        """Give the project further settings: Python source that runs after ``project.settings``."""
+        folder = self.folder / "settings"
+        folder.mkdir(exist_ok=True)
+        (folder / "further_settings.py").write_text(f"from project.settings import *\n{source}\n")
+        self.environment |= {"PYTHONPATH": str(folder), "DJANGO_SETTINGS_MODULE": "further_settings"}
+
+    def databases(self) -> list[str]:
+        """Return the names of this project's databases: its own, and those that a restore made beside it."""
+        with self.server.connect() as connection:
+            cursor = connection.execute(
+                "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY datname",
+                [self.database],
+            )
+            return [name for (name,) in cursor]
+
+
+def base_environment(home: Path) -> dict[str, str]:
+    """Return what every command gets: nothing of the shell's but PATH, and what measures coverage."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return kept | {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "DJANGO_DEBUG": "0",
+        "DJANGO_SECRET_KEY": "a key for tests, of no use elsewhere, fifty characters long",
+        "CELERY_BROKER_URL": "memory://",
+    }
+
+
+def prepare_template(server: PostgresServer, folder: Path) -> None:
+    """Migrate a database once; those of the tests are its copies."""
+    with server.connect() as connection:
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone():
+            return
+    server.create_database(TEMPLATE)
+    environment = {**base_environment(folder), "DATABASE_URL": server.url(TEMPLATE)}
+    done = subprocess.run(
+        [sys.executable, MANAGE, "migrate", "--verbosity=0"], capture_output=True, text=True, env=environment
+    )
+    if done.returncode:
+        server.drop_database(TEMPLATE)
+        raise RuntimeError(f"migrate failed: {done.stderr[-4000:]}")
+
+
+def drop(project: Project) -> None:
+    """Remove the project's databases."""
+    for name in project.databases():
+        project.server.drop_database(name)
+
+
+def create(server: PostgresServer, folder: Path) -> Project:
+    """Return a project whose database is a fresh copy of the migrated template."""
+    prepare_template(server, folder)
+    project = Project(server, folder)
+    server.create_database(project.database, template=TEMPLATE)
+    return project
