@@ -8,3 +8,6 @@ from django.apps import AppConfig
 class Igny8BackupConfig(AppConfig):
     name = "igny8_backup"
     verbose_name = "Backup and recovery"
+
+    def ready(self) -> None:
+        from igny8_backup import checks  # noqa: F401  (importing registers)

@@ -197,5 +197,22 @@ def choose(asked: tuple[str, ...], known: tuple[str, ...], kind: str) -> tuple[s
     return tuple(dict.fromkeys(asked)) or known
 
 
+def choose_trees(config: Config, names: tuple[str, ...], *, logs: bool) -> tuple[str, ...]:
+    """The trees ``names``, or all of ``SITES``; with ``logs`` those of ``LOGS`` as well.
+
+    Raises :class:`UsageError` for an unknown name, and when nothing is configured.
+    """
+    more = tuple(config.logs)
+    chosen = choose(names, (*config.sites, *more), "tree") if names else tuple(config.sites)
+    chosen = tuple(dict.fromkeys((*chosen, *more))) if logs else chosen
+    if not chosen:
+        raise UsageError(
+            "No tree is configured.",
+            untouched="Nothing was read or written.",
+            fix="Name them: IGNY8_BACKUP['SITES'] = {'sites-data': '/data/app/sites-data'}.",
+        )
+    return chosen
+
+
 def _refusal(problem: Problem) -> RefusedError:
     return RefusedError(problem.message, untouched="Nothing was read or written.", fix=problem.hint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -221,7 +220,7 @@ class _Run:
         self.kit.store.put_small(keys.run_key(self.id), records.to_json(self.record))
 
     def end(self, outcome: str) -> None:
-        """The last word of the run. It must not hide why the run ended, so a storage that is gone is passed over."""
+        """The last word of the run. A storage that is gone is passed over: it must not hide the cause."""
         kinds = {name: type(error).__name__ for name, error in self.errors.items()}
         self.record = replace(self.record, outcome=outcome, finished=self.kit.clock(), errors=kinds)
         try:

@@ -18,7 +18,7 @@ from igny8_backup.streams.observe import count
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreResult:
-    """``journal`` says what is kept aside; ``warnings`` what is not as it should be although all is restored."""
+    """``journal`` says what is kept aside; ``warnings`` what is not as it should be, though restored."""
 
     journal: Journal
     warnings: tuple[str, ...] = ()
@@ -147,7 +147,7 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
 
 
 def _check_after(plan: RestorePlan) -> tuple[str, ...]:
-    """Connects as the application will; what fails is a warning, because all is restored and can be undone."""
+    """Connects as the application will; a failure is a warning, because all is restored and can be undone."""
     aliases = [item.part.alias for item in plan.databases if item.details.migrations]
     if not aliases:
         return ()

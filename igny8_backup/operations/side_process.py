@@ -1,11 +1,11 @@
-"""Runs the project's own code against side databases, in a process of its own (DESIGN.md section 8).
+"""Runs the project's own code against side databases, in a process of its own.
 
-In the child each restored alias keeps its name and its NAME is the side database. A second alias would not do:
-routers skip it, and a data migration that says ``Model.objects`` would write into the live database. Every
-other alias raises when it is used; the broker is in memory, mail and cache lead nowhere.
+In the child each restored alias keeps its name and its NAME is the side database. A second alias would not
+do: routers skip it, and a data migration that says ``Model.objects`` would write into the live database.
+Every other alias raises when it is used; the broker is in memory, mail and cache lead nowhere.
 
-``python -m igny8_backup.operations.side_process`` reads a request (JSON) from its standard input. No secret is
-in it: the child reads the project's settings itself.
+``python -m igny8_backup.operations.side_process`` reads a request (JSON) from its standard input. No secret
+is in it: the child reads the project's settings itself.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def undo(kit: Toolkit) -> Journal:
             raise UsageError(
                 "There is no restore to undo.",
                 untouched="Nothing was changed.",
-                fix="A restore can be undone from the host and the STATE_DIR that made it, until it is discarded.",
+                fix="Undo on the host, and with the STATE_DIR, that restored, before it is discarded.",
             )
         return swap_back_all(kit, kit.journals.write(newest, UNDOING))
 

@@ -1,0 +1,82 @@
+"""System checks: what is wrong with the settings, before it is 2 a.m.
+
+Errors register with ``deploy=True``: a plain error would stop ``migrate`` and deployments. The commands of
+this app ask the same questions themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from igny8_backup.conf import ConfigurationError, Problem, get_config, problems
+from igny8_backup.operations import guards
+
+TAG = "backup"
+
+
+@register(TAG, Tags.security, deploy=True)
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """E001 to E011: ``IGNY8_BACKUP`` by itself."""
+    return [_error(problem) for problem in problems()]
+
+
+@register(TAG, Tags.security, deploy=True)
+def check_storage(**kwargs: Any) -> list[CheckMessage]:
+    """E020 to E023: where backups go."""
+    try:
+        config = get_config()
+    except ConfigurationError:
+        return []  # check_settings says why.
+    return [_error(problem) for problem in guards.storage_problems(config)]
+
+
+@register(TAG, Tags.security, deploy=True)
+def check_encryption(**kwargs: Any) -> list[CheckMessage]:
+    """E030, E031: who will be able to read them."""
+    try:
+        config = get_config()
+    except ConfigurationError:
+        return []
+    return [_error(problem) for problem in guards.encryption_problems(config)]
+
+
+@register(TAG, Tags.database, deploy=True)
+def check_sqlite(**kwargs: Any) -> list[CheckMessage]:
+    """E040: SQLite outside DEBUG."""
+    try:
+        config = get_config()
+    except ConfigurationError:
+        return []
+    if config.debug:
+        return []
+    return [
+        Error(
+            f"The database {alias!r} is SQLite and DEBUG is off: it will not be backed up.",
+            hint="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
+            id="igny8_backup.E040",
+        )
+        for alias in config.databases
+        if connections[alias].vendor == "sqlite"
+    ]
+
+
+@register(TAG)
+def check_debug_storage(**kwargs: Any) -> list[CheckMessage]:
+    """W001: DEBUG without a storage of its own."""
+    if not settings.DEBUG or guards.has_storage():
+        return []
+    return [
+        Warning(
+            f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.",
+            hint="Add STORAGES['dbbackup'], as in docs/storage.md.",
+            id="igny8_backup.W001",
+        )
+    ]
+
+
+def _error(problem: Problem) -> Error:
+    return Error(problem.message, hint=problem.hint, id=problem.id)

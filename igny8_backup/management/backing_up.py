@@ -1,0 +1,65 @@
+"""What the three backup commands share: their options, and how a run is shown."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from igny8_backup.conf import Config
+from igny8_backup.management.base import BackupCommand, human_bytes
+from igny8_backup.manifest import COMPLETE, Manifest
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.backup import BackupRequest, BackupResult, run_backup
+
+_SHOWN = 10  # skipped files listed on the terminal; the details hold them all
+
+
+class BackupRunCommand(BackupCommand):
+    """Subclasses say which parts are meant."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--label", default="", help="A word to find the backup by, for example before-0042."
+        )
+
+    def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The aliases and the trees to back up."""
+        raise NotImplementedError
+
+    def work(self, **options: Any) -> int:
+        with self.progress() as shown, assemble(progress=shown, writing=True) as kit:
+            databases, trees = self.parts(kit.config, options)
+            request = BackupRequest(databases=databases, trees=trees, label=options["label"])
+            result = run_backup(kit, request)
+            where = kit.store.describe()
+        if result.manifest:
+            self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.whole})
+            self._show(result.manifest, where)
+        self._show_failures(result)
+        return 0 if result.whole else 3
+
+    def _show(self, manifest: Manifest, where: str) -> None:
+        for part in manifest.databases:
+            if part.object:
+                sizes = f"{human_bytes(part.object.raw_bytes)} -> {human_bytes(part.object.stored_bytes)}"
+                seconds = (part.finished - part.started).total_seconds()
+                self.say(f"  database {part.alias}: {sizes}, {seconds:.1f} s")
+        for tree in manifest.trees:
+            if tree.state == COMPLETE:
+                stored = human_bytes(sum(pack.stored_bytes for pack in tree.packs))
+                seconds = (tree.finished - tree.started).total_seconds()
+                self.say(
+                    f"  files {tree.name}: {tree.files} files, {human_bytes(tree.bytes)} -> {stored},"
+                    f" {seconds:.1f} s"
+                )
+        lock = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
+        self.say(f"Backup {manifest.id} is in {where} ({human_bytes(manifest.stored_bytes)}, {lock}).")
+
+    def _show_failures(self, result: BackupResult) -> None:
+        for name, error in result.errors.items():
+            self.stderr.write(f"  {name} FAILED: {error}")
+        for item in result.skipped[:_SHOWN]:
+            self.stderr.write(f"  {item.tree}: {item.path}: {item.reason}")
+        if len(result.skipped) > _SHOWN:
+            self.stderr.write(f"  ... and {len(result.skipped) - _SHOWN} more: show_backup {result.id}")

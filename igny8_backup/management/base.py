@@ -1,0 +1,110 @@
+"""What every command shares: exit statuses, signals, progress, JSON."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError
+
+from igny8_backup import records
+from igny8_backup.errors import BackupError
+from igny8_backup.management.progress import TextProgress
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: what unwinds on Ctrl-C unwinds on a container's stop as well."""
+
+
+class BackupCommand(BaseCommand):
+    """A command that parses, calls one operation and shows its result.
+
+    Subclasses set ``help`` and ``examples`` and implement ``work``, which returns the exit status. Failures
+    of operations become :class:`CommandError` with their exit status: no traceback for what can be foreseen.
+    System checks do not run by themselves: a broken setting elsewhere must not stop a backup or a restore.
+    """
+
+    examples = ""
+    requires_system_checks: list[str] = []  # type: ignore[assignment]
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        kwargs.setdefault("formatter_class", RawDescriptionHelpFormatter)
+        kwargs.setdefault("epilog", f"examples:\n{self.examples}" if self.examples else None)
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--json", action="store_true", help="Print the result as JSON on standard output."
+        )
+
+    def work(self, **options: Any) -> int:
+        """Does the work; returns the exit status."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.json = options["json"]
+        try:
+            with _terminable():
+                status = self.work(**options)
+        except BackupError as error:
+            self._fail(str(error), error.exit_status, kind=type(error).__name__)
+        except KeyboardInterrupt as error:
+            number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+            self._fail(
+                f"Stopped by {number.name}; what was begun is cleaned up.", 128 + number, kind="Stopped"
+            )
+        if status:
+            sys.stdout.flush()
+            raise CommandError("Done, but not all of it: see above.", returncode=status)
+
+    def say(self, text: str = "") -> None:
+        """A line for people; silent with ``--json``."""
+        if not self.json:
+            self.stdout.write(text)
+
+    def show_json(self, value: Any) -> None:
+        """The result for scripts, with ``--json`` only."""
+        if self.json:
+            self.stdout.write(json.dumps(records.to_plain(value), indent=2, sort_keys=True))
+
+    @contextmanager
+    def progress(self) -> Iterator[TextProgress]:
+        """Progress on standard error: a live line on a terminal, plain lines now and then elsewhere."""
+        with TextProgress(self.stderr) as shown:
+            yield shown
+
+    def _fail(self, message: str, status: int, *, kind: str) -> NoReturn:
+        if self.json:
+            self.stdout.write(json.dumps({"error": kind, "message": message, "exit_status": status}))
+        raise CommandError(message, returncode=status)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        previous = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # Not the main thread: signals are somebody else's.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def human_bytes(amount: float) -> str:
+    """``1.5 GB``: decimal units, as storage is sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

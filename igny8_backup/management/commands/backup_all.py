@@ -1,0 +1,25 @@
+"""``manage.py backup_all``: databases first, files after, under one id."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from igny8_backup.conf import Config
+from igny8_backup.management.backing_up import BackupRunCommand
+
+
+class Command(BackupRunCommand):
+    help = "Back up every database, then every tree of files, under one id."
+    examples = (
+        "  manage.py backup_all             databases and SITES\n"
+        "  manage.py backup_all --logs      LOGS too\n"
+        "  manage.py backup_all --json      for scripts"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--logs", action="store_true", help="Back up the trees in LOGS as well.")
+
+    def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return config.databases, (*config.sites, *(config.logs if options["logs"] else ()))

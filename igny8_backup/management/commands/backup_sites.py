@@ -1,0 +1,29 @@
+"""``manage.py backup_sites``: the trees of files."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from igny8_backup.conf import Config
+from igny8_backup.management.backing_up import BackupRunCommand
+from igny8_backup.operations.assembly import choose_trees
+
+
+class Command(BackupRunCommand):
+    help = "Back up the trees of files named in IGNY8_BACKUP['SITES'], and with --logs those in LOGS."
+    examples = (
+        "  manage.py backup_sites               every tree in SITES\n"
+        "  manage.py backup_sites sites-data    one of them\n"
+        "  manage.py backup_sites --logs        SITES and LOGS"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "names", nargs="*", metavar="NAME", help="Names in SITES or LOGS; default: all SITES."
+        )
+        parser.add_argument("--logs", action="store_true", help="Back up the trees in LOGS as well.")
+
+    def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (), choose_trees(config, tuple(options["names"]), logs=options["logs"])

@@ -1,0 +1,142 @@
+"""``manage.py restore_all``: the application as it was."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from igny8_backup.errors import UsageError
+from igny8_backup.journal import Journal
+from igny8_backup.management.base import BackupCommand, human_bytes
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.backup import age_in_words
+from igny8_backup.operations.plan import ALL, RestorePlan, RestoreRequest, plan_restore
+from igny8_backup.operations.restore import RestoreResult, run_restore
+
+
+class Command(BackupCommand):
+    help = (
+        "Restore databases and site files: beside what is live, checked and migrated, then swapped in.\n"
+        "Stop the application, its workers and beat before. What was before is kept: undo_restore."
+    )
+    examples = (
+        "  manage.py restore_all --dry-run --identity igny8-backup.key     show the plan, change nothing\n"
+        "  manage.py restore_all --identity igny8-backup.key               the newest complete backup\n"
+        "  manage.py restore_all 20261122T021500Z-7f3a9c --only db         one backup, the databases only\n"
+        "  manage.py restore_all --noinput --database-name igny8           without a question, for scripts"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "id", nargs="?", default="", metavar="ID", help="Default: the newest complete one."
+        )
+        parser.add_argument("--only", default=ALL, metavar="db|files|NAME", help="A part; logs by name only.")
+        parser.add_argument("--dry-run", action="store_true", help="Show the plan and stop.")
+        parser.add_argument("--identity", type=Path, metavar="FILE", help="The private key.")
+        parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
+        parser.add_argument(
+            "--database-name",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="With --noinput: a live database that may be replaced; repeat for each.",
+        )
+
+    def work(self, **options: Any) -> int:
+        request = RestoreRequest(
+            backup_id=options["id"], only=options["only"], identity_file=options["identity"]
+        )
+        with self.progress() as shown, assemble(progress=shown) as kit:
+            plan = plan_restore(kit, request)
+            self._show_plan(plan)
+            if options["dry_run"]:
+                self.show_json(_plan_as_json(plan))
+                plan.require_feasible()
+                self.say("Dry run: nothing was changed.")
+                return 0
+            plan.require_feasible()
+            self._confirm(plan, options)
+            result = run_restore(kit, plan)
+        self.show_json({"journal": result.journal, "warnings": result.warnings, "resumed": result.resumed})
+        return self._show_result(result)
+
+    def _show_plan(self, plan: RestorePlan) -> None:
+        self.say("Plan")
+        for database in plan.databases:
+            target, part = database.target, database.part
+            age = age_in_words(part.started, plan.created)
+            if not target.exists:
+                now = "which does not exist"
+            else:
+                now = f"which holds {target.tables} tables, {human_bytes(target.size)}"
+            self.say(
+                f"  database {part.alias}: from {database.backup_id} ({age} old,"
+                f" {human_bytes(database.details.size)}) to {target.where}, {now}"
+            )
+        for tree in plan.trees:
+            age = age_in_words(tree.part.started, plan.created)
+            self.say(
+                f"  files {tree.part.name}: from {tree.backup_id} ({age} old, {tree.part.files} files,"
+                f" {human_bytes(tree.part.bytes)}) to {tree.root}"
+            )
+        for note in plan.notes:
+            self.say(f"  NOTE: {note}")
+
+    def _confirm(self, plan: RestorePlan, options: dict[str, Any]) -> None:
+        """Danger asks to type the database's name; without a question the name must be given."""
+        named = set(options["database_name"])
+        for name in plan.replaces:
+            if name in named:
+                continue
+            if not options["interactive"] or self.json or not sys.stdin.isatty():
+                raise UsageError(
+                    f"The database {name!r} is not empty and would be replaced.",
+                    untouched="Nothing was changed.",
+                    fix=f"Give --noinput --database-name {name}, or run on a terminal and type its name.",
+                )
+            answer = input(f"Type the name of the database to replace it ({name}): ")
+            if answer != name:
+                raise UsageError("That is not its name.", untouched="Nothing was changed.")
+
+    def _show_result(self, result: RestoreResult) -> int:
+        journal = result.journal
+        if result.resumed:
+            self.say(
+                "The interrupted work is complete. Nothing else was done: run again for another restore."
+            )
+        self.say(f"Restored from {', '.join(journal.backup_ids)}.")
+        for line in kept_lines(journal):
+            self.say(f"  {line}")
+        for warning in result.warnings:
+            self.stderr.write(f"WARNING: {warning}")
+        self.say("Next: start the application, its workers and beat again.")
+        self.say("To go back:             python manage.py undo_restore")
+        self.say("When all is well, free the space: python manage.py undo_restore --discard")
+        return 3 if result.warnings else 0
+
+
+def kept_lines(journal: Journal) -> list[str]:
+    """What is kept aside, for people."""
+    lines = [
+        f"database {swap.name}: what was before is {swap.before}"
+        if swap.existed
+        else f"database {swap.name}: created"
+        for swap in journal.databases
+    ]
+    return lines + [f"files {tree.name}: what was before is in {tree.before}" for tree in journal.trees]
+
+
+def _plan_as_json(plan: RestorePlan) -> dict[str, Any]:
+    return {
+        "databases": [
+            {"backup": item.backup_id, "part": item.part, "target": item.target} for item in plan.databases
+        ],
+        "trees": [
+            {"backup": item.backup_id, "part": item.part, "root": str(item.root)} for item in plan.trees
+        ],
+        "notes": plan.notes,
+        "obstacles": plan.obstacles,
+    }

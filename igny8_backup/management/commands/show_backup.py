@@ -1,0 +1,74 @@
+"""``manage.py show_backup``: one backup, in full."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from igny8_backup.management.base import BackupCommand, human_bytes
+from igny8_backup.manifest import Details, Manifest
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.plan import read_details
+
+
+class Command(BackupCommand):
+    help = "Show one backup: its parts and objects; with the identity also what it says of the contents."
+    examples = (
+        "  manage.py show_backup 20261122T021500Z-7f3a9c\n"
+        "  manage.py show_backup 20261122T021500Z-7f3a9c --identity igny8-backup.key"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
+        parser.add_argument(
+            "--identity", type=Path, metavar="FILE", help="The private key, to show the details."
+        )
+
+    def work(self, **options: Any) -> int:
+        with assemble() as kit:
+            manifest = kit.catalog.get(options["id"])
+            identities = kit.identities(options["identity"], needed=options["identity"] is not None)
+            readable = identities or not manifest.encrypted
+            details = read_details(kit, manifest, identities) if readable else None
+        self.show_json({"manifest": manifest, "details": details})
+        self._show(manifest)
+        if details:
+            self._show_details(details)
+        else:
+            self.say("The details are encrypted: give --identity FILE to see them.")
+        return 0
+
+    def _show(self, manifest: Manifest) -> None:
+        seconds = (manifest.finished - manifest.started).total_seconds()
+        self.say(f"Backup {manifest.id}{f' ({manifest.label})' if manifest.label else ''}")
+        self.say(f"  host {manifest.host}, environment {manifest.environment}, took {seconds:.0f} s")
+        self.say("  " + ", ".join(f"{name} {version}" for name, version in manifest.software.items()))
+        for part in manifest.databases:
+            versions = (
+                f"server {part.server_version}, dumped by {part.dump_version}" if part.object else part.error
+            )
+            self.say(f"  database {part.alias}: {part.state}, {part.engine}, {versions}")
+        for tree in manifest.trees:
+            counts = (
+                f"{tree.files} files, {tree.directories} folders, {tree.links} links, {tree.skipped} skipped"
+            )
+            self.say(
+                f"  files {tree.name} ({tree.role}): {tree.state}, {counts if not tree.error else tree.error}"
+            )
+        for item in manifest.objects():
+            self.say(f"    {human_bytes(item.stored_bytes):>10}  {item.sha256[:16]}  {item.key}")
+
+    def _show_details(self, details: Details) -> None:
+        for database in details.databases:
+            extensions = ", ".join(f"{name} {version}" for name, version in database.extensions.items())
+            self.say(f"  {database.alias}: {len(database.tables)} tables, {human_bytes(database.size)}")
+            if database.owner:
+                self.say(f"    owner {database.owner}, {database.encoding}, {database.collate}; {extensions}")
+            if database.excluded_data:
+                self.say(f"    without the rows of {', '.join(database.excluded_data)}")
+        for item in details.skipped:
+            self.say(f"  {item.tree}: {item.path}: {item.reason}")
+        for name, text in details.errors.items():
+            self.say(f"  {name} failed: {text}")

@@ -1,0 +1,61 @@
+"""``manage.py undo_restore``: back to what was before the restore, or give that up."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from igny8_backup.errors import UsageError
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.undo import discard_kept, kept, undo
+
+
+class Command(BackupCommand):
+    help = (
+        "Bring back what was live before the newest restore, or with --discard remove what restores keep.\n"
+        "Stop the application, its workers and beat before undoing."
+    )
+    examples = (
+        "  manage.py undo_restore                      swap back; the restored data is kept aside\n"
+        "  manage.py undo_restore --discard            remove all that is kept aside, after asking\n"
+        "  manage.py undo_restore --discard --noinput  without a question"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--discard", action="store_true", help="Remove what is kept aside, for good.")
+        parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
+
+    def work(self, **options: Any) -> int:
+        with self.progress() as shown, assemble(progress=shown) as kit:
+            if options["discard"]:
+                self._confirm(options, [item.stamp for item in kept(kit)])
+                removed = discard_kept(kit)
+                self.show_json({"discarded": removed})
+                self.say(f"Removed what was kept from {len(removed)} restore(s).")
+                return 0
+            journal = undo(kit)
+        self.show_json({"journal": journal})
+        if journal.phase == "undone":
+            self.say("What was before the restore is live again.")
+            for swap in journal.databases:
+                self.say(f"  database {swap.name}: the restored one is kept as {swap.side}")
+            for tree in journal.trees:
+                self.say(f"  files {tree.name}: the restored ones are kept in {tree.before}")
+            self.say("Next: start the application, its workers and beat again.")
+            self.say("To free the space: python manage.py undo_restore --discard")
+        return 0
+
+    def _confirm(self, options: dict[str, Any], stamps: list[str]) -> None:
+        if not options["interactive"] or not stamps:
+            return
+        if self.json or not sys.stdin.isatty():
+            raise UsageError(
+                "This removes data for good.",
+                untouched="Nothing was removed.",
+                fix="Give --noinput to agree.",
+            )
+        if input(f"Remove what is kept from {', '.join(stamps)}? Type discard: ") != "discard":
+            raise UsageError("Not confirmed.", untouched="Nothing was removed.")

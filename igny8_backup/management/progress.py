@@ -1,0 +1,79 @@
+"""Progress for people: rate, size and time left on a terminal; plain periodic lines in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+_EVERY = 30.0  # seconds between two lines in a log
+
+
+class TextProgress:
+    """The :class:`~igny8_backup.operations.assembly.Progress` of the commands."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._live: Progress | None = None
+        self._task: TaskID | None = None
+        self._what = ""
+        self._done = 0
+        self._total: int | None = None
+        self._begun = self._told = 0.0
+
+    def __enter__(self) -> Self:
+        if self._stream.isatty():
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+            )
+            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def begin(self, what: str, total: int | None) -> None:
+        self._what, self._total, self._done = what, total, 0
+        self._begun = self._told = time.monotonic()
+        if self._live:
+            self._task = self._live.add_task(what, total=total)
+
+    def advance(self, amount: int) -> None:
+        self._done += amount
+        if self._live and self._task is not None:
+            self._live.update(self._task, advance=amount)
+        elif time.monotonic() - self._told > _EVERY:
+            self._told = time.monotonic()
+            rate = self._done / max(self._told - self._begun, 0.001)
+            of = f" of about {self._total / 1e6:,.0f}" if self._total else ""
+            self.note(f"{self._what}: {self._done / 1e6:,.0f}{of} MB, {rate / 1e6:,.1f} MB/s")
+
+    def end(self) -> None:
+        if self._live and self._task is not None:
+            self._live.remove_task(self._task)
+            self._task = None
+
+    def note(self, text: str) -> None:
+        if self._live:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            self._stream.write(text)

@@ -1,0 +1,56 @@
+"""Celery tasks: the same operations as the commands. A failed backup is a failed task with the reason.
+
+A broker may deliver a task twice: Redis does so when it is not acknowledged within the visibility timeout,
+which a long queue or a long backup can exceed. The run is named after the task's id, so a second delivery
+finds it and does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from igny8_backup.errors import IncompleteError
+from igny8_backup.operations.assembly import Toolkit, assemble, choose, choose_trees
+from igny8_backup.operations.backup import BackupRequest, run_backup
+
+
+@shared_task(bind=True, name="igny8_backup.backup_db", acks_late=False, ignore_result=False)
+def backup_db(self: Any, *aliases: str, label: str = "") -> dict[str, Any]:
+    """Backs up the databases ``aliases``, by default all. Returns what was done; raises ``BackupError``."""
+    with assemble(writing=True) as kit:
+        chosen = choose(aliases, kit.config.databases, "database")
+        return _run(kit, BackupRequest(databases=chosen, label=label, task_id=self.request.id or ""))
+
+
+@shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
+def backup_sites(self: Any, *names: str, logs: bool = False, label: str = "") -> dict[str, Any]:
+    """Backs up the trees ``names``, by default all ``SITES``, with ``logs`` those in ``LOGS`` as well."""
+    with assemble(writing=True) as kit:
+        trees = choose_trees(kit.config, names, logs=logs)
+        return _run(kit, BackupRequest(trees=trees, label=label, task_id=self.request.id or ""))
+
+
+@shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
+def backup_all(self: Any, logs: bool = False, label: str = "") -> dict[str, Any]:
+    """Backs up every database, then every tree, under one id."""
+    with assemble(writing=True) as kit:
+        trees = (*kit.config.sites, *(kit.config.logs if logs else ()))
+        request = BackupRequest(
+            databases=kit.config.databases, trees=trees, label=label, task_id=self.request.id or ""
+        )
+        return _run(kit, request)
+
+
+def _run(kit: Toolkit, request: BackupRequest) -> dict[str, Any]:
+    result = run_backup(kit, request)
+    if result.errors:
+        failed = " ".join(f"{name}: {error}" for name, error in result.errors.items())
+        raise IncompleteError(f"Backup {result.id} lacks parts. {failed}")
+    return {
+        "id": result.id,
+        "repeated": result.repeated,
+        "skipped": len(result.skipped),
+        "stored_bytes": result.manifest.stored_bytes if result.manifest else 0,
+    }
