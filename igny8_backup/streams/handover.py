@@ -1,0 +1,139 @@
+"""A push loop, seen as a stage: a coroutine made of a thread.
+
+Some libraries read from one file object and write to another until they are done, and cannot be pulled. Such
+a loop runs in a thread of its own, in strict alternation with the consumer: while one of the two runs, the
+other waits. The thread never touches the source; the consumer's thread fetches each block for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, BinaryIO
+
+from igny8_backup.streams import BLOCK, Blocks
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+Push = Callable[[BinaryIO, BinaryIO], None]
+"""Reads the one to its end, writes to the other, and returns; neither closes nor needs to flush them."""
+
+
+class _Stopped(Exception):
+    """Ends the push loop when nobody wants its output any more."""
+
+
+class _MoreInput:
+    """The thread asks for the next block."""
+
+
+class _Ended:
+    """The thread is done."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class _Exchange:
+    """Where the two sides meet: the thread says what it wants or has, and waits for the answer."""
+
+    def __init__(self) -> None:
+        self.said: SimpleQueue[_MoreInput | bytes | _Ended] = SimpleQueue()
+        self.answers: SimpleQueue[bytes | None] = SimpleQueue()
+        self.failure: BaseException | None = None
+
+    def ask(self, message: _MoreInput | bytes) -> bytes:
+        """Thread side: the next input block, or b"" as a mere receipt; ``_Stopped`` for ever once stopped."""
+        if self.failure is None:
+            self.said.put(message)
+            answer = self.answers.get()
+            if answer is not None:
+                return answer
+            self.failure = _Stopped()
+        raise self.failure
+
+
+class _Input(io.RawIOBase):
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+        self._block = memoryview(b"")
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if not self._block and not self._ended:
+            self._block = memoryview(self._exchange.ask(_MoreInput()))
+            self._ended = not self._block
+        with memoryview(buffer).cast("B") as target:
+            size = min(len(target), len(self._block))
+            target[:size] = self._block[:size]
+        self._block = self._block[size:]
+        return size
+
+
+class _Output(io.RawIOBase):
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            block = bytes(data)
+            # After a failure there is nobody to take it: what buffers still hold is dropped without a fuss.
+            if block and self._exchange.failure is None:
+                self._exchange.ask(block)
+        except BaseException as error:
+            self._exchange.failure = self._exchange.failure or error
+            raise
+        return len(block)
+
+
+def pull_through(push: Push, blocks: Blocks) -> Blocks:
+    """What ``push`` writes while it reads ``blocks``, in blocks of about ``BLOCK`` bytes.
+
+    What ``push`` raises is raised here, and so is what the source raises, as itself. Closing ends the
+    thread, whatever it is doing, and closes the source.
+    """
+    exchange = _Exchange()
+    # Daemon: a stream that somebody forgot to close must not keep the interpreter from exiting.
+    thread = threading.Thread(target=_run, args=(push, exchange), name="igny8-backup-stream", daemon=True)
+    with contextlib.closing(blocks):
+        thread.start()
+        try:
+            while not isinstance(said := exchange.said.get(), _Ended):
+                if isinstance(said, bytes):
+                    yield said
+                    exchange.answers.put(b"")
+                else:
+                    exchange.answers.put(next(blocks, b""))
+            if said.error is not None:
+                raise said.error
+        finally:
+            exchange.answers.put(None)
+            thread.join()
+
+
+def _run(push: Push, exchange: _Exchange) -> None:
+    # Large buffers: the push loop may work in small pieces, each hand-over should carry a block.
+    reader: BinaryIO = io.BufferedReader(_Input(exchange), BLOCK)
+    writer: BinaryIO = io.BufferedWriter(_Output(exchange), BLOCK)
+    error: BaseException | None = None
+    try:
+        push(reader, writer)
+        writer.flush()
+    except BaseException as caught:  # everything belongs to the consumer
+        error = caught
+    # A library may lose or disguise what its file objects raised; pyrage loses a failed last write.
+    error = exchange.failure or error
+    exchange.failure = error or _Stopped()
+    writer.close()
+    reader.close()
+    exchange.said.put(_Ended(error))

@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import random
+import re
+import subprocess
+import traceback
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from igny8_backup.errors import BackupError, IdentityError, IntegrityError, UsageError
+from igny8_backup.streams import BLOCK
+from igny8_backup.streams.age import (
+    decrypt,
+    encrypt,
+    generate_identity,
+    load_identities,
+    parse_identities,
+    parse_recipients,
+)
+from igny8_backup.streams.pipeline import from_bytes
+
+CHUNK = 64 << 10
+SIZES = sorted({0, 1, *(n + d for n in (8192, CHUNK, 2 * CHUNK, BLOCK, 3 * BLOCK) for d in (-1, 0, 1))})
+
+SECRET, RECIPIENT = generate_identity()
+IDENTITIES = parse_identities(SECRET)
+KEY = next(line for line in SECRET.splitlines() if line.startswith("AGE-SECRET-KEY-1"))
+OTHER_SECRET, OTHER_RECIPIENT = generate_identity()
+OTHER = parse_identities(OTHER_SECRET)
+
+
+def all_of(stream) -> bytes:
+    return b"".join(stream)
+
+
+def encrypted(content: bytes, *recipients: str) -> bytes:
+    return all_of(encrypt(from_bytes(content), recipients or (RECIPIENT,)))
+
+
+def decrypted(data: bytes, identities=IDENTITIES) -> bytes:
+    return all_of(decrypt(from_bytes(data), identities))
+
+
+# --- content
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_goes_in_comes_out_to_the_last_byte(size):
+    content = random.Random(size).randbytes(size)
+    blocks = list(encrypt(from_bytes(content), [RECIPIENT]))
+    assert all(blocks)
+    assert content[:100] not in b"".join(blocks) or size < 2
+    again = list(decrypt((block for block in blocks), IDENTITIES))
+    assert all(again)
+    assert b"".join(again) == content
+
+
+@given(st.lists(st.binary(min_size=1, max_size=3000), max_size=10), st.integers(1, 5000))
+@settings(deadline=None, max_examples=50)
+def test_the_cut_into_blocks_does_not_matter(blocks, cut):
+    data = all_of(encrypt((block for block in blocks), [RECIPIENT]))
+    pieces = (data[i : i + cut] for i in range(0, len(data), cut))
+    assert all_of(decrypt(pieces, IDENTITIES)) == b"".join(blocks)
+
+
+def test_blocks_are_large_in_both_directions():
+    content = bytes(8 * BLOCK)
+    data = list(encrypt(from_bytes(content), [RECIPIENT]))
+    assert len(data) <= 10
+    assert len(list(decrypt((block for block in data), IDENTITIES))) <= 10
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 3 * BLOCK + 7])
+def test_the_age_tool_opens_ours(installed, tmp_path, size):
+    content = random.Random(size).randbytes(size)
+    (tmp_path / "key").write_text(SECRET)
+    argv = [installed("age"), "-d", "-i", str(tmp_path / "key")]
+    assert subprocess.run(argv, input=encrypted(content), stdout=-1, check=True).stdout == content
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 3 * BLOCK + 7])
+@pytest.mark.parametrize("options", [[], ["-r", OTHER_RECIPIENT], ["--armor"]])
+def test_we_open_what_the_age_tool_wrote(installed, size, options):
+    content = random.Random(size).randbytes(size)
+    argv = [installed("age"), "-r", RECIPIENT, *options]
+    data = subprocess.run(argv, input=content, stdout=-1, check=True).stdout
+    assert decrypted(data) == content
+
+
+def test_each_recipient_can_open_it_and_nobody_else():
+    data = encrypted(b"content", RECIPIENT, OTHER_RECIPIENT)
+    assert decrypted(data, IDENTITIES) == decrypted(data, OTHER) == b"content"
+    with pytest.raises(IdentityError, match="not encrypted to this identity"):
+        decrypted(data, parse_identities(generate_identity()[0]))
+
+
+def test_one_of_several_identities_is_enough():
+    assert decrypted(encrypted(b"content"), [*OTHER, *IDENTITIES]) == b"content"
+
+
+def test_an_identity_that_does_not_fit_is_no_damage():
+    with pytest.raises(IdentityError):
+        decrypted(encrypted(bytes(3 * BLOCK)), OTHER)
+    with pytest.raises(IdentityError):
+        decrypted(encrypted(b"content"), [])
+
+
+# --- damage
+
+
+def test_every_truncation_of_a_short_file_is_found():
+    data = encrypted(b"short content")
+    for length in range(len(data)):
+        with pytest.raises(IntegrityError):
+            decrypted(data[:length])
+
+
+def test_truncations_of_a_long_file_are_found():
+    data = encrypted(bytes(3 * BLOCK))
+    head = len(data) - 3 * BLOCK - 48 * 16
+    chunk_ends = [head + n * (CHUNK + 16) for n in (0, 1, 2, 16, 47)]
+    for length in [*chunk_ends, BLOCK, 2 * BLOCK + 1, len(data) - 17, len(data) - 16, len(data) - 1]:
+        with pytest.raises(IntegrityError):
+            decrypted(data[:length])
+
+
+def test_every_flipped_bit_of_a_short_file_is_found():
+    """In the recipient stanza it looks like somebody else's file, which the message admits."""
+    data = encrypted(b"short content")
+    identity_errors = 0
+    for bit in range(0, len(data) * 8, 3):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((IntegrityError, IdentityError)) as caught:
+            decrypted(bytes(damaged))
+        if isinstance(caught.value, IdentityError):
+            identity_errors += 1
+            assert "its first bytes were altered" in str(caught.value)
+            assert 22 <= bit // 8 < 130
+    assert identity_errors < len(data)
+
+
+def test_flipped_bits_in_a_long_file_are_found():
+    data = encrypted(bytes(2 * BLOCK))
+    for place in range(CHUNK, len(data), len(data) // 20):
+        damaged = bytearray(data)
+        damaged[place] ^= 0x10
+        with pytest.raises(IntegrityError, match="altered or cut off"):
+            decrypted(bytes(damaged))
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, BLOCK])
+@pytest.mark.parametrize("tail", [b"x", bytes(16), bytes(CHUNK + 16), bytes(2 * BLOCK)])
+def test_bytes_after_the_end_are_found(size, tail):
+    with pytest.raises(IntegrityError):
+        decrypted(encrypted(bytes(size)) + tail)
+
+
+def test_a_second_file_after_the_first_is_found():
+    with pytest.raises(IntegrityError):
+        decrypted(encrypted(b"one") + encrypted(b"two"))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"age", b"PGDMP" + bytes(1000), b"age-encryption.org/v2\n" + bytes(99)]
+)
+def test_what_is_no_age_file_is_an_integrity_error(data):
+    with pytest.raises(IntegrityError):
+        decrypted(data)
+
+
+# --- streams
+
+
+def test_the_source_is_read_to_its_very_end(source):
+    """What stands behind the last byte (a digest, an exit status) must have had its say."""
+    broken = IntegrityError("digest differs")
+    with pytest.raises(IntegrityError) as caught:
+        all_of(decrypt(source(encrypted(bytes(CHUNK)), error=broken).stream(), IDENTITIES))
+    assert caught.value is broken
+
+
+def test_what_the_source_raises_comes_as_itself(source):
+    broken = OSError("connection reset")
+    for size in (10, BLOCK, 3 * BLOCK):
+        with pytest.raises(OSError) as caught:
+            all_of(encrypt(source(bytes(size), error=broken).stream(), [RECIPIENT]))
+        assert caught.value is broken
+        with pytest.raises(OSError) as caught:
+            all_of(decrypt(source(encrypted(bytes(size))[:-5], error=broken).stream(), IDENTITIES))
+        assert caught.value is broken
+
+
+def test_a_source_that_fails_ends_no_file(source):
+    taken = []
+    with pytest.raises(ConnectionResetError):
+        for block in encrypt(source(bytes(3 * BLOCK), error=ConnectionResetError()).stream(), [RECIPIENT]):
+            taken.append(block)
+    assert taken
+    with pytest.raises(IntegrityError):
+        decrypted(b"".join(taken))
+
+
+@pytest.mark.parametrize("taken", [1, 2, 5])
+def test_closing_early_closes_the_source(source, taken):
+    clear = source(*[bytes(BLOCK)] * 10)
+    stream = encrypt(clear.stream(), [RECIPIENT])
+    for _ in range(taken):
+        next(stream)
+    stream.close()
+    assert clear.closed
+
+    data = encrypted(bytes(10 * BLOCK))
+    secret = source(*(data[i : i + BLOCK] for i in range(0, len(data), BLOCK)))
+    stream = decrypt(secret.stream(), IDENTITIES)
+    for _ in range(taken):
+        next(stream)
+    stream.close()
+    assert secret.closed
+
+
+def test_two_streams_through_one_another_do_not_meet():
+    """Several threads of this kind at once, one the source of the other."""
+    content = os.urandom(5 * BLOCK + 3)
+    twice = encrypt(encrypt(from_bytes(content), [RECIPIENT]), [OTHER_RECIPIENT])
+    assert all_of(decrypt(decrypt(twice, OTHER), IDENTITIES)) == content
+
+
+# --- recipients
+
+
+def test_recipients_are_cleaned_and_kept_in_order():
+    assert parse_recipients([f" {RECIPIENT}\n", OTHER_RECIPIENT]) == (RECIPIENT, OTHER_RECIPIENT)
+    assert parse_recipients([]) == ()
+
+
+@pytest.mark.parametrize(
+    "wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "b", RECIPIENT + "q", "age1", "age1yubikey1q"]
+)
+def test_a_mistyped_recipient_is_shown(wrong):
+    with pytest.raises(UsageError, match=re.escape(f"{wrong}, recipient 2 of 2, is not a valid")):
+        parse_recipients([RECIPIENT, wrong])
+
+
+@pytest.mark.parametrize("wrong", ["", "ops@example.org", "ssh-ed25519 AAAA", RECIPIENT.upper()])
+def test_what_is_no_age_recipient_is_placed(wrong):
+    with pytest.raises(UsageError, match="given as recipient 1 of 1 is no age recipient"):
+        parse_recipients([wrong])
+
+
+@pytest.mark.parametrize("text", [KEY, KEY.lower(), f"  {KEY}", f"age1{KEY}", f"'{KEY}'"])
+def test_a_secret_key_given_as_recipient_is_refused_unprinted(text, source):
+    for attempt in (
+        lambda: parse_recipients([RECIPIENT, text]),
+        lambda: list(encrypt(source(b"x").stream(), [text])),
+    ):
+        with pytest.raises(UsageError, match="secret key is given as recipient") as caught:
+            attempt()
+        assert_untold(caught.value)
+
+
+def test_encrypting_to_nobody_or_a_wrong_one_is_refused_and_closes_the_source(source):
+    for recipients in ([], ["age1wrong"]):
+        blocks = source(b"x", b"y")
+        stream = blocks.stream()
+        next(stream)
+        with pytest.raises(UsageError):
+            next(encrypt(stream, recipients))
+        assert blocks.closed
+
+
+# --- identities
+
+
+def assert_untold(error: BaseException) -> None:
+    """Neither the secret nor half of it is in anything that an error may print."""
+    told = "".join(traceback.format_exception(error)) + repr(error) + str(error.args) + repr(vars(error))
+    assert KEY[16:40] not in told.upper()
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    def write(content: str | bytes, mode: int = 0o600):
+        path = tmp_path / "identity.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+def test_a_generated_identity_is_a_file_that_loads(key_file):
+    (identity,) = load_identities(key_file(SECRET))
+    assert identity.recipient == RECIPIENT
+    assert decrypted(encrypted(b"content"), [identity]) == b"content"
+    assert generate_identity() != generate_identity()
+
+
+def test_age_keygen_reads_a_generated_identity(installed, key_file):
+    said = subprocess.run([installed("age-keygen"), "-y", key_file(SECRET)], stdout=-1, check=True).stdout
+    assert said.decode().strip() == RECIPIENT
+
+
+def test_we_load_what_age_keygen_writes(installed, tmp_path):
+    path = tmp_path / "key.txt"
+    subprocess.run([installed("age-keygen"), "-o", path], check=True, stderr=subprocess.DEVNULL)
+    (identity,) = load_identities(path)
+    assert f"# public key: {identity.recipient}\n" in path.read_text()
+
+
+def test_comments_empty_lines_blanks_and_several_keys_are_fine(key_file):
+    text = f"# created: today\r\n\r\n{KEY}  \r\n\n# the old one\n{OTHER_SECRET}"
+    assert [identity.recipient for identity in load_identities(key_file(text))] == [
+        RECIPIENT,
+        OTHER_RECIPIENT,
+    ]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o777])
+def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(key_file, mode):
+    path = key_file(SECRET, mode)
+    with pytest.raises(IdentityError, match=f"open to other users. Run: chmod 600 {path}"):
+        load_identities(path)
+    path.chmod(0o400)
+    assert load_identities(path)
+
+
+def test_a_pipe_has_no_mode_to_check():
+    reader, writer = os.pipe()
+    os.write(writer, SECRET.encode())
+    os.close(writer)
+    try:
+        assert load_identities(f"/dev/fd/{reader}")[0].recipient == RECIPIENT
+    finally:
+        os.close(reader)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(IdentityError, match=f"{tmp_path}/none cannot be read: No such file"):
+        load_identities(tmp_path / "none")
+    with pytest.raises(IdentityError, match="cannot be read: Is a directory"):
+        load_identities(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "There is no identity in"),
+        ("# only a comment\n", "There is no identity in"),
+        (f"{KEY[:-1]}\n", "Line 1 of .* is not an X25519 age identity"),
+        (f"{KEY}\n{KEY[:30]}X{KEY[31:]}\n", "Line 2 of .* is not an X25519 age identity"),
+        (f"{RECIPIENT}\n", "Line 1 of .* is not"),
+        (f"key = {KEY}\n", "Line 1 of .* is not"),
+        (b"\xff\xfe" + KEY.encode("utf-16"), "is not an age identity file"),
+        (b"age-encryption.org/v1\n-> scrypt ", "is itself encrypted. Give what this prints: age -d"),
+        ("-----BEGIN AGE ENCRYPTED FILE-----\n", "is itself encrypted"),
+    ],
+)
+def test_a_malformed_file_is_told_without_its_content(key_file, content, said):
+    with pytest.raises(IdentityError, match=said) as caught:
+        load_identities(key_file(content))
+    assert_untold(caught.value)
+
+
+def test_a_file_that_is_far_too_large_is_not_read_whole(key_file):
+    with pytest.raises(IdentityError):
+        load_identities(key_file(f"{KEY}\n" + "# padding\n" * 200_000))
+
+
+def test_a_secret_key_given_as_path_is_not_printed():
+    for path in (KEY, KEY.lower(), f"/tmp/{KEY}"):
+        with pytest.raises(IdentityError, match="where the path of its file belongs") as caught:
+            load_identities(path)
+        assert_untold(caught.value)
+
+
+def test_an_identity_shows_its_public_half_only():
+    (identity,) = IDENTITIES
+    for shown in (repr(identity), str(identity), f"{identity}", repr(IDENTITIES), repr({"key": identity})):
+        assert KEY[16:40] not in shown.upper()
+        assert RECIPIENT in shown
+    for leave in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="not pickled") as caught:
+            leave(identity)
+        assert_untold(caught.value)
+
+
+def test_errors_of_decryption_tell_no_secret():
+    for data, identities in (
+        (encrypted(b"x", OTHER_RECIPIENT), IDENTITIES),
+        (encrypted(b"x")[:-1], IDENTITIES),
+    ):
+        with pytest.raises(BackupError) as caught:
+            decrypted(data, identities)
+        assert_untold(caught.value)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.streams.observe import Digest, count, verified
+
+HELLO = hashlib.sha256(b"hello").hexdigest()
+
+
+def test_a_digest_knows_size_and_hash_of_what_passed(source):
+    digest = Digest()
+    assert list(digest.watch(source(b"he", b"llo").stream())) == [b"he", b"llo"]
+    assert (digest.size, digest.sha256) == (5, HELLO)
+
+
+def test_a_digest_of_nothing():
+    assert (Digest().size, Digest().sha256) == (0, hashlib.sha256().hexdigest())
+
+
+@pytest.mark.parametrize("promised", [HELLO, HELLO.upper()])
+def test_what_was_promised_passes(source, promised):
+    stream = verified(source(b"he", b"llo").stream(), sha256=promised, size=5, name="key")
+    assert list(stream) == [b"he", b"llo"]
+
+
+def test_nothing_passes_where_nothing_was_promised(source):
+    empty = hashlib.sha256().hexdigest()
+    assert list(verified(source().stream(), sha256=empty, size=0, name="key")) == []
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ([b"he", b"ll"], "db/x ends after 4 bytes of the 5"),
+        ([], "db/x ends after 0 bytes of the 5"),
+        ([b"he", b"llo", b"!"], "db/x is longer than the 5 bytes"),
+        ([b"he", b"llO"], "db/x was altered: its SHA-256 is"),
+    ],
+)
+def test_anything_else_is_an_integrity_error(source, blocks, said):
+    with pytest.raises(IntegrityError, match=said):
+        list(verified(source(*blocks).stream(), sha256=HELLO, size=5, name="db/x"))
+
+
+def test_too_many_bytes_do_not_pass(source):
+    stream = verified(source(b"hello", b"!", b"more").stream(), sha256=HELLO, size=5, name="key")
+    assert next(stream) == b"hello"
+    with pytest.raises(IntegrityError):
+        next(stream)
+
+
+def test_bytes_are_counted_as_they_pass(source):
+    passed: list[int] = []
+    stream = count(source(b"he", b"llo").stream(), passed.append)
+    next(stream)
+    assert passed == [2]
+    next(stream)
+    assert passed == [2, 3]
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Digest().watch,
+        lambda blocks: verified(blocks, sha256=HELLO, size=9, name="key"),
+        lambda blocks: count(blocks, lambda size: None),
+    ],
+)
+def test_observers_close_their_source(source, stage):
+    blocks = source(b"he", b"llo")
+    stream = stage(blocks.stream())
+    next(stream)
+    stream.close()
+    assert blocks.closed
+
+
+def test_a_failing_source_is_no_end(source):
+    broken = ConnectionResetError("gone")
+    digest = Digest()
+    with pytest.raises(ConnectionResetError):
+        list(digest.watch(source(b"he", error=broken).stream()))

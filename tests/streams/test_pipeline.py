@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import random
+import stat
+import subprocess
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.errors import FilesError, IdentityError, IntegrityError, ToolError
+from igny8_backup.streams import BLOCK
+from igny8_backup.streams.age import generate_identity, parse_identities
+from igny8_backup.streams.observe import Digest, verified
+from igny8_backup.streams.pipeline import BlockReader, Codec, decode, from_bytes, from_file, write_file
+from igny8_backup.streams.process import feed_process, process_output
+
+SECRET, RECIPIENT = generate_identity()
+IDENTITIES = parse_identities(SECRET)
+SIZES = sorted({0, 1, *(n + d for n in (65536, 131072, BLOCK, 3 * BLOCK) for d in (-1, 0, 1))})
+CODECS = [
+    Codec(),
+    Codec(recipients=(RECIPIENT,)),
+    Codec(level=1, workers=0, recipients=(RECIPIENT, RECIPIENT)),
+]
+
+
+def all_of(stream) -> bytes:
+    return b"".join(stream)
+
+
+def made_of(kind: str, size: int) -> bytes:
+    return random.Random(size).randbytes(size) if kind == "random" else (b"row;" * (size // 4 + 1))[:size]
+
+
+# --- codecs
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("kind", ["random", "text"])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_encoded_is_decoded(size, kind, codec):
+    content = made_of(kind, size)
+    stored = all_of(codec.encode(from_bytes(content)))
+    assert all_of(decode(from_bytes(stored), codec.names, IDENTITIES)) == content
+
+
+def test_a_codec_knows_its_names_and_suffix():
+    assert (Codec().names, Codec().suffix) == (("zstd",), ".zst")
+    encrypting = Codec(recipients=(RECIPIENT,))
+    assert (encrypting.names, encrypting.suffix) == (("zstd", "age"), ".zst.age")
+    assert list(json.loads(json.dumps(encrypting.names))) == ["zstd", "age"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        encrypting.recipients = ()
+
+
+def test_the_command_line_tools_open_what_is_stored(installed, tmp_path):
+    """The recipe of the docs: age -d | zstd -d."""
+    content = made_of("text", 3 * BLOCK + 5) + made_of("random", BLOCK)
+    write_file(Codec(recipients=(RECIPIENT,)).encode(from_bytes(content)), tmp_path / "object")
+    (tmp_path / "key").write_text(SECRET)
+    recipe = f"{installed('age')} -d -i key object | {installed('zstd')} -d"
+    assert subprocess.run(["sh", "-c", recipe], cwd=tmp_path, stdout=-1, check=True).stdout == content
+
+
+def test_we_open_what_the_command_line_tools_wrote(installed):
+    content = made_of("text", 3 * BLOCK + 5)
+    recipe = f"{installed('zstd')} | {installed('age')} -r {RECIPIENT}"
+    stored = subprocess.run(["sh", "-c", recipe], input=content, stdout=-1, check=True).stdout
+    assert all_of(decode(from_bytes(stored), ["zstd", "age"], IDENTITIES)) == content
+
+
+def test_an_unknown_codec_is_an_integrity_error_and_closes_the_source(source):
+    blocks = source(b"x", b"y")
+    stream = blocks.stream()
+    next(stream)
+    with pytest.raises(IntegrityError, match="'lz4'"):
+        decode(stream, ("zstd", "lz4"))
+    assert blocks.closed
+
+
+def test_encrypted_data_asks_for_an_identity_and_closes_the_source(source):
+    blocks = source(b"x", b"y")
+    stream = blocks.stream()
+    next(stream)
+    with pytest.raises(IdentityError, match="--identity FILE"):
+        decode(stream, ("zstd", "age"), [])
+    assert blocks.closed
+
+
+def test_no_codec_is_no_change():
+    assert all_of(decode(from_bytes(b"plain"), ())) == b"plain"
+
+
+def test_the_inner_codec_meets_the_outer_ones_errors():
+    stored = all_of(CODECS[1].encode(from_bytes(made_of("random", 2 * BLOCK))))
+    for data in (stored[:-1], stored + b"x", stored[:BLOCK]):
+        with pytest.raises(IntegrityError, match="encrypted data"):
+            all_of(decode(from_bytes(data), ("zstd", "age"), IDENTITIES))
+
+
+# --- a whole way
+
+
+def test_from_a_program_to_a_program(program, tmp_path):
+    content = made_of("random", 5 * BLOCK + 1)
+    (tmp_path / "dump").write_bytes(content)
+    digest = Digest()
+    codec = Codec(recipients=(RECIPIENT,))
+    size = write_file(
+        digest.watch(codec.encode(process_output(["cat", str(tmp_path / "dump")]))), tmp_path / "object"
+    )
+    assert size == digest.size == (tmp_path / "object").stat().st_size
+    stored = verified(from_file(tmp_path / "object"), sha256=digest.sha256, size=digest.size, name="object")
+    feed_process([program(f"cat >{tmp_path}/restored")], decode(stored, codec.names, IDENTITIES))
+    assert (tmp_path / "restored").read_bytes() == content
+
+
+def test_a_dump_that_fails_leaves_no_object(program, tmp_path):
+    """1 MB, then exit status 1: the stored object must not exist, however well it would decode."""
+    dump = process_output([program("head -c 1000000 /dev/urandom; echo out of memory >&2; exit 1")])
+    with pytest.raises(ToolError, match="out of memory"):
+        write_file(Codec(recipients=(RECIPIENT,)).encode(dump), tmp_path / "object")
+    assert not (tmp_path / "object").exists()
+
+
+@pytest.mark.parametrize("taken", [1, 3])
+def test_a_long_chain_that_is_closed_in_the_middle_leaves_nothing(program, taken):
+    """Threads, children and descriptors are counted by ``nothing_left_behind``."""
+    dump = process_output([program("cat /dev/urandom")])
+    stream = Digest().watch(Codec(recipients=(RECIPIENT,)).encode(dump))
+    for _ in range(taken):
+        next(stream)
+    stream.close()
+
+
+def test_a_restore_whose_program_fails_leaves_nothing(program):
+    stored = all_of(CODECS[1].encode(from_bytes(made_of("random", 6 * BLOCK))))
+    with pytest.raises(ToolError, match="exit status 1: no space"):
+        feed_process(
+            [program("head -c 2000000 >/dev/null; echo no space >&2; exit 1")],
+            decode(from_bytes(stored), ("zstd", "age"), IDENTITIES),
+        )
+
+
+# --- the reader
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), max_size=10), st.lists(st.integers(0, 50), max_size=20))
+def test_the_reader_gives_exactly_what_is_asked_for(blocks, sizes):
+    content = b"".join(blocks)
+    reader = BlockReader(block for block in blocks)
+    position = 0
+    for size in sizes:
+        assert reader.read(size) == content[position : position + size]
+        position = min(position + size, len(content))
+        assert reader.tell() == position
+    assert reader.read() == content[position:]
+    assert reader.read(1) == reader.read() == b""
+    reader.close()
+
+
+def test_the_reader_hands_whole_blocks_on_uncopied():
+    block = bytes(BLOCK)
+    with BlockReader(iter_of(block, block)) as reader:
+        assert reader.read(BLOCK) is block
+
+
+def iter_of(*blocks):
+    yield from blocks
+
+
+def test_the_reader_seeks_to_the_start_at_the_start_only():
+    with BlockReader(from_bytes(b"content")) as reader:
+        assert reader.readable()
+        assert not reader.seekable()
+        assert not reader.writable()
+        assert reader.seek(0) == 0
+        for there in ((1,), (0, os.SEEK_END), (0, os.SEEK_CUR)):
+            with pytest.raises(io.UnsupportedOperation):
+                reader.seek(*there)
+        assert reader.read(2) == b"co"
+        with pytest.raises(io.UnsupportedOperation):
+            reader.seek(0)
+        assert reader.read() == b"ntent"
+
+
+def test_the_reader_never_lets_a_failure_look_like_the_end(source):
+    """Code that catches and reads again (a retry, a finally) must not meet b''."""
+    broken = ConnectionResetError("gone")
+    with BlockReader(source(b"some", error=broken).stream()) as reader:
+        assert reader.read(4) == b"some"
+        for _ in range(3):
+            with pytest.raises(ConnectionResetError):
+                reader.read(4)
+
+
+def test_the_reader_does_not_give_half_of_what_was_asked_for_before_a_failure(source):
+    with (
+        BlockReader(source(b"some", error=ConnectionResetError()).stream()) as reader,
+        pytest.raises(ConnectionResetError),
+    ):
+        reader.read(10)
+
+
+def test_the_reader_closes_its_source(source):
+    blocks = source(b"a", b"b")
+    with BlockReader(blocks.stream()) as reader:
+        assert reader.read(1) == b"a"
+        assert not reader.closed
+    assert blocks.closed
+    assert reader.closed
+    reader.close()
+    for read in (reader.read, reader.read1):
+        with pytest.raises(ValueError, match="closed"):
+            read()
+
+
+def test_other_code_takes_the_reader_for_a_file():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        member = tarfile.TarInfo("name")
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"abc"))
+    with BlockReader(from_bytes(buffer.getvalue())) as reader, tarfile.open(fileobj=reader, mode="r|") as tar:
+        assert [entry.name for entry in tar] == ["name"]
+    with io.TextIOWrapper(BlockReader(from_bytes("erste\nzweite größer\n".encode())), "utf-8") as lines:
+        assert list(lines) == ["erste\n", "zweite größer\n"]
+
+
+# --- files and memory
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5])
+def test_files_and_memory_become_streams_of_blocks(tmp_path, size):
+    content = made_of("random", size)
+    (tmp_path / "file").write_bytes(content)
+    for stream in (from_bytes(content), from_file(tmp_path / "file"), from_file(str(tmp_path / "file"))):
+        blocks = list(stream)
+        assert b"".join(blocks) == content
+        assert all(0 < len(block) <= BLOCK for block in blocks)
+
+
+def test_a_descriptor_stays_the_callers(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    with open(tmp_path / "file", "rb") as file:
+        assert all_of(from_file(file.fileno())) == b"content"
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 7
+    with open(tmp_path / "other", "wb") as file:
+        assert write_file(from_bytes(b"content"), file.fileno(), fsync=True) == 7
+        os.fstat(file.fileno())
+    assert (tmp_path / "other").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+def test_a_written_file_is_private_and_whole(tmp_path, fsync):
+    content = made_of("random", 2 * BLOCK + 5)
+    before = os.umask(0)
+    try:
+        assert write_file(from_bytes(content), tmp_path / "file", fsync=fsync) == len(content)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    assert (tmp_path / "file").read_bytes() == content
+
+
+def test_what_is_there_is_never_overwritten(tmp_path, source):
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("file", "link"):
+        blocks = source(b"new", b"new")
+        stream = blocks.stream()
+        next(stream)
+        with pytest.raises(FilesError, match=f"Could not create {tmp_path}/{name}: File exists"):
+            write_file(stream, tmp_path / name)
+        assert blocks.closed
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_stream_that_fails_leaves_no_file(tmp_path, source):
+    broken = ConnectionResetError("gone")
+    with pytest.raises(ConnectionResetError) as caught:
+        write_file(source(b"half", error=broken).stream(), tmp_path / "file")
+    assert caught.value is broken
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_full_disk_is_a_files_error(source):
+    blocks = source(b"content")
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(FilesError, match="No space left on device"),
+    ):
+        write_file(blocks.stream(), full.fileno())
+    assert blocks.closed
+
+
+def test_a_file_that_cannot_be_read_is_a_files_error(tmp_path):
+    with pytest.raises(FilesError, match=f"Could not read {tmp_path}/none: No such file"):
+        next(from_file(tmp_path / "none"))
+    with pytest.raises(FilesError, match="Is a directory"):
+        next(from_file(tmp_path))
+
+
+def test_a_file_that_is_not_read_to_its_end_is_closed(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(3 * BLOCK))
+    stream = from_file(tmp_path / "file")
+    next(stream)
+    stream.close()

@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import ToolError, ToolMissingError
+from igny8_backup.streams import BLOCK, child
+from igny8_backup.streams.pipeline import from_bytes
+from igny8_backup.streams.process import feed_process, process_output, run_process
+
+SECRET = "hunter2-in-the-environment"
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until_gone(pid: int) -> None:
+    while is_running(pid):  # the test's own time limit is the limit
+        time.sleep(0.01)
+
+
+# --- stdout as blocks
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_output_arrives_whole_in_full_blocks(tmp_path, size):
+    content = os.urandom(size)
+    (tmp_path / "content").write_bytes(content)
+    blocks = list(process_output(["cat", "content"], cwd=str(tmp_path)))
+    assert b"".join(blocks) == content
+    assert [len(block) for block in blocks[:-1]] == [BLOCK] * (len(blocks) - 1)
+    assert all(blocks)
+
+
+def test_many_short_writes_become_one_block(program):
+    fake = program("i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done")
+    (block,) = process_output([fake])
+    assert block.split() == [str(i).encode() for i in range(500)]
+
+
+def test_the_program_starts_when_the_first_block_is_asked_for(program, tmp_path):
+    fake = program(f"touch {tmp_path}/started; echo x")
+    stream = process_output([fake])
+    assert not (tmp_path / "started").exists()
+    assert next(stream) == b"x\n"
+    assert (tmp_path / "started").exists()
+    stream.close()
+
+
+def test_a_failure_after_a_megabyte_is_raised_not_taken_for_the_end(program):
+    stream = process_output([program("head -c 1048576 /dev/zero; echo 'disk on fire' >&2; exit 7")])
+    assert next(stream) == bytes(BLOCK)
+    with pytest.raises(ToolError) as caught:
+        next(stream)
+    assert str(caught.value) == "pg_fake failed with exit status 7: disk on fire"
+    assert caught.value.exit_status_of_tool == 7
+    assert caught.value.stderr_tail == "disk on fire"
+    assert caught.value.exit_status == 1
+
+
+def test_a_silent_failure_says_so(program):
+    with pytest.raises(ToolError, match="pg_fake failed with exit status 1 and said nothing"):
+        list(process_output([program("exit 1")]))
+
+
+def test_death_by_signal_is_named(program):
+    with pytest.raises(ToolError, match="pg_fake was killed by SIGKILL") as caught:
+        list(process_output([program("echo data; kill -KILL $$")]))
+    assert caught.value.exit_status_of_tool == -signal.SIGKILL
+
+
+def test_a_signal_without_a_name_has_its_number(program):
+    with pytest.raises(ToolError, match="was killed by signal 40"):
+        list(process_output([program("kill -40 $$")]))
+
+
+def test_a_flood_on_stderr_blocks_nothing_and_only_its_end_is_kept(program):
+    fake = program(
+        "head -c 4000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero;"
+        "head -c 4000000 /dev/zero | tr '\\0' f >&2; echo; echo last words >&2; exit 2"
+    )
+    with pytest.raises(ToolError) as caught:
+        sum(len(block) for block in process_output([fake]))
+    assert caught.value.stderr_tail.endswith("fff" + "last words")
+    assert len(str(caught.value)) < child.STDERR_TAIL + 100
+
+
+def test_a_flood_on_stderr_is_no_failure(program):
+    fake = program("head -c 2000000 /dev/zero >&2; head -c 2000000 /dev/zero")
+    assert sum(len(block) for block in process_output([fake])) == 2_000_000
+
+
+def test_stderr_that_is_not_text_is_shown_as_far_as_it_is(program):
+    with pytest.raises(ToolError, match="caf\ufffd closed"):
+        list(process_output([program("printf 'caf\\351 closed' >&2; exit 1")]))
+
+
+def test_output_that_ends_long_before_the_program_is_not_the_end(program, tmp_path):
+    """EOF on stdout proves nothing: the exit status comes later."""
+    os.mkfifo(tmp_path / "gate")
+    stream = process_output([program(f"echo data; exec >&-; read x <{tmp_path}/gate; exit 4")])
+    opener = subprocess.Popen(["sh", "-c", f"sleep 0.2; echo >{tmp_path}/gate"])
+    with pytest.raises(ToolError, match="exit status 4"):
+        list(stream)
+    assert opener.wait() == 0
+
+
+def test_a_grandchild_that_keeps_stderr_open_does_not_keep_us(program, tmp_path):
+    fake = program(f"sleep 1000 >/dev/null & echo $! >{tmp_path}/pid; echo done")
+    assert list(process_output([fake])) == [b"done\n"]
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+# --- closing early
+
+
+def test_closing_early_stops_and_reaps_the_program_and_its_children(program):
+    stream = process_output([program("sleep 1000 & echo $$ $!; head -c 2000000 /dev/zero; wait")])
+    parent, grandchild = map(int, next(stream).split(b"\n")[0].split())
+    assert is_running(parent)
+    assert is_running(grandchild)
+    stream.close()
+    assert not Path(f"/proc/{parent}").exists()
+    wait_until_gone(grandchild)
+
+
+def test_a_program_that_ignores_sigterm_is_killed(program, monkeypatch):
+    monkeypatch.setattr(child, "GRACE", 0.2)
+    fake = program("trap '' TERM; echo $$; head -c 2000000 /dev/zero; while :; do sleep 1000; done")
+    stream = process_output([fake])
+    pid = int(next(stream).split(b"\n")[0])
+    stream.close()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_program_that_says_much_when_it_is_stopped_can_say_it(program, tmp_path):
+    """Its farewell must not block on a full pipe until it is killed."""
+    fake = program(
+        f"trap 'head -c 500000 /dev/zero >&2; touch {tmp_path}/farewell; exit' TERM;"
+        "head -c 1100000 /dev/zero; while :; do sleep 0.01; done"
+    )
+    stream = process_output([fake])
+    next(stream)
+    stream.close()
+    assert (tmp_path / "farewell").exists()
+
+
+def test_closing_before_the_start_starts_nothing(program, tmp_path):
+    process_output([program(f"touch {tmp_path}/started")]).close()
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_forgotten_stream_takes_its_program_along(program):
+    stream = process_output([program("echo $$; head -c 2000000 /dev/zero; sleep 1000")])
+    pid = int(next(stream).split(b"\n")[0])
+    del stream
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_reaches_us_and_we_stop_the_program(program, number):
+    """As far as Python turns the signal into an exception, which the commands see to."""
+    reader, writer = os.pipe()
+    fake = program(f"head -c 1048576 /dev/zero; echo $$ >/dev/fd/{writer}; exec sleep 1000")
+    script = (
+        "import signal, sys\n"
+        "from igny8_backup.streams.process import process_output\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "list(process_output([sys.argv[1]], pass_fds=[int(sys.argv[2])]))\n"
+    )
+    ours = subprocess.Popen(
+        [sys.executable, "-c", script, fake, str(writer)],
+        pass_fds=[writer],
+        stderr=subprocess.DEVNULL,
+        cwd=Path(child.__file__).parents[2],
+    )
+    os.close(writer)
+    with ours, open(reader) as pipe:
+        pid = int(pipe.readline())
+        assert os.getsid(pid) == pid
+        ours.send_signal(number)
+        assert ours.wait() != 0
+        assert not is_running(pid)
+
+
+# --- what cannot start
+
+
+def test_a_missing_program_is_named_without_a_path(tmp_path):
+    with pytest.raises(ToolMissingError, match=r"^pg_nothing is not installed \(not found on PATH\)\.$"):
+        next(process_output(["pg_nothing"]))
+    with pytest.raises(ToolMissingError, match="pg_nothing is not installed in"):
+        next(process_output([str(tmp_path / "pg_nothing")]))
+
+
+def test_a_program_that_may_not_run_is_not_called_missing(tmp_path):
+    (tmp_path / "pg_fake").write_text("#!/bin/sh\n")
+    with pytest.raises(ToolError, match="pg_fake could not be started: Permission denied") as caught:
+        run_process([str(tmp_path / "pg_fake")])
+    assert not isinstance(caught.value, ToolMissingError)
+
+
+def test_a_missing_folder_is_not_a_missing_program(tmp_path):
+    with pytest.raises(ToolError, match="could not be started: No such file") as caught:
+        run_process(["true"], cwd=str(tmp_path / "nowhere"))
+    assert not isinstance(caught.value, ToolMissingError)
+
+
+def test_an_unknown_user_is_named():
+    with pytest.raises(ToolError, match="there is no system user nobody-of-that-name"):
+        run_process(["true"], user="nobody-of-that-name")
+
+
+# --- what the program is given
+
+
+def test_the_environment_is_replaced_and_never_told(program):
+    env = {"PATH": os.environ["PATH"], "PGPASSWORD": SECRET}
+    assert run_process([program('echo "$PGPASSWORD"')], env=env).decode().strip() == SECRET
+    failing = program("head -c 3000000 /dev/zero; exit 1")
+    attempts = [
+        lambda: list(process_output([failing], env=env)),
+        lambda: run_process([failing], env=env),
+        lambda: run_process([failing], env=env, limit=10),
+        lambda: feed_process([failing], from_bytes(bytes(4 * BLOCK)), env=env),
+        lambda: run_process(["pg_nothing"], env=env),
+        lambda: run_process(["/etc/passwd"], env=env),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ToolError) as caught:
+            attempt()
+        told = (
+            "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
+        )
+        assert SECRET not in told
+
+
+def test_descriptors_are_passed_and_stdin_is_empty_unless_given(program, tmp_path):
+    (tmp_path / "secret").write_bytes(b"from a descriptor")
+    with open(tmp_path / "secret", "rb") as file:
+        fake = program(f"cat /dev/fd/{file.fileno()}; cat")
+        assert list(process_output([fake], pass_fds=[file.fileno()])) == [b"from a descriptor"]
+    with open(tmp_path / "secret", "rb") as file:
+        assert list(process_output(["cat"], stdin=file.fileno())) == [b"from a descriptor"]
+
+
+def test_the_program_has_no_terminal_and_its_own_process_group():
+    ids = run_process(["sh", "-c", "ps -o pid=,pgid=,sid= -p $$"]).split()
+    assert len(set(ids)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
+def test_a_program_runs_as_another_user_without_our_groups():
+    assert run_process(["id", "-un"], user="nobody") == b"nobody\n"
+    assert run_process(["id", "-Gn"], user="nobody") == b"nogroup\n"
+
+
+# --- blocks into stdin
+
+
+@pytest.mark.parametrize("size", [0, 1, 65537, BLOCK, 3 * BLOCK + 7])
+def test_the_program_gets_every_byte(program, tmp_path, size):
+    content = os.urandom(size)
+    feed_process([program(f"cat >{tmp_path}/got")], from_bytes(content))
+    assert (tmp_path / "got").read_bytes() == content
+
+
+def test_a_source_that_fails_never_looks_like_the_end_of_the_input(program, tmp_path, source):
+    """A client that saw the end of half a dump would commit it."""
+    broken = ConnectionResetError("storage went away")
+    blocks = source(b"half", error=broken)
+    fake = program(f"echo $$ >{tmp_path}/pid; cat >/dev/null; touch {tmp_path}/committed")
+    with pytest.raises(ConnectionResetError) as caught:
+        feed_process([fake], blocks.stream())
+    assert caught.value is broken
+    assert blocks.closed
+    assert not (tmp_path / "committed").exists()
+
+
+def test_a_program_that_stops_reading_and_fails_tells_why(program, source):
+    blocks = source(*[bytes(BLOCK)] * 5)
+    with pytest.raises(ToolError, match="pg_fake failed with exit status 3: no space left") as caught:
+        feed_process([program("head -c 10 >/dev/null; echo no space left >&2; exit 3")], blocks.stream())
+    assert caught.value.exit_status_of_tool == 3
+    assert blocks.closed
+
+
+def test_a_program_that_stops_reading_has_failed_even_if_it_says_otherwise(program):
+    with pytest.raises(
+        ToolError, match="ended before it had read all of its input. It said: enough"
+    ) as caught:
+        feed_process([program("head -c 10 >/dev/null; echo enough")], from_bytes(bytes(5 * BLOCK)))
+    assert caught.value.exit_status_of_tool == 0
+
+
+def test_a_program_that_fails_after_its_input_has_failed(program):
+    with pytest.raises(ToolError, match="exit status 1: constraint violated"):
+        feed_process([program("cat >/dev/null; echo constraint violated >&2; exit 1")], from_bytes(b"x"))
+
+
+def test_a_program_that_talks_while_it_is_fed_blocks_nothing(program):
+    feed_process([program("tee /dev/stderr")], from_bytes(bytes(5 * BLOCK)))
+
+
+def test_a_program_that_cannot_start_closes_the_source(source):
+    blocks = source(b"x")
+    stream = blocks.stream()
+    next(stream)
+    with pytest.raises(ToolMissingError):
+        feed_process(["pg_nothing"], stream)
+    assert blocks.closed
+
+
+# --- small output
+
+
+def test_small_output_is_returned_whole(program):
+    assert run_process([program("echo out; echo noise >&2")]) == b"out\n"
+
+
+def test_input_and_output_flow_side_by_side():
+    content = os.urandom(4 * BLOCK)
+    assert run_process(["cat"], input=content) == content
+    assert run_process(["cat"], input=b"") == b""
+    assert run_process(["cat"]) == b""
+
+
+def test_input_that_is_not_wanted_is_no_failure(program):
+    assert run_process([program("head -c 3")], input=b"abc" + bytes(3 * BLOCK)) == b"abc"
+
+
+def test_input_goes_on_after_the_end_of_the_output(program, tmp_path):
+    fake = program(f"echo out; exec >&-; cat >{tmp_path}/got")
+    assert run_process([fake], input=bytes(3 * BLOCK)) == b"out\n"
+    assert (tmp_path / "got").stat().st_size == 3 * BLOCK
+
+
+def test_too_much_output_is_an_error_and_stops_the_program():
+    with pytest.raises(ToolError, match="yes wrote more than 1000 bytes"):
+        run_process(["yes"], limit=1000)
+    assert run_process(["head", "-c", "1000", "/dev/zero"], limit=1000) == bytes(1000)
+
+
+def test_a_failure_with_small_output_is_raised(program):
+    with pytest.raises(ToolError, match="exit status 9: why"):
+        run_process([program("echo out; echo why >&2; exit 9")])
+
+
+def test_the_error_survives_a_result_backend():
+    error = ToolError("pg_dump failed.", stderr_tail="tail", exit_status_of_tool=3)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.stderr_tail, copy.exit_status_of_tool) == ("pg_dump failed.", "tail", 3)
+    assert ToolError("one text").stderr_tail == ""

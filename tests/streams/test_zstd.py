@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.streams import BLOCK
+from igny8_backup.streams.pipeline import from_bytes
+from igny8_backup.streams.zstd import compress, decompress
+
+ZSTD_BLOCK = 128 << 10
+SIZES = sorted({0, 1, *(n + d for n in (65536, ZSTD_BLOCK, BLOCK, 2 * BLOCK, 9 << 20) for d in (-1, 0, 1))})
+
+
+def made_of(kind: str, size: int) -> bytes:
+    if kind == "random":
+        return random.Random(size).randbytes(size)
+    return (b"INSERT INTO content VALUES (%d);" * (size // 32 + 1))[:size]
+
+
+def all_of(stream) -> bytes:
+    return b"".join(stream)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["random", "text"])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_goes_in_comes_out(size, kind, workers):
+    content = made_of(kind, size)
+    packed = list(compress(from_bytes(content), workers=workers))
+    assert all(0 < len(block) <= BLOCK for block in packed)
+    unpacked = list(decompress(iter_of(packed)))
+    assert all(0 < len(block) <= BLOCK for block in unpacked)
+    assert b"".join(unpacked) == content
+
+
+def iter_of(blocks):
+    yield from blocks
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=20), st.integers(1, 50))
+@settings(deadline=None, max_examples=100)
+def test_the_cut_into_blocks_does_not_matter(blocks, cut):
+    packed = all_of(compress(iter_of(blocks), workers=0))
+    pieces = (packed[i : i + cut] for i in range(0, len(packed), cut))
+    assert all_of(decompress(iter_of(pieces))) == b"".join(blocks)
+
+
+def test_the_zstd_tool_opens_ours(installed):
+    content = made_of("text", 3 * BLOCK) + made_of("random", BLOCK)
+    packed = all_of(compress(from_bytes(content)))
+    assert subprocess.run([installed("zstd"), "-dc"], input=packed, stdout=-1, check=True).stdout == content
+    empty = all_of(compress(from_bytes(b"")))
+    assert subprocess.run([installed("zstd"), "-dc"], input=empty, stdout=-1, check=True).stdout == b""
+
+
+@pytest.mark.parametrize("options", [["-1"], ["-19", "--no-check"], ["-T2", "--long=27"]])
+def test_we_open_what_the_zstd_tool_wrote(installed, options):
+    content = made_of("text", 3 * BLOCK) + made_of("random", BLOCK)
+    packed = subprocess.run([installed("zstd"), "-c", *options], input=content, stdout=-1, check=True).stdout
+    assert all_of(decompress(from_bytes(packed))) == content
+
+
+def test_the_frame_carries_a_checksum_even_of_nothing():
+    """Frame_Header_Descriptor, bit 2 (RFC 8878, 3.1.1.1.1)."""
+    for content in (b"", b"x", made_of("random", 3 * BLOCK)):
+        frame = all_of(compress(from_bytes(content)))
+        assert frame[:4] == b"\x28\xb5\x2f\xfd"
+        assert frame[4] & 0b100
+
+
+def test_a_higher_level_packs_tighter():
+    content = Path(subprocess.__file__).read_bytes()
+    sizes = [len(all_of(compress(from_bytes(content), level=level))) for level in (1, 12)]
+    assert sizes[1] < sizes[0]
+
+
+def test_several_frames_are_one_content():
+    frames = [all_of(compress(from_bytes(part))) for part in (b"one", b"", b"two" * BLOCK, b"three")]
+    together = b"one" + b"two" * BLOCK + b"three"
+    assert all_of(decompress(from_bytes(b"".join(frames)))) == together
+    assert all_of(decompress(iter_of(frames))) == together
+
+
+def test_every_truncation_is_found():
+    packed = all_of(compress(from_bytes(made_of("random", 1000))))
+    for length in range(len(packed)):
+        with pytest.raises(IntegrityError, match="cut off"):
+            all_of(decompress(from_bytes(packed[:length])))
+
+
+def test_truncations_of_a_long_stream_are_found_after_its_content_was_given():
+    packed = all_of(compress(from_bytes(made_of("random", 3 * BLOCK))))
+    for length in (4, 100, BLOCK, 2 * BLOCK + 5, len(packed) - 4, len(packed) - 1):
+        with pytest.raises(IntegrityError):
+            all_of(decompress(from_bytes(packed[:length])))
+
+
+def test_no_flipped_bit_gives_another_content():
+    """A few bits of the frame header mean nothing to the content; those may pass."""
+    content = made_of("text", 300) + made_of("random", 100)
+    packed = all_of(compress(from_bytes(content)))
+    found = 0
+    for bit in range(len(packed) * 8):
+        damaged = bytearray(packed)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            assert all_of(decompress(from_bytes(bytes(damaged)))) == content
+        except IntegrityError:
+            found += 1
+    assert found > len(packed) * 8 * 0.95
+
+
+def test_flipped_bits_in_a_long_stream_are_found():
+    packed = all_of(compress(from_bytes(made_of("random", 2 * BLOCK))))
+    for place in range(50, len(packed), len(packed) // 20):
+        damaged = bytearray(packed)
+        damaged[place] ^= 0x10
+        with pytest.raises(IntegrityError):
+            all_of(decompress(from_bytes(bytes(damaged))))
+
+
+@pytest.mark.parametrize("tail", [b"x", b"garbage", bytes(100)])
+def test_bytes_after_the_end_are_found(tail):
+    packed = all_of(compress(from_bytes(b"content")))
+    with pytest.raises(IntegrityError):
+        all_of(decompress(from_bytes(packed + tail)))
+    with pytest.raises(IntegrityError):
+        all_of(decompress(iter_of([packed, tail])))
+
+
+def test_a_bomb_is_given_in_bounded_blocks():
+    size = 256 << 20
+
+    def zeros():
+        for _ in range(size // BLOCK):
+            yield bytes(BLOCK)
+
+    bomb = all_of(compress(zeros()))
+    assert len(bomb) < size // 5000
+    tracemalloc.start()
+    try:
+        given_size = 0
+        for block in decompress(from_bytes(bomb)):
+            assert len(block) <= BLOCK
+            given_size += len(block)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert given_size == size
+    assert peak < 8 << 20
+
+
+def test_closing_early_closes_the_source_and_ends_the_workers(source):
+    before = len(os.listdir("/proc/self/task"))
+    blocks = source(*[made_of("random", BLOCK)] * 30)
+    stream = compress(blocks.stream(), workers=2)
+    next(stream)
+    assert len(os.listdir("/proc/self/task")) > before
+    stream.close()
+    assert blocks.closed
+    while len(os.listdir("/proc/self/task")) > before:
+        time.sleep(0.01)  # joined threads leave /proc a little later
+
+    packed = source(all_of(compress(from_bytes(bytes(3 * BLOCK)))))
+    stream = decompress(packed.stream())
+    next(stream)
+    stream.close()
+    assert packed.closed
+
+
+def test_a_failing_source_ends_no_frame(source):
+    broken = ConnectionResetError("gone")
+    given_blocks = []
+    with pytest.raises(ConnectionResetError) as caught:
+        for block in compress(source(made_of("random", BLOCK), error=broken).stream()):
+            given_blocks.append(block)
+    assert caught.value is broken
+    with pytest.raises(IntegrityError):
+        all_of(decompress(iter_of(given_blocks)))
+    packed = all_of(compress(from_bytes(b"content")))
+    with pytest.raises(ConnectionResetError):
+        all_of(decompress(source(packed, error=broken).stream()))
+
+
+def test_an_impossible_level_closes_the_source(source):
+    blocks = source(b"x")
+    stream = blocks.stream()
+    next(stream)
+    with pytest.raises(ValueError):
+        next(compress(stream, level=99))
+    assert blocks.closed
