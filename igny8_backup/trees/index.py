@@ -1,0 +1,98 @@
+"""The index of a tree: a record for everything in it, sorted, as JSON lines.
+
+The first line is a header, the last a trailer with the number of records, so that an index cut
+short is noticed. In between comes one object a line, the root (path ``""``) first, then depth first
+as ``scan`` walks. ``read`` trusts nothing: whoever may write to the storage may have written the
+index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.trees.names import escape, order
+from igny8_backup.trees.records import Record, from_json, to_json
+
+HEADER = {"format": "igny8_backup index", "version": 1}
+LINE_LIMIT = 2 << 20
+"""Bytes in a line: the longest path, every byte of it escaped, and the most extended attributes."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def write(records: Iterable[Record]) -> Blocks:
+    """The index of these records, which must come sorted, the root first."""
+    lines = [_line(HEADER)]
+    held = count = 0
+    for record in records:
+        line = _line(to_json(record))
+        lines.append(line)
+        held += len(line)
+        count += 1
+        if held >= BLOCK:
+            yield b"".join(lines)
+            lines.clear()
+            held = 0
+    lines.append(_line({"records": count}))
+    yield b"".join(lines)
+
+
+def read(blocks: Blocks) -> Iterator[Record]:
+    """The records of an index, as it streams in; ``IntegrityError`` where it is not a whole and sane one.
+
+    Every path lies below the root, none comes twice, and each comes after the record of the folder
+    it lies in. Nothing read is to be trusted before the end is reached.
+    """
+    lines = _lines(blocks)
+    if _parsed(next(lines, b"")) != HEADER:
+        raise IntegrityError("This is not an index that this version of igny8_backup can read.")
+    last = b""
+    folders: list[bytes] = []  # from the root down to where we are, each with its slash
+    for count, line in enumerate(lines):
+        fields = _parsed(line)
+        if isinstance(fields, dict) and "records" in fields:
+            if fields != {"records": count} or not folders or next(lines, None) is not None:
+                raise IntegrityError("The index does not hold as many records as it says.")
+            return
+        record = from_json(fields)
+        path = record.path
+        if not folders:
+            if path:
+                raise IntegrityError("The index does not begin with the root of its tree.")
+        elif order(path) <= last:
+            raise IntegrityError(f"The index is not sorted at {escape(path)[:200]!r}.")
+        last = order(path)
+        while folders and not path.startswith(folders[-1]):
+            folders.pop()
+        if folders and b"/" in path[len(folders[-1]) :]:
+            raise IntegrityError(f"The index has no record of the folder of {escape(path)[:200]!r}.")
+        if record.kind == "dir":
+            folders.append(path + b"/" if path else b"")
+        yield record
+    raise IntegrityError("The index ends before its last line.")
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return _encode(fields).encode("utf-8") + b"\n"
+
+
+def _lines(blocks: Blocks) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+        if len(rest) > LINE_LIMIT:
+            raise IntegrityError("The index holds a line longer than any record.")
+    if rest:
+        raise IntegrityError("The index ends in the middle of a line.")
+
+
+def _parsed(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise IntegrityError("The index holds a line that is not JSON.") from None

@@ -1,0 +1,75 @@
+"""Owner, mode, attributes and time of what has been written, set as far as this user may."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+
+from igny8_backup.trees.owners import Owners
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.scan import OnSkip
+from igny8_backup.trees.xattrs import CAPABILITY, set_xattrs
+
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+
+
+class Metadata:
+    """Gives files, folders and symlinks what their records say.
+
+    Owners are set by root only, by name where this machine knows the name; ``owners_left`` counts
+    the things whose owner is not the recorded one. A file's set-id bits and capabilities hand its
+    owner's power to whoever runs it: without ``allow_setid`` they are dropped and told to
+    ``on_skip``, as is every attribute that could not be set. A folder's set-group-id and sticky
+    bits grant nothing and come back always.
+    """
+
+    def __init__(self, *, allow_setid: bool, on_skip: OnSkip) -> None:
+        self.owners_left = 0
+        self._allow_setid = allow_setid
+        self._on_skip = on_skip
+        self._owners = Owners()
+        self._is_root = os.geteuid() == 0
+
+    def apply(self, fd: int, record: Record, *, exactly: bool = False) -> None:
+        """To an open file or folder; ``OSError`` if mode or time cannot be set.
+
+        ``exactly`` also removes attributes that the record lacks: what was just created has none.
+        """
+        self._own(record, os.fstat(fd), lambda uid, gid: os.fchown(fd, uid, gid))
+        mode, xattrs = record.mode, record.xattrs
+        if record.kind == "file" and not self._allow_setid:
+            if mode & _SET_ID:
+                mode &= ~_SET_ID
+                self._on_skip(record.path, "its set-id bits were not set")
+            if any(name == CAPABILITY for name, _ in xattrs):
+                xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
+                self._on_skip(record.path, "its capabilities were not set")
+        os.fchmod(fd, mode)  # after the owner: chown(2) clears set-id bits
+        if xattrs or exactly:
+            try:
+                set_xattrs(fd, xattrs)  # after the mode: chmod(2) would change the mask of an ACL
+            except OSError as error:
+                self._on_skip(record.path, f"its extended attributes cannot be set: {error.strerror}")
+        os.utime(fd, ns=(record.mtime_ns, record.mtime_ns))
+
+    def apply_to_symlink(self, name: bytes, folder: int, record: Record) -> None:
+        """To the symlink of this name in an open folder; a symlink has no mode of its own."""
+        status = os.lstat(name, dir_fd=folder)
+        self._own(
+            record,
+            status,
+            lambda uid, gid: os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False),
+        )
+        os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
+
+    def _own(self, record: Record, status: os.stat_result, chown: Callable[[int, int], None]) -> None:
+        uid, gid = self._owners.ids(record.user, record.uid, record.group, record.gid)
+        if (status.st_uid, status.st_gid) == (uid, gid):
+            return
+        if self._is_root:
+            with suppress(PermissionError):  # root of a container without CAP_CHOWN
+                chown(uid, gid)
+                return
+        self.owners_left += 1

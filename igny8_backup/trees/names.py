@@ -1,0 +1,82 @@
+"""Names of files: bytes, in one order, written as text without losing any.
+
+A file name on a POSIX system is any bytes but ``/`` and NUL. In JSON and in messages a name is
+UTF-8 in which each byte that is not valid UTF-8, and ``%`` itself, is percent-escaped; every name
+has exactly one such spelling.
+"""
+
+from __future__ import annotations
+
+import re
+
+from igny8_backup.errors import IntegrityError
+
+OWN_PREFIXES = (b".igny8_backup-", b".before-")
+"""How the names begin that we put into the root of a tree: never backed up, never swapped."""
+
+DEPTH_LIMIT = 500
+"""Folders within folders: each level of a walk holds a descriptor, of which a process has 1,024."""
+
+PATH_LIMIT = DEPTH_LIMIT * 256
+"""Bytes in a path: ``DEPTH_LIMIT`` names of 255 bytes."""
+
+_BROKEN = re.compile("[\udc80-\udcff]")
+_ESCAPED = re.compile(b"%([0-9A-F]{2})")
+
+
+def side_name(stamp: str) -> str:
+    """The folder in a root in which its replacement is built."""
+    return f".igny8_backup-side-{stamp}"
+
+
+def before_name(stamp: str) -> str:
+    """The folder in a root that keeps what was swapped out."""
+    return f".before-{stamp}"
+
+
+def is_own(name: bytes) -> bool:
+    """Whether a child of the root is one of ours."""
+    return name.startswith(OWN_PREFIXES)
+
+
+def order(path: bytes) -> bytes:
+    """A key that sorts paths by their components: a folder, what is in it, then its next sibling.
+
+    NUL is in no name and sorts before every byte, so comparing these keys is comparing the lists of
+    components.
+    """
+    return path.replace(b"/", b"\0")
+
+
+def escape(name: bytes) -> str:
+    """The one text for this name (or path, or symlink target)."""
+    text = name.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
+    if text.isascii():
+        return text
+    return _BROKEN.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text)
+
+
+def unescape(text: str) -> bytes:
+    """The name whose ``escape`` is this text; ``IntegrityError`` when there is none."""
+    try:
+        raw = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise IntegrityError("A name is not valid text.") from None
+    if b"%" not in raw:
+        return raw
+    name = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), raw)
+    if escape(name) != text:
+        raise IntegrityError(f"The name {text[:200]!r} is not escaped as it must be.")
+    return name
+
+
+def check_path(path: bytes) -> bytes:
+    """The path itself, if it names something below the root and nothing of ours; else ``IntegrityError``."""
+    parts = path.split(b"/")
+    if b"\0" in path or any(part in (b"", b".", b"..") for part in parts):
+        raise IntegrityError(f"{escape(path[:200])!r} is not a path below the root of a tree.")
+    if len(parts) > DEPTH_LIMIT or len(path) > PATH_LIMIT:
+        raise IntegrityError(f"The path {escape(path[:200])!r}... is too deep or too long.")
+    if is_own(parts[0]):
+        raise IntegrityError(f"{escape(path[:200])!r} is a name that a backup never holds.")
+    return path

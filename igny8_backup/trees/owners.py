@@ -1,0 +1,58 @@
+"""User and group names of numeric ids, and back, each asked for once."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from contextlib import suppress
+
+
+class Owners:
+    """Look-ups in the user and group databases of this machine, remembered as long as this object.
+
+    An object per run, not a cache per process: a worker lives for weeks, and users come and go.
+    """
+
+    def __init__(self) -> None:
+        self._users: dict[int, str] = {}
+        self._groups: dict[int, str] = {}
+        self._ids: dict[tuple[str, int, str, int], tuple[int, int]] = {}
+
+    def user(self, uid: int) -> str:
+        """The user's name, ``""`` where this machine knows none."""
+        name = self._users.get(uid)
+        if name is None:
+            try:
+                name = _text(pwd.getpwuid(uid).pw_name)
+            except KeyError:
+                name = ""
+            self._users[uid] = name
+        return name
+
+    def group(self, gid: int) -> str:
+        """The group's name, ``""`` where this machine knows none."""
+        name = self._groups.get(gid)
+        if name is None:
+            try:
+                name = _text(grp.getgrgid(gid).gr_name)
+            except KeyError:
+                name = ""
+            self._groups[gid] = name
+        return name
+
+    def ids(self, user: str, uid: int, group: str, gid: int) -> tuple[int, int]:
+        """The ids of these names on this machine; the recorded number where a name is unknown here."""
+        key = (user, uid, group, gid)
+        ids = self._ids.get(key)
+        if ids is None:
+            with suppress(KeyError, ValueError):  # ValueError: a NUL, or what the locale cannot encode
+                uid = pwd.getpwnam(user).pw_uid
+            with suppress(KeyError, ValueError):
+                gid = grp.getgrnam(group).gr_gid
+            ids = self._ids[key] = (uid, gid)
+        return ids
+
+
+def _text(name: str) -> str:
+    # A name the locale could not decode holds lone surrogates, which JSON cannot: the number will do.
+    return name if name.isprintable() else ""

@@ -1,0 +1,199 @@
+"""Tars of our own: the GNU format, written lean and read strictly.
+
+The standard library's ``tarfile`` spends most of its time on objects and checks that many small
+files do not need. The layout is that of the GNU tar manual, "Basic Tar Format" (``oldgnu_header``,
+"ustar  "): names over 100 bytes travel in ``././@LongLink`` members of type L, link targets in
+those of type K, as raw bytes; numbers that do not fit their octal field are base-256. GNU tar,
+bsdtar and Python's tarfile read it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.streams import Blocks
+from igny8_backup.trees.names import PATH_LIMIT, check_path, escape, order
+
+RECORD = 512
+END = bytes(2 * RECORD)
+FILE, HARDLINK, SYMLINK, FOLDER = b"0", b"1", b"2", b"5"
+
+# name mode uid gid size mtime checksum type linkname magic uname gname; devices and the rest stay zero
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s183x")
+_MAGIC = b"ustar  \0"
+_CHECKSUM = slice(148, 156)
+_LONG = b"././@LongLink"
+_OCTAL = frozenset(b"01234567")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in a tar being read; ``contents`` is good until the next member is asked for."""
+
+    path: bytes
+    size: int
+    contents: Generator[bytes, None, None]
+
+
+def header(
+    path: bytes,
+    kind: bytes,
+    *,
+    mode: int,
+    uid: int,
+    gid: int,
+    mtime_ns: int,
+    user: str = "",
+    group: str = "",
+    size: int = 0,
+    target: bytes = b"",
+) -> bytes:
+    """What stands before the contents of a member. ``path`` is written as given; whole seconds only."""
+    head = b""
+    if len(target) > 100:
+        head += _long(b"K", target)
+    if len(path) > 100:
+        head += _long(b"L", path)
+    return head + _block(path, kind, mode, uid, gid, size, mtime_ns // 10**9, target, user, group)
+
+
+def padding(size: int) -> int:
+    """Bytes of zero after contents of this size."""
+    return -size % RECORD
+
+
+def read_tar(blocks: Blocks) -> Iterator[Member]:
+    """The members of a pack, streaming: regular files, named ``./path``, sorted, none twice.
+
+    Anything else is an ``IntegrityError``: another type, a path outside, a wrong checksum, an end
+    before the end. Contents left unread are passed over. Nothing read is to be trusted before the
+    iterator has ended.
+    """
+    source = _Source(blocks)
+    last = b""
+    while (found := source.take(RECORD)) != END[:RECORD]:
+        kind, name, size = _understood(found)
+        if kind == b"L":
+            name = _long_name(source, size)
+            kind, _, size = _understood(source.take(RECORD))
+        if kind != FILE or not name.startswith(b"./"):
+            raise IntegrityError("A pack holds something else than files.")
+        path = check_path(name[2:])
+        if order(path) <= last:
+            raise IntegrityError(f"A pack is not sorted at {escape(path)[:200]!r}.")
+        last = order(path)
+        contents = source.run(size)
+        yield Member(path, size, contents)
+        for _ in contents:
+            pass
+        source.take(padding(size))
+    source.expect_zeros()
+
+
+class _Source:
+    """Exact amounts of a stream of blocks."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._block = b""
+        self._at = 0
+
+    def run(self, size: int) -> Generator[bytes, None, None]:
+        while size:
+            if self._at == len(self._block):
+                self._block = next(self._blocks, b"")
+                self._at = 0
+                if not self._block:
+                    raise IntegrityError("A pack ends before its end.")
+            piece = self._block[self._at : self._at + size]
+            self._at += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def take(self, size: int) -> bytes:
+        end = self._at + size
+        if end <= len(self._block):
+            piece = self._block[self._at : end]
+            self._at = end
+            return piece
+        return b"".join(self.run(size))
+
+    def expect_zeros(self) -> None:
+        """Read to the true end: only there has the stream said that all was well behind it."""
+        if self.take(RECORD).strip(b"\0") or self._block[self._at :].strip(b"\0"):
+            raise IntegrityError("A pack goes on after its end.")
+        for block in self._blocks:
+            if block.strip(b"\0"):
+                raise IntegrityError("A pack goes on after its end.")
+
+
+def _long(kind: bytes, name: bytes) -> bytes:
+    size = len(name) + 1
+    return _block(_LONG, kind, 0o644, 0, 0, size, 0, b"", "", "") + name + bytes(1 + padding(size))
+
+
+def _block(
+    path: bytes,
+    kind: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    target: bytes,
+    user: str,
+    group: str,
+) -> bytes:
+    block = _HEADER.pack(
+        path,
+        b"%07o\0" % mode,
+        b"%07o\0" % uid if uid < 8**7 else _base256(uid, 8),
+        b"%07o\0" % gid if gid < 8**7 else _base256(gid, 8),
+        b"%011o\0" % size if size < 8**11 else _base256(size, 12),
+        b"%011o\0" % mtime if 0 <= mtime < 8**11 else _base256(mtime, 12),
+        b" " * 8,  # what the checksum counts its own field as
+        kind,
+        target,
+        _MAGIC,
+        _owner(user),
+        _owner(group),
+    )
+    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
+
+
+def _base256(value: int, width: int) -> bytes:
+    raw = value.to_bytes(width, "big", signed=True)
+    return bytes([raw[0] | 0x80]) + raw[1:]
+
+
+def _owner(name: str) -> bytes:
+    # 31 bytes and a NUL is all there is room for; half a name would be another user's.
+    raw = name.encode("utf-8")
+    return raw if len(raw) < 32 else b""
+
+
+def _understood(block: bytes) -> tuple[bytes, bytes, int]:
+    """Type, name and size of a header block."""
+    fields = _HEADER.unpack(block)
+    name, _, _, _, size, _, checksum, kind, _, magic, _, _ = fields
+    counted = sum(block) - sum(block[_CHECKSUM]) + 8 * 32
+    if magic != _MAGIC or checksum != b"%06o\0 " % counted:
+        raise IntegrityError("A pack is damaged: the checksum of a header is wrong.")
+    if size[0] == 0x80:
+        return kind, name.rstrip(b"\0"), int.from_bytes(size[1:], "big")
+    if size[11] or not _OCTAL.issuperset(size[:11]):
+        raise IntegrityError("A pack is damaged: a size is not a number.")
+    return kind, name.rstrip(b"\0"), int(size[:11], 8)
+
+
+def _long_name(source: _Source, size: int) -> bytes:
+    if size > PATH_LIMIT + 3:  # "./" and the NUL at the end
+        raise IntegrityError("A pack holds a name longer than any path.")
+    name = source.take(size)
+    source.take(padding(size))
+    if not name.endswith(b"\0"):
+        raise IntegrityError("A pack is damaged: a long name has no end.")
+    return name[:-1]
