@@ -9,11 +9,11 @@ index.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams import Blocks
 from igny8_backup.trees.names import escape, order
 from igny8_backup.trees.records import Record, from_json, to_json
 
@@ -24,21 +24,26 @@ LINE_LIMIT = 2 << 20
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def write(records: Iterable[Record]) -> Blocks:
-    """The index of these records, which must come sorted, the root first."""
-    lines = [_line(HEADER)]
-    held = count = 0
-    for record in records:
-        line = _line(to_json(record))
-        lines.append(line)
-        held += len(line)
-        count += 1
-        if held >= BLOCK:
-            yield b"".join(lines)
-            lines.clear()
-            held = 0
-    lines.append(_line({"records": count}))
-    yield b"".join(lines)
+class IndexWriter:
+    """Writes an index into a file while the tree is walked.
+
+    ``add`` each record, sorted, the root first; then ``finish``, without which the index is not whole.
+    The file is the caller's to flush and close.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._count = 0
+        file.write(_line(HEADER))
+
+    def add(self, record: Record) -> None:
+        """Append a record."""
+        self._file.write(_line(to_json(record)))
+        self._count += 1
+
+    def finish(self) -> None:
+        """Append the last line, which tells how many records there are."""
+        self._file.write(_line({"records": self._count}))
 
 
 def read(blocks: Blocks) -> Iterator[Record]:
