@@ -132,17 +132,17 @@ def select(
     notes: list[str] = []
     for name in trees:
         found = _nearest([item for item in pool if _tree(item, name)], base if databases else None)
-        part = _tree(found, name) if found else None
-        if found is None or part is None:
+        tree = _tree(found, name) if found else None
+        if found is None or tree is None:
             raise UsageError(
                 f"No backup{f' {wanted.id}' if wanted else ''} holds the tree {name!r} complete.",
                 untouched="Nothing was changed.",
                 fix="Choose another id from list_backups, or restore without it: restore_all --only db.",
             )
-        chosen.append((found, part))
+        chosen.append((found, tree))
         if databases and found.id != base.id:
-            apart = abs(part.started - base.started)
-            when = "after" if part.started > base.started else "BEFORE"
+            apart = abs(tree.started - base.started)
+            when = "after" if tree.started > base.started else "BEFORE"
             notes.append(
                 f"The files of {name!r} come from backup {found.id}, read {apart} {when} the database."
             )

@@ -39,12 +39,12 @@ class DatabaseSwap:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeSwap:
-    """One tree; ``plan`` is the swap plan as JSON, empty until the side is whole."""
+    """One tree; ``kept`` is where the other one will be; ``plan`` is the swap plan as JSON, empty until the
+    side is whole."""
 
     name: str
     root: str
-    side: str
-    before: str
+    kept: str
     plan: str = ""
 
 

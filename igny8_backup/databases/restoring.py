@@ -137,10 +137,11 @@ def create_side(live: Connection, side: str, details: DatabaseDetails) -> None:
             options.append((word, sql.Literal(details.locale)))
         if details.icu_rules:
             options.append(("ICU_RULES", sql.Literal(details.icu_rules)))
-        if details.tablespace in tablespaces:
+        # pg_default is what comes anyway, and naming it takes a right that most roles lack.
+        if details.tablespace != "pg_default" and details.tablespace in tablespaces:
             options.append(("TABLESPACE", sql.Identifier(details.tablespace)))
         words: Iterable[sql.Composable] = (
-            sql.SQL("{} = {}").format(sql.SQL(word), value)  # type: ignore[arg-type]
+            sql.SQL("{} = {}").format(sql.SQL(word), value)
             for word, value in options
         )
         name = sql.Identifier(side)

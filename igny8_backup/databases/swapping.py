@@ -88,7 +88,7 @@ def _grant(session: psycopg.Connection[Any], name: str, privileges: tuple[Privil
             continue
         session.execute(
             sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
-                sql.SQL(privilege.privilege),  # type: ignore[arg-type]
+                sql.SQL(privilege.privilege),
                 database,
                 sql.Identifier(privilege.grantee) if privilege.grantee else sql.SQL("PUBLIC"),
                 sql.SQL(" WITH GRANT OPTION" if privilege.grantable else ""),

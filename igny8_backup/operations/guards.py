@@ -52,11 +52,11 @@ def storage_problems(config: Config) -> list[Problem]:
         return [storage]
     if not isinstance(storage, FileSystemStorage):
         return []
-    place = Path(storage.location).resolve()
+    place = Path(str(storage.location)).resolve()
     found = []
     served = {"MEDIA_ROOT": settings.MEDIA_ROOT, "STATIC_ROOT": settings.STATIC_ROOT}
     for name, root in served.items():
-        if root and place.is_relative_to(Path(root).resolve()):
+        if root and place.is_relative_to(Path(str(root)).resolve()):
             found.append(
                 Problem(
                     id="igny8_backup.E022",

@@ -152,7 +152,7 @@ def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -
 
 def unknown_migrations(details: DatabaseDetails) -> list[str]:
     """Migrations of the backup that the installed code lacks: it is older than the backup, or another."""
-    loader = MigrationLoader(None, ignore_no_initial=True)
+    loader = MigrationLoader(None, ignore_no_migrations=True)
     known = set(loader.disk_migrations or ())
     for migration in (loader.disk_migrations or {}).values():
         known.update((app, name) for app, name in migration.replaces)

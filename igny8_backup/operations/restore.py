@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from igny8_backup import keys
 from igny8_backup.errors import BackupError, IntegrityError
@@ -14,6 +13,7 @@ from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
 from igny8_backup.streams.observe import count
+from igny8_backup.trees.names import before_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +74,11 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
         TreeSwap(
             name=item.part.name,
             root=str(item.root),
-            side=str(restore_tree.side_path(item.root, stamp)),
-            before=str(restore_tree.before_path(item.root, stamp)),
+            kept=str(item.root / before_name(stamp)),
         )
         for item in plan.trees
     ]
-    ids = {item.backup_id for item in (*plan.databases, *plan.trees)}
+    ids = {item.backup_id for item in plan.databases} | {item.backup_id for item in plan.trees}
     return Journal(
         schema=JOURNAL_SCHEMA,
         stamp=stamp,
@@ -138,7 +137,7 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
         kit.progress.begin(f"files {item.part.name}", item.part.bytes)
         try:
             text = restore_tree.prepare(
-                kit, item.part, item.root, Path(swap.side), list(plan.identities), kit.progress.advance
+                kit, item.part, item.root, journal.stamp, list(plan.identities), kit.progress.advance
             )
         finally:
             kit.progress.end()

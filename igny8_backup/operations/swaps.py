@@ -32,8 +32,6 @@ def swap_all(kit: Toolkit, journal: Journal) -> Journal:
             ) from error
         clean_sides(kit, journal)
         raise
-    for tree in journal.trees:
-        restore_tree.keep_before(tree)
     return kit.journals.write(journal, DONE)
 
 
@@ -64,7 +62,7 @@ def clean_sides(kit: Toolkit, journal: Journal) -> None:
     for swap in journal.databases:
         kit.engine(swap.alias).drop(swap.side)
     for tree in journal.trees:
-        restore_tree.remove(Path(tree.side))
+        restore_tree.remove_side(Path(tree.root), journal.stamp)
     kit.journals.remove(journal)
 
 
@@ -74,5 +72,5 @@ def discard(kit: Toolkit, journal: Journal) -> None:
         engine = kit.engine(swap.alias)
         engine.drop(swap.before if journal.phase == DONE else swap.side)
     for tree in journal.trees:
-        restore_tree.remove(Path(tree.before))
+        restore_tree.remove_kept(Path(tree.root), journal.stamp)
     kit.journals.remove(journal)

@@ -126,7 +126,7 @@ def kept_lines(journal: Journal) -> list[str]:
         else f"database {swap.name}: created"
         for swap in journal.databases
     ]
-    return lines + [f"files {tree.name}: what was before is in {tree.before}" for tree in journal.trees]
+    return lines + [f"files {tree.name}: what was before is in {tree.kept}" for tree in journal.trees]
 
 
 def _plan_as_json(plan: RestorePlan) -> dict[str, Any]:

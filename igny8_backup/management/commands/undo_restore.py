@@ -43,7 +43,7 @@ class Command(BackupCommand):
             for swap in journal.databases:
                 self.say(f"  database {swap.name}: the restored one is kept as {swap.side}")
             for tree in journal.trees:
-                self.say(f"  files {tree.name}: the restored ones are kept in {tree.before}")
+                self.say(f"  files {tree.name}: the restored ones are kept in {tree.kept}")
             self.say("Next: start the application, its workers and beat again.")
             self.say("To free the space: python manage.py undo_restore --discard")
         return 0

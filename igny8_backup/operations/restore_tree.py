@@ -1,0 +1,132 @@
+"""One tree: written beside the live one, checked, then swapped child by child (law 3)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from igny8_backup import keys
+from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.journal import TreeSwap
+from igny8_backup.manifest import TreePart
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.streams.age import Identity
+from igny8_backup.streams.pipeline import from_file
+from igny8_backup.trees import index
+from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.names import before_name, escape, side_name
+from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.remove import remove_tree
+from igny8_backup.trees.swap import exchange, keep, undo
+
+
+def prepare(
+    kit: Toolkit,
+    part: TreePart,
+    root: Path,
+    stamp: str,
+    identities: list[Identity],
+    on_bytes: Callable[[int], None],
+) -> str:
+    """Writes the tree of ``part`` inside ``root``, every digest checked; returns the swap's plan as JSON.
+
+    A root that does not exist is made. Raises ``IntegrityError``, ``FilesError``, ``StorageError``.
+    """
+    if part.index is None:
+        raise IntegrityError(f"The backup of {part.name!r} names no index.")
+    try:
+        root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FilesError(
+            f"{root} cannot be made: {error.strerror}.",
+            untouched="Nothing live was changed.",
+            fix="Run the restore where the tree is mounted writable.",
+        ) from None
+    side = make_side(root, stamp)
+    packs = {keys.pack_of(item.key): item for item in part.packs}
+    done = 0
+
+    def passed(files: int, amount: int) -> None:
+        nonlocal done
+        on_bytes(amount - done)
+        done = amount
+
+    def skip(path: bytes, reason: str) -> None:
+        kit.progress.note(f"{part.name}: {escape(path)}: {reason}")
+
+    with _scratch_file(kit.config.scratch_dir) as local:
+        with closing(kit.download(part.index, identities)) as blocks, open(local, "wb") as file:
+            for block in blocks:
+                file.write(block)
+        with TreeWriter(side, on_skip=skip, on_progress=passed) as writer:
+            for name, item in packs.items():
+                writer.extract_pack(kit.download(item, identities), _records_in(local, name))
+            writer.finish(index.read(from_file(local)))
+            writer.flush()
+            if writer.owners_left:
+                kit.progress.note(
+                    f"{part.name}: {writer.owners_left} files and folders now belong to this user:"
+                    " only root can give them back to their owners."
+                )
+        with closing(from_file(local)) as blocks:
+            record = next(index.read(blocks))
+    return json.dumps(plan_swap(root, side, record).to_json())
+
+
+def swap(tree: TreeSwap) -> None:
+    """The new tree becomes the live one, from wherever an earlier try stopped; the old one is kept."""
+    plan = _plan(tree)
+    exchange(plan)
+    keep(plan)
+
+
+def swap_back(tree: TreeSwap) -> None:
+    """The old tree becomes the live one again; the new one is kept where the old one was."""
+    plan = _plan(tree)
+    undo(plan)
+    keep(plan)
+
+
+def remove_side(root: Path, stamp: str) -> None:
+    """Removes a tree that was never swapped in; a missing one is fine."""
+    remove_tree(root / side_name(stamp))
+
+
+def remove_kept(root: Path, stamp: str) -> None:
+    """Removes what a swap, or its undoing, keeps; a missing one is fine."""
+    remove_tree(root / before_name(stamp))
+
+
+def _plan(tree: TreeSwap) -> SwapPlan:
+    return SwapPlan.from_json(json.loads(tree.plan))
+
+
+def _records_in(local: Path, pack: str) -> Iterator[Record]:
+    """The records of one pack, in order."""
+    with closing(from_file(local)) as blocks:
+        for record in index.read(blocks):
+            if record.pack == pack:
+                yield record
+
+
+@contextmanager
+def _scratch_file(folder: Path) -> Iterator[Path]:
+    """A private file for the index of the tree, which is read once for each pack."""
+    try:
+        handle, name = tempfile.mkstemp(prefix="igny8_backup-", dir=folder)
+    except OSError as error:
+        raise FilesError(
+            f"No scratch file can be made in {folder}: {error.strerror}.",
+            untouched="Nothing live was changed.",
+            fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+        ) from None
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        os.unlink(name)

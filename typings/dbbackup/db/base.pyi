@@ -1,0 +1,7 @@
+from typing import Any
+
+class BaseDBConnector:
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+def get_connector(database_name: str | None = ..., *, connector_path: str | None = ...) -> BaseDBConnector: ...
