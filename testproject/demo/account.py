@@ -83,10 +83,17 @@ def private_folder(prefix: str) -> Path:
 
 def runnable(bin_dir: Path, account: Account, copy_to: Path) -> Path:
     """Return a folder of programs that the account can run: the given one, or one in a copy of it all."""
-    if account.can_run(bin_dir / "postgres"):
+    if account.can_run(bin_dir / "initdb"):
         return bin_dir
-    shutil.copytree(bin_dir.parent, copy_to, symlinks=True)
+    installation = bin_dir.parent
+    package = installation.parent
+    shutil.copytree(installation, copy_to / package.name / installation.name, symlinks=True)
+    # A wheel keeps the libraries beside the package; the programs look for them by a relative path.
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy_to / libraries.name, symlinks=True)
     account.own(copy_to)
-    if not account.can_run(copy_to / bin_dir.name / "postgres"):
+    copied = copy_to / package.name / installation.name / bin_dir.name
+    if not account.can_run(copied / "initdb"):
         raise RuntimeError(f"The PostgreSQL in {bin_dir} does not start, nor does a copy of it.")
-    return copy_to / bin_dir.name
+    return copied

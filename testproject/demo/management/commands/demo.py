@@ -1,0 +1,51 @@
+"""``manage.py demo``: backup and recovery shown on a server and a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from demo.environment import kept
+from demo.steps import StepFailed
+from demo.story import Different, Story
+from demo.workplace import Workplace, WorkplaceError
+
+
+class Command(BaseCommand):
+    help = (
+        "Start a PostgreSQL of its own, fill an application, back it up, destroy it, restore it, compare. "
+        "Needs no database, no service and no setting. Everything lies in one folder, .demo beside manage.py."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--rows", type=int, default=200_000, help="at least so many rows (200000)")
+        parser.add_argument("--files", type=int, default=5_000, help="at least so many files (5000)")
+        parser.add_argument(
+            "--folder", type=Path, default=Path(settings.BASE_DIR) / ".demo", help="where to work (.demo)"
+        )
+
+    def handle(self, *, rows: int, files: int, folder: Path, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, _stop)
+        try:
+            with Workplace(folder.resolve()) as place:
+                Story(place, kept(os.environ), self._say).tell(rows, files)
+        except (Different, OSError, RuntimeError, StepFailed, WorkplaceError) as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped; the server is stopped as well.", returncode=130) from None
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the demo as Ctrl-C does."""
+    raise KeyboardInterrupt

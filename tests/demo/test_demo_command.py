@@ -1,0 +1,73 @@
+"""``manage.py demo`` as its users run it, on a small scale."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from demo.installed import installed
+from demo.story import MAJOR
+
+from tests.services import unavailable
+from tests.services.project import MANAGE
+
+# A shell that has another project's settings in it: none of them may reach the demo.
+SHELL = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "DATABASE_URL": "nonsense",
+    "DJANGO_DEBUG": "perhaps",
+    "DJANGO_SETTINGS_MODULE": "another.project",
+    "PGHOST": "db.example",
+    "PGSERVICE": "production",
+    "IGNY8_BACKUP_FOLDER": "/nowhere",
+    "IGNY8_BACKUP_S3_BUCKET": "production",
+}
+
+
+@pytest.fixture
+def argv(tmp_path: Path) -> list[str | Path]:
+    if installed(MAJOR) is None:
+        unavailable(f"PostgreSQL {MAJOR} is not installed.")
+    size = ["--rows", "2000", "--files", "60"]
+    return [sys.executable, MANAGE, "demo", *size, "--folder", tmp_path / "demo"]
+
+
+def test_the_demo_ends_well_and_twice(argv: list[str | Path], tmp_path: Path) -> None:
+    for _ in range(2):
+        done = subprocess.run(argv, env=SHELL, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for name in ("database", "sites-data", "uploads"):
+            assert f"  {name}: equal" in done.stdout
+    assert list((tmp_path / "demo/storage").rglob("manifest.json"))
+    assert not (tmp_path / "demo/server").exists() and not (tmp_path / "demo/server-folder").exists()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_demo_leaves_no_server(
+    argv: list[str | Path], tmp_path: Path, sign: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        argv, env=SHELL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("2."):
+                break
+        base = _server_folder(tmp_path / "demo")
+        pid = int((base / "data/postmaster.pid").read_text().split()[0])
+        process.send_signal(sign)
+        rest = process.stdout.read()
+    assert process.returncode == 130, rest
+    assert "Stopped" in rest and "Traceback" not in rest.rsplit("Stopped", 1)[1]
+    assert not base.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def _server_folder(folder: Path) -> Path:
+    elsewhere = folder / "server-folder"
+    return Path(elsewhere.read_text()) if elsewhere.is_file() else folder / "server"

@@ -1,0 +1,70 @@
+"""The servers and the project that other tests stand on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.services import unavailable
+from tests.services.project import Project
+from tests.services.redis import RedisServer, installed
+
+
+def test_the_sessions_redis_answers(redis_server: RedisServer) -> None:
+    assert redis_server.command("SET", "key", "value").startswith(b"+OK")
+    assert b"value" in redis_server.command("GET", "key")
+
+
+def test_a_redis_server_ends_with_its_block(tmp_path: Path) -> None:
+    program = installed()
+    if program is None:
+        unavailable("redis-server is not installed.")
+    with RedisServer(program, tmp_path) as server:
+        assert server.command("PING") == b"+PONG\r\n"
+    with pytest.raises(ConnectionRefusedError):
+        server.command("PING")
+    assert [path.name for path in tmp_path.iterdir()] == ["redis.log"]
+
+
+def python(project: Project, source: str, **env: str) -> str:
+    """Run some Python inside the project and return what it printed."""
+    return project.run("shell", "--no-imports", "-c", source, env=env, check=True).stdout
+
+
+def test_celery_reaches_the_broker_of_the_environment(project: Project, redis_server: RedisServer) -> None:
+    source = (
+        "from project import celery_app as a\nwith a.connection() as c: c.ensure_connection(max_retries=1)"
+    )
+    python(project, source, CELERY_BROKER_URL=redis_server.url)
+
+
+def test_the_project_sees_nothing_of_the_shell(project: Project) -> None:
+    os.environ["IGNY8_BACKUP_PREFIX"] = "of-the-shell/"
+    try:
+        printed = python(project, "from django.conf import settings as s; print(s.IGNY8_BACKUP, s.DEBUG)")
+    finally:
+        del os.environ["IGNY8_BACKUP_PREFIX"]
+    assert "of-the-shell" not in printed
+    assert project.recipient in printed and "False" in printed
+
+
+def test_the_project_takes_further_settings(project: Project) -> None:
+    project.settings('IGNY8_BACKUP["HOST"] = "another"')
+    assert "another" in python(
+        project, "from django.conf import settings as s; print(s.IGNY8_BACKUP['HOST'])"
+    )
+
+
+def test_projects_do_not_share_a_database(project: Project) -> None:
+    project.sql("INSERT INTO content_tag (name) VALUES ('mine')")
+    assert project.sql("SELECT count(*) FROM content_tag") == [(1,)]
+    assert project.sql("SELECT count(*) FROM content_tag", database="project_template") == [(0,)]
+    assert project.databases() == [project.database]
+
+
+def test_a_failing_command_can_fail_the_test(project: Project) -> None:
+    assert project.run("no-such-command").returncode == 1
+    with pytest.raises(AssertionError, match="no-such-command ended with 1"):
+        project.run("no-such-command", check=True)
