@@ -13,8 +13,9 @@ from igny8_backup import keys, records
 from igny8_backup.errors import IntegrityError
 
 SCHEMA = 1
-COMPLETE = "complete"
-FAILED = "failed"
+COMPLETE, FAILED = "complete", "failed"
+"""States of a part; a run may besides be:"""
+INCOMPLETE, RUNNING, STOPPED = "incomplete", "running", "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ class Details:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """Each run, failures too. ``outcome``: running, complete, incomplete, failed or stopped."""
+    """Each run, failures too. ``outcome`` is one of the words above; ``errors`` names kinds of failure."""
 
     schema: int
     id: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import platform
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -18,7 +19,10 @@ from igny8_backup.locks import AdvisoryLock
 from igny8_backup.manifest import (
     COMPLETE,
     FAILED,
+    INCOMPLETE,
+    RUNNING,
     SCHEMA,
+    STOPPED,
     DatabaseDetails,
     DatabasePart,
     Details,
@@ -46,13 +50,13 @@ class BackupRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupResult:
-    """What a run did. ``manifest`` is ``None`` when nothing was recorded now: see ``repeated``."""
+    """What a run did. ``manifest`` is ``None`` when an ``earlier`` delivery of the task had done it."""
 
     id: str
     manifest: Manifest | None
     errors: dict[str, BackupError] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
-    repeated: bool = False
+    earlier: RunRecord | None = None
 
     @property
     def whole(self) -> bool:
@@ -66,17 +70,23 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
     A part that fails is recorded as failed and the others go on. Raises the part's own error when no part is
     complete (then no manifest is written), ``LockedError`` when another run is under way.
     """
-    try:
-        with kit.locked("a backup") as locks:
-            earlier = kit.catalog.run_of_task(request.task_id) if request.task_id else None
-            if earlier is not None:
-                return BackupResult(id=earlier.id, manifest=None, repeated=True)
-            return _Run(kit, request).run(locks)
-    except LockedError:
-        earlier = kit.catalog.run_of_task(request.task_id) if request.task_id else None
-        if earlier is None:
+    with ExitStack() as stack:
+        try:
+            locks = stack.enter_context(kit.locked("a backup"))
+        except LockedError:
+            # The holder may be this very task, delivered before: then this delivery has nothing to do.
+            if earlier := _earlier(kit, request):
+                return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
             raise
-        return BackupResult(id=earlier.id, manifest=None, repeated=True)
+        earlier = _earlier(kit, request)
+        # With the lock in our hands a run that never ended is one that died: its work is still to do.
+        if earlier and earlier.outcome not in (RUNNING, STOPPED):
+            return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
+        return _Run(kit, request).run(locks)
+
+
+def _earlier(kit: Toolkit, request: BackupRequest) -> RunRecord | None:
+    return kit.catalog.run_of_task(request.task_id) if request.task_id else None
 
 
 class _Run:
@@ -100,7 +110,7 @@ class _Run:
             requested=(*request.databases, *request.trees),
             started=self.started,
             heartbeat=self.started,
-            outcome="running",
+            outcome=RUNNING,
             task_id=request.task_id,
         )
 
@@ -113,13 +123,13 @@ class _Run:
                 self.back_up_tree(name)
             manifest = self.write_manifest(locks)
         except KeyboardInterrupt:
-            self.end("stopped")
+            self.end(STOPPED)
             raise
         except BaseException as error:
             self.errors.setdefault("run", error if isinstance(error, BackupError) else _unexpected(error))
-            self.end("failed")
+            self.end(FAILED)
             raise
-        self.end("complete" if manifest.complete and not self.skipped else "incomplete")
+        self.end(COMPLETE if manifest.complete and not self.skipped else INCOMPLETE)
         return BackupResult(
             id=self.id, manifest=manifest, errors=dict(self.errors), skipped=tuple(self.skipped)
         )
