@@ -93,13 +93,13 @@ class Catalog:
             return None
 
     def run_of_task(self, task_id: str) -> RunRecord | None:
-        """The run that the queued task ``task_id`` made at an earlier delivery."""
+        """The run that the queued task ``task_id`` made at its last delivery so far."""
         ending = f"-{keys.task_token(task_id)}.json"
-        for stored in self._store.list(keys.RUNS):
-            if stored.key.endswith(ending) and (parsed := keys.parse(stored.key)):
-                record = self.run(parsed.backup_id)
-                if record and record.task_id == task_id:
-                    return record
+        named = [stored.key for stored in self._store.list(keys.RUNS) if stored.key.endswith(ending)]
+        for parsed in map(keys.parse, sorted(named, reverse=True)):
+            record = self.run(parsed.backup_id) if parsed else None
+            if record and record.task_id == task_id:
+                return record
         return None
 
     def _read(self, backup_id: str) -> Manifest:

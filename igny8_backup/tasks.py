@@ -12,7 +12,6 @@ from typing import Any
 from celery import shared_task
 
 from igny8_backup.errors import IncompleteError
-from igny8_backup.manifest import FAILED
 from igny8_backup.operations.assembly import Toolkit, assemble, choose, choose_trees
 from igny8_backup.operations.backup import BackupRequest, run_backup
 
@@ -46,8 +45,9 @@ def backup_all(self: Any, logs: bool = False, label: str = "") -> dict[str, Any]
 
 def _run(kit: Toolkit, request: BackupRequest) -> dict[str, Any]:
     result = run_backup(kit, request)
-    if result.earlier and result.earlier.outcome == FAILED:
-        raise IncompleteError(f"This task was delivered before, as run {result.id}, and failed.")
+    if result.earlier and result.earlier.errors:
+        failed = ", ".join(f"{name} ({kind})" for name, kind in result.earlier.errors.items())
+        raise IncompleteError(f"This task was delivered before, as run {result.id}: {failed} failed.")
     if result.errors:
         failed = " ".join(f"{name}: {error}" for name, error in result.errors.items())
         raise IncompleteError(f"Backup {result.id} lacks parts. {failed}")
