@@ -35,8 +35,9 @@ class GenericStore(Store):
 
     def identity(self) -> str:
         kind = type(self.storage)
-        places = [_without_userinfo(str(getattr(self.storage, place, ""))) for place in PLACES]
-        return f"{kind.__module__}.{kind.__qualname__}:{'|'.join(filter(None, places))}/{self.prefix}"
+        places = [_without_userinfo(str(getattr(self.storage, place, None) or "")) for place in PLACES]
+        where = "|".join(filter(None, places)).rstrip("/")
+        return f"{kind.__module__}.{kind.__qualname__}:{where}/{self.prefix}"
 
     def describe(self) -> str:
         return f"{type(self.storage).__name__}, under {self.prefix or 'its root'}"
@@ -52,9 +53,11 @@ class GenericStore(Store):
         if taken:
             raise self._taken(name)
         source = _Source(blocks)
+        written = name
         try:
             with BlockReader(source.blocks()) as reader, self._plain_words("write"):
-                self._save(name, File(cast("IO[bytes]", reader), name=name))
+                written = self.storage.save(name, File(cast("IO[bytes]", reader), name=name))
+            self._require_name(name, written)
             if not source.ended:
                 raise self._broken_promise("stopped reading before the end of what it was to store")
             if self._size(name) != source.passed:
@@ -64,7 +67,7 @@ class GenericStore(Store):
                     fix="Try again; if it happens again, that storage cannot be used for backups.",
                 )
         except BaseException:
-            self._discard(name)
+            self._discard(written)
             if source.failure is None:
                 raise
         # The storage may have wrapped or swallowed what the source raised; the source knows better.
@@ -72,15 +75,12 @@ class GenericStore(Store):
             raise source.failure
 
     def _put_small(self, name: str, data: bytes) -> None:
+        self._delete(name)
         with self._plain_words("write"):
-            self.storage.delete(name)
-            self._save(name, ContentFile(data, name=name))
-
-    def _save(self, name: str, content: File[bytes]) -> None:
-        given = self.storage.save(name, content)
-        if given != name:
-            self._discard(given)
-            raise self._broken_promise(f"renames what it saves ({name} became {given})")
+            written = self.storage.save(name, ContentFile(data, name=name))
+        if written != name:
+            self._discard(written)
+        self._require_name(name, written)
 
     def _open(self, name: str) -> Blocks:
         size = self._size(name)
@@ -132,8 +132,9 @@ class GenericStore(Store):
         with self._plain_words("list"):
             try:
                 return self.storage.listdir(folder.rstrip("/"))
-            except (FileNotFoundError, NotADirectoryError):
-                # Missing is empty, as long as the storage itself is there.
+            except (FileNotFoundError, NotADirectoryError, FileExistsError):
+                # Missing is empty, as long as the storage itself is there. (Django's storage in memory says
+                # that a folder exists when it is a file.)
                 self.storage.listdir("")
                 return [], []
 
@@ -162,6 +163,10 @@ class GenericStore(Store):
         """Remove what a failed write left, as far as the storage still listens."""
         with suppress(Exception):
             self.storage.delete(name)
+
+    def _require_name(self, name: str, written: str) -> None:
+        if written != name:
+            raise self._broken_promise(f"renames what it saves ({name} became {written})")
 
     def _broken_promise(self, what: str) -> StorageError:
         return StorageError(
@@ -212,4 +217,4 @@ def _without_userinfo(place: str) -> str:
     if "://" not in place:
         return place
     parts = urlsplit(place)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

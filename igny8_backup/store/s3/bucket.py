@@ -50,7 +50,8 @@ class Bucket:
                 raise
         # An answer to HEAD has no body, so a missing bucket looks like a missing object; a listing tells.
         with plain_words(f"look up {key} in", self.place):
-            self.client.list_objects_v2(Bucket=self.name, MaxKeys=1, **self._wanted(ANY_CALL))
+            # With the key as prefix, because a policy may allow the listing of some prefixes only.
+            self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1, **self._wanted(ANY_CALL))
         return None
 
     def put(self, key: str, body: BytesIO, *, replace: bool) -> None:
@@ -65,7 +66,7 @@ class Bucket:
             with plain_words(f"read {key} from", self.place):
                 return self._call("get_object", DATA_CALL, key, **condition)
         except StorageError as error:
-            if code_of(error.__cause__) != "NoSuchKey":
+            if not _is_missing(error):
                 raise
             raise MissingObjectError(
                 f"{key} is missing in {self.place}.", fix="See what is there with manage.py list_backups."
@@ -77,7 +78,7 @@ class Bucket:
             with plain_words(f"delete {key} from", self.place):
                 self._call("delete_object", ANY_CALL, key)
         except StorageError as error:
-            if code_of(error.__cause__) != "NoSuchKey":  # Google's S3 answers so
+            if not _is_missing(error):  # Google's S3 answers so
                 raise
 
     def objects(self, prefix: str) -> list[Stored]:
@@ -179,3 +180,7 @@ class Bucket:
                 if body is not None:
                     body.seek(0)
         call(Bucket=self.name, Key=key, **given)
+
+
+def _is_missing(error: StorageError) -> bool:
+    return status_of(error.__cause__) == 404 and code_of(error.__cause__) != "NoSuchBucket"

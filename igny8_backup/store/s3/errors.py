@@ -113,12 +113,12 @@ def _explain_answer(code: str, status: int, start: str) -> StorageError:
             f"{start}: no space is left there ({code}).",
             fix="Raise the quota; manage.py prune_backups --dry-run shows what retention would remove.",
         )
-    if status in (401, 403):
-        return StorageError(f"{start}: access denied ({code}).", fix=f"Allow on the bucket: {RIGHTS}.")
     if code == "RequestTimeTooSkewed":
         return StorageError(
             f"{start}: the clock of this machine is wrong.", fix="Set it, by NTP for example."
         )
+    if status in (401, 403):
+        return StorageError(f"{start}: access denied ({code}).", fix=f"Allow on the bucket: {RIGHTS}.")
     if status >= 500 or code in ("SlowDown", "RequestTimeout", "Throttling"):
         return UnreachableError(
             f"{start}: the server is in trouble ({code}, status {status}).", fix="Try again later."

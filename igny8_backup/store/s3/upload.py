@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -68,7 +69,7 @@ def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
     """
     parts = cut(blocks, size)
     first = next(parts, None) or BytesIO()
-    if len(first.getbuffer()) < size:
+    if _length(first) < size:
         _put(bucket, key, first)
     else:
         ahead = iter([first])
@@ -77,14 +78,14 @@ def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
 
 
 def _put(bucket: Bucket, key: str, body: BytesIO) -> None:
-    data = body.getbuffer()
+    size = _length(body)
     with _nothing_left(bucket, key):
         try:
             bucket.put(key, body, replace=False)
         except StorageError:
-            if not _arrived(bucket, key, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest()):
+            if not _arrived(bucket, key, size, _md5(body.getvalue())):
                 raise
-        _check(bucket, key, len(data))
+        _check(bucket, key, size)
 
 
 def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
@@ -118,12 +119,20 @@ def _send(bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO]) ->
                 raise _too_large(f"{key}, of which {sent} bytes have been sent,")
             if len(under_way) == WORKERS:
                 done.append(under_way.popleft().result())
-            sent += len(part.getbuffer())
+            sent += _length(part)
             number = len(done) + len(under_way) + 1
             under_way.append(pool.submit(bucket.send_part, key, upload_id, number, part))
             del part
         done.extend(future.result() for future in under_way)
     return sent, done
+
+
+def _length(file: BytesIO) -> int:
+    # Not by getbuffer(): collecting a cycle that holds such a view, as the traceback of an error does, can
+    # crash the interpreter (seen with CPython 3.12.1).
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return length
 
 
 @contextmanager
@@ -165,7 +174,11 @@ def _etag_of(parts: list[Parameters]) -> str:
         sums = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
     except ValueError:
         return ""
-    return f"{hashlib.md5(sums, usedforsecurity=False).hexdigest()}-{len(parts)}"
+    return f"{_md5(sums)}-{len(parts)}"
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _too_large(what: str) -> StorageError:

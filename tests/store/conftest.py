@@ -1,0 +1,108 @@
+"""Every kind of store, on storages built here: nothing depends on the settings of a project."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
+from storages.backends.s3 import S3Storage
+
+from igny8_backup.store import Store, open_store
+from igny8_backup.store.s3 import S3Store
+from tests.services import unavailable
+from tests.services.proxy import CuttingProxy
+from tests.services.s3 import RcloneS3, installed
+
+OpenStore = Callable[..., S3Store]
+
+
+class PlainFiles(FileSystemStorage):
+    """Any storage that is not exactly Django's own goes through Django's API."""
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
+    """A real S3 server for the session."""
+    program = installed()
+    if program is None:
+        unavailable("rclone is not installed.")
+    with RcloneS3(program, tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_proxy(s3_server: RcloneS3) -> Iterator[CuttingProxy]:
+    """A proxy in front of that server, which keeps its port for the session."""
+    with CuttingProxy(s3_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(s3_proxy: CuttingProxy) -> Iterator[CuttingProxy]:
+    """That proxy, which passes everything on until it is told otherwise."""
+    yield s3_proxy
+    s3_proxy.refuse()
+    s3_proxy.forget()
+    s3_proxy.accept()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Every test ends with the threads it began with, those of the proxy aside."""
+    before = set(threading.enumerate())
+    yield
+    assert [thread for thread in set(threading.enumerate()) - before if thread.name != "proxy"] == []
+
+
+@pytest.fixture(scope="session")
+def s3_storages() -> dict[str, S3Storage]:
+    """Storages made so far, by their options: making a client of boto3 takes half a second."""
+    return {}
+
+
+@pytest.fixture
+def open_s3(s3_server: RcloneS3, s3_storages: dict[str, S3Storage]) -> Iterator[OpenStore]:
+    """Opens stores on S3, in a location of this test's own; keywords change the storage's options."""
+    own = f"tests/{uuid.uuid4().hex}"
+    with ExitStack() as stack:
+
+        def make(endpoint: str = "", prefix: str = "igny8/", location: str = own, **changed: Any) -> S3Store:
+            asked = f"{endpoint} {sorted(changed.items())}"
+            if asked not in s3_storages:
+                s3_storages[asked] = S3Storage(**s3_server.options(endpoint, **changed))
+            storage = s3_storages[asked]
+            storage.location = location
+            return stack.enter_context(S3Store(storage, prefix, pause=0.01))
+
+        yield make
+
+
+@pytest.fixture(params=["local", "s3", "generic files", "generic memory"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Store]:
+    """Opens the store of one kind under the prefix given; each call opens the same storage."""
+    storage: Storage
+    match request.param:
+        case "s3":
+            opened: OpenStore = request.getfixturevalue("open_s3")
+            return lambda prefix: opened(prefix=prefix)
+        case "local":
+            storage = FileSystemStorage(location=tmp_path / "storage")
+        case "generic files":
+            storage = PlainFiles(location=tmp_path / "storage")
+        case _:
+            storage = InMemoryStorage(location=tmp_path / "storage")
+    # A location that does not exist is a disk that is not mounted: see the tests of the local store.
+    (tmp_path / "storage").mkdir()
+    return lambda prefix: open_store(storage, prefix)
+
+
+@pytest.fixture
+def store(make_store: Callable[[str], Store]) -> Store:
+    """A store of each kind, empty."""
+    return make_store("igny8/")

@@ -1,0 +1,118 @@
+"""S3 that cannot be used says why, in plain words, and never looks empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from igny8_backup.errors import StorageError
+from igny8_backup.store import MissingObjectError, Store, UnreachableError
+from igny8_backup.streams.pipeline import from_bytes
+from tests.services.proxy import CuttingProxy, error_answer
+from tests.services.s3 import RcloneS3
+from tests.store.conftest import OpenStore
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "list": lambda store: list(store.list()),
+    "list_dirs": lambda store: store.list_dirs("backups"),
+    "exists": lambda store: store.exists("a"),
+    "size": lambda store: store.size("a"),
+    "open": lambda store: next(store.open("a")),
+    "put": lambda store: store.put("a", from_bytes(b"data")),
+    "put_small": lambda store: store.put_small("a", b"data"),
+    "delete": lambda store: store.delete("a"),
+    "abandoned_uploads": lambda store: store.abandoned_uploads(),
+}
+each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@each_call
+def test_a_missing_bucket_is_named(open_s3: OpenStore, call: Callable[[Store], object]) -> None:
+    with pytest.raises(StorageError, match=r"the bucket nowhere at .*does not exist") as caught:
+        call(open_s3(bucket_name="nowhere"))
+    assert not isinstance(caught.value, MissingObjectError)
+
+
+@each_call
+def test_wrong_credentials_are_named_without_them(
+    open_s3: OpenStore, call: Callable[[Store], object]
+) -> None:
+    with pytest.raises(StorageError, match=r"credentials are wrong|access denied") as caught:
+        call(open_s3(secret_key="a-wrong-secret"))
+    assert "a-wrong-secret" not in str(caught.value)
+
+
+@each_call
+def test_an_unreachable_server_is_named(
+    open_s3: OpenStore, proxy: CuttingProxy, call: Callable[[Store], object]
+) -> None:
+    proxy.refuse()
+    with pytest.raises(UnreachableError, match=f"at 127.0.0.1:{proxy.port}: no answer"):
+        call(open_s3(proxy.endpoint))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "AccessDenied", "access denied.*s3:PutObject"),
+        (403, "ExpiredToken", "credentials are wrong or have expired"),
+        (403, "QuotaExceeded", "no space is left there"),
+        (507, "InsufficientStorage", "no space is left there"),
+        (403, "RequestTimeTooSkewed", "the clock of this machine"),
+        (503, "SlowDown", "the server is in trouble"),
+        (400, "EntityTooLarge", "the server answered EntityTooLarge"),
+    ],
+)
+def test_answers_are_put_into_plain_words(
+    open_s3: OpenStore, proxy: CuttingProxy, status: int, code: str, words: str
+) -> None:
+    proxy.forge_answer(b"PUT ", error_answer(status, code))
+    with pytest.raises(StorageError, match=words):
+        open_s3(proxy.endpoint).put_small("a", b"data")
+
+
+def test_settings_that_boto3_refuses_are_an_error_in_plain_words(open_s3: OpenStore) -> None:
+    with pytest.raises(StorageError, match="boto3 refuses"):
+        open_s3("this is no url")
+    with pytest.raises(StorageError, match="names no bucket"):
+        open_s3(bucket_name=None)
+
+
+def test_it_tells_where_it_is_without_secrets(open_s3: OpenStore, s3_server: RcloneS3) -> None:
+    store = open_s3(location="site/one")
+    where = f"127.0.0.1:{s3_server.port}"
+    assert store.identity() == f"s3://{where}/backups/site/one/igny8/"
+    assert store.describe() == f"the bucket backups at {where}, under site/one/igny8/"
+    assert store.local_path() is None
+    at_root = open_s3(f"http://user:hunter2@{where}", location="", prefix="")
+    assert at_root.identity() == f"s3://{where}/backups/"
+    assert at_root.describe() == f"the bucket backups at {where}"
+
+
+def test_listings_go_over_several_pages(open_s3: OpenStore, s3_server: RcloneS3) -> None:
+    store = open_s3()
+    folder = s3_server.folder / "buckets" / s3_server.bucket / store._key("igny8/many")
+    folder.mkdir(parents=True)
+    for number in range(1_100):
+        (folder / f"{number:04}").touch()
+    assert [stored.key for stored in store.list("many")] == [f"many/{number:04}" for number in range(1_100)]
+
+
+def test_markers_of_folders_are_no_objects(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    name = store._key("igny8/")
+    entry = (
+        "<Contents><Key>{}</Key><Size>{}</Size><LastModified>2026-11-22T02:15:00Z</LastModified></Contents>"
+    )
+    body = f"<ListBucketResult>{entry.format(name, 0)}{entry.format(name + 'a', 4)}</ListBucketResult>"
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    proxy.forge_answer(b"list-type=2", (head + body).encode())
+    assert [(stored.key, stored.size) for stored in store.list()] == [("a", 4)]
+
+
+def test_a_store_that_was_closed_connects_again(open_s3: OpenStore) -> None:
+    store = open_s3()
+    store.put_small("a", b"data")
+    store.close()
+    assert store.read_small("a") == b"data"

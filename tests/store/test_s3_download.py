@@ -1,0 +1,104 @@
+"""Streams out of S3: over connections that break, and only ever the object that was opened."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.store import UnreachableError
+from igny8_backup.streams import BLOCK
+from igny8_backup.streams.pipeline import from_bytes
+from tests.services.proxy import CuttingProxy
+from tests.store.conftest import OpenStore
+from tests.store.sources import read
+
+DATA = os.urandom(7 * BLOCK + 12_345)
+CUT = 2 * BLOCK + 1_000
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_stream_survives_three_cuts(open_s3: OpenStore, proxy: CuttingProxy, reset: bool) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(DATA))
+    proxy.cut_answers(CUT, times=3, reset=reset)
+    assert read(store.open("a")) == DATA
+    assert proxy.cuts == 3
+
+
+def test_it_survives_cuts_before_the_first_block(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(DATA))
+    proxy.cut_answers(1_000, times=2)
+    assert read(store.open("a")) == DATA
+    assert proxy.cuts == 2
+
+
+def test_it_gives_up_when_nothing_more_comes(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(DATA))
+    proxy.cut_answers(CUT)
+    blocks = store.open("a")
+    got = next(blocks) + next(blocks)
+    proxy.cut_answers(1_000, times=100)
+    with pytest.raises(UnreachableError, match=r"igny8/a .*the connection broke"):
+        read(blocks)
+    assert DATA.startswith(got)
+    assert proxy.cuts == 6  # the first, and five attempts without progress
+
+
+def test_it_gives_up_when_the_server_is_gone(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(DATA))
+    blocks = store.open("a")
+    next(blocks)
+    proxy.refuse()
+    with pytest.raises(UnreachableError, match="no answer"):
+        read(blocks)
+
+
+def test_an_object_replaced_meanwhile_is_never_mixed(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(DATA))
+    proxy.cut_answers(CUT)
+    blocks = store.open("a")
+    next(blocks)
+    store.put_small("a", os.urandom(len(DATA)))
+    with pytest.raises(IntegrityError, match="changed or deleted while it was read"):
+        read(blocks)
+
+
+def test_an_object_deleted_meanwhile_is_an_integrity_error(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(DATA))
+    proxy.cut_answers(CUT)
+    blocks = store.open("a")
+    next(blocks)
+    store.delete("a")
+    with pytest.raises(IntegrityError, match="changed or deleted while it was read"):
+        read(blocks)
+
+
+@pytest.mark.parametrize("content_range", ["", "Content-Range: bytes 5-9/10\r\n"])
+def test_an_answer_from_another_place_is_refused(
+    open_s3: OpenStore, proxy: CuttingProxy, content_range: str
+) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(DATA))
+    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]
+    head = f"HTTP/1.1 200 OK\r\nETag: {etag}\r\n{content_range}Content-Length: 5\r\nConnection: close\r\n\r\n"
+    proxy.cut_answers(CUT)
+    proxy.forge_answer(b"range: bytes", head.encode() + b"wrong")
+    with pytest.raises(StorageError, match="it answers with other bytes"):
+        read(store.open("a"))
+
+
+def test_a_checksum_that_does_not_match_is_an_integrity_error(
+    open_s3: OpenStore, proxy: CuttingProxy
+) -> None:
+    store = open_s3(proxy.endpoint)
+    head = b'HTTP/1.1 200 OK\r\nETag: "0"\r\nx-amz-checksum-crc32: AAAAAA==\r\nContent-Length: 5\r\n\r\n'
+    proxy.forge_answer(b"GET ", head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"wrong")
+    with pytest.raises(IntegrityError, match="does not match the checksum"):
+        store.read_small("a")

@@ -1,0 +1,228 @@
+"""Streams into S3: parts, their number and size, and what is left when something breaks."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.errors import StorageError
+from igny8_backup.store import UnreachableError
+from igny8_backup.store.s3.upload import (
+    LARGEST_PART,
+    MIB,
+    MOST_PARTS,
+    SMALLEST_PART,
+    WORKERS,
+    _etag_of,
+    cut,
+    part_size,
+)
+from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.pipeline import from_bytes
+from tests.services.proxy import CuttingProxy, error_answer
+from tests.services.s3 import RcloneS3
+from tests.store.conftest import OpenStore
+from tests.store.sources import failing, in_blocks, read
+
+PART = SMALLEST_PART
+TWO_PARTS = 2 * PART
+
+
+@pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, TWO_PARTS, TWO_PARTS + BLOCK + 1, 4 * PART - 3])
+def test_a_stream_of_unknown_length_comes_back(open_s3: OpenStore, size: int) -> None:
+    store = open_s3()
+    data = os.urandom(size)
+    store.put("a", in_blocks(data, 900_001))
+    assert store.size("a") == size
+    assert read(store.open("a")) == data
+
+
+@pytest.mark.parametrize("error", [ValueError("pg_dump died"), KeyboardInterrupt()])
+@pytest.mark.parametrize("before", [PART - 1, PART, TWO_PARTS + 1])
+def test_a_source_that_fails_leaves_no_parts(open_s3: OpenStore, before: int, error: BaseException) -> None:
+    store = open_s3()
+    with pytest.raises(type(error)) as caught:
+        store.put("a", failing(os.urandom(before), error))
+    assert caught.value is error
+    assert store.abandoned_uploads() == []
+    assert not store.exists("a")
+
+
+def test_abandoned_uploads_are_found_and_aborted(open_s3: OpenStore, s3_server: RcloneS3) -> None:
+    store, other = open_s3(), open_s3(prefix="other/")
+    client = s3_server.client()
+    begun = client.create_multipart_upload(Bucket=s3_server.bucket, Key=store._key("igny8/packs/x"))
+    client.close()
+    (found,) = store.abandoned_uploads()
+    assert (found.key, found.upload_id) == ("packs/x", begun["UploadId"])
+    assert found.initiated.tzinfo is not None
+    assert other.abandoned_uploads() == []
+    store.abort_upload(found)
+    store.abort_upload(found)
+    assert store.abandoned_uploads() == []
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_server_that_cannot_list_uploads_has_none(
+    open_s3: OpenStore, proxy: CuttingProxy, status: int
+) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.forge_answer(b"?uploads", error_answer(status, "NotImplemented"))
+    assert store.abandoned_uploads() == []
+
+
+def test_uploads_that_may_not_be_listed_are_an_error(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.forge_answer(b"?uploads", error_answer(403, "AccessDenied"))
+    with pytest.raises(StorageError, match="access denied"):
+        store.abandoned_uploads()
+
+
+def test_a_server_that_goes_away_leaves_parts_that_can_be_found(
+    open_s3: OpenStore, proxy: CuttingProxy
+) -> None:
+    store = open_s3(proxy.endpoint)
+
+    def source() -> Blocks:
+        yield from from_bytes(os.urandom(TWO_PARTS))
+        proxy.refuse()
+        yield from from_bytes(os.urandom(TWO_PARTS))
+
+    with pytest.raises(UnreachableError, match="write part"):
+        store.put("a", source())
+    with pytest.raises(UnreachableError):
+        store.exists("a")
+    proxy.accept()
+    assert not store.exists("a")
+    (found,) = store.abandoned_uploads()
+    store.abort_upload(found)
+    assert store.abandoned_uploads() == []
+
+
+def test_a_part_that_breaks_fails_the_upload_and_leaves_nothing(
+    open_s3: OpenStore, proxy: CuttingProxy
+) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.cut_requests(3 * BLOCK)
+    with pytest.raises(UnreachableError, match="write part"):
+        store.put("a", from_bytes(os.urandom(4 * PART)))
+    assert proxy.cuts == 1
+    assert store.abandoned_uploads() == []
+    assert not store.exists("a")
+
+
+def test_an_object_that_breaks_fails_and_leaves_nothing(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.cut_requests(BLOCK)
+    with pytest.raises(UnreachableError, match="write .*igny8/a"):
+        store.put("a", from_bytes(os.urandom(3 * BLOCK)))
+    assert list(store.list()) == []
+
+
+def test_an_object_whose_answer_got_lost_is_there(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    data = os.urandom(3 * BLOCK)
+    proxy.lose_answer(b"PUT ")
+    store.put("a", from_bytes(data))
+    assert proxy.cuts == 1
+    assert store.read_small("a") == data
+
+
+def test_a_key_that_the_server_says_is_taken_is_refused_and_left_alone(
+    open_s3: OpenStore, proxy: CuttingProxy
+) -> None:
+    store = open_s3(proxy.endpoint)
+
+    def racing(size: int) -> Blocks:
+        yield from from_bytes(os.urandom(size))
+        store.put_small("a", b"theirs")
+        proxy.forge_answer(b"If-None-Match: *", error_answer(412, "PreconditionFailed"))
+
+    for size in (100, PART + 1):
+        with pytest.raises(StorageError, match="already"):
+            store.put("a", racing(size))
+        assert store.read_small("a") == b"theirs"
+        assert store.abandoned_uploads() == []
+        store.delete("a")
+
+
+@pytest.mark.parametrize("size", [100, PART + 1])
+def test_a_server_that_does_not_know_the_condition_gets_none(
+    open_s3: OpenStore, proxy: CuttingProxy, size: int
+) -> None:
+    store = open_s3(proxy.endpoint)
+    data = os.urandom(size)
+    proxy.forge_answer(b"If-None-Match: *", error_answer(501, "NotImplemented"))
+    store.put("a", from_bytes(data))
+    assert read(store.open("a")) == data
+
+
+def test_the_etag_of_parts_is_what_s3_computes(open_s3: OpenStore, s3_server: RcloneS3) -> None:
+    store = open_s3()
+    client = s3_server.client()
+    target = {"Bucket": s3_server.bucket, "Key": store._key("igny8/a")}
+    upload_id = client.create_multipart_upload(**target)["UploadId"]
+    parts = [
+        store._bucket.send_part(target["Key"], upload_id, number, BytesIO(os.urandom(5 * MIB)))
+        for number in (1, 2)
+    ]
+    done = client.complete_multipart_upload(**target, UploadId=upload_id, MultipartUpload={"Parts": parts})
+    client.close()
+    assert done["ETag"] == f'"{_etag_of(parts)}"'
+
+
+def test_settings_of_the_storage_reach_the_object(open_s3: OpenStore) -> None:
+    store = open_s3(object_parameters={"Metadata": {"kind": "backup"}, "ChecksumAlgorithm": "SHA256"})
+    for key, size in (("small.gz", 10), ("large.gz", PART + 1)):
+        store.put(key, from_bytes(os.urandom(size)))
+        head = store._bucket.head(store._key(f"igny8/{key}"))
+        assert head is not None
+        assert list(head["Metadata"].values()) == ["backup"]
+        assert "ContentEncoding" not in head
+
+
+def test_memory_does_not_grow_with_the_stream(open_s3: OpenStore) -> None:
+    store = open_s3()
+    block = os.urandom(BLOCK)
+    store.put("warm", (block for _ in range(9)))
+    tracemalloc.start()
+    store.put("a", (block for _ in range(56)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert store.size("a") == 56 * BLOCK
+    # A file in memory takes up to an eighth more than its content while it grows.
+    assert peak < (WORKERS + 1) * PART * 9 / 8 + 4 * MIB
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.integers(1, 40))
+def test_parts_are_the_stream_cut_at_one_size(blocks: list[bytes], size: int) -> None:
+    parts = [part.read() for part in cut(iter(blocks), size)]
+    assert b"".join(parts) == b"".join(blocks)
+    assert all(len(part) == size for part in parts[:-1])
+    assert all(0 < len(part) <= size for part in parts)
+
+
+@given(st.integers(0, LARGEST_PART * MOST_PARTS * 10 // 11))
+def test_every_estimate_fits_into_the_parts_with_room_to_spare(estimate: int) -> None:
+    size = part_size(estimate)
+    assert size % MIB == 0
+    assert SMALLEST_PART <= size <= LARGEST_PART
+    assert size * MOST_PARTS >= estimate * 1.1
+
+
+def test_without_an_estimate_parts_are_small() -> None:
+    assert part_size(None) == SMALLEST_PART
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_read(open_s3: OpenStore) -> None:
+    store = open_s3()
+    with pytest.raises(StorageError, match="too large for S3"):
+        store.put(
+            "a", failing(b"", AssertionError("the source was read")), estimate=LARGEST_PART * MOST_PARTS
+        )
+    assert list(store.list()) == []
