@@ -98,6 +98,11 @@ def project_dir() -> Path:
     return Path.cwd()
 
 
+def home_dir() -> Path:
+    """Where things go that the settings name no place for: the state, and in DEBUG the backups."""
+    return project_dir() / ".igny8_backup"
+
+
 @functools.cache
 def _read() -> tuple[Config | None, tuple[Problem, ...]]:
     reader = _Reader(getattr(settings, SETTING, {}))
@@ -227,7 +232,6 @@ class _Reader:
         return {str(alias): tuple(tables) for alias, tables in found.items()}
 
     def config(self) -> Config:
-        home = project_dir() / ".igny8_backup"
         prefix: str = self.take("PREFIX", str, "igny8/")
         host: str = self.take("HOST", str, socket.gethostname())
         if not keys.is_host(host):
@@ -251,7 +255,7 @@ class _Reader:
             compression_level=self.take_int("COMPRESSION_LEVEL", 3, 1, 19),
             jobs=self.take_int("JOBS", 2, 1, 64),
             scratch_dir=self.take_path("SCRATCH_DIR", None) or Path(tempfile.gettempdir()),
-            state_dir=self.take_path("STATE_DIR", None) or home / "state",
+            state_dir=self.take_path("STATE_DIR", None) or home_dir() / "state",
             exclude_table_data=self.take_excluded(),
             client_bin_dir=self.take_path("CLIENT_BIN_DIR", None),
             debug=settings.DEBUG,

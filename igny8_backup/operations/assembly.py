@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from igny8_backup.catalog import Catalog
-from igny8_backup.conf import Config, Problem, get_config
+from igny8_backup.conf import Config, Problem, get_config, home_dir
 from igny8_backup.databases.base import Engine
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.databases.registry import guard_sqlite, make_engine
-from igny8_backup.errors import DatabaseError, IdentityError, RefusedError, UsageError
+from igny8_backup.errors import DatabaseError, FilesError, IdentityError, RefusedError, UsageError
 from igny8_backup.journal import Journals
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.manifest import StoredObject
@@ -180,6 +180,7 @@ def assemble(
         shown.note(f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.")
     if writing and config.encryption is not None and not config.recipients:
         shown.note("No recipient is set: in DEBUG backups are stored unencrypted. See generate_backup_key.")
+    _make_home(config)
     codec = Codec(level=config.compression_level, recipients=config.recipients)
     with open_store(storage, config.prefix) as store:
         yield Toolkit(config=config, store=store, codec=codec, progress=shown, clock=clock, token=token)
@@ -212,6 +213,22 @@ def choose_trees(config: Config, names: tuple[str, ...], *, logs: bool) -> tuple
             fix="Name them: IGNY8_BACKUP['SITES'] = {'sites-data': '/data/app/sites-data'}.",
         )
     return chosen
+
+
+def _make_home(config: Config) -> None:
+    """Makes the project's own folder private and keeps it out of version control, where it is in use."""
+    home = home_dir()
+    if guards.has_storage() and not config.state_dir.is_relative_to(home):
+        return
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        (home / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise FilesError(
+            f"The folder {home} cannot be made: {error.strerror}.",
+            untouched="Nothing was read or written.",
+            fix="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a volume that lasts.",
+        ) from None
 
 
 def _refusal(problem: Problem) -> RefusedError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, storages
 
-from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, project_dir
+from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, home_dir
 from igny8_backup.errors import BackupError
 from igny8_backup.streams.age import parse_recipients
 
@@ -22,7 +22,7 @@ def has_storage() -> bool:
 
 def default_folder() -> Path:
     """Where backups go in DEBUG when ``STORAGES`` names no place."""
-    return project_dir() / ".igny8_backup" / "backups"
+    return home_dir() / "backups"
 
 
 def find_storage(config: Config) -> Storage | Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from django.db.migrations.loader import MigrationLoader
 from igny8_backup import records
 from igny8_backup.catalog import select
 from igny8_backup.databases.base import Target
-from igny8_backup.errors import RefusedError, UsageError
+from igny8_backup.errors import FilesError, RefusedError, UsageError
 from igny8_backup.manifest import (
     COMPLETE,
     SCHEMA,
@@ -25,6 +26,7 @@ from igny8_backup.manifest import (
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import fingerprint
 from igny8_backup.streams.age import Identity
+from igny8_backup.trees.names import is_own
 
 ALL, DB, FILES = "all", "db", "files"
 
@@ -50,11 +52,12 @@ class DatabasePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TreePlan:
-    """One tree: from where, and the root that it goes to."""
+    """One tree: from where, the root that it goes to, and whether there is nothing in it to be replaced."""
 
     backup_id: str
     part: TreePart
     root: Path
+    empty: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         databases.append(DatabasePlan(backup_id=manifest.id, part=part, details=found, target=target))
     roots = {**kit.config.sites, **kit.config.logs}
     planned = [
-        TreePlan(backup_id=manifest.id, part=part, root=roots[part.name])
+        TreePlan(backup_id=manifest.id, part=part, root=roots[part.name], empty=is_empty(roots[part.name]))
         for manifest, part in selection.trees
     ]
     for manifest in {item.id: item for item in chosen}.values():
@@ -148,6 +151,20 @@ def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -
     data = b"".join(kit.download(manifest.details, identities))
     details = records.from_json(Details, data, name=f"The details of backup {manifest.id}", schema=SCHEMA)
     return details
+
+
+def is_empty(root: Path) -> bool:
+    """Whether ``root`` holds nothing but what restores keep there, or does not exist."""
+    try:
+        return all(is_own(name) for name in os.listdir(os.fsencode(root)))
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise FilesError(
+            f"{root} cannot be read: {error.strerror}.",
+            untouched="Nothing was changed.",
+            fix="Run the restore where the tree is mounted, as a user that may write it.",
+        ) from None
 
 
 def unknown_migrations(details: DatabaseDetails) -> list[str]:

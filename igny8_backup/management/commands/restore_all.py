@@ -86,20 +86,31 @@ class Command(BackupCommand):
             self.say(f"  NOTE: {note}")
 
     def _confirm(self, plan: RestorePlan, options: dict[str, Any]) -> None:
-        """Danger asks to type the database's name; without a question the name must be given."""
-        named = set(options["database_name"])
+        """Danger asks to type a name: that of each database, else that of each tree. Without a question a
+        database must have been named."""
+        asking = options["interactive"] and not self.json and sys.stdin.isatty()
         for name in plan.replaces:
-            if name in named:
+            if name in options["database_name"]:
                 continue
-            if not options["interactive"] or self.json or not sys.stdin.isatty():
+            if not asking:
                 raise UsageError(
                     f"The database {name!r} is not empty and would be replaced.",
                     untouched="Nothing was changed.",
                     fix=f"Give --noinput --database-name {name}, or run on a terminal and type its name.",
                 )
-            answer = input(f"Type the name of the database to replace it ({name}): ")
-            if answer != name:
-                raise UsageError("That is not its name.", untouched="Nothing was changed.")
+            _ask(f"Type the name of the database to replace it ({name}): ", name)
+        if plan.databases or not options["interactive"]:
+            return
+        for tree in plan.trees:
+            if tree.empty:
+                continue
+            if not asking:
+                raise UsageError(
+                    f"The files of {tree.part.name!r} in {tree.root} would be replaced.",
+                    untouched="Nothing was changed.",
+                    fix="Give --noinput, or run on a terminal and type the name of the tree.",
+                )
+            _ask(f"Type the name of the tree to replace its files ({tree.part.name}): ", tree.part.name)
 
     def _show_result(self, result: RestoreResult) -> int:
         journal = result.journal
@@ -116,6 +127,11 @@ class Command(BackupCommand):
         self.say("To go back:             python manage.py undo_restore")
         self.say("When all is well, free the space: python manage.py undo_restore --discard")
         return 3 if result.warnings else 0
+
+
+def _ask(question: str, name: str) -> None:
+    if input(question) != name:
+        raise UsageError("That is not its name.", untouched="Nothing was changed.")
 
 
 def kept_lines(journal: Journal) -> list[str]:
