@@ -47,13 +47,15 @@ MONEY = {
     "credits": "SELECT sum(balance) FROM billing_creditledger",
 }
 
+KEPT_BY_A_RESTORE = b".before-"
+
 
 def of_database(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     """Return each table's number of rows and sum of hashes, each sequence's place, each object, the sums."""
     found: dict[str, Any] = {}
     for schema, table in connection.execute(TABLES).fetchall():
-        query = sql.SQL(ROWS).format(sql.Identifier(schema, table))
-        found[f"table {schema}.{table}"] = connection.execute(query).fetchone()
+        rows = sql.SQL(ROWS).format(sql.Identifier(schema, table))
+        found[f"table {schema}.{table}"] = connection.execute(rows).fetchone()
     for schema, name, last in connection.execute(SEQUENCES).fetchall():
         found[f"sequence {schema}.{name}"] = last
     for kind, query in OBJECTS.items():
@@ -72,7 +74,8 @@ def rows_in(fingerprint: dict[str, Any]) -> int:
 def of_tree(root: Path) -> dict[str, Any]:
     """Return everything below the root: kind, mode, owner, time to the nanosecond, contents, links.
 
-    Names that share an inode are told by the first of them.
+    Names that share an inode are told by the first of them. What a restore keeps of the state before it, in
+    ``.before-...`` at the root, is no part of the tree.
     """
     first: dict[tuple[int, int], bytes] = {}
     found: dict[str, Any] = {}
@@ -111,4 +114,6 @@ def _short(value: Any) -> str:
 def _below(root: bytes) -> Iterator[bytes]:
     for folder, folders, files in os.walk(root):
         # os.walk counts a link to a folder among the folders; it does not follow it.
+        if folder == root:
+            folders[:] = [name for name in folders if not name.startswith(KEPT_BY_A_RESTORE)]
         yield from (os.path.join(folder, name) for name in sorted((*folders, *files)))

@@ -66,7 +66,7 @@ def _copy(cursor: psycopg.Cursor[Any], batch: Batch) -> int:
     meta = batch.model._meta
     fields = {field.attname: field for field in meta.concrete_fields}
     table = sql.Identifier(meta.db_table)
-    columns = sql.SQL(", ").join(sql.Identifier(fields[name].column) for name in batch.columns)
+    columns = sql.SQL(", ").join(sql.Identifier(str(fields[name].column)) for name in batch.columns)
     as_json = [isinstance(fields[name], models.JSONField) for name in batch.columns]
     count = 0
     with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)) as copy:
@@ -74,7 +74,7 @@ def _copy(cursor: psycopg.Cursor[Any], batch: Batch) -> int:
             copy.write_row(row)
             count += 1
     if isinstance(meta.pk, models.AutoField):
-        key = sql.Identifier(meta.pk.column)
+        key = sql.Identifier(str(meta.pk.column))
         cursor.execute(
             sql.SQL("SELECT setval(pg_get_serial_sequence({}, {}), max({})) FROM {}").format(
                 sql.Literal(meta.db_table), sql.Literal(meta.pk.column), key, table

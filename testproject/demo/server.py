@@ -147,8 +147,11 @@ class PostgresServer:
         self._account.own(self.base)
         try:
             done = subprocess.run(
-                [self.bin_dir / "initdb", "-D", self.data, "-U", SUPERUSER, f"--pwfile={passwords}"]
-                + ["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", *self._locale()],
+                [
+                    self.bin_dir / "initdb",
+                    *("-D", self.data, "-U", SUPERUSER, f"--pwfile={passwords}"),
+                    *("--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", *self._locale()),
+                ],
                 capture_output=True,
                 text=True,
                 cwd=self.base,

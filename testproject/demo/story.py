@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -163,8 +164,9 @@ class Story:
             self._say(f"    age -d -i {_quoted(place.key)} {_quoted(dump)} |")
             self._say(f"      zstd -d | {_quoted(bin_dir / 'pg_restore')} --list")
         self._say("  Look into the storage:  ls -lR " + _quoted(place.storage))
-        self._say("  Run it all again:       python manage.py demo")
-        self._say("  Other sizes:            python manage.py demo --rows 1000000 --files 20000")
+        again = f"python {shlex.quote(sys.argv[0])} demo"
+        self._say(f"  Run it all again:       {again}")
+        self._say(f"  Other sizes:            {again} --rows 1000000 --files 20000")
         self._say("  In your own project:    docs/ in the checkout, beginning with docs/index.md")
 
     @contextmanager

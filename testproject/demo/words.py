@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from dataclasses import dataclass
 
@@ -53,6 +54,13 @@ def sentence(choose: random.Random, length: int) -> str:
     return " ".join(choose.choices(WORDS, k=length)).capitalize()
 
 
+@functools.cache
+def _sentences() -> tuple[str, ...]:
+    choose = generator(0, "sentences")
+    return tuple(sentence(choose, 12) + ". " for _ in range(512))
+
+
 def text(choose: random.Random, paragraphs: int) -> str:
     """Return paragraphs of about 400 characters; tabs and line ends of both kinds among them."""
-    return "\r\n\r\n".join(sentence(choose, 60) + ".\n\t" for _ in range(paragraphs))
+    parts = choose.choices(_sentences(), k=5 * paragraphs)
+    return "\r\n\r\n".join("".join(parts[place : place + 5]) + "\n\t" for place in range(0, len(parts), 5))

@@ -88,5 +88,7 @@ def test_a_change_in_a_tree_is_noticed(tmp_path: Path) -> None:
     assert noticed()
     (tmp_path / "a").chmod(0o644)
     assert not noticed()
-    (tmp_path / "folder").rmdir()
+    (tmp_path / ".before-20261122T021500Z").mkdir()
+    assert not noticed()
+    (tmp_path / "folder" / ".before-20261122T021500Z").mkdir()
     assert noticed()

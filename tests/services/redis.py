@@ -46,8 +46,11 @@ class RedisServer:
                 self.port = probe.getsockname()[1]
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
-                    [self.program, "--port", str(self.port), "--bind", "127.0.0.1"]
-                    + ["--save", "", "--appendonly", "no", "--dir", self.folder],
+                    [
+                        self.program,
+                        *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
+                        *("--save", "", "--appendonly", "no"),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
