@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igny8_backup.errors import BackupError, FilesError, IntegrityError
+from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.tar import END, FILE, header, padding
+from tests.trees.tools import IS_ROOT, bring_back, in_child, look, stream, take
+
+ROOT = Record(
+    path=b"", kind="dir", mode=0o755, uid=os.getuid(), gid=os.getgid(), user="", group="",
+    size=0, mtime_ns=0, ctime_ns=0, inode=1,
+)  # fmt: skip
+
+
+def file(path: bytes, contents: bytes, **fields: Any) -> Record:
+    digest = hashlib.sha256(contents).hexdigest()
+    made = replace(ROOT, path=path, kind="file", mode=0o644, size=len(contents), sha256=digest, pack="1")
+    return replace(made, **fields)
+
+
+def pack(**files: bytes) -> bytes:
+    return b"".join(
+        header(b"./" + name.encode(), FILE, mode=0o644, uid=0, gid=0, mtime_ns=0, size=len(data))
+        + data
+        + bytes(padding(len(data)))
+        for name, data in files.items()
+    ) + END  # fmt: skip
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Path:
+    (tmp_path / "side").mkdir()
+    (tmp_path / "outside").mkdir()
+    return tmp_path / "side"
+
+
+def written(side: Path, data: bytes, records: list[Record], tree: list[Record] | None = None) -> TreeWriter:
+    with TreeWriter(side, on_skip=pytest.fail) as writer:
+        writer.extract_pack(stream(data, 700), records)
+        if tree is not None:
+            writer.finish(tree)
+    return writer
+
+
+def refused(side: Path, kind: type[BackupError], act: Callable[[], object], match: str | None = None) -> None:
+    """It raises, and nothing has come to lie outside the side."""
+    with pytest.raises(kind, match=match):
+        act()
+    assert os.listdir(side.parent / "outside") == []
+    assert sorted(os.listdir(side.parent)) == ["outside", "side"]
+
+
+def test_files_and_their_folders_are_written(side: Path) -> None:
+    told: list[tuple[int, int]] = []
+    with TreeWriter(side, on_skip=pytest.fail, on_progress=lambda *now: told.append(now)) as writer:
+        data = pack(**{"a": b"one", "d/e/f": b"x" * 2000})
+        writer.extract_pack(stream(data), [file(b"a", b"one"), file(b"d/e/f", b"x" * 2000)])
+    assert (side / "a").read_bytes() == b"one"
+    assert (side / "d" / "e" / "f").read_bytes() == b"x" * 2000
+    assert (writer.files, writer.bytes) == told[-1] == (2, 2003)
+
+
+def test_until_they_are_finished_folders_are_private(side: Path) -> None:
+    written(side, pack(**{"d/f": b""}), [file(b"d/f", b"", mode=0o640)])
+    assert stat.S_IMODE((side / "d").stat().st_mode) == 0o700
+    assert stat.S_IMODE((side / "d" / "f").stat().st_mode) == 0o640
+
+
+def test_dead_members_are_passed_over(side: Path) -> None:
+    written(side, pack(a=b"dead", b=b"alive", c=b"dead"), [file(b"b", b"alive")])
+    assert os.listdir(side) == ["b"]
+
+
+@pytest.mark.parametrize("missing", [b"0", b"aa", b"z"])
+def test_a_record_without_a_member_is_refused(side: Path, missing: bytes) -> None:
+    data, records = pack(a=b"a", b=b"b"), [file(b"a", b"a"), file(b"b", b"b"), file(missing, b"")]
+    records.sort(key=lambda record: record.path)
+    refused(side, IntegrityError, lambda: written(side, data, records), "lacks the file")
+
+
+def test_another_size_is_refused_before_anything_is_written(side: Path) -> None:
+    refused(side, IntegrityError, lambda: written(side, pack(a=b"12"), [file(b"a", b"1")]), "another size")
+    assert os.listdir(side) == []
+
+
+def test_other_contents_are_refused(side: Path) -> None:
+    refused(side, IntegrityError, lambda: written(side, pack(a=b"evil"), [file(b"a", b"good")]), "SHA-256")
+
+
+def test_a_pack_cut_short_is_refused_even_after_its_last_living_file(side: Path) -> None:
+    data = pack(a=b"a", b=b"b")
+    for end in range(1024, len(data), 512):
+        root = side / str(end)
+        root.mkdir()
+        refused(side, IntegrityError, lambda: written(root, data[:end], [file(b"a", b"a")]))  # noqa: B023
+
+
+def test_nothing_that_is_there_is_overwritten(side: Path) -> None:
+    (side / "a").write_bytes(b"mine")
+    refused(side, FilesError, lambda: written(side, pack(a=b"new"), [file(b"a", b"new")]), "File exists")
+    assert (side / "a").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("where", ["folder", "file"])
+def test_nothing_is_written_through_a_symlink(side: Path, where: str) -> None:
+    """Even if one lies in the side: ``index.read`` refuses the tree, and the writer does not rely on it."""
+    if where == "folder":
+        (side / "d").symlink_to("../outside")
+    else:
+        (side / "d").mkdir()
+        (side / "d" / "f").symlink_to("../../outside/f")
+    refused(side, FilesError, lambda: written(side, pack(**{"d/f": b"x"}), [file(b"d/f", b"x")]))
+
+
+def test_a_tree_whose_symlink_is_also_a_folder_is_refused(side: Path) -> None:
+    link = replace(ROOT, path=b"d", kind="symlink", target=b"../outside")
+    below = replace(ROOT, path=b"d/e", kind="dir")
+    refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, link, below]))
+    again = replace(ROOT, path=b"d", kind="dir")
+    refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, again]))
+
+
+def test_a_hard_link_to_the_outside_is_refused(side: Path) -> None:
+    (side.parent / "outside" / "secret").touch()
+    link = replace(ROOT, path=b"d", kind="symlink", target=b"../outside")
+    hard = replace(ROOT, path=b"e", kind="hardlink", target=b"d/secret")
+    with pytest.raises(BackupError):
+        written(side, pack(), [], [ROOT, link, hard])
+    assert (side.parent / "outside" / "secret").stat().st_nlink == 1
+    assert os.listdir(side) == ["d"]
+
+
+@pytest.mark.parametrize("target", [b"d", b"missing", b"link", b"missing/f"])
+def test_a_hard_link_to_anything_but_a_file_is_refused(side: Path, target: bytes) -> None:
+    tree = [
+        ROOT,
+        replace(ROOT, path=b"d", kind="dir"),
+        replace(ROOT, path=b"link", kind="symlink", target=b"d"),
+    ]
+    tree.append(replace(ROOT, path=b"z", kind="hardlink", target=target))
+    refused(side, IntegrityError, lambda: written(side, pack(), [], tree))
+
+
+def test_a_file_that_no_pack_brought_is_noticed(side: Path) -> None:
+    tree = [ROOT, file(b"a", b"a"), file(b"b", b"b", pack="2")]
+    refused(side, IntegrityError, lambda: written(side, pack(a=b"a"), tree[1:2], tree), "none of the packs")
+
+
+def test_a_missing_side_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FilesError):
+        TreeWriter(tmp_path / "missing", on_skip=pytest.fail)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(FilesError):
+        TreeWriter(tmp_path / "link", on_skip=pytest.fail)
+
+
+def test_the_side_itself_keeps_its_mode(side: Path) -> None:
+    side.chmod(0o700)
+    written(side, pack(), [], [replace(ROOT, mode=0o755)])
+    assert stat.S_IMODE(side.stat().st_mode) == 0o700
+
+
+def test_runs_of_zeros_become_holes_wherever_blocks_end(side: Path) -> None:
+    contents = b"x" * 10_000 + bytes(3_000_000) + b"y" + bytes(100) + b"z" + bytes(70_000)
+    for block in (999, 65_536, 1 << 20):
+        root = side / str(block)
+        root.mkdir()
+        with TreeWriter(root, on_skip=pytest.fail) as writer:
+            writer.extract_pack(stream(pack(a=contents), block), [file(b"a", contents)])
+        assert (root / "a").read_bytes() == contents
+        if block >= 65_536:
+            assert (root / "a").stat().st_blocks * 512 < 400_000
+
+
+def test_a_full_disk_is_told_with_what_is_untouched(tmp_path: Path) -> None:
+    """The limit on the size of a file stands for a disk that is full: the kernel refuses the write."""
+    import resource
+    import signal
+
+    side = tmp_path / "side"
+    side.mkdir()
+
+    def work() -> str:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        with pytest.raises(FilesError) as raised:
+            written(side, pack(a=b"x" * 5000), [file(b"a", b"x" * 5000)])
+        return str(raised.value)
+
+    message = in_child(work)
+    assert isinstance(message, str)
+    assert (
+        "'a' cannot be written beside the live tree: File too large. The live tree is as it was." in message
+    )
+
+
+def test_hard_links_lead_into_folders_that_are_already_finished(tmp_path: Path, nobodys: Path) -> None:
+    def work() -> bool:
+        root = nobodys / "root"
+        (root / "a").mkdir(parents=True)
+        (root / "a" / "f").write_bytes(b"x")
+        os.link(root / "a" / "f", root / "z")
+        backup = take(root)
+        backup.records[1] = replace(backup.records[1], mode=0o311)  # may be entered, not listed
+        bring_back(backup, nobodys / "side")
+        (nobodys / "side" / "a").chmod(0o755)
+        return os.path.samefile(nobodys / "side" / "a" / "f", nobodys / "side" / "z")
+
+    assert in_child(work, as_nobody=True) is True
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root backs up what is not its own")
+def test_owners_are_left_and_counted_without_rights(nobodys: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").touch()
+    (root / "link").symlink_to("file")
+    backup = take(root)
+
+    def work() -> int:
+        side = nobodys / "side"
+        side.mkdir()
+        with TreeWriter(side, on_skip=pytest.fail) as writer:
+            (data,) = backup.packs.values()
+            writer.extract_pack(stream(data), [backup[b"file"]])
+            writer.finish(backup.records)
+        return writer.owners_left
+
+    assert in_child(work, as_nobody=True) == 2
+    assert look(nobodys / "side").keys() == {b"file", b"link"}

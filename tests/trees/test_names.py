@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.trees.names import DEPTH_LIMIT, check_path, escape, order, unescape
+
+NAMES = st.binary(min_size=1, max_size=20)
+PATHS = st.lists(NAMES.map(lambda name: name.replace(b"/", b"_").replace(b"\0", b"_")), min_size=1).map(
+    b"/".join
+)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        (b"plain.txt", "plain.txt"),
+        ("Zürich ☃".encode(), "Zürich ☃"),
+        (b"100%", "100%25"),
+        (b"%41", "%2541"),
+        (b"caf\xe9", "caf%E9"),
+        (b"\xff\n\xc3\xbc%", "%FF\nü%25"),
+        (b"\xed\xb2\x80", "%ED%B2%80"),  # a lone surrogate, which is no UTF-8
+    ],
+)
+def test_a_name_has_one_spelling(name: bytes, text: str) -> None:
+    assert escape(name) == text
+    assert unescape(text) == name
+
+
+@given(st.binary())
+def test_every_name_survives(name: bytes) -> None:
+    text = escape(name)
+    text.encode("utf-8")
+    assert unescape(text) == name
+
+
+@given(st.text(alphabet="%0123456789ABCDEFabü\udce9"))
+def test_a_text_is_refused_or_the_only_one_for_its_name(text: str) -> None:
+    try:
+        name = unescape(text)
+    except IntegrityError:
+        return
+    assert escape(name) == text
+
+
+@pytest.mark.parametrize("text", ["%", "%4", "%41", "%zz", "%e9", "%C3%BC", "a\ud800b", "%2525%"])
+def test_other_spellings_are_refused(text: str) -> None:
+    with pytest.raises(IntegrityError):
+        unescape(text)
+
+
+@given(PATHS, PATHS)
+def test_the_order_is_that_of_components(one: bytes, other: bytes) -> None:
+    assert (order(one) < order(other)) == (one.split(b"/") < other.split(b"/"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"", b"/", b"/etc/passwd", b"a//b", b"a/", b".", b"..", b"a/../b", b"a/.", b"a\0b", b".before-x/a"]
+    + [b".igny8_backup-side-x", b"/".join([b"a"] * (DEPTH_LIMIT + 1)), b"a" * 200_000],
+)
+def test_a_path_must_lie_below_the_root_and_not_be_ours(path: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        check_path(path)
+
+
+@pytest.mark.parametrize("path", [b"a", b"a/b", b"...", b"a/..b", b"-", b"\n", b"\xff", b"sub/.before-x"])
+def test_odd_but_legal_paths_pass(path: bytes) -> None:
+    assert check_path(path) == path

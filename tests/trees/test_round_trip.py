@@ -1,0 +1,180 @@
+"""Whole trees: backed up, written again, and compared by other eyes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from igny8_backup.trees import index
+from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.packs import PackWriter
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.remove import remove_tree
+from tests.services import unavailable
+from tests.trees.tools import bring_back, in_child, look, plant, rsync_differences, stream, take
+
+
+@pytest.mark.parametrize("limit", [1, 50_000, 1 << 30])
+def test_everything_odd_comes_back(tmp_path: Path, limit: int) -> None:
+    root, side = tmp_path / "root", tmp_path / "side"
+    root.mkdir()
+    plant(root)
+    backup = take(root, limit=limit)
+    assert backup.skipped == []
+    assert bring_back(backup, side, block=100_003).skipped == []
+    found = look(root)
+    assert len(found) > 40
+    assert look(side) == found
+    assert take(root).records == backup.records if limit == 1 << 30 else True
+
+
+def test_rsync_finds_nothing_to_do(tmp_path: Path) -> None:
+    if shutil.which("rsync") is None:
+        unavailable("rsync is not installed.")
+    root, side = tmp_path / "root", tmp_path / "side"
+    root.mkdir()
+    plant(root)
+    bring_back(take(root), side)
+    shutil.copystat(root, side)
+    os.chown(side, root.stat().st_uid, root.stat().st_gid)
+    assert rsync_differences(root, side) == ""
+    (side / "plain.txt").write_bytes(b"hullo\n")
+    assert "plain.txt" in rsync_differences(root, side)  # it would have been seen
+
+
+def test_a_user_without_rights_gets_all_but_the_owners(nobodys: Path) -> None:
+    """Folders that may not be written, files that may not be read: their owner can still write them."""
+
+    def work() -> tuple[object, object, object, int]:
+        root, side = nobodys / "root", nobodys / "side"
+        (root / "shut").mkdir(parents=True)
+        (root / "shut" / "file").write_bytes(b"contents")
+        (root / "zz").symlink_to("shut")
+        os.link(root / "shut" / "file", root / "other")
+        (root / "shut").chmod(0o555)
+        backup = take(root)
+        told = bring_back(backup, side)
+        return backup.skipped, told.skipped, look(side) == look(root), len(look(root))
+
+    assert in_child(work, as_nobody=True) == ([], [], True, 4)
+
+
+NAME = st.binary(min_size=1, max_size=12).filter(
+    lambda name: not {0, 47} & set(name) and name not in (b".", b"..") and not name.startswith(b".before-")
+)
+CONTENTS = st.one_of(
+    st.binary(max_size=600),
+    st.builds(lambda head, zeros, tail: head + bytes(zeros) + tail, st.binary(max_size=9),
+              st.integers(0, 300_000), st.binary(max_size=9)),
+)  # fmt: skip
+MODE = st.integers(0, 0o777)
+TIME = st.integers(-(10**18), 4 * 10**18)
+LEAF = st.one_of(
+    st.tuples(st.just("file"), CONTENTS, MODE, TIME),
+    st.tuples(st.just("link"), st.binary(min_size=1, max_size=300).filter(lambda t: 0 not in t), MODE, TIME),
+    st.tuples(st.just("hard"), st.just(b""), MODE, TIME),
+)
+TREE = st.recursive(
+    st.dictionaries(NAME, LEAF, max_size=4),
+    lambda below: st.dictionaries(
+        NAME, st.one_of(LEAF, st.tuples(st.just("dir"), below, MODE, TIME)), max_size=4
+    ),
+    max_leaves=12,
+)
+
+
+def grow(folder: bytes, tree: dict[bytes, tuple[str, object, int, int]], files: list[bytes]) -> None:
+    for name, (kind, what, mode, time) in tree.items():
+        path = os.path.join(folder, name)
+        if kind == "dir":
+            os.mkdir(path)
+            grow(path, what, files)  # type: ignore[arg-type]
+        elif kind == "link":
+            os.symlink(what, path)  # type: ignore[arg-type]
+            os.utime(path, ns=(time, time), follow_symlinks=False)
+            continue
+        elif kind == "hard" and files:
+            os.link(files[len(name) % len(files)], path)
+            continue
+        else:
+            with open(path, "wb") as file:
+                file.write(what)  # type: ignore[arg-type]
+            files.append(path)
+        os.chmod(path, mode | 0o700)
+        os.utime(path, ns=(time, time))
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(TREE, st.integers(1, 3000), st.integers(1, 100_000))
+def test_any_tree_comes_back(tree: dict[bytes, tuple[str, object, int, int]], limit: int, block: int) -> None:
+    top = Path(tempfile.mkdtemp(prefix="igny8-backup-tests-"))
+    try:
+        (top / "root").mkdir()
+        grow(os.fsencode(top / "root"), tree, [])
+        backup = take(top / "root", limit=limit)
+        assert backup.skipped == []
+        bring_back(backup, top / "side", block=block)
+        assert look(top / "side") == look(top / "root")
+    finally:
+        remove_tree(top)
+
+
+# SHA-256 of 2**30 zeros but for b"data" at 2**29 + 12345 and b"!" at the end
+GIBIBYTE = "fd7b32fb3966a76b5dabd3d3c728aceaa729d6296d074611fbd80c6eaa7485f1"
+
+
+def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
+    """Streamed from one to the other: neither the disk nor the memory ever holds it."""
+    size = 1 << 30
+    root, side = tmp_path / "root", tmp_path / "side"
+    root.mkdir()
+    side.mkdir()
+    with open(root / "disk.img", "wb") as file:
+        file.truncate(size)
+        file.seek(size // 2 + 12_345)
+        file.write(b"data")
+        file.seek(size - 1)
+        file.write(b"!")
+    records: list[Record] = []
+    writer = PackWriter(root, name=str, on_record=records.append, on_skip=pytest.fail)
+    packs = writer.packs()
+    name, blocks = next(packs)
+    expected = Record(
+        path=b"disk.img", kind="file", mode=0o644, uid=0, gid=0, user="", group="", size=size,
+        mtime_ns=0, ctime_ns=0, inode=1, sha256=GIBIBYTE, pack=name,
+    )  # fmt: skip
+    with TreeWriter(side, on_skip=lambda path, reason: None) as tree:
+        tree.extract_pack(blocks, [expected])
+    assert list(packs) == []
+    assert records[1].sha256 == GIBIBYTE
+    status = (side / "disk.img").stat()
+    assert status.st_size == size
+    assert status.st_blocks * 512 < 1 << 20
+    with open(side / "disk.img", "rb") as file:
+        file.seek(size // 2 + 12_345)
+        assert file.read(5) == b"data\0"
+        file.seek(size - 2)
+        assert file.read() == b"\0!"
+
+
+def test_an_index_of_a_planted_tree_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
+    plant(tmp_path)
+    backup = take(tmp_path)
+    data = backup.index()
+    for block in (1, 13, 4096):
+        assert list(index.read(stream(data, block))) == backup.records
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    """Nothing of the moment is in a pack: no times of reading, no order of the disk."""
+    plant(tmp_path)
+    one, other = take(tmp_path), take(tmp_path)
+    assert one.packs == other.packs
+    assert one.index() == other.index()
+    assert one.folders() == other.folders()

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import FilesError
+from igny8_backup.trees.linux import exchange_names
+from igny8_backup.trees.names import DEPTH_LIMIT
+from igny8_backup.trees.scan import IS_OURS, NO_FAILURE, VANISHED, Scan, scan
+from tests.trees.tools import IS_ROOT, in_child
+
+
+def paths(root: Path) -> list[bytes]:
+    skipped: list[tuple[bytes, str]] = []
+    found = [entry.path for entry in scan(root, on_skip=lambda path, reason: skipped.append((path, reason)))]
+    assert skipped == []
+    return found
+
+
+def test_a_folder_comes_before_its_contents_and_those_before_its_next_sibling(tmp_path: Path) -> None:
+    for name in ("a/x", "a.b/x", "a!", "b", "a/y/z", "a/y.z"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert paths(tmp_path) == [
+        b"", b"a", b"a/x", b"a/y", b"a/y/z", b"a/y.z", b"a!", b"a.b", b"a.b/x", b"b",
+    ]  # fmt: skip
+
+
+def test_an_entry_says_what_lstat_says(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    (tmp_path / "file").chmod(0o2751)
+    os.utime(tmp_path / "file", ns=(1, -999_999_999))
+    (tmp_path / "link").symlink_to("somewhere")
+    root, file, link = scan(tmp_path, on_skip=pytest.fail)
+    status = os.lstat(tmp_path / "file")
+    assert (root.kind, file.kind, link.kind, link.target) == ("dir", "file", "symlink", b"somewhere")
+    assert (file.mode, file.size, file.mtime_ns, file.nlink) == (0o2751, 5, -999_999_999, 1)
+    assert (file.inode, file.device, file.ctime_ns) == (status.st_ino, status.st_dev, status.st_ctime_ns)
+    if IS_ROOT:
+        assert (file.uid, file.gid, file.user, file.group) == (0, 0, "root", "root")
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
+def test_an_owner_without_a_name_has_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.chown(tmp_path / "file", 3_999_999_999, 3_999_999_998)
+    *_, file = scan(tmp_path, on_skip=pytest.fail)
+    assert (file.uid, file.user, file.gid, file.group) == (3_999_999_999, "", 3_999_999_998, "")
+
+
+def test_special_files_are_told_and_are_no_failure(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.open(tmp_path, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{here}/socket")  # the path of a socket is at most 107 bytes
+        os.close(here)
+        skipped: dict[bytes, str] = {}
+        assert [e.path for e in scan(tmp_path, on_skip=skipped.__setitem__)] == [b""]
+    assert skipped == {b"fifo": "a FIFO", b"socket": "a socket"}
+    assert set(skipped.values()) <= NO_FAILURE
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root makes devices")
+def test_devices_are_told(tmp_path: Path) -> None:
+    os.mknod(tmp_path / "null", 0o20666, os.makedev(1, 3))
+    skipped: dict[bytes, str] = {}
+    assert [entry.path for entry in scan(tmp_path, on_skip=skipped.__setitem__)] == [b""]
+    assert skipped == {b"null": "a device"}
+
+
+def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path) -> None:
+    for name in (".before-1", ".igny8_backup-side-1", "sub/.before-1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    skipped: dict[bytes, str] = {}
+    found = [entry.path for entry in scan(tmp_path, on_skip=skipped.__setitem__)]
+    assert found == [b"", b"sub", b"sub/.before-1", b"sub/.before-1/file"]
+    assert skipped == {b".before-1": IS_OURS, b".igny8_backup-side-1": IS_OURS}
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FilesError, match="cannot be read"):
+        next(scan(tmp_path / name, on_skip=pytest.fail))
+
+
+def test_the_root_may_be_a_symlink(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").touch()
+    (tmp_path / "root").symlink_to("real")
+    assert paths(tmp_path / "root") == [b"", b"file"]
+
+
+def test_what_may_not_be_read_is_told(nobodys: Path) -> None:
+    for name in ("closed/file", "listed/file", "open/file"):
+        (nobodys / name).parent.mkdir()
+        (nobodys / name).touch()
+    (nobodys / "closed").chmod(0)
+    (nobodys / "listed").chmod(0o744)  # its names may be read by others, and nothing else
+    if not IS_ROOT:
+        (nobodys / "listed").chmod(0o400)
+
+    def work() -> tuple[list[bytes], dict[bytes, str]]:
+        skipped: dict[bytes, str] = {}
+        return [entry.path for entry in scan(nobodys, on_skip=skipped.__setitem__)], skipped
+
+    found, skipped = in_child(work, as_nobody=True)  # type: ignore[misc]
+    assert found == [b"", b"closed", b"listed", b"open", b"open/file"]
+    assert skipped == {
+        b"closed": "cannot be read: Permission denied",
+        b"listed/file": "cannot be read: Permission denied",
+    }
+
+
+def test_what_vanishes_is_told(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).touch()
+    skipped: dict[bytes, str] = {}
+    found = []
+    for entry in scan(tmp_path, on_skip=skipped.__setitem__):
+        found.append(entry.path)
+        (tmp_path / "b").unlink(missing_ok=True)
+    assert found == [b"", b"a", b"c"]
+    assert skipped == {b"b": VANISHED}
+
+
+def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path) -> None:
+    """A thread swaps a folder and a symlink to a secret as fast as it can, while the tree is walked."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "secret").touch()
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    (root / "folder" / "file").touch()
+    (tmp_path / "folder").symlink_to(tmp_path / "secrets")
+    stop = threading.Event()
+
+    def flip() -> None:
+        one, other = (os.open(folder, os.O_RDONLY) for folder in (root, tmp_path))
+        while not stop.is_set():
+            if not exchange_names(one, other, b"folder"):
+                break
+        os.close(one)
+        os.close(other)
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    seen: set[tuple[bytes, str]] = set()
+    end = time.monotonic() + 5
+    try:
+        while time.monotonic() < end and not {"symlink", "dir", "replaced"} <= {kind for _, kind in seen}:
+            for entry in scan(root, on_skip=lambda path, reason: seen.add((path, reason.split()[0]))):
+                seen.add((entry.path, entry.kind))
+    finally:
+        stop.set()
+        thread.join()
+    assert (b"folder", "symlink") in seen and (b"folder", "dir") in seen
+    assert b"folder/secret" not in {path for path, _ in seen}
+
+
+def test_a_tree_deeper_than_the_limit_is_cut_and_told(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(DEPTH_LIMIT + 20):
+        os.mkdir(b"d", dir_fd=here)
+        below = os.open(b"d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    skipped: dict[bytes, str] = {}
+    found = [entry.path for entry in scan(tmp_path, on_skip=skipped.__setitem__)]
+    assert len(found) == DEPTH_LIMIT + 1
+    assert skipped == {found[-1]: f"its contents lie deeper than {DEPTH_LIMIT} folders"}
+
+
+def test_a_file_is_opened_where_the_walk_stands_and_never_through_a_symlink(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "file").write_bytes(b"contents")
+    (tmp_path / "elsewhere").write_bytes(b"other")
+    with Scan(tmp_path, on_skip=pytest.fail) as walk:
+        for entry in walk:
+            if entry.path == b"sub/file":
+                fd = walk.open_file(entry)
+                assert os.read(fd, 100) == b"contents"
+                os.close(fd)
+                (tmp_path / "sub" / "file").unlink()
+                (tmp_path / "sub" / "file").symlink_to("../elsewhere")
+                with pytest.raises(OSError, match="symbolic links"):
+                    walk.open_file(entry)
+
+
+def test_a_walk_that_is_left_gives_its_descriptors_back(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with Scan(tmp_path, on_skip=pytest.fail) as walk:
+        for entry in walk:
+            if entry.path == b"a/b":
+                break
+    assert list(walk) == []
