@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
+_ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which knows the digits of every script
 _NAME_RE = re.compile(_NAME)
 _HOST_RE = re.compile(_HOST)
 _ID_RE = re.compile(_ID)
@@ -27,7 +27,7 @@ _KINDS = {
     "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME})\.(dump|sqlite3)\.zst(\.age)?",
     "index": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME})\.index\.zst(\.age)?",
     "folders": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME})\.folders\.tar\.zst(\.age)?",
-    "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/(?P<id>{_ID})-\d{{4,}}\.tar\.zst(\.age)?",
+    "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/(?P<id>{_ID})-[0-9]{{4,}}\.tar\.zst(\.age)?",
 }
 _KIND_RES = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
 
