@@ -43,6 +43,5 @@ def guard_sqlite(alias: str, config: Config) -> None:
             f"The database {alias!r} is SQLite and DEBUG is off: production data does not live in SQLite, so"
             " the settings in use are not the ones you mean.",
             untouched="Nothing was read or written.",
-            fix="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process; `python manage.py diffsettings"
-            " | grep DATABASES` shows what is in use.",
+            fix="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
         )
