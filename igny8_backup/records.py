@@ -28,7 +28,7 @@ def to_plain(record: Any) -> Any:
 
 
 def from_json(cls: type[T], data: bytes, *, name: str, schema: int) -> T:
-    """The record in ``data``. ``name`` says in errors what is being read.
+    """The record in ``data``, its times in UTC. ``name`` says in errors what is being read.
 
     Raises :class:`IntegrityError` for anything that is not such a record, and for a ``schema`` newer than the
     one given.
@@ -38,12 +38,14 @@ def from_json(cls: type[T], data: bytes, *, name: str, schema: int) -> T:
     except (ValueError, RecursionError):
         raise IntegrityError(f"{name} is not JSON.", fix="Choose another backup: list_backups.") from None
     found = value.get("schema") if isinstance(value, dict) else None
-    if isinstance(found, int) and found > schema:
+    if type(found) is int and found > schema:
         raise IntegrityError(
             f"{name} has schema {found}; this release of igny8_backup reads up to {schema}.",
             fix="Install the release that wrote it, or a later one: pip install --upgrade igny8-backup.",
         )
     try:
+        if type(found) is int and found < 1:
+            raise ValueError(f"its schema is {found}")
         result: T = _typed(cls, value)
     except (TypeError, ValueError) as error:
         raise IntegrityError(
@@ -79,17 +81,29 @@ def _typed(kind: Any, value: Any, path: str = "") -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise TypeError(f"{where} is not an object")
-        return {key: _typed(get_args(kind)[1], item, f"{path}.{key}") for key, item in value.items()}
+        names = [_typed(str, key, f"a name in {where}") for key in value]
+        return {key: _typed(get_args(kind)[1], value[key], f"{path}.{key}") for key in names}
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, path)
     if kind is datetime:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if moment is None or moment.tzinfo is None:
-            raise TypeError(f"{where} is not a time with a zone")
-        return moment
+        return _moment(value, where)
     if type(value) is not kind:
         raise TypeError(f"{where} is not {kind.__name__}")
+    if kind is str and not value.isascii():
+        value.encode()  # JSON can hold half a character, which nothing can print
+    if kind is int and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where} has more than 64 bits")
     return value
+
+
+def _moment(value: Any, where: str) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    if moment is None or moment.tzinfo is None:
+        raise TypeError(f"{where} is not a time with a zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{where} lies outside the calendar") from None
 
 
 def _dataclass(kind: Any, value: Any, path: str) -> Any:

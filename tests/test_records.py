@@ -1,0 +1,178 @@
+"""Records from JSON: whatever storage holds, the answer is the record or one IntegrityError."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup import records
+from igny8_backup.errors import IntegrityError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    name: str
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    schema: int
+    when: datetime
+    flag: bool
+    inner: Inner
+    maybe: Inner | None = None
+    many: tuple[Inner, ...] = ()
+    words: dict[str, str] = field(default_factory=dict)
+    until: datetime | None = None
+
+
+WHEN = datetime(2026, 11, 22, 2, 15, 0, 123456, tzinfo=UTC)
+GOOD = Outer(schema=1, when=WHEN, flag=True, inner=Inner(name="a"))
+PLAIN: dict[str, Any] = {"schema": 1, "when": "2026-11-22T02:15:00Z", "flag": True, "inner": {"name": "a"}}
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+moments = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]))
+inners = st.builds(Inner, name=texts, size=st.integers(-(2**63), 2**63 - 1))
+outers = st.builds(
+    Outer,
+    schema=st.integers(1, 3),
+    when=moments.filter(lambda moment: 1 < moment.year < 9999),
+    flag=st.booleans(),
+    inner=inners,
+    maybe=st.none() | inners,
+    many=st.lists(inners, max_size=3).map(tuple),
+    words=st.dictionaries(texts, texts, max_size=3),
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def read(data: bytes | str | dict[str, Any]) -> Outer:
+    if isinstance(data, dict):
+        data = json.dumps(data)
+    return records.from_json(
+        Outer, data if isinstance(data, bytes) else data.encode(), name="The thing", schema=3
+    )
+
+
+@given(outers)
+def test_what_is_written_is_read(record: Outer) -> None:
+    data = records.to_json(record)
+    assert read(data) == record
+    assert records.to_json(read(data)) == data
+
+
+def test_json_is_sorted_readable_and_ends_its_line() -> None:
+    data = records.to_json(Outer(schema=1, when=WHEN, flag=False, inner=Inner(name="ü")))
+    assert data.startswith(b'{\n  "flag": false,\n  "inner": {\n    "name": "\xc3\xbc"')
+    assert b'"when": "2026-11-22T02:15:00.123456Z"' in data
+    assert data.endswith(b"}\n")
+
+
+def test_times_are_of_one_zone_whatever_was_written() -> None:
+    record = read({**PLAIN, "when": "2026-11-22T04:15:00+02:00"})
+    assert record.when == datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+    assert record.when.tzinfo is UTC
+
+
+@given(anything)
+def test_any_other_json_is_refused(value: Any) -> None:
+    with pytest.raises(IntegrityError, match="^The thing "):
+        read(json.dumps(value))
+
+
+@given(st.sampled_from(sorted(PLAIN | {"many": 0, "words": 0, "maybe": 0})), anything)
+def test_any_wrong_field_is_refused_and_named(name: str, value: Any) -> None:
+    try:
+        read(json.dumps({**PLAIN, name: value}))
+    except IntegrityError as error:
+        assert "The thing " in str(error)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match="^The thing is "):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"flag": 1}, "flag is not bool"),
+        ({"flag": None}, "flag is not bool"),
+        ({"schema": True}, "schema is not int"),
+        ({"schema": 1.0}, "schema is not int"),
+        ({"schema": "1"}, "schema is not int"),
+        ({"schema": 0}, "schema"),
+        ({"schema": -1}, "schema"),
+        ({"inner": None}, "inner is not an object"),
+        ({"inner": []}, "inner is not an object"),
+        ({"inner": {}}, "inner.name is missing"),
+        ({"inner": {"name": b"a".decode(), "size": 2**63}}, "inner.size"),
+        ({"inner": {"name": "a", "size": float("nan")}}, "inner.size is not int"),
+        ({"inner": {"name": "\ud800"}}, "surrogates not allowed"),
+        ({"many": {"name": "a"}}, "many is not a list"),
+        ({"many": [{"name": "a"}, {"name": 7}]}, r"many\[1\].name is not str"),
+        ({"maybe": {"size": 1}}, "maybe.name is missing"),
+        ({"words": ["a"]}, "words is not an object"),
+        ({"words": {"a": 1}}, "words.a is not str"),
+        ({"words": {"\udfff": "a"}}, "surrogates not allowed"),
+        ({"when": "2026-11-22T02:15:00"}, "when is not a time with a zone"),
+        ({"when": 1790000000}, "when is not a time with a zone"),
+        ({"when": "yesterday"}, "The thing is malformed"),
+        ({"when": "0001-01-01T00:00:00+14:00"}, "The thing is malformed"),
+        ({"when": "9999-12-31T23:59:59-14:00"}, "The thing is malformed"),
+        ({"until": "2026"}, "until|malformed"),
+    ],
+)
+def test_the_complaint_names_the_field(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(IntegrityError, match=complaint) as caught:
+        read({**PLAIN, **change})
+    assert str(caught.value).startswith("The thing is malformed: ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"schema": ' + b"9" * 5_000 + b"}",
+        b'{"schema": 1, "schema": 2',
+        b"\x00" * 16,
+        b"<html>",
+    ],
+)
+def test_what_is_no_json(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match="The thing is not JSON"):
+        read(data)
+
+
+def test_a_missing_field_is_named_and_a_field_of_the_future_is_passed_over() -> None:
+    with pytest.raises(IntegrityError, match="flag is missing"):
+        read({key: value for key, value in PLAIN.items() if key != "flag"})
+    assert read({**PLAIN, "new": [1], "inner": {"name": "a", "newer": None}}).inner == Inner(name="a")
+
+
+def test_a_newer_schema_is_named_with_the_way_out() -> None:
+    with pytest.raises(IntegrityError) as caught:
+        read({"schema": 4, "all": "else is different"})
+    assert "has schema 4" in str(caught.value)
+    assert "reads up to 3" in str(caught.value)
+    assert "pip install --upgrade igny8-backup" in str(caught.value)
+
+
+def test_plain_values_are_what_json_can_print() -> None:
+    plain = records.to_plain({"record": GOOD, "list": (1, None), "when": [WHEN]})
+    assert json.loads(json.dumps(plain))["record"]["inner"] == {"name": "a", "size": 0}
+    assert plain["when"] == ["2026-11-22T02:15:00.123456Z"]
