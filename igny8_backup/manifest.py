@@ -6,6 +6,7 @@ details do, and are encrypted like the data.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -203,7 +204,7 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
     """The manifest of ``backup_id``.
 
     Raises :class:`IntegrityError` when it is malformed, newer than this release, lacks an object of a
-    complete part, or names objects that are not such a backup's.
+    complete part, or names objects that are not such a part's.
     """
     name = f"The manifest of backup {backup_id}"
     manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
@@ -215,8 +216,24 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
     ]
     if lacking:
         raise IntegrityError(f"{name} calls {', '.join(lacking)} complete without naming what was stored.")
-    for item in manifest.objects():
+    for item, kind, part in _places(manifest):
         key = keys.parse(item.key)
-        if key is None or (key.kind != "pack" and key.backup_id != backup_id):
-            raise IntegrityError(f"{name} names the object {item.key!r}, which is not one of its own.")
+        writer = backup_id if kind != "pack" or key is None else key.backup_id  # packs are shared
+        if key is None or (key.kind, key.name, key.backup_id) != (kind, part, writer):
+            raise IntegrityError(f"{name} names the object {item.key!r}, which is not one of its own there.")
     return manifest
+
+
+def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
+    """Each object with the kind and the name that its key must have."""
+    yield manifest.details, "details", ""
+    for database in manifest.databases:
+        if database.object:
+            yield database.object, "database", database.alias
+    for tree in manifest.trees:
+        if tree.index:
+            yield tree.index, "index", tree.name
+        if tree.folders:
+            yield tree.folders, "folders", tree.name
+        for pack in tree.packs:
+            yield pack, "pack", tree.name
