@@ -163,6 +163,32 @@ def test_a_limit_on_file_size_is_an_error_in_plain_words(store: Store) -> None:
     assert list(store.list()) == []
 
 
+def test_a_failure_after_the_naming_takes_the_object_back(store: Store, root: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def source() -> Blocks:
+        yield b"data"
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))  # nothing more can be opened
+
+    try:
+        with pytest.raises(StorageError, match="Too many open files"):
+            store.put("a/b", source())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_empty_folders_go_with_their_last_object(store: Store, root: Path) -> None:
+    store.put("backups/a/db/x", from_bytes(b"data"))
+    store.put("backups/b", from_bytes(b"data"))
+    store.delete("backups/a/db/x")
+    assert sorted(path.name for path in root.rglob("*")) == ["b", "backups", "igny8"]
+    store.delete("backups/b")
+    assert sorted(path.name for path in root.rglob("*")) == ["igny8"]
+
+
 def test_a_location_that_does_not_exist_never_looks_empty(store: Store, root: Path) -> None:
     for call in (
         lambda: list(store.list()),

@@ -15,16 +15,18 @@ from tests.store.conftest import OpenStore
 from tests.store.sources import read
 
 DATA = os.urandom(7 * BLOCK + 12_345)
-CUT = 2 * BLOCK + 1_000
+CUT = 2 * BLOCK + 10_000
 
 
-@pytest.mark.parametrize("reset", [False, True])
-def test_a_stream_survives_three_cuts(open_s3: OpenStore, proxy: CuttingProxy, reset: bool) -> None:
+@pytest.mark.parametrize(("times", "after", "reset"), [(3, CUT, False), (3, CUT, True), (6, CUT // 2, False)])
+def test_a_stream_survives_cuts(
+    open_s3: OpenStore, proxy: CuttingProxy, times: int, after: int, reset: bool
+) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(DATA))
-    proxy.cut_answers(CUT, times=3, reset=reset)
+    proxy.cut_answers(after, times=times, reset=reset)
     assert read(store.open("a")) == DATA
-    assert proxy.cuts == 3
+    assert proxy.cuts == times
 
 
 def test_it_survives_cuts_before_the_first_block(open_s3: OpenStore, proxy: CuttingProxy) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.errors import StorageError
+from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store import UnreachableError
 from igny8_backup.store.s3.upload import (
     LARGEST_PART,
@@ -131,6 +131,23 @@ def test_an_object_whose_answer_got_lost_is_there(open_s3: OpenStore, proxy: Cut
     store.put("a", from_bytes(data))
     assert proxy.cuts == 1
     assert store.read_small("a") == data
+
+
+@pytest.mark.parametrize("size", [100, PART + 1])
+def test_bytes_that_do_not_arrive_are_an_integrity_error(
+    open_s3: OpenStore, proxy: CuttingProxy, size: int
+) -> None:
+    store = open_s3(proxy.endpoint)
+
+    def source() -> Blocks:
+        yield from from_bytes(os.urandom(size))
+        head = b'HTTP/1.1 200 OK\r\nETag: "0"\r\nContent-Length: 99\r\nConnection: close\r\n\r\n'
+        proxy.forge_answer(b"HEAD ", head)  # the one after the upload
+
+    with pytest.raises(IntegrityError, match=f"{size} bytes were sent to .* which holds 99"):
+        store.put("a", source())
+    assert not store.exists("a")
+    assert store.abandoned_uploads() == []
 
 
 def test_a_key_that_the_server_says_is_taken_is_refused_and_left_alone(

@@ -113,16 +113,13 @@ def _send(bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO]) ->
     under_way: deque[Future[Parameters]] = deque()
     sent = 0
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
-        # Counted by hand: enumerate() would hold on to the part before while the next is read.
-        for part in parts:
-            if len(done) + len(under_way) == MOST_PARTS:
+        for number, part in enumerate(parts, 1):
+            if number > MOST_PARTS:
                 raise _too_large(f"{key}, of which {sent} bytes have been sent,")
             if len(under_way) == WORKERS:
                 done.append(under_way.popleft().result())
             sent += _length(part)
-            number = len(done) + len(under_way) + 1
             under_way.append(pool.submit(bucket.send_part, key, upload_id, number, part))
-            del part
         done.extend(future.result() for future in under_way)
     return sent, done
 
