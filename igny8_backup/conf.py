@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import socket
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from igny8_backup.errors import BackupError
 
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
+
+_SECRET = re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE)
 
 
 class ConfigurationError(BackupError, ImproperlyConfigured):
@@ -127,15 +130,18 @@ class _Reader:
             self.wrong("E001", f"{SETTING} is not a dict.", f"Set {SETTING} = {{...}}; see docs/settings.md.")
 
     def wrong(self, number: str, message: str, hint: str) -> None:
+        # A private key may have been put anywhere by mistake: no message repeats it.
+        message = _SECRET.sub("(a private key)", message)
         self.problems.append(Problem(id=f"igny8_backup.{number}", message=message, hint=hint))
 
-    def take(self, key: str, kind: type, default: Any) -> Any:
+    def take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
         found = self.value.pop(key, default)
         if found is default or (isinstance(found, kind) and not (kind is int and isinstance(found, bool))):
             return found
+        kinds = kind if isinstance(kind, tuple) else (kind,)
         self.wrong(
             "E003",
-            f"{SETTING}[{key!r}] is {type(found).__name__}, not {kind.__name__}.",
+            f"{SETTING}[{key!r}] is {type(found).__name__}, not {' or '.join(one.__name__ for one in kinds)}.",
             f"See {key} in docs/settings.md.",
         )
         return default
@@ -147,7 +153,7 @@ class _Reader:
         return self.path(f"{SETTING}[{key!r}]", found) or default
 
     def path(self, where: str, found: Any) -> Path | None:
-        if isinstance(found, (str, Path)) and Path(found).is_absolute():
+        if isinstance(found, (str, Path)) and Path(found).is_absolute() and "\0" not in str(found):
             return Path(found)
         self.wrong("E004", f"{where} is not an absolute path: {found!r}.", "Give the whole path, from /.")
         return None
@@ -179,9 +185,9 @@ class _Reader:
             if database.get("ENGINE", "django.db.backends.dummy") != "django.db.backends.dummy"
         }
         primaries = tuple(alias for alias in known if not (known[alias].get("TEST") or {}).get("MIRROR"))
-        chosen: Any = self.take("DATABASES", (list | tuple), primaries)  # type: ignore[arg-type]
+        chosen = tuple(self.take("DATABASES", (list, tuple), primaries))
         for alias in chosen:
-            if alias not in known:
+            if not isinstance(alias, str) or alias not in known:
                 self.wrong(
                     "E007",
                     f"{SETTING}['DATABASES'] names {alias!r}, which DATABASES does not have.",
@@ -193,7 +199,7 @@ class _Reader:
                     f"The database alias {alias!r} cannot be part of an object's name.",
                     "Rename it in DATABASES: letters, digits, - and _ only.",
                 )
-        return tuple(chosen)
+        return tuple(dict.fromkeys(map(str, chosen)))
 
     def take_encryption(self) -> Encryption | None:
         if "ENCRYPTION" in self.value and self.value["ENCRYPTION"] is None:
@@ -203,7 +209,6 @@ class _Reader:
         recipients = found.pop("RECIPIENTS", [])
         identity = found.pop("IDENTITY_FILE", None)
         if not isinstance(recipients, (list, tuple)) or not all(isinstance(one, str) for one in recipients):
-            # The value is not shown: it may be a private key that was put here by mistake.
             self.wrong(
                 "E008",
                 f"{SETTING}['ENCRYPTION']['RECIPIENTS'] is not a list of strings.",
@@ -222,6 +227,13 @@ class _Reader:
     def take_excluded(self) -> dict[str, tuple[str, ...]]:
         found: dict[Any, Any] = self.take("EXCLUDE_TABLE_DATA", dict, {})
         for alias, tables in found.items():
+            if alias not in settings.DATABASES:
+                self.wrong(
+                    "E009",
+                    f"{SETTING}['EXCLUDE_TABLE_DATA'] names {alias!r}, which DATABASES does not have.",
+                    f"Choose among: {', '.join(settings.DATABASES)}.",
+                )
+                return {}
             if not isinstance(tables, (list, tuple)) or not all(isinstance(name, str) for name in tables):
                 self.wrong(
                     "E009",
@@ -240,12 +252,13 @@ class _Reader:
                 f"The host name {host!r} cannot be part of an object's name.",
                 f"Set {SETTING}['HOST'] to letters, digits, -, _ and dots.",
             )
-        if prefix.startswith("/") or ".." in prefix.split("/"):
+        parts = prefix.removesuffix("/").split("/") if prefix else []
+        if "\\" in prefix or not prefix.isprintable() or {"", ".", ".."} & set(parts):
             self.wrong(
                 "E011", f"{SETTING}['PREFIX'] is {prefix!r}.", 'Give a relative path, for example "igny8/".'
             )
         config = Config(
-            prefix=prefix.rstrip("/") + "/" if prefix.strip("/") else "",
+            prefix="".join(f"{part}/" for part in parts),
             host=host,
             environment=self.take("ENVIRONMENT", str, "development" if settings.DEBUG else "production"),
             databases=self.take_databases(),

@@ -1,0 +1,281 @@
+"""The settings: each key, what it may be, and that nothing secret is ever repeated."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.test import override_settings
+
+from igny8_backup.conf import (
+    Config,
+    ConfigurationError,
+    Encryption,
+    get_config,
+    problems,
+    project_dir,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+SECRET = "AGE-SECRET-KEY-1" + "Q" * 58
+
+
+def config(**keys: Any) -> Config:
+    with override_settings(IGNY8_BACKUP=keys):
+        return get_config()
+
+
+def complaints(value: Any) -> list[tuple[str, str]]:
+    """The ids and texts of what is wrong; the error says the same."""
+    with override_settings(IGNY8_BACKUP=value):
+        found = problems()
+        if found:
+            with pytest.raises(ConfigurationError) as caught:
+                get_config()
+            for problem in found:
+                assert problem.message in str(caught.value) and problem.hint in str(caught.value)
+            assert "Nothing was read or written." in str(caught.value)
+            assert caught.value.exit_status == 2
+            assert isinstance(caught.value, ImproperlyConfigured)
+    return [(problem.id.removeprefix("igny8_backup."), problem.message + problem.hint) for problem in found]
+
+
+@pytest.fixture
+def databases(settings: Any) -> Iterator[dict[str, Any]]:
+    """``DATABASES``, to be changed in place as a settings file would have it."""
+    before = dict(settings.DATABASES)
+    yield settings.DATABASES
+    settings.DATABASES.clear()
+    settings.DATABASES.update(before)
+
+
+def test_nothing_has_to_be_set() -> None:
+    assert config() == Config(
+        prefix="igny8/",
+        host=socket.gethostname(),
+        environment="production",
+        databases=("default",),
+        sites={},
+        logs={},
+        encryption=Encryption(),
+        compression_level=3,
+        jobs=2,
+        scratch_dir=Path(tempfile.gettempdir()),
+        state_dir=project_dir() / ".igny8_backup/state",
+        exclude_table_data={},
+        client_bin_dir=None,
+        debug=False,
+    )
+    with override_settings(DEBUG=True):
+        assert config().environment == "development"
+
+
+def test_without_the_setting_the_defaults_hold(settings: Any) -> None:
+    del settings.IGNY8_BACKUP
+    assert get_config().prefix == "igny8/"
+
+
+def test_every_key() -> None:
+    found = config(
+        PREFIX="a/b",
+        HOST="web-1.example.org",
+        ENVIRONMENT="staging",
+        DATABASES=["default"],
+        SITES={"sites-data": "/data/sites", "uploads": Path("/data/uploads")},
+        LOGS={"logs": "/data/logs"},
+        ENCRYPTION={"RECIPIENTS": [RECIPIENT], "IDENTITY_FILE": "/run/secrets/key"},
+        COMPRESSION_LEVEL=19,
+        JOBS=64,
+        SCRATCH_DIR="/scratch",
+        STATE_DIR=Path("/state"),
+        EXCLUDE_TABLE_DATA={"default": ["django_session"]},
+        CLIENT_BIN_DIR="/usr/lib/postgresql/18/bin",
+    )
+    assert found == Config(
+        prefix="a/b/",
+        host="web-1.example.org",
+        environment="staging",
+        databases=("default",),
+        sites={"sites-data": Path("/data/sites"), "uploads": Path("/data/uploads")},
+        logs={"logs": Path("/data/logs")},
+        encryption=Encryption(recipients=(RECIPIENT,), identity_file=Path("/run/secrets/key")),
+        compression_level=19,
+        jobs=64,
+        scratch_dir=Path("/scratch"),
+        state_dir=Path("/state"),
+        exclude_table_data={"default": ("django_session",)},
+        client_bin_dir=Path("/usr/lib/postgresql/18/bin"),
+        debug=False,
+    )
+    assert found.recipients == (RECIPIENT,)
+
+
+def test_encryption_is_off_only_where_it_says_none_in_so_many_words() -> None:
+    assert config(ENCRYPTION=None).encryption is None
+    assert config(ENCRYPTION=None).recipients == ()
+    for wrong in (False, "", 0, [], "none"):
+        assert complaints({"ENCRYPTION": wrong})[0][0] == "E003"
+    assert config(ENCRYPTION={}).encryption == Encryption()
+
+
+@pytest.mark.parametrize(("prefix", "kept"), [("", ""), ("igny8", "igny8/"), ("a/b/", "a/b/")])
+def test_the_prefix_ends_with_one_slash_or_is_empty(prefix: str, kept: str) -> None:
+    assert config(PREFIX=prefix).prefix == kept
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 1])
+def test_the_setting_is_a_dict(value: Any) -> None:
+    assert complaints(value)[0][0] == "E001"
+
+
+KEYS = [field.name.upper() for field in fields(Config) if field.name != "debug"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        1.5,
+        b"x",
+        True,
+        [[]],
+        {"": 1},
+        {1: []},
+        [None],
+        ["default", 1],
+        {"x": object()},
+        "\0",
+        "../x",
+    ],
+)
+def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> None:
+    found = complaints({key: value})
+    if key == "ENVIRONMENT" and isinstance(value, str):
+        return  # any text is a name for an environment
+    assert found
+    assert all(key in text or ("alias" in text and key == "DATABASES") for _, text in found), found
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "text"),
+    [
+        ({"SITE": {}}, "E002", "unknown key 'SITE'"),
+        ({"prefix": "x"}, "E002", "unknown key 'prefix'"),
+        ({"ENCRYPTION": {"RECIPIENT": []}}, "E002", "unknown key 'RECIPIENT'"),
+        ({"SITES": {"a": "relative"}}, "E004", "['SITES']['a'] is not an absolute path: 'relative'"),
+        ({"SITES": {"a": None}}, "E004", "['SITES']['a']"),
+        ({"SITES": {"a/b": "/x"}}, "E006", "the name 'a/b'"),
+        ({"SITES": {"": "/x"}}, "E006", "the name ''"),
+        ({"SITES": {"a" * 64: "/x"}}, "E006", "at most 63"),
+        ({"SITES": {"a": "/x"}, "LOGS": {"a": "/y"}}, "E006", "share the name 'a'"),
+        ({"STATE_DIR": "state"}, "E004", "['STATE_DIR'] is not an absolute path"),
+        ({"STATE_DIR": "/a\0b"}, "E004", "['STATE_DIR'] is not an absolute path"),
+        ({"CLIENT_BIN_DIR": "bin"}, "E004", "CLIENT_BIN_DIR"),
+        ({"ENCRYPTION": {"IDENTITY_FILE": "key"}}, "E004", "IDENTITY_FILE"),
+        ({"JOBS": 0}, "E005", "from 1 to 64"),
+        ({"JOBS": 65}, "E005", "from 1 to 64"),
+        ({"JOBS": "2"}, "E003", "is str, not int"),
+        ({"COMPRESSION_LEVEL": 20}, "E005", "from 1 to 19"),
+        ({"DATABASES": ["defualt"]}, "E007", "Choose among: default"),
+        ({"DATABASES": "default"}, "E003", "['DATABASES'] is str, not"),
+        ({"ENCRYPTION": {"RECIPIENTS": RECIPIENT}}, "E008", "is not a list of strings"),
+        ({"EXCLUDE_TABLE_DATA": {"default": "django_session"}}, "E009", "is not a list"),
+        ({"EXCLUDE_TABLE_DATA": {"other": ["x"]}}, "E009", "'other'"),
+        ({"HOST": "web 1"}, "E010", "'web 1'"),
+        ({"PREFIX": "/igny8"}, "E011", "'/igny8'"),
+        ({"PREFIX": "/"}, "E011", "'/'"),
+        ({"PREFIX": "a/./b"}, "E011", "relative path"),
+        ({"PREFIX": "a/../b"}, "E011", "relative path"),
+        ({"PREFIX": "a//b"}, "E011", "relative path"),
+        ({"PREFIX": "a\\b"}, "E011", "relative path"),
+        ({"PREFIX": "a\nb"}, "E011", "relative path"),
+    ],
+)
+def test_each_problem_has_its_number_and_its_words(value: Any, number: str, text: str) -> None:
+    found = complaints(value)
+    assert [one for one, _ in found] == [number]
+    assert text in found[0][1]
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = complaints({"JOBS": 0, "HOST": "", "SITES": {"a": "b", "c": "d"}, "X": 1})
+    assert sorted(number for number, _ in found) == ["E002", "E004", "E004", "E005", "E010"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"ENCRYPTION": {"RECIPIENTS": SECRET}},
+        {"ENCRYPTION": {"RECIPIENTS": [[SECRET]]}},
+        {"ENCRYPTION": {"RECIPIENTS": {SECRET: 1}}},
+        {"ENCRYPTION": {"IDENTITY_FILE": SECRET}},
+        {"ENCRYPTION": {"IDENTITY_FILE": [SECRET]}},
+        {"ENCRYPTION": {SECRET: 1}},
+        {"ENCRYPTION": SECRET},
+        {"ENCRYPTION": [SECRET]},
+        {SECRET: 1},
+        SECRET,
+    ],
+)
+def test_a_private_key_is_never_repeated_wherever_it_was_put(value: Any) -> None:
+    found = complaints(value)
+    assert found and "Q" * 8 not in repr(found)
+
+
+def test_a_replica_is_not_backed_up_twice(databases: dict[str, Any]) -> None:
+    default = databases["default"]
+    databases["replica"] = {**default, "TEST": {"MIRROR": "default"}}
+    databases["second"] = {**default, "TEST": {}}
+    databases["unused"] = {}
+    assert config().databases == ("default", "second")
+    assert config(DATABASES=["replica", "second", "replica"]).databases == ("replica", "second")
+    assert complaints({"DATABASES": ["unused"]})[0][1].endswith("Choose among: default, replica, second.")
+
+
+def test_an_alias_must_fit_into_the_name_of_an_object(databases: dict[str, Any]) -> None:
+    databases["a/b"] = databases["default"]
+    assert complaints({})[0][0] == "E007"
+    assert config(DATABASES=["default"]).databases == ("default",)
+
+
+def test_the_settings_are_read_again_when_one_changes(settings: Any) -> None:
+    settings.IGNY8_BACKUP = {"HOST": "one"}
+    assert get_config().host == "one"
+    assert get_config() is get_config()
+    settings.IGNY8_BACKUP = {"HOST": "two"}
+    assert get_config().host == "two"
+    settings.DEBUG = True
+    assert get_config().debug
+    before = get_config()
+    setting_changed.send(sender=None, setting="ANY", value=None, enter=True)
+    assert get_config() is not before
+
+
+def test_the_folder_of_the_project(settings: Any, tmp_path: Path) -> None:
+    settings.BASE_DIR = str(tmp_path)
+    assert project_dir() == tmp_path
+
+
+def test_the_folder_of_a_project_that_does_not_tell_it(tmp_path: Path) -> None:
+    package = tmp_path / "site_"
+    package.mkdir()
+    (package / "settings.py").write_text("DATABASES = {}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from igny8_backup.conf import project_dir; print(project_dir())"],
+        env={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "DJANGO_SETTINGS_MODULE": "site_.settings"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str(tmp_path), done.stderr
