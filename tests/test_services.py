@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,18 @@ def python(project: Project, source: str, **env: str) -> str:
     return project.run("shell", "--no-imports", "-c", source, env=env, check=True).stdout
 
 
-def test_celery_reaches_the_broker_of_the_environment(project: Project, redis_server: RedisServer) -> None:
-    source = (
-        "from project import celery_app as a\nwith a.connection() as c: c.ensure_connection(max_retries=1)"
-    )
-    python(project, source, CELERY_BROKER_URL=redis_server.url)
+def test_a_worker_of_the_project_does_its_tasks(project: Project, redis_server: RedisServer) -> None:
+    project.seed_small()
+    waiting = "SELECT count(*) FROM automation_run WHERE state = 'queued'"
+    before = project.sql(waiting)[0][0]
+    run = project.sql("SELECT min(id) FROM automation_run WHERE state = 'queued'")[0][0]
+    with project.worker(redis_server.url):
+        send = f"from automation.tasks import finish_run; finish_run.delay({run})"
+        python(project, send, CELERY_BROKER_URL=redis_server.url)
+        deadline = time.monotonic() + 60
+        while project.sql(waiting)[0][0] == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert project.sql(waiting)[0][0] == before - 1
 
 
 def test_the_project_sees_nothing_of_the_shell(project: Project) -> None:

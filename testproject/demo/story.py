@@ -86,6 +86,7 @@ class Story:
         return {
             **self._shell,
             "PYTHONUNBUFFERED": "1",
+            "PYTHONUTF8": "1",
             "DJANGO_DEBUG": "0",
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
             "DATABASE_URL": server.url(DATABASE),

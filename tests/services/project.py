@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +125,37 @@ class Project:
         folder = self.folder / "settings"
         folder.mkdir(exist_ok=True)
         (folder / "further_settings.py").write_text(f"from project.settings import *\n{source}\n")
-        self.environment |= {"PYTHONPATH": str(folder), "DJANGO_SETTINGS_MODULE": "further_settings"}
+        self.environment |= {
+            "PYTHONPATH": f"{folder}:{self.environment['PYTHONPATH']}",
+            "DJANGO_SETTINGS_MODULE": "further_settings",
+        }
+
+    @contextmanager
+    def worker(self, broker: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a Celery worker of the project on that broker; it is ready when the block begins.
+
+        Without ``-W error``: Celery warns of a worker that runs as root. Its words are in ``worker.log``.
+        """
+        log = self.folder / "worker.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "project", "worker", "--pool=solo", "--loglevel=INFO"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                env={**self.environment, "CELERY_BROKER_URL": broker},
+            )
+        try:
+            deadline = time.monotonic() + SECONDS
+            while " ready." not in log.read_text(errors="replace"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"The worker did not start:\n{log.read_text(errors='replace')}")
+                time.sleep(0.1)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(SECONDS)
 
     def databases(self) -> list[str]:
         """Return the names of this project's databases: its own, and those that a restore made beside it."""
@@ -145,6 +177,8 @@ def base_environment(home: Path) -> dict[str, str]:
         "DJANGO_DEBUG": "0",
         "DJANGO_SECRET_KEY": "a key for tests, of no use elsewhere, fifty characters long",
         "CELERY_BROKER_URL": "memory://",
+        # For programs other than manage.py, which finds both by itself.
+        "PYTHONPATH": f"{MANAGE.parent.parent}:{MANAGE.parent}",
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +35,8 @@ class Command(BaseCommand):
 
     def handle(self, *, rows: int, files: int, folder: Path, **options: Any) -> None:
         signal.signal(signal.SIGTERM, _stop)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows what it can
         try:
             with Workplace(folder.resolve()) as place:
                 Story(place, kept(os.environ), self._say).tell(rows, files)
