@@ -153,7 +153,5 @@ def decrypt(blocks: Blocks, identities: Sequence[Identity]) -> Blocks:
             raise IntegrityError(f"The head of the encrypted data is damaged ({said}).") from None
         except OSError as error:
             raise IntegrityError(f"The encrypted data was altered or cut off ({error}).") from None
-        if reader.read(1):
-            raise IntegrityError("The encrypted data goes on after its end.")
 
     yield from pull_through(push, blocks)

@@ -106,19 +106,21 @@ def pull_through(push: Push, blocks: Blocks) -> Blocks:
     # Daemon: a stream that somebody forgot to close must not keep the interpreter from exiting.
     thread = threading.Thread(target=_run, args=(push, exchange), name="igny8-backup-stream", daemon=True)
     with contextlib.closing(blocks):
-        thread.start()
         try:
+            thread.start()
             while not isinstance(said := exchange.said.get(), _Ended):
                 if isinstance(said, bytes):
                     yield said
                     exchange.answers.put(b"")
                 else:
-                    exchange.answers.put(next(blocks, b""))
+                    # An empty block, which no source should give, is not the end either.
+                    exchange.answers.put(next((block for block in blocks if block), b""))
             if said.error is not None:
                 raise said.error
         finally:
             exchange.answers.put(None)
-            thread.join()
+            if thread.is_alive():  # not so if a signal came between while it was starting
+                thread.join()
 
 
 def _run(push: Push, exchange: _Exchange) -> None:

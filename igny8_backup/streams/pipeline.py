@@ -101,7 +101,8 @@ class BlockReader(io.BufferedIOBase):
         if self._error is not None:
             raise self._error
         try:
-            return next(self._blocks, b"")
+            # An empty block, which no source should give, is not the end either.
+            return next((block for block in self._blocks if block), b"")
         except BaseException as error:
             self._error = error
             raise

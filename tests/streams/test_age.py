@@ -330,7 +330,7 @@ def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(key_fi
     assert load_identities(path)
 
 
-def test_a_pipe_has_no_mode_to_check():
+def test_the_output_of_a_program_will_do():
     reader, writer = os.pipe()
     os.write(writer, SECRET.encode())
     os.close(writer)
@@ -338,6 +338,14 @@ def test_a_pipe_has_no_mode_to_check():
         assert load_identities(f"/dev/fd/{reader}")[0].recipient == RECIPIENT
     finally:
         os.close(reader)
+
+
+def test_a_named_pipe_is_not_asked_for_its_mode(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "pipe").chmod(0o644)
+    (tmp_path / "key").write_text(SECRET)
+    with subprocess.Popen(["sh", "-c", "cat key >pipe"], cwd=tmp_path):
+        assert load_identities(tmp_path / "pipe")[0].recipient == RECIPIENT
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

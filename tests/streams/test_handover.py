@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -35,6 +36,11 @@ def test_small_pieces_are_gathered_into_blocks():
 def test_blocks_of_any_size_are_taken(source):
     stream = source(b"a", b"bc" * BLOCK, b"d").stream()
     assert b"".join(pull_through(copy(100), stream)) == b"a" + b"bc" * BLOCK + b"d"
+
+
+def test_an_empty_block_is_not_taken_for_the_end(source):
+    stream = source(b"", b"a", b"", b"", b"b", b"").stream()
+    assert b"".join(pull_through(copy(100), stream)) == b"ab"
 
 
 def test_only_the_consumer_pulls_the_source(source):
@@ -109,6 +115,17 @@ def test_a_push_loop_that_is_done_early_leaves_the_rest_and_closes_the_source(so
     assert blocks.closed
 
 
+def test_a_failing_write_that_the_push_loop_swallows_is_raised():
+    """pyrage loses the failure of its last write; what came out then only looks complete."""
+
+    def push(reader, writer):
+        with contextlib.suppress(TypeError):
+            writer.raw.write(None)
+
+    with pytest.raises(TypeError):
+        list(pull_through(push, from_bytes(b"content")))
+
+
 @pytest.mark.parametrize("taken", range(5))
 def test_closing_early_ends_the_thread_and_closes_the_source(source, taken):
     blocks = source(*[bytes(BLOCK)] * 10)
@@ -121,7 +138,6 @@ def test_closing_early_ends_the_thread_and_closes_the_source(source, taken):
 
 
 def test_closing_ends_even_a_push_loop_that_swallows_errors_and_goes_on(source):
-    """pyrage ignores a failing last write."""
     failures = []
 
     def push(reader, writer):

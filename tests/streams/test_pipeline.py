@@ -175,6 +175,11 @@ def iter_of(*blocks):
     yield from blocks
 
 
+def test_an_empty_block_is_not_taken_for_the_end():
+    with BlockReader(iter_of(b"", b"a", b"", b"b", b"")) as reader:
+        assert [reader.read(1), reader.read(1), reader.read(1)] == [b"a", b"b", b""]
+
+
 def test_the_reader_seeks_to_the_start_at_the_start_only():
     with BlockReader(from_bytes(b"content")) as reader:
         assert reader.readable()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import pwd
 import signal
 import subprocess
 import sys
@@ -258,14 +259,15 @@ def test_descriptors_are_passed_and_stdin_is_empty_unless_given(program, tmp_pat
 
 
 def test_the_program_has_no_terminal_and_its_own_process_group():
-    ids = run_process(["sh", "-c", "ps -o pid=,pgid=,sid= -p $$"]).split()
+    script = "import os; print(os.getpid(), os.getpgrp(), os.getsid(0))"
+    ids = run_process([sys.executable, "-c", script]).split()
     assert len(set(ids)) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
 def test_a_program_runs_as_another_user_without_our_groups():
     assert run_process(["id", "-un"], user="nobody") == b"nobody\n"
-    assert run_process(["id", "-Gn"], user="nobody") == b"nogroup\n"
+    assert run_process(["id", "-G"], user="nobody") == b"%d\n" % pwd.getpwnam("nobody").pw_gid
 
 
 # --- blocks into stdin
@@ -288,6 +290,36 @@ def test_a_source_that_fails_never_looks_like_the_end_of_the_input(program, tmp_
     assert caught.value is broken
     assert blocks.closed
     assert not (tmp_path / "committed").exists()
+
+
+def test_a_program_that_is_slow_to_stop_does_not_meet_the_end_of_its_input(
+    program, tmp_path, source, monkeypatch
+):
+    monkeypatch.setattr(child, "GRACE", 0.3)
+    fake = program(f"trap '' TERM; touch {tmp_path}/ready; cat >/dev/null; touch {tmp_path}/committed")
+
+    def half():
+        yield b"half"
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        feed_process([fake], half())
+    assert not (tmp_path / "committed").exists()
+
+
+def test_the_last_words_of_a_program_that_died_unnoticed_are_heard(program, tmp_path):
+    fake = program(f"echo $$ >{tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; echo bye >&2; exit 1")
+
+    def slow():
+        yield b"x"
+        while not (tmp_path / "pid").exists():
+            time.sleep(0.01)
+        wait_until_gone(int((tmp_path / "pid").read_text()))
+
+    with pytest.raises(ToolError, match="exit status 1: bye"):
+        feed_process([fake], slow())
 
 
 def test_a_program_that_stops_reading_and_fails_tells_why(program, source):
