@@ -35,6 +35,16 @@ def check_storage(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG, Tags.security, deploy=True)
+def check_folders(**kwargs: Any) -> list[CheckMessage]:
+    """E024, E025: folders that must not lie in one another."""
+    try:
+        config = get_config()
+    except ConfigurationError:
+        return []
+    return [_error(problem) for problem in guards.folder_problems(config)]
+
+
+@register(TAG, Tags.security, deploy=True)
 def check_encryption(**kwargs: Any) -> list[CheckMessage]:
     """E030, E031: who will be able to read them."""
     try:

@@ -138,10 +138,10 @@ class _Reader:
         found = self.value.pop(key, default)
         if found is default or (isinstance(found, kind) and not (kind is int and isinstance(found, bool))):
             return found
-        kinds = kind if isinstance(kind, tuple) else (kind,)
+        kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
         self.wrong(
             "E003",
-            f"{SETTING}[{key!r}] is {type(found).__name__}, not {' or '.join(one.__name__ for one in kinds)}.",
+            f"{SETTING}[{key!r}] is {type(found).__name__}, not {kinds}.",
             f"See {key} in docs/settings.md.",
         )
         return default

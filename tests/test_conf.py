@@ -123,6 +123,7 @@ def test_every_key() -> None:
 def test_encryption_is_off_only_where_it_says_none_in_so_many_words() -> None:
     assert config(ENCRYPTION=None).encryption is None
     assert config(ENCRYPTION=None).recipients == ()
+    wrong: Any
     for wrong in (False, "", 0, [], "none"):
         assert complaints({"ENCRYPTION": wrong})[0][0] == "E003"
     assert config(ENCRYPTION={}).encryption == Encryption()

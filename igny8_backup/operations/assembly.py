@@ -164,12 +164,14 @@ def assemble(
     """The toolkit for the settings as they are. ``writing`` asks for all that a backup needs.
 
     Raises :class:`~igny8_backup.conf.ConfigurationError`, and :class:`RefusedError` for SQLite outside DEBUG
-    (law 10), a storage that is missing or served, and, when ``writing``, for missing encryption.
+    (law 10), a storage that is missing or served, folders in one another, and, when ``writing``, for missing
+    encryption.
     """
     config = get_config()
     for alias in config.databases:
         guard_sqlite(alias, config)
-    found = guards.storage_problems(config) + (guards.encryption_problems(config) if writing else [])
+    found = guards.storage_problems(config) + guards.folder_problems(config)
+    found += guards.encryption_problems(config) if writing else []
     if found:
         raise _refusal(found[0])
     storage = guards.find_storage(config)

@@ -5,12 +5,14 @@ Each question is asked once here; commands raise the answer, the system checks l
 
 from __future__ import annotations
 
+import os
+from itertools import permutations
 from pathlib import Path
 
 from django.conf import settings
-from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 
-from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, home_dir
+from igny8_backup.conf import SETTING, STORAGE_ALIAS, Config, Problem, home_dir
 from igny8_backup.errors import BackupError
 from igny8_backup.streams.age import parse_recipients
 
@@ -29,12 +31,15 @@ def find_storage(config: Config) -> Storage | Problem:
     """``STORAGES["dbbackup"]``; in DEBUG without one, a private folder of the project."""
     if has_storage():
         try:
-            return storages[STORAGE_ALIAS]
-        except (InvalidStorageError, ImportError) as error:
+            storage = storages[STORAGE_ALIAS]
+            if isinstance(storage, FileSystemStorage):
+                os.fspath(storage.location)  # computed when first asked for
+            return storage
+        except Exception as error:  # a storage that somebody else wrote raises what it likes
             return Problem(
                 id="igny8_backup.E021",
-                message=f"STORAGES[{STORAGE_ALIAS!r}] cannot be used: {error}.",
-                hint="Correct its BACKEND; for S3: pip install igny8-backup[s3].",
+                message=f"STORAGES[{STORAGE_ALIAS!r}] cannot be used: {type(error).__name__}: {error}.",
+                hint="Correct its BACKEND and OPTIONS; for S3: pip install igny8-backup[s3].",
             )
     if config.debug:
         return FileSystemStorage(location=default_folder())
@@ -53,17 +58,15 @@ def storage_problems(config: Config) -> list[Problem]:
     if not isinstance(storage, FileSystemStorage):
         return []
     place = Path(str(storage.location)).resolve()
-    found = []
-    served = {"MEDIA_ROOT": settings.MEDIA_ROOT, "STATIC_ROOT": settings.STATIC_ROOT}
-    for name, root in served.items():
-        if root and place.is_relative_to(Path(str(root)).resolve()):
-            found.append(
-                Problem(
-                    id="igny8_backup.E022",
-                    message=f"Backups would lie in {name} ({root}), which is served to the public.",
-                    hint=f"Give STORAGES[{STORAGE_ALIAS!r}] a location outside it.",
-                )
-            )
+    found = [
+        Problem(
+            id="igny8_backup.E022",
+            message=f"Backups would lie in {name} ({root}), which is served to the public.",
+            hint=f"Give STORAGES[{STORAGE_ALIAS!r}] a location outside it.",
+        )
+        for name, root in _served().items()
+        if place.is_relative_to(root)
+    ]
     for name, tree in {**config.sites, **config.logs}.items():
         root_path = tree.resolve()
         if place.is_relative_to(root_path) or root_path.is_relative_to(place):
@@ -75,6 +78,38 @@ def storage_problems(config: Config) -> list[Problem]:
                 )
             )
     return found
+
+
+def folder_problems(config: Config) -> list[Problem]:
+    """Trees that overlap, or hold our own folders: a restore swaps all that lies in a tree."""
+    trees = {name: path.resolve() for name, path in {**config.sites, **config.logs}.items()}
+    found = [
+        Problem(
+            id="igny8_backup.E024",
+            message=f"The tree {inner!r} ({trees[inner]}) lies in the tree {outer!r} ({trees[outer]}).",
+            hint="Back up the outer one alone, or move the inner one out of it.",
+        )
+        for inner, outer in permutations(trees, 2)
+        if trees[inner].is_relative_to(trees[outer]) and (inner > outer or trees[inner] != trees[outer])
+    ]
+    closed = {f"the tree {name!r}": path for name, path in trees.items()} | _served()
+    for setting, folder in {"STATE_DIR": config.state_dir, "SCRATCH_DIR": config.scratch_dir}.items():
+        found += [
+            Problem(
+                id="igny8_backup.E025",
+                message=f"{SETTING}[{setting!r}] ({folder}) lies in {name} ({path}).",
+                hint="Point it at a private folder outside every tree and of all that is served.",
+            )
+            for name, path in closed.items()
+            if folder.resolve().is_relative_to(path)
+        ]
+    return found
+
+
+def _served() -> dict[str, Path]:
+    """The folders that a web server gives to the public."""
+    roots = {"MEDIA_ROOT": settings.MEDIA_ROOT, "STATIC_ROOT": settings.STATIC_ROOT}
+    return {name: Path(str(root)).resolve() for name, root in roots.items() if root}
 
 
 def encryption_problems(config: Config) -> list[Problem]:

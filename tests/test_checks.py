@@ -1,0 +1,172 @@
+"""The system checks: which run when, and what each says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from django.db import connections
+
+from igny8_backup.checks import TAG
+
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+SECRET = "AGE-SECRET-KEY-1" + "Q" * 58
+FILES = "django.core.files.storage.FileSystemStorage"
+
+Configure = Callable[..., None]
+
+
+@pytest.fixture
+def configure(settings: Any, tmp_path: Path) -> Configure:
+    """Sets what production has, all folders below ``tmp_path``; keyword arguments change it."""
+
+    def change(**changed: Any) -> None:
+        storage: Any = changed.pop("storage", {"BACKEND": FILES, "OPTIONS": {"location": tmp_path / "store"}})
+        settings.STORAGES = {"staticfiles": settings.STORAGES["staticfiles"]}
+        if storage:
+            settings.STORAGES = {**settings.STORAGES, "dbbackup": storage}
+        settings.MEDIA_ROOT = str(tmp_path / "media")
+        settings.STATIC_ROOT = tmp_path / "static"
+        settings.IGNY8_BACKUP = {
+            "DATABASES": [],
+            "SITES": {"sites": tmp_path / "sites"},
+            "STATE_DIR": tmp_path / "state",
+            "SCRATCH_DIR": tmp_path / "scratch",
+            "ENCRYPTION": {"RECIPIENTS": [RECIPIENT]},
+            **changed,
+        }
+
+    change()
+    return change
+
+
+def found(*, deploy: bool = True) -> list[CheckMessage]:
+    return run_checks(tags=[TAG], include_deployment_checks=deploy)
+
+
+def numbers(*, deploy: bool = True) -> list[str]:
+    messages = found(deploy=deploy)
+    assert all(message.msg and message.hint for message in messages)
+    return [str(message.id).removeprefix("igny8_backup.") for message in messages]
+
+
+@pytest.mark.usefixtures("configure")
+def test_good_settings_have_no_messages() -> None:
+    assert numbers() == []
+
+
+def test_broken_settings_are_told_once_and_only_on_request(configure: Configure) -> None:
+    configure(JOBS=0, HOST="web 1")
+    assert sorted(numbers()) == ["E005", "E010"]
+    # A plain error would stop migrate and with it a deployment, or a restore.
+    assert numbers(deploy=False) == []
+
+
+def test_a_storage_must_be_named(configure: Configure) -> None:
+    configure(storage=None)
+    assert numbers() == ["E020"]
+
+
+@pytest.mark.parametrize("backend", ["no.such.Storage", "storages.no_such", "json.dumps.x"])
+def test_a_storage_that_cannot_be_made(configure: Configure, backend: str) -> None:
+    configure(storage={"BACKEND": backend})
+    assert numbers() == ["E021"]
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"OPTIONS": {}},
+        {"BACKEND": FILES, "OPTIONS": {"no_such_option": 1}},
+        {"BACKEND": FILES, "OPTIONS": {"location": 1}},
+        {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"no_such_option": 1}},
+    ],
+)
+def test_a_storage_with_wrong_options(configure: Configure, storage: dict[str, Any]) -> None:
+    configure(storage=storage)
+    assert numbers() == ["E021"]
+
+
+@pytest.mark.parametrize("root", ["media", "static"])
+@pytest.mark.parametrize("below", ["", "backups"])
+def test_backups_are_not_served(configure: Configure, tmp_path: Path, root: str, below: str) -> None:
+    configure(storage={"BACKEND": FILES, "OPTIONS": {"location": tmp_path / root / below}})
+    assert numbers() == ["E022"]
+
+
+@pytest.mark.parametrize("place", ["sites", "sites/x/y", ""])
+def test_backups_do_not_lie_in_what_they_back_up_nor_around_it(
+    configure: Configure, tmp_path: Path, place: str
+) -> None:
+    configure(storage={"BACKEND": FILES, "OPTIONS": {"location": tmp_path / place}})
+    assert numbers() == ["E023"]
+    assert str(tmp_path / "sites") in found()[0].msg
+
+
+def test_a_symlink_does_not_hide_where_backups_lie(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "sites")
+    configure(storage={"BACKEND": FILES, "OPTIONS": {"location": tmp_path / "link/x"}})
+    assert numbers() == ["E023"]
+
+
+@pytest.mark.parametrize("inner", ["sites", "sites/logs"])
+def test_trees_do_not_lie_in_one_another(configure: Configure, tmp_path: Path, inner: str) -> None:
+    configure(LOGS={"logs": tmp_path / inner})
+    assert numbers() == ["E024"]
+    configure(LOGS={"logs": tmp_path / "sites-2"})  # a longer name is no folder below
+    assert numbers() == []
+
+
+@pytest.mark.parametrize("key", ["STATE_DIR", "SCRATCH_DIR"])
+@pytest.mark.parametrize("place", ["sites/x", "media", "static/x"])
+def test_our_own_folders_lie_outside_of_trees_and_of_what_is_served(
+    configure: Configure, tmp_path: Path, key: str, place: str
+) -> None:
+    configure(**{key: tmp_path / place})
+    assert numbers() == ["E025"]
+    assert key in found()[0].msg
+
+
+def test_encryption_is_asked_for(configure: Configure, settings: Any) -> None:
+    configure(ENCRYPTION={})
+    assert numbers() == ["E030"]
+    assert "generate_backup_key" in str(found()[0].hint)
+    configure(ENCRYPTION=None)
+    assert numbers() == []
+    configure(ENCRYPTION={})
+    settings.DEBUG = True
+    assert numbers() == []
+
+
+@pytest.mark.parametrize("wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "x", "ssh-ed25519 AAAA", "", SECRET])
+def test_a_mistyped_recipient(configure: Configure, wrong: str) -> None:
+    configure(ENCRYPTION={"RECIPIENTS": [RECIPIENT, wrong]})
+    assert numbers() == ["E031"]
+    assert "recipient 2 of 2" in found()[0].msg
+
+
+def test_a_private_key_among_the_recipients_is_not_repeated(configure: Configure) -> None:
+    configure(ENCRYPTION={"RECIPIENTS": [SECRET]})
+    assert "secret key" in found()[0].msg
+    assert "Q" * 8 not in repr([(message.msg, message.hint) for message in found()])
+
+
+def test_sqlite_outside_debug(configure: Configure, settings: Any) -> None:
+    assert connections["default"].vendor == "sqlite"
+    configure(DATABASES=["default"])
+    assert numbers() == ["E040"]
+    settings.DEBUG = True
+    assert numbers() == []
+
+
+def test_debug_without_a_storage_is_a_warning_at_every_check(configure: Configure, settings: Any) -> None:
+    settings.DEBUG = True
+    configure(storage=None)
+    assert numbers(deploy=False) == ["W001"]
+    assert ".igny8_backup/backups" in found(deploy=False)[0].msg
+    configure()
+    assert numbers(deploy=False) == []
