@@ -83,6 +83,18 @@ def open_s3(s3_server: RcloneS3, s3_storages: dict[str, S3Storage]) -> Iterator[
         yield make
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The location of ``local_store``; it does not exist yet."""
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+def local_store(root: Path) -> Store:
+    """A store on a folder, under igny8/."""
+    return open_store(FileSystemStorage(location=root), "igny8/")
+
+
 @pytest.fixture(params=["local", "s3", "generic files", "generic memory"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Store]:
     """Opens the store of one kind under the prefix given; each call opens the same storage."""

@@ -3,7 +3,7 @@
 A stream shorter than a part is put at once. A longer one is cut into parts of one size (some servers want
 them equal) that two threads send while the next is read: at most three parts are in memory. S3 takes 10,000
 parts, so the size of a part limits the size of the object: 8 MiB parts (24 MiB of memory) reach 78 GiB, and
-the largest, 48 MiB (144 MiB of memory, which keeps a backup to S3 under its ceiling of 256 MiB), 468 GiB.
+the largest, 32 MiB (96 MiB of memory, which keeps a backup to S3 under its ceiling of 256 MiB), 312 GiB.
 Source: Amazon S3 User Guide, "Multipart upload limits".
 """
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
 SMALLEST_PART = 8 * MIB
-LARGEST_PART = 48 * MIB
+LARGEST_PART = 32 * MIB
 MOST_PARTS = 10_000
 WORKERS = 2
 

@@ -1,0 +1,162 @@
+"""A folder in trouble: crashes, full disks, limits, rights, and disks that are not mounted."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+
+from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.store import MissingObjectError, Store, open_store
+from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.pipeline import from_bytes
+from tests.store.sources import failing, read
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("Mounting a small filesystem takes root and the right to mount.")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that every user may look into; those of tests belong to their user alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+KILLED = """
+import os, signal, sys
+from django.conf import settings
+settings.configure()
+from django.core.files.storage import FileSystemStorage
+from igny8_backup.store import open_store
+
+def source():
+    yield b"half"
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield b"never"
+
+open_store(FileSystemStorage(location=sys.argv[1]), "igny8/").put("a/b", source())
+"""
+
+
+def test_a_crash_leaves_a_partial_file_that_can_be_seen_and_deleted(local_store: Store, root: Path) -> None:
+    repository = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", KILLED, root], cwd=repository)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = local_store.list()
+    assert left.key.endswith(".partial")
+    assert not local_store.exists("a/b")
+    local_store.put("a/b", from_bytes(b"whole"))
+    local_store.delete(left.key)
+    assert [stored.key for stored in local_store.list()] == ["a/b"]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(small_disk: Path) -> None:
+    store = open_store(FileSystemStorage(location=small_disk), "igny8/")
+    store.put_small("a", b"small")
+    with pytest.raises(StorageError, match=f"No space is left in the folder {small_disk}"):
+        store.put("b", from_bytes(os.urandom(2 * BLOCK)))
+    assert [stored.key for stored in store.list()] == ["a"]
+    with pytest.raises(StorageError, match="No space is left"):
+        store.put_small("a", os.urandom(2 * BLOCK))
+    assert store.read_small("a") == b"small"
+
+
+def test_a_limit_on_file_size_is_an_error_in_plain_words(local_store: Store) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * BLOCK, hard))
+    try:
+        with pytest.raises(StorageError, match=r"File too large.*ulimit -f"):
+            local_store.put("a", from_bytes(os.urandom(3 * BLOCK)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(local_store.list()) == []
+
+
+def test_a_failure_after_the_naming_takes_the_object_back(local_store: Store, root: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def source() -> Blocks:
+        yield b"data"
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))  # nothing more can be opened
+
+    try:
+        with pytest.raises(StorageError, match="Too many open files"):
+            local_store.put("a/b", source())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_a_location_that_does_not_exist_never_looks_empty(local_store: Store, root: Path) -> None:
+    for call in (
+        lambda: list(local_store.list()),
+        lambda: local_store.list_dirs("backups"),
+        lambda: local_store.exists("a"),
+        lambda: local_store.read_small("a"),
+        lambda: local_store.delete("a"),
+    ):
+        with pytest.raises(StorageError, match=f"{root} does not exist") as caught:
+            call()
+        assert not isinstance(caught.value, MissingObjectError)
+    local_store.put("a", from_bytes(b"data"))
+    assert [stored.key for stored in local_store.list()] == ["a"]
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(public_folder: Path) -> None:
+    store = open_store(FileSystemStorage(location=public_folder), "igny8/")
+    store.put("a/b", from_bytes(b"data"))
+    user = os.geteuid()
+    if user == 0:  # to whom nothing is forbidden
+        os.seteuid(NOBODY)
+    else:
+        (public_folder / "igny8").chmod(0)
+    try:
+        with pytest.raises(StorageError, match="may not list"):
+            list(store.list())
+        with pytest.raises(StorageError, match="may not write"):
+            store.put("c", from_bytes(b"data"))
+        with pytest.raises(StorageError, match="may not read"):
+            store.exists("a/b")
+    finally:
+        os.seteuid(user)
+        (public_folder / "igny8").chmod(0o700)
+
+
+def test_an_object_that_shrinks_while_it_is_read_is_an_integrity_error(
+    local_store: Store, root: Path
+) -> None:
+    local_store.put("a", from_bytes(os.urandom(3 * BLOCK)))
+    blocks = local_store.open("a")
+    next(blocks)
+    os.truncate(root / "igny8/a", BLOCK + 1)
+    with pytest.raises(IntegrityError, match="shorter"):
+        read(blocks)
+
+
+def test_a_failed_source_leaves_no_partial_file(local_store: Store, root: Path) -> None:
+    with pytest.raises(ValueError, match="died"):
+        local_store.put("a/b", failing(os.urandom(BLOCK), ValueError("died")))
+    assert [path for path in root.rglob("*") if path.is_file()] == []
