@@ -23,7 +23,8 @@ from igny8_backup.trees.metadata import Metadata
 from igny8_backup.trees.names import escape, order
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.scan import OnSkip
-from igny8_backup.trees.side import FOLDER, Folders, SparseFile, refused
+from igny8_backup.trees.side import FOLDER, Folders, refused
+from igny8_backup.trees.sparse import SparseFile
 from igny8_backup.trees.tar import Member, read_tar
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

@@ -19,12 +19,11 @@ from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.trees import tar
 from igny8_backup.trees.records import Record, record_of
 from igny8_backup.trees.scan import CHANGED, REPLACED, Entry, OnSkip, Scan, why
+from igny8_backup.trees.sparse import ZEROS, read_at
 from igny8_backup.trees.xattrs import Xattrs, read_xattrs
 
 PACK_LIMIT = 512 << 20
 """Bytes of a pack before compression, unless one file alone is larger."""
-
-_ZEROS = bytes(tar.RECORD)
 
 OnProgress = Callable[[int, int], None]
 """Told after each file, and within large ones: files and bytes of contents so far, in all."""
@@ -145,7 +144,7 @@ class PackWriter:
                         yield b"".join(parts)
                         parts.clear()
                         held = 0
-            parts.append(_ZEROS[:fill])
+            parts.append(ZEROS[:fill])
             held += fill
             self._waiting = next(files, None)
         self._whole = True
@@ -163,10 +162,10 @@ class PackWriter:
                 piece = b""
                 if failure is None:
                     try:
-                        piece = os.read(file.fd, min(left, BLOCK))
+                        piece = read_at(file.fd, entry.size - left, min(left, BLOCK))
                     except OSError as error:
                         failure = error
-                piece = piece or bytes(min(left, BLOCK))
+                piece = piece or ZEROS[: min(left, BLOCK)]
                 left -= len(piece)
                 digest.update(piece)
                 self._bytes += len(piece)

@@ -72,6 +72,8 @@ class SwapPlan:
         try:
             if any(fields[key] != value for key, value in _FORMAT.items()):
                 raise ValueError("another format")
+            if "/" in fields["stamp"]:
+                raise ValueError("not the stamp of a folder in the root")
             return cls(
                 root=Path(os.fsdecode(unescape(fields["root"]))),
                 stamp=str(fields["stamp"]),

@@ -1,4 +1,4 @@
-"""Writing below a folder beside the live tree: files with holes, and the folders that hold them."""
+"""Folders below a side folder: made, entered and finished without ever following a symlink."""
 
 from __future__ import annotations
 
@@ -10,50 +10,8 @@ from igny8_backup.errors import FilesError
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record
 
-HOLE = 64 << 10
-"""Bytes of zeros in a row, at least, that are not written but left a hole."""
-
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 """How a folder is opened: relative to the one above, never through a symlink."""
-
-_ZEROS = bytes(HOLE)
-
-
-class SparseFile:
-    """Writes a new file front to back and leaves runs of zeros out."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._at = 0
-        self._in_hole = False
-
-    def write(self, piece: bytes) -> None:
-        """Append; ``OSError`` when the disk refuses."""
-        if len(piece) < HOLE and not self._in_hole:
-            self._put(memoryview(piece))
-            return
-        data = 0  # where in the piece the bytes begin that are still to be written
-        for start in range(0, len(piece), HOLE):
-            length = min(HOLE, len(piece) - start)
-            # Less than a whole run is a hole only where it goes on one: blocks of the stream end anywhere.
-            hole = (length == HOLE or self._in_hole) and piece.startswith(_ZEROS[:length], start)
-            if hole:
-                self._put(memoryview(piece)[data:start])
-                self._at += length
-                data = start + length
-            self._in_hole = hole
-        self._put(memoryview(piece)[data:])
-
-    def end(self) -> None:
-        """Give a file that ends in a hole its size."""
-        if self._in_hole:
-            os.ftruncate(self._fd, self._at)
-
-    def _put(self, data: memoryview) -> None:
-        while data:
-            written = os.pwrite(self._fd, data, self._at)
-            self._at += written
-            data = data[written:]
 
 
 class Folders:

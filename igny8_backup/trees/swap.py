@@ -56,7 +56,7 @@ def exchange(
     with opened(plan.root, plan.find_side()) as (root, side):
         try:
             _exchange(plan, root, side, on_step or _ignore, renames_only)
-            _describe_root(plan, root, on_skip or _ignore)
+            _describe_root(plan, root, on_step or _ignore, on_skip or _ignore)
             os.fsync(side)
             os.fsync(root)
         except OSError as error:
@@ -133,10 +133,11 @@ def _complete_moves(plan: SwapPlan, side: int, root: int, on_step: OnStep) -> No
             move(side, moving, root, name)
 
 
-def _describe_root(plan: SwapPlan, root: int, on_skip: OnSkip) -> None:
+def _describe_root(plan: SwapPlan, root: int, on_step: OnStep, on_skip: OnSkip) -> None:
     record = plan.old if plan.undoing else plan.new
     if record is None:
         return
+    on_step("the root gets its own mode and time")
     metadata = Metadata(allow_setid=False, on_skip=on_skip)
     try:
         metadata.apply(root, record, exactly=True)

@@ -12,7 +12,7 @@ from igny8_backup.errors import FilesError
 from igny8_backup.trees.linux import exchange_names
 from igny8_backup.trees.names import DEPTH_LIMIT
 from igny8_backup.trees.scan import IS_OURS, NO_FAILURE, VANISHED, Scan, scan
-from tests.trees.tools import IS_ROOT, in_child
+from tests.trees.tools import IS_ROOT, in_child, never
 
 
 def paths(root: Path) -> list[bytes]:
@@ -36,7 +36,7 @@ def test_an_entry_says_what_lstat_says(tmp_path: Path) -> None:
     (tmp_path / "file").chmod(0o2751)
     os.utime(tmp_path / "file", ns=(1, -999_999_999))
     (tmp_path / "link").symlink_to("somewhere")
-    root, file, link = scan(tmp_path, on_skip=pytest.fail)
+    root, file, link = scan(tmp_path, on_skip=never)
     status = os.lstat(tmp_path / "file")
     assert (root.kind, file.kind, link.kind, link.target) == ("dir", "file", "symlink", b"somewhere")
     assert (file.mode, file.size, file.mtime_ns, file.nlink) == (0o2751, 5, -999_999_999, 1)
@@ -49,7 +49,7 @@ def test_an_entry_says_what_lstat_says(tmp_path: Path) -> None:
 def test_an_owner_without_a_name_has_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     os.chown(tmp_path / "file", 3_999_999_999, 3_999_999_998)
-    *_, file = scan(tmp_path, on_skip=pytest.fail)
+    *_, file = scan(tmp_path, on_skip=never)
     assert (file.uid, file.user, file.gid, file.group) == (3_999_999_999, "", 3_999_999_998, "")
 
 
@@ -87,7 +87,7 @@ def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path) -> None:
 def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FilesError, match="cannot be read"):
-        next(scan(tmp_path / name, on_skip=pytest.fail))
+        next(scan(tmp_path / name, on_skip=never))
 
 
 def test_the_root_may_be_a_symlink(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_what_may_not_be_read_is_told(nobodys: Path) -> None:
         (nobodys / "listed").chmod(0o400)
 
     def work() -> tuple[list[bytes], dict[bytes, str]]:
-        skipped: dict[bytes, str] = {}
-        return [entry.path for entry in scan(nobodys, on_skip=skipped.__setitem__)], skipped
+        told: dict[bytes, str] = {}
+        return [entry.path for entry in scan(nobodys, on_skip=told.__setitem__)], told
 
-    found, skipped = in_child(work, as_nobody=True)  # type: ignore[misc]
+    found, skipped = in_child(work, as_nobody=True)
     assert found == [b"", b"closed", b"listed", b"open", b"open/file"]
     assert skipped == {
         b"closed": "cannot be read: Permission denied",
@@ -181,7 +181,7 @@ def test_a_file_is_opened_where_the_walk_stands_and_never_through_a_symlink(tmp_
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "file").write_bytes(b"contents")
     (tmp_path / "elsewhere").write_bytes(b"other")
-    with Scan(tmp_path, on_skip=pytest.fail) as walk:
+    with Scan(tmp_path, on_skip=never) as walk:
         for entry in walk:
             if entry.path == b"sub/file":
                 fd = walk.open_file(entry)
@@ -195,7 +195,7 @@ def test_a_file_is_opened_where_the_walk_stands_and_never_through_a_symlink(tmp_
 
 def test_a_walk_that_is_left_gives_its_descriptors_back(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
-    with Scan(tmp_path, on_skip=pytest.fail) as walk:
+    with Scan(tmp_path, on_skip=never) as walk:
         for entry in walk:
             if entry.path == b"a/b":
                 break

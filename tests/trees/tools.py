@@ -6,21 +6,23 @@ import hashlib
 import io
 import os
 import pickle
-import random
 import stat
 import subprocess
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar, cast
 
 from igny8_backup.streams import Blocks
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.packs import PACK_LIMIT, PackWriter, folders_tar
 from igny8_backup.trees.records import Record
+
+T = TypeVar("T")
 
 NOBODY = 65534
 IS_ROOT = os.geteuid() == 0
@@ -136,123 +138,47 @@ def look(root: Path, *, times: int = 1) -> dict[bytes, tuple[object, ...]]:
     return found
 
 
-def plant(root: Path) -> None:
-    """A tree with everything odd that must survive a round trip."""
-    chance = random.Random(7)
-    top = os.fsencode(root)
-    files = {
-        b"plain.txt": b"hello\n",
-        b"empty": b"",
-        b"caf\xe9.txt": b"Latin-1 in its name",
-        "Zürich ☃.html".encode(): b"UTF-8 in its name",
-        b"100%25 off%": b"percent",
-        b'line\nbreak\ttab\\back"quote\x1b[31m\x7f': b"control characters",
-        b"-rf": b"a dash",
-        b" leading and trailing ": b"blanks",
-        b"sub/deep/er/file.bin": chance.randbytes(70_000),
-        b"sub.txt": b"sorts between sub and its contents, byte by byte",
-        b"sub/" + b"n" * 255: b"longest name",
-        b"/".join([b"d" * 60] * 8) + b"/" + b"\xff" * 200: b"longest path, and no text",
-        b"x" * 98: b"a name that fills its field in a tar",
-        b"x" * 99: b"and one byte more",
-        b"large.bin": chance.randbytes(3_000_000),
-        b"size-512": bytes(range(256)) * 2,
-        b"holes.bin": b"",
-        b"readonly/file": b"in a folder that may not be written",
-    }
-    for name, data in files.items():
-        path = os.path.join(top, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
-    with open(os.path.join(top, b"holes.bin"), "wb") as file:
-        file.write(b"begin")
-        file.seek(5_000_000)
-        file.write(b"middle")
-        file.truncate(9_000_001)
-    for number, folder in enumerate((b"hollow", b"hollow/er", b"\xfe\xff")):
-        os.mkdir(os.path.join(top, folder), 0o700 + number)
-    for name, target in {
-        b"link": b"plain.txt",
-        b"dangling": b"../nowhere/\xe9\n%",
-        b"absolute": b"/etc/passwd",
-        b"sub/up": b"..",
-        b"to-self": b"to-self",
-        b"long": b"t/" * 2000,
-    }.items():
-        os.symlink(target, os.path.join(top, name))
-    os.link(os.path.join(top, b"plain.txt"), os.path.join(top, b"hollow/another name"))
-    os.link(os.path.join(top, b"plain.txt"), os.path.join(top, b"\xff-third"))
-    os.link(os.path.join(top, b"sub/deep/er/file.bin"), os.path.join(top, b"a-first-name"))
-    for number, (name, mode) in enumerate(
-        {
-            b"plain.txt": 0o640,
-            b"empty": 0o000,
-            b"-rf": 0o777,
-            b"sub/deep/er": 0o3775,
-            b"readonly": 0o555,
-        }.items()
-    ):
-        path = os.path.join(top, name)
-        if IS_ROOT:
-            os.chown(path, 1000 + number, 33)
-        os.chmod(path, mode)
-    if IS_ROOT:
-        os.chown(os.path.join(top, b"dangling"), 33, 4_000_000_000, follow_symlinks=False)
-        os.chown(os.path.join(top, b"size-512"), 2_097_152, 0)
-    with suppress(OSError):  # a filesystem without them; test_metadata insists
-        os.setxattr(os.path.join(top, b"plain.txt"), "user.origin", b"\0\xff")
-        os.setxattr(os.path.join(top, b"hollow"), "user.folder", b"yes")
-    age(root)
+def in_child(work: Callable[[], T], *, as_nobody: bool = False) -> T:
+    """What ``work`` returns in a forked child; ``as_nobody`` counts if root runs the tests."""
+
+    def pickled() -> bytes:
+        if as_nobody and IS_ROOT:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        return pickle.dumps(work())
+
+    code, data = _forked(pickled)
+    assert code == 0, data.decode("utf-8", "replace")
+    return cast(T, pickle.loads(data))
 
 
-def age(root: Path) -> None:
-    """Give everything below (and the root) a time of its own, to the nanosecond, some before 1970."""
-    top = os.fsencode(root)
-    moment = 1_700_000_000_123_456_789
-    for folder, folders, files in os.walk(top, topdown=False):
-        for name in sorted(folders + files):
-            moment += 1_000_000_007
-            os.utime(os.path.join(folder, name), ns=(moment, moment), follow_symlinks=False)
-    old = os.path.join(top, b"empty")
-    if os.path.lexists(old):
-        os.utime(old, ns=(-1_500_000_001, -1_500_000_001))
-    os.utime(top, ns=(moment + 1, moment + 1))
+def exit_of_child(work: Callable[[], object]) -> int:
+    """The exit status of a forked child that runs ``work``; ``-N``: killed by signal N; 1: it raised."""
+    return _forked(work)[0]
 
 
-def in_child(work: Callable[[], object], *, as_nobody: bool = False) -> object:
-    """What ``work`` returns in a forked child, which ``os._exit``s: run there to be killed, or to be nobody.
-
-    The answer is ``-N`` where signal N killed the child; an exception there is raised here as its text.
-    """
+def _forked(work: Callable[[], object]) -> tuple[int, bytes]:
     receive, send = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads of other tests' servers
         child = os.fork()
     if child == 0:
         os.close(receive)
+        code, data = 0, b""
         try:
-            if as_nobody and IS_ROOT:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            answer: object = (True, work())
+            answer = work()
+            data = answer if isinstance(answer, bytes) else b""
         except BaseException:
-            answer = (False, traceback.format_exc())
+            code, data = 1, traceback.format_exc().encode()
         with open(send, "wb") as file:
-            pickle.dump(answer, file)
-        os._exit(0)
+            file.write(data)
+        os._exit(code)
     os.close(send)
     with open(receive, "rb") as file:
         data = file.read()
     _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code:
-        return code
-    good, value = pickle.loads(data)
-    if not good:
-        raise AssertionError(value)
-    return value
+    return os.waitstatus_to_exitcode(status), data
 
 
 def rsync_differences(one: Path, other: Path) -> str:
@@ -268,3 +194,8 @@ def rsync_differences(one: Path, other: Path) -> str:
 def descriptors() -> set[str]:
     """The descriptors this process has open."""
     return set(os.listdir("/proc/self/fd"))
+
+
+def never(path: bytes, reason: str) -> None:
+    """For a tree of which nothing may be skipped."""
+    raise AssertionError((path, reason))

@@ -1,0 +1,87 @@
+"""Two trees to be swapped, and what must be true of them afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.trees.names import OWN_PREFIXES
+from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.swap import state
+from tests.trees.tools import look
+
+STAMP = "20261122T021500Z"
+Seen = dict[bytes, tuple[object, ...]]
+WAYS = pytest.mark.parametrize("renames_only", [False, True], ids=["exchange", "renames"])
+
+
+def seen(folder: Path) -> Seen:
+    """What the application sees in a root: all but what is ours."""
+    return {name: what for name, what in look(folder).items() if not name.startswith(OWN_PREFIXES)}
+
+
+def of_root(root: Path) -> tuple[int, int, int, int]:
+    status = root.stat()
+    return status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns
+
+
+class Case:
+    """A root with an old tree, its side with a new one, and the plan to swap them, as a journal holds it."""
+
+    def __init__(self, top: Path) -> None:
+        self.root = top / "root"
+        self.root.mkdir(parents=True)
+        self.fill(self.root, "old")
+        (self.root / "only-old").mkdir()
+        (self.root / "only-old" / "file").write_text("old")
+        (self.root / b"caf\xe9%\n".decode("utf-8", "surrogateescape")).write_text("old")
+        (self.root / "kind").mkdir()
+        (self.root / ".before-yesterday").mkdir()
+        (self.root / ".before-yesterday" / "file").write_text("an earlier restore")
+        self.side = make_side(self.root, STAMP)
+        self.fill(self.side, "new")
+        (self.side / "only-new").write_text("new")
+        (self.side / "kind").symlink_to("dir")
+        self.root.chmod(0o2750)
+        os.utime(self.root, ns=(1_600_000_000_000_000_001, 1_600_000_000_000_000_001))
+        self.old, self.new = seen(self.root), seen(self.side)
+        self.old_root = of_root(self.root)
+        owner = (self.root.stat().st_uid, self.root.stat().st_gid)
+        record = Record(
+            path=b"", kind="dir", mode=0o711, uid=owner[0], gid=owner[1], user="", group="", size=0,
+            mtime_ns=1_500_000_000_987_654_321, ctime_ns=0, inode=1,
+        )  # fmt: skip
+        self.new_root = (0o40711, *owner, 1_500_000_000_987_654_321)
+        self.journal = json.dumps(plan_swap(self.root, self.side, record).to_json())
+
+    @staticmethod
+    def fill(folder: Path, what: str) -> None:
+        (folder / "dir" / "sub").mkdir(parents=True)
+        (folder / "dir" / "sub" / what).write_text(what)
+        (folder / "file").write_text(what)
+        (folder / "link").symlink_to(what)
+
+    @property
+    def plan(self) -> SwapPlan:
+        return SwapPlan.from_json(json.loads(self.journal))
+
+    def assert_new(self) -> None:
+        assert state(self.plan) == "new"
+        assert (seen(self.root), seen(self.plan.find_side())) == (self.new, self.old)
+        assert of_root(self.root) == self.new_root
+        self.assert_ours()
+
+    def assert_old(self) -> None:
+        assert state(self.plan) == "old"
+        assert (seen(self.root), seen(self.plan.find_side())) == (self.old, self.new)
+        assert of_root(self.root) == self.old_root
+        self.assert_ours()
+
+    def assert_ours(self) -> None:
+        ours = {name for name in os.listdir(self.root) if os.fsencode(name).startswith(OWN_PREFIXES)}
+        assert ours == {".before-yesterday", self.plan.find_side().name}
+        assert not [name for name in os.listdir(self.plan.find_side()) if name.startswith(".igny8")]

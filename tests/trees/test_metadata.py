@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.trees.metadata import Metadata
+from igny8_backup.trees.owners import Owners
+from igny8_backup.trees.packs import PackWriter
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.xattrs import read_xattrs, set_xattrs
+from tests.services import unavailable
+from tests.trees.tools import IS_ROOT, bring_back, look, never, take
+
+only_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
+
+NO_ID = 0xFFFFFFFF
+# An ACL as the kernel keeps it (linux/posix_acl_xattr.h): version 2, then tag, permissions, id of each.
+ACL = b"".join(
+    tag.to_bytes(2, "little") + permissions.to_bytes(2, "little") + number.to_bytes(4, "little")
+    for tag, permissions, number in [
+        (0x01, 6, NO_ID), (0x02, 4, 33), (0x04, 4, NO_ID), (0x10, 6, NO_ID), (0x20, 0, NO_ID),
+    ]
+)  # fmt: skip
+ACL = (2).to_bytes(4, "little") + ACL
+CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep, version 2
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    (folder / "file").write_bytes(b"contents")
+    try:
+        os.setxattr(folder, "user.test", b"1")
+        os.removexattr(folder, "user.test")
+    except OSError as error:
+        unavailable(f"The filesystem of {tmp_path} has no extended attributes: {error}.")
+    return folder
+
+
+def test_set_id_bits_of_files_are_dropped_and_told(root: Path, tmp_path: Path) -> None:
+    (root / "file").chmod(0o6755)
+    backup = take(root)
+    assert backup[b"file"].mode == 0o6755
+    told = bring_back(backup, tmp_path / "side")
+    assert stat.S_IMODE((tmp_path / "side" / "file").stat().st_mode) == 0o755
+    assert told.skipped == [(b"file", "its set-id bits were not set")]
+
+
+def test_set_id_bits_come_back_where_allowed(root: Path, tmp_path: Path) -> None:
+    (root / "file").chmod(0o6755)
+    assert bring_back(take(root), tmp_path / "side", allow_setid=True).skipped == []
+    assert stat.S_IMODE((tmp_path / "side" / "file").stat().st_mode) == 0o6755
+
+
+def test_set_group_id_and_sticky_folders_come_back(root: Path, tmp_path: Path) -> None:
+    (root / "shared").mkdir()
+    (root / "shared").chmod(0o3775)
+    assert bring_back(take(root), tmp_path / "side").skipped == []
+    assert stat.S_IMODE((tmp_path / "side" / "shared").stat().st_mode) == 0o3775
+
+
+@only_root
+def test_owners_come_back_by_name_where_the_name_is_known(root: Path, tmp_path: Path) -> None:
+    """The user has another number here than where the backup was taken."""
+    backup = take(root)
+    user = pwd.getpwnam("www-data")
+    backup.records[1] = replace(
+        backup.records[1], uid=54321, user="www-data", gid=54322, group="no such group here"
+    )
+    bring_back(backup, tmp_path / "side")
+    status = (tmp_path / "side" / "file").stat()
+    assert (status.st_uid, status.st_gid) == (user.pw_uid, 54322)
+
+
+@pytest.mark.parametrize("name", ["", "no such user", "a\0b", "\ud800", "x" * 100_000])
+def test_a_name_unknown_here_leaves_the_number(name: str) -> None:
+    assert Owners().ids(name, 12345, name, 54321) == (12345, 54321)
+
+
+def test_attributes_and_acls_of_files_and_folders_come_back(root: Path, tmp_path: Path) -> None:
+    (root / "folder").mkdir()
+    for name in ("file", "folder"):
+        os.setxattr(root / name, "user.origin", bytes(range(256)))
+        os.setxattr(root / name, "user.empty", b"")
+        os.setxattr(root / name, "system.posix_acl_access", ACL)
+    os.setxattr(root / "folder", "system.posix_acl_default", ACL)
+    backup = take(root)
+    assert dict(backup[b"file"].xattrs).keys() == {"user.origin", "user.empty", "system.posix_acl_access"}
+    assert bring_back(backup, tmp_path / "side").skipped == []
+    assert look(tmp_path / "side") == look(root)
+    assert os.getxattr(tmp_path / "side" / "folder", "system.posix_acl_default") == ACL
+
+
+def test_a_default_acl_of_a_folder_does_not_leak_into_what_is_restored_below(
+    root: Path, tmp_path: Path
+) -> None:
+    (root / "folder").mkdir()
+    (root / "folder" / "before").touch()  # has no ACL: it was there first
+    os.setxattr(root / "folder", "system.posix_acl_default", ACL)
+    bring_back(take(root), tmp_path / "side")
+    assert os.listxattr(tmp_path / "side" / "folder" / "before") == []
+
+
+@only_root
+def test_capabilities_are_dropped_and_told_or_come_back_where_allowed(root: Path, tmp_path: Path) -> None:
+    os.setxattr(root / "file", "security.capability", CAPABILITY)
+    backup = take(root)
+    told = bring_back(backup, tmp_path / "without")
+    assert told.skipped == [(b"file", "its capabilities were not set")]
+    assert os.listxattr(tmp_path / "without" / "file") == []
+    assert bring_back(backup, tmp_path / "with", allow_setid=True).skipped == []
+    assert os.getxattr(tmp_path / "with" / "file", "security.capability") == CAPABILITY
+
+
+@only_root
+def test_attributes_of_the_machine_are_not_kept(root: Path) -> None:
+    os.setxattr(root / "file", "trusted.test", b"1")
+    assert take(root)[b"file"].xattrs == ()
+
+
+def test_attributes_that_cannot_be_set_are_told(tmp_path: Path, root: Path) -> None:
+    told: list[tuple[bytes, str]] = []
+    record = Record(
+        path=b"file", kind="file", mode=0o644, uid=os.getuid(), gid=os.getgid(), user="", group="", size=8,
+        mtime_ns=5, ctime_ns=0, inode=1, xattrs=(("user." + "x" * 300, b"1"),),
+    )  # fmt: skip
+    fd = os.open(root / "file", os.O_RDONLY)
+    Metadata(allow_setid=False, on_skip=lambda path, reason: told.append((path, reason))).apply(fd, record)
+    os.close(fd)
+    ((path, reason),) = told
+    assert path == b"file" and reason.startswith("its extended attributes cannot be set: ")
+    assert (root / "file").stat().st_mtime_ns == 5
+
+
+def test_set_xattrs_makes_them_exactly_so(root: Path) -> None:
+    os.setxattr(root, "user.gone", b"1")
+    os.setxattr(root, "user.changed", b"1")
+    fd = os.open(root, os.O_RDONLY)
+    wanted = (("user.changed", b"2"), ("user.new", b"3"))
+    set_xattrs(fd, wanted)
+    assert read_xattrs(fd) == wanted
+    os.close(fd)
+
+
+def test_owners_that_differ_are_counted_only_without_rights(root: Path, tmp_path: Path) -> None:
+    metadata = Metadata(allow_setid=False, on_skip=never)
+    records: list[Record] = []
+    writer = PackWriter(root, name=str, on_record=records.append, on_skip=never)
+    for _, blocks in writer.packs():
+        list(blocks)
+    fd = os.open(root, os.O_RDONLY)
+    metadata.apply(fd, replace(records[0], uid=54321, user="") if IS_ROOT else records[0])
+    assert os.fstat(fd).st_uid == (54321 if IS_ROOT else os.getuid())
+    assert metadata.owners_left == 0
+    os.close(fd)

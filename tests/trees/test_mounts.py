@@ -1,0 +1,67 @@
+"""Real mounts, in a mount namespace of a child: nothing of it is seen outside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from igny8_backup.trees.mounts import mounts_below
+from tests.services import unavailable
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from igny8_backup.errors import FilesError
+from igny8_backup.trees.mounts import mounts_below
+from igny8_backup.trees.plan import make_side, plan_swap
+
+root = Path(sys.argv[1])
+print(mounts_below(root))
+try:
+    plan_swap(root, make_side(root, "x"))
+except FilesError as error:
+    print(error)
+"""
+
+
+def in_namespace(root: Path, mount: str) -> str:
+    if shutil.which("unshare") is None:
+        unavailable("unshare is not installed.")
+    run = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-ec", f'{mount}; exec "$PY" -c "$SCRIPT" "$ROOT"'],
+        env={**os.environ, "PY": sys.executable, "SCRIPT": SCRIPT, "ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    if "unshare" in run.stderr:
+        unavailable(f"No mount namespaces here: {run.stderr.strip()}.")
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_a_mounted_child_is_seen_and_refused(tmp_path: Path) -> None:
+    (tmp_path / "cache one").mkdir()
+    said = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT/cache one"')
+    assert said.splitlines()[0] == repr([os.fsencode(tmp_path / "cache one")])
+    assert "is a mount point below it. The tree is as it was." in said
+
+
+def test_a_bind_mount_of_the_same_filesystem_deep_below_is_seen_and_refused(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "c").mkdir()
+    said = in_namespace(tmp_path, 'mount --bind "$ROOT/c" "$ROOT/a/b"')
+    assert f"'{tmp_path}/a/b' is a mount point below it" in said
+
+
+def test_a_root_that_is_itself_mounted_is_fine(tmp_path: Path) -> None:
+    said = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT"')
+    assert said == "[]\n"
+
+
+def test_proc_lies_below_the_top_and_not_below_a_neighbour() -> None:
+    assert b"/proc" in mounts_below(Path("/"))
+    assert mounts_below(Path("/pro")) == []

@@ -1,0 +1,176 @@
+"""Files that change, vanish or are refused while a tree is backed up: all of it really happens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.streams import BLOCK
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.scan import CHANGED, REPLACED, VANISHED
+from tests.trees.tools import Backup, bring_back, in_child, look, take
+
+
+def files(root: Path, **contents: bytes) -> None:
+    for name, data in contents.items():
+        (root / name).write_bytes(data)
+
+
+def before(path: bytes, act: Callable[[], object]) -> Callable[[Record], None]:
+    """Do something when the record of this path has come, thus before the next file is looked at."""
+
+    def on_record(record: Record) -> None:
+        if record.path == path:
+            act()
+
+    return on_record
+
+
+def within(size: int, act: Callable[[], object]) -> Callable[[int, int], None]:
+    """Do something as soon as so many bytes have been read, thus within a large file."""
+    done: list[bool] = []
+
+    def on_progress(_: int, total: int) -> None:
+        if total >= size and not done:
+            done.append(True)
+            act()
+
+    return on_progress
+
+
+def assert_whole(backup: Backup, folder: Path) -> dict[bytes, tuple[object, ...]]:
+    """Whatever happened: packs that tar reads, an index that is sound, a tree that can be written."""
+    for data in backup.packs.values():
+        subprocess.run(["tar", "-tf", "-"], input=data, stdout=subprocess.DEVNULL, check=True)
+    bring_back(backup, folder)
+    return look(folder)
+
+
+def test_a_file_that_grows_is_cut_at_the_size_it_had(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    files(root, a=b"x" * (3 * BLOCK), b=b"after")
+
+    def grow() -> None:
+        with open(root / "a", "ab") as file:
+            file.write(b"y" * 10_000)
+
+    backup = take(root, on_progress=within(BLOCK, grow))
+    assert backup.skipped == [(b"a", CHANGED)]
+    assert backup[b"a"].size == 3 * BLOCK
+    assert backup[b"a"].sha256 == hashlib.sha256(b"x" * (3 * BLOCK)).hexdigest()
+    assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"b"}
+
+
+def test_a_file_that_shrinks_is_filled_with_zeros(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    files(root, a=b"x" * (3 * BLOCK), b=b"after")
+    backup = take(root, on_progress=within(BLOCK, lambda: os.truncate(root / "a", BLOCK + 100)))
+    assert backup.skipped == [(b"a", CHANGED)]
+    stored = b"x" * (BLOCK + 100) + bytes(2 * BLOCK - 100)
+    assert backup[b"a"].sha256 == hashlib.sha256(stored).hexdigest()
+    assert_whole(backup, tmp_path / "side")
+    assert (tmp_path / "side" / "a").read_bytes() == stored
+    assert (tmp_path / "side" / "b").read_bytes() == b"after"
+
+
+def test_a_file_rewritten_in_place_at_the_same_size_is_told(tmp_path: Path) -> None:
+    files(tmp_path, a=b"x" * (3 * BLOCK))
+
+    def rewrite() -> None:
+        with open(tmp_path / "a", "r+b") as file:
+            file.write(b"y")
+
+    assert take(tmp_path, on_progress=within(BLOCK, rewrite)).skipped == [(b"a", CHANGED)]
+
+
+def test_files_that_vanish_are_told_and_the_rest_is_whole(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "dir").mkdir(parents=True)
+    files(root, a=b"a", b=b"b", z=b"z")
+    (root / "dir" / "f").touch()
+
+    def vanish() -> None:
+        (root / "b").unlink()
+        (root / "dir" / "f").unlink()
+        (root / "dir").rmdir()
+
+    backup = take(root, on_record=before(b"a", vanish))
+    assert backup.skipped == [(b"b", VANISHED), (b"dir", VANISHED)]
+    assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"z"}
+
+
+def test_a_file_gone_while_it_is_read_is_still_read_to_its_end(tmp_path: Path) -> None:
+    files(tmp_path, a=b"x" * (2 * BLOCK))
+    backup = take(tmp_path, on_progress=within(BLOCK, (tmp_path / "a").unlink))
+    assert backup.skipped == [(b"a", CHANGED)]  # its ctime: the last name is gone
+    assert backup[b"a"].sha256 == hashlib.sha256(b"x" * (2 * BLOCK)).hexdigest()
+
+
+def test_a_file_replaced_by_something_else_is_never_followed(tmp_path: Path) -> None:
+    """A thread puts a symlink, a FIFO and another file in a file's place while it is backed up."""
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    files(elsewhere, secret=b"secret")
+    files(root, a=b"mine")
+    stop = threading.Event()
+
+    def flip() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            new = elsewhere / f"new{number}"
+            if number % 3 == 0:
+                new.write_bytes(b"mine")
+            elif number % 3 == 1:
+                new.symlink_to(elsewhere / "secret")
+            else:
+                os.mkfifo(new)
+            new.replace(root / "a")
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    seen: set[str] = set()
+    packs: list[bytes] = []
+    end = time.monotonic() + 5
+    try:
+        while time.monotonic() < end and not {REPLACED, "a FIFO", "file", "symlink"} <= seen:
+            backup = take(root)
+            packs += backup.packs.values()
+            seen |= {reason for _, reason in backup.skipped} | {record.kind for record in backup.records}
+    finally:
+        stop.set()
+        thread.join()
+    assert {REPLACED, "a FIFO", "file", "symlink"} <= seen
+    assert b"secret" not in b"".join(packs)
+
+
+def test_an_unreadable_file_is_told(nobodys: Path) -> None:
+    files(nobodys, a=b"a", b=b"b", c=b"c")
+    (nobodys / "b").chmod(0)
+    backup = in_child(lambda: take(nobodys), as_nobody=True)
+    assert isinstance(backup, Backup)
+    assert backup.skipped == [(b"b", "cannot be read: Permission denied")]
+    assert [record.path for record in backup.records] == [b"", b"a", b"c"]
+
+
+def test_an_interrupted_walk_leaks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    files(tmp_path / "sub", a=b"a" * 3 * BLOCK, b=b"b")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        take(tmp_path, on_record=before(b"sub/a", stop))
+    with pytest.raises(KeyboardInterrupt):
+        take(tmp_path, on_progress=within(BLOCK, stop))

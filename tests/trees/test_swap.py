@@ -1,0 +1,287 @@
+"""Swaps of two trees: whole, undone, and while an application goes on writing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import FilesError, UnfinishedError
+from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.swap import exchange, keep, state, undo
+from tests.trees.swapcase import STAMP, WAYS, Case, of_root, seen
+from tests.trees.test_swap_killed import killed_at
+from tests.trees.tools import IS_ROOT, in_child, take
+
+
+@WAYS
+def test_a_swap_is_whole_and_undone_exactly(tmp_path: Path, renames_only: bool) -> None:
+    case = Case(tmp_path)
+    assert state(case.plan) == "old"
+    exchange(case.plan, renames_only=renames_only)
+    case.assert_new()
+    exchange(case.plan.reversed(), renames_only=renames_only)
+    case.assert_old()
+    exchange(case.plan, renames_only=renames_only)
+    undo(case.plan)
+    case.assert_old()
+
+
+@WAYS
+def test_again_does_no_harm(tmp_path: Path, renames_only: bool) -> None:
+    case = Case(tmp_path)
+    for _ in range(2):
+        exchange(case.plan, renames_only=renames_only)
+        case.assert_new()
+    for _ in range(2):
+        undo(case.plan)
+        case.assert_old()
+    undo(case.plan.reversed())
+    case.assert_old()
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "replaced", "added to the side"])
+def test_a_root_that_changed_since_it_was_planned_is_left_alone(tmp_path: Path, change: str) -> None:
+    case = Case(tmp_path)
+    if change == "removed":
+        (case.root / "file").unlink()
+    else:
+        ((case.side if "side" in change else case.root) / "added").touch()
+    if change == "replaced":
+        (case.root / "added").replace(case.root / "file")
+    changed = seen(case.root)
+    with pytest.raises(FilesError, match="not those for which the swap was planned"):
+        exchange(case.plan)
+    assert seen(case.root) == changed
+    exchange(plan_swap(case.root, case.side))
+    assert seen(case.root).keys() >= case.new.keys()
+    assert seen(case.side) == changed
+
+
+def test_what_the_application_wrote_since_goes_aside_when_it_is_undone(tmp_path: Path) -> None:
+    """It goes on writing into the new tree; undoing brings the old one back exactly, and loses nothing."""
+    case = Case(tmp_path)
+    exchange(case.plan)
+    (case.root / "added").write_text("since")
+    (case.root / "only-old").write_text("since")  # a name that only the old tree had
+    (case.root / "replaced").write_text("since")
+    os.replace(case.root / "replaced", case.root / "file")  # both had
+    (case.root / "replaced").write_text("since")
+    os.replace(case.root / "replaced", case.root / "only-new")
+    shutil.rmtree(case.root / "dir")
+    (case.root / "dir").write_text("since")
+    written = seen(case.root)
+    undo(case.plan)
+    assert seen(case.root) == case.old
+    assert of_root(case.root) == case.old_root
+    assert seen(case.side) == written
+    undo(case.plan)
+    assert seen(case.root) == case.old
+
+
+def test_what_the_application_removed_since_is_borne(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    exchange(case.plan)
+    for name in ("file", "only-new", "link"):
+        (case.root / name).unlink()
+    undo(case.plan)
+    assert seen(case.root) == case.old
+
+
+def test_what_the_application_writes_after_the_undo_stays(tmp_path: Path) -> None:
+    """Undone a second time, because nobody noted the first."""
+    case = Case(tmp_path)
+    exchange(case.plan)
+    undo(case.plan)
+    (case.root / "added").write_text("since")
+    undo(case.plan)
+    assert (case.root / "added").read_text() == "since"
+
+
+def test_a_child_that_is_neither_old_nor_new_stops_it_and_says_so(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    killed_at(1, lambda tell: exchange(case.plan, on_step=tell))
+    for folder in (case.root, case.side):
+        (folder / "other").write_text("other")  # both first: inodes set free are given out again
+    for folder in (case.root, case.side):
+        os.replace(folder / "other", folder / "file")
+    assert state(case.plan) == "mixed"
+    with pytest.raises(UnfinishedError, match="'file' in .* is neither"):
+        exchange(case.plan)
+
+
+def test_old_or_new_may_be_empty(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_text("old")
+    plan = plan_swap(root, make_side(root, "1"))
+    exchange(plan)
+    assert (state(plan), seen(root)) == ("new", {})
+    undo(plan)
+    assert (state(plan), [*seen(root)]) == ("old", [b"file"])
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    plan = plan_swap(bare, make_side(bare, "1"))
+    exchange(plan)
+    assert state(plan) == "new"
+    undo(plan)
+    assert state(plan.reversed()) == "old"
+
+
+def test_the_old_tree_is_kept_under_its_name_and_the_root_keeps_its_time(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    exchange(case.plan)
+    for _ in range(2):
+        assert keep(case.plan) == case.root / f".before-{STAMP}"
+        case.assert_new()
+    assert not case.side.exists()
+    exchange(case.plan)
+    undo(case.plan)
+    case.assert_old()
+
+
+def test_a_kept_tree_is_not_overwritten(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    (case.root / f".before-{STAMP}").mkdir()
+    with pytest.raises(FilesError, match="cannot be renamed"):
+        keep(case.plan)
+
+
+def test_another_folder_of_the_same_name_is_not_taken_for_the_side(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.side.rename(tmp_path / "gone")
+    make_side(case.root, STAMP)
+    for use in (state, exchange, undo, keep):
+        with pytest.raises(FilesError, match="is gone"):
+            use(case.plan)
+    assert seen(case.root) == case.old
+
+
+def test_a_plan_survives_its_journal(tmp_path: Path) -> None:
+    plan = Case(tmp_path).plan
+    assert SwapPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert SwapPlan.from_json(plan.reversed().to_json()) == plan.reversed()
+    assert plan.reversed().reversed() == plan
+    assert any(child.name == b"caf\xe9%\n" for child in plan.children)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"format": "something else"},
+        {"version": 2},
+        {"children": [["../a", 1, 2]]},
+        {"children": [["a", "1", 2]]},
+        {"children": [["a", 1]]},
+        {"children": 5},
+        {"stamp": "../../x"},
+        {"old": None},
+        {"root": 7},
+        {"side_inode": "x"},
+    ],
+)
+def test_a_journal_that_is_none_is_refused(tmp_path: Path, broken: dict[str, object]) -> None:
+    whole = Case(tmp_path).plan.to_json()
+    with pytest.raises(FilesError):
+        SwapPlan.from_json({**whole, **broken} if broken else {})
+
+
+def test_a_side_elsewhere_is_refused(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    for side in (make_side(other, STAMP), case.root / "dir", case.root / "missing", other):
+        with pytest.raises(FilesError, match="cannot be swapped"):
+            plan_swap(case.root, side)
+    with pytest.raises(FilesError, match="cannot be opened"):
+        plan_swap(case.root, case.root / ".igny8_backup-side-missing")
+    (case.root / ".igny8_backup-side-link").symlink_to(other)
+    with pytest.raises(FilesError, match="cannot be opened"):
+        plan_swap(case.root, case.root / ".igny8_backup-side-link")
+
+
+def test_a_folder_that_its_user_may_not_move_is_refused_before_anything_moves(nobodys: Path) -> None:
+    def work() -> str:
+        (nobodys / "folder").mkdir()
+        (nobodys / "folder").chmod(0o555)
+        with pytest.raises(FilesError) as raised:
+            plan_swap(nobodys, make_side(nobodys, "1"))
+        return str(raised.value)
+
+    assert "the folder 'folder' in it is not writable" in in_child(work, as_nobody=True)
+
+
+@pytest.mark.parametrize("number, kind", [(0, FilesError), (2, UnfinishedError)])
+def test_a_failure_says_whether_anything_has_changed(
+    nobodys: Path, number: int, kind: type[Exception]
+) -> None:
+    """The root stops being writable before the change of this number."""
+
+    def work() -> str:
+        case = Case(nobodys / "case")
+        left = number
+
+        def on_step(_: str) -> None:
+            nonlocal left
+            if left == 0:
+                case.root.chmod(0o555)
+            left -= 1
+
+        with pytest.raises(kind) as raised:
+            exchange(case.plan, on_step=on_step)
+        case.root.chmod(0o755)
+        assert type(raised.value) is kind
+        exchange(case.plan)
+        case.assert_new()
+        return str(raised.value)
+
+    assert "Permission denied" in in_child(work, as_nobody=True)
+
+
+def test_a_side_inherits_nothing_from_its_root(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2777)
+    side = make_side(tmp_path, STAMP)
+    assert side == tmp_path / f".igny8_backup-side-{STAMP}"
+    assert side.stat().st_mode == 0o40700
+    (side / "below").mkdir()
+    assert side.joinpath("below").stat().st_mode & 0o7000 == 0
+    with pytest.raises(FilesError, match="File exists"):
+        make_side(tmp_path, STAMP)
+
+
+def test_the_attributes_of_the_root_follow_its_tree(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    os.setxattr(case.root, "user.which", b"old")
+    os.setxattr(case.root, "user.only-old", b"1")
+    record = replace(take(case.root).records[0], xattrs=(("user.which", b"new"),))
+    plan = plan_swap(case.root, case.side, record)
+    exchange(plan)
+    assert {name: os.getxattr(case.root, name) for name in os.listxattr(case.root)} == {"user.which": b"new"}
+    undo(plan)
+    assert os.getxattr(case.root, "user.which") == b"old" and "user.only-old" in os.listxattr(case.root)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root gives folders away")
+def test_a_root_of_another_user_is_swapped_as_far_as_its_rights_go(nobodys: Path) -> None:
+    """A group may write into the root without owning it: its mode and time stay, and that is told."""
+    os.chown(nobodys, 0, 65534)
+    nobodys.chmod(0o2775)
+
+    def work() -> list[tuple[bytes, str]]:
+        (nobodys / "file").write_text("old")
+        side = make_side(nobodys, "1")
+        (side / "file").write_text("new")
+        plan = plan_swap(nobodys, side, replace(plan_swap(nobodys, side).old, mode=0o711))
+        told: list[tuple[bytes, str]] = []
+        exchange(plan, on_skip=lambda path, reason: told.append((path, reason)))
+        assert (nobodys / "file").read_text() == "new"
+        return told
+
+    assert in_child(work, as_nobody=True) == [
+        (b"", "its mode and time cannot be set: Operation not permitted")
+    ]
