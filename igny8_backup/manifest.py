@@ -157,11 +157,13 @@ class DatabaseDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Something of a tree that is not in the backup as it should be. ``path`` is escaped as in the index."""
+    """Something of a tree that is not in the backup as it was found. ``path`` is escaped as in the index;
+    ``failure`` is false for what is never backed up, as sockets are."""
 
     tree: str
     path: str
     reason: str
+    failure: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class BackupResult:
     @property
     def whole(self) -> bool:
         """Whether all that was asked for is in the backup."""
-        return not self.errors and not self.skipped
+        return not self.errors and not any(item.failure for item in self.skipped)
 
 
 def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
@@ -129,10 +129,11 @@ class _Run:
             self.errors.setdefault("run", error if isinstance(error, BackupError) else _unexpected(error))
             self.end(FAILED)
             raise
-        self.end(COMPLETE if manifest.complete and not self.skipped else INCOMPLETE)
-        return BackupResult(
+        result = BackupResult(
             id=self.id, manifest=manifest, errors=dict(self.errors), skipped=tuple(self.skipped)
         )
+        self.end(COMPLETE if result.whole else INCOMPLETE)
+        return result
 
     def back_up_database(self, alias: str) -> None:
         started = self.kit.clock()

@@ -19,7 +19,7 @@ from igny8_backup.trees import index
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.packs import PackWriter, folders_tar
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import IS_OURS
+from igny8_backup.trees.scan import IS_OURS, NO_FAILURE
 
 MOST_SKIPPED = 10_000  # listed by path; beyond that they are counted
 
@@ -57,7 +57,8 @@ def backup_tree(
             return
         total += 1
         if total <= MOST_SKIPPED:
-            skipped.append(Skipped(tree=part.name, path=escape(path), reason=reason))
+            failure = reason not in NO_FAILURE
+            skipped.append(Skipped(tree=part.name, path=escape(path), reason=reason, failure=failure))
 
     config, suffix = kit.config, kit.codec.suffix
     local = config.state_dir / "indexes" / f"{config.host}-{part.name}.index"
