@@ -24,10 +24,14 @@ from igny8_backup.errors import FilesError, LockedError
 from igny8_backup.store.base import Store
 
 _HOLDER = """
-    SELECT a.application_name, host(a.client_addr), a.backend_start FROM pg_locks l
+    SELECT coalesce(host(a.client_addr), 'the same host'), a.backend_start FROM pg_locks l
     JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-      AND ((l.classid::bigint << 32) | l.objid::bigint) = %s"""
+      AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
+      AND a.backend_start IS NOT NULL  -- null where the holder is a role that this one may not watch"""
+_OURS = """
+    SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND pid = pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = %s"""
 
 
 class AdvisoryLock:
@@ -35,28 +39,30 @@ class AdvisoryLock:
 
     def __init__(self, session: psycopg.Connection[Any], store: Store) -> None:
         """Raises :class:`LockedError` saying who holds it."""
-        digest = hashlib.sha256(store.identity().encode()).digest()
-        self._key = int.from_bytes(digest[:8], "big") >> 1  # A bigint, kept positive.
+        self._key = self.key(store)
         self._session = session
         (granted,) = session.execute("SELECT pg_try_advisory_lock(%s)", [self._key]).fetchone() or (False,)
         if not granted:
             holder = session.execute(_HOLDER, [self._key]).fetchone()
-            who = f" from {holder[1] or 'this host'} since {holder[2]:%Y-%m-%d %H:%M:%S %Z}" if holder else ""
+            who = f" from {holder[0]} since {holder[1]:%Y-%m-%d %H:%M:%S %Z}" if holder else ""
             raise LockedError(
                 f"Another run works on {store.describe()}{who}.",
                 untouched="Nothing was changed.",
                 fix="Wait for it to end, then run again.",
             )
 
+    @staticmethod
+    def key(store: Store) -> int:
+        """The number that stands for the store: a bigint, kept positive."""
+        return int.from_bytes(hashlib.sha256(store.identity().encode()).digest()[:8], "big") >> 1
+
     def check(self) -> None:
         """Raises :class:`LockedError` when the lock was lost with its session: another run may have begun."""
         try:
-            (count,) = self._session.execute(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
-            ).fetchone() or (0,)
+            held = self._session.execute(_OURS, [self._key]).rowcount
         except psycopg.Error:
-            count = 0
-        if not count:
+            held = 0
+        if not held:
             raise LockedError(
                 "The lock was lost: the server ended the session that held it.",
                 untouched="No backup was recorded.",
