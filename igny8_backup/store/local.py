@@ -201,7 +201,7 @@ class LocalStore(Store):
         except OSError as error:
             if error.errno in FULL:
                 what = f"No space is left in the folder {self.root}."
-                fix = "Free space there: manage.py prune_backups --dry-run shows what retention would remove."
+                fix = "Free space there, or delete backups that are no longer needed."
             elif isinstance(error, PermissionError):
                 what = f"The user of this process may not {doing} {error.filename or self.root}."
                 fix = f"Let the user of the application own it: chown -R APPUSER {self.root}."

@@ -236,10 +236,5 @@ def test_without_an_estimate_parts_are_small() -> None:
     assert part_size(None) == SMALLEST_PART
 
 
-def test_what_cannot_fit_is_refused_before_anything_is_read(open_s3: OpenStore) -> None:
-    store = open_s3()
-    with pytest.raises(StorageError, match="too large for S3"):
-        store.put(
-            "a", failing(b"", AssertionError("the source was read")), estimate=LARGEST_PART * MOST_PARTS
-        )
-    assert list(store.list()) == []
+def test_an_estimate_past_every_limit_gets_the_largest_parts() -> None:
+    assert part_size(LARGEST_PART * MOST_PARTS * 10) == LARGEST_PART

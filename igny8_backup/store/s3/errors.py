@@ -111,7 +111,7 @@ def _explain_answer(code: str, status: int, start: str) -> StorageError:
     if code in FULL or status == 507:
         return StorageError(
             f"{start}: no space is left there ({code}).",
-            fix="Raise the quota; manage.py prune_backups --dry-run shows what retention would remove.",
+            fix="Raise the quota, or delete backups that are no longer needed.",
         )
     if code == "RequestTimeTooSkewed":
         return StorageError(

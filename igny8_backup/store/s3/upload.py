@@ -33,13 +33,11 @@ WORKERS = 2
 
 
 def part_size(estimate: int | None) -> int:
-    """Bytes of a part for an object of about ``estimate`` bytes, with a tenth and more to spare.
+    """Bytes of a part for an object of at most about ``estimate`` bytes, with a tenth and more to spare.
 
-    Raises StorageError when even the largest parts would not do: before anything is dumped or sent.
+    An estimate past what the largest parts can hold is no refusal: it is the size before compression.
     """
     expected = (estimate or 0) * 11 // 10
-    if expected > LARGEST_PART * MOST_PARTS:
-        raise _too_large(f"An object of about {estimate} bytes")
     fitting = -(-expected // (9_000 * MIB)) * MIB
     return min(max(SMALLEST_PART, fitting), LARGEST_PART)
 
@@ -115,7 +113,12 @@ def _send(bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO]) ->
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
         for number, part in enumerate(parts, 1):
             if number > MOST_PARTS:
-                raise _too_large(f"{key}, of which {sent} bytes have been sent,")
+                raise StorageError(
+                    f"{key} is larger than {MOST_PARTS} parts, the most that S3 takes ({sent} bytes sent).",
+                    untouched="The upload was aborted.",
+                    fix="Leave out the rows of large tables that can be made again (EXCLUDE_TABLE_DATA), or"
+                    " use a storage other than S3.",
+                )
             if len(under_way) == WORKERS:
                 done.append(under_way.popleft().result())
             sent += _length(part)
@@ -176,10 +179,3 @@ def _etag_of(parts: list[Parameters]) -> str:
 
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _too_large(what: str) -> StorageError:
-    return StorageError(
-        f"{what} is too large for S3 in {MOST_PARTS} parts of {LARGEST_PART // MIB} MiB.",
-        fix='Set "JOBS" above 1, so that large tables leave in objects of their own, or a smaller pack size.',
-    )
