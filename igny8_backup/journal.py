@@ -65,18 +65,19 @@ class Journals:
     """The journals below ``STATE_DIR``."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir / "restores"
+        self.folder = state_dir / "restores"
 
     def all(self) -> list[Journal]:
-        """Oldest first. Raises ``IntegrityError`` for a file that is no journal."""
-        try:
-            paths = sorted(self._folder.glob("*.json"))
-        except OSError:
-            return []
+        """Oldest first. Raises ``IntegrityError`` for a file that is no journal, ``FilesError``."""
         found = []
-        for path in paths:
-            data = path.read_bytes()
-            found.append(records.from_json(Journal, data, name=f"The journal {path}", schema=SCHEMA))
+        try:
+            for name in sorted(os.listdir(self.folder)):
+                if name.endswith(".json"):
+                    found.append(_read(self.folder / name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unusable(self.folder, "read", error) from None
         return found
 
     def unfinished(self) -> Journal | None:
@@ -89,27 +90,47 @@ class Journals:
         path = self._path(written)
         partial = path.with_suffix(".partial")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(records.to_json(written))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-            _sync_folder(self._folder)
+            _sync_folder(self.folder)
+            _sync_folder(self.folder.parent)  # the folder itself may be new
         except OSError as error:
-            raise FilesError(
-                f"The journal {path} cannot be written: {error.strerror}.",
-                fix="Make room there, or point IGNY8_BACKUP['STATE_DIR'] elsewhere; then run again.",
-            ) from None
+            raise _unusable(path, "written", error) from None
         return written
 
     def remove(self, journal: Journal) -> None:
-        """Forgets a restore of which nothing is kept any more."""
-        self._path(journal).unlink(missing_ok=True)
-        _sync_folder(self._folder)
+        """Forgets a restore of which nothing is kept any more; a missing one is fine."""
+        path = self._path(journal)
+        try:
+            path.unlink(missing_ok=True)
+            _sync_folder(self.folder)
+        except OSError as error:
+            raise _unusable(path, "removed", error) from None
 
     def _path(self, journal: Journal) -> Path:
-        return self._folder / f"{journal.stamp}.json"
+        return self.folder / f"{journal.stamp}.json"
+
+
+def _read(path: Path) -> Journal:
+    return records.from_json(
+        Journal,
+        path.read_bytes(),
+        name=f"The journal {path}",
+        schema=SCHEMA,
+        fix="It tells how far a restore came. Bring the file back; or look for databases named __side_ and"
+        " __before_ and for folders named .before-, settle them by hand, and remove it.",
+    )
+
+
+def _unusable(path: Path, verb: str, error: OSError) -> FilesError:
+    return FilesError(
+        f"The journal {path} cannot be {verb}: {error.strerror}.",
+        fix="Mend that, or point IGNY8_BACKUP['STATE_DIR'] elsewhere; then run again.",
+    )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -27,8 +27,11 @@ def to_plain(record: Any) -> Any:
     return _plain(record)
 
 
-def from_json(cls: type[T], data: bytes, *, name: str, schema: int) -> T:
-    """The record in ``data``, its times in UTC. ``name`` says in errors what is being read.
+def from_json(
+    cls: type[T], data: bytes, *, name: str, schema: int, fix: str = "Choose another backup: list_backups."
+) -> T:
+    """The record in ``data``, its times in UTC. ``name`` says in errors what is being read, ``fix`` what
+    to do when it is damaged.
 
     Raises :class:`IntegrityError` for anything that is not such a record, and for a ``schema`` newer than the
     one given.
@@ -36,7 +39,7 @@ def from_json(cls: type[T], data: bytes, *, name: str, schema: int) -> T:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise IntegrityError(f"{name} is not JSON.", fix="Choose another backup: list_backups.") from None
+        raise IntegrityError(f"{name} is not JSON.", fix=fix) from None
     found = value.get("schema") if isinstance(value, dict) else None
     if type(found) is int and found > schema:
         raise IntegrityError(
@@ -48,9 +51,7 @@ def from_json(cls: type[T], data: bytes, *, name: str, schema: int) -> T:
             raise ValueError(f"its schema is {found}")
         result: T = _typed(cls, value)
     except (TypeError, ValueError) as error:
-        raise IntegrityError(
-            f"{name} is malformed: {error}.", fix="Choose another backup: list_backups."
-        ) from None
+        raise IntegrityError(f"{name} is malformed: {error}.", fix=fix) from None
     return result
 
 

@@ -1,0 +1,166 @@
+"""The journal of restores: there whole or as it was, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import BackupError, FilesError
+from igny8_backup.journal import (
+    DONE,
+    PREPARING,
+    SCHEMA,
+    SWAPPING,
+    UNDOING,
+    UNDONE,
+    DatabaseSwap,
+    Journal,
+    Journals,
+    TreeSwap,
+)
+from igny8_backup.manifest import DatabaseDetails, DatabaseSetting, Privilege
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STARTED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+DETAILS = DatabaseDetails(
+    alias="default",
+    name="igny8",
+    tables=("public.a",),
+    migrations={"app": "0001_initial"},
+    settings=(DatabaseSetting(role="", name="work_mem", value="4MB"),),
+    privileges=(Privilege(grantee="", privilege="CONNECT", grantable=False),),
+)
+JOURNAL = Journal(
+    schema=SCHEMA,
+    stamp="20261122T021500Z",
+    phase=PREPARING,
+    started=STARTED,
+    backup_ids=("20261121T021500Z-7f3a9c",),
+    databases=(
+        DatabaseSwap(
+            alias="default",
+            name="igny8",
+            side="igny8__side",
+            before="igny8__before",
+            existed=True,
+            details=DETAILS,
+        ),
+    ),
+    trees=(TreeSwap(name="uploads", root="/data/uploads", kept="/data/uploads/.before", plan='{"a": 1}'),),
+)
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from django.conf import settings
+settings.configure()
+from igny8_backup.journal import Journals
+journals = Journals(Path(sys.argv[1]))
+(journal,) = journals.all()
+number = 0
+while True:
+    journals.write(replace(journal, backup_ids=(str(number) * 4000,)), "swapping")
+    number += 1
+    if number == 5:
+        print("going", flush=True)
+"""
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Journals:
+    return Journals(tmp_path / "state")
+
+
+def stamped(number: int, phase: str) -> Journal:
+    return replace(JOURNAL, stamp=f"20261122T02150{number}Z", phase=phase)
+
+
+def test_without_restores_there_is_nothing(journals: Journals) -> None:
+    assert journals.all() == []
+    assert journals.unfinished() is None
+
+
+def test_what_is_written_is_read_and_the_phase_moves_on(journals: Journals) -> None:
+    assert journals.write(JOURNAL) == JOURNAL
+    assert journals.all() == [JOURNAL]
+    done = journals.write(JOURNAL, DONE)
+    assert done == replace(JOURNAL, phase=DONE)
+    assert Journals(journals.folder.parent).all() == [done]
+
+
+@pytest.mark.parametrize("phase", [PREPARING, SWAPPING, UNDOING])
+def test_the_unfinished_one_is_found_among_others(journals: Journals, phase: str) -> None:
+    journals.write(stamped(1, DONE))
+    journals.write(stamped(3, UNDONE))
+    assert journals.unfinished() is None
+    journals.write(stamped(2, phase))
+    assert journals.unfinished() == stamped(2, phase)
+    assert [item.stamp[-2] for item in journals.all()] == ["1", "2", "3"]
+    journals.remove(stamped(2, phase))
+    assert journals.unfinished() is None
+    journals.remove(stamped(2, phase))
+
+
+def test_journals_are_private(journals: Journals) -> None:
+    old = os.umask(0)
+    try:
+        journals.write(JOURNAL)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(journals.folder.stat().st_mode) == 0o700
+    (path,) = journals.folder.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_journal(journals: Journals) -> None:
+    journals.write(JOURNAL)
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED_WHILE_WRITING, journals.folder.parent],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": str(REPOSITORY)},
+        ) as writer:
+            assert writer.stdout and writer.stdout.readline() == "going\n"
+            writer.kill()
+        (found,) = journals.all()
+        assert found.phase == SWAPPING
+        assert len(set(found.backup_ids[0])) == 1 or found.backup_ids[0].isdigit()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\x00" * 100, b'{"schema": 2}'])
+def test_what_is_no_journal_stops_everything_and_is_named(journals: Journals, content: bytes) -> None:
+    journals.write(stamped(1, DONE))
+    path = journals.folder / "20261122T021502Z.json"
+    path.write_bytes(content)
+    for question in (journals.all, journals.unfinished):
+        with pytest.raises(BackupError) as caught:
+            question()
+        assert str(path) in str(caught.value)
+        assert "Choose another backup" not in str(caught.value), "no other backup mends a journal"
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "restores").touch()
+    journals = Journals(tmp_path)
+    for work in (journals.all, journals.unfinished, lambda: journals.write(JOURNAL)):
+        with pytest.raises(FilesError) as caught:
+            work()
+        assert str(tmp_path / "restores") in str(caught.value)
+    with pytest.raises(FilesError):
+        journals.remove(JOURNAL)
+
+
+def test_a_journal_that_cannot_be_written_stays_as_it_was(journals: Journals) -> None:
+    journals.write(JOURNAL)
+    (journals.folder / f"{JOURNAL.stamp}.partial").mkdir()
+    with pytest.raises(FilesError, match="STATE_DIR"):
+        journals.write(JOURNAL, SWAPPING)
+    assert journals.all() == [JOURNAL]
