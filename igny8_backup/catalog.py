@@ -120,12 +120,16 @@ def select(
     a note that says how far apart they are. Raises :class:`UsageError` when something is in no backup.
     """
     pool = [wanted] if wanted else manifests
+    if not pool:
+        raise UsageError(
+            "There is no backup that can be read.",
+            untouched="Nothing was changed.",
+            fix="See what there is, and where it was looked for: python manage.py list_backups.",
+        )
     base = next((found for found in pool if all(_database(found, alias) for alias in databases)), None)
     if base is None:
-        raise UsageError(
-            f"No backup{f' {wanted.id}' if wanted else ''} holds {', '.join(databases)} complete.",
-            untouched="Nothing was changed.",
-            fix="See what there is: python manage.py list_backups.",
+        raise _lacking(
+            wanted, f"of {', '.join(databases)}", "See what there is: python manage.py list_backups."
         )
     parts = tuple((base, part) for alias in databases if (part := _database(base, alias)))
     chosen: list[tuple[Manifest, TreePart]] = []
@@ -134,10 +138,10 @@ def select(
         found = _nearest([item for item in pool if _tree(item, name)], base if databases else None)
         tree = _tree(found, name) if found else None
         if found is None or tree is None:
-            raise UsageError(
-                f"No backup{f' {wanted.id}' if wanted else ''} holds the tree {name!r} complete.",
-                untouched="Nothing was changed.",
-                fix="Choose another id from list_backups, or restore without it: restore_all --only db.",
+            raise _lacking(
+                wanted,
+                f"of the tree {name!r}",
+                "Choose another id from list_backups, or restore without it: restore_all --only db.",
             )
         chosen.append((found, tree))
         if databases and found.id != base.id:
@@ -147,6 +151,12 @@ def select(
                 f"The files of {name!r} come from backup {found.id}, read {apart} {when} the database."
             )
     return Selection(databases=parts, trees=tuple(chosen), notes=tuple(notes))
+
+
+def _lacking(wanted: Manifest | None, what: str, fix: str) -> UsageError:
+    subject = f"Backup {wanted.id} has no" if wanted else "No backup has a"
+    text = f"{subject} complete copy {what}."
+    return UsageError(text, untouched="Nothing was changed.", fix=fix)
 
 
 def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:

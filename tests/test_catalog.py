@@ -1,0 +1,293 @@
+"""Which backups there are, and which of them a restore takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+
+from igny8_backup import keys, records
+from igny8_backup.catalog import Catalog, Selection, select
+from igny8_backup.errors import IntegrityError, StorageError, UsageError
+from igny8_backup.manifest import (
+    COMPLETE,
+    FAILED,
+    SCHEMA,
+    DatabasePart,
+    Manifest,
+    RunRecord,
+    StoredObject,
+    TreePart,
+)
+from igny8_backup.store import Store, open_store
+
+DAWN = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def stored(key: str) -> StoredObject:
+    return StoredObject(key=key, stored_bytes=1, raw_bytes=1, sha256="0" * 64, codecs=("zstd",))
+
+
+def backup(hour: int, *, databases: str = "", trees: str = "", failed: str = "", token: str = "") -> Manifest:
+    """A backup begun at that hour; of its parts, named by words, those in ``failed`` are not complete."""
+    started = DAWN + timedelta(hours=hour)
+    backup_id = keys.make_id(started, token or f"{hour:06x}")
+    database_parts = [
+        DatabasePart(
+            alias=alias,
+            engine="postgresql",
+            state=FAILED if alias in failed.split() else COMPLETE,
+            started=started,
+            finished=started,
+            object=stored(keys.database_key(backup_id, alias, "dump", ".zst")),
+        )
+        for alias in databases.split()
+    ]
+    tree_parts = [
+        TreePart(
+            name=name,
+            role="sites",
+            state=FAILED if name in failed.split() else COMPLETE,
+            started=started + timedelta(minutes=30),
+            finished=started + timedelta(minutes=40),
+            index=stored(keys.index_key(backup_id, name, ".zst")),
+            folders=stored(keys.folders_key(backup_id, name, ".zst")),
+        )
+        for name in trees.split()
+    ]
+    return Manifest(
+        schema=SCHEMA,
+        id=backup_id,
+        host="web-1",
+        environment="test",
+        label="",
+        started=started,
+        finished=started,
+        requested=(),
+        software={},
+        details=stored(keys.details_key(backup_id, ".zst")),
+        databases=tuple(database_parts),
+        trees=tuple(tree_parts),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(FileSystemStorage(location=tmp_path), "igny8/")
+
+
+def write(store: Store, *found: Manifest) -> None:
+    for manifest in found:
+        store.put_small(keys.manifest_key(manifest.id), records.to_json(manifest))
+
+
+def test_backups_are_listed_newest_first(store: Store) -> None:
+    one, two, three = (backup(hour, databases="default") for hour in (3, 1, 2))
+    write(store, one, two, three)
+    catalog = Catalog(store)
+    assert [entry.id for entry in catalog.entries()] == [one.id, three.id, two.id]
+    assert catalog.manifests() == [one, three, two]
+    assert catalog.get(two.id) == two
+
+
+def test_a_backup_exists_when_its_manifest_exists(store: Store) -> None:
+    write(store, backup(1))
+    litter = backup(2).id
+    store.put_small(keys.details_key(litter, ".zst"), b"x")
+    store.put_small(keys.database_key(litter, "default", "dump", ".zst"), b"x")
+    store.put_small(f"backups/{backup(1).id}-copy/manifest.json", b"{}")
+    store.put_small("backups/latest/manifest.json", b"{}")
+    assert [entry.id for entry in Catalog(store).entries()] == [backup(1).id]
+    with pytest.raises(UsageError, match="list_backups"):
+        Catalog(store).get(litter)
+
+
+def test_a_damaged_manifest_is_listed_with_the_reason_and_does_not_hide_the_others(store: Store) -> None:
+    good, bad, newer = backup(1), backup(2), backup(3)
+    write(store, good, replace(newer, schema=SCHEMA + 1))
+    store.put_small(keys.manifest_key(bad.id), b'{"schema": 1}')
+    first, second, third = Catalog(store).entries()
+    assert (first.id, first.manifest) == (newer.id, None) and "pip install --upgrade" in first.problem
+    assert (second.id, second.manifest) == (bad.id, None) and "malformed" in second.problem
+    assert (third.manifest, third.problem) == (good, "")
+    assert Catalog(store).manifests() == [good]
+    with pytest.raises(IntegrityError, match=bad.id):
+        Catalog(store).get(bad.id)
+
+
+@pytest.mark.parametrize(
+    "backup_id", ["", "latest", "20261122T010000Z", "20261122T010000Z-00000", "../x", "*"]
+)
+def test_an_id_is_found_whole_or_not_at_all(store: Store, backup_id: str) -> None:
+    write(store, backup(1))
+    with pytest.raises(UsageError) as caught:
+        Catalog(store).get(backup_id)
+    assert repr(backup_id) in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_storage_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    store = open_store(FileSystemStorage(location=tmp_path / "not mounted"), "igny8/")
+    with pytest.raises(StorageError):
+        Catalog(store).entries()
+
+
+def record(hour: int, task_id: str = "", outcome: str = "complete") -> RunRecord:
+    started = DAWN + timedelta(hours=hour)
+    token = keys.task_token(task_id) if task_id else f"{hour:06x}"
+    return RunRecord(
+        schema=SCHEMA,
+        id=keys.make_id(started, token),
+        host="web-1",
+        environment="test",
+        label="",
+        requested=(),
+        started=started,
+        heartbeat=started,
+        outcome=outcome,
+        task_id=task_id,
+    )
+
+
+def test_runs_are_found_by_id_and_by_task(store: Store) -> None:
+    runs = [record(1, "task-a", "stopped"), record(2), record(3, "task-a"), record(4, "task-b")]
+    for run in runs:
+        store.put_small(keys.run_key(run.id), records.to_json(run))
+    store.put_small(keys.run_key(keys.make_id(DAWN, "ffffff")), b"damaged")
+    store.put_small("runs/notes.json", b"{}")
+    catalog = Catalog(store)
+    assert catalog.runs() == list(reversed(runs))
+    assert catalog.run(runs[1].id) == runs[1]
+    assert catalog.run(keys.make_id(DAWN, "ffffff")) is None
+    assert catalog.run(keys.make_id(DAWN, "eeeeee")) is None
+    assert catalog.run_of_task("task-a") == runs[2]
+    assert catalog.run_of_task("task-c") is None
+
+
+def test_the_run_of_another_task_with_the_same_token_is_not_taken_for_it(store: Store) -> None:
+    impostor = replace(record(1, "task-a"), task_id="task-z")
+    store.put_small(keys.run_key(impostor.id), records.to_json(impostor))
+    assert Catalog(store).run_of_task("task-a") is None
+
+
+def chosen(selection: Selection) -> tuple[dict[str, int], dict[str, int]]:
+    """The hours of the backups from which databases and trees come."""
+    databases = {part.alias: manifest.started.hour for manifest, part in selection.databases}
+    return databases, {part.name: manifest.started.hour for manifest, part in selection.trees}
+
+
+def newest_first(*found: Manifest) -> list[Manifest]:
+    return sorted(found, key=lambda manifest: manifest.id, reverse=True)
+
+
+BOTH: dict[str, Any] = {"databases": ("default",), "trees": ("sites",)}
+
+
+def test_one_backup_that_holds_all_is_taken_whole() -> None:
+    pool = newest_first(
+        backup(1, databases="default", trees="sites"), backup(2, databases="default", trees="sites")
+    )
+    selection = select(pool, **BOTH)
+    assert chosen(selection) == ({"default": 2}, {"sites": 2})
+    assert selection.notes == ()
+
+
+def test_files_of_the_same_id_win_over_newer_files() -> None:
+    pool = newest_first(backup(1, databases="default", trees="sites"), backup(2, trees="sites"))
+    selection = select(pool, **BOTH)
+    assert chosen(selection) == ({"default": 1}, {"sites": 1})
+    assert selection.notes == ()
+
+
+def test_else_the_first_files_after_the_database() -> None:
+    pool = newest_first(
+        backup(1, databases="default", trees="sites"),
+        backup(2, databases="default", trees="sites", failed="sites"),
+        backup(3, trees="sites"),
+        backup(4, trees="sites"),
+        backup(5, databases="default", failed="default"),
+    )
+    selection = select(pool, **BOTH)
+    assert chosen(selection) == ({"default": 2}, {"sites": 3})
+    (note,) = selection.notes
+    assert "'sites'" in note and backup(3).id in note and "1:30:00 after the database" in note
+
+
+def test_else_the_newest_files_before_it_with_a_warning() -> None:
+    pool = newest_first(backup(1, trees="sites"), backup(2, trees="sites"), backup(4, databases="default"))
+    selection = select(pool, **BOTH)
+    assert chosen(selection) == ({"default": 4}, {"sites": 2})
+    (note,) = selection.notes
+    assert "1:30:00 BEFORE the database" in note
+
+
+def test_each_tree_is_looked_for_by_itself() -> None:
+    pool = newest_first(
+        backup(1, trees="uploads"), backup(2, databases="default", trees="sites uploads", failed="uploads")
+    )
+    selection = select(pool, databases=("default",), trees=("sites", "uploads"))
+    assert chosen(selection) == ({"default": 2}, {"sites": 2, "uploads": 1})
+    assert len(selection.notes) == 1
+
+
+def test_all_databases_come_from_one_backup() -> None:
+    pool = newest_first(
+        backup(1, databases="default other"),
+        backup(2, databases="default other", failed="other"),
+        backup(3, databases="default"),
+    )
+    both = select(pool, databases=("default", "other"), trees=())
+    assert chosen(both) == ({"default": 1, "other": 1}, {})
+    assert chosen(select(pool, databases=("default",), trees=())) == ({"default": 3}, {})
+
+
+def test_files_alone_are_the_newest_of_each_tree() -> None:
+    pool = newest_first(
+        backup(1, trees="sites uploads"), backup(2, databases="default"), backup(3, trees="sites")
+    )
+    selection = select(pool, databases=(), trees=("sites", "uploads"))
+    assert chosen(selection) == ({}, {"sites": 3, "uploads": 1})
+    assert selection.notes == ()
+
+
+def test_of_two_backups_in_one_second_the_files_still_come_from_the_same() -> None:
+    first = backup(1, databases="default", trees="sites", token="000001")
+    second = backup(1, databases="default", trees="sites", token="000002")
+    (manifest, _), *_ = select(newest_first(first, second), **BOTH).databases
+    (source, _), *_ = select(newest_first(first, second), **BOTH).trees
+    assert manifest is source is second
+
+
+def test_a_wanted_backup_gives_its_own_parts_and_no_others() -> None:
+    old, new = backup(1, databases="default", trees="sites"), backup(2, databases="default", trees="sites")
+    assert chosen(select([old], wanted=old, **BOTH)) == ({"default": 1}, {"sites": 1})
+    lacking = backup(3, databases="default", trees="sites", failed="sites")
+    with pytest.raises(UsageError, match=f"Backup {lacking.id} has no complete copy of the tree 'sites'"):
+        select([lacking, new], wanted=lacking, **BOTH)
+    with pytest.raises(UsageError, match="has no complete copy of default"):
+        select([new], wanted=backup(4, trees="sites"), **BOTH)
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        ([], "There is no backup"),
+        ([backup(1, trees="sites")], "default"),
+        ([backup(1, databases="default", trees="sites", failed="default")], "default"),
+        ([backup(1, databases="default")], "sites"),
+    ],
+)
+def test_what_is_in_no_backup_is_said(pool: list[Manifest], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        select(pool, **BOTH)
+    assert "Nothing was changed." in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_an_empty_storage_is_told_for_files_as_well() -> None:
+    with pytest.raises(UsageError, match="There is no backup"):
+        select([], databases=(), trees=("sites",))
