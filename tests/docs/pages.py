@@ -1,0 +1,38 @@
+"""The pages of the documentation, and what stands in their fenced blocks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+_FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def page(name: str) -> str:
+    """Return the text of a page, ``settings`` for docs/settings.md."""
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the contents of the fenced blocks in that language, in order."""
+    return [found["text"] for found in _FENCE.finditer(text) if found["language"] == language]
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands below a heading (given with its ``#``), up to the next of its level or above."""
+    level = len(heading) - len(heading.lstrip("#"))
+    found = re.search(
+        rf"^{re.escape(heading)}$\n(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    if found is None:
+        raise AssertionError(f"There is no heading {heading!r}.")
+    return found[1]
+
+
+def code_cells(text: str) -> list[list[str]]:
+    """Return the code spans in the first cell of each row of the tables."""
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    cells = [re.findall(r"`([^`]+)`", re.split(r"(?<!\\)\|", row)[1]) for row in rows]
+    return [cell for cell in cells if cell]

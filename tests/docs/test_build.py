@@ -1,0 +1,103 @@
+"""The documentation builds without a warning, and what the README says is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+
+from igny8_backup import __version__
+from tests.docs.pages import DOCS, ROOT, blocks
+from tests.services import unavailable
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+
+
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    if not all(find_spec(name) for name in ("sphinx", "furo", "myst_parser")):
+        unavailable("Sphinx, furo and myst-parser are not installed: pip install '.[docs]'.")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-W",
+            "-n",
+            "--keep-going",
+            "-q",
+            "-d",
+            tmp_path / "trees",
+            DOCS,
+            tmp_path / "html",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in (tmp_path / "html").glob("*.html")} >= {
+        path.stem for path in DOCS.glob("*.md")
+    }
+
+
+def test_the_two_commands_of_the_readme_are_one_line_each() -> None:
+    lines = [text.removeprefix("$ ").strip() for text in blocks(README, "console")]
+    (demo,) = [line for line in lines if line.endswith("manage.py demo")]
+    (tests,) = [line for line in lines if line.endswith("-m pytest")]
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    for line, extra in ((demo, "demo"), (tests, "test")):
+        assert "\n" not in line
+        make, install, run = [shlex.split(step) for step in line.split(" && ")]
+        assert make == ["python3", "-m", "venv", ".venv"]
+        assert install == [".venv/bin/pip", "install", "-q", f".[{extra}]"]
+        assert extra in extras
+        assert run[0] == ".venv/bin/python"
+    assert (ROOT / shlex.split(demo)[-2]).is_file()
+    assert "demo" in get_commands()
+
+
+def test_the_readme_shows_what_the_demo_prints() -> None:
+    found = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- /demo -->", README, re.DOTALL)
+    assert found is not None
+    story = (ROOT / "testproject/demo/story.py").read_text(encoding="utf-8")
+    titles = re.findall(r'self\._timed\(f?"([^"]+)"', story)
+    assert len(titles) >= 8
+    for title in titles:
+        assert title.split("{")[0] in found[1], title
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+\.md)(?:#[\w-]+)?\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_commands_shown_exist(path: Path) -> None:
+    named = re.findall(r"manage\.py (\w+)", path.read_text(encoding="utf-8"))
+    assert set(named) <= get_commands().keys()
+
+
+def test_every_command_is_in_the_readme() -> None:
+    own = {name for name, app in get_commands().items() if app == "igny8_backup"}
+    assert len(own) >= 8
+    assert own <= set(re.findall(r"\w+", README))
+
+
+def test_the_changelog_has_the_version() -> None:
+    assert f"\n## {__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_licence_is_the_one_of_the_package() -> None:
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    assert project["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n")

@@ -1,0 +1,116 @@
+"""docs/format.md lists the fields that the records have, and no others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from igny8_backup import journal, keys, manifest
+from igny8_backup.trees import index
+from igny8_backup.trees.records import Record, from_json, to_json
+from tests.docs.pages import blocks, code_cells, page, section
+
+DATACLASSES = {
+    "Manifest fields": manifest.Manifest,
+    "StoredObject": manifest.StoredObject,
+    "DatabasePart": manifest.DatabasePart,
+    "TreePart": manifest.TreePart,
+    "Details fields": manifest.Details,
+    "DatabaseDetails": manifest.DatabaseDetails,
+    "DatabaseSetting": manifest.DatabaseSetting,
+    "Privilege": manifest.Privilege,
+    "Skipped": manifest.Skipped,
+    "RunRecord": manifest.RunRecord,
+    "Journal": journal.Journal,
+    "DatabaseSwap": journal.DatabaseSwap,
+    "TreeSwap": journal.TreeSwap,
+}
+
+
+def fields_of(heading: str) -> dict[str, bool]:
+    """Return the fields in the table below a heading, and whether each is marked as always there."""
+    found: dict[str, bool] = {}
+    for row in section(page("format"), f"### {heading}").splitlines():
+        if row.startswith("| `"):
+            cell = row.split("|")[1]
+            found |= {name: bool(star) for name, star in re.findall(r"`(\w+)`( \*)?", cell)}
+    return found
+
+
+@pytest.mark.parametrize(("heading", "kind"), DATACLASSES.items(), ids=DATACLASSES)
+def test_the_fields_are_those_of_the_record(heading: str, kind: type) -> None:
+    required = {
+        field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # each is a dataclass
+    }
+    assert fields_of(heading) == required
+
+
+def test_every_record_of_the_manifest_module_is_described() -> None:
+    described = set(DATACLASSES.values())
+    for module in (manifest, journal):
+        own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)}
+        assert own <= described
+
+
+def test_the_fields_of_the_index_are_those_of_its_records() -> None:
+    common = {"path": b"a", "mode": 0, "uid": 0, "gid": 0, "user": "", "group": "", "size": 0}
+    times = {"mtime_ns": 0, "ctime_ns": 0, "inode": 0, "xattrs": (("user.x", b"y"),)}
+    written: set[str] = set()
+    kinds = set(
+        re.findall(
+            r"`(\w+)`", section(page("format"), "### Index record").split("| `kind` |")[1].split("\n")[0]
+        )
+    )
+    for kind in kinds:
+        record = Record(kind=kind, sha256="0" * 64, pack="p", target=b"A", **common, **times)  # type: ignore[arg-type]
+        fields = to_json(record)
+        written |= fields.keys()
+        assert from_json(fields).kind == kind
+    assert written == fields_of("Index record").keys()
+
+
+def test_the_index_of_the_page_is_one() -> None:
+    (example,) = [text for text in blocks(page("format"), "json") if "igny8_backup index" in text]
+    (record,) = index.read(block for block in [example.encode()])
+    assert (record.path, record.kind) == (b"", "dir")
+    assert json.loads(example.splitlines()[0]) == index.HEADER
+
+
+def test_every_kind_of_key_is_in_the_layout() -> None:
+    layout = blocks(page("format"), "text")[0]
+    example = {
+        "ID": "20261122T021500Z-7f3a9c",
+        "ALIAS": "default",
+        "TREE": "uploads",
+        "HOST": "web-1",
+        "NNNN": "0001",
+    }
+    kinds = set()
+    for line in layout.splitlines():
+        key = re.sub(r"\b(ID|ALIAS|TREE|HOST|NNNN)\b", lambda match: example[match[1]], line.split()[0])
+        parsed = keys.parse(key)
+        assert parsed is not None, key
+        kinds.add(parsed.kind)
+    assert kinds == {"run", "manifest", "details", "database", "index", "folders", "pack"}
+
+
+def test_the_schema_is_the_one_written() -> None:
+    assert f"now `{manifest.SCHEMA}`" in page("format")
+    assert manifest.SCHEMA == journal.SCHEMA == 1
+
+
+def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:
+    text = page("format")
+    outcomes = {manifest.COMPLETE, manifest.FAILED, manifest.INCOMPLETE, manifest.RUNNING, manifest.STOPPED}
+    phases = {journal.PREPARING, journal.SWAPPING, journal.DONE, journal.UNDOING, journal.UNDONE}
+    for field, words in (("`outcome` *", outcomes), ("`phase` *", phases)):
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {field}")]
+        assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == words
+
+
+def test_tables_have_no_stray_cells() -> None:
+    assert len(code_cells(page("format"))) > 60

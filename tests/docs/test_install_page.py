@@ -1,0 +1,87 @@
+"""The settings of the pages are settings that work; the snippets are well-formed."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.schedules import crontab
+from django.test import override_settings
+
+from igny8_backup.conf import get_config, problems
+from igny8_backup.operations import guards
+from igny8_backup.tasks import backup_all
+from tests.docs.pages import blocks, page
+
+RECIPIENT = "age16asdtdmufvjl9up6lazg5r90a6vtqq6fh63j7aruw8u8e6nnwslqsnllqs"
+
+
+def evaluated(source: str, **names: Any) -> dict[str, Any]:
+    """Run a block of the documentation with what a settings module would have."""
+    found: dict[str, Any] = {"os": os, "STORAGES": {}, "INSTALLED_APPS": [], **names}
+    exec(compile(source, "docs", "exec"), found)
+    return found
+
+
+def test_the_settings_for_igny8_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUP_RECIPIENTS", RECIPIENT)
+    (source,) = blocks(page("install"), "python")
+    found = evaluated(source)
+    assert found["INSTALLED_APPS"] == ["igny8_backup"]
+    with override_settings(DEBUG=False, IGNY8_BACKUP=found["IGNY8_BACKUP"], STORAGES=found["STORAGES"]):
+        assert problems() == []
+        config = get_config()
+        assert guards.storage_problems(config) == []
+        assert guards.folder_problems(config) == []
+        assert guards.encryption_problems(config) == []
+    assert config.sites == {
+        "sites-data": Path("/data/app/sites-data"),
+        "uploads": Path("/data/app/igny8/sites"),
+    }
+    assert config.host == "igny8-1"
+
+
+def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
+    with override_settings(IGNY8_BACKUP={}):
+        config = get_config()
+    sources = blocks(page("storage"), "python")
+    assert len(sources) == 2
+    for source in sources:
+        with override_settings(STORAGES=evaluated(source)["STORAGES"]):
+            assert guards.storage_problems(config) == []
+
+
+def test_the_schedule_of_the_page_is_one() -> None:
+    (source,) = [text for text in blocks(page("celery"), "python") if "beat_schedule" in text]
+    (entry,) = evaluated(source)["CELERY_BEAT_SCHEDULE"].values()
+    assert entry["task"] == backup_all.name
+    assert isinstance(entry["schedule"], crontab)
+    assert (entry["schedule"].hour, entry["schedule"].minute) == ({1}, {15})
+    assert "at 01:15" in page("celery")
+    assert entry["options"]["expires"] == 6 * 3600
+
+
+def test_the_stack_of_the_page_has_what_backups_and_restores_need() -> None:
+    (text,) = blocks(page("install"), "yaml")
+    assert "\t" not in text
+    if not find_spec("yaml"):
+        pytest.skip("PyYAML is not installed.")
+    import yaml
+
+    stack = yaml.safe_load(text)
+    services = stack["services"]
+    trees = ["/data/app/sites-data", "/data/app/igny8/sites", "/data/app/logs"]
+    mounts = {
+        name: {volume.split(":")[1]: volume.split(":")[2:] for volume in service["volumes"]}
+        for name, service in services.items()
+    }
+    for name in ("worker", "restore"):
+        assert set(mounts[name]) == {*trees, "/data/backup-state", "/data/backup-scratch"}
+    assert all(flags == [] for flags in mounts["restore"].values())
+    assert mounts["worker"]["/data/app/sites-data"] == ["ro"]
+    assert services["restore"]["profiles"]
+    named = {volume.split(":")[0] for service in services.values() for volume in service["volumes"]}
+    assert stack["volumes"].keys() == {name for name in named if not name.startswith("/")}

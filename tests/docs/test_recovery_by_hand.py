@@ -1,0 +1,169 @@
+"""docs/recovery-by-hand.md is followed to the letter: real programs, a real backup, nothing of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import blocks, page
+from tests.services import unavailable
+from tests.services.project import Project
+
+PROGRAMS = ("bash", "age", "zstd", "tar", "sha256sum", "python3")
+ROWS = """
+    SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables
+    WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"""
+
+
+def tools(project: Project) -> None:
+    """Skip the test (in CI: fail it) where a program that the page uses is missing."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    missing += [name for name in ("psql", "pg_restore") if not (project.server.bin_dir / name).is_file()]
+    if missing:
+        unavailable(f"{', '.join(missing)} not installed.")
+
+
+def make_odd(root: Path) -> None:
+    """Add what is hard to bring back: odd names, links, folders that may not be written."""
+    odd = os.path.join(os.fsencode(root), b"by hand")
+    os.makedirs(os.path.join(odd, b"empty"))
+    for name in (
+        b"new\nline",
+        b"not utf-8 \xff\xfe",
+        b"100%25 %41",
+        b"-rf",
+        "ünïcode €".encode(),
+        b"x" * 200,
+    ):
+        with open(os.path.join(odd, name), "wb") as file:
+            file.write(name * 3)
+    os.link(os.path.join(odd, b"new\nline"), os.path.join(odd, b"z second\nname"))
+    os.symlink(b"new\nline", os.path.join(odd, b"link"))
+    os.symlink(b"nowhere \xff", os.path.join(odd, b"dangling"))
+    os.mkdir(os.path.join(odd, b"closed"))
+    with open(os.path.join(odd, b"closed", b"file"), "wb") as file:
+        file.write(b"x" * 100_000)
+    os.chmod(os.path.join(odd, b"closed", b"file"), 0o440)
+    os.chmod(os.path.join(odd, b"closed"), 0o555)
+    os.utime(os.path.join(odd, b"closed"), (1_600_000_000, 1_600_000_000))
+
+
+def tree(root: Path) -> dict[bytes, tuple[object, ...]]:
+    """Return what is below the root: kind, mode, owner, time to the second, and contents or target."""
+    found: dict[bytes, tuple[object, ...]] = {}
+    links: dict[int, bytes] = {}
+    top = os.fsencode(root)
+    for folder, folders, names in os.walk(top):
+        folders.sort()
+        for name in sorted([*names, *(name for name in folders), b"."]):
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            key = os.path.relpath(path, top)
+            what: object = None
+            if stat.S_ISREG(status.st_mode):
+                first = links.setdefault(status.st_ino, key)
+                what = (first, hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).hexdigest())
+            elif stat.S_ISLNK(status.st_mode):
+                what = os.readlink(path)
+            found[key] = (status.st_mode, status.st_uid, status.st_gid, int(status.st_mtime), what)
+    return found
+
+
+def rows(project: Project, database: str) -> dict[str, tuple[object, ...]]:
+    """Return for each table the number of rows and a digest of all of them."""
+    count = "SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {} t"
+    names = [name for (name,) in project.sql(ROWS, database=database)]
+    return {name: project.sql(count.format(name), database=database)[0] for name in names}
+
+
+def script(values: dict[str, str]) -> str:
+    """Return the page's blocks as one script, with our values where the reader writes theirs."""
+    text = "\n".join(blocks(page("recovery-by-hand"), "sh"))
+    for name, value in values.items():
+        text, found = re.subn(rf"^{name}=.*$", f"{name}='{value}'", text, flags=re.MULTILINE)
+        assert found == 1, f"The page sets {name} {found} times."
+    return text
+
+
+def run(project: Project, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script with ``-e``: the page says to stop where a command complains."""
+    server = project.server
+    passfile = folder / "pgpass"
+    passfile.touch(mode=0o600)
+    passfile.write_text(f"*:*:*:*:{server.password}\n")
+    return subprocess.run(
+        ["bash", "-e"],
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        env={
+            "PATH": f"{server.bin_dir}:{os.environ['PATH']}",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "PGHOST": server.host,
+            "PGPORT": str(server.port),
+            "PGUSER": server.role,
+            "PGPASSFILE": str(passfile),
+        },
+        timeout=300,
+    )
+
+
+@pytest.mark.postgres(15, 18)
+def test_a_backup_is_brought_back_by_the_words_of_the_page(project: Project, tmp_path: Path) -> None:
+    tools(project)
+    project.seed_small()
+    make_odd(project.sites)
+    project.run("backup_all", check=True)
+    before_rows, before_tree = rows(project, project.database), tree(project.sites)
+    (backup_id,) = [folder.name for folder in (project.storage / "igny8/backups").iterdir()]
+    recovered = f"{project.database}_recovered"
+    target = tmp_path / "recovered"
+    work = tmp_path / "work"
+    values = {
+        "STORAGE": str(project.storage / "igny8"),
+        "IDENTITY": str(project.identity),
+        "WORK": str(work),
+        "ID": backup_id,
+        "ALIAS": "default",
+        "DATABASE": recovered,
+        "TREE": "sites-data",
+        "TARGET": str(target),
+    }
+    done = run(project, script(values), tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert rows(project, recovered) == before_rows
+    assert tree(target) == before_tree
+    assert f"{len(before_tree)} things are as they were, 0 are not" in done.stdout
+    assert not work.exists()
+
+
+def test_an_altered_object_is_found_before_anything_is_restored(project: Project, tmp_path: Path) -> None:
+    tools(project)
+    project.seed_small()
+    project.run("backup_all", check=True)
+    (backup_id,) = [folder.name for folder in (project.storage / "igny8/backups").iterdir()]
+    dump = project.storage / f"igny8/backups/{backup_id}/db/default.dump.zst.age"
+    data = bytearray(dump.read_bytes())
+    data[len(data) // 2] ^= 1
+    dump.write_bytes(data)
+    recovered = f"{project.database}_recovered"
+    values = {
+        "STORAGE": str(project.storage / "igny8"),
+        "IDENTITY": str(project.identity),
+        "WORK": str(tmp_path / "work"),
+        "ID": backup_id,
+        "DATABASE": recovered,
+        "TARGET": str(tmp_path / "recovered"),
+    }
+    done = run(project, script(values), tmp_path)
+    assert done.returncode != 0
+    assert f"backups/{backup_id}/db/default.dump.zst.age: FAILED" in done.stdout
+    assert recovered not in project.databases()

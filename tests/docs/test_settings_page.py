@@ -1,0 +1,99 @@
+"""docs/settings.md names the keys that are read and no others, and every check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+
+import igny8_backup
+from igny8_backup.conf import get_config, problems
+from tests.docs.pages import code_cells, page, section
+
+PACKAGE = Path(igny8_backup.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def settings_as_they_were() -> Iterator[None]:
+    before = settings.IGNY8_BACKUP
+    yield
+    assert settings.IGNY8_BACKUP is before
+
+
+def documented(heading: str) -> set[str]:
+    return {cell[0] for cell in code_cells(section(page("settings"), heading).split("\n### ")[0])}
+
+
+def known(keys: set[str]) -> set[str]:
+    """Return those of the keys that the settings do not call unknown."""
+    with override_settings(IGNY8_BACKUP=dict.fromkeys(keys)):
+        unknown = {
+            re.findall(r"'(\w+)'", item.message)[-1] for item in problems() if item.id.endswith("E002")
+        }
+    return keys - unknown
+
+
+def test_every_key_of_the_page_is_a_setting() -> None:
+    keys = documented("## Keys")
+    assert len(keys) >= 13
+    assert known(keys | {"NOT_A_KEY"}) == keys
+
+
+def test_every_setting_is_on_the_page() -> None:
+    source = (PACKAGE / "conf.py").read_text()
+    read = set(re.findall(r'take\w*\(\s*"([A-Z_]+)"', source))
+    # Those that have a reader of their own name their key in it.
+    read |= set(re.findall(r'self\.take\("([A-Z_]+)"', source)) | {"ENCRYPTION"}
+    assert known(read) == read
+    assert read == documented("## Keys")
+
+
+def test_every_key_has_a_section_of_its_own() -> None:
+    text = page("settings")
+    assert {
+        re.sub("[#` ]", "", line) for line in text.splitlines() if line.startswith("### `")
+    } == documented("## Keys")
+
+
+def test_every_key_of_encryption_is_on_the_page() -> None:
+    keys = documented("### `ENCRYPTION`")
+    with override_settings(IGNY8_BACKUP={"ENCRYPTION": {**dict.fromkeys(keys), "NOT_A_KEY": 1}}):
+        (unknown,) = [item for item in problems() if item.id.endswith("E002")]
+    assert "'NOT_A_KEY'" in unknown.message
+    assert set(re.findall(r"[A-Z_]{2,}", unknown.hint)) == keys == {"RECIPIENTS", "IDENTITY_FILE"}
+
+
+def test_the_defaults_are_those_of_the_page() -> None:
+    table = {
+        row.split("|")[1].strip(" `"): row.split("|")[3].strip(" `")
+        for row in section(page("settings"), "## Keys").splitlines()
+        if row.startswith("| `")
+    }
+    with override_settings(IGNY8_BACKUP={}):
+        config = get_config()
+    assert table["PREFIX"] == f'"{config.prefix}"'
+    assert table["COMPRESSION_LEVEL"] == str(config.compression_level)
+    assert table["JOBS"] == str(config.jobs)
+    assert config.state_dir == Path(settings.BASE_DIR) / table["STATE_DIR"].split("`")[0]
+    assert not config.sites and not config.logs and not config.exclude_table_data and not config.recipients
+
+
+def test_the_ranges_are_those_of_the_page() -> None:
+    text = section(page("settings"), "## Keys")
+    for key in ("COMPRESSION_LEVEL", "JOBS"):
+        with override_settings(IGNY8_BACKUP={key: 0}):
+            (problem,) = [item for item in problems() if item.id.endswith("E005")]
+        low, high = re.findall(r"\d+", problem.hint)
+        assert f"| `{key}` | `int`, {low} to {high} |" in text
+
+
+def test_every_check_is_on_the_page_and_no_other() -> None:
+    sources = [path.read_text() for path in PACKAGE.rglob("*.py")]
+    written = {number for text in sources for number in re.findall(r'"(?:igny8_backup\.)?([EW]\d{3})"', text)}
+    rows = code_cells(section(page("settings"), "## Checks"))
+    assert {f"igny8_backup.{number}" for number in written} == {row[0] for row in rows}
+    assert len(written) >= 18
