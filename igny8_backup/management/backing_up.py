@@ -58,8 +58,8 @@ class BackupRunCommand(BackupCommand):
 
     def _show_failures(self, result: BackupResult) -> None:
         for name, error in result.errors.items():
-            self.stderr.write(f"  {name} FAILED: {error}")
+            self.warn(f"  {name} FAILED: {error}")
         for item in result.skipped[:_SHOWN]:
-            self.stderr.write(f"  {item.tree}: {item.path}: {item.reason}")
+            self.warn(f"  {item.tree}: {item.path}: {item.reason}")
         if len(result.skipped) > _SHOWN:
-            self.stderr.write(f"  ... and {len(result.skipped) - _SHOWN} more: show_backup {result.id}")
+            self.warn(f"  ... and {len(result.skipped) - _SHOWN} more: show_backup {result.id}")

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from igny8_backup import records
 from igny8_backup.errors import BackupError
-from igny8_backup.management.progress import TextProgress
+from igny8_backup.management.progress import TextProgress, printable
 
 
 class Terminated(KeyboardInterrupt):
@@ -48,7 +48,7 @@ class BackupCommand(BaseCommand):
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.json = options["json"]
+        self.json, self._json_shown = options["json"], False
         try:
             with _terminable():
                 status = self.work(**options)
@@ -66,11 +66,16 @@ class BackupCommand(BaseCommand):
     def say(self, text: str = "") -> None:
         """A line for people; silent with ``--json``."""
         if not self.json:
-            self.stdout.write(text)
+            self.stdout.write(printable(text))
+
+    def warn(self, text: str) -> None:
+        """A line on standard error."""
+        self.stderr.write(printable(text))
 
     def show_json(self, value: Any) -> None:
-        """The result for scripts, with ``--json`` only."""
+        """The result for scripts, with ``--json`` only. A failure that comes after it adds nothing to it."""
         if self.json:
+            self._json_shown = True
             self.stdout.write(json.dumps(records.to_plain(value), indent=2, sort_keys=True))
 
     @contextmanager
@@ -80,9 +85,9 @@ class BackupCommand(BaseCommand):
             yield shown
 
     def _fail(self, message: str, status: int, *, kind: str) -> NoReturn:
-        if self.json:
-            self.stdout.write(json.dumps({"error": kind, "message": message, "exit_status": status}))
-        raise CommandError(message, returncode=status)
+        if not self._json_shown:
+            self.show_json({"error": kind, "message": message, "exit_status": status})
+        raise CommandError(printable(message), returncode=status)
 
 
 @contextmanager
@@ -99,6 +104,14 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def ask(question: str) -> str:
+    """What is typed on the terminal; nothing at the end of input."""
+    try:
+        return input(question)
+    except EOFError:
+        return ""
 
 
 def human_bytes(amount: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+_CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 _EVERY = 30.0  # seconds between two lines in a log
 
 
@@ -73,7 +75,13 @@ class TextProgress:
             self._task = None
 
     def note(self, text: str) -> None:
+        text = printable(text)
         if self._live:
             self._live.console.print(text, markup=False, highlight=False)
         else:
             self._stream.write(text)
+
+
+def printable(text: str) -> str:
+    """``text`` without what could steer a terminal: names of files and words from storage are anybody's."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -107,6 +107,8 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     encrypted = any(manifest.encrypted for manifest in chosen)
     identities = kit.identities(request.identity_file, needed=encrypted)
     notes = list(selection.notes)
+    if kit.journals.unfinished():
+        notes.append("An earlier restore, or its undoing, was interrupted: restore_all settles that first.")
     obstacles: list[str] = []
     details = {manifest.id: read_details(kit, manifest, identities) for manifest in chosen}
     databases = []

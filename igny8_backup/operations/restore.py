@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count as count_up
 
 from igny8_backup import keys
 from igny8_backup.errors import BackupError, IntegrityError
-from igny8_backup.journal import PREPARING, SWAPPING, DatabaseSwap, Journal, TreeSwap
+from igny8_backup.journal import DONE, PREPARING, DatabaseSwap, Journal, TreeSwap
 from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
 from igny8_backup.operations import restore_tree, side_process
 from igny8_backup.operations.assembly import Toolkit
@@ -25,6 +27,16 @@ class RestoreResult:
     resumed: bool = False
 
 
+def resume_restore(kit: Toolkit) -> RestoreResult | None:
+    """Settles what an earlier run left: completes a restore or an undo that was interrupted in its swap,
+    removes the sides of one that had changed nothing. The result is of what was completed, if anything was.
+    """
+    if kit.journals.unfinished() is None:
+        return None
+    with kit.locked("a restore"):
+        return _settle(kit)
+
+
 def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
     """Carries the plan out.
 
@@ -33,30 +45,45 @@ def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
     Raises ``UnfinishedError`` when a swap began and could not be completed.
     """
     with kit.locked("a restore"):
-        interrupted = kit.journals.unfinished()
-        if interrupted is not None:
-            if interrupted.phase != PREPARING:
-                return RestoreResult(journal=finish(kit, interrupted), resumed=True)
-            kit.progress.note(
-                f"A restore begun {interrupted.started:%Y-%m-%d %H:%M:%S} UTC was interrupted before it"
-                " changed anything; what it left is removed."
-            )
-            clean_sides(kit, interrupted)
+        if settled := _settle(kit):
+            return settled
         plan.require_feasible()
         journal = kit.journals.write(_journal(kit, plan))
         try:
             _prepare_databases(kit, plan, journal)
             journal = _prepare_trees(kit, plan, journal)
         except BaseException:
-            clean_sides(kit, journal)
+            _clean(kit, journal)
             raise
-        journal = kit.journals.write(journal, SWAPPING)
         journal = swap_all(kit, journal)
-    return RestoreResult(journal=journal, warnings=_check_after(plan))
+    return RestoreResult(journal=journal, warnings=_check_after(journal))
+
+
+def _settle(kit: Toolkit) -> RestoreResult | None:
+    interrupted = kit.journals.unfinished()
+    if interrupted is None:
+        return None
+    if interrupted.phase != PREPARING:
+        journal = finish(kit, interrupted)
+        return RestoreResult(journal=journal, warnings=_check_after(journal), resumed=True)
+    kit.progress.note(
+        f"A restore begun {interrupted.started:%Y-%m-%d %H:%M:%S} UTC was interrupted before it changed"
+        " anything; what it left is removed."
+    )
+    clean_sides(kit, interrupted)
+    return None
+
+
+def _clean(kit: Toolkit, journal: Journal) -> None:
+    """Removes the sides after a failure, which a second one must not hide: the next run tries again."""
+    try:
+        clean_sides(kit, journal)
+    except BackupError as error:
+        kit.progress.note(f"What was begun could not be removed, the next restore_all will: {error}")
 
 
 def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
-    stamp = keys.stamp(kit.clock())
+    stamp = _free_stamp(kit)
     databases = []
     for item in plan.databases:
         engine = kit.engine(item.part.alias)
@@ -90,6 +117,13 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
     )
 
 
+def _free_stamp(kit: Toolkit) -> str:
+    """A stamp that no other journal has: two small restores may begin within a second."""
+    taken = {journal.stamp for journal in kit.journals.all()}
+    moments = (kit.clock() + timedelta(seconds=number) for number in count_up())
+    return next(stamp for stamp in map(keys.stamp, moments) if stamp not in taken)
+
+
 def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> None:
     sides = {swap.alias: swap.side for swap in journal.databases}
     for item in plan.databases:
@@ -98,8 +132,6 @@ def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Non
     if migrated:
         kit.progress.note("Migrating the restored schema to the code's.")
         side_process.migrate(migrated)
-    for item in plan.databases:
-        kit.engine(item.part.alias).seal_side(sides[item.part.alias], item.details)
 
 
 def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side: str) -> None:
@@ -127,6 +159,8 @@ def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side:
             untouched="The live database is as it was.",
             fix="Choose another backup: list_backups.",
         )
+    # Before migrate: the search path of the database may be what leads to the tables.
+    engine.seal_side(side, item.details)
 
 
 def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal:
@@ -145,10 +179,10 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
     return replace(journal, trees=tuple(done))
 
 
-def _check_after(plan: RestorePlan) -> tuple[str, ...]:
+def _check_after(journal: Journal) -> tuple[str, ...]:
     """Connects as the application will; a failure is a warning, because all is restored and can be undone."""
-    aliases = [item.part.alias for item in plan.databases if item.details.migrations]
-    if not aliases:
+    aliases = [swap.alias for swap in journal.databases if swap.details.migrations]
+    if journal.phase != DONE or not aliases:
         return ()
     try:
         side_process.check(aliases)

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup import keys
@@ -22,7 +23,7 @@ from igny8_backup.trees.names import before_name, escape, side_name
 from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.remove import remove_tree
-from igny8_backup.trees.swap import exchange, keep, undo
+from igny8_backup.trees.swap import exchange, keep, state, undo
 
 
 def prepare(
@@ -76,6 +77,20 @@ def prepare(
         with closing(from_file(local)) as blocks:
             record = next(index.read(blocks))
     return json.dumps(plan_swap(root, side, record).to_json())
+
+
+def planned_again(tree: TreeSwap) -> TreeSwap:
+    """The swap, planned for the root as it is now, if nothing of it was swapped yet; else as it was."""
+    plan = _plan(tree)
+    side = plan.find_side()
+    if side.name != side_name(plan.stamp) or (plan.children and state(plan) != "old"):
+        return tree
+    return replace(tree, plan=json.dumps(plan_swap(plan.root, side, plan.new).to_json()))
+
+
+def check_kept(tree: TreeSwap) -> None:
+    """Raises ``FilesError`` when what the swap set aside is gone."""
+    _plan(tree).find_side()
 
 
 def swap(tree: TreeSwap) -> None:

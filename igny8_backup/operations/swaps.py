@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup.errors import BackupError, UnfinishedError
@@ -10,23 +11,31 @@ from igny8_backup.operations import restore_tree
 from igny8_backup.operations.assembly import Toolkit
 
 
-def swap_all(kit: Toolkit, journal: Journal) -> Journal:
-    """Swaps every database, then every tree. A failure before the first swap removes the sides and raises; a
-    later one raises :class:`UnfinishedError`."""
-    changed = False
+def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journal:
+    """Swaps every database, then every tree; ``resumed`` where an earlier run began that.
+
+    A failure before anything was changed removes the sides and raises. A later one, a signal too, raises
+    :class:`UnfinishedError`: the journal stays, and what was swapped is whole.
+    """
+    begun = resumed
     try:
+        journal = kit.journals.write(journal, SWAPPING)
         for swap in journal.databases:
             engine = kit.engine(swap.alias)
             if engine.exists(swap.side):
                 engine.swap(swap.side, swap.before, swap.details)
-            changed = True
-        for tree in journal.trees:
-            restore_tree.swap(tree)
-            changed = True
-    except BackupError as error:
-        if changed:
+            begun = True
+        for number, tree in enumerate(journal.trees):
+            # Planned at the last moment: an application that still runs may have put something into the root.
+            trees = list(journal.trees)
+            trees[number] = restore_tree.planned_again(tree)
+            journal = kit.journals.write(replace(journal, trees=tuple(trees)))
+            restore_tree.swap(trees[number])
+            begun = True
+    except (BackupError, KeyboardInterrupt) as error:
+        if begun or isinstance(error, (UnfinishedError, KeyboardInterrupt)) or not _all_aside(kit, journal):
             raise UnfinishedError(
-                f"The restore was interrupted in its swap: {error}",
+                f"The restore was interrupted in its swap: {_reason(error)}",
                 untouched="What was swapped is whole, and so is what was not.",
                 fix="Run restore_all again to complete it, then undo_restore to go back if need be.",
             ) from error
@@ -36,21 +45,43 @@ def swap_all(kit: Toolkit, journal: Journal) -> Journal:
 
 
 def swap_back_all(kit: Toolkit, journal: Journal) -> Journal:
-    """Brings back what was before, and keeps the restored aside under the names of the sides' ``before``."""
-    for swap in journal.databases:
-        engine = kit.engine(swap.alias)
-        if not engine.exists(swap.side):
-            engine.swap_back(swap.before, swap.side)
-    for tree in journal.trees:
-        restore_tree.swap_back(tree)
+    """Brings back what was before, and keeps the restored aside under the names of the sides' ``before``.
+
+    Raises :class:`UnfinishedError` when something stands in the way, or on a signal; the journal stays.
+    """
+    try:
+        for swap in journal.databases:
+            engine = kit.engine(swap.alias)
+            if not engine.exists(swap.side):
+                engine.swap_back(swap.before, swap.side)
+        for tree in journal.trees:
+            restore_tree.swap_back(tree)
+    except (BackupError, KeyboardInterrupt) as error:
+        raise UnfinishedError(
+            f"undo_restore was interrupted: {_reason(error)}",
+            untouched="What was swapped back is whole, and so is what was not.",
+            fix="Run undo_restore again to complete it.",
+        ) from error
     return kit.journals.write(journal, UNDONE)
+
+
+def _all_aside(kit: Toolkit, journal: Journal) -> bool:
+    """Whether no database was swapped, as far as can be told: a server may have committed and not said so."""
+    try:
+        return all(kit.engine(swap.alias).exists(swap.side) for swap in journal.databases)
+    except BackupError:
+        return False
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or "it was stopped."
 
 
 def finish(kit: Toolkit, journal: Journal) -> Journal:
     """Completes what was interrupted, in the direction it had."""
     if journal.phase == SWAPPING:
         kit.progress.note("An earlier restore was interrupted in its swap; it is completed now.")
-        return swap_all(kit, journal)
+        return swap_all(kit, journal, resumed=True)
     if journal.phase == UNDOING:
         kit.progress.note("An earlier undo_restore was interrupted; it is completed now.")
         return swap_back_all(kit, journal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from igny8_backup.errors import UsageError
 from igny8_backup.journal import DONE, PREPARING, UNDOING, UNDONE, Journal
+from igny8_backup.operations import restore_tree
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.swaps import clean_sides, discard, finish, swap_back_all
 
@@ -36,7 +37,21 @@ def undo(kit: Toolkit) -> Journal:
                 untouched="Nothing was changed.",
                 fix="Undo on the host, and with the STATE_DIR, that restored, before it is discarded.",
             )
+        _check_kept(kit, newest)
         return swap_back_all(kit, kit.journals.write(newest, UNDOING))
+
+
+def _check_kept(kit: Toolkit, journal: Journal) -> None:
+    """Raises ``UsageError`` or ``FilesError``, with nothing changed, when what was before is not there."""
+    for swap in journal.databases:
+        if swap.existed and not kit.engine(swap.alias).exists(swap.before):
+            raise UsageError(
+                f"What {swap.name} was before the restore is gone: there is no database {swap.before}.",
+                untouched="Nothing was changed.",
+                fix="Restore a backup instead; undo_restore --discard forgets this restore.",
+            )
+    for tree in journal.trees:
+        restore_tree.check_kept(tree)
 
 
 def discard_kept(kit: Toolkit) -> list[Journal]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import UsageError
-from igny8_backup.journal import Journal
-from igny8_backup.management.base import BackupCommand, human_bytes
+from igny8_backup.journal import UNDONE, Journal
+from igny8_backup.management.base import BackupCommand, ask, human_bytes
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.backup import age_in_words
 from igny8_backup.operations.plan import ALL, RestorePlan, RestoreRequest, plan_restore
-from igny8_backup.operations.restore import RestoreResult, run_restore
+from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
 
 
 class Command(BackupCommand):
@@ -50,16 +50,18 @@ class Command(BackupCommand):
             backup_id=options["id"], only=options["only"], identity_file=options["identity"]
         )
         with self.progress() as shown, assemble(progress=shown) as kit:
-            plan = plan_restore(kit, request)
-            self._show_plan(plan)
-            if options["dry_run"]:
-                self.show_json(_plan_as_json(plan))
+            result = None if options["dry_run"] else resume_restore(kit)
+            if result is None:
+                plan = plan_restore(kit, request)
+                self._show_plan(plan)
+                if options["dry_run"]:
+                    self.show_json(_plan_as_json(plan))
                 plan.require_feasible()
-                self.say("Dry run: nothing was changed.")
-                return 0
-            plan.require_feasible()
-            self._confirm(plan, options)
-            result = run_restore(kit, plan)
+                if options["dry_run"]:
+                    self.say("Dry run: nothing was changed.")
+                    return 0
+                self._confirm(plan, options)
+                result = run_restore(kit, plan)
         self.show_json({"journal": result.journal, "warnings": result.warnings, "resumed": result.resumed})
         return self._show_result(result)
 
@@ -70,6 +72,8 @@ class Command(BackupCommand):
             age = age_in_words(part.started, plan.created)
             if not target.exists:
                 now = "which does not exist"
+            elif target.tables is None:
+                now = f"which cannot be read, {human_bytes(target.size)}"
             else:
                 now = f"which holds {target.tables} tables, {human_bytes(target.size)}"
             self.say(
@@ -118,19 +122,23 @@ class Command(BackupCommand):
             self.say(
                 "The interrupted work is complete. Nothing else was done: run again for another restore."
             )
-        self.say(f"Restored from {', '.join(journal.backup_ids)}.")
-        for line in kept_lines(journal):
-            self.say(f"  {line}")
+        if journal.phase == UNDONE:
+            self.say("What was before the restore is live again.")
+        else:
+            self.say(f"Restored from {', '.join(journal.backup_ids)}.")
+            for line in kept_lines(journal):
+                self.say(f"  {line}")
         for warning in result.warnings:
-            self.stderr.write(f"WARNING: {warning}")
+            self.warn(f"WARNING: {warning}")
         self.say("Next: start the application, its workers and beat again.")
-        self.say("To go back:             python manage.py undo_restore")
+        if journal.phase != UNDONE:
+            self.say("To go back:             python manage.py undo_restore")
         self.say("When all is well, free the space: python manage.py undo_restore --discard")
         return 3 if result.warnings else 0
 
 
 def _ask(question: str, name: str) -> None:
-    if input(question) != name:
+    if ask(question) != name:
         raise UsageError("That is not its name.", untouched="Nothing was changed.")
 
 

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.errors import UsageError
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, ask
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.undo import discard_kept, kept, undo
 
@@ -57,5 +57,5 @@ class Command(BackupCommand):
                 untouched="Nothing was removed.",
                 fix="Give --noinput to agree.",
             )
-        if input(f"Remove what is kept from {', '.join(stamps)}? Type discard: ") != "discard":
+        if ask(f"Remove what is kept from {', '.join(stamps)}? Type discard: ") != "discard":
             raise UsageError("Not confirmed.", untouched="Nothing was removed.")

@@ -1,0 +1,228 @@
+"""The swap of trees as a whole restore does it: stopped anywhere, it goes on or back, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import BackupError, FilesError, UnfinishedError, UsageError
+from igny8_backup.journal import DONE, SWAPPING, UNDOING, Journal
+from igny8_backup.operations import restore_tree, swaps
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.plan import RestorePlan, RestoreRequest, plan_restore
+from igny8_backup.operations.restore import resume_restore, run_restore
+from igny8_backup.operations.undo import discard_kept, kept, undo
+from igny8_backup.trees.names import side_name
+from igny8_backup.trees.plan import SwapPlan
+from igny8_backup.trees.swap import exchange
+
+OLD, NEW = "as it is now\n", "as it was\n"
+
+
+@pytest.fixture
+def plan(kit: Toolkit, trees: tuple[Path, Path]) -> RestorePlan:
+    """What brings both trees back, after all their files were changed."""
+    assert run_backup(kit, BackupRequest(trees=("sites", "uploads"))).whole
+    for root in trees:
+        for page in root.glob("*/page"):
+            page.write_text(f"{root.name} {page.parent.name} {OLD}")
+    return plan_restore(kit, RestoreRequest(only="files"))
+
+
+def pages(root: Path) -> list[str]:
+    """The last words of each page in the root, sorted by path."""
+    found = sorted(root.glob("[!.]*/page"))
+    return [path.read_text().split(" ", 2)[2] for path in found]
+
+
+def kept_pages(root: Path) -> list[str]:
+    return [path.read_text().split(" ", 2)[2] for path in sorted(root.glob(".before-*/*/page"))]
+
+
+def stopped_in_the_swap(kit: Toolkit, plan: RestorePlan, *, after: int) -> Journal:
+    """A restore that stopped when ``after`` children of the first tree had been swapped."""
+    journal = run_restore(kit, plan).journal
+    undo(kit)
+    discard_kept(kit)
+    # As the restore was just before its swap: the sides are whole, the journal says so.
+    trees = []
+    for tree, item in zip(journal.trees, plan.trees, strict=True):
+        text = restore_tree.prepare(kit, item.part, item.root, journal.stamp, [], lambda amount: None)
+        trees.append(replace(tree, plan=text))
+    journal = kit.journals.write(replace(journal, trees=tuple(trees)), SWAPPING)
+
+    class StoppedError(Exception):
+        pass
+
+    steps = 0
+
+    def step(what: str) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        exchange(SwapPlan.from_json(json.loads(trees[0].plan)), on_step=step)
+    return journal
+
+
+def test_a_restore_of_trees_and_the_way_back(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    result = run_restore(kit, plan)
+    assert (result.journal.phase, result.resumed, result.warnings) == (DONE, False, ())
+    assert [pages(root) for root in trees] == [[NEW] * 3] * 2
+    assert [kept_pages(root) for root in trees] == [[OLD] * 3] * 2
+    undo(kit)
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+    assert [kept_pages(root) for root in trees] == [[NEW] * 3] * 2
+    with pytest.raises(UsageError, match="no restore to undo"):
+        undo(kit)
+    assert len(discard_kept(kit)) == 1
+    assert [kept_pages(root) for root in trees] == [[]] * 2
+    with pytest.raises(UsageError, match="Nothing is kept"):
+        discard_kept(kit)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_swap_that_was_stopped_is_completed(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], after: int
+) -> None:
+    stopped_in_the_swap(kit, plan, after=after)
+    assert sorted(pages(trees[0])).count(NEW) >= after
+    with pytest.raises(UsageError, match="unfinished"):
+        discard_kept(kit)
+    result = resume_restore(kit)
+    assert result and result.resumed and result.journal.phase == DONE
+    assert resume_restore(kit) is None
+    assert [pages(root) for root in trees] == [[NEW] * 3] * 2
+    undo(kit)
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_swap_that_was_stopped_is_undone(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], after: int
+) -> None:
+    stopped_in_the_swap(kit, plan, after=after)
+    undo(kit)
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+    assert resume_restore(kit) is None
+
+
+def test_a_swap_that_cannot_go_on_keeps_all_it_has_swapped_out(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
+) -> None:
+    journal = stopped_in_the_swap(kit, plan, after=2)
+    for root in trees:
+        away = tmp_path / "not mounted"
+        root.rename(away)
+        for work in (lambda: resume_restore(kit), lambda: undo(kit), lambda: run_restore(kit, plan)):
+            with pytest.raises(UnfinishedError) as caught:
+                work()
+            assert caught.value.exit_status == 8
+            assert "restore_all again" in str(caught.value)
+        unfinished = kit.journals.unfinished()
+        assert unfinished and unfinished.stamp == journal.stamp
+        away.rename(root)
+    side = trees[0] / side_name(journal.stamp)
+    assert not side.exists() and len(kept_pages(trees[0])) == 3  # the first tree went through meanwhile
+    assert resume_restore(kit)
+    assert [pages(root) for root in trees] == [[NEW] * 3] * 2
+    undo(kit)
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+
+
+def test_what_the_application_puts_into_a_root_before_its_swap_is_kept_with_the_old_tree(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    stopped_in_the_swap(kit, plan, after=0)
+    (trees[0] / "written meanwhile").mkdir()
+    (trees[1] / "b/page").unlink()
+    (trees[1] / "b").rmdir()
+    assert resume_restore(kit)
+    assert [pages(root) for root in trees] == [[NEW] * 3] * 2
+    assert not (trees[0] / "written meanwhile").exists()
+    undo(kit)
+    assert (trees[0] / "written meanwhile").is_dir()
+    assert not (trees[1] / "b").exists()
+
+
+def test_a_failure_before_anything_was_swapped_removes_the_sides(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    journal = run_restore(kit, plan).journal
+    undo(kit)
+    discard_kept(kit)
+    text = restore_tree.prepare(kit, plan.trees[0].part, trees[0], journal.stamp, [], lambda amount: None)
+    # A folder in which the side may not be exchanged: what the plan names is not there.
+    broken = replace(
+        journal, trees=(replace(journal.trees[0], plan=text.replace('"stamp": "2', '"stamp": "3')),)
+    )
+    kit.journals.write(broken, SWAPPING)
+    with pytest.raises(FilesError):
+        swaps.swap_all(kit, broken)
+    assert not (trees[0] / side_name(journal.stamp)).exists()
+    assert kit.journals.all() == []
+    assert pages(trees[0]) == [OLD] * 3
+
+
+def test_an_undo_that_was_stopped_goes_on_as_an_undo(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run_restore(kit, plan)
+    away = tmp_path / "not mounted"
+    (newest,) = kept(kit)
+    kit.journals.write(newest, UNDOING)
+    trees[1].rename(away)
+    for work in (lambda: undo(kit), lambda: resume_restore(kit)):
+        with pytest.raises(UnfinishedError, match="undo_restore again"):
+            work()
+    assert pages(trees[0]) == [OLD] * 3
+    away.rename(trees[1])
+    result = resume_restore(kit)
+    assert result and result.resumed and result.journal.phase == "undone"
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+
+
+def test_nothing_is_undone_when_what_was_before_is_gone(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    journal = run_restore(kit, plan).journal
+    (trees[1] / f".before-{journal.stamp}").rename(trees[1] / "elsewhere")
+    with pytest.raises(FilesError, match="gone"):
+        undo(kit)
+    assert kit.journals.unfinished() is None
+    assert pages(trees[0]) == [NEW] * 3
+    assert len(discard_kept(kit)) == 1
+
+
+def test_restores_within_a_second_have_journals_of_their_own(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    still = kit.clock()
+    frozen = replace(kit, clock=lambda: still)
+    stamps = {run_restore(frozen, plan).journal.stamp for _ in range(3)}
+    assert len(stamps) == 3 == len(kept(kit))
+    for words in (NEW, NEW, OLD):
+        undo(frozen)
+        assert [pages(root) for root in trees] == [[words] * 3] * 2
+
+
+def test_the_first_failure_is_the_one_that_is_told(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    part = plan.trees[1].part
+    assert part.index
+    lost = replace(part, index=replace(part.index, key=part.index.key.replace("uploads", "others")))
+    broken = replace(plan, trees=(plan.trees[0], replace(plan.trees[1], part=lost)))
+    with pytest.raises(BackupError, match="others"):
+        run_restore(kit, broken)
+    assert kit.journals.all() == []
+    assert [sorted(path.name for path in root.iterdir()) for root in trees] == [["a", "b", "c"]] * 2
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
