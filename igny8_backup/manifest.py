@@ -130,7 +130,8 @@ class DatabaseDetails:
     """What ``CREATE DATABASE`` and the checks of a restore need.
 
     SQLite fills ``alias``, ``name``, ``tables``, ``migrations`` and ``size`` only. ``privileges`` is ``None``
-    where the database has the server's default ones.
+    where the database has the server's default ones. ``roles`` are all that own or may use something,
+    ``owners`` those of them that the restoring role must be able to act for.
     """
 
     alias: str
@@ -150,6 +151,7 @@ class DatabaseDetails:
     comment: str | None = None
     extensions: dict[str, str] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
     settings: tuple[DatabaseSetting, ...] = ()
     privileges: tuple[Privilege, ...] | None = None
     excluded_data: tuple[str, ...] = ()

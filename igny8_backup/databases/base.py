@@ -22,16 +22,21 @@ class Versions:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What stands where a restore would put a database. ``where`` is for people; no secrets."""
+    """What stands where a restore would put a database. ``where`` is for people; no secrets.
+
+    ``tables`` is ``None`` where the database is there but cannot be read: damaged ones are restored too.
+    ``size`` is in bytes.
+    """
 
     name: str
     where: str
     exists: bool
-    tables: int = 0
+    tables: int | None = 0
     size: int = 0
 
     @property
     def empty(self) -> bool:
+        """Whether nothing would be lost."""
         return self.tables == 0
 
 
@@ -57,7 +62,7 @@ class Engine(ABC):
         """What a restore will need to know.
 
         Raises ``RefusedError`` when ``excluded`` (tables whose rows stay out) names an unknown table or one
-        that a kept foreign key points to.
+        that a kept foreign key points to. The details name all tables that are excluded in the end.
         """
 
     @abstractmethod
@@ -88,7 +93,11 @@ class Engine(ABC):
 
     @abstractmethod
     def load(self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int) -> None:
-        """Restores a dump of ``raw_bytes`` into ``side``."""
+        """Restores a dump of ``raw_bytes`` into ``side``, with ``jobs`` at a time where ``scratch`` (a
+        private folder) has room for the dump.
+
+        Raises also ``ToolError``, ``FilesError`` and what ``blocks`` raises.
+        """
 
     @abstractmethod
     def seal_side(self, side: str, details: DatabaseDetails) -> None:
@@ -96,7 +105,10 @@ class Engine(ABC):
 
     @abstractmethod
     def swap(self, side: str, before: str, details: DatabaseDetails) -> None:
-        """``side`` becomes the live database and the live one ``before``: at one instant, or not at all."""
+        """``side`` becomes the live database and the live one ``before``: at one instant, or not at all.
+
+        Raises ``UnfinishedError`` where the server fell silent so that nobody knows which of the two.
+        """
 
     @abstractmethod
     def swap_back(self, before: str, aside: str) -> None:

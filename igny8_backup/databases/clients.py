@@ -1,8 +1,7 @@
 """Finds PostgreSQL's client programs and refuses the wrong ones.
 
 Order: the setting ``CLIENT_BIN_DIR``; among the installed versions the one of the server's major; ``PATH``.
-The same major is preferred to a newer one because ``pg_restore`` 17 and later send settings that older
-servers do not know.
+The same major is preferred to a newer one: what a newer ``pg_restore`` sends, an older server may not know.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from igny8_backup.databases.client_access import client_environment
 from igny8_backup.errors import ToolError, ToolMissingError, ToolTooOldError
 from igny8_backup.streams.process import run_process
 
@@ -23,7 +23,7 @@ _INSTALLED = (
     "/opt/homebrew/opt/postgresql@{major}/bin",
     "/usr/local/opt/postgresql@{major}/bin",
 )
-_VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?\S*")
+_VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Client:
 
 
 def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Client:
-    """``pg_dump`` or ``pg_restore`` for a server of ``server_major``; the newest there is, if not its own.
+    """``pg_dump`` or ``pg_restore`` for a server of ``server_major``: its own, or what ``PATH`` has.
 
     Raises :class:`ToolMissingError`; :class:`ToolError` when the program does not tell its version.
     """
@@ -82,7 +82,7 @@ def _package(major: int) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _version(path: Path, mtime_ns: int) -> str:
-    return run_process([str(path), "--version"]).decode(errors="replace").strip()
+    return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
 
 
 def _client(path: Path) -> Client:
@@ -92,4 +92,4 @@ def _client(path: Path) -> Client:
         raise ToolError(
             f"{path} does not tell its version: {text[:80]!r}.", fix="Set IGNY8_BACKUP['CLIENT_BIN_DIR']."
         )
-    return Client(path, match[0].split(") ", 1)[1], int(match[1]))
+    return Client(path, match["version"], int(match["major"]))

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from igny8_backup.errors import RefusedError
+from igny8_backup.databases.names import table_name
 from igny8_backup.manifest import DatabaseDetails, DatabaseSetting, Privilege
 
 _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
@@ -18,22 +18,28 @@ _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
 # Tables, partitioned tables and materialized views that are the application's own: what an extension brings
 # comes back with the extension.
 _TABLES = """
-    SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                      AND d.objid = c.oid AND d.deptype = 'e')
-    ORDER BY 1"""
+                      AND d.objid = c.oid AND d.deptype = 'e')"""
 
-# Owners, and whoever is named by a privilege or a policy of this database.
+# What pg_dump writes down of roles: owners, and those that a privilege or a policy names. Objects of the
+# bootstrap superuser have no dependency on it and are looked for; those of an extension come with it.
 _ROLES = """
-    SELECT DISTINCT r.rolname FROM pg_roles r WHERE r.rolname !~ '^pg_' AND (
-      r.oid IN (SELECT refobjid FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
-                WHERE s.refclassid = 'pg_authid'::regclass AND d.datname = current_database())
-      OR r.oid IN (SELECT datdba FROM pg_database WHERE datname = current_database())
-      OR r.oid IN (SELECT relowner FROM pg_class WHERE oid >= 16384)
-      OR r.oid IN (SELECT proowner FROM pg_proc WHERE oid >= 16384)
-      OR r.oid IN (SELECT nspowner FROM pg_namespace WHERE oid >= 16384))
-    ORDER BY 1"""
+    WITH members AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'), found AS (
+      SELECT refobjid AS role, deptype = 'o' AS owns FROM pg_shdepend s
+      WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND refclassid = 'pg_authid'::regclass AND classid <> 'pg_extension'::regclass
+        AND (classid, objid) NOT IN (TABLE members)
+      UNION SELECT datdba, true FROM pg_database WHERE datname = current_database()
+      UNION SELECT relowner, true FROM pg_class WHERE oid >= 16384
+        AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+        AND ('pg_class'::regclass, oid) NOT IN (TABLE members)
+      UNION SELECT proowner, true FROM pg_proc WHERE oid >= 16384
+        AND ('pg_proc'::regclass, oid) NOT IN (TABLE members)
+      UNION SELECT nspowner, true FROM pg_namespace WHERE (oid >= 16384 AND nspname !~ '^pg_'
+        OR nspname = 'public') AND ('pg_namespace'::regclass, oid) NOT IN (TABLE members))
+    SELECT rolname, bool_or(owns) FROM found JOIN pg_roles ON oid = role WHERE rolname !~ '^pg_' GROUP BY 1"""
 
 _SETTINGS = """
     SELECT coalesce(r.rolname, ''), entry FROM pg_db_role_setting s
@@ -45,25 +51,21 @@ _PRIVILEGES = """
     FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
     WHERE d.datname = %s ORDER BY 1, 2"""
 
+# The size is a secret of those who may connect.
 _DATABASE = """
     SELECT to_jsonb(d) || jsonb_build_object(
       'encoding_name', pg_encoding_to_char(d.encoding), 'owner', pg_get_userbyid(d.datdba),
       'tablespace', t.spcname, 'comment', shobj_description(d.oid, 'pg_database'),
-      'size', pg_database_size(d.oid))
+      'size', CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END)
     FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s"""
 
-_MIGRATIONS = "SELECT DISTINCT ON (app) app, name FROM public.django_migrations ORDER BY app, id DESC"
-
-# Foreign keys whose rows would stay while the rows that they point to are left out.
-_DANGLING = """
-    SELECT c.conrelid::regclass::text, c.confrelid::regclass::text FROM pg_constraint c
-    WHERE c.contype = 'f' AND c.confrelid = ANY (%(tables)s::oid[])
-      AND NOT c.conrelid = ANY (%(tables)s::oid[]) ORDER BY 1"""
+# Found as Django finds it: by the search path.
+_MIGRATIONS = "SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER BY app, id DESC"
 
 
 def list_tables(session: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """``schema.table`` of each table of the application, quoted where SQL needs it, sorted."""
-    return tuple(row[0] for row in session.execute(_TABLES))
+    """``schema.table`` of each table of the application, quoted where it is not plain, sorted."""
+    return tuple(sorted(table_name(schema, table) for schema, table in session.execute(_TABLES)))
 
 
 def list_settings(session: psycopg.Connection[Any], name: str) -> tuple[DatabaseSetting, ...]:
@@ -89,25 +91,20 @@ def database_row(session: psycopg.Connection[Any], name: str) -> dict[str, Any] 
 
 
 def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[str]) -> DatabaseDetails:
-    """What a restore needs to know of the database of ``session``. Raises ``RefusedError`` for ``excluded``
-    tables that do not exist or that kept rows point to."""
-    (name,) = session.execute("SELECT current_database()").fetchone() or ("",)
-    _check_excluded(session, alias, excluded)
+    """What a restore needs to know of the database of ``session``; ``excluded`` are the names of the tables
+    whose rows stay out of the dump."""
+    name = session.info.dbname
     row = database_row(session, name) or {}
-    provider = _PROVIDERS.get(row.get("datlocprovider", "c"), "libc")
+    roles = sorted(session.execute(_ROLES).fetchall())
     extensions = session.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1").fetchall()
-    (has_migrations,) = session.execute(
-        "SELECT to_regclass('public.django_migrations') IS NOT NULL"
-    ).fetchone() or (False,)
-    migrations = session.execute(_MIGRATIONS).fetchall() if has_migrations else []
     return DatabaseDetails(
         alias=alias,
         name=name,
         tables=list_tables(session),
-        migrations=dict(migrations),
+        migrations=_last_migrations(session),
         size=row["size"],
         encoding=row["encoding_name"],
-        provider=provider,
+        provider=_PROVIDERS.get(row.get("datlocprovider", "c"), "libc"),
         collate=row["datcollate"],
         ctype=row["datctype"],
         locale=row.get("datlocale", row.get("daticulocale")),
@@ -117,29 +114,15 @@ def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[st
         connection_limit=row["datconnlimit"],
         comment=row["comment"],
         extensions=dict(extensions),
-        roles=tuple(found[0] for found in session.execute(_ROLES)),
+        roles=tuple(role for role, _ in roles),
+        owners=tuple(role for role, owns in roles if owns),
         settings=list_settings(session, name),
         privileges=list_privileges(session, name),
         excluded_data=tuple(excluded),
     )
 
 
-def _check_excluded(session: psycopg.Connection[Any], alias: str, excluded: Sequence[str]) -> None:
-    setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{alias!r}]"
-    oids = []
-    for table in excluded:
-        (oid,) = session.execute("SELECT to_regclass(%s)::oid", [table]).fetchone() or (None,)
-        if oid is None:
-            raise RefusedError(
-                f"{setting} names {table!r}, which is no table of this database.",
-                untouched="Nothing was dumped.",
-                fix="Correct the name (schema.table where the schema is not public), or remove it.",
-            )
-        oids.append(oid)
-    if dangling := session.execute(_DANGLING, {"tables": oids}).fetchone():
-        raise RefusedError(
-            f"{setting} leaves out the rows of {dangling[1]}, which rows of {dangling[0]} point to:"
-            " such a backup could never be restored.",
-            untouched="Nothing was dumped.",
-            fix=f"Remove {dangling[1]} from the setting, or add {dangling[0]} as well.",
-        )
+def _last_migrations(session: psycopg.Connection[Any]) -> dict[str, str]:
+    """The last applied migration of each app; none where Django keeps no record here."""
+    found = session.execute("SELECT to_regclass('django_migrations') IS NOT NULL").fetchone()
+    return dict(session.execute(_MIGRATIONS).fetchall()) if found == (True,) else {}

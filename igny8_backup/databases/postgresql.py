@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from igny8_backup.databases import restoring
+from igny8_backup.databases import loading, restoring
 from igny8_backup.databases.base import Engine, Target, Versions
+from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
-from igny8_backup.databases.connection import Connection, connection_settings
+from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
+from igny8_backup.databases.connection import Connection, server_version
 from igny8_backup.databases.description import describe, list_tables
+from igny8_backup.databases.excluded import find_excluded
+from igny8_backup.databases.names import aside_name
+from igny8_backup.databases.obstacles import find_obstacles
 from igny8_backup.databases.swapping import swap_back_databases, swap_databases
 from igny8_backup.databases.toc import checked_toc
 from igny8_backup.errors import ToolError
@@ -28,14 +33,15 @@ class PostgresqlEngine(Engine):
 
     def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
         super().__init__(alias)
-        self.source: Connection = connection_settings(alias, merged=True)
-        self.live: Connection = connection_settings(alias, merged=False)
+        self.source: Connection = source_connection(alias)
+        self.live: Connection = live_connection(alias)
+        self._excluded = excluded_by_connector(alias)
         self._bin_dir = bin_dir
         self._scratch = scratch
 
     def versions(self) -> Versions:
         with self.source.open() as session:
-            server = session.info.parameter_status("server_version") or ""
+            server = server_version(session)
         return Versions(server=server, tool=self._pg_dump(server).version)
 
     def _pg_dump(self, server: str) -> Client:
@@ -44,52 +50,46 @@ class PostgresqlEngine(Engine):
         return client
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
+        setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{self.alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
+        tables = tuple(dict.fromkeys((*excluded, *self._excluded)))
         with self.source.open() as session:
-            return describe(session, self.alias, excluded)
+            return describe(session, self.alias, find_excluded(session, tables, setting))
 
     def dump(self, details: DatabaseDetails) -> Blocks:
         with self.source.open() as session:
-            server = session.info.parameter_status("server_version") or ""
-            # to_regclass knows the search path; pg_dump's patterns must name the schema.
-            quoted = [
-                session.execute(
-                    "SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c"
-                    " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)",
-                    [table],
-                ).fetchone()
-                or (table,)
-                for table in details.excluded_data
-            ]
+            server = server_version(session)
+            (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
         pg_dump = self._pg_dump(server)
         pg_restore = find_client("pg_restore", server_major=pg_dump.major, bin_dir=self._bin_dir)
         require_major(pg_restore, pg_dump.major, reason=f"{pg_dump.path} is version {pg_dump.version}")
-        excluded = [f"--exclude-table-data={table}" for (table,) in quoted]
-        with self.source.environment(self._scratch) as (env, arguments):
-            argv = [str(pg_dump.path), "--format=custom", "--compress=0", *arguments, *excluded]
+        excluded = [f"--exclude-table-data={table}" for table in details.excluded_data]
+        with client_access(self.source, self._scratch) as access:
+            argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *excluded]
+            output = process_output(argv, env=access.env, pass_fds=access.pass_fds)
             try:
-                with closing(checked_toc(process_output(argv, env=env), pg_restore.path)) as blocks:
+                with closing(checked_toc(output, pg_restore.path)) as blocks:
                     yield from blocks
             except ToolError as error:
-                raise _explained(error, self.source) from None
+                raise _explained(error, user) from None
 
     def tables(self, name: str) -> tuple[str, ...]:
         with self.live.to(name).open() as session:
             return list_tables(session)
 
     def target(self) -> Target:
-        return restoring.target(self.live)
+        return restoring.look_at_target(self.live)
 
     def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
-        return restoring.obstacles(self.live, part, details, self._bin_dir)
+        return find_obstacles(self.live, part, details, self._bin_dir)
 
     def aside_name(self, word: str, stamp: str) -> str:
-        return restoring.aside_name(self.live.name, word, stamp)
+        return aside_name(self.live.name, word, stamp)
 
     def create_side(self, side: str, details: DatabaseDetails) -> None:
         restoring.create_side(self.live, side, details)
 
     def load(self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int) -> None:
-        restoring.load(
+        loading.load(
             self.live.to(side), blocks, raw_bytes=raw_bytes, scratch=scratch, jobs=jobs, bin_dir=self._bin_dir
         )
 
@@ -110,13 +110,18 @@ class PostgresqlEngine(Engine):
         restoring.drop(self.live, name)
 
 
-def _explained(error: ToolError, connection: Connection) -> ToolError:
+def _explained(error: ToolError, user: str) -> ToolError:
     """The failure with its way out, where the program's words are known."""
     text = str(error)
+    fix = ""
     if "row-level security" in text or "row security" in text:
-        fix = f"Grant the role: ALTER ROLE {connection.user} BYPASSRLS; or dump with a role that has it."
+        fix = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
     elif "permission denied" in text:
-        fix = f"Grant the role: GRANT pg_read_all_data TO {connection.user};"
-    else:
-        fix = "See the message above; nothing live was changed."
-    return type(error)(text, untouched="No backup was recorded.", fix=fix)
+        fix = f"Grant the role: GRANT pg_read_all_data TO {user};"
+    return type(error)(
+        text,
+        untouched="No backup was recorded.",
+        fix=fix,
+        stderr_tail=error.stderr_tail,
+        exit_status_of_tool=error.exit_status_of_tool,
+    )

@@ -1,14 +1,13 @@
 """The swap of two databases: both renames, privileges, connection limit and comments in one transaction.
 
-``ALTER DATABASE ... RENAME`` needs the database without sessions, and its own lock keeps newcomers out
-(PostgreSQL docs, ALTER DATABASE). So a second connection ends sessions until the transaction is through.
+``ALTER DATABASE ... RENAME`` needs the database without sessions, and its own lock keeps newcomers out: they
+wait at the door and then find no such database (PostgreSQL docs, ALTER DATABASE). So a second connection ends
+sessions until the transaction is through.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -16,105 +15,120 @@ from psycopg import sql
 
 from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.description import database_row, list_privileges
-from igny8_backup.manifest import DatabaseDetails, Privilege
+from igny8_backup.databases.properties import apply_comment, apply_limit, apply_privileges
+from igny8_backup.databases.sessions import nobody_else, untouchable
+from igny8_backup.errors import DatabaseError, UnfinishedError
+from igny8_backup.manifest import DatabaseDetails
 
-_TERMINATE = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = ANY (%s) AND pid <> pg_backend_pid()"
-)
-_PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
-_PAUSE = 0.02  # seconds between two rounds of ending sessions
+_ATTEMPTS = 6
+"""How often a rename is tried; each waits five seconds for sessions to end (``CountOtherDBBackends``)."""
+
+Work = Callable[[psycopg.Connection[Any]], None]
 
 
 def swap_databases(live: Connection, side: str, before: str, details: DatabaseDetails) -> None:
-    """``side`` takes the live name and the live database becomes ``before``: both, or neither."""
-    with _nobody_else(live, [live.name, side]), live.maintenance() as session:
+    """``side`` takes the live name and the live database becomes ``before``: both, or neither.
+
+    What lies on the live database (else what ``details`` record) goes with the name. Raises
+    :class:`DatabaseError` when nothing was changed, :class:`UnfinishedError` when nobody can tell.
+    """
+    existed = False
+
+    def work(session: psycopg.Connection[Any]) -> None:
+        nonlocal existed
         row = database_row(session, live.name)
-        privileges = list_privileges(session, live.name) if row else details.privileges
-        limit = row["datconnlimit"] if row else details.connection_limit
-        comment = row["comment"] if row else details.comment
-        with session.transaction():
-            if row:
-                _rename(session, live.name, before)
-                _comment(
-                    session, before, f"igny8_backup: what {live.name} was before a restore; undo_restore"
-                )
-            _rename(session, side, live.name)
-            _grant(session, live.name, privileges)
-            session.execute(
-                sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
-                    sql.Identifier(live.name), sql.Literal(limit)
-                )
+        existed = row is not None
+        if row:
+            privileges, limit, comment = (
+                list_privileges(session, live.name),
+                row["datconnlimit"],
+                row["comment"],
             )
-            _comment(session, live.name, comment)
+            _rename(session, live.name, before)
+            apply_comment(
+                session, before, f"igny8_backup: what {live.name} was before a restore; undo_restore"
+            )
+        else:
+            privileges, limit, comment = details.privileges, details.connection_limit, details.comment
+        _rename(session, side, live.name)
+        apply_privileges(session, live.name, privileges)
+        apply_limit(session, live.name, limit)
+        apply_comment(session, live.name, comment)
+
+    def is_done(names: set[str]) -> bool:
+        return side not in names and live.name in names and (before in names or not existed)
+
+    _at_one_instant(live, [live.name, side], work, is_done)
 
 
 def swap_back_databases(live: Connection, before: str, aside: str) -> None:
     """The live database becomes ``aside`` and ``before`` takes the live name: both, or neither.
 
-    Where there is no ``before`` (the restore created the database) the live name is free afterwards.
+    Where there is no ``before`` (the restore created the database) the live name is free afterwards. Raises
+    as :func:`swap_databases` does.
     """
-    with _nobody_else(live, [live.name, before]), live.maintenance() as session:
+
+    def work(session: psycopg.Connection[Any]) -> None:
         row = database_row(session, live.name)
-        kept = database_row(session, before)
-        with session.transaction():
-            if row:
-                _rename(session, live.name, aside)
-                _comment(session, aside, f"igny8_backup: what {live.name} was before undo_restore")
-            if kept:
-                _rename(session, before, live.name)
-                _comment(session, live.name, row["comment"] if row else None)
+        if row:
+            _rename(session, live.name, aside)
+            apply_comment(session, aside, f"igny8_backup: what {live.name} was before undo_restore")
+        if database_row(session, before):
+            _rename(session, before, live.name)
+            apply_comment(session, live.name, row["comment"] if row else None)
+
+    _at_one_instant(live, [live.name, before], work, lambda names: aside in names)
+
+
+def _at_one_instant(
+    live: Connection, names: Sequence[str], work: Work, is_done: Callable[[set[str]], bool]
+) -> None:
+    """Does ``work`` in one transaction while nobody is in the databases; ``is_done`` is told which databases
+    there are, where the server did not say whether it was committed."""
+    try:
+        with nobody_else(live, names), live.maintenance() as session:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    with session.transaction():
+                        work(session)
+                    return
+                except psycopg.errors.ObjectInUse as error:
+                    users = untouchable(session, names)
+                    if users or attempt == _ATTEMPTS:
+                        raise _in_use(live, users, error) from None
+    except DatabaseError as error:
+        if not _look(live, error, is_done):
+            raise
+
+
+def _look(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], bool]) -> bool:
+    """Whether the work is done although ``error`` came: an answer to COMMIT can be lost on its way."""
+    try:
+        with live.maintenance() as session:
+            return is_done({name for (name,) in session.execute("SELECT datname FROM pg_database")})
+    except DatabaseError:
+        raise UnfinishedError(
+            f"The server fell silent while databases were swapped: {error}",
+            untouched="Each is the old one or the whole new one.",
+            fix="When the server answers, run the same command again: it goes on from there.",
+        ) from None
+
+
+def _in_use(live: Connection, users: Sequence[str], error: psycopg.errors.ObjectInUse) -> DatabaseError:
+    if users:
+        return DatabaseError(
+            f"Sessions of {', '.join(users)} are in {live.name}, and this role may not end them.",
+            untouched="Nothing was changed.",
+            fix="Let a superuser end them (pg_terminate_backend), then run again.",
+        )
+    return DatabaseError(
+        f"{live.name} cannot be renamed: {error.diag.message_primary}. {error.diag.message_detail or ''}",
+        untouched="Nothing was changed.",
+        fix="Stop what uses the database, then run again.",
+    )
 
 
 def _rename(session: psycopg.Connection[Any], name: str, to: str) -> None:
     session.execute(
         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to))
     )
-
-
-def _comment(session: psycopg.Connection[Any], name: str, text: str | None) -> None:
-    session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(text)))
-
-
-def _grant(session: psycopg.Connection[Any], name: str, privileges: tuple[Privilege, ...] | None) -> None:
-    """Gives the database exactly ``privileges``; ``None`` is the server's default: all may connect."""
-    database = sql.Identifier(name)
-    if privileges is None:
-        session.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(database))
-        return
-    session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-    for privilege in privileges:
-        if privilege.privilege not in _PRIVILEGES:
-            continue
-        session.execute(
-            sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
-                sql.SQL(privilege.privilege),
-                database,
-                sql.Identifier(privilege.grantee) if privilege.grantee else sql.SQL("PUBLIC"),
-                sql.SQL(" WITH GRANT OPTION" if privilege.grantable else ""),
-            )
-        )
-
-
-@contextmanager
-def _nobody_else(live: Connection, names: list[str]) -> Iterator[None]:
-    """Ends the sessions of the databases called ``names``, again and again while the context lasts."""
-    done = threading.Event()
-    with live.maintenance() as session:
-        session.execute(_TERMINATE, [names])
-
-        def evict() -> None:
-            try:
-                while not done.wait(_PAUSE):
-                    session.execute(_TERMINATE, [names])
-            except psycopg.Error:
-                # The rename itself reports the sessions that could not be ended.
-                return
-
-        thread = threading.Thread(target=evict, name="igny8_backup-evict")
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()

@@ -6,54 +6,30 @@ contents, and ``pg_dump`` would die of SIGPIPE.
 
 from __future__ import annotations
 
-import subprocess
+from contextlib import closing
 from pathlib import Path
 
-from igny8_backup.errors import IntegrityError
+from igny8_backup.databases.client_access import client_environment
+from igny8_backup.errors import IntegrityError, ToolError
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.child import Child
 
 
 def checked_toc(blocks: Blocks, pg_restore: Path) -> Blocks:
     """Passes ``blocks``; raises :class:`IntegrityError` at the end if ``pg_restore`` could not list them."""
-    with subprocess.Popen(
-        [str(pg_restore), "--list"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as child:
-        stdin = child.stdin
-        try:
+    with closing(blocks):
+        child = Child([str(pg_restore), "--list"], env=client_environment(), feed=True)
+        with closing(child):
+            listening = True
             for block in blocks:
-                if stdin is not None and not _offer(child, block):
-                    stdin = None
+                listening = listening and child.write(block)
                 yield block
-            _close(child)
-            if child.wait() != 0:
+            child.close_stdin()
+            try:
+                child.finish()
+            except ToolError as error:
                 raise IntegrityError(
-                    "pg_restore cannot list what pg_dump wrote.",
+                    f"pg_restore cannot list what pg_dump wrote: {error}",
                     untouched="No backup was recorded.",
                     fix="Run the backup again; if it stays so, check CLIENT_BIN_DIR.",
-                )
-        finally:
-            blocks.close()
-            child.kill()
-            _close(child)
-
-
-def _offer(child: subprocess.Popen[bytes], block: bytes) -> bool:
-    try:
-        if child.stdin:
-            child.stdin.write(block)
-            child.stdin.flush()
-    except BrokenPipeError:
-        return False
-    return True
-
-
-def _close(child: subprocess.Popen[bytes]) -> None:
-    try:
-        if child.stdin:
-            child.stdin.close()
-    except BrokenPipeError:
-        pass
+                ) from None

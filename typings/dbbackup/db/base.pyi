@@ -1,6 +1,7 @@
 from typing import Any
 
 class BaseDBConnector:
+    exclude: list[str]
     @property
     def settings(self) -> dict[str, Any]: ...
 

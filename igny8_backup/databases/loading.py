@@ -1,0 +1,109 @@
+"""``pg_restore`` into a side database: from scratch with several jobs, or from the stream."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+from igny8_backup.databases.client_access import Access, client_access, private_file
+from igny8_backup.databases.clients import Client, find_client
+from igny8_backup.databases.connection import Connection
+from igny8_backup.errors import FilesError, ToolError
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.child import STDERR_TAIL
+from igny8_backup.streams.pipeline import write_file
+from igny8_backup.streams.process import feed_process, run_process
+
+_SCRATCH_MARGIN = 64 << 20
+
+# From 17 on pg_restore sends this setting (and so does each of its jobs), which older servers refuse.
+_NEW_SETTING_MAJOR = 17
+_NEW_SETTING = "SET transaction_timeout = 0;"
+_ERROR = "pg_restore: error:"
+
+
+def load(
+    side: Connection, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, bin_dir: Path | None
+) -> None:
+    """``pg_restore`` into ``side``, then ``ANALYZE``.
+
+    Several jobs need a file to seek in: the dump goes to private scratch that has no name where the system
+    allows. Where ``scratch`` lacks the room, one job reads the stream, and nothing touches a disk.
+    """
+    with closing(blocks):
+        with side.open() as session:
+            server_major = session.info.server_version // 10000
+        program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
+        with client_access(side, scratch) as access:
+            try:
+                if jobs > 1 and _free(scratch) > raw_bytes + _SCRATCH_MARGIN:
+                    _load_from_scratch(_argv(program, access, server_major), blocks, access, scratch, jobs)
+                else:
+                    argv = _argv(program, access, server_major)
+                    feed_process(argv, blocks, env=access.env, pass_fds=access.pass_fds)
+            except ToolError as error:
+                if not (_is_new_to(server_major, program) and _only_new_setting_refused(error)):
+                    raise _explained(error) from None
+    with side.open() as session:
+        session.execute("ANALYZE")
+
+
+def _argv(program: Client, access: Access, server_major: int) -> list[str]:
+    # A restored subscription would carry production's slot name; it is never made.
+    argv = [str(program.path), "--no-subscriptions", *access.arguments]
+    return argv if _is_new_to(server_major, program) else [*argv, "--exit-on-error"]
+
+
+def _load_from_scratch(argv: list[str], blocks: Blocks, access: Access, scratch: Path, jobs: int) -> None:
+    with private_file(scratch) as (file, path):
+        try:
+            write_file(blocks, file.fileno())
+        except FilesError as error:
+            raise FilesError(
+                f"The dump cannot be kept in {scratch}: {error}",
+                untouched="The live database is as it was.",
+                fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk, or set JOBS to 1: it needs none.",
+            ) from None
+        # Each job opens the archive again by this path.
+        fds = (*access.pass_fds, file.fileno())
+        run_process([*argv, f"--jobs={jobs}", path], env=access.env, pass_fds=fds)
+
+
+def _free(folder: Path) -> int:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize
+
+
+def _is_new_to(server_major: int, program: Client) -> bool:
+    return program.major >= _NEW_SETTING_MAJOR > server_major
+
+
+def _only_new_setting_refused(error: ToolError) -> bool:
+    """Whether ``pg_restore`` ran to its end and the server refused nothing but the setting it does not know.
+
+    Then it was run without ``--exit-on-error`` and ended with 1. Its stderr must be here from the beginning:
+    what was cut off could have been another error.
+    """
+    said = error.stderr_tail
+    whole = len(said.encode()) < STDERR_TAIL - 64
+    last = said.rpartition("\n")[2]
+    return (
+        whole
+        and error.exit_status_of_tool == 1
+        and last.startswith("pg_restore: warning: errors ignored on restore:")
+        and said.count(_ERROR) == said.count(_NEW_SETTING) == said.count("Command was:")
+    )
+
+
+def _explained(error: ToolError) -> ToolError:
+    return type(error)(
+        str(error),
+        untouched="The live database is as it was.",
+        fix="Mend what pg_restore complains of, or restore to a server like the one the dump was made of.",
+        stderr_tail=error.stderr_tail,
+        exit_status_of_tool=error.exit_status_of_tool,
+    )

@@ -1,0 +1,43 @@
+"""Names of databases that a restore makes beside the live one, and names of tables as we write them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+SIDE, BEFORE = "side", "before"
+
+NAME_BYTES = 63
+"""``NAMEDATALEN - 1``: PostgreSQL silently cuts longer names (PostgreSQL docs, 4.1.1)."""
+
+_TAIL = re.compile(r"__(?P<word>side|before)_(?P<stamp>\d{8}T\d{6}Z)\Z")
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+def aside_name(name: str, word: str, stamp: str) -> str:
+    """``name__side_20261122T021500Z``, under 64 bytes: a long name is cut and told apart by a digest."""
+    tail = f"__{word}_{stamp}"
+    room = NAME_BYTES - len(tail)
+    if len(name.encode()) > room:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+        name = name.encode()[: room - 7].decode(errors="ignore") + "_" + digest
+    return name + tail
+
+
+def is_aside_name(found: str, name: str) -> bool:
+    """Whether ``found`` is a name that :func:`aside_name` gives beside ``name``."""
+    match = _TAIL.search(found)
+    return match is not None and found == aside_name(name, match["word"], match["stamp"])
+
+
+def table_name(schema: str, table: str) -> str:
+    """``schema.table``, each quoted unless it is plain lower case.
+
+    The server's own ``quote_ident`` will not do: what it quotes depends on its version's keywords, and names
+    of two servers are compared. As a pattern of ``pg_dump`` it means this table and no other.
+    """
+    return f"{_quoted(schema)}.{_quoted(table)}"
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.match(name) else '"' + name.replace('"', '""') + '"'
