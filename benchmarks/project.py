@@ -1,0 +1,99 @@
+"""The test project as it is measured: its environment, its key, and what it stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyrage  # type: ignore[import-untyped]
+
+from benchmarks import ROOT, TESTPROJECT
+from benchmarks.measure import Argv, RunFailed, run
+
+PYTHON = (sys.executable,)
+MANAGE = (*PYTHON, str(TESTPROJECT / "manage.py"))
+DJANGO_START = (*PYTHON, "-c", "import django; django.setup()")
+
+
+def base_environment(home: Path) -> dict[str, str]:
+    """What every command gets: nothing of the shell's but PATH."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join((str(TESTPROJECT), str(ROOT))),
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "DJANGO_DEBUG": "0",
+        "DJANGO_SECRET_KEY": "a key for benchmarks, of no use elsewhere, fifty characters long",
+        "CELERY_BROKER_URL": "memory://",
+    }
+
+
+class Project:
+    """Folders, an age key pair and the environment of the project's commands, in a folder of its own.
+
+    ``storage`` is what the commands store into. The folder is emptied first.
+    """
+
+    def __init__(self, folder: Path, *, database_url: str, bin_dir: Path, sites: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self.folder = folder
+        self.storage = folder / "storage"
+        self.uploads = folder / "uploads"
+        self.state = folder / "state"
+        for path in (self.storage, self.uploads, self.state):
+            path.mkdir(parents=True)
+        key = pyrage.x25519.Identity.generate()
+        self.identity = folder / "identity.txt"
+        self.identity.touch(mode=0o600)
+        self.identity.write_text(f"{key}\n")
+        self.environment = {
+            **base_environment(folder),
+            "PATH": os.pathsep.join((str(bin_dir), os.environ.get("PATH", os.defpath))),
+            "DATABASE_URL": database_url,
+            "IGNY8_BACKUP_FOLDER": str(self.storage),
+            "IGNY8_SITES_DATA": str(sites),
+            "IGNY8_UPLOADS": str(self.uploads),
+            "IGNY8_BACKUP_STATE_DIR": str(self.state),
+            "IGNY8_BACKUP_HOST": "benchmark",
+            "IGNY8_BACKUP_RECIPIENTS": str(key.to_public()),
+            "IGNY8_BACKUP_CLIENT_BIN_DIR": str(bin_dir),
+        }
+
+    def manage(self, *words: str | Path) -> Argv:
+        """The argv of a management command."""
+        return (*MANAGE, *words)
+
+    def run(self, *words: str | Path) -> str:
+        """Run a management command unmeasured."""
+        return run(self.manage(*words), env=self.environment, cwd=self.folder)
+
+    def empty_storage(self) -> None:
+        """Remove every backup."""
+        shutil.rmtree(self.storage)
+        self.storage.mkdir()
+
+    def manifest(self) -> dict[str, Any]:
+        """The one manifest in storage."""
+        found = list(self.storage.rglob("manifest.json"))
+        if len(found) != 1:
+            raise RunFailed(f"There are {len(found)} manifests in storage, not one.")
+        manifest: dict[str, Any] = json.loads(found[0].read_text())
+        return manifest
+
+    def object(self, stored: dict[str, Any]) -> Path:
+        """The file of a stored object of the manifest."""
+        return self.storage / "igny8" / str(stored["key"])
+
+    def decoded(self, stored: dict[str, Any]) -> list[Argv]:
+        """A pipeline that gives its content, without our code."""
+        return [("age", "-d", "-i", self.identity, self.object(stored)), ("zstd", "-dcq")]
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
