@@ -11,7 +11,7 @@ import pytest
 from igny8_backup import journal, keys, manifest
 from igny8_backup.trees import index
 from igny8_backup.trees.records import Record, from_json, to_json
-from tests.docs.pages import blocks, code_cells, page, section
+from tests.docs.pages import blocks, page, section
 
 DATACLASSES = {
     "Manifest fields": manifest.Manifest,
@@ -110,7 +110,3 @@ def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:
     for field, words in (("`outcome` *", outcomes), ("`phase` *", phases)):
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {field}")]
         assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == words
-
-
-def test_tables_have_no_stray_cells() -> None:
-    assert len(code_cells(page("format"))) > 60
