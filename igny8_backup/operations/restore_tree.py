@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,8 @@ def prepare(
             untouched="Nothing live was changed.",
             fix="Run the restore where the tree is mounted writable.",
         ) from None
-    side = make_side(root, stamp)
+    with _same_time(root):
+        side = make_side(root, stamp)
     packs = {keys.pack_of(item.key): item for item in part.packs}
     done = 0
 
@@ -109,12 +110,14 @@ def swap_back(tree: TreeSwap) -> None:
 
 def remove_side(root: Path, stamp: str) -> None:
     """Removes a tree that was never swapped in; a missing one is fine."""
-    remove_tree(root / side_name(stamp))
+    with _same_time(root):
+        remove_tree(root / side_name(stamp))
 
 
 def remove_kept(root: Path, stamp: str) -> None:
     """Removes what a swap, or its undoing, keeps; a missing one is fine."""
-    remove_tree(root / before_name(stamp))
+    with _same_time(root):
+        remove_tree(root / before_name(stamp))
 
 
 def _plan(tree: TreeSwap) -> SwapPlan:
@@ -127,6 +130,19 @@ def _records_in(local: Path, pack: str) -> Iterator[Record]:
         for record in index.read(blocks):
             if record.pack == pack:
                 yield record
+
+
+@contextmanager
+def _same_time(root: Path) -> Iterator[None]:
+    """What we put into the live root and take out again leaves its time as it was, where we may set it."""
+    try:
+        times = os.stat(root)
+    except OSError:  # it is not there: whoever needs it says so
+        yield
+        return
+    yield
+    with suppress(OSError):
+        os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 @contextmanager

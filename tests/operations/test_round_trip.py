@@ -1,0 +1,149 @@
+"""What was lost is back: whole applications backed up, destroyed and restored, by the commands alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.management.commands import Done, run_many, run_one
+from tests.management.state import differences, leftovers, modes, objects, of_project
+from tests.services.project import Project
+
+
+def destroy(project: Project) -> None:
+    """The worst day of the year: the database and all files are gone."""
+    project.server.drop_database(project.database)
+    for root in (project.sites, project.uploads, project.logs):
+        for child in root.iterdir():
+            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+
+
+def restore(project: Project, *argv: str | Path) -> Done:
+    options = ("--noinput", "--database-name", project.database, "--identity", project.identity)
+    return run_one(project, "restore_all", *options, *argv)
+
+
+@pytest.mark.postgres(15, 18)
+def test_a_whole_application_comes_back(project: Project) -> None:
+    project.seed_small()
+    before = of_project(project)
+    made = run_one(project, "backup_all", "--logs", "--label", "before the storm").ended(0)
+    listed, shown, private = run_many(
+        project,
+        ["list_backups", "--json"],
+        ["list_backups"],
+        ["show_backup", "--identity", project.identity, _id_of(made)],
+    )
+    (entry,) = listed.ended(0).json
+    assert entry["id"] == _id_of(made) and entry["problem"] == ""
+    assert entry["manifest"]["label"] == "before the storm"
+    assert [part["state"] for part in entry["manifest"]["databases"] + entry["manifest"]["trees"]] == [
+        "complete"
+    ] * 4
+    assert "default, sites-data, uploads, logs" in shown.stdout and "before the storm" in shown.stdout
+    assert "owner igny8" in private.stdout
+
+    destroy(project)
+    assert project.databases() == []
+    done = restore(project).ended(0)
+    assert f"database {project.database}: created" in done.stdout
+    assert not list(project.logs.iterdir()), "logs come back by name only"
+    restore(project, "--only", "logs").ended(0)
+    assert differences(before, of_project(project)) == []
+    assert modes(project.state) | modes(project.storage / "igny8") == {"file 600", "folder 700"}
+    assert list(project.scratch.iterdir()) == []
+
+
+def _id_of(made: Done) -> str:
+    (line,) = [line for line in made.stdout.splitlines() if line.startswith("Backup ")]
+    return line.split()[1]
+
+
+def test_a_restore_over_a_live_database_and_the_way_back(project: Project) -> None:
+    project.seed_small()
+    before = of_project(project)
+    run_one(project, "backup_all").ended(0)
+    # Life goes on: rows come, files change, vanish and come; and somebody is connected.
+    project.sql("DELETE FROM automation_run")
+    project.sql("CREATE TABLE made_later (id int)")
+    (project.uploads / "later").write_text("written after the backup")
+    shutil.rmtree(project.sites / next(path.name for path in project.sites.iterdir() if path.is_dir()))
+    project.sites.chmod(0o750)
+    later = of_project(project)
+    look_before_restoring(project)
+    assert differences(later, of_project(project)) == []
+    with project.server.connect(project.database) as session:
+        assert session.execute("SELECT 1").fetchone()
+        done = restore(project).ended(0)
+        assert session.pgconn.socket >= 0
+    assert f"{project.database}__before_" in done.stdout
+    assert differences(before, of_project(project)) == []
+    assert len(project.databases()) == 2
+
+    listed, undone, twice, listed_again, discarded, nothing = run_many(
+        project,
+        ["list_backups"],
+        ["undo_restore"],
+        ["undo_restore"],
+        ["list_backups"],
+        ["undo_restore", "--discard", "--noinput"],
+        ["undo_restore", "--discard", "--noinput"],
+    )
+    assert "what was before is kept: undo_restore" in listed.ended(0).stdout
+    assert "What was before the restore is live again." in undone.ended(0).stdout
+    assert differences(later, of_project(project)) == []
+    assert "There is no restore to undo." in twice.ended(2).stderr
+    assert "was undone" in listed_again.ended(0).stdout
+    assert "1 restore(s)" in discarded.ended(0).stdout
+    assert "Nothing is kept" in nothing.ended(2).stderr
+    assert leftovers(project) == []
+    assert differences(later, of_project(project)) == []
+
+
+def look_before_restoring(project: Project) -> None:
+    """The plan is shown, and nothing is written anywhere."""
+    stored = [(path, path.stat().st_mtime_ns) for path in objects(project)]
+    plain, as_json, unnamed, wrong = run_many(
+        project,
+        ["restore_all", "--dry-run", "--identity", project.identity],
+        ["restore_all", "--dry-run", "--json", "--identity", project.identity],
+        ["restore_all", "--noinput", "--identity", project.identity],
+        ["restore_all", "--noinput", "--identity", project.identity, "--database-name", "another"],
+    )
+    assert f"/{project.database}, which holds" in plain.ended(0).stdout
+    assert "Dry run: nothing was changed." in plain.stdout
+    plan = as_json.ended(0).json
+    assert [item["part"]["alias"] for item in plan["databases"]] == ["default"]
+    assert [item["root"] for item in plan["trees"]] == [str(project.sites), str(project.uploads)]
+    assert plan["obstacles"] == []
+    for refused in (unnamed, wrong):
+        assert f"--database-name {project.database}" in refused.ended(2).stderr
+    assert leftovers(project) == []
+    assert stored == [(path, path.stat().st_mtime_ns) for path in objects(project)]
+
+
+def test_parts_come_back_by_themselves(project: Project) -> None:
+    project.seed_small()
+    before = of_project(project)
+    run_one(project, "backup_all", "--logs").ended(0)
+    destroy(project)
+    project.server.create_database(project.database)
+    options = ["--noinput", "--identity", str(project.identity), "--only"]
+    dry, uploads, logs, files, database = run_many(
+        project,
+        ["restore_all", "--dry-run", *options, "files"],
+        ["restore_all", *options, "uploads"],
+        ["restore_all", *options, "logs"],
+        ["restore_all", *options, "files"],
+        ["restore_all", *options, "db"],
+    )
+    assert "Plan" in dry.ended(0).stdout
+    assert "uploads" in uploads.ended(0).stdout and "sites-data" not in uploads.stdout
+    assert "logs" in logs.ended(0).stdout
+    assert "sites-data" in files.ended(0).stdout and project.database not in files.stdout
+    assert project.database in database.ended(0).stdout and "sites-data" not in database.stdout
+    assert differences(before, of_project(project)) == []
+    run_one(project, "undo_restore", "--discard", "--noinput").ended(0)
+    assert leftovers(project) == []
