@@ -114,12 +114,14 @@ class PackWriter:
             self._on_skip(entry.path, why(error))
             return None
         status = os.fstat(fd)
-        if (status.st_ino, status.st_dev) != (entry.inode, entry.device) or not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             self._on_skip(entry.path, REPLACED)
             return None
-        if status.st_ctime_ns != entry.ctime_ns:
-            # Mode, owner and ctime of one instant: the same ctime tells a later run that all are the same.
+        seen = (entry.inode, entry.device, entry.ctime_ns)
+        if seen != (status.st_ino, status.st_dev, status.st_ctime_ns):
+            # Changed, or another file put in its place, since lstat(2). The record must be of the instant of
+            # this fstat(2): the same inode and ctime will tell a later run that all the rest is the same.
             entry = walk.describe(entry.path, status, "file")
         return _Opened(entry, fd, self._xattrs(entry.path, fd))
 

@@ -61,7 +61,7 @@ def plant(root: Path) -> None:
     for number, (name, mode) in enumerate(
         {
             b"plain.txt": 0o640,
-            b"empty": 0o000,
+            b"empty": 0o000 if IS_ROOT else 0o400,
             b"-rf": 0o777,
             b"sub/deep/er": 0o3775,
             b"readonly": 0o555,

@@ -14,19 +14,10 @@ from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.xattrs import read_xattrs, set_xattrs
 from tests.services import unavailable
-from tests.trees.tools import IS_ROOT, bring_back, look, never, take
+from tests.trees.tools import ACL, IS_ROOT, bring_back, look, never, take
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
 
-NO_ID = 0xFFFFFFFF
-# An ACL as the kernel keeps it (linux/posix_acl_xattr.h): version 2, then tag, permissions, id of each.
-ACL = b"".join(
-    tag.to_bytes(2, "little") + permissions.to_bytes(2, "little") + number.to_bytes(4, "little")
-    for tag, permissions, number in [
-        (0x01, 6, NO_ID), (0x02, 4, 33), (0x04, 4, NO_ID), (0x10, 6, NO_ID), (0x20, 0, NO_ID),
-    ]
-)  # fmt: skip
-ACL = (2).to_bytes(4, "little") + ACL
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep, version 2
 
 

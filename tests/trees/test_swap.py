@@ -15,7 +15,7 @@ from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
 from igny8_backup.trees.swap import exchange, keep, state, undo
 from tests.trees.swapcase import STAMP, WAYS, Case, of_root, seen
 from tests.trees.test_swap_killed import killed_at
-from tests.trees.tools import IS_ROOT, in_child, take
+from tests.trees.tools import ACL, IS_ROOT, in_child, take
 
 
 @WAYS
@@ -81,6 +81,21 @@ def test_what_the_application_wrote_since_goes_aside_when_it_is_undone(tmp_path:
     assert seen(case.side) == written
     undo(case.plan)
     assert seen(case.root) == case.old
+
+
+def test_a_child_replaced_amid_a_killed_swap_goes_aside_and_comes_back(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    killed_at(6, lambda tell: exchange(case.plan, on_step=tell))  # all but the last: only-old
+    shutil.rmtree(case.root / "only-old")
+    (case.root / "other").write_text("amid")
+    (case.root / "other").replace(case.root / "only-old")
+    assert state(case.plan) == "mixed"
+    exchange(case.plan)
+    assert seen(case.root) == case.new
+    assert (case.side / "only-old").read_text() == "amid"
+    undo(case.plan)
+    assert (case.root / "only-old").read_text() == "amid"
+    assert seen(case.side) == case.new
 
 
 def test_what_the_application_removed_since_is_borne(tmp_path: Path) -> None:
@@ -245,11 +260,13 @@ def test_a_failure_says_whether_anything_has_changed(
 
 def test_a_side_inherits_nothing_from_its_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o2777)
+    os.setxattr(tmp_path, "system.posix_acl_default", ACL)
     side = make_side(tmp_path, STAMP)
     assert side == tmp_path / f".igny8_backup-side-{STAMP}"
     assert side.stat().st_mode == 0o40700
     (side / "below").mkdir()
     assert side.joinpath("below").stat().st_mode & 0o7000 == 0
+    assert os.listxattr(side) == os.listxattr(side / "below") == []
     with pytest.raises(FilesError, match="File exists"):
         make_side(tmp_path, STAMP)
 
@@ -257,13 +274,13 @@ def test_a_side_inherits_nothing_from_its_root(tmp_path: Path) -> None:
 def test_the_attributes_of_the_root_follow_its_tree(tmp_path: Path) -> None:
     case = Case(tmp_path)
     os.setxattr(case.root, "user.which", b"old")
-    os.setxattr(case.root, "user.only-old", b"1")
-    record = replace(take(case.root).records[0], xattrs=(("user.which", b"new"),))
-    plan = plan_swap(case.root, case.side, record)
-    exchange(plan)
-    assert {name: os.getxattr(case.root, name) for name in os.listxattr(case.root)} == {"user.which": b"new"}
-    undo(plan)
-    assert os.getxattr(case.root, "user.which") == b"old" and "user.only-old" in os.listxattr(case.root)
+    for xattrs in ((), (("user.new", b"new"),)):
+        plan = plan_swap(case.root, case.side, replace(take(case.root).records[0], xattrs=xattrs))
+        exchange(plan)
+        assert os.listxattr(case.root) == [name for name, _ in xattrs]
+        undo(plan)
+        assert os.listxattr(case.root) == ["user.which"]
+        assert os.getxattr(case.root, "user.which") == b"old"
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives folders away")

@@ -27,6 +27,16 @@ T = TypeVar("T")
 NOBODY = 65534
 IS_ROOT = os.geteuid() == 0
 
+NO_ID = 0xFFFFFFFF
+# An ACL as the kernel keeps it (linux/posix_acl_xattr.h): version 2, then tag, permissions, id of each.
+ACL = b"".join(
+    tag.to_bytes(2, "little") + permissions.to_bytes(2, "little") + number.to_bytes(4, "little")
+    for tag, permissions, number in [
+        (0x01, 6, NO_ID), (0x02, 4, 33), (0x04, 4, NO_ID), (0x10, 6, NO_ID), (0x20, 0, NO_ID),
+    ]
+)  # fmt: skip
+ACL = (2).to_bytes(4, "little") + ACL
+
 
 def stream(data: bytes, block: int = 1 << 20) -> Blocks:
     """The bytes in blocks of this size."""
