@@ -60,6 +60,6 @@ def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setti
 def _oid(session: psycopg.Connection[Any], table: str) -> int | None:
     try:
         (oid,) = session.execute("SELECT to_regclass(%s)::oid", [table]).fetchone() or (None,)
-    except (psycopg.errors.InvalidName, psycopg.errors.FeatureNotSupported):
+    except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
         return None  # not even the form of a name
     return oid

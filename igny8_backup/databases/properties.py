@@ -54,10 +54,12 @@ def apply_settings(
             )
         except psycopg.Error as error:
             owner = f"of role {setting.role} in the database" if setting.role else "of the database"
+            user = sql.Identifier(session.info.user).as_string(None)
             raise DatabaseError(
                 f"The setting {setting.name} {owner} cannot be carried over: {sentence(error)}.",
                 untouched="The live database is as it was.",
-                fix="Restore with a role that may set it (a superuser), or drop that setting first.",
+                fix=f"As a superuser: GRANT SET ON PARAMETER {setting.name} TO {user}; or restore with a"
+                " superuser, or drop that setting first.",
             ) from None
 
 

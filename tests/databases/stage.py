@@ -16,6 +16,7 @@ from demo.server import PostgresServer
 from django.db import connections
 from psycopg import sql
 
+from igny8_backup.databases.names import BEFORE, SIDE, aside_name
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
 
@@ -110,8 +111,9 @@ class Stage:
 
     def names(self) -> list[str]:
         """The databases of the stage: its own and those that a restore made beside it."""
-        query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY datname"
-        return [name for (name,) in self.admin(query, self.prefix)]
+        asides = [aside_name(self.name, word, STAMP) for word in (SIDE, BEFORE)]
+        query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s) OR datname = ANY (%s)"
+        return sorted(name for (name,) in self.admin(query, self.prefix, asides))
 
     def aside(self, word: str) -> str:
         return self.engine.aside_name(word, STAMP)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.databases.clients import find_client, major_of, require_major
+from igny8_backup.errors import ToolError, ToolMissingError, ToolTooOldError
+from tests.databases.fakes import fake
+
+
+def test_the_folder_of_the_setting_comes_first_and_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = fake(tmp_path / "ours", "pg_dump", "", version="17.4")
+    fake(tmp_path / "path", "pg_dump", "", version="18.0")
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    client = find_client("pg_dump", server_major=18, bin_dir=tmp_path / "ours")
+    assert (client.path, client.version, client.major) == (ours, "17.4", 17)
+    with pytest.raises(ToolMissingError, match="no pg_restore in .*CLIENT_BIN_DIR"):
+        find_client("pg_restore", server_major=18, bin_dir=tmp_path / "ours")
+
+
+def test_what_path_has_is_taken_where_the_major_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = fake(tmp_path / "path", "pg_dump", "", version="19devel")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
+    client = find_client("pg_dump", server_major=99, bin_dir=None)
+    assert (client.path, client.version, client.major) == (found, "19devel", 19)
+
+
+def test_a_missing_program_names_the_package_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="postgresql-client-99"):
+        find_client("pg_dump", server_major=99, bin_dir=None)
+    with pytest.raises(ToolMissingError, match="postgresql-client-18"):
+        find_client("pg_dump", server_major=18, bin_dir=tmp_path / "missing")
+
+
+def test_a_program_that_does_not_tell_its_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pg_dump"
+    path.write_text("#!/bin/sh\necho hello\n")
+    path.chmod(0o755)
+    with pytest.raises(ToolError, match="does not tell its version: 'hello'"):
+        find_client("pg_dump", server_major=18, bin_dir=tmp_path)
+    path.chmod(0o644)
+    path.write_text("#!/bin/sh\necho not even executable\n")
+    with pytest.raises(ToolError, match="could not be started"):
+        find_client("pg_dump", server_major=18, bin_dir=tmp_path)
+
+
+def test_an_old_client_is_refused_and_the_package_named(tmp_path: Path) -> None:
+    fake(tmp_path, "pg_dump", "", version="13.1")
+    client = find_client("pg_dump", server_major=15, bin_dir=tmp_path)
+    with pytest.raises(ToolTooOldError, match="13.1, and the server is 15.*postgresql-client-15"):
+        require_major(client, 15, reason="the server is 15")
+    require_major(client, 13, reason="")
+
+
+def test_the_major_of_a_version_as_servers_write_it() -> None:
+    assert [major_of(text) for text in ("18.1 (Debian 18.1-1)", "19devel", "16", "")] == [18, 19, 16, 0]

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.databases.names import aside_name, is_aside_name, table_name
+
+STAMP = "20261122T021500Z"
+NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1).filter(
+    lambda name: len(name.encode()) <= 63
+)
+
+
+@given(NAMES, st.sampled_from(["side", "before"]))
+def test_a_name_aside_fits_and_is_known_again(name: str, word: str) -> None:
+    found = aside_name(name, word, STAMP)
+    assert len(found.encode()) <= 63
+    assert is_aside_name(found, name)
+    assert found != name
+
+
+@given(NAMES, NAMES)
+def test_names_aside_of_two_databases_differ(one: str, other: str) -> None:
+    if one != other:
+        assert aside_name(one, "side", STAMP) != aside_name(other, "side", STAMP)
+        assert not is_aside_name(aside_name(one, "side", STAMP), other)
+
+
+def test_what_is_aside_of_another_database_or_looks_like_it_is_not_ours() -> None:
+    for name in ("shop", "shop2__side_" + STAMP, "shop__side_", "shop__side_copy", "shop__old_" + STAMP):
+        assert not is_aside_name(name, "shop")
+
+
+def test_names_of_tables_are_quoted_where_they_are_not_plain() -> None:
+    assert table_name("public", "billing_invoice2") == "public.billing_invoice2"
+    assert table_name("Public", 'a "b".c') == '"Public"."a ""b"".c"'
+    assert table_name("public", "user") == "public.user"

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.databases.properties import list_items
+from igny8_backup.errors import DatabaseError
+from igny8_backup.manifest import DatabaseSetting
+from tests.databases.stage import Stage
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")), min_size=1))
+def test_a_list_of_quoted_names_is_read_as_it_was_written(names: list[str]) -> None:
+    assert list_items(", ".join('"' + name.replace('"', '""') + '"' for name in names)) == names
+
+
+def test_a_list_of_plain_names_is_read() -> None:
+    assert list_items('"$user", public,  app') == ["$user", "public", "app"]
+    assert list_items("") == list_items('""') == [""]
+
+
+SETTINGS = [
+    ("search_path", "\"$user\", \"Odd, \"\"Schema\"\"\", 'sin''gle', public"),
+    ("app.tenant", "'it''s = \\ 税'"),
+    ('"App"."Mixed"', "'x'"),
+    ("work_mem", "'12MB'"),
+    ("statement_timeout", "90000"),
+    ("\"TimeZone\"", "'Europe/Vienna'"),
+    ("default_transaction_isolation", "'repeatable read'"),
+    ("enable_hashjoin", "off"),
+    ("datestyle", "'ISO, DMY'"),
+    ("temp_tablespaces", "''"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def own_settings(stage: Stage) -> Iterator[None]:
+    """Settings of the application's own, which a superuser must allow."""
+    names = 'app.tenant, "App"."Mixed"'
+    stage.admin(f"GRANT SET ON PARAMETER {names} TO {stage.server.role}")
+    yield
+    stage.admin(f"REVOKE SET ON PARAMETER {names} FROM {stage.server.role}")
+
+
+@pytest.mark.postgres(15, 16, 18)
+@pytest.mark.usefixtures("own_settings")
+def test_settings_of_a_database_and_of_roles_in_it_are_carried_over_exactly(stage: Stage) -> None:
+    role = stage.server.role
+    for name, value in SETTINGS:
+        stage.sql(f"ALTER DATABASE {stage.name} SET {name} TO {value}")
+        stage.sql(f"ALTER ROLE {role} IN DATABASE {stage.name} SET {name} TO {value}")
+    details = stage.make_side()
+    query = (
+        "SELECT pg_get_userbyid(setrole), setconfig FROM pg_db_role_setting s JOIN pg_database d"
+        " ON d.oid = setdatabase WHERE datname = %s ORDER BY 1"
+    )
+    kept, given_ = stage.admin(query, stage.name), stage.admin(query, stage.aside("side"))
+    assert len(kept) == 2
+    assert [(who, sorted(entries)) for who, entries in given_] == [
+        (who, sorted(entries)) for who, entries in kept
+    ]
+    assert len(details.settings) == 2 * len(SETTINGS)
+
+
+def test_a_setting_that_this_role_may_not_give_is_refused_before_anything_is_loaded(stage: Stage) -> None:
+    stage.admin(f"ALTER DATABASE {stage.name} SET log_statement TO 'all'")
+    details = stage.engine.describe(())
+    with pytest.raises(DatabaseError, match="log_statement of the database .* GRANT SET ON PARAMETER"):
+        stage.engine.create_side(stage.aside("side"), details)
+    stage.engine.drop(stage.aside("side"))
+    other = stage.make_role("other")
+    stage.admin(f"ALTER DATABASE {stage.name} RESET log_statement")
+    stage.admin(f"ALTER ROLE {other} IN DATABASE {stage.name} SET work_mem TO '8MB'")
+    with pytest.raises(DatabaseError, match=f"work_mem of role {other} in the database"):
+        stage.engine.create_side(stage.aside("side"), details)
+
+
+@pytest.mark.usefixtures("own_settings")
+def test_recorded_settings_are_given_where_nothing_is_live(stage: Stage) -> None:
+    stage.sql(f"ALTER DATABASE {stage.name} SET app.tenant TO 'recorded'")
+    details = stage.engine.describe(())
+    data = b"".join(stage.engine.dump(details))
+    stage.server.drop_database(stage.name)
+    engine, side = stage.engine, stage.aside("side")
+    engine.create_side(side, details)
+    engine.load(side, (block for block in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
+    engine.seal_side(side, details)
+    assert details.settings == (DatabaseSetting(role="", name="app.tenant", value="recorded"),)
+    assert stage.sql("SHOW app.tenant", database=side) == [("recorded",)]
