@@ -67,6 +67,7 @@ def test_the_two_commands_of_the_readme_are_one_line_each() -> None:
 def test_the_readme_shows_what_the_demo_prints() -> None:
     found = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- /demo -->", README, re.DOTALL)
     assert found is not None
+    assert found[1].startswith("1. ")  # nothing of the installer's
     story = (ROOT / "testproject/demo/story.py").read_text(encoding="utf-8")
     titles = re.findall(r'self\._timed\(f?"([^"]+)"', story)
     assert len(titles) >= 8
