@@ -16,6 +16,8 @@ from igny8_backup.errors import IntegrityError
 
 T = TypeVar("T")
 
+_UNTOUCHED = "Nothing was changed."
+
 
 def to_json(record: Any) -> bytes:
     """``record`` as JSON: sorted keys, two-space indent, UTF-8, a newline at the end."""
@@ -39,7 +41,7 @@ def from_json(
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise IntegrityError(f"{name} is not JSON.", fix=fix) from None
+        raise IntegrityError(f"{name} is not JSON.", untouched=_UNTOUCHED, fix=fix) from None
     found = value.get("schema") if isinstance(value, dict) else None
     if type(found) is int and found > schema:
         raise IntegrityError(
@@ -51,7 +53,7 @@ def from_json(
             raise ValueError(f"its schema is {found}")
         result: T = _typed(cls, value)
     except (TypeError, ValueError) as error:
-        raise IntegrityError(f"{name} is malformed: {error}.", fix=fix) from None
+        raise IntegrityError(f"{name} is malformed: {error}.", untouched=_UNTOUCHED, fix=fix) from None
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,14 @@ from igny8_backup.conf import Config, Problem, get_config, home_dir
 from igny8_backup.databases.base import Engine
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.databases.registry import guard_sqlite, make_engine
-from igny8_backup.errors import DatabaseError, FilesError, IdentityError, RefusedError, UsageError
+from igny8_backup.errors import (
+    DatabaseError,
+    FilesError,
+    IdentityError,
+    IntegrityError,
+    RefusedError,
+    UsageError,
+)
 from igny8_backup.journal import Journals
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.manifest import StoredObject
@@ -117,7 +124,15 @@ class Toolkit:
         stored = verified(
             self.store.open(item.key), sha256=item.sha256, size=item.stored_bytes, name=item.key
         )
-        return decode(stored, item.codecs, identities)
+        try:
+            with closing(decode(stored, item.codecs, identities)) as blocks:
+                yield from blocks
+        except IntegrityError as error:
+            # Where decryption or decompression stumbles first, it does not know over which object.
+            what = str(error) if item.key in str(error) else f"{item.key}: {error}"
+            raise IntegrityError(
+                what, untouched="Nothing live was changed.", fix="Choose another backup: list_backups."
+            ) from None
 
     def identities(self, chosen: Path | None, *, needed: bool) -> list[Identity]:
         """The identities in ``chosen``, else in ``IDENTITY_FILE``. Raises :class:`IdentityError` when one is

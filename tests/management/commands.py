@@ -53,7 +53,7 @@ def run_many(
 ) -> list[Done]:
     """Runs them in one process, in order; fails the test if one leaves descriptors, threads or children."""
     listed = [item if isinstance(item, Command) else Command(item) for item in commands]
-    work = [
+    work: list[dict[str, Any]] = [
         {
             "argv": [str(word) for word in item.argv],
             "settings": dict(item.settings),

@@ -1,0 +1,44 @@
+"""A project that has been backed up once, for all the commands that are to fail on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from demo.server import PostgresServer
+
+from tests.management import state
+from tests.management.commands import run_one
+from tests.services.project import Project, create, drop
+
+
+@dataclass(frozen=True)
+class BackedUp:
+    """The project, the id of its one backup, and what it held then."""
+
+    project: Project
+    id: str
+    before: dict[str, Any]
+
+    def assert_untouched(self) -> None:
+        """Whatever has failed: what is live is as it was, and nothing lies beside it."""
+        assert state.differences(self.before, state.of_project(self.project)) == []
+        assert state.leftovers(self.project) == []
+
+
+@pytest.fixture(scope="session")
+def _backed_up(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
+    project = create(postgres_18, tmp_path_factory.mktemp("backed-up"))
+    project.seed_small()
+    made = run_one(project, "backup_all", "--json").ended(0)
+    yield BackedUp(project, made.json["manifest"]["id"], state.of_project(project))
+    drop(project)
+
+
+@pytest.fixture
+def backed_up(_backed_up: BackedUp) -> Iterator[BackedUp]:
+    """The same project for every test: each must leave it as it was."""
+    yield _backed_up
+    _backed_up.assert_untouched()

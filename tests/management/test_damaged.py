@@ -1,0 +1,151 @@
+"""What is stored is not what was written: every restore stops in time, says where, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.management.commands import Command, Done, run_many
+from tests.management.conftest import BackedUp
+
+
+def altered(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def extended(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+HARM: list[Callable[[Path], None]] = [altered, truncated, emptied, extended, missing]
+
+
+def damaged(backed_up: BackedUp, tmp_path: Path, pattern: str, harm: Callable[[Path], None]) -> Path:
+    """A copy of the storage in which the objects of that pattern have come to harm."""
+    storage = tmp_path / f"{harm.__name__}-{pattern.replace('/', '-').replace('*', '')}"
+    shutil.copytree(backed_up.project.storage, storage)
+    found = list((storage / "igny8").glob(pattern))
+    assert found
+    for path in found:
+        harm(path)
+    return storage
+
+
+def restores(backed_up: BackedUp, storages: list[Path], only: str) -> list[Done]:
+    """A restore from each of the storages, all in one process."""
+    project = backed_up.project
+    options = ["--noinput", "--database-name", project.database, "--identity", str(project.identity)]
+    return run_many(
+        project,
+        *(Command(["restore_all", *options, "--only", only], storage=storage) for storage in storages),
+    )
+
+
+def check(done: Done, harm: Callable[[Path], None], key: str) -> None:
+    done.ended(1 if harm is missing else 6)
+    assert key in done.stderr, done.said
+    assert "Nothing live was changed. Choose another backup" in done.stderr or harm is missing
+    if harm is missing:
+        assert "is missing in the folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("pattern", "only"),
+    [
+        ("backups/*/details.json.zst.age", "uploads"),
+        ("backups/*/db/default.dump.zst.age", "db"),
+        ("backups/*/files/uploads.index.zst.age", "uploads"),
+        ("packs/web-1/uploads/*.tar.zst.age", "uploads"),
+    ],
+)
+def test_each_kind_of_harm_to_each_kind_of_object(
+    backed_up: BackedUp, tmp_path: Path, pattern: str, only: str
+) -> None:
+    storages = [damaged(backed_up, tmp_path, pattern, harm) for harm in HARM]
+    for harm, done in zip(HARM, restores(backed_up, storages, only), strict=True):
+        check(done, harm, pattern.rpartition("/")[2].lstrip("*"))
+
+
+def test_a_pack_that_is_found_damaged_at_the_very_end_takes_all_sides_with_it(
+    backed_up: BackedUp, tmp_path: Path
+) -> None:
+    storage = damaged(backed_up, tmp_path, "packs/web-1/uploads/*.tar.zst.age", extended)
+    (done,) = restores(backed_up, [storage], "all")
+    check(done, extended, "packs/web-1/uploads/")
+    assert "Migrating the restored schema" in done.stderr, "the database was ready by then"
+
+
+def test_a_damaged_manifest_is_listed_and_never_restored(backed_up: BackedUp, tmp_path: Path) -> None:
+    project = backed_up.project
+    newer = backed_up.id.replace("20", "21", 1)
+    forged = tmp_path / "forged"
+    shutil.copytree(project.storage, forged)
+    home = forged / "igny8/backups"
+    shutil.copytree(home / backed_up.id, home / newer)
+    for storage, harm in ((tmp_path / "cut", truncated), (tmp_path / "swapped", lambda path: None)):
+        shutil.copytree(forged, storage)
+        harm(storage / f"igny8/backups/{newer}/manifest.json")
+    by_id = ["restore_all", newer, "--noinput", "--database-name", project.database]
+    listed, as_json, shown, restored, plan = run_many(
+        project,
+        *(
+            Command([*argv], storage=tmp_path / "cut")
+            for argv in (
+                ["list_backups"],
+                ["list_backups", "--json"],
+                ["show_backup", newer],
+                [*by_id, "--identity", str(project.identity)],
+                ["restore_all", "--dry-run", "--json", "--identity", str(project.identity)],
+            )
+        ),
+    )
+    assert "UNREADABLE" in listed.ended(0).stdout and backed_up.id in listed.stdout
+    unreadable, good = as_json.ended(0).json
+    assert (unreadable["id"], unreadable["manifest"]) == (newer, None) and "not JSON" in unreadable["problem"]
+    assert (good["id"], good["problem"]) == (backed_up.id, "")
+    assert "is not JSON" in shown.ended(6).stderr
+    assert "is not JSON" in restored.ended(6).stderr
+    assert plan.ended(0).json["databases"][0]["backup"] == backed_up.id, "an older one is taken"
+    (moved,) = run_many(project, Command(["show_backup", newer], storage=tmp_path / "swapped"))
+    assert f"says that it is of '{backed_up.id}'" in moved.ended(6).stderr
+
+
+def test_a_manifest_that_lies_about_an_object(backed_up: BackedUp, tmp_path: Path) -> None:
+    lies: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "sha256": lambda item: {**item, "sha256": "0" * 64},
+        "size": lambda item: {**item, "stored_bytes": item["stored_bytes"] + 1},
+        "codec": lambda item: {**item, "codecs": ["rot13"]},
+        "plain": lambda item: {**item, "codecs": ["zstd"]},
+        "key": lambda item: {**item, "key": "../../../etc/passwd"},
+    }
+    storages = []
+    for name, lie in lies.items():
+        storage = tmp_path / name
+        shutil.copytree(backed_up.project.storage, storage)
+        path = storage / f"igny8/backups/{backed_up.id}/manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["databases"][0]["object"] = lie(manifest["databases"][0]["object"])
+        path.write_text(json.dumps(manifest))
+        storages.append(storage)
+    for name, done in zip(lies, restores(backed_up, storages, "db"), strict=True):
+        # A key that is no key makes the manifest unreadable, and there is no other.
+        done.ended(2 if name == "key" else 6)
