@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -19,8 +20,10 @@ _SCRATCH_MARGIN = 64 << 20
 
 # From 17 on pg_restore sends this setting (and so does each of its jobs), which older servers refuse.
 _NEW_SETTING_MAJOR = 17
-_NEW_SETTING = "SET transaction_timeout = 0;"
-_ERROR = "pg_restore: error:"
+_REFUSED_SETTING = re.compile(
+    r"pg_restore: error: [^\n]*transaction_timeout[^\n]*\nCommand was: SET transaction_timeout = 0;\s*"
+)
+_MOST_REFUSALS = 8  # as many as surely fit into the part of stderr that is kept
 
 
 def load(
@@ -36,11 +39,12 @@ def load(
             server_major = session.info.server_version // 10000
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
         with client_access(side, scratch) as access:
+            argv = _argv(program, access, server_major)
+            jobs = min(jobs, _MOST_REFUSALS) if _is_new_to(server_major, program) else jobs
             try:
                 if jobs > 1 and _free(scratch) > raw_bytes + _SCRATCH_MARGIN:
-                    _load_from_scratch(_argv(program, access, server_major), blocks, access, scratch, jobs)
+                    _load_from_scratch(argv, blocks, access, scratch, jobs)
                 else:
-                    argv = _argv(program, access, server_major)
                     feed_process(argv, blocks, env=access.env, pass_fds=access.pass_fds)
             except ToolError as error:
                 if not (_is_new_to(server_major, program) and _only_new_setting_refused(error)):
@@ -88,20 +92,15 @@ def _only_new_setting_refused(error: ToolError) -> bool:
     Then it was run without ``--exit-on-error`` and ended with 1. Its stderr must be here from the beginning:
     what was cut off could have been another error.
     """
-    said = error.stderr_tail
-    whole = len(said.encode()) < STDERR_TAIL - 64
-    last = said.rpartition("\n")[2]
-    return (
-        whole
-        and error.exit_status_of_tool == 1
-        and last.startswith("pg_restore: warning: errors ignored on restore:")
-        and said.count(_ERROR) == said.count(_NEW_SETTING) == said.count("Command was:")
-    )
+    whole = len(error.stderr_tail.encode()) < STDERR_TAIL - 64
+    rest = _REFUSED_SETTING.sub("", error.stderr_tail)
+    ended = re.search(r"^pg_restore: warning: errors ignored on restore: \d+\Z", rest, re.MULTILINE)
+    return whole and error.exit_status_of_tool == 1 and bool(ended) and "pg_restore: error:" not in rest
 
 
 def _explained(error: ToolError) -> ToolError:
     return type(error)(
-        str(error),
+        _REFUSED_SETTING.sub("", str(error)),
         untouched="The live database is as it was.",
         fix="Mend what pg_restore complains of, or restore to a server like the one the dump was made of.",
         stderr_tail=error.stderr_tail,

@@ -1,19 +1,40 @@
-"""Passes TCP connections on to a server, from another address."""
+"""Passes TCP connections on to a server, from another address, and changes what passes if told to."""
 
 from __future__ import annotations
 
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
 
-class Relay:
-    """Listens on ``host`` at a free ``port``; ``connections`` counts those it took."""
+class HangUp(Exception):
+    """Raised by a filter: the connection is closed instead."""
 
-    def __init__(self, host: str, target: tuple[str, int]) -> None:
+
+def same(data: bytes) -> bytes:
+    return data
+
+
+class Relay:
+    """Listens on ``host`` at a free ``port``; ``connections`` counts those it took.
+
+    ``asking`` and ``answering`` are given what clients and server say and return what is passed on.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        target: tuple[str, int],
+        *,
+        asking: Callable[[bytes], bytes] = same,
+        answering: Callable[[bytes], bytes] = same,
+    ) -> None:
         self.target = target
+        self.asking = asking
+        self.answering = answering
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family)
         self.port = self._listener.getsockname()[1]
@@ -40,12 +61,13 @@ class Relay:
 
     def _pass_on(self, client: socket.socket) -> None:
         with client, socket.create_connection(self.target) as server, selectors.DefaultSelector() as ready:
-            for source, target in ((client, server), (server, client)):
-                ready.register(source, selectors.EVENT_READ, target)
-            with suppress(OSError):
+            ready.register(client, selectors.EVENT_READ, (server, self.asking))
+            ready.register(server, selectors.EVENT_READ, (client, self.answering))
+            with suppress(OSError, HangUp):
                 while True:
                     for key, _ in ready.select():
                         data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                         if not data:
                             return
-                        key.data.sendall(data)
+                        target, change = key.data
+                        target.sendall(change(data))
