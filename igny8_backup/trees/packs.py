@@ -148,6 +148,10 @@ class PackWriter:
                         held = 0
             parts.append(ZEROS[:fill])
             held += fill
+            if held >= BLOCK:  # empty files are all header
+                yield b"".join(parts)
+                parts.clear()
+                held = 0
             self._waiting = next(files, None)
         self._whole = True
         parts.append(tar.END)

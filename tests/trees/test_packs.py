@@ -6,13 +6,14 @@ import io
 import os
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams import BLOCK
+from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.scan import NO_FAILURE
 from tests.trees.planting import plant
@@ -27,6 +28,12 @@ def members(data: bytes) -> dict[str, bytes]:
 def files(root: Path, **contents: bytes) -> None:
     for name, data in contents.items():
         (root / name).write_bytes(data)
+
+
+def packs_of(root: Path, limit: int = 1 << 30) -> Iterator[tuple[str, Blocks]]:
+    writer = PackWriter(root, name=str, on_record=lambda record: None, on_skip=never, limit=limit)
+    with closing(writer.packs()) as packs:
+        yield from packs
 
 
 def test_records_come_sorted_with_digests_and_packs(tmp_path: Path) -> None:
@@ -70,11 +77,16 @@ def test_blocks_are_about_a_mebibyte(tmp_path: Path) -> None:
     files(tmp_path, large=os.urandom(5 * BLOCK + 17))
     for number in range(1500):
         (tmp_path / f"small{number}").write_bytes(b"x" * number)
-    writer = PackWriter(tmp_path, name=str, on_record=lambda record: None, on_skip=never)
-    with closing(writer.packs()) as packs:
-        ((_, blocks),) = ((name, [len(block) for block in pack]) for name, pack in packs)
-    assert all(BLOCK <= size <= 2 * BLOCK for size in blocks[:-1])
-    assert len(blocks) > 6
+    (sizes,) = [[len(block) for block in blocks] for _, blocks in packs_of(tmp_path)]
+    assert all(BLOCK <= size <= 2 * BLOCK for size in sizes[:-1])
+    assert len(sizes) > 6
+
+
+def test_headers_of_empty_files_fill_blocks_too(tmp_path: Path) -> None:
+    for number in range(2100):
+        (tmp_path / str(number)).touch()
+    (sizes,) = [[len(block) for block in blocks] for _, blocks in packs_of(tmp_path)]
+    assert sizes == [BLOCK, 2100 * 512 + 1024 - BLOCK]
 
 
 def test_progress_tells_totals_while_a_large_file_is_read(tmp_path: Path) -> None:
@@ -164,16 +176,12 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
         for number in range(30):
             (tmp_path / f"{folder:02}" / f"{number}").write_bytes(b"x")
     alive: list[int] = []
-    made = 0
-    writer = PackWriter(tmp_path, name=str, on_record=lambda record: None, on_skip=never, limit=20 * 1024)
-    with closing(writer.packs()) as packs:
-        for _, blocks in packs:
-            for _ in blocks:
-                pass
-            made += 1
-            if made in (10, 29):
-                gc.collect()
-                alive.append(len(gc.get_objects()))
+    for name, blocks in packs_of(tmp_path, limit=20 * 1024):
+        for _ in blocks:
+            pass
+        if name in ("10", "29"):
+            gc.collect()
+            alive.append(len(gc.get_objects()))
     first, last = alive
     assert last - first < 200  # 380 files lie between
 
