@@ -19,6 +19,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 from igny8_backup import keys
 from igny8_backup.errors import BackupError
@@ -113,7 +114,7 @@ def _read() -> tuple[Config | None, tuple[Problem, ...]]:
     return (None if reader.problems else config), tuple(reader.problems)
 
 
-@setting_changed.connect
+@receiver(setting_changed)
 def _reset(**kwargs: Any) -> None:
     _read.cache_clear()
 

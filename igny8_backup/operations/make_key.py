@@ -15,8 +15,8 @@ def make_key(path: Path, now: datetime) -> str:
 
     Raises :class:`UsageError` when the file exists: overwriting a key would lose every backup made for it.
     """
-    secret, recipient = generate_identity()
-    text = f"# created: {now:%Y-%m-%dT%H:%M:%SZ}\n# public key: {recipient}\n{secret}\n"
+    identity, recipient = generate_identity()
+    text = f"# created: {now:%Y-%m-%dT%H:%M:%SZ}\n{identity}"
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
