@@ -16,6 +16,10 @@ else:
 DEFAULT_LEVEL = 3
 DEFAULT_WORKERS = 2
 
+JOB = 4 << 20
+"""Bytes that a worker takes at a time. libzstd's own choice, four windows, keeps twice as much in memory
+(112 MiB at level 3, against 56) and packs a thousandth tighter."""
+
 
 def compress(blocks: Blocks, *, level: int = DEFAULT_LEVEL, workers: int = DEFAULT_WORKERS) -> Blocks:
     """One frame with a checksum of the content; a frame also for a stream without bytes.
@@ -30,6 +34,7 @@ def compress(blocks: Blocks, *, level: int = DEFAULT_LEVEL, workers: int = DEFAU
                 parameter.checksum_flag: 1,
                 # A libzstd built without threads allows none.
                 parameter.nb_workers: min(workers, parameter.nb_workers.bounds()[1]),
+                parameter.job_size: min(JOB, parameter.job_size.bounds()[1]),
             }
         )
         # Workers hand their output over in pieces from a few bytes to many megabytes.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.streams.zstd import compress, decompress
+from igny8_backup.streams.zstd import JOB, compress, decompress
 
 ZSTD_BLOCK = 128 << 10
-SIZES = sorted({0, 1, *(n + d for n in (65536, ZSTD_BLOCK, BLOCK, 2 * BLOCK, 9 << 20) for d in (-1, 0, 1))})
+SIZES = sorted(
+    {0, 1, *(n + d for n in (65536, ZSTD_BLOCK, BLOCK, 2 * BLOCK, JOB, 9 << 20) for d in (-1, 0, 1))}
+)
 
 
 def made_of(kind: str, size: int) -> bytes:
@@ -198,3 +201,23 @@ def test_an_impossible_level_closes_the_source(source):
     with pytest.raises(ValueError):
         next(compress(stream, level=99))
     assert blocks.closed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_the_compressor_holds_less_than_eighty_mebibytes_of_what_does_not_compress():
+    program = """
+import random
+from igny8_backup.streams import BLOCK
+from igny8_backup.streams.zstd import compress
+
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
+
+blocks = [random.Random(number).randbytes(BLOCK) for number in range(4)]
+before = peak()
+assert sum(map(len, compress(blocks[number % 4] for number in range(150)))) > 150 * BLOCK
+print(peak() - before)
+"""
+    # The generator expression has a close(), like every stream.
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 80
