@@ -16,7 +16,7 @@ from benchmarks.measure import say
 from benchmarks.options import FULL, QUICK
 from benchmarks.texts import Prose, generator
 
-VERSION = 1
+VERSION = 2
 FILES = {QUICK: 1200, FULL: 120_000}
 _FILES_A_SITE = 300
 _MTIME = 1_760_000_000
@@ -31,7 +31,7 @@ def _html(prose: Prose, choose: random.Random, site: bytes) -> bytes:
         % (word, site, word.title())
         for word in prose.words(generator(site, "menu"), 14)
     )
-    words = prose.words(choose, _size(choose, 1900))
+    words = prose.words(choose, _size(choose, 900))
     body = b"".join(
         b'      <p class="text-block">%b</p>\n'
         b'      <img src="/assets/img/%08x.jpg" alt="%b" loading="lazy">\n'
@@ -51,7 +51,7 @@ def _html(prose: Prose, choose: random.Random, site: bytes) -> bytes:
 
 
 def _css(prose: Prose, choose: random.Random, site: bytes) -> bytes:
-    words = prose.words(choose, _size(choose, 330))
+    words = prose.words(choose, _size(choose, 165))
     return b"".join(
         b".%b {\n  margin: %dpx %dpx;\n  color: #%06x;\n  font-size: %d.%drem;\n}\n"
         % (word.strip(b",."), number % 40, number % 7, choose.getrandbits(24), number % 3, number % 10)
@@ -60,7 +60,7 @@ def _css(prose: Prose, choose: random.Random, site: bytes) -> bytes:
 
 
 def _js(prose: Prose, choose: random.Random, site: bytes) -> bytes:
-    words = [word.strip(b",.") for word in prose.words(choose, _size(choose, 900))]
+    words = [word.strip(b",.") for word in prose.words(choose, _size(choose, 350))]
     return b"".join(
         b"export function %b(%b, %b) {\n  const %b = %b.get(%d);\n  return %b ? %b : null;\n}\n"
         % (a, b, c, a[::-1], b, number * 7919 % 10007, c, b)
@@ -69,7 +69,7 @@ def _js(prose: Prose, choose: random.Random, site: bytes) -> bytes:
 
 
 def _json(prose: Prose, choose: random.Random, site: bytes) -> bytes:
-    words = prose.words(choose, _size(choose, 750))
+    words = prose.words(choose, _size(choose, 650))
     items = (
         b'  {"id": %d, "slug": "%b", "score": %d, "key": "%016x", "text": "%b"}'
         % (
@@ -85,16 +85,16 @@ def _json(prose: Prose, choose: random.Random, site: bytes) -> bytes:
 
 
 def _picture(prose: Prose, choose: random.Random, site: bytes) -> bytes:
-    return _PICTURE + choose.randbytes(_size(choose, 46_000))
+    return _PICTURE + choose.randbytes(_size(choose, 51_500))
 
 
 # Of a hundred files; the pictures are a fifth of the files and half of the bytes.
 _KINDS: tuple[tuple[int, str, Maker], ...] = (
-    (52, "pages/{}/index.html", _html),
-    (6, "assets/css/{}.css", _css),
-    (8, "assets/js/{}.js", _js),
-    (14, "data/{}.json", _json),
-    (20, "assets/img/{}.jpg", _picture),
+    (52, "pages/{section}/{name}.html", _html),
+    (6, "assets/css/{name}.css", _css),
+    (8, "assets/js/{name}.js", _js),
+    (14, "data/{name}.json", _json),
+    (20, "assets/img/{name}.jpg", _picture),
 )
 _BY_HUNDRED = [(pattern, maker) for count, pattern, maker in _KINDS for _ in range(count)]
 
@@ -111,7 +111,8 @@ def make(work: Path, scale: str) -> tuple[Path, Path]:
         for number in range(FILES[scale]):
             site = number // _FILES_A_SITE
             pattern, maker = _BY_HUNDRED[number * 37 % 100]
-            name = f"tenant-{site:05}/www.tenant-{site:05}.example/{pattern.format(f'{number:06}')}"
+            inside = pattern.format(name=f"{number:06}", section=number // 20)
+            name = f"tenant-{site:05}/www.tenant-{site:05}.example/{inside}"
             path = root / name
             choose = generator("file", number)
             content = maker(prose, choose, b"tenant-%05d" % site)
