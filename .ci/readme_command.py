@@ -5,6 +5,6 @@ import sys
 from pathlib import Path
 
 readme = (Path(__file__).parent.parent / "README.md").read_text()
-commands = re.findall(r"^python3 -m venv .*$", readme, re.MULTILINE)
+commands = re.findall(r"^\$ (python3 -m venv .*)$", readme, re.MULTILINE)
 (found,) = {command for command in commands if command.endswith(sys.argv[1])}
 print(found)

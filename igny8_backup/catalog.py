@@ -19,6 +19,7 @@ from igny8_backup.manifest import (
     read_manifest,
 )
 from igny8_backup.store.base import MissingObjectError, Store
+from igny8_backup.words import duration_in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ def select(
             )
         chosen.append((found, tree))
         if databases and found.id != base.id:
-            apart = abs(tree.started - base.started)
+            apart = duration_in_words(abs(tree.started - base.started))
             when = "after" if tree.started > base.started else "BEFORE"
             notes.append(
                 f"The files of {name!r} come from backup {found.id}, read {apart} {when} the database."

@@ -6,10 +6,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.conf import Config
-from igny8_backup.management.base import BackupCommand, human_bytes
+from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.backup import BackupRequest, BackupResult, run_backup
+from igny8_backup.words import count_in_words, size_in_words
 
 _SHOWN = 10  # skipped files listed on the terminal; the details hold them all
 
@@ -42,19 +43,19 @@ class BackupRunCommand(BackupCommand):
     def _show(self, manifest: Manifest, where: str) -> None:
         for part in manifest.databases:
             if part.object:
-                sizes = f"{human_bytes(part.object.raw_bytes)} -> {human_bytes(part.object.stored_bytes)}"
+                sizes = f"{size_in_words(part.object.raw_bytes)} -> {size_in_words(part.object.stored_bytes)}"
                 seconds = (part.finished - part.started).total_seconds()
                 self.say(f"  database {part.alias}: {sizes}, {seconds:.1f} s")
         for tree in manifest.trees:
             if tree.state == COMPLETE:
-                stored = human_bytes(sum(pack.stored_bytes for pack in tree.packs))
+                stored = size_in_words(sum(pack.stored_bytes for pack in tree.packs))
                 seconds = (tree.finished - tree.started).total_seconds()
+                files = count_in_words(tree.files, "file")
                 self.say(
-                    f"  files {tree.name}: {tree.files} files, {human_bytes(tree.bytes)} -> {stored},"
-                    f" {seconds:.1f} s"
+                    f"  files {tree.name}: {files}, {size_in_words(tree.bytes)} -> {stored}, {seconds:.1f} s"
                 )
         lock = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
-        self.say(f"Backup {manifest.id} is in {where} ({human_bytes(manifest.stored_bytes)}, {lock}).")
+        self.say(f"Backup {manifest.id} is in {where} ({size_in_words(manifest.stored_bytes)}, {lock}).")
 
     def _show_failures(self, result: BackupResult) -> None:
         for name, error in result.errors.items():

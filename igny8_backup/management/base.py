@@ -67,6 +67,7 @@ class BackupCommand(BaseCommand):
         """A line for people; silent with ``--json``."""
         if not self.json:
             self.stdout.write(printable(text))
+            self.stdout.flush()  # or, in a log, it would come after what standard error says later
 
     def warn(self, text: str) -> None:
         """A line on standard error."""
@@ -112,12 +113,3 @@ def ask(question: str) -> str:
         return input(question)
     except EOFError:
         return ""
-
-
-def human_bytes(amount: float) -> str:
-    """``1.5 GB``: decimal units, as storage is sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

@@ -161,8 +161,8 @@ class Toolkit:
             if primary:
                 try:
                     session = stack.enter_context(primary.live.maintenance())
-                except DatabaseError as error:
-                    self.progress.note(f"No lock across hosts: {error}")
+                except DatabaseError:
+                    self.progress.note("The database server does not answer: only this host is locked.")
                 else:
                     held.append(AdvisoryLock(session, self.store))
             yield held
@@ -239,6 +239,8 @@ def _make_home(config: Config) -> None:
         return
     try:
         home.mkdir(mode=0o700, exist_ok=True)
+        if not guards.has_storage():
+            guards.default_folder().mkdir(mode=0o700, exist_ok=True)
         (home / ".gitignore").write_text("*\n")
     except OSError as error:
         raise FilesError(

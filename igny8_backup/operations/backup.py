@@ -7,14 +7,14 @@ import hmac
 import platform
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import django
 from django.conf import settings
 
 import igny8_backup
 from igny8_backup import keys, records
-from igny8_backup.errors import BackupError, LockedError
+from igny8_backup.errors import BackupError, LockedError, UsageError
 from igny8_backup.locks import AdvisoryLock
 from igny8_backup.manifest import (
     COMPLETE,
@@ -68,8 +68,15 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
     """Backs up what is asked for.
 
     A part that fails is recorded as failed and the others go on. Raises the part's own error when no part is
-    complete (then no manifest is written), ``LockedError`` when another run is under way.
+    complete (then no manifest is written), ``LockedError`` when another run is under way, ``UsageError`` when
+    nothing was asked for.
     """
+    if not (request.databases or request.trees):
+        raise UsageError(
+            "There is nothing to back up.",
+            untouched="Nothing was read or written.",
+            fix="Name something in IGNY8_BACKUP['DATABASES'], SITES or LOGS.",
+        )
     with ExitStack() as stack:
         try:
             locks = stack.enter_context(kit.locked("a backup"))
@@ -185,7 +192,10 @@ class _Run:
     def write_manifest(self, locks: list[AdvisoryLock]) -> Manifest:
         parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]
         if not any(part.state == COMPLETE for part in parts):
-            raise next(iter(self.errors.values()))
+            first, *others = self.errors.items()
+            for name, error in others:
+                self.kit.progress.note(f"{name} FAILED: {error}")
+            raise first[1]
         details = Details(
             schema=SCHEMA,
             id=self.id,
@@ -244,16 +254,6 @@ def fingerprint(secret_key: str, backup_id: str) -> str:
     """Tells whether two installations share a ``SECRET_KEY`` without telling it: HMAC-SHA256 (RFC 2104) of
     the backup's id, as hex."""
     return hmac.new(secret_key.encode(), f"igny8_backup {backup_id}".encode(), hashlib.sha256).hexdigest()
-
-
-def age_in_words(since: datetime, now: datetime) -> str:
-    """``3 days``, ``5 hours``, ``40 minutes``, ``12 seconds``: the largest unit, rounded down."""
-    seconds = int((now - since).total_seconds())
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            amount = seconds // length
-            return f"{amount} {unit}{'s' if amount > 1 else ''}"
-    return f"{seconds} seconds" if seconds >= 0 else "in the future"
 
 
 def _unexpected(error: BaseException) -> BackupError:

@@ -19,7 +19,7 @@ from igny8_backup.trees import index
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.packs import PackWriter, folders_tar
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import IS_OURS, NO_FAILURE
+from igny8_backup.trees.scan import NO_FAILURE
 
 MOST_SKIPPED = 10_000  # listed by path; beyond that they are counted
 
@@ -52,9 +52,6 @@ def backup_tree(
 
     def skip(path: bytes, reason: str) -> None:
         nonlocal total
-        if reason == IS_OURS:
-            kit.progress.note(f"{part.name}: {escape(path)} is kept from a restore and not backed up.")
-            return
         total += 1
         if total <= MOST_SKIPPED:
             failure = reason not in NO_FAILURE

@@ -39,7 +39,7 @@ def find_storage(config: Config) -> Storage | Problem:
             return Problem(
                 id="igny8_backup.E021",
                 message=f"STORAGES[{STORAGE_ALIAS!r}] cannot be used: {type(error).__name__}: {error}.",
-                hint="Correct its BACKEND and OPTIONS; for S3: pip install igny8-backup[s3].",
+                hint="Correct its BACKEND and OPTIONS; for S3: install igny8-backup with its extra: s3.",
             )
     if config.debug:
         return FileSystemStorage(location=default_folder())

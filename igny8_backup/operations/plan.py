@@ -26,7 +26,8 @@ from igny8_backup.manifest import (
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import fingerprint
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees.names import is_own
+from igny8_backup.trees.mounts import mounts_below
+from igny8_backup.trees.names import escape, is_own
 
 ALL, DB, FILES = "all", "db", "files"
 
@@ -125,6 +126,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         target = engine.target()
         databases.append(DatabasePlan(backup_id=manifest.id, part=part, details=found, target=target))
     roots = {**kit.config.sites, **kit.config.logs}
+    obstacles += [text for _, part in selection.trees for text in tree_obstacles(roots[part.name])]
     planned = [
         TreePlan(backup_id=manifest.id, part=part, root=roots[part.name], empty=is_empty(roots[part.name]))
         for manifest, part in selection.trees
@@ -167,6 +169,19 @@ def is_empty(root: Path) -> bool:
             untouched="Nothing was changed.",
             fix="Run the restore where the tree is mounted, as a user that may write it.",
         ) from None
+
+
+def tree_obstacles(root: Path) -> list[str]:
+    """Why no tree can be put in place below ``root``, one sentence each; empty when one can."""
+    place = root
+    while not os.path.lexists(place):
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        return [
+            f"{place} cannot be written: restore where it is mounted writable, as a user that may write it."
+        ]
+    points = ", ".join(escape(point) for point in mounts_below(root))
+    return [f"{points} is mounted below {root}: unmount it, the tree is swapped as one."] if points else []
 
 
 def unknown_migrations(details: DatabaseDetails) -> list[str]:

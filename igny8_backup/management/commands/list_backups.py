@@ -11,10 +11,10 @@ from rich.table import Table
 
 from igny8_backup.catalog import Entry
 from igny8_backup.journal import Journal
-from igny8_backup.management.base import BackupCommand, human_bytes
+from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.backup import age_in_words
+from igny8_backup.words import age_in_words, size_in_words
 
 
 class Command(BackupCommand):
@@ -53,7 +53,7 @@ class Command(BackupCommand):
                 age_in_words(found.started, now),
                 found.host,
                 holds(found),
-                human_bytes(found.stored_bytes),
+                size_in_words(found.stored_bytes),
                 state,
                 found.label,
             )

@@ -9,11 +9,11 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.journal import UNDONE, Journal
-from igny8_backup.management.base import BackupCommand, ask, human_bytes
+from igny8_backup.management.base import BackupCommand, ask
 from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.backup import age_in_words
 from igny8_backup.operations.plan import ALL, RestorePlan, RestoreRequest, plan_restore
 from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
+from igny8_backup.words import age_in_words, size_in_words
 
 
 class Command(BackupCommand):
@@ -73,18 +73,18 @@ class Command(BackupCommand):
             if not target.exists:
                 now = "which does not exist"
             elif target.tables is None:
-                now = f"which cannot be read, {human_bytes(target.size)}"
+                now = f"which cannot be read, {size_in_words(target.size)}"
             else:
-                now = f"which holds {target.tables} tables, {human_bytes(target.size)}"
+                now = f"which holds {target.tables} tables, {size_in_words(target.size)}"
             self.say(
                 f"  database {part.alias}: from {database.backup_id} ({age} old,"
-                f" {human_bytes(database.details.size)}) to {target.where}, {now}"
+                f" {size_in_words(database.details.size)}) to {target.where}, {now}"
             )
         for tree in plan.trees:
             age = age_in_words(tree.part.started, plan.created)
             self.say(
                 f"  files {tree.part.name}: from {tree.backup_id} ({age} old, {tree.part.files} files,"
-                f" {human_bytes(tree.part.bytes)}) to {tree.root}"
+                f" {size_in_words(tree.part.bytes)}) to {tree.root}"
             )
         for note in plan.notes:
             self.say(f"  NOTE: {note}")

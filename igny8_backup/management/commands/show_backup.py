@@ -6,10 +6,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.management.base import BackupCommand, human_bytes
+from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import Details, Manifest
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.plan import read_details
+from igny8_backup.words import size_in_words
 
 
 class Command(BackupCommand):
@@ -58,12 +59,12 @@ class Command(BackupCommand):
                 f"  files {tree.name} ({tree.role}): {tree.state}, {counts if not tree.error else tree.error}"
             )
         for item in manifest.objects():
-            self.say(f"    {human_bytes(item.stored_bytes):>10}  {item.sha256[:16]}  {item.key}")
+            self.say(f"    {size_in_words(item.stored_bytes):>10}  {item.sha256[:16]}  {item.key}")
 
     def _show_details(self, details: Details) -> None:
         for database in details.databases:
             extensions = ", ".join(f"{name} {version}" for name, version in database.extensions.items())
-            self.say(f"  {database.alias}: {len(database.tables)} tables, {human_bytes(database.size)}")
+            self.say(f"  {database.alias}: {len(database.tables)} tables, {size_in_words(database.size)}")
             if database.owner:
                 self.say(f"    owner {database.owner}, {database.encoding}, {database.collate}; {extensions}")
             if database.excluded_data:

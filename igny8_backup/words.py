@@ -1,0 +1,38 @@
+"""Amounts as people say them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+def duration_in_words(duration: timedelta) -> str:
+    """``3 days``, ``5 hours``, ``40 minutes``, ``1 second``: the largest unit, rounded down."""
+    seconds = int(duration.total_seconds())
+    for unit, length in _UNITS:
+        if abs(seconds) >= length:
+            amount = abs(seconds) // length
+            return f"{amount} {unit}{'s' if amount > 1 else ''}"
+    return "0 seconds"
+
+
+def age_in_words(since: datetime, now: datetime) -> str:
+    """How long ago ``since`` was: a duration, or ``in the future`` where a clock is wrong."""
+    return duration_in_words(now - since) if since <= now else "in the future"
+
+
+def size_in_words(amount: float) -> str:
+    """``1.5 GB`` of an amount of bytes: decimal units, as storage is sold."""
+    if amount < 1000:
+        return f"{amount:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 1000:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} TB"
+
+
+def count_in_words(amount: int, noun: str) -> str:
+    """``1 file``, ``5114 files``."""
+    return f"{amount} {noun}{'' if amount == 1 else 's'}"
