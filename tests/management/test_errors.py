@@ -1,0 +1,196 @@
+"""What can be foreseen ends with its exit status, and says what, what is untouched and the way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from tests.management.clients import client_folder, of_version
+from tests.management.commands import Command, Done, run_many, run_one
+from tests.management.conftest import BackedUp
+
+UNKNOWN = "20260101T000000Z-000000"
+
+
+class Cases:
+    """Commands to be run in one process, and what each must end with."""
+
+    def __init__(self, backed_up: BackedUp) -> None:
+        self.project = backed_up.project
+        self.restore = ["restore_all", "--noinput", "--database-name", self.project.database]
+        self.identity = ["--identity", str(self.project.identity)]
+        self.commands: list[Command] = []
+        self.wanted: list[tuple[int, Sequence[str]]] = []
+
+    def add(
+        self,
+        argv: Sequence[str | Path],
+        status: int,
+        *words: str,
+        storage: Path | None = None,
+        **settings: Any,
+    ) -> None:
+        """``argv``, with changed settings, must end with ``status`` and say each of the ``words``."""
+        self.commands.append(Command([*argv], settings, storage))
+        self.wanted.append((status, words))
+
+    def check(self) -> list[Done]:
+        results = run_many(self.project, *self.commands)
+        for done, (status, words) in zip(results, self.wanted, strict=True):
+            done.ended(status)
+            for word in words:
+                assert word in done.stderr, (done.argv, done.said)
+            assert self.project.server.password not in done.said
+        return results
+
+
+@pytest.fixture
+def cases(backed_up: BackedUp) -> Cases:
+    return Cases(backed_up)
+
+
+def test_what_does_not_exist(cases: Cases, backed_up: BackedUp, tmp_path: Path) -> None:
+    add, identity = cases.add, cases.identity
+    add(["backup_db", "defualt"], 2, "no database 'defualt'", "Nothing was read", "among: default")
+    add(["backup_sites", "site"], 2, "no tree 'site'", "among: sites-data, uploads, logs")
+    add(["show_backup", UNKNOWN], 2, f"no backup '{UNKNOWN}'", "Nothing was changed", "list_backups")
+    add(["show_backup", backed_up.id[:-1]], 2, "no backup", "list_backups")
+    add([*cases.restore, UNKNOWN, *identity], 2, "no backup", "list_backups")
+    add([*cases.restore, "--only", "site", *identity], 2, "no database or tree 'site'", "--only db, files")
+    add([*cases.restore, "--only", "logs", *identity], 2, "complete copy of the tree 'logs'")
+    add([*cases.restore, backed_up.id, "--only", "logs", *identity], 2, f"Backup {backed_up.id} has no")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    add([*cases.restore, *identity], 2, "There is no backup", "list_backups", storage=empty)
+    add([*cases.restore, "--only", "files", *identity], 2, "There is no backup", storage=empty)
+    add(["list_backups"], 0, storage=empty)
+    add(["undo_restore"], 2, "no restore to undo", "Nothing was changed")
+    add(["undo_restore", "--discard", "--noinput"], 2, "Nothing is kept", "Nothing was removed")
+    results = cases.check()
+    assert "There is no backup in the folder" in results[-3].stdout
+    assert "backup_all" in results[-3].stdout
+
+
+def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
+    secret = str(pyrage.x25519.Identity.generate())
+    nothing = {"DATABASES": [], "SITES": {}, "LOGS": {}}
+    add, untouched = cases.add, "Nothing was read or written."
+    add(["backup_db"], 2, "unknown key 'SITE'", untouched, SITE={})
+    add(["list_backups"], 2, "JOBS", untouched, JOBS=0)
+    add(["backup_db"], 4, "No recipient is set", untouched, "generate_backup_key", ENCRYPTION={})
+    mistyped = cases.project.recipient[:-1]
+    add(["backup_all"], 4, "mistyped", untouched, ENCRYPTION={"RECIPIENTS": [mistyped]})
+    add(["backup_all"], 4, "secret key", "exposed", untouched, ENCRYPTION={"RECIPIENTS": [secret]})
+    add(["backup_all"], 2, "private key", untouched, ENCRYPTION={"IDENTITY_FILE": secret})
+    add(["backup_all"], 2, "othing", "SITES", **nothing)
+    add(["backup_db"], 2, "othing", "DATABASES", **nothing)
+    add(["backup_sites"], 2, "No tree is configured", "SITES", **nothing)
+    add([*cases.restore, *cases.identity], 2, "othing", **nothing)
+    file = tmp_path / "file"
+    file.touch()
+    add(["backup_db"], 1, str(file), "STATE_DIR", STATE_DIR=str(file))
+    add(["backup_db"], 1, str(file), storage=file)
+    add(["list_backups"], 1, str(file), storage=file)
+    add(["list_backups"], 1, "does not exist", "Mount it", storage=tmp_path / "not mounted")
+    inside = cases.project.sites / "state"
+    add(["backup_all"], 4, "STATE_DIR", "lies in", untouched, STATE_DIR=str(inside))
+    for done in cases.check():
+        assert secret[20:] not in done.said
+    assert not inside.exists()
+
+
+def test_identities_that_do_not_open_it(cases: Cases, backed_up: BackedUp, tmp_path: Path) -> None:
+    add, restore, untouched = cases.add, cases.restore, "Nothing"
+    key = pyrage.x25519.Identity.generate()
+    other, open_to_all, broken = tmp_path / "other", tmp_path / "open", tmp_path / "broken"
+    for path in (other, open_to_all):
+        path.touch(0o600)
+        path.write_text(f"{key}\n")
+    open_to_all.chmod(0o644)
+    broken.touch(0o600)
+    broken.write_text(str(key)[:-1])
+    add(restore, 1, "no identity is given", untouched, "--identity FILE")
+    add([*restore, "--identity", other], 1, "not encrypted to this identity", "recipient")
+    add([*restore, "--identity", open_to_all], 1, "open to other users", f"chmod 600 {open_to_all}")
+    add([*restore, "--identity", tmp_path / "none"], 1, "cannot be read: No such file")
+    add([*restore, "--identity", tmp_path], 1, "cannot be read: Is a directory")
+    add([*restore, "--identity", broken], 1, "Line 1 of")
+    add([*restore, "--identity", str(key)], 1, "secret key is given where the path")
+    add(["show_backup", backed_up.id, "--identity", other], 1, "not encrypted to this identity")
+    add(["restore_all", "--dry-run", "--identity", other], 1, "not encrypted to this identity")
+    add(["show_backup", backed_up.id], 0)
+    for done in cases.check():
+        assert str(key)[20:-1] not in done.said
+
+
+def test_clients_that_are_missing_or_too_old(cases: Cases, tmp_path: Path) -> None:
+    add, restore, real = cases.add, [*cases.restore, *cases.identity], cases.project.server.bin_dir
+    none = tmp_path / "none"
+    none.mkdir()
+    old = client_folder(tmp_path / "old", real, pg_dump=of_version("14.9"), pg_restore=of_version("14.9"))
+    mute = client_folder(tmp_path / "mute", real, pg_dump="exit 0  # --version")
+    package = "apt-get install postgresql-client-18"
+    add(["backup_db"], 1, f"no pg_dump in {none}", package, CLIENT_BIN_DIR=str(none))
+    add(["backup_db"], 4, f"{old}/pg_dump is version 14.9", package, CLIENT_BIN_DIR=str(old))
+    add(["backup_db"], 1, "does not tell its version", CLIENT_BIN_DIR=str(mute))
+    add(restore, 4, "no pg_restore", package, "Nothing was changed", CLIENT_BIN_DIR=str(none))
+    add(restore, 4, "pg_restore is version 14.9", package, "Nothing was", CLIENT_BIN_DIR=str(old))
+    dry = ["restore_all", "--dry-run", "--json", *cases.identity]
+    add(dry, 4, "cannot be restored here", CLIENT_BIN_DIR=str(old))
+    *_, plan = cases.check()
+    assert "14.9" in plan.json["obstacles"][0], "one document, and it says what is in the way"
+
+
+@pytest.mark.parametrize("trouble", ["down", "wrong password", "unknown host"])
+def test_a_server_that_does_not_answer(backed_up: BackedUp, trouble: str) -> None:
+    project = backed_up.project
+    url = project.environment["DATABASE_URL"]
+    env = {
+        "DATABASE_URL": {
+            "down": url.replace(f":{project.server.port}/", ":1/"),
+            "wrong password": url.replace(project.server.password, "wr0ng"),
+            "unknown host": url.replace("127.0.0.1", "no-such-host.invalid"),
+        }[trouble]
+    }
+    listed, saved, restored = run_many(
+        project,
+        ["list_backups"],
+        ["backup_db"],
+        ["restore_all", "--noinput", "--database-name", project.database, *Cases(backed_up).identity],
+        env=env,
+    )
+    assert backed_up.id in listed.ended(0).stdout, "a listing needs no database"
+    for done in (saved, restored):
+        assert "No connection to igny8@" in done.ended(1).stderr
+        assert "dbshell --database default" in done.stderr
+        assert project.server.password not in done.said and "wr0ng" not in done.said
+    *_, run = sorted((project.storage / "igny8/runs").iterdir())
+    record = json.loads(run.read_text())
+    assert (record["outcome"], record["errors"]["default"]) == ("failed", "DatabaseError")
+
+
+def test_keys_are_never_overwritten(backed_up: BackedUp, tmp_path: Path) -> None:
+    project = backed_up.project
+    made, again, nowhere, as_json = run_many(
+        project,
+        ["generate_backup_key", tmp_path / "key"],
+        ["generate_backup_key", tmp_path / "key"],
+        ["generate_backup_key", tmp_path / "no/such/folder/key"],
+        ["generate_backup_key", tmp_path / "second", "--json"],
+    )
+    text = (tmp_path / "key").read_text()
+    (secret,) = [line for line in text.splitlines() if line.startswith("AGE-SECRET-KEY-1")]
+    recipient = str(pyrage.x25519.Identity.from_str(secret).to_public())
+    assert text.count(recipient) == 1 and text.startswith("# created: 20")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert f'"ENCRYPTION": {{"RECIPIENTS": ["{recipient}"]}}' in made.ended(0).stdout
+    assert secret[20:] not in made.said
+    assert "was not overwritten" in again.ended(2).stderr and (tmp_path / "key").read_text() == text
+    assert "cannot be written" in nowhere.ended(1).stderr
+    assert as_json.ended(0).json["recipient"].startswith("age1")
+    assert run_one(project, "show_backup", backed_up.id, "--identity", tmp_path / "key").returncode == 1
