@@ -1,0 +1,88 @@
+"""The whole way through an S3 server, as a bucket is what most will use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.management.commands import run_many
+from tests.management.state import differences, of_project
+from tests.operations.test_round_trip import destroy
+from tests.services import unavailable
+from tests.services.project import Project
+from tests.services.s3 import RcloneS3, installed
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[RcloneS3]:
+    program = installed()
+    if program is None:
+        unavailable("rclone is not installed.")
+    folder = tmp_path / "s3"
+    folder.mkdir()
+    with RcloneS3(program, folder) as server:
+        yield server
+
+
+def environment(server: RcloneS3) -> dict[str, str]:
+    return {
+        "IGNY8_BACKUP_S3_BUCKET": server.bucket,
+        "IGNY8_BACKUP_S3_ENDPOINT": server.endpoint,
+        "IGNY8_BACKUP_S3_ACCESS_KEY": server.access_key,
+        "IGNY8_BACKUP_S3_SECRET_KEY": server.secret_key,
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
+def test_a_whole_application_comes_back_from_a_bucket(project: Project, s3: RcloneS3) -> None:
+    project.seed_small()
+    before = of_project(project)
+    empty, made, listed = run_many(
+        project, ["list_backups"], ["backup_all"], ["list_backups", "--json"], env=environment(s3)
+    )
+    assert "There is no backup in" in empty.ended(0).stdout and s3.bucket in empty.stdout
+    made.ended(0)
+    (entry,) = listed.ended(0).json
+    assert entry["manifest"]["label"] == ""
+    assert not list(project.storage.iterdir())
+
+    destroy(project)
+    project.logs.joinpath("worker.log").write_text("a line\n" * 100)
+    (restored,) = run_many(
+        project, ["restore_all", "--noinput", "--identity", project.identity], env=environment(s3)
+    )
+    restored.ended(0)
+    assert [line for line in differences(before, of_project(project)) if not line.startswith("logs/")] == []
+
+    # One byte of a pack altered in the bucket.
+    (pack,) = (s3.folder / "buckets").rglob("packs/web-1/uploads/*.tar.zst.age")
+    data = bytearray(pack.read_bytes())
+    data[1000] ^= 1
+    pack.write_bytes(data)
+    damaged, down = run_many(
+        project,
+        ["restore_all", "--noinput", "--only", "uploads", "--identity", project.identity],
+        ["undo_restore", "--discard", "--noinput"],
+        env=environment(s3),
+    )
+    assert pack.name in damaged.ended(6).stderr
+    down.ended(0)
+
+
+@pytest.mark.parametrize("trouble", ["wrong keys", "no such bucket", "down"])
+def test_a_bucket_that_refuses(project: Project, s3: RcloneS3, trouble: str) -> None:
+    env = environment(s3)
+    secret = env["IGNY8_BACKUP_S3_SECRET_KEY"]
+    if trouble == "wrong keys":
+        env["IGNY8_BACKUP_S3_SECRET_KEY"] = secret[:-1]
+    elif trouble == "no such bucket":
+        env["IGNY8_BACKUP_S3_BUCKET"] = "another"
+    else:
+        s3.stop()
+    for done in run_many(project, ["list_backups"], ["backup_sites", "--json"], ["restore_all"], env=env):
+        assert done.ended(1).stderr.startswith("CommandError: ")
+        assert secret[:-1] not in done.said
+        if done.argv[0] == "backup_sites":
+            assert done.json["error"] in ("StorageError", "UnreachableError")
