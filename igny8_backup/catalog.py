@@ -6,6 +6,7 @@ A backup exists when its manifest exists (law 1). Backups are found by their exa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from igny8_backup import keys, records
 from igny8_backup.errors import IntegrityError, UsageError
@@ -30,6 +31,11 @@ class Entry:
     manifest: Manifest | None
     problem: str = ""
 
+    @property
+    def started(self) -> datetime:
+        """When it began; of an unreadable one its id tells."""
+        return self.manifest.started if self.manifest else keys.id_time(self.id)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
@@ -50,14 +56,15 @@ class Catalog:
         """Every backup, newest first. Raises ``StorageError`` when the storage cannot be listed."""
         found = []
         ids = (name.strip("/").rsplit("/", 1)[-1] for name in self._store.list_dirs(keys.BACKUPS))
-        for backup_id in sorted(filter(keys.is_id, ids), reverse=True):
+        for backup_id in filter(keys.is_id, ids):
             try:
                 found.append(Entry(id=backup_id, manifest=self._read(backup_id)))
             except MissingObjectError:
                 continue  # A run that is under way, or litter: no manifest, no backup.
             except IntegrityError as error:
                 found.append(Entry(id=backup_id, manifest=None, problem=str(error)))
-        return found
+        # Ids tell the second only; two small backups may begin within one.
+        return sorted(found, key=lambda entry: entry.started, reverse=True)
 
     def manifests(self) -> list[Manifest]:
         """The readable backups, newest first."""
@@ -83,7 +90,7 @@ class Catalog:
             parsed = keys.parse(stored.key)
             if parsed and parsed.kind == "run" and (record := self.run(parsed.backup_id)):
                 found.append(record)
-        return sorted(found, key=lambda record: record.id, reverse=True)
+        return sorted(found, key=lambda record: record.started, reverse=True)
 
     def run(self, backup_id: str) -> RunRecord | None:
         """The record of one run, or ``None`` where there is none that can be read."""
@@ -146,7 +153,7 @@ def select(
             )
         chosen.append((found, tree))
         if databases and found.id != base.id:
-            apart = duration_in_words(abs(tree.started - base.started))
+            apart = duration_in_words(abs(tree.started - base.started), units=2)
             when = "after" if tree.started > base.started else "BEFORE"
             notes.append(
                 f"The files of {name!r} come from backup {found.id}, read {apart} {when} the database."
@@ -162,10 +169,10 @@ def _lacking(wanted: Manifest | None, what: str, fix: str) -> UsageError:
 
 def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:
     """Of those that fit: ``base``, else the first after it, else the newest before; no base: the newest."""
-    fitting = sorted(fitting, key=lambda item: item.id)
+    fitting = sorted(fitting, key=lambda item: item.started)
     if base is None:
         return fitting[-1] if fitting else None
-    after = [item for item in fitting if item.id >= base.id]
+    after = [item for item in fitting if item.started >= base.started]
     return after[0] if after else (fitting[-1] if fitting else None)
 
 

@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
-def duration_in_words(duration: timedelta) -> str:
-    """``3 days``, ``5 hours``, ``40 minutes``, ``1 second``: the largest unit, rounded down."""
+def duration_in_words(duration: timedelta, *, units: int = 1) -> str:
+    """``3 days``, ``1 second``, with two ``units`` ``1 hour 30 minutes``: the largest ones, rounded down."""
     seconds = int(duration.total_seconds())
+    parts = []
     for unit, length in _UNITS:
-        if abs(seconds) >= length:
-            amount = abs(seconds) // length
-            return f"{amount} {unit}{'s' if amount > 1 else ''}"
-    return "0 seconds"
+        amount, seconds = divmod(seconds, length)
+        if amount:
+            parts.append(count_in_words(amount, unit))
+    return " ".join(parts[:units]) or "0 seconds"
 
 
 def age_in_words(since: datetime, now: datetime) -> str:

@@ -214,7 +214,7 @@ def test_else_the_first_files_after_the_database() -> None:
     selection = select(pool, **BOTH)
     assert chosen(selection) == ({"default": 2}, {"sites": 3})
     (note,) = selection.notes
-    assert "'sites'" in note and backup(3).id in note and "1:30:00 after the database" in note
+    assert "'sites'" in note and backup(3).id in note and "1 hour 30 minutes after the database" in note
 
 
 def test_else_the_newest_files_before_it_with_a_warning() -> None:
@@ -222,7 +222,7 @@ def test_else_the_newest_files_before_it_with_a_warning() -> None:
     selection = select(pool, **BOTH)
     assert chosen(selection) == ({"default": 4}, {"sites": 2})
     (note,) = selection.notes
-    assert "1:30:00 BEFORE the database" in note
+    assert "1 hour 30 minutes BEFORE the database" in note
 
 
 def test_each_tree_is_looked_for_by_itself() -> None:
