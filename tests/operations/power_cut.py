@@ -1,0 +1,55 @@
+"""A program: a restore, or an undo, that ends as in a power cut once its journal has been written so often.
+
+``power_cut.py WORK PHASE NUMBER IDENTITY`` leaves with exit status 99, and without any cleaning up, right
+after the journal has said PHASE for the NUMBER-th time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def main(work: str, phase: str, number: int, identity: Path) -> None:
+    import django
+
+    django.setup()
+
+    from igny8_backup.journal import Journal, Journals
+    from igny8_backup.operations.assembly import Toolkit, assemble
+    from igny8_backup.operations.plan import RestoreRequest, plan_restore
+    from igny8_backup.operations.restore import run_restore
+    from igny8_backup.operations.undo import undo
+
+    left = number
+
+    class EndingJournals(Journals):
+        def write(self, journal: Journal, phase_now: str | None = None) -> Journal:
+            nonlocal left
+            written = super().write(journal, phase_now)
+            if written.phase == phase:
+                left -= 1
+                if not left:
+                    os._exit(99)
+            return written
+
+    class EndingToolkit(Toolkit):
+        @property
+        def journals(self) -> Journals:
+            return EndingJournals(self.config.state_dir)
+
+    with assemble() as made:
+        kit = EndingToolkit(**vars(made))
+        if work == "undo":
+            undo(kit)
+        else:
+            run_restore(kit, plan_restore(kit, RestoreRequest(identity_file=identity)))
+
+
+if __name__ == "__main__":
+    sys.path[0:1] = [str(REPOSITORY / "testproject"), str(REPOSITORY)]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))

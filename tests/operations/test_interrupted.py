@@ -1,0 +1,241 @@
+"""Stopped, killed, or met by another run: nothing half done is taken for done, and nothing runs on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.management.clients import client_folder, waiting
+from tests.management.commands import Command, run_many
+from tests.management.state import differences, leftovers, manifests, objects, of_project
+from tests.services.project import PYTHON, Project
+
+SECONDS = 120
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> int:
+    """The process id that a program has written to ``path``, once it has."""
+    deadline = time.monotonic() + SECONDS
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int(path.read_text())
+
+
+def runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def outcome(project: Project) -> str:
+    """How the newest run ended, as its record says."""
+    runs = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").iterdir()]
+    return str(max(runs, key=lambda run: str(run["started"]))["outcome"])
+
+
+@contextmanager
+def waiting_client(
+    project: Project, program: str, *argv: str | Path
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A command under way, waiting for a program that has begun; with the program's process id."""
+    started = project.folder / f"{program} has started"
+    started.unlink(missing_ok=True)
+    folder = project.folder / f"slow {program}"
+    if not folder.exists():
+        client_folder(folder, project.server.bin_dir, **{program: waiting(started)})
+    with project.start(*argv, env={"IGNY8_BACKUP_CLIENT_BIN_DIR": str(folder)}) as process:
+        try:
+            yield process, wait_for(started, process)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_backup_that_is_stopped_cleans_up(project: Project, number: signal.Signals, status: int) -> None:
+    with waiting_client(project, "pg_dump", "backup_all", "--json") as (process, dump):
+        process.send_signal(number)
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == status, err
+    assert json.loads(out) == {
+        "error": "Stopped",
+        "exit_status": status,
+        "message": f"Stopped by {number.name}; what was begun is cleaned up.",
+    }
+    assert err.startswith("CommandError: Stopped by ") and "Traceback" not in err
+    assert not runs(dump)
+    assert manifests(project) == []
+    assert [path.parent.name for path in objects(project)] == ["runs"], "no object is left, nor a part of one"
+    assert outcome(project) == "stopped"
+    assert list(project.scratch.iterdir()) == [], "the file with the password is gone"
+
+
+def test_one_run_at_a_time(project: Project) -> None:
+    project.seed_small()
+    with waiting_client(project, "pg_dump", "backup_db") as (process, dump):
+        another_host = {"STATE_DIR": str(project.folder / "state of another host")}
+        another_place = project.folder / "another storage"
+        identity = ["--identity", str(project.identity)]
+        here, there, undo, listed, elsewhere = run_many(
+            project,
+            ["backup_sites"],
+            Command(["backup_sites", "--json"], another_host),
+            ["undo_restore"],
+            ["list_backups"],
+            Command(["backup_sites"], another_host, another_place),
+        )
+        for done in (here, undo):
+            assert f"process {process.pid}, a backup, since 20" in done.ended(5).stderr
+            assert "Nothing was changed. Wait for it to end" in done.stderr
+        failure = there.ended(5).json
+        assert failure["error"] == "LockedError" and failure["exit_status"] == 5
+        assert "from 127.0.0.1 since 20" in failure["message"]
+        assert "There is no backup" in listed.ended(0).stdout
+        elsewhere.ended(0)
+        process.kill()  # not even a chance to clean up: the locks are free all the same
+        process.wait()
+        os.kill(dump, signal.SIGKILL)
+        assert outcome(project) == "running"
+        saved, planned = run_many(project, ["backup_all"], ["restore_all", "--dry-run", *identity])
+    saved.ended(0)
+    planned.ended(0)
+    assert len(manifests(project)) == 1
+
+
+@pytest.fixture
+def backed_up(project: Project) -> Project:
+    project.seed_small()
+    (saved,) = run_many(project, ["backup_all"])
+    saved.ended(0)
+    return project
+
+
+def restoring(project: Project) -> list[str | Path]:
+    return ["restore_all", "--noinput", "--database-name", project.database, "--identity", project.identity]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restore_that_is_stopped_before_the_swap_changes_nothing(
+    backed_up: Project, number: signal.Signals
+) -> None:
+    project, before = backed_up, of_project(backed_up)
+    with waiting_client(project, "pg_restore", *restoring(project)) as (process, load):
+        assert len(project.databases()) == 2, "the side database is there"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=SECONDS)
+    if number == signal.SIGTERM:
+        assert process.returncode == 143 and "Traceback" not in err
+        assert not runs(load)
+        assert leftovers(project) == []
+    else:
+        os.kill(load, signal.SIGKILL)
+        assert len(project.databases()) == 2
+        assert differences(before, of_project(project)) == []
+        listed, planned, discarded = run_many(
+            project,
+            ["list_backups"],
+            ["restore_all", "--dry-run", "--identity", project.identity],
+            ["undo_restore", "--discard", "--noinput"],
+        )
+        assert "UNFINISHED" in listed.ended(0).stdout and "while preparing" in listed.stdout
+        assert "An earlier restore" in planned.ended(0).stdout
+        assert "A restore is unfinished" in discarded.ended(2).stderr
+        (undone,) = run_many(project, ["undo_restore"])
+        assert "had changed nothing" in undone.ended(0).stderr
+        for path in project.scratch.iterdir():  # the file with the password, which nobody could remove
+            assert path.stat().st_mode & 0o777 == 0o600
+            path.unlink()
+        assert leftovers(project) == []
+    assert differences(before, of_project(project)) == []
+
+
+def test_a_restore_after_one_that_was_killed_cleans_up_and_works(backed_up: Project) -> None:
+    project, before = backed_up, of_project(backed_up)
+    with waiting_client(project, "pg_restore", *restoring(project)) as (process, load):
+        process.kill()
+        process.communicate(timeout=SECONDS)
+        os.kill(load, signal.SIGKILL)
+    (side,) = [name for name in project.databases() if name != project.database]
+    project.sql("DELETE FROM igny8_sites_pageview")
+    (done,) = run_many(project, restoring(project))
+    assert "interrupted before it changed anything" in done.ended(0).stderr
+    assert side not in project.databases()
+    assert differences(before, of_project(project)) == []
+
+
+@pytest.mark.parametrize(("swapped", "way"), [(0, "back"), (1, "on"), (2, "back")])
+def test_a_power_cut_in_the_swap_is_settled_by_the_next_run(
+    backed_up: Project, swapped: int, way: str
+) -> None:
+    project, before = backed_up, of_project(backed_up)
+    project.sql("DELETE FROM igny8_sites_pageview")
+    for root in (project.sites, project.uploads):
+        (root / "later").write_text("written after the backup")
+    later = of_project(project)
+    # The journal says "swapping" before the database, and before each of the two trees.
+    power_cut(project, "restore", "swapping", swapped + 1)
+    assert whole_things(project, before, later) == ["database", "sites-data", "uploads"][:swapped]
+    (listed,) = run_many(project, ["list_backups"])
+    assert "UNFINISHED" in listed.ended(0).stdout and "while swapping" in listed.stdout
+    if way == "on":
+        # No identity, no name: it was all said before.
+        (done,) = run_many(project, ["restore_all"])
+        assert "The interrupted work is complete." in done.ended(0).stdout
+        assert differences(before, of_project(project)) == []
+    undone, discarded = run_many(project, ["undo_restore"], ["undo_restore", "--discard", "--noinput"])
+    assert "What was before the restore is live again." in undone.ended(0).stdout
+    assert differences(later, of_project(project)) == []
+    discarded.ended(0)
+    assert leftovers(project) == []
+
+
+def test_a_power_cut_while_undoing_is_settled_by_the_next_run(backed_up: Project) -> None:
+    project, before = backed_up, of_project(backed_up)
+    project.sql("DELETE FROM igny8_sites_pageview")
+    later = of_project(project)
+    (done,) = run_many(project, restoring(project))
+    done.ended(0)
+    power_cut(project, "undo", "undoing", 1)
+    assert differences(before, of_project(project)) == []
+    (settled,) = run_many(project, ["restore_all"])
+    assert "What was before the restore is live again." in settled.ended(0).stdout
+    assert differences(later, of_project(project)) == []
+
+
+def whole_things(project: Project, before: dict[str, Any], later: dict[str, Any]) -> list[str]:
+    """Which of the three are as in the backup; fails the test if one is neither that nor as it was live."""
+    now, restored = of_project(project), []
+    for name, prefix in (("database", ""), ("sites-data", "sites-data/"), ("uploads", "uploads/")):
+        parts = [
+            {
+                key: what
+                for key, what in state.items()
+                if key.startswith(prefix) and (prefix or "/" not in key)
+            }
+            for state in (now, before, later)
+        ]
+        assert parts[0] in parts[1:], name
+        if parts[0] == parts[1]:
+            restored.append(name)
+    return restored
+
+
+def power_cut(project: Project, work: str, phase: str, number: int) -> None:
+    """A restore or an undo that ends, cleaning nothing, when its journal says ``phase`` the n-th time."""
+    done = subprocess.run(
+        [*PYTHON, Path(__file__).with_name("power_cut.py"), work, phase, str(number), project.identity],
+        capture_output=True,
+        text=True,
+        cwd=project.folder,
+        env=project.environment,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 99, done.stderr
