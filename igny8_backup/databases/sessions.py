@@ -30,6 +30,12 @@ def untouchable(session: psycopg.Connection[Any], names: Sequence[str]) -> list[
     return [role for (role,) in session.execute(_UNTOUCHABLE, [list(names)])]
 
 
+def prepared(session: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:
+    """The prepared transactions in these databases: they outlive every session."""
+    query = "SELECT gid FROM pg_prepared_xacts WHERE database = ANY (%s) ORDER BY 1"
+    return [gid for (gid,) in session.execute(query, [list(names)])]
+
+
 @contextmanager
 def nobody_else(live: Connection, names: Sequence[str]) -> Iterator[None]:
     """Ends the sessions of these databases, again and again while the context lasts."""

@@ -88,6 +88,9 @@ class SqliteEngine(Engine):
             with closing(copy), _session(self._path) as session:
                 # A journal would have a name again, and a failed copy is thrown away as a whole.
                 copy.execute("PRAGMA journal_mode = OFF")
+                # The lock is taken first: backup() would wait for it for ever.
+                session.execute("BEGIN")
+                session.execute(_TABLES).fetchall()
                 session.backup(copy)
             yield handle
         finally:

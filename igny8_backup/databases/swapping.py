@@ -16,7 +16,7 @@ from psycopg import sql
 from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.description import database_row, list_privileges
 from igny8_backup.databases.properties import apply_comment, apply_limit, apply_privileges
-from igny8_backup.databases.sessions import nobody_else, untouchable
+from igny8_backup.databases.sessions import nobody_else, prepared, untouchable
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.manifest import DatabaseDetails
 
@@ -93,9 +93,9 @@ def _at_one_instant(
                         work(session)
                     return
                 except psycopg.errors.ObjectInUse as error:
-                    users = untouchable(session, names)
-                    if users or attempt == _ATTEMPTS:
-                        raise _in_use(live, users, error) from None
+                    staying = _staying(session, names)
+                    if staying or attempt == _ATTEMPTS:
+                        raise _in_use(live, staying or error.diag.message_detail or "", error) from None
     except DatabaseError as error:
         if not _look(live, error, is_done):
             raise
@@ -114,17 +114,20 @@ def _look(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], 
         ) from None
 
 
-def _in_use(live: Connection, users: Sequence[str], error: psycopg.errors.ObjectInUse) -> DatabaseError:
-    if users:
-        return DatabaseError(
-            f"Sessions of {', '.join(users)} are in {live.name}, and this role may not end them.",
-            untouched="Nothing was changed.",
-            fix="Let a superuser end them (pg_terminate_backend), then run again.",
-        )
+def _staying(session: psycopg.Connection[Any], names: Sequence[str]) -> str:
+    """What no waiting helps against."""
+    if users := untouchable(session, names):
+        return f"Sessions of {', '.join(users)} are in it, which this role may not end."
+    if found := prepared(session, names):
+        return f"Prepared transactions are open in it: {', '.join(found)}."
+    return ""
+
+
+def _in_use(live: Connection, why: str, error: psycopg.errors.ObjectInUse) -> DatabaseError:
     return DatabaseError(
-        f"{live.name} cannot be renamed: {error.diag.message_primary}. {error.diag.message_detail or ''}",
+        f"{live.name} cannot be renamed: {error.diag.message_primary}. {why}",
         untouched="Nothing was changed.",
-        fix="Stop what uses the database, then run again.",
+        fix="End what uses the database (a superuser can: pg_terminate_backend), then run again.",
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from demo.server import PostgresServer
 from django.db import connections
 from psycopg import sql
+from psycopg.sql import Composed
 
 from igny8_backup.databases.names import BEFORE, SIDE, aside_name
 from igny8_backup.databases.postgresql import PostgresqlEngine
@@ -37,9 +38,10 @@ def configured(alias: str, settings: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        if hasattr(connections._connections, alias):
-            connections[alias].close()
-            del connections[alias]
+        for made in connections.all(initialized_only=True):
+            if made.alias == alias:
+                made.close()
+                del connections[alias]
         connections.settings = before
 
 
@@ -101,12 +103,10 @@ class Stage:
                 pass
             return cursor.fetchall() if cursor.description else []
 
-    def admin(self, query: str | sql.Composable, *parameters: object) -> list[Any]:
+    def admin(self, query: str | Composed, *parameters: object) -> list[Any]:
         """As the superuser, in the maintenance database."""
         with self.server.connect(superuser=True) as session:
-            cursor = session.execute(
-                query.encode() if isinstance(query, str) else query, parameters or None
-            )
+            cursor = session.execute(query.encode() if isinstance(query, str) else query, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def names(self) -> list[str]:

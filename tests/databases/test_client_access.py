@@ -131,9 +131,9 @@ def test_facts_without_a_variable_go_on_the_command_line(stage: Stage) -> None:
 
 def test_scratch_that_cannot_be_used_is_told(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FilesError, match="SCRATCH_DIR"):
-        with client_access(stage.engine.source, tmp_path / "file" / "below"):
-            pass
+    access = client_access(stage.engine.source, tmp_path / "file" / "below")
+    with pytest.raises(FilesError, match="SCRATCH_DIR"), access:
+        pass
 
 
 def test_the_passfile_is_private_and_gone_afterwards(stage: Stage) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from dbbackup import settings as dbbackup_settings
 from demo.server import PostgresServer
 
 from igny8_backup.conf import ConfigurationError
@@ -40,7 +39,7 @@ def test_the_place_is_written_as_people_write_it() -> None:
 
 def test_a_partial_override_of_the_backup_connection_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     override = {"HOST": "replica.example", "USER": "backup", "OPTIONS": {"target_session_attrs": "any"}}
-    monkeypatch.setattr(dbbackup_settings, "CONNECTORS", {"shop": override})
+    monkeypatch.setattr("dbbackup.settings.CONNECTORS", {"shop": override})
     own = settings_of(OPTIONS={"sslmode": "verify-full", "assume_role": "owner"})
     with configured("shop", own):
         source, live = source_connection("shop"), live_connection("shop")
@@ -54,8 +53,11 @@ def test_a_partial_override_of_the_backup_connection_keeps_the_rest(monkeypatch:
 
 def test_wrong_settings_of_django_dbbackup_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for connector in ("nowhere.Connector", "nothing", "os.nothing"):
-        monkeypatch.setattr(dbbackup_settings, "CONNECTORS", {"shop": {"CONNECTOR": connector}})
-        with configured("shop", settings_of()), pytest.raises(ConfigurationError, match="DBBACKUP_CONNECTORS"):
+        monkeypatch.setattr("dbbackup.settings.CONNECTORS", {"shop": {"CONNECTOR": connector}})
+        with (
+            configured("shop", settings_of()),
+            pytest.raises(ConfigurationError, match="DBBACKUP_CONNECTORS"),
+        ):
             source_connection("shop")
 
 
@@ -103,9 +105,9 @@ def test_a_server_that_is_down_is_told_with_the_way_to_try_it(tmp_path: Path) ->
     settings = settings_of(HOST=str(tmp_path), PORT="5432")
     with configured("shop", settings):
         connection = live_connection("shop")
-    with pytest.raises(DatabaseError, match="No connection to web@.*dbshell --database shop") as caught:
-        with connection.open():
-            pass
+    told = pytest.raises(DatabaseError, match="No connection to web@.*dbshell --database shop")
+    with told as caught, connection.open():
+        pass
     assert "ssword" not in str(caught.value)
     with pytest.raises(DatabaseError, match="No connection"), connection.maintenance():
         pass

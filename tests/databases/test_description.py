@@ -161,7 +161,5 @@ def test_what_is_no_table_cannot_be_excluded(stage: Stage, name: str) -> None:
 
 
 def test_what_django_dbbackup_excludes_is_excluded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dbbackup import settings as dbbackup_settings
-
-    monkeypatch.setattr(dbbackup_settings, "CONNECTORS", {"stage": {"EXCLUDE": ["part"]}})
+    monkeypatch.setattr("dbbackup.settings.CONNECTORS", {"stage": {"EXCLUDE": ["part"]}})
     assert stage.engine.describe(()).excluded_data == ("public.part",)

@@ -167,7 +167,9 @@ def test_a_subscription_is_never_restored_and_the_rest_is(
         stage.make_side()
         query = "SELECT pubname FROM pg_publication"
         assert stage.sql(query, database=stage.aside("side")) == [("news",)]
-        query = "SELECT count(*) FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
+        query = (
+            "SELECT count(*) FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
+        )
         assert stage.admin(query, stage.aside("side")) == [(0,)]
         assert stage.admin(query, stage.name) == [(1,)]
     finally:

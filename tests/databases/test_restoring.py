@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -80,7 +81,11 @@ def test_the_side_belongs_to_the_recorded_owner_and_so_does_what_is_in_it(stage:
 def test_nobody_else_may_connect_to_the_side_until_the_swap(stage: Stage) -> None:
     reader = stage.make_role("reader", "LOGIN")
     details = stage.make_side()
-    facts = {"host": stage.server.host, "port": stage.server.port, "password": stage.server.password}
+    facts: dict[str, Any] = {
+        "host": stage.server.host,
+        "port": stage.server.port,
+        "password": stage.server.password,
+    }
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
         psycopg.connect(**facts, user=reader, dbname=stage.aside("side"))
     stage.engine.swap(stage.aside("side"), stage.aside("before"), details)

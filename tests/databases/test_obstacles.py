@@ -1,0 +1,188 @@
+"""What a restore is refused for, before anything is made, each with its way out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from demo.account import private_folder
+from demo.server import PostgresServer
+
+from igny8_backup.errors import DatabaseError
+from igny8_backup.manifest import DatabaseSetting, Privilege
+from tests.databases.relay import Relay
+from tests.databases.stage import Stage
+from tests.services.postgres import PostgresServers
+
+all_majors = pytest.mark.postgres(15, 16, 18)
+
+
+def obstacles(stage: Stage, *, part: dict[str, str] | None = None, **details: object) -> list[str]:
+    engine = stage.engine
+    found = engine.obstacles(
+        stage.part(**(part or {})),
+        replace(engine.describe(()), **details),  # type: ignore[arg-type]
+    )
+    return found
+
+
+@all_majors
+def test_nothing_is_in_the_way_of_a_backup_of_this_server(stage: Stage) -> None:
+    assert obstacles(stage) == []
+    details, part = stage.engine.describe(()), stage.part()
+    stage.server.drop_database(stage.name)
+    assert stage.engine.obstacles(part, details) == []
+
+
+def test_a_server_older_than_the_source_is_refused(stage: Stage) -> None:
+    (found,) = obstacles(stage, part={"server_version": "99.1"})
+    assert "dump is of PostgreSQL 99.1" in found and "restore to 99 or newer" in found
+
+
+def test_a_client_older_than_the_dump_is_refused(stage: Stage) -> None:
+    (found,) = obstacles(stage, part={"dump_version": "99.2"})
+    assert "written by pg_dump 99.2" in found and "postgresql-client-99" in found
+
+
+@all_majors
+def test_roles_that_own_must_exist_and_be_ours_to_act_for(stage: Stage) -> None:
+    other, reader = stage.make_role("other"), stage.make_role("reader")
+    (found,) = obstacles(stage, owners=("gone", other), roles=("gone", 'al"so', other, reader))[:1]
+    assert found.endswith('CREATE ROLE "al""so"; CREATE ROLE "gone";')
+    assert obstacles(stage, owners=(other,), roles=(other, reader)) == [
+        f'The role igny8 cannot act for {other}, which owns things: GRANT "{other}" TO "igny8";'
+    ]
+    assert obstacles(stage, roles=(stage.server.role, reader)) == []
+    stage.admin(f"GRANT {other} TO {stage.server.role}")
+    assert obstacles(stage, owners=(other,), roles=(other,), owner=other) == []
+
+
+@pytest.mark.postgres(16, 18)
+def test_membership_without_the_rights_of_the_owner_is_not_enough(stage: Stage) -> None:
+    other = stage.make_role("other")
+    stage.admin(f"GRANT {other} TO {stage.server.role} WITH INHERIT FALSE, SET TRUE")
+    assert obstacles(stage, owners=(other,)) == []
+    assert len(obstacles(stage, owner=other)) == 1
+    stage.admin(f"GRANT {other} TO {stage.server.role} WITH INHERIT TRUE, SET FALSE")
+    assert len(obstacles(stage, owners=(other,))) == 1
+
+
+def test_roles_on_the_database_itself_matter_where_none_is_live(stage: Stage) -> None:
+    changed = replace(
+        stage.engine.describe(()),
+        settings=(DatabaseSetting(role="gone1", name="work_mem", value="1MB"),),
+        privileges=(
+            Privilege(grantee="gone2", privilege="CONNECT", grantable=False),
+            Privilege(grantee="", privilege="CONNECT", grantable=False),
+        ),
+    )
+    part = stage.part()
+    assert stage.engine.obstacles(part, changed) == []
+    stage.server.drop_database(stage.name)
+    (found,) = stage.engine.obstacles(part, changed)
+    assert found.endswith('CREATE ROLE "gone1"; CREATE ROLE "gone2";')
+
+
+def test_a_role_that_may_not_create_databases_or_does_not_own_the_live_one_is_told(stage: Stage) -> None:
+    role = stage.make_role("poor", "LOGIN IN ROLE pg_read_all_data")
+    details = replace(stage.engine.describe(()), owner=role, owners=(role,), roles=(role,))
+    found = stage.engine_with(USER=role).obstacles(stage.part(), details)
+    assert found == [
+        f'The role {role} may not create databases: ALTER ROLE "{role}" CREATEDB;',
+        "The live database belongs to a role that this one cannot act for.",
+    ]
+
+
+@pytest.mark.postgres(15)
+def test_extensions_must_be_there_and_ours_to_create(stage: Stage) -> None:
+    wanted = {"plpgsql": "1", "hstore": "1", "pg_buffercache": "1", "postgis": "3", "pg_cron": "1"}
+    found = obstacles(stage, extensions=wanted)
+    assert [text.split(":")[0][:52] for text in found] == [
+        "The extension pg_cron is not installed on this serve",
+        "The extension postgis is not installed on this serve",
+        "Only a superuser may create the extension pg_bufferc",
+        "The database has the extension pg_cron, which exists",
+    ]
+    part, details = stage.part(), replace(stage.engine.describe(()), extensions={"pg_buffercache": "1"})
+    stage.role = "postgres"
+    assert stage.engine.obstacles(part, details) == []
+
+
+def test_a_pooler_before_the_server_is_told(stage: Stage) -> None:
+    """A pooler gives each client a number of its own, which is not that of the server's process."""
+
+    def renumbered(data: bytes) -> bytes:
+        head, key, tail = data.partition(b"K\0\0\0\x0c")
+        return head + key + b"\x7f\x01\x02\x03" + tail[4:] if key else data
+
+    details, part = stage.engine.describe(()), stage.part()
+    server = (stage.server.host, stage.server.port)
+    with Relay("127.0.0.1", server, answering=renumbered) as relay:
+        (found,) = stage.engine_with(PORT=str(relay.port)).obstacles(part, details)
+    assert found.startswith("A connection pooler stands before")
+
+
+class LogicalServer(PostgresServer):
+    """A server that prepares transactions and decodes its log, and can be made a replica of nobody."""
+
+    def _options(self) -> list[str]:
+        return [*super()._options(), "-c", "wal_level=logical", "-c", "max_prepared_transactions=4"]
+
+    def become_replica(self) -> None:
+        self.stop()
+        (self.data / "standby.signal").touch()
+        self._account.own(self.data)
+        self._launch()
+
+    def become_primary(self) -> None:
+        self.stop()
+        (self.data / "standby.signal").unlink()
+        self._launch()
+
+
+@pytest.fixture
+def logical(postgres_servers: PostgresServers) -> Iterator[LogicalServer]:
+    base = private_folder("igny8-logical-")
+    try:
+        server = LogicalServer(postgres_servers.get(15).bin_dir, base, durable=False)
+        with server:
+            yield server
+    finally:
+        shutil.rmtree(base)
+
+
+def test_what_would_stop_the_rename_or_follow_the_old_database_is_told(
+    logical: LogicalServer, make_stage: Callable[..., Stage]
+) -> None:
+    stage = make_stage(logical)
+    stage.create()
+    details = stage.make_side()
+    with logical.connect(stage.name) as session:
+        session.execute("BEGIN; INSERT INTO item (name) VALUES ('x'); PREPARE TRANSACTION 'two-phase'")
+    assert [text.partition(":")[0] for text in obstacles(stage)] == [
+        "Prepared transactions are open in the live database"
+    ]
+    with pytest.raises(DatabaseError, match="Prepared transactions are open in it: two-phase"):
+        stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+    stage.sql("ROLLBACK PREPARED 'two-phase'")
+
+    stage.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')", superuser=True)
+    assert [text.partition(" belong")[0] for text in obstacles(stage)] == ["Replication slots"]
+    stage.sql("SELECT pg_drop_replication_slot('feed')", superuser=True)
+
+    options = "(connect = false, slot_name = 'feed')"
+    stage.sql(f"CREATE SUBSCRIPTION copy CONNECTION '' PUBLICATION p WITH {options}", superuser=True)
+    assert obstacles(stage) == []
+    stage.sql("ALTER SUBSCRIPTION copy ENABLE", superuser=True)
+    found = obstacles(stage)
+    assert "Subscriptions are enabled in the live database: ALTER SUBSCRIPTION ... DISABLE." in found
+    stage.sql("ALTER SUBSCRIPTION copy DISABLE; ALTER SUBSCRIPTION copy SET (slot_name = NONE);"
+              " DROP SUBSCRIPTION copy", superuser=True)  # fmt: skip
+
+    logical.become_replica()
+    assert stage.engine.describe(()).tables == details.tables
+    assert b"".join(stage.engine.dump(details)).startswith(b"PGDMP")
+    assert obstacles(stage) == ["The server is a replica: restore on the primary."]
+    logical.become_primary()
