@@ -1,14 +1,19 @@
-"""Fixtures for the operations: a toolkit over folders alone, in this process."""
+"""Fixtures: a toolkit over folders alone, in this process; an application that has been backed up once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from demo.server import PostgresServer
 
 from igny8_backup.operations.assembly import Toolkit, assemble
+from tests.management import state
+from tests.management.commands import run_many
+from tests.services.project import Project, create, drop
 
 
 class Notes:
@@ -60,3 +65,37 @@ def kit(settings: Any, tmp_path: Path, trees: tuple[Path, Path]) -> Iterator[Too
     }
     with assemble(progress=Notes()) as found:
         yield found
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The project, the id of its one backup, which holds the logs as well, and what it held then."""
+
+    project: Project
+    id: str
+    before: dict[str, Any]
+
+    @property
+    def restore(self) -> list[str]:
+        """The command that brings it back without a question."""
+        named = ["--database-name", self.project.database]
+        return ["restore_all", "--noinput", *named, "--identity", str(self.project.identity)]
+
+    def assert_restored(self) -> None:
+        assert state.differences(self.before, state.of_project(self.project)) == []
+
+
+@pytest.fixture(scope="session")
+def _saved(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
+    project = create(postgres_18, tmp_path_factory.mktemp("saved"))
+    project.seed_small()
+    (made,) = run_many(project, ["backup_all", "--logs", "--json"])
+    yield Saved(project, made.ended(0).json["manifest"]["id"], state.of_project(project))
+    drop(project)
+
+
+@pytest.fixture
+def saved(_saved: Saved) -> Iterator[Saved]:
+    """The same backup for every test: what is live a test may change, what lies beside it must be gone."""
+    yield _saved
+    assert state.leftovers(_saved.project) == []

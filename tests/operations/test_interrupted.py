@@ -17,6 +17,7 @@ import pytest
 from tests.management.clients import client_folder, waiting
 from tests.management.commands import Command, run_many
 from tests.management.state import differences, leftovers, manifests, objects, of_project
+from tests.operations.conftest import Saved
 from tests.services.project import PYTHON, Project
 
 SECONDS = 120
@@ -79,7 +80,6 @@ def test_a_backup_that_is_stopped_cleans_up(project: Project, number: signal.Sig
 
 
 def test_one_run_at_a_time(project: Project) -> None:
-    project.seed_small()
     with waiting_client(project, "pg_dump", "backup_db") as (process, dump):
         another_host = {"STATE_DIR": str(project.folder / "state of another host")}
         another_place = project.folder / "another storage"
@@ -110,103 +110,95 @@ def test_one_run_at_a_time(project: Project) -> None:
     assert len(manifests(project)) == 1
 
 
-@pytest.fixture
-def backed_up(project: Project) -> Project:
-    project.seed_small()
-    (saved,) = run_many(project, ["backup_all"])
-    saved.ended(0)
-    return project
-
-
-def restoring(project: Project) -> list[str | Path]:
-    return ["restore_all", "--noinput", "--database-name", project.database, "--identity", project.identity]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restore_that_is_stopped_before_the_swap_changes_nothing(
-    backed_up: Project, number: signal.Signals
+    saved: Saved, number: signal.Signals
 ) -> None:
-    project, before = backed_up, of_project(backed_up)
-    with waiting_client(project, "pg_restore", *restoring(project)) as (process, load):
+    project, before = saved.project, of_project(saved.project)
+    with waiting_client(project, "pg_restore", *saved.restore) as (process, load):
         assert len(project.databases()) == 2, "the side database is there"
         process.send_signal(number)
         _, err = process.communicate(timeout=SECONDS)
     if number == signal.SIGTERM:
         assert process.returncode == 143 and "Traceback" not in err
         assert not runs(load)
-        assert leftovers(project) == []
     else:
         os.kill(load, signal.SIGKILL)
         assert len(project.databases()) == 2
-        assert differences(before, of_project(project)) == []
-        listed, planned, discarded = run_many(
+        listed, planned, discarded, undone = run_many(
             project,
             ["list_backups"],
             ["restore_all", "--dry-run", "--identity", project.identity],
             ["undo_restore", "--discard", "--noinput"],
+            ["undo_restore"],
         )
         assert "UNFINISHED" in listed.ended(0).stdout and "while preparing" in listed.stdout
         assert "An earlier restore" in planned.ended(0).stdout
         assert "A restore is unfinished" in discarded.ended(2).stderr
-        (undone,) = run_many(project, ["undo_restore"])
         assert "had changed nothing" in undone.ended(0).stderr
-        for path in project.scratch.iterdir():  # the file with the password, which nobody could remove
-            assert path.stat().st_mode & 0o777 == 0o600
-            path.unlink()
-        assert leftovers(project) == []
+        remove_scratch(project)
+    assert leftovers(project) == []
     assert differences(before, of_project(project)) == []
 
 
-def test_a_restore_after_one_that_was_killed_cleans_up_and_works(backed_up: Project) -> None:
-    project, before = backed_up, of_project(backed_up)
-    with waiting_client(project, "pg_restore", *restoring(project)) as (process, load):
+def remove_scratch(project: Project) -> None:
+    """What a killed process could not remove: private files, that with the password among them."""
+    for path in project.scratch.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.unlink()
+
+
+def test_a_restore_after_one_that_was_killed_cleans_up_and_works(saved: Saved) -> None:
+    project = saved.project
+    with waiting_client(project, "pg_restore", *saved.restore) as (process, load):
         process.kill()
         process.communicate(timeout=SECONDS)
         os.kill(load, signal.SIGKILL)
     (side,) = [name for name in project.databases() if name != project.database]
     project.sql("DELETE FROM igny8_sites_pageview")
-    (done,) = run_many(project, restoring(project))
+    done, discarded = run_many(
+        project, [*saved.restore, "--only", "db"], ["undo_restore", "--discard", "--noinput"]
+    )
     assert "interrupted before it changed anything" in done.ended(0).stderr
+    discarded.ended(0)
     assert side not in project.databases()
-    assert differences(before, of_project(project)) == []
+    saved.assert_restored()
+    remove_scratch(project)
 
 
 @pytest.mark.parametrize(("swapped", "way"), [(0, "back"), (1, "on"), (2, "back")])
-def test_a_power_cut_in_the_swap_is_settled_by_the_next_run(
-    backed_up: Project, swapped: int, way: str
-) -> None:
-    project, before = backed_up, of_project(backed_up)
+def test_a_power_cut_in_the_swap_is_settled_by_the_next_run(saved: Saved, swapped: int, way: str) -> None:
+    project = saved.project
     project.sql("DELETE FROM igny8_sites_pageview")
     for root in (project.sites, project.uploads):
         (root / "later").write_text("written after the backup")
     later = of_project(project)
     # The journal says "swapping" before the database, and before each of the two trees.
     power_cut(project, "restore", "swapping", swapped + 1)
-    assert whole_things(project, before, later) == ["database", "sites-data", "uploads"][:swapped]
-    (listed,) = run_many(project, ["list_backups"])
-    assert "UNFINISHED" in listed.ended(0).stdout and "while swapping" in listed.stdout
+    assert whole_things(project, saved.before, later) == ["database", "sites-data", "uploads"][:swapped]
     if way == "on":
         # No identity, no name: it was all said before.
-        (done,) = run_many(project, ["restore_all"])
+        listed, done = run_many(project, ["list_backups"], ["restore_all"])
+        assert "UNFINISHED" in listed.ended(0).stdout and "while swapping" in listed.stdout
         assert "The interrupted work is complete." in done.ended(0).stdout
-        assert differences(before, of_project(project)) == []
+        saved.assert_restored()
     undone, discarded = run_many(project, ["undo_restore"], ["undo_restore", "--discard", "--noinput"])
     assert "What was before the restore is live again." in undone.ended(0).stdout
     assert differences(later, of_project(project)) == []
     discarded.ended(0)
-    assert leftovers(project) == []
 
 
-def test_a_power_cut_while_undoing_is_settled_by_the_next_run(backed_up: Project) -> None:
-    project, before = backed_up, of_project(backed_up)
+def test_a_power_cut_while_undoing_is_settled_by_the_next_run(saved: Saved) -> None:
+    project = saved.project
     project.sql("DELETE FROM igny8_sites_pageview")
     later = of_project(project)
-    (done,) = run_many(project, restoring(project))
+    (done,) = run_many(project, saved.restore)
     done.ended(0)
     power_cut(project, "undo", "undoing", 1)
-    assert differences(before, of_project(project)) == []
-    (settled,) = run_many(project, ["restore_all"])
+    saved.assert_restored()
+    settled, discarded = run_many(project, ["restore_all"], ["undo_restore", "--discard", "--noinput"])
     assert "What was before the restore is live again." in settled.ended(0).stdout
+    discarded.ended(0)
     assert differences(later, of_project(project)) == []
 
 
