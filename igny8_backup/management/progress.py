@@ -35,6 +35,18 @@ class TextProgress:
         self._begun = self._told = 0.0
 
     def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def begin(self, what: str, total: int | None) -> None:
+        self.end()
+        self._what, self._total, self._done = what, total, 0
+        self._begun = self._told = time.monotonic()
+        # Live only while something is under way: it hides the cursor, and questions are asked between.
         if self._stream.isatty():
             columns = (
                 TextColumn("{task.description}"),
@@ -45,18 +57,6 @@ class TextProgress:
             )
             self._live = Progress(*columns, console=Console(stderr=True), transient=True)
             self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
-
-    def begin(self, what: str, total: int | None) -> None:
-        self._what, self._total, self._done = what, total, 0
-        self._begun = self._told = time.monotonic()
-        if self._live:
             self._task = self._live.add_task(what, total=total)
 
     def advance(self, amount: int) -> None:
@@ -70,9 +70,9 @@ class TextProgress:
             self.note(f"{self._what}: {self._done / 1e6:,.0f}{of} MB, {rate / 1e6:,.1f} MB/s")
 
     def end(self) -> None:
-        if self._live and self._task is not None:
-            self._live.remove_task(self._task)
-            self._task = None
+        if self._live:
+            self._live.stop()
+        self._live = self._task = None
 
     def note(self, text: str) -> None:
         text = printable(text)

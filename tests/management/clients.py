@@ -29,5 +29,8 @@ def of_version(version: str) -> str:
 
 
 def waiting(started: Path) -> str:
-    """A program that writes its process id to ``started`` and then waits, for minutes."""
-    return f"echo $$ > '{started}.new' && mv '{started}.new' '{started}' && exec sleep 600"
+    """A program that writes its arguments beside ``started``, its process id to it, and waits for minutes."""
+    return (
+        f"""echo "$@" > '{started}.argv'\n"""
+        f"""echo $$ > '{started}.new' && mv '{started}.new' '{started}' && exec sleep 600"""
+    )

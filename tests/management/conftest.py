@@ -13,6 +13,9 @@ from tests.management import state
 from tests.management.commands import run_one
 from tests.services.project import Project, create, drop
 
+SENTINEL = "SENTINEL-7c1f"
+"""Stands in a row, in a file, in a file's name and in the label of no backup."""
+
 
 @dataclass(frozen=True)
 class BackedUp:
@@ -32,6 +35,8 @@ class BackedUp:
 def _backed_up(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
     project = create(postgres_18, tmp_path_factory.mktemp("backed-up"))
     project.seed_small()
+    project.sql("INSERT INTO content_tag (name) VALUES (%s)", f"{SENTINEL} row")
+    (project.uploads / f"{SENTINEL} name").write_text(f"{SENTINEL} content " * 100)
     made = run_one(project, "backup_all", "--json").ended(0)
     yield BackedUp(project, made.json["manifest"]["id"], state.of_project(project))
     drop(project)

@@ -78,7 +78,7 @@ def test_what_does_not_exist(cases: Cases, backed_up: BackedUp, tmp_path: Path) 
 
 def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
     secret = str(pyrage.x25519.Identity.generate())
-    nothing = {"DATABASES": [], "SITES": {}, "LOGS": {}}
+    nothing: dict[str, Any] = {"DATABASES": [], "SITES": {}, "LOGS": {}}
     add, untouched = cases.add, "Nothing was read or written."
     add(["backup_db"], 2, "unknown key 'SITE'", untouched, SITE={})
     add(["list_backups"], 2, "JOBS", untouched, JOBS=0)

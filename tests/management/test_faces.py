@@ -1,0 +1,198 @@
+"""Every command: help with examples, JSON that parses, output that steers no terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command, get_commands
+from django.core.management.base import CommandError
+
+from igny8_backup.management.progress import TextProgress, printable
+from tests.management.commands import Command, run_many
+from tests.management.conftest import BackedUp
+from tests.services.project import PYTHON
+
+COMMANDS = [
+    "backup_all",
+    "backup_db",
+    "backup_sites",
+    "generate_backup_key",
+    "list_backups",
+    "restore_all",
+    "show_backup",
+    "undo_restore",
+]
+MANAGE = Path(__file__).resolve().parents[2] / "testproject/manage.py"
+
+
+def test_these_are_all_the_commands() -> None:
+    assert sorted(name for name, app in get_commands().items() if app == "igny8_backup") == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        call_command(command, "--help")
+    assert not caught.value.code
+    text = capsys.readouterr().out
+    assert "examples:\n  manage.py " + command in text
+    assert "--json" in text
+    assert max(len(line) for line in text.splitlines()) < 120
+
+
+def test_the_json_of_every_command_parses(backed_up: BackedUp, tmp_path: Path) -> None:
+    project = backed_up.project
+    identity = ["--identity", str(project.identity)]
+    elsewhere = {"STATE_DIR": str(tmp_path / "state")}
+    good: list[tuple[Command, str]] = [
+        (Command(["backup_db", "--json"], elsewhere, tmp_path / "storage"), "manifest"),
+        (Command(["backup_sites", "uploads", "--json"], elsewhere, tmp_path / "storage"), "manifest"),
+        (Command(["show_backup", backed_up.id, "--json"]), "manifest"),
+        (Command(["show_backup", backed_up.id, "--json", *identity]), "details"),
+        (Command(["restore_all", "--dry-run", "--json", *identity]), "obstacles"),
+        (Command(["generate_backup_key", str(tmp_path / "key"), "--json"]), "recipient"),
+        (Command(["restore_all", "--only", "uploads", "--noinput", "--json", *identity]), "journal"),
+        (Command(["undo_restore", "--json"]), "journal"),
+        (Command(["undo_restore", "--discard", "--noinput", "--json"]), "discarded"),
+    ]
+    wrong: dict[str, Any] = {"SITE": {}}
+    bad = [
+        Command([*command, "--json"], wrong)
+        for command in (
+            ["backup_all"],
+            ["backup_db"],
+            ["backup_sites"],
+            ["list_backups"],
+            ["restore_all"],
+            ["show_backup", backed_up.id],
+            ["undo_restore"],
+        )
+    ]
+    bad.append(Command(["generate_backup_key", str(tmp_path / "key"), "--json"]))
+    bad.append(Command(["undo_restore", "--json"]))
+    bad.append(Command(["undo_restore", "--discard", "--json"]))
+    results = run_many(project, *(command for command, _ in good), *bad)
+    for done, (_, key) in zip(results, good, strict=False):
+        assert key in done.ended(0).json
+    for done in results[len(good) :]:
+        failure = done.ended(2).json
+        assert set(failure) == {"error", "message", "exit_status"}
+        assert failure["exit_status"] == 2
+        assert failure["message"] in done.stderr
+
+
+def test_usage_errors_of_the_command_line_are_usage_errors(backed_up: BackedUp) -> None:
+    results = run_many(
+        backed_up.project, ["backup_db", "--no-such-option"], ["show_backup"], ["restore_all", "a", "b"]
+    )
+    for done in results:
+        assert "usage: manage.py" in done.ended(2).stderr
+
+
+def test_words_from_elsewhere_do_not_steer_the_terminal(backed_up: BackedUp, tmp_path: Path) -> None:
+    project = backed_up.project
+    label = "\x1b]0;owned\x07\x1b[2J \r\u202e x"
+    made, listed = run_many(
+        project,
+        *(
+            Command(argv, {"STATE_DIR": str(tmp_path / "state")}, tmp_path / "storage")
+            for argv in (["backup_sites", "uploads", "--label", label], ["list_backups"])
+        ),
+    )
+    for done in (made.ended(0), listed.ended(0)):
+        assert not set("\x1b\x07\r\u202e") & set(done.said)
+    assert "owned" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("as it is, ü 日本 🎉\n\tnext", "as it is, ü 日本 🎉\n\tnext"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\x00b\x7f\x9b", "a\\x00b\\x7f\\x9b"),
+        ("\ud800", "\\xd800"),
+        ("\u202egpj.exe", "\\x202egpj.exe"),
+    ],
+)
+def test_what_cannot_be_printed_is_shown_as_its_number(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    printable(text).encode()
+
+
+def test_progress_is_quiet_where_nobody_watches() -> None:
+    stream = io.StringIO()
+    with TextProgress(stream) as shown:
+        shown.begin("database default", 10_000_000)
+        for _ in range(100):
+            shown.advance(100_000)
+        shown.end()
+        assert stream.getvalue() == ""
+        shown.note("something to read")
+    assert stream.getvalue() == "something to read"
+
+
+def on_a_terminal(
+    backed_up: BackedUp, typed: bytes, *argv: str, env: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """Runs a command at a terminal of its own, types, and returns its exit status and what was shown."""
+    project = backed_up.project
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*PYTHON, MANAGE, *argv],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=project.folder,
+        env={**project.environment, "TERM": "xterm", **(env or {})},
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # Linux: the other side has been closed
+                break
+            shown += piece
+            if typed and b"): " in piece:
+                os.write(ours, typed)
+                typed = b""
+        os.close(ours)
+    return process.returncode, shown.decode(errors="replace")
+
+
+def test_progress_is_live_on_a_terminal_and_gives_it_back(backed_up: BackedUp, tmp_path: Path) -> None:
+    status, shown = on_a_terminal(
+        backed_up, b"", "backup_sites", env={"IGNY8_BACKUP_FOLDER": str(tmp_path / "storage")}
+    )
+    assert status == 0, shown
+    assert "files uploads" in shown and "\x1b[?25l" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is back"
+
+
+@pytest.mark.parametrize("typed", [b"yes\n", b"\x04"])
+def test_danger_asks_for_the_name_and_takes_no_other_word(backed_up: BackedUp, typed: bytes) -> None:
+    command = ["restore_all", "--identity", str(backed_up.project.identity)]
+    status, shown = on_a_terminal(backed_up, typed, *command)
+    assert status == 2, shown
+    question = f"Type the name of the database to replace it ({backed_up.project.database}): "
+    assert question in shown and "\x1b[?25l" not in shown.split(question)[0], "the cursor is hidden"
+    assert "That is not its name. Nothing was changed." in shown
+    assert "Traceback" not in shown
+
+
+def test_a_status_without_a_failure_is_no_failure_of_call_command(settings: Any, tmp_path: Path) -> None:
+    """Who calls a command from Python gets an exception with the same status."""
+    settings.IGNY8_BACKUP = {"SITE": {}}
+    out = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("backup_all", json=True, stdout=out)
+    assert caught.value.returncode == 2
+    assert json.loads(out.getvalue())["exit_status"] == 2
