@@ -76,6 +76,10 @@ class Engine(ABC):
     # Restoring
 
     @abstractmethod
+    def place(self) -> str:
+        """Which database the alias leads to, whatever name its host goes by today: equal for the same one."""
+
+    @abstractmethod
     def target(self) -> Target:
         """What stands there now."""
 

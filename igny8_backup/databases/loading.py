@@ -21,7 +21,7 @@ _SCRATCH_MARGIN = 64 << 20
 # From 17 on pg_restore sends this setting (and so does each of its jobs), which older servers refuse.
 _NEW_SETTING_MAJOR = 17
 _REFUSED_SETTING = re.compile(
-    r"pg_restore: error: [^\n]*transaction_timeout[^\n]*\nCommand was: SET transaction_timeout = 0;\s*"
+    r"^[^\n]*transaction_timeout[^\n]*\nCommand was: SET transaction_timeout = 0;\s*", re.MULTILINE
 )
 _MOST_REFUSALS = 8  # as many as surely fit into the part of stderr that is kept
 
@@ -99,8 +99,9 @@ def _only_new_setting_refused(error: ToolError) -> bool:
 
 
 def _explained(error: ToolError) -> ToolError:
+    said = _REFUSED_SETTING.sub("", error.stderr_tail)
     return type(error)(
-        _REFUSED_SETTING.sub("", str(error)),
+        str(error).replace(error.stderr_tail, said) if said else str(error),
         untouched="The live database is as it was.",
         fix="Mend what pg_restore complains of, or restore to a server like the one the dump was made of.",
         stderr_tail=error.stderr_tail,

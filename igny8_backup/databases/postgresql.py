@@ -12,7 +12,7 @@ from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
 from igny8_backup.databases.connection import Connection, server_version
-from igny8_backup.databases.description import describe, list_tables
+from igny8_backup.databases.description import describe, list_tables, system_identifier
 from igny8_backup.databases.excluded import find_excluded
 from igny8_backup.databases.names import aside_name
 from igny8_backup.databases.obstacles import find_obstacles
@@ -75,6 +75,10 @@ class PostgresqlEngine(Engine):
     def tables(self, name: str) -> tuple[str, ...]:
         with self.live.to(name).open() as session:
             return list_tables(session)
+
+    def place(self) -> str:
+        with self.live.maintenance() as session:
+            return f"{system_identifier(session)}/{self.live.name}"
 
     def target(self) -> Target:
         return restoring.look_at_target(self.live)

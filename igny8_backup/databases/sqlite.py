@@ -100,6 +100,9 @@ class SqliteEngine(Engine):
         with _session(Path(name)) as session:
             return tuple(row[0] for row in session.execute(_TABLES))
 
+    def place(self) -> str:
+        return str(self._path)
+
     def target(self) -> Target:
         name = str(self._path)
         if not self._path.is_file():

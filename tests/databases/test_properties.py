@@ -45,7 +45,7 @@ def own_settings(stage: Stage) -> Iterator[None]:
     stage.admin(f"REVOKE SET ON PARAMETER {names} FROM {stage.server.role}")
 
 
-@pytest.mark.postgres(15, 16, 18)
+@pytest.mark.postgres(15, 18)
 @pytest.mark.usefixtures("own_settings")
 def test_settings_of_a_database_and_of_roles_in_it_are_carried_over_exactly(stage: Stage) -> None:
     role = stage.server.role

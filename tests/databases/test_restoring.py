@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from igny8_backup.errors import DatabaseError
-from tests.databases.stage import Stage
+from tests.databases.stage import Stage, blocks_of
 from tests.services.postgres import PostgresServers
 
 all_majors = pytest.mark.postgres(15, 16, 18)
@@ -35,12 +35,9 @@ def test_the_side_has_the_encoding_and_locale_of_the_recorded_database(
     )
     stage.sql("CREATE TABLE word (it text); INSERT INTO word VALUES ('Strasse'), ('b'), ('A')")
     details = stage.make_side()
-    assert stage.engine_with(NAME=stage.aside("side")).describe(()) == replace(
-        details,
-        name=stage.aside("side"),
-        size=stage.engine_with(NAME=stage.aside("side")).describe(()).size,
-        privileges=stage.engine_with(NAME=stage.aside("side")).describe(()).privileges,
-    )
+    side = stage.engine_with(NAME=stage.aside("side")).describe(())
+    assert (side.encoding, side.provider, side.locale) == (details.encoding, details.provider, details.locale)
+    assert (side.collate, side.ctype, side.tables) == (details.collate, details.ctype, details.tables)
     # What pg_dump writes down of it is the same, but for its name.
     made = stage.plain_dump("--create", "--schema-only", name=stage.aside("side"))
     recorded = stage.plain_dump("--create", "--schema-only")
@@ -77,7 +74,6 @@ def test_the_side_belongs_to_the_recorded_owner_and_so_does_what_is_in_it(stage:
     assert stage.sql(owned) == [(owner,)]
 
 
-@all_majors
 def test_nobody_else_may_connect_to_the_side_until_the_swap(stage: Stage) -> None:
     reader = stage.make_role("reader", "LOGIN")
     details = stage.make_side()
@@ -92,20 +88,19 @@ def test_nobody_else_may_connect_to_the_side_until_the_swap(stage: Stage) -> Non
     psycopg.connect(**facts, user=reader, dbname=stage.name).close()
 
 
-@all_majors
+@pytest.mark.postgres(15, 18)
 def test_a_role_that_is_assumed_restores_though_the_login_inherits_nothing(stage: Stage) -> None:
     owner, login = stage.make_role("owner", "CREATEDB"), stage.make_role("login", "LOGIN NOINHERIT")
     stage.admin(f"GRANT {owner} TO {login}")
     stage.admin(f"ALTER DATABASE {stage.name} OWNER TO {owner}")
-    stage.sql(f"REASSIGN OWNED BY {stage.server.role} TO {owner}", superuser=True)
+    stage.sql(f"ALTER TABLE item OWNER TO {owner}; ALTER TABLE part OWNER TO {owner}", superuser=True)
     engine = stage.engine_with(USER=login, OPTIONS={"assume_role": owner})
     details = engine.describe(())
     assert engine.obstacles(stage.part(), details) == []
     data = b"".join(engine.dump(details))
     side, before = stage.aside("side"), stage.aside("before")
     engine.create_side(side, details)
-    for jobs in (1,):
-        engine.load(side, (b for b in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
+    engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=2)
     engine.seal_side(side, details)
     engine.swap(side, before, details)
     assert stage.sql("SELECT count(*) FROM item", superuser=True) == [(200,)]

@@ -116,7 +116,6 @@ def test_what_lies_on_the_live_database_goes_with_the_name(stage: Stage) -> None
     stage.sql(f'REVOKE ALL ON DATABASE "{side}" FROM {reader}, {writer} CASCADE')
 
 
-@all_majors
 def test_default_privileges_stay_as_good_as_the_default(stage: Stage) -> None:
     recorded = stage.plain_dump("--create")
     details = stage.make_side()
@@ -125,7 +124,6 @@ def test_default_privileges_stay_as_good_as_the_default(stage: Stage) -> None:
     assert stage.plain_dump("--create") == recorded
 
 
-@all_majors
 def test_where_nothing_is_live_what_is_recorded_is_given(stage: Stage) -> None:
     reader = stage.make_role("reader")
     name = stage.name

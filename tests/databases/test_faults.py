@@ -1,0 +1,122 @@
+"""Programs that fail, lie or are missing: never a backup, always the program's own words."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import IntegrityError, ToolError, ToolMissingError, ToolTooOldError
+from tests.databases.fakes import fake, link
+from tests.databases.stage import Stage
+from tests.services.project import Project
+
+
+@pytest.fixture
+def faked(stage: Stage, tmp_path: Path) -> Stage:
+    """The stage with a folder of client programs of its own; only ``pg_restore`` is in it, the real one."""
+    link(tmp_path / "bin", stage.server.bin_dir / "pg_restore")
+    stage.bin_dir = tmp_path / "bin"
+    return stage
+
+
+def dump(stage: Stage) -> bytes:
+    engine = stage.engine
+    return b"".join(engine.dump(engine.describe(())))
+
+
+def test_a_dump_that_fails_after_a_megabyte_never_ends_well(faked: Stage) -> None:
+    real = faked.server.bin_dir / "pg_dump"
+    script = f'{real} "$@"; head -c 1048576 /dev/zero; echo "server closed the connection" >&2; exit 1'
+    fake(faked.bin_dir, "pg_dump", script)
+    size = 0
+    engine = faked.engine
+    told = pytest.raises(ToolError, match="status 1: server closed the connection.*No backup was")
+    with closing(engine.dump(engine.describe(()))) as blocks, told:
+        for block in blocks:
+            size += len(block)
+    assert size > 1 << 20
+
+
+def test_a_dump_that_is_killed_never_ends_well(faked: Stage) -> None:
+    fake(faked.bin_dir, "pg_dump", f'{faked.server.bin_dir}/pg_dump "$@"; kill -9 $$')
+    with pytest.raises(ToolError, match="SIGKILL"):
+        dump(faked)
+
+
+def test_a_missing_pg_dump_is_told(faked: Stage) -> None:
+    with pytest.raises(ToolMissingError, match="no pg_dump in .*postgresql-client-18"):
+        faked.engine.versions()
+    with pytest.raises(ToolMissingError, match="no pg_dump in"):
+        dump(faked)
+
+
+def test_a_pg_dump_older_than_the_server_is_refused(faked: Stage) -> None:
+    fake(faked.bin_dir, "pg_dump", "echo never run; exit 0", version="13.1")
+    for ask in (faked.engine.versions, lambda: dump(faked)):
+        with pytest.raises(ToolTooOldError, match="13.1.*postgresql-client-18"):
+            ask()
+
+
+def test_a_pg_restore_older_than_pg_dump_is_refused(faked: Stage) -> None:
+    link(faked.bin_dir, faked.server.bin_dir / "pg_dump")
+    (faked.bin_dir / "pg_restore").unlink()
+    fake(faked.bin_dir, "pg_restore", "exit 0", version="17.2")
+    with pytest.raises(ToolTooOldError, match="17.2"):
+        dump(faked)
+
+
+@pytest.mark.parametrize("output", ["head -c 3000000 /dev/urandom", "true", "echo hello"])
+def test_garbage_with_exit_status_0_is_no_dump(faked: Stage, output: str) -> None:
+    fake(faked.bin_dir, "pg_dump", f"{output}; exit 0")
+    with pytest.raises(IntegrityError, match="pg_restore cannot list what pg_dump wrote.*No backup was"):
+        dump(faked)
+
+
+def test_a_server_that_ends_the_dump_is_told(faked: Stage) -> None:
+    link(faked.bin_dir, faked.server.bin_dir / "pg_dump")
+    with faked.server.connect(faked.name) as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+        waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'" \
+            " AND datname = %s AND application_name = 'igny8_backup'"  # fmt: skip
+        failed: list[Exception] = []
+
+        def run() -> None:
+            try:
+                dump(faked)
+            except ToolError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        while not faked.admin(waiting, faked.name):
+            thread.join(0.05)
+        thread.join()
+    assert "terminating connection due to administrator command" in str(failed[0])
+
+
+def test_rows_that_a_policy_hides_stop_the_dump(stage: Stage) -> None:
+    role = stage.make_role("reader", "LOGIN IN ROLE pg_read_all_data")
+    stage.sql("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
+    engine = stage.engine_with(USER=role)
+    with pytest.raises(ToolError, match=f"(?s)row-level security.*ALTER ROLE {role} BYPASSRLS"):
+        list(engine.dump(engine.describe(())))
+
+
+def test_a_role_that_may_not_read_is_told_what_to_grant(stage: Stage) -> None:
+    role = stage.make_role("blind", "LOGIN")
+    engine = stage.engine_with(USER=role)
+    with pytest.raises(ToolError, match=f"(?s)permission denied.*GRANT pg_read_all_data TO {role}"):
+        list(engine.dump(engine.describe(())))
+
+
+def test_what_is_no_dump_becomes_no_backup(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    link(folder, project.server.bin_dir / "pg_restore")
+    fake(folder, "pg_dump", "head -c 300000 /dev/zero")
+    done = project.run("backup_db", env={"IGNY8_BACKUP_CLIENT_BIN_DIR": str(folder)})
+    assert done.returncode == 6
+    assert "cannot list" in done.stderr and "Traceback" not in done.stderr
+    assert [path for path in project.storage.rglob("*") if path.is_file() and "backups" in path.parts] == []
