@@ -27,7 +27,7 @@ PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "u
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSwap:
     """One database: the live name, the side's, the name under which the other one is kept, and what the
-    swap must know of it."""
+    swap must know of it. ``place`` says which database the alias led to."""
 
     alias: str
     name: str
@@ -35,6 +35,7 @@ class DatabaseSwap:
     before: str
     existed: bool
     details: DatabaseDetails
+    place: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

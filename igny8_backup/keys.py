@@ -51,6 +51,11 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime(_STAMP_FORMAT)
 
 
+def stamp_time(text: str) -> datetime:
+    """The moment of a stamp, aware, in UTC: the inverse of :func:`stamp`."""
+    return datetime.strptime(text, _STAMP_FORMAT).replace(tzinfo=UTC)
+
+
 def make_id(moment: datetime, token: str) -> str:
     """The id of a backup that starts at ``moment``; ``token`` is six lower-case hexadecimal digits."""
     backup_id = f"{stamp(moment)}-{token}"
@@ -77,7 +82,7 @@ def is_id(text: str) -> bool:
 
 def id_time(backup_id: str) -> datetime:
     """When the backup started, aware, in UTC."""
-    return datetime.strptime(backup_id[:16], _STAMP_FORMAT).replace(tzinfo=UTC)
+    return stamp_time(backup_id[:16])
 
 
 def is_name(text: str) -> bool:

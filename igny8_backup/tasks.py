@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
+from celery.exceptions import Ignore
 
 from igny8_backup.errors import IncompleteError
+from igny8_backup.manifest import RUNNING
 from igny8_backup.operations.assembly import Toolkit, assemble, choose, choose_trees
 from igny8_backup.operations.backup import BackupRequest, run_backup
 
@@ -45,6 +47,9 @@ def backup_all(self: Any, logs: bool = False, label: str = "") -> dict[str, Any]
 
 def _run(kit: Toolkit, request: BackupRequest) -> dict[str, Any]:
     result = run_backup(kit, request)
+    if result.earlier and result.earlier.outcome == RUNNING:
+        # The first delivery is at work and will say how it ended; nobody shall read "success" before.
+        raise Ignore
     if result.earlier and result.earlier.errors:
         failed = ", ".join(f"{name} ({kind})" for name, kind in result.earlier.errors.items())
         raise IncompleteError(f"This task was delivered before, as run {result.id}: {failed} failed.")

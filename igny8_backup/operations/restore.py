@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import count as count_up
 
 from igny8_backup import keys
 from igny8_backup.errors import BackupError, IntegrityError
@@ -95,6 +94,7 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
                 before=engine.aside_name("before", stamp),
                 existed=item.target.exists,
                 details=item.details,
+                place=engine.place(),
             )
         )
     trees = [
@@ -118,10 +118,11 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
 
 
 def _free_stamp(kit: Toolkit) -> str:
-    """A stamp that no other journal has: two small restores may begin within a second."""
-    taken = {journal.stamp for journal in kit.journals.all()}
-    moments = (kit.clock() + timedelta(seconds=number) for number in count_up())
-    return next(stamp for stamp in map(keys.stamp, moments) if stamp not in taken)
+    """A stamp later than that of every journal, which tells what to undo first: two small restores may begin
+    within a second, and a clock may have been set back."""
+    newest = max((journal.stamp for journal in kit.journals.all()), default="")
+    now = keys.stamp(kit.clock())
+    return now if now > newest else keys.stamp(keys.stamp_time(newest) + timedelta(seconds=1))
 
 
 def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> None:

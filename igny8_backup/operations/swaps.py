@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from igny8_backup.errors import BackupError, UnfinishedError
-from igny8_backup.journal import DONE, SWAPPING, UNDOING, UNDONE, Journal
+from igny8_backup.databases.base import Engine
+from igny8_backup.errors import BackupError, RefusedError, UnfinishedError
+from igny8_backup.journal import DONE, SWAPPING, UNDOING, UNDONE, DatabaseSwap, Journal
 from igny8_backup.operations import restore_tree
 from igny8_backup.operations.assembly import Toolkit
 
@@ -21,7 +22,7 @@ def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journa
     try:
         journal = kit.journals.write(journal, SWAPPING)
         for swap in journal.databases:
-            engine = kit.engine(swap.alias)
+            engine = engine_of(kit, swap)
             if engine.exists(swap.side):
                 engine.swap(swap.side, swap.before, swap.details)
             begun = True
@@ -51,7 +52,7 @@ def swap_back_all(kit: Toolkit, journal: Journal) -> Journal:
     """
     try:
         for swap in journal.databases:
-            engine = kit.engine(swap.alias)
+            engine = engine_of(kit, swap)
             if not engine.exists(swap.side):
                 engine.swap_back(swap.before, swap.side)
         for tree in journal.trees:
@@ -65,10 +66,25 @@ def swap_back_all(kit: Toolkit, journal: Journal) -> Journal:
     return kit.journals.write(journal, UNDONE)
 
 
+def engine_of(kit: Toolkit, swap: DatabaseSwap) -> Engine:
+    """The engine of a database of a journal. Raises :class:`RefusedError` where its alias leads to another
+    database than it did: a journal must not be carried out on that."""
+    engine = kit.engine(swap.alias)
+    place = engine.place()
+    if swap.place and place != swap.place:
+        raise RefusedError(
+            f"The journal of the restore is of {swap.place}, and DATABASES[{swap.alias!r}] leads to"
+            f" {place}.",
+            untouched="Nothing was changed.",
+            fix="Run it with the settings of the restore, or with the STATE_DIR that belongs to these.",
+        )
+    return engine
+
+
 def _all_aside(kit: Toolkit, journal: Journal) -> bool:
     """Whether no database was swapped, as far as can be told: a server may have committed and not said so."""
     try:
-        return all(kit.engine(swap.alias).exists(swap.side) for swap in journal.databases)
+        return all(engine_of(kit, swap).exists(swap.side) for swap in journal.databases)
     except BackupError:
         return False
 
@@ -90,17 +106,17 @@ def finish(kit: Toolkit, journal: Journal) -> Journal:
 
 def clean_sides(kit: Toolkit, journal: Journal) -> None:
     """Removes the sides of a restore that changed nothing, and its journal."""
-    for swap in journal.databases:
-        kit.engine(swap.alias).drop(swap.side)
     for tree in journal.trees:
         restore_tree.remove_side(Path(tree.root), journal.stamp)
+    for swap in journal.databases:
+        engine_of(kit, swap).drop(swap.side)
     kit.journals.remove(journal)
 
 
 def discard(kit: Toolkit, journal: Journal) -> None:
     """Removes what a finished restore (or undo) keeps aside, for good."""
     for swap in journal.databases:
-        engine = kit.engine(swap.alias)
+        engine = engine_of(kit, swap)
         engine.drop(swap.before if journal.phase == DONE else swap.side)
     for tree in journal.trees:
         restore_tree.remove_kept(Path(tree.root), journal.stamp)

@@ -6,7 +6,7 @@ from igny8_backup.errors import UsageError
 from igny8_backup.journal import DONE, PREPARING, UNDOING, UNDONE, Journal
 from igny8_backup.operations import restore_tree
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.swaps import clean_sides, discard, finish, swap_back_all
+from igny8_backup.operations.swaps import clean_sides, discard, engine_of, finish, swap_back_all
 
 
 def kept(kit: Toolkit) -> list[Journal]:
@@ -44,7 +44,8 @@ def undo(kit: Toolkit) -> Journal:
 def _check_kept(kit: Toolkit, journal: Journal) -> None:
     """Raises ``UsageError`` or ``FilesError``, with nothing changed, when what was before is not there."""
     for swap in journal.databases:
-        if swap.existed and not kit.engine(swap.alias).exists(swap.before):
+        there = engine_of(kit, swap).exists(swap.before)
+        if swap.existed and not there:
             raise UsageError(
                 f"What {swap.name} was before the restore is gone: there is no database {swap.before}.",
                 untouched="Nothing was changed.",

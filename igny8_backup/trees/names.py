@@ -11,8 +11,7 @@ import re
 
 from igny8_backup.errors import IntegrityError
 
-OWN_PREFIXES = (b".igny8_backup-", b".before-")
-"""How the names begin that we put into the root of a tree: never backed up, never swapped."""
+_OWN = re.compile(rb"\.(igny8_backup-side|before)-\d{8}T\d{6}Z|\.igny8_backup-moving-\d+")
 
 DEPTH_LIMIT = 500
 """Folders within folders: each level of a walk holds a descriptor, of which a process has 1,024."""
@@ -36,7 +35,7 @@ def before_name(stamp: str) -> str:
 
 def is_own(name: bytes) -> bool:
     """Whether a child of the root is one of ours."""
-    return name.startswith(OWN_PREFIXES)
+    return _OWN.fullmatch(name) is not None
 
 
 def order(path: bytes) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.trees.names import OWN_PREFIXES
+from igny8_backup.trees.names import is_own
 from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.swap import state
@@ -21,7 +21,7 @@ WAYS = pytest.mark.parametrize("renames_only", [False, True], ids=["exchange", "
 
 def seen(folder: Path) -> Seen:
     """What the application sees in a root: all but what is ours."""
-    return {name: what for name, what in look(folder).items() if not name.startswith(OWN_PREFIXES)}
+    return {name: what for name, what in look(folder).items() if not is_own(name.split(b"/")[0])}
 
 
 def of_root(root: Path) -> tuple[int, int, int, int]:
@@ -40,8 +40,8 @@ class Case:
         (self.root / "only-old" / "file").write_text("old")
         (self.root / b"caf\xe9%\n".decode("utf-8", "surrogateescape")).write_text("old")
         (self.root / "kind").mkdir()
-        (self.root / ".before-yesterday").mkdir()
-        (self.root / ".before-yesterday" / "file").write_text("an earlier restore")
+        (self.root / ".before-20261121T021500Z").mkdir()
+        (self.root / ".before-20261121T021500Z" / "file").write_text("an earlier restore")
         self.side = make_side(self.root, STAMP)
         self.fill(self.side, "new")
         (self.side / "only-new").write_text("new")
@@ -82,6 +82,6 @@ class Case:
         self.assert_ours()
 
     def assert_ours(self) -> None:
-        ours = {name for name in os.listdir(self.root) if os.fsencode(name).startswith(OWN_PREFIXES)}
-        assert ours == {".before-yesterday", self.plan.find_side().name}
+        ours = {name for name in os.listdir(self.root) if is_own(os.fsencode(name))}
+        assert ours == {".before-20261121T021500Z", self.plan.find_side().name}
         assert not [name for name in os.listdir(self.plan.find_side()) if name.startswith(".igny8")]

@@ -21,7 +21,7 @@ from igny8_backup.trees.plan import make_side, plan_swap
 root = Path(sys.argv[1])
 print(mounts_below(root))
 try:
-    plan_swap(root, make_side(root, "x"))
+    plan_swap(root, make_side(root, "20261122T021500Z"))
 except FilesError as error:
     print(error)
 """

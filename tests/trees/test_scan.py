@@ -74,13 +74,17 @@ def test_devices_are_told(tmp_path: Path) -> None:
 
 
 def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path) -> None:
-    for name in (".before-1", ".igny8_backup-side-1", "sub/.before-1"):
+    for name in (
+        ".before-20261122T021500Z",
+        ".igny8_backup-side-20261122T021500Z",
+        "sub/.before-20261122T021500Z",
+    ):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").touch()
     skipped: dict[bytes, str] = {}
     found = [entry.path for entry in scan(tmp_path, on_skip=skipped.__setitem__)]
-    assert found == [b"", b"sub", b"sub/.before-1", b"sub/.before-1/file"]
-    assert skipped == {b".before-1": IS_OURS, b".igny8_backup-side-1": IS_OURS}
+    assert found == [b"", b"sub", b"sub/.before-20261122T021500Z", b"sub/.before-20261122T021500Z/file"]
+    assert skipped == {b".before-20261122T021500Z": IS_OURS, b".igny8_backup-side-20261122T021500Z": IS_OURS}
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])

@@ -133,14 +133,14 @@ def test_old_or_new_may_be_empty(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("old")
-    plan = plan_swap(root, make_side(root, "1"))
+    plan = plan_swap(root, make_side(root, "20261122T021501Z"))
     exchange(plan)
     assert (state(plan), seen(root)) == ("new", {})
     undo(plan)
     assert (state(plan), [*seen(root)]) == ("old", [b"file"])
     bare = tmp_path / "bare"
     bare.mkdir()
-    plan = plan_swap(bare, make_side(bare, "1"))
+    plan = plan_swap(bare, make_side(bare, "20261122T021501Z"))
     exchange(plan)
     assert state(plan) == "new"
     undo(plan)
@@ -214,10 +214,10 @@ def test_a_side_elsewhere_is_refused(tmp_path: Path) -> None:
         with pytest.raises(FilesError, match="cannot be swapped"):
             plan_swap(case.root, side)
     with pytest.raises(FilesError, match="cannot be opened"):
-        plan_swap(case.root, case.root / ".igny8_backup-side-missing")
-    (case.root / ".igny8_backup-side-link").symlink_to(other)
+        plan_swap(case.root, case.root / ".igny8_backup-side-20261122T021502Z")
+    (case.root / ".igny8_backup-side-20261122T021503Z").symlink_to(other)
     with pytest.raises(FilesError, match="cannot be opened"):
-        plan_swap(case.root, case.root / ".igny8_backup-side-link")
+        plan_swap(case.root, case.root / ".igny8_backup-side-20261122T021503Z")
 
 
 def test_a_folder_that_its_user_may_not_move_is_refused_before_anything_moves(nobodys: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_folder_that_its_user_may_not_move_is_refused_before_anything_moves(no
         (nobodys / "folder").mkdir()
         (nobodys / "folder").chmod(0o555)
         with pytest.raises(FilesError) as raised:
-            plan_swap(nobodys, make_side(nobodys, "1"))
+            plan_swap(nobodys, make_side(nobodys, "20261122T021501Z"))
         return str(raised.value)
 
     assert "the folder 'folder' in it is not writable" in in_child(work, as_nobody=True)
@@ -291,7 +291,7 @@ def test_a_root_of_another_user_is_swapped_as_far_as_its_rights_go(nobodys: Path
 
     def work() -> list[tuple[bytes, str]]:
         (nobodys / "file").write_text("old")
-        side = make_side(nobodys, "1")
+        side = make_side(nobodys, "20261122T021501Z")
         (side / "file").write_text("new")
         plan = plan_swap(nobodys, side, replace(plan_swap(nobodys, side).old, mode=0o711))
         told: list[tuple[bytes, str]] = []
