@@ -141,7 +141,13 @@ def select(
         )
     parts = tuple((base, part) for alias in databases if (part := _database(base, alias)))
     chosen: list[tuple[Manifest, TreePart]] = []
-    notes: list[str] = []
+    notes = [
+        f"Backup {item.id} is newer and holds {alias!r} complete, but not all of {', '.join(databases)}:"
+        f" restore_all {item.id} --only {alias} takes it."
+        for item in pool[: pool.index(base)]
+        for alias in databases
+        if _database(item, alias)
+    ][:5]
     for name in trees:
         found = _nearest([item for item in pool if _tree(item, name)], base if databases else None)
         tree = _tree(found, name) if found else None

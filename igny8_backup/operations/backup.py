@@ -7,10 +7,11 @@ import hmac
 import platform
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import django
 from django.conf import settings
+from django.utils.encoding import force_bytes
 
 import igny8_backup
 from igny8_backup import keys, records
@@ -82,7 +83,8 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
             locks = stack.enter_context(kit.locked("a backup"))
         except LockedError:
             # The holder may be this very task, delivered before: then this delivery has nothing to do.
-            if earlier := _earlier(kit, request):
+            earlier = _earlier(kit, request)
+            if earlier and (earlier.outcome not in (RUNNING, STOPPED) or _is_alive(earlier, kit.clock())):
                 return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
             raise
         earlier = _earlier(kit, request)
@@ -90,6 +92,11 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
         if earlier and earlier.outcome not in (RUNNING, STOPPED):
             return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
         return _Run(kit, request).run(locks)
+
+
+def _is_alive(run: RunRecord, now: datetime) -> bool:
+    """Whether a run that has not ended is still under way, by its heartbeat."""
+    return run.outcome == RUNNING and now - run.heartbeat < 5 * HEARTBEAT
 
 
 def _earlier(kit: Toolkit, request: BackupRequest) -> RunRecord | None:
@@ -250,10 +257,10 @@ class _Run:
             self.kit.progress.note(f"The record of the run could not be written: {error}")
 
 
-def fingerprint(secret_key: str, backup_id: str) -> str:
+def fingerprint(secret_key: str | bytes, backup_id: str) -> str:
     """Tells whether two installations share a ``SECRET_KEY`` without telling it: HMAC-SHA256 (RFC 2104) of
     the backup's id, as hex."""
-    return hmac.new(secret_key.encode(), f"igny8_backup {backup_id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(force_bytes(secret_key), f"igny8_backup {backup_id}".encode(), hashlib.sha256).hexdigest()
 
 
 def _unexpected(error: BaseException) -> BackupError:

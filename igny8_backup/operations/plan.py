@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db.migrations.loader import MigrationLoader
 
 from igny8_backup import records
 from igny8_backup.catalog import select
 from igny8_backup.databases.base import Target
-from igny8_backup.errors import FilesError, RefusedError, UsageError
+from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.manifest import (
     COMPLETE,
     SCHEMA,
@@ -25,9 +23,14 @@ from igny8_backup.manifest import (
 )
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import fingerprint
+from igny8_backup.operations.obstacles import (
+    is_empty,
+    missing_objects,
+    removed_apps,
+    tree_obstacles,
+    unknown_migrations,
+)
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees.mounts import mounts_below
-from igny8_backup.trees.names import escape, is_own
 
 ALL, DB, FILES = "all", "db", "files"
 
@@ -107,12 +110,13 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         )
     encrypted = any(manifest.encrypted for manifest in chosen)
     identities = kit.identities(request.identity_file, needed=encrypted)
-    notes = list(selection.notes)
+    notes = [*selection.notes, *_left_out(kit, request.only, wanted)]
     if kit.journals.unfinished():
         notes.append("An earlier restore, or its undoing, was interrupted: restore_all settles that first.")
     obstacles: list[str] = []
     details = {manifest.id: read_details(kit, manifest, identities) for manifest in chosen}
-    databases = []
+    databases: list[DatabasePlan] = []
+    places: dict[str, str] = {}
     for manifest, part in selection.databases:
         found = details[manifest.id].database(part.alias)
         engine = kit.engine(part.alias)
@@ -123,10 +127,22 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
             continue
         obstacles += engine.obstacles(part, found)
         obstacles += [f"{part.alias}: {text}" for text in unknown_migrations(found)]
+        notes += removed_apps(found)
         target = engine.target()
+        twin = next(
+            (item.part.alias for item in databases if places[item.part.alias] == engine.place()), None
+        )
+        places[part.alias] = engine.place()
+        if twin:
+            obstacles.append(
+                f"{twin!r} and {part.alias!r} lead to one database, {target.name}: give --only {twin}."
+            )
         databases.append(DatabasePlan(backup_id=manifest.id, part=part, details=found, target=target))
     roots = {**kit.config.sites, **kit.config.logs}
     obstacles += [text for _, part in selection.trees for text in tree_obstacles(roots[part.name])]
+    parts = [part.object for _, part in selection.databases if part.object]
+    parts += [item for _, tree in selection.trees for item in (tree.index, *tree.packs) if item]
+    obstacles += missing_objects(kit, parts)
     planned = [
         TreePlan(backup_id=manifest.id, part=part, root=roots[part.name], empty=is_empty(roots[part.name]))
         for manifest, part in selection.trees
@@ -157,46 +173,18 @@ def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -
     return details
 
 
-def is_empty(root: Path) -> bool:
-    """Whether ``root`` holds nothing but what restores keep there, or does not exist."""
-    try:
-        return all(is_own(name) for name in os.listdir(os.fsencode(root)))
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        raise FilesError(
-            f"{root} cannot be read: {error.strerror}.",
-            untouched="Nothing was changed.",
-            fix="Run the restore where the tree is mounted, as a user that may write it.",
-        ) from None
-
-
-def tree_obstacles(root: Path) -> list[str]:
-    """Why no tree can be put in place below ``root``, one sentence each; empty when one can."""
-    place = root
-    while not os.path.lexists(place):
-        place = place.parent
-    if not os.access(place, os.W_OK | os.X_OK):
-        return [
-            f"{place} cannot be written: restore where it is mounted writable, as a user that may write it."
-        ]
-    points = ", ".join(escape(point) for point in mounts_below(root))
-    return [f"{points} is mounted below {root}: unmount it, the tree is swapped as one."] if points else []
-
-
-def unknown_migrations(details: DatabaseDetails) -> list[str]:
-    """Migrations of the backup that the installed code lacks: it is older than the backup, or another."""
-    loader = MigrationLoader(None, ignore_no_migrations=True)
-    known = set(loader.disk_migrations or ())
-    for migration in (loader.disk_migrations or {}).values():
-        known.update((app, name) for app, name in migration.replaces)
-    lacking = [
-        f"{app}.{name}" for app, name in sorted(details.migrations.items()) if (app, name) not in known
-    ]
-    if not lacking:
+def _left_out(kit: Toolkit, only: str, wanted: Manifest | None) -> list[str]:
+    """A note for each part that the settings have and the backup asked for has not, or not complete."""
+    if wanted is None or only not in (ALL, DB, FILES):
         return []
+    complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
+    complete |= {part.name for part in wanted.trees if part.state == COMPLETE}
+    databases = kit.config.databases if only != FILES else ()
+    trees = tuple(kit.config.sites) if only != DB else ()
     return [
-        f"the code lacks migrations of the backup ({', '.join(lacking)}): install the code it was made with."
+        f"Backup {wanted.id} has no complete copy of {name!r}: it stays as it is."
+        for name in (*databases, *trees)
+        if name not in complete
     ]
 
 

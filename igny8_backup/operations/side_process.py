@@ -96,4 +96,8 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    try:
+        _main()
+    except Exception as error:
+        # The last words are all that the parent shows: the reason, not the way through Django's frames.
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -73,8 +73,7 @@ def engine_of(kit: Toolkit, swap: DatabaseSwap) -> Engine:
     place = engine.place()
     if swap.place and place != swap.place:
         raise RefusedError(
-            f"The journal of the restore is of {swap.place}, and DATABASES[{swap.alias!r}] leads to"
-            f" {place}.",
+            f"The journal of the restore is of {swap.place}, and DATABASES[{swap.alias!r}] leads to {place}.",
             untouched="Nothing was changed.",
             fix="Run it with the settings of the restore, or with the STATE_DIR that belongs to these.",
         )

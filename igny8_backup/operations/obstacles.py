@@ -1,0 +1,84 @@
+"""What stands in the way of a restore, asked before anything is made; one sentence each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.apps import apps
+from django.db.migrations.loader import MigrationLoader
+
+from igny8_backup.errors import FilesError
+from igny8_backup.manifest import DatabaseDetails, StoredObject
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.store import MissingObjectError
+from igny8_backup.trees.mounts import mounts_below
+from igny8_backup.trees.names import escape, is_own
+
+
+def missing_objects(kit: Toolkit, objects: list[StoredObject]) -> list[str]:
+    """Objects that storage lacks, or holds in another size than was written."""
+    found = []
+    for item in objects:
+        try:
+            size = kit.store.size(item.key)
+        except MissingObjectError:
+            found.append(f"The object {item.key} is gone from storage.")
+            continue
+        if size != item.stored_bytes:
+            found.append(f"The object {item.key} has {size} bytes in storage, not {item.stored_bytes}.")
+    return found
+
+
+def removed_apps(details: DatabaseDetails) -> list[str]:
+    """A note on apps that left rows in ``django_migrations`` and are not installed here."""
+    gone = sorted(details.migrations.keys() - apps.app_configs.keys())
+    return [f"Apps of the backup that are not installed here: {', '.join(gone)}."] if gone else []
+
+
+def is_empty(root: Path) -> bool:
+    """Whether ``root`` holds nothing but what restores keep there, or does not exist."""
+    try:
+        return all(is_own(name) for name in os.listdir(os.fsencode(root)))
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise FilesError(
+            f"{root} cannot be read: {error.strerror}.",
+            untouched="Nothing was changed.",
+            fix="Run the restore where the tree is mounted, as a user that may write it.",
+        ) from None
+
+
+def tree_obstacles(root: Path) -> list[str]:
+    """Why no tree can be put in place below ``root``, one sentence each; empty when one can."""
+    place = root
+    while not os.path.lexists(place):
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        return [
+            f"{place} cannot be written: restore where it is mounted writable, as a user that may write it."
+        ]
+    points = ", ".join(escape(point) for point in mounts_below(root))
+    return [f"{points} is mounted below {root}: unmount it, the tree is swapped as one."] if points else []
+
+
+def unknown_migrations(details: DatabaseDetails) -> list[str]:
+    """Migrations of the backup that the installed code lacks: it is older than the backup, or another.
+
+    Apps that are not installed do not count: every project that removed one keeps its rows.
+    """
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    known = set(loader.disk_migrations or ())
+    for migration in (loader.disk_migrations or {}).values():
+        known.update((app, name) for app, name in migration.replaces)
+    lacking = [
+        f"{app}.{name}"
+        for app, name in sorted(details.migrations.items())
+        if app in apps.app_configs and (app, name) not in known
+    ]
+    if not lacking:
+        return []
+    return [
+        f"the code lacks migrations of the backup ({', '.join(lacking)}): install the code it was made with."
+    ]
