@@ -9,6 +9,9 @@ from pathlib import Path
 
 from benchmarks.measure import Measured, Pipeline, measure, say
 
+START = "start"
+"""The key of the contestant that does nothing but start Django."""
+
 
 def _nothing() -> None: ...
 
@@ -21,9 +24,10 @@ def _nothing_stored() -> None:
 class Contestant:
     """Something to measure.
 
-    ``prepare`` runs before, ``check`` after each measurement, both unmeasured. ``check`` decodes and compares
-    what was written, raises ``RunFailed`` where it differs, and returns the bytes stored, if any are.
-    ``runs`` limits the rounds of a slow one. ``commands`` is asked after ``prepare``.
+    ``prepare`` runs before, ``check`` after each measurement, both unmeasured; ``commands`` is asked after
+    ``prepare``. ``check`` decodes and compares what was written, raises ``RunFailed`` where it differs, and
+    returns the bytes stored, if any are. ``runs`` limits the rounds of a slow one, ``django`` says that
+    Django's start is part of it.
     """
 
     key: str
@@ -36,6 +40,7 @@ class Contestant:
     check: Callable[[], int | None] = _nothing_stored
     runs: int | None = None
     note: str = ""
+    django: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +74,22 @@ class Results:
     def median(self, key: str, value: Callable[[Run], float]) -> float:
         return statistics.median(value(run) for run in self.runs[key])
 
-    def ratio(self, target: Target) -> float | None:
+    def ratio(self, target: Target, *, start_apart: bool = False) -> float | None:
         """The median over rounds of ours to theirs, each pair of one round: the machine drifts between
-        rounds. None where one of the two was not measured."""
-        ours = {run.round: run for run in self.runs.get(target.ours, [])}
-        theirs = {run.round: run for run in self.runs.get(target.against, [])}
-        pairs = [
-            _value(ours[number], target.what) / _value(theirs[number], target.what)
-            for number in ours.keys() & theirs.keys()
-        ]
+        rounds. None where one of the two was not measured. ``start_apart`` leaves out what Django's own start
+        took in that round, where it is part of a contestant."""
+        ours, theirs = self._values(target.ours, target.what), self._values(target.against, target.what)
+        if start_apart:
+            start = self._values(START, "wall")
+            django = {one.key for one in self.contestants if one.django}
+            for key, values in ((target.ours, ours), (target.against, theirs)):
+                if key in django:
+                    values.update({number: value - start.get(number, 0) for number, value in values.items()})
+        pairs = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
         return statistics.median(pairs) if pairs else None
+
+    def _values(self, key: str, what: str) -> dict[int, float]:
+        return {run.round: _value(run, what) for run in self.runs.get(key, [])}
 
 
 def _value(run: Run, what: str) -> float:

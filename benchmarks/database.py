@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import options as common
 from benchmarks import report
-from benchmarks.contest import Contestant, Results, Target, hold
+from benchmarks.contest import START, Contestant, Results, Target, hold
 from benchmarks.database_checks import DumpCheck, RowsCheck
 from benchmarks.machine import facts, versions_of
 from benchmarks.measure import Argv, Pipeline
@@ -45,7 +45,8 @@ class Peers:
 
     def start(self) -> Contestant:
         return Contestant(
-            key="start",
+            key=START,
+            django=True,
             title="Django's own start",
             commands=lambda: [DJANGO_START],
             env=self.project.environment,
@@ -58,6 +59,7 @@ class Peers:
             self.start(),
             Contestant(
                 key="ours",
+                django=True,
                 title="`backup_db`",
                 note="encrypted, hashed",
                 commands=lambda: [self.project.manage("backup_db")],
@@ -78,13 +80,21 @@ class Peers:
                     [("zstd", "-dcq", self.file)],
                 )
             )
-        found.append(self.program("pg_dump", "`pg_dump -Fc`", [self.pg_dump], [("cat", self.file)]))
-        found.append(self.dbbackup("dbbackup", (), "cat", None))
+        found.append(
+            self.program("pg_dump", "`pg_dump -Fc`", [self.pg_dump], [("cat", self.file)], runs=self.slow)
+        )
+        found.append(self.dbbackup("dbbackup", (), "cat", self.slow))
         found.append(self.dbbackup("dbbackup-compress", ("--compress",), "zcat", self.slow))
         return found
 
     def program(
-        self, key: str, title: str, pipeline: Pipeline, decoded: Pipeline | None = None
+        self,
+        key: str,
+        title: str,
+        pipeline: Pipeline,
+        decoded: Pipeline | None = None,
+        *,
+        runs: int | None = None,
     ) -> Contestant:
         """Programs whose output is a file, or is thrown away."""
         return Contestant(
@@ -95,11 +105,13 @@ class Peers:
             cwd=self.project.folder,
             output=self.file if decoded else None,
             check=partial(self.check_file, decoded) if decoded else lambda: None,
+            runs=runs,
         )
 
     def dbbackup(self, key: str, flags: tuple[str, ...], decoder: str, runs: int | None) -> Contestant:
         return Contestant(
             key=key,
+            django=True,
             title=f"django-dbbackup `{' '.join(('dbbackup', *flags))}`",
             commands=lambda: [self.theirs.manage("dbbackup", *flags)],
             env=self.theirs.environment,
@@ -143,6 +155,7 @@ class Peers:
             self.start(),
             Contestant(
                 key="ours",
+                django=True,
                 title="`restore_all --only db`",
                 note="into a side database, checked, migrated, swapped",
                 commands=lambda: [self.project.manage(*ours, "--identity", self.project.identity)],
@@ -152,6 +165,7 @@ class Peers:
             ),
             Contestant(
                 key="dbrestore",
+                django=True,
                 title="django-dbbackup `dbrestore`",
                 commands=lambda: [
                     self.theirs.manage("dbrestore", "--noinput", "--input-path", self.theirs_file())

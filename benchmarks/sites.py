@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import options as common
 from benchmarks import report, sites_data
-from benchmarks.contest import Contestant, Results, Target, hold
+from benchmarks.contest import START, Contestant, Results, Target, hold
 from benchmarks.machine import facts, versions_of
 from benchmarks.measure import Argv, Pipeline, run
 from benchmarks.project import DJANGO_START, Project, bytes_in
@@ -61,10 +61,11 @@ class Peers:
             check=check,
             note=note,
             runs=runs,
+            django=key in (START, "ours", "mediabackup"),
         )
 
     def start(self) -> Contestant:
-        return self.contestant("start", "Django's own start", lambda: [DJANGO_START], lambda: None)
+        return self.contestant(START, "Django's own start", lambda: [DJANGO_START], lambda: None)
 
     def backups(self) -> list[Contestant]:
         file = self.project.folder / "sites.tar.zst"

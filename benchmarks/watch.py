@@ -32,6 +32,7 @@ class Watch:
         self.scratch = 0
         self._roots = list(roots)
         self._folder = os.fspath(folder)
+        self._commands: set[bytes] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch")
 
@@ -69,10 +70,14 @@ class Watch:
 
     def _look(self, pid: int) -> None:
         with suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if pid in self._roots:
+                self._commands.add(command)
+            elif command in self._commands:
+                return  # between fork and exec a child is still a copy of its parent
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             fields = dict(line.split(":", 1) for line in lines if ":" in line)
             if "VmHWM" in fields:
-                # Not the highest ever seen: between fork and exec a child still shows its parent's.
                 self.peaks[pid] = int(fields["VmHWM"].split()[0]) * 1024
                 self.names[pid] = fields["Name"].strip()
 
