@@ -12,6 +12,7 @@ from igny8_backup.databases.connection import Connection, sentence
 from igny8_backup.databases.description import database_row, list_settings, list_tables
 from igny8_backup.databases.names import is_aside_name
 from igny8_backup.databases.properties import apply_settings
+from igny8_backup.databases.sessions import ATTEMPTS, nobody_else
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.manifest import DatabaseDetails, DatabaseSetting
 
@@ -43,13 +44,19 @@ def create_side(live: Connection, side: str, details: DatabaseDetails) -> None:
             session.execute(
                 sql.SQL("CREATE DATABASE {} WITH {}").format(name, _create_options(session, details))
             )
+        except psycopg.errors.DuplicateDatabase:
+            raise DatabaseError(
+                f"There is a database {side} already: another restore to this server makes it, or two aliases"
+                " lead to one database.",
+                untouched="Nothing live was changed.",
+                fix="Run again; where two aliases lead to one database, give --only ALIAS.",
+            ) from None
         except psycopg.Error as error:
             recorded = f"{details.encoding}, {details.provider}, {details.locale or details.collate}"
             raise DatabaseError(
                 f"The side database cannot be made as recorded ({recorded}): {sentence(error)}.",
                 untouched="Nothing live was changed.",
-                fix="Give the server what it lacks (a locale: locale-gen, then restart it), or restore to one"
-                " that has it.",
+                fix="Give the server or the role what it lacks; a locale comes with locale-gen.",
             ) from None
         session.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
         # The role that logs in need not be the one that it assumes, nor inherit from it.
@@ -100,5 +107,14 @@ def drop(live: Connection, name: str) -> None:
             f"{name!r} is not a database that a restore made beside {live.name!r}.",
             untouched="It was not dropped.",
         )
-    with live.maintenance() as session:
-        session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    # Not WITH (FORCE): for a role that is no superuser it refuses while autovacuum works in the database; a
+    # plain DROP ends autovacuum by itself, and we end the sessions.
+    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    with nobody_else(live, [name]), live.maintenance() as session:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                session.execute(statement)
+                return
+            except psycopg.errors.ObjectInUse:
+                if attempt == ATTEMPTS:
+                    raise

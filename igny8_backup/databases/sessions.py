@@ -11,6 +11,9 @@ import psycopg
 
 from igny8_backup.databases.connection import Connection
 
+ATTEMPTS = 6
+"""How often what needs a database empty is tried; each waits five seconds (``CountOtherDBBackends``)."""
+
 _PAUSE = 0.02  # seconds between two rounds of ending sessions
 
 # As pg_terminate_backend decides (PostgreSQL docs, 9.28.2): asked first, because one refusal would end the

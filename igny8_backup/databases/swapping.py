@@ -16,12 +16,9 @@ from psycopg import sql
 from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.description import database_row, list_privileges
 from igny8_backup.databases.properties import apply_comment, apply_limit, apply_privileges
-from igny8_backup.databases.sessions import nobody_else, prepared, untouchable
+from igny8_backup.databases.sessions import ATTEMPTS, nobody_else, prepared, untouchable
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.manifest import DatabaseDetails
-
-_ATTEMPTS = 6
-"""How often a rename is tried; each waits five seconds for sessions to end (``CountOtherDBBackends``)."""
 
 Work = Callable[[psycopg.Connection[Any]], None]
 
@@ -87,14 +84,14 @@ def _at_one_instant(
     there are, where the server did not say whether it was committed."""
     try:
         with nobody_else(live, names), live.maintenance() as session:
-            for attempt in range(1, _ATTEMPTS + 1):
+            for attempt in range(1, ATTEMPTS + 1):
                 try:
                     with session.transaction():
                         work(session)
                     return
                 except psycopg.errors.ObjectInUse as error:
                     staying = _staying(session, names)
-                    if staying or attempt == _ATTEMPTS:
+                    if staying or attempt == ATTEMPTS:
                         raise _in_use(live, staying or error.diag.message_detail or "", error) from None
     except DatabaseError as error:
         if not _look(live, error, is_done):

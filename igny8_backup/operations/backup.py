@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import logging
 import platform
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,6 @@ from datetime import datetime, timedelta
 
 import django
 from django.conf import settings
-from django.utils.encoding import force_bytes
 
 import igny8_backup
 from igny8_backup import keys, records
@@ -34,7 +32,10 @@ from igny8_backup.manifest import (
 )
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup_tree import backup_tree
+from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.streams.pipeline import from_bytes
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT = timedelta(seconds=60)
 
@@ -77,6 +78,10 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
             "There is nothing to back up.",
             untouched="Nothing was read or written.",
             fix="Name something in IGNY8_BACKUP['DATABASES'], SITES or LOGS.",
+        )
+    if not request.label.isprintable():
+        raise UsageError(
+            "The label holds characters that cannot be printed.", untouched="Nothing was written."
         )
     with ExitStack() as stack:
         try:
@@ -173,9 +178,8 @@ class _Run:
                 server_version=versions.server,
                 dump_version=versions.tool,
             )
-        except BackupError as error:
-            self.errors[alias] = error
-            part = replace(part, error=type(error).__name__)
+        except Exception as error:
+            part = replace(part, error=self.failed(alias, error))
         finally:
             self.kit.progress.end()
         self.databases.append(replace(part, finished=self.kit.clock()))
@@ -189,12 +193,18 @@ class _Run:
         try:
             part, skipped = backup_tree(self.kit, self.id, part, root, on_bytes=self.on_bytes)
             self.skipped += skipped
-        except BackupError as error:
-            self.errors[name] = error
-            part = replace(part, error=type(error).__name__)
+        except Exception as error:
+            part = replace(part, error=self.failed(name, error))
         finally:
             self.kit.progress.end()
         self.trees.append(replace(part, finished=self.kit.clock()))
+
+    def failed(self, name: str, error: Exception) -> str:
+        """Takes down that a part failed, whatever it failed of: the others must not be lost with it."""
+        if not isinstance(error, BackupError):
+            logger.exception("Unexpected failure of %s", name)
+        self.errors[name] = error if isinstance(error, BackupError) else _unexpected(error)
+        return type(error).__name__
 
     def write_manifest(self, locks: list[AdvisoryLock]) -> Manifest:
         parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]
@@ -257,11 +267,8 @@ class _Run:
             self.kit.progress.note(f"The record of the run could not be written: {error}")
 
 
-def fingerprint(secret_key: str | bytes, backup_id: str) -> str:
-    """Tells whether two installations share a ``SECRET_KEY`` without telling it: HMAC-SHA256 (RFC 2104) of
-    the backup's id, as hex."""
-    return hmac.new(force_bytes(secret_key), f"igny8_backup {backup_id}".encode(), hashlib.sha256).hexdigest()
-
-
 def _unexpected(error: BaseException) -> BackupError:
-    return BackupError(f"Unexpected {type(error).__name__}.")
+    return BackupError(
+        f"Unexpected {type(error).__name__}: {error}.",
+        fix="This is a fault of igny8_backup: report it with the traceback in the log.",
+    )

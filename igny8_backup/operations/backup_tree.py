@@ -102,16 +102,19 @@ def backup_tree(
 @contextmanager
 def _private_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A private file beside ``path``, gone at the end unless it was renamed."""
+    fresh: Path | None = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        fresh = Path(name)
+        with open(handle, "wb") as file:
+            yield file, fresh
     except OSError as error:
         raise FilesError(
-            f"The state folder {path.parent} cannot be used: {error.strerror}.",
-            fix="Point IGNY8_BACKUP['STATE_DIR'] at a private folder on a volume that lasts.",
+            f"The state folder {path.parent} cannot be written: {error.strerror}.",
+            untouched="This tree is not in the backup.",
+            fix="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
         ) from None
-    try:
-        with open(handle, "wb") as file:
-            yield file, Path(name)
     finally:
-        Path(name).unlink(missing_ok=True)
+        if fresh:
+            fresh.unlink(missing_ok=True)

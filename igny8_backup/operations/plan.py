@@ -22,7 +22,7 @@ from igny8_backup.manifest import (
     TreePart,
 )
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import fingerprint
+from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.operations.obstacles import (
     is_empty,
     missing_objects,
@@ -129,11 +129,8 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         obstacles += [f"{part.alias}: {text}" for text in unknown_migrations(found)]
         notes += removed_apps(found)
         target = engine.target()
-        twin = next(
-            (item.part.alias for item in databases if places[item.part.alias] == engine.place()), None
-        )
-        places[part.alias] = engine.place()
-        if twin:
+        twin = places.setdefault(engine.place(), part.alias)
+        if twin != part.alias:
             obstacles.append(
                 f"{twin!r} and {part.alias!r} lead to one database, {target.name}: give --only {twin}."
             )

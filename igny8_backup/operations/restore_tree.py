@@ -16,7 +16,7 @@ from igny8_backup.journal import TreeSwap
 from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.streams.age import Identity
-from igny8_backup.streams.pipeline import from_file
+from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.names import before_name, escape, side_name
@@ -62,9 +62,8 @@ def prepare(
         kit.progress.note(f"{part.name}: {escape(path)}: {reason}")
 
     with _scratch_file(kit.config.scratch_dir) as local:
-        with closing(kit.download(part.index, identities)) as blocks, open(local, "wb") as file:
-            for block in blocks:
-                file.write(block)
+        with open(local, "wb") as file:
+            write_file(kit.download(part.index, identities), file.fileno())
         with TreeWriter(side, on_skip=skip, on_progress=passed) as writer:
             for name, item in packs.items():
                 writer.extract_pack(kit.download(item, identities), _records_in(local, name))

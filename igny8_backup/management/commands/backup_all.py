@@ -22,4 +22,6 @@ class Command(BackupRunCommand):
         parser.add_argument("--logs", action="store_true", help="Back up the trees in LOGS as well.")
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if not config.databases:
+            self.warn("No database is configured: only files are backed up.")
         return config.databases, (*config.sites, *(config.logs if options["logs"] else ()))

@@ -90,8 +90,8 @@ class Command(BackupCommand):
             self.say(f"  NOTE: {note}")
 
     def _confirm(self, plan: RestorePlan, options: dict[str, Any]) -> None:
-        """Danger asks to type a name: that of each database, else that of each tree. Without a question a
-        database must have been named."""
+        """Danger asks to type a name: of each database that is replaced; where none is, of each tree. Without
+        a question a database must have been named."""
         asking = options["interactive"] and not self.json and sys.stdin.isatty()
         for name in plan.replaces:
             if name in options["database_name"]:
@@ -103,7 +103,7 @@ class Command(BackupCommand):
                     fix=f"Give --noinput --database-name {name}, or run on a terminal and type its name.",
                 )
             _ask(f"Type the name of the database to replace it ({name}): ", name)
-        if plan.databases or not options["interactive"]:
+        if plan.replaces or not options["interactive"]:
             return
         for tree in plan.trees:
             if tree.empty:
