@@ -27,9 +27,15 @@ _BROKEN = """
     WHERE k.contype = 'f' AND k.convalidated AND k.confrelid = ANY (%(tables)s::oid[])
       AND NOT k.conrelid = ANY (%(tables)s::oid[]) ORDER BY k.conparentid <> 0, 1, 2, 3, 4 LIMIT 1"""
 
+# A replica has no rows of unlogged tables, and pg_dump says nothing of it.
+_LACKING = """
+    SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE pg_is_in_recovery() AND c.relpersistence = 'u' AND c.relkind IN ('r', 'm') ORDER BY 2, 3"""
+
 
 def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setting: str) -> tuple[str, ...]:
-    """The whole names of ``tables``, which are written as in SQL, and of their partitions and heirs.
+    """The whole names of ``tables``, which are written as in SQL, of their partitions and heirs, and of what
+    this server has no rows of.
 
     Raises :class:`RefusedError`, naming ``setting``, for what is no table and for tables that kept rows
     point to.
@@ -54,6 +60,7 @@ def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setti
             untouched="Nothing was dumped.",
             fix=f"Remove {pointed} from the setting, or add {pointing} as well.",
         )
+    found |= {oid: table_name(schema, name) for oid, schema, name in session.execute(_LACKING)}
     return tuple(found.values())
 
 

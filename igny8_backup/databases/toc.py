@@ -16,20 +16,28 @@ from igny8_backup.streams.child import Child
 
 
 def checked_toc(blocks: Blocks, pg_restore: Path) -> Blocks:
-    """Passes ``blocks``; raises :class:`IntegrityError` at the end if ``pg_restore`` could not list them."""
+    """Passes ``blocks``; raises :class:`IntegrityError`, at the end at the latest, if ``pg_restore`` cannot
+    list them."""
     with closing(blocks):
         child = Child([str(pg_restore), "--list"], env=client_environment(), feed=True)
         with closing(child):
             listening = True
             for block in blocks:
-                listening = listening and child.write(block)
+                if listening and not child.write(block):
+                    listening = False
+                    _require_listed(child)
                 yield block
-            child.close_stdin()
-            try:
-                child.finish()
-            except ToolError as error:
-                raise IntegrityError(
-                    f"pg_restore cannot list what pg_dump wrote: {error}",
-                    untouched="No backup was recorded.",
-                    fix="Run the backup again; if it stays so, check CLIENT_BIN_DIR.",
-                ) from None
+            if listening:
+                child.close_stdin()
+                _require_listed(child)
+
+
+def _require_listed(child: Child) -> None:
+    try:
+        child.finish()
+    except ToolError as error:
+        raise IntegrityError(
+            f"pg_restore cannot list what pg_dump wrote: {error}",
+            untouched="No backup was recorded.",
+            fix="Run the backup again; if it stays so, check CLIENT_BIN_DIR.",
+        ) from None

@@ -16,7 +16,7 @@ from igny8_backup.errors import BackupError, DatabaseError, RefusedError, Storag
 from igny8_backup.manifest import DatabaseDetails
 from igny8_backup.streams import Blocks
 from tests.databases.stage import STAMP, Stage, blocks_of, configured
-from tests.services.postgres import MAJORS, PostgresServers
+from tests.services.postgres import MAJORS, NEWEST, PostgresServers
 
 
 class Subject(ABC):
@@ -87,7 +87,11 @@ class SqliteSubject(Subject):
         return str(path)
 
 
-@pytest.fixture(params=["sqlite", *MAJORS])
+everywhere = pytest.mark.parametrize("subject", ["sqlite", *MAJORS], indirect=True)
+of_each_kind = pytest.mark.parametrize("subject", ["sqlite", NEWEST], indirect=True)
+
+
+@pytest.fixture
 def subject(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -125,6 +129,7 @@ def restore_beside(subject: Subject, details: DatabaseDetails, data: bytes) -> t
     return side, before
 
 
+@everywhere
 def test_a_dump_comes_back_beside_the_live_database_then_in_its_place_and_back_again(
     subject: Subject,
 ) -> None:
@@ -152,6 +157,7 @@ def test_a_dump_comes_back_beside_the_live_database_then_in_its_place_and_back_a
     assert not engine.exists(side)
 
 
+@everywhere
 def test_where_there_is_no_live_database_the_restored_one_takes_its_name_and_can_be_taken_back(
     subject: Subject,
 ) -> None:
@@ -173,6 +179,7 @@ def test_where_there_is_no_live_database_the_restored_one_takes_its_name_and_can
     engine.drop(side)
 
 
+@of_each_kind
 def test_the_target_tells_what_would_be_lost(subject: Subject) -> None:
     target = subject.engine.target()
     assert (target.exists, target.empty, target.tables) == (True, True, 0)
@@ -182,11 +189,13 @@ def test_the_target_tells_what_would_be_lost(subject: Subject) -> None:
     assert target.size > 0
 
 
+@everywhere
 def test_versions_tell_the_server_and_the_program(subject: Subject) -> None:
     versions = subject.engine.versions()
     assert versions.server[0].isdigit() and versions.tool[0].isdigit()
 
 
+@of_each_kind
 def test_nothing_but_what_a_restore_made_is_dropped(subject: Subject) -> None:
     engine = subject.engine
     other = subject.elsewhere()
@@ -196,6 +205,7 @@ def test_nothing_but_what_a_restore_made_is_dropped(subject: Subject) -> None:
         assert engine.exists(name)
 
 
+@of_each_kind
 def test_a_dump_that_is_given_up_leaves_nothing_behind(subject: Subject) -> None:
     fill(subject, "one")
     blocks = subject.engine.dump(subject.engine.describe(()))
@@ -204,6 +214,7 @@ def test_a_dump_that_is_given_up_leaves_nothing_behind(subject: Subject) -> None
     assert list(subject.scratch.glob("*")) == []
 
 
+@of_each_kind
 def test_a_load_whose_source_breaks_raises_what_broke_it_and_leaves_the_live_database_alone(
     subject: Subject,
 ) -> None:
@@ -226,6 +237,7 @@ def test_a_load_whose_source_breaks_raises_what_broke_it_and_leaves_the_live_dat
     assert list(subject.scratch.glob("*")) == []
 
 
+@of_each_kind
 def test_garbage_is_not_loaded(subject: Subject) -> None:
     engine = subject.engine
     fill(subject, "one")
@@ -236,6 +248,7 @@ def test_garbage_is_not_loaded(subject: Subject) -> None:
     engine.drop(side)
 
 
+@of_each_kind
 def test_a_side_is_never_made_twice(subject: Subject) -> None:
     engine = subject.engine
     details = engine.describe(())
@@ -246,6 +259,7 @@ def test_a_side_is_never_made_twice(subject: Subject) -> None:
     engine.drop(side)
 
 
+@of_each_kind
 def test_swapping_in_a_side_that_is_not_there_changes_nothing(subject: Subject) -> None:
     engine = subject.engine
     fill(subject, "one")
@@ -255,6 +269,7 @@ def test_swapping_in_a_side_that_is_not_there_changes_nothing(subject: Subject) 
     assert subject.names() == ["one"]
 
 
+@of_each_kind
 def test_what_is_not_there_cannot_be_described(subject: Subject) -> None:
     subject.lose()
     with pytest.raises(DatabaseError):

@@ -75,6 +75,12 @@ def test_garbage_with_exit_status_0_is_no_dump(faked: Stage, output: str) -> Non
         dump(faked)
 
 
+def test_garbage_stops_the_dump_at_once(faked: Stage) -> None:
+    fake(faked.bin_dir, "pg_dump", "while head -c 100000 /dev/zero; do :; done")
+    with pytest.raises(IntegrityError, match="cannot list"):
+        dump(faked)
+
+
 def test_a_server_that_ends_the_dump_is_told(faked: Stage) -> None:
     link(faked.bin_dir, faked.server.bin_dir / "pg_dump")
     with faked.server.connect(faked.name) as blocker, blocker.transaction():
