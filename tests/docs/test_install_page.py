@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from celery.schedules import crontab
 from django.test import override_settings
 
@@ -68,10 +68,6 @@ def test_the_schedule_of_the_page_is_one() -> None:
 def test_the_stack_of_the_page_has_what_backups_and_restores_need() -> None:
     (text,) = blocks(page("install"), "yaml")
     assert "\t" not in text
-    if not find_spec("yaml"):
-        pytest.skip("PyYAML is not installed.")
-    import yaml
-
     stack = yaml.safe_load(text)
     services = stack["services"]
     trees = ["/data/app/sites-data", "/data/app/igny8/sites", "/data/app/logs"]
