@@ -12,7 +12,7 @@ from igny8_backup.databases.connection import Connection, sentence
 from igny8_backup.databases.description import database_row, list_settings, list_tables
 from igny8_backup.databases.names import is_aside_name
 from igny8_backup.databases.properties import apply_settings
-from igny8_backup.databases.sessions import ATTEMPTS, nobody_else
+from igny8_backup.databases.sessions import ATTEMPTS, in_use, nobody_else, staying
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.manifest import DatabaseDetails, DatabaseSetting
 
@@ -115,6 +115,7 @@ def drop(live: Connection, name: str) -> None:
             try:
                 session.execute(statement)
                 return
-            except psycopg.errors.ObjectInUse:
-                if attempt == ATTEMPTS:
-                    raise
+            except psycopg.errors.ObjectInUse as error:
+                why = staying(session, [name])
+                if why or attempt == ATTEMPTS:
+                    raise in_use(name, why, error) from None

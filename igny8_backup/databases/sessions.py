@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from igny8_backup.databases.connection import Connection
+from igny8_backup.errors import DatabaseError
 
 ATTEMPTS = 6
 """How often what needs a database empty is tried; each waits five seconds (``CountOtherDBBackends``)."""
@@ -33,10 +34,23 @@ def untouchable(session: psycopg.Connection[Any], names: Sequence[str]) -> list[
     return [role for (role,) in session.execute(_UNTOUCHABLE, [list(names)])]
 
 
-def prepared(session: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:
-    """The prepared transactions in these databases: they outlive every session."""
+def staying(session: psycopg.Connection[Any], names: Sequence[str]) -> str:
+    """What keeps these databases in use however long one waits: a sentence, empty if there is nothing."""
+    if users := untouchable(session, names):
+        return f"Sessions of {', '.join(users)} are in it, which this role may not end."
     query = "SELECT gid FROM pg_prepared_xacts WHERE database = ANY (%s) ORDER BY 1"
-    return [gid for (gid,) in session.execute(query, [list(names)])]
+    if found := [gid for (gid,) in session.execute(query, [list(names)])]:
+        return f"Prepared transactions are open in it: {', '.join(found)}."
+    return ""
+
+
+def in_use(name: str, why: str, error: psycopg.errors.ObjectInUse) -> DatabaseError:
+    """The error for what needs ``name`` empty; ``why`` is what :func:`staying` says."""
+    return DatabaseError(
+        f"{name} cannot be changed: {error.diag.message_primary}. {why or error.diag.message_detail or ''}",
+        untouched="It is as it was.",
+        fix="End what uses it (a superuser can: pg_terminate_backend), then run again.",
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from psycopg import sql
 from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.description import database_row, list_privileges
 from igny8_backup.databases.properties import apply_comment, apply_limit, apply_privileges
-from igny8_backup.databases.sessions import ATTEMPTS, nobody_else, prepared, untouchable
+from igny8_backup.databases.sessions import ATTEMPTS, in_use, nobody_else, staying
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.manifest import DatabaseDetails
 
@@ -90,9 +90,9 @@ def _at_one_instant(
                         work(session)
                     return
                 except psycopg.errors.ObjectInUse as error:
-                    staying = _staying(session, names)
-                    if staying or attempt == ATTEMPTS:
-                        raise _in_use(live, staying or error.diag.message_detail or "", error) from None
+                    why = staying(session, names)
+                    if why or attempt == ATTEMPTS:
+                        raise in_use(live.name, why, error) from None
     except DatabaseError as error:
         if not _look(live, error, is_done):
             raise
@@ -109,23 +109,6 @@ def _look(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], 
             untouched="Each is the old one or the whole new one.",
             fix="When the server answers, run the same command again: it goes on from there.",
         ) from None
-
-
-def _staying(session: psycopg.Connection[Any], names: Sequence[str]) -> str:
-    """What no waiting helps against."""
-    if users := untouchable(session, names):
-        return f"Sessions of {', '.join(users)} are in it, which this role may not end."
-    if found := prepared(session, names):
-        return f"Prepared transactions are open in it: {', '.join(found)}."
-    return ""
-
-
-def _in_use(live: Connection, why: str, error: psycopg.errors.ObjectInUse) -> DatabaseError:
-    return DatabaseError(
-        f"{live.name} cannot be renamed: {error.diag.message_primary}. {why}",
-        untouched="Nothing was changed.",
-        fix="End what uses the database (a superuser can: pg_terminate_backend), then run again.",
-    )
 
 
 def _rename(session: psycopg.Connection[Any], name: str, to: str) -> None:

@@ -145,10 +145,15 @@ def test_sessions_that_may_not_be_ended_stop_the_swap_and_nothing_is_changed(sta
         assert stage.engine.obstacles(stage.part(), details) == [
             "Sessions of postgres are in the live database, which this role may not end: end them."
         ]
-        with pytest.raises(DatabaseError, match="Sessions of postgres are in it.*Nothing was changed"):
+        with pytest.raises(DatabaseError, match="Sessions of postgres are in it.*It is as it was"):
             stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
         assert session.execute("SELECT count(*) FROM item").fetchone() == (OLD,)
     assert state(stage) == old
+    with (
+        stage.server.connect(stage.aside("side"), superuser=True),
+        pytest.raises(DatabaseError, match="Sessions of postgres are in it.*It is as it was"),
+    ):
+        stage.engine.drop(stage.aside("side"))
     stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
 
 
