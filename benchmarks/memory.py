@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +54,8 @@ class Peak:
 
 def main() -> None:
     parser = common.parser(__doc__)
-    parser.add_argument("--no-s3", action="store_true", help="Local storage only.")
+    parser.add_argument("--no-local", action="store_true", help="Leave out local storage.")
+    parser.add_argument("--no-s3", action="store_true", help="Leave out S3.")
     parser.add_argument("--no-generated", action="store_true", help="Leave out what is ten times the size.")
     options = parser.parse_args()
     scale = common.scale(options)
@@ -63,7 +64,8 @@ def main() -> None:
         name = f"benchmark_{scale}"
         url = server.database(name, scale)
         trees = {"one file": one_file(work, scale), "many files": many_files(work, scale)}
-        for storage in (LOCAL,) if options.no_s3 else (LOCAL, S3):
+        left_out = {LOCAL: options.no_local, S3: options.no_s3}
+        for storage in (one for one, out in left_out.items() if not out):
             project = Project(work / "ours", database_url=url, bin_dir=server.bin_dir, sites=work / "none")
             try:
                 with environment(project, storage) as env:
@@ -79,19 +81,11 @@ def main() -> None:
             found += generated(project, scale)
             shutil.rmtree(project.folder)
     machine = facts()
-    rows = [
-        f"| {one.what} | {one.storage} | {one.peak:.0f} | at most {one.limit:.0f} |"
-        f" {'met' if one.met else '**missed**'} | {one.child} {one.child_peak:.0f} | {one.wall:.1f} |"
-        for one in found
-    ]
-    head = "| | storage | peak MiB | limit | | largest child, MiB | wall s |\n|---|---|---|---|---|---|---|"
-    text = "\n".join(["### Peak memory of our process", "", head, *rows, "", _closing(machine, scale)])
     data = {"machine": machine, "scale": scale, "peaks": [asdict(one) | {"met": one.met} for one in found]}
-    folder = common.out_folder(options)
     report.write(
-        folder,
+        common.out_folder(options),
         "memory",
-        text,
+        table(found) + "\n" + report.closing_lines(machine, scale, 1),
         json.dumps(data, indent=1, sort_keys=True) + "\n",
         update_readme=options.update_readme,
     )
@@ -99,8 +93,15 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def _closing(machine: Mapping[str, str], scale: str) -> str:
-    return report.closing_lines(machine, scale, 1)
+def table(found: Sequence[Peak]) -> str:
+    """The peaks as Markdown."""
+    rows = [
+        f"| {one.what} | {one.storage} | {one.peak:.0f} | at most {one.limit:.0f} |"
+        f" {'met' if one.met else '**missed**'} | {one.wall:.0f} |"
+        for one in found
+    ]
+    head = "| | storage | peak MiB | limit | | wall s |\n|---|---|---|---|---|---|"
+    return "\n".join(["### Peak memory of our process", "", head, *rows, ""])
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def closing_lines(facts: Mapping[str, str], scale: str, rounds: int) -> str:
     """What the tables were measured on, and whether they mean anything."""
     rough = "" if scale == "full" else "**Small data: this shows that it runs, the ratios mean nothing.**\n\n"
     listed = ", ".join(f"{name}: {value}" for name, value in facts.items())
-    return f"{rough}{rounds} rounds. {listed}.\n"
+    return f"{rough}Rounds: {rounds}, {listed}.\n"
 
 
 def _compared(results: Results, target: Target) -> str:
