@@ -23,8 +23,11 @@ class Account(models.Model):
 
     class Meta:
         constraints = [
+            # Not ``__in``: PostgreSQL writes ``varchar IN (...)`` down in a form that, read back, it writes
+            # otherwise, so that no dump of it equals the dump of its restore.
             models.CheckConstraint(
-                condition=models.Q(plan__in=["free", "team", "agency"]), name="account_plan"
+                condition=models.Q(plan="free") | models.Q(plan="team") | models.Q(plan="agency"),
+                name="account_plan",
             ),
         ]
 

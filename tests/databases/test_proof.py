@@ -30,16 +30,6 @@ ODDITIES = """
     SELECT lo_from_bytea(4711, 'a large object');
     COMMENT ON LARGE OBJECT 4711 IS 'large';"""
 
-# PostgreSQL writes ``varchar_column IN (...)`` down in a form that, read back, it writes down otherwise: no
-# dump of such a constraint equals the dump of its restore, whoever restores. So each is read back once.
-SETTLED = """
-    DO $$ DECLARE it record; BEGIN
-      FOR it IN SELECT conrelid::regclass AS "table", conname, pg_get_constraintdef(oid) AS definition
-          FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace
-      LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s',
-          it."table", it.conname, it.conname, it.definition);
-      END LOOP; END $$"""
-
 
 def recorded(project: Project) -> tuple[bytes, bytes]:
     """The whole database as SQL, without and with what lies on the database itself."""
@@ -59,7 +49,6 @@ def seed(project: Project) -> None:
     project.seed_small()
     for statement in ODDITIES.format(name=project.database, role=project.server.role).split(";\n"):
         project.sql(statement)
-    project.sql(SETTLED)
 
 
 def restore(project: Project, *options: str | Path, **env: str) -> None:

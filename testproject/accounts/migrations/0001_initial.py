@@ -135,7 +135,10 @@ class Migration(migrations.Migration):
             options={
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("plan__in", ["free", "team", "agency"])), name="account_plan"
+                        condition=models.Q(
+                            ("plan", "free"), ("plan", "team"), ("plan", "agency"), _connector="OR"
+                        ),
+                        name="account_plan",
                     )
                 ],
             },

@@ -146,7 +146,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="article",
             constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["draft", "review", "published"])), name="article_state"
+                condition=models.Q(
+                    ("state", "draft"), ("state", "review"), ("state", "published"), _connector="OR"
+                ),
+                name="article_state",
             ),
         ),
     ]
