@@ -1,0 +1,99 @@
+"""Workers, beat and a client: Celery as a project runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from celery import Celery
+
+from tests.services.project import Project
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SECONDS = 120
+
+
+class Program:
+    """``celery -A project ...`` with the settings and in the environment of a project, as a context manager.
+
+    Its output goes to a file, whose text is ``said``. It is stopped as a container is: SIGTERM, and reaped.
+    """
+
+    def __init__(
+        self, project: Project, name: str, *argv: str, ready: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.log = project.folder / f"{name}.log"
+        paths = [project.environment.get("PYTHONPATH", ""), str(REPOSITORY / "testproject"), str(REPOSITORY)]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "project", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=project.folder,
+                env={
+                    **project.environment,
+                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                    **(env or {}),
+                },
+                start_new_session=True,
+            )
+        self._ready = ready
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, words: str, times: int = 1) -> None:
+        """Until the output has the ``words`` so often; fails the test when it ends, or takes too long."""
+        deadline = time.monotonic() + SECONDS
+        while self.said.count(words) < times:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        self.wait_for(self._ready)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+def worker(project: Project, name: str, *argv: str, env: Mapping[str, str] | None = None) -> Program:
+    """A worker with one process or thread of work, named so."""
+    quiet = ("--without-gossip", "--without-mingle", "--loglevel=INFO", f"--hostname={name}@test")
+    return Program(project, name, "worker", "--concurrency=1", *quiet, *argv, ready=" ready.", env=env)
+
+
+def beat(project: Project) -> Program:
+    schedule = str(project.folder / "beat-schedule")
+    return Program(project, "beat", "beat", "--loglevel=INFO", "-s", schedule, ready="beat: Starting...")
+
+
+@contextmanager
+def client(url: str) -> Iterator[Celery]:
+    """An application that only sends tasks and reads their results; everything it opened is closed."""
+    app = Celery("client", broker=url, backend=url, set_as_current=False)
+    app.conf.broker_connection_retry_on_startup = False
+    try:
+        yield app
+    finally:
+        backend: Any = app.backend
+        backend.result_consumer.stop()
+        backend.client.close()
+        app.close()

@@ -1,0 +1,140 @@
+"""Backups by real workers: made, failed with the reason, and made once however often they are delivered."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.core.files.storage import FileSystemStorage
+
+from igny8_backup.errors import FilesError, IncompleteError, LockedError, UsageError
+from igny8_backup.locks import file_lock
+from igny8_backup.store import open_store
+from tests.management.state import manifests
+from tests.services.project import Project
+from tests.tasks.celery_app import SECONDS, worker
+
+GATE = """
+import time
+from pathlib import Path
+from celery import shared_task
+
+@shared_task(name="gate")
+def gate(path):
+    while Path(path).exists():
+        time.sleep(0.05)
+"""
+
+# The workers look every second for what another one has fetched and not begun, not once in 100 seconds.
+IMPATIENT = """
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1
+}
+"""
+
+# The workers look every second for what another one has fetched and not begun, not once in 100 seconds.
+IMPATIENT = """
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1
+}
+"""
+
+
+@contextmanager
+def opened_at_the_end(gate: Path) -> Iterator[None]:
+    """Whatever fails, the worker that waits at the gate can end."""
+    try:
+        yield
+    finally:
+        gate.unlink(missing_ok=True)
+
+
+def runs(project: Project) -> list[dict[str, Any]]:
+    """The records of all runs, oldest first."""
+    found = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").glob("*.json")]
+    return sorted(found, key=lambda run: str(run["started"]))
+
+
+def result(app: Celery, name: str, *args: str, task_id: str | None = None, **kwargs: Any) -> Any:
+    """What the task returned; raises what it raised."""
+    return app.send_task(f"igny8_backup.{name}", args, kwargs, task_id=task_id).get(timeout=SECONDS)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_backs_up_and_says_why_it_could_not(queued: Project, app: Celery, pool: str) -> None:
+    project = queued
+    with worker(project, pool, f"--pool={pool}") as program:
+        for name in ("backup_all", "backup_db", "backup_sites"):
+            assert f". igny8_backup.{name}" in program.said, "the tasks are found by themselves"
+
+        done = result(app, "backup_all", label="nightly")
+        assert set(done) == {"id", "repeated", "skipped", "stored_bytes"}
+        (path,) = manifests(project)
+        manifest = json.loads(path.read_text())
+        assert (manifest["id"], manifest["label"]) == (done["id"], "nightly")
+        assert done["stored_bytes"] > 10_000 and not done["repeated"]
+        assert [part["state"] for part in manifest["databases"] + manifest["trees"]] == ["complete"] * 3
+
+        with pytest.raises(UsageError, match="There is no database 'defualt'. Nothing was read or written."):
+            result(app, "backup_db", "defualt")
+        with pytest.raises(FilesError, match="not mounted"):
+            result(app, "backup_sites", "logs")
+        with pytest.raises(IncompleteError, match="lacks parts. logs: The folder .*not mounted"):
+            result(app, "backup_all", logs=True)
+        assert [run["outcome"] for run in runs(project)] == ["complete", "failed", "incomplete"]
+
+        store = open_store(FileSystemStorage(location=project.storage), "igny8/")
+        held = file_lock(store, project.state, doing="a backup by hand", now=datetime.now(UTC))
+        with held, pytest.raises(LockedError, match="a backup by hand"):
+            result(app, "backup_sites", "uploads")
+
+        again = str(uuid.uuid4())
+        first = result(app, "backup_sites", "uploads", task_id=again)
+        app.send_task("igny8_backup.backup_sites", ["uploads"], task_id=again)
+        program.wait_for(f"[{again}] succeeded", times=2)
+        assert [run["id"] for run in runs(project) if run["task_id"] == again] == [first["id"]]
+
+        lost = str(uuid.uuid4())
+        for _ in range(2):
+            with pytest.raises(
+                (FilesError, IncompleteError), match="not mounted|delivered before.*FilesError"
+            ):
+                result(app, "backup_sites", "logs", task_id=lost)
+        assert len([run for run in runs(project) if run["task_id"] == lost]) == 1
+    assert program.process.returncode == 0
+    for secret in (project.server.password, "AGE-SECRET-KEY", project.environment["DJANGO_SECRET_KEY"]):
+        assert secret not in program.said
+
+
+def test_what_the_broker_delivers_to_two_workers_is_done_once(queued: Project, app: Celery) -> None:
+    """Redis gives a message to another worker when the first one has not begun it in time."""
+    project = queued
+    settings = Path(project.folder, "settings/further_settings.py")
+    settings.write_text(settings.read_text() + IMPATIENT)
+    (settings.parent / "gate.py").write_text(GATE)
+    gate, task_id = project.folder / "the gate is shut", str(uuid.uuid4())
+    gate.touch()
+    with worker(project, "busy", "--pool=prefork", "--include=gate") as busy, opened_at_the_end(gate):
+        app.send_task("gate", [str(gate)])
+        busy.wait_for("Task gate[")
+        sent = app.send_task("igny8_backup.backup_all", task_id=task_id)
+        # It has fetched it, and will begin it some time.
+        busy.wait_for(f"Task igny8_backup.backup_all[{task_id}] received")
+        with worker(project, "free", "--pool=solo", "--include=gate") as free:
+            done = sent.get(timeout=SECONDS)
+            gate.unlink()
+            busy.wait_for(f"[{task_id}] succeeded")
+            free.wait_for(f"[{task_id}] succeeded")
+    for program in (busy, free):
+        assert f"Task igny8_backup.backup_all[{task_id}] received" in program.said
+    assert [json.loads(path.read_text())["id"] for path in manifests(project)] == [done["id"]]
+    assert len(runs(project)) == 1
