@@ -105,7 +105,11 @@ def _is_alive(run: RunRecord, now: datetime) -> bool:
 
 
 def _earlier(kit: Toolkit, request: BackupRequest) -> RunRecord | None:
-    return kit.catalog.run_of_task(request.task_id) if request.task_id else None
+    """The run that an earlier delivery of the same task made."""
+    place = kit.store.local_path()
+    if not request.task_id or (place is not None and not place.exists()):
+        return None  # the first backup of all makes the folder that holds them
+    return kit.catalog.run_of_task(request.task_id)
 
 
 class _Run:
@@ -145,7 +149,8 @@ class _Run:
             self.end(STOPPED)
             raise
         except BaseException as error:
-            self.errors.setdefault("run", error if isinstance(error, BackupError) else _unexpected(error))
+            if error not in self.errors.values():
+                self.errors["run"] = error if isinstance(error, BackupError) else _unexpected(error)
             self.end(FAILED)
             raise
         result = BackupResult(

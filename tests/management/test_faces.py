@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -97,18 +98,21 @@ def test_usage_errors_of_the_command_line_are_usage_errors(backed_up: BackedUp) 
 
 
 def test_words_from_elsewhere_do_not_steer_the_terminal(backed_up: BackedUp, tmp_path: Path) -> None:
-    project = backed_up.project
-    label = "\x1b]0;owned\x07\x1b[2J \r\u202e x"
-    made, listed = run_many(
-        project,
-        *(
-            Command(argv, {"STATE_DIR": str(tmp_path / "state")}, tmp_path / "storage")
-            for argv in (["backup_sites", "uploads", "--label", label], ["list_backups"])
-        ),
+    storage = tmp_path / "storage"
+    shutil.copytree(backed_up.project.storage, storage)
+    path = storage / f"igny8/backups/{backed_up.id}/manifest.json"
+    words = "\x1b]0;owned\x07\x1b[2J \r\u202e x"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "label": words, "host": words}))
+    refused, *shown = run_many(
+        backed_up.project,
+        ["backup_sites", "uploads", "--label", words],
+        Command(["list_backups"], storage=storage),
+        Command(["show_backup", backed_up.id], storage=storage),
     )
-    for done in (made.ended(0), listed.ended(0)):
+    assert "The label holds characters that cannot be printed" in refused.ended(2).stderr
+    for done in shown:
+        assert "owned" in done.ended(0).stdout
         assert not set("\x1b\x07\r\u202e") & set(done.said)
-    assert "owned" in listed.stdout
 
 
 @pytest.mark.parametrize(
