@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery.exceptions import Ignore
 
 from igny8_backup import keys, records
 from igny8_backup.errors import BackupError, FilesError, IncompleteError, LockedError
@@ -96,8 +95,6 @@ def test_one_that_died_is_not_taken_for_the_holder_of_the_lock(kit: Toolkit) -> 
 def test_while_the_first_is_under_way_the_second_says_nothing(kit: Toolkit, under_way: str) -> None:
     result = run_backup(kit, REQUEST)
     assert (result.id, result.manifest) == (under_way, None)
-    with pytest.raises(Ignore):
-        backup_sites.apply(args=("sites",), task_id=TASK, throw=True)
     ignored: Any = backup_sites.apply(args=("sites",), task_id=TASK)
     assert ignored.state == "IGNORED"
     with pytest.raises(LockedError, match="the first delivery"):
