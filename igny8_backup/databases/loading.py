@@ -18,12 +18,11 @@ from igny8_backup.streams.process import feed_process, run_process
 
 _SCRATCH_MARGIN = 64 << 20
 
-# From 17 on pg_restore sends this setting (and so does each of its jobs), which older servers refuse.
+# From 17 on pg_restore sends this setting, which older servers refuse.
 _NEW_SETTING_MAJOR = 17
 _REFUSED_SETTING = re.compile(
     r"^[^\n]*transaction_timeout[^\n]*\nCommand was: SET transaction_timeout = 0;\s*", re.MULTILINE
 )
-_MOST_REFUSALS = 8  # as many as surely fit into the part of stderr that is kept
 
 
 def load(
@@ -40,7 +39,8 @@ def load(
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
         with client_access(side, scratch) as access:
             argv = _argv(program, access, server_major)
-            jobs = min(jobs, _MOST_REFUSALS) if _is_new_to(server_major, program) else jobs
+            # One job then: what several say at once cannot be told apart.
+            jobs = 1 if _is_new_to(server_major, program) else jobs
             try:
                 if jobs > 1 and _free(scratch) > raw_bytes + _SCRATCH_MARGIN:
                     _load_from_scratch(argv, blocks, access, scratch, jobs)

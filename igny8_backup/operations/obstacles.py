@@ -8,26 +8,24 @@ from pathlib import Path
 from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 
-from igny8_backup.errors import FilesError
+from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.manifest import DatabaseDetails, StoredObject
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.store import MissingObjectError
 from igny8_backup.trees.mounts import mounts_below
 from igny8_backup.trees.names import escape, is_own
 
 
-def missing_objects(kit: Toolkit, objects: list[StoredObject]) -> list[str]:
-    """Objects that storage lacks, or holds in another size than was written."""
-    found = []
+def check_objects(kit: Toolkit, objects: list[StoredObject]) -> None:
+    """Raises ``MissingObjectError`` for an object that storage lacks, ``IntegrityError`` for one that has
+    another size than was written: before hours of work are done for the others."""
     for item in objects:
-        try:
-            size = kit.store.size(item.key)
-        except MissingObjectError:
-            found.append(f"The object {item.key} is gone from storage.")
-            continue
+        size = kit.store.size(item.key)
         if size != item.stored_bytes:
-            found.append(f"The object {item.key} has {size} bytes in storage, not {item.stored_bytes}.")
-    return found
+            raise IntegrityError(
+                f"The object {item.key} has {size} bytes in storage, not {item.stored_bytes}.",
+                untouched="Nothing live was changed.",
+                fix="Choose another backup: list_backups.",
+            )
 
 
 def removed_apps(details: DatabaseDetails) -> list[str]:

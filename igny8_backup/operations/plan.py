@@ -24,8 +24,8 @@ from igny8_backup.manifest import (
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.operations.obstacles import (
+    check_objects,
     is_empty,
-    missing_objects,
     removed_apps,
     tree_obstacles,
     unknown_migrations,
@@ -139,7 +139,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     obstacles += [text for _, part in selection.trees for text in tree_obstacles(roots[part.name])]
     parts = [part.object for _, part in selection.databases if part.object]
     parts += [item for _, tree in selection.trees for item in (tree.index, *tree.packs) if item]
-    obstacles += missing_objects(kit, parts)
+    check_objects(kit, parts)
     planned = [
         TreePlan(backup_id=manifest.id, part=part, root=roots[part.name], empty=is_empty(roots[part.name]))
         for manifest, part in selection.trees
