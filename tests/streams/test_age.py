@@ -30,6 +30,7 @@ SIZES = sorted({0, 1, *(n + d for n in (8192, CHUNK, 2 * CHUNK, BLOCK, 3 * BLOCK
 SECRET, RECIPIENT = generate_identity()
 IDENTITIES = parse_identities(SECRET)
 KEY = next(line for line in SECRET.splitlines() if line.startswith("AGE-SECRET-KEY-1"))
+MISTYPED = KEY[:30] + ("Q" if KEY[30] == "X" else "X") + KEY[31:]
 OTHER_SECRET, OTHER_RECIPIENT = generate_identity()
 OTHER = parse_identities(OTHER_SECRET)
 
@@ -361,7 +362,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         ("", "There is no identity in"),
         ("# only a comment\n", "There is no identity in"),
         (f"{KEY[:-1]}\n", "Line 1 of .* is not an X25519 age identity"),
-        (f"{KEY}\n{KEY[:30]}X{KEY[31:]}\n", "Line 2 of .* is not an X25519 age identity"),
+        (f"{KEY}\n{MISTYPED}\n", "Line 2 of .* is not an X25519 age identity"),
         (f"{RECIPIENT}\n", "Line 1 of .* is not"),
         (f"key = {KEY}\n", "Line 1 of .* is not"),
         (b"\xff\xfe" + KEY.encode("utf-16"), "is not an age identity file"),
