@@ -34,3 +34,11 @@ def waiting(started: Path) -> str:
         f"""echo "$@" > '{started}.argv'\n"""
         f"""echo $$ > '{started}.new' && mv '{started}.new' '{started}' && exec sleep 600"""
     )
+
+
+def gated(started: Path, gate: Path, name: str) -> str:
+    """The real program, which begins its work when ``gate`` is gone."""
+    return (
+        f"""echo $$ > '{started}.new' && mv '{started}.new' '{started}'\n"""
+        f"""while [ -e '{gate}' ]; do sleep 0.05; done\nexec "$REAL/{name}" "$@\""""
+    )

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.management.clients import client_folder, waiting
+from tests.management.clients import client_folder, gated, waiting
 from tests.management.commands import Command, run_many
 from tests.management.state import differences, leftovers, manifests, objects, of_project
 from tests.operations.conftest import Saved
@@ -109,6 +109,30 @@ def test_one_run_at_a_time(project: Project) -> None:
     saved.ended(0)
     planned.ended(0)
     assert len(manifests(project)) == 1
+
+
+def test_a_run_that_has_lost_its_lock_records_nothing(project: Project) -> None:
+    """The server ended the session that held it: another host may have begun since."""
+    started, gate = project.folder / "started", project.folder / "gate"
+    gate.touch()
+    slow = client_folder(
+        project.folder / "gated", project.server.bin_dir, pg_dump=gated(started, gate, "pg_dump")
+    )
+    with project.start("backup_db", env={"IGNY8_BACKUP_CLIENT_BIN_DIR": str(slow)}) as process:
+        wait_for(started, process)
+        with project.server.connect(superuser=True) as admin:
+            ended = admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                " WHERE locktype = 'advisory' AND usename = %s",
+                [project.server.role],
+            )
+            assert ended.fetchall() == [(True,)]
+        gate.unlink()
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 5 and "Traceback" not in err
+    assert "The lock was lost" in err and "No backup was recorded. Run again." in err
+    assert manifests(project) == []
+    assert outcome(project) == "failed"
 
 
 def assert_no_password_shows(project: Project, *pids: int) -> None:

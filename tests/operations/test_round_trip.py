@@ -129,17 +129,21 @@ def test_parts_come_back_by_themselves(saved: Saved) -> None:
     destroy(project)
     project.server.create_database(project.database)
     options = ["--noinput", "--identity", str(project.identity), "--only"]
-    uploads, logs, files, database, discarded = run_many(
+    uploads, logs, files, database = run_many(
         project,
         ["restore_all", *options, "uploads"],
         ["restore_all", *options, "logs"],
         ["restore_all", saved.id, *options, "files"],
         ["restore_all", *options, "default"],
-        ["undo_restore", "--discard", "--noinput"],
     )
     assert "uploads" in uploads.ended(0).stdout and "sites-data" not in uploads.stdout
     assert "logs" in logs.ended(0).stdout
     assert "sites-data" in files.ended(0).stdout and project.database not in files.stdout
     assert project.database in database.ended(0).stdout and "sites-data" not in database.stdout
+    # Who has removed what was before by hand has given up the way back, and keeps what is live.
+    (kept,) = [name for name in project.databases() if name != project.database]
+    project.server.drop_database(kept)
+    undone, discarded = run_many(project, ["undo_restore"], ["undo_restore", "--discard", "--noinput"])
+    assert f"there is no database {kept}" in undone.ended(2).stderr
     assert "4 restore(s)" in discarded.ended(0).stdout
     saved.assert_restored()
