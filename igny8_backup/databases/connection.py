@@ -126,7 +126,7 @@ class Connection:
 
 def sentence(error: psycopg.Error) -> str:
     """The server's words on one line, without a full stop."""
-    return " ".join(str(error).split()).rstrip(".")
+    return " ".join(str(error).split()).rstrip(".?")
 
 
 def server_version(session: psycopg.Connection[Any]) -> str:
