@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,6 @@ from typing import Any
 from tests.services.project import PYTHON, Project
 
 PROGRAM = Path(__file__).with_name("in_one_process.py")
-SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,37 @@ class Done:
         return self
 
 
+class _Server:
+    """The program ``in_one_process``, started when first asked for and stopped when the tests have ended."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="igny8-commands-")
+
+    def run(self, job: dict[str, Any]) -> Any:
+        """What the commands of the job did; fails the test when they did not come to their end."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [*PYTHON, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            atexit.register(self._stop, self._process)
+        answer, said = Path(self._folder.name, "answer"), Path(self._folder.name, "said")
+        said.write_text("")
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps({**job, "answer": str(answer), "said": str(said)}) + "\n")
+        self._process.stdin.flush()
+        status = self._process.stdout.readline()
+        assert status == "0\n", f"{status}{said.read_text()}"
+        return json.loads(answer.read_text())
+
+    def _stop(self, process: subprocess.Popen[str]) -> None:
+        process.communicate()
+        self._folder.cleanup()
+
+
+_server = _Server()
+
+
 def run_many(
     project: Project, *commands: Command | Sequence[str | Path], env: Mapping[str, str] | None = None
 ) -> list[Done]:
@@ -61,17 +94,15 @@ def run_many(
         }
         for item in listed
     ]
-    process = subprocess.run(
-        [*PYTHON, PROGRAM],
-        input=json.dumps(work),
-        capture_output=True,
-        text=True,
-        cwd=project.folder,
-        env={**project.environment, **(env or {})},
-        timeout=SECONDS,
+    os.umask(umask := os.umask(0))
+    results = _server.run(
+        {
+            "commands": work,
+            "environment": {**project.environment, **(env or {})},
+            "folder": str(project.folder),
+            "umask": umask,
+        }
     )
-    assert process.returncode == 0, process.stderr
-    results = json.loads(process.stdout)
     found = []
     for item, result in zip(work, results, strict=True):
         assert not result.pop("left"), (item["argv"], result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -22,12 +21,7 @@ def destroy(project: Project) -> None:
             shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
 
 
-def restore(project: Project, *argv: str | Path) -> Done:
-    options = ("--noinput", "--database-name", project.database, "--identity", project.identity)
-    return run_one(project, "restore_all", *options, *argv)
-
-
-@pytest.mark.postgres(15, 18)
+@pytest.mark.postgres(15)
 def test_a_whole_application_comes_back(project: Project) -> None:
     project.seed_small()
     before = of_project(project)
@@ -49,10 +43,13 @@ def test_a_whole_application_comes_back(project: Project) -> None:
 
     destroy(project)
     assert project.databases() == []
-    done = restore(project).ended(0)
+    done = run_one(project, "restore_all", "--noinput", "--identity", project.identity).ended(0)
     assert f"database {project.database}: created" in done.stdout
     assert not list(project.logs.iterdir()), "logs come back by name only"
-    restore(project, "--only", "logs").ended(0)
+    (logs,) = run_many(
+        project, ["restore_all", "--noinput", "--only", "logs", "--identity", project.identity]
+    )
+    logs.ended(0)
     assert differences(before, of_project(project)) == []
     assert modes(project.state) | modes(project.storage / "igny8") == {"file 600", "folder 700"}
     assert list(project.scratch.iterdir()) == []
@@ -140,6 +137,19 @@ def test_parts_come_back_by_themselves(saved: Saved) -> None:
     assert "logs" in logs.ended(0).stdout
     assert "sites-data" in files.ended(0).stdout and project.database not in files.stdout
     assert project.database in database.ended(0).stdout and "sites-data" not in database.stdout
+    # With settings that lead to another database an undo would rename that one.
+    other = f"{project.database}_other"
+    project.server.create_database(other)
+    before = project.databases()
+    for refused in run_many(
+        project,
+        ["undo_restore"],
+        ["undo_restore", "--discard", "--noinput"],
+        env={"DATABASE_URL": project.server.url(other)},
+    ):
+        assert "leads to" in refused.ended(4).stderr
+        assert project.databases() == before
+    project.server.drop_database(other)
     # Who has removed what was before by hand has given up the way back, and keeps what is live.
     (kept,) = [name for name in project.databases() if name != project.database]
     project.server.drop_database(kept)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import BackupError, FilesError, UnfinishedError, UsageError
-from igny8_backup.journal import DONE, SWAPPING, UNDOING, Journal
+from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDOING, Journal
 from igny8_backup.operations import restore_tree, swaps
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
@@ -225,4 +225,18 @@ def test_the_first_failure_is_the_one_that_is_told(
         run_restore(kit, broken)
     assert kit.journals.all() == []
     assert [sorted(path.name for path in root.iterdir()) for root in trees] == [["a", "b", "c"]] * 2
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+
+
+def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    journal = run_restore(kit, plan).journal
+    undo(kit)
+    discard_kept(kit)
+    restore_tree.prepare(kit, plan.trees[0].part, trees[0], journal.stamp, [], lambda amount: None)
+    kit.journals.write(journal, PREPARING)
+    assert undo(kit).phase == PREPARING
+    assert kit.journals.all() == []
+    assert not (trees[0] / side_name(journal.stamp)).exists()
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
