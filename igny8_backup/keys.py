@@ -12,6 +12,10 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+RUNS = "runs/"
+BACKUPS = "backups/"
+PACKS = "packs/"
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which knows the digits of every script
@@ -29,11 +33,8 @@ _KINDS = {
     "folders": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME})\.folders\.tar\.zst(\.age)?",
     "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/(?P<id>{_ID})-[0-9]{{4,}}\.tar\.zst(\.age)?",
 }
+_WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/[^/]+/)(?P<id>{_ID})(?![0-9a-f])")
 _KIND_RES = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
-
-RUNS = "runs/"
-BACKUPS = "backups/"
-PACKS = "packs/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,13 @@ def pack_key(host: str, tree: str, pack: str, suffix: str) -> str:
 def pack_of(key: str) -> str:
     """The pack's name in a pack's key: the inverse of :func:`pack_key`."""
     return key.rsplit("/", 1)[-1].split(".tar", 1)[0]
+
+
+def writer(key: str) -> str | None:
+    """The id of the run that wrote under ``key``, be it something half written or of a kind not known here;
+    ``None`` where the key tells of none."""
+    match = _WRITER_RE.match(key)
+    return match["id"] if match and is_id(match["id"]) else None
 
 
 def parse(key: str) -> Key | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from igny8_backup import keys, records
 from igny8_backup.errors import IntegrityError
@@ -17,6 +17,8 @@ SCHEMA = 1
 COMPLETE, FAILED = "complete", "failed"
 """States of a part; a run may besides be:"""
 INCOMPLETE, RUNNING, STOPPED = "incomplete", "running", "stopped"
+HEARTBEAT = timedelta(seconds=60)
+"""How often a run that is under way says so, about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +204,10 @@ class RunRecord:
     finished: datetime | None = None
     task_id: str = ""
     errors: dict[str, str] = field(default_factory=dict)
+
+    def is_alive(self, now: datetime) -> bool:
+        """Whether it is still under way, as far as its heartbeat tells."""
+        return self.outcome == RUNNING and now - self.heartbeat < 5 * HEARTBEAT
 
 
 def read_manifest(data: bytes, backup_id: str) -> Manifest:

@@ -115,6 +115,24 @@ def test_keys_that_are_not_ours(key: str) -> None:
     assert keys.parse(key) is None
 
 
+@pytest.mark.parametrize(
+    ("key", "writer"),
+    [
+        (f"backups/{ID}/manifest.json", ID),
+        (f"backups/{ID}/of/a/later/release", ID),
+        (f"backups/{ID}/db/default.dump.zst.age.0a1b2c3d.partial", ID),
+        (f"packs/web-1/uploads/{ID}-0001.tar.zst.age.0a1b2c3d.partial", ID),
+        (f"runs/{ID}.json", ID),
+        (f"backups/{ID}0/manifest.json", None),
+        (f"other/{ID}/manifest.json", None),
+        ("backups/20269922T021500Z-7f3a9c/manifest.json", None),
+        ("packs/notes.txt", None),
+    ],
+)
+def test_the_writer_of_whatever_lies_there(key: str, writer: str | None) -> None:
+    assert keys.writer(key) == writer
+
+
 @given(names)
 def test_names(name: str) -> None:
     assert keys.is_name(name) and keys.is_host(name)

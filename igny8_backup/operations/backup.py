@@ -6,7 +6,6 @@ import logging
 import platform
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 
 import django
 from django.conf import settings
@@ -18,6 +17,7 @@ from igny8_backup.locks import AdvisoryLock
 from igny8_backup.manifest import (
     COMPLETE,
     FAILED,
+    HEARTBEAT,
     INCOMPLETE,
     RUNNING,
     SCHEMA,
@@ -36,8 +36,6 @@ from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.streams.pipeline import from_bytes
 
 logger = logging.getLogger(__name__)
-
-HEARTBEAT = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
         except LockedError:
             # The holder may be this very task, delivered before: then this delivery has nothing to do.
             earlier = _earlier(kit, request)
-            if earlier and (earlier.outcome not in (RUNNING, STOPPED) or _is_alive(earlier, kit.clock())):
+            if earlier and (earlier.outcome not in (RUNNING, STOPPED) or earlier.is_alive(kit.clock())):
                 return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
             raise
         earlier = _earlier(kit, request)
@@ -97,11 +95,6 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
         if earlier and earlier.outcome not in (RUNNING, STOPPED):
             return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
         return _Run(kit, request).run(locks)
-
-
-def _is_alive(run: RunRecord, now: datetime) -> bool:
-    """Whether a run that has not ended is still under way, by its heartbeat."""
-    return run.outcome == RUNNING and now - run.heartbeat < 5 * HEARTBEAT
 
 
 def _earlier(kit: Toolkit, request: BackupRequest) -> RunRecord | None:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import io
-import shutil
+from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from igny8_backup.catalog import Entry
 from igny8_backup.journal import Journal
 from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.tables import table
 from igny8_backup.manifest import COMPLETE, Manifest
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.words import age_in_words, size_in_words
+from igny8_backup.operations.assembly import Toolkit, assemble
+from igny8_backup.operations.litter import Loose, find_litter
+from igny8_backup.words import age_in_words, count_in_words, size_in_words
 
 
 class Command(BackupCommand):
     help = "List the backups in storage, newest first. Needs no key."
-    examples = "  manage.py list_backups\n  manage.py list_backups --json"
+    examples = (
+        "  manage.py list_backups\n"
+        "  manage.py list_backups --json\n"
+        "  manage.py list_backups --litter   what failed and interrupted runs left in storage"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--litter", action="store_true", help="List what is in storage under no manifest instead."
+        )
 
     def work(self, **options: Any) -> int:
         with self.progress() as shown, assemble(progress=shown) as kit:
+            if options["litter"]:
+                return self._litter(kit)
             entries = kit.catalog.entries()
             journals = kit.journals.all()
             now, where = kit.clock(), kit.store.describe()
@@ -38,29 +49,37 @@ class Command(BackupCommand):
             self.say(_state(journal))
         return 0
 
-    def _table(self, entries: list[Entry], now: Any) -> None:
-        table = Table(box=None, pad_edge=False, header_style="")
-        for name in ("ID", "AGE", "HOST", "HOLDS", "STORED", "STATE", "LABEL"):
-            table.add_column(name, no_wrap=name == "ID", justify="right" if name == "STORED" else "left")
+    def _table(self, entries: list[Entry], now: datetime) -> None:
+        rows = []
         for entry in entries:
             found = entry.manifest
             if found is None:
-                table.add_row(entry.id, "", "", "", "", f"UNREADABLE: {entry.problem}", "")
+                rows.append((entry.id, "", "", "", "", f"UNREADABLE: {entry.problem}", ""))
                 continue
+            age, size = age_in_words(found.started, now), size_in_words(found.stored_bytes)
             state = ("complete" if found.complete else "INCOMPLETE") + ("" if found.encrypted else ", plain")
-            table.add_row(
-                entry.id,
-                age_in_words(found.started, now),
-                found.host,
-                holds(found),
-                size_in_words(found.stored_bytes),
-                state,
-                found.label,
-            )
-        width = shutil.get_terminal_size((140, 24)).columns
-        text = io.StringIO()
-        Console(file=text, width=max(width, 100), highlight=False, markup=False).print(table)
-        self.say("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+            rows.append((entry.id, age, found.host, holds(found), size, state, found.label))
+        self.say(table(("ID", "AGE", "HOST", "HOLDS", "STORED", "STATE", "LABEL"), rows))
+
+    def _litter(self, kit: Toolkit) -> int:
+        report, now = find_litter(kit), kit.clock()
+        self.show_json(report)
+        lists = {"litter": report.litter, "in use": report.in_use, "doubtful": report.doubtful}
+        rows = [_row(item, state, now) for state, items in lists.items() for item in items]
+        if rows:
+            self.say(table(("STORED", "AGE", "STATE", "KEY"), rows))
+        for entry in report.unreadable:
+            self.say(f"UNREADABLE: {entry.id}: {entry.problem}")
+        size = size_in_words(sum(item.size or 0 for item in report.litter))
+        amount = count_in_words(len(report.litter), "piece")
+        self.say(f"{amount} of litter ({size}) in {kit.store.describe()}")
+        return 0
+
+
+def _row(item: Loose, state: str, now: datetime) -> tuple[str, ...]:
+    size = "" if item.size is None else size_in_words(item.size)
+    age = age_in_words(item.modified, now) if item.modified else ""
+    return size, age, state, f"{item.key} (unfinished upload)" if item.upload_id else item.key
 
 
 def holds(manifest: Manifest) -> str:
