@@ -1,0 +1,38 @@
+"""A project with one backup, for all the cases of a module that leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from demo.server import PostgresServer
+
+from tests.management.commands import run_many
+from tests.services.project import Project, create, drop
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The project and the id of its one backup."""
+
+    project: Project
+    id: str
+
+    @property
+    def identity(self) -> list[str]:
+        return ["--identity", str(self.project.identity)]
+
+    @property
+    def restore(self) -> list[str]:
+        """A restore without questions, still without an identity."""
+        return ["restore_all", "--noinput", "--database-name", self.project.database]
+
+
+@pytest.fixture(scope="session")
+def ground(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    project = create(postgres_18, tmp_path_factory.mktemp("ground"))
+    project.seed_small()
+    (made,) = run_many(project, ["backup_all", "--json"])
+    yield Ground(project, made.ended(0).json["manifest"]["id"])
+    drop(project)

@@ -1,0 +1,112 @@
+"""What bad input gets: one clear line, the right exit status, nothing changed, nothing left unseen.
+
+Cases that are no more than a command go to :func:`fail`, all of a test at once. Where harm is done while a
+command runs, a test does it inside :func:`nothing_changes` and hands what ended to :func:`assert_one_line`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.management import state
+from tests.management.commands import Command, Done, run_many
+from tests.services.project import Project
+
+START = "CommandError: "
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, the exit status it must end with, and words of its line: what happened, what is untouched,
+    the way out. ``settings`` changes keys of ``IGNY8_BACKUP``, ``storage`` is another folder for backups.
+
+    What is said before that line must hold one of the words in ``besides``, line by line.
+    """
+
+    argv: Sequence[str | Path]
+    status: int
+    what: str
+    untouched: str = ""
+    fix: str = ""
+    besides: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    storage: Path | None = None
+
+
+def fail(project: Project, *cases: Case, env: Mapping[str, str] | None = None) -> list[Done]:
+    """Runs them in one process; each must end as it says, and all of them must change nothing."""
+    with nothing_changes(project):
+        commands = [Command(case.argv, case.settings, case.storage) for case in cases]
+        results = run_many(project, *commands, env=env)
+    for case, done in zip(cases, results, strict=True):
+        assert_one_line(
+            done,
+            case.status,
+            what=case.what,
+            untouched=case.untouched,
+            fix=case.fix,
+            besides=case.besides,
+        )
+        assert project.server.password not in done.said
+    return results
+
+
+def assert_one_line(
+    done: Done, status: int, *, what: str, untouched: str = "", fix: str = "", besides: Sequence[str] = ()
+) -> None:
+    """It ended with ``status``, no traceback, and one line of error that says all three, in this order."""
+    *notes, last = done.ended(status).stderr.splitlines() or [""]
+    assert last.startswith(START) and last.endswith("."), done.said
+    rest = last
+    for part in filter(None, (what, untouched, fix)):
+        _, found, rest = rest.partition(part)
+        assert found, f"{part!r} is not in its place in {last!r}"
+    for note in notes:
+        assert any(words in note for words in besides), f"also said: {note!r}"
+
+
+@contextmanager
+def nothing_changes(
+    project: Project, *, folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Whatever goes wrong within: what is live stays as it was, nothing lies beside it, no backup is made,
+    changed or lost, and ``list_backups --litter`` shows all that is left in storage.
+
+    The objects are files in ``folder``, of the project's storage if not given; ``env`` leads commands there.
+    """
+    place = folder or project.storage
+    live, backups = state.of_project(project), _manifests(place)
+    yield
+    changed = state.differences(live, state.of_project(project)) + state.leftovers(project)
+    assert not changed, f"no longer as before: {changed}"
+    assert _manifests(place) == backups, "the backups are not those of before"
+    if left := loose(place):
+        assert left <= shown(project, env), "something is left that nobody is told of"
+
+
+def loose(folder: Path) -> set[str]:
+    """The keys in a storage folder, by looking there, that no manifest names and that are no records of runs.
+
+    What a manifest names is written in it word by word.
+    """
+    root = folder / "igny8"
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    said = b"".join(_manifests(folder).values()).decode(errors="replace")
+    records = {key for key in found if key.startswith("runs/") and key.endswith(".json")}
+    manifests = {key for key in found if key.endswith("/manifest.json")}
+    return {key for key in found - manifests - records if f'"{key}"' not in said}
+
+
+def shown(project: Project, env: Mapping[str, str] | None = None) -> set[str]:
+    """The keys that ``list_backups --litter`` shows; of an unfinished upload the key it was to have."""
+    (done,) = run_many(project, ["list_backups", "--litter", "--json"], env=env)
+    report = done.ended(0).json
+    return {item["key"] for name in ("litter", "in_use", "doubtful") for item in report[name]}
+
+
+def _manifests(folder: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in folder.glob("igny8/backups/*/manifest.json")}

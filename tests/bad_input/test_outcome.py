@@ -1,0 +1,71 @@
+"""The judge of the cases sees what it is there to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.bad_input.conftest import Ground
+from tests.bad_input.outcome import assert_one_line, loose, nothing_changes, shown
+from tests.management.commands import Done, run_many
+
+
+def test_what_is_left_is_seen_and_shown(ground: Ground) -> None:
+    storage = ground.project.storage
+    key = "packs/web-1/uploads/20200101T000000Z-000000-0001.tar.zst.age"
+    path = storage / "igny8" / key
+    path.write_bytes(b"x" * 1500)
+    try:
+        assert loose(storage) == shown(ground.project) == {key}
+        (told,) = run_many(ground.project, ["list_backups", "--litter"])
+        size, unit, *_, what, name = told.ended(0).stdout.splitlines()[1].split()
+        assert (size, unit, what, name) == ("1.5", "kB", "litter", key)
+        assert f"1 piece of litter (1.5 kB) in the folder {storage}/igny8" in told.stdout
+    finally:
+        path.unlink()
+    assert loose(storage) == set()
+
+
+def test_a_backup_that_was_made_or_lost_is_seen(ground: Ground, tmp_path: Path) -> None:
+    manifest = tmp_path / "igny8/backups/x/manifest.json"
+    manifest.parent.mkdir(parents=True)
+    for harm in (manifest.touch, lambda: manifest.write_text("{}"), manifest.unlink):
+        with (
+            pytest.raises(AssertionError, match="not those of before"),
+            nothing_changes(ground.project, folder=tmp_path),
+        ):
+            harm()
+
+
+def test_a_file_that_was_changed_is_seen(ground: Ground) -> None:
+    new = ground.project.uploads / "new"
+    with pytest.raises(AssertionError, match="no longer as before: .*new"), nothing_changes(ground.project):
+        new.touch()
+    new.unlink()
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("CommandError: This. That is as it was. Do so.", ""),
+        ("CommandError: This. Do so. That is as it was.", "'so.' is not in its place"),
+        ("CommandError: This. That is as it was.", "'so.' is not in its place"),
+        ("a note\nCommandError: This. That is as it was. Do so.", ""),
+        ("a warning\nCommandError: This. That is as it was. Do so.", "also said: 'a warning'"),
+        ("CommandError: This. That is as it was. Do so.\nmore", "more"),
+        ("Traceback (most recent call last)\nCommandError: This. That is as it was. Do so.", "Traceback"),
+    ],
+)
+def test_a_line_that_does_not_say_all_is_seen(said: str, wrong: str) -> None:
+    def check(status: int) -> None:
+        done = Done(["backup_all"], status, "", f"{said}\n")
+        assert_one_line(done, 1, what="This", untouched="as it was", fix="so.", besides=["a note"])
+
+    if wrong:
+        with pytest.raises(AssertionError, match=wrong):
+            check(1)
+    else:
+        check(1)
+        with pytest.raises(AssertionError, match="ended with 0"):
+            check(0)
