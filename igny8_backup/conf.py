@@ -23,6 +23,7 @@ from django.dispatch import receiver
 
 from igny8_backup import keys
 from igny8_backup.errors import BackupError
+from igny8_backup.words import size_from_words
 
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
@@ -71,6 +72,7 @@ class Config:
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]
     client_bin_dir: Path | None
+    assume_space: int | None
     debug: bool
 
     @property
@@ -244,6 +246,16 @@ class _Reader:
                 return {}
         return {str(alias): tuple(tables) for alias, tables in found.items()}
 
+    def take_size(self, key: str) -> int | None:
+        found = self.take(key, (int, str), None)
+        if found is None:
+            return None
+        try:
+            return size_from_words(str(found))
+        except ValueError as error:
+            self.wrong("E012", f"{SETTING}[{key!r}]: {error}.", 'Write a number of bytes, or "200GB".')
+            return None
+
     def config(self) -> Config:
         prefix: str = self.take("PREFIX", str, "igny8/")
         host: str = self.take("HOST", str, socket.gethostname())
@@ -272,6 +284,7 @@ class _Reader:
             state_dir=self.take_path("STATE_DIR", None) or home_dir() / "state",
             exclude_table_data=self.take_excluded(),
             client_bin_dir=self.take_path("CLIENT_BIN_DIR", None),
+            assume_space=self.take_size("ASSUME_SPACE"),
             debug=settings.DEBUG,
         )
         if both := sorted(config.sites.keys() & config.logs.keys()):

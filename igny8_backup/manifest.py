@@ -133,7 +133,9 @@ class DatabaseDetails:
 
     SQLite fills ``alias``, ``name``, ``tables``, ``migrations`` and ``size`` only. ``privileges`` is ``None``
     where the database has the server's default ones. ``roles`` are all that own or may use something,
-    ``owners`` those of them that the restoring role must be able to act for.
+    ``owners`` those of them that the restoring role must be able to act for. ``server`` is the host and port
+    that the dump came from, ``system_identifier`` what tells that server's data from all others'; both are
+    empty in backups that did not record them.
     """
 
     alias: str
@@ -157,6 +159,8 @@ class DatabaseDetails:
     settings: tuple[DatabaseSetting, ...] = ()
     privileges: tuple[Privilege, ...] | None = None
     excluded_data: tuple[str, ...] = ()
+    server: str = ""
+    system_identifier: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

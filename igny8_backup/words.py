@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+_SIZE = re.compile(r"(?P<amount>\d+(\.\d+)?) ?((?P<unit>[kMGT])(?P<binary>i?))?B?", re.IGNORECASE)
 
 
 def duration_in_words(duration: timedelta, *, units: int = 1) -> str:
@@ -32,6 +35,16 @@ def size_in_words(amount: float) -> str:
         if amount < 1000:
             return f"{amount:.1f} {unit}"
     return f"{amount / 1000:.1f} TB"
+
+
+def size_from_words(text: str) -> int:
+    """Bytes of ``1.5 GB``, ``200G``, ``512 MiB``, ``1000000``. Raises ``ValueError`` for anything else."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size such as 200GB")
+    base = 1024 if match["binary"] else 1000
+    power = "kmgt".index(match["unit"].lower()) + 1 if match["unit"] else 0
+    return int(float(match["amount"]) * base**power)
 
 
 def count_in_words(amount: int, noun: str) -> str:

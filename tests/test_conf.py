@@ -75,6 +75,7 @@ def test_nothing_has_to_be_set() -> None:
         state_dir=project_dir() / ".igny8_backup/state",
         exclude_table_data={},
         client_bin_dir=None,
+        assume_space=None,
         debug=False,
     )
     with override_settings(DEBUG=True):
@@ -101,6 +102,7 @@ def test_every_key() -> None:
         STATE_DIR=Path("/state"),
         EXCLUDE_TABLE_DATA={"default": ["django_session"]},
         CLIENT_BIN_DIR="/usr/lib/postgresql/18/bin",
+        ASSUME_SPACE="1.5 TB",
     )
     assert found == Config(
         prefix="a/b/",
@@ -116,6 +118,7 @@ def test_every_key() -> None:
         state_dir=Path("/state"),
         exclude_table_data={"default": ("django_session",)},
         client_bin_dir=Path("/usr/lib/postgresql/18/bin"),
+        assume_space=1_500_000_000_000,
         debug=False,
     )
     assert found.recipients == (RECIPIENT,)
@@ -202,6 +205,8 @@ def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> N
         ({"PREFIX": "a//b"}, "E011", "relative path"),
         ({"PREFIX": "a\\b"}, "E011", "relative path"),
         ({"PREFIX": "a\nb"}, "E011", "relative path"),
+        ({"ASSUME_SPACE": "a lot"}, "E012", "'a lot' is not a size such as 200GB"),
+        ({"ASSUME_SPACE": -1}, "E012", "'-1' is not a size"),
     ],
 )
 def test_each_problem_has_its_number_and_its_words(value: Any, number: str, text: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from igny8_backup.words import age_in_words, count_in_words, duration_in_words, size_in_words
+from igny8_backup.words import age_in_words, count_in_words, duration_in_words, size_from_words, size_in_words
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,18 @@ def test_sizes_are_decimal(amount: int, words: str) -> None:
 
 def test_one_has_no_plural() -> None:
     assert (count_in_words(1, "file"), count_in_words(5114, "file")) == ("1 file", "5114 files")
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("0", 0), ("1500", 1500), ("1500 B", 1500), ("1.5 GB", 1_500_000_000), ("200g", 200 * 10**9),
+     ("2KiB", 2048), (" 1 TiB ", 1 << 40)],
+)  # fmt: skip
+def test_sizes_are_read(text: str, amount: int) -> None:
+    assert size_from_words(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "1,5 GB", "5 iB", "1 PB", "1e9", "x"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size such as 200GB"):
+        size_from_words(text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from igny8_backup.databases.surroundings import Surroundings
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
 from igny8_backup.streams import Blocks
 
@@ -86,6 +87,10 @@ class Engine(ABC):
     @abstractmethod
     def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         """Why this backup cannot be restored here, one sentence each; empty when it can."""
+
+    def surroundings(self, part: DatabasePart, details: DatabaseDetails) -> Surroundings:
+        """What stands round it, for people to read before they agree."""
+        return Surroundings()
 
     @abstractmethod
     def aside_name(self, word: str, stamp: str) -> str:

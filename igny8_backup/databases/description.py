@@ -109,6 +109,8 @@ def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[st
     return DatabaseDetails(
         alias=alias,
         name=name,
+        server=f"{session.info.host}:{session.info.port}",
+        system_identifier=system_identifier(session),
         tables=list_tables(session),
         migrations=_last_migrations(session),
         size=row["size"],

@@ -16,7 +16,8 @@ from igny8_backup.streams.child import STDERR_TAIL
 from igny8_backup.streams.pipeline import write_file
 from igny8_backup.streams.process import feed_process, run_process
 
-_SCRATCH_MARGIN = 64 << 20
+SCRATCH_MARGIN = 64 << 20
+"""Bytes of scratch that stay free beside a dump."""
 
 # From 17 on pg_restore sends this setting, which older servers refuse.
 _NEW_SETTING_MAJOR = 17
@@ -42,7 +43,7 @@ def load(
             # One job then: what several say at once cannot be told apart.
             jobs = 1 if _is_new_to(server_major, program) else jobs
             try:
-                if jobs > 1 and _free(scratch) > raw_bytes + _SCRATCH_MARGIN:
+                if jobs > 1 and _free(scratch) > raw_bytes + SCRATCH_MARGIN:
                     _load_from_scratch(argv, blocks, access, scratch, jobs)
                 else:
                     feed_process(argv, blocks, env=access.env, pass_fds=access.pass_fds)

@@ -16,6 +16,7 @@ from igny8_backup.databases.description import describe, list_tables, system_ide
 from igny8_backup.databases.excluded import find_excluded
 from igny8_backup.databases.names import aside_name
 from igny8_backup.databases.obstacles import find_obstacles
+from igny8_backup.databases.surroundings import Surroundings, look_round
 from igny8_backup.databases.swapping import swap_back_databases, swap_databases
 from igny8_backup.databases.toc import checked_toc
 from igny8_backup.errors import ToolError
@@ -85,6 +86,9 @@ class PostgresqlEngine(Engine):
 
     def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         return find_obstacles(self.live, part, details, self._bin_dir)
+
+    def surroundings(self, part: DatabasePart, details: DatabaseDetails) -> Surroundings:
+        return look_round(self.live, part, details, self._bin_dir)
 
     def aside_name(self, word: str, stamp: str) -> str:
         return aside_name(self.live.name, word, stamp)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from django.conf import settings
-
 from igny8_backup import records
 from igny8_backup.catalog import select
 from igny8_backup.databases.base import Target
+from igny8_backup.databases.surroundings import Surroundings
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.manifest import (
     COMPLETE,
@@ -22,7 +21,6 @@ from igny8_backup.manifest import (
     TreePart,
 )
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.operations.obstacles import (
     check_objects,
     is_empty,
@@ -30,50 +28,86 @@ from igny8_backup.operations.obstacles import (
     tree_obstacles,
     unknown_migrations,
 )
+from igny8_backup.operations.quiet import WorkersPolicy, workers_notes, workers_obstacles
+from igny8_backup.operations.surroundings import (
+    Source,
+    Space,
+    find_spaces,
+    seconds_after,
+    source,
+    space_obstacles,
+)
 from igny8_backup.streams.age import Identity
+from igny8_backup.workers import Workers, ask_workers
 
 ALL, DB, FILES = "all", "db", "files"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRequest:
-    """``only`` is ``all``, ``db``, ``files``, an alias or the name of a tree; logs come back by name only."""
+    """``only`` is ``all``, ``db``, ``files``, an alias or the name of a tree; logs come back by name only.
+
+    ``assume_space`` is the room, in bytes, on the volume of the database server, where the settings do not
+    say.
+    """
 
     backup_id: str = ""
     only: str = ALL
     identity_file: Path | None = None
+    workers: WorkersPolicy = WorkersPolicy()
+    assume_space: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabasePlan:
-    """One database: from where, what it was, what stands there now."""
+    """One database: from where, what it was, what stands there now and round it."""
 
     backup_id: str
     part: DatabasePart
     details: DatabaseDetails
     target: Target
+    surroundings: Surroundings
+
+    @property
+    def same_server(self) -> bool | None:
+        """Whether the backup is of the very server that it goes to; ``None`` where nobody knows."""
+        then, now = self.details.system_identifier, self.surroundings.system_identifier
+        return then == now if then and now else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreePlan:
-    """One tree: from where, the root that it goes to, and whether there is nothing in it to be replaced."""
+    """One tree: from where, the root that it goes to, and whether there is nothing in it to be replaced.
+
+    ``seconds_after_database``: how long after the database snapshot it was read; negative for before.
+    """
 
     backup_id: str
     part: TreePart
     root: Path
     empty: bool
+    seconds_after_database: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestorePlan:
-    """What will be done, notes to read before, and obstacles: with one of those nothing will be done."""
+    """What will be done, notes to read before, and obstacles: with one of those nothing will be done.
+
+    ``host`` and ``environment`` are those of this machine; ``sources`` are the backups that are used.
+    """
 
     created: datetime
+    host: str
+    environment: str
+    sources: tuple[Source, ...]
     databases: tuple[DatabasePlan, ...]
     trees: tuple[TreePlan, ...]
     notes: tuple[str, ...]
     obstacles: tuple[str, ...]
     identities: tuple[Identity, ...]
+    spaces: tuple[Space, ...] = ()
+    workers: Workers = Workers()
+    policy: WorkersPolicy = WorkersPolicy()
 
     @property
     def replaces(self) -> tuple[str, ...]:
@@ -134,32 +168,61 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
             obstacles.append(
                 f"{twin!r} and {part.alias!r} lead to one database, {target.name}: give --only {twin}."
             )
-        databases.append(DatabasePlan(backup_id=manifest.id, part=part, details=found, target=target))
+        databases.append(
+            DatabasePlan(
+                backup_id=manifest.id,
+                part=part,
+                details=found,
+                target=target,
+                surroundings=engine.surroundings(part, found),
+            )
+        )
     roots = {**kit.config.sites, **kit.config.logs}
     obstacles += [text for _, part in selection.trees for text in tree_obstacles(roots[part.name])]
     parts = [part.object for _, part in selection.databases if part.object]
     parts += [item for _, tree in selection.trees for item in (tree.index, *tree.packs) if item]
     check_objects(kit, parts)
     planned = [
-        TreePlan(backup_id=manifest.id, part=part, root=roots[part.name], empty=is_empty(roots[part.name]))
+        TreePlan(
+            backup_id=manifest.id,
+            part=part,
+            root=roots[part.name],
+            empty=is_empty(roots[part.name]),
+            seconds_after_database=seconds_after(part, (item.part for item in databases)),
+        )
         for manifest, part in selection.trees
     ]
-    for manifest in {item.id: item for item in chosen}.values():
-        if details[manifest.id].secret_key_fingerprint != fingerprint(settings.SECRET_KEY, manifest.id):
+    sources = [
+        source(manifest, details[manifest.id]) for manifest in {one.id: one for one in chosen}.values()
+    ]
+    for item in sources:
+        if not item.secret_key_equal:
             notes.append(
                 "SECRET_KEY is not the one of the backup: encrypted fields and sessions will not open."
             )
-        if manifest.environment != kit.config.environment:
+        if item.environment != kit.config.environment:
             notes.append(
-                f"The backup is of environment {manifest.environment!r}, this is {kit.config.environment!r}."
+                f"The backup is of environment {item.environment!r}, this is {kit.config.environment!r}."
             )
+    assumed = kit.config.assume_space if request.assume_space is None else request.assume_space
+    spaces = find_spaces(kit.config, databases, planned, assumed=assumed)
+    obstacles += space_obstacles(spaces)
+    workers = ask_workers()
+    notes += workers_notes(workers, request.workers)
+    obstacles += workers_obstacles(workers, request.workers)
     return RestorePlan(
         created=kit.clock(),
+        host=kit.config.host,
+        environment=kit.config.environment,
+        sources=tuple(sources),
         databases=tuple(databases),
         trees=tuple(planned),
         notes=tuple(dict.fromkeys(notes)),
         obstacles=tuple(obstacles),
         identities=tuple(identities),
+        spaces=spaces,
+        workers=workers,
+        policy=request.workers,
     )
 
 

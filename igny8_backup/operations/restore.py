@@ -12,6 +12,7 @@ from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
 from igny8_backup.operations import restore_tree, side_process
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan
+from igny8_backup.operations.quiet import make_quiet
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
 from igny8_backup.streams.observe import count
 from igny8_backup.trees.names import before_name
@@ -47,10 +48,12 @@ def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
         if settled := _settle(kit):
             return settled
         plan.require_feasible()
+        make_quiet(kit, plan.policy)
         journal = kit.journals.write(_journal(kit, plan))
         try:
             _prepare_databases(kit, plan, journal)
             journal = _prepare_trees(kit, plan, journal)
+            make_quiet(kit, plan.policy)  # whatever restarts workers may have brought them back
         except BaseException:
             _clean(kit, journal)
             raise

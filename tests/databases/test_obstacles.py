@@ -10,6 +10,7 @@ import pytest
 from demo.account import private_folder
 from demo.server import PostgresServer
 
+from igny8_backup.databases.surroundings import Extension, Role, Sessions, Subscription
 from igny8_backup.errors import DatabaseError
 from igny8_backup.manifest import DatabaseSetting, Privilege
 from tests.databases.relay import Relay
@@ -110,6 +111,27 @@ def test_extensions_must_be_there_and_ours_to_create(stage: Stage) -> None:
     assert stage.engine.obstacles(part, details) == []
 
 
+def test_what_is_lacking_and_who_is_connected_is_told(stage: Stage) -> None:
+    wanted = {"plpgsql": "1.0", "no_such": "2"}
+    details = replace(stage.engine.describe(()), roles=("gone",), extensions=wanted)
+    with stage.server.connect(stage.name, superuser=True) as session:
+        session.execute("SET application_name = 'psql'")
+        around = stage.engine.surroundings(stage.part(dump_version="99.1"), details)
+    assert Role(name="gone", exists=False) in around.roles
+    assert Extension(name="no_such", version="2", available="") in around.extensions
+    assert Extension(name="plpgsql", version="1.0", available="1.0") in around.extensions
+    # What another role's session is called may be seen by all, where it comes from may not.
+    assert around.sessions == (Sessions(application="psql", address="hidden", role="postgres", count=1),)
+    assert [(tool.needed, tool.present.split(".")[0]) for tool in around.tools] == [(99, "18")]
+
+
+def test_a_program_that_is_not_there_is_told(stage: Stage) -> None:
+    part, details = stage.part(), stage.engine.describe(())
+    stage.bin_dir = stage.server.data
+    (tool,) = stage.engine.surroundings(part, details).tools
+    assert (tool.program, tool.needed, tool.present, tool.path) == ("pg_restore", 18, "", "")
+
+
 def test_a_pooler_before_the_server_is_told(stage: Stage) -> None:
     """A pooler gives each client a number of its own, which is not that of the server's process."""
 
@@ -166,16 +188,20 @@ def test_what_would_stop_the_rename_or_follow_the_old_database_is_told(
     ]
     with pytest.raises(DatabaseError, match="Prepared transactions are open in it: two-phase"):
         stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+    assert stage.engine.surroundings(stage.part(), details).prepared_transactions == ("two-phase",)
     stage.sql("ROLLBACK PREPARED 'two-phase'")
 
     stage.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')", superuser=True)
     assert [text.partition(" belong")[0] for text in obstacles(stage)] == ["Replication slots"]
+    assert stage.engine.surroundings(stage.part(), details).replication_slots == ("feed",)
     stage.sql("SELECT pg_drop_replication_slot('feed')", superuser=True)
 
     options = "(connect = false, slot_name = 'feed')"
     stage.sql(f"CREATE SUBSCRIPTION copy CONNECTION '' PUBLICATION p WITH {options}", superuser=True)
     assert obstacles(stage) == []
     stage.sql("ALTER SUBSCRIPTION copy ENABLE", superuser=True)
+    around = stage.engine.surroundings(stage.part(), details)
+    assert around.subscriptions == (Subscription(name="copy", enabled=True),)
     found = obstacles(stage)
     assert "Subscriptions are enabled in the live database: ALTER SUBSCRIPTION ... DISABLE." in found
     stage.sql("ALTER SUBSCRIPTION copy DISABLE; ALTER SUBSCRIPTION copy SET (slot_name = NONE);"

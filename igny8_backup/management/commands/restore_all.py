@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.journal import UNDONE, Journal
 from igny8_backup.management.base import BackupCommand, ask
+from igny8_backup.management.restore_plan import plan_as_json, plan_lines
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.plan import ALL, RestorePlan, RestoreRequest, plan_restore
+from igny8_backup.operations.quiet import IGNORE, REFUSE, STOP, STOP_SECONDS, WorkersPolicy
 from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
-from igny8_backup.words import age_in_words, size_in_words
+from igny8_backup.words import size_from_words
 
 
 class Command(BackupCommand):
@@ -36,6 +38,35 @@ class Command(BackupCommand):
         parser.add_argument("--only", default=ALL, metavar="db|files|NAME", help="A part; logs by name only.")
         parser.add_argument("--dry-run", action="store_true", help="Show the plan and stop.")
         parser.add_argument("--identity", type=Path, metavar="FILE", help="The private key.")
+        workers = parser.add_mutually_exclusive_group()
+        workers.add_argument(
+            "--stop-workers",
+            action="store_const",
+            dest="workers",
+            const=STOP,
+            default=REFUSE,
+            help="Let Celery workers that answer finish what they run, and stop them.",
+        )
+        workers.add_argument(
+            "--ignore-workers",
+            action="store_const",
+            dest="workers",
+            const=IGNORE,
+            help="Restore though Celery workers answer.",
+        )
+        parser.add_argument(
+            "--stop-timeout",
+            type=float,
+            default=STOP_SECONDS,
+            metavar="SECONDS",
+            help=f"With --stop-workers: how long running tasks may take; default {STOP_SECONDS}.",
+        )
+        parser.add_argument(
+            "--assume-space",
+            type=_size,
+            metavar="SIZE",
+            help="What the volume of the database server has free, for example 200GB.",
+        )
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
         parser.add_argument(
             "--database-name",
@@ -47,15 +78,20 @@ class Command(BackupCommand):
 
     def work(self, **options: Any) -> int:
         request = RestoreRequest(
-            backup_id=options["id"], only=options["only"], identity_file=options["identity"]
+            backup_id=options["id"],
+            only=options["only"],
+            identity_file=options["identity"],
+            workers=WorkersPolicy(mode=options["workers"], seconds=options["stop_timeout"]),
+            assume_space=options["assume_space"],
         )
         with self.progress() as shown, assemble(progress=shown) as kit:
             result = None if options["dry_run"] else resume_restore(kit)
             if result is None:
                 plan = plan_restore(kit, request)
-                self._show_plan(plan)
+                for line in plan_lines(plan):
+                    self.say(line)
                 if options["dry_run"]:
-                    self.show_json(_plan_as_json(plan))
+                    self.show_json(plan_as_json(plan))
                 plan.require_feasible()
                 if options["dry_run"]:
                     self.say("Dry run: nothing was changed.")
@@ -64,30 +100,6 @@ class Command(BackupCommand):
                 result = run_restore(kit, plan)
         self.show_json({"journal": result.journal, "warnings": result.warnings, "resumed": result.resumed})
         return self._show_result(result)
-
-    def _show_plan(self, plan: RestorePlan) -> None:
-        self.say("Plan")
-        for database in plan.databases:
-            target, part = database.target, database.part
-            age = age_in_words(part.started, plan.created)
-            if not target.exists:
-                now = "which does not exist"
-            elif target.tables is None:
-                now = f"which cannot be read, {size_in_words(target.size)}"
-            else:
-                now = f"which holds {target.tables} tables, {size_in_words(target.size)}"
-            self.say(
-                f"  database {part.alias}: from {database.backup_id} ({age} old,"
-                f" {size_in_words(database.details.size)}) to {target.where}, {now}"
-            )
-        for tree in plan.trees:
-            age = age_in_words(tree.part.started, plan.created)
-            self.say(
-                f"  files {tree.part.name}: from {tree.backup_id} ({age} old, {tree.part.files} files,"
-                f" {size_in_words(tree.part.bytes)}) to {tree.root}"
-            )
-        for note in plan.notes:
-            self.say(f"  NOTE: {note}")
 
     def _confirm(self, plan: RestorePlan, options: dict[str, Any]) -> None:
         """Danger asks to type a name: of each database that is replaced; where none is, of each tree. Without
@@ -137,6 +149,13 @@ class Command(BackupCommand):
         return 3 if result.warnings else 0
 
 
+def _size(text: str) -> int:
+    try:
+        return size_from_words(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{error}.") from None
+
+
 def _ask(question: str, name: str) -> None:
     if ask(question) != name:
         raise UsageError("That is not its name.", untouched="Nothing was changed.")
@@ -151,16 +170,3 @@ def kept_lines(journal: Journal) -> list[str]:
         for swap in journal.databases
     ]
     return lines + [f"files {tree.name}: what was before is in {tree.kept}" for tree in journal.trees]
-
-
-def _plan_as_json(plan: RestorePlan) -> dict[str, Any]:
-    return {
-        "databases": [
-            {"backup": item.backup_id, "part": item.part, "target": item.target} for item in plan.databases
-        ],
-        "trees": [
-            {"backup": item.backup_id, "part": item.part, "root": str(item.root)} for item in plan.trees
-        ],
-        "notes": plan.notes,
-        "obstacles": plan.obstacles,
-    }

@@ -1,0 +1,236 @@
+"""The project's Celery workers: who answers, stopping them, emptying their queues.
+
+Celery is optional, and so is its broker on the worst day: what cannot be asked is said and stops nothing.
+Workers answer over the broker (Celery docs, "Workers Guide", remote control). Beat does not answer at all: it
+is no worker, it only sends tasks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from igny8_backup.errors import BackupError, RefusedError
+
+ANSWER_SECONDS = 2.0
+"""How long a worker may take to answer; nobody knows beforehand how many will."""
+CONNECT_SECONDS = 5
+_PAUSE = 0.2
+_LAST_SECONDS = 30.0  # for idle workers to go once they were told to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """A queue of tasks and how many of them wait in it."""
+
+    name: str
+    messages: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Who answered. ``broker`` is its URL without the password; ``unasked`` is why nobody could be asked,
+    empty where they were."""
+
+    broker: str = ""
+    unasked: str = ""
+    names: tuple[str, ...] = ()
+    queues: tuple[Queue, ...] = ()
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait."""
+        return sum(queue.messages for queue in self.queues)
+
+
+def ask_workers() -> Workers:
+    """Asks the workers of the project's Celery app, if there is one, who they are. Never raises."""
+    app, unasked = _find_app()
+    if app is None:
+        return Workers(unasked=unasked)
+    broker = ""
+    try:
+        with app.connection_for_write() as connection:
+            broker = connection.as_uri()
+        with _Control(app) as control:
+            names = control.names()
+            return Workers(broker=broker, names=names, queues=control.waiting(names))
+    except Exception as error:  # a broker's library raises what it likes
+        return Workers(broker=broker, unasked=f"the broker cannot be asked ({type(error).__name__})")
+
+
+def stop_workers(*, seconds: float) -> tuple[str, ...]:
+    """Stops every worker that answers: it takes no new task, finishes those that it has within ``seconds`` in
+    all, and ends. Returns their names.
+
+    Raises :class:`RefusedError` where tasks still run then, after letting the workers take tasks again, or
+    where a worker does not go; :class:`BackupError` where the broker falls silent.
+    """
+    app, _ = _find_app()
+    if app is None:
+        return ()
+    deadline = time.monotonic() + seconds
+    try:
+        with _Control(app) as control:
+            names = control.names()
+            if names:
+                _stop(control, names, deadline)
+            return names
+    except BackupError:
+        raise
+    except Exception as error:  # as above
+        raise BackupError(
+            f"The broker fell silent while workers were stopped ({type(error).__name__}).",
+            untouched="Nothing was restored.",
+            fix="Stop the workers by hand and give --ignore-workers.",
+        ) from None
+
+
+def purge_queues(names: Collection[str] = ()) -> int:
+    """Discards all tasks that wait in the queues of the app and in those called ``names``; returns how many.
+
+    Raises :class:`BackupError` where the broker does not answer.
+    """
+    app, unasked = _find_app()
+    if app is None:
+        raise BackupError(f"No queue was purged: {unasked}.")
+    try:
+        with _Control(app) as control:
+            return sum(control.purge(name) for name in sorted({*app.amqp.queues, *names}))
+    except Exception as error:  # as above
+        raise BackupError(
+            f"The queues could not be purged ({type(error).__name__}).",
+            fix="Before the workers start: celery -A PROJECT purge.",
+        ) from None
+
+
+def _find_app() -> tuple[Any, str]:
+    """The project's app; or ``None`` and why there is nobody to ask."""
+    if find_spec("celery") is None:
+        return None, "Celery is not installed"
+    from celery import current_app
+
+    app: Any = current_app
+    # Where no project has made an app, Celery makes this one up; its broker is nobody's.
+    if app.main == "default" and not app.set_as_current:
+        return None, "the project has no Celery app"
+    with app.connection_for_write() as connection:  # not connected yet
+        if connection.transport_cls == "memory":
+            return None, "the broker is in memory: no worker outside this process can share it"
+    return app, ""
+
+
+class _Control:
+    """A connection of our own to the broker: nothing stays open in the pools of the app."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __enter__(self) -> _Control:
+        # Without these a broker that is gone is tried for ever.
+        patience = {"max_retries": 1, "socket_connect_timeout": CONNECT_SECONDS}
+        self._connection = self._app.connection_for_write(transport_options=patience)
+        try:
+            self._connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+            self._mailbox = self._app.control.mailbox(self._connection)
+            self._mailbox.producer_pool = None
+        except BaseException:
+            self._connection.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.release()
+
+    def names(self) -> tuple[str, ...]:
+        """The workers that answer."""
+        return tuple(sorted(self._replies(self._mailbox.multi_call("ping", timeout=ANSWER_SECONDS))))
+
+    def call(self, names: Collection[str], command: str, **arguments: Any) -> dict[str, Any]:
+        """What each of these workers answers; those that do not are not in it."""
+        return self._replies(self._mailbox.call(list(names), command, arguments, timeout=ANSWER_SECONDS))
+
+    def tell(self, names: Collection[str], command: str) -> None:
+        """Tells each of these workers something that it does not answer."""
+        self._mailbox.cast(list(names), command)
+
+    def queues_of(self, names: Collection[str]) -> dict[str, set[str]]:
+        """Queue -> the workers that take tasks from it."""
+        found: dict[str, set[str]] = {}
+        if names:
+            for worker, queues in self.call(names, "active_queues").items():
+                for queue in queues or ():
+                    found.setdefault(queue["name"], set()).add(worker)
+        return found
+
+    def waiting(self, names: Collection[str]) -> tuple[Queue, ...]:
+        """The queues of the app and of these workers."""
+        queues = sorted({*self._app.amqp.queues, *self.queues_of(names)})
+        return tuple(Queue(name=name, messages=self._waiting_in(name)) for name in queues)
+
+    def purge(self, queue: str) -> int:
+        with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
+            return int(channel.queue_purge(queue) or 0)
+        return 0  # there is no such queue
+
+    def _waiting_in(self, queue: str) -> int:
+        with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        return 0  # there is no such queue: Redis forgets empty ones
+
+    @staticmethod
+    def _replies(answers: list[dict[str, Any]] | None) -> dict[str, Any]:
+        return {name: answer for item in answers or () for name, answer in item.items()}
+
+
+def _stop(control: _Control, names: tuple[str, ...], deadline: float) -> None:
+    with _not_consuming(control, names):
+        while busy := _busy(control, names):
+            if time.monotonic() > deadline:
+                raise RefusedError(
+                    f"Tasks are still running: {', '.join(busy)}.",
+                    untouched="Nothing was restored, and the workers take tasks again.",
+                    fix="Run again when they are done, or with a longer --stop-timeout.",
+                )
+            time.sleep(_PAUSE)
+        control.tell(names, "shutdown")
+    deadline = max(deadline, time.monotonic() + _LAST_SECONDS)
+    while staying := control.call(names, "ping"):
+        if time.monotonic() > deadline:
+            raise RefusedError(
+                f"Workers were told to stop and still answer: {', '.join(sorted(staying))}.",
+                untouched="Nothing was restored.",
+                fix="What starts them again must be stopped: docker compose stop worker.",
+            )
+        time.sleep(_PAUSE)
+
+
+@contextmanager
+def _not_consuming(control: _Control, names: tuple[str, ...]) -> Iterator[None]:
+    """The workers take no new tasks; they take them again if something goes wrong."""
+    queues = control.queues_of(names)
+    try:
+        for queue, workers in queues.items():
+            control.call(workers, "cancel_consumer", queue=queue)
+        yield
+    except BaseException:
+        for queue, workers in queues.items():
+            control.call(workers, "add_consumer", queue=queue)
+        raise
+
+
+def _busy(control: _Control, names: tuple[str, ...]) -> list[str]:
+    """``task on worker`` of each task that a worker has begun or fetched; a worker that does not answer has
+    its hands full."""
+    found = []
+    for command in ("active", "reserved"):
+        answers = control.call(names, command)
+        for name in names:
+            tasks = answers.get(name)
+            found += [f"one that keeps {name} from answering"] if tasks is None else []
+            found += [f"{task['name']} on {name}" for task in tasks or ()]
+    return list(dict.fromkeys(found))
