@@ -28,6 +28,7 @@ from igny8_backup.words import size_from_words
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
 
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+(?<!\.sql)")
 _SECRET = re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE)
 
 
@@ -71,6 +72,7 @@ class Config:
     scratch_dir: Path
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]
+    sanitizers: Mapping[str, tuple[str, ...]]
     client_bin_dir: Path | None
     assume_space: int | None
     debug: bool
@@ -256,6 +258,30 @@ class _Reader:
             self.wrong("E012", f"{SETTING}[{key!r}]: {error}.", 'Write a number of bytes, or "200GB".')
             return None
 
+    def take_sanitizers(self) -> dict[str, tuple[str, ...]]:
+        """Whole paths of SQL files and dotted paths of callables, by alias."""
+        found: dict[Any, Any] = self.take("SANITIZERS", dict, {})
+        taken: dict[str, tuple[str, ...]] = {}
+        for alias, listed in found.items():
+            if alias not in settings.DATABASES or not isinstance(listed, (list, tuple)):
+                self.wrong(
+                    "E013",
+                    f"{SETTING}['SANITIZERS'][{alias!r}] is not a list for an alias of DATABASES.",
+                    'Write {"default": ["igny8_backup.sanitizers.users", "/path/of/more.sql"]}.',
+                )
+                continue
+            for item in listed:
+                text = str(item)
+                if not (_DOTTED.fullmatch(text) or (text.endswith(".sql") and Path(text).is_absolute())):
+                    self.wrong(
+                        "E013",
+                        f"{SETTING}['SANITIZERS'][{alias!r}] has {text!r}: no dotted path of a callable, and"
+                        " no whole path of a file that ends with .sql.",
+                        'Write "app.module.callable", or the path from /.',
+                    )
+            taken[alias] = tuple(map(str, listed))
+        return taken
+
     def config(self) -> Config:
         prefix: str = self.take("PREFIX", str, "igny8/")
         host: str = self.take("HOST", str, socket.gethostname())
@@ -283,6 +309,7 @@ class _Reader:
             scratch_dir=self.take_path("SCRATCH_DIR", None) or Path(tempfile.gettempdir()),
             state_dir=self.take_path("STATE_DIR", None) or home_dir() / "state",
             exclude_table_data=self.take_excluded(),
+            sanitizers=self.take_sanitizers(),
             client_bin_dir=self.take_path("CLIENT_BIN_DIR", None),
             assume_space=self.take_size("ASSUME_SPACE"),
             debug=settings.DEBUG,

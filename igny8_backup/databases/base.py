@@ -101,9 +101,11 @@ class Engine(ABC):
         """Makes the empty database ``side`` as recorded, open to nobody else."""
 
     @abstractmethod
-    def load(self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int) -> None:
+    def load(
+        self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, analyze: bool = True
+    ) -> None:
         """Restores a dump of ``raw_bytes`` into ``side``, with ``jobs`` at a time where ``scratch`` (a
-        private folder) has room for the dump.
+        private folder) has room for the dump; ``analyze`` makes the planner's statistics as well.
 
         Raises also ``ToolError``, ``FilesError`` and what ``blocks`` raises.
         """

@@ -29,7 +29,7 @@ _REFUSED_SETTING = re.compile(
 def load(
     side: Connection, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, bin_dir: Path | None
 ) -> None:
-    """``pg_restore`` into ``side``, then ``ANALYZE``.
+    """``pg_restore`` into ``side``.
 
     Several jobs need a file to seek in: the dump goes to private scratch that has no name where the system
     allows. Where ``scratch`` lacks the room, one job reads the stream, and nothing touches a disk.
@@ -50,8 +50,6 @@ def load(
             except ToolError as error:
                 if not (_is_new_to(server_major, program) and _only_new_setting_refused(error)):
                     raise _explained(error) from None
-    with side.open() as session:
-        session.execute("ANALYZE")
 
 
 def _argv(program: Client, access: Access, server_major: int) -> list[str]:

@@ -96,10 +96,16 @@ class PostgresqlEngine(Engine):
     def create_side(self, side: str, details: DatabaseDetails) -> None:
         restoring.create_side(self.live, side, details)
 
-    def load(self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int) -> None:
+    def load(
+        self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, analyze: bool = True
+    ) -> None:
+        connection = self.live.to(side)
         loading.load(
-            self.live.to(side), blocks, raw_bytes=raw_bytes, scratch=scratch, jobs=jobs, bin_dir=self._bin_dir
+            connection, blocks, raw_bytes=raw_bytes, scratch=scratch, jobs=jobs, bin_dir=self._bin_dir
         )
+        if analyze:
+            with connection.open() as session:
+                session.execute("ANALYZE")
 
     def seal_side(self, side: str, details: DatabaseDetails) -> None:
         restoring.seal_side(self.live, side, details)

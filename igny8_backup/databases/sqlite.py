@@ -125,7 +125,9 @@ class SqliteEngine(Engine):
         with _files(self._path):
             os.close(os.open(side, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
-    def load(self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int) -> None:
+    def load(
+        self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, analyze: bool = True
+    ) -> None:
         with closing(blocks), _files(self._path), open(side, "wb") as file:
             write_file(blocks, file.fileno(), fsync=True)
         with _session(Path(side)) as session:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from igny8_backup.catalog import Catalog
-from igny8_backup.conf import Config, Problem, get_config, home_dir
+from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, get_config, home_dir
 from igny8_backup.databases.base import Engine
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.databases.registry import guard_sqlite, make_engine
@@ -173,27 +173,35 @@ def assemble(
     *,
     progress: Progress | None = None,
     writing: bool = False,
+    storage_alias: str = STORAGE_ALIAS,
     clock: Callable[[], datetime] = utc_now,
     token: Callable[[], str] = random_token,
 ) -> Iterator[Toolkit]:
-    """The toolkit for the settings as they are. ``writing`` asks for all that a backup needs.
+    """The toolkit for the settings as they are. ``writing`` asks for all that a backup needs;
+    ``storage_alias`` is the storage to read from, if it is not the project's own.
 
     Raises :class:`~igny8_backup.conf.ConfigurationError`, and :class:`RefusedError` for SQLite outside DEBUG
     (law 10), a storage that is missing or served, folders in one another, and, when ``writing``, for missing
-    encryption.
+    encryption; :class:`UsageError` for another storage that ``STORAGES`` does not have.
     """
     config = get_config()
     for alias in config.databases:
         guard_sqlite(alias, config)
-    found = guards.storage_problems(config) + guards.folder_problems(config)
+    if storage_alias != STORAGE_ALIAS and not guards.has_storage(storage_alias):
+        raise UsageError(
+            f"STORAGES has no {storage_alias!r}.",
+            untouched="Nothing was read or written.",
+            fix=f"Add it, as STORAGES[{STORAGE_ALIAS!r}] is: docs/storage.md.",
+        )
+    found = guards.storage_problems(config, storage_alias) + guards.folder_problems(config)
     found += guards.encryption_problems(config) if writing else []
     if found:
         raise _refusal(found[0])
-    storage = guards.find_storage(config)
+    storage = guards.find_storage(config, storage_alias)
     if isinstance(storage, Problem):
         raise _refusal(storage)
     shown = progress or Silence()
-    if not guards.has_storage():
+    if not guards.has_storage(storage_alias):
         shown.note(f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.")
     if writing and config.encryption is not None and not config.recipients:
         shown.note("No recipient is set: in DEBUG backups are stored unencrypted. See generate_backup_key.")

@@ -17,9 +17,9 @@ from igny8_backup.errors import BackupError
 from igny8_backup.streams.age import parse_recipients
 
 
-def has_storage() -> bool:
+def has_storage(alias: str = STORAGE_ALIAS) -> bool:
     """Whether ``STORAGES`` has the alias for backups."""
-    return STORAGE_ALIAS in getattr(settings, "STORAGES", {})
+    return alias in getattr(settings, "STORAGES", {})
 
 
 def default_folder() -> Path:
@@ -27,18 +27,18 @@ def default_folder() -> Path:
     return home_dir() / "backups"
 
 
-def find_storage(config: Config) -> Storage | Problem:
-    """``STORAGES["dbbackup"]``; in DEBUG without one, a private folder of the project."""
-    if has_storage():
+def find_storage(config: Config, alias: str = STORAGE_ALIAS) -> Storage | Problem:
+    """``STORAGES[alias]``; in DEBUG without one, a private folder of the project."""
+    if has_storage(alias):
         try:
-            storage = storages[STORAGE_ALIAS]
+            storage = storages[alias]
             if isinstance(storage, FileSystemStorage):
                 os.fspath(storage.location)  # computed when first asked for
             return storage
         except Exception as error:  # a storage that somebody else wrote raises what it likes
             return Problem(
                 id="igny8_backup.E021",
-                message=f"STORAGES[{STORAGE_ALIAS!r}] cannot be used: {type(error).__name__}: {error}.",
+                message=f"STORAGES[{alias!r}] cannot be used: {type(error).__name__}: {error}.",
                 hint="Correct its BACKEND and OPTIONS; for S3: install igny8-backup with its extra: s3.",
             )
     if config.debug:
@@ -50,9 +50,9 @@ def find_storage(config: Config) -> Storage | Problem:
     )
 
 
-def storage_problems(config: Config) -> list[Problem]:
+def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem]:
     """A storage that is missing, is served to the public, or lies in what it backs up (or round it)."""
-    storage = find_storage(config)
+    storage = find_storage(config, alias)
     if isinstance(storage, Problem):
         return [storage]
     if not isinstance(storage, FileSystemStorage):
@@ -62,7 +62,7 @@ def storage_problems(config: Config) -> list[Problem]:
         Problem(
             id="igny8_backup.E022",
             message=f"Backups would lie in {name} ({root}), which is served to the public.",
-            hint=f"Give STORAGES[{STORAGE_ALIAS!r}] a location outside it.",
+            hint=f"Give STORAGES[{alias!r}] a location outside it.",
         )
         for name, root in _served().items()
         if place.is_relative_to(root)
@@ -74,7 +74,7 @@ def storage_problems(config: Config) -> list[Problem]:
                 Problem(
                     id="igny8_backup.E023",
                     message=f"The storage {place} and the tree {name!r} ({tree}) lie one in the other.",
-                    hint=f"Give STORAGES[{STORAGE_ALIAS!r}] a location outside every tree.",
+                    hint=f"Give STORAGES[{alias!r}] a location outside every tree.",
                 )
             )
     return found

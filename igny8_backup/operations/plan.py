@@ -20,10 +20,12 @@ from igny8_backup.manifest import (
     Manifest,
     TreePart,
 )
+from igny8_backup.operations import sanitize
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.obstacles import (
     check_objects,
     is_empty,
+    other_engine,
     removed_apps,
     tree_obstacles,
     unknown_migrations,
@@ -48,7 +50,7 @@ class RestoreRequest:
     """``only`` is ``all``, ``db``, ``files``, an alias or the name of a tree; logs come back by name only.
 
     ``assume_space`` is the room, in bytes, on the volume of the database server, where the settings do not
-    say.
+    say. ``sanitize`` runs the project's sanitizers; ``keep_personal_data`` lets production's data into DEBUG.
     """
 
     backup_id: str = ""
@@ -56,6 +58,8 @@ class RestoreRequest:
     identity_file: Path | None = None
     workers: WorkersPolicy = WorkersPolicy()
     assume_space: int | None = None
+    sanitize: bool = False
+    keep_personal_data: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ class RestorePlan:
     spaces: tuple[Space, ...] = ()
     workers: Workers = Workers()
     policy: WorkersPolicy = WorkersPolicy()
+    sanitize: bool = False
 
     @property
     def replaces(self) -> tuple[str, ...]:
@@ -155,9 +160,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         found = details[manifest.id].database(part.alias)
         engine = kit.engine(part.alias)
         if part.engine != engine.engine:
-            obstacles.append(
-                f"The backup of {part.alias!r} is of {part.engine}, and DATABASES has {engine.engine} there."
-            )
+            obstacles.append(other_engine(part, engine.engine))
             continue
         obstacles += engine.obstacles(part, found)
         obstacles += [f"{part.alias}: {text}" for text in unknown_migrations(found)]
@@ -210,6 +213,14 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     workers = ask_workers()
     notes += workers_notes(workers, request.workers)
     obstacles += workers_obstacles(workers, request.workers)
+    obstacles += sanitize.obstacles(
+        kit.config,
+        chosen,
+        [item.part.alias for item in databases],
+        sanitize=request.sanitize,
+        keep=request.keep_personal_data,
+    )
+    notes += [sanitize.FILES_NOTE] if request.sanitize and planned else []
     return RestorePlan(
         created=kit.clock(),
         host=kit.config.host,
@@ -223,6 +234,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         spaces=spaces,
         workers=workers,
         policy=request.workers,
+        sanitize=request.sanitize,
     )
 
 

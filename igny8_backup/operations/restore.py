@@ -9,7 +9,7 @@ from igny8_backup import keys
 from igny8_backup.errors import BackupError, IntegrityError
 from igny8_backup.journal import DONE, PREPARING, DatabaseSwap, Journal, TreeSwap
 from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
-from igny8_backup.operations import restore_tree, side_process
+from igny8_backup.operations import restore_tree, sanitize, side_process
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan
 from igny8_backup.operations.quiet import make_quiet
@@ -136,6 +136,8 @@ def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Non
     if migrated:
         kit.progress.note("Migrating the restored schema to the code's.")
         side_process.migrate(migrated)
+    if plan.sanitize:
+        sanitize.sanitize(kit, sides)
 
 
 def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side: str) -> None:
@@ -153,6 +155,8 @@ def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side:
             raw_bytes=stored.raw_bytes,
             scratch=kit.config.scratch_dir,
             jobs=kit.config.jobs,
+            # Statistics of what is to be sanitized would hold it still.
+            analyze=not (plan.sanitize and sanitize.has_sanitizers(kit.config, alias)),
         )
     finally:
         kit.progress.end()

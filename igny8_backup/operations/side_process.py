@@ -27,12 +27,31 @@ def migrate(names: Mapping[str, str]) -> None:
     _run({"names": dict(names), "work": "migrate"}, "migrate in the side database")
 
 
+def sanitize(names: Mapping[str, str], sanitizers: Mapping[str, Sequence[str]]) -> None:
+    """Runs SQL files and callables, by alias, in the side databases: see ``sanitizer_process``.
+
+    Raises :class:`BackupError` without a word that could hold data.
+    """
+    from igny8_backup.operations.sanitizer_process import DONE
+
+    untouched = "The live database is as it was."
+    request = {"names": dict(names), "work": "sanitize", "sanitizers": dict(sanitizers)}
+    try:
+        output = _run(request, "sanitizing the side database")
+    except BackupError as error:
+        raise BackupError(str(error), untouched=untouched) from None
+    if output != DONE:
+        raise BackupError(
+            "Sanitizing the side database failed: a sanitizer has ended the process.", untouched=untouched
+        )
+
+
 def check(aliases: Sequence[str]) -> None:
     """As the application will: connects to each live database, asks one query, and ``migrate --check``."""
     _run({"names": {}, "aliases": list(aliases), "work": "check"}, "the check after the swap")
 
 
-def _run(request: dict[str, Any], what: str) -> None:
+def _run(request: dict[str, Any], what: str) -> bytes:
     # Not at the top: the child imports this module before Django is set up.
     from igny8_backup.streams.process import run_process
 
@@ -46,7 +65,7 @@ def _run(request: dict[str, Any], what: str) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     argv = [sys.executable, "-m", "igny8_backup.operations.side_process"]
     try:
-        run_process(argv, env=env, input=json.dumps(request).encode())
+        return run_process(argv, env=env, input=json.dumps(request).encode())
     except ToolError as error:
         raise BackupError(f"{what[0].upper()}{what[1:]} failed: {error}") from None
 
@@ -78,7 +97,7 @@ def _main() -> None:
 
     request = json.load(sys.stdin)
     names: dict[str, str] = request["names"]
-    if request["work"] == "migrate":
+    if request["work"] in ("migrate", "sanitize"):
         _isolate(names)
     django.setup()
 
@@ -88,6 +107,10 @@ def _main() -> None:
     if request["work"] == "migrate":
         for alias in names:
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
+    if request["work"] == "sanitize":
+        from igny8_backup.operations import sanitizer_process
+
+        sanitizer_process.run(request["sanitizers"])
     for alias in request.get("aliases", []):
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import UsageError
 from igny8_backup.journal import UNDONE, Journal
 from igny8_backup.management.base import BackupCommand, ask
@@ -27,7 +28,8 @@ class Command(BackupCommand):
         "  manage.py restore_all --dry-run --identity igny8-backup.key     show the plan, change nothing\n"
         "  manage.py restore_all --identity igny8-backup.key               the newest complete backup\n"
         "  manage.py restore_all 20261122T021500Z-7f3a9c --only db         one backup, the databases only\n"
-        "  manage.py restore_all --noinput --database-name igny8           without a question, for scripts"
+        "  manage.py restore_all --noinput --database-name igny8           without a question, for scripts\n"
+        "  manage.py restore_all --from-storage production --sanitize      production's data, without people"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -76,6 +78,15 @@ class Command(BackupCommand):
             help="With --noinput: a live database that may be replaced; repeat for each.",
         )
 
+        parser.add_argument(
+            "--from-storage", default=STORAGE_ALIAS, metavar="ALIAS", help="Read from another of STORAGES."
+        )
+        personal = parser.add_mutually_exclusive_group()
+        personal.add_argument("--sanitize", action="store_true", help="Run SANITIZERS before the swap.")
+        personal.add_argument(
+            "--keep-personal-data", action="store_true", help="In DEBUG: production's data as it is."
+        )
+
     def work(self, **options: Any) -> int:
         request = RestoreRequest(
             backup_id=options["id"],
@@ -83,8 +94,10 @@ class Command(BackupCommand):
             identity_file=options["identity"],
             workers=WorkersPolicy(mode=options["workers"], seconds=options["stop_timeout"]),
             assume_space=options["assume_space"],
+            sanitize=options["sanitize"],
+            keep_personal_data=options["keep_personal_data"],
         )
-        with self.progress() as shown, assemble(progress=shown) as kit:
+        with self.progress() as shown, assemble(progress=shown, storage_alias=options["from_storage"]) as kit:
             result = None if options["dry_run"] else resume_restore(kit)
             if result is None:
                 plan = plan_restore(kit, request)
