@@ -73,6 +73,7 @@ class Config:
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]
     sanitizers: Mapping[str, tuple[str, ...]]
+    swap_whole: tuple[str, ...]
     client_bin_dir: Path | None
     assume_space: int | None
     debug: bool
@@ -310,6 +311,7 @@ class _Reader:
             state_dir=self.take_path("STATE_DIR", None) or home_dir() / "state",
             exclude_table_data=self.take_excluded(),
             sanitizers=self.take_sanitizers(),
+            swap_whole=tuple(map(str, self.take("SWAP_WHOLE", (list, tuple), ()))),
             client_bin_dir=self.take_path("CLIENT_BIN_DIR", None),
             assume_space=self.take_size("ASSUME_SPACE"),
             debug=settings.DEBUG,
@@ -317,6 +319,12 @@ class _Reader:
         if both := sorted(config.sites.keys() & config.logs.keys()):
             self.wrong(
                 "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a name of its own."
+            )
+        if unknown := sorted(set(config.swap_whole) - config.sites.keys() - config.logs.keys()):
+            self.wrong(
+                "E014",
+                f"{SETTING}['SWAP_WHOLE'] names {unknown[0]!r}, which neither SITES nor LOGS has.",
+                f"Choose among: {', '.join((*config.sites, *config.logs)) or 'none'}.",
             )
         for key in self.value:
             self.wrong(

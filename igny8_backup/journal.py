@@ -41,12 +41,13 @@ class DatabaseSwap:
 @dataclass(frozen=True, kw_only=True)
 class TreeSwap:
     """One tree; ``kept`` is where the other one will be; ``plan`` is the swap plan as JSON, empty until the
-    side is whole."""
+    side is complete; ``whole`` where the root itself is swapped."""
 
     name: str
     root: str
     kept: str
     plan: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

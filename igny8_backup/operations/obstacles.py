@@ -59,9 +59,12 @@ def is_empty(root: Path) -> bool:
         ) from None
 
 
-def tree_obstacles(root: Path) -> list[str]:
-    """Why no tree can be put in place below ``root``, one sentence each; empty when one can."""
-    place = root
+def tree_obstacles(root: Path, *, whole: bool = False) -> list[str]:
+    """Why no tree can be put in place below ``root``, or with ``whole`` at its own place, one sentence each;
+    empty when one can."""
+    if whole and os.fsencode(root.resolve()) in mounts_below(root.parent):
+        return [f"{root} is a mount point, which cannot be swapped whole: take it out of SWAP_WHOLE."]
+    place = root.parent if whole else root
     while not os.path.lexists(place):
         place = place.parent
     if not os.access(place, os.W_OK | os.X_OK):

@@ -181,7 +181,12 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
             )
         )
     roots = {**kit.config.sites, **kit.config.logs}
-    obstacles += [text for _, part in selection.trees for text in tree_obstacles(roots[part.name])]
+    whole = kit.config.swap_whole
+    obstacles += [
+        text
+        for _, part in selection.trees
+        for text in tree_obstacles(roots[part.name], whole=part.name in whole)
+    ]
     parts = [part.object for _, part in selection.databases if part.object]
     parts += [item for _, tree in selection.trees for item in (tree.index, *tree.packs) if item]
     check_objects(kit, parts)

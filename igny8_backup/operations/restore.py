@@ -15,7 +15,7 @@ from igny8_backup.operations.plan import DatabasePlan, RestorePlan
 from igny8_backup.operations.quiet import make_quiet
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
 from igny8_backup.streams.observe import count
-from igny8_backup.trees.names import before_name
+from igny8_backup.trees.whole import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +100,13 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
                 place=engine.place(),
             )
         )
+    whole = kit.config.swap_whole
     trees = [
         TreeSwap(
             name=item.part.name,
             root=str(item.root),
-            kept=str(item.root / before_name(stamp)),
+            kept=str(Place(root=item.root, stamp=stamp, whole=item.part.name in whole).kept),
+            whole=item.part.name in whole,
         )
         for item in plan.trees
     ]
@@ -179,7 +181,11 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
         kit.progress.begin(f"files {item.part.name}", item.part.bytes)
         try:
             text = restore_tree.prepare(
-                kit, item.part, item.root, journal.stamp, list(plan.identities), kit.progress.advance
+                kit,
+                item.part,
+                restore_tree.place_of(swap, journal.stamp),
+                list(plan.identities),
+                kit.progress.advance,
             )
         finally:
             kit.progress.end()

@@ -19,27 +19,28 @@ from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.names import before_name, escape, side_name
-from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.names import escape, side_name
+from igny8_backup.trees.plan import SwapPlan, plan_swap
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.remove import remove_tree
 from igny8_backup.trees.swap import exchange, keep, state, undo
+from igny8_backup.trees.whole import Place
 
 
 def prepare(
     kit: Toolkit,
     part: TreePart,
-    root: Path,
-    stamp: str,
+    place: Place,
     identities: list[Identity],
     on_bytes: Callable[[int], None],
 ) -> str:
-    """Writes the tree of ``part`` inside ``root``, every digest checked; returns the swap's plan as JSON.
+    """Writes the tree of ``part`` where ``place`` says, every digest checked; returns the swap plan as JSON.
 
     A root that does not exist is made. Raises ``IntegrityError``, ``FilesError``, ``StorageError``.
     """
     if part.index is None:
         raise IntegrityError(f"The backup of {part.name!r} names no index.")
+    root = place.root
     try:
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
@@ -48,8 +49,8 @@ def prepare(
             untouched="Nothing live was changed.",
             fix="Run the restore where the tree is mounted writable.",
         ) from None
-    with _same_time(root):
-        side = make_side(root, stamp)
+    with _same_time(place.folder):
+        place.make()
     packs = {keys.pack_of(item.key): item for item in part.packs}
     done = 0
 
@@ -64,7 +65,7 @@ def prepare(
     with _scratch_file(kit.config.scratch_dir) as local:
         with open(local, "wb") as file:
             write_file(kit.download(part.index, identities), file.fileno())
-        with TreeWriter(side, on_skip=skip, on_progress=passed) as writer:
+        with TreeWriter(place.target, on_skip=skip, on_progress=passed) as writer:
             for name, item in packs.items():
                 writer.extract_pack(kit.download(item, identities), _records_in(local, name))
             writer.finish(index.read(from_file(local)))
@@ -76,7 +77,7 @@ def prepare(
                 )
         with closing(from_file(local)) as blocks:
             record = next(index.read(blocks))
-    return json.dumps(plan_swap(root, side, record).to_json())
+    return json.dumps(place.plan(record, skip).to_json())
 
 
 def planned_again(tree: TreeSwap) -> TreeSwap:
@@ -85,7 +86,7 @@ def planned_again(tree: TreeSwap) -> TreeSwap:
     side = plan.find_side()
     if side.name != side_name(plan.stamp) or (plan.children and state(plan) != "old"):
         return tree
-    return replace(tree, plan=json.dumps(plan_swap(plan.root, side, plan.new).to_json()))
+    return replace(tree, plan=json.dumps(plan_swap(plan.root, side, plan.new, only=plan.only).to_json()))
 
 
 def check_kept(tree: TreeSwap) -> None:
@@ -107,16 +108,21 @@ def swap_back(tree: TreeSwap) -> None:
     keep(plan)
 
 
-def remove_side(root: Path, stamp: str) -> None:
+def place_of(tree: TreeSwap, stamp: str) -> Place:
+    """Where the tree of a journal with this stamp is swapped."""
+    return Place(root=Path(tree.root), stamp=stamp, whole=tree.whole)
+
+
+def remove_side(place: Place) -> None:
     """Removes a tree that was never swapped in; a missing one is fine."""
-    with _same_time(root):
-        remove_tree(root / side_name(stamp))
+    with _same_time(place.folder):
+        remove_tree(place.side)
 
 
-def remove_kept(root: Path, stamp: str) -> None:
+def remove_kept(place: Place) -> None:
     """Removes what a swap, or its undoing, keeps; a missing one is fine."""
-    with _same_time(root):
-        remove_tree(root / before_name(stamp))
+    with _same_time(place.folder):
+        remove_tree(place.kept)
 
 
 def _plan(tree: TreeSwap) -> SwapPlan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from igny8_backup.databases.base import Engine
 from igny8_backup.errors import BackupError, RefusedError, UnfinishedError
@@ -106,7 +105,7 @@ def finish(kit: Toolkit, journal: Journal) -> Journal:
 def clean_sides(kit: Toolkit, journal: Journal) -> None:
     """Removes the sides of a restore that changed nothing, and its journal."""
     for tree in journal.trees:
-        restore_tree.remove_side(Path(tree.root), journal.stamp)
+        restore_tree.remove_side(restore_tree.place_of(tree, journal.stamp))
     for swap in journal.databases:
         engine_of(kit, swap).drop(swap.side)
     kit.journals.remove(journal)
@@ -118,5 +117,5 @@ def discard(kit: Toolkit, journal: Journal) -> None:
         engine = engine_of(kit, swap)
         engine.drop(swap.before if journal.phase == DONE else swap.side)
     for tree in journal.trees:
-        restore_tree.remove_kept(Path(tree.root), journal.stamp)
+        restore_tree.remove_kept(restore_tree.place_of(tree, journal.stamp))
     kit.journals.remove(journal)

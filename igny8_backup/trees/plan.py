@@ -39,6 +39,9 @@ class SwapPlan:
     ``old`` and ``new`` describe the root folder itself in the two trees (``new`` None: it stays as
     it is). ``undoing`` turns the direction around; the plan is otherwise the same, so that either
     direction can take over from the other at any point.
+
+    ``only`` names the one child that is swapped, where the root is not of a tree but the folder that
+    a whole tree lies in: nothing else in it is looked at.
     """
 
     root: Path
@@ -48,6 +51,15 @@ class SwapPlan:
     old: Record
     new: Record | None
     undoing: bool = False
+    only: bytes | None = None
+
+    def children_in(self, folder: int) -> dict[bytes, os.stat_result]:
+        """What lies in the open root or side, as far as it is swapped."""
+        return {
+            name: status
+            for name, status in children_of(folder).items()
+            if self.only is None or name == self.only
+        }
 
     def reversed(self) -> Self:
         """The plan that brings the old tree back; reversed again, the new one."""
@@ -64,6 +76,7 @@ class SwapPlan:
             "old": to_json(self.old),
             "new": None if self.new is None else to_json(self.new),
             "undoing": self.undoing,
+            "only": None if self.only is None else escape(self.only),
         }
 
     @classmethod
@@ -85,6 +98,7 @@ class SwapPlan:
                 old=from_json(fields["old"]),
                 new=None if fields["new"] is None else from_json(fields["new"]),
                 undoing=bool(fields["undoing"]),
+                only=None if fields.get("only") is None else check_path(unescape(fields["only"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IntegrityError) as error:
             raise FilesError("A journal of a tree swap cannot be understood.") from error
@@ -122,20 +136,25 @@ def make_side(root: Path, stamp: str) -> Path:
     return side
 
 
-def plan_swap(root: Path, side: Path, new: Record | None = None) -> SwapPlan:
-    """What it takes to put the children of ``side`` (from ``make_side``) in place of the root's.
+def plan_swap(root: Path, side: Path, new: Record | None = None, *, only: bytes | None = None) -> SwapPlan:
+    """What it takes to put the children of ``side`` (from ``make_side``) in place of the root's, or that
+    child alone which ``only`` names.
 
     ``new`` is the root's own record in the index. Nothing is changed. ``FilesError`` when the side
-    is not in the root, on the same filesystem, when something is mounted below the root, or when a
-    child may not be moved.
+    is not in the root, on the same filesystem, when something is mounted where it would be moved, or
+    when a child may not be moved.
     """
     stamp = side.name.removeprefix(side_name(""))
     if side.name != side_name(stamp) or side.parent.resolve() != root.resolve():
         raise _refused(root, f"{side} is not a folder made for its new tree")
-    if points := mounts_below(root):
+    points = mounts_below(root)
+    if only is not None:
+        moved = os.path.join(os.fsencode(root.resolve()), only)
+        points = [point for point in points if point == moved or point.startswith(moved + b"/")]
+    if points:
         raise _refused(root, f"{escape(points[0])!r} is a mount point below it")
     with opened(root, side) as (root_fd, side_fd):
-        live, aside = _movable(root, root_fd), _movable(root, side_fd)
+        live, aside = _movable(root, root_fd, only), _movable(root, side_fd, only)
         return SwapPlan(
             root=root,
             stamp=stamp,
@@ -145,6 +164,7 @@ def plan_swap(root: Path, side: Path, new: Record | None = None) -> SwapPlan:
             ),
             old=_record(root),
             new=new,
+            only=only,
         )
 
 
@@ -181,9 +201,9 @@ def children_of(folder: int) -> dict[bytes, os.stat_result]:
     return found
 
 
-def _movable(root: Path, folder: int) -> dict[bytes, int]:
+def _movable(root: Path, folder: int, only: bytes | None) -> dict[bytes, int]:
     device = os.fstat(folder).st_dev
-    found = children_of(folder)
+    found = {name: status for name, status in children_of(folder).items() if only in (None, name)}
     for name, status in found.items():
         if status.st_dev != device:
             raise _refused(root, f"{escape(name)!r} in it is another filesystem")

@@ -5,6 +5,9 @@ point cannot be renamed. Child by child is not one instant, so the plan goes int
 where each child is can be told by its inode, and a swap that was killed is finished, or undone, by
 running it again in either direction. An application that goes on writing into the root meanwhile is
 borne.
+
+A root that nothing is mounted on may by setting be swapped whole: then the folder that it lies in is
+the root of the plan, and the tree its only child.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from igny8_backup.errors import FilesError, UnfinishedError
 from igny8_backup.trees.linux import exchange_names, move
 from igny8_backup.trees.metadata import Metadata
 from igny8_backup.trees.names import before_name, escape
-from igny8_backup.trees.plan import Child, SwapPlan, children_of, opened
+from igny8_backup.trees.plan import Child, SwapPlan, opened
 from igny8_backup.trees.scan import OnSkip
 
 State = Literal["old", "new", "mixed"]
@@ -89,7 +92,7 @@ def keep(plan: SwapPlan) -> Path:
 def _exchange(plan: SwapPlan, root: int, side: int, on_step: OnStep, renames_only: bool) -> None:
     goal: State = "old" if plan.undoing else "new"
     _complete_moves(plan, side, root, on_step)
-    live, aside = children_of(root), children_of(side)
+    live, aside = plan.children_in(root), plan.children_in(side)
     places = [_place(child, live, aside) for child in plan.children]
     if goal == "new" and "new" not in places:
         _check_as_planned(plan, live, aside)
@@ -135,7 +138,7 @@ def _complete_moves(plan: SwapPlan, side: int, root: int, on_step: OnStep) -> No
 
 def _describe_root(plan: SwapPlan, root: int, on_step: OnStep, on_skip: OnSkip) -> None:
     record = plan.old if plan.undoing else plan.new
-    if record is None:
+    if record is None or plan.only is not None:
         return
     on_step("the root gets its own mode and time")
     metadata = Metadata(allow_setid=False, on_skip=on_skip)
@@ -160,7 +163,7 @@ def _check_as_planned(
 
 
 def _state(plan: SwapPlan, root: int, side: int) -> State:
-    live, aside = children_of(root), children_of(side)
+    live, aside = plan.children_in(root), plan.children_in(side)
     places = {_place(child, live, aside) for child in plan.children} - {None}
     if any(os.fsencode(name).startswith(_MOVING) for name in os.listdir(side)):
         return "mixed"

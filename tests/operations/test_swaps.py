@@ -13,12 +13,14 @@ from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDOING, Journal
 from igny8_backup.operations import restore_tree, swaps
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.obstacles import tree_obstacles
 from igny8_backup.operations.plan import RestorePlan, RestoreRequest, plan_restore
 from igny8_backup.operations.restore import resume_restore, run_restore
 from igny8_backup.operations.undo import discard_kept, kept, undo
 from igny8_backup.trees.names import side_name
 from igny8_backup.trees.plan import SwapPlan
 from igny8_backup.trees.swap import exchange
+from igny8_backup.trees.whole import Place
 
 OLD, NEW = "as it is now\n", "as it was\n"
 
@@ -51,7 +53,9 @@ def stopped_in_the_swap(kit: Toolkit, plan: RestorePlan, *, after: int) -> Journ
     # As the restore was just before its swap: the sides are whole, the journal says so.
     trees = []
     for tree, item in zip(journal.trees, plan.trees, strict=True):
-        text = restore_tree.prepare(kit, item.part, item.root, journal.stamp, [], lambda amount: None)
+        text = restore_tree.prepare(
+            kit, item.part, restore_tree.place_of(tree, journal.stamp), [], lambda amount: None
+        )
         trees.append(replace(tree, plan=text))
     journal = kit.journals.write(replace(journal, trees=tuple(trees)), SWAPPING)
 
@@ -159,7 +163,9 @@ def test_a_failure_before_anything_was_swapped_removes_the_sides(
     journal = run_restore(kit, plan).journal
     undo(kit)
     discard_kept(kit)
-    text = restore_tree.prepare(kit, plan.trees[0].part, trees[0], journal.stamp, [], lambda amount: None)
+    text = restore_tree.prepare(
+        kit, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
+    )
     # A folder in which the side may not be exchanged: what the plan names is not there.
     broken = replace(
         journal, trees=(replace(journal.trees[0], plan=text.replace('"stamp": "2', '"stamp": "3')),)
@@ -234,9 +240,55 @@ def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
     journal = run_restore(kit, plan).journal
     undo(kit)
     discard_kept(kit)
-    restore_tree.prepare(kit, plan.trees[0].part, trees[0], journal.stamp, [], lambda amount: None)
+    restore_tree.prepare(
+        kit, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
+    )
     kit.journals.write(journal, PREPARING)
     assert undo(kit).phase == PREPARING
     assert kit.journals.all() == []
     assert not (trees[0] / side_name(journal.stamp)).exists()
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+
+
+@pytest.fixture
+def whole(kit: Toolkit) -> Toolkit:
+    """The toolkit whose first tree is swapped whole."""
+    return replace(kit, config=replace(kit.config, swap_whole=("sites",)))
+
+
+def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
+    whole: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    parent, before = trees[0].parent, sorted(trees[0].parent.iterdir())
+    trees[0].chmod(0o711)
+    inodes = [root.stat().st_ino for root in trees]
+    journal = run_restore(whole, plan).journal
+    assert [pages(root) for root in trees] == [[NEW] * 3] * 2
+    assert trees[0].stat().st_ino != inodes[0] and trees[1].stat().st_ino == inodes[1]
+    assert sorted(path.name for path in trees[0].iterdir()) == ["a", "b", "c"], "nothing of ours is in it"
+    kept = parent / f".before-{journal.stamp}-sites"
+    assert journal.trees[0].kept == str(kept) and kept.stat().st_mode & 0o777 == 0o700
+    assert (kept / "sites").stat().st_ino == inodes[0]
+    undo(whole)
+    assert [root.stat().st_ino for root in trees] == inodes and trees[0].stat().st_mode & 0o777 == 0o711
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+    discard_kept(whole)
+    assert sorted(parent.iterdir()) == sorted({*before, parent / "state"})
+
+
+@pytest.mark.parametrize("way", ["on", "back"])
+def test_a_whole_swap_that_was_stopped_is_settled(
+    whole: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], way: str
+) -> None:
+    stopped_in_the_swap(whole, plan, after=0)
+    if way == "on":
+        assert resume_restore(whole)
+    else:
+        undo(whole)
+    assert [pages(root) for root in trees] == [[NEW if way == "on" else OLD] * 3] * 2
+
+
+def test_a_mount_is_not_swapped_whole(trees: tuple[Path, Path]) -> None:
+    assert tree_obstacles(trees[0], whole=True) == []
+    (text,) = tree_obstacles(Path("/proc"), whole=True)
+    assert "is a mount point" in text and "SWAP_WHOLE" in text
