@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from django.dispatch import receiver
 
 from igny8_backup import keys
 from igny8_backup.errors import BackupError
+from igny8_backup.retention import DEFAULT, Part, Policy
 from igny8_backup.words import size_from_words
 
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
+MAX_AGE = timedelta(days=2)
+"""How old the newest complete copy of a part may be, unless the settings say otherwise."""
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+(?<!\.sql)")
 _SECRET = re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE)
@@ -76,7 +80,16 @@ class Config:
     swap_whole: tuple[str, ...]
     client_bin_dir: Path | None
     assume_space: int | None
+    retention: Policy
+    max_age: Mapping[str, timedelta | None]
     debug: bool
+
+    def max_age_of(self, part: Part) -> timedelta | None:
+        """How old the newest complete copy of ``part`` may be; ``None`` for any age."""
+        for name in (f"{part.host}/{part.name}", part.name):
+            if name in self.max_age:
+                return self.max_age[name]
+        return MAX_AGE
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -283,6 +296,33 @@ class _Reader:
             taken[alias] = tuple(map(str, listed))
         return taken
 
+    def take_retention(self) -> Policy:
+        if (found := self.take("RETENTION", dict, None)) is None:
+            return DEFAULT
+        try:
+            return Policy.of(found)
+        except ValueError as error:
+            self.wrong(
+                "E015",
+                f"{SETTING}['RETENTION'] cannot be used: {error}.",
+                'Write {"daily": 14, "weekly": 8}; "within" is a timedelta, the others are numbers.',
+            )
+            return DEFAULT
+
+    def take_max_age(self) -> dict[str, timedelta | None]:
+        found: dict[Any, Any] = self.take("MAX_AGE", dict, {})
+        for name, age in found.items():
+            if not (
+                isinstance(name, str) and (age is None or (type(age) is timedelta and age > timedelta()))
+            ):
+                self.wrong(
+                    "E016",
+                    f"{SETTING}['MAX_AGE'][{name!r}] is {age!r}.",
+                    'Write {"logs": timedelta(days=8)}, or None for a part that is no longer backed up.',
+                )
+                return {}
+        return found
+
     def config(self) -> Config:
         prefix: str = self.take("PREFIX", str, "igny8/")
         host: str = self.take("HOST", str, socket.gethostname())
@@ -314,6 +354,8 @@ class _Reader:
             swap_whole=tuple(map(str, self.take("SWAP_WHOLE", (list, tuple), ()))),
             client_bin_dir=self.take_path("CLIENT_BIN_DIR", None),
             assume_space=self.take_size("ASSUME_SPACE"),
+            retention=self.take_retention(),
+            max_age=self.take_max_age(),
             debug=settings.DEBUG,
         )
         if both := sorted(config.sites.keys() & config.logs.keys()):

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 RUNS = "runs/"
 BACKUPS = "backups/"
 PACKS = "packs/"
+MARKS = "marks.json"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which knows the digits of every script
+_STAMP = r"[0-9]{8}T[0-9]{6}Z"
 _NAME_RE = re.compile(_NAME)
 _HOST_RE = re.compile(_HOST)
 _ID_RE = re.compile(_ID)
@@ -31,18 +33,23 @@ _KINDS = {
     "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME})\.(dump|sqlite3)\.zst(\.age)?",
     "index": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME})\.index\.zst(\.age)?",
     "folders": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME})\.folders\.tar\.zst(\.age)?",
+    "pin": rf"backups/(?P<id>{_ID})/pin\.json",
+    "check": rf"backups/(?P<id>{_ID})/checks/(?P<stamp>{_STAMP})-(?P<name>[a-z]+)\.json",
+    "marks": r"marks\.json",
     "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/(?P<id>{_ID})-[0-9]{{4,}}\.tar\.zst(\.age)?",
 }
 _WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/[^/]+/)(?P<id>{_ID})(?![0-9a-f])")
+KINDS = frozenset(_KINDS)
 _KIND_RES = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What a key says of its object: its kind and the backup that wrote it."""
+    """What a key says of its object: its kind and the backup that wrote it; the ``name`` of a check is its
+    depth. Marks belong to no backup."""
 
     kind: str
-    backup_id: str
+    backup_id: str = ""
     name: str = ""
     host: str = ""
 
@@ -126,6 +133,14 @@ def folders_key(backup_id: str, tree: str, suffix: str) -> str:
     return f"{BACKUPS}{backup_id}/files/{tree}.folders.tar{suffix}"
 
 
+def pin_key(backup_id: str) -> str:
+    return f"{BACKUPS}{backup_id}/pin.json"
+
+
+def check_key(backup_id: str, moment: datetime, depth: str) -> str:
+    return f"{BACKUPS}{backup_id}/checks/{stamp(moment)}-{depth}.json"
+
+
 def pack_name(backup_id: str, number: int) -> str:
     """``20261122T021500Z-7f3a9c-0001``: what an index record names."""
     return f"{backup_id}-{number:04d}"
@@ -151,10 +166,13 @@ def parse(key: str) -> Key | None:
     """What ``key`` names, or ``None`` where nothing of ours has such a key."""
     for kind, pattern in _KIND_RES.items():
         if match := pattern.fullmatch(key):
-            found = match.groupdict()
-            if not is_id(found["id"]):
+            found = {name: text or "" for name, text in match.groupdict().items()}
+            if "id" in found and not is_id(found["id"]):
                 return None
             return Key(
-                kind=kind, backup_id=found["id"], name=found.get("name") or "", host=found.get("host") or ""
+                kind=kind,
+                backup_id=found.get("id", ""),
+                name=found.get("name", ""),
+                host=found.get("host", ""),
             )
     return None

@@ -194,7 +194,8 @@ class Details:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """Each run, failures too. ``outcome`` is one of the words above; ``errors`` names kinds of failure."""
+    """Each run, failures too. ``outcome`` is one of the words above; ``errors`` names kinds of failure.
+    ``manifest_sha256`` is of the manifest that it wrote; ``pruned`` tells when that was removed."""
 
     schema: int
     id: str
@@ -208,6 +209,8 @@ class RunRecord:
     finished: datetime | None = None
     task_id: str = ""
     errors: dict[str, str] = field(default_factory=dict)
+    manifest_sha256: str = ""
+    pruned: datetime | None = None
 
     def is_alive(self, now: datetime) -> bool:
         """Whether it is still under way, as far as its heartbeat tells."""

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from igny8_backup.conf import (
     problems,
     project_dir,
 )
+from igny8_backup.retention import Part, Policy
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
@@ -78,6 +80,8 @@ def test_nothing_has_to_be_set() -> None:
         swap_whole=(),
         client_bin_dir=None,
         assume_space=None,
+        retention=Policy(last=3, daily=14, weekly=8, monthly=12),
+        max_age={},
         debug=False,
     )
     with override_settings(DEBUG=True):
@@ -107,6 +111,8 @@ def test_every_key() -> None:
         SANITIZERS={"default": ["igny8_backup.sanitizers.users", Path("/srv/more.sql")]},
         CLIENT_BIN_DIR="/usr/lib/postgresql/18/bin",
         ASSUME_SPACE="1.5 TB",
+        RETENTION={"within": timedelta(days=2), "yearly": 3},
+        MAX_AGE={"logs": timedelta(days=8), "web-0/uploads": None},
     )
     assert found == Config(
         prefix="a/b/",
@@ -125,9 +131,20 @@ def test_every_key() -> None:
         sanitizers={"default": ("igny8_backup.sanitizers.users", "/srv/more.sql")},
         client_bin_dir=Path("/usr/lib/postgresql/18/bin"),
         assume_space=1_500_000_000_000,
+        retention=Policy(within=timedelta(days=2), yearly=3),
+        max_age={"logs": timedelta(days=8), "web-0/uploads": None},
         debug=False,
     )
     assert found.recipients == (RECIPIENT,)
+
+
+def test_the_age_that_a_part_may_have() -> None:
+    found = config(MAX_AGE={"uploads": timedelta(days=8), "web-0/uploads": None})
+    ages = [
+        found.max_age_of(Part(host=host, kind="files", name=name))
+        for host, name in (("web-1", "uploads"), ("web-0", "uploads"), ("web-0", "sites"))
+    ]
+    assert ages == [timedelta(days=8), None, timedelta(days=2)]
 
 
 def test_encryption_is_off_only_where_it_says_none_in_so_many_words() -> None:
@@ -210,6 +227,11 @@ def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> N
         ({"SWAP_WHOLE": ["other"]}, "E014", "neither SITES nor LOGS"),
         ({"HOST": "web 1"}, "E010", "'web 1'"),
         ({"PREFIX": "/igny8"}, "E011", "'/igny8'"),
+        ({"RETENTION": {}}, "E015", "it would keep nothing"),
+        ({"RETENTION": {"daily": "7"}}, "E015", "'daily' is '7', not of type int"),
+        ({"RETENTION": 7}, "E003", "is int, not dict"),
+        ({"MAX_AGE": {"logs": 8}}, "E016", "['MAX_AGE']['logs'] is 8"),
+        ({"MAX_AGE": {"logs": timedelta()}}, "E016", "timedelta(days=8)"),
         ({"PREFIX": "/"}, "E011", "'/'"),
         ({"PREFIX": "a/./b"}, "E011", "relative path"),
         ({"PREFIX": "a/../b"}, "E011", "relative path"),

@@ -81,8 +81,10 @@ def test_every_key_that_is_made_is_parsed(
         keys.index_key(backup_id, name, suffix): ("index", name, ""),
         keys.folders_key(backup_id, name, suffix): ("folders", name, ""),
         keys.pack_key(host, name, pack, suffix): ("pack", name, host),
+        keys.pin_key(backup_id): ("pin", "", ""),
+        keys.check_key(backup_id, keys.id_time(backup_id), "stored"): ("check", "stored", ""),
     }
-    assert len(made) == 7, "two keys are the same"
+    assert len(made) == 9, "two keys are the same"
     for key, (kind, its_name, its_host) in made.items():
         expected = keys.Key(kind=kind, backup_id=backup_id, name=its_name, host=its_host)
         assert keys.parse(key) == expected
@@ -95,6 +97,11 @@ def test_every_key_that_is_made_is_parsed(
 def test_no_text_breaks_the_parser(text: str) -> None:
     parsed = keys.parse(text)
     assert parsed is None or keys.is_id(parsed.backup_id)
+
+
+def test_the_marks_belong_to_no_backup() -> None:
+    assert keys.parse(keys.MARKS) == keys.Key(kind="marks")
+    assert keys.writer(keys.MARKS) is None
 
 
 @pytest.mark.parametrize(

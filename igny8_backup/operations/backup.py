@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import platform
 from contextlib import ExitStack
@@ -242,7 +243,9 @@ class _Run:
         )
         for lock in locks:
             lock.check()
-        self.kit.store.put_small(keys.manifest_key(self.id), records.to_json(manifest))
+        data = records.to_json(manifest)
+        self.record = replace(self.record, manifest_sha256=hashlib.sha256(data).hexdigest())
+        self.kit.store.put_small(keys.manifest_key(self.id), data)
         return manifest
 
     def on_bytes(self, amount: int) -> None:

@@ -38,7 +38,8 @@ class LitterReport:
 
 
 def find_litter(kit: Toolkit) -> LitterReport:
-    """Compares what is stored with what the manifests name; records of runs are left out.
+    """Compares what is stored with what the manifests name, and with what is kept beside them: records of
+    runs, pins, checks, marks.
 
     Raises ``StorageError`` when the storage, or a part of it, cannot be listed.
     """
@@ -56,11 +57,12 @@ def find_litter(kit: Toolkit) -> LitterReport:
     for entry in entries:
         named |= {item.key for item in entry.manifest.objects()} if entry.manifest else set()
     broken = {entry.id for entry in unreadable}
+    existing = {entry.id for entry in entries}
     litter: list[Loose] = []
     in_use: list[Loose] = []
     doubtful: list[Loose] = []
     for item in sorted(objects + uploads, key=lambda item: (item.key, item.upload_id)):
-        if not item.upload_id and (item.key in named or _is_record(item.key)):
+        if not item.upload_id and (item.key in named or _is_record(item.key, existing)):
             continue
         writer = keys.writer(item.key)
         if writer in alive:
@@ -74,6 +76,9 @@ def find_litter(kit: Toolkit) -> LitterReport:
     )
 
 
-def _is_record(key: str) -> bool:
+def _is_record(key: str, existing: set[str]) -> bool:
     parsed = keys.parse(key)
-    return parsed is not None and parsed.kind == "run"
+    if parsed is None:
+        return False
+    beside = parsed.kind in ("pin", "check") and parsed.backup_id in existing
+    return beside or parsed.kind in ("run", "marks")

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from igny8_backup import journal, keys, manifest
+from igny8_backup import journal, keys, manifest, remarks
 from igny8_backup.trees import index
 from igny8_backup.trees.records import Record, from_json, to_json
 from tests.docs.pages import blocks, page, section
@@ -24,6 +24,11 @@ DATACLASSES = {
     "Privilege": manifest.Privilege,
     "Skipped": manifest.Skipped,
     "RunRecord": manifest.RunRecord,
+    "Pin": remarks.Pin,
+    "Check": remarks.Check,
+    "Damage": remarks.Damage,
+    "Marks fields": remarks.Marks,
+    "Mark": remarks.Mark,
     "Journal": journal.Journal,
     "DatabaseSwap": journal.DatabaseSwap,
     "TreeSwap": journal.TreeSwap,
@@ -50,8 +55,8 @@ def test_the_fields_are_those_of_the_record(heading: str, kind: type) -> None:
 
 
 def test_every_record_of_the_manifest_module_is_described() -> None:
-    described = set(DATACLASSES.values())
-    for module in (manifest, journal):
+    described = {*DATACLASSES.values(), remarks.Remarks}  # the last is never written
+    for module in (manifest, journal, remarks):
         own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)}
         assert own <= described
 
@@ -88,19 +93,23 @@ def test_every_kind_of_key_is_in_the_layout() -> None:
         "TREE": "uploads",
         "HOST": "web-1",
         "NNNN": "0001",
+        "STAMP": "20261123T040000Z",
+        "DEPTH": "stored",
     }
     kinds = set()
     for line in layout.splitlines():
-        key = re.sub(r"\b(ID|ALIAS|TREE|HOST|NNNN)\b", lambda match: example[match[1]], line.split()[0])
+        key = re.sub(
+            r"\b(ID|ALIAS|TREE|HOST|NNNN|STAMP|DEPTH)\b", lambda match: example[match[1]], line.split()[0]
+        )
         parsed = keys.parse(key)
         assert parsed is not None, key
         kinds.add(parsed.kind)
-    assert kinds == {"run", "manifest", "details", "database", "index", "folders", "pack"}
+    assert kinds == keys.KINDS
 
 
 def test_the_schema_is_the_one_written() -> None:
     assert f"now `{manifest.SCHEMA}`" in page("format")
-    assert manifest.SCHEMA == journal.SCHEMA == 1
+    assert manifest.SCHEMA == journal.SCHEMA == remarks.SCHEMA == 1
 
 
 def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:

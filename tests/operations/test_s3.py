@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from storages.backends.s3 import S3Storage
 
+from igny8_backup import keys
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.prune import prune
+from igny8_backup.store.s3 import S3Store
 from tests.management.commands import run_many
 from tests.management.state import differences, of_project
+from tests.operations.clocks import NIGHT, Clock, by_clock
 from tests.operations.test_round_trip import destroy
 from tests.services import unavailable
 from tests.services.project import Project
@@ -86,3 +94,21 @@ def test_a_bucket_that_refuses(project: Project, s3: RcloneS3, trouble: str) -> 
         assert secret[:-1] not in done.said
         if done.argv[0] == "backup_sites":
             assert done.json["error"] in ("StorageError", "UnreachableError")
+
+
+def test_an_upload_that_was_never_finished_goes_after_the_grace(kit: Toolkit, s3: RcloneS3) -> None:
+    clock = Clock()
+    with S3Store(S3Storage(**s3.options()), "igny8/") as store:
+        bucket = by_clock(replace(kit, store=store), clock)
+        made = run_backup(bucket, BackupRequest(trees=("sites",)))
+        ours = keys.pack_key("web-1", "sites", keys.pack_name(keys.make_id(NIGHT, "00dead"), 1), ".zst")
+        client = s3.client()
+        for key in (ours, "somebody/else"):
+            client.create_multipart_upload(Bucket=s3.bucket, Key=f"igny8/{key}")
+        client.close()
+        assert [(item.key, bool(item.upload_id)) for item in prune(bucket).waiting] == [(ours, True)]
+        assert len(store.abandoned_uploads()) == 2
+        clock.forward(hours=21)
+        assert [item.key for item in prune(bucket).swept] == [ours]
+        assert [item.key for item in store.abandoned_uploads()] == ["somebody/else"]
+        assert [entry.id for entry in bucket.catalog.entries()] == [made.id]

@@ -13,6 +13,7 @@ from igny8_backup.management.tables import table
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import Toolkit, assemble
 from igny8_backup.operations.litter import Loose, find_litter
+from igny8_backup.remarks import Remarks, read_remarks
 from igny8_backup.words import age_in_words, count_in_words, size_in_words
 
 
@@ -34,22 +35,30 @@ class Command(BackupCommand):
         with self.progress() as shown, assemble(progress=shown) as kit:
             if options["litter"]:
                 return self._litter(kit)
-            entries = kit.catalog.entries()
+            entries, remarks = kit.catalog.entries(), read_remarks(kit.store)
             journals = kit.journals.all()
             now, where = kit.clock(), kit.store.describe()
         self.show_json(
-            [{"id": entry.id, "manifest": entry.manifest, "problem": entry.problem} for entry in entries]
+            [
+                {
+                    "id": entry.id,
+                    "manifest": entry.manifest,
+                    "problem": entry.problem,
+                    **vars(remarks.get(entry.id, Remarks())),
+                }
+                for entry in entries
+            ]
         )
         if not entries:
             self.say(f"There is no backup in {where}. Make one: python manage.py backup_all")
         elif not self.json:
-            self._table(entries, now)
+            self._table(entries, remarks, now)
             self.say(f"{len(entries)} in {where}")
         for journal in journals:
             self.say(_state(journal))
         return 0
 
-    def _table(self, entries: list[Entry], now: datetime) -> None:
+    def _table(self, entries: list[Entry], remarks: dict[str, Remarks], now: datetime) -> None:
         rows = []
         for entry in entries:
             found = entry.manifest
@@ -58,6 +67,7 @@ class Command(BackupCommand):
                 continue
             age, size = age_in_words(found.started, now), size_in_words(found.stored_bytes)
             state = ("complete" if found.complete else "INCOMPLETE") + ("" if found.encrypted else ", plain")
+            state += _remarked(remarks.get(entry.id, Remarks()))
             rows.append((entry.id, age, found.host, holds(found), size, state, found.label))
         self.say(table(("ID", "AGE", "HOST", "HOLDS", "STORED", "STATE", "LABEL"), rows))
 
@@ -80,6 +90,15 @@ def _row(item: Loose, state: str, now: datetime) -> tuple[str, ...]:
     size = "" if item.size is None else size_in_words(item.size)
     age = age_in_words(item.modified, now) if item.modified else ""
     return size, age, state, f"{item.key} (unfinished upload)" if item.upload_id else item.key
+
+
+def _remarked(remarks: Remarks) -> str:
+    """``, pinned, stored checked 2026-11-22``."""
+    found = ", pinned" if remarks.pin else ""
+    for check in remarks.checks:
+        result = "DAMAGED" if check.damage else "checked"
+        found += f", {check.depth} {result} {check.started:%Y-%m-%d}"
+    return found
 
 
 def holds(manifest: Manifest) -> str:

@@ -10,6 +10,7 @@ from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import Details, Manifest
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.plan import read_details
+from igny8_backup.remarks import Remarks, read_remarks
 from igny8_backup.words import size_in_words
 
 
@@ -33,8 +34,10 @@ class Command(BackupCommand):
             identities = kit.identities(options["identity"], needed=options["identity"] is not None)
             readable = identities or not manifest.encrypted
             details = read_details(kit, manifest, identities) if readable else None
-        self.show_json({"manifest": manifest, "details": details})
+            remarks = read_remarks(kit.store, manifest.id).get(manifest.id, Remarks())
+        self.show_json({"manifest": manifest, "details": details, **vars(remarks)})
         self._show(manifest)
+        self._show_remarks(remarks)
         if details:
             self._show_details(details)
         else:
@@ -60,6 +63,16 @@ class Command(BackupCommand):
             )
         for item in manifest.objects():
             self.say(f"    {size_in_words(item.stored_bytes):>10}  {item.sha256[:16]}  {item.key}")
+
+    def _show_remarks(self, remarks: Remarks) -> None:
+        if remarks.pin:
+            self.say(f"  pinned {remarks.pin.pinned:%Y-%m-%d}: {remarks.pin.reason}")
+        for check in remarks.checks:
+            result = f"{len(check.damage)} DAMAGED" if check.damage else "all well"
+            read = f"{check.read} of {check.objects} objects read"
+            self.say(f"  {check.depth} checked {check.started:%Y-%m-%d %H:%M} UTC: {result}, {read}")
+            for item in check.damage:
+                self.say(f"    {item.kind}: {item.key}")
 
     def _show_details(self, details: Details) -> None:
         for database in details.databases:

@@ -1,0 +1,38 @@
+"""``manage.py pin_backup``: keep one backup whatever the policy says."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.pin import pin, unpin
+
+
+class Command(BackupCommand):
+    help = "Keep a backup whatever the policy says, until it is unpinned."
+    examples = (
+        '  manage.py pin_backup 20261122T021500Z-7f3a9c --reason "before the move to billing 2"\n'
+        "  manage.py pin_backup 20261122T021500Z-7f3a9c --unpin"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
+        choice = parser.add_mutually_exclusive_group(required=True)
+        choice.add_argument("--reason", help="Why it is kept; list_backups shows it.")
+        choice.add_argument("--unpin", action="store_true", help="Leave it to the policy again.")
+
+    def work(self, **options: Any) -> int:
+        backup_id = options["id"]
+        with self.progress() as shown, assemble(progress=shown) as kit:
+            if options["unpin"]:
+                unpin(kit, backup_id)
+                self.show_json({"id": backup_id, "pin": None})
+                self.say(f"Backup {backup_id} is left to the policy again.")
+            else:
+                made = pin(kit, backup_id, options["reason"])
+                self.show_json({"id": backup_id, "pin": made})
+                self.say(f"Backup {backup_id} is pinned: {made.reason}")
+        return 0

@@ -1,0 +1,72 @@
+"""``manage.py prune_backups``: what is kept, what goes, and why."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.tables import table
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.litter import Loose
+from igny8_backup.operations.prune import PruneResult, prune
+from igny8_backup.retention import Verdict
+from igny8_backup.words import age_in_words, count_in_words, size_in_words
+
+
+class Command(BackupCommand):
+    help = "Remove the backups that the setting RETENTION does not keep, and what failed runs left behind."
+    examples = (
+        "  manage.py prune_backups --dry-run    show what would go, and why the rest stays\n"
+        "  manage.py prune_backups              remove it\n"
+        "  manage.py prune_backups --json       for scripts"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="Show what would go, and remove nothing.")
+
+    def work(self, **options: Any) -> int:
+        with self.progress() as shown, assemble(progress=shown) as kit:
+            result = prune(kit, dry_run=options["dry_run"])
+            now = kit.clock()
+        self.show_json({"dry_run": options["dry_run"], **vars(result)})
+        rows = [
+            (item.id, age_in_words(item.started, now), "stays" if item.keep else "GOES", why)
+            for item in result.plan.verdicts
+            for why in _reasons(item)
+        ]
+        if rows:
+            self.say(table(("ID", "AGE", "", "WHY"), rows))
+        would = "would be " if options["dry_run"] else ""
+        self.say(f"{count_in_words(len(result.removed), 'backup')} {would}removed.")
+        self.say(f"Litter: {_amount(result.swept)} {would}removed, {_amount(result.waiting)} waiting.")
+        self._warn(result)
+        return 0 if result.whole else 3
+
+    def _warn(self, result: PruneResult) -> None:
+        for block in result.plan.blocked:
+            self.warn(f"BLOCKED: no copy of {block.part} goes: {block.reason}.")
+        for backup_id in result.plan.future:
+            self.warn(f"IN THE FUTURE: backup {backup_id} neither counts nor goes; look at the clocks.")
+        for backup_id in result.unreadable:
+            self.warn(f"UNREADABLE: the manifest of backup {backup_id}; until it can be read no pack goes.")
+        if result.problem:
+            self.warn(f"STOPPED: {result.problem}")
+
+
+def _reasons(item: Verdict) -> list[str]:
+    """A line for the backup as a whole, then one for each set of parts that are kept for the same reasons."""
+    if not item.keep:
+        return ["no rule keeps it"]
+    parts: dict[tuple[str, ...], list[str]] = {}
+    for copy in item.copies:
+        if copy.reasons:
+            parts.setdefault(copy.reasons, []).append(copy.part.name)
+    lines = [f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in parts.items()]
+    return [*item.reasons, *lines]
+
+
+def _amount(items: tuple[Loose, ...]) -> str:
+    size = size_in_words(sum(item.size or 0 for item in items))
+    return f"{count_in_words(len(items), 'piece')} ({size})"

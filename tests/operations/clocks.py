@@ -1,0 +1,30 @@
+"""A clock that tests set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from igny8_backup.operations.assembly import Toolkit
+
+NIGHT = datetime(2026, 9, 1, 1, 15, tzinfo=UTC)
+
+
+class Clock:
+    """Tells the time that it was set to, a millisecond later at each look, as time goes on."""
+
+    def __init__(self, now: datetime = NIGHT) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+    def forward(self, **amount: float) -> None:
+        """Sets it forward: ``days=1``, ``hours=2``."""
+        self.now += timedelta(**amount)
+
+
+def by_clock(kit: Toolkit, clock: Clock) -> Toolkit:
+    """The toolkit, living by that clock."""
+    return replace(kit, clock=clock)

@@ -1,0 +1,367 @@
+"""What goes is gone for good, in an order that survives interruptions; everything else is as it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igny8_backup import keys, records
+from igny8_backup.errors import LockedError, StorageError, UsageError
+from igny8_backup.manifest import RUNNING, Manifest, RunRecord, StoredObject
+from igny8_backup.operations.assembly import Toolkit, assemble
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.pin import pin, unpin
+from igny8_backup.operations.prune import PruneResult, prune
+from igny8_backup.remarks import read_marks, read_remarks
+from igny8_backup.retention import Policy
+from tests.operations.clocks import Clock, by_clock
+from tests.operations.conftest import Notes
+from tests.operations.storages import FailsToDelete
+
+DEAD = "20260801T000000Z-0000aa"
+PACK = keys.pack_key("web-2", "sites", keys.pack_name(DEAD, 1), ".zst")
+DUMP = keys.database_key(DEAD, "default", "dump", ".zst")
+LAST = Policy(last=1)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def nightly(kit: Toolkit, clock: Clock) -> Toolkit:
+    """The toolkit by the clock; one backup is kept."""
+    return by_clock(replace(kit, config=replace(kit.config, retention=LAST)), clock)
+
+
+def backup(kit: Toolkit, *trees: str) -> str:
+    return run_backup(kit, BackupRequest(trees=trees or ("sites", "uploads"))).id
+
+
+def nights(kit: Toolkit, clock: Clock, number: int) -> list[str]:
+    """The ids of a backup for each night, the oldest first; it is the last night's morning then."""
+    made = []
+    for _ in range(number):
+        clock.forward(days=1)
+        made.append(backup(kit))
+    return made
+
+
+def ids(kit: Toolkit) -> list[str]:
+    return [entry.id for entry in reversed(kit.catalog.entries())]
+
+
+def stored(kit: Toolkit) -> set[str]:
+    """All keys but those of records of runs."""
+    return {item.key for item in kit.store.list() if not item.key.startswith(keys.RUNS)}
+
+
+def named(*manifests: Manifest) -> set[str]:
+    """The keys of the manifests and of all that they name."""
+    found = {keys.manifest_key(manifest.id) for manifest in manifests}
+    return found | {item.key for manifest in manifests for item in manifest.objects()}
+
+
+def packs(manifest: Manifest) -> set[str]:
+    return {pack.key for tree in manifest.trees for pack in tree.packs}
+
+
+def swept(result: PruneResult) -> set[str]:
+    return {item.key for item in result.swept}
+
+
+def test_a_backup_goes_at_once_and_its_packs_after_the_grace(nightly: Toolkit, clock: Clock) -> None:
+    first, second, third = nights(nightly, clock, 3)
+    gone = [nightly.catalog.get(first), nightly.catalog.get(second)]
+    kept = nightly.catalog.get(third)
+    before = stored(nightly)
+    planned = prune(nightly, dry_run=True)
+    assert planned.removed == (first, second)
+    assert stored(nightly) == before and nightly.catalog.run(first).pruned is None  # type: ignore[union-attr]
+
+    result = prune(nightly)
+    assert result.removed == (first, second) and result.whole and not result.swept
+    waiting = packs(gone[0]) | packs(gone[1])
+    assert {item.key for item in result.waiting} == waiting and len(waiting) == 4
+    assert stored(nightly) == named(kept) | waiting | {keys.MARKS}
+    assert ids(nightly) == [third]
+    run = nightly.catalog.run(first)
+    assert run and run.pruned
+
+    clock.forward(hours=19)
+    assert not prune(nightly).swept, "too early"
+    clock.forward(hours=1)
+    assert swept(prune(nightly, dry_run=True)) == waiting <= stored(nightly)
+    assert swept(prune(nightly)) == waiting
+    assert stored(nightly) == named(kept)
+    again = prune(nightly)
+    assert not (again.removed or again.swept or again.waiting) and again.whole
+
+
+def share(kit: Toolkit, clock: Clock, source: Manifest) -> Manifest:
+    """A later backup that needs the packs of ``source``, as an incremental one does."""
+    later = keys.make_id(clock(), "abcdef")
+
+    def moved(item: StoredObject) -> StoredObject:
+        key = item.key.replace(source.id, later)
+        kit.store.put(key, kit.store.open(item.key))
+        return replace(item, key=key)
+
+    trees = tuple(
+        replace(tree, index=moved(tree.index), folders=moved(tree.folders))
+        for tree in source.trees
+        if tree.index and tree.folders
+    )
+    made = replace(source, id=later, started=clock(), details=moved(source.details), trees=trees)
+    kit.store.put_small(keys.manifest_key(later), records.to_json(made))
+    return made
+
+
+def test_a_pack_that_a_later_backup_needs_stays(nightly: Toolkit, clock: Clock) -> None:
+    (first,) = nights(nightly, clock, 1)
+    old = nightly.catalog.get(first)
+    clock.forward(days=1)
+    new = share(nightly, clock, old)
+    for _ in range(3):
+        result = prune(nightly)
+        assert not result.swept and not result.waiting
+        clock.forward(hours=21)
+    assert stored(nightly) == named(new) and packs(new) == packs(old)
+
+
+def test_a_pack_that_is_taken_into_use_after_it_was_marked_stays(nightly: Toolkit, clock: Clock) -> None:
+    first, _ = nights(nightly, clock, 2)
+    old = nightly.catalog.get(first)
+    copies = {item.key: b"".join(nightly.store.open(item.key)) for item in old.objects()}
+    assert len(prune(nightly).waiting) == 2
+    clock.forward(hours=21)
+    for key in copies.keys() - packs(old):
+        nightly.store.put_small(key, copies[key])
+    new = share(nightly, clock, old)
+    for key in copies.keys() - packs(old):
+        nightly.store.delete(key)
+    result = prune(nightly)
+    assert not swept(result) & packs(new)
+    assert named(new) <= stored(nightly)
+    assert not {mark.key for mark in read_marks(nightly.store)} & packs(new), "the grace begins anew"
+
+
+def test_nothing_goes_of_a_part_while_its_newest_run_failed(
+    nightly: Toolkit, clock: Clock, trees: tuple[Path, Path]
+) -> None:
+    made = nights(nightly, clock, 2)
+    sites, uploads = trees
+    clock.forward(hours=1)
+    only_uploads = [backup(nightly, "uploads") for _ in range(2)]
+    sites.rename(sites.with_name("away"))
+    clock.forward(hours=1)
+    half = run_backup(nightly, BackupRequest(trees=("sites", "uploads")))
+    assert list(half.errors) == ["sites"]
+    result = prune(nightly)
+    (block,) = result.plan.blocked
+    assert (block.part.name, block.part.host, block.reason) == ("sites", "web-1", "its newest run failed")
+    assert result.removed == tuple(only_uploads) and not result.whole
+    assert ids(nightly) == [*made, half.id]
+
+    # A run that has nothing to show, one that was killed, and one that is under way.
+    clock.forward(hours=1)
+    with pytest.raises(Exception, match="sites"):
+        backup(nightly, "sites")
+    assert not prune(nightly).removed
+    sites.with_name("away").rename(sites)
+    clock.forward(hours=1)
+    good = backup(nightly)
+    clock.forward(hours=1)
+    record = running(nightly, keys.make_id(clock(), "00dead"), heartbeat=clock() - timedelta(hours=1))
+    result = prune(nightly)
+    assert [block.part.name for block in result.plan.blocked] == ["sites"]
+    assert result.removed == (half.id,), "of uploads it was one of many"
+    nightly.store.put_small(keys.run_key(record.id), records.to_json(replace(record, heartbeat=clock())))
+    result = prune(nightly)
+    assert result.whole and result.removed == tuple(made) and ids(nightly) == [good]
+
+
+def running(kit: Toolkit, backup_id: str, **changed: Any) -> RunRecord:
+    """The record of a run of the sites that says it is under way, written."""
+    record = RunRecord(
+        schema=1,
+        id=backup_id,
+        host="web-1",
+        environment="test",
+        label="",
+        requested=("sites",),
+        started=keys.id_time(backup_id),
+        heartbeat=kit.clock(),
+        outcome=RUNNING,
+    )
+    record = replace(record, **changed)
+    kit.store.put_small(keys.run_key(backup_id), records.to_json(record))
+    return record
+
+
+def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: Toolkit, clock: Clock) -> None:
+    made = nights(nightly, clock, 2)
+    clock.forward(days=2, hours=1)
+    result = prune(nightly)
+    assert len(result.plan.blocked) == 2 and "2 days 1 hour old" in result.plan.blocked[0].reason
+    assert not result.removed and ids(nightly) == made
+    patient = {"uploads": timedelta(days=9), "web-1/sites": None}
+    result = prune(replace(nightly, config=replace(nightly.config, max_age=patient)))
+    assert result.whole and result.removed == (made[0],)
+
+
+def test_a_backup_dated_in_the_future_neither_counts_nor_goes(nightly: Toolkit, clock: Clock) -> None:
+    clock.forward(days=365)
+    ahead = backup(nightly)
+    clock.forward(days=-365)
+    first, second = nights(nightly, clock, 2)
+    result = prune(nightly)
+    assert (result.removed, result.plan.future) == ((first,), (ahead,))
+    assert ids(nightly) == [second, ahead]
+
+
+def test_a_pinned_backup_stays_until_it_is_unpinned(nightly: Toolkit, clock: Clock) -> None:
+    first, second = nights(nightly, clock, 2)
+    for reason in ("", " ", "a\nb", "\x1b[2J"):
+        with pytest.raises(UsageError, match="needs a reason"):
+            pin(nightly, first, reason)
+    with pytest.raises(UsageError, match="There is no backup"):
+        pin(nightly, DEAD, "why not")
+    with pytest.raises(UsageError, match="not pinned"):
+        unpin(nightly, first)
+    pin(nightly, first, "a first reason")
+    made = pin(nightly, first, " before the move ")
+    assert read_remarks(nightly.store)[first].pin == made and made.reason == "before the move"
+    result = prune(nightly)
+    assert not result.removed and result.plan.verdicts[1].reasons == ("pinned: before the move",)
+    assert keys.pin_key(first) in stored(nightly)
+    nightly.store.put_small(keys.pin_key(first), b"{")
+    assert not prune(nightly).removed, "a pin that cannot be read is a pin"
+    unpin(nightly, first)
+    assert prune(nightly).removed == (first,) and ids(nightly) == [second]
+
+
+def test_one_at_a_time(nightly: Toolkit, clock: Clock) -> None:
+    first, _ = nights(nightly, clock, 2)
+    before = stored(nightly)
+    with nightly.locked("a backup"):
+        with pytest.raises(LockedError, match="a backup"):
+            prune(nightly)
+        with pytest.raises(LockedError):
+            pin(nightly, first, "too late")
+        assert prune(nightly, dry_run=True).removed == (first,)
+    assert stored(nightly) == before
+
+
+def test_litter_goes_after_the_grace_but_never_that_of_a_run_that_is_alive(
+    nightly: Toolkit, clock: Clock
+) -> None:
+    (kept,) = nights(nightly, clock, 1)
+    ours = {PACK, DUMP, f"{DUMP}.0a1b2c3d.partial", f"runs/{DEAD}.json.00ff00ff.partial"}
+    # Neither what is not ours nor what a later release may have put beside a backup.
+    strange = {"notes.txt", "packs/notes.txt", f"backups/{kept}/signature", f"{keys.backup_folder(kept)}db/x"}
+    for key in ours | strange:
+        nightly.store.put_small(key, b"x")
+    assert {item.key for item in prune(nightly).waiting} == ours
+    clock.forward(hours=21)
+    running(nightly, DEAD, host="web-2")
+    result = prune(nightly)
+    assert not result.swept and not result.waiting
+    # Another run of that host may take the packs into use; the rest is nobody's any more.
+    nightly.store.delete(keys.run_key(DEAD))
+    running(nightly, DEAD.replace("aa", "ab"), host="web-2")
+    assert {item.key for item in prune(nightly).waiting} == ours - {PACK}
+    clock.forward(hours=21)
+    assert swept(prune(nightly)) == ours - {PACK}
+    clock.forward(hours=21)
+    assert swept(prune(nightly)) == {PACK}
+    assert strange <= stored(nightly)
+
+
+def test_a_backup_whose_run_has_not_ended_stays(nightly: Toolkit, clock: Clock) -> None:
+    first, second = nights(nightly, clock, 2)
+    run = nightly.catalog.run(first)
+    assert run
+    alive = replace(run, outcome=RUNNING, heartbeat=clock())
+    nightly.store.put_small(keys.run_key(first), records.to_json(alive))
+    assert not prune(nightly).removed and ids(nightly) == [first, second]
+    clock.forward(minutes=6)
+    assert prune(nightly).removed == (first,)
+
+
+def test_beside_a_manifest_that_cannot_be_read_no_pack_goes(nightly: Toolkit, clock: Clock) -> None:
+    first, second, third = nights(nightly, clock, 3)
+    whole = nightly.store.read_small(keys.manifest_key(second))
+    needs = packs(nightly.catalog.get(first)) | packs(nightly.catalog.get(second))
+    nightly.store.put_small(keys.manifest_key(second), b"{")
+    for _ in range(3):
+        result = prune(nightly)
+        assert result.unreadable == (second,) and not result.whole and not result.swept
+        clock.forward(hours=15)
+    assert ids(nightly) == [second, third] and needs <= stored(nightly)
+    nightly.store.put_small(keys.manifest_key(second), whole)
+    assert prune(nightly).removed == (second,)
+
+
+def test_old_records_of_runs_go_but_never_the_newest_of_a_part(nightly: Toolkit, clock: Clock) -> None:
+    first = backup(nightly, "sites", "uploads")
+    second, third = backup(nightly, "uploads"), backup(nightly, "sites")
+    for backup_id in (first, second):
+        nightly.store.delete(keys.manifest_key(backup_id))
+    clock.forward(days=89)
+    prune(nightly)
+    assert {run.id for run in nightly.catalog.runs()} == {first, second, third}
+    clock.forward(days=2)
+    prune(nightly)
+    assert {run.id for run in nightly.catalog.runs()} == {second, third}
+
+
+@pytest.fixture
+def failing(kit: Toolkit, settings: Any, clock: Clock) -> Iterator[Toolkit]:
+    """The toolkit on a storage that refuses to delete when told so."""
+    alias = {**settings.STORAGES["dbbackup"], "BACKEND": "tests.operations.storages.FailsToDelete"}
+    settings.STORAGES = {**settings.STORAGES, "dbbackup": alias}
+    settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "RETENTION": {"last": 1}}
+    with assemble(progress=Notes(), clock=clock) as found:
+        yield found
+    FailsToDelete.left = None
+
+
+def test_interrupted_at_each_deletion_it_leaves_whole_backups_and_litter(
+    failing: Toolkit, clock: Clock, tmp_path: Path
+) -> None:
+    kept = nights(failing, clock, 3)[-1]
+    before, copy = tmp_path / "storage", tmp_path / "copy"
+    shutil.copytree(before, copy)
+    began, deletions = clock.now, 0
+    while True:
+        FailsToDelete.left = deletions
+        problem = ""
+        try:
+            problem = prune(failing).problem
+        except StorageError as error:
+            problem = str(error)
+        finally:
+            FailsToDelete.left = None
+        for manifest in failing.catalog.manifests():
+            assert named(manifest) <= stored(failing), f"{manifest.id} is no longer whole"
+        for _ in range(2):
+            prune(failing)
+            clock.forward(hours=21)
+            clock.now = min(clock.now, began + timedelta(hours=47))
+        assert stored(failing) == named(failing.catalog.get(kept))
+        if not problem:
+            break
+        assert "Cannot delete from" in problem
+        shutil.rmtree(before)
+        shutil.copytree(copy, before)
+        clock.now = began
+        deletions += 1
+    assert deletions > 10

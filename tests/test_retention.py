@@ -1,0 +1,243 @@
+"""What stays and what goes, against a model that asks each copy by itself; and the laws it must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.retention import BUCKETS, DEFAULT, Backup, Part, Plan, Policy, plan
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DATABASE = Part(host="web-1", kind="database", name="default")
+UPLOADS = Part(host="web-1", kind="files", name="uploads")
+ELSEWHERE = Part(host="web-2", kind="files", name="uploads")
+PARTS = (DATABASE, UPLOADS, ELSEWHERE)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NUMBER_OF: dict[str, Callable[[datetime], int]] = {
+    "hourly": lambda moment: (moment - EPOCH) // timedelta(hours=1),
+    "daily": lambda moment: (moment - EPOCH) // timedelta(days=1),
+    # 5 January 1970 was a Monday.
+    "weekly": lambda moment: (moment - EPOCH - timedelta(days=4)) // timedelta(weeks=1),
+    "monthly": lambda moment: moment.year * 12 + moment.month,
+    "yearly": lambda moment: moment.year,
+}
+"""Rule -> the bucket of a moment in UTC, by arithmetic."""
+
+counts = st.sampled_from([0, 0, 0, 1, 2, 4])
+policies = st.builds(
+    Policy,
+    last=counts,
+    within=st.sampled_from(
+        [timedelta(), timedelta(), timedelta(hours=5), timedelta(days=3), timedelta(days=400)]
+    ),
+    hourly=counts,
+    daily=counts,
+    weekly=counts,
+    monthly=counts,
+    yearly=counts,
+)
+# Close together and far apart, round the turn of years, some after NOW; by clocks of several zones.
+moments = st.builds(
+    lambda days, minutes, hours: (NOW - timedelta(days=days, minutes=minutes)).astimezone(
+        timezone(timedelta(hours=hours))
+    ),
+    st.one_of(st.integers(-2, 12), st.integers(0, 1500)),
+    st.integers(0, 3000),
+    st.integers(-11, 13),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Backup]:
+    """Backups in any order, each with some of the parts, some of them pinned."""
+    return [
+        Backup(
+            id=f"{number:06}",
+            started=started,
+            parts=tuple(draw(st.lists(st.sampled_from(PARTS), unique=True))),
+            held=draw(st.sampled_from(["", "", "", "pinned"])),
+        )
+        for number, started in enumerate(draw(st.lists(moments, max_size=12)))
+    ]
+
+
+def stays(copy: Backup, part: Part, backups: list[Backup], policy: Policy, now: datetime) -> bool:
+    """The model: whether one copy of a part is wanted, asked of it alone."""
+
+    def rank(item: Backup) -> tuple[datetime, str]:
+        return item.started, item.id
+
+    rivals = [item for item in backups if part in item.parts and item.started <= now]
+    newer = [item for item in rivals if rank(item) > rank(copy)]
+    if not newer or len(newer) < policy.last:
+        return True
+    if policy.within and copy.started >= now - policy.within:
+        return True
+    for rule, number_of in NUMBER_OF.items():
+        mine = number_of(copy.started.astimezone(UTC))
+        theirs = [number_of(item.started.astimezone(UTC)) for item in newer]
+        if mine not in theirs and len(set(theirs)) < getattr(policy, rule):
+            return True
+    return False
+
+
+def kept(found: Plan) -> set[str]:
+    return {verdict.id for verdict in found.verdicts if verdict.keep}
+
+
+@given(histories(), policies, st.sets(st.sampled_from(PARTS)))
+def test_the_plan_is_that_of_the_model(backups: list[Backup], policy: Policy, failing: set[Part]) -> None:
+    found = plan(backups, policy, NOW, failing=failing)
+    expected = {
+        item.id
+        for item in backups
+        if item.started > NOW
+        or item.held
+        or any(part in failing or stays(item, part, backups, policy, NOW) for part in item.parts)
+    }
+    assert kept(found) == expected
+    assert {verdict.id for verdict in found.verdicts} == {item.id for item in backups}
+    for verdict in found.verdicts:
+        assert verdict.keep == bool(verdict.reasons or any(copy.reasons for copy in verdict.copies))
+    assert set(found.going) == {item.id for item in backups} - expected
+
+
+@given(histories(), policies)
+def test_the_newest_complete_copy_of_a_part_never_goes(backups: list[Backup], policy: Policy) -> None:
+    staying = kept(plan(backups, policy, NOW))
+    for part in PARTS:
+        copies = [item for item in backups if part in item.parts and item.started <= NOW]
+        if copies:
+            assert max(copies, key=lambda item: (item.started, item.id)).id in staying
+
+
+@given(histories(), policies)
+def test_a_second_look_at_what_was_left_removes_nothing(backups: list[Backup], policy: Policy) -> None:
+    staying = kept(plan(backups, policy, NOW))
+    left = [item for item in backups if item.id in staying]
+    assert plan(left, policy, NOW).going == ()
+
+
+@given(histories(), policies, st.data())
+def test_a_pin_keeps_one_backup_and_changes_nothing_else(
+    backups: list[Backup], policy: Policy, data: st.DataObject
+) -> None:
+    free = [replace(item, held="") for item in backups]
+    before = kept(plan(free, policy, NOW))
+    if free:
+        pinned = data.draw(st.sampled_from(free))
+        after = [replace(item, held="pinned") if item == pinned else item for item in free]
+        assert kept(plan(after, policy, NOW)) == before | {pinned.id}
+
+
+@given(histories(), policies, st.lists(st.integers(1, 10**6), max_size=5))
+def test_backups_from_the_future_push_none_out(
+    backups: list[Backup], policy: Policy, seconds: list[int]
+) -> None:
+    forged = [
+        Backup(id=f"forged {number}", started=NOW + timedelta(seconds=after), parts=PARTS)
+        for number, after in enumerate(seconds)
+    ]
+    found = plan(backups + forged, policy, NOW)
+    assert kept(found) == kept(plan(backups, policy, NOW)) | {item.id for item in forged}
+    assert {item.id for item in forged} <= set(found.future)
+
+
+@given(histories(), policies)
+def test_the_order_of_the_listing_does_not_matter(backups: list[Backup], policy: Policy) -> None:
+    assert plan(backups, policy, NOW) == plan(list(reversed(backups)), policy, NOW)
+
+
+def backup(days: float, *parts: Part, held: str = "") -> Backup:
+    started = NOW - timedelta(days=days)
+    return Backup(id=f"{days:g} days", started=started, parts=parts or (DATABASE,), held=held)
+
+
+def reasons(found: Plan) -> dict[str, list[str]]:
+    return {
+        verdict.id: [*verdict.reasons, *(text for copy in verdict.copies for text in copy.reasons)]
+        for verdict in found.verdicts
+    }
+
+
+def test_each_backup_has_its_reasons() -> None:
+    policy = Policy(last=2, within=timedelta(days=1), weekly=2, yearly=1)
+    found = plan([backup(0), backup(1), backup(2), backup(7), backup(8, held="pinned")], policy, NOW)
+    assert reasons(found) == {
+        "0 days": ["newest", "last 1 of 2", "within 1 day", "weekly 2026-W47", "yearly 2026"],
+        "1 days": ["last 2 of 2", "within 1 day"],
+        "2 days": [],
+        "7 days": ["weekly 2026-W46"],
+        "8 days": ["pinned"],
+    }
+    assert found.going == ("2 days",)
+
+
+@pytest.mark.parametrize(
+    ("started", "bucket"),
+    [
+        (datetime(2027, 1, 1, tzinfo=UTC), "2026-W53"),
+        (datetime(2024, 12, 30, tzinfo=UTC), "2025-W01"),
+        (datetime(2026, 11, 23, tzinfo=UTC), "2026-W48"),
+    ],
+)
+def test_weeks_are_those_of_iso_8601(started: datetime, bucket: str) -> None:
+    assert BUCKETS["weekly"](started) == bucket
+
+
+def test_a_part_that_fails_blocks_its_own_copies_only() -> None:
+    policy = Policy(last=1)
+    backups = [backup(0, DATABASE, UPLOADS), backup(1, DATABASE), backup(2, UPLOADS)]
+    found = plan(backups, policy, NOW, failing={UPLOADS})
+    assert found.going == ("1 days",)
+    (blocked,) = found.blocked
+    assert (blocked.part, blocked.reason) == (UPLOADS, "its newest run failed")
+    assert reasons(found)["2 days"] == ["blocked: its newest run failed"]
+
+
+def test_without_a_fresh_copy_nothing_goes() -> None:
+    backups = [backup(3, DATABASE, UPLOADS), backup(4, DATABASE), backup(5, UPLOADS)]
+    limits = {DATABASE: timedelta(days=2), UPLOADS: None}
+    found = plan(backups, Policy(last=1), NOW, max_age=limits.get)
+    assert found.going == ("5 days",)
+    (blocked,) = found.blocked
+    assert (blocked.part, blocked.reason) == (
+        DATABASE,
+        "its newest complete copy is 3 days old, more than 2 days",
+    )
+    assert plan(backups, Policy(last=1), NOW, max_age=lambda part: timedelta(days=3)).blocked == ()
+
+
+def test_a_backup_without_a_complete_part_is_of_no_use_and_goes() -> None:
+    hollow = Backup(id="hollow", started=NOW - timedelta(days=1))
+    assert plan([hollow, backup(2)], Policy(last=1), NOW).going == ("hollow",)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "keep nothing"),
+        ({"daily": 0, "within": timedelta()}, "keep nothing"),
+        ({"dayly": 7}, "'dayly' is none of last, within, hourly, daily, weekly, monthly, yearly"),
+        ({"daily": "7"}, "not of type int"),
+        ({"daily": True}, "not of type int"),
+        ({"daily": -1}, "less than nothing"),
+        ({"within": 7}, "not of type timedelta"),
+        ({"within": timedelta(days=-1)}, "less than nothing"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Policy.of(values)
+
+
+def test_the_policy_is_the_setting() -> None:
+    given_policy = Policy.of({"within": timedelta(days=2), "daily": 7})
+    assert given_policy == Policy(within=timedelta(days=2), daily=7)
+    assert Policy.of({"last": 3, "daily": 14, "weekly": 8, "monthly": 12}) == DEFAULT
