@@ -82,6 +82,7 @@ class Config:
     assume_space: int | None
     retention: Policy
     max_age: Mapping[str, timedelta | None]
+    stall_seconds: int
     debug: bool
 
     def max_age_of(self, part: Part) -> timedelta | None:
@@ -356,6 +357,7 @@ class _Reader:
             assume_space=self.take_size("ASSUME_SPACE"),
             retention=self.take_retention(),
             max_age=self.take_max_age(),
+            stall_seconds=self.take_int("STALL_SECONDS", 60, 1, 86_400),
             debug=settings.DEBUG,
         )
         if both := sorted(config.sites.keys() & config.logs.keys()):

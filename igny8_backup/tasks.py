@@ -7,6 +7,7 @@ finds it and does nothing.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import shared_task
@@ -14,14 +15,23 @@ from celery.exceptions import Ignore
 
 from igny8_backup.errors import IncompleteError
 from igny8_backup.manifest import RUNNING
-from igny8_backup.operations.assembly import Toolkit, assemble, choose, choose_trees
+from igny8_backup.operations.assembly import Silence, Toolkit, assemble, choose, choose_trees
 from igny8_backup.operations.backup import BackupRequest, run_backup
+
+logger = logging.getLogger(__name__)
+
+
+class LogProgress(Silence):
+    """A progress that logs what is to be read: the worker's log is all that anybody sees of a task."""
+
+    def note(self, text: str) -> None:
+        logger.warning("%s", text)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_db", acks_late=False, ignore_result=False)
 def backup_db(self: Any, *aliases: str, label: str = "") -> dict[str, Any]:
     """Backs up the databases ``aliases``, by default all. Returns what was done; raises ``BackupError``."""
-    with assemble(writing=True) as kit:
+    with assemble(progress=LogProgress(), writing=True) as kit:
         chosen = choose(aliases, kit.config.databases, "database")
         return _run(kit, BackupRequest(databases=chosen, label=label, task_id=self.request.id or ""))
 
@@ -29,7 +39,7 @@ def backup_db(self: Any, *aliases: str, label: str = "") -> dict[str, Any]:
 @shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
 def backup_sites(self: Any, *names: str, logs: bool = False, label: str = "") -> dict[str, Any]:
     """Backs up the trees ``names``, by default all ``SITES``, with ``logs`` those in ``LOGS`` as well."""
-    with assemble(writing=True) as kit:
+    with assemble(progress=LogProgress(), writing=True) as kit:
         trees = choose_trees(kit.config, names, logs=logs)
         return _run(kit, BackupRequest(trees=trees, label=label, task_id=self.request.id or ""))
 
@@ -37,7 +47,7 @@ def backup_sites(self: Any, *names: str, logs: bool = False, label: str = "") ->
 @shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
 def backup_all(self: Any, logs: bool = False, label: str = "") -> dict[str, Any]:
     """Backs up every database, then every tree, under one id."""
-    with assemble(writing=True) as kit:
+    with assemble(progress=LogProgress(), writing=True) as kit:
         trees = (*kit.config.sites, *(kit.config.logs if logs else ()))
         request = BackupRequest(
             databases=kit.config.databases, trees=trees, label=label, task_id=self.request.id or ""

@@ -82,6 +82,7 @@ def test_nothing_has_to_be_set() -> None:
         assume_space=None,
         retention=Policy(last=3, daily=14, weekly=8, monthly=12),
         max_age={},
+        stall_seconds=60,
         debug=False,
     )
     with override_settings(DEBUG=True):
@@ -113,6 +114,7 @@ def test_every_key() -> None:
         ASSUME_SPACE="1.5 TB",
         RETENTION={"within": timedelta(days=2), "yearly": 3},
         MAX_AGE={"logs": timedelta(days=8), "web-0/uploads": None},
+        STALL_SECONDS=30,
     )
     assert found == Config(
         prefix="a/b/",
@@ -133,6 +135,7 @@ def test_every_key() -> None:
         assume_space=1_500_000_000_000,
         retention=Policy(within=timedelta(days=2), yearly=3),
         max_age={"logs": timedelta(days=8), "web-0/uploads": None},
+        stall_seconds=30,
         debug=False,
     )
     assert found.recipients == (RECIPIENT,)

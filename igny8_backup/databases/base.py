@@ -70,6 +70,10 @@ class Engine(ABC):
     def dump(self, details: DatabaseDetails) -> Blocks:
         """The dump; it ends only when the dump is whole."""
 
+    def held_up_by(self) -> str:
+        """What keeps a dump waiting in the server, a sentence; empty where nothing is known. Any thread."""
+        return ""
+
     @abstractmethod
     def tables(self, name: str) -> tuple[str, ...]:
         """The tables of the database called ``name`` on the restore side, sorted, with their schemas."""

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, sql
 
+from igny8_backup.databases.advice import unreachable, way_out
 from igny8_backup.errors import DatabaseError
 
 MAINTENANCE = ("postgres", "template1")
@@ -65,7 +66,8 @@ class Connection:
     def open(self) -> Iterator[psycopg.Connection[Any]]:
         """A session in autocommit mode without time limits.
 
-        Raises :class:`DatabaseError`, also for what psycopg raises inside the ``with``.
+        Raises :class:`DatabaseError`, also for what psycopg raises inside the ``with``. In a session of a
+        pooler nothing is set, neither limits nor ``role``: it would stay there for the next client.
         """
         params: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
@@ -75,20 +77,25 @@ class Connection:
         try:
             session = psycopg.connect(conninfo.make_conninfo(**params), autocommit=True)
         except psycopg.Error as error:
+            said = sentence(error)
+            name, user = _quoted(self.params.get("dbname", "")), _quoted(self.params.get("user", ""))
             raise DatabaseError(
-                f"No connection to {self.where}: {sentence(error)}.",
-                fix=f"Start the server, or correct DATABASES[{self.alias!r}]; "
-                f"try it with: python manage.py dbshell --database {self.alias}.",
+                f"No connection to {self.where}: {said}.",
+                fix=unreachable(said, alias=self.alias, name=name, user=user),
             ) from None
         # Not psycopg's own context manager: it would commit at the end, and fail where the server is gone.
         with closing(session):
             try:
-                session.execute(_NO_LIMITS)
-                if self.role:
-                    session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
+                if not is_pooled(session):
+                    session.execute(_NO_LIMITS)
+                    if self.role:
+                        session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
                 yield session
             except psycopg.Error as error:
-                raise DatabaseError(f"The server of {self.where} refused: {sentence(error)}.") from None
+                said = sentence(error)
+                raise DatabaseError(
+                    f"The server of {self.where} refused: {said}.", fix=way_out(said, alias=self.alias)
+                ) from None
 
     @contextmanager
     def maintenance(self) -> Iterator[psycopg.Connection[Any]]:
@@ -124,6 +131,15 @@ class Connection:
         return name
 
 
+def is_pooled(session: psycopg.Connection[Any]) -> bool:
+    """Whether a pooler stands before the server.
+
+    It gives each client a number of its own to cancel by (PostgreSQL docs, 55.2.8), which is not that of the
+    server's process. So does one that keeps a whole session for each client: from here the two look the same.
+    """
+    return session.execute("SELECT pg_backend_pid()").fetchone() != (session.info.backend_pid,)
+
+
 def sentence(error: psycopg.Error) -> str:
     """The server's words on one line, without a full stop."""
     return " ".join(str(error).split()).rstrip(".?")
@@ -132,3 +148,7 @@ def sentence(error: psycopg.Error) -> str:
 def server_version(session: psycopg.Connection[Any]) -> str:
     """As the server writes it: ``18.1 (Debian 18.1-1.pgdg13+1)``."""
     return session.info.parameter_status("server_version") or ""
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string(None)

@@ -7,12 +7,13 @@ import re
 from contextlib import closing
 from pathlib import Path
 
+from igny8_backup.databases.advice import one_line, way_out
 from igny8_backup.databases.client_access import Access, client_access, private_file
 from igny8_backup.databases.clients import Client, find_client
 from igny8_backup.databases.connection import Connection
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.child import STDERR_TAIL
+from igny8_backup.streams.child import STDERR_HEAD, STDERR_TAIL
 from igny8_backup.streams.pipeline import write_file
 from igny8_backup.streams.process import feed_process, run_process
 
@@ -49,7 +50,7 @@ def load(
                     feed_process(argv, blocks, env=access.env, pass_fds=access.pass_fds)
             except ToolError as error:
                 if not (_is_new_to(server_major, program) and _only_new_setting_refused(error)):
-                    raise _explained(error) from None
+                    raise _explained(error, side.alias) from None
 
 
 def _argv(program: Client, access: Access, server_major: int) -> list[str]:
@@ -91,18 +92,20 @@ def _only_new_setting_refused(error: ToolError) -> bool:
     Then it was run without ``--exit-on-error`` and ended with 1. Its stderr must be here from the beginning:
     what was cut off could have been another error.
     """
-    whole = len(error.stderr_tail.encode()) < STDERR_TAIL - 64
+    whole = len(error.stderr_tail.encode()) < STDERR_HEAD + STDERR_TAIL - 64
     rest = _REFUSED_SETTING.sub("", error.stderr_tail)
     ended = re.search(r"^pg_restore: warning: errors ignored on restore: \d+\Z", rest, re.MULTILINE)
     return whole and error.exit_status_of_tool == 1 and bool(ended) and "pg_restore: error:" not in rest
 
 
-def _explained(error: ToolError) -> ToolError:
+def _explained(error: ToolError, alias: str) -> ToolError:
     said = _REFUSED_SETTING.sub("", error.stderr_tail)
+    text = str(error).replace(error.stderr_tail, said) if said else str(error)
+    mend = "Mend what pg_restore complains of, or restore to a server like the one the dump was made of."
     return type(error)(
-        str(error).replace(error.stderr_tail, said) if said else str(error),
+        one_line(text),
         untouched="The live database is as it was.",
-        fix="Mend what pg_restore complains of, or restore to a server like the one the dump was made of.",
+        fix=way_out(text, alias=alias) or mend,
         stderr_tail=error.stderr_tail,
         exit_status_of_tool=error.exit_status_of_tool,
     )

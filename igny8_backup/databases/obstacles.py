@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from igny8_backup.databases.clients import find_client, major_of, require_major
-from igny8_backup.databases.connection import Connection, server_version
+from igny8_backup.databases.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.description import database_row
 from igny8_backup.databases.sessions import untouchable
 from igny8_backup.errors import BackupError
@@ -43,7 +43,7 @@ def find_obstacles(
         found = _version_obstacles(session, part, bin_dir)
         if session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
             return [*found, "The server is a replica: restore on the primary."]
-        if session.execute("SELECT pg_backend_pid()").fetchone() != (session.info.backend_pid,):
+        if is_pooled(session):
             found.append(
                 f"A connection pooler stands before {live.where}: restore past it, with the HOST"
                 " and PORT of the server itself."

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from igny8_backup.databases import loading, restoring
+from igny8_backup.databases.advice import direct, one_line, way_out
 from igny8_backup.databases.base import Engine, Target, Versions
 from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
-from igny8_backup.databases.connection import Connection, server_version
+from igny8_backup.databases.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.description import describe, list_tables, system_identifier
 from igny8_backup.databases.excluded import find_excluded
 from igny8_backup.databases.names import aside_name
@@ -19,10 +25,14 @@ from igny8_backup.databases.obstacles import find_obstacles
 from igny8_backup.databases.surroundings import Surroundings, look_round
 from igny8_backup.databases.swapping import swap_back_databases, swap_databases
 from igny8_backup.databases.toc import checked_toc
-from igny8_backup.errors import ToolError
+from igny8_backup.databases.waiting import lock_holders
+from igny8_backup.errors import DatabaseError, RefusedError, ToolError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.process import process_output
+
+# pg_dump repeats its query after the cause: that which locks all tables names each of them.
+_QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOTALL)
 
 
 class PostgresqlEngine(Engine):
@@ -40,8 +50,45 @@ class PostgresqlEngine(Engine):
         self._bin_dir = bin_dir
         self._scratch = scratch
 
-    def versions(self) -> Versions:
+    @contextmanager
+    def _open_source(self) -> Iterator[psycopg.Connection[Any]]:
+        """A session where backups are taken. Raises ``RefusedError`` where it leads through a pooler."""
         with self.source.open() as session:
+            if is_pooled(session):
+                raise RefusedError(
+                    f"A connection pooler (PgBouncer, or one like it) stands before {self.source.where}, and"
+                    " a dump needs a session that is its own to the end.",
+                    untouched="Nothing was read or written.",
+                    fix=f"Go past it: {direct(self.alias)}",
+                )
+            yield session
+
+    @contextmanager
+    def lock_session(self) -> Iterator[psycopg.Connection[Any]]:
+        """A session for the lock, in a maintenance database of the primary: by the application's connection
+        or, where that leads through a pooler, by the one for backups.
+
+        Through a pooler the lock would stay with a session of the pooler when we are long gone. Raises
+        :class:`DatabaseError` where no such session can be had.
+        """
+        ways = [self.live] if self.source.params == self.live.params else [self.live, self.source]
+        refusals = []
+        with ExitStack() as stack:
+            for way in ways:
+                try:
+                    session = stack.enter_context(way.maintenance())
+                    if not is_pooled(session) and not _is_replica(session):
+                        break
+                except (DatabaseError, psycopg.Error) as error:
+                    refusals.append(str(error))
+                else:
+                    refusals.append(f"{way.where} leads to a connection pooler, or to a replica.")
+            else:
+                raise DatabaseError(refusals[0])
+            yield session
+
+    def versions(self) -> Versions:
+        with self._open_source() as session:
             server = server_version(session)
         return Versions(server=server, tool=self._pg_dump(server).version)
 
@@ -53,11 +100,11 @@ class PostgresqlEngine(Engine):
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{self.alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
         tables = tuple(dict.fromkeys((*excluded, *self._excluded)))
-        with self.source.open() as session:
+        with self._open_source() as session:
             return describe(session, self.alias, find_excluded(session, tables, setting))
 
     def dump(self, details: DatabaseDetails) -> Blocks:
-        with self.source.open() as session:
+        with self._open_source() as session:
             server = server_version(session)
             (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
         pg_dump = self._pg_dump(server)
@@ -71,7 +118,11 @@ class PostgresqlEngine(Engine):
                 with closing(checked_toc(output, pg_restore.path)) as blocks:
                     yield from blocks
             except ToolError as error:
-                raise _explained(error, user) from None
+                raise _explained(error, self.alias, user) from None
+
+    def held_up_by(self) -> str:
+        with self.source.open() as session:
+            return lock_holders(session)
 
     def tables(self, name: str) -> tuple[str, ...]:
         with self.live.to(name).open() as session:
@@ -124,14 +175,21 @@ class PostgresqlEngine(Engine):
         restoring.drop(self.live, name)
 
 
-def _explained(error: ToolError, user: str) -> ToolError:
-    """The failure with its way out, where the program's words are known."""
-    text = str(error)
-    fix = ""
+def _is_replica(session: psycopg.Connection[Any]) -> bool:
+    return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+
+def _explained(error: ToolError, alias: str, user: str) -> ToolError:
+    """The failure on one line with its way out, by the program's words where they are known."""
+    text = one_line(_QUERY.sub("", str(error)))
     if "row-level security" in text or "row security" in text:
         fix = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
     elif "permission denied" in text:
-        fix = f"Grant the role: GRANT pg_read_all_data TO {user};"
+        fix = f"Grant the role: GRANT pg_read_all_data TO {user}; then run again."
+    elif error.exit_status_of_tool == -signal.SIGKILL:
+        fix = "The system may have run out of memory: look into its log (dmesg), then run again."
+    elif not (fix := way_out(text, alias=alias)):
+        fix = "Mend what pg_dump complains of, then run again."
     return type(error)(
         text,
         untouched="No backup was recorded.",

@@ -76,8 +76,9 @@ class TextProgress:
 
     def note(self, text: str) -> None:
         text = printable(text)
-        if self._live:
-            self._live.console.print(text, markup=False, highlight=False)
+        live = self._live  # another thread may note something while this one ends the line
+        if live:
+            live.console.print(text, markup=False, highlight=False)
         else:
             self._stream.write(text)
 

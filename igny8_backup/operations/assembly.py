@@ -160,9 +160,9 @@ class Toolkit:
             held = []
             if primary:
                 try:
-                    session = stack.enter_context(primary.live.maintenance())
-                except DatabaseError:
-                    self.progress.note("The database server does not answer: only this host is locked.")
+                    session = stack.enter_context(primary.lock_session())
+                except DatabaseError as error:
+                    self.progress.note(f"No lock on the database server, only this host is locked: {error}")
                 else:
                     held.append(AdvisoryLock(session, self.store))
             yield held

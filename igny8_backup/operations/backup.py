@@ -34,6 +34,7 @@ from igny8_backup.manifest import (
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup_tree import backup_tree
 from igny8_backup.operations.fingerprint import fingerprint
+from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.pipeline import from_bytes
 
 logger = logging.getLogger(__name__)
@@ -156,16 +157,26 @@ class _Run:
     def back_up_database(self, alias: str) -> None:
         started = self.kit.clock()
         engine = self.kit.engine(alias)
+        watch = Watch(
+            f"database {alias}",
+            self.kit.progress,
+            seconds=self.kit.config.stall_seconds,
+            reason=engine.held_up_by,
+        )
         part = DatabasePart(
             alias=alias, engine=engine.engine, state=FAILED, started=started, finished=started
         )
         try:
-            versions = engine.versions()
-            details = engine.describe(self.kit.config.exclude_table_data.get(alias, ()))
-            key = keys.database_key(self.id, alias, engine.dump_kind, self.kit.codec.suffix)
-            self.kit.progress.begin(f"database {alias}", details.size)
-            stored = self.kit.upload(key, engine.dump(details), estimate=details.size, on_bytes=self.on_bytes)
-            kept = set(engine.describe(()).tables)
+            with watch:
+                watch.wait_for("the database server")
+                versions = engine.versions()
+                details = engine.describe(self.kit.config.exclude_table_data.get(alias, ()))
+                key = keys.database_key(self.id, alias, engine.dump_kind, self.kit.codec.suffix)
+                self.kit.progress.begin(f"database {alias}", details.size)
+                dump = watch.through(engine.dump(details), source="the dump", sink="the storage")
+                stored = self.kit.upload(key, dump, estimate=details.size, on_bytes=self.on_bytes)
+                watch.wait_for("the database server")
+                kept = set(engine.describe(()).tables)
             # A table made or dropped while the dump ran may or may not be in it: it is not promised.
             self.details.append(
                 replace(details, tables=tuple(name for name in details.tables if name in kept))

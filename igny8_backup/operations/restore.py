@@ -13,6 +13,7 @@ from igny8_backup.operations import restore_tree, sanitize, side_process
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan
 from igny8_backup.operations.quiet import make_quiet
+from igny8_backup.operations.stalls import Watch
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
 from igny8_backup.streams.observe import count
 from igny8_backup.trees.whole import Place
@@ -150,16 +151,21 @@ def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side:
     engine.create_side(side, item.details)
     kit.progress.begin(f"database {alias}", stored.raw_bytes)
     try:
-        blocks = count(kit.download(stored, list(plan.identities)), kit.progress.advance)
-        engine.load(
-            side,
-            blocks,
-            raw_bytes=stored.raw_bytes,
-            scratch=kit.config.scratch_dir,
-            jobs=kit.config.jobs,
-            # Statistics of what is to be sanitized would hold it still.
-            analyze=not (plan.sanitize and sanitize.has_sanitizers(kit.config, alias)),
-        )
+        # Only while bytes should move: after the last of them pg_restore may work on for hours.
+        with Watch(f"database {alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
+            stream = kit.download(stored, list(plan.identities))
+            blocks = watch.through(
+                count(stream, kit.progress.advance), source="the storage", sink="pg_restore"
+            )
+            engine.load(
+                side,
+                blocks,
+                raw_bytes=stored.raw_bytes,
+                scratch=kit.config.scratch_dir,
+                jobs=kit.config.jobs,
+                # Statistics of what is to be sanitized would hold it still.
+                analyze=not (plan.sanitize and sanitize.has_sanitizers(kit.config, alias)),
+            )
     finally:
         kit.progress.end()
     missing = sorted(set(item.details.tables) - set(engine.tables(side)))

@@ -19,8 +19,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from igny8_backup.errors import ToolError, ToolMissingError
 
-STDERR_TAIL = 2048
-"""Bytes of stderr kept for the error message: the last ones."""
+STDERR_HEAD, STDERR_TAIL = 1024, 2048
+"""Bytes of stderr kept for the error message: the first, which name the cause, and the last."""
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -58,7 +58,9 @@ class Child:
         to run as, with that user's groups. Raises ``ToolMissingError`` or ``ToolError``.
         """
         self.name = os.path.basename(argv[0])
+        self._head = bytearray()
         self._tail = bytearray()
+        self._cut = False
         nothing = subprocess.DEVNULL if stdin is None else stdin
         try:
             account = None if user is None else pwd.getpwnam(user)
@@ -95,8 +97,9 @@ class Child:
 
     @property
     def stderr_tail(self) -> str:
-        """The last ``STDERR_TAIL`` bytes of its stderr, as text."""
-        return self._tail.decode(errors="replace").strip("\ufffd\r\n\t ")
+        """Its stderr as text, without the middle where it is longer than what is kept."""
+        kept = self._head + (b"\n...\n" if self._cut else b"") + self._tail
+        return kept.decode(errors="replace").strip("\ufffd\r\n\t ")
 
     def read_block(self, size: int) -> bytes:
         """``size`` bytes of its stdout, however long that takes; fewer at the end of it, and then none."""
@@ -198,12 +201,19 @@ class Child:
             ready = {fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)}
             if self._stderr is not None and self._stderr in ready:
                 piece = os.read(self._stderr, _PIPE_SIZE)
-                self._tail = (self._tail + piece)[-STDERR_TAIL:]
+                self._keep(piece)
                 if not piece:
                     self._stderr = None
             ready &= wanted.keys()
             if ready or seconds is not None:
                 return ready
+
+    def _keep(self, piece: bytes) -> None:
+        room = STDERR_HEAD - len(self._head)
+        self._head += piece[:room]
+        tail = self._tail + piece[room:]
+        self._cut |= len(tail) > STDERR_TAIL
+        self._tail = tail[-STDERR_TAIL:]
 
     def _push(self, rest: memoryview) -> memoryview:
         """Write what the pipe takes now and return what is left; close stdin if nobody reads it."""

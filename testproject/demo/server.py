@@ -175,24 +175,27 @@ class PostgresServer:
             with socket.socket() as probe:
                 probe.bind((self.host, 0))
                 self.port = probe.getsockname()[1]
-            with self.log.open("wb") as log:
-                self._process = subprocess.Popen(
-                    [self.bin_dir / "postgres", "-D", self.data, *self._options()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self.base,
-                    env=ENVIRONMENT,
-                    # Ctrl-C at the terminal is for us; we stop the server when our work has ended.
-                    start_new_session=True,
-                    **self._account.switch,
-                )
+            self._process = self._spawn()
             if self._answers(self._process):
                 return
             self.stop(IMMEDIATE)
             if "Address already in use" not in self._last_words():
                 break
         raise RuntimeError(f"PostgreSQL did not start: {self._last_words()}")
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                [self.bin_dir / "postgres", "-D", self.data, *self._options()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.base,
+                env=ENVIRONMENT,
+                # Ctrl-C at the terminal is for us; we stop the server when our work has ended.
+                start_new_session=True,
+                **self._account.switch,
+            )
 
     def _answers(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + START_SECONDS

@@ -67,13 +67,14 @@ def test_the_defaults_are_those_of_the_page() -> None:
     assert table["PREFIX"] == f'"{config.prefix}"'
     assert table["COMPRESSION_LEVEL"] == str(config.compression_level)
     assert table["JOBS"] == str(config.jobs)
+    assert table["STALL_SECONDS"] == str(config.stall_seconds)
     assert config.state_dir == Path(settings.BASE_DIR) / table["STATE_DIR"].split("`")[0]
     assert not config.sites and not config.logs and not config.exclude_table_data and not config.recipients
 
 
 def test_the_ranges_are_those_of_the_page() -> None:
     text = section(page("settings"), "## Keys")
-    for key in ("COMPRESSION_LEVEL", "JOBS"):
+    for key in ("COMPRESSION_LEVEL", "JOBS", "STALL_SECONDS"):
         with override_settings(IGNY8_BACKUP={key: 0}):
             (problem,) = [item for item in problems() if item.id.endswith("E005")]
         low, high = re.findall(r"\d+", problem.hint)

@@ -55,15 +55,16 @@ class _Server:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="igny8-commands-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def run(self, job: dict[str, Any]) -> Any:
         """What the commands of the job did; fails the test when they did not come to their end."""
-        if self._process is None:
+        if self._process is None or self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="igny8-commands-")
             self._process = subprocess.Popen(
                 [*PYTHON, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-            atexit.register(self._stop, self._process)
+            atexit.register(self._stop, self._process, self._folder)
         answer, said = Path(self._folder.name, "answer"), Path(self._folder.name, "said")
         said.write_text("")
         assert self._process.stdin and self._process.stdout
@@ -73,9 +74,9 @@ class _Server:
         assert status == "0\n", f"{status}{said.read_text()}"
         return json.loads(answer.read_text())
 
-    def _stop(self, process: subprocess.Popen[str]) -> None:
+    def _stop(self, process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str]) -> None:
         process.communicate()
-        self._folder.cleanup()
+        folder.cleanup()
 
 
 _server = _Server()

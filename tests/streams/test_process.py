@@ -88,15 +88,17 @@ def test_a_signal_without_a_name_has_its_number(program):
         list(process_output([program("kill -40 $$")]))
 
 
-def test_a_flood_on_stderr_blocks_nothing_and_only_its_end_is_kept(program):
+def test_a_flood_on_stderr_blocks_nothing_and_only_its_ends_are_kept(program):
     fake = program(
-        "head -c 4000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero;"
+        "echo the cause >&2; head -c 4000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero;"
         "head -c 4000000 /dev/zero | tr '\\0' f >&2; echo; echo last words >&2; exit 2"
     )
     with pytest.raises(ToolError) as caught:
         sum(len(block) for block in process_output([fake]))
+    assert caught.value.stderr_tail.startswith("the cause\neee")
+    assert "eee\n...\nfff" in caught.value.stderr_tail
     assert caught.value.stderr_tail.endswith("fff" + "last words")
-    assert len(str(caught.value)) < child.STDERR_TAIL + 100
+    assert len(str(caught.value)) < child.STDERR_HEAD + child.STDERR_TAIL + 100
 
 
 def test_a_flood_on_stderr_is_no_failure(program):

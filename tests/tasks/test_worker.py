@@ -17,6 +17,7 @@ from django.core.files.storage import FileSystemStorage
 from igny8_backup.errors import FilesError, IncompleteError, LockedError, UsageError
 from igny8_backup.locks import file_lock
 from igny8_backup.store import open_store
+from igny8_backup.tasks import LogProgress
 from tests.management.state import manifests
 from tests.services.project import Project
 from tests.tasks.celery_app import SECONDS, worker
@@ -138,3 +139,10 @@ def test_what_the_broker_delivers_to_two_workers_is_done_once(queued: Project, a
         assert f"Task igny8_backup.backup_all[{task_id}] received" in program.said
     assert [json.loads(path.read_text())["id"] for path in manifests(project)] == [done["id"]]
     assert len(runs(project)) == 1
+
+
+def test_what_there_is_to_read_is_in_the_log_of_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    LogProgress().note("database default: nothing has moved for 1 minute.")
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("igny8_backup.tasks", "WARNING")
+    assert record.message == "database default: nothing has moved for 1 minute."

@@ -1,0 +1,160 @@
+"""A restore that does not fit: refused before anything is made, with the whole list of what is in the way.
+
+The backup is of PostgreSQL 18. It is to go to a server of 15, as a role with few rights, with a
+``pg_restore`` of 14, onto a volume without room, and the code lacks a migration. One command is refused for
+all of it.
+
+What each question finds on servers of all majors is in ``tests/databases/test_obstacles.py``; objects that
+storage lacks, two aliases of one database and parts that the backup has not in ``tests/operations``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from demo.server import PostgresServer
+from psycopg import sql
+
+from tests.bad_input.outcome import nothing_changes
+from tests.management.clients import client_folder, of_version
+from tests.management.commands import Command, Done, run_many
+from tests.services import unavailable
+from tests.services.project import Project, create, drop
+
+POOR = "poor_in_rights"
+OWNER = "owner_elsewhere"
+
+
+@pytest.fixture(scope="module")
+def saved(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project whose backup needs a role, an extension and a migration that are nowhere else."""
+    project = create(postgres_18, tmp_path_factory.mktemp("plan"))
+    project.seed_small()
+    with postgres_18.connect(project.database, superuser=True) as session:
+        session.execute(f"CREATE ROLE {OWNER}".encode())
+        session.execute(f"CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO {OWNER}".encode())
+        session.execute(f"GRANT {OWNER} TO {postgres_18.role}".encode())
+        session.execute(b"CREATE EXTENSION vector")
+    project.sql("INSERT INTO django_migrations (app, name, applied) VALUES ('content', '9999_x', now())")
+    (made,) = run_many(project, ["backup_all", "--json"])
+    made.ended(0)
+    yield project
+    drop(project)
+    with postgres_18.connect(superuser=True) as session:
+        session.execute(f"DROP ROLE {OWNER}".encode())
+
+
+@contextmanager
+def volume(folder: Path, options: str) -> Iterator[None]:
+    """A filesystem of its own is mounted on the folder while the context lasts."""
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
+    if subprocess.run(mount, capture_output=True).returncode:
+        unavailable("No filesystem can be mounted here.")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A volume with room for a page or two."""
+    folder = tmp_path_factory.mktemp("small")
+    with volume(folder, "size=32k"):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def refused(
+    saved: Project, postgres_15: PostgresServer, small: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Done, Done]]:
+    """The dry run and the restore that was asked for; neither has changed anything, here or there."""
+    old = client_folder(
+        tmp_path_factory.mktemp("old") / "bin", saved.server.bin_dir, pg_restore=of_version("14.9")
+    )
+    with postgres_15.connect(superuser=True) as session:
+        create_role = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+        session.execute(create_role.format(sql.Identifier(POOR), sql.Literal(postgres_15.password)))
+        before = databases(postgres_15)
+    url = postgres_15.url("postgres_is_not_there").replace(f"//{postgres_15.role}:", f"//{POOR}:")
+    settings = {
+        "CLIENT_BIN_DIR": str(old),
+        "SITES": {"sites-data": str(small / "sites-data"), "uploads": str(small / "uploads")},
+        "SCRATCH_DIR": str(small),
+    }
+    restore = ["restore_all", "--noinput", "--identity", str(saved.identity)]
+    with nothing_changes(saved):
+        planned, done = run_many(
+            saved,
+            Command([*restore, "--dry-run", "--json"], settings),
+            Command(restore, settings),
+            env={"DATABASE_URL": url},
+        )
+    assert databases(postgres_15) == before
+    assert list(small.iterdir()) == []
+    yield planned, done
+    with postgres_15.connect(superuser=True) as session:
+        session.execute(f"DROP ROLE {POOR}".encode())
+
+
+def databases(server: PostgresServer) -> list[str]:
+    with server.connect() as session:
+        return [name for (name,) in session.execute("SELECT datname FROM pg_database ORDER BY 1")]
+
+
+def listed(refused: tuple[Done, Done], words: str) -> str:
+    """The one line of the list that holds these words; the plan as JSON has it too."""
+    planned, done = refused
+    (line,) = [line for line in done.ended(4).stderr.splitlines() if words in line]
+    assert line.startswith("  - ")
+    assert line.removeprefix("  - ") in planned.ended(4).json["obstacles"]
+    return line
+
+
+def test_it_is_one_refusal_with_a_list(refused: tuple[Done, Done]) -> None:
+    _, done = refused
+    first, *lines, last = done.ended(4).stderr.splitlines()
+    assert first == "CommandError: This backup cannot be restored here:"
+    assert all(line.startswith("  - ") for line in lines)
+    assert last.strip() == "Nothing was changed. Mend what is listed, then run again."
+
+
+def test_an_older_server(refused: tuple[Done, Done]) -> None:
+    assert "restore to 18 or newer" in listed(refused, "The dump is of PostgreSQL 18")
+
+
+def test_an_older_pg_restore(refused: tuple[Done, Done]) -> None:
+    assert "postgresql-client-18" in listed(refused, "pg_restore is version 14.9")
+
+
+def test_a_role_that_may_not_create_databases(refused: tuple[Done, Done]) -> None:
+    assert f'ALTER ROLE "{POOR}" CREATEDB' in listed(refused, "may not create databases")
+
+
+def test_a_role_that_is_not_there(refused: tuple[Done, Done]) -> None:
+    assert f'CREATE ROLE "{OWNER}";' in listed(refused, "do not exist here")
+
+
+def test_an_extension_that_is_not_installed(refused: tuple[Done, Done]) -> None:
+    listed(refused, "The extension vector is not installed on this server.")
+
+
+def test_a_migration_that_the_code_lacks(refused: tuple[Done, Done]) -> None:
+    assert "install the code it was made with" in listed(refused, "content.9999_x")
+
+
+def test_a_volume_without_room(refused: tuple[Done, Done], small: Path) -> None:
+    line = listed(refused, f"There is not enough space on {small} for sites-data, uploads:")
+    assert line.endswith(" needed, 32.8 kB free.")
+
+
+def test_scratch_without_room_is_told_and_no_obstacle(refused: tuple[Done, Done], small: Path) -> None:
+    planned, done = refused
+    (scratch,) = [space for space in planned.json["spaces"] if space["kind"] == "scratch"]
+    assert scratch["free"] < scratch["needed"] and not scratch["required"]
+    (line,) = [line for line in done.stdout.splitlines() if "space for the dump of default" in line]
+    assert str(small) in line and "so one connection restores it: slower, no scratch" in line
