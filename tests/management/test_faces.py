@@ -31,6 +31,7 @@ COMMANDS = [
     "restore_all",
     "show_backup",
     "undo_restore",
+    "verify_backup",
 ]
 MANAGE = Path(__file__).resolve().parents[2] / "testproject/manage.py"
 
@@ -82,6 +83,7 @@ def test_the_json_of_every_command_parses(backed_up: BackedUp, tmp_path: Path) -
             ["restore_all"],
             ["show_backup", backed_up.id],
             ["undo_restore"],
+            ["verify_backup"],
         )
     ]
     bad.append(Command(["generate_backup_key", str(tmp_path / "key"), "--json"]))

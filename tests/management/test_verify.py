@@ -1,0 +1,272 @@
+"""Harm to a backup is found, named and recorded; of a sound one it is said that all is well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igny8_backup import keys, records
+from igny8_backup.errors import IdentityError, IntegrityError, UsageError
+from igny8_backup.manifest import Manifest, StoredObject
+from igny8_backup.operations.assembly import Toolkit, assemble
+from igny8_backup.operations.prune import prune
+from igny8_backup.operations.verify import VerifyRequest, VerifyResult, verify
+from igny8_backup.remarks import ALTERED, CONTENT, MISSING, STORED, UNREADABLE, read_remarks
+from igny8_backup.streams.age import generate_identity, load_identities
+from igny8_backup.streams.pipeline import from_bytes
+from tests.management.commands import Command, run_many
+from tests.management.conftest import BackedUp
+
+
+@pytest.fixture
+def storage(backed_up: BackedUp, tmp_path: Path) -> Path:
+    """A copy of the storage, to be harmed."""
+    copy = tmp_path / "storage"
+    shutil.copytree(backed_up.project.storage, copy)
+    return copy
+
+
+@pytest.fixture
+def kit(settings: Any, backed_up: BackedUp, storage: Path, tmp_path: Path) -> Iterator[Toolkit]:
+    """The toolkit of a machine that has no database and no trees, but PostgreSQL's programs."""
+    alias = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(storage)}}
+    settings.STORAGES = {**settings.STORAGES, "dbbackup": alias}
+    settings.MEDIA_ROOT = ""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    settings.IGNY8_BACKUP = {
+        "DATABASES": [],
+        "STATE_DIR": tmp_path / "state",
+        "SCRATCH_DIR": scratch,
+        "ENCRYPTION": {"RECIPIENTS": [backed_up.project.recipient]},
+        "CLIENT_BIN_DIR": backed_up.project.server.bin_dir,
+    }
+    with assemble() as found:
+        yield found
+    assert list(scratch.iterdir()) == []
+
+
+def stored(kit: Toolkit) -> VerifyResult:
+    return verify(kit, VerifyRequest())
+
+
+def content(kit: Toolkit, backed_up: BackedUp) -> VerifyResult:
+    return verify(kit, VerifyRequest(depth=CONTENT, identity_file=backed_up.project.identity))
+
+
+def damage(result: VerifyResult) -> dict[str, str]:
+    return {item.key: item.kind for item in result.check.damage}
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_sound_backup_is_sound_at_each_depth(kit: Toolkit, backed_up: BackedUp) -> None:
+    manifest = kit.catalog.get(backed_up.id)
+    for result in (stored(kit), content(kit, backed_up)):
+        assert not result.findings and not result.unrecorded
+        assert result.check.objects == result.check.read == len(manifest.objects()) + 1 == 9
+        size = len(kit.store.read_small(keys.manifest_key(manifest.id)))
+        assert result.check.bytes == manifest.stored_bytes + size
+    assert [check.depth for check in read_remarks(kit.store)[backed_up.id].checks] == [CONTENT, STORED]
+    assert read_remarks(kit.store, backed_up.id) == read_remarks(kit.store)
+
+
+def test_each_harm_to_each_object_is_found(kit: Toolkit, backed_up: BackedUp, storage: Path) -> None:
+    manifest = kit.catalog.get(backed_up.id)
+    every = [keys.manifest_key(manifest.id), *(item.key for item in manifest.objects())]
+    paths = {key: storage / "igny8" / key for key in every}
+    whole = {key: path.read_bytes() for key, path in paths.items()}
+    for number, (key, path) in enumerate(paths.items()):
+        other = every[number - 1]
+        size = len(whole[key])
+        harms: dict[str, Callable[[], Any]] = {
+            "first bit": lambda path=path: flip(path, 0),
+            "a bit within": lambda path=path, size=size: flip(path, size // 2),
+            "last bit": lambda path=path: flip(path, -1),
+            "truncated": lambda path=path, key=key: path.write_bytes(whole[key][:-1]),
+            "emptied": lambda path=path: path.write_bytes(b""),
+            "longer": lambda path=path, key=key: path.write_bytes(whole[key] + b"x"),
+            "swapped": lambda path=path, other=other: path.write_bytes(whole[other]),
+            "other bytes": lambda path=path, size=size: path.write_bytes(bytes(size)),
+            "removed": path.unlink,
+        }
+        for name, harm in harms.items():
+            harm()
+            try:
+                found = damage(verify(kit, VerifyRequest(backup_id=backed_up.id)))
+                text = ""
+            except IntegrityError as error:
+                found, text = {}, str(error)
+            assert key in found or (number == 0 and ("manifest" in text)), (key, name, found)
+            assert set(found) <= {key}, (key, name, found)
+            if number:
+                assert found[key] == (MISSING if name == "removed" else ALTERED)
+            path.write_bytes(whole[key])
+    assert not stored(kit).findings
+
+
+@pytest.mark.parametrize("place", [0, 30, 150, -1])
+def test_harm_is_told_from_a_wrong_key(kit: Toolkit, backed_up: BackedUp, storage: Path, place: int) -> None:
+    """The first bytes of an age file tell to whom it is encrypted: altered, they look like a wrong key."""
+    dump = next(item for item in kit.catalog.get(backed_up.id).objects() if "/db/" in item.key)
+    flip(storage / "igny8" / dump.key, place)
+    assert damage(content(kit, backed_up)) == {dump.key: ALTERED}
+
+
+def test_a_wrong_key_is_no_damage(kit: Toolkit, backed_up: BackedUp, tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match="no identity is given"):
+        verify(kit, VerifyRequest(depth=CONTENT))
+    other = tmp_path / "other.key"
+    other.touch(0o600)
+    other.write_text(generate_identity()[0])
+    with pytest.raises(IdentityError, match="not encrypted to this identity"):
+        verify(kit, VerifyRequest(depth=CONTENT, identity_file=other))
+    assert read_remarks(kit.store) == {}
+
+
+def forge(
+    kit: Toolkit, backed_up: BackedUp, item: StoredObject, change: Callable[[bytes], bytes]
+) -> Manifest:
+    """Stores other contents under the key of ``item``, and a manifest that is right about the bytes."""
+    identities = load_identities(backed_up.project.identity)
+    data = change(b"".join(kit.download(item, identities)))
+    kit.store.delete(item.key)
+    made = records.to_plain(kit.upload(item.key, from_bytes(data)))
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return made if value.get("key") == item.key else {k: replaced(v) for k, v in value.items()}
+        return [replaced(one) for one in value] if isinstance(value, list) else value
+
+    plain = replaced(records.to_plain(kit.catalog.get(backed_up.id)))
+    kit.store.put_small(keys.manifest_key(backed_up.id), json.dumps(plain).encode())
+    kit.store.delete(keys.run_key(backed_up.id))
+    return kit.catalog.get(backed_up.id)
+
+
+def altered(data: bytes) -> bytes:
+    place = data.index(b"SENTINEL-7c1f content")
+    return data[:place] + b"X" + data[place + 1 :]
+
+
+FORGERIES: dict[str, list[tuple[Callable[[bytes], bytes], str]]] = {
+    "details": [(lambda data: data.replace(b'"id": "2', b'"id": "1', 1), "those of backup")],
+    "database": [
+        (lambda data: data[: len(data) // 2], "pg_restore cannot read the dump"),
+        (lambda data: b"", "pg_restore cannot read the dump"),
+    ],
+    "index": [
+        (lambda data: data[: data.rindex(b"\n", 0, -1) + 1], "before its last line"),
+        (lambda data: data.replace(b'-0001"', b'-0002"'), "which the manifest does not name"),
+    ],
+    "folders": [
+        (lambda data: data[: len(data) // 2 // 512 * 512] + bytes(1024), "is lacking, which the index has"),
+        (lambda data: b"no tar at all" * 100, "cannot be read"),
+        (lambda data: data[512:], "not what the index has at that place"),
+    ],
+    "pack": [
+        (altered, "is not the file that the index describes"),
+        (lambda data: bytes(1024), "is lacking, which the index places there"),
+        (lambda data: data[:-1024], "ends before its end"),
+        (lambda data: data + b"x" * 512, "goes on after its end"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_contents_that_contradict_each_other_are_found_by_reading_them(
+    kit: Toolkit, backed_up: BackedUp, storage: Path, kind: str
+) -> None:
+    (item,) = [
+        item
+        for item in kit.catalog.get(backed_up.id).objects()
+        if (parsed := keys.parse(item.key))
+        and parsed.kind == kind
+        and parsed.name in ("", "default", "uploads")
+    ]
+    for change, text in FORGERIES[kind]:
+        forge(kit, backed_up, item, change)
+        assert not stored(kit).findings, "the bytes are those that the manifest names"
+        result = content(kit, backed_up)
+        assert damage(result) == {item.key: UNREADABLE}
+        assert text in result.findings[0].text, result.findings[0].text
+        assert item.key in result.findings[0].text
+        shutil.rmtree(storage)
+        shutil.copytree(backed_up.project.storage, storage)
+
+
+def test_a_sample_is_read_of_what_must_all_be_there(kit: Toolkit, backed_up: BackedUp, storage: Path) -> None:
+    for percent, read in ((1, 2), (50, 5), (100, 9)):
+        check = verify(kit, VerifyRequest(sample=percent)).check
+        assert (check.sample, check.read, check.objects) == (percent, read, 9)
+    dump = next(item for item in kit.catalog.get(backed_up.id).objects() if "/db/" in item.key)
+    (storage / "igny8" / dump.key).unlink()
+    assert damage(verify(kit, VerifyRequest(sample=1))) == {dump.key: MISSING}
+
+
+def test_a_lost_manifest_is_told_from_a_backup_that_never_was_or_was_removed(
+    kit: Toolkit, backed_up: BackedUp
+) -> None:
+    with pytest.raises(UsageError, match="There is no backup"):
+        verify(kit, VerifyRequest(backup_id="20200101T000000Z-0000aa"))
+    kit.store.delete(keys.manifest_key(backed_up.id))
+    with pytest.raises(IntegrityError, match="manifest.json is missing"):
+        verify(kit, VerifyRequest(backup_id=backed_up.id))
+    with pytest.raises(UsageError, match="backup_all"):
+        verify(kit, VerifyRequest())
+    run = kit.catalog.run(backed_up.id)
+    assert run
+    pruned = replace(run, pruned=kit.clock())
+    kit.store.put_small(keys.run_key(backed_up.id), records.to_json(pruned))
+    with pytest.raises(UsageError, match="There is no backup"):
+        verify(kit, VerifyRequest(backup_id=backed_up.id))
+
+
+def test_checks_go_with_their_backup_and_are_no_litter_before(kit: Toolkit, backed_up: BackedUp) -> None:
+    stored(kit)
+    result = prune(kit)
+    assert not result.waiting and read_remarks(kit.store)[backed_up.id].checks
+
+
+def test_what_the_operator_sees(backed_up: BackedUp, storage: Path) -> None:
+    identity = ["--identity", str(backed_up.project.identity)]
+
+    def runs(*commands: list[str]) -> list[Any]:
+        return run_many(backed_up.project, *(Command(argv, storage=storage) for argv in commands))
+
+    quick, deep, listed, shown, wrong = runs(
+        ["verify_backup"],
+        ["verify_backup", backed_up.id, "--depth", "content", "--json", *identity],
+        ["list_backups"],
+        ["show_backup", backed_up.id],
+        ["verify_backup", "--sample", "0%"],
+    )
+    assert f"Backup {backed_up.id}, stored: all well, 9 of 9 objects read" in quick.ended(0).stdout
+    assert deep.ended(0).json["check"]["damage"] == []
+    assert "content checked" in " ".join(listed.ended(0).stdout.split())
+    assert "all well, 9 of 9 objects read" in shown.ended(0).stdout
+    assert "is not a whole number from 1 to 100" in wrong.ended(2).stderr
+    (pack,) = storage.glob("igny8/packs/web-1/uploads/*")
+    flip(pack, 1000)
+    harmed, as_json, listed, shown = runs(
+        ["verify_backup"],
+        ["verify_backup", "--json", "--depth", "content", *identity],
+        ["list_backups"],
+        ["show_backup", backed_up.id],
+    )
+    assert f"ALTERED: packs/web-1/uploads/{pack.name} was altered" in harmed.ended(6).stderr
+    assert f"Backup {backed_up.id} is damaged: 1 object, 8 of 9 objects read" in harmed.stderr
+    (finding,) = as_json.ended(6).json["findings"]
+    assert finding["damage"] == {"key": f"packs/web-1/uploads/{pack.name}", "kind": "altered"}
+    assert "stored DAMAGED" in " ".join(listed.ended(0).stdout.split())
+    assert f"altered: packs/web-1/uploads/{pack.name}" in shown.ended(0).stdout
