@@ -37,6 +37,14 @@ class BackupError(Exception):
 
     def __init__(self, what: str, *, untouched: str = "", fix: str = "") -> None:
         super().__init__(" ".join(part for part in (what, untouched, fix) if part))
+        self._parts = what, untouched, fix
+
+    def assure(self, untouched: str) -> None:
+        """Say what is ``untouched`` where the place that raised it could not know; what it says stays."""
+        what, said, fix = self._parts
+        if not said:
+            self._parts = what, untouched, fix
+            self.args = (" ".join(part for part in self._parts if part),)
 
 
 class UsageError(BackupError):

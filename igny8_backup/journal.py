@@ -12,6 +12,7 @@ One file a restore, in ``STATE_DIR/restores``. ``phase`` is
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -101,6 +102,8 @@ class Journals:
             _sync_folder(self.folder)
             _sync_folder(self.folder.parent)  # the folder itself may be new
         except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
             raise _unusable(path, "written", error) from None
         return written
 

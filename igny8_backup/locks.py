@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -96,9 +96,10 @@ def file_lock(store: Store, state_dir: Path, *, doing: str, now: datetime) -> It
                 untouched="Nothing was changed.",
                 fix="Wait for it to end, then run again.",
             ) from None
-        os.ftruncate(handle, 0)
         holder = {"pid": os.getpid(), "doing": doing, "since": now.isoformat(timespec="seconds")}
-        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        with suppress(OSError):  # on a full disk: who holds it matters only to the words of others
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -26,6 +26,11 @@ def age_in_words(since: datetime, now: datetime) -> str:
     return duration_in_words(now - since) if since <= now else "in the future"
 
 
+def old_in_words(since: datetime, now: datetime) -> str:
+    """``3 days old``, or ``dated in the future`` where a clock is wrong."""
+    return f"{duration_in_words(now - since)} old" if since <= now else "dated in the future"
+
+
 def size_in_words(amount: float) -> str:
     """``1.5 GB`` of an amount of bytes: decimal units, as storage is sold."""
     if amount < 1000:

@@ -20,6 +20,7 @@ from psycopg import conninfo
 
 from igny8_backup.databases.connection import Connection
 from igny8_backup.errors import DatabaseError, FilesError
+from igny8_backup.streams.pipeline import from_bytes, write_file
 
 _OPTIONS = {option.keyword.decode(): option for option in psycopg.pq.Conninfo.get_defaults()}
 _VARIABLES = {key: option.envvar.decode() for key, option in _OPTIONS.items() if option.envvar}
@@ -85,8 +86,14 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
         )
     line = "*:*:*:*:" + password.replace("\\", "\\\\").replace(":", "\\:") + "\n"
     with private_file(scratch) as (file, path):
-        file.write(line.encode())
-        file.flush()
+        try:
+            write_file(from_bytes(line.encode()), file.fileno(), name="it")
+        except FilesError as error:
+            raise FilesError(
+                f"The password of {connection.where} cannot be kept in {scratch}: {error}",
+                untouched="Nothing was changed.",
+                fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at another disk.",
+            ) from None
         yield Access(
             env=env,
             arguments=(_dbname({**explicit, "passfile": path}), *role, "--no-password"),

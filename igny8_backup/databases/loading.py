@@ -62,7 +62,7 @@ def _argv(program: Client, access: Access, server_major: int) -> list[str]:
 def _load_from_scratch(argv: list[str], blocks: Blocks, access: Access, scratch: Path, jobs: int) -> None:
     with private_file(scratch) as (file, path):
         try:
-            write_file(blocks, file.fileno())
+            write_file(blocks, file.fileno(), name="it")
         except FilesError as error:
             raise FilesError(
                 f"The dump cannot be kept in {scratch}: {error}",

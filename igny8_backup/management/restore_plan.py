@@ -9,7 +9,7 @@ from typing import Any
 from igny8_backup.databases.surroundings import Surroundings
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan, TreePlan
 from igny8_backup.operations.surroundings import DATABASES, FILES, SCRATCH, Source, Space
-from igny8_backup.words import age_in_words, count_in_words, duration_in_words, size_in_words
+from igny8_backup.words import count_in_words, duration_in_words, old_in_words, size_in_words
 
 
 def plan_lines(plan: RestorePlan) -> Iterator[str]:
@@ -73,7 +73,7 @@ def _source(source: Source, plan: RestorePlan) -> str:
     label = f", labelled {source.label}" if source.label else ""
     same = "the same" if source.secret_key_equal else "ANOTHER"
     return (
-        f"  backup {source.id}: {age_in_words(source.started, plan.created)} old, of host {source.host},"
+        f"  backup {source.id}: {old_in_words(source.started, plan.created)}, of host {source.host},"
         f" environment {source.environment}{label}; its SECRET_KEY is {same}"
     )
 

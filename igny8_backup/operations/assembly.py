@@ -127,6 +127,9 @@ class Toolkit:
         try:
             with closing(decode(stored, item.codecs, identities)) as blocks:
                 yield from blocks
+        except IdentityError as error:
+            error.assure("Nothing live was changed.")
+            raise
         except IntegrityError as error:
             # Where decryption or decompression stumbles first, it does not know over which object.
             what = str(error) if item.key in str(error) else f"{item.key}: {error}"

@@ -33,6 +33,7 @@ from igny8_backup.manifest import (
 )
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup_tree import backup_tree
+from igny8_backup.operations.clocks import dated_ahead
 from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.pipeline import from_bytes
@@ -133,8 +134,9 @@ class _Run:
         )
 
     def run(self, locks: list[AdvisoryLock]) -> BackupResult:
-        self.write_record()
+        self.claim()
         try:
+            self.look_at_the_clock()
             for alias in self.request.databases:
                 self.back_up_database(alias)
             for name in self.request.trees:
@@ -144,6 +146,8 @@ class _Run:
             self.end(STOPPED)
             raise
         except BaseException as error:
+            if isinstance(error, BackupError):
+                error.assure("No backup was recorded.")
             if error not in self.errors.values():
                 self.errors["run"] = error if isinstance(error, BackupError) else _unexpected(error)
             self.end(FAILED)
@@ -256,7 +260,8 @@ class _Run:
             lock.check()
         data = records.to_json(manifest)
         self.record = replace(self.record, manifest_sha256=hashlib.sha256(data).hexdigest())
-        self.kit.store.put_small(keys.manifest_key(self.id), data)
+        # Never in the place of another, and gone again if it fails: put_small promises neither.
+        self.kit.store.put(keys.manifest_key(self.id), from_bytes(data))
         return manifest
 
     def on_bytes(self, amount: int) -> None:
@@ -264,6 +269,20 @@ class _Run:
         self.kit.progress.advance(amount)
         if self.kit.clock() - self.record.heartbeat > HEARTBEAT:
             self.write_record()
+
+    def claim(self) -> None:
+        """Takes the id, which must be free: a clock set back, or a host that shares no lock with this one,
+        can bring it up again, and nothing of that other run may be touched."""
+        try:
+            self.kit.store.put(keys.run_key(self.id), from_bytes(records.to_json(self.record)))
+        except BackupError as error:
+            error.assure("No backup was recorded.")
+            raise
+
+    def look_at_the_clock(self) -> None:
+        ids = filter(keys.is_id, self.kit.store.list_dirs(keys.BACKUPS))
+        if note := dated_ahead(max(ids, default=""), self.started):
+            self.kit.progress.note(note)
 
     def write_record(self) -> None:
         self.record = replace(self.record, heartbeat=self.kit.clock())

@@ -22,6 +22,7 @@ from igny8_backup.manifest import (
 )
 from igny8_backup.operations import sanitize
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.clocks import dated_ahead
 from igny8_backup.operations.obstacles import (
     check_objects,
     is_empty,
@@ -137,9 +138,8 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     """
     wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
     aliases, trees = _wanted_parts(kit, request.only, wanted)
-    selection = select(
-        [wanted] if wanted else kit.catalog.manifests(), databases=aliases, trees=trees, wanted=wanted
-    )
+    pool = [wanted] if wanted else kit.catalog.manifests()
+    selection = select(pool, databases=aliases, trees=trees, wanted=wanted)
     chosen = [manifest for manifest, _ in (*selection.databases, *selection.trees)]
     if not chosen:
         raise UsageError(
@@ -150,6 +150,8 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     encrypted = any(manifest.encrypted for manifest in chosen)
     identities = kit.identities(request.identity_file, needed=encrypted)
     notes = [*selection.notes, *_left_out(kit, request.only, wanted)]
+    if note := dated_ahead(max(manifest.id for manifest in pool), kit.clock()):
+        notes.append(note)
     if kit.journals.unfinished():
         notes.append("An earlier restore, or its undoing, was interrupted: restore_all settles that first.")
     obstacles: list[str] = []

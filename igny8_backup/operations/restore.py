@@ -50,12 +50,15 @@ def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
             return settled
         plan.require_feasible()
         make_quiet(kit, plan.policy)
-        journal = kit.journals.write(_journal(kit, plan))
+        journal = _journal(kit, plan)
         try:
+            kit.journals.write(journal)
             _prepare_databases(kit, plan, journal)
             journal = _prepare_trees(kit, plan, journal)
             make_quiet(kit, plan.policy)  # whatever restarts workers may have brought them back
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, BackupError):
+                error.assure("Nothing live was changed.")
             _clean(kit, journal)
             raise
         journal = swap_all(kit, journal)

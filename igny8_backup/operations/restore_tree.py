@@ -15,6 +15,7 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.journal import TreeSwap
 from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees import index
@@ -64,7 +65,7 @@ def prepare(
 
     with _scratch_file(kit.config.scratch_dir) as local:
         with open(local, "wb") as file:
-            write_file(kit.download(part.index, identities), file.fileno())
+            _keep(kit.download(part.index, identities), file.fileno(), kit.config.scratch_dir)
         with TreeWriter(place.target, on_skip=skip, on_progress=passed) as writer:
             for name, item in packs.items():
                 writer.extract_pack(kit.download(item, identities), _records_in(local, name))
@@ -135,6 +136,17 @@ def _records_in(local: Path, pack: str) -> Iterator[Record]:
         for record in index.read(blocks):
             if record.pack == pack:
                 yield record
+
+
+def _keep(blocks: Blocks, descriptor: int, folder: Path) -> None:
+    try:
+        write_file(blocks, descriptor, name="it")
+    except FilesError as error:
+        raise FilesError(
+            f"The index of the tree cannot be kept in {folder}: {error}",
+            untouched="Nothing live was changed.",
+            fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
+        ) from None
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from igny8_backup.streams.handover import pull_through
 
 _SECRET_MARK = "AGE-SECRET-KEY-"  # noqa: S105 - how a secret begins, not a secret
 _IDENTITY_FILE_LIMIT = 1 << 20
+_UNTOUCHED = "Nothing was changed."
+_GIVE = "Give the file that generate_backup_key wrote: --identity FILE."
 _NO_MATCH = "No matching keys found"
 """How pyrage says that no identity opens the header; every other text of it means damage."""
 
@@ -82,27 +84,37 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
     that its group or others may read. A pipe is fine: ``--identity <(age -d key.age)``.
     """
     if _SECRET_MARK in os.fspath(path).upper():
-        raise IdentityError("A secret key is given where the path of its file belongs.")
+        raise IdentityError(
+            "A secret key is given where the path of its file belongs.",
+            untouched=_UNTOUCHED,
+            fix="Write it to a file of mode 0600 and give its path; the shell's history may hold it now.",
+        )
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise IdentityError(
-                    f"The identity file {path} is open to other users.", fix=f"Run: chmod 600 {path}"
+                    f"The identity file {path} is open to other users.",
+                    untouched=_UNTOUCHED,
+                    fix=f"Run: chmod 600 {path}.",
                 )
             content = file.read(_IDENTITY_FILE_LIMIT + 1)
     except OSError as error:
-        raise IdentityError(f"The identity file {path} cannot be read: {error.strerror}.") from None
+        raise IdentityError(
+            f"The identity file {path} cannot be read: {error.strerror}.", untouched=_UNTOUCHED, fix=_GIVE
+        ) from None
     if content.startswith((b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")):
         raise IdentityError(
-            f"The identity file {path} is itself encrypted.", fix=f"Give what this prints: age -d {path}"
+            f"The identity file {path} is itself encrypted.",
+            untouched=_UNTOUCHED,
+            fix=f"Give what age prints: --identity <(age -d {path}).",
         )
     try:
         if len(content) <= _IDENTITY_FILE_LIMIT:
             return parse_identities(content.decode(), name=os.fspath(path))
     except UnicodeDecodeError:
         pass
-    raise IdentityError(f"{path} is not an age identity file.")
+    raise IdentityError(f"{path} is not an age identity file.", untouched=_UNTOUCHED, fix=_GIVE)
 
 
 def parse_identities(text: str, *, name: str = "the identity file") -> list[Identity]:
@@ -113,9 +125,18 @@ def parse_identities(text: str, *, name: str = "the identity file") -> list[Iden
             try:
                 identities.append(Identity(x25519.Identity.from_str(line.strip())))
             except pyrage.IdentityError:
-                raise IdentityError(f"Line {number} of {name} is not an X25519 age identity.") from None
+                raise IdentityError(
+                    f"Line {number} of {name} is not an X25519 age identity: mistyped, cut short, or of"
+                    " another kind.",
+                    untouched=_UNTOUCHED,
+                    fix=_GIVE,
+                ) from None
     if not identities:
-        raise IdentityError(f"There is no identity in {name}: a line that begins with AGE-SECRET-KEY-1.")
+        raise IdentityError(
+            f"There is no identity in {name}: a line that begins with AGE-SECRET-KEY-1.",
+            untouched=_UNTOUCHED,
+            fix=_GIVE,
+        )
     return identities
 
 
@@ -139,6 +160,7 @@ def decrypt(blocks: Blocks, identities: Sequence[Identity]) -> Blocks:
     or goes on after its end.
     """
     keys = [identity._key for identity in identities]
+    given = ", ".join(identity.recipient for identity in identities)
 
     def push(reader: BinaryIO, writer: BinaryIO) -> None:
         try:
@@ -147,7 +169,8 @@ def decrypt(blocks: Blocks, identities: Sequence[Identity]) -> Blocks:
             said = str(error).partition("\n")[0]
             if said == _NO_MATCH:
                 raise IdentityError(
-                    "The data is not encrypted to this identity, or its first bytes were altered.",
+                    f"The data is not encrypted to this identity (of {given}), or its first bytes were"
+                    " altered.",
                     fix="Give the identity of a recipient that the settings named when it was written.",
                 ) from None
             raise IntegrityError(f"The head of the encrypted data is damaged ({said}).") from None

@@ -146,25 +146,27 @@ def from_file(path_or_fd: PathOrFd) -> Blocks:
             if not isinstance(path_or_fd, int):
                 os.close(fd)
     except OSError as error:
-        raise _files_error("read", path_or_fd, error) from None
+        raise _files_error("read", _name(path_or_fd), error) from None
 
 
-def write_file(blocks: Blocks, path_or_fd: PathOrFd, *, fsync: bool = False) -> int:
+def write_file(blocks: Blocks, path_or_fd: PathOrFd, *, fsync: bool = False, name: str = "") -> int:
     """Write the stream to a new private file (0600), or to an open descriptor; return its size in bytes.
 
     A path must be free, and is free again if anything fails. ``fsync`` returns only when the content and,
-    for a path, its name in the folder are on the disk. Raises ``FilesError`` and what the stream raises.
+    for a path, its name in the folder are on the disk. ``name`` is what errors call it, if not as it is
+    called here. Raises ``FilesError`` and what the stream raises.
     """
+    name = name or _name(path_or_fd)
     with contextlib.closing(blocks):
         if isinstance(path_or_fd, int):
-            return _write(blocks, path_or_fd, path_or_fd, fsync)
+            return _write(blocks, path_or_fd, name, fsync)
         try:
             fd = os.open(path_or_fd, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise _files_error("create", path_or_fd, error) from None
+            raise _files_error("create", name, error) from None
         try:
             try:
-                size = _write(blocks, fd, path_or_fd, fsync)
+                size = _write(blocks, fd, name, fsync)
             finally:
                 os.close(fd)
             if fsync:
@@ -176,7 +178,7 @@ def write_file(blocks: Blocks, path_or_fd: PathOrFd, *, fsync: bool = False) -> 
         return size
 
 
-def _write(blocks: Blocks, fd: int, target: PathOrFd, fsync: bool) -> int:
+def _write(blocks: Blocks, fd: int, name: str, fsync: bool) -> int:
     size = 0
     for block in blocks:
         try:
@@ -184,13 +186,13 @@ def _write(blocks: Blocks, fd: int, target: PathOrFd, fsync: bool) -> int:
             while rest:
                 rest = rest[os.write(fd, rest) :]
         except OSError as error:
-            raise _files_error("write", target, error) from None
+            raise _files_error("write", name, error) from None
         size += len(block)
     if fsync:
         try:
             os.fsync(fd)
         except OSError as error:
-            raise _files_error("write", target, error) from None
+            raise _files_error("write", name, error) from None
     return size
 
 
@@ -205,6 +207,9 @@ def _fsync_folder(path: str) -> None:
         raise _files_error("write", path, error) from None
 
 
-def _files_error(verb: str, target: PathOrFd, error: OSError) -> FilesError:
-    name = f"descriptor {target}" if isinstance(target, int) else os.fspath(target)
+def _name(target: PathOrFd) -> str:
+    return f"descriptor {target}" if isinstance(target, int) else os.fspath(target)
+
+
+def _files_error(verb: str, name: str, error: OSError) -> FilesError:
     return FilesError(f"Could not {verb} {name}: {error.strerror}.")

@@ -87,9 +87,14 @@ def _put(bucket: Bucket, key: str, body: BytesIO) -> None:
 
 
 def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
-    upload_id = bucket.begin(key)
+    begun: list[str] = []
     try:
-        sent, done = _send(bucket, key, upload_id, parts)
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
+            # In a thread, to its end: a signal that came between the request and its answer would leave an
+            # upload of which nobody knows the id.
+            pool.submit(lambda: begun.append(bucket.begin(key))).result()
+            (upload_id,) = begun
+            sent, done = _send(bucket, key, upload_id, parts, pool)
         with _nothing_left(bucket, key):
             try:
                 bucket.complete(key, upload_id, done)
@@ -98,32 +103,38 @@ def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
                     raise
             _check(bucket, key, sent)
     except BaseException:
-        try:
-            bucket.abort(key, upload_id)
-        except StorageError as error:
-            logger.warning("An unfinished upload is left and has to be aborted later: %s", error)
+        for left in begun:
+            _abort(bucket, key, left)
         raise
 
 
-def _send(bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO]) -> tuple[int, list[Parameters]]:
+def _abort(bucket: Bucket, key: str, upload_id: str) -> None:
+    try:
+        bucket.abort(key, upload_id)
+    except StorageError as error:
+        logger.warning("An unfinished upload is left and has to be aborted later: %s", error)
+
+
+def _send(
+    bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO], pool: ThreadPoolExecutor
+) -> tuple[int, list[Parameters]]:
     """Send the parts as they come; their length in all, and what completing has to know of them."""
     done: list[Parameters] = []
     under_way: deque[Future[Parameters]] = deque()
     sent = 0
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
-        for number, part in enumerate(parts, 1):
-            if number > MOST_PARTS:
-                raise StorageError(
-                    f"{key} is larger than {MOST_PARTS} parts, the most that S3 takes ({sent} bytes sent).",
-                    untouched="The upload was aborted.",
-                    fix="Leave out the rows of large tables that can be made again (EXCLUDE_TABLE_DATA), or"
-                    " use a storage other than S3.",
-                )
-            if len(under_way) == WORKERS:
-                done.append(under_way.popleft().result())
-            sent += _length(part)
-            under_way.append(pool.submit(bucket.send_part, key, upload_id, number, part))
-        done.extend(future.result() for future in under_way)
+    for number, part in enumerate(parts, 1):
+        if number > MOST_PARTS:
+            raise StorageError(
+                f"{key} is larger than {MOST_PARTS} parts, the most that S3 takes ({sent} bytes sent).",
+                untouched="The upload was aborted.",
+                fix="Leave out the rows of large tables that can be made again (EXCLUDE_TABLE_DATA), or"
+                " use a storage other than S3.",
+            )
+        if len(under_way) == WORKERS:
+            done.append(under_way.popleft().result())
+        sent += _length(part)
+        under_way.append(pool.submit(bucket.send_part, key, upload_id, number, part))
+    done.extend(future.result() for future in under_way)
     return sent, done
 
 
