@@ -57,7 +57,7 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
         return [storage]
     if not isinstance(storage, FileSystemStorage):
         return []
-    place = Path(str(storage.location)).resolve()
+    place = _real(storage.location)
     found = [
         Problem(
             id="igny8_backup.E022",
@@ -68,7 +68,7 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
         if place.is_relative_to(root)
     ]
     for name, tree in {**config.sites, **config.logs}.items():
-        root_path = tree.resolve()
+        root_path = _real(tree)
         if place.is_relative_to(root_path) or root_path.is_relative_to(place):
             found.append(
                 Problem(
@@ -82,7 +82,7 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
 
 def folder_problems(config: Config) -> list[Problem]:
     """Trees that overlap, or hold our own folders: a restore swaps all that lies in a tree."""
-    trees = {name: path.resolve() for name, path in {**config.sites, **config.logs}.items()}
+    trees = {name: _real(path) for name, path in {**config.sites, **config.logs}.items()}
     found = [
         Problem(
             id="igny8_backup.E024",
@@ -101,15 +101,20 @@ def folder_problems(config: Config) -> list[Problem]:
                 hint="Point it at a private folder outside every tree and of all that is served.",
             )
             for name, path in closed.items()
-            if folder.resolve().is_relative_to(path)
+            if _real(folder).is_relative_to(path)
         ]
     return found
+
+
+def _real(path: object) -> Path:
+    """Where ``path`` leads. A loop of symlinks leads to itself; ``Path.resolve`` would raise."""
+    return Path(os.path.realpath(str(path)))
 
 
 def _served() -> dict[str, Path]:
     """The folders that a web server gives to the public."""
     roots = {"MEDIA_ROOT": settings.MEDIA_ROOT, "STATIC_ROOT": settings.STATIC_ROOT}
-    return {name: Path(str(root)).resolve() for name, root in roots.items() if root}
+    return {name: _real(root) for name, root in roots.items() if root}
 
 
 def encryption_problems(config: Config) -> list[Problem]:

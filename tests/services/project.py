@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,13 +74,15 @@ class Project:
         input: str | None = None,  # noqa: A002 - as subprocess.run calls it
         env: Mapping[str, str] | None = None,
         check: bool = False,
+        under: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py`` with these arguments, its output captured; ``env`` adds to the environment.
 
-        With ``check`` an exit status other than 0 fails the test and shows what was printed.
+        With ``check`` an exit status other than 0 fails the test and shows what was printed. ``under`` is a
+        program with its arguments that starts another one, as ``setpriv`` does.
         """
         done = subprocess.run(
-            [*PYTHON, MANAGE, *argv],
+            [*under, *PYTHON, MANAGE, *argv],
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
             capture_output=True,
@@ -93,10 +95,12 @@ class Project:
             raise AssertionError(f"{argv[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
 
-    def start(self, *argv: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *argv: str | Path, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
         """Start ``manage.py`` with pipes on its output, to be signalled or killed; use it as a context."""
         return subprocess.Popen(
-            [*PYTHON, MANAGE, *argv],
+            [*under, *PYTHON, MANAGE, *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,93 @@
+"""Keys that are missing, mistyped or another's.
+
+Proved elsewhere, end to end: no identity, another key's, open to others, missing, a folder, cut short, given
+itself instead of its file, and the recipient mistyped, a secret key, or none at all: tests/management/
+test_errors.py. A key that is never overwritten: there as well.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pyrage
+
+from tests.bad_input.conftest import Ground
+from tests.bad_input.outcome import Case, fail
+
+GIVE = "Give the file that generate_backup_key wrote: --identity FILE."
+
+
+def private(path: Path, content: str | bytes) -> Path:
+    path.touch(0o600)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_files_that_hold_no_identity(ground: Ground, tmp_path: Path) -> None:
+    real = ground.project.identity.read_text()
+    locked = subprocess.run(
+        ["age", "--encrypt", "--armor", "--recipient", ground.project.recipient],
+        input=real.encode(),
+        capture_output=True,
+        check=True,
+    )
+    files = {
+        "There is no identity in": private(tmp_path / "empty", "# only words\n"),
+        "Line 1 of": private(tmp_path / "recipient", ground.project.recipient),
+        "is not an age identity file": private(tmp_path / "bytes", b"\xff\xfe\x00"),
+        "itself encrypted": private(tmp_path / "encrypted", locked.stdout),
+        "cannot be read: No such file": tmp_path / "none",
+    }
+    fixes = {"itself encrypted": f"--identity <(age -d {tmp_path}/encrypted)."}
+    fail(
+        ground.project,
+        *(
+            Case(
+                [*ground.restore, "--identity", path], 1, what, "Nothing was changed.", fixes.get(what, GIVE)
+            )
+            for what, path in files.items()
+        ),
+    )
+
+
+def test_the_identity_of_another_key_is_named_by_its_recipient(ground: Ground, tmp_path: Path) -> None:
+    another = pyrage.x25519.Identity.generate()
+    file = private(tmp_path / "another", f"{another}\n")
+    what = f"not encrypted to this identity (of {another.to_public()})"
+    way = "Give the identity of a recipient that the settings named when it was written."
+    results = fail(
+        ground.project,
+        *(
+            Case([*argv, "--identity", file], 1, what, "Nothing live was changed.", way)
+            for argv in (ground.restore, ["restore_all", "--dry-run"], ["show_backup", ground.id])
+        ),
+    )
+    assert not any(str(another)[20:] in done.said for done in results)
+
+
+def test_recipients_that_are_none(ground: Ground) -> None:
+    """Before anything is read or written, whatever is to be backed up."""
+    right = ground.project.recipient
+    mistyped = right[:20] + ("p" if right[20] == "q" else "q") + right[21:]
+    ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB2Kn0cr1xnk0OMTBmZbKQ1MZ9oGNCgS1vyW1bJk5a6d"
+    wrong = {
+        f"{mistyped}, recipient 2 of 2, is not a valid X25519 recipient": [right, mistyped],
+        "recipient 1 of 1, is not a valid X25519 recipient": [right[:-4]],
+        "The text given as recipient 1 of 1 is no age recipient": [ssh],
+    }
+    fail(
+        ground.project,
+        *(
+            Case(
+                [command],
+                4,
+                what,
+                "Nothing was read or written.",
+                "Copy the recipient that generate_backup_key printed",
+                settings={"ENCRYPTION": {"RECIPIENTS": recipients}},
+            )
+            for what, recipients in wrong.items()
+            for command in ("backup_db", "backup_sites", "backup_all")
+        ),
+    )

@@ -1,0 +1,155 @@
+"""Trees that are not there, may not be read, or change under the walk.
+
+Proved elsewhere, with the real thing: an unknown tree or id (tests/management/test_errors.py); a missing tree
+beside a whole database, and what lies too deep (tests/operations/test_partial.py); each single change of a
+file or folder at each moment of its reading (tests/trees/test_scan.py, test_packs_changing.py).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.bad_input.conftest import Ground
+from tests.bad_input.outcome import Case, assert_one_line, fail, nothing_changes
+from tests.management.commands import Done, run_many
+from tests.services.project import Project
+
+MIB = 1 << 20
+SECONDS = 120
+FIX = "Create it, give this user access to it, or take it out of the settings."
+# Root reads what it likes; without these two it has to ask, as anybody.
+AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+
+
+def run_as_anybody(project: Project, *argv: str) -> Done:
+    done = project.run(*argv, under=AS_ANYBODY)
+    return Done(list(argv), done.returncode, done.stdout, done.stderr)
+
+
+def test_a_tree_that_is_no_folder(ground: Ground, tmp_path: Path) -> None:
+    gone, file, loop = tmp_path / "gone", tmp_path / "file", tmp_path / "loop"
+    file.touch()
+    loop.symlink_to(loop)
+    reasons = {
+        gone: "No such file or directory",
+        file: "Not a directory",
+        loop: "Too many levels of symbolic links",
+    }
+    fail(
+        ground.project,
+        *(
+            Case(
+                ["backup_sites"],
+                1,
+                f"The folder {root} cannot be read: {reason}.",
+                "No backup was recorded.",
+                FIX,
+                settings={"SITES": {"site": str(root)}},
+            )
+            for root, reason in reasons.items()
+        ),
+    )
+
+
+def test_a_tree_that_may_not_be_read(ground: Ground) -> None:
+    root = ground.project.uploads
+    mode = root.stat().st_mode
+    root.chmod(0)
+    try:
+        done = run_as_anybody(ground.project, "backup_sites", "uploads")
+    finally:
+        root.chmod(mode)
+    with nothing_changes(ground.project):
+        pass
+    assert_one_line(
+        done,
+        1,
+        what=f"The folder {root} cannot be read: Permission denied.",
+        untouched="No backup was recorded.",
+        fix=FIX,
+    )
+
+
+@pytest.fixture
+def walked(project: Project) -> Project:
+    """A project of which one tree holds a first large file, and what will change while that is read."""
+    (project.uploads / "a-large").write_bytes(os.urandom(64 * MIB))
+    later = project.uploads / "z"
+    later.mkdir()
+    for name in ("changed", "gone", "kept", "refused", "to-fifo"):
+        (later / name).write_text(f"{name} as it was\n")
+    (later / "refused").chmod(0)
+    os.mkfifo(later / "fifo")
+    (later / "to-symlink").mkdir()
+    (later / "to-symlink" / "page").write_text("as it was\n")
+    outside = project.folder / "outside"
+    outside.mkdir()
+    (outside / "page").write_text("a secret of somebody else\n")
+    return project
+
+
+def wait_until_open(process: subprocess.Popen[str], path: Path) -> None:
+    """Until the process has the file open; then it is stopped, still having it open."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if path in opened(process.pid):
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            assert path in opened(process.pid), "it was read too fast: make it larger"
+            return
+    raise AssertionError(f"{path} was never opened")
+
+
+def opened(pid: int) -> set[Path]:
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.add(Path(os.readlink(f"/proc/{pid}/fd/{name}")))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_a_tree_that_changes_while_it_is_walked(walked: Project) -> None:
+    """All that may happen at once: what is left is whole, what is not is listed, nothing else is taken in."""
+    root = walked.uploads
+    later = root / "z"
+    with walked.start("backup_sites", "uploads", "--json", under=AS_ANYBODY) as process:
+        wait_until_open(process, root / "a-large")
+        with open(root / "a-large", "ab") as file:
+            file.write(b"more")
+        (later / "gone").unlink()
+        (later / "to-fifo").unlink()
+        os.mkfifo(later / "to-fifo")
+        (later / "to-symlink" / "page").unlink()
+        (later / "to-symlink").rmdir()
+        (later / "to-symlink").symlink_to(walked.folder / "outside")
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=SECONDS)
+    done = Done(["backup_sites"], process.returncode, out, err).ended(3)
+    assert err.endswith("CommandError: Done, but not all of it: see above.\n")
+    skipped = {item["path"]: item["reason"] for item in done.json["skipped"]}
+    assert skipped["a-large"] == "changed while it was read"
+    assert skipped["z/refused"] == "cannot be read: Permission denied"
+    assert skipped["z/fifo"] == "a FIFO"
+    assert all(f"uploads: {path}: {reason}" in err for path, reason in skipped.items())
+    later_seen = set(skipped) - {"a-large", "z/refused", "z/fifo"}
+    assert later_seen <= {"z/gone", "z/to-fifo", "z/to-symlink", "z"}, skipped
+
+    # What was taken is whole: it comes back, and the folder outside was never entered.
+    (restored,) = run_many(
+        walked, ["restore_all", "--only", "uploads", "--noinput", "--identity", walked.identity]
+    )
+    restored.ended(0)
+    assert (later / "kept").read_text() == "kept as it was\n"
+    assert (root / "a-large").stat().st_size == 64 * MIB
+    link = later / "to-symlink"
+    assert link.is_symlink() or not (link / "page").exists() or "secret" not in (link / "page").read_text()
+    assert not (later / "refused").exists() and not (later / "fifo").exists()
