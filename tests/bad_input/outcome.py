@@ -37,9 +37,12 @@ class Case:
     storage: Path | None = None
 
 
-def fail(project: Project, *cases: Case, env: Mapping[str, str] | None = None) -> list[Done]:
-    """Runs them in one process; each must end as it says, and all of them must change nothing."""
-    with nothing_changes(project):
+def fail(
+    project: Project, *cases: Case, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> list[Done]:
+    """Runs them in one process; each must end as it says, and all of them must change nothing: see
+    :func:`nothing_changes` for ``env`` and ``folder``."""
+    with nothing_changes(project, env=env, folder=folder):
         commands = [Command(case.argv, case.settings, case.storage) for case in cases]
         results = run_many(project, *commands, env=env)
     for case, done in zip(cases, results, strict=True):
@@ -85,20 +88,23 @@ def nothing_changes(
     assert not changed, f"no longer as before: {changed}"
     assert _manifests(place) == backups, "the backups are not those of before"
     if left := loose(place):
-        assert left <= shown(project, env), "something is left that nobody is told of"
+        unseen = left - shown(project, env)
+        assert not unseen, f"left, and nobody is told of it: {unseen}"
 
 
 def loose(folder: Path) -> set[str]:
     """The keys in a storage folder, by looking there, that no manifest names and that are no records of runs.
 
-    What a manifest names is written in it word by word.
+    What a manifest names is written in it word by word. The parts of an upload, where rclone keeps them, are
+    seen by nobody: the upload is shown, if it is.
     """
     root = folder / "igny8"
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     said = b"".join(_manifests(folder).values()).decode(errors="replace")
     records = {key for key in found if key.startswith("runs/") and key.endswith(".json")}
     manifests = {key for key in found if key.endswith("/manifest.json")}
-    return {key for key in found - manifests - records if f'"{key}"' not in said}
+    parts = {key for key in found if "/.rclone_temp_multipart_" in key}
+    return {key for key in found - manifests - records - parts if f'"{key}"' not in said}
 
 
 def shown(project: Project, env: Mapping[str, str] | None = None) -> set[str]:

@@ -17,19 +17,13 @@ import pytest
 
 from tests.bad_input.conftest import Ground
 from tests.bad_input.outcome import Case, assert_one_line, fail, nothing_changes
+from tests.bad_input.rights import AS_ANYBODY, run_as_anybody
 from tests.management.commands import Done, run_many
 from tests.services.project import Project
 
 MIB = 1 << 20
 SECONDS = 120
 FIX = "Create it, give this user access to it, or take it out of the settings."
-# Root reads what it likes; without these two it has to ask, as anybody.
-AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
-
-
-def run_as_anybody(project: Project, *argv: str) -> Done:
-    done = project.run(*argv, under=AS_ANYBODY)
-    return Done(list(argv), done.returncode, done.stdout, done.stderr)
 
 
 def test_a_tree_that_is_no_folder(ground: Ground, tmp_path: Path) -> None:

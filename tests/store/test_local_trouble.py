@@ -18,6 +18,7 @@ from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store import MissingObjectError, Store, open_store
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import from_bytes
+from tests.services import disk
 from tests.store.sources import failing, read
 
 NOBODY = 65534
@@ -26,13 +27,8 @@ NOBODY = 65534
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("Mounting a small filesystem takes root and the right to mount.")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disk.small_disk(tmp_path / "disk", 1 << 20) as folder:
+        yield folder
 
 
 @pytest.fixture

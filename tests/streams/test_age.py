@@ -325,7 +325,9 @@ def test_comments_empty_lines_blanks_and_several_keys_are_fine(key_file):
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o777])
 def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(key_file, mode):
     path = key_file(SECRET, mode)
-    with pytest.raises(IdentityError, match=f"open to other users. Run: chmod 600 {path}"):
+    with pytest.raises(
+        IdentityError, match=f"open to other users. Nothing was changed. Run: chmod 600 {path}"
+    ):
         load_identities(path)
     path.chmod(0o400)
     assert load_identities(path)

@@ -1,0 +1,320 @@
+"""Storage that is down, breaks off, is full, renames what it saves, or cannot be listed.
+
+Proved elsewhere, end to end: a bucket that is down before a run begins, refuses the keys, or does not exist
+(tests/operations/test_s3.py); a folder that is not mounted (tests/management/test_errors.py). Each failure of
+a single request: tests/store.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bad_input.conftest import Ground
+from tests.bad_input.outcome import Case, assert_one_line, fail, nothing_changes
+from tests.bad_input.rights import run_as_anybody
+from tests.management.commands import Command, run_many
+from tests.services import unavailable
+from tests.services.disk import fill, small_disk
+from tests.services.proxy import CuttingProxy, error_answer
+from tests.services.s3 import RcloneS3, installed
+
+MIB = 1 << 20
+SMALL = 20_000  # bytes: more than any listing or manifest here has, less than the dump
+BROKE = "no answer, or the connection broke"
+UNRECORDED = "No backup was recorded."
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
+    program = installed()
+    if program is None:
+        unavailable("rclone is not installed.")
+    with RcloneS3(program, tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def listening(server: RcloneS3) -> Iterator[CuttingProxy]:
+    with CuttingProxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(listening: CuttingProxy) -> Iterator[CuttingProxy]:
+    """The way to the bucket, which passes everything on until it is told otherwise."""
+    yield listening
+    listening.refuse()
+    listening.forget()
+    listening.accept()
+
+
+@pytest.fixture
+def env(server: RcloneS3, proxy: CuttingProxy) -> dict[str, str]:
+    return to_bucket(server, proxy.endpoint)
+
+
+def to_bucket(server: RcloneS3, endpoint: str) -> dict[str, str]:
+    return {
+        "IGNY8_BACKUP_S3_BUCKET": server.bucket,
+        "IGNY8_BACKUP_S3_ENDPOINT": endpoint,
+        "IGNY8_BACKUP_S3_ACCESS_KEY": server.access_key,
+        "IGNY8_BACKUP_S3_SECRET_KEY": server.secret_key,
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
+def bucket(server: RcloneS3) -> Path:
+    """The bucket as a folder."""
+    return server.folder / "buckets" / server.bucket
+
+
+@pytest.fixture(scope="module")
+def large(ground: Ground) -> Iterator[Path]:
+    """A file that takes several parts to upload, in a tree of its own beside the project's."""
+    root = ground.project.folder / "large"
+    root.mkdir()
+    (root / "file").write_bytes(os.urandom(30 * MIB))
+    yield root
+    shutil.rmtree(root)
+
+
+def test_an_upload_that_is_cut_leaves_nothing(
+    ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str], large: Path
+) -> None:
+    """Once in the middle of a part, once in the middle of a small object."""
+    cases = ((5 * MIB, {"SITES": {"large": str(large)}}, "backup_sites"), (SMALL, {}, "backup_db"))
+    for size, settings, command in cases:
+        proxy.cut_requests(size)
+        with nothing_changes(ground.project, folder=bucket(server), env=env):
+            done, left = run_many(
+                ground.project,
+                Command([command], settings),
+                ["list_backups", "--litter", "--json"],
+                env=env,
+            )
+        assert proxy.cuts == 1
+        proxy.forget()
+        assert_one_line(done, 1, what=BROKE, untouched=UNRECORDED, fix="Check the network, endpoint_url")
+        assert left.ended(0).json["litter"] == left.json["in_use"] == []
+
+
+def test_a_storage_that_goes_for_good_leaves_what_litter_shows(
+    ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str], large: Path
+) -> None:
+    """It takes no order to clean up either: what has arrived stays, and is shown when it is back."""
+    proxy.cut_requests(5 * MIB)
+    proxy.cut_requests(0, times=10_000)
+    with nothing_changes(ground.project, folder=bucket(server), env=env):
+        (done,) = run_many(
+            ground.project, Command(["backup_sites"], {"SITES": {"large": str(large)}}), env=env
+        )
+        proxy.forget()
+    besides = ["An unfinished upload is left", "The record of the run could not be written"]
+    assert_one_line(done, 1, what=BROKE, untouched=UNRECORDED, fix="Check the network", besides=besides)
+    (left,) = run_many(ground.project, ["list_backups", "--litter", "--json"], env=env)
+    # Its record still says that it is running: nobody could tell the storage.
+    (upload,) = left.ended(0).json["in_use"]
+    assert upload["upload_id"] and upload["key"].startswith("packs/web-1/large/")
+
+
+def test_a_storage_that_goes_in_the_middle_of_a_restore(
+    ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str]
+) -> None:
+    shutil.copytree(ground.project.storage / "igny8", bucket(server) / "igny8", dirs_exist_ok=True)
+    proxy.cut_answers(SMALL)
+    proxy.cut_answers(0, times=10_000)
+    with nothing_changes(ground.project, folder=bucket(server), env=env):
+        (done,) = run_many(ground.project, [*ground.restore, "--only", "db", *ground.identity], env=env)
+        assert proxy.cuts > 2, "it has tried again"
+        proxy.forget()
+    assert_one_line(done, 1, what=BROKE, untouched="Nothing live was changed.", fix="Check the network")
+
+
+PAGE = b"""<?xml version='1.0'?><ListBucketResult><Name>backups</Name><Prefix>igny8/</Prefix>
+<MaxKeys>1</MaxKeys><KeyCount>0</KeyCount><IsTruncated>true</IsTruncated>
+<NextContinuationToken>more</NextContinuationToken>
+</ListBucketResult>"""
+
+
+def test_a_listing_that_fails_is_never_an_empty_one(
+    ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str]
+) -> None:
+    """Refused at once, broken off after its first page, or the server in trouble."""
+    commands: list[list[str]] = [
+        ["list_backups"],
+        ["list_backups", "--json"],
+        ["list_backups", "--litter"],
+        ["restore_all", "--dry-run", *ground.identity],
+    ]
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    page += b"Content-Length: %d\r\n\r\n%s" % (len(PAGE), PAGE)
+    denied, trouble = error_answer(403, "AccessDenied"), error_answer(503, "ServiceUnavailable")
+    for answers, what in (([denied], "access denied"), ([page, trouble], "the server is in trouble")):
+        for _ in commands:
+            for answer in answers:
+                proxy.forge_answer(b"list-type=2", answer)
+        cases = [Case(argv, 1, f"Cannot list the bucket {server.bucket} at", fix="") for argv in commands]
+        for done in fail(ground.project, *cases, env=env, folder=bucket(server)):
+            assert what in done.stderr and "There is no backup" not in done.said
+        proxy.forget()
+
+
+def test_a_folder_that_may_not_be_listed_is_never_an_empty_one(ground: Ground) -> None:
+    folder = ground.project.storage / "igny8/backups"
+    folder.chmod(0)
+    try:
+        done = run_as_anybody(ground.project, "list_backups")
+    finally:
+        folder.chmod(0o700)
+    what = f"The user of this process may not list {folder}."
+    assert_one_line(done, 1, what=what, fix="Let the user of the application own it: chown")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A disk without a free byte."""
+    with small_disk(tmp_path_factory.mktemp("full") / "disk", MIB) as disk:
+        fill(disk)
+        yield disk
+
+
+@pytest.mark.parametrize("left", [0, 64 << 10])
+def test_a_folder_without_space(ground: Ground, tmp_path: Path, left: int) -> None:
+    """Full to the last byte, or after the first of what is to be stored."""
+    with small_disk(tmp_path / "disk", MIB) as disk:
+        fill(disk, left)
+        fail(
+            ground.project,
+            *(
+                Case(
+                    [command],
+                    1,
+                    f"No space is left in the folder {disk}.",
+                    UNRECORDED,
+                    "Free space there, or delete backups that are no longer needed.",
+                    besides=["The record of the run could not be written", " FAILED: No space is left"],
+                )
+                for command in ("backup_db", "backup_all")
+            ),
+            env={"IGNY8_BACKUP_FOLDER": str(disk)},
+            folder=disk,
+        )
+        assert not [
+            path for path in disk.rglob("*") if path.is_file() and path.parent.name not in ("disk", "runs")
+        ]
+
+
+def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
+    restore = [*ground.restore, *ground.identity, "--only"]
+    scratch, state = {"SCRATCH_DIR": str(full)}, {"STATE_DIR": str(full)}
+    room, untouched = "Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at", "Nothing live was changed."
+    full_disk = "No space left on device."
+    fail(
+        ground.project,
+        Case(
+            ["backup_db"],
+            1,
+            f"cannot be kept in {full}: Could not write it: {full_disk}",
+            "",
+            room,
+            settings=scratch,
+        ),
+        Case(
+            [*restore, "db"],
+            1,
+            f"cannot be kept in {full}: Could not write it: {full_disk}",
+            "",
+            room,
+            settings=scratch,
+        ),
+        Case(
+            [*restore, "uploads"],
+            1,
+            f"The index of the tree cannot be kept in {full}: Could not write it: {full_disk}",
+            untouched,
+            room,
+            settings=scratch,
+        ),
+        Case(
+            ["backup_sites"],
+            1,
+            f"The state folder {full}/indexes cannot be written: {full_disk}",
+            "This tree is not in the backup.",
+            "Make room there",
+            settings=state,
+            besides=["FAILED: The state folder"],
+        ),
+        Case(
+            [*restore, "uploads"],
+            1,
+            f"The journal {full}/restores/",
+            untouched,
+            "IGNY8_BACKUP['STATE_DIR'] elsewhere",
+            settings=state,
+        ),
+    )
+    assert [path.name for path in full.rglob("*") if path.is_file() and path.suffix != ".lock"] == ["filler"]
+
+
+def test_a_bucket_without_space(
+    ground: Ground, tmp_path: Path, proxy: CuttingProxy, env: dict[str, str], server: RcloneS3
+) -> None:
+    """As Ceph, MinIO and others say it; and a server whose disk is really full."""
+    full = "no space is left there (InsufficientStorage)"
+    for needle in (b"PUT ", b"POST "):
+        proxy.forge_answer(needle, error_answer(507, "InsufficientStorage"))
+    fail(
+        ground.project,
+        Case(["backup_db"], 1, full, UNRECORDED, "Raise the quota, or delete backups"),
+        env=env,
+        folder=bucket(server),
+    )
+    (tmp_path / "s3").mkdir()
+    with small_disk(tmp_path / "s3/buckets", MIB) as disk, RcloneS3(server.program, tmp_path / "s3") as small:
+        fill(disk, 64 << 10)
+        fail(
+            ground.project,
+            Case(["backup_db"], 1, "Cannot write igny8/backups/", UNRECORDED, "Try again later."),
+            env=to_bucket(small, small.endpoint),
+            folder=bucket(small),
+        )
+
+
+RENAMING = """
+from django.core.files.storage import FileSystemStorage
+from project.settings import *
+
+class Renaming(FileSystemStorage):
+    def get_available_name(self, name, max_length=None):
+        return name + ".1"
+
+STORAGES["dbbackup"] = {"BACKEND": "renaming.Renaming", "OPTIONS": {"location": PLACE}}
+"""
+
+
+def test_a_storage_that_renames_what_it_saves(ground: Ground, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (tmp_path / "renaming.py").write_text(f"PLACE = {str(place)!r}\n{RENAMING}")
+    env = {
+        "PYTHONPATH": f"{tmp_path}:{ground.project.environment['PYTHONPATH']}",
+        "DJANGO_SETTINGS_MODULE": "renaming",
+    }
+    fail(
+        ground.project,
+        Case(
+            ["backup_all"],
+            1,
+            "Renaming, under igny8/ renames what it saves (igny8/runs/",
+            "What it stored was removed.",
+            'Use a storage in STORAGES["dbbackup"] that stores',
+        ),
+        env=env,
+        folder=place,
+    )
+    assert not [path for path in place.rglob("*") if path.is_file()]

@@ -1,0 +1,98 @@
+"""What comes back from storage is of another backup, or of another release.
+
+Proved elsewhere, end to end (tests/management/test_damaged.py): each object truncated, altered, extended,
+emptied or missing; a manifest that is no JSON, moved to another id, or lies about its objects.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bad_input.conftest import Ground
+from tests.bad_input.outcome import Case, fail
+from tests.management.commands import Command, run_many
+
+
+@pytest.fixture
+def two(ground: Ground, tmp_path: Path) -> tuple[Path, str]:
+    """A storage with two backups, and the id of the newer one."""
+    storage = tmp_path / "two"
+    shutil.copytree(ground.project.storage, storage)
+    (made,) = run_many(ground.project, Command(["backup_all", "--json"], storage=storage))
+    return storage, made.ended(0).json["manifest"]["id"]
+
+
+def test_objects_swapped_between_two_backups(ground: Ground, two: tuple[Path, str], tmp_path: Path) -> None:
+    storage, newer = two
+    home = f"backups/{newer}"
+    swapped = {
+        f"{home}/db/default.dump.zst.age": "db",
+        f"{home}/details.json.zst.age": "uploads",
+        f"{home}/files/uploads.index.zst.age": "uploads",
+        f"packs/web-1/uploads/{newer}-0001.tar.zst.age": "uploads",
+    }
+    cases = []
+    for number, (key, only) in enumerate(swapped.items()):
+        copy = tmp_path / f"swapped-{number}"
+        shutil.copytree(storage, copy)
+        (copy / "igny8" / key).write_bytes((storage / "igny8" / key.replace(newer, ground.id)).read_bytes())
+        argv = [*ground.restore, newer, "--only", only, *ground.identity]
+        way = ("Nothing live was changed.", "Choose another backup: list_backups.")
+        cases.append(Case(argv, 6, key, *way, storage=copy))
+    fail(ground.project, *cases)
+
+
+def test_a_manifest_of_a_later_release(ground: Ground, two: tuple[Path, str]) -> None:
+    """Of a schema that is not known here it is refused; further fields are passed over."""
+    storage, newer = two
+    path = storage / f"igny8/backups/{newer}/manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "schema": 2}))
+    way_out = "Install the release that wrote it, or a later one: pip install --upgrade igny8-backup."
+    argv = [["show_backup", newer], [*ground.restore, newer, *ground.identity]]
+    fail(
+        ground.project,
+        *(
+            Case(
+                words,
+                6,
+                f"The manifest of backup {newer} has schema 2; this release of igny8_backup reads up to 1.",
+                fix=way_out,
+                storage=storage,
+            )
+            for words in argv
+        ),
+    )
+    further(manifest)
+    listed, planned = run_many(
+        ground.project,
+        Command(["list_backups"], storage=storage),
+        Command(["restore_all", "--dry-run", "--json", *ground.identity], storage=storage),
+    )
+    assert "UNREADABLE" in listed.ended(0).stdout and newer in listed.stdout
+    assert planned.ended(0).json["databases"][0]["backup"] == ground.id, "the older one can be read"
+    path.write_text(json.dumps(manifest))
+    shown, planned = run_many(
+        ground.project,
+        Command(["show_backup", newer, *ground.identity], storage=storage),
+        Command(["restore_all", "--dry-run", "--json", *ground.identity], storage=storage),
+    )
+    assert f"Backup {newer}" in shown.ended(0).stdout
+    assert planned.ended(0).json["databases"][0]["backup"] == newer
+
+
+def further(value: Any) -> None:
+    """Adds a field to every record in it."""
+    if isinstance(value, list):
+        for item in value:
+            further(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            further(item)
+        if value and "igny8_backup" not in value:  # versions of software are no record
+            value["of a later release"] = {"whatever": [1, None]}
