@@ -1,0 +1,86 @@
+"""A program: one command over and over, each time in a fork that gets a signal a little later than the last.
+
+``signalled.py TIMES ARGV...`` first lets the command run to its end, to see how long it takes. Then it sends
+SIGTERM and SIGINT in turn, at moments spread over that time, counted from where the command has its
+handlers. Each time it prints ``after`` (seconds), ``signal``, ``status`` and ``said`` as a line of JSON, and
+waits for a line on its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SECONDS = 120
+
+
+def has_its_handlers(pid: int) -> bool:
+    """Whether the process catches SIGTERM: the command has begun. True as well when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+    if "\nState:\tZ" in status:
+        return True
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def run(argv: list[str], output: IO[bytes]) -> None:
+    """In the child."""
+    from django.core.management import ManagementUtility
+
+    signal.alarm(SECONDS)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    ManagementUtility(["manage.py", *argv]).execute()
+
+
+def once(argv: list[str], number: int, after: float) -> dict[str, Any] | None:
+    """What became of the command; None in the child, which has come to its end."""
+    with tempfile.TemporaryFile() as output:
+        pid = os.fork()
+        if pid == 0:
+            run(argv, output)
+            return None
+        while not has_its_handlers(pid):
+            time.sleep(0.001)
+        begun = time.monotonic()
+        if number:
+            time.sleep(after)
+            os.kill(pid, number)  # not yet reaped, so the id is still its own
+        _, status = os.waitpid(pid, 0)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    took = time.monotonic() - begun
+    code = os.waitstatus_to_exitcode(status)
+    return {"after": after, "signal": number, "status": code, "said": said, "took": took}
+
+
+def main(times: int, argv: list[str]) -> None:
+    import django
+
+    django.setup()
+    took = 0.0
+    for turn in range(times + 1):
+        number = SIGNALS[turn % 2] if turn else 0
+        result = once(argv, number, took * (turn - 1) / times if turn else 0)
+        if result is None:
+            return
+        took = took or result["took"]
+        print(json.dumps(result), flush=True)
+        sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    sys.path[0:1] = [str(REPOSITORY / "testproject"), str(REPOSITORY)]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,136 @@
+"""Runs that meet each other, a clock that is wrong, and signals at any moment.
+
+Proved elsewhere, with the real thing (tests/operations/test_interrupted.py): two runs at once, of one host
+and of two; a run killed, and one that has lost its lock; a signal while a client program runs, in a backup
+and in a restore; a power cut in the swap. A queued task delivered twice: tests/operations/test_once.py. An id
+that is taken, and a clock set back under a run: tests/operations/test_clocks.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bad_input.conftest import Ground
+from tests.bad_input.outcome import loose
+from tests.management import state
+from tests.management.commands import Command, run_many
+from tests.services import unavailable
+from tests.services.project import PYTHON, Project
+from tests.services.s3 import RcloneS3, installed
+
+MIB = 1 << 20
+
+
+def test_a_backup_dated_in_the_future_is_told_of(ground: Ground, tmp_path: Path) -> None:
+    """The clock was ahead when it was made, or is behind now: nobody can say, so both ways are told."""
+    storage = tmp_path / "storage"
+    shutil.copytree(ground.project.storage, storage)
+    ahead = "20991231" + ground.id[8:]
+    home = storage / "igny8/backups"
+    text = (home / ground.id / "manifest.json").read_text().replace(ground.id, ahead)
+    manifest = json.loads(text)
+    manifest["started"] = "2099-12-31T00:00:00.000000Z"
+    packs = storage / "igny8/packs"
+    for path in packs.rglob(f"{ground.id}*"):
+        shutil.copy(path, path.with_name(path.name.replace(ground.id, ahead)))
+    shutil.copytree(home / ground.id, home / ahead)
+    (home / ahead / "manifest.json").write_text(json.dumps(manifest))
+    made, listed, planned, by_id = run_many(
+        ground.project,
+        *(
+            Command(argv, storage=storage)
+            for argv in (
+                ["backup_sites", "uploads"],
+                ["list_backups"],
+                ["restore_all", "--dry-run", *ground.identity],
+                ["restore_all", ground.id, "--dry-run", *ground.identity],
+            )
+        ),
+    )
+    note = f"Backup {ahead} is dated "
+    way_out = "give restore_all the id of the one that you mean."
+    assert note in made.ended(0).stderr and way_out in made.stderr
+    assert "in the future" in listed.ended(0).stdout
+    assert f"NOTE: {note}" in planned.ended(0).stdout and way_out in planned.stdout
+    assert f"from {ahead} (" in planned.stdout
+    assert note not in by_id.ended(0).stdout
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
+    program = installed()
+    if program is None:
+        unavailable("rclone is not installed.")
+    with RcloneS3(program, tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@contextmanager
+def signalled(project: Project, times: int, *argv: str, env: Mapping[str, str]) -> Iterator[Iterator[Any]]:
+    """What became of the command, signalled so often; the next begins when the next is asked for."""
+    with subprocess.Popen(
+        [*PYTHON, Path(__file__).with_name("signalled.py"), str(times), *argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=project.folder,
+        env={**project.environment, **env},
+    ) as process:
+        assert process.stdin and process.stdout
+
+        def results() -> Iterator[Any]:
+            assert process.stdin and process.stdout
+            for line in process.stdout:
+                yield json.loads(line)
+                process.stdin.write("\n")
+                process.stdin.flush()
+
+        yield results()
+        process.stdin.close()
+    assert process.returncode == 0
+
+
+def test_signals_at_any_moment_of_a_backup(ground: Ground, server: RcloneS3) -> None:
+    """A bucket, an upload of several parts: whenever the signal comes, all of it is there or nothing."""
+    env = {
+        "IGNY8_BACKUP_S3_BUCKET": server.bucket,
+        "IGNY8_BACKUP_S3_ENDPOINT": server.endpoint,
+        "IGNY8_BACKUP_S3_ACCESS_KEY": server.access_key,
+        "IGNY8_BACKUP_S3_SECRET_KEY": server.secret_key,
+    }
+    project, place = ground.project, server.folder / "buckets" / server.bucket
+    large = project.uploads / "large"
+    large.write_bytes(os.urandom(30 * MIB))
+    known: set[Path] = set()
+    stopped = 0
+    client = server.client()
+    try:
+        with signalled(project, 12, "backup_all", env=env) as results:
+            for result in results:
+                made = set(place.glob("igny8/backups/*/manifest.json"))
+                when = f"{result['signal']} after {result['after']:.3f} s: {result['said']}"
+                assert "Traceback" not in result["said"], when
+                assert client.list_multipart_uploads(Bucket=server.bucket).get("Uploads", []) == [], when
+                assert loose(place) == set(), when
+                if result["status"] == 0:
+                    assert len(made - known) == 1, when
+                else:
+                    stopped += 1
+                    assert result["status"] in (128 + result["signal"], -result["signal"]), when
+                    # After the manifest nothing is left to be stopped: the backup is there, and whole.
+                    assert len(made - known) <= 1
+                known = made
+    finally:
+        client.close()
+        large.unlink()
+    assert stopped >= 6
+    assert state.leftovers(project) == []

@@ -1,0 +1,41 @@
+"""Clocks that are wrong, and what they bring with them: ids that come up again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from igny8_backup import keys
+from igny8_backup.errors import StorageError
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+
+REQUEST = BackupRequest(trees=("sites",))
+
+
+def test_a_run_whose_id_is_taken_leaves_the_other_alone(kit: Toolkit) -> None:
+    """The same second and token: by chance, or of a clock set back, on a host that shares no lock."""
+    now = kit.clock()
+    same = replace(kit, clock=lambda: now, token=lambda: "abcdef")
+    first = run_backup(same, REQUEST)
+    place = kit.store.local_path()
+    assert place is not None
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    with pytest.raises(
+        StorageError, match="already in the folder .* was left as it is. Start the backup again"
+    ):
+        run_backup(same, replace(REQUEST, trees=("uploads",)))
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    assert [manifest.id for manifest in kit.catalog.manifests()] == [first.id]
+
+
+def test_a_clock_set_back_while_a_run_is_under_way(kit: Toolkit) -> None:
+    """The backup is whole all the same, its record ended, and its age not of this world."""
+    now = kit.clock()
+    moments = iter([now])
+    back = replace(kit, clock=lambda: next(moments, now - timedelta(hours=1)))
+    made = run_backup(back, REQUEST)
+    assert made.manifest and made.manifest.complete and made.id.startswith(keys.stamp(now))
+    assert [run.outcome for run in kit.catalog.runs()] == ["complete"]
