@@ -46,12 +46,16 @@ class Bucket:
             with plain_words(f"look up {key} in", self.place):
                 return self._call("head_object", DATA_CALL, key)
         except StorageError as error:
-            if status_of(error.__cause__) != 404:
+            refused = error
+            if status_of(error.__cause__) not in (403, 404):
                 raise
-        # An answer to HEAD has no body, so a missing bucket looks like a missing object; a listing tells.
+        # An answer to HEAD has no body, so a missing bucket looks like a missing object, and a wrong key like
+        # a missing right; a listing tells.
         with plain_words(f"look up {key} in", self.place):
             # With the key as prefix, because a policy may allow the listing of some prefixes only.
             self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1, **self._wanted(ANY_CALL))
+        if status_of(refused.__cause__) == 403:
+            raise refused
         return None
 
     def put(self, key: str, body: BytesIO, *, replace: bool) -> None:
