@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.bad_input.conftest import Ground
-from tests.bad_input.outcome import loose
+from tests.bad_input.outcome import loose, shown
 from tests.management import state
 from tests.management.commands import Command, run_many
 from tests.services import unavailable
@@ -100,7 +100,8 @@ def signalled(project: Project, times: int, *argv: str, env: Mapping[str, str]) 
 
 
 def test_signals_at_any_moment_of_a_backup(ground: Ground, server: RcloneS3) -> None:
-    """A bucket, an upload of several parts: whenever the signal comes, all of it is there or nothing."""
+    """A bucket, an upload of several parts: whenever the signal comes, nothing half done stays, and what was
+    whole by then under no manifest is shown as litter."""
     env = {
         "IGNY8_BACKUP_S3_BUCKET": server.bucket,
         "IGNY8_BACKUP_S3_ENDPOINT": server.endpoint,
@@ -120,7 +121,8 @@ def test_signals_at_any_moment_of_a_backup(ground: Ground, server: RcloneS3) -> 
                 when = f"{result['signal']} after {result['after']:.3f} s: {result['said']}"
                 assert "Traceback" not in result["said"], when
                 assert client.list_multipart_uploads(Bucket=server.bucket).get("Uploads", []) == [], when
-                assert loose(place) == set(), when
+                half = [path for path in place.rglob("*") if "multipart" in path.name]
+                assert half == [], when
                 if result["status"] == 0:
                     assert len(made - known) == 1, when
                 else:
@@ -134,3 +136,4 @@ def test_signals_at_any_moment_of_a_backup(ground: Ground, server: RcloneS3) -> 
         large.unlink()
     assert stopped >= 6
     assert state.leftovers(project) == []
+    assert loose(place) <= shown(project, env)
