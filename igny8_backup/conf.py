@@ -83,6 +83,8 @@ class Config:
     retention: Policy
     max_age: Mapping[str, timedelta | None]
     stall_seconds: int
+    before_restore: tuple[tuple[str, ...], ...]
+    after_restore: tuple[tuple[str, ...], ...]
     debug: bool
 
     def max_age_of(self, part: Part) -> timedelta | None:
@@ -324,6 +326,19 @@ class _Reader:
                 return {}
         return found
 
+    def take_commands(self, key: str) -> tuple[tuple[str, ...], ...]:
+        commands = self.take(key, (list, tuple), ())
+        for argv in commands:
+            words = isinstance(argv, (list, tuple)) and all(isinstance(word, str) for word in argv)
+            if not words or not argv or not argv[0] or any("\0" in word for word in argv):
+                self.wrong(
+                    "E017",
+                    f"{SETTING}[{key!r}] is not a list of programs with their arguments.",
+                    'Write [["docker", "compose", "stop", "worker"]]: no shell reads it.',
+                )
+                return ()
+        return tuple(map(tuple, commands))
+
     def config(self) -> Config:
         prefix: str = self.take("PREFIX", str, "igny8/")
         host: str = self.take("HOST", str, socket.gethostname())
@@ -358,6 +373,8 @@ class _Reader:
             retention=self.take_retention(),
             max_age=self.take_max_age(),
             stall_seconds=self.take_int("STALL_SECONDS", 60, 1, 86_400),
+            before_restore=self.take_commands("BEFORE_RESTORE"),
+            after_restore=self.take_commands("AFTER_RESTORE"),
             debug=settings.DEBUG,
         )
         if both := sorted(config.sites.keys() & config.logs.keys()):

@@ -49,11 +49,11 @@ class Workers:
 
 def ask_workers() -> Workers:
     """Asks the workers of the project's Celery app, if there is one, who they are. Never raises."""
-    app, unasked = _find_app()
-    if app is None:
-        return Workers(unasked=unasked)
     broker = ""
     try:
+        app, unasked = _find_app()
+        if app is None:
+            return Workers(unasked=unasked)
         with app.connection_for_write() as connection:
             broker = connection.as_uri()
         with _Control(app) as control:

@@ -83,6 +83,8 @@ def test_nothing_has_to_be_set() -> None:
         retention=Policy(last=3, daily=14, weekly=8, monthly=12),
         max_age={},
         stall_seconds=60,
+        before_restore=(),
+        after_restore=(),
         debug=False,
     )
     with override_settings(DEBUG=True):
@@ -115,6 +117,8 @@ def test_every_key() -> None:
         RETENTION={"within": timedelta(days=2), "yearly": 3},
         MAX_AGE={"logs": timedelta(days=8), "web-0/uploads": None},
         STALL_SECONDS=30,
+        BEFORE_RESTORE=[["docker", "compose", "stop"]],
+        AFTER_RESTORE=(("true",),),
     )
     assert found == Config(
         prefix="a/b/",
@@ -136,6 +140,8 @@ def test_every_key() -> None:
         retention=Policy(within=timedelta(days=2), yearly=3),
         max_age={"logs": timedelta(days=8), "web-0/uploads": None},
         stall_seconds=30,
+        before_restore=(("docker", "compose", "stop"),),
+        after_restore=(("true",),),
         debug=False,
     )
     assert found.recipients == (RECIPIENT,)
@@ -242,6 +248,11 @@ def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> N
         ({"PREFIX": "a\\b"}, "E011", "relative path"),
         ({"PREFIX": "a\nb"}, "E011", "relative path"),
         ({"ASSUME_SPACE": "a lot"}, "E012", "'a lot' is not a size such as 200GB"),
+        ({"BEFORE_RESTORE": "docker compose stop"}, "E003", "is str, not list"),
+        ({"BEFORE_RESTORE": ["docker compose stop"]}, "E017", "no shell reads it"),
+        ({"BEFORE_RESTORE": [["docker"], []]}, "E017", "is not a list of programs"),
+        ({"AFTER_RESTORE": [["docker", 1]]}, "E017", "['AFTER_RESTORE'] is not a list of programs"),
+        ({"AFTER_RESTORE": [["", "x"]]}, "E017", "is not a list of programs"),
         ({"ASSUME_SPACE": -1}, "E012", "'-1' is not a size"),
     ],
 )

@@ -120,6 +120,12 @@ class RestorePlan:
         """The names of live databases that hold something and would be replaced."""
         return tuple(item.target.name for item in self.databases if not item.target.empty)
 
+    @property
+    def backup_ids(self) -> tuple[str, ...]:
+        """The backups that something is taken from, oldest first."""
+        ids = {item.backup_id for item in self.databases} | {item.backup_id for item in self.trees}
+        return tuple(sorted(ids))
+
     def require_feasible(self) -> None:
         """Raises :class:`RefusedError` listing what is in the way."""
         if self.obstacles:
@@ -219,7 +225,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     obstacles += space_obstacles(spaces)
     workers = ask_workers()
     notes += workers_notes(workers, request.workers)
-    obstacles += workers_obstacles(workers, request.workers)
+    obstacles += workers_obstacles(workers, request.workers, hooks=bool(kit.config.before_restore))
     obstacles += sanitize.obstacles(
         kit.config,
         chosen,

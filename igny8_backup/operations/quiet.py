@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igny8_backup.errors import RefusedError
+from igny8_backup.errors import BackupError, RefusedError
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.words import count_in_words
-from igny8_backup.workers import Workers, ask_workers, stop_workers
+from igny8_backup.workers import Workers, ask_workers, purge_queues, stop_workers
 
 REFUSE, STOP, IGNORE = "refuse", "stop", "ignore"
 STOP_SECONDS = 300
@@ -18,10 +18,12 @@ _WAYS_OUT = "Stop them (docker compose stop worker beat), or give --stop-workers
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersPolicy:
-    """``mode``: ``refuse`` while workers answer, ``stop`` them within ``seconds``, or ``ignore`` them."""
+    """``mode``: ``refuse`` while workers answer, ``stop`` them within ``seconds``, or ``ignore`` them. With
+    ``purge`` the queues are emptied once all is restored."""
 
     mode: str = REFUSE
     seconds: float = STOP_SECONDS
+    purge: bool = False
 
 
 def workers_notes(workers: Workers, policy: WorkersPolicy) -> list[str]:
@@ -35,13 +37,19 @@ def workers_notes(workers: Workers, policy: WorkersPolicy) -> list[str]:
             " the old data."
         )
     if workers.waiting:
-        notes.append(f"{count_in_words(workers.waiting, 'task')} in the queues may be of another time.")
+        fate = (
+            "will be discarded"
+            if policy.purge
+            else "may be of another time: --purge-queue discards what waits"
+        )
+        notes.append(f"{count_in_words(workers.waiting, 'task')} in the queues {fate}.")
     return notes
 
 
-def workers_obstacles(workers: Workers, policy: WorkersPolicy) -> list[str]:
-    """Workers that answer and are neither to be stopped nor ignored."""
-    if policy.mode != REFUSE or not workers.names:
+def workers_obstacles(workers: Workers, policy: WorkersPolicy, *, hooks: bool) -> list[str]:
+    """Workers that answer and are neither to be stopped nor ignored. ``hooks``, which run before anything is
+    made, may stop them: they are asked again then."""
+    if policy.mode != REFUSE or not workers.names or hooks:
         return []
     return [f"{_listed(workers.names)}. {_WAYS_OUT}"]
 
@@ -62,6 +70,16 @@ def make_quiet(kit: Toolkit, policy: WorkersPolicy) -> tuple[str, ...]:
     if names:
         raise RefusedError(f"{_listed(names)}.", untouched="Nothing was restored.", fix=_WAYS_OUT)
     return ()
+
+
+def purge(policy: WorkersPolicy, workers: Workers) -> tuple[int | None, tuple[str, ...]]:
+    """Empties the queues, where ``policy`` says so: how many tasks were discarded, and warnings."""
+    if not policy.purge:
+        return None, ()
+    try:
+        return purge_queues([queue.name for queue in workers.queues]), ()
+    except BackupError as error:
+        return None, (str(error),)
 
 
 def _listed(names: tuple[str, ...]) -> str:

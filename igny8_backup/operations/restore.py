@@ -9,23 +9,30 @@ from igny8_backup import keys
 from igny8_backup.errors import BackupError, IntegrityError
 from igny8_backup.journal import DONE, PREPARING, DatabaseSwap, Journal, TreeSwap
 from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
-from igny8_backup.operations import restore_tree, sanitize, side_process
+from igny8_backup.operations import hooks, restore_tree, sanitize, side_process
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan
-from igny8_backup.operations.quiet import make_quiet
+from igny8_backup.operations.quiet import make_quiet, purge
 from igny8_backup.operations.stalls import Watch
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
+from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.observe import count
 from igny8_backup.trees.whole import Place
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreResult:
-    """``journal`` says what is kept aside; ``warnings`` what is not as it should be, though restored."""
+    """``journal`` says what is kept aside; ``warnings`` what is not as it should be, though restored.
+
+    ``stopped`` are the workers that were stopped; ``purged`` is how many tasks were discarded, ``None`` where
+    that was not asked for.
+    """
 
     journal: Journal
     warnings: tuple[str, ...] = ()
     resumed: bool = False
+    stopped: tuple[str, ...] = ()
+    purged: int | None = None
 
 
 def resume_restore(kit: Toolkit) -> RestoreResult | None:
@@ -49,20 +56,29 @@ def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
         if settled := _settle(kit):
             return settled
         plan.require_feasible()
-        make_quiet(kit, plan.policy)
-        journal = _journal(kit, plan)
-        try:
-            kit.journals.write(journal)
-            _prepare_databases(kit, plan, journal)
-            journal = _prepare_trees(kit, plan, journal)
-            make_quiet(kit, plan.policy)  # whatever restarts workers may have brought them back
-        except BaseException as error:
-            if isinstance(error, BackupError):
-                error.assure("Nothing live was changed.")
-            _clean(kit, journal)
-            raise
-        journal = swap_all(kit, journal)
-    return RestoreResult(journal=journal, warnings=_check_after(journal))
+        with hooks.before_restore(kit, plan.backup_ids):
+            stopped = make_quiet(kit, plan.policy)
+            journal = _journal(kit, plan)
+            try:
+                kit.journals.write(journal)
+                with announced(RESTORE, "prepare", plan.backup_ids):
+                    _prepare_databases(kit, plan, journal)
+                    journal = _prepare_trees(kit, plan, journal)
+                # What restarts workers may have brought them back.
+                stopped = tuple(dict.fromkeys((*stopped, *make_quiet(kit, plan.policy))))
+            except BaseException as error:
+                if isinstance(error, BackupError):
+                    error.assure("Nothing live was changed.")
+                _clean(kit, journal)
+                if stopped:
+                    kit.progress.note("Workers were stopped and nothing was restored: start them again.")
+                raise
+            with announced(RESTORE, "swap", plan.backup_ids):
+                journal = swap_all(kit, journal)
+        # Not before: a restore that fails must not cost the tasks that wait.
+        purged, trouble = purge(plan.policy, plan.workers)
+    warnings = (*trouble, *_after(kit, journal))
+    return RestoreResult(journal=journal, warnings=warnings, stopped=stopped, purged=purged)
 
 
 def _settle(kit: Toolkit) -> RestoreResult | None:
@@ -71,7 +87,7 @@ def _settle(kit: Toolkit) -> RestoreResult | None:
         return None
     if interrupted.phase != PREPARING:
         journal = finish(kit, interrupted)
-        return RestoreResult(journal=journal, warnings=_check_after(journal), resumed=True)
+        return RestoreResult(journal=journal, warnings=_after(kit, journal), resumed=True)
     kit.progress.note(
         f"A restore begun {interrupted.started:%Y-%m-%d %H:%M:%S} UTC was interrupted before it changed"
         " anything; what it left is removed."
@@ -114,13 +130,12 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
         )
         for item in plan.trees
     ]
-    ids = {item.backup_id for item in plan.databases} | {item.backup_id for item in plan.trees}
     return Journal(
         schema=JOURNAL_SCHEMA,
         stamp=stamp,
         phase=PREPARING,
         started=kit.clock(),
-        backup_ids=tuple(sorted(ids)),
+        backup_ids=plan.backup_ids,
         databases=tuple(databases),
         trees=tuple(trees),
     )
@@ -141,7 +156,8 @@ def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Non
     migrated = {item.part.alias: sides[item.part.alias] for item in plan.databases if item.details.migrations}
     if migrated:
         kit.progress.note("Migrating the restored schema to the code's.")
-        side_process.migrate(migrated)
+        with announced(RESTORE, "migrate", plan.backup_ids):
+            side_process.migrate(migrated)
     if plan.sanitize:
         sanitize.sanitize(kit, sides)
 
@@ -202,13 +218,24 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
     return replace(journal, trees=tuple(done))
 
 
-def _check_after(journal: Journal) -> tuple[str, ...]:
+def _after(kit: Toolkit, journal: Journal) -> tuple[str, ...]:
+    """Checks what is live now; if all is well, runs the hooks. Returns warnings."""
+    if journal.phase != DONE:
+        return ()
+    warnings = _check(journal)
+    if not warnings:
+        return hooks.after_restore(kit, journal.backup_ids)
+    return (*warnings, "AFTER_RESTORE was not run.") if kit.config.after_restore else warnings
+
+
+def _check(journal: Journal) -> tuple[str, ...]:
     """Connects as the application will; a failure is a warning, because all is restored and can be undone."""
     aliases = [swap.alias for swap in journal.databases if swap.details.migrations]
-    if journal.phase != DONE or not aliases:
+    if not aliases:
         return ()
     try:
-        side_process.check(aliases)
+        with announced(RESTORE, "check", journal.backup_ids):
+            side_process.check(aliases)
     except BackupError as error:
         return (f"{error} To go back: python manage.py undo_restore.",)
     return ()

@@ -104,9 +104,12 @@ def _main() -> None:
     from django.core.management import call_command
     from django.db import connections
 
+    from igny8_backup.operations.periodic_tasks import forget_missed
+
     if request["work"] == "migrate":
         for alias in names:
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
+            forget_missed(connections[alias])
     if request["work"] == "sanitize":
         from igny8_backup.operations import sanitizer_process
 

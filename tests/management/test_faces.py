@@ -202,6 +202,16 @@ def test_danger_asks_for_the_name_and_takes_no_other_word(backed_up: BackedUp, t
     assert "Traceback" not in shown
 
 
+def test_tasks_are_discarded_only_where_purge_is_typed(backed_up: BackedUp) -> None:
+    command = ["restore_all", "--only", "uploads", "--purge-queue"]
+    status, shown = on_a_terminal(
+        backed_up, b"yes\n", *command, "--identity", str(backed_up.project.identity)
+    )
+    assert status == 2, shown
+    assert "Type purge to discard what waits in the queues (0 tasks now): " in shown
+    assert "Not confirmed. Nothing was changed." in shown
+
+
 def test_a_status_without_a_failure_is_no_failure_of_call_command(settings: Any, tmp_path: Path) -> None:
     """Who calls a command from Python gets an exception with the same status."""
     settings.IGNY8_BACKUP = {"SITE": {}}

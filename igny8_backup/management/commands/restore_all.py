@@ -16,7 +16,7 @@ from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.plan import ALL, RestorePlan, RestoreRequest, plan_restore
 from igny8_backup.operations.quiet import IGNORE, REFUSE, STOP, STOP_SECONDS, WorkersPolicy
 from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
-from igny8_backup.words import size_from_words
+from igny8_backup.words import count_in_words, size_from_words
 
 
 class Command(BackupCommand):
@@ -28,6 +28,7 @@ class Command(BackupCommand):
         "  manage.py restore_all --dry-run --identity igny8-backup.key     show the plan, change nothing\n"
         "  manage.py restore_all --identity igny8-backup.key               the newest complete backup\n"
         "  manage.py restore_all 20261122T021500Z-7f3a9c --only db         one backup, the databases only\n"
+        "  manage.py restore_all --stop-workers --purge-queue              stop workers, discard old tasks\n"
         "  manage.py restore_all --noinput --database-name igny8           without a question, for scripts\n"
         "  manage.py restore_all --from-storage production --sanitize      production's data, without people"
     )
@@ -64,6 +65,11 @@ class Command(BackupCommand):
             help=f"With --stop-workers: how long running tasks may take; default {STOP_SECONDS}.",
         )
         parser.add_argument(
+            "--purge-queue",
+            action="store_true",
+            help="Discard the tasks that wait in the broker once all is restored, after asking.",
+        )
+        parser.add_argument(
             "--assume-space",
             type=_size,
             metavar="SIZE",
@@ -92,7 +98,9 @@ class Command(BackupCommand):
             backup_id=options["id"],
             only=options["only"],
             identity_file=options["identity"],
-            workers=WorkersPolicy(mode=options["workers"], seconds=options["stop_timeout"]),
+            workers=WorkersPolicy(
+                mode=options["workers"], seconds=options["stop_timeout"], purge=options["purge_queue"]
+            ),
             assume_space=options["assume_space"],
             sanitize=options["sanitize"],
             keep_personal_data=options["keep_personal_data"],
@@ -111,7 +119,7 @@ class Command(BackupCommand):
                     return 0
                 self._confirm(plan, options)
                 result = run_restore(kit, plan)
-        self.show_json({"journal": result.journal, "warnings": result.warnings, "resumed": result.resumed})
+        self.show_json(result)
         return self._show_result(result)
 
     def _confirm(self, plan: RestorePlan, options: dict[str, Any]) -> None:
@@ -128,6 +136,16 @@ class Command(BackupCommand):
                     fix=f"Give --noinput --database-name {name}, or run on a terminal and type its name.",
                 )
             _ask(f"Type the name of the database to replace it ({name}): ", name)
+        if plan.policy.purge and options["interactive"]:
+            if not asking:
+                raise UsageError(
+                    "The tasks that wait in the broker would be discarded.",
+                    untouched="Nothing was changed.",
+                    fix="Give --noinput, or run on a terminal and type purge.",
+                )
+            waiting = count_in_words(plan.workers.waiting, "task")
+            if ask(f"Type purge to discard what waits in the queues ({waiting} now): ") != "purge":
+                raise UsageError("Not confirmed.", untouched="Nothing was changed.")
         if plan.replaces or not options["interactive"]:
             return
         for tree in plan.trees:
@@ -153,6 +171,10 @@ class Command(BackupCommand):
             self.say(f"Restored from {', '.join(journal.backup_ids)}.")
             for line in kept_lines(journal):
                 self.say(f"  {line}")
+        if result.stopped:
+            self.say(f"Stopped: {', '.join(result.stopped)}.")
+        if result.purged is not None:
+            self.say(f"Discarded {count_in_words(result.purged, 'task')}.")
         for warning in result.warnings:
             self.warn(f"WARNING: {warning}")
         self.say("Next: start the application, its workers and beat again.")

@@ -1,0 +1,86 @@
+"""Programs of the project round a restore: told the phase, in order, and stopping it when they fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.management.commands import Command, run_many
+from tests.management.state import differences, leftovers, of_project
+from tests.operations.conftest import Saved
+
+SAYS = 'echo "$1 $IGNY8_BACKUP_PHASE $IGNY8_BACKUP_IDS" >> "$0"'
+FAILS = 'echo "on stdout"; echo "the last words" >&2; exit 7'
+
+
+def says(log: Path, word: str) -> list[str]:
+    return ["sh", "-c", SAYS, str(log), word]
+
+
+def flipped(storage: Path, copy: Path, pack: str) -> Path:
+    """A copy of the storage in which one byte of a pack is another."""
+    for path in storage.rglob("*"):
+        if path.is_file():
+            target = copy / path.relative_to(storage)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            data = bytearray(path.read_bytes())
+            if f"packs/web-1/{pack}/" in str(path):
+                data[len(data) // 2] ^= 1
+            target.write_bytes(data)
+    return copy
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "a log, with blanks; and $signs"
+
+
+def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log: Path) -> None:
+    project = saved.project
+    before = of_project(project)
+    restore = ["restore_all", saved.id, "--noinput", "--only", "uploads", "--identity", project.identity]
+    failing: dict[str, Any] = {
+        "BEFORE_RESTORE": [says(log, "one"), ["sh", "-c", FAILS, "--password=secret"], says(log, "three")],
+        "AFTER_RESTORE": [says(log, "after")],
+    }
+    missing = {"BEFORE_RESTORE": [["no-such-program"]]}
+    asked = ["restore_all", *restore[3:], "--purge-queue"]
+    unanswered, stopped, absent, looked = run_many(
+        project,
+        asked,
+        Command(restore, failing),
+        Command(restore, missing),
+        Command([*restore, "--dry-run"], failing),
+    )
+    assert "tasks that wait in the broker would be discarded" in unanswered.ended(2).stderr
+    assert "The hook BEFORE_RESTORE[1] (sh) failed: sh failed with exit status 7" in stopped.ended(1).stderr
+    assert "the last words" in stopped.stderr and "Nothing was restored." in stopped.stderr
+    assert "secret" not in stopped.said
+    assert "no-such-program is not installed" in absent.ended(1).stderr
+    looked.ended(0)
+    assert log.read_text() == f"one before_restore {saved.id}\n"
+    assert leftovers(project) == [] and differences(before, of_project(project)) == []
+
+    # What fails after the hooks have run says so: what they stopped stands still.
+    log.unlink()
+    broken = flipped(project.storage, log.parent / "flipped", "uploads")
+    hooks = {"BEFORE_RESTORE": [says(log, "stop")], "AFTER_RESTORE": [says(log, "start")]}
+    (damaged,) = run_many(project, Command(restore, hooks, storage=broken))
+    assert "BEFORE_RESTORE was run and nothing was restored: start again" in damaged.ended(6).stderr
+    assert log.read_text() == f"stop before_restore {saved.id}\n"
+    assert leftovers(project) == []
+
+    log.unlink()
+    hooks["AFTER_RESTORE"] = [["sh", "-c", FAILS], says(log, "start")]
+    done, discarded = run_many(
+        project,
+        Command([*restore, "--purge-queue", "--json"], hooks),
+        ["undo_restore", "--discard", "--noinput"],
+    )
+    unpurged, warning = done.ended(3).json["warnings"]
+    assert unpurged.startswith("No queue was purged: the broker is in memory")
+    assert "The hook AFTER_RESTORE[0] (sh) failed" in warning and "All is restored." in warning
+    assert log.read_text() == f"stop before_restore {saved.id}\nstart after_restore {saved.id}\n"
+    discarded.ended(0)

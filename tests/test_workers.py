@@ -1,0 +1,46 @@
+"""Asking for workers where there is nobody to ask: said, and in nobody's way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tasks.celery_app import REPOSITORY
+
+ALONE = """
+import {first}
+from django.conf import settings
+settings.configure()
+from igny8_backup import workers
+print(workers.ask_workers().unasked, "|", workers.stop_workers(seconds=1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "answer"),
+    [
+        ("sys; sys.modules['celery'] = None", "Celery is not installed"),
+        ("celery", "the project has no Celery app"),
+        ("celery; celery.Celery(broker='memory://')", "the broker is in memory: no worker outside"),
+        ("celery; celery.Celery(broker='redis://:secret@127.0.0.1:1/0')", "the broker cannot be asked"),
+    ],
+)
+def test_where_nobody_can_be_asked_it_is_said(first: str, answer: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", ALONE.format(first=first)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        timeout=60,
+    )
+    said = done.stdout + done.stderr
+    assert "secret" not in said
+    if "redis" in first:
+        # To stop workers was asked for in so many words: that it cannot be done is a failure.
+        assert "The broker fell silent while workers were stopped (OperationalError)." in said
+        return
+    assert done.stdout.startswith(answer) and done.stdout.endswith("| ()\n"), said
