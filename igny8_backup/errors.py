@@ -8,6 +8,7 @@
     |   `-- ToolTooOldError      4  a PostgreSQL client that must not be used here
     |-- LockedError              5  another run holds the lock
     |-- IntegrityError           6  what is stored is not what was written
+    |-- UnhealthyError           7  what monitors backups alarms
     |-- UnfinishedError          8  something was changed and is not finished: run again
     |-- IncompleteError          3  done, but not all of it (tasks raise it; commands list and exit)
     |-- ToolError                1  a program we ran failed
@@ -73,6 +74,12 @@ class IntegrityError(BackupError):
     """What is stored is not what was written."""
 
     exit_status = 6
+
+
+class UnhealthyError(BackupError):
+    """Backups are not as they should be: too old, too small, damaged, or nobody knows."""
+
+    exit_status = 7
 
 
 class UnfinishedError(BackupError):

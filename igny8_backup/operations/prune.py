@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from igny8_backup import keys, records, retention
-from igny8_backup.catalog import Entry
+from igny8_backup import keys, records
 from igny8_backup.errors import StorageError
-from igny8_backup.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.litter import Loose
+from igny8_backup.operations.stock import read_stock
 from igny8_backup.operations.sweep import Sweep, plan_sweep, sweep
-from igny8_backup.remarks import Remarks, read_remarks
-from igny8_backup.retention import Backup, Part, Plan
+from igny8_backup.retention import Plan
 
 RUNS_STAY = timedelta(days=90)
 """How long the record of a run outlasts its backup; that of the newest run of a part always does."""
@@ -46,7 +44,7 @@ def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
     been removed; after that the result has it as its ``problem``.
     """
     if dry_run:
-        plan, found = plan_prune(kit), plan_sweep(kit)
+        plan, found = read_stock(kit).plan(kit.config), plan_sweep(kit)
         return _result(plan, list(plan.going), list(found.due), found)
     with kit.locked("pruning") as locks:
 
@@ -54,7 +52,7 @@ def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
             for lock in locks:
                 lock.check()
 
-        plan = plan_prune(kit)
+        plan = read_stock(kit).plan(kit.config)
         removed: list[str] = []
         swept: list[Loose] = []
         found = Sweep()
@@ -71,71 +69,6 @@ def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
                 raise
             return _result(plan, removed, swept, found, problem=str(error))
     return _result(plan, removed, swept, found)
-
-
-def plan_prune(kit: Toolkit) -> Plan:
-    """Every backup of the storage, whether it stays, and why. Reads only."""
-    now, entries, remarks, runs = (
-        kit.clock(),
-        kit.catalog.entries(),
-        read_remarks(kit.store),
-        kit.catalog.runs(),
-    )
-    backups = [_backup(entry, remarks.get(entry.id, Remarks())) for entry in entries]
-    manifests = {entry.id: entry.manifest for entry in entries if entry.manifest}
-    failed = _failing(runs, manifests, now)
-    parts = {part for item in backups for part in item.parts}
-    return retention.plan(
-        backups,
-        kit.config.retention,
-        now,
-        failing={part for part in parts if (part.host, part.name) in failed},
-        max_age=kit.config.max_age_of,
-    )
-
-
-def parts_of(manifest: Manifest) -> tuple[Part, ...]:
-    """The complete parts of a backup: one with files that could not be read counts as complete."""
-    host = manifest.host
-    found = [
-        Part(host=host, kind="database", name=part.alias)
-        for part in manifest.databases
-        if part.state == COMPLETE
-    ]
-    found += [
-        Part(host=host, kind="files", name=part.name) for part in manifest.trees if part.state == COMPLETE
-    ]
-    return tuple(found)
-
-
-def _backup(entry: Entry, remarks: Remarks) -> Backup:
-    if entry.manifest is None:
-        return Backup(id=entry.id, started=entry.started, held="its manifest cannot be read")
-    held = f"pinned: {remarks.pin.reason}" if remarks.pin else ""
-    return Backup(id=entry.id, started=entry.started, parts=parts_of(entry.manifest), held=held)
-
-
-def _failing(runs: list[RunRecord], manifests: dict[str, Manifest], now: datetime) -> set[tuple[str, str]]:
-    """Host and name of each part whose newest run failed; ``runs`` are the newest first.
-
-    A run that is under way has not failed yet, and one that is dated in the future tells nothing. A name can
-    be that of a database and of a tree: then both are said to fail.
-    """
-    settled: dict[tuple[str, str], bool] = {}
-    for run in runs:
-        if run.started > now or (run.is_alive(now) and run.id not in manifests):
-            continue
-        for name in run.requested:
-            settled.setdefault((run.host, name), _failed(run, name, manifests.get(run.id)))
-    return {part for part, failed in settled.items() if failed}
-
-
-def _failed(run: RunRecord, name: str, manifest: Manifest | None) -> bool:
-    if manifest is not None:  # the manifest knows better than a run that could not say how it ended
-        parts = [(part.alias, part.state) for part in manifest.databases]
-        parts += [(part.name, part.state) for part in manifest.trees]
-        return any(state != COMPLETE for part, state in parts if part == name)
-    return run.outcome not in (COMPLETE, INCOMPLETE) or name in run.errors
 
 
 def _remove_manifest(kit: Toolkit, backup_id: str, check: Callable[[], None]) -> bool:

@@ -53,3 +53,22 @@ def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedU
     assert f"UNREADABLE: the manifest of backup {later}" in blocked.stderr
     assert f"IN THE FUTURE: backup {later}" in blocked.stderr
     assert as_json.ended(3).json["unreadable"] == [later]
+
+
+def test_monitoring_ends_with_a_status_of_its_own(backed_up: BackedUp, tmp_path: Path) -> None:
+    metrics = tmp_path / "igny8_backup.prom"
+    storage = tmp_path / "storage"
+    shutil.copytree(backed_up.project.storage, storage)
+    well, gone, as_json = run_many(
+        backed_up.project,
+        Command(["monitor_backups", "--prometheus", str(metrics)], storage=storage),
+        Command(["monitor_backups"], storage=tmp_path / "gone"),
+        Command(["monitor_backups", "--json"], storage=tmp_path / "gone"),
+    )
+    assert "FAILED" not in well.ended(0).stdout
+    assert "OK      age, database default of web-1: " in well.stdout
+    assert "igny8_backup_healthy 1.0\n" in metrics.read_text()
+    assert "FAILED  storage, the folder" in gone.ended(7).stdout
+    assert "1 of 1 condition FAILED." in gone.stderr
+    found = as_json.ended(7).json
+    assert found["healthy"] is False and found["conditions"][0]["name"] == "storage"

@@ -1,0 +1,47 @@
+"""``manage.py monitor_backups``: one line for each thing that should be so, and an exit status."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from igny8_backup.errors import UnhealthyError
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.prometheus import write_metrics
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.monitor import monitor
+from igny8_backup.words import count_in_words
+
+
+class Command(BackupCommand):
+    help = "Tell whether backups are as they should be: recent, complete, of the usual size, verified."
+    examples = (
+        "  manage.py monitor_backups\n"
+        "  manage.py monitor_backups --json\n"
+        "  manage.py monitor_backups --prometheus /var/lib/node_exporter/igny8_backup.prom"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--prometheus",
+            type=Path,
+            metavar="FILE",
+            help="Also write FILE for the textfile collector of Prometheus.",
+        )
+
+    def work(self, **options: Any) -> int:
+        with self.progress() as shown, assemble(progress=shown) as kit:
+            health = monitor(kit)
+        if options["prometheus"]:
+            write_metrics(options["prometheus"], health)
+        self.show_json({"healthy": not health.failed, **vars(health)})
+        for item in health.conditions:
+            self.say(f"{'OK' if item.ok else 'FAILED':<7} {item.name}, {item.of}: {item.text}")
+        if health.failed:
+            raise UnhealthyError(
+                f"{len(health.failed)} of {count_in_words(len(health.conditions), 'condition')} FAILED.",
+                fix="See docs/monitoring.md.",
+            )
+        return 0

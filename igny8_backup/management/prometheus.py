@@ -1,0 +1,86 @@
+"""What monitoring found, for Prometheus: a file for the textfile collector of its node exporter.
+
+The format is "Text-based format" in "Exposition formats" of the Prometheus documentation.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from igny8_backup.errors import FilesError
+from igny8_backup.operations.monitor import Health
+
+Sample = tuple[dict[str, str], float]
+
+
+def text_of(health: Health) -> str:
+    """The metrics; times are in seconds since 1970, sizes in bytes."""
+    parts = [
+        ({"host": item.part.host, "kind": item.part.kind, "name": item.part.name}, item)
+        for item in health.newest
+    ]
+    conditions = [({"condition": item.name, "of": item.of}, float(item.ok)) for item in health.conditions]
+    families: list[tuple[str, str, Iterable[Sample]]] = [
+        ("healthy", "Whether every condition is as it should be.", [({}, float(not health.failed))]),
+        ("condition_ok", "Whether one condition is as it should be.", conditions),
+        (
+            "newest_timestamp_seconds",
+            "When the newest complete backup of a part began.",
+            [(labels, item.started.timestamp()) for labels, item in parts],
+        ),
+        (
+            "newest_bytes",
+            "The size of the newest complete backup of a part, before compression.",
+            [(labels, float(item.bytes)) for labels, item in parts],
+        ),
+        ("backups", "How many backups there are.", _known(health.backups)),
+        ("stored_bytes", "What the objects of all backups take.", _known(health.stored_bytes)),
+        (
+            "verified_timestamp_seconds",
+            "When the newest verification began.",
+            _known(health.checked.timestamp() if health.checked else None),
+        ),
+        ("monitored_timestamp_seconds", "When this was found.", [({}, health.now.timestamp())]),
+    ]
+    return "".join(_family(f"igny8_backup_{name}", text, samples) for name, text, samples in families)
+
+
+def write_metrics(path: Path, health: Health) -> None:
+    """Replaces the file in one step, readable by all, as the collector is another user. Raises
+    ``FilesError``."""
+    partial = ""
+    try:
+        # Not ending with .prom: the collector would read it half written.
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text_of(health))
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise FilesError(
+            f"The metrics cannot be written to {path}: {error.strerror}.",
+            fix="Give a file in a folder that this user may write.",
+        ) from None
+
+
+def _family(name: str, text: str, samples: Iterable[Sample]) -> str:
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
+    for labels, value in samples:
+        given = ",".join(f'{label}="{_escaped(word)}"' for label, word in labels.items())
+        lines.append(f"{name}{{{given}}} {value!r}" if given else f"{name} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _known(value: float | None) -> list[Sample]:
+    """A sample without labels, or none of what is not known."""
+    return [] if value is None else [({}, float(value))]
+
+
+def _escaped(word: str) -> str:
+    return word.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

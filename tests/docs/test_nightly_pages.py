@@ -1,0 +1,53 @@
+"""The pages on retention, verification, monitoring have the rules, conditions and metrics that there are."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import igny8_backup
+from igny8_backup.management.prometheus import text_of
+from igny8_backup.operations.monitor import CHECK_AGE, Health
+from igny8_backup.remarks import CONTENT, STORED
+from igny8_backup.retention import DEFAULT, Policy
+from tests.docs.pages import blocks, code_cells, page, section
+
+PACKAGE = Path(igny8_backup.__file__).parent
+
+
+def first_cells(text: str) -> set[str]:
+    return {name for cell in code_cells(text) for name in cell}
+
+
+def test_every_rule_of_retention_is_explained() -> None:
+    assert first_cells(section(page("retention"), "## The rules")) == {
+        field.name for field in dataclasses.fields(Policy)
+    }
+
+
+def test_the_default_policy_is_the_one_of_the_page() -> None:
+    (source,) = blocks(section(page("retention"), "## The rules"), "python")
+    assert Policy.of(eval("{" + source + "}")["RETENTION"]) == DEFAULT
+
+
+def test_every_depth_of_verification_is_explained() -> None:
+    assert first_cells(page("verification")) == {STORED, CONTENT}
+
+
+def test_every_condition_is_explained() -> None:
+    source = (PACKAGE / "operations/monitor.py").read_text()
+    conditions = set(re.findall(r'_condition\(\s*"(\w+)"', source))
+    assert first_cells(page("monitoring").split("\n## ")[0]) == conditions
+    shown = {
+        line.split()[1].rstrip(",") for line in blocks(page("monitoring"), "console")[0].splitlines()[1:-1]
+    }
+    assert shown == conditions
+    assert CHECK_AGE.days == 9 and "within nine days" in page("monitoring")
+
+
+def test_every_metric_is_explained() -> None:
+    text = text_of(Health(now=datetime(2020, 1, 1, tzinfo=UTC), conditions=()))
+    metrics = set(re.findall(r"^# TYPE (\w+) gauge$", text, re.MULTILINE))
+    assert first_cells(section(page("monitoring"), "## By Prometheus")) == metrics

@@ -1,0 +1,229 @@
+"""Each trouble is told, and nothing else is called one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from igny8_backup import keys, records
+from igny8_backup.errors import FilesError
+from igny8_backup.management.prometheus import text_of, write_metrics
+from igny8_backup.manifest import RUNNING
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.monitor import Condition, Health, monitor
+from igny8_backup.operations.verify import VerifyRequest, verify
+from tests.operations.clocks import Clock, by_clock
+
+
+class Site:
+    """An application that was backed up for five nights and then verified; times long past, so that no time
+    of a file is before that of a record."""
+
+    def __init__(self, kit: Toolkit, clock: Clock, trees: tuple[Path, Path], storage: Path) -> None:
+        self.kit, self.clock, self.storage = kit, clock, storage
+        self.sites, self.uploads = trees
+        self.last = ""
+        for _ in range(5):
+            self.night()
+        verify(kit, VerifyRequest())
+
+    def night(self) -> None:
+        self.clock.forward(days=1)
+        self.last = run_backup(self.kit, BackupRequest(trees=("sites", "uploads"))).id
+
+    def record(self, **changed: object) -> None:
+        """Changes the record of the last run."""
+        run = self.kit.catalog.run(self.last)
+        assert run
+        self.kit.store.put_small(keys.run_key(self.last), records.to_json(replace(run, **changed)))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def site(kit: Toolkit, trees: tuple[Path, Path], tmp_path: Path) -> Site:
+    clock = Clock(datetime(2020, 3, 1, 1, 15, tzinfo=UTC))
+    return Site(by_clock(kit, clock), clock, trees, tmp_path / "storage")
+
+
+def failed(health: Health) -> set[tuple[str, str]]:
+    return {(item.name, item.of) for item in health.failed}
+
+
+SITES, UPLOADS = "files sites of web-1", "files uploads of web-1"
+
+
+def nothing(site: Site) -> None: ...
+
+
+def too_old(site: Site) -> None:
+    site.clock.forward(days=2, hours=1)
+
+
+def a_tree_that_fails(site: Site) -> None:
+    site.sites.rename(site.sites.with_name("away"))
+    site.night()
+
+
+def killed(site: Site) -> None:
+    site.clock.forward(hours=1)
+    site.record(
+        id=(later := keys.make_id(site.clock(), "00dead")),
+        started=site.clock(),
+        heartbeat=site.clock(),
+        outcome=RUNNING,
+    )
+    (site.storage / f"igny8/runs/{site.last}.json").rename(site.storage / f"igny8/runs/{later}.json")
+    site.clock.forward(hours=1)
+
+
+def under_way(site: Site) -> None:
+    killed(site)
+    site.clock.forward(hours=-1)
+
+
+def files_left_out(site: Site) -> None:
+    site.record(outcome="incomplete")
+
+
+def shrunk(site: Site) -> None:
+    shutil.rmtree(site.uploads / "a")
+    shutil.rmtree(site.uploads / "b")
+    site.night()
+
+
+def never_verified_again(site: Site) -> None:
+    for _ in range(10):
+        site.night()
+
+
+def damaged(site: Site) -> None:
+    pack = next(item for item in site.kit.catalog.get(site.last).objects() if "packs/" in item.key)
+    path = site.storage / "igny8" / pack.key
+    path.write_bytes(bytes(path.stat().st_size))
+    verify(site.kit, VerifyRequest())
+
+
+def unreadable(site: Site) -> None:
+    oldest = site.kit.catalog.entries()[-1].id
+    site.kit.store.put_small(keys.manifest_key(oldest), b"{")
+
+
+def a_clock_ahead(site: Site) -> None:
+    site.record(heartbeat=site.clock() + timedelta(hours=1))
+
+
+def a_tree_that_was_never_backed_up(site: Site) -> None:
+    config = replace(site.kit.config, sites={**site.kit.config.sites, "blog": site.sites})
+    site.kit = replace(site.kit, config=config)
+
+
+def another_machine(site: Site) -> None:
+    a_tree_that_was_never_backed_up(site)
+    site.kit = replace(site.kit, config=replace(site.kit.config, host="watcher"))
+
+
+def given_up(site: Site) -> None:
+    too_old(site)
+    config = replace(site.kit.config, max_age={"sites": None, "web-1/uploads": None})
+    site.kit = replace(site.kit, config=config)
+
+
+def storage_gone(site: Site) -> None:
+    site.storage.rename(site.storage.with_name("not mounted"))
+
+
+RETENTION, HOST = ("retention", "all backups"), "host web-1"
+TROUBLES: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
+    (nothing, set()),
+    (under_way, set()),
+    (another_machine, set()),
+    (given_up, set()),
+    (too_old, {("age", SITES), ("age", UPLOADS), RETENTION}),
+    (a_tree_that_fails, {("complete", SITES), ("run", HOST), RETENTION}),
+    (killed, {("complete", SITES), ("complete", UPLOADS), ("run", HOST), RETENTION}),
+    (files_left_out, {("run", HOST)}),
+    (shrunk, {("size", UPLOADS)}),
+    (never_verified_again, {("verified", "all backups")}),
+    (damaged, {("damage", "all backups")}),
+    (unreadable, {RETENTION}),
+    (a_clock_ahead, {("clock", HOST)}),
+    (a_tree_that_was_never_backed_up, {("age", "files blog of web-1")}),
+]
+
+
+@pytest.mark.parametrize(("trouble", "told"), TROUBLES, ids=[trouble.__name__ for trouble, _ in TROUBLES])
+def test_each_trouble_is_told(
+    site: Site, trouble: Callable[[Site], None], told: set[tuple[str, str]]
+) -> None:
+    trouble(site)
+    health = monitor(site.kit)
+    assert failed(health) == told
+    pairs = [(item.name, item.of) for item in health.conditions]
+    assert len(pairs) == len(set(pairs)), "a metric would come twice"
+
+
+def test_a_storage_that_does_not_answer_is_a_trouble_like_others(site: Site, kit: Toolkit) -> None:
+    storage_gone(site)
+    health = monitor(site.kit)
+    assert failed(health) == {("storage", kit.store.describe())} and len(health.conditions) == 1
+    assert "does not exist" in health.conditions[0].text
+    assert health.backups is None
+
+
+def test_a_storage_without_a_backup_is_no_healthy_one(kit: Toolkit, tmp_path: Path) -> None:
+    (tmp_path / "storage").mkdir()
+    assert failed(monitor(kit)) == {("storage", kit.store.describe())}
+
+
+def metrics(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Name -> labels -> value, by the parser of Prometheus' own client."""
+    return {
+        family.name: {
+            tuple(sorted(sample.labels.items())): sample.value
+            for sample in family.samples
+            if family.type == "gauge" and family.documentation
+        }
+        for family in text_string_to_metric_families(text)
+    }
+
+
+def test_prometheus_reads_the_same(site: Site, tmp_path: Path) -> None:
+    health = monitor(site.kit)
+    file = tmp_path / "igny8_backup.prom"
+    file.write_text("before")
+    write_metrics(file, health)
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir() if "prom" in path.name] == [file.name]
+    found = metrics(file.read_text())
+    assert found["igny8_backup_healthy"] == {(): 1}
+    assert found["igny8_backup_backups"] == {(): 5}
+    part = (("host", "web-1"), ("kind", "files"), ("name", "uploads"))
+    newest = site.kit.catalog.get(site.last)
+    assert found["igny8_backup_newest_timestamp_seconds"][part] == newest.started.timestamp()
+    assert found["igny8_backup_newest_bytes"][part] == newest.trees[1].bytes
+    assert found["igny8_backup_stored_bytes"][()] == health.stored_bytes
+    assert len(found["igny8_backup_condition_ok"]) == len(health.conditions)
+    storage_gone(site)
+    found = metrics(text_of(monitor(site.kit)))
+    assert found["igny8_backup_healthy"] == {(): 0} and not found["igny8_backup_backups"]
+
+
+def test_any_name_survives_the_text_format() -> None:
+    odd = 'a"b\\c\nd{}=, ü'
+    health = Health(
+        now=datetime(2020, 1, 1, tzinfo=UTC),
+        conditions=(Condition(name="storage", of=odd, ok=False, text="x"),),
+    )
+    (labels,) = metrics(text_of(health))["igny8_backup_condition_ok"]
+    assert dict(labels)["of"] == odd
+
+
+def test_metrics_that_cannot_be_written_are_an_error(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(FilesError, match="cannot be written"):
+        write_metrics(tmp_path / "missing" / "x.prom", monitor(site.kit))
