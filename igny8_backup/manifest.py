@@ -133,9 +133,10 @@ class DatabaseDetails:
 
     SQLite fills ``alias``, ``name``, ``tables``, ``migrations`` and ``size`` only. ``privileges`` is ``None``
     where the database has the server's default ones. ``roles`` are all that own or may use something,
-    ``owners`` those of them that the restoring role must be able to act for. ``server`` is the host and port
-    that the dump came from, ``system_identifier`` what tells that server's data from all others'; both are
-    empty in backups that did not record them.
+    ``owners`` those of them that the restoring role must be able to act for, ``policy_roles`` those that
+    policies of row-level security name. ``server`` is the host and port that the dump came from,
+    ``system_identifier`` what tells that server's data from all others'; both are empty in backups that did
+    not record them.
     """
 
     alias: str
@@ -156,6 +157,7 @@ class DatabaseDetails:
     extensions: dict[str, str] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
+    policy_roles: tuple[str, ...] = ()
     settings: tuple[DatabaseSetting, ...] = ()
     privileges: tuple[Privilege, ...] | None = None
     excluded_data: tuple[str, ...] = ()

@@ -41,6 +41,19 @@ class Target:
         return self.tables == 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What of a dump to load. ``owners``: things belong to whom they did, who may do with them what they
+    could; without, all is the loading role's. ``tables`` are whole names of single tables; none means all."""
+
+    owners: bool = True
+    tables: tuple[str, ...] = ()
+    table_owners: tuple[str, ...] = ()
+
+
+WHOLE = Wanted()
+
+
 class Engine(ABC):
     """One database alias. Every method may raise :class:`~igny8_backup.errors.DatabaseError`."""
 
@@ -106,10 +119,19 @@ class Engine(ABC):
 
     @abstractmethod
     def load(
-        self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, analyze: bool = True
-    ) -> None:
+        self,
+        side: str,
+        blocks: Blocks,
+        *,
+        raw_bytes: int,
+        scratch: Path,
+        jobs: int,
+        analyze: bool = True,
+        wanted: Wanted = WHOLE,
+    ) -> tuple[str, ...]:
         """Restores a dump of ``raw_bytes`` into ``side``, with ``jobs`` at a time where ``scratch`` (a
         private folder) has room for the dump; ``analyze`` makes the planner's statistics as well.
+        Returns what of it was left out, in words.
 
         Raises also ``ToolError``, ``FilesError`` and what ``blocks`` raises.
         """

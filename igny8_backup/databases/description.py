@@ -27,19 +27,20 @@ _TABLES = """
 # bootstrap superuser have no dependency on it and are looked for; those of an extension come with it.
 _ROLES = """
     WITH members AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'), found AS (
-      SELECT refobjid AS role, deptype = 'o' AS owns FROM pg_shdepend s
+      SELECT refobjid AS role, deptype = 'o' AS owns, deptype = 'r' AS in_policy FROM pg_shdepend s
       WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND refclassid = 'pg_authid'::regclass AND classid <> 'pg_extension'::regclass
         AND (classid, objid) NOT IN (TABLE members)
-      UNION SELECT datdba, true FROM pg_database WHERE datname = current_database()
-      UNION SELECT relowner, true FROM pg_class WHERE oid >= 16384
+      UNION SELECT datdba, true, false FROM pg_database WHERE datname = current_database()
+      UNION SELECT relowner, true, false FROM pg_class WHERE oid >= 16384
         AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
         AND ('pg_class'::regclass, oid) NOT IN (TABLE members)
-      UNION SELECT proowner, true FROM pg_proc WHERE oid >= 16384
+      UNION SELECT proowner, true, false FROM pg_proc WHERE oid >= 16384
         AND ('pg_proc'::regclass, oid) NOT IN (TABLE members)
-      UNION SELECT nspowner, true FROM pg_namespace WHERE (oid >= 16384 AND nspname !~ '^pg_'
+      UNION SELECT nspowner, true, false FROM pg_namespace WHERE (oid >= 16384 AND nspname !~ '^pg_'
         OR nspname = 'public') AND ('pg_namespace'::regclass, oid) NOT IN (TABLE members))
-    SELECT rolname, bool_or(owns) FROM found JOIN pg_roles ON oid = role WHERE rolname !~ '^pg_' GROUP BY 1"""
+    SELECT rolname, bool_or(owns), bool_or(in_policy) FROM found JOIN pg_roles ON oid = role
+    WHERE rolname !~ '^pg_' GROUP BY 1"""
 
 _SETTINGS = """
     SELECT coalesce(r.rolname, ''), entry FROM pg_db_role_setting s
@@ -125,8 +126,9 @@ def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[st
         connection_limit=row["datconnlimit"],
         comment=row["comment"],
         extensions=dict(extensions),
-        roles=tuple(role for role, _ in roles),
-        owners=tuple(role for role, owns in roles if owns),
+        roles=tuple(role for role, _, _ in roles),
+        owners=tuple(role for role, owns, _ in roles if owns),
+        policy_roles=tuple(role for role, _, in_policy in roles if in_policy),
         settings=list_settings(session, name),
         privileges=list_privileges(session, name),
         excluded_data=tuple(excluded),

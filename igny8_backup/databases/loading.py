@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from igny8_backup.databases.advice import one_line, way_out
+from igny8_backup.databases.base import WHOLE, Wanted
 from igny8_backup.databases.client_access import Access, client_access, private_file
 from igny8_backup.databases.clients import Client, find_client
 from igny8_backup.databases.connection import Connection
+from igny8_backup.databases.contents import Entry, is_event_trigger, joined, read_contents, use_list
+from igny8_backup.databases.tables import Taken, take_tables
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.child import STDERR_HEAD, STDERR_TAIL
@@ -28,38 +32,68 @@ _REFUSED_SETTING = re.compile(
 
 
 def load(
-    side: Connection, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, bin_dir: Path | None
-) -> None:
-    """``pg_restore`` into ``side``.
+    side: Connection,
+    blocks: Blocks,
+    *,
+    raw_bytes: int,
+    scratch: Path,
+    jobs: int,
+    bin_dir: Path | None,
+    wanted: Wanted = WHOLE,
+) -> tuple[str, ...]:
+    """``pg_restore`` into ``side``; returns what was left out, as ``pg_restore`` lists it.
 
     Several jobs need a file to seek in: the dump goes to private scratch that has no name where the system
     allows. Where ``scratch`` lacks the room, one job reads the stream, and nothing touches a disk.
     """
-    with closing(blocks):
+    with closing(blocks), ExitStack() as stack:
         with side.open() as session:
             server_major = session.info.server_version // 10000
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
-        with client_access(side, scratch) as access:
-            argv = _argv(program, access, server_major)
-            # One job then: what several say at once cannot be told apart.
-            jobs = 1 if _is_new_to(server_major, program) else jobs
-            try:
-                if jobs > 1 and _free(scratch) > raw_bytes + SCRATCH_MARGIN:
-                    _load_from_scratch(argv, blocks, access, scratch, jobs)
-                else:
-                    feed_process(argv, blocks, env=access.env, pass_fds=access.pass_fds)
-            except ToolError as error:
-                if not (_is_new_to(server_major, program) and _only_new_setting_refused(error)):
-                    raise _explained(error, side.alias) from None
+        head, entries = read_contents(blocks, program.path)
+        taken = _take(entries, wanted)
+        access = stack.enter_context(client_access(side, scratch))
+        argv = _argv(program, access, server_major, wanted)
+        fds = access.pass_fds
+        if len(taken.entries) < len(entries):
+            file, path = stack.enter_context(private_file(scratch))
+            file.write(use_list(taken.entries))
+            file.flush()
+            argv.append(f"--use-list={path}")
+            fds = (*fds, file.fileno())
+        # One job then: what several say at once cannot be told apart.
+        jobs = 1 if _is_new_to(server_major, program) else jobs
+        try:
+            if jobs > 1 and _free(scratch) > raw_bytes + SCRATCH_MARGIN:
+                _load_from_scratch(argv, joined(head, blocks), access.env, fds, scratch, jobs)
+            else:
+                stream = joined(head, blocks)
+                feed_process(argv, stream, env=access.env, pass_fds=fds, whole=not wanted.tables)
+        except ToolError as error:
+            if not (_is_new_to(server_major, program) and _only_new_setting_refused(error)):
+                raise _explained(error, side.alias) from None
+    return taken.left_out
 
 
-def _argv(program: Client, access: Access, server_major: int) -> list[str]:
+def _take(entries: Sequence[Entry], wanted: Wanted) -> Taken:
+    if wanted.tables:
+        return take_tables(entries, wanted.tables, wanted.table_owners)
+    # An event trigger would fire in the side database, at each command of a migration.
+    kept = tuple(entry for entry in entries if not is_event_trigger(entry))
+    return Taken(kept, tuple(entry.words for entry in entries if entry.words.startswith("EVENT TRIGGER ")))
+
+
+def _argv(program: Client, access: Access, server_major: int, wanted: Wanted) -> list[str]:
     # A restored subscription would carry production's slot name; it is never made.
     argv = [str(program.path), "--no-subscriptions", *access.arguments]
+    if not wanted.owners:
+        argv += ["--no-owner", "--no-privileges"]
     return argv if _is_new_to(server_major, program) else [*argv, "--exit-on-error"]
 
 
-def _load_from_scratch(argv: list[str], blocks: Blocks, access: Access, scratch: Path, jobs: int) -> None:
+def _load_from_scratch(
+    argv: list[str], blocks: Blocks, env: dict[str, str], fds: tuple[int, ...], scratch: Path, jobs: int
+) -> None:
     with private_file(scratch) as (file, path):
         try:
             write_file(blocks, file.fileno(), name="it")
@@ -70,8 +104,7 @@ def _load_from_scratch(argv: list[str], blocks: Blocks, access: Access, scratch:
                 fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk, or set JOBS to 1: it needs none.",
             ) from None
         # Each job opens the archive again by this path.
-        fds = (*access.pass_fds, file.fileno())
-        run_process([*argv, f"--jobs={jobs}", path], env=access.env, pass_fds=fds)
+        run_process([*argv, f"--jobs={jobs}", path], env=env, pass_fds=(*fds, file.fileno()))
 
 
 def _free(folder: Path) -> int:

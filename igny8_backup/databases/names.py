@@ -11,6 +11,7 @@ NAME_BYTES = 63
 """``NAMEDATALEN - 1``: PostgreSQL silently cuts longer names (PostgreSQL docs, 4.1.1)."""
 
 _TAIL = re.compile(r"__(?P<word>side|before)_(?P<stamp>\d{8}T\d{6}Z)\Z")
+_NAMES = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -37,6 +38,16 @@ def table_name(schema: str, table: str) -> str:
     of two servers are compared. As a pattern of ``pg_dump`` it means this table and no other.
     """
     return f"{_quoted(schema)}.{_quoted(table)}"
+
+
+def split_table_name(whole: str) -> tuple[str, str]:
+    """Schema and table as the server has them: the inverse of :func:`table_name`."""
+    schema, table = (match[0] for match in _NAMES.finditer(whole))
+    return _unquoted(schema), _unquoted(table)
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _quoted(name: str) -> str:

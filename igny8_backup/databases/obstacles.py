@@ -40,19 +40,32 @@ def find_obstacles(
 ) -> list[str]:
     """Why this dump cannot be restored on the server of ``live``, one sentence each, with the way out."""
     with live.maintenance() as session:
-        found = _version_obstacles(session, part, bin_dir)
-        if session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
-            return [*found, "The server is a replica: restore on the primary."]
-        if is_pooled(session):
-            found.append(
-                f"A connection pooler stands before {live.where}: restore past it, with the HOST"
-                " and PORT of the server itself."
-            )
-        found += _role_obstacles(session, details)
+        found = server_obstacles(session, live, part, details, bin_dir)
+        found += _creation_obstacles(session)
         if database_row(session, live.name) is None:
             found += _new_database_obstacles(session, details)
-        found += _extension_obstacles(session, details)
         found += _live_obstacles(session, live.name)
+    return found
+
+
+def server_obstacles(
+    session: psycopg.Connection[Any],
+    live: Connection,
+    part: DatabasePart,
+    details: DatabaseDetails,
+    bin_dir: Path | None,
+) -> list[str]:
+    """What of the server stands in the way, wherever on it the dump goes: versions, roles, extensions."""
+    found = _version_obstacles(session, part, bin_dir)
+    if session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+        return [*found, "The server is a replica: restore on the primary."]
+    if is_pooled(session):
+        found.append(
+            f"A connection pooler stands before {live.where}: restore past it, with the HOST"
+            " and PORT of the server itself."
+        )
+    found += _role_obstacles(session, details)
+    found += _extension_obstacles(session, details)
     return found
 
 
@@ -75,15 +88,25 @@ def _version_obstacles(
     return found
 
 
-def _role_obstacles(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+def _creation_obstacles(session: psycopg.Connection[Any]) -> list[str]:
     user, allowed = session.execute(
         "SELECT current_user::text, rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
     ).fetchone() or ("", False)
+    if allowed:
+        return []
+    return [
+        f"The role {user} may not create databases: ALTER ROLE {_quoted(user)} CREATEDB;"
+        " where nobody may grant that, see --in-place."
+    ]
+
+
+def _role_obstacles(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+    (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
     found = []
-    if not allowed:
-        found.append(f"The role {user} may not create databases: ALTER ROLE {_quoted(user)} CREATEDB;")
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
-    found += _missing_roles({details.owner, *details.owners, *details.roles} - known)
+    missing = {details.owner, *details.owners, *details.roles} - known
+    found += _missing_roles(missing - set(details.policy_roles), "own or may use something")
+    found += _missing_roles(missing & set(details.policy_roles), "policies of row-level security name", "")
     # To give something away takes the right to become its owner (15: any membership); to rename the database
     # afterwards takes the owner's own rights.
     become = "SET" if session.info.server_version >= 160000 else "MEMBER"
@@ -102,12 +125,14 @@ def _new_database_obstacles(session: psycopg.Connection[Any], details: DatabaseD
     """Roles named by what lies on the database itself; where one is live, its own are taken instead."""
     named = {item.role for item in details.settings} | {item.grantee for item in details.privileges or ()}
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
-    return _missing_roles(named - known - {"", *details.roles})
+    return _missing_roles(named - known - {"", *details.roles}, "own or may use the database")
 
 
-def _missing_roles(names: set[str]) -> list[str]:
+def _missing_roles(
+    names: set[str], doing: str, way_out: str = " (make them, or give --no-owner)"
+) -> list[str]:
     lines = " ".join(f"CREATE ROLE {_quoted(name)};" for name in sorted(names))
-    return [f"Roles that own or may use something do not exist here: {lines}"] if names else []
+    return [f"Roles that {doing} do not exist here{way_out}: {lines}"] if names else []
 
 
 def _extension_obstacles(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:

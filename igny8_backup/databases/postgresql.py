@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,16 @@ import psycopg
 
 from igny8_backup.databases import loading, restoring
 from igny8_backup.databases.advice import direct, one_line, way_out
-from igny8_backup.databases.base import Engine, Target, Versions
+from igny8_backup.databases.base import WHOLE, Engine, Target, Versions, Wanted
 from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
 from igny8_backup.databases.connection import Connection, is_pooled, server_version
+from igny8_backup.databases.contents import read_contents
 from igny8_backup.databases.description import describe, list_tables, system_identifier
 from igny8_backup.databases.excluded import find_excluded
+from igny8_backup.databases.in_place import restore_in_place
+from igny8_backup.databases.in_place_obstacles import find_in_place_obstacles
 from igny8_backup.databases.names import aside_name
 from igny8_backup.databases.obstacles import find_obstacles
 from igny8_backup.databases.surroundings import Surroundings, look_round
@@ -49,6 +53,18 @@ class PostgresqlEngine(Engine):
         self._excluded = excluded_by_connector(alias)
         self._bin_dir = bin_dir
         self._scratch = scratch
+
+    def named(self, name: str) -> PostgresqlEngine:
+        """The same server seen as if the application's database were called ``name``."""
+        other = copy.copy(self)
+        other.live = self.live.to(name)
+        return other
+
+    def roles(self) -> tuple[str, frozenset[str]]:
+        """The role that restores, and all that the server knows."""
+        with self.live.maintenance() as session:
+            (current,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+            return current, frozenset(row[0] for row in session.execute("SELECT rolname FROM pg_roles"))
 
     @contextmanager
     def _open_source(self) -> Iterator[psycopg.Connection[Any]]:
@@ -141,6 +157,25 @@ class PostgresqlEngine(Engine):
     def surroundings(self, part: DatabasePart, details: DatabaseDetails) -> Surroundings:
         return look_round(self.live, part, details, self._bin_dir)
 
+    def in_place_obstacles(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
+        """Why the dump ``blocks``, of which the head is read, cannot replace what is in the live database."""
+        with closing(blocks):
+            pg_restore = find_client("pg_restore", server_major=self._server_major(), bin_dir=self._bin_dir)
+            _, entries = read_contents(blocks, pg_restore.path)
+        return find_in_place_obstacles(self.live, part, details, entries, self._bin_dir)
+
+    def restore_in_place(
+        self, blocks: Blocks, details: DatabaseDetails, wanted: Wanted, scratch: Path
+    ) -> tuple[str, ...]:
+        """Replaces all that is in the live database, in one transaction. See ``in_place``."""
+        return restore_in_place(
+            self.live, blocks, details, wanted=wanted, scratch=scratch, bin_dir=self._bin_dir
+        )
+
+    def _server_major(self) -> int:
+        with self.live.open() as session:
+            return major_of(server_version(session))
+
     def aside_name(self, word: str, stamp: str) -> str:
         return aside_name(self.live.name, word, stamp)
 
@@ -148,15 +183,30 @@ class PostgresqlEngine(Engine):
         restoring.create_side(self.live, side, details)
 
     def load(
-        self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, analyze: bool = True
-    ) -> None:
+        self,
+        side: str,
+        blocks: Blocks,
+        *,
+        raw_bytes: int,
+        scratch: Path,
+        jobs: int,
+        analyze: bool = True,
+        wanted: Wanted = WHOLE,
+    ) -> tuple[str, ...]:
         connection = self.live.to(side)
-        loading.load(
-            connection, blocks, raw_bytes=raw_bytes, scratch=scratch, jobs=jobs, bin_dir=self._bin_dir
+        left_out = loading.load(
+            connection,
+            blocks,
+            raw_bytes=raw_bytes,
+            scratch=scratch,
+            jobs=jobs,
+            bin_dir=self._bin_dir,
+            wanted=wanted,
         )
         if analyze:
             with connection.open() as session:
                 session.execute("ANALYZE")
+        return left_out
 
     def seal_side(self, side: str, details: DatabaseDetails) -> None:
         restoring.seal_side(self.live, side, details)

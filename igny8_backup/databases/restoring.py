@@ -56,7 +56,8 @@ def create_side(live: Connection, side: str, details: DatabaseDetails) -> None:
             raise DatabaseError(
                 f"The side database cannot be made as recorded ({recorded}): {sentence(error)}.",
                 untouched="Nothing live was changed.",
-                fix="Give the server or the role what it lacks; a locale comes with locale-gen.",
+                fix="Give the server or the role what it lacks (a locale comes with locale-gen), or make it"
+                " with another locale: --locale C.UTF-8.",
             ) from None
         session.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
         # The role that logs in need not be the one that it assumes, nor inherit from it.

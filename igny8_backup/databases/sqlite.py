@@ -13,7 +13,7 @@ from pathlib import Path
 
 from django.db import connections
 
-from igny8_backup.databases.base import Engine, Target, Versions
+from igny8_backup.databases.base import WHOLE, Engine, Target, Versions, Wanted
 from igny8_backup.databases.names import aside_name, is_aside_name
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
@@ -126,8 +126,16 @@ class SqliteEngine(Engine):
             os.close(os.open(side, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def load(
-        self, side: str, blocks: Blocks, *, raw_bytes: int, scratch: Path, jobs: int, analyze: bool = True
-    ) -> None:
+        self,
+        side: str,
+        blocks: Blocks,
+        *,
+        raw_bytes: int,
+        scratch: Path,
+        jobs: int,
+        analyze: bool = True,
+        wanted: Wanted = WHOLE,
+    ) -> tuple[str, ...]:
         with closing(blocks), _files(self._path), open(side, "wb") as file:
             write_file(blocks, file.fileno(), fsync=True)
         with _session(Path(side)) as session:
@@ -138,6 +146,7 @@ class SqliteEngine(Engine):
                 untouched=f"{self._path} is as it was.",
                 fix="Choose another backup: list_backups.",
             )
+        return ()
 
     def seal_side(self, side: str, details: DatabaseDetails) -> None:
         with _files(self._path):

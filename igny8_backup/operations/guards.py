@@ -92,7 +92,6 @@ def folder_problems(config: Config) -> list[Problem]:
         for inner, outer in permutations(trees, 2)
         if trees[inner].is_relative_to(trees[outer]) and (inner > outer or trees[inner] != trees[outer])
     ]
-    closed = {f"the tree {name!r}": path for name, path in trees.items()} | _served()
     for setting, folder in {"STATE_DIR": config.state_dir, "SCRATCH_DIR": config.scratch_dir}.items():
         found += [
             Problem(
@@ -100,10 +99,16 @@ def folder_problems(config: Config) -> list[Problem]:
                 message=f"{SETTING}[{setting!r}] ({folder}) lies in {name} ({path}).",
                 hint="Point it at a private folder outside every tree and of all that is served.",
             )
-            for name, path in closed.items()
+            for name, path in closed_folders(config).items()
             if _real(folder).is_relative_to(path)
         ]
     return found
+
+
+def closed_folders(config: Config) -> dict[str, Path]:
+    """The folders in which nothing of ours may lie, by what they are: the trees, and what is served."""
+    trees = {**config.sites, **config.logs}
+    return {f"the tree {name!r}": _real(path) for name, path in trees.items()} | _served()
 
 
 def _real(path: object) -> Path:

@@ -94,3 +94,25 @@ def unknown_migrations(details: DatabaseDetails) -> list[str]:
     return [
         f"the code lacks migrations of the backup ({', '.join(lacking)}): install the code it was made with."
     ]
+
+
+def differing_migrations(details: DatabaseDetails) -> list[str]:
+    """Apps whose last migration in the backup is not the code's: one sentence; none where they are equal.
+
+    A squashed migration counts as those that it replaces.
+    """
+    if not details.migrations:
+        return []
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    differing = []
+    for app, name in sorted(loader.graph.leaf_nodes()):
+        recorded = details.migrations.get(app)
+        replaced = {migration for _, migration in loader.graph.nodes[app, name].replaces}
+        if recorded != name and recorded not in replaced:
+            differing.append(f"{app}: {recorded or 'none'} in the backup, {name} in the code")
+    if not differing:
+        return []
+    return [
+        f"the migrations of backup and code differ ({'; '.join(differing)}): install the code that it was"
+        " made with."
+    ]

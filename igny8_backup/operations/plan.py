@@ -6,21 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from igny8_backup import records
 from igny8_backup.catalog import select
-from igny8_backup.databases.base import Target
+from igny8_backup.databases.base import WHOLE, Target, Wanted
 from igny8_backup.databases.surroundings import Surroundings
-from igny8_backup.errors import RefusedError, UsageError
-from igny8_backup.manifest import (
-    COMPLETE,
-    SCHEMA,
-    DatabaseDetails,
-    DatabasePart,
-    Details,
-    Manifest,
-    TreePart,
-)
+from igny8_backup.errors import UsageError
+from igny8_backup.manifest import DatabaseDetails, DatabasePart, TreePart
 from igny8_backup.operations import sanitize
+from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.clocks import dated_ahead
 from igny8_backup.operations.obstacles import (
@@ -31,6 +23,7 @@ from igny8_backup.operations.obstacles import (
     tree_obstacles,
     unknown_migrations,
 )
+from igny8_backup.operations.parts import ALL, left_out, read_details, require_none, wanted_parts
 from igny8_backup.operations.quiet import WorkersPolicy, workers_notes, workers_obstacles
 from igny8_backup.operations.surroundings import (
     Source,
@@ -42,8 +35,6 @@ from igny8_backup.operations.surroundings import (
 )
 from igny8_backup.streams.age import Identity
 from igny8_backup.workers import Workers, ask_workers
-
-ALL, DB, FILES = "all", "db", "files"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +52,7 @@ class RestoreRequest:
     assume_space: int | None = None
     sanitize: bool = False
     keep_personal_data: bool = False
+    changes: Changes = Changes()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +64,7 @@ class DatabasePlan:
     details: DatabaseDetails
     target: Target
     surroundings: Surroundings
+    wanted: Wanted = WHOLE
 
     @property
     def same_server(self) -> bool | None:
@@ -127,14 +120,8 @@ class RestorePlan:
         return tuple(sorted(ids))
 
     def require_feasible(self) -> None:
-        """Raises :class:`RefusedError` listing what is in the way."""
-        if self.obstacles:
-            listed = "\n".join(f"  - {text}" for text in self.obstacles)
-            raise RefusedError(
-                f"This backup cannot be restored here:\n{listed}\n",
-                untouched="Nothing was changed.",
-                fix="Mend what is listed, then run again.",
-            )
+        """Raises ``RefusedError`` listing what is in the way."""
+        require_none(self.obstacles)
 
 
 def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
@@ -143,7 +130,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     Raises ``UsageError`` for an unknown id or part, ``IdentityError``, ``IntegrityError``, ``DatabaseError``.
     """
     wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, trees = _wanted_parts(kit, request.only, wanted)
+    aliases, trees = wanted_parts(kit, request.only, wanted)
     pool = [wanted] if wanted else kit.catalog.manifests()
     selection = select(pool, databases=aliases, trees=trees, wanted=wanted)
     chosen = [manifest for manifest, _ in (*selection.databases, *selection.trees)]
@@ -155,7 +142,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         )
     encrypted = any(manifest.encrypted for manifest in chosen)
     identities = kit.identities(request.identity_file, needed=encrypted)
-    notes = [*selection.notes, *_left_out(kit, request.only, wanted)]
+    notes = [*selection.notes, *left_out(kit, request.only, wanted)]
     if note := dated_ahead(max(manifest.id for manifest in pool), kit.clock()):
         notes.append(note)
     if kit.journals.unfinished():
@@ -170,6 +157,8 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         if part.engine != engine.engine:
             obstacles.append(other_engine(part, engine.engine))
             continue
+        found, said = adapt(engine, found, request.changes)
+        notes += said
         obstacles += engine.obstacles(part, found)
         obstacles += [f"{part.alias}: {text}" for text in unknown_migrations(found)]
         notes += removed_apps(found)
@@ -186,6 +175,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
                 details=found,
                 target=target,
                 surroundings=engine.surroundings(part, found),
+                wanted=Wanted(owners=request.changes.owners),
             )
         )
     roots = {**kit.config.sites, **kit.config.logs}
@@ -248,55 +238,4 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         workers=workers,
         policy=request.workers,
         sanitize=request.sanitize,
-    )
-
-
-def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -> Details:
-    """The details of a backup, decrypted."""
-    data = b"".join(kit.download(manifest.details, identities))
-    details = records.from_json(Details, data, name=f"The details of backup {manifest.id}", schema=SCHEMA)
-    return details
-
-
-def _left_out(kit: Toolkit, only: str, wanted: Manifest | None) -> list[str]:
-    """A note for each part that the settings have and the backup asked for has not, or not complete."""
-    if wanted is None or only not in (ALL, DB, FILES):
-        return []
-    complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
-    complete |= {part.name for part in wanted.trees if part.state == COMPLETE}
-    databases = kit.config.databases if only != FILES else ()
-    trees = tuple(kit.config.sites) if only != DB else ()
-    return [
-        f"Backup {wanted.id} has no complete copy of {name!r}: it stays as it is."
-        for name in (*databases, *trees)
-        if name not in complete
-    ]
-
-
-def _wanted_parts(
-    kit: Toolkit, only: str, wanted: Manifest | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The aliases and trees that ``only`` stands for, restricted to complete parts where an id is given."""
-    config = kit.config
-    aliases, sites = config.databases, tuple(config.sites)
-    if wanted is not None:
-        complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
-        aliases = tuple(alias for alias in aliases if alias in complete)
-        complete = {part.name for part in wanted.trees if part.state == COMPLETE}
-        sites = tuple(name for name in sites if name in complete)
-    if only == ALL:
-        return aliases, sites
-    if only == DB:
-        return aliases, ()
-    if only == FILES:
-        return (), sites
-    if only in config.databases:
-        return (only,), ()
-    if only in config.sites or only in config.logs:
-        return (), (only,)
-    names = (*config.databases, *config.sites, *config.logs)
-    raise UsageError(
-        f"There is no database or tree {only!r}.",
-        untouched="Nothing was changed.",
-        fix=f"Give --only db, files, or one of: {', '.join(names)}.",
     )

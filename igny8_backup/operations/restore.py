@@ -176,7 +176,7 @@ def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side:
             blocks = watch.through(
                 count(stream, kit.progress.advance), source="the storage", sink="pg_restore"
             )
-            engine.load(
+            left_out = engine.load(
                 side,
                 blocks,
                 raw_bytes=stored.raw_bytes,
@@ -184,9 +184,12 @@ def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side:
                 jobs=kit.config.jobs,
                 # Statistics of what is to be sanitized would hold it still.
                 analyze=not (plan.sanitize and sanitize.has_sanitizers(kit.config, alias)),
+                wanted=item.wanted,
             )
     finally:
         kit.progress.end()
+    if left_out:
+        kit.progress.note(f"{alias}: left out, to be made by hand: {', '.join(left_out)}.")
     missing = sorted(set(item.details.tables) - set(engine.tables(side)))
     if missing:
         raise IntegrityError(

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from igny8_backup.errors import ToolError, ToolMissingError
 
@@ -120,6 +120,29 @@ class Child:
         while rest and self._stdin is not None:
             self._wait({self._stdin: select.POLLOUT})
             rest = self._push(rest)
+        return self._stdin is not None
+
+    def pump(self, data: bytes) -> Iterator[bytes]:
+        """Push ``data`` into its stdin and give what it writes to stdout meanwhile: a child that waits for
+        its output to be taken reads no input. ``reading`` tells afterwards whether it will read more."""
+        rest = memoryview(data)
+        while rest and self._stdin is not None:
+            wanted = {self._stdin: select.POLLOUT}
+            if self._stdout is not None:
+                wanted[self._stdout] = select.POLLIN
+            ready = self._wait(wanted)
+            if self._stdin in ready:
+                rest = self._push(rest)
+            if self._stdout is not None and self._stdout in ready:
+                piece = os.read(self._stdout, _PIPE_SIZE)
+                if not piece:
+                    self._stdout = None  # the end of it, which poll(2) would report for ever
+                    continue
+                yield piece
+
+    @property
+    def reading(self) -> bool:
+        """Whether its stdin still takes something, as far as is known."""
         return self._stdin is not None
 
     def exchange(self, data: bytes, limit: int) -> bytes:

@@ -7,6 +7,7 @@ environment given to a program appears in no error.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
 
@@ -48,12 +49,14 @@ def feed_process(
     cwd: str | None = None,
     pass_fds: Collection[int] = (),
     user: str | None = None,
+    whole: bool = True,
 ) -> None:
     """Push ``blocks`` into the program's stdin and wait until it has ended well.
 
     When the source raises, the program is stopped before its stdin is closed, so that it never takes the
     break for the end of its input; then the source's error goes on as it is. A program that stops reading
-    early has failed, whatever its exit status. Its stdout is taken for stderr.
+    early has failed, whatever its exit status; without ``whole`` it may, and the rest is read all the same,
+    because only the end tells that the source was good. Its stdout is taken for stderr.
     Raises ``ToolMissingError``, ``ToolError``, and what the source raises.
     """
     with contextlib.closing(blocks):
@@ -62,6 +65,9 @@ def feed_process(
             for block in blocks:
                 if not child.write(block):
                     child.finish()
+                    if not whole:
+                        collections.deque(blocks, maxlen=0)
+                        return
                     said = f" It said: {child.stderr_tail}" if child.stderr_tail else ""
                     raise ToolError(
                         f"{child.name} ended before it had read all of its input.{said}",
@@ -69,6 +75,33 @@ def feed_process(
                         exit_status_of_tool=0,
                     )
             child.close_stdin()
+            child.finish()
+
+
+def filtered(
+    blocks: Blocks,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Collection[int] = (),
+) -> Blocks:
+    """What the program makes of ``blocks``: they go into its stdin, its stdout comes out, side by side.
+
+    The end is told only when the source has ended well and the program too. One that stops reading early has
+    failed. Raises ``ToolMissingError``, ``ToolError``, and what the
+    source raises.
+    """
+    with contextlib.closing(blocks):
+        child = Child(argv, env=env, pass_fds=pass_fds, feed=True, read=True)
+        with contextlib.closing(child):
+            for block in blocks:
+                yield from child.pump(block)
+                if not child.reading:
+                    child.finish()
+                    raise ToolError(f"{child.name} ended before it had read all of its input.")
+            child.close_stdin()
+            while block := child.read_block(BLOCK):
+                yield block
             child.finish()
 
 

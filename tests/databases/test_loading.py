@@ -95,7 +95,7 @@ def test_any_disk_is_too_small_for_a_dump_of_an_exabyte(stage: Stage, watched: P
 
 def test_scratch_that_fills_up_is_told_and_given_back(stage: Stage, small_scratch: Path) -> None:
     with pytest.raises(FilesError, match="No space left.*SCRATCH_DIR"):
-        load(stage, bytes(70 << 20), jobs=2, raw_bytes=1, scratch=small_scratch)
+        load(stage, dump(stage) + bytes(70 << 20), jobs=2, raw_bytes=1, scratch=small_scratch)
     assert list(small_scratch.iterdir()) == []
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 from igny8_backup.conf import STORAGE_ALIAS
-from igny8_backup.errors import UsageError
 from igny8_backup.journal import UNDONE, Journal
-from igny8_backup.management.base import BackupCommand, ask
+from igny8_backup.management import elsewhere, in_place
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.changes import add_change_options, changes_of
+from igny8_backup.management.confirm import confirm
 from igny8_backup.management.restore_plan import plan_as_json, plan_lines
 from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.plan import ALL, RestorePlan, RestoreRequest, plan_restore
+from igny8_backup.operations.parts import ALL
+from igny8_backup.operations.plan import RestoreRequest, plan_restore
 from igny8_backup.operations.quiet import IGNORE, REFUSE, STOP, STOP_SECONDS, WorkersPolicy
 from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
 from igny8_backup.words import count_in_words, size_from_words
@@ -30,7 +32,10 @@ class Command(BackupCommand):
         "  manage.py restore_all 20261122T021500Z-7f3a9c --only db         one backup, the databases only\n"
         "  manage.py restore_all --stop-workers --purge-queue              stop workers, discard old tasks\n"
         "  manage.py restore_all --noinput --database-name igny8           without a question, for scripts\n"
-        "  manage.py restore_all --from-storage production --sanitize      production's data, without people"
+        "  manage.py restore_all --from-storage production --sanitize      production's data, without people\n"
+        "  manage.py restore_all --to-database igny8_copy                  another database, nothing live\n"
+        "  manage.py restore_all --to-database rows --table billing_plan   one table, to copy rows from\n"
+        "  manage.py restore_all --to-dir /data/found --path example.com   one site's folder"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -83,7 +88,13 @@ class Command(BackupCommand):
             metavar="NAME",
             help="With --noinput: a live database that may be replaced; repeat for each.",
         )
-
+        parser.add_argument(
+            "--in-place",
+            action="store_true",
+            help="Replace what is in the database itself, for roles that may not create databases.",
+        )
+        add_change_options(parser)
+        elsewhere.add_options(parser)
         parser.add_argument(
             "--from-storage", default=STORAGE_ALIAS, metavar="ALIAS", help="Read from another of STORAGES."
         )
@@ -94,16 +105,22 @@ class Command(BackupCommand):
         )
 
     def work(self, **options: Any) -> int:
+        if elsewhere.is_asked_for(options):
+            return elsewhere.restore(self, options)
+        policy = WorkersPolicy(
+            mode=options["workers"], seconds=options["stop_timeout"], purge=options["purge_queue"]
+        )
+        if options["in_place"]:
+            return in_place.restore(self, options, policy)
         request = RestoreRequest(
             backup_id=options["id"],
             only=options["only"],
             identity_file=options["identity"],
-            workers=WorkersPolicy(
-                mode=options["workers"], seconds=options["stop_timeout"], purge=options["purge_queue"]
-            ),
+            workers=policy,
             assume_space=options["assume_space"],
             sanitize=options["sanitize"],
             keep_personal_data=options["keep_personal_data"],
+            changes=changes_of(options),
         )
         with self.progress() as shown, assemble(progress=shown, storage_alias=options["from_storage"]) as kit:
             result = None if options["dry_run"] else resume_restore(kit)
@@ -117,47 +134,10 @@ class Command(BackupCommand):
                 if options["dry_run"]:
                     self.say("Dry run: nothing was changed.")
                     return 0
-                self._confirm(plan, options)
+                confirm(self, plan, options)
                 result = run_restore(kit, plan)
         self.show_json(result)
         return self._show_result(result)
-
-    def _confirm(self, plan: RestorePlan, options: dict[str, Any]) -> None:
-        """Danger asks to type a name: of each database that is replaced; where none is, of each tree. Without
-        a question a database must have been named."""
-        asking = options["interactive"] and not self.json and sys.stdin.isatty()
-        for name in plan.replaces:
-            if name in options["database_name"]:
-                continue
-            if not asking:
-                raise UsageError(
-                    f"The database {name!r} is not empty and would be replaced.",
-                    untouched="Nothing was changed.",
-                    fix=f"Give --noinput --database-name {name}, or run on a terminal and type its name.",
-                )
-            _ask(f"Type the name of the database to replace it ({name}): ", name)
-        if plan.policy.purge and options["interactive"]:
-            if not asking:
-                raise UsageError(
-                    "The tasks that wait in the broker would be discarded.",
-                    untouched="Nothing was changed.",
-                    fix="Give --noinput, or run on a terminal and type purge.",
-                )
-            waiting = count_in_words(plan.workers.waiting, "task")
-            if ask(f"Type purge to discard what waits in the queues ({waiting} now): ") != "purge":
-                raise UsageError("Not confirmed.", untouched="Nothing was changed.")
-        if plan.replaces or not options["interactive"]:
-            return
-        for tree in plan.trees:
-            if tree.empty:
-                continue
-            if not asking:
-                raise UsageError(
-                    f"The files of {tree.part.name!r} in {tree.root} would be replaced.",
-                    untouched="Nothing was changed.",
-                    fix="Give --noinput, or run on a terminal and type the name of the tree.",
-                )
-            _ask(f"Type the name of the tree to replace its files ({tree.part.name}): ", tree.part.name)
 
     def _show_result(self, result: RestoreResult) -> int:
         journal = result.journal
@@ -189,11 +169,6 @@ def _size(text: str) -> int:
         return size_from_words(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{error}.") from None
-
-
-def _ask(question: str, name: str) -> None:
-    if ask(question) != name:
-        raise UsageError("That is not its name.", untouched="Nothing was changed.")
 
 
 def kept_lines(journal: Journal) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import Details, Manifest
 from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.plan import read_details
+from igny8_backup.operations.parts import read_details
 from igny8_backup.remarks import Remarks, read_remarks
 from igny8_backup.words import size_in_words
 

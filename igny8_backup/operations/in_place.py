@@ -1,0 +1,196 @@
+"""A database restored into itself, in one transaction, after a backup of what is there.
+
+For roles that may not create databases, as on many managed servers, and never chosen without being asked for:
+the application waits meanwhile, and the backup made first is the only way back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from igny8_backup.catalog import select
+from igny8_backup.databases.base import Target, Wanted
+from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError
+from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.operations import sanitize, side_process
+from igny8_backup.operations.adapt import Changes, adapt
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.obstacles import check_objects, differing_migrations
+from igny8_backup.operations.parts import ALL, DB, read_details, require_none, wanted_parts
+from igny8_backup.operations.quiet import WorkersPolicy, make_quiet, workers_notes, workers_obstacles
+from igny8_backup.streams.age import Identity
+from igny8_backup.streams.observe import count
+from igny8_backup.workers import ask_workers
+
+LABEL = "before a restore in place"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPlaceRequest:
+    """``only`` is an alias, or ``all`` or ``db`` where there is one database only."""
+
+    backup_id: str = ""
+    only: str = ALL
+    identity_file: Path | None = None
+    owners: bool = True
+    keep_personal_data: bool = False
+    workers: WorkersPolicy = WorkersPolicy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPlacePlan:
+    """What will replace what, notes to read before, and obstacles: with one of those nothing will be done."""
+
+    created: datetime
+    backup_id: str
+    part: DatabasePart
+    details: DatabaseDetails
+    target: Target
+    wanted: Wanted
+    notes: tuple[str, ...]
+    obstacles: tuple[str, ...]
+    identities: tuple[Identity, ...]
+    policy: WorkersPolicy
+
+    def require_feasible(self) -> None:
+        """Raises ``RefusedError`` listing what is in the way."""
+        require_none(self.obstacles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPlaceResult:
+    """``saved`` is the id of the backup of what was there; ``left_out`` what of the dump was not restored,
+    ``warnings`` what is not as it should be, though restored."""
+
+    backup_id: str
+    saved: str
+    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def plan_in_place(kit: Toolkit, request: InPlaceRequest) -> InPlacePlan:
+    """The plan. Reads manifest, details and the head of the dump; changes nothing.
+
+    Raises ``UsageError`` for anything but one PostgreSQL database that exists, and as ``plan_restore`` does.
+    """
+    wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, _ = wanted_parts(kit, DB if request.only == ALL else request.only, wanted)
+    if len(aliases) != 1:
+        what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
+        raise UsageError(
+            f"--in-place takes one database, and {what}.",
+            untouched="Nothing was changed.",
+            fix="Give --only ALIAS.",
+        )
+    pool = [wanted] if wanted else kit.catalog.manifests()
+    selection = select(pool, databases=aliases, trees=(), wanted=wanted)
+    ((manifest, part),) = selection.databases
+    identities = kit.identities(request.identity_file, needed=manifest.encrypted)
+    details = read_details(kit, manifest, identities).database(part.alias)
+    engine = _engine(kit, part.alias)
+    details, said = adapt(engine, details, Changes(owners=request.owners))
+    target = engine.target()
+    if part.object is None or not target.exists:
+        raise UsageError(
+            f"There is no database {target.name} to restore in.",
+            untouched="Nothing was changed.",
+            fix=f"Have it made, empty, with the encoding {details.encoding}; or restore without --in-place.",
+        )
+    check_objects(kit, [part.object])
+    workers = ask_workers()
+    obstacles = engine.in_place_obstacles(part, details, kit.download(part.object, identities))
+    obstacles += [f"{part.alias}: {text}" for text in differing_migrations(details)]
+    obstacles += workers_obstacles(workers, request.workers)
+    keep = request.keep_personal_data
+    obstacles += sanitize.obstacles(kit.config, [manifest], aliases, sanitize=False, keep=keep)
+    if kit.journals.unfinished():
+        obstacles.append("An earlier restore, or its undoing, was interrupted: restore_all settles that.")
+    notes = [*selection.notes, *said, *workers_notes(workers, request.workers)]
+    if details.excluded_data:
+        notes.append(
+            f"The backup does not have the rows of {', '.join(details.excluded_data)}: these tables will be"
+            " empty."
+        )
+    if request.only == ALL and kit.config.sites:
+        notes.append(f"Files stay as they are: restore_all {manifest.id} --only files.")
+    return InPlacePlan(
+        created=kit.clock(),
+        backup_id=manifest.id,
+        part=part,
+        details=details,
+        target=target,
+        wanted=Wanted(owners=request.owners),
+        notes=tuple(dict.fromkeys(notes)),
+        obstacles=tuple(obstacles),
+        identities=tuple(identities),
+        policy=request.workers,
+    )
+
+
+def save_first(kit: Toolkit, plan: InPlacePlan) -> str:
+    """Backs up all that is in the database, rows that the settings leave out too; returns the id.
+
+    ``kit`` is one that may write. Raises as :func:`~igny8_backup.operations.backup.run_backup` does.
+    """
+    whole = replace(kit, config=replace(kit.config, exclude_table_data={}))
+    return run_backup(whole, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
+
+
+def run_in_place(kit: Toolkit, plan: InPlacePlan, saved: str) -> InPlaceResult:
+    """Carries the plan out; ``saved`` is the backup of what is there.
+
+    Either all of it is done, or nothing: a failure raises with the database as it was. ``UnfinishedError``
+    where nobody can tell which.
+    """
+    plan.require_feasible()
+    stored, alias = plan.part.object, plan.part.alias
+    if stored is None:
+        raise IntegrityError(f"The backup of {alias!r} names no object.")
+    engine = _engine(kit, alias)
+    with kit.locked("a restore"):
+        make_quiet(kit, plan.policy)
+        kit.progress.begin(f"database {alias}", stored.raw_bytes)
+        try:
+            left_out = engine.restore_in_place(
+                count(kit.download(stored, list(plan.identities)), kit.progress.advance),
+                plan.details,
+                plan.wanted,
+                kit.config.scratch_dir,
+            )
+        except UnfinishedError as error:
+            raise UnfinishedError(str(error), fix=f"What was there before is in backup {saved}.") from None
+        finally:
+            kit.progress.end()
+    return InPlaceResult(
+        backup_id=plan.backup_id, saved=saved, left_out=left_out, warnings=_check_after(plan, saved)
+    )
+
+
+def way_back(alias: str, saved: str) -> str:
+    """The command that brings back what was there."""
+    return f"python manage.py restore_all {saved} --in-place --only {alias}"
+
+
+def _check_after(plan: InPlacePlan, saved: str) -> tuple[str, ...]:
+    if not plan.details.migrations:
+        return ()
+    try:
+        side_process.check([plan.part.alias])
+    except BackupError as error:
+        return (f"{error} To go back: {way_back(plan.part.alias, saved)}.",)
+    return ()
+
+
+def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:
+    engine = kit.engine(alias)
+    if not isinstance(engine, PostgresqlEngine):
+        raise UsageError(
+            f"{alias!r} is no PostgreSQL database.",
+            untouched="Nothing was changed.",
+            fix="Restore without --in-place.",
+        )
+    return engine

@@ -1,0 +1,73 @@
+"""What a restore is asked for: which parts of which backup, and what their details say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from igny8_backup import records
+from igny8_backup.errors import RefusedError, UsageError
+from igny8_backup.manifest import COMPLETE, SCHEMA, Details, Manifest
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.streams.age import Identity
+
+ALL, DB, FILES = "all", "db", "files"
+
+
+def require_none(obstacles: Sequence[str]) -> None:
+    """Raises :class:`RefusedError` listing the ``obstacles``, if there are any."""
+    if obstacles:
+        listed = "\n".join(f"  - {text}" for text in obstacles)
+        raise RefusedError(
+            f"This backup cannot be restored here:\n{listed}\n",
+            untouched="Nothing was changed.",
+            fix="Mend what is listed, then run again.",
+        )
+
+
+def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -> Details:
+    """The details of a backup, decrypted."""
+    data = b"".join(kit.download(manifest.details, identities))
+    details = records.from_json(Details, data, name=f"The details of backup {manifest.id}", schema=SCHEMA)
+    return details
+
+
+def left_out(kit: Toolkit, only: str, wanted: Manifest | None) -> list[str]:
+    """A note for each part that the settings have and the backup asked for has not, or not complete."""
+    if wanted is None or only not in (ALL, DB, FILES):
+        return []
+    complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
+    complete |= {part.name for part in wanted.trees if part.state == COMPLETE}
+    databases = kit.config.databases if only != FILES else ()
+    trees = tuple(kit.config.sites) if only != DB else ()
+    return [
+        f"Backup {wanted.id} has no complete copy of {name!r}: it stays as it is."
+        for name in (*databases, *trees)
+        if name not in complete
+    ]
+
+
+def wanted_parts(kit: Toolkit, only: str, wanted: Manifest | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The aliases and trees that ``only`` stands for, restricted to complete parts where an id is given."""
+    config = kit.config
+    aliases, sites = config.databases, tuple(config.sites)
+    if wanted is not None:
+        complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
+        aliases = tuple(alias for alias in aliases if alias in complete)
+        complete = {part.name for part in wanted.trees if part.state == COMPLETE}
+        sites = tuple(name for name in sites if name in complete)
+    if only == ALL:
+        return aliases, sites
+    if only == DB:
+        return aliases, ()
+    if only == FILES:
+        return (), sites
+    if only in config.databases:
+        return (only,), ()
+    if only in config.sites or only in config.logs:
+        return (), (only,)
+    names = (*config.databases, *config.sites, *config.logs)
+    raise UsageError(
+        f"There is no database or tree {only!r}.",
+        untouched="Nothing was changed.",
+        fix=f"Give --only db, files, or one of: {', '.join(names)}.",
+    )

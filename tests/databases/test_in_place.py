@@ -1,0 +1,241 @@
+"""A dump into the live database itself: all of it in one transaction, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from demo.server import PostgresServer
+from psycopg import sql
+
+from igny8_backup.databases.base import WHOLE, Wanted
+from igny8_backup.databases.contents import read_contents
+from igny8_backup.databases.in_place import restore_in_place, without_commit
+from igny8_backup.databases.in_place_obstacles import locks_needed
+from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
+from igny8_backup.manifest import DatabaseDetails
+from igny8_backup.streams import Blocks
+from tests.databases.stage import Stage, blocks_of
+
+both_ends = pytest.mark.postgres(15, 18)
+
+SCHEMA = """
+    CREATE EXTENSION hstore;
+    CREATE SCHEMA "Odd, Schema";
+    CREATE EXTENSION btree_gist SCHEMA "Odd, Schema";
+    CREATE TYPE mood AS ENUM ('good', 'bad');
+    CREATE TABLE account (id serial PRIMARY KEY, mood mood, more hstore, line text);
+    INSERT INTO account (mood, more, line) VALUES ('good', 'a=>1', 'COMMIT;'), ('bad', NULL, E'\\\\.');
+    CREATE TABLE one (line text);
+    INSERT INTO one VALUES ('COMMIT;'), ('BEGIN;'), (''), (E'\\nCOMMIT;\\n\\n--\\n'), ('\\q');
+    CREATE TABLE "Odd, Schema"."Ta""ble; --" (id bigint GENERATED ALWAYS AS IDENTITY, account int
+        REFERENCES account);
+    CREATE VIEW sums AS SELECT count(*) FROM account;
+    CREATE MATERIALIZED VIEW kept AS SELECT * FROM sums;
+    CREATE FUNCTION ten() RETURNS int LANGUAGE plpgsql AS $$BEGIN
+COMMIT;
+RETURN 10; END$$;
+    CREATE PUBLICATION news FOR TABLE account;
+    ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO pg_monitor;
+    ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO pg_monitor;
+    COMMENT ON SCHEMA public IS 'ours';
+    REVOKE USAGE ON SCHEMA public FROM PUBLIC;
+    SELECT lo_from_bytea(4711, 'a large object'), lo_from_bytea(4712, 'COMMIT;');
+    CREATE TABLE django_migrations (id serial, app text, name text);
+    INSERT INTO django_migrations (app, name) VALUES ('a', '0001_x'), ('a', '0002_y');"""
+
+LATER = """
+    CREATE SCHEMA later;
+    CREATE EXTENSION citext SCHEMA later;
+    CREATE TABLE later.more (word later.citext);
+    CREATE VIEW seen AS SELECT a.line, m.word FROM account a, later.more m;
+    DELETE FROM account WHERE mood = 'bad';
+    ALTER TABLE account DROP COLUMN more;
+    DROP TABLE one;
+    ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+    ALTER DEFAULT PRIVILEGES GRANT INSERT ON TABLES TO pg_monitor;
+    SELECT lo_from_bytea(4713, 'more'), lo_unlink(4711);
+    COMMENT ON SCHEMA public IS 'other';
+    GRANT ALL ON SCHEMA public TO pg_monitor;
+    CREATE PUBLICATION later_news FOR TABLE account;
+    CREATE CAST (mood AS later.citext) WITH INOUT;"""
+
+
+class Poor:
+    """A database whose role may not create others, filled, dumped and changed afterwards."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.role = stage.make_role("poor", "LOGIN")
+        stage.server.create_database(stage.name)
+        stage.admin(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(*map(sql.Identifier, (stage.name, self.role)))
+        )
+        self.sql(SCHEMA)
+        self.engine = stage.engine_with(USER=self.role)
+        self.details: DatabaseDetails = self.engine.describe(())
+        self.data = b"".join(self.engine.dump(self.details))
+        self.before = stage.plain_dump()
+        self.sql(LATER)
+        self.after = stage.plain_dump()
+        assert self.before != self.after
+
+    def connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        server = self.stage.server
+        return psycopg.connect(
+            host=server.host,
+            port=server.port,
+            user=self.role,
+            password=server.password,
+            dbname=self.stage.name,
+            autocommit=True,
+        )
+
+    def sql(self, statements: str) -> None:
+        with self.connect() as session:
+            session.execute(statements.encode())
+
+    def restore(
+        self, blocks: Blocks | None = None, *, details: DatabaseDetails | None = None, wanted: Wanted = WHOLE
+    ) -> tuple[str, ...]:
+        return self.engine.restore_in_place(
+            blocks or blocks_of(self.data), details or self.details, wanted, self.stage.scratch
+        )
+
+    def obstacles(self) -> list[str]:
+        return self.engine.in_place_obstacles(self.stage.part(), self.details, blocks_of(self.data))
+
+
+@pytest.fixture
+def poor(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Iterator[Poor]:
+    stage = make_stage(pg)
+    yield Poor(stage)
+    stage.server.drop_database(stage.name)
+
+
+@both_ends
+def test_all_that_was_there_is_replaced_to_the_byte(poor: Poor) -> None:
+    assert poor.obstacles() == []
+    with poor.connect() as session:
+        head, entries = read_contents(blocks_of(poor.data), poor.stage.server.bin_dir / "pg_restore")
+        assert locks_needed(session, entries) > 100
+    assert poor.restore() == ()
+    assert poor.stage.plain_dump() == poor.before
+    # Once more, over what is there now, and all belongs to the one who does it.
+    poor.sql(LATER)
+    assert poor.restore(wanted=Wanted(owners=False)) == ()
+    assert poor.obstacles() == []
+    query = "SELECT count(*) FROM account, one"
+    assert poor.stage.sql(query, superuser=True) == [(10,)]
+
+
+@both_ends
+def test_a_failure_at_any_point_changes_nothing(poor: Poor) -> None:
+    def cut() -> Blocks:
+        yield poor.data[: len(poor.data) // 2]
+        raise StorageError("The network is gone.")
+
+    def late() -> Blocks:
+        yield poor.data
+        raise StorageError("The digest is wrong.")
+
+    for broken, words in ((cut(), "network is gone"), (late(), "digest is wrong")):
+        with pytest.raises(StorageError, match=words):
+            poor.restore(broken)
+        assert settled(poor) == poor.after
+    lacking = replace(poor.details, tables=(*poor.details.tables, 'public."Not There"'))
+    with pytest.raises(ToolError, match='tables are lacking: public."Not There".*rolled back'):
+        poor.restore(details=lacking)
+    other = replace(poor.details, migrations={"a": "0003_z"})
+    with pytest.raises(ToolError, match="migrations are not those of the backup"):
+        poor.restore(details=other)
+    with pytest.raises(ToolError, match='extension "nosuch"|nosuch'):
+        poor.restore(
+            blocks_of(poor.data.replace(b"EXTENSION IF NOT EXISTS hstore", b"EXTENSION IF NOT EXISTS nosuch"))
+        )
+    assert settled(poor) == poor.after
+
+
+def settled(poor: Poor) -> bytes:
+    """The database as SQL, when the server has noticed that the client is gone."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND usename = %s"
+    while poor.stage.admin(query, poor.stage.name, poor.role) != [(0,)]:
+        time.sleep(0.02)
+    return poor.stage.plain_dump()
+
+
+@both_ends
+def test_a_session_that_holds_a_table_is_waited_for_and_then_told(poor: Poor) -> None:
+    with poor.connect() as holder:
+        holder.execute("BEGIN; LOCK TABLE account IN ACCESS SHARE MODE")
+        with pytest.raises(ToolError, match="lock timeout.*rolled back.*Stop what holds"):
+            restore_in_place(
+                poor.engine.live,
+                blocks_of(poor.data),
+                poor.details,
+                wanted=WHOLE,
+                scratch=poor.stage.scratch,
+                bin_dir=poor.stage.bin_dir,
+                lock_seconds=0.2,
+            )
+    assert settled(poor) == poor.after
+
+
+def test_what_stands_in_the_way_is_told(poor: Poor) -> None:
+    """Nothing of it is dropped by a role that may not, half-way through."""
+    stage = poor.stage
+    strange = stage.make_role("strange")
+    stage.sql(
+        f"CREATE SCHEMA theirs AUTHORIZATION {strange}; CREATE EXTENSION pg_trgm SCHEMA theirs;"
+        f"CREATE PUBLICATION theirs; SELECT lo_from_bytea(99, 'theirs');"
+        "CREATE FUNCTION theirs.noise() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN NULL; END';"
+        "CREATE EVENT TRIGGER noisy ON ddl_command_end EXECUTE FUNCTION theirs.noise();"
+        "CREATE SUBSCRIPTION feed CONNECTION '' PUBLICATION p WITH (connect = false, slot_name = NONE);",
+        superuser=True,
+    )
+    found = poor.obstacles()
+    assert [text.rpartition(": ")[2] for text in found] == [
+        "noisy.",
+        "feed.",
+        "theirs.",
+        "pg_trgm.",
+        "theirs.",
+        "postgres.",
+    ]
+    stage.sql("DROP SUBSCRIPTION feed", superuser=True)
+    # More locks than the server has room for: one for each large object.
+    poor.sql("SELECT lo_create(0) FROM generate_series(1, 20000)")
+    assert "max_locks_per_transaction" in poor.obstacles()[-1]
+    stage.admin(sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(sql.Identifier(stage.name)))
+    assert "may not create schemas" in poor.obstacles()[-2]
+
+
+HEAD = b"--\n-- PostgreSQL database dump\n--\n\n\\restrict KEY\n\nBEGIN;\n\nSELECT 1;\n"
+TAIL = b"\nCOMMIT;\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict KEY\n\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1024, 1 << 20])
+def test_a_script_loses_its_last_commit_and_no_other(size: int) -> None:
+    row = b"COMMIT;\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict KEY\n"
+    script = HEAD + row * 100 + b"x" * 2000 + TAIL
+    blocks = (script[start : start + size] for start in range(0, len(script), size))
+    assert b"".join(without_commit(blocks)) == HEAD + row * 100 + b"x" * 2000 + b"\n\\unrestrict KEY\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (HEAD.replace(b"\\restrict KEY\n", b"") + b"x" * 2000 + TAIL, ToolTooOldError),
+        (b"", ToolTooOldError),
+        (HEAD, ToolError),
+        (HEAD + b"x" * 2000 + TAIL[:-20], ToolError),
+        (HEAD + TAIL + b"DROP TABLE account;\n", ToolError),
+        (HEAD + TAIL.replace(b"COMMIT", b"ROLLBACK"), ToolError),
+    ],
+)
+def test_a_script_that_begins_or_ends_otherwise_is_refused(script: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        list(without_commit(block for block in [script]))

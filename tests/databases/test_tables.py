@@ -1,0 +1,174 @@
+"""Single tables of a dump: what comes with them, what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from demo.server import PostgresServer
+
+from igny8_backup.databases.base import Wanted
+from igny8_backup.databases.names import split_table_name, table_name
+from igny8_backup.databases.tables import find_tables
+from igny8_backup.errors import UsageError
+from igny8_backup.manifest import DatabaseDetails
+from tests.databases.stage import Stage, blocks_of
+
+SCHEMA = """
+    CREATE SCHEMA "Odd, Schema";
+    CREATE TYPE "Odd, Schema".mood AS ENUM ('good', 'bad');
+    CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+    CREATE FUNCTION ten() RETURNS int LANGUAGE sql AS 'SELECT 10';
+    CREATE FUNCTION untouched() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE SEQUENCE free START 70;
+    CREATE TABLE account (id serial PRIMARY KEY, mood "Odd, Schema".mood, n positive DEFAULT ten(),
+                          free int DEFAULT nextval('free'), UNIQUE (n, mood));
+    COMMENT ON COLUMN account.n IS 'of something';
+    CREATE TABLE invoice (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, total numeric(9, 2),
+                          account_id int NOT NULL REFERENCES account);
+    CREATE INDEX by_total ON invoice (total) WHERE total > 1;
+    CREATE STATISTICS both_of ON total, account_id FROM invoice;
+    CREATE TRIGGER touch BEFORE UPDATE ON invoice FOR EACH ROW EXECUTE FUNCTION untouched();
+    CREATE POLICY all_of_it ON invoice USING (true);
+    CREATE VIEW sums AS SELECT sum(total) FROM invoice;
+    CREATE MATERIALIZED VIEW kept AS SELECT * FROM account;
+    CREATE TABLE "Odd, Schema"."Ta""ble; --" ("a b" text REFERENCES nothing);
+    CREATE TABLE "Odd, Schema"."Ta" (other int);
+    CREATE TABLE log (day date, what text) PARTITION BY RANGE (day);
+    CREATE INDEX ON log (what);
+    CREATE TABLE log_2025 PARTITION OF log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+    CREATE TABLE log_2026 PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    INSERT INTO account (mood, n) SELECT 'good', n FROM generate_series(1, 3) n;
+    INSERT INTO invoice (total, account_id) SELECT id * 10, id FROM account;
+    INSERT INTO log VALUES ('2025-05-05', 'then'), ('2026-06-06', 'now');
+    INSERT INTO "Odd, Schema"."Ta""ble; --" VALUES (NULL), (NULL);""".replace(" REFERENCES nothing", "")
+
+both_ends = pytest.mark.postgres(15, 18)
+
+
+class Tables:
+    """Loads tables of one dump into a side of its own each time; ``left_out`` is what the last load said."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        stage.create(SCHEMA)
+        self.details = stage.engine.describe(())
+        self.data = b"".join(stage.engine.dump(self.details))
+        self.left_out: tuple[str, ...] = ()
+
+    def load(self, *given: str, jobs: int = 1) -> list[str]:
+        """The tables of the side, as ``pg_dump`` writes their names."""
+        engine, side = self.stage.engine, self.stage.aside("side")
+        tables = find_tables(self.details, given)
+        engine.drop(side)
+        engine.create_side(side, self.details)
+        self.left_out = engine.load(
+            side,
+            blocks_of(self.data),
+            raw_bytes=len(self.data),
+            scratch=self.stage.scratch,
+            jobs=jobs,
+            wanted=Wanted(tables=tables, table_owners=self.details.owners),
+        )
+        return list(engine.tables(side))
+
+    def same(self, *tables: str) -> None:
+        """``pg_dump`` writes these tables of the side as it does those of the source, but for what is left
+        out."""
+        options = [f"--table={table}" for table in tables]
+        side = self.stage.plain_dump(*options, name=self.stage.aside("side"))
+        source = self.stage.plain_dump(*options)
+        words = (b"FOREIGN KEY", b"TRIGGER", b"POLICY", b"CREATE FUNCTION")
+        assert [line for line in side.splitlines() if line and not line.startswith(b"--")] == [
+            line
+            for line in source.splitlines()
+            if line and not line.startswith(b"--") and not any(word in line for word in words)
+        ]
+
+
+@both_ends
+def test_a_table_comes_with_what_it_needs_and_says_what_is_left_out(
+    pg: PostgresServer, make_stage: Callable[..., Stage]
+) -> None:
+    stage = make_stage(pg)
+    tables = Tables(stage)
+    assert tables.load("account") == ["public.account"]
+    assert tables.left_out == ()
+    tables.same("public.account", "public.account_id_seq", "public.free")
+    side = stage.aside("side")
+    assert stage.sql("SELECT nextval('free'), count(*), sum(n) FROM account", database=side) == [(73, 3, 6)]
+
+    # A foreign key to a table that is not there is left out, a trigger and a policy are always.
+    for jobs in (1, 2):
+        assert tables.load("public.invoice", jobs=jobs) == ["public.invoice"]
+        assert [line.rsplit(" ", 2)[-2] for line in tables.left_out] == [
+            "touch",
+            "invoice_account_id_fkey",
+            "all_of_it",
+        ]
+        query = "SELECT indexname FROM pg_indexes WHERE tablename = 'invoice' ORDER BY 1"
+        assert stage.sql(query, database=side) == [("by_total",), ("invoice_pkey",)]
+        assert stage.sql("SELECT count(*) FROM pg_statistic_ext", database=side) == [(1,)]
+
+    # Where both ends are there, the foreign key is, too; the sequence of an identity goes on.
+    assert tables.load("invoice", "account") == ["public.account", "public.invoice"]
+    assert [line.split()[0] for line in tables.left_out] == ["TRIGGER", "POLICY"]
+    query = "INSERT INTO invoice (total, account_id) VALUES (1, 1) RETURNING id"
+    assert stage.sql(query, database=side) == [(4,)]
+
+    # A partitioned table brings its partitions; a partition alone the definition of its table.
+    assert tables.load("log") == ["public.log", "public.log_2025", "public.log_2026"]
+    tables.same("public.log", "public.log_2025", "public.log_2026")
+    tables.load("log_2026")
+    assert stage.sql("SELECT what FROM log_2026", database=side) == [("now",)]
+
+    odd = '"Odd, Schema"."Ta""ble; --"'
+    assert tables.load(odd) == [odd]
+    tables.same(odd)
+    assert tables.load('"Ta"') == ['"Odd, Schema"."Ta"']
+    with pytest.raises(UsageError, match="materialized view"):
+        tables.load("kept")
+
+
+def test_a_table_is_named_as_in_sql() -> None:
+    details = DatabaseDetails(
+        alias="default", name="igny8", tables=("a.item", "b.item", "b.other", 'c."It""em.x"')
+    )
+    assert find_tables(details, ["b.item", "other", "b.item", '"It""em.x"']) == (
+        "b.item",
+        "b.other",
+        'c."It""em.x"',
+    )
+    with pytest.raises(UsageError, match="in more than one schema: a.item, b.item"):
+        find_tables(details, ["item"])
+    for wrong in ("tem", "nothing", "", "it'em", "Other"):
+        with pytest.raises(UsageError, match="is not in the backup"):
+            find_tables(details, [wrong])
+
+
+@pytest.mark.parametrize("names", [("public", "item"), ('a"b', "c.d"), ('."', '"".'), ("Ä", " ")])
+def test_a_name_can_be_taken_apart_again(names: tuple[str, str]) -> None:
+    assert split_table_name(table_name(*names)) == names
+
+
+def test_event_triggers_are_left_out_and_never_fire(stage: Stage) -> None:
+    stage.role = "postgres"
+    stage.sql(
+        "CREATE TABLE fired (what text);"
+        "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO fired VALUES (tg_tag); END';"
+        "CREATE EVENT TRIGGER noted ON ddl_command_end EXECUTE FUNCTION note();"
+        "COMMENT ON EVENT TRIGGER noted IS 'of all commands';",
+        superuser=True,
+    )
+    engine, side = stage.engine, stage.aside("side")
+    details = engine.describe(())
+    data = b"".join(engine.dump(details))
+    for jobs in (1, 2):
+        engine.create_side(side, details)
+        left_out = engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
+        assert left_out == ("EVENT TRIGGER - noted postgres",)
+        stage.sql("CREATE TABLE later ()", database=side, superuser=True)
+        assert stage.sql("SELECT what FROM fired", database=side, superuser=True) == []
+        engine.drop(side)
+    assert stage.sql("SELECT count(*) FROM pg_event_trigger", superuser=True) == [(1,)]

@@ -1,0 +1,153 @@
+"""Restores beside what is live: nothing live changes, and what is made is whole or not there."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.databases.stage import plain_dump
+from tests.management import state
+from tests.management.clients import client_folder
+from tests.management.commands import Command, run_many
+from tests.operations.conftest import Saved
+from tests.services.project import Project
+
+
+@pytest.fixture
+def elsewhere(saved: Saved, tmp_path: Path) -> Iterator[Saved]:
+    """What is live is as it was afterwards, and the databases made beside it are dropped."""
+    before = state.of_project(saved.project)
+    yield saved
+    assert state.differences(before, state.of_project(saved.project)) == []
+    for name in saved.project.databases():
+        if name != saved.project.database:
+            saved.project.server.drop_database(name)
+
+
+def restore(saved: Saved, *options: str | Path) -> list[str | Path]:
+    return ["restore_all", saved.id, "--identity", saved.project.identity, *options]
+
+
+def copies(project: Project) -> list[str]:
+    return [name for name in project.databases() if name != project.database]
+
+
+def test_a_second_database(elsewhere: Saved) -> None:
+    project = elsewhere.project
+    copy, tables = f"{project.database}_copy", f"{project.database}_tables"
+    to_copy = restore(elsewhere, "--to-database", copy)
+    to_tables = restore(elsewhere, "--to-database", tables, "--table", "content_tag")
+    planned, planned_json, made, again, live, one, bare, unknown, tree, moved = run_many(
+        project,
+        [*to_copy, "--dry-run"],
+        [*to_tables, "--dry-run", "--json"],
+        [*to_copy, "--migrate", "--json"],
+        to_copy,
+        restore(elsewhere, "--to-database", project.database),
+        to_tables,
+        restore(elsewhere, "--table", "content_tag"),
+        restore(elsewhere, "--to-database", "x", "--table", "no_such"),
+        restore(elsewhere, "--to-database", "x", "--only", "uploads"),
+        restore(elsewhere, "--migrate"),
+    )
+    assert f"/{copy}\nDry run: nothing was made." in planned.ended(0).stdout
+    assert planned_json.ended(0).json["databases"][0]["tables"] == ["public.content_tag"]
+    assert made.ended(0).json == {"databases": [copy], "folders": [], "left_out": []}
+    assert f"There is a database {copy} already" in again.ended(4).stderr
+    assert "is the database of the application" in live.ended(4).stderr
+    assert f"Made the database {tables}" in one.ended(0).stdout
+    assert "Give --to-database NAME" in bare.ended(2).stderr
+    assert "'no_such' is not in the backup" in unknown.ended(2).stderr
+    assert "Give --only ALIAS" in tree.ended(2).stderr
+    assert "--migrate" in moved.ended(2).stderr
+    assert copies(project) == [copy, tables]
+    assert plain_dump(project.server, copy) == plain_dump(project.server, project.database)
+    kept = "--table=content_tag*"
+    assert plain_dump(project.server, tables, kept) == plain_dump(project.server, project.database, kept)
+    # Open to its owner and to nobody else; its comment says what it is.
+    query = "SELECT datacl::text, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    acl, comment = project.sql(query, copy)[0]
+    assert acl == "{igny8=CTc/igny8}"
+    assert comment == f"igny8_backup: default of backup {elsewhere.id}"
+
+
+def test_a_copy_that_fails_leaves_nothing(elsewhere: Saved) -> None:
+    project = elsewhere.project
+    broken = client_folder(
+        project.folder / "broken", project.server.bin_dir,
+        pg_restore='[ "$1" = --list ] && exec "$REAL/pg_restore" "$@"\nhead -c 1000 > /dev/null; exit 1',
+    )  # fmt: skip
+    copy = f"{project.database}_copy"
+    folder = project.folder / "found"
+    pack = next((project.storage / "igny8/packs/web-1/uploads").iterdir())
+    data = pack.read_bytes()
+    pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    failed, damaged = run_many(
+        project,
+        Command(restore(elsewhere, "--to-database", copy), {"CLIENT_BIN_DIR": str(broken)}),
+        restore(elsewhere, "--to-dir", folder),
+    )
+    pack.write_bytes(data)
+    assert "pg_restore failed" in failed.ended(1).stderr
+    assert copies(project) == []
+    assert pack.name in damaged.ended(6).stderr
+    assert [path.name for path in folder.iterdir()] == ["sites-data"], "what was whole stays"
+
+
+def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
+    project = elsewhere.project
+    whole, part, dry = (project.folder / name for name in ("whole", "part", "dry"))
+    site = sorted(path.name for path in project.sites.iterdir() if path.is_dir())[0]
+    used = project.folder / "used"
+    used.mkdir(exist_ok=True)
+    (used / "mine").touch()
+    all_of_it, chosen, planned, nothing, full, inside, nowhere, logs = run_many(
+        project,
+        restore(elsewhere, "--to-dir", whole),
+        restore(elsewhere, "--to-dir", part, "--path", site, "--path", "*/[0-9]*", "--json"),
+        restore(elsewhere, "--to-dir", dry, "--path", "**/*.html", "--dry-run", "--json"),
+        restore(elsewhere, "--to-dir", dry, "--path", "no such"),
+        restore(elsewhere, "--to-dir", used),
+        restore(elsewhere, "--to-dir", project.uploads / "new"),
+        restore(elsewhere, "--path", site),
+        restore(elsewhere, "--to-dir", dry, "--only", "logs"),
+    )
+    assert f"Made the folder {whole / 'uploads'}" in all_of_it.ended(0).stdout
+    for root in (project.sites, project.uploads):
+        live, made = state.of_tree(root), state.of_tree(whole / root.name)
+        assert live.pop("the root") != made.pop("the root")
+        assert made == live
+        assert stat.S_IMODE((whole / root.name).stat().st_mode) == 0o700
+    assert str(part / "sites-data") in chosen.ended(0).json["folders"]
+    assert [path.name for path in (part / "sites-data").iterdir()] == [site]
+    assert same_below(project.sites / site, part / "sites-data" / site)
+    files = planned.ended(0).json["trees"][0]["files"]
+    assert files == len([path for path in project.sites.rglob("*.html") if not path.is_symlink()])
+    assert "Nothing in sites-data, uploads is called so: no such" in nothing.ended(2).stderr
+    assert "is not empty" in full.ended(4).stderr
+    assert "lie one in the other" in inside.ended(4).stderr
+    assert "Give --to-dir DIR" in nowhere.ended(2).stderr
+    assert [path.name for path in logs.ended(0) and dry.iterdir()] == ["logs"]
+
+
+def same_below(one: Path, other: Path) -> bool:
+    return state.of_tree(one) == state.of_tree(other)
+
+
+def test_only_the_packs_that_are_needed_are_read(elsewhere: Saved) -> None:
+    """The packs of the other trees are gone, and nobody asks for them."""
+    project = elsewhere.project
+    away = project.folder / "away"
+    folder = project.folder / "few"
+    packs = project.storage / "igny8/packs/web-1/uploads"
+    packs.rename(away)
+    try:
+        (done,) = run_many(
+            project, restore(elsewhere, "--to-dir", folder, "--only", "sites-data", "--path", "*")
+        )
+    finally:
+        away.rename(packs)
+    done.ended(0)

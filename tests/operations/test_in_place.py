@@ -1,0 +1,129 @@
+"""A role that may not create databases gets its data back all the same, and nothing in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.databases.fakes import fake, link
+from tests.databases.stage import plain_dump
+from tests.management.commands import Command, run_many
+from tests.services.project import SECONDS, Project
+
+
+@pytest.fixture
+def poor(project: Project) -> Iterator[Project]:
+    """The project's role may not create databases for a while."""
+    project.seed_small()
+    try:
+        _may(project, "NOCREATEDB")
+        yield project
+    finally:
+        _may(project, "CREATEDB")
+
+
+def _may(project: Project, what: str) -> None:
+    with project.server.connect(superuser=True) as session:
+        session.execute(f"ALTER ROLE {project.server.role} {what}".encode())
+
+
+def dumped(project: Project) -> bytes:
+    return plain_dump(project.server, project.database)
+
+
+def half_way(project: Project, started: Path) -> Path:
+    """A folder of client programs whose ``pg_restore`` writes the first half of its script and then waits."""
+    folder = project.folder / "half way"
+    real = project.server.bin_dir
+    script = f"""
+        [ "$1" = --list ] && exec {real}/pg_restore "$@"
+        {real}/pg_restore "$@" > {started}.script
+        head -c $(($(stat -c %s {started}.script) / 2)) {started}.script
+        echo $$ > {started}.new; mv {started}.new {started}
+        exec sleep 600 > /dev/null"""
+    version = f"{project.server.major}.0"
+    fake(folder, "pg_restore", script, version=version)
+    for name in ("pg_dump", "psql"):
+        link(folder, real / name)
+    return folder
+
+
+@pytest.mark.postgres(15, 18)
+def test_in_place_and_back_again(poor: Project) -> None:
+    before = dumped(poor)
+    options = ["--identity", str(poor.identity)]
+    named = [*options, "--noinput", "--database-name", poor.database]
+    (made,) = run_many(poor, ["backup_db", "--json"])
+    backup_id = made.ended(0).json["manifest"]["id"]
+    poor.sql("UPDATE accounts_account SET name = 'wrong'")
+    poor.sql("CREATE TABLE made_later (id int)")
+    after = dumped(poor)
+    assert before != after
+    excluded = {"EXCLUDE_TABLE_DATA": {"default": ["igny8_sites_pageview"]}}
+    swapped, planned, unnamed, mixed = run_many(
+        poor,
+        ["restore_all", "--only", "db", *named],
+        ["restore_all", "--in-place", "--dry-run", *options],
+        ["restore_all", "--in-place", *options, "--noinput"],
+        ["restore_all", "--in-place", "--to-database", "x", *options],
+    )
+    assert "may not create databases" in swapped.ended(4).stderr and "--in-place" in swapped.stderr
+    assert "NO OTHER WAY BACK" in planned.ended(0).stdout
+    assert f"NOTE: Files stay as they are: restore_all {backup_id} --only files." in planned.stdout
+    assert f"--database-name {poor.database}" in unnamed.ended(2).stderr
+    assert "one or the other" in mixed.ended(2).stderr
+    assert dumped(poor) == after
+
+    killed_half_way(poor, [*named, backup_id])
+    assert dumped(poor) == after
+
+    (done,) = run_many(poor, Command(["restore_all", backup_id, "--in-place", *named, "--json"], excluded))
+    result = done.ended(0).json
+    assert (result["backup_id"], result["warnings"]) == (backup_id, [])
+    assert dumped(poor) == before
+    # The only way back is whole, also of rows that the settings keep out of backups.
+    (back,) = run_many(poor, ["restore_all", result["saved"], "--in-place", "--only", "default", *named])
+    assert "To go back: python manage.py restore_all 2" in back.ended(0).stdout
+    assert dumped(poor) == after
+
+
+def killed_half_way(project: Project, options: list[str]) -> None:
+    """``kill -9`` of the command when half of the script is with the server."""
+    started = project.folder / "started"
+    clients = half_way(project, started)
+    with project.start(
+        "restore_all", "--in-place", *options, env={"IGNY8_BACKUP_CLIENT_BIN_DIR": str(clients)}
+    ) as running:
+        deadline = time.monotonic() + SECONDS
+        while not started.exists():
+            assert running.poll() is None and time.monotonic() < deadline, running.communicate()
+            time.sleep(0.05)
+        sessions = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_xid IS NOT NULL AND application_name = 'igny8_backup'"
+        )
+        while project.sql(sessions) == [(0,)]:
+            time.sleep(0.05)
+        running.kill()
+    os.kill(int(started.read_text()), signal.SIGKILL)
+    while project.sql(sessions) != [(0,)]:
+        time.sleep(0.05)
+
+
+def test_code_and_backup_must_have_the_same_migrations(project: Project) -> None:
+    project.seed_small()
+    project.sql("DELETE FROM django_migrations WHERE app = 'billing'")
+    made, refused, sqlite = run_many(
+        project,
+        ["backup_db"],
+        ["restore_all", "--in-place", "--dry-run", "--identity", project.identity],
+        ["restore_all", "--in-place", "--only", "uploads", "--identity", project.identity],
+    )
+    made.ended(0)
+    assert "billing: none in the backup, 0" in refused.ended(4).stderr
+    assert "--in-place takes one database" in sqlite.ended(2).stderr
