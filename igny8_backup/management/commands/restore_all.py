@@ -32,7 +32,7 @@ class Command(BackupCommand):
         "  manage.py restore_all 20261122T021500Z-7f3a9c --only db         one backup, the databases only\n"
         "  manage.py restore_all --stop-workers --purge-queue              stop workers, discard old tasks\n"
         "  manage.py restore_all --noinput --database-name igny8           without a question, for scripts\n"
-        "  manage.py restore_all --from-storage production --sanitize      production's data, without people\n"
+        "  manage.py restore_all --from-storage production --sanitize      production's data, no people\n"
         "  manage.py restore_all --to-database igny8_copy                  another database, nothing live\n"
         "  manage.py restore_all --to-database rows --table billing_plan   one table, to copy rows from\n"
         "  manage.py restore_all --to-dir /data/found --path example.com   one site's folder"
