@@ -30,6 +30,10 @@ _BEGINNING = re.compile(rb"\A\s*--\n-- PostgreSQL database dump\n--\s+\\restrict
 _END = re.compile(rb"\nCOMMIT;\n+--\n-- PostgreSQL database dump complete\n--\n+(\\unrestrict \w+\n)\s*\Z")
 _HELD_BACK = 1024
 
+_STATEMENT_FAILED = 3
+"""How psql ends when the server refused a statement, COMMIT itself too (PostgreSQL docs, psql, Exit
+Status): all was rolled back, though COMMIT may have been on its way already."""
+
 
 def restore_in_place(
     live: Connection,
@@ -74,15 +78,13 @@ def restore_in_place(
                 env=access.env,
                 pass_fds=access.pass_fds,
             )
+        except ToolError as error:
+            if state.begun and error.exit_status_of_tool != _STATEMENT_FAILED:
+                raise _unknown(error) from error
+            raise _explained(error) from None
         except BaseException as error:
             if state.begun:
-                raise UnfinishedError(
-                    f"The server fell silent while the restore was committed: {error}",
-                    untouched="The database is the old one or the whole restored one.",
-                    fix="When the server answers, run the same command again: it replaces either of them.",
-                ) from error
-            if isinstance(error, ToolError):
-                raise _explained(error) from None
+                raise _unknown(error) from error
             raise
     with live.open() as session:
         session.execute("ANALYZE")
@@ -130,6 +132,14 @@ def without_commit(script: Blocks) -> Blocks:
     if end is None:
         raise ToolError("pg_restore did not end its script as it should.", fix="Report this as a fault.")
     yield held[: end.start() + 1] + end[1]
+
+
+def _unknown(error: BaseException) -> UnfinishedError:
+    return UnfinishedError(
+        f"The server fell silent while the restore was committed: {str(error) or 'stopped'}",
+        untouched="The database is the old one or the whole restored one.",
+        fix="When the server answers, run the same command again: it replaces either of them.",
+    )
 
 
 def _explained(error: ToolError) -> ToolError:

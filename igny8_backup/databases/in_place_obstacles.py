@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 
 from igny8_backup.databases.clients import find_client, major_of
-from igny8_backup.databases.configured import excluded_by_connector
 from igny8_backup.databases.connection import Connection, server_version
 from igny8_backup.databases.contents import Entry
 from igny8_backup.databases.obstacles import server_obstacles
@@ -65,9 +64,14 @@ def find_in_place_obstacles(
     part: DatabasePart,
     details: DatabaseDetails,
     entries: Sequence[Entry],
+    *,
+    excluded: Sequence[str],
     bin_dir: Path | None,
 ) -> list[str]:
-    """Why the dump of these ``entries`` cannot replace what is in ``live``, one sentence each."""
+    """Why the dump of these ``entries`` cannot replace what is in ``live``, one sentence each.
+
+    ``excluded`` are tables whose rows no backup takes that is made through django-dbbackup's connector.
+    """
     with live.open() as session:
         found = server_obstacles(session, live, part, details, bin_dir)
         found += _client_obstacles(session, bin_dir)
@@ -78,7 +82,7 @@ def find_in_place_obstacles(
         if session.execute(may_create).fetchone() != (True,):
             found.append("This role may not create schemas in the database: GRANT CREATE ON DATABASE.")
         found += _lock_obstacles(session, entries)
-    if excluded := excluded_by_connector(live.alias):
+    if excluded:
         found.append(
             "DBBACKUP_CONNECTORS leaves rows out of backups, so that the backup made first would not have"
             f" them ({', '.join(excluded)}): take EXCLUDE out of it for this run."

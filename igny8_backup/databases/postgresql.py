@@ -162,7 +162,9 @@ class PostgresqlEngine(Engine):
         with closing(blocks):
             pg_restore = find_client("pg_restore", server_major=self._server_major(), bin_dir=self._bin_dir)
             _, entries = read_contents(blocks, pg_restore.path)
-        return find_in_place_obstacles(self.live, part, details, entries, self._bin_dir)
+        return find_in_place_obstacles(
+            self.live, part, details, entries, excluded=self._excluded, bin_dir=self._bin_dir
+        )
 
     def restore_in_place(
         self, blocks: Blocks, details: DatabaseDetails, wanted: Wanted, scratch: Path
