@@ -15,6 +15,7 @@ from igny8_backup.operations import sanitize, side_process
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.obstacles import unknown_migrations
+from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.observe import count
 
@@ -108,16 +109,18 @@ def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> t
     try:
         kit.progress.begin(f"database {copy.name}", stored.raw_bytes)
         try:
-            left_out = engine.load(
-                side,
-                count(kit.download(stored, identities), kit.progress.advance),
-                raw_bytes=stored.raw_bytes,
-                scratch=kit.config.scratch_dir,
-                jobs=kit.config.jobs,
-                # Statistics of what is to be sanitized would hold it still.
-                analyze=not copy.sanitize,
-                wanted=copy.wanted,
-            )
+            with Watch(f"database {copy.name}", kit.progress, seconds=kit.config.stall_seconds) as watch:
+                stream = count(kit.download(stored, identities), kit.progress.advance)
+                left_out = engine.load(
+                    side,
+                    watch.through(stream, source="the storage", sink="pg_restore"),
+                    raw_bytes=stored.raw_bytes,
+                    scratch=kit.config.scratch_dir,
+                    jobs=kit.config.jobs,
+                    # Statistics of what is to be sanitized would hold it still.
+                    analyze=not copy.sanitize,
+                    wanted=copy.wanted,
+                )
         finally:
             kit.progress.end()
         missing = sorted(set(copy.wanted.tables or copy.details.tables) - set(engine.tables(side)))

@@ -22,6 +22,7 @@ from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.obstacles import check_objects, differing_migrations
 from igny8_backup.operations.parts import ALL, DB, read_details, require_none, wanted_parts
 from igny8_backup.operations.quiet import WorkersPolicy, make_quiet, workers_notes, workers_obstacles
+from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.observe import count
 from igny8_backup.workers import ask_workers
@@ -155,12 +156,14 @@ def run_in_place(kit: Toolkit, plan: InPlacePlan, saved: str) -> InPlaceResult:
         make_quiet(kit, plan.policy)
         kit.progress.begin(f"database {alias}", stored.raw_bytes)
         try:
-            left_out = engine.restore_in_place(
-                count(kit.download(stored, list(plan.identities)), kit.progress.advance),
-                plan.details,
-                plan.wanted,
-                kit.config.scratch_dir,
-            )
+            with Watch(f"database {alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
+                stream = count(kit.download(stored, list(plan.identities)), kit.progress.advance)
+                left_out = engine.restore_in_place(
+                    watch.through(stream, source="the storage", sink="psql"),
+                    plan.details,
+                    plan.wanted,
+                    kit.config.scratch_dir,
+                )
         except UnfinishedError as error:
             raise UnfinishedError(str(error), fix=f"What was there before is in backup {saved}.") from None
         finally:

@@ -137,6 +137,15 @@ def test_not_a_byte_of_people_is_left(two: Two) -> None:
     )
     assert not list(project.storage.iterdir()), "nothing is written to a storage that is read"
 
+    # The same is true of a database made beside it.
+    copy = f"{project.database}_copy"
+    beside = ["restore_all", "--from-storage", "production", "--identity", two.production.identity]
+    beside += ["--to-database", copy]
+    refused, made = run_many(project, beside, [*beside, "--sanitize"], env=DEBUG)
+    assert "give --sanitize" in refused.ended(4).stderr
+    assert "then sanitized" in made.ended(0).stdout
+    assert not holds_people(project, copy)
+
 
 def holds_people(project: Project, database: str) -> bool:
     return bool(project.sql("SELECT 1 FROM accounts_user WHERE last_name = %s", CANARY, database=database))

@@ -15,7 +15,7 @@ import pytest
 from igny8_backup.errors import ToolError, ToolMissingError
 from igny8_backup.streams import BLOCK, child
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.streams.process import feed_process, process_output, run_process
+from igny8_backup.streams.process import feed_process, filtered, process_output, run_process
 
 SECRET = "hunter2-in-the-environment"
 
@@ -398,3 +398,55 @@ def test_the_error_survives_a_result_backend():
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.stderr_tail, copy.exit_status_of_tool) == ("pg_dump failed.", "tail", 3)
     assert ToolError("one text").stderr_tail == ""
+
+
+# --- blocks through a program
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK, 5 * BLOCK + 7])
+def test_what_goes_through_a_program_arrives_whole(size):
+    content = os.urandom(size)
+    assert b"".join(filtered(from_bytes(content), ["cat"])) == content
+
+
+def test_a_program_that_answers_last_and_one_that_answers_much_do_not_hang(program):
+    content = bytes(3 * BLOCK)
+    assert b"".join(filtered(from_bytes(content), ["wc", "-c"])).split() == [str(3 * BLOCK).encode()]
+    many = program("head -c 5000000 /dev/zero; cat > /dev/null")
+    assert b"".join(filtered(from_bytes(content), [many])) == bytes(5_000_000)
+    closed = program("exec >&-; cat > /dev/null")
+    assert list(filtered(from_bytes(content), [closed])) == []
+
+
+def test_a_program_that_fails_or_stops_reading_is_no_end_of_the_stream(program):
+    with pytest.raises(ToolError, match="exit status 9: broken"):
+        list(filtered(from_bytes(b"x"), [program("cat; echo broken >&2; exit 9")]))
+    with pytest.raises(ToolError, match="ended before it had read all of its input"):
+        list(filtered(from_bytes(bytes(9 * BLOCK)), ["head", "-c", "10"]))
+
+
+def test_a_source_that_breaks_stops_the_program_it_goes_through(tmp_path, program):
+    def broken():
+        yield b"x" * 100
+        raise OSError("the source broke")
+
+    pid = tmp_path / "pid"
+    with pytest.raises(OSError, match="the source broke"):
+        list(filtered(broken(), [program(f"echo $$ > {pid}; exec cat")]))
+    assert not pid.exists() or not is_running(int(pid.read_text()))
+
+
+def test_a_program_may_stop_reading_where_that_is_allowed_and_the_source_is_read_to_its_end():
+    read = []
+
+    def source(error=None):
+        for number in range(5):
+            read.append(number)
+            yield bytes(BLOCK)
+        if error:
+            raise error
+
+    feed_process(["head", "-c", "10"], source(), whole=False)
+    assert read == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="not what was written"):
+        feed_process(["head", "-c", "10"], source(OSError("not what was written")), whole=False)

@@ -1,0 +1,116 @@
+"""Databases restored otherwise than they were: without their owners, with another locale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo.server import PostgresServer
+
+from igny8_backup.databases.base import Wanted
+from igny8_backup.errors import UsageError
+from igny8_backup.manifest import DatabaseDetails, Privilege
+from igny8_backup.operations.adapt import Changes, adapt
+from tests.databases.stage import Stage, blocks_of
+from tests.databases.subjects import SqliteSubject
+
+
+@pytest.fixture
+def stage(pg: PostgresServer, tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(pg, tmp_path / "scratch")
+    made.create()
+    yield made
+    made.remove()
+
+
+@pytest.mark.postgres(15, 18)
+def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
+    engine, side = stage.engine, stage.aside("side")
+    owner, reader, named = (stage.make_role(word) for word in ("owner", "reader", "named"))
+    stage.admin(f"GRANT {owner} TO {stage.server.role}")
+    stage.sql(
+        f"ALTER TABLE item OWNER TO {owner}; GRANT SELECT ON part TO {reader};"
+        f"CREATE POLICY theirs ON part TO {named} USING (true);"
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {reader};"
+        f"ALTER ROLE {reader} IN DATABASE {stage.name} SET work_mem TO '9MB';"
+        f"REVOKE ALL ON DATABASE {stage.name} FROM PUBLIC; GRANT CREATE ON DATABASE {stage.name} TO {reader}",
+        superuser=True,
+    )
+    details, part = engine.describe(()), stage.part()
+    assert details.policy_roles == (named,)
+    data = b"".join(engine.dump(details))
+    stage.server.drop_database(stage.name)
+    for role in stage.roles:
+        stage.admin(f"DROP ROLE {role}")
+    stage.roles.clear()
+
+    roles, policies, *_ = engine.obstacles(part, details)
+    assert f'"{owner}"; CREATE ROLE "{reader}";' in roles and "--no-owner" in roles
+    assert (
+        policies
+        == f'Roles that policies of row-level security name do not exist here: CREATE ROLE "{named}";'
+    )
+    adapted, notes = adapt(engine, details, Changes(owners=False))
+    assert notes == ("stage: everything will belong to igny8; privileges of other roles are left out.",)
+    # What a policy says cannot be said without its role.
+    assert engine.obstacles(part, adapted) == [policies]
+    stage.make_role("named")
+    assert engine.obstacles(part, adapted) == []
+    engine.create_side(side, adapted)
+    engine.load(
+        side,
+        blocks_of(data),
+        raw_bytes=len(data),
+        scratch=stage.scratch,
+        jobs=2,
+        wanted=Wanted(owners=False),
+    )
+    engine.seal_side(side, adapted)
+    engine.swap(side, stage.aside("before"), adapted)
+    owners = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('item', 'part')"
+    assert stage.sql(owners) == [("igny8",)]
+    assert stage.sql("SELECT count(*) FROM pg_policy") == [(1,)]
+    acl = "SELECT datacl::text, pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
+    assert stage.admin(acl, stage.name) == [("{igny8=CTc/igny8}", "igny8")]
+    assert engine.describe(()).settings == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (Changes(locale="C"), ("libc", "C", "C", None)),
+        (Changes(locale="C.UTF-8", provider="builtin"), ("builtin", "C", "C", "C.UTF-8")),
+    ],
+)
+def test_a_server_without_the_locale_of_the_backup(
+    stage: Stage, changes: Changes, found: tuple[str, str, str, str | None]
+) -> None:
+    engine, side = stage.engine, stage.aside("side")
+    recorded = DatabaseDetails(
+        alias="stage", name="x", tables=(), encoding="UTF8", provider="icu", locale="xx-Nowhere",
+        collate="xx_XX.utf8", ctype="xx_XX.utf8", icu_rules="&a < b", owner="igny8",
+    )  # fmt: skip
+    adapted, notes = adapt(engine, recorded, changes)
+    assert "instead of xx-Nowhere" in notes[0]
+    engine.create_side(side, adapted)
+    made = stage.engine_with(NAME=side).describe(())
+    assert (made.provider, made.collate, made.ctype, made.locale) == found
+
+
+def test_privileges_of_everybody_on_the_database_stay(stage: Stage) -> None:
+    everybody = Privilege(grantee="", privilege="CONNECT", grantable=False)
+    other = Privilege(grantee="other", privilege="CONNECT", grantable=True)
+    details = DatabaseDetails(alias="stage", name="x", tables=(), privileges=(everybody, other))
+    adapted, _ = adapt(stage.engine, details, Changes(owners=False))
+    assert adapted.privileges is not None
+    assert [item.grantee for item in adapted.privileges] == ["igny8", "igny8", "igny8", ""]
+    unchanged = DatabaseDetails(alias="stage", name="x", tables=())
+    assert adapt(stage.engine, unchanged, Changes(owners=False))[0].privileges is None
+    assert adapt(stage.engine, details, Changes()) == (details, ())
+
+
+def test_sqlite_has_neither(tmp_path: Path) -> None:
+    details = DatabaseDetails(alias="contract", name="x", tables=())
+    with pytest.raises(UsageError, match="without owners and locales"):
+        adapt(SqliteSubject(tmp_path).engine, details, Changes(owners=False))
