@@ -86,8 +86,6 @@ def restore_in_place(
             if state.begun:
                 raise _unknown(error) from error
             raise
-    with live.open() as session:
-        session.execute("ANALYZE")
     return tuple(entry.words for entry in entries if entry.words.startswith("EVENT TRIGGER "))
 
 
@@ -107,7 +105,8 @@ def _one_transaction(
     with closing(script):
         yield beginning
         yield from without_commit(script)
-    yield checking(details)
+    # In the transaction: what comes after it could fail, and then all would be done all the same.
+    yield checking(details) + b"ANALYZE;\n"
     commits()
     yield b"COMMIT;\n"
 

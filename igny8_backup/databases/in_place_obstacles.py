@@ -54,7 +54,7 @@ _ROOM_FOR_LOCKS = """
            * (current_setting('max_connections')::bigint
               + current_setting('max_prepared_transactions')::bigint),
            (SELECT count(*) FROM pg_locks)"""
-_LOCKS_BESIDES = 100  # the server's catalogs, and what the count of a moment ago did not see
+_LOCKS_BESIDES = 300  # the server's catalogs, and what the count of a moment ago did not see
 _LARGE_OBJECTS = re.compile(r"BLOB (?:METADATA )?- (\d+)(?:\.\.(\d+))?")
 _LARGE_OBJECTS_OF_AN_ENTRY = 1000  # at most: MAX_BLOBS_PER_ARCHIVE_ENTRY of pg_dump
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -132,17 +133,39 @@ def poor(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Iterator[Poor]
 @both_ends
 def test_all_that_was_there_is_replaced_to_the_byte(poor: Poor) -> None:
     assert poor.obstacles() == []
-    with poor.connect() as session:
-        head, entries = read_contents(blocks_of(poor.data), poor.stage.server.bin_dir / "pg_restore")
-        assert locks_needed(session, entries) > 100
     assert poor.restore() == ()
     assert poor.stage.plain_dump() == poor.before
     # Once more, over what is there now, and all belongs to the one who does it.
     poor.change()
     assert poor.restore(wanted=Wanted(owners=False)) == ()
     assert poor.obstacles() == []
+    query = "SELECT count(*) FROM pg_stats WHERE tablename = 'account' AND attname = 'mood'"
+    assert poor.stage.sql(query, superuser=True) == [(1,)]
     query = "SELECT count(*) FROM account, one"
     assert poor.stage.sql(query, superuser=True) == [(10,)]
+
+
+@both_ends
+def test_the_locks_of_the_transaction_are_not_more_than_foreseen(poor: Poor) -> None:
+    poor.sql("SELECT lo_create(0) FROM generate_series(1, 500)")
+    _, entries = read_contents(blocks_of(poor.data), poor.stage.server.bin_dir / "pg_restore")
+    with poor.connect() as session:
+        foreseen = locks_needed(session, entries)
+    query = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid) WHERE a.datname = %s"
+        " AND a.usename = %s AND a.query LIKE 'ANALYZE%%' AND a.wait_event_type = 'Lock'"
+    )
+    held = 0
+    with poor.stage.server.connect(poor.stage.name, superuser=True) as holder:
+        # The last command before COMMIT waits for us.
+        holder.execute("BEGIN; LOCK TABLE pg_catalog.pg_ts_dict IN SHARE UPDATE EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as pool:
+            restored = pool.submit(poor.restore)
+            while not held and not restored.done():
+                ((held,),) = poor.stage.admin(query, poor.stage.name, poor.role)
+            holder.rollback()
+            restored.result()
+    assert 500 < held <= foreseen < 2 * held
 
 
 @both_ends
