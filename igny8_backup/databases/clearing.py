@@ -94,6 +94,26 @@ BEGIN
 END $igny8_backup$;
 """
 
+# As after a restore that swaps: what beat missed since the backup must not run all at once.
+_FORGET_MISSED = """
+DO $igny8_backup$
+DECLARE
+    place text;
+BEGIN
+    FOR place IN SELECT oid::regclass FROM pg_catalog.pg_class
+        WHERE relname = 'django_celery_beat_periodictask' AND relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('UPDATE %s SET last_run_at = now()'
+            ' WHERE last_run_at IS NOT NULL OR start_time IS NULL OR start_time <= now()', place);
+    END LOOP;
+    FOR place IN SELECT oid::regclass FROM pg_catalog.pg_class
+        WHERE relname = 'django_celery_beat_periodictasks' AND relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('UPDATE %s SET last_update = now()', place);
+    END LOOP;
+END $igny8_backup$;
+"""
+
 
 def clearing(role: str, lock_seconds: float) -> bytes:
     """What begins the transaction and leaves the database as ``CREATE DATABASE`` makes one; ``role`` is
@@ -105,10 +125,12 @@ def clearing(role: str, lock_seconds: float) -> bytes:
     return (beginning + _CLEAR).encode()
 
 
-def checking(details: DatabaseDetails) -> bytes:
-    """What fails unless the tables and the last migrations are those of ``details``."""
+def finishing(details: DatabaseDetails) -> bytes:
+    """What fails unless the tables and the last migrations are those of ``details``; then makes
+    beat forget what it missed, and the planner's statistics: after ``COMMIT`` a failure would come too late.
+    """
     expected = json.dumps(
         {"tables": [split_table_name(table) for table in details.tables], "migrations": details.migrations}
     )
     setting = sql.SQL("\nSET LOCAL igny8_backup.expected = {};").format(sql.Literal(expected))
-    return (setting.as_string(None) + _CHECK).encode()
+    return (setting.as_string(None) + _CHECK + _FORGET_MISSED + "ANALYZE;\n").encode()

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from igny8_backup.databases.base import Wanted
-from igny8_backup.databases.clearing import LOCK_SECONDS, checking, clearing
+from igny8_backup.databases.clearing import LOCK_SECONDS, clearing, finishing
 from igny8_backup.databases.client_access import client_access, client_environment, private_file
 from igny8_backup.databases.clients import find_client
 from igny8_backup.databases.connection import Connection
@@ -105,8 +105,7 @@ def _one_transaction(
     with closing(script):
         yield beginning
         yield from without_commit(script)
-    # In the transaction: what comes after it could fail, and then all would be done all the same.
-    yield checking(details) + b"ANALYZE;\n"
+    yield finishing(details)
     commits()
     yield b"COMMIT;\n"
 

@@ -45,7 +45,7 @@ def confirm_database(command: BackupCommand, options: dict[str, Any], name: str)
     _ask(f"Type the name of the database to replace it ({name}): ", name)
 
 
-def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int | None) -> None:
+def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int) -> None:
     """Asks before tasks that wait in the broker are discarded."""
     if not options["interactive"]:
         return
@@ -55,7 +55,7 @@ def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int 
             untouched="Nothing was changed.",
             fix="Give --noinput, or run on a terminal and type purge.",
         )
-    tasks = count_in_words(waiting or 0, "task")
+    tasks = count_in_words(waiting, "task")
     if ask(f"Type purge to discard what waits in the queues ({tasks} now): ") != "purge":
         raise UsageError("Not confirmed.", untouched="Nothing was changed.")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.confirm import confirm_database
+from igny8_backup.management.confirm import confirm_database, confirm_purge
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.in_place import (
     InPlacePlan,
@@ -14,11 +14,10 @@ from igny8_backup.operations.in_place import (
     InPlaceResult,
     plan_in_place,
     run_in_place,
-    save_first,
     way_back,
 )
 from igny8_backup.operations.quiet import WorkersPolicy
-from igny8_backup.words import age_in_words, size_in_words
+from igny8_backup.words import age_in_words, count_in_words, size_in_words
 
 
 def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPolicy) -> int:
@@ -54,10 +53,10 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
             command.say("Dry run: nothing was changed.")
             return 0
         confirm_database(command, options, plan.target.name)
+        if plan.policy.purge:
+            confirm_purge(command, options, plan.workers.waiting)
         with assemble(progress=shown, writing=True) as own:
-            saved = save_first(own, plan)
-        command.say(f"What is there is in backup {saved}, the only way back.")
-        result = run_in_place(kit, plan, saved)
+            result = run_in_place(kit, plan, own)
     command.show_json(result)
     return _show_result(command, plan, result)
 
@@ -82,6 +81,8 @@ def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResul
         command.say(f"  left out: {line}")
     for warning in result.warnings:
         command.warn(f"WARNING: {warning}")
+    if result.purged is not None:
+        command.say(f"Discarded {count_in_words(result.purged, 'task')} that waited in the queues.")
     command.say("Next: start the application, its workers and beat again.")
     command.say(f"To go back: {way_back(plan.part.alias, result.saved)}")
     return 3 if result.warnings else 0

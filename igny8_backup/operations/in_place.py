@@ -15,17 +15,24 @@ from igny8_backup.databases.base import Target, Wanted
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
-from igny8_backup.operations import sanitize, side_process
+from igny8_backup.operations import hooks, sanitize, side_process
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.obstacles import check_objects, differing_migrations
 from igny8_backup.operations.parts import ALL, DB, read_details, require_none, wanted_parts
-from igny8_backup.operations.quiet import WorkersPolicy, make_quiet, workers_notes, workers_obstacles
+from igny8_backup.operations.quiet import (
+    WorkersPolicy,
+    make_quiet,
+    purge,
+    workers_notes,
+    workers_obstacles,
+)
 from igny8_backup.operations.stalls import Watch
+from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.observe import count
-from igny8_backup.workers import ask_workers
+from igny8_backup.workers import Workers, ask_workers
 
 LABEL = "before a restore in place"
 
@@ -56,6 +63,11 @@ class InPlacePlan:
     obstacles: tuple[str, ...]
     identities: tuple[Identity, ...]
     policy: WorkersPolicy
+    workers: Workers
+
+    @property
+    def backup_ids(self) -> tuple[str, ...]:
+        return (self.backup_id,)
 
     def require_feasible(self) -> None:
         """Raises ``RefusedError`` listing what is in the way."""
@@ -65,12 +77,15 @@ class InPlacePlan:
 @dataclass(frozen=True, kw_only=True)
 class InPlaceResult:
     """``saved`` is the id of the backup of what was there; ``left_out`` what of the dump was not restored,
-    ``warnings`` what is not as it should be, though restored."""
+    ``warnings`` what is not as it should be, though restored. ``stopped`` and ``purged`` are as for a restore
+    that swaps."""
 
     backup_id: str
     saved: str
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
+    purged: int | None = None
 
 
 def plan_in_place(kit: Toolkit, request: InPlaceRequest) -> InPlacePlan:
@@ -105,7 +120,7 @@ def plan_in_place(kit: Toolkit, request: InPlaceRequest) -> InPlacePlan:
     workers = ask_workers()
     obstacles = engine.in_place_obstacles(part, details, kit.download(part.object, identities))
     obstacles += [f"{part.alias}: {text}" for text in differing_migrations(details)]
-    obstacles += workers_obstacles(workers, request.workers)
+    obstacles += workers_obstacles(workers, request.workers, hooks=bool(kit.config.before_restore))
     keep = request.keep_personal_data
     obstacles += sanitize.obstacles(kit.config, [manifest], aliases, sanitize=False, keep=keep)
     if kit.journals.unfinished():
@@ -129,48 +144,64 @@ def plan_in_place(kit: Toolkit, request: InPlaceRequest) -> InPlacePlan:
         obstacles=tuple(obstacles),
         identities=tuple(identities),
         policy=request.workers,
+        workers=workers,
     )
 
 
-def save_first(kit: Toolkit, plan: InPlacePlan) -> str:
-    """Backs up all that is in the database, rows that the settings leave out too; returns the id.
-
-    ``kit`` is one that may write. Raises as :func:`~igny8_backup.operations.backup.run_backup` does.
-    """
-    whole = replace(kit, config=replace(kit.config, exclude_table_data={}))
-    return run_backup(whole, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
-
-
-def run_in_place(kit: Toolkit, plan: InPlacePlan, saved: str) -> InPlaceResult:
-    """Carries the plan out; ``saved`` is the backup of what is there.
+def run_in_place(kit: Toolkit, plan: InPlacePlan, own: Toolkit) -> InPlaceResult:
+    """Carries the plan out, after a backup of what is there, which ``own`` (one that may write) makes when
+    nobody is at work any more.
 
     Either all of it is done, or nothing: a failure raises with the database as it was. ``UnfinishedError``
     where nobody can tell which.
     """
     plan.require_feasible()
+    with hooks.before_restore(kit, plan.backup_ids):
+        stopped = make_quiet(kit, plan.policy)
+        saved = _save_first(own, plan)
+        kit.progress.note(f"What is there is in backup {saved}, the only way back.")
+        with kit.locked("a restore"):
+            # What restarts workers may have brought them back.
+            stopped = tuple(dict.fromkeys((*stopped, *make_quiet(kit, plan.policy))))
+            with announced(RESTORE, "swap", plan.backup_ids):
+                left_out = _replace(kit, plan, saved)
+    # Not before: a restore that fails must not cost the tasks that wait.
+    purged, trouble = purge(plan.policy, plan.workers)
+    return InPlaceResult(
+        backup_id=plan.backup_id,
+        saved=saved,
+        left_out=left_out,
+        warnings=(*trouble, *_after(kit, plan, saved)),
+        stopped=stopped,
+        purged=purged,
+    )
+
+
+def _save_first(own: Toolkit, plan: InPlacePlan) -> str:
+    """Backs up all that is in the database, rows that the settings leave out too; returns the id."""
+    whole = replace(own, config=replace(own.config, exclude_table_data={}))
+    return run_backup(whole, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
+
+
+def _replace(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
     stored, alias = plan.part.object, plan.part.alias
     if stored is None:
         raise IntegrityError(f"The backup of {alias!r} names no object.")
     engine = _engine(kit, alias)
-    with kit.locked("a restore"):
-        make_quiet(kit, plan.policy)
-        kit.progress.begin(f"database {alias}", stored.raw_bytes)
-        try:
-            with Watch(f"database {alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
-                stream = count(kit.download(stored, list(plan.identities)), kit.progress.advance)
-                left_out = engine.restore_in_place(
-                    watch.through(stream, source="the storage", sink="psql"),
-                    plan.details,
-                    plan.wanted,
-                    kit.config.scratch_dir,
-                )
-        except UnfinishedError as error:
-            raise UnfinishedError(str(error), fix=f"What was there before is in backup {saved}.") from None
-        finally:
-            kit.progress.end()
-    return InPlaceResult(
-        backup_id=plan.backup_id, saved=saved, left_out=left_out, warnings=_check_after(plan, saved)
-    )
+    kit.progress.begin(f"database {alias}", stored.raw_bytes)
+    try:
+        with Watch(f"database {alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
+            stream = count(kit.download(stored, list(plan.identities)), kit.progress.advance)
+            return engine.restore_in_place(
+                watch.through(stream, source="the storage", sink="psql"),
+                plan.details,
+                plan.wanted,
+                kit.config.scratch_dir,
+            )
+    except UnfinishedError as error:
+        raise UnfinishedError(str(error), fix=f"What was there before is in backup {saved}.") from None
+    finally:
+        kit.progress.end()
 
 
 def way_back(alias: str, saved: str) -> str:
@@ -178,14 +209,16 @@ def way_back(alias: str, saved: str) -> str:
     return f"python manage.py restore_all {saved} --in-place --only {alias}"
 
 
-def _check_after(plan: InPlacePlan, saved: str) -> tuple[str, ...]:
-    if not plan.details.migrations:
-        return ()
+def _after(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
+    """Connects as the application will; if all is well, runs the hooks. Returns warnings: all is restored."""
     try:
-        side_process.check([plan.part.alias])
+        if plan.details.migrations:
+            with announced(RESTORE, "check", plan.backup_ids):
+                side_process.check([plan.part.alias])
     except BackupError as error:
-        return (f"{error} To go back: {way_back(plan.part.alias, saved)}.",)
-    return ()
+        unrun = ("AFTER_RESTORE was not run.",) if kit.config.after_restore else ()
+        return (f"{error} To go back: {way_back(plan.part.alias, saved)}.", *unrun)
+    return hooks.after_restore(kit, plan.backup_ids)
 
 
 def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:

@@ -193,6 +193,22 @@ def test_a_failure_at_any_point_changes_nothing(poor: Poor) -> None:
     assert settled(poor) == poor.after
 
 
+def test_beat_does_not_run_all_that_it_missed(poor: Poor) -> None:
+    poor.sql(
+        "CREATE TABLE django_celery_beat_periodictask (last_run_at timestamptz, start_time timestamptz);"
+        "CREATE TABLE django_celery_beat_periodictasks (last_update timestamptz);"
+        "INSERT INTO django_celery_beat_periodictask VALUES"
+        " ('2020-01-01', NULL), (NULL, NULL), (NULL, '2020-01-01'), (NULL, '2999-01-01');"
+        "INSERT INTO django_celery_beat_periodictasks VALUES ('2020-01-01')"
+    )
+    details = poor.engine.describe(())
+    poor.restore(blocks_of(b"".join(poor.engine.dump(details))), details=details)
+    query = "SELECT last_run_at > '2021-01-01' FROM django_celery_beat_periodictask ORDER BY start_time, 1"
+    assert poor.stage.sql(query, superuser=True) == [(True,), (None,), (True,), (True,)]
+    query = "SELECT last_update > '2021-01-01' FROM django_celery_beat_periodictasks"
+    assert poor.stage.sql(query, superuser=True) == [(True,)]
+
+
 def settled(poor: Poor) -> bytes:
     """The database as SQL, when the server has noticed that the client is gone."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND usename = %s"

@@ -91,7 +91,8 @@ def test_a_role_that_may_not_create_databases_or_does_not_own_the_live_one_is_to
     details = replace(stage.engine.describe(()), owner=role, owners=(role,), roles=(role,))
     found = stage.engine_with(USER=role).obstacles(stage.part(), details)
     assert found == [
-        f'The role {role} may not create databases: ALTER ROLE "{role}" CREATEDB;',
+        f'The role {role} may not create databases: ALTER ROLE "{role}" CREATEDB;'
+        " where nobody may grant that, see --in-place.",
         "The live database belongs to a role that this one cannot act for.",
     ]
 
