@@ -71,7 +71,7 @@ def _run(
         feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
     except ToolError as error:
         raise ToolError(
-            f"The hook {which} failed: {error}",
+            f"The hook {which} failed: {str(error).rstrip('.')}.",
             untouched=untouched,
             fix=f"Mend it, or change {SETTING}[{phase.upper()!r}].",
             stderr_tail=error.stderr_tail,
