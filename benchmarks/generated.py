@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from igny8_backup.streams.pipeline import Codec, decode
 from igny8_backup.streams.process import process_output
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.packs import PackWriter, folders_tar
+from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.records import Record
 
 if TYPE_CHECKING:
@@ -92,14 +91,14 @@ def records(amount: int) -> Iterator[Record]:
         ctime_ns=1_760_000_000_123_456_789,
         inode=5,
     )
-    file = replace(folder, kind="file", mode=0o644, pack="20261122T021500Z-7f3a9c-0001")
+    file = folder._replace(kind="file", mode=0o644, pack="20261122T021500Z-7f3a9c-0001")
     yield folder
     for number in range(amount):
         parent = b"tenant-%07d" % (number // 100)
         if number % 100 == 0:
-            yield replace(folder, path=parent)
+            yield folder._replace(path=parent)
         path = parent + b"/page-%02d.html" % (number % 100)
-        yield replace(file, path=path, size=number, inode=number, sha256=f"{number:064x}")
+        yield file._replace(path=path, size=number, inode=number, sha256=f"{number:064x}")
 
 
 def index_of(found: Iterator[Record]) -> Blocks:
@@ -140,7 +139,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             _file(kit, Path(folder), amount)
     elif kind == "records":
-        kit.upload("files/folders.tar.zst.age", folders_tar(records(amount)))
         blocks = decode(codec.encode(index_of(records(amount))), codec.names, identities)
         kit.upload("files/again.zst.age", index_of(index.read(blocks)))
     else:

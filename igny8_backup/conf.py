@@ -72,6 +72,7 @@ class Config:
     logs: Mapping[str, Path]
     encryption: Encryption | None
     compression_level: int
+    files_compression_level: int
     jobs: int
     scratch_dir: Path
     state_dir: Path
@@ -362,6 +363,7 @@ class _Reader:
             logs=self.take_trees("LOGS"),
             encryption=self.take_encryption(),
             compression_level=self.take_int("COMPRESSION_LEVEL", 3, 1, 19),
+            files_compression_level=self.take_int("FILES_COMPRESSION_LEVEL", 2, 1, 19),
             jobs=self.take_int("JOBS", 2, 1, 64),
             scratch_dir=self.take_path("SCRATCH_DIR", None) or Path(tempfile.gettempdir()),
             state_dir=self.take_path("STATE_DIR", None) or home_dir() / "state",

@@ -147,7 +147,16 @@ def pack_name(backup_id: str, number: int) -> str:
 
 
 def pack_key(host: str, tree: str, pack: str, suffix: str) -> str:
-    return f"{PACKS}{host}/{tree}/{pack}.tar{suffix}"
+    return f"{pack_folder(host, tree)}{pack}.tar{suffix}"
+
+
+def pack_writer(pack: str) -> str:
+    """The id of the backup that wrote the pack of this name: the inverse of :func:`pack_name`."""
+    return pack.rpartition("-")[0]
+
+
+def pack_folder(host: str, tree: str) -> str:
+    return f"{PACKS}{host}/{tree}/"
 
 
 def pack_of(key: str) -> str:

@@ -17,6 +17,7 @@ from igny8_backup.errors import IncompleteError
 from igny8_backup.manifest import RUNNING
 from igny8_backup.operations.assembly import Silence, Toolkit, assemble, choose, choose_trees
 from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup_tree import TreeRequest
 
 logger = logging.getLogger(__name__)
 
@@ -37,20 +38,30 @@ def backup_db(self: Any, *aliases: str, label: str = "") -> dict[str, Any]:
 
 
 @shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
-def backup_sites(self: Any, *names: str, logs: bool = False, label: str = "") -> dict[str, Any]:
-    """Backs up the trees ``names``, by default all ``SITES``, with ``logs`` those in ``LOGS`` as well."""
+def backup_sites(
+    self: Any, *names: str, logs: bool = False, full: bool = False, label: str = ""
+) -> dict[str, Any]:
+    """Backs up the trees ``names``, by default all ``SITES``, with ``logs`` those in ``LOGS`` as well; with
+    ``full`` every file anew, not only what has changed."""
     with assemble(progress=LogProgress(), writing=True) as kit:
         trees = choose_trees(kit.config, names, logs=logs)
-        return _run(kit, BackupRequest(trees=trees, label=label, task_id=self.request.id or ""))
+        request = BackupRequest(
+            trees=trees, reading=TreeRequest(full=full), label=label, task_id=self.request.id or ""
+        )
+        return _run(kit, request)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
-def backup_all(self: Any, logs: bool = False, label: str = "") -> dict[str, Any]:
-    """Backs up every database, then every tree, under one id."""
+def backup_all(self: Any, logs: bool = False, full: bool = False, label: str = "") -> dict[str, Any]:
+    """Backs up every database, then every tree, under one id; ``full`` as with ``backup_sites``."""
     with assemble(progress=LogProgress(), writing=True) as kit:
         trees = (*kit.config.sites, *(kit.config.logs if logs else ()))
         request = BackupRequest(
-            databases=kit.config.databases, trees=trees, label=label, task_id=self.request.id or ""
+            databases=kit.config.databases,
+            trees=trees,
+            reading=TreeRequest(full=full),
+            label=label,
+            task_id=self.request.id or "",
         )
         return _run(kit, request)
 

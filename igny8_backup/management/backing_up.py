@@ -5,11 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from igny8_backup import keys
 from igny8_backup.conf import Config
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.backup import BackupRequest, BackupResult, run_backup
+from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.words import count_in_words, size_in_words
 
 _SHOWN = 10  # skipped files listed on the terminal; the details hold them all
@@ -24,6 +26,18 @@ class BackupRunCommand(BackupCommand):
             "--label", default="", help="A word to find the backup by, for example before-0042."
         )
 
+    def add_reading_arguments(self, parser: ArgumentParser) -> None:
+        """For commands that read trees: how much of them."""
+        reading = parser.add_mutually_exclusive_group()
+        reading.add_argument(
+            "--full", action="store_true", help="Read and store every file, whether it has changed or not."
+        )
+        reading.add_argument(
+            "--checksum",
+            action="store_true",
+            help="Read every file, store what differs: where times tell nothing (rsync, git checkouts).",
+        )
+
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The aliases and the trees to back up."""
         raise NotImplementedError
@@ -31,7 +45,8 @@ class BackupRunCommand(BackupCommand):
     def work(self, **options: Any) -> int:
         with self.progress() as shown, assemble(progress=shown, writing=True) as kit:
             databases, trees = self.parts(kit.config, options)
-            request = BackupRequest(databases=databases, trees=trees, label=options["label"])
+            reading = TreeRequest(full=options.get("full", False), checksum=options.get("checksum", False))
+            request = BackupRequest(databases=databases, trees=trees, reading=reading, label=options["label"])
             result = run_backup(kit, request)
             where = kit.store.describe()
         if result.manifest:
@@ -48,12 +63,13 @@ class BackupRunCommand(BackupCommand):
                 self.say(f"  database {part.alias}: {sizes}, {seconds:.1f} s")
         for tree in manifest.trees:
             if tree.state == COMPLETE:
-                stored = size_in_words(sum(pack.stored_bytes for pack in tree.packs))
+                own = [pack for pack in tree.packs if keys.pack_writer(keys.pack_of(pack.key)) == manifest.id]
+                stored = size_in_words(sum(pack.stored_bytes for pack in own))
+                added = "" if tree.full else " added"
                 seconds = (tree.finished - tree.started).total_seconds()
                 files = count_in_words(tree.files, "file")
-                self.say(
-                    f"  files {tree.name}: {files}, {size_in_words(tree.bytes)} -> {stored}, {seconds:.1f} s"
-                )
+                sizes = f"{size_in_words(tree.bytes)} -> {stored}{added}"
+                self.say(f"  files {tree.name}: {files}, {sizes}, {seconds:.1f} s")
         lock = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
         self.say(f"Backup {manifest.id} is in {where} ({size_in_words(manifest.stored_bytes)}, {lock}).")
 

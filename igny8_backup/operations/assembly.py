@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -92,11 +92,17 @@ class Toolkit:
     def engine(self, alias: str) -> Engine:
         return make_engine(alias, self.config)
 
+    @property
+    def files_codec(self) -> Codec:
+        """How what belongs to a tree is written."""
+        return replace(self.codec, level=self.config.files_compression_level)
+
     def upload(
         self,
         key: str,
         blocks: Blocks,
         *,
+        codec: Codec | None = None,
         estimate: int | None = None,
         on_bytes: Callable[[int], None] | None = None,
     ) -> StoredObject:
@@ -110,13 +116,14 @@ class Toolkit:
                 on_bytes(amount)
 
         stored = Digest()
-        self.store.put(key, stored.watch(self.codec.encode(count(blocks, passed))), estimate=estimate)
+        codec = codec or self.codec
+        self.store.put(key, stored.watch(codec.encode(count(blocks, passed))), estimate=estimate)
         return StoredObject(
             key=key,
             stored_bytes=stored.size,
             raw_bytes=raw,
             sha256=stored.sha256,
-            codecs=tuple(self.codec.names),
+            codecs=tuple(codec.names),
         )
 
     def download(self, item: StoredObject, identities: list[Identity]) -> Blocks:

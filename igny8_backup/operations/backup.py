@@ -13,7 +13,7 @@ from django.conf import settings
 
 import igny8_backup
 from igny8_backup import keys, records
-from igny8_backup.errors import BackupError, LockedError, UsageError
+from igny8_backup.errors import BackupError, LockedError, StorageError, UsageError
 from igny8_backup.locks import AdvisoryLock
 from igny8_backup.manifest import (
     COMPLETE,
@@ -31,8 +31,9 @@ from igny8_backup.manifest import (
     Skipped,
     TreePart,
 )
+from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup_tree import backup_tree
+from igny8_backup.operations.backup_tree import TreeRequest, backup_tree
 from igny8_backup.operations.clocks import dated_ahead
 from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.operations.stalls import Watch
@@ -43,10 +44,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class BackupRequest:
-    """Which databases (aliases) and trees (names) to back up. ``task_id`` makes a queued task run once."""
+    """Which databases (aliases) and trees (names) to back up, and how much of those trees is read.
+    ``task_id`` makes a queued task run once."""
 
     databases: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
+    reading: TreeRequest = TreeRequest()
     label: str = ""
     task_id: str = ""
 
@@ -141,6 +144,7 @@ class _Run:
                 self.back_up_database(alias)
             for name in self.request.trees:
                 self.back_up_tree(name)
+            self.check_packs()
             manifest = self.write_manifest(locks)
         except KeyboardInterrupt:
             self.end(STOPPED)
@@ -205,7 +209,9 @@ class _Run:
         part = TreePart(name=name, role=role, state=FAILED, started=started, finished=started)
         self.kit.progress.begin(f"files {name}", None)
         try:
-            part, skipped = backup_tree(self.kit, self.id, part, root, on_bytes=self.on_bytes)
+            part, skipped = backup_tree(
+                self.kit, self.id, part, root, self.request.reading, on_bytes=self.on_bytes
+            )
             self.skipped += skipped
         except Exception as error:
             part = replace(part, error=self.failed(name, error))
@@ -219,6 +225,23 @@ class _Run:
             logger.exception("Unexpected failure of %s", name)
         self.errors[name] = error if isinstance(error, BackupError) else _unexpected(error)
         return type(error).__name__
+
+    def check_packs(self) -> None:
+        """Looks the packs of earlier backups up again, just before the manifest names them: somebody may have
+        removed one meanwhile. A tree that lacks one has failed."""
+        for number, part in enumerate(self.trees):
+            if part.state != COMPLETE or part.full:
+                continue
+            stored = tree_state.stored_packs(self.kit, part.name)
+            sizes = {pack.key: pack.stored_bytes for pack in part.packs}
+            lost = [key for key, size in sizes.items() if stored.get(keys.pack_of(key)) != size]
+            if lost:
+                error = StorageError(
+                    f"{lost[0]}, which holds files of {part.name!r}, went from storage during this backup.",
+                    untouched="The earlier backups that need it are damaged.",
+                    fix=f"Store every file again: python manage.py backup_sites {part.name} --full.",
+                )
+                self.trees[number] = replace(part, state=FAILED, error=self.failed(part.name, error))
 
     def write_manifest(self, locks: list[AdvisoryLock]) -> Manifest:
         parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,12 @@ from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
-from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.names import escape, side_name
 from igny8_backup.trees.plan import SwapPlan, plan_swap
-from igny8_backup.trees.records import Record
 from igny8_backup.trees.remove import remove_tree
+from igny8_backup.trees.spool import Spool
 from igny8_backup.trees.swap import exchange, keep, state, undo
 from igny8_backup.trees.whole import Place
 
@@ -63,21 +63,20 @@ def prepare(
     def skip(path: bytes, reason: str) -> None:
         kit.progress.note(f"{part.name}: {escape(path)}: {reason}")
 
-    with _scratch_file(kit.config.scratch_dir) as local:
-        with open(local, "wb") as file:
-            _keep(kit.download(part.index, identities), file.fileno(), kit.config.scratch_dir)
+    with _scratch_folder(kit.config.scratch_dir) as folder:
+        with closing(kit.download(part.index, identities)) as blocks:
+            records = _spooled(folder, blocks, packs)
         with TreeWriter(place.target, on_skip=skip, on_progress=passed) as writer:
             for name, item in packs.items():
-                writer.extract_pack(kit.download(item, identities), _records_in(local, name))
-            writer.finish(index.read(from_file(local)))
+                writer.extract_pack(kit.download(item, identities), records.of_pack(name))
+            writer.finish(records.all())
             writer.flush()
             if writer.owners_left:
                 kit.progress.note(
                     f"{part.name}: {writer.owners_left} files and folders now belong to this user:"
                     " only root can give them back to their owners."
                 )
-        with closing(from_file(local)) as blocks:
-            record = next(index.read(blocks))
+        record = next(records.all())
     return json.dumps(place.plan(record, skip).to_json())
 
 
@@ -130,20 +129,12 @@ def _plan(tree: TreeSwap) -> SwapPlan:
     return SwapPlan.from_json(json.loads(tree.plan))
 
 
-def _records_in(local: Path, pack: str) -> Iterator[Record]:
-    """The records of one pack, in order."""
-    with closing(from_file(local)) as blocks:
-        for record in index.read(blocks):
-            if record.pack == pack:
-                yield record
-
-
-def _keep(blocks: Blocks, descriptor: int, folder: Path) -> None:
+def _spooled(folder: Path, blocks: Blocks, packs: Collection[str]) -> Spool:
     try:
-        write_file(blocks, descriptor, name="it")
-    except FilesError as error:
+        return Spool(folder, index.read(blocks), packs)
+    except OSError as error:
         raise FilesError(
-            f"The index of the tree cannot be kept in {folder}: {error}",
+            f"The index of the tree cannot be kept in {folder.parent}: {error.strerror}.",
             untouched="Nothing live was changed.",
             fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
         ) from None
@@ -163,18 +154,17 @@ def _same_time(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _scratch_file(folder: Path) -> Iterator[Path]:
-    """A private file for the index of the tree, which is read once for each pack."""
+def _scratch_folder(folder: Path) -> Iterator[Path]:
+    """A private folder for the records of the tree, which are asked for once for each pack."""
     try:
-        handle, name = tempfile.mkstemp(prefix="igny8_backup-", dir=folder)
+        scratch = tempfile.mkdtemp(prefix="igny8_backup-", dir=folder)
     except OSError as error:
         raise FilesError(
-            f"No scratch file can be made in {folder}: {error.strerror}.",
+            f"No scratch folder can be made in {folder}: {error.strerror}.",
             untouched="Nothing live was changed.",
             fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
         ) from None
-    os.close(handle)
     try:
-        yield Path(name)
+        yield Path(scratch)
     finally:
-        os.unlink(name)
+        shutil.rmtree(scratch)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,12 +86,13 @@ class TreeWriter:
         wanted = iter(records)
         record = next(wanted, None)
         with closing(blocks):
-            for member in read_tar(blocks):
-                if record is not None and member.path == record.path:
-                    self._write(member, record)
-                    record = next(wanted, None)
-                elif record is not None and order(member.path) > order(record.path):
+            for path, copies in groupby(read_tar(blocks), attrgetter("path")):
+                if record is None or order(path) < order(record.path):
+                    continue
+                if path != record.path:
                     break
+                self._write_last(copies, record)
+                record = next(wanted, None)
         if record is not None:
             raise IntegrityError(f"The pack {record.pack} lacks the file {escape(record.path)!r}.")
         self._folders.leave_all()
@@ -112,10 +115,23 @@ class TreeWriter:
         except OSError as error:
             raise refused(b"", error) from error
 
-    def _write(self, member: Member, record: Record) -> None:
+    def _write_last(self, copies: Iterator[Member], record: Record) -> None:
+        """Of a file that changed while it was read there are two copies, of which the last counts."""
+        wrong: IntegrityError | None = None
+        for number, member in enumerate(copies):
+            folder, name = self._folders.reach(record.path)
+            if number:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            wrong = self._write(member, record, folder, name)
+        if wrong is not None:
+            raise wrong
+        self.files += 1
+        self._tell()
+
+    def _write(self, member: Member, record: Record, folder: int, name: bytes) -> IntegrityError | None:
         if member.size != record.size:
-            raise _contradicted(record, "has another size in its pack than in the index")
-        folder, name = self._folders.reach(record.path)
+            return _contradicted(record, "has another size in its pack than in the index")
         try:
             fd = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
         except OSError as error:
@@ -132,7 +148,7 @@ class TreeWriter:
                 self.bytes += len(piece)
                 self._tell()
             if digest.hexdigest() != record.sha256:
-                raise _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
+                return _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
             try:
                 file.end()
                 self._metadata.apply(fd, record)
@@ -140,8 +156,7 @@ class TreeWriter:
                 raise refused(record.path, error) from error
         finally:
             os.close(fd)
-        self.files += 1
-        self._tell()
+        return None
 
     def _complete(self, record: Record) -> None:
         try:

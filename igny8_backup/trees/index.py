@@ -9,13 +9,17 @@ index.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+import os
+import re
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import Blocks
 from igny8_backup.trees.names import escape, order
-from igny8_backup.trees.records import Record, from_json, to_json
+from igny8_backup.trees.records import Record, from_json, to_line
 
 HEADER = {"format": "igny8_backup index", "version": 1}
 LINE_LIMIT = 2 << 20
@@ -31,14 +35,18 @@ class IndexWriter:
     The file is the caller's to flush and close.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._count = 0
         file.write(_line(HEADER))
 
     def add(self, record: Record) -> None:
         """Append a record."""
-        self._file.write(_line(to_json(record)))
+        self.add_line(to_line(record))
+
+    def add_line(self, line: bytes) -> None:
+        """Append the line of a record, with its end, as another index had it."""
+        self._file.write(line)
         self._count += 1
 
     def finish(self) -> None:
@@ -78,6 +86,34 @@ def read(blocks: Blocks) -> Iterator[Record]:
         if record.kind == "dir":
             folders.append(path + b"/" if path else b"")
         yield record
+    raise IntegrityError("The index ends before its last line.")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether this file ends as an index does: it was written to its end."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return re.search(rb'\n\{"records":\d+\}\n\Z', file.read()) is not None
+    except OSError:
+        return False
+
+
+def lines(blocks: Blocks) -> Generator[bytes, None, None]:
+    """The lines of an index's records, each with its end, as they stand there: of one that may be trusted.
+
+    ``IntegrityError`` where it is not whole, at its end.
+    """
+    with closing(blocks):
+        found = _lines(blocks)
+        if _parsed(next(found, b"")) != HEADER:
+            raise IntegrityError("This is not an index that this version of igny8_backup can read.")
+        for count, line in enumerate(found):
+            if line.startswith(b'{"records":'):
+                if _parsed(line) == {"records": count}:
+                    return
+                break
+            yield line + b"\n"
     raise IntegrityError("The index ends before its last line.")
 
 

@@ -1,23 +1,28 @@
 """File contents as packs: ordinary tars of bounded size, and everything else as records.
 
-One walk feeds both. A pack opens without this software: extract every pack of a tree in any order,
-then the tar of ``folders_tar``, which brings empty folders, symlinks, hard links and the folders'
+One walk feeds both. A pack opens without this software: extract every pack of a tree in their order,
+then the tar of ``folders``, which brings empty folders, symlinks, hard links and the folders'
 own modes and times (``tar x --numeric-owner -p``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import stat
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from igny8_backup.streams import BLOCK, Blocks
-from igny8_backup.trees import tar
-from igny8_backup.trees.records import Record, record_of
+from igny8_backup.trees import contents, tar
+from igny8_backup.trees.contents import Opened
+from igny8_backup.trees.folders import header
+from igny8_backup.trees.known import Known
+from igny8_backup.trees.names import escape
+from igny8_backup.trees.records import Record, from_json, record_of, stored_in, unchanged_line
 from igny8_backup.trees.scan import CHANGED, REPLACED, Entry, OnSkip, Scan, why
 from igny8_backup.trees.sparse import ZEROS, read_at
 from igny8_backup.trees.xattrs import Xattrs, read_xattrs
@@ -29,19 +34,44 @@ OnProgress = Callable[[int, int], None]
 """Told after each file, and within large ones: files and bytes of contents so far, in all."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class Unchanged(NamedTuple):
+    """A file that was not opened: the line of the last index is its record, the pack holds it already."""
+
+    line: bytes
+    pack: str
     entry: Entry
-    fd: int
-    xattrs: Xattrs
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What an earlier backup knows of the tree, and how far it is trusted.
+
+    ``checksum``: contents are compared even where size, times and inode are the same. ``emptied``: packs
+    whose files count as changed and are stored again, so that nothing needs those packs any more.
+    """
+
+    known: Known
+    checksum: bool = False
+    emptied: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file that is to be stored; of a small one the contents, and whether they are of one instant."""
+
+    file: Opened
+    data: bytes | None = None
+    sha256: str = ""
+    stable: bool = True
 
 
 class PackWriter:
     """The tree below ``root`` as packs and records, in one walk.
 
     ``name`` gives the name of pack 1, 2, and so on. ``on_record`` gets the record of everything
-    that is backed up, in the order of the index, while the packs are consumed; ``on_skip`` what is
-    not, and what changed while it was read (stored as it was read, at the size it had when opened).
+    that is backed up, in the order of the index, while the packs are consumed, ``on_unchanged`` that of
+    a file which ``compared`` knows as it is (both in one order); ``on_skip`` what is not backed up, and
+    what changed while it was read (stored as it was read, at the size it had when opened).
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked
     files.
     """
@@ -53,145 +83,226 @@ class PackWriter:
         name: Callable[[int], str],
         on_record: Callable[[Record], None],
         on_skip: OnSkip,
+        on_unchanged: Callable[[Unchanged], None] = lambda _: None,
         on_progress: OnProgress | None = None,
+        compared: Comparison | None = None,
         limit: int = PACK_LIMIT,
+        ahead: int = contents.AHEAD,
     ) -> None:
-        self._root = root
+        self._walk = Scan(root, on_skip=on_skip)
         self._name = name
         self._on_record = on_record
+        self._on_unchanged = on_unchanged
         self._on_skip = on_skip
         self._on_progress = on_progress
+        self._compared = compared
         self._limit = limit
+        self._ahead = ahead
         self._files = 0
         self._bytes = 0
         self._links: dict[tuple[int, int], bytes] = {}  # device, inode -> the first path in the order
-        self._waiting: _Opened | None = None
-        self._whole = True
+        self._unread: set[bytes] = set()  # of those, the paths of which nothing could be read
+        self._waiting: _Member | None = None
+        self._pack = ""
 
     def packs(self) -> Generator[tuple[str, Blocks], None, None]:
         """Each pack's name and its tar; a pack must be consumed to its end before the next is asked for.
 
-        None at all where there are no files. Close it (or exhaust it) to give back the descriptors.
+        None at all where nothing is to be stored. Close it (or exhaust it) to give back the descriptors.
         ``FilesError`` when the root cannot be read.
         """
-        with closing(self._opened()) as files:
+        with self._walk, closing(contents.ahead(self._found(), self._ahead)) as found:
             try:
-                self._waiting = next(files, None)
+                self._waiting = self._next_member(found)
                 number = 0
                 while self._waiting is not None:
                     number += 1
-                    name = self._name(number)
-                    self._whole = False
-                    yield name, self._pack(name, files)
-                    if not self._whole:
-                        raise RuntimeError(f"the pack {name} was not consumed")
+                    self._pack = self._name(number)
+                    yield self._pack, self._tar(found)
+                    if self._pack:
+                        raise RuntimeError(f"the pack {self._pack} was not consumed")
             finally:
                 if self._waiting is not None:
-                    os.close(self._waiting.fd)
+                    os.close(self._waiting.file.fd)
                     self._waiting = None
 
-    def _opened(self) -> Generator[_Opened, None, None]:
-        """The files to be stored, opened; all else becomes a record on the way."""
-        with Scan(self._root, on_skip=self._on_skip) as walk:
-            for entry in walk:
-                if entry.kind == "file":
-                    first = self._links.get((entry.device, entry.inode)) if entry.nlink > 1 else None
-                    if first is not None:
-                        self._on_record(record_of(entry, "hardlink", target=first))
-                    elif (file := self._open(walk, entry)) is not None:
-                        yield file
-                elif entry.kind == "dir":
-                    fd = walk.folder_fd(entry)
-                    xattrs = () if fd is None else self._xattrs(entry.path, fd)
-                    self._on_record(record_of(entry, "dir", xattrs=xattrs))
-                else:
-                    self._on_record(record_of(entry, "symlink", target=entry.target))
+    def _found(self) -> Generator[Record | Unchanged | Opened, None, None]:
+        """All that is in the tree, in order; files that may have changed are open."""
+        for entry in self._walk:
+            if entry.kind == "file":
+                first = self._links.get((entry.device, entry.inode)) if entry.nlink > 1 else None
+                if first is not None:
+                    yield record_of(entry, "hardlink", target=first)
+                elif (file := self._compare(entry)) is not None:
+                    if entry.nlink > 1:
+                        self._links[entry.device, entry.inode] = entry.path
+                    yield file
+            elif entry.kind == "dir":
+                fd = self._walk.folder_fd(entry)
+                yield record_of(entry, "dir", xattrs=() if fd is None else self._xattrs(entry.path, fd))
+            else:
+                yield record_of(entry, "symlink", target=entry.target)
 
-    def _open(self, walk: Scan, entry: Entry) -> _Opened | None:
+    def _compare(self, entry: Entry) -> Unchanged | Opened | None:
+        if self._compared is None:
+            return self._open(entry, None)
+        begin = unchanged_line(entry)
+        line = self._compared.known.find(entry.path, begin)
+        if line is None:
+            return self._open(entry, None)
+        if line.startswith(begin) and not self._compared.checksum:
+            pack = stored_in(line, begin)
+            if pack not in self._compared.emptied:
+                return Unchanged(line, pack, entry)
+        old = from_json(json.loads(line))
+        return self._open(entry, old if old.pack and old.pack not in self._compared.emptied else None)
+
+    def _open(self, entry: Entry, old: Record | None) -> Opened | None:
         try:
-            fd = walk.open_file(entry)
+            found = contents.open_file(self._walk, entry)
         except OSError as error:
             self._on_skip(entry.path, why(error))
             return None
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(fd)
+        if found is None:
             self._on_skip(entry.path, REPLACED)
             return None
-        seen = (entry.inode, entry.device, entry.ctime_ns)
-        if seen != (status.st_ino, status.st_dev, status.st_ctime_ns):
-            # Changed, or another file put in its place, since lstat(2). The record must be of the instant of
-            # this fstat(2): the same inode and ctime will tell a later run that all the rest is the same.
-            entry = walk.describe(entry.path, status, "file")
-        return _Opened(entry, fd, self._xattrs(entry.path, fd))
+        fd, entry = found
+        return Opened(entry, fd, self._xattrs(entry.path, fd), old)
 
-    def _pack(self, name: str, files: Generator[_Opened, None, None]) -> Blocks:
+    def _next_member(self, found: Generator[Record | Unchanged | Opened, None, None]) -> _Member | None:
+        """The next file that must be stored; the records of all before it are told on the way."""
+        for item in found:
+            if isinstance(item, Opened):
+                member = self._read(item)
+                if member is not None:
+                    return member
+            elif isinstance(item, Unchanged):
+                self._count(item.entry.size)
+                self._on_unchanged(item)
+            elif item.kind == "hardlink" and item.target in self._unread:
+                self._on_skip(item.path, f"another name of {escape(item.target)}, which was not read")
+            else:
+                self._on_record(item)
+        return None
+
+    def _read(self, file: Opened) -> _Member | None:
+        """What is to be stored of it; None where its contents are those of the last backup, or unreadable."""
+        member: _Member | None = None
+        old = file.old
+        try:
+            if file.entry.size <= BLOCK:
+                file.entry, data, stable = contents.read_small(file, self._walk)
+                member = _Member(file, data, hashlib.sha256(data).hexdigest(), stable)
+            elif old and old.size == file.entry.size:
+                member = _Member(file, None, contents.digest(file))
+            else:
+                member = _Member(file)
+            if old and old.size == file.entry.size and old.sha256 == member.sha256:
+                self._count(file.entry.size)
+                self._tell_file(file, old.sha256, old.pack, stable=member.stable)
+                member = None
+        except OSError as error:
+            member = None
+            self._lost(file, error)
+        finally:
+            if member is None:
+                os.close(file.fd)
+        return member
+
+    def _tar(self, found: Generator[Record | Unchanged | Opened, None, None]) -> Blocks:
         parts: list[bytes] = []
         held = used = 0
-        while (file := self._waiting) is not None:
-            head = _header(file.entry, tar.FILE, size=file.entry.size)
-            fill = tar.padding(file.entry.size)
-            need = len(head) + file.entry.size + fill
-            if used and used + need > self._limit:
+        while (member := self._waiting) is not None:
+            size = member.file.entry.size
+            if used and used + tar.RECORD + size > self._limit:
                 break
-            used += need
-            self._waiting = None  # its descriptor is now _contents' to close
-            parts.append(head)
-            held += len(head)
-            with closing(self._contents(file, name)) as pieces:
-                for piece in pieces:
-                    parts.append(piece)
-                    held += len(piece)
-                    if held >= BLOCK:
-                        yield b"".join(parts)
-                        parts.clear()
-                        held = 0
-            parts.append(ZEROS[:fill])
-            held += fill
-            if held >= BLOCK:  # empty files are all header
+            used += tar.RECORD + size + tar.padding(size)
+            self._waiting = None  # its descriptor is now closed by whoever stores it
+            if member.data is not None:
+                parts += self._small(member, member.data)
+                held += tar.RECORD + size
+            else:
+                with closing(self._large(member.file)) as pieces:
+                    for piece in pieces:
+                        parts.append(piece)
+                        held += len(piece)
+                        if held >= BLOCK:
+                            yield b"".join(parts)
+                            parts.clear()
+                            held = 0
+            if held >= BLOCK:
                 yield b"".join(parts)
                 parts.clear()
                 held = 0
-            self._waiting = next(files, None)
-        self._whole = True
+            self._waiting = self._next_member(found)
+        self._pack = ""
         parts.append(tar.END)
         yield b"".join(parts)
 
-    def _contents(self, file: _Opened, pack: str) -> Generator[bytes, None, None]:
-        """Exactly as many bytes as the header has promised, whatever becomes of the file; then its record."""
-        entry = file.entry
-        digest = hashlib.sha256()
-        left = entry.size
-        failure: OSError | None = None
+    def _small(self, member: _Member, data: bytes) -> tuple[bytes, bytes, bytes]:
+        """A file of which all is known."""
+        os.close(member.file.fd)
+        self._count(len(data))
+        self._tell_file(member.file, member.sha256, self._pack, stable=member.stable)
+        return header(member.file.entry, tar.FILE, size=len(data)), data, ZEROS[: tar.padding(len(data))]
+
+    def _large(self, file: Opened) -> Generator[bytes, None, None]:
+        """A file in pieces: exactly as many bytes as its header promises, whatever becomes of the file.
+
+        One that changes meanwhile follows again under the same name: of two members the later counts.
+        """
         try:
-            while left:
-                piece = b""
-                if failure is None:
-                    try:
-                        piece = read_at(file.fd, entry.size - left, min(left, BLOCK))
-                    except OSError as error:
-                        failure = error
-                piece = piece or ZEROS[: min(left, BLOCK)]
-                left -= len(piece)
-                digest.update(piece)
-                self._bytes += len(piece)
-                yield piece
-                if left:
-                    self._tell()
-            after = os.fstat(file.fd)
+            for last in (False, True):
+                entry = file.entry
+                sha256 = hashlib.sha256()
+                yield header(entry, tar.FILE, size=entry.size)
+                at = 0
+                while at < entry.size:
+                    piece = self._piece(file, at)
+                    sha256.update(piece)
+                    at += len(piece)
+                    self._bytes += len(piece)
+                    yield piece
+                    if at < entry.size:
+                        self._tell()
+                yield ZEROS[: tar.padding(entry.size)]
+                status = os.fstat(file.fd)
+                stable = contents.is_same(entry, status)
+                if stable or last or file.error:
+                    break
+                self._bytes -= entry.size
+                file.entry = self._walk.describe(entry.path, status, "file")
         finally:
             os.close(file.fd)
-        if failure is not None:
-            self._on_skip(entry.path, why(failure))
+        if file.error:
+            self._lost(file, file.error)
             return
-        before = (entry.size, entry.mtime_ns, entry.ctime_ns)
-        if before != (after.st_size, after.st_mtime_ns, after.st_ctime_ns):
-            self._on_skip(entry.path, CHANGED)
-        if entry.nlink > 1:
-            self._links[entry.device, entry.inode] = entry.path
-        self._files += 1
-        self._on_record(record_of(entry, "file", xattrs=file.xattrs, sha256=digest.hexdigest(), pack=pack))
-        self._tell()
+        self._count(0)
+        self._tell_file(file, sha256.hexdigest(), self._pack, stable=stable)
+
+    def _piece(self, file: Opened, at: int) -> bytes:
+        """The next bytes of a large file; zeros from where it cannot be read or has come to lack them."""
+        size = min(file.entry.size - at, BLOCK)
+        piece = b""
+        if file.error is None:
+            try:
+                piece = read_at(file.fd, at, size)
+            except OSError as error:
+                file.error = error
+        return piece or ZEROS[:size]
+
+    def _lost(self, file: Opened, error: OSError) -> None:
+        self._on_skip(file.entry.path, why(error))
+        if file.entry.nlink > 1:
+            self._unread.add(file.entry.path)
+
+    def _tell_file(self, file: Opened, sha256: str, pack: str, *, stable: bool) -> None:
+        if not stable:
+            self._on_skip(file.entry.path, CHANGED)
+        racy = not stable or contents.is_racy(file.entry)
+        self._on_record(
+            record_of(file.entry, "file", xattrs=file.xattrs, sha256=sha256, pack=pack, racy=racy)
+        )
 
     def _xattrs(self, path: bytes, fd: int) -> Xattrs:
         try:
@@ -200,51 +311,11 @@ class PackWriter:
             self._on_skip(path, f"its extended attributes {why(error).removeprefix('cannot ')}")
             return ()
 
+    def _count(self, size: int) -> None:
+        self._files += 1
+        self._bytes += size
+        self._tell()
+
     def _tell(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self._files, self._bytes)
-
-
-def folders_tar(records: Iterable[Record]) -> Blocks:
-    """A tar of the folders (the root as ``./``), symlinks and hard links among these sorted records.
-
-    Extracted by hand after all packs, it completes the tree: times and modes of folders are set
-    last.
-    """
-    parts: list[bytes] = []
-    held = 0
-    for record in records:
-        if record.kind == "dir":
-            head = _header(record, tar.FOLDER, slash=b"/" if record.path else b"")
-        elif record.kind == "symlink":
-            head = _header(record, tar.SYMLINK, target=record.target)
-        elif record.kind == "hardlink":
-            head = _header(record, tar.HARDLINK, target=b"./" + record.target)
-        else:
-            continue
-        parts.append(head)
-        held += len(head)
-        if held >= BLOCK:
-            yield b"".join(parts)
-            parts.clear()
-            held = 0
-    parts.append(tar.END)
-    yield b"".join(parts)
-
-
-def _header(
-    of: Entry | Record, kind: bytes, *, size: int = 0, slash: bytes = b"", target: bytes = b""
-) -> bytes:
-    # "./" as in `tar c .`: GNU tar then sees that the root holds the others, and sets its times last.
-    return tar.header(
-        b"./" + of.path + slash,
-        kind,
-        mode=of.mode,
-        uid=of.uid,
-        gid=of.gid,
-        mtime_ns=of.mtime_ns,
-        user=of.user,
-        group=of.group,
-        size=size,
-        target=target,
-    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 import re
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.trees.names import check_path, escape, order, unescape
@@ -20,16 +20,17 @@ _KINDS = frozenset(get_args(Kind))
 _MODE = re.compile("[0-7]{4}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PACK = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One thing in a backed-up tree.
+class Record(NamedTuple):
+    """One thing in a backed-up tree. (A named tuple: there are millions, and it is the cheapest.)
 
     ``mode`` holds the permission bits, times are nanoseconds since the epoch. ``sha256``
     (hexadecimal, of the contents as stored) and ``pack`` (the name of the pack that holds them)
     belong to files. ``target`` is where a symlink points, or the path in the tree of the file that
-    a hard link is another name of; that file comes earlier.
+    a hard link is another name of; that file comes earlier. ``racy``: the file may have changed within
+    the same tick of the clock in which it was read, so that the next backup must read it again.
     """
 
     path: bytes
@@ -47,61 +48,88 @@ class Record:
     pack: str = ""
     target: bytes = b""
     xattrs: Xattrs = ()
+    racy: bool = False
 
 
 def record_of(
-    entry: Entry, kind: Kind, *, target: bytes = b"", xattrs: Xattrs = (), sha256: str = "", pack: str = ""
+    entry: Entry,
+    kind: Kind,
+    *,
+    target: bytes = b"",
+    xattrs: Xattrs = (),
+    sha256: str = "",
+    pack: str = "",
+    racy: bool = False,
 ) -> Record:
     """The record of what a scan saw."""
     return Record(
-        path=entry.path,
-        kind=kind,
-        mode=entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        user=entry.user,
-        group=entry.group,
-        size=entry.size,
-        mtime_ns=entry.mtime_ns,
-        ctime_ns=entry.ctime_ns,
-        inode=entry.inode,
-        sha256=sha256,
-        pack=pack,
-        target=target,
-        xattrs=xattrs,
+        entry.path,
+        kind,
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        entry.user,
+        entry.group,
+        entry.size,
+        entry.mtime_ns,
+        entry.ctime_ns,
+        entry.inode,
+        sha256,
+        pack,
+        target,
+        xattrs,
+        racy,
     )
 
 
-def to_json(record: Record) -> dict[str, Any]:
-    """The record as a JSON object; what does not belong to its kind is absent."""
-    fields: dict[str, Any] = {
-        "path": escape(record.path),
-        "kind": record.kind,
-        "mode": f"{record.mode:04o}",
-        "uid": record.uid,
-        "gid": record.gid,
-        "user": record.user,
-        "group": record.group,
-        "size": record.size,
-        "mtime_ns": record.mtime_ns,
-        "ctime_ns": record.ctime_ns,
-        "inode": record.inode,
-    }
+def to_line(record: Record) -> bytes:
+    """The record as a line of JSON; what does not belong to its kind is absent.
+
+    It begins with what ``lstat`` tells of the file, in one fixed order: ``unchanged_line``.
+    """
+    text = _head(record, record.kind)
     if record.kind == "file":
-        fields["sha256"] = record.sha256
-        fields["pack"] = record.pack
+        racy = ',"racy":true' if record.racy else ""
+        text += f'{racy},"sha256":"{record.sha256}","pack":"{record.pack}"'
     elif record.kind != "dir":
-        fields["target"] = escape(record.target)
+        text += f',"target":{_quoted(escape(record.target))}'
     if record.xattrs:
-        fields["xattrs"] = {
-            escape(os.fsencode(name)): base64.b64encode(value).decode("ascii")
+        pairs = (
+            f'{_quoted(escape(os.fsencode(name)))}:"{base64.b64encode(value).decode("ascii")}"'
             for name, value in record.xattrs
-        }
+        )
+        text += f',"xattrs":{{{",".join(pairs)}}}'
+    return f"{text}}}\n".encode()
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """The same as a JSON object."""
+    fields: dict[str, Any] = json.loads(to_line(record))
     return fields
 
 
+def unchanged_line(entry: Entry) -> bytes:
+    """How the line of this file begins if a backup has seen it just so and may trust that."""
+    return f'{_head(entry, "file")},"sha256":"'.encode()
+
+
+def stored_in(line: bytes, begin: bytes) -> str:
+    """The pack that a line names which begins so (``unchanged_line``)."""
+    start = len(begin) + 64 + len('","pack":"')
+    return line[start : line.index(b'"', start)].decode()
+
+
+def _head(of: Entry | Record, kind: Kind) -> str:
+    # Written by hand: a fifth of the time that json takes for a dict, and always the same bytes.
+    return (
+        f'{{"path":{_quoted(escape(of.path))},"kind":"{kind}","mode":"{of.mode:04o}"'
+        f',"uid":{of.uid},"gid":{of.gid},"user":{_quoted(of.user)},"group":{_quoted(of.group)}'
+        f',"size":{of.size},"mtime_ns":{of.mtime_ns},"ctime_ns":{of.ctime_ns},"inode":{of.inode}'
+    )
+
+
 def from_json(fields: object) -> Record:
-    """The record of such an object; ``IntegrityError`` when it is not one that ``to_json`` makes."""
+    """The record of such an object; ``IntegrityError`` when it is not one that ``to_line`` writes."""
     if not isinstance(fields, dict):
         raise IntegrityError("A record of the index is not a JSON object.")
     left = dict(fields)
@@ -125,6 +153,7 @@ def from_json(fields: object) -> Record:
         pack=_text(left, "pack", _PACK) if kind == "file" else "",
         target=_target(left, kind, path) if kind in ("symlink", "hardlink") else b"",
         xattrs=_xattrs(left),
+        racy=kind == "file" and left.pop("racy", False) is True,
     )
     if left:
         raise IntegrityError(f"A record of the index has fields that a {kind} does not have.")

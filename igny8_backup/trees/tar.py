@@ -9,6 +9,7 @@ bsdtar and Python's tarfile read it.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -66,10 +67,11 @@ def padding(size: int) -> int:
 
 
 def read_tar(blocks: Blocks) -> Iterator[Member]:
-    """The members of a pack, streaming: regular files, named ``./path``, sorted, none twice.
+    """The members of a pack, streaming: regular files, named ``./path``, sorted.
 
-    Anything else is an ``IntegrityError``: another type, a path outside, a wrong checksum, an end
-    before the end. Contents left unread are passed over. Nothing read is to be trusted before the
+    A file that changed while it was read comes twice, one after the other: the later counts. Anything
+    else is an ``IntegrityError``: another type, a path outside, a wrong checksum, an end before the end.
+    Contents left unread are passed over. Nothing read is to be trusted before the
     iterator has ended.
     """
     source = _Source(blocks)
@@ -82,7 +84,7 @@ def read_tar(blocks: Blocks) -> Iterator[Member]:
         if kind != FILE or not name.startswith(b"./"):
             raise IntegrityError("A pack holds something else than files.")
         path = check_path(name[2:])
-        if order(path) <= last:
+        if order(path) < last:
             raise IntegrityError(f"A pack is not sorted at {escape(path)[:200]!r}.")
         last = order(path)
         contents = source.run(size)
@@ -147,21 +149,29 @@ def _block(
     user: str,
     group: str,
 ) -> bytes:
-    block = _HEADER.pack(
-        path,
-        b"%07o\0" % mode,
-        b"%07o\0" % uid if uid < 8**7 else _base256(uid, 8),
-        b"%07o\0" % gid if gid < 8**7 else _base256(gid, 8),
+    access, tail, counted = _shared(mode, uid, gid, user, group)
+    front = b"%b%b%b%b" % (
+        path[:100].ljust(100, b"\0"),
+        access,
         b"%011o\0" % size if size < 8**11 else _base256(size, 12),
         b"%011o\0" % mtime if 0 <= mtime < 8**11 else _base256(mtime, 12),
-        b" " * 8,  # what the checksum counts its own field as
-        kind,
-        target,
-        _MAGIC,
-        _owner(user),
-        _owner(group),
     )
-    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
+    target = target[:100]
+    checksum = sum(front) + kind[0] + sum(target) + counted
+    return b"%b%06o\0 %b%b%b" % (front, checksum, kind, target.ljust(100, b"\0"), tail)
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(mode: int, uid: int, gid: int, user: str, group: str) -> tuple[bytes, bytes, int]:
+    """What many headers have in common: mode and owner, all after the link's target, and the sum of both."""
+    access = b"%07o\0%b%b" % (
+        mode,
+        b"%07o\0" % uid if uid < 8**7 else _base256(uid, 8),
+        b"%07o\0" % gid if gid < 8**7 else _base256(gid, 8),
+    )
+    tail = b"%b%b%b" % (_MAGIC, _owner(user).ljust(32, b"\0"), _owner(group).ljust(32 + 183, b"\0"))
+    # The front holds the mode and the owner; the checksum counts its own field as blanks.
+    return access, tail, sum(tail) + 8 * 32
 
 
 def _base256(value: int, width: int) -> bytes:

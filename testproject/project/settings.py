@@ -132,6 +132,6 @@ if aliases := words("IGNY8_BACKUP_DATABASES"):
     IGNY8_BACKUP["DATABASES"] = aliases
 if tables := words("IGNY8_BACKUP_EXCLUDE_TABLE_DATA"):
     IGNY8_BACKUP["EXCLUDE_TABLE_DATA"] = {"default": tables}
-for key in ("JOBS", "COMPRESSION_LEVEL", "STALL_SECONDS"):
+for key in ("JOBS", "COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "STALL_SECONDS"):
     if number := env(f"IGNY8_BACKUP_{key}"):
         IGNY8_BACKUP[key] = int(number)

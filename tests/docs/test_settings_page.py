@@ -66,6 +66,7 @@ def test_the_defaults_are_those_of_the_page() -> None:
         config = get_config()
     assert table["PREFIX"] == f'"{config.prefix}"'
     assert table["COMPRESSION_LEVEL"] == str(config.compression_level)
+    assert table["FILES_COMPRESSION_LEVEL"] == str(config.files_compression_level)
     assert table["JOBS"] == str(config.jobs)
     assert table["STALL_SECONDS"] == str(config.stall_seconds)
     assert config.state_dir == Path(settings.BASE_DIR) / table["STATE_DIR"].split("`")[0]
@@ -74,7 +75,7 @@ def test_the_defaults_are_those_of_the_page() -> None:
 
 def test_the_ranges_are_those_of_the_page() -> None:
     text = section(page("settings"), "## Keys")
-    for key in ("COMPRESSION_LEVEL", "JOBS", "STALL_SECONDS"):
+    for key in ("COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "JOBS", "STALL_SECONDS"):
         with override_settings(IGNY8_BACKUP={key: 0}):
             (problem,) = [item for item in problems() if item.id.endswith("E005")]
         low, high = re.findall(r"\d+", problem.hint)

@@ -4,7 +4,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ ROOT = Record(
 
 def file(path: bytes, contents: bytes, **fields: Any) -> Record:
     digest = hashlib.sha256(contents).hexdigest()
-    made = replace(ROOT, path=path, kind="file", mode=0o644, size=len(contents), sha256=digest, pack="1")
-    return replace(made, **fields)
+    made = ROOT._replace(path=path, kind="file", mode=0o644, size=len(contents), sha256=digest, pack="1")
+    return made._replace(**fields)
 
 
 def pack(**files: bytes) -> bytes:
@@ -123,17 +122,17 @@ def test_nothing_is_written_through_a_symlink(side: Path, where: str) -> None:
 
 
 def test_a_tree_whose_symlink_is_also_a_folder_is_refused(side: Path) -> None:
-    link = replace(ROOT, path=b"d", kind="symlink", target=b"../outside")
-    below = replace(ROOT, path=b"d/e", kind="dir")
+    link = ROOT._replace(path=b"d", kind="symlink", target=b"../outside")
+    below = ROOT._replace(path=b"d/e", kind="dir")
     refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, link, below]))
-    again = replace(ROOT, path=b"d", kind="dir")
+    again = ROOT._replace(path=b"d", kind="dir")
     refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, again]))
 
 
 def test_a_hard_link_to_the_outside_is_refused(side: Path) -> None:
     (side.parent / "outside" / "secret").touch()
-    link = replace(ROOT, path=b"d", kind="symlink", target=b"../outside")
-    hard = replace(ROOT, path=b"e", kind="hardlink", target=b"d/secret")
+    link = ROOT._replace(path=b"d", kind="symlink", target=b"../outside")
+    hard = ROOT._replace(path=b"e", kind="hardlink", target=b"d/secret")
     with pytest.raises(BackupError):
         written(side, pack(), [], [ROOT, link, hard])
     assert (side.parent / "outside" / "secret").stat().st_nlink == 1
@@ -144,10 +143,10 @@ def test_a_hard_link_to_the_outside_is_refused(side: Path) -> None:
 def test_a_hard_link_to_anything_but_a_file_is_refused(side: Path, target: bytes) -> None:
     tree = [
         ROOT,
-        replace(ROOT, path=b"d", kind="dir"),
-        replace(ROOT, path=b"link", kind="symlink", target=b"d"),
+        ROOT._replace(path=b"d", kind="dir"),
+        ROOT._replace(path=b"link", kind="symlink", target=b"d"),
     ]
-    tree.append(replace(ROOT, path=b"z", kind="hardlink", target=target))
+    tree.append(ROOT._replace(path=b"z", kind="hardlink", target=target))
     refused(side, IntegrityError, lambda: written(side, pack(), [], tree))
 
 
@@ -161,7 +160,7 @@ def test_a_file_that_no_pack_brought_is_noticed(side: Path) -> None:
 )
 def test_a_file_that_is_not_what_the_index_says_is_noticed(side: Path, told: Record, brought: bytes) -> None:
     """``extract_pack`` was given other records than ``finish``."""
-    tree = [ROOT, replace(ROOT, path=b"d", kind="dir")] if told.path == b"d/f" and brought != b"d" else [ROOT]
+    tree = [ROOT, ROOT._replace(path=b"d", kind="dir")] if told.path == b"d/f" and brought != b"d" else [ROOT]
     data = pack(**{brought.decode(): b"x"})
     refused(side, BackupError, lambda: written(side, data, [file(brought, b"x")], [*tree, told]))
 
@@ -176,7 +175,7 @@ def test_a_missing_side_is_an_error(tmp_path: Path) -> None:
 
 def test_the_side_itself_keeps_its_mode(side: Path) -> None:
     side.chmod(0o700)
-    written(side, pack(), [], [replace(ROOT, mode=0o755)])
+    written(side, pack(), [], [ROOT._replace(mode=0o755)])
     assert stat.S_IMODE(side.stat().st_mode) == 0o700
 
 
@@ -221,7 +220,7 @@ def test_hard_links_lead_into_folders_that_are_already_finished(tmp_path: Path, 
         (root / "a" / "f").write_bytes(b"x")
         os.link(root / "a" / "f", root / "z")
         backup = take(root)
-        backup.records[1] = replace(backup.records[1], mode=0o311)  # may be entered, not listed
+        backup.records[1] = backup.records[1]._replace(mode=0o311)  # may be entered, not listed
         bring_back(backup, nobodys / "side")
         (nobodys / "side" / "a").chmod(0o755)
         return os.path.samefile(nobodys / "side" / "a" / "f", nobodys / "side" / "z")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,12 +29,12 @@ ROOT = Record(
     ctime_ns=1_700_000_000_987_654_321,
     inode=2,
 )
-FOLDER = replace(ROOT, path=b"a", xattrs=(("user.x", b"\0\xff"),))
-FILE = replace(
-    ROOT, path=b"a/b\xe9", kind="file", sha256="0" * 64, pack="20261122T021500Z-7f3a9c-0001", size=2**40
+FOLDER = ROOT._replace(path=b"a", xattrs=(("user.x", b"\0\xff"),))
+FILE = ROOT._replace(
+    path=b"a/b\xe9", kind="file", sha256="0" * 64, pack="20261122T021500Z-7f3a9c-0001", size=2**40
 )
-LINK = replace(ROOT, path=b"a/c", kind="symlink", target=b"../\xff\n%")
-HARD = replace(ROOT, path=b"d\nd", kind="hardlink", target=b"a/b\xe9", mtime_ns=-1)
+LINK = ROOT._replace(path=b"a/c", kind="symlink", target=b"../\xff\n%")
+HARD = ROOT._replace(path=b"d\nd", kind="hardlink", target=b"a/b\xe9", mtime_ns=-1)
 RECORDS = [ROOT, FOLDER, FILE, LINK, HARD]
 
 
@@ -100,7 +99,7 @@ FIELDS = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=50)
 @given(st.dictionaries(NAMES, FIELDS, max_size=8), st.integers(1, 1000))
 def test_any_records_survive(files: dict[bytes, dict[str, Any]], block: int) -> None:
-    records = [ROOT] + [replace(FILE, path=name, **files[name]) for name in sorted(files, key=order)]
+    records = [ROOT] + [FILE._replace(path=name, **files[name]) for name in sorted(files, key=order)]
     assert read(written(records), block) == records
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,8 +60,8 @@ def test_owners_come_back_by_name_where_the_name_is_known(root: Path, tmp_path: 
     """The user has another number here than where the backup was taken."""
     backup = take(root)
     user = pwd.getpwnam("www-data")
-    backup.records[1] = replace(
-        backup.records[1], uid=54321, user="www-data", gid=54322, group="no such group here"
+    backup.records[1] = backup.records[1]._replace(
+        uid=54321, user="www-data", gid=54322, group="no such group here"
     )
     bring_back(backup, tmp_path / "side")
     status = (tmp_path / "side" / "file").stat()
@@ -146,7 +145,7 @@ def test_owners_that_differ_are_counted_only_without_rights(root: Path, tmp_path
     for _, blocks in writer.packs():
         list(blocks)
     fd = os.open(root, os.O_RDONLY)
-    metadata.apply(fd, replace(records[0], uid=54321, user="") if IS_ROOT else records[0])
+    metadata.apply(fd, records[0]._replace(uid=54321, user="") if IS_ROOT else records[0])
     assert os.fstat(fd).st_uid == (54321 if IS_ROOT else os.getuid())
     assert metadata.owners_left == 0
     os.close(fd)

@@ -53,7 +53,12 @@ def assert_whole(backup: Backup, folder: Path) -> dict[bytes, tuple[object, ...]
     return look(folder)
 
 
-def test_a_file_that_grows_is_cut_at_the_size_it_had(tmp_path: Path) -> None:
+def always(act: Callable[[], object]) -> Callable[[int, int], None]:
+    """Do something after every block of a large file."""
+    return lambda files, total: act() if not files else None
+
+
+def test_a_file_that_changes_once_is_read_again(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     files(root, a=b"x" * (3 * BLOCK), b=b"after")
@@ -63,33 +68,62 @@ def test_a_file_that_grows_is_cut_at_the_size_it_had(tmp_path: Path) -> None:
             file.write(b"y" * 10_000)
 
     backup = take(root, on_progress=within(BLOCK, grow))
-    assert backup.skipped == [(b"a", CHANGED)]
-    assert backup[b"a"].size == 3 * BLOCK
-    assert backup[b"a"].sha256 == hashlib.sha256(b"x" * (3 * BLOCK)).hexdigest()
-    assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"b"}
+    assert backup.skipped == []
+    assert backup[b"a"].size == 3 * BLOCK + 10_000
+    assert_whole(backup, tmp_path / "side")
+    assert (tmp_path / "side" / "a").read_bytes() == b"x" * (3 * BLOCK) + b"y" * 10_000
+    for data in backup.packs.values():  # by hand, too, the later of the two counts
+        (tmp_path / "hand").mkdir()
+        subprocess.run(["tar", "-xf", "-", "-C", tmp_path / "hand"], input=data, check=True)
+    assert (tmp_path / "hand" / "a").read_bytes() == b"x" * (3 * BLOCK) + b"y" * 10_000
 
 
-def test_a_file_that_shrinks_is_filled_with_zeros(tmp_path: Path) -> None:
+def test_a_file_that_goes_on_growing_is_cut_at_the_size_it_had(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     files(root, a=b"x" * (3 * BLOCK), b=b"after")
-    backup = take(root, on_progress=within(BLOCK, lambda: os.truncate(root / "a", BLOCK + 100)))
+
+    def grow() -> None:
+        with open(root / "a", "ab") as file:
+            file.write(b"y" * 10_000)
+
+    backup = take(root, on_progress=always(grow))
     assert backup.skipped == [(b"a", CHANGED)]
-    stored = b"x" * (BLOCK + 100) + bytes(2 * BLOCK - 100)
+    # Three blocks the first time, told after two of them.
+    assert backup[b"a"].size == 3 * BLOCK + 20_000
+    stored = b"x" * (3 * BLOCK) + b"y" * 20_000
     assert backup[b"a"].sha256 == hashlib.sha256(stored).hexdigest()
+    assert backup[b"a"].racy
+    assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"b"}
+
+
+def test_a_file_that_goes_on_shrinking_is_filled_with_zeros(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    files(root, a=b"x" * (6 * BLOCK), b=b"after")
+
+    def shrink() -> None:
+        os.truncate(root / "a", (root / "a").stat().st_size - 1000)
+
+    backup = take(root, on_progress=always(shrink))
+    assert backup.skipped == [(b"a", CHANGED)]
     assert_whole(backup, tmp_path / "side")
-    assert (tmp_path / "side" / "a").read_bytes() == stored
+    contents = (tmp_path / "side" / "a").read_bytes()
+    assert len(contents) == backup[b"a"].size > BLOCK
+    assert contents.rstrip(b"\0").strip(b"x") == b"" and contents.endswith(b"\0")
     assert (tmp_path / "side" / "b").read_bytes() == b"after"
 
 
-def test_a_file_rewritten_in_place_at_the_same_size_is_told(tmp_path: Path) -> None:
+def test_a_file_rewritten_in_place_at_the_same_size_is_read_again(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * (3 * BLOCK))
 
     def rewrite() -> None:
         with open(tmp_path / "a", "r+b") as file:
             file.write(b"y")
 
-    assert take(tmp_path, on_progress=within(BLOCK, rewrite)).skipped == [(b"a", CHANGED)]
+    backup = take(tmp_path, on_progress=within(BLOCK, rewrite))
+    assert backup.skipped == []
+    assert backup[b"a"].sha256 == hashlib.sha256(b"y" + b"x" * (3 * BLOCK - 1)).hexdigest()
 
 
 def test_files_that_vanish_are_told_and_the_rest_is_whole(tmp_path: Path) -> None:
@@ -111,7 +145,7 @@ def test_files_that_vanish_are_told_and_the_rest_is_whole(tmp_path: Path) -> Non
 def test_a_file_gone_while_it_is_read_is_still_read_to_its_end(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * (2 * BLOCK))
     backup = take(tmp_path, on_progress=within(BLOCK, (tmp_path / "a").unlink))
-    assert backup.skipped == [(b"a", CHANGED)]  # its ctime: the last name is gone
+    assert backup.skipped == []  # its ctime told of it, and the second reading found no other change
     assert backup[b"a"].sha256 == hashlib.sha256(b"x" * (2 * BLOCK)).hexdigest()
 
 
@@ -163,6 +197,24 @@ def test_an_unreadable_file_is_told(nobodys: Path) -> None:
     assert [record.path for record in backup.records] == [b"", b"a", b"c"]
 
 
+def test_files_opened_ahead_that_change_before_they_are_read_are_taken_as_they_are_then(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    files(root, a=b"a", b=b"old", c=b"c", d=b"large" * BLOCK)
+
+    def change() -> None:
+        (root / "b").write_bytes(b"new and longer")
+        (root / "c").unlink()
+
+    backup = take(root, ahead=10, on_record=before(b"a", change))
+    assert backup.skipped == []
+    assert_whole(backup, tmp_path / "side")
+    assert (tmp_path / "side" / "b").read_bytes() == b"new and longer"
+    assert (tmp_path / "side" / "c").read_bytes() == b"c"
+
+
 def test_an_interrupted_walk_leaks_nothing(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     files(tmp_path / "sub", a=b"a" * 3 * BLOCK, b=b"b")
@@ -174,3 +226,5 @@ def test_an_interrupted_walk_leaks_nothing(tmp_path: Path) -> None:
         take(tmp_path, on_record=before(b"sub/a", stop))
     with pytest.raises(KeyboardInterrupt):
         take(tmp_path, on_progress=within(BLOCK, stop))
+    with pytest.raises(KeyboardInterrupt):
+        take(tmp_path, on_record=before(b"sub", stop), ahead=10)

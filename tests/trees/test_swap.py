@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -275,7 +274,7 @@ def test_the_attributes_of_the_root_follow_its_tree(tmp_path: Path) -> None:
     case = Case(tmp_path)
     os.setxattr(case.root, "user.which", b"old")
     for xattrs in ((), (("user.new", b"new"),)):
-        plan = plan_swap(case.root, case.side, replace(take(case.root).records[0], xattrs=xattrs))
+        plan = plan_swap(case.root, case.side, take(case.root).records[0]._replace(xattrs=xattrs))
         exchange(plan)
         assert os.listxattr(case.root) == [name for name, _ in xattrs]
         undo(plan)
@@ -293,7 +292,7 @@ def test_a_root_of_another_user_is_swapped_as_far_as_its_rights_go(nobodys: Path
         (nobodys / "file").write_text("old")
         side = make_side(nobodys, "20261122T021501Z")
         (side / "file").write_text("new")
-        plan = plan_swap(nobodys, side, replace(plan_swap(nobodys, side).old, mode=0o711))
+        plan = plan_swap(nobodys, side, plan_swap(nobodys, side).old._replace(mode=0o711))
         told: list[tuple[bytes, str]] = []
         exchange(plan, on_skip=lambda path, reason: told.append((path, reason)))
         assert (nobodys / "file").read_text() == "new"

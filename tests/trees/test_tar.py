@@ -170,7 +170,6 @@ def with_size(text: bytes) -> bytes:
         member(b"././@LongLink", b"./f\0g\0", kind=b"L") + member(b"./f") + END,
         member(b"././@LongLink", b"n" * 1_000_000 + b"\0", kind=b"L") + member(b"./f") + END,
         member(b"././@LongLink", b"./f\0", kind=b"L") + END,
-        member(b"./f") + member(b"./f") + END,
         member(b"./g") + member(b"./f") + END,
         member(b"./f") + END[:RECORD],
         member(b"./f") + END + b"more",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import stat
 import subprocess
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import TypeVar, cast
 from igny8_backup.streams import Blocks
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.packs import PACK_LIMIT, PackWriter, folders_tar
-from igny8_backup.trees.records import Record
+from igny8_backup.trees.folders import FoldersTar
+from igny8_backup.trees.known import Known
+from igny8_backup.trees.packs import PACK_LIMIT, Comparison, PackWriter, Unchanged
+from igny8_backup.trees.records import Record, from_json
 
 T = TypeVar("T")
 
@@ -50,6 +53,7 @@ class Backup:
     packs: dict[str, bytes] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     skipped: list[tuple[bytes, str]] = field(default_factory=list)
+    unopened: list[bytes] = field(default_factory=list)
 
     def __getitem__(self, path: bytes) -> Record:
         (record,) = (record for record in self.records if record.path == path)
@@ -64,7 +68,12 @@ class Backup:
         return file.getvalue()
 
     def folders(self) -> bytes:
-        return b"".join(folders_tar(self.records))
+        file = io.BytesIO()
+        tar = FoldersTar(file)
+        for record in self.records:
+            tar.add(record)
+        tar.finish()
+        return file.getvalue()
 
 
 def take(
@@ -73,19 +82,34 @@ def take(
     limit: int = PACK_LIMIT,
     on_record: Callable[[Record], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    ahead: int = 0,
+    earlier: Backup | None = None,
+    checksum: bool = False,
+    emptied: Collection[str] = (),
 ) -> Backup:
-    """Back a tree up into memory."""
+    """Back a tree up into memory; what ``earlier`` holds already stays in its packs."""
     backup = Backup()
+    number = len(earlier.packs) if earlier else 0
+    if earlier:
+        backup.packs.update(earlier.packs)
+        known = Known(index.lines(stream(earlier.index())))
 
     def record(found: Record) -> None:
         backup.records.append(found)
         if on_record is not None:
             on_record(found)
 
+    def unchanged(found: Unchanged) -> None:
+        backup.unopened.append(found.entry.path)
+        record(from_json(json.loads(found.line)))
+
     writer = PackWriter(
         root,
-        name=lambda number: f"20261122T021500Z-7f3a9c-{number:04}",
+        name=lambda count: f"20261122T021500Z-7f3a9c-{number + count:04}",
         on_record=record,
+        on_unchanged=unchanged,
+        compared=Comparison(known, checksum, emptied) if earlier else None,
+        ahead=ahead,
         on_skip=lambda path, reason: backup.skipped.append((path, reason)),
         on_progress=on_progress,
         limit=limit,

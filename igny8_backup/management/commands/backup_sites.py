@@ -15,11 +15,13 @@ class Command(BackupRunCommand):
     examples = (
         "  manage.py backup_sites               every tree in SITES\n"
         "  manage.py backup_sites sites-data    one of them\n"
-        "  manage.py backup_sites --logs        SITES and LOGS"
+        "  manage.py backup_sites --logs        SITES and LOGS\n"
+        "  manage.py backup_sites --full        every file anew, not only what has changed"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
+        self.add_reading_arguments(parser)
         parser.add_argument(
             "names", nargs="*", metavar="NAME", help="Names in SITES or LOGS; default: all SITES."
         )

@@ -1,0 +1,121 @@
+"""Files opened ahead of their reading, and small ones read whole: again, if they change meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from igny8_backup.streams import BLOCK
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.scan import Entry, Scan
+from igny8_backup.trees.xattrs import Xattrs
+
+AHEAD = 32
+"""Files that are open before it is their turn, so that the disk has several to read at a time."""
+
+TRIES = 3
+"""How often a file is read that changes while it is read."""
+
+RACY_NS = 2 * 10**9
+"""So shortly before the reading, a change may leave the same times as one after it (FAT: two seconds)."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Opened:
+    """An open file, as ``fstat`` saw it; ``old`` is what the last backup knows of its path, ``error`` why it
+    could not be read to its end."""
+
+    entry: Entry
+    fd: int
+    xattrs: Xattrs
+    old: Record | None
+    error: OSError | None = None
+
+
+def open_file(walk: Scan, entry: Entry) -> tuple[int, Entry] | None:
+    """A descriptor of the file just met, and what it is now; None when it is no regular file any more.
+
+    ``OSError`` when it is gone or refused. The kernel is asked to begin reading.
+    """
+    fd = walk.open_file(entry)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        return None
+    if entry.size:
+        os.posix_fadvise(fd, 0, min(entry.size, BLOCK), os.POSIX_FADV_WILLNEED)
+    seen = (entry.inode, entry.device, entry.ctime_ns)
+    if seen != (status.st_ino, status.st_dev, status.st_ctime_ns):
+        # Changed, or another file put in its place, since lstat(2). The record must be of the instant of
+        # this fstat(2): the same inode and ctime will tell a later run that all the rest is the same.
+        entry = walk.describe(entry.path, status, "file")
+    return fd, entry
+
+
+def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
+    """The same items, ``count`` of them fetched before the first is handed out."""
+    waiting: deque[T] = deque()
+    try:
+        with closing(items):
+            for item in items:
+                waiting.append(item)
+                if len(waiting) > count:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+    finally:
+        close_all(waiting)
+
+
+def close_all(items: Iterable[object]) -> None:
+    """Close the files among these."""
+    for item in items:
+        if isinstance(item, Opened):
+            os.close(item.fd)
+
+
+def is_same(entry: Entry, status: os.stat_result) -> bool:
+    """Whether a file is still what it was when it was opened."""
+    now = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return now == (entry.size, entry.mtime_ns, entry.ctime_ns)
+
+
+def is_racy(entry: Entry) -> bool:
+    """Whether a change right after this reading could go unnoticed by size and times."""
+    return time.time_ns() - max(entry.mtime_ns, entry.ctime_ns) < RACY_NS
+
+
+def read_small(file: Opened, walk: Scan) -> tuple[Entry, bytes, bool]:
+    """The contents of a file of at most ``BLOCK`` bytes, the entry that they belong to, and whether they are
+    of one instant, as far as its times tell. ``OSError`` when they cannot be read.
+    """
+    entry = file.entry
+    for _ in range(TRIES):
+        data = os.pread(file.fd, entry.size, 0) if entry.size else b""
+        status = os.fstat(file.fd)
+        if is_same(entry, status) and len(data) == entry.size:
+            return entry, data, True
+        if status.st_size > BLOCK:
+            break
+        entry = walk.describe(entry.path, status, "file")
+    # What its header promises, whatever became of it.
+    return entry, data[: entry.size].ljust(entry.size, b"\0"), False
+
+
+def digest(file: Opened) -> str:
+    """The SHA-256 of a whole file as it is now; ``OSError`` when it cannot be read."""
+    sha256 = hashlib.sha256()
+    at = 0
+    while piece := os.pread(file.fd, BLOCK, at):
+        sha256.update(piece)
+        at += len(piece)
+    return sha256.hexdigest()

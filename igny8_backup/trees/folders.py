@@ -1,0 +1,52 @@
+"""The tar of all that is no file: folders, symlinks and hard links, in every backup of a tree."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from igny8_backup.trees import tar
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.scan import Entry
+
+
+class FoldersTar:
+    """Writes that tar into a file while the tree is walked.
+
+    ``add`` each record, sorted; then ``finish``. Extracted by hand after all packs it completes the tree:
+    times and modes of folders are set last. The file is the caller's to flush and close.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def add(self, record: Record) -> None:
+        """Append it, unless it is a file, which a pack holds."""
+        if record.kind == "dir":
+            self._file.write(header(record, tar.FOLDER, slash=b"/" if record.path else b""))
+        elif record.kind == "symlink":
+            self._file.write(header(record, tar.SYMLINK, target=record.target))
+        elif record.kind == "hardlink":
+            self._file.write(header(record, tar.HARDLINK, target=b"./" + record.target))
+
+    def finish(self) -> None:
+        """Append the end of the tar."""
+        self._file.write(tar.END)
+
+
+def header(
+    of: Entry | Record, kind: bytes, *, size: int = 0, slash: bytes = b"", target: bytes = b""
+) -> bytes:
+    """The tar header of something in a tree, its path as ``./path``."""
+    # "./" as in `tar c .`: GNU tar then sees that the root holds the others, and sets its times last.
+    return tar.header(
+        b"./" + of.path + slash,
+        kind,
+        mode=of.mode,
+        uid=of.uid,
+        gid=of.gid,
+        mtime_ns=of.mtime_ns,
+        user=of.user,
+        group=of.group,
+        size=size,
+        target=target,
+    )

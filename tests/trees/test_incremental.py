@@ -1,0 +1,234 @@
+"""Later backups of a tree: what has not changed stays in the packs of earlier ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from igny8_backup.streams import BLOCK
+from igny8_backup.trees import index
+from igny8_backup.trees.known import Known
+from igny8_backup.trees.names import order
+from igny8_backup.trees.records import to_line
+from tests.trees.tools import Backup, bring_back, look, rsync_differences, stream, take
+
+LONG_AGO = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A tree that nothing has touched for a while: ctime cannot be set, so a test waits for it to pass."""
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    for name, data in {"a": b"alpha", "b": b"beta", "sub/c": b"gamma", "z": b"z" * (2 * BLOCK)}.items():
+        (root / name).write_bytes(data)
+    time.sleep(2.1)
+    return root
+
+
+def new_packs(backup: Backup, earlier: Backup) -> bytes:
+    return b"".join(data for name, data in backup.packs.items() if name not in earlier.packs)
+
+
+def assert_restores(backup: Backup, root: Path, tmp_path: Path) -> None:
+    side = tmp_path / "side"
+    bring_back(backup, side)
+    assert look(side) == look(root)
+    # The root's own record comes with the swap.
+    assert [line for line in rsync_differences(root, side).splitlines() if not line.endswith(" ./")] == []
+    shutil.rmtree(side)
+
+
+def test_only_what_changed_is_opened_and_stored(root: Path, tmp_path: Path) -> None:
+    first = take(root)
+    assert first.unopened == []
+    (root / "b").write_bytes(b"BETA")
+    (root / "new").write_bytes(b"new")
+    (root / "sub" / "c").unlink()
+    second = take(root, earlier=first)
+    assert second.unopened == [b"a", b"z"]
+    assert new_packs(second, first).count(b"ustar") == 2
+    assert second[b"a"] == first[b"a"]
+    assert_restores(second, root, tmp_path)
+    third = take(root, earlier=second)
+    assert third.unopened == [b"a", b"z"]  # b and new are too young for their times to be trusted
+    assert new_packs(third, second) == b""
+    assert_restores(third, root, tmp_path)
+
+
+def test_a_change_that_keeps_size_and_mtime_is_found(root: Path, tmp_path: Path) -> None:
+    first = take(root)
+    times = os.stat(root / "a")
+    (root / "a").write_bytes(b"ALPHA")
+    os.utime(root / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = take(root, earlier=first)
+    assert b"a" not in second.unopened
+    assert_restores(second, root, tmp_path)
+
+
+def test_a_change_of_mode_is_recorded_and_nothing_is_stored(root: Path, tmp_path: Path) -> None:
+    first = take(root)
+    (root / "a").chmod(0o600)
+    (root / "z").chmod(0o640)
+    second = take(root, earlier=first)
+    assert new_packs(second, first) == b""
+    assert (second[b"a"].mode, second[b"z"].mode) == (0o600, 0o640)
+    assert_restores(second, root, tmp_path)
+
+
+def test_checksum_reads_everything_and_stores_nothing_again(root: Path, tmp_path: Path) -> None:
+    first = take(root)
+    second = take(root, earlier=first, checksum=True)
+    assert second.unopened == []
+    assert new_packs(second, first) == b""
+    assert_restores(second, root, tmp_path)
+
+
+def test_an_emptied_pack_is_needed_no_more(root: Path, tmp_path: Path) -> None:
+    first = take(root, limit=2 * BLOCK)
+    assert len(first.packs) == 2
+    small, large = first.packs
+    (root / "b").write_bytes(b"BETA")
+    second = take(root, earlier=first, emptied={small})
+    assert second.unopened == [b"z"]
+    assert {record.pack for record in second.records if record.kind == "file"} == {
+        large,
+        *(second.packs.keys() - first.packs.keys()),
+    }
+    del second.packs[small]
+    assert_restores(second, root, tmp_path)
+
+
+def test_a_file_read_right_after_it_changed_is_read_again_next_time(root: Path) -> None:
+    (root / "a").write_bytes(b"young")
+    first = take(root)
+    assert first[b"a"].racy and not first[b"b"].racy
+    second = take(root, earlier=first)
+    assert second.unopened == [b"b", b"sub/c", b"z"]
+
+
+def test_hard_links_stay_links(root: Path, tmp_path: Path) -> None:
+    os.link(root / "z", root / "sub" / "link")
+    os.utime(root / "z", ns=LONG_AGO)
+    time.sleep(2.1)
+    first = take(root)
+    second = take(root, earlier=first)
+    assert new_packs(second, first) == b""
+    assert_restores(second, root, tmp_path)
+    (root / "sub" / "link").unlink()
+    third = take(root, earlier=second)
+    assert_restores(third, root, tmp_path)
+
+
+NAMES = st.sampled_from(["a", "b", "a.b", "a-b", "ä", "a/x", "a/y/z", "b/x", "n\nl", "%41"])
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["write", "same size and mtime", "rename", "folder", "chmod", "link", "delete", "symlink"]
+        ),
+        NAMES,
+        NAMES,
+        st.binary(max_size=4),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(CHANGES, min_size=2, max_size=4))
+def test_whatever_happens_between_backups_each_restores_to_what_was_there(
+    nights: list[list[tuple[str, str, str, bytes]]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root, copies = Path(folder, "root"), Path(folder, "copies")
+        root.mkdir()
+        copies.mkdir()
+        backups: list[Backup] = []
+        for number, changes in enumerate(nights):
+            for change in changes:
+                apply(root, *change)
+            backups.append(take(root, earlier=backups[-1] if backups else None, limit=2000))
+            assert backups[-1].skipped == []
+            subprocess.run(["cp", "-a", root, copies / str(number)], check=True)
+        # Pruning: the newest restores from the packs that it names, and those alone.
+        newest = backups[-1]
+        needed = {record.pack for record in newest.records if record.kind == "file"}
+        newest.packs = {name: data for name, data in newest.packs.items() if name in needed}
+        for number, backup in enumerate(backups):
+            side = Path(folder, f"side{number}")
+            bring_back(backup, side)
+            differences = rsync_differences(copies / str(number), side)
+            assert [line for line in differences.splitlines() if not line.endswith(" ./")] == []
+
+
+def apply(root: Path, what: str, name: str, other: str, data: bytes) -> None:
+    """One change, as far as it is possible in the tree as it is."""
+    path, second = root / name, root / other
+    try:
+        if what == "write":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        elif what == "same size and mtime":
+            before = path.stat()
+            path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        elif what == "rename":
+            path.rename(second)
+        elif what == "folder":
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+                path.mkdir(parents=True)
+        elif what == "chmod":
+            path.chmod(0o700 | data[0] % 64 if data else 0o700)
+        elif what == "link":
+            os.link(path, second)
+        elif what == "symlink":
+            second.symlink_to(name)
+        elif path.is_symlink() or path.is_file():
+            path.unlink()
+    except (OSError, shutil.Error):
+        pass
+
+
+@given(
+    st.sets(
+        st.binary(min_size=1, max_size=4).filter(
+            lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+        )
+    ),
+    st.data(),
+)
+def test_an_index_is_compared_with_any_walk(names: set[bytes], data: st.DataObject) -> None:
+    """Both sorted: what is in both is found, whatever only one of them has."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_bytes(b"")
+        backup = take(Path(folder))
+    kept = [record for record in backup.records if record.kind == "dir" or data.draw(st.booleans())]
+    asked = sorted(
+        (record for record in backup.records if record.kind == "file"), key=lambda record: order(record.path)
+    )
+    known = Known(iter(map(to_line, kept)))
+    for record in asked:
+        if data.draw(st.booleans()):
+            likely = b"no line begins so" if data.draw(st.booleans()) else to_line(record)
+            found = known.find(record.path, likely)
+            assert found == (to_line(record) if record in kept else None)
+
+
+def test_a_line_begins_as_its_file_would(root: Path) -> None:
+    backup = take(root)
+    lines = list(index.lines(stream(backup.index())))
+    assert lines == [to_line(record) for record in backup.records]
+    assert all(json.loads(line) for line in lines)
