@@ -71,7 +71,7 @@ def find_earlier(kit: Toolkit, tree: str) -> tuple[Earlier | None, str]:
             local = records.from_json(LocalIndex, path.read_bytes(), name=str(path), schema=SCHEMA)
             part = _complete_part(kit, local.backup_id, tree)
         except (OSError, IntegrityError, UsageError):
-            why = why or f"storage no longer has the backup {path.stem}"
+            why = f"storage no longer has the backup {path.stem}"
             continue
         index = path.with_suffix(".index")
         if part is None or not is_whole(index):

@@ -191,7 +191,7 @@ def apply(root: Path, what: str, name: str, other: str, data: bytes) -> None:
                 path.mkdir(parents=True)
         elif what == "chmod":
             path.chmod(0o700 | data[0] % 64 if data else 0o700)
-        elif what == "link":
+        elif what == "link" and not path.is_symlink():  # two names of a symlink come back as two symlinks
             os.link(path, second)
         elif what == "symlink":
             second.symlink_to(name)
