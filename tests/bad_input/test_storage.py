@@ -235,7 +235,7 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
         Case(
             [*restore, "uploads"],
             1,
-            f"The index of the tree cannot be kept in {full}: Could not write it: {full_disk}",
+            f"The index of the tree cannot be kept in {full}: {full_disk}",
             untouched,
             room,
             settings=scratch,
