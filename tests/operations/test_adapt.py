@@ -9,11 +9,11 @@ import pytest
 from demo.server import PostgresServer
 
 from igny8_backup.databases.base import Wanted
+from igny8_backup.databases.sqlite import SqliteEngine
 from igny8_backup.errors import UsageError
 from igny8_backup.manifest import DatabaseDetails, Privilege
 from igny8_backup.operations.adapt import Changes, adapt
-from tests.databases.stage import Stage, blocks_of
-from tests.databases.subjects import SqliteSubject
+from tests.databases.stage import Stage, blocks_of, configured
 
 
 @pytest.fixture
@@ -112,5 +112,6 @@ def test_privileges_of_everybody_on_the_database_stay(stage: Stage) -> None:
 
 def test_sqlite_has_neither(tmp_path: Path) -> None:
     details = DatabaseDetails(alias="contract", name="x", tables=())
-    with pytest.raises(UsageError, match="without owners and locales"):
-        adapt(SqliteSubject(tmp_path).engine, details, Changes(owners=False))
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3")}
+    with configured("contract", sqlite), pytest.raises(UsageError, match="without owners and locales"):
+        adapt(SqliteEngine("contract", scratch=tmp_path), details, Changes(owners=False))
