@@ -243,7 +243,7 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
         Case(
             ["backup_sites"],
             1,
-            f"The state folder {full}/indexes cannot be written: {full_disk}",
+            f"The state folder {full}/indexes/web-1/sites-data cannot be written: {full_disk}",
             "This tree is not in the backup.",
             "Make room there",
             settings=state,
