@@ -67,7 +67,8 @@ def _newest(kit: Toolkit) -> str:
             untouched="Nothing was read.",
             fix="Make one: python manage.py backup_all.",
         )
-    return entries[0].id
+    # What is dated in the future is not the newest, as long as there is another.
+    return next((entry for entry in entries if entry.started <= kit.clock()), entries[0]).id
 
 
 def _known(kit: Toolkit, backup_id: str) -> Manifest:

@@ -232,6 +232,16 @@ def test_a_lost_manifest_is_told_from_a_backup_that_never_was_or_was_removed(
         verify(kit, VerifyRequest(backup_id=backed_up.id))
 
 
+def test_a_backup_from_the_future_is_not_the_newest(kit: Toolkit, backed_up: BackedUp, storage: Path) -> None:
+    ahead = backed_up.id.replace("20", "21", 1)
+    home = storage / "igny8/backups"
+    shutil.copytree(home / backed_up.id, home / ahead)
+    assert stored(kit).check.id == backed_up.id
+    shutil.rmtree(home / backed_up.id)
+    with pytest.raises(IntegrityError, match=ahead):
+        stored(kit)
+
+
 def test_checks_go_with_their_backup_and_are_no_litter_before(kit: Toolkit, backed_up: BackedUp) -> None:
     stored(kit)
     result = prune(kit)
