@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery
 
-from tests.management.commands import Done, run_one
+from tests.management.commands import Done, run_many
 from tests.management.state import leftovers
 from tests.services.project import Project
 from tests.services.redis import RedisServer
@@ -76,9 +76,16 @@ def add_settings(project: Project, source: str) -> None:
     (settings.parent / "jobs.py").write_text(JOBS)
 
 
-def restore(project: Project, *options: str) -> list[str]:
+def back_up(project: Project) -> None:
+    (done,) = run_many(project, ["backup_db"])
+    done.ended(0)
+
+
+def restore(project: Project, *options: str) -> Done:
+    """In a process that fails the test if the command leaves a connection to the broker open."""
     named = ["--noinput", "--database-name", project.database, "--identity", str(project.identity)]
-    return ["restore_all", "--only", "db", *named, *options]
+    (done,) = run_many(project, ["restore_all", "--only", "db", *named, *options])
+    return done
 
 
 def eventually(found: Callable[[], object], program: Program) -> None:
@@ -95,16 +102,16 @@ def test_workers_that_answer_are_refused_or_stopped(
     add_settings(project, LISTENING.format(log=str(log), hold=str(hold)))
     ten_days_ago = datetime.now(UTC) - timedelta(days=10)
     periodic(project, ten_days_ago)
-    run_one(project, "backup_db").ended(0)
+    back_up(project)
     project.sql("DELETE FROM django_celery_beat_periodictask")
     gate.touch()
     try:
         with worker(project, "busy", "--pool=prefork", "--include=jobs") as busy:
-            refused = run_one(project, *restore(project)).ended(4)
+            refused = restore(project).ended(4)
             assert "1 worker answers (busy@test). Stop them" in refused.stderr
             app.send_task("gate", [str(gate)])
             busy.wait_for("Task gate[")
-            late = run_one(project, *restore(project, "--stop-workers", "--stop-timeout", "0.5")).ended(4)
+            late = restore(project, "--stop-workers", "--stop-timeout", "0.5").ended(4)
             assert "Tasks are still running: gate on busy@test." in late.stderr
             assert "the workers take tasks again" in late.stderr
             gate.unlink()
@@ -115,7 +122,7 @@ def test_workers_that_answer_are_refused_or_stopped(
             app.send_task("gate", [str(gate)], countdown=3600)
             busy.wait_for("Task gate[", times=3)
             begun = datetime.now(UTC)
-            done = run_one(project, *restore(project, "--stop-workers", "--purge-queue", "--json")).ended(0)
+            done = restore(project, "--stop-workers", "--purge-queue", "--json").ended(0)
             assert busy.process.wait(SECONDS) == 0
         assert (done.json["stopped"], done.json["purged"], done.json["warnings"]) == (["busy@test"], 1, [])
     finally:
@@ -176,7 +183,7 @@ def a_worker_that_comes_back_is_seen_before_the_swap(project: Project, log: Path
     hold.touch()
     before = project.databases()
     found: list[Done] = []
-    restoring = Thread(target=lambda: found.append(run_one(project, *restore(project))))
+    restoring = Thread(target=lambda: found.append(restore(project)))
     restoring.start()
     try:
         deadline = time.monotonic() + SECONDS
@@ -200,7 +207,7 @@ def test_tasks_see_the_old_data_or_the_new_and_never_a_part_of_it(queued: Projec
     project, seen = queued, queued.folder / "seen"
     add_settings(project, EVERY.format(path=str(seen)))
     new = counts(project)
-    run_one(project, "backup_db").ended(0)
+    back_up(project)
     project.sql("DELETE FROM automation_run")
     project.sql("INSERT INTO content_tag (name) VALUES ('one more'), ('and another')")
     old = counts(project)
@@ -211,7 +218,7 @@ def test_tasks_see_the_old_data_or_the_new_and_never_a_part_of_it(queued: Projec
     with worker(project, "hammering", "--pool=prefork", "--include=jobs") as hammering, beat(project):
         eventually(lambda: len(observed()) > 50, hammering)
         during = len(observed())
-        done = run_one(project, *restore(project, "--ignore-workers")).ended(0)
+        done = restore(project, "--ignore-workers").ended(0)
         during = len(observed()) - during
         eventually(lambda: observed()[-50:] == [new] * 50, hammering)
     assert "1 worker answers (hammering@test), and will go on" in done.stdout
