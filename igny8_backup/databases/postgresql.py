@@ -19,7 +19,7 @@ from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
 from igny8_backup.databases.connection import Connection, is_pooled, server_version
-from igny8_backup.databases.contents import read_contents
+from igny8_backup.databases.contents import Entry, read_contents
 from igny8_backup.databases.description import describe, list_tables, system_identifier
 from igny8_backup.databases.excluded import find_excluded
 from igny8_backup.databases.in_place import restore_in_place
@@ -159,9 +159,13 @@ class PostgresqlEngine(Engine):
 
     def in_place_obstacles(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
         """Why the dump ``blocks``, of which the head is read, cannot replace what is in the live database."""
+        with self.live.open() as session:
+            server = major_of(server_version(session))
+        entries: tuple[Entry, ...] = ()
         with closing(blocks):
-            pg_restore = find_client("pg_restore", server_major=self._server_major(), bin_dir=self._bin_dir)
-            _, entries = read_contents(blocks, pg_restore.path)
+            pg_restore = find_client("pg_restore", server_major=server, bin_dir=self._bin_dir)
+            if pg_restore.major >= major_of(part.dump_version):  # an older one cannot read it, and is told
+                _, entries = read_contents(blocks, pg_restore.path)
         return find_in_place_obstacles(
             self.live, part, details, entries, excluded=self._excluded, bin_dir=self._bin_dir
         )
@@ -173,10 +177,6 @@ class PostgresqlEngine(Engine):
         return restore_in_place(
             self.live, blocks, details, wanted=wanted, scratch=scratch, bin_dir=self._bin_dir
         )
-
-    def _server_major(self) -> int:
-        with self.live.open() as session:
-            return major_of(server_version(session))
 
     def aside_name(self, word: str, stamp: str) -> str:
         return aside_name(self.live.name, word, stamp)

@@ -145,6 +145,15 @@ def test_all_that_was_there_is_replaced_to_the_byte(poor: Poor) -> None:
     assert poor.stage.sql(query, superuser=True) == [(10,)]
 
 
+def test_a_role_that_is_assumed_does_it_all(poor: Poor) -> None:
+    stage = poor.stage
+    stage.admin(sql.SQL("GRANT {} TO {}").format(*map(sql.Identifier, (poor.role, stage.server.role))))
+    poor.engine = stage.engine_with(OPTIONS={"assume_role": poor.role})
+    assert poor.obstacles() == []
+    poor.restore()
+    assert stage.plain_dump() == poor.before
+
+
 @both_ends
 def test_the_locks_of_the_transaction_are_not_more_than_foreseen(poor: Poor) -> None:
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 500)")
@@ -237,6 +246,9 @@ def test_a_session_that_holds_a_table_is_waited_for_and_then_told(poor: Poor) ->
 def test_what_stands_in_the_way_is_told(poor: Poor) -> None:
     """Nothing of it is dropped by a role that may not, half-way through."""
     stage = poor.stage
+    newer = stage.part(dump_version="99.1", server_version="99.1")
+    older, client = poor.engine.in_place_obstacles(newer, poor.details, blocks_of(poor.data))
+    assert "restore to 99 or newer" in older and "postgresql-client-99" in client
     strange = stage.make_role("strange")
     stage.sql(
         f"CREATE SCHEMA theirs AUTHORIZATION {strange}; "

@@ -138,16 +138,33 @@ def same_below(one: Path, other: Path) -> bool:
 
 
 def test_only_the_packs_that_are_needed_are_read(elsewhere: Saved) -> None:
-    """The packs of the other trees are gone, and nobody asks for them."""
+    """The packs are gone, and nobody asks for them where no contents are wanted."""
     project = elsewhere.project
     away = project.folder / "away"
-    folder = project.folder / "few"
-    packs = project.storage / "igny8/packs/web-1/uploads"
+    links, files = project.folder / "links", project.folder / "files"
+    packs = project.storage / "igny8/packs"
     packs.rename(away)
     try:
-        (done,) = run_many(
-            project, restore(elsewhere, "--to-dir", folder, "--only", "sites-data", "--path", "*")
+        linked, needed = run_many(
+            project,
+            restore(elsewhere, "--to-dir", links, "--path", "**/dangling", "--path", "**/empty folder"),
+            restore(elsewhere, "--to-dir", files, "--path", "**/empty file"),
         )
     finally:
         away.rename(packs)
+    linked.ended(0)
+    (odd,) = (links / "sites-data").glob("*/odd")
+    assert sorted(path.name for path in odd.iterdir()) == ["dangling", "empty folder"]
+    assert "is missing in" in needed.ended(1).stderr
+    assert not files.exists()
+
+
+def test_a_hard_link_brings_the_file_that_it_is_a_name_of(elsewhere: Saved) -> None:
+    project = elsewhere.project
+    folder = project.folder / "linked"
+    (done,) = run_many(project, restore(elsewhere, "--to-dir", folder, "--path", "*/*/run-hard-link.sh"))
     done.ended(0)
+    (odd,) = (folder / "sites-data").glob("*/odd")
+    one, other = odd / "run.sh", odd / "run-hard-link.sh"
+    assert one.stat().st_ino == other.stat().st_ino and one.stat().st_size > 0
+    assert len(list(odd.iterdir())) == 2
