@@ -91,7 +91,7 @@ class Journals:
         """Makes the journal (with ``phase``, if given) durable; returns what was written."""
         written = replace(journal, phase=phase or journal.phase)
         path = self._path(written)
-        partial = path.with_suffix(".partial")
+        partial = self._partial
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -112,9 +112,15 @@ class Journals:
         path = self._path(journal)
         try:
             path.unlink(missing_ok=True)
+            self._partial.unlink(missing_ok=True)
             _sync_folder(self.folder)
         except OSError as error:
             raise _unusable(path, "removed", error) from None
+
+    @property
+    def _partial(self) -> Path:
+        # One for all, as there is one writer at a time: what a kill leaves, the next one writes over.
+        return self.folder / "journal.partial"
 
     def _path(self, journal: Journal) -> Path:
         return self.folder / f"{journal.stamp}.json"

@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
 
 def test_a_journal_that_cannot_be_written_stays_as_it_was(journals: Journals) -> None:
     journals.write(JOURNAL)
-    (journals.folder / f"{JOURNAL.stamp}.partial").mkdir()
+    (journals.folder / "journal.partial").mkdir()
     with pytest.raises(FilesError, match="STATE_DIR"):
         journals.write(JOURNAL, SWAPPING)
     assert journals.all() == [JOURNAL]

@@ -104,7 +104,11 @@ def _load_from_scratch(
                 fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk, or set JOBS to 1: it needs none.",
             ) from None
         # Each job opens the archive again by this path.
-        run_process([*argv, f"--jobs={jobs}", path], env=env, pass_fds=(*fds, file.fileno()))
+        fds = (*fds, file.fileno())
+        # In two runs: side by side, a trigger of a partitioned table waits for the table, not for the rows of
+        # its partitions, and would fire at each of them.
+        for sections in (("--section=pre-data", "--section=data"), ("--section=post-data",)):
+            run_process([*argv, *sections, f"--jobs={jobs}", path], env=env, pass_fds=fds)
 
 
 def _free(folder: Path) -> int:

@@ -159,7 +159,8 @@ def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Non
         with announced(RESTORE, "migrate", plan.backup_ids):
             side_process.migrate(migrated)
     if plan.sanitize:
-        sanitize.sanitize(kit, sides)
+        with announced(RESTORE, "sanitize", plan.backup_ids):
+            sanitize.sanitize(kit, sides)
 
 
 def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side: str) -> None:

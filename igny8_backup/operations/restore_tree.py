@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup import keys
+from igny8_backup.databases.client_access import private_file
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.journal import TreeSwap
 from igny8_backup.manifest import TreePart

@@ -173,7 +173,8 @@ def test_a_restore_that_is_stopped_before_the_swap_changes_nothing(
         [*saved.restore, "--only", "db"],
         ["undo_restore", "--discard", "--noinput"],
     )
-    assert "UNFINISHED" in listed.ended(0).stdout and "while preparing" in listed.stdout
+    assert "UNFINISHED" in listed.ended(0).stdout and "before it changed anything live" in listed.stdout
+    assert f"removes what it left: {side}; the new files in {project.sites};" in listed.stdout
     assert "An earlier restore" in planned.ended(0).stdout
     assert "A restore is unfinished" in refused.ended(2).stderr
     assert "interrupted before it changed anything" in done.ended(0).stderr
@@ -195,7 +196,8 @@ def test_a_power_cut_in_the_swap_is_settled_by_the_next_run(saved: Saved, swappe
     if way == "on":
         # No identity, no name: it was all said before.
         listed, done = run_many(project, ["list_backups"], ["restore_all"])
-        assert "UNFINISHED" in listed.ended(0).stdout and "while swapping" in listed.stdout
+        assert "UNFINISHED" in listed.ended(0).stdout
+        assert "in its swap: restore_all completes it, undo_restore goes back." in listed.stdout
         assert "The interrupted work is complete." in done.ended(0).stdout
         saved.assert_restored()
         power_cut(project, "undo", "undoing", 1)

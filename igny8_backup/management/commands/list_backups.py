@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from igny8_backup.catalog import Entry
-from igny8_backup.journal import Journal
+from igny8_backup.journal import PREPARING, SWAPPING, Journal
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.tables import table
 from igny8_backup.manifest import COMPLETE, Manifest
@@ -114,6 +114,14 @@ def _state(journal: Journal) -> str:
         return f"Restored {when} from {', '.join(journal.backup_ids)}; what was before is kept: undo_restore."
     if journal.phase == "undone":
         return f"The restore of {when} was undone; its data is kept until undo_restore --discard."
-    return (
-        f"UNFINISHED: the restore of {when} stopped while {journal.phase}. Run restore_all or undo_restore."
-    )
+    what = f"UNFINISHED: the restore of {when} from {', '.join(journal.backup_ids)}"
+    if journal.phase == PREPARING:
+        left = [swap.side for swap in journal.databases]
+        left += [f"the new files in {tree.root}" for tree in journal.trees]
+        return (
+            f"{what} was interrupted before it changed anything live. The next restore_all or undo_restore"
+            f" removes what it left: {'; '.join(left)}."
+        )
+    if journal.phase == SWAPPING:
+        return f"{what} was interrupted in its swap: restore_all completes it, undo_restore goes back."
+    return f"{what} is half undone: undo_restore, or restore_all, completes the way back."

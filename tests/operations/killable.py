@@ -1,0 +1,111 @@
+"""A program that restores, undoes and discards in children that die of SIGKILL, each at a moment of its own.
+
+Each line of its standard input is a job: ``{"work": "restore", "at": 7}`` kills the child before the seventh
+thing that it does to the disk, to a program or to a journal, ``{"after": 0.2}`` kills it after that many
+seconds, neither lets it end. A line of standard output tells how it ended (as ``subprocess`` has it), how
+many such things it did, and what it raised. The children are forked from one interpreter that has planned
+the restore already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BOUNDARIES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "subprocess.Popen"}
+"""What Python tells its audit hooks before it does it (Python docs, "Audit events table")."""
+
+
+class Boundaries:
+    """Counts what is done, in memory that the parent reads, and kills at one of them."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self._kill_at = kill_at
+        self.number = 0
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, args: Any) -> None:
+        if event in BOUNDARIES:
+            self.passed()
+
+    def passed(self) -> None:
+        self.number += 1
+        if self.number == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    import django
+
+    django.setup()
+
+    from django.db.migrations.loader import MigrationLoader
+
+    from igny8_backup.operations.assembly import Silence, assemble
+    from igny8_backup.operations.plan import RestoreRequest, plan_restore
+    from igny8_backup.operations.quiet import IGNORE, WorkersPolicy
+    from igny8_backup.operations.restore import resume_restore, run_restore
+    from igny8_backup.operations.undo import discard_kept, undo
+
+    MigrationLoader(None)  # what it imports, children need not
+
+    class Told(Silence):
+        """The phases that an operation tells of are boundaries as well."""
+
+        def __init__(self, boundaries: Boundaries) -> None:
+            self._passed = boundaries.passed
+
+        def begin(self, what: str, total: int | None) -> None:
+            self._passed()
+
+        def end(self) -> None:
+            self._passed()
+
+    with assemble() as kit:
+        plan = plan_restore(kit, RestoreRequest(workers=WorkersPolicy(mode=IGNORE)))
+
+    def work(job: dict[str, Any], report: int) -> None:
+        boundaries = Boundaries(job.get("at"))
+        error = ""
+        try:
+            with assemble(progress=Told(boundaries)) as kit:
+                if job["work"] == "restore":
+                    run_restore(kit, plan)
+                elif job["work"] == "settle":
+                    resume_restore(kit)
+                elif job["work"] == "undo":
+                    undo(kit)
+                else:
+                    discard_kept(kit)
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"
+        os.write(report, json.dumps({"boundaries": boundaries.number, "error": error}).encode())
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        reading, report = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            work(job, report)
+            os._exit(0)
+        os.close(report)
+        if "after" in job:
+            time.sleep(job["after"])
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        with open(reading, "rb") as said:
+            answer = json.loads(said.read() or b'{"boundaries": 0, "error": ""}')
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status), **answer}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.path[0:1] = [str(REPOSITORY / "testproject"), str(REPOSITORY)]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    main()
