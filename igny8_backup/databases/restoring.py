@@ -16,6 +16,10 @@ from igny8_backup.databases.sessions import ATTEMPTS, in_use, nobody_else, stayi
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.manifest import DatabaseDetails, DatabaseSetting
 
+# The server goes on making a database whose maker was killed, and nobody sees it before it is made: who drops
+# it must wait for that, or it would stay for good.
+_WAIT_FOR_MAKER = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+
 
 def look_at_target(live: Connection) -> Target:
     """What stands under the live name, seen from the maintenance database."""
@@ -40,6 +44,7 @@ def create_side(live: Connection, side: str, details: DatabaseDetails) -> None:
     """
     name = sql.Identifier(side)
     with live.maintenance() as session:
+        session.execute(_WAIT_FOR_MAKER, [side])
         try:
             session.execute(
                 sql.SQL("CREATE DATABASE {} WITH {}").format(name, _create_options(session, details))
@@ -112,6 +117,7 @@ def drop(live: Connection, name: str) -> None:
     # plain DROP ends autovacuum by itself, and we end the sessions.
     statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     with nobody_else(live, [name]), live.maintenance() as session:
+        session.execute(_WAIT_FOR_MAKER, [name])
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 session.execute(statement)

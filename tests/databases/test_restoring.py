@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -113,3 +115,19 @@ def test_a_live_database_that_lets_nobody_in_is_a_target_that_is_not_empty(stage
     target = stage.engine.target()
     assert (target.exists, target.tables, target.empty) == (True, None, False)
     assert target.size > 0
+
+
+def test_a_database_that_is_still_being_made_is_dropped_when_it_is_there(stage: Stage) -> None:
+    """Whoever made it was killed; the server goes on."""
+    side = stage.aside("side")
+    engine = stage.engine
+    with stage.server.connect() as maker:
+        maker.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [side])
+        dropper = threading.Thread(target=engine.drop, args=[side])
+        dropper.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while dropper.is_alive() and stage.admin(waiting) != [(1,)]:
+            time.sleep(0.01)
+        maker.execute(f'CREATE DATABASE "{side}"'.encode())
+    dropper.join()
+    assert side not in stage.names()
