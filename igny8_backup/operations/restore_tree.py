@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup import keys
-from igny8_backup.databases.client_access import private_file
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.journal import TreeSwap
 from igny8_backup.manifest import TreePart
@@ -64,7 +63,7 @@ def prepare(
     def skip(path: bytes, reason: str) -> None:
         kit.progress.note(f"{part.name}: {escape(path)}: {reason}")
 
-    with _scratch_folder(kit.config.scratch_dir) as folder:
+    with _scratch_folder(kit.config.scratch_dir, place) as folder:
         with closing(kit.download(part.index, identities)) as blocks:
             records = _spooled(folder, blocks, packs)
         with TreeWriter(place.target, on_skip=skip, on_progress=passed) as writer:
@@ -154,11 +153,23 @@ def _same_time(root: Path) -> Iterator[None]:
         os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+def remove_scratch(folder: Path, place: Place) -> None:
+    """Removes the records that a killed restore of this tree left in the scratch ``folder``; none is fine."""
+    shutil.rmtree(_scratch_name(folder, place), ignore_errors=True)
+
+
+def _scratch_name(folder: Path, place: Place) -> Path:
+    # Known beforehand, so that the next run finds it; a folder that somebody else made is not taken.
+    named = hashlib.sha256(os.fsencode(place.side)).hexdigest()[:16]
+    return folder / f"igny8_backup-{place.stamp}-{named}"
+
+
 @contextmanager
-def _scratch_folder(folder: Path) -> Iterator[Path]:
+def _scratch_folder(folder: Path, place: Place) -> Iterator[Path]:
     """A private folder for the records of the tree, which are asked for once for each pack."""
+    scratch = _scratch_name(folder, place)
     try:
-        scratch = tempfile.mkdtemp(prefix="igny8_backup-", dir=folder)
+        scratch.mkdir(0o700)
     except OSError as error:
         raise FilesError(
             f"No scratch folder can be made in {folder}: {error.strerror}.",
@@ -166,6 +177,6 @@ def _scratch_folder(folder: Path) -> Iterator[Path]:
             fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
         ) from None
     try:
-        yield Path(scratch)
+        yield scratch
     finally:
         shutil.rmtree(scratch)

@@ -105,7 +105,9 @@ def finish(kit: Toolkit, journal: Journal) -> Journal:
 def clean_sides(kit: Toolkit, journal: Journal) -> None:
     """Removes the sides of a restore that changed nothing, and its journal."""
     for tree in journal.trees:
-        restore_tree.remove_side(restore_tree.place_of(tree, journal.stamp))
+        place = restore_tree.place_of(tree, journal.stamp)
+        restore_tree.remove_side(place)
+        restore_tree.remove_scratch(kit.config.scratch_dir, place)
     for swap in journal.databases:
         engine_of(kit, swap).drop(swap.side)
     kit.journals.remove(journal)

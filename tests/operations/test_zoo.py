@@ -149,3 +149,4 @@ def test_every_animal_comes_back(zoo: Project) -> None:
     restored.ended(0)
     same(dumps(zoo), before)
     assert zoo.sql("SELECT count(*) FROM pg_subscription") == [(0,)]
+    assert zoo.sql("SELECT count(*) FROM pg_event_trigger") == [(0,)]

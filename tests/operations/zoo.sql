@@ -171,4 +171,4 @@ GRANT CREATE ON DATABASE {database} TO {role} WITH GRANT OPTION;
 -- Last, because it would refuse all that stands above
 CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'fired for %', tg_tag; END $$;
 CREATE EVENT TRIGGER no_changes ON ddl_command_start EXECUTE FUNCTION refuse();
-ALTER EVENT TRIGGER no_changes DISABLE;
+ALTER EVENT TRIGGER no_changes ENABLE ALWAYS;
