@@ -47,6 +47,8 @@ NEWER = {
            INSERT INTO zoo.zoo_settings VALUES ('ours', 'kept'); SELECT nextval('zoo.zoo_counter')""",
     ),
 }
+LEFT_OUT = re.compile(rb"(EVENT TRIGGER )?no_changes")
+END = b"--\n-- PostgreSQL database dump complete\n--"
 EXTENSION = """
 CREATE TABLE zoo_settings (name text PRIMARY KEY, value text, own bool DEFAULT false);
 INSERT INTO zoo_settings VALUES ('theirs', 'comes with the extension', true);
@@ -127,9 +129,9 @@ def dumps(project: Project) -> tuple[bytes, bytes]:
     )
     kept = [
         [
-            part
-            for part in text.split(b"\n--\n-- Name: ")
-            if not re.match(rb"(EVENT TRIGGER )?no_changes", part)
+            part.strip()
+            for part in text.rstrip().removesuffix(END).split(b"\n--\n-- Name: ")
+            if not LEFT_OUT.match(part)
         ]
         for text in found
     ]
