@@ -35,8 +35,8 @@ def test_every_key_of_the_page_is_a_setting() -> None:
 
 
 def test_every_setting_is_on_the_page() -> None:
-    source = (PACKAGE / "conf.py").read_text()
-    read = set(re.findall(r'take\w*\(\s*"([A-Z_]+)"', source))
+    source = "".join(path.read_text() for path in (PACKAGE / "conf").glob("*.py"))
+    read = set(re.findall(r'take\w*\(\s*(?:reader, )?"([A-Z_]+)"', source))
     assert known(read) == read
     assert read == documented("## Keys")
 
