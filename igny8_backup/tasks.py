@@ -15,9 +15,11 @@ from celery.exceptions import Ignore
 
 from igny8_backup.errors import IncompleteError
 from igny8_backup.manifest import RUNNING
-from igny8_backup.operations.assembly import Silence, Toolkit, assemble, choose, choose_trees
+from igny8_backup.operations.assembly import Toolkit, assemble
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.backup_tree import TreeRequest
+from igny8_backup.operations.choosing import choose, choose_trees
+from igny8_backup.operations.progress import Silence
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from igny8_backup.catalog import Catalog
 from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, get_config, home_dir
@@ -27,39 +26,12 @@ from igny8_backup.journal import Journals
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.manifest import StoredObject
 from igny8_backup.operations import guards
+from igny8_backup.operations.progress import Progress, Silence
 from igny8_backup.store import Store, open_store
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity, load_identities
 from igny8_backup.streams.observe import Digest, count, verified
 from igny8_backup.streams.pipeline import Codec, decode
-
-
-class Progress(Protocol):
-    """Told by operations how far they are."""
-
-    def begin(self, what: str, total: int | None) -> None:
-        """``what`` begins; ``total`` is its size in bytes, about, if known."""
-
-    def advance(self, amount: int) -> None:
-        """``amount`` more bytes are through."""
-
-    def end(self) -> None:
-        """What was begun has ended."""
-
-    def note(self, text: str) -> None:
-        """Something to read."""
-
-
-class Silence:
-    """A :class:`Progress` that shows nothing."""
-
-    def begin(self, what: str, total: int | None) -> None: ...
-
-    def advance(self, amount: int) -> None: ...
-
-    def end(self) -> None: ...
-
-    def note(self, text: str) -> None: ...
 
 
 def utc_now() -> datetime:
@@ -219,35 +191,6 @@ def assemble(
     codec = Codec(level=config.compression_level, recipients=config.recipients)
     with open_store(storage, config.prefix) as store:
         yield Toolkit(config=config, store=store, codec=codec, progress=shown, clock=clock, token=token)
-
-
-def choose(asked: tuple[str, ...], known: tuple[str, ...], kind: str) -> tuple[str, ...]:
-    """``asked``, or all ``known`` when nothing was asked. Raises :class:`UsageError` for an unknown one."""
-    for name in asked:
-        if name not in known:
-            raise UsageError(
-                f"There is no {kind} {name!r}.",
-                untouched="Nothing was read or written.",
-                fix=f"Choose among: {', '.join(known) or 'none is configured'}.",
-            )
-    return tuple(dict.fromkeys(asked)) or known
-
-
-def choose_trees(config: Config, names: tuple[str, ...], *, logs: bool) -> tuple[str, ...]:
-    """The trees ``names``, or all of ``SITES``; with ``logs`` those of ``LOGS`` as well.
-
-    Raises :class:`UsageError` for an unknown name, and when nothing is configured.
-    """
-    more = tuple(config.logs)
-    chosen = choose(names, (*config.sites, *more), "tree") if names else tuple(config.sites)
-    chosen = tuple(dict.fromkeys((*chosen, *more))) if logs else chosen
-    if not chosen:
-        raise UsageError(
-            "No tree is configured.",
-            untouched="Nothing was read or written.",
-            fix="Name them: IGNY8_BACKUP['SITES'] = {'sites-data': '/data/app/sites-data'}.",
-        )
-    return chosen
 
 
 def _make_home(config: Config) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import platform
 from contextlib import ExitStack
@@ -18,7 +17,6 @@ from igny8_backup.locks import AdvisoryLock
 from igny8_backup.manifest import (
     COMPLETE,
     FAILED,
-    HEARTBEAT,
     INCOMPLETE,
     RUNNING,
     SCHEMA,
@@ -33,10 +31,12 @@ from igny8_backup.manifest import (
 )
 from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup_database import backup_database
 from igny8_backup.operations.backup_tree import TreeRequest, backup_tree
 from igny8_backup.operations.clocks import dated_ahead
+from igny8_backup.operations.deliveries import earlier_delivery
 from igny8_backup.operations.fingerprint import fingerprint
-from igny8_backup.operations.stalls import Watch
+from igny8_backup.operations.run_record import RunKeeper
 from igny8_backup.streams.pipeline import from_bytes
 
 logger = logging.getLogger(__name__)
@@ -92,23 +92,12 @@ def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
             locks = stack.enter_context(kit.locked("a backup"))
         except LockedError:
             # The holder may be this very task, delivered before: then this delivery has nothing to do.
-            earlier = _earlier(kit, request)
-            if earlier and (earlier.outcome not in (RUNNING, STOPPED) or earlier.is_alive(kit.clock())):
-                return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
+            if run := earlier_delivery(kit, request.task_id, locked=False):
+                return BackupResult(id=run.id, manifest=None, earlier=run)
             raise
-        earlier = _earlier(kit, request)
-        # With the lock in our hands a run that never ended is one that died: its work is still to do.
-        if earlier and earlier.outcome not in (RUNNING, STOPPED):
-            return BackupResult(id=earlier.id, manifest=None, earlier=earlier)
+        if run := earlier_delivery(kit, request.task_id, locked=True):
+            return BackupResult(id=run.id, manifest=None, earlier=run)
         return _Run(kit, request).run(locks)
-
-
-def _earlier(kit: Toolkit, request: BackupRequest) -> RunRecord | None:
-    """The run that an earlier delivery of the same task made."""
-    place = kit.store.local_path()
-    if not request.task_id or (place is not None and not place.exists()):
-        return None  # the first backup of all makes the folder that holds them
-    return kit.catalog.run_of_task(request.task_id)
 
 
 class _Run:
@@ -123,21 +112,24 @@ class _Run:
         self.details: list[DatabaseDetails] = []
         self.skipped: list[Skipped] = []
         self.errors: dict[str, BackupError] = {}
-        self.record = RunRecord(
-            schema=SCHEMA,
-            id=self.id,
-            host=kit.config.host,
-            environment=kit.config.environment,
-            label=request.label,
-            requested=(*request.databases, *request.trees),
-            started=self.started,
-            heartbeat=self.started,
-            outcome=RUNNING,
-            task_id=request.task_id,
+        self.record = RunKeeper(
+            kit,
+            RunRecord(
+                schema=SCHEMA,
+                id=self.id,
+                host=kit.config.host,
+                environment=kit.config.environment,
+                label=request.label,
+                requested=(*request.databases, *request.trees),
+                started=self.started,
+                heartbeat=self.started,
+                outcome=RUNNING,
+                task_id=request.task_id,
+            ),
         )
 
     def run(self, locks: list[AdvisoryLock]) -> BackupResult:
-        self.claim()
+        self.record.claim()
         try:
             self.look_at_the_clock()
             for alias in self.request.databases:
@@ -147,55 +139,29 @@ class _Run:
             self.check_packs()
             manifest = self.write_manifest(locks)
         except KeyboardInterrupt:
-            self.end(STOPPED)
+            self.record.end(STOPPED, self.errors)
             raise
         except BaseException as error:
             if isinstance(error, BackupError):
                 error.assure("No backup was recorded.")
             if error not in self.errors.values():
                 self.errors["run"] = error if isinstance(error, BackupError) else _unexpected(error)
-            self.end(FAILED)
+            self.record.end(FAILED, self.errors)
             raise
         result = BackupResult(
             id=self.id, manifest=manifest, errors=dict(self.errors), skipped=tuple(self.skipped)
         )
-        self.end(COMPLETE if result.whole else INCOMPLETE)
+        self.record.end(COMPLETE if result.whole else INCOMPLETE, self.errors)
         return result
 
     def back_up_database(self, alias: str) -> None:
         started = self.kit.clock()
-        engine = self.kit.engine(alias)
-        watch = Watch(
-            f"database {alias}",
-            self.kit.progress,
-            seconds=self.kit.config.stall_seconds,
-            reason=engine.held_up_by,
-        )
         part = DatabasePart(
-            alias=alias, engine=engine.engine, state=FAILED, started=started, finished=started
+            alias=alias, engine=self.kit.engine(alias).engine, state=FAILED, started=started, finished=started
         )
         try:
-            with watch:
-                watch.wait_for("the database server")
-                versions = engine.versions()
-                details = engine.describe(self.kit.config.exclude_table_data.get(alias, ()))
-                key = keys.database_key(self.id, alias, engine.dump_kind, self.kit.codec.suffix)
-                self.kit.progress.begin(f"database {alias}", details.size)
-                dump = watch.through(engine.dump(details), source="the dump", sink="the storage")
-                stored = self.kit.upload(key, dump, estimate=details.size, on_bytes=self.on_bytes)
-                watch.wait_for("the database server")
-                kept = set(engine.describe(()).tables)
-            # A table made or dropped while the dump ran may or may not be in it: it is not promised.
-            self.details.append(
-                replace(details, tables=tuple(name for name in details.tables if name in kept))
-            )
-            part = replace(
-                part,
-                state=COMPLETE,
-                object=stored,
-                server_version=versions.server,
-                dump_version=versions.tool,
-            )
+            part, details = backup_database(self.kit, self.id, part, on_bytes=self.on_bytes)
+            self.details.append(details)
         except Exception as error:
             part = replace(part, error=self.failed(alias, error))
         finally:
@@ -230,14 +196,9 @@ class _Run:
         """Looks the packs of earlier backups up again, just before the manifest names them: somebody may have
         removed one meanwhile. A tree that lacks one has failed."""
         for number, part in enumerate(self.trees):
-            if part.state != COMPLETE or part.full:
-                continue
-            stored = tree_state.stored_packs(self.kit, part.name)
-            sizes = {pack.key: pack.stored_bytes for pack in part.packs}
-            lost = [key for key, size in sizes.items() if stored.get(keys.pack_of(key)) != size]
-            if lost:
+            if lost := tree_state.lost_pack(self.kit, part):
                 error = StorageError(
-                    f"{lost[0]}, which holds files of {part.name!r}, went from storage during this backup.",
+                    f"{lost}, which holds files of {part.name!r}, went from storage during this backup.",
                     untouched="The earlier backups that need it are damaged.",
                     fix=f"Store every file again: python manage.py backup_sites {part.name} --full.",
                 )
@@ -269,7 +230,7 @@ class _Run:
             label=self.request.label,
             started=self.started,
             finished=self.kit.clock(),
-            requested=self.record.requested,
+            requested=(*self.request.databases, *self.request.trees),
             software={
                 "igny8_backup": igny8_backup.__version__,
                 "python": platform.python_version(),
@@ -282,7 +243,7 @@ class _Run:
         for lock in locks:
             lock.check()
         data = records.to_json(manifest)
-        self.record = replace(self.record, manifest_sha256=hashlib.sha256(data).hexdigest())
+        self.record.promise(data)
         # Never in the place of another, and gone again if it fails: put_small promises neither.
         self.kit.store.put(keys.manifest_key(self.id), from_bytes(data))
         return manifest
@@ -290,35 +251,12 @@ class _Run:
     def on_bytes(self, amount: int) -> None:
         """Bytes have passed: tells the progress, and now and then renews the heartbeat."""
         self.kit.progress.advance(amount)
-        if self.kit.clock() - self.record.heartbeat > HEARTBEAT:
-            self.write_record()
-
-    def claim(self) -> None:
-        """Takes the id, which must be free: a clock set back, or a host that shares no lock with this one,
-        can bring it up again, and nothing of that other run may be touched."""
-        try:
-            self.kit.store.put(keys.run_key(self.id), from_bytes(records.to_json(self.record)))
-        except BackupError as error:
-            error.assure("No backup was recorded.")
-            raise
+        self.record.beat()
 
     def look_at_the_clock(self) -> None:
         ids = filter(keys.is_id, self.kit.store.list_dirs(keys.BACKUPS))
         if note := dated_ahead(max(ids, default=""), self.started):
             self.kit.progress.note(note)
-
-    def write_record(self) -> None:
-        self.record = replace(self.record, heartbeat=self.kit.clock())
-        self.kit.store.put_small(keys.run_key(self.id), records.to_json(self.record))
-
-    def end(self, outcome: str) -> None:
-        """The last word of the run. A storage that is gone is passed over: it must not hide the cause."""
-        kinds = {name: type(error).__name__ for name, error in self.errors.items()}
-        self.record = replace(self.record, outcome=outcome, finished=self.kit.clock(), errors=kinds)
-        try:
-            self.write_record()
-        except BackupError as error:
-            self.kit.progress.note(f"The record of the run could not be written: {error}")
 
 
 def _unexpected(error: BaseException) -> BackupError:

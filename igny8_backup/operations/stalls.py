@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from igny8_backup.errors import BackupError
-from igny8_backup.operations.assembly import Progress
+from igny8_backup.operations.progress import Progress
 from igny8_backup.streams import Blocks
 from igny8_backup.words import duration_in_words
 

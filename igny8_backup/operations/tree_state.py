@@ -60,6 +60,18 @@ def stored_packs(kit: Toolkit, tree: str) -> dict[str, int]:
     return {keys.pack_of(item.key): item.size for item in kit.store.list(folder.removesuffix("/"))}
 
 
+def lost_pack(kit: Toolkit, part: TreePart) -> str:
+    """The key of a pack of earlier backups that this part needs and storage no longer has, or nothing.
+
+    Raises ``StorageError``.
+    """
+    if part.state != COMPLETE or part.full:
+        return ""
+    stored = stored_packs(kit, part.name)
+    lost = (pack.key for pack in part.packs if stored.get(keys.pack_of(pack.key)) != pack.stored_bytes)
+    return next(lost, "")
+
+
 def find_earlier(kit: Toolkit, tree: str) -> tuple[Earlier | None, str]:
     """The newest backup of this tree that can be compared with; or None and why, as a sentence: it is empty
     where there never was a backup. Raises ``StorageError``.

@@ -47,8 +47,9 @@ def main() -> None:
 
     from django.db.migrations.loader import MigrationLoader
 
-    from igny8_backup.operations.assembly import Silence, assemble
+    from igny8_backup.operations.assembly import assemble
     from igny8_backup.operations.plan import RestoreRequest, plan_restore
+    from igny8_backup.operations.progress import Silence
     from igny8_backup.operations.quiet import IGNORE, WorkersPolicy
     from igny8_backup.operations.restore import resume_restore, run_restore
     from igny8_backup.operations.undo import discard_kept, undo

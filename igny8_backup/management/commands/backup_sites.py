@@ -7,7 +7,7 @@ from typing import Any
 
 from igny8_backup.conf import Config
 from igny8_backup.management.backing_up import BackupRunCommand
-from igny8_backup.operations.assembly import choose_trees
+from igny8_backup.operations.choosing import choose_trees
 
 
 class Command(BackupRunCommand):

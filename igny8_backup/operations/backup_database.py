@@ -1,0 +1,41 @@
+"""One database of a backup: its dump, and what the details tell about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from igny8_backup import keys
+from igny8_backup.manifest import COMPLETE, DatabaseDetails, DatabasePart
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.stalls import Watch
+
+
+def backup_database(
+    kit: Toolkit, backup_id: str, part: DatabasePart, *, on_bytes: Callable[[int], None]
+) -> tuple[DatabasePart, DatabaseDetails]:
+    """Stores the dump of the database ``part.alias``: the part, complete, and its details. ``on_bytes`` hears
+    of raw bytes as they pass.
+
+    Raises ``DatabaseError``, ``ToolError``, ``RefusedError``, ``StorageError``: nothing is stored then.
+    """
+    alias = part.alias
+    engine = kit.engine(alias)
+    watch = Watch(
+        f"database {alias}", kit.progress, seconds=kit.config.stall_seconds, reason=engine.held_up_by
+    )
+    with watch:
+        watch.wait_for("the database server")
+        versions = engine.versions()
+        details = engine.describe(kit.config.exclude_table_data.get(alias, ()))
+        key = keys.database_key(backup_id, alias, engine.dump_kind, kit.codec.suffix)
+        kit.progress.begin(f"database {alias}", details.size)
+        dump = watch.through(engine.dump(details), source="the dump", sink="the storage")
+        stored = kit.upload(key, dump, estimate=details.size, on_bytes=on_bytes)
+        watch.wait_for("the database server")
+        kept = set(engine.describe(()).tables)
+    part = replace(
+        part, state=COMPLETE, object=stored, server_version=versions.server, dump_version=versions.tool
+    )
+    # A table made or dropped while the dump ran may or may not be in it: it is not promised.
+    return part, replace(details, tables=tuple(name for name in details.tables if name in kept))

@@ -1,0 +1,33 @@
+"""How an operation tells how far it is, without knowing who reads it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told by operations how far they are."""
+
+    def begin(self, what: str, total: int | None) -> None:
+        """``what`` begins; ``total`` is its size in bytes, about, if known."""
+
+    def advance(self, amount: int) -> None:
+        """``amount`` more bytes are through."""
+
+    def end(self) -> None:
+        """What was begun has ended."""
+
+    def note(self, text: str) -> None:
+        """Something to read."""
+
+
+class Silence:
+    """A :class:`Progress` that shows nothing."""
+
+    def begin(self, what: str, total: int | None) -> None: ...
+
+    def advance(self, amount: int) -> None: ...
+
+    def end(self) -> None: ...
+
+    def note(self, text: str) -> None: ...
