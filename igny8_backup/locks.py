@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from igny8_backup.errors import FilesError, LockedError
 from igny8_backup.store.base import Store
 
 _HOLDER = """
-    SELECT coalesce(host(a.client_addr), 'the same host'), a.backend_start FROM pg_locks l
+    SELECT coalesce(host(a.client_addr), 'the same host'), a.backend_start, a.application_name FROM pg_locks l
     JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
       AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
       AND a.backend_start IS NOT NULL  -- null where the holder is a role that this one may not watch"""
+_NAME = "igny8_backup: "
 _OURS = """
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
       AND pid = pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = %s"""
@@ -37,19 +38,21 @@ _OURS = """
 class AdvisoryLock:
     """Held by ``session``, of a maintenance database, until it ends."""
 
-    def __init__(self, session: psycopg.Connection[Any], store: Store) -> None:
-        """Raises :class:`LockedError` saying who holds it."""
+    def __init__(self, session: psycopg.Connection[Any], store: Store, *, doing: str = "a run") -> None:
+        """Raises :class:`LockedError` saying who holds it, since when, ``doing`` what."""
         self._key = self.key(store)
         self._session = session
         (granted,) = session.execute("SELECT pg_try_advisory_lock(%s)", [self._key]).fetchone() or (False,)
         if not granted:
             holder = session.execute(_HOLDER, [self._key]).fetchone()
-            who = f" from {holder[0]} since {holder[1]:%Y-%m-%d %H:%M:%S %Z}" if holder else ""
+            who = f": {_doing(holder[2])} from {holder[0]}, since {_second(holder[1])}" if holder else ""
             raise LockedError(
                 f"Another run works on {store.describe()}{who}.",
                 untouched="Nothing was changed.",
                 fix="Wait for it to end, then run again.",
             )
+        # What others read in pg_stat_activity; the server cuts it at 63 bytes.
+        session.execute("SELECT set_config('application_name', %s, false)", [f"{_NAME}{doing}"])
 
     @staticmethod
     def key(store: Store) -> int:
@@ -96,13 +99,21 @@ def file_lock(store: Store, state_dir: Path, *, doing: str, now: datetime) -> It
                 untouched="Nothing was changed.",
                 fix="Wait for it to end, then run again.",
             ) from None
-        holder = {"pid": os.getpid(), "doing": doing, "since": now.isoformat(timespec="seconds")}
+        holder = {"pid": os.getpid(), "doing": doing, "since": _second(now)}
         with suppress(OSError):  # on a full disk: who holds it matters only to the words of others
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _doing(application: str) -> str:
+    return application.removeprefix(_NAME) if application.startswith(_NAME) else "a run"
+
+
+def _second(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _holder(handle: int) -> str:

@@ -49,7 +49,7 @@ from igny8_backup.locks import AdvisoryLock
 from igny8_backup.store import open_store
 store = open_store(FileSystemStorage(location=sys.argv[1]), "igny8/")
 with psycopg.connect(os.environ["PROBE"], autocommit=True) as session:
-    AdvisoryLock(session, store)
+    AdvisoryLock(session, store, doing="a backup of web-1")
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -160,7 +160,9 @@ def test_the_lock_across_hosts_dies_with_its_holder(pg: PostgresServer, tmp_path
     store = make_store(tmp_path)
     held = holder(ADVISORY_HOLDER, tmp_path / "storage", probe=conninfo(pg))
     with held as process, pg.connect() as session:
-        with pytest.raises(LockedError, match=r"from 127.0.0.1 since 20\d\d-") as caught:
+        with pytest.raises(
+            LockedError, match=r": a backup of web-1 from 127.0.0.1, since 20\d\d-\d\d-\d\dT"
+        ) as caught:
             AdvisoryLock(session, store)
         assert str(tmp_path / "storage") in str(caught.value)
         AdvisoryLock(session, make_store(tmp_path, "another/")).check()

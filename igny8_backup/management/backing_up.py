@@ -26,6 +26,8 @@ class BackupRunCommand(BackupCommand):
             "--label", default="", help="A word to find the backup by, for example before-0042."
         )
 
+        self.add_wait_argument(parser)
+
     def add_reading_arguments(self, parser: ArgumentParser) -> None:
         """For commands that read trees: how much of them."""
         reading = parser.add_mutually_exclusive_group()
@@ -43,7 +45,8 @@ class BackupRunCommand(BackupCommand):
         raise NotImplementedError
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, assemble(progress=shown, writing=True) as kit:
+        wait = options["wait"]
+        with self.progress() as shown, assemble(progress=shown, writing=True, wait=wait) as kit:
             databases, trees = self.parts(kit.config, options)
             reading = TreeRequest(full=options.get("full", False), checksum=options.get("checksum", False))
             request = BackupRequest(databases=databases, trees=trees, reading=reading, label=options["label"])

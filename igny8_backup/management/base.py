@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -41,6 +42,16 @@ class BackupCommand(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--json", action="store_true", help="Print the result as JSON on standard output."
+        )
+
+    def add_wait_argument(self, parser: ArgumentParser) -> None:
+        """For commands that run unattended, one beside the other."""
+        parser.add_argument(
+            "--wait",
+            type=seconds,
+            default=0,
+            metavar="SECONDS",
+            help="Wait so long for another run to end, instead of failing at once.",
         )
 
     def work(self, **options: Any) -> int:
@@ -105,6 +116,14 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def seconds(text: str) -> float:
+    """A time to wait, as given on the command line."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError(text)
+    return number
 
 
 def ask(question: str) -> str:

@@ -26,6 +26,7 @@ from igny8_backup.journal import Journals
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.manifest import StoredObject
 from igny8_backup.operations import guards
+from igny8_backup.operations.patience import patiently
 from igny8_backup.operations.progress import Progress, Silence
 from igny8_backup.store import Store, open_store
 from igny8_backup.streams import Blocks
@@ -52,6 +53,8 @@ class Toolkit:
     progress: Progress = field(default_factory=Silence)
     clock: Callable[[], datetime] = utc_now
     token: Callable[[], str] = random_token
+    wait: float = 0
+    """Seconds to wait for a lock that another run holds."""
 
     @property
     def catalog(self) -> Catalog:
@@ -134,7 +137,12 @@ class Toolkit:
     @contextmanager
     def locked(self, doing: str) -> Iterator[list[AdvisoryLock]]:
         """Holds the locks and gives the advisory ones: none where no PostgreSQL answers, then the file lock
-        must do. Raises ``LockedError``."""
+        must do. Raises ``LockedError``, after ``wait`` seconds."""
+        with patiently(lambda: self._locks(doing), self.wait, self.progress) as held:
+            yield held
+
+    @contextmanager
+    def _locks(self, doing: str) -> Iterator[list[AdvisoryLock]]:
         with ExitStack() as stack:
             stack.enter_context(file_lock(self.store, self.config.state_dir, doing=doing, now=self.clock()))
             engines = (self.engine(alias) for alias in self.config.databases)
@@ -146,7 +154,7 @@ class Toolkit:
                 except DatabaseError as error:
                     self.progress.note(f"No lock on the database server, only this host is locked: {error}")
                 else:
-                    held.append(AdvisoryLock(session, self.store))
+                    held.append(AdvisoryLock(session, self.store, doing=f"{doing} of {self.config.host}"))
             yield held
 
 
@@ -156,11 +164,13 @@ def assemble(
     progress: Progress | None = None,
     writing: bool = False,
     storage_alias: str = STORAGE_ALIAS,
+    wait: float = 0,
     clock: Callable[[], datetime] = utc_now,
     token: Callable[[], str] = random_token,
 ) -> Iterator[Toolkit]:
     """The toolkit for the settings as they are. ``writing`` asks for all that a backup needs;
-    ``storage_alias`` is the storage to read from, if it is not the project's own.
+    ``storage_alias`` is the storage to read from, if it is not the project's own; ``wait`` is how many
+    seconds to wait for a lock.
 
     Raises :class:`~igny8_backup.conf.ConfigurationError`, and :class:`RefusedError` for SQLite outside DEBUG
     (law 10), a storage that is missing or served, folders in one another, and, when ``writing``, for missing
@@ -190,7 +200,9 @@ def assemble(
     _make_home(config)
     codec = Codec(level=config.compression_level, recipients=config.recipients)
     with open_store(storage, config.prefix) as store:
-        yield Toolkit(config=config, store=store, codec=codec, progress=shown, clock=clock, token=token)
+        yield Toolkit(
+            config=config, store=store, codec=codec, progress=shown, clock=clock, token=token, wait=wait
+        )
 
 
 def _make_home(config: Config) -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from statistics import median
 
 from igny8_backup import keys
@@ -14,6 +15,7 @@ from igny8_backup.errors import StorageError
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.stock import Stock, parts_of, read_stock
+from igny8_backup.operations.tree_state import IN_A_ROW
 from igny8_backup.retention import Part
 from igny8_backup.words import age_in_words, count_in_words, duration_in_words, size_in_words
 
@@ -38,12 +40,14 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class Newest:
-    """The newest complete copy of a part: when it began, and its size in bytes before the codecs."""
+    """A complete copy of a part: when it began, its size in bytes before the codecs; of a tree, whether every
+    file was stored anew."""
 
     part: Part
     backup_id: str
     started: datetime
     bytes: int
+    full: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +116,11 @@ def _series(stock: Stock, config: Config) -> dict[Part, list[Newest]]:
         for part in parts_of(manifest):
             found[part].append(
                 Newest(
-                    part=part, backup_id=manifest.id, started=manifest.started, bytes=_bytes(manifest, part)
+                    part=part,
+                    backup_id=manifest.id,
+                    started=manifest.started,
+                    bytes=_bytes(manifest, part),
+                    full=part.kind == "files" and _full_tree(manifest, part),
                 )
             )
     return {part: found[part] for part in sorted(found) if config.max_age_of(part) is not None}
@@ -124,6 +132,10 @@ def _bytes(manifest: Manifest, part: Part) -> int:
             item.object.raw_bytes for item in manifest.databases if item.alias == part.name and item.object
         )
     return sum(item.bytes for item in manifest.trees if item.name == part.name)
+
+
+def _full_tree(manifest: Manifest, part: Part) -> bool:
+    return any(item.full and item.state == COMPLETE for item in manifest.trees if item.name == part.name)
 
 
 def _part(part: Part, copies: list[Newest], stock: Stock, config: Config) -> Iterator[Condition]:
@@ -138,11 +150,24 @@ def _part(part: Part, copies: list[Newest], stock: Stock, config: Config) -> Ite
     failing = (part.host, part.name) in stock.failing()
     text = "its newest run failed" if failing else "its newest run succeeded"
     yield _condition("complete", str(part), not failing, text)
+    yield from _full(copies)
     before = [copy.bytes for copy in copies[1 : RECENT + 1]]
     if len(before) >= LEAST:
         usual = median(before)
         text = f"{size_in_words(newest.bytes)}; {size_in_words(usual)} is usual"
         yield _condition("size", str(part), newest.bytes >= SHRUNK * usual, text)
+
+
+def _full(copies: list[Newest]) -> Iterator[Condition]:
+    """Of trees: full runs one after the other say that the state folder does not last; nothing else does."""
+    part = copies[0].part
+    if part.kind != "files":
+        return
+    # The first of all is full by right.
+    full = sum(1 for _ in takewhile(lambda copy: copy.full, copies[:-1]))
+    anew = f"the newest {count_in_words(full, 'backup')} stored every file anew"
+    text = anew if full else "the newest backup stored only what had changed"
+    yield _condition("incremental", str(part), full < IN_A_ROW, text)
 
 
 def _runs(stock: Stock) -> Iterator[Condition]:

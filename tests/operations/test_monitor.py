@@ -87,6 +87,16 @@ def under_way(site: Site) -> None:
     site.clock.forward(hours=-1)
 
 
+def a_full_run(site: Site) -> None:
+    shutil.rmtree(site.kit.config.state_dir / "indexes")
+    site.night()
+
+
+def full_runs(site: Site) -> None:
+    for _ in range(3):
+        a_full_run(site)
+
+
 def files_left_out(site: Site) -> None:
     site.record(outcome="incomplete")
 
@@ -147,6 +157,8 @@ TROUBLES: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
     (too_old, {("age", SITES), ("age", UPLOADS), RETENTION}),
     (a_tree_that_fails, {("complete", SITES), ("run", HOST), RETENTION}),
     (killed, {("complete", SITES), ("complete", UPLOADS), ("run", HOST), RETENTION}),
+    (a_full_run, set()),
+    (full_runs, {("incremental", SITES), ("incremental", UPLOADS)}),
     (files_left_out, {("run", HOST)}),
     (shrunk, {("size", UPLOADS)}),
     (never_verified_again, {("verified", "all backups")}),

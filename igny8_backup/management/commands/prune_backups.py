@@ -25,9 +25,10 @@ class Command(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="Show what would go, and remove nothing.")
+        self.add_wait_argument(parser)
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, assemble(progress=shown) as kit:
+        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
             result = prune(kit, dry_run=options["dry_run"])
             now = kit.clock()
         self.show_json({"dry_run": options["dry_run"], **vars(result)})

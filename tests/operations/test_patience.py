@@ -1,0 +1,61 @@
+"""A run that waits begins when the other one has ended, and says for whom it waits."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from igny8_backup.errors import LockedError
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.progress import Silence
+
+
+class Notes(Silence):
+    """Keeps the notes, and tells when there is one."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.told = threading.Event()
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+        self.told.set()
+
+
+def test_who_waits_begins_when_the_other_has_ended(kit: Toolkit) -> None:
+    notes, ended = Notes(), []
+    patient = replace(kit, wait=60, progress=notes)
+
+    def other() -> None:
+        with kit.locked("pruning"):
+            begun.set()
+            notes.told.wait(60)
+            ended.append("pruning")
+
+    begun = threading.Event()
+    thread = threading.Thread(target=other)
+    thread.start()
+    begun.wait(60)
+    with patient.locked("a backup"):
+        assert ended == ["pruning"]
+    thread.join()
+    (text,) = notes.texts
+    assert text.startswith("Waiting up to 60 s. Another run works on") and "pruning, since" in text
+
+
+def test_who_waited_in_vain_is_locked_out(kit: Toolkit) -> None:
+    notes = Notes()
+    patient = replace(kit, wait=0.01, progress=notes)
+    with kit.locked("pruning"), pytest.raises(LockedError, match="pruning"), patient.locked("a backup"):
+        pytest.fail("two hold the lock")
+    assert len(notes.texts) == 1
+
+
+def test_what_fails_inside_is_not_tried_again(kit: Toolkit) -> None:
+    patient, times = replace(kit, wait=60), []
+    with pytest.raises(LockedError, match="lost"), patient.locked("a backup"):
+        times.append(1)
+        raise LockedError("The lock was lost.")
+    assert times == [1]
