@@ -16,6 +16,7 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.journal import TreeSwap
 from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.extraction import extract_packs
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees import index
@@ -53,12 +54,6 @@ def prepare(
     with _same_time(place.folder):
         place.make()
     packs = {keys.pack_of(item.key): item for item in part.packs}
-    done = 0
-
-    def passed(files: int, amount: int) -> None:
-        nonlocal done
-        on_bytes(amount - done)
-        done = amount
 
     def skip(path: bytes, reason: str) -> None:
         kit.progress.note(f"{part.name}: {escape(path)}: {reason}")
@@ -66,17 +61,19 @@ def prepare(
     with _scratch_folder(kit.config.scratch_dir, place) as folder:
         with closing(kit.download(part.index, identities)) as blocks:
             records = _spooled(folder, blocks, packs)
-        with TreeWriter(place.target, on_skip=skip, on_progress=passed) as writer:
-            for name, item in packs.items():
-                writer.extract_pack(kit.download(item, identities), records.of_pack(name))
-            writer.finish(records.all())
+        owners_left = extract_packs(
+            kit, place.target, packs.items(), records, identities, on_skip=skip, on_bytes=on_bytes
+        )
+        with TreeWriter(place.target, on_skip=skip) as writer:
+            writer.finish(records.others())
             writer.flush()
-            if writer.owners_left:
-                kit.progress.note(
-                    f"{part.name}: {writer.owners_left} files and folders now belong to this user:"
-                    " only root can give them back to their owners."
-                )
-        record = next(records.all())
+        owners_left += writer.owners_left
+        if owners_left:
+            kit.progress.note(
+                f"{part.name}: {owners_left} files and folders now belong to this user:"
+                " only root can give them back to their owners."
+            )
+        record = next(records.others())
     return json.dumps(place.plan(record, skip).to_json())
 
 

@@ -107,18 +107,21 @@ def remember(kit: Toolkit, tree: str, backup_id: str, index: Path, living: Mappi
         schema=SCHEMA, backup_id=backup_id, recipients=tuple(kit.codec.recipients), living=dict(living)
     )
     place = folder_of(kit, tree) / backup_id
+    with open(index, "rb") as file:
+        os.fsync(file.fileno())  # an index that a power cut has emptied would fail a backup
+    os.chmod(index, 0o600)
     os.replace(index, place.with_suffix(".index"))
     with open(place.with_suffix(".json"), "wb", opener=_private) as file:
         file.write(records.to_json(local))
 
 
 def forget_others(kit: Toolkit, tree: str, kept: Collection[str]) -> None:
-    """Removes what other backups than the ``kept`` left here: older ones, and such as never came to an end.
+    """Removes the indexes of other backups than the ``kept``: older ones, and such as never came to an end.
 
     Raises ``OSError``.
     """
-    for path in folder_of(kit, tree).iterdir():
-        if path.stem not in kept:
+    for path in folder_of(kit, tree).glob("*.*"):
+        if keys.is_id(path.stem) and path.stem not in kept:
             path.unlink(missing_ok=True)
 
 

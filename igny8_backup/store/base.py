@@ -82,8 +82,11 @@ class Store(ABC):
     """A Django storage as backups see it. Every failure of the storage comes out as a StorageError.
 
     Subclasses fill in the methods with an underscore; those get whole names (prefix and key, checked).
-    A store is a context manager and is used by one thread at a time.
+    A store is a context manager, used by one thread at a time (but see ``parallel_reads``).
     """
+
+    parallel_reads = False
+    """Whether several threads may ``open`` objects at a time; nothing else is asked of it in parallel."""
 
     def __init__(self, prefix: str) -> None:
         """``prefix`` is the folder inside the storage that holds everything, or empty."""

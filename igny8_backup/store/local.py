@@ -33,6 +33,8 @@ class LocalStore(Store):
     is not there may be a disk that is not mounted.
     """
 
+    parallel_reads = True
+
     def __init__(self, storage: FileSystemStorage, prefix: str) -> None:
         super().__init__(prefix)
         self.root = Path(storage.location)

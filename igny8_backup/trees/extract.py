@@ -100,8 +100,9 @@ class TreeWriter:
     def finish(self, records: Iterable[Record]) -> None:
         """Complete the tree: folders, symlinks, hard links; a folder's metadata comes after its contents.
 
-        ``records`` are all of the index. Each file must be there already. The root's own record is
-        not applied: the side stays private, and ``swap`` gives the root what it needs.
+        ``records`` are all of the index, or all but those of files that were extracted already: each one
+        that is named must be there. The root's own record is not applied: the side stays private, and
+        ``swap`` gives the root what it needs.
         """
         for record in records:
             if record.path:

@@ -19,7 +19,7 @@ from typing import IO, Any
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import Blocks
 from igny8_backup.trees.names import escape, order
-from igny8_backup.trees.records import Record, from_json, to_line
+from igny8_backup.trees.records import Record, from_json, from_plain_line, to_line
 
 HEADER = {"format": "igny8_backup index", "version": 1}
 LINE_LIMIT = 2 << 20
@@ -66,12 +66,14 @@ def read(blocks: Blocks) -> Iterator[Record]:
     last = b""
     folders: list[bytes] = []  # from the root down to where we are, each with its slash
     for count, line in enumerate(lines):
-        fields = _parsed(line)
-        if isinstance(fields, dict) and "records" in fields:
-            if fields != {"records": count} or not folders or next(lines, None) is not None:
-                raise IntegrityError("The index does not hold as many records as it says.")
-            return
-        record = from_json(fields)
+        record = from_plain_line(line)
+        if record is None:
+            fields = _parsed(line)
+            if isinstance(fields, dict) and "records" in fields:
+                if fields != {"records": count} or not folders or next(lines, None) is not None:
+                    raise IntegrityError("The index does not hold as many records as it says.")
+                return
+            record = from_json(fields)
         path = record.path
         if not folders:
             if path:

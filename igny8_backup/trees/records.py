@@ -128,6 +128,47 @@ def _head(of: Entry | Record, kind: Kind) -> str:
     )
 
 
+_PLAIN = re.compile(
+    r'\{"path":"([^"\\%\x00-\x1f]+)","kind":"file","mode":"([0-7]{4})","uid":([0-9]{1,9}),"gid":([0-9]{1,9})'
+    r',"user":"([^"\\\x00-\x1f]*)","group":"([^"\\\x00-\x1f]*)","size":([0-9]{1,18})'
+    r',"mtime_ns":(-?[0-9]{1,19}),"ctime_ns":(-?[0-9]{1,19}),"inode":([0-9]{1,19})(,"racy":true)?'
+    r',"sha256":"([0-9a-f]{64})","pack":"([0-9A-Za-z][0-9A-Za-z_-]{0,127})"\}'
+)
+
+
+def from_plain_line(line: bytes) -> Record | None:
+    """The record of a line (without its end) that ``to_line`` wrote for an ordinary file; None for any other.
+
+    One expression understands and checks it, in a quarter of the time that JSON takes; what it does not match
+    is for ``from_json`` to judge. Raises ``IntegrityError`` for a path that cannot be.
+    """
+    try:
+        found = _PLAIN.fullmatch(line.decode())
+    except UnicodeDecodeError:
+        return None
+    if found is None:
+        return None
+    path, mode, uid, gid, user, group, size, mtime_ns, ctime_ns, inode, racy, sha256, pack = found.groups()
+    return Record(
+        check_path(path.encode()),
+        "file",
+        int(mode, 8),
+        int(uid),
+        int(gid),
+        user,
+        group,
+        int(size),
+        int(mtime_ns),
+        int(ctime_ns),
+        int(inode),
+        sha256,
+        pack,
+        b"",
+        (),
+        racy is not None,
+    )
+
+
 def from_json(fields: object) -> Record:
     """The record of such an object; ``IntegrityError`` when it is not one that ``to_line`` writes."""
     if not isinstance(fields, dict):

@@ -10,53 +10,49 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.trees.records import Record
 
 _GATHER = 2000  # records of all packs together that wait in memory
-_ALL = "all"
+_OTHERS = "others"
 
 
 class Spool:
-    """Takes the records once, then gives those of a pack, or all, as often as asked, in their order.
+    """Takes the records once, then gives those of a pack, or those of no file, in their order.
 
-    ``folder`` is an empty, private folder of the caller's; only this object reads what it puts there.
+    ``folder`` is an empty, private folder of the caller's; only this software reads what is put there.
     ``packs`` are those that there are: ``IntegrityError`` for a file in another.
     """
 
     def __init__(self, folder: Path, records: Iterable[Record], packs: Collection[str]) -> None:
         self._folder = folder
-        self._waiting: dict[str, list[tuple[object, ...]]] = {}
+        self._waiting: dict[str, list[tuple[object, ...]]] = {name: [] for name in (_OTHERS, *packs)}
         for count, record in enumerate(records, start=1):
-            values = tuple(record)  # marshal takes no subclass
-            self._waiting.setdefault(_ALL, []).append(values)
-            if record.kind == "file":
-                if record.pack not in packs:
-                    raise IntegrityError(
-                        f"The index names the pack {record.pack}, and the manifest does not."
-                    )
-                self._waiting.setdefault(f"pack-{record.pack}", []).append(values)
+            name = record.pack if record.kind == "file" else _OTHERS
+            if name not in self._waiting:
+                raise IntegrityError(f"The index names the pack {name}, and the manifest does not.")
+            self._waiting[name].append(tuple(record))  # marshal takes no subclass
             if count % _GATHER == 0:
                 self._flush()
         self._flush()
 
-    def all(self) -> Iterator[Record]:
-        """Every record."""
-        return self._read(_ALL)
+    def others(self) -> Iterator[Record]:
+        """The records of folders and links."""
+        return read_spooled(self._folder / _OTHERS)
 
-    def of_pack(self, name: str) -> Iterator[Record]:
-        """The records that the index places in this pack; none where it names no such pack."""
-        return self._read(f"pack-{name}")
+    def of_pack(self, name: str) -> Path:
+        """The file of those that the index places in this pack, for ``read_spooled``."""
+        return self._folder / name
 
     def _flush(self) -> None:
         for name, values in self._waiting.items():
             with open(self._folder / name, "ab") as file:
-                batch = marshal.dumps(values)
-                file.write(len(batch).to_bytes(8, "big") + batch)
-        self._waiting.clear()
+                if values:
+                    batch = marshal.dumps(values)
+                    file.write(len(batch).to_bytes(8, "big") + batch)
+                    values.clear()
 
-    def _read(self, name: str) -> Iterator[Record]:
-        path = self._folder / name
-        if not path.exists():
-            return
-        with open(path, "rb") as file:
-            # One load of a batch in memory: marshal asks a file for a few bytes at a time.
-            while size := int.from_bytes(file.read(8), "big"):
-                for values in marshal.loads(file.read(size)):  # noqa: S302 - written by us a moment ago
-                    yield Record._make(values)
+
+def read_spooled(path: Path) -> Iterator[Record]:
+    """The records in a file of a ``Spool``."""
+    with open(path, "rb") as file:
+        # One load of a batch in memory: marshal asks a file for a few bytes at a time.
+        while size := int.from_bytes(file.read(8), "big"):
+            for values in marshal.loads(file.read(size)):  # noqa: S302 - written by us a moment ago
+                yield Record._make(values)

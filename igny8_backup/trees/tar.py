@@ -10,33 +10,28 @@ bsdtar and Python's tarfile read it.
 from __future__ import annotations
 
 import functools
-import struct
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.streams import Blocks
+from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.trees.names import PATH_LIMIT, check_path, escape, order
 
 RECORD = 512
 END = bytes(2 * RECORD)
 FILE, HARDLINK, SYMLINK, FOLDER = b"0", b"1", b"2", b"5"
 
-# name mode uid gid size mtime checksum type linkname magic uname gname; devices and the rest stay zero
-_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s183x")
 _MAGIC = b"ustar  \0"
-_CHECKSUM = slice(148, 156)
 _LONG = b"././@LongLink"
 _OCTAL = frozenset(b"01234567")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A regular file in a tar being read; ``contents`` is good until the next member is asked for."""
 
     path: bytes
     size: int
-    contents: Generator[bytes, None, None]
+    contents: Iterator[bytes]
 
 
 def header(
@@ -87,7 +82,7 @@ def read_tar(blocks: Blocks) -> Iterator[Member]:
         if order(path) < last:
             raise IntegrityError(f"A pack is not sorted at {escape(path)[:200]!r}.")
         last = order(path)
-        contents = source.run(size)
+        contents: Iterator[bytes] = source.run(size) if size > BLOCK else iter((source.take(size),))
         yield Member(path, size, contents)
         for _ in contents:
             pass
@@ -187,10 +182,9 @@ def _owner(name: str) -> bytes:
 
 def _understood(block: bytes) -> tuple[bytes, bytes, int]:
     """Type, name and size of a header block."""
-    fields = _HEADER.unpack(block)
-    name, _, _, _, size, _, checksum, kind, _, magic, _, _ = fields
-    counted = sum(block) - sum(block[_CHECKSUM]) + 8 * 32
-    if magic != _MAGIC or checksum != b"%06o\0 " % counted:
+    name, size, checksum, kind = block[:100], block[124:136], block[148:156], block[156:157]
+    counted = sum(block) - sum(checksum) + 8 * 32  # the checksum counts its own field as blanks
+    if block[257:265] != _MAGIC or checksum != b"%06o\0 " % counted:
         raise IntegrityError("A pack is damaged: the checksum of a header is wrong.")
     if size[0] == 0x80:
         return kind, name.rstrip(b"\0"), int.from_bytes(size[1:], "big")

@@ -38,6 +38,8 @@ class S3Storage(Protocol):
 class S3Store(Store):
     """Objects of one bucket, below the storage's location."""
 
+    parallel_reads = True
+
     def __init__(self, storage: S3Storage, prefix: str, *, pause: float = PAUSE) -> None:
         super().__init__(prefix)
         self.storage = storage

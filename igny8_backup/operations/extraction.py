@@ -1,0 +1,77 @@
+"""The packs of a tree written out, several at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
+from pathlib import Path
+
+from igny8_backup.manifest import StoredObject
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.age import Identity
+from igny8_backup.trees.scan import OnSkip
+from igny8_backup.trees.spool import Spool
+from igny8_backup.trees.unpack import Job, Report, unpack
+
+READERS = 2
+"""Packs at a time: while one waits for storage or the disk, the other goes on. Each takes about 20 MiB."""
+
+
+class _Stopped(Exception):
+    """Another pack has failed: this one is of no use any more."""
+
+
+def extract_packs(
+    kit: Toolkit,
+    side: Path,
+    packs: Iterable[tuple[str, StoredObject]],
+    records: Spool,
+    identities: list[Identity],
+    *,
+    on_skip: OnSkip,
+    on_bytes: Callable[[int], None],
+) -> int:
+    """Writes the files of the packs (name and object) below ``side``; returns how many kept this user as
+    their owner.
+
+    The index places a file in one pack only, so their order does not matter. ``on_bytes`` is called by one
+    thread at a time. Raises ``IntegrityError``, ``FilesError``, ``StorageError``, and stops the others then.
+    """
+    stopped = threading.Event()
+    told = threading.Lock()
+
+    def counted(blocks: Blocks) -> Blocks:
+        with closing(blocks):
+            for block in blocks:
+                if stopped.is_set():
+                    raise _Stopped
+                with told:
+                    on_bytes(len(block))
+                yield block
+
+    def extract(name: str, item: StoredObject) -> Report:
+        spooled = records.of_pack(name)
+        job = Job(side=str(side), records=str(spooled), report=f"{spooled}.report")
+        return unpack(counted(kit.download(item, identities)), job)
+
+    readers = READERS if kit.store.parallel_reads else 1
+    with ThreadPoolExecutor(readers, thread_name_prefix="igny8-backup-pack") as pool:
+        futures = [pool.submit(extract, name, item) for name, item in packs]
+        try:
+            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failures = [error for future in ended if (error := future.exception())]
+            if failures:
+                raise next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    reports = [future.result() for future in futures]
+    for report in reports:
+        for path, reason in report.skipped:
+            on_skip(os.fsencode(path), reason)
+    return sum(report.owners_left for report in reports)

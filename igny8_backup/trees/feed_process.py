@@ -1,0 +1,119 @@
+"""``python -m igny8_backup.trees.feed_process JOB``: reads a tree; ``feed`` is the other side.
+
+The job is JSON. Packs go to stdout, index, folders' tar and report into their files. Nothing that needs
+Django is imported: the process starts in a tenth of a second, and it knows no secret.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from igny8_backup.errors import FilesError
+from igny8_backup.streams.pipeline import from_file
+from igny8_backup.trees import index
+from igny8_backup.trees.feed import CANNOT, LENGTH, Job, Report, pack_name
+from igny8_backup.trees.folders import FoldersTar
+from igny8_backup.trees.known import Known
+from igny8_backup.trees.names import escape
+from igny8_backup.trees.packs import Comparison, PackWriter, Unchanged
+from igny8_backup.trees.records import Record
+from igny8_backup.trees.scan import NO_FAILURE
+
+MOST_SKIPPED = 10_000
+"""So many skipped things are listed by path; beyond that they are counted."""
+
+
+class Writer:
+    """Writes index and folders' tar from the records, and counts for the report."""
+
+    def __init__(self, index_writer: index.IndexWriter, folders: FoldersTar) -> None:
+        self.report = Report(living=Counter())
+        self._index = index_writer
+        self._folders = folders
+
+    def add(self, record: Record) -> None:
+        self.report.kinds[record.kind] += 1
+        if record.kind == "file":
+            self.report.bytes += record.size
+            self.report.living[record.pack] += record.size
+        else:
+            self._folders.add(record)
+        self._index.add(record)
+
+    def add_unchanged(self, found: Unchanged) -> None:
+        self.report.kinds["file"] += 1
+        self.report.bytes += found.entry.size
+        self.report.living[found.pack] += found.entry.size
+        self._index.add_line(found.line)
+
+    def skip(self, path: bytes, reason: str) -> None:
+        self.report.skipped_in_all += 1
+        if self.report.skipped_in_all <= MOST_SKIPPED:
+            self.report.skipped.append((escape(path), reason, reason not in NO_FAILURE))
+
+
+def main(job: Job) -> None:
+    try:
+        with open(job.index, "wb") as index_file, open(job.folders, "wb") as folders_file:
+            index_writer, folders = index.IndexWriter(index_file), FoldersTar(folders_file)
+            writer = Writer(index_writer, folders)
+            _feed(job, writer)
+            index_writer.finish()
+            folders.finish()
+        Path(job.report).write_text(json.dumps(vars(writer.report)))
+    except BrokenPipeError:
+        sys.exit("Nobody takes the packs any more.")
+    except OSError as error:
+        raise FilesError(
+            f"The state folder {Path(job.index).parent.parent} cannot be written: {error.strerror}.",
+            untouched="This tree is not in the backup.",
+            fix="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
+        ) from None
+
+
+def _feed(job: Job, writer: Writer) -> None:
+    with _comparison(job) as compared:
+        tree = PackWriter(
+            Path(job.root),
+            name=lambda number: pack_name(job.packs, number),
+            on_record=writer.add,
+            on_unchanged=writer.add_unchanged,
+            on_skip=writer.skip,
+            compared=compared,
+        )
+        with closing(tree.packs()) as packs:
+            for _, blocks in packs:
+                for block in blocks:
+                    _say(len(block).to_bytes(LENGTH, "big"))
+                    _say(block)
+                _say(bytes(LENGTH))
+
+
+def _say(data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(sys.stdout.fileno(), left) :]
+
+
+@contextmanager
+def _comparison(job: Job) -> Iterator[Comparison | None]:
+    with ExitStack() as stack:
+        if not job.known:
+            yield None
+            return
+        lines = stack.enter_context(closing(index.lines(from_file(job.known))))
+        yield Comparison(Known(lines), job.checksum, frozenset(job.emptied))
+
+
+if __name__ == "__main__":
+    try:
+        main(Job(**json.loads(sys.argv[1])))
+    except FilesError as failure:
+        print(failure, file=sys.stderr)
+        sys.exit(CANNOT)

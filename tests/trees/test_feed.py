@@ -1,0 +1,157 @@
+"""A tree read, and packs written, by processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import FilesError, IntegrityError, ToolError
+from igny8_backup.streams import BLOCK
+from igny8_backup.streams.pipeline import from_bytes
+from igny8_backup.trees import index
+from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.feed import Job, read_report, read_tree
+from igny8_backup.trees.spool import Spool, read_spooled
+from igny8_backup.trees.unpack import Job as UnpackJob
+from igny8_backup.trees.unpack import unpack
+from tests.trees.tools import Backup, look, stream, take
+
+BACKUP_ID = "20261122T021500Z-7f3a9c"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "a").write_bytes(b"alpha")
+    (root / "sub" / "large").write_bytes(os.urandom(3 * BLOCK))
+    Path(os.fsdecode(os.fsencode(root) + b"/odd \xff\n")).write_bytes(b"odd")
+    os.symlink(b"a", root / "link")
+    os.mkfifo(root / "fifo")
+    return root
+
+
+def job(root: Path, folder: Path, **more: object) -> Job:
+    folder.mkdir(exist_ok=True)
+    files = {name: str(folder / name) for name in ("index", "folders", "report")}
+    return Job(root=str(root), packs=BACKUP_ID, **files, **more)  # type: ignore[arg-type]
+
+
+def read(job: Job) -> dict[str, bytes]:
+    with closing(read_tree(job)) as packs:
+        return {name: b"".join(blocks) for name, blocks in packs}
+
+
+def test_a_process_gives_what_a_walk_in_this_one_gives(root: Path, tmp_path: Path) -> None:
+    here = take(root)
+    made = job(root, tmp_path / "job")
+    assert read(made) == here.packs
+    racy = b',"racy":true'  # whether it is so depends on when it was read
+    assert Path(made.index).read_bytes().replace(racy, b"") == here.index().replace(racy, b"")
+    assert Path(made.folders).read_bytes() == here.folders()
+    report = read_report(made)
+    assert report.kinds == {"file": 3, "dir": 2, "symlink": 1, "hardlink": 0}
+    assert report.bytes == 3 * BLOCK + 8 == sum(report.living.values())
+    assert (report.skipped, report.skipped_in_all) == ([("fifo", "a FIFO", False)], 1)
+
+
+def test_a_process_compares_with_an_index(root: Path, tmp_path: Path) -> None:
+    time.sleep(2.1)
+    first = job(root, tmp_path / "first")
+    read(first)
+    (root / "a").write_bytes(b"other")
+    second = job(root, tmp_path / "second", known=first.index)
+    ((name, data),) = read(second).items()
+    assert name == f"{BACKUP_ID}-0001" and data.count(b"ustar") == 1
+    nothing = job(root, tmp_path / "nothing", known=first.index, checksum=True)
+    assert len(read(nothing)) == 1
+
+
+def test_a_root_that_is_missing_is_said_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FilesError, match=r"root cannot be read: No such file or directory\. Create it"):
+        read(job(tmp_path / "root", tmp_path / "job"))
+
+
+def test_a_state_folder_that_cannot_be_written_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
+    made = job(root, tmp_path / "job")
+    (tmp_path / "job").rmdir()
+    with pytest.raises(FilesError, match="The state folder .* cannot be written: No such file or directory"):
+        read(made)
+
+
+def test_a_process_that_fails_is_no_end_of_the_tree(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "known").write_bytes(b"not an index")
+    with pytest.raises(ToolError, match="exit status 1"):
+        read(job(root, tmp_path / "job", known=str(tmp_path / "known")))
+
+
+def test_closing_stops_the_process(root: Path, tmp_path: Path) -> None:
+    packs = read_tree(job(root, tmp_path / "job"))
+    _, blocks = next(packs)
+    next(blocks)
+    packs.close()  # the fixture of all tests looks for children left behind
+
+
+def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, bytes, Spool]:
+    (name,) = backup.packs
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "side").mkdir(0o700)
+    spool = Spool(tmp_path / "spool", index.read(stream(backup.index())), {name})
+    made = UnpackJob(
+        side=str(tmp_path / "side"), records=str(spool.of_pack(name)), report=str(tmp_path / "report")
+    )
+    return made, backup.packs[name], spool
+
+
+def test_a_process_writes_a_pack_out(root: Path, tmp_path: Path) -> None:
+    (root / "a").chmod(0o4755)
+    made, data, spool = unpack_job(take(root), tmp_path)
+    report = unpack(from_bytes(data), made)
+    assert report.skipped == [("a", "its set-id bits were not set")]
+    assert report.owners_left == 0
+    with TreeWriter(tmp_path / "side", on_skip=lambda path, reason: None) as writer:
+        writer.finish(spool.others())
+    (root / "fifo").unlink()
+    (root / "a").chmod(0o755)
+    assert look(tmp_path / "side") == look(root)
+
+
+def test_a_pack_that_is_not_what_the_index_says_is_refused(root: Path, tmp_path: Path) -> None:
+    made, data, _ = unpack_job(take(root), tmp_path)
+    with pytest.raises(IntegrityError, match="'a' is not what was backed up: its SHA-256 is wrong"):
+        unpack(from_bytes(data.replace(b"alpha", b"ALPHA")), made)
+
+
+def test_a_disk_that_refuses_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
+    made, data, _ = unpack_job(take(root), tmp_path)
+    (tmp_path / "side" / "a").write_bytes(b"in the way")
+    with pytest.raises(FilesError, match="'a' cannot be written beside the live tree: File exists"):
+        unpack(from_bytes(data), made)
+
+
+def test_an_index_that_names_a_pack_that_is_not_there_is_refused(root: Path, tmp_path: Path) -> None:
+    backup = take(root)
+    (tmp_path / "spool").mkdir()
+    with pytest.raises(IntegrityError, match=f"names the pack {BACKUP_ID}-0001, and the manifest does not"):
+        Spool(tmp_path / "spool", backup.records, {"20261122T021500Z-7f3a9c-0002"})
+
+
+def test_a_spool_gives_the_records_of_each_pack_in_order(root: Path, tmp_path: Path) -> None:
+    backup = take(root, limit=BLOCK)
+    (tmp_path / "spool").mkdir()
+    spool = Spool(tmp_path / "spool", index.read(stream(backup.index())), backup.packs)
+    for name in backup.packs:
+        assert list(read_spooled(spool.of_pack(name))) == [r for r in backup.records if r.pack == name]
+    assert list(spool.others()) == [r for r in backup.records if r.kind != "file"]
+
+
+def test_the_processes_know_nothing_of_django() -> None:
+    code = "import sys, igny8_backup.trees.feed_process, igny8_backup.trees.unpack_process\n"
+    code += "assert not any(name.split('.')[0] in ('django', 'dbbackup') for name in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})
