@@ -40,6 +40,11 @@ class BackupError(Exception):
         super().__init__(" ".join(part for part in (what, untouched, fix) if part))
         self._parts = what, untouched, fix
 
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """What happened, what was left untouched, the fix; those that are not said are empty."""
+        return self._parts
+
     def assure(self, untouched: str) -> None:
         """Say what is ``untouched`` where the place that raised it could not know; what it says stays."""
         what, said, fix = self._parts

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from igny8_backup.errors import FilesError, ToolError
+from igny8_backup.errors import BackupError, FilesError, ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import BlockReader
 from igny8_backup.streams.process import process_output
@@ -22,7 +22,7 @@ LENGTH = 8
 """Bytes, big-endian, before each block of a pack: its length; 0 after the last block of a pack."""
 
 CANNOT = 3
-"""Exit status of the process where a folder cannot be read or written: its last words are the message."""
+"""Exit status of the process where a folder cannot be read or written: its stderr is the error, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,20 @@ def read_tree(job: Job) -> Generator[tuple[str, Blocks], None, None]:
             yield pack_name(job.packs, number), _pack(source, int.from_bytes(head, "big"))
 
 
+def last_words(error: BackupError) -> str:
+    """An error as JSON, from which the other side makes it again."""
+    what, untouched, fix = error.parts
+    return json.dumps({"what": what, "untouched": untouched, "fix": fix})
+
+
+def heard(said: str, kind: type[BackupError]) -> BackupError:
+    """The error that ``last_words`` told; the bare text where it was too long to be kept whole."""
+    try:
+        return kind(**json.loads(said))
+    except ValueError:
+        return kind(said)
+
+
 def read_report(job: Job) -> Report:
     """What the process has said at its end."""
     found = json.loads(Path(job.report).read_bytes())
@@ -91,7 +105,7 @@ def _read(source: BlockReader, size: int, *, may_end: bool = False) -> bytes:
         data = source.read(size)
     except ToolError as error:
         if error.exit_status_of_tool == CANNOT:
-            raise FilesError(error.stderr_tail.strip()) from None
+            raise heard(error.stderr_tail, FilesError) from None
         raise
     if len(data) < size and not (may_end and not data):
         raise ToolError("The process that reads the tree ended in the middle of a pack.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from igny8_backup.errors import FilesError
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees import index
-from igny8_backup.trees.feed import CANNOT, LENGTH, Job, Report, pack_name
+from igny8_backup.trees.feed import CANNOT, LENGTH, Job, Report, last_words, pack_name
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
@@ -115,5 +115,5 @@ if __name__ == "__main__":
     try:
         main(Job(**json.loads(sys.argv[1])))
     except FilesError as failure:
-        print(failure, file=sys.stderr)
+        print(last_words(failure), file=sys.stderr)
         sys.exit(CANNOT)

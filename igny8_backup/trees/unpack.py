@@ -15,10 +15,11 @@ from pathlib import Path
 from igny8_backup.errors import FilesError, IntegrityError, ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.process import feed_process
+from igny8_backup.trees.feed import heard
 
 CANNOT, WRONG = 3, 6
-"""Exit statuses of the process: the disk refuses, the pack is not what it should be. Its last words are the
-message."""
+"""Exit statuses of the process: the disk refuses, the pack is not what it should be. Its stderr is the error,
+as JSON (``feed.last_words``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +49,10 @@ def unpack(blocks: Blocks, job: Job) -> Report:
     try:
         feed_process(argv, blocks, env=env)
     except ToolError as error:
-        said = error.stderr_tail.strip()
         if error.exit_status_of_tool == CANNOT:
-            raise FilesError(said) from None
+            raise heard(error.stderr_tail, FilesError) from None
         if error.exit_status_of_tool == WRONG:
-            raise IntegrityError(said) from None
+            raise heard(error.stderr_tail, IntegrityError) from None
         raise
     found = json.loads(Path(job.report).read_bytes())
     return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})

@@ -13,6 +13,7 @@ from pathlib import Path
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.feed import last_words
 from igny8_backup.trees.spool import read_spooled
 from igny8_backup.trees.unpack import CANNOT, WRONG, Job, Report
 
@@ -40,5 +41,5 @@ if __name__ == "__main__":
     try:
         main(Job(**json.loads(sys.argv[1])))
     except (FilesError, IntegrityError) as failure:
-        print(failure, file=sys.stderr)
+        print(last_words(failure), file=sys.stderr)
         sys.exit(CANNOT if isinstance(failure, FilesError) else WRONG)
