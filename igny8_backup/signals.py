@@ -1,8 +1,8 @@
 """Announcements of what goes on, for projects to listen to.
 
-:data:`phase_started` and :data:`phase_ended` are sent round each phase with ``operation`` (``restore``),
-``phase`` and ``backup_ids`` (a tuple); the second also with ``error``, the name of the error's class or
-nothing. A receiver that raises is logged by Django and passed over: work never depends on one.
+:data:`phase_started` and :data:`phase_ended` are sent round each phase with ``operation`` (``restore`` or
+``undo``), ``phase`` and ``backup_ids`` (a tuple); the second also with ``error``, the name of the error's
+class or nothing. A receiver that raises is logged by Django and passed over: work never depends on one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.dispatch import Signal
 phase_started = Signal()
 phase_ended = Signal()
 
-RESTORE = "restore"
+RESTORE, UNDO = "restore", "undo"
 
 
 @contextmanager

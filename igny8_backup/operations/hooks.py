@@ -17,8 +17,9 @@ BEFORE, AFTER = "before_restore", "after_restore"
 
 
 @contextmanager
-def before_restore(kit: Toolkit, backup_ids: tuple[str, ...]) -> Iterator[None]:
+def before_restore(kit: Toolkit, backup_ids: tuple[str, ...], *, operation: str = RESTORE) -> Iterator[None]:
     """Runs ``BEFORE_RESTORE``, then what is inside the context; if that fails, says that the hooks have run.
+    Going back is a restore too.
 
     Raises :class:`ToolError` for the first hook that fails; the later ones are not run then.
     """
@@ -27,7 +28,7 @@ def before_restore(kit: Toolkit, backup_ids: tuple[str, ...]) -> Iterator[None]:
         yield
         return
     try:
-        with announced(RESTORE, BEFORE, backup_ids):
+        with announced(operation, BEFORE, backup_ids):
             for number in range(len(commands)):
                 _run(kit, BEFORE, commands, number, backup_ids, untouched="Nothing was restored.")
         yield
@@ -38,12 +39,12 @@ def before_restore(kit: Toolkit, backup_ids: tuple[str, ...]) -> Iterator[None]:
         raise
 
 
-def after_restore(kit: Toolkit, backup_ids: tuple[str, ...]) -> tuple[str, ...]:
+def after_restore(kit: Toolkit, backup_ids: tuple[str, ...], *, operation: str = RESTORE) -> tuple[str, ...]:
     """Runs each of ``AFTER_RESTORE``; returns a sentence for each that failed."""
     commands = kit.config.after_restore
     failed = []
     if commands:
-        with announced(RESTORE, AFTER, backup_ids):
+        with announced(operation, AFTER, backup_ids):
             for number in range(len(commands)):
                 try:
                     _run(kit, AFTER, commands, number, backup_ids, untouched="All is restored.")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from igny8_backup import keys
 from igny8_backup.errors import BackupError, IntegrityError
-from igny8_backup.journal import DONE, PREPARING, DatabaseSwap, Journal, TreeSwap
+from igny8_backup.journal import PREPARING, UNDONE, DatabaseSwap, Journal, TreeSwap
 from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
 from igny8_backup.operations import hooks, restore_tree, sanitize, side_process
 from igny8_backup.operations.assembly import Toolkit
@@ -15,7 +15,7 @@ from igny8_backup.operations.plan import DatabasePlan, RestorePlan
 from igny8_backup.operations.quiet import make_quiet, purge
 from igny8_backup.operations.stalls import Watch
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
-from igny8_backup.signals import RESTORE, announced
+from igny8_backup.signals import RESTORE, UNDO, announced
 from igny8_backup.streams.observe import count
 from igny8_backup.trees.whole import Place
 
@@ -224,8 +224,8 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
 
 def _after(kit: Toolkit, journal: Journal) -> tuple[str, ...]:
     """Checks what is live now; if all is well, runs the hooks. Returns warnings."""
-    if journal.phase != DONE:
-        return ()
+    if journal.phase == UNDONE:
+        return hooks.after_restore(kit, journal.backup_ids, operation=UNDO)
     warnings = _check(journal)
     if not warnings:
         return hooks.after_restore(kit, journal.backup_ids)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from igny8_backup.errors import UsageError
-from igny8_backup.journal import DONE, PREPARING, UNDOING, UNDONE, Journal
-from igny8_backup.operations import restore_tree
+from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDOING, UNDONE, Journal
+from igny8_backup.operations import hooks, restore_tree
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.quiet import WorkersPolicy, make_quiet
 from igny8_backup.operations.swaps import clean_sides, discard, engine_of, finish, swap_back_all
+from igny8_backup.signals import UNDO, announced
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoResult:
+    """``journal`` says what was undone and what is kept; ``warnings`` what is not as it should be, though
+    undone. ``stopped`` are the workers that were stopped."""
+
+    journal: Journal
+    warnings: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
 
 
 def kept(kit: Toolkit) -> list[Journal]:
@@ -14,31 +28,43 @@ def kept(kit: Toolkit) -> list[Journal]:
     return [item for item in reversed(kit.journals.all()) if item.phase in (DONE, UNDONE)]
 
 
-def undo(kit: Toolkit) -> Journal:
+def undo(kit: Toolkit, policy: WorkersPolicy | None = None) -> UndoResult:
     """Brings back what was before the newest restore; the restored is kept aside until ``discard_kept``.
 
-    An interrupted restore is settled first: one that changed nothing is removed, one in its swap is completed
-    and then undone. Raises ``UsageError`` when there is nothing to undo.
+    Workers are asked and the hooks are run as for a restore: what is live is exchanged here too. An
+    interrupted restore is settled first: one that changed nothing is removed, one in its swap is completed
+    and then undone. Raises ``UsageError`` when there is nothing to undo, ``RefusedError`` for workers that
+    answer, ``ToolError`` for a hook that fails.
     """
     with kit.locked("undoing a restore"):
-        interrupted = kit.journals.unfinished()
-        if interrupted and interrupted.phase == UNDOING:
-            return finish(kit, interrupted)
-        if interrupted and interrupted.phase == PREPARING:
-            clean_sides(kit, interrupted)
-            kit.progress.note("The interrupted restore had changed nothing; what it left is removed.")
-            return interrupted
-        if interrupted:
-            finish(kit, interrupted)
-        newest = next((item for item in kept(kit) if item.phase == DONE), None)
-        if newest is None:
+        found = kit.journals.unfinished() or next((item for item in kept(kit) if item.phase == DONE), None)
+        if found is None:
             raise UsageError(
                 "There is no restore to undo.",
                 untouched="Nothing was changed.",
                 fix="Undo on the host, and with the STATE_DIR, that restored, before it is discarded.",
             )
-        _check_kept(kit, newest)
-        return swap_back_all(kit, kit.journals.write(newest, UNDOING))
+        if found.phase == PREPARING:
+            clean_sides(kit, found)
+            kit.progress.note("The interrupted restore had changed nothing; what it left is removed.")
+            return UndoResult(journal=found)
+        if found.phase == DONE:
+            _check_kept(kit, found)
+        with hooks.before_restore(kit, found.backup_ids, operation=UNDO):
+            stopped = make_quiet(kit, policy or WorkersPolicy())
+            with announced(UNDO, "swap", found.backup_ids):
+                journal = _go_back(kit, found)
+    warnings = hooks.after_restore(kit, journal.backup_ids, operation=UNDO)
+    return UndoResult(journal=journal, warnings=warnings, stopped=stopped)
+
+
+def _go_back(kit: Toolkit, journal: Journal) -> Journal:
+    if journal.phase == UNDOING:
+        return finish(kit, journal)
+    if journal.phase == SWAPPING:
+        journal = finish(kit, journal)
+        _check_kept(kit, journal)
+    return swap_back_all(kit, kit.journals.write(journal, UNDOING))
 
 
 def _check_kept(kit: Toolkit, journal: Journal) -> None:

@@ -74,13 +74,22 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
 
     log.unlink()
     hooks["AFTER_RESTORE"] = [["sh", "-c", FAILS], says(log, "start")]
-    done, discarded = run_many(
-        project,
-        Command([*restore, "--purge-queue", "--json"], hooks),
-        ["undo_restore", "--discard", "--noinput"],
-    )
+    (done,) = run_many(project, Command([*restore, "--purge-queue", "--json"], hooks))
     unpurged, warning = done.ended(3).json["warnings"]
     assert unpurged.startswith("No queue was purged: the broker is in memory")
     assert "The hook AFTER_RESTORE[0] (sh) failed" in warning and "All is restored." in warning
+    assert log.read_text() == f"stop before_restore {saved.id}\nstart after_restore {saved.id}\n"
+
+    # Going back exchanges what is live too.
+    log.unlink()
+    restored = of_project(project)
+    (stopped,) = run_many(project, Command(["undo_restore"], failing))
+    assert "The hook BEFORE_RESTORE[1] (sh) failed" in stopped.ended(1).stderr
+    assert differences(restored, of_project(project)) == []
+    log.unlink()
+    undone, discarded = run_many(
+        project, Command(["undo_restore"], hooks), ["undo_restore", "--discard", "--noinput"]
+    )
+    assert "WARNING: The hook AFTER_RESTORE[0] (sh) failed" in undone.ended(3).stderr
     assert log.read_text() == f"stop before_restore {saved.id}\nstart after_restore {saved.id}\n"
     discarded.ended(0)

@@ -244,7 +244,7 @@ def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
         kit, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
     kit.journals.write(journal, PREPARING)
-    assert undo(kit).phase == PREPARING
+    assert undo(kit).journal.phase == PREPARING
     assert kit.journals.all() == []
     assert not (trees[0] / side_name(journal.stamp)).exists()
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2

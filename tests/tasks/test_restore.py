@@ -221,6 +221,8 @@ def test_tasks_see_the_old_data_or_the_new_and_never_a_part_of_it(queued: Projec
         done = restore(project, "--ignore-workers").ended(0)
         during = len(observed()) - during
         eventually(lambda: observed()[-50:] == [new] * 50, hammering)
+        (undone,) = run_many(project, ["undo_restore"])
+        assert "1 worker answers (hammering@test). Stop them" in undone.ended(4).stderr
     assert "1 worker answers (hammering@test), and will go on" in done.stdout
     found = observed()
     first = found.index(new)

@@ -12,11 +12,11 @@ from igny8_backup.management import elsewhere, in_place
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.changes import add_change_options, changes_of
 from igny8_backup.management.confirm import confirm
+from igny8_backup.management.quiet import add_worker_options, policy_of
 from igny8_backup.management.restore_plan import plan_as_json, plan_lines
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.parts import ALL
 from igny8_backup.operations.plan import RestoreRequest, plan_restore
-from igny8_backup.operations.quiet import IGNORE, REFUSE, STOP, STOP_SECONDS, WorkersPolicy
 from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
 from igny8_backup.words import count_in_words, size_from_words
 
@@ -46,29 +46,7 @@ class Command(BackupCommand):
         parser.add_argument("--only", default=ALL, metavar="db|files|NAME", help="A part; logs by name only.")
         parser.add_argument("--dry-run", action="store_true", help="Show the plan and stop.")
         parser.add_argument("--identity", type=Path, metavar="FILE", help="The private key.")
-        workers = parser.add_mutually_exclusive_group()
-        workers.add_argument(
-            "--stop-workers",
-            action="store_const",
-            dest="workers",
-            const=STOP,
-            default=REFUSE,
-            help="Let Celery workers that answer finish what they run, and stop them.",
-        )
-        workers.add_argument(
-            "--ignore-workers",
-            action="store_const",
-            dest="workers",
-            const=IGNORE,
-            help="Restore though Celery workers answer.",
-        )
-        parser.add_argument(
-            "--stop-timeout",
-            type=float,
-            default=STOP_SECONDS,
-            metavar="SECONDS",
-            help=f"With --stop-workers: how long running tasks may take; default {STOP_SECONDS}.",
-        )
+        add_worker_options(parser)
         parser.add_argument(
             "--purge-queue",
             action="store_true",
@@ -107,9 +85,7 @@ class Command(BackupCommand):
     def work(self, **options: Any) -> int:
         if elsewhere.is_asked_for(options):
             return elsewhere.restore(self, options)
-        policy = WorkersPolicy(
-            mode=options["workers"], seconds=options["stop_timeout"], purge=options["purge_queue"]
-        )
+        policy = policy_of(options)
         if options["in_place"]:
             return in_place.restore(self, options, policy)
         request = RestoreRequest(

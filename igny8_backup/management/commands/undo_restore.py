@@ -8,6 +8,7 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand, ask
+from igny8_backup.management.quiet import add_worker_options, policy_of
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.undo import discard_kept, kept, undo
 
@@ -19,6 +20,7 @@ class Command(BackupCommand):
     )
     examples = (
         "  manage.py undo_restore                      swap back; the restored data is kept aside\n"
+        "  manage.py undo_restore --stop-workers       let Celery workers finish, and stop them, before\n"
         "  manage.py undo_restore --discard            remove all that is kept aside, after asking\n"
         "  manage.py undo_restore --discard --noinput  without a question"
     )
@@ -26,6 +28,7 @@ class Command(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--discard", action="store_true", help="Remove what is kept aside, for good.")
+        add_worker_options(parser)
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
 
     def work(self, **options: Any) -> int:
@@ -36,17 +39,22 @@ class Command(BackupCommand):
                 self.show_json({"discarded": removed})
                 self.say(f"Removed what was kept from {len(removed)} restore(s).")
                 return 0
-            journal = undo(kit)
-        self.show_json({"journal": journal})
+            result = undo(kit, policy_of(options))
+        self.show_json(result)
+        journal = result.journal
         if journal.phase == "undone":
             self.say("What was before the restore is live again.")
             for swap in journal.databases:
                 self.say(f"  database {swap.name}: the restored one is kept as {swap.side}")
             for tree in journal.trees:
                 self.say(f"  files {tree.name}: the restored ones are kept in {tree.kept}")
+            if result.stopped:
+                self.say(f"Stopped: {', '.join(result.stopped)}.")
+            for warning in result.warnings:
+                self.warn(f"WARNING: {warning}")
             self.say("Next: start the application, its workers and beat again.")
             self.say("To free the space: python manage.py undo_restore --discard")
-        return 0
+        return 3 if result.warnings else 0
 
     def _confirm(self, options: dict[str, Any], stamps: list[str]) -> None:
         if not options["interactive"] or not stamps:

@@ -1,0 +1,156 @@
+"""docs/worst-day.md is followed to the letter, from nothing: an empty server, empty disks, the storage and
+the identity; and prints what the page shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from demo.account import private_folder
+from demo.installed import installed
+from demo.server import PostgresServer
+
+from tests.docs.pages import blocks, page, section
+from tests.management.commands import run_many
+from tests.management.state import differences, leftovers, of_project
+from tests.services.project import Project
+
+ROLE = "reporting"
+IDENTITY = "/key/igny8-backup.key"
+STEPS = {
+    int(heading.split()[1].rstrip(".")): heading
+    for heading in re.findall(r"^## \d+\. .+$", page("worst-day"), re.MULTILINE)
+}
+
+
+@pytest.fixture
+def empty_server(pg: PostgresServer) -> Iterator[PostgresServer]:
+    """Another server of the same major: it has the application's role and nothing else."""
+    bin_dir = installed(pg.major)
+    assert bin_dir
+    base = private_folder("igny8-empty-")
+    try:
+        with PostgresServer(bin_dir, base, durable=False) as server:
+            yield server
+    finally:
+        shutil.rmtree(base)
+
+
+@pytest.fixture
+def project_with_a_role(project: Project) -> Iterator[Project]:
+    """The project as it was before that day; a role that only reads has a privilege in its database."""
+    lost = project.server
+    with lost.connect(project.database, superuser=True) as session:
+        session.execute(f"CREATE ROLE {ROLE}".encode())
+        session.execute(f"GRANT SELECT ON content_article TO {ROLE}".encode())
+    try:
+        yield project
+    finally:
+        project.server = lost
+        lost.drop_database(project.database)
+        with lost.connect(superuser=True) as session:
+            session.execute(f"DROP ROLE {ROLE}".encode())
+
+
+def lose_everything(project: Project, server: PostgresServer) -> None:
+    """The server and all disks are gone; there are new ones. The storage and the identity are left."""
+    for folder in (project.sites, project.uploads, project.logs, project.state, project.scratch):
+        shutil.rmtree(folder)
+        folder.mkdir()
+    project.server.drop_database(project.database)
+    project.server = server
+    project.environment["DATABASE_URL"] = server.url(project.database)
+    project.environment["IGNY8_BACKUP_CLIENT_BIN_DIR"] = str(server.bin_dir)
+
+
+def as_on_the_page(text: str, project: Project) -> str:
+    """What a command printed, with the names of the page for those of this machine."""
+    names = {
+        project.database: "igny8",
+        str(project.server.bin_dir): f"/usr/lib/postgresql/{project.server.major}/bin",
+        str(project.storage): "/data/backups",
+        str(project.sites): "/data/app/sites-data",
+        str(project.uploads): "/data/app/igny8/sites",
+        str(project.logs): "/data/app/logs",
+        str(project.scratch): "/data/backup-scratch",
+        str(project.state): "/data/backup-state",
+        "not asked: the broker is in memory: no worker outside this process can share it": (
+            "none answers on redis://redis:6379/0; 0 tasks in the queues"
+        ),
+        "web-1": "igny8-1",
+        "environment test": "environment production",
+    }
+    for name, shown in names.items():
+        text = text.replace(name, shown)
+    return re.sub(re.escape(project.server.host) + r":\d+", "db:5432", text)
+
+
+def skeleton(text: str) -> list[str]:
+    """The lines without what differs from run to run: ids, times, sizes, versions. In no order: how the two
+    outputs of a command mix is up to the terminal."""
+    for pattern, word in (
+        (r"\d{8}T\d{6}Z(-[0-9a-f]{6})?", "ID"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
+        (r"(, )?\d+ (second|minute|hour)s?( and \d+ seconds?)?", " TIME"),
+        (r"[\d,.]+ ([kMGT]?B|bytes)", "SIZE"),
+        (r"\d[\d.]*", "N"),
+    ):
+        text = re.sub(pattern, word, text)
+    return sorted(" ".join(line.split()) for line in text.splitlines())
+
+
+def steps(number: int) -> list[tuple[list[str], str]]:
+    """Each command of a step, and what the page shows that it prints."""
+    found = []
+    for text in blocks(section(page("worst-day"), STEPS[number]), "console"):
+        line, _, shown = text.removeprefix("$ ").partition("\n")
+        python, manage, *argv = shlex.split(line)
+        assert (python, manage) == ("python", "manage.py")
+        found.append((argv, shown))
+    return found
+
+
+def follow(project: Project, number: int, *statuses: int) -> None:
+    """Runs the first commands of a step, which end with ``statuses``; fails the test where one prints
+    something else than the page shows."""
+    for (argv, shown), status in zip(steps(number), statuses, strict=False):
+        (done,) = run_many(project, [str(project.identity) if word == IDENTITY else word for word in argv])
+        said = as_on_the_page(done.ended(status).said, project)
+        assert skeleton(said) == skeleton(shown), said
+        if status:
+            make_the_missing_role(project, said)
+
+
+def make_the_missing_role(project: Project, said: str) -> None:
+    """As the page says: by the line that was printed."""
+    (create,) = re.findall(r"CREATE ROLE [^;]+;", said)
+    assert f"--command '{create}'" in section(page("worst-day"), STEPS[5])
+    with project.server.connect(superuser=True) as session:
+        session.execute(create.encode())
+
+
+def test_from_nothing(project_with_a_role: Project, empty_server: PostgresServer) -> None:
+    project = project_with_a_role
+    project.seed_small()
+    before = of_project(project)
+    (made,) = run_many(project, ["backup_all", "--logs"])
+    made.ended(0)
+    lose_everything(project, empty_server)
+    assert [len(steps(number)) for number in STEPS] == [0, 0, 0, 0, 3, 1, 1, 0, 1, 3]
+    follow(project, 5, 0, 4, 0)
+    follow(project, 6, 0)
+    follow(project, 7, 0)
+    follow(project, 10, 0, 0)
+    assert differences(before, of_project(project)) == []
+    # Back from the logs, which came last, and then as the page has it.
+    (logs,) = run_many(project, ["undo_restore"])
+    logs.ended(0)
+    follow(project, 9, 0)
+    assert project.database not in project.databases()
+    argv, shown = steps(10)[-1]
+    (discarded,) = run_many(project, argv)
+    assert skeleton(discarded.ended(0).said) == skeleton(shown)
+    assert leftovers(project) == [] and project.databases() == []
