@@ -31,6 +31,12 @@ def is_aside_name(found: str, name: str) -> bool:
     return match is not None and found == aside_name(name, match["word"], match["stamp"])
 
 
+def is_side_name(found: str, name: str) -> bool:
+    """Whether ``found`` is the name of a database that is being made to be called ``name``."""
+    match = _TAIL.search(found)
+    return match is not None and match["word"] == SIDE and is_aside_name(found, name)
+
+
 def table_name(schema: str, table: str) -> str:
     """``schema.table``, each quoted unless it is plain lower case.
 

@@ -223,6 +223,10 @@ class PostgresqlEngine(Engine):
         with self.live.maintenance() as session:
             return session.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 1
 
+    def idle_sides(self) -> list[str]:
+        """Sides of this database that nobody is connected to: killed restores leave such."""
+        return restoring.idle_sides(self.live)
+
     def drop(self, name: str) -> None:
         restoring.drop(self.live, name)
 

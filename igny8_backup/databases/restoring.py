@@ -10,7 +10,7 @@ from psycopg import sql
 from igny8_backup.databases.base import Target
 from igny8_backup.databases.connection import Connection, sentence
 from igny8_backup.databases.description import database_row, list_settings, list_tables
-from igny8_backup.databases.names import is_aside_name
+from igny8_backup.databases.names import is_aside_name, is_side_name
 from igny8_backup.databases.properties import apply_settings
 from igny8_backup.databases.sessions import ATTEMPTS, in_use, nobody_else, staying
 from igny8_backup.errors import DatabaseError, RefusedError
@@ -104,6 +104,15 @@ def _settings(
 ) -> tuple[DatabaseSetting, ...]:
     exists = database_row(session, live.name) is not None
     return list_settings(session, live.name) if exists else details.settings
+
+
+def idle_sides(live: Connection) -> list[str]:
+    """Databases that were being made to take the name of ``live``, and to which nobody is connected."""
+    query = """
+        SELECT datname FROM pg_database d
+        WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid)"""
+    with live.maintenance() as session:
+        return sorted(name for (name,) in session.execute(query) if is_side_name(name, live.name))
 
 
 def drop(live: Connection, name: str) -> None:

@@ -32,7 +32,8 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
         raise UsageError(
             "--sanitize works beside what is live, and --in-place in it.",
             untouched="Nothing was changed.",
-            fix="Make a sanitized database beside it: --to-database NAME --sanitize.",
+            fix="Sanitize where a role may create databases (--to-database NAME --sanitize), or give"
+            " --keep-personal-data.",
         )
     request = InPlaceRequest(
         backup_id=options["id"],

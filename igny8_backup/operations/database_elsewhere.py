@@ -66,6 +66,11 @@ def plan_copy(
     table_owners = details.owners
     details, said = adapt(engine, details, changes)
     notes = list(said)
+    notes += [
+        f"An interrupted restore may have left the database {side}. If none is under way:"
+        f' DROP DATABASE "{side}";'
+        for side in copied.idle_sides()
+    ]
     wanted = Wanted(owners=changes.owners)
     if tables:
         whole = find_tables(details, tables)

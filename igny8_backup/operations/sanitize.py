@@ -32,8 +32,9 @@ def obstacles(
     if not (config.debug and found) or keep:
         return []
     return [
-        f"{', '.join(found)} holds data of production, and this is DEBUG: give --sanitize, or, to have them"
-        " as they are, --keep-personal-data."
+        f"{', '.join(found)} holds data of production, and DEBUG is on here. Give --sanitize: it runs"
+        f" {SETTING}['SANITIZERS'] before anybody can connect. To have the data of people as they are, give"
+        " --keep-personal-data."
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.remove import remove_tree
+
+_UNFINISHED = ".igny8_backup-unfinished-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +49,19 @@ def check_place(config: Config, folder: Path) -> None:
                 fix="Give a private folder outside every tree and of all that is served.",
             )
     try:
-        if not any(folder.iterdir()):
+        if not (found := [path.name for path in folder.iterdir()]):
             return
     except FileNotFoundError:
         return
     except OSError as error:
         raise _unusable(folder, error) from None
+    unfinished = [shlex.quote(str(folder / name)) for name in found if name.startswith(_UNFINISHED)]
+    if unfinished:
+        raise RefusedError(
+            f"{folder} is not empty: an interrupted restore left something in it, or one is under way.",
+            untouched="Nothing was made.",
+            fix=f"If none is: rm -r {' '.join(unfinished)}. Or give a new folder.",
+        )
     raise RefusedError(
         f"{folder} is not empty.", untouched="Nothing was made.", fix="Give a new or an empty folder."
     )
@@ -77,7 +87,7 @@ def write_tree(
     The folder has another name until it is whole. Only the packs that hold something chosen are read. Raises
     ``FilesError``, ``IntegrityError``, ``StorageError``; nothing is left then.
     """
-    partial = copy.place.with_name(f".igny8_backup-unfinished-{copy.place.name}")
+    partial = copy.place.with_name(f"{_UNFINISHED}{copy.place.name}")
     try:
         partial.mkdir(mode=0o700, parents=True)
     except OSError as error:

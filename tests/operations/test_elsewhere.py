@@ -81,6 +81,20 @@ def test_a_copy_that_fails_leaves_nothing(elsewhere: Saved) -> None:
         pg_restore='[ "$1" = --list ] && exec "$REAL/pg_restore" "$@"\nhead -c 1000 > /dev/null; exit 1',
     )  # fmt: skip
     copy = f"{project.database}_copy"
+    # As a killed one leaves them; what it may be under way with is left alone.
+    forgotten, kept = f"{copy}__side_20200101T000000Z", f"{copy}__before_20200101T000000Z"
+    for name in (forgotten, kept):
+        project.server.create_database(name)
+    (unfinished := project.folder / "killed" / ".igny8_backup-unfinished-uploads").mkdir(parents=True)
+    seen, refused = run_many(
+        project,
+        restore(elsewhere, "--to-database", copy, "--dry-run"),
+        restore(elsewhere, "--to-dir", unfinished.parent),
+    )
+    assert f'DROP DATABASE "{forgotten}";' in seen.ended(0).stdout and kept not in seen.stdout
+    assert f"If none is: rm -r {unfinished}." in refused.ended(4).stderr
+    for name in (forgotten, kept):
+        project.server.drop_database(name)
     folder = project.folder / "found"
     pack = next((project.storage / "igny8/packs/web-1/uploads").iterdir())
     data = pack.read_bytes()
