@@ -112,7 +112,7 @@ def test_not_a_byte_of_people_is_left(two: Two) -> None:
         [*two.restore, "--sanitize"],
         env=DEBUG,
     )
-    assert "holds data of production, and this is DEBUG: give --sanitize" in refused.ended(4).stderr
+    assert "holds data of production, and DEBUG is on here. Give --sanitize" in refused.ended(4).stderr
     assert "STORAGES has no 'nowhere'" in unknown.ended(2).stderr
     kept.ended(0)
     assert "Sanitizing the restored data." in done.ended(0).stderr
