@@ -54,6 +54,8 @@ class Command(BackupCommand):
                 self.warn(f"WARNING: {warning}")
             self.say("Next: start the application, its workers and beat again.")
             self.say("To free the space: python manage.py undo_restore --discard")
+        else:
+            self.say("The interrupted restore had changed nothing live: start again what was stopped for it.")
         return 3 if result.warnings else 0
 
     def _confirm(self, options: dict[str, Any], stamps: list[str]) -> None:
