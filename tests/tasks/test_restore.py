@@ -222,7 +222,7 @@ def test_tasks_see_the_old_data_or_the_new_and_never_a_part_of_it(queued: Projec
         during = len(observed()) - during
         eventually(lambda: observed()[-50:] == [new] * 50, hammering)
         (undone,) = run_many(project, ["undo_restore"])
-        assert "1 worker answers (hammering@test). Stop them" in undone.ended(4).stderr
+        assert "1 worker answers (hammering@test). Nothing was restored." in undone.ended(4).stderr
     assert "1 worker answers (hammering@test), and will go on" in done.stdout
     found = observed()
     first = found.index(new)
