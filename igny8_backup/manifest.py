@@ -50,8 +50,8 @@ class DatabasePart:
 @dataclass(frozen=True, kw_only=True)
 class TreePart:
     """One tree. ``role`` is ``sites`` or ``logs``; ``bytes`` counts file contents; the details list what was
-    skipped. ``packs`` are all that are needed, those of earlier backups included, oldest first; ``full``:
-    every file was read and stored anew."""
+    skipped; ``excluded`` counts what the settings leave out. ``packs`` are all that are needed, those of
+    earlier backups included, oldest first; ``full``: every file was read and stored anew."""
 
     name: str
     role: str
@@ -66,6 +66,7 @@ class TreePart:
     links: int = 0
     bytes: int = 0
     skipped: int = 0
+    excluded: int = 0
     full: bool = True
     error: str = ""
 

@@ -77,6 +77,8 @@ def test_nothing_has_to_be_set() -> None:
         scratch_dir=Path(tempfile.gettempdir()),
         state_dir=project_dir() / ".igny8_backup/state",
         exclude_table_data={},
+        exclude={},
+        exclude_caches=True,
         sanitizers={},
         swap_whole=(),
         client_bin_dir=None,
@@ -112,6 +114,8 @@ def test_every_key() -> None:
         SCRATCH_DIR="/scratch",
         STATE_DIR=Path("/state"),
         EXCLUDE_TABLE_DATA={"default": ["django_session"]},
+        EXCLUDE={"uploads": ["*.tmp", "!/keep.tmp"]},
+        EXCLUDE_CACHES=False,
         SWAP_WHOLE=["uploads"],
         SANITIZERS={"default": ["igny8_backup.sanitizers.users", Path("/srv/more.sql")]},
         CLIENT_BIN_DIR="/usr/lib/postgresql/18/bin",
@@ -136,6 +140,8 @@ def test_every_key() -> None:
         scratch_dir=Path("/scratch"),
         state_dir=Path("/state"),
         exclude_table_data={"default": ("django_session",)},
+        exclude={"uploads": ("*.tmp", "!/keep.tmp")},
+        exclude_caches=False,
         swap_whole=("uploads",),
         sanitizers={"default": ("igny8_backup.sanitizers.users", "/srv/more.sql")},
         client_bin_dir=Path("/usr/lib/postgresql/18/bin"),
@@ -203,6 +209,8 @@ def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> N
     found = complaints({key: value})
     if key == "ENVIRONMENT" and isinstance(value, str):
         return  # any text is a name for an environment
+    if key == "EXCLUDE_CACHES" and value is True:
+        return
     assert found
     assert all(key in text or ("alias" in text and key == "DATABASES") for _, text in found), found
 
@@ -236,6 +244,12 @@ def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> N
         ({"SANITIZERS": {"other": []}}, "E013", "'other'"),
         ({"SANITIZERS": {"default": ["more.sql"]}}, "E013", "'more.sql'"),
         ({"SANITIZERS": {"default": ["/srv/more"]}}, "E013", "'/srv/more'"),
+        ({"EXCLUDE": {"other": ["x"]}}, "E018", "neither SITES nor LOGS"),
+        ({"EXCLUDE": {"uploads": "*.tmp"}}, "E018", "is not a list"),
+        ({"SITES": {"uploads": "/u"}, "EXCLUDE": {"uploads": ["["]}}, "E018", "'[': it matches nothing"),
+        ({"SITES": {"uploads": "/u"}, "EXCLUDE": {"uploads": ["!"]}}, "E018", "cannot be read"),
+        ({"SITES": {"uploads": "/u"}, "EXCLUDE": {"uploads": ["*a*b*c*d*"]}}, "E018", "more than 4 stars"),
+        ({"EXCLUDE_CACHES": "no"}, "E003", "is str, not bool"),
         ({"SWAP_WHOLE": ["other"]}, "E014", "neither SITES nor LOGS"),
         ({"HOST": "web 1"}, "E010", "'web 1'"),
         ({"PREFIX": "/igny8"}, "E011", "'/igny8'"),

@@ -15,7 +15,7 @@ from igny8_backup.conf.encryption import take_encryption
 from igny8_backup.conf.hooks import take_commands
 from igny8_backup.conf.places import home_dir
 from igny8_backup.conf.reader import Reader
-from igny8_backup.conf.trees import check_trees, take_trees
+from igny8_backup.conf.trees import check_trees, take_patterns, take_trees
 from igny8_backup.conf.upkeep import take_max_age, take_retention
 from igny8_backup.conf.values import SETTING, Config, Problem
 
@@ -50,6 +50,8 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         scratch_dir=reader.take_path("SCRATCH_DIR", None) or Path(tempfile.gettempdir()),
         state_dir=reader.take_path("STATE_DIR", None) or home_dir() / "state",
         exclude_table_data=take_excluded(reader),
+        exclude=take_patterns(reader),
+        exclude_caches=reader.take("EXCLUDE_CACHES", bool, True),
         sanitizers=take_sanitizers(reader),
         swap_whole=tuple(map(str, reader.take("SWAP_WHOLE", (list, tuple), ()))),
         client_bin_dir=reader.take_path("CLIENT_BIN_DIR", None),
@@ -61,7 +63,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         after_restore=take_commands(reader, "AFTER_RESTORE"),
         debug=settings.DEBUG,
     )
-    check_trees(reader, config.sites, config.logs, config.swap_whole)
+    check_trees(reader, config.sites, config.logs, config.swap_whole, config.exclude)
     for key in reader.value:
         reader.wrong(
             "E002",

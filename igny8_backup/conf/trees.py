@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from igny8_backup import keys
 from igny8_backup.conf.reader import Reader
 from igny8_backup.conf.values import SETTING
+from igny8_backup.trees import excludes
 
 
 def take_trees(reader: Reader, key: str) -> dict[str, Path]:
@@ -25,17 +27,43 @@ def take_trees(reader: Reader, key: str) -> dict[str, Path]:
     return trees
 
 
+def take_patterns(reader: Reader) -> dict[str, tuple[str, ...]]:
+    """Name of a tree -> patterns of what stays out of its backups."""
+    found: dict[Any, Any] = reader.take("EXCLUDE", dict, {})
+    for name, patterns in found.items():
+        if not isinstance(patterns, (list, tuple)) or not all(isinstance(one, str) for one in patterns):
+            reader.wrong(
+                "E018",
+                f"{SETTING}['EXCLUDE'][{name!r}] is not a list of patterns.",
+                'Write {"sites-data": ["*.tmp", "/drafts/"]}.',
+            )
+            return {}
+        for pattern in patterns:
+            if fault := excludes.problem(pattern):
+                reader.wrong(
+                    "E018",
+                    f"{SETTING}['EXCLUDE'][{name!r}] has {pattern!r}: {fault}.",
+                    "Correct or remove it: EXCLUDE in docs/settings.md.",
+                )
+    return {str(name): tuple(patterns) for name, patterns in found.items()}
+
+
 def check_trees(
-    reader: Reader, sites: Collection[str], logs: Collection[str], swap_whole: Collection[str]
+    reader: Reader,
+    sites: Collection[str],
+    logs: Collection[str],
+    swap_whole: Collection[str],
+    exclude: Collection[str],
 ) -> None:
-    """Complains of names that two trees share, and of one to be swapped whole that is none."""
+    """Complains of names that two trees share, and where other keys name a tree that is none."""
     if both := sorted(set(sites) & set(logs)):
         reader.wrong(
             "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a name of its own."
         )
-    if unknown := sorted(set(swap_whole) - {*sites, *logs}):
-        reader.wrong(
-            "E014",
-            f"{SETTING}['SWAP_WHOLE'] names {unknown[0]!r}, which neither SITES nor LOGS has.",
-            f"Choose among: {', '.join((*sites, *logs)) or 'none'}.",
-        )
+    for key, number, names in (("SWAP_WHOLE", "E014", swap_whole), ("EXCLUDE", "E018", exclude)):
+        if unknown := sorted(set(names) - {*sites, *logs}):
+            reader.wrong(
+                number,
+                f"{SETTING}[{key!r}] names {unknown[0]!r}, which neither SITES nor LOGS has.",
+                f"Choose among: {', '.join((*sites, *logs)) or 'none'}.",
+            )

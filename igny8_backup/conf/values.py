@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from igny8_backup.errors import BackupError
 from igny8_backup.retention import Part, Policy
+from igny8_backup.trees import excludes
 
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
@@ -59,6 +60,8 @@ class Config:
     scratch_dir: Path
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]
+    exclude: Mapping[str, tuple[str, ...]]
+    exclude_caches: bool
     sanitizers: Mapping[str, tuple[str, ...]]
     swap_whole: tuple[str, ...]
     client_bin_dir: Path | None
@@ -76,6 +79,10 @@ class Config:
             if name in self.max_age:
                 return self.max_age[name]
         return MAX_AGE
+
+    def patterns_of(self, tree: str) -> tuple[str, ...]:
+        """What stays out of the backups of a tree, the least important pattern first."""
+        return (*(excludes.CACHES if self.exclude_caches else ()), *self.exclude.get(tree, ()))
 
     @property
     def recipients(self) -> tuple[str, ...]:

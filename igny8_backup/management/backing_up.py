@@ -72,7 +72,8 @@ class BackupRunCommand(BackupCommand):
                 seconds = (tree.finished - tree.started).total_seconds()
                 files = count_in_words(tree.files, "file")
                 sizes = f"{size_in_words(tree.bytes)} -> {stored}{added}"
-                self.say(f"  files {tree.name}: {files}, {sizes}, {seconds:.1f} s")
+                excluded = f", {tree.excluded} excluded" if tree.excluded else ""
+                self.say(f"  files {tree.name}: {files}, {sizes}, {seconds:.1f} s{excluded}")
         lock = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
         self.say(f"Backup {manifest.id} is in {where} ({size_in_words(manifest.stored_bytes)}, {lock}).")
 

@@ -57,6 +57,8 @@ def backup_tree(
             known=str(earlier.index) if earlier else "",
             checksum=request.checksum,
             emptied=tuple(earlier.emptied) if earlier else (),
+            excluded=config.patterns_of(part.name),
+            tagged=config.exclude_caches,
         )
         with closing(read_tree(job)) as packs:
             for name, blocks in packs:
@@ -82,6 +84,7 @@ def backup_tree(
         links=report.kinds["symlink"] + report.kinds["hardlink"],
         bytes=report.bytes,
         skipped=report.skipped_in_all,
+        excluded=report.excluded,
     )
     return done, _skipped(part.name, report)
 

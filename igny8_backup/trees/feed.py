@@ -28,7 +28,8 @@ CANNOT = 3
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What to read: ``root``. ``packs`` is what the names of new packs begin with; ``known`` the index to
-    compare with, or empty (``Comparison`` has the rest); ``index``, ``folders`` and ``report`` are the files
+    compare with, or empty (``Comparison`` has the rest); ``excluded`` are patterns of what stays out, with
+    ``tagged`` so do tagged caches (``Scan``); ``index``, ``folders`` and ``report`` are the files
     to write."""
 
     root: str
@@ -39,18 +40,22 @@ class Job:
     known: str = ""
     checksum: bool = False
     emptied: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    tagged: bool = False
 
 
 @dataclass(kw_only=True)
 class Report:
     """What was in the tree. ``bytes`` of contents of files; ``living``: those needed of each pack;
-    ``skipped``: path (escaped), reason, and whether it is a failure, up to a number."""
+    ``skipped``: path (escaped), reason, and whether it is a failure, up to a number; ``excluded``: how many
+    files and folders the patterns and tags keep out."""
 
     kinds: dict[str, int] = field(default_factory=lambda: {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0})
     bytes: int = 0
     living: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str, bool]] = field(default_factory=list)
     skipped_in_all: int = 0
+    excluded: int = 0
 
 
 def pack_name(packs: str, number: int) -> str:

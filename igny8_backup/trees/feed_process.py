@@ -17,6 +17,7 @@ from pathlib import Path
 from igny8_backup.errors import FilesError
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees import index
+from igny8_backup.trees.excludes import Excludes
 from igny8_backup.trees.feed import CANNOT, LENGTH, Job, Report, last_words, pack_name
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
@@ -86,6 +87,8 @@ def _feed(job: Job, writer: Writer) -> None:
             on_unchanged=writer.add_unchanged,
             on_skip=writer.skip,
             compared=compared,
+            excluded=Excludes(job.excluded) if job.excluded else None,
+            tagged=job.tagged,
         )
         with closing(tree.packs()) as packs:
             for _, blocks in packs:
@@ -93,6 +96,7 @@ def _feed(job: Job, writer: Writer) -> None:
                     _say(len(block).to_bytes(LENGTH, "big"))
                     _say(block)
                 _say(bytes(LENGTH))
+        writer.report.excluded = tree.left_out
 
 
 def _say(data: bytes) -> None:

@@ -23,7 +23,7 @@ from igny8_backup.trees.folders import header
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record, from_json, record_of, stored_in, unchanged_line
-from igny8_backup.trees.scan import CHANGED, REPLACED, Entry, OnSkip, Scan, why
+from igny8_backup.trees.scan import CHANGED, REPLACED, Entry, Excluded, OnSkip, Scan, why
 from igny8_backup.trees.sparse import ZEROS, read_at
 from igny8_backup.trees.xattrs import Xattrs, read_xattrs
 
@@ -72,6 +72,7 @@ class PackWriter:
     that is backed up, in the order of the index, while the packs are consumed, ``on_unchanged`` that of
     a file which ``compared`` knows as it is (both in one order); ``on_skip`` what is not backed up, and
     what changed while it was read (stored as it was read, at the size it had when opened).
+    ``excluded`` and ``tagged`` are as for ``Scan``.
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked
     files.
     """
@@ -86,10 +87,12 @@ class PackWriter:
         on_unchanged: Callable[[Unchanged], None] = lambda _: None,
         on_progress: OnProgress | None = None,
         compared: Comparison | None = None,
+        excluded: Excluded | None = None,
+        tagged: bool = False,
         limit: int = PACK_LIMIT,
         ahead: int = contents.AHEAD,
     ) -> None:
-        self._walk = Scan(root, on_skip=on_skip)
+        self._walk = Scan(root, on_skip=on_skip, excluded=excluded, tagged=tagged)
         self._name = name
         self._on_record = on_record
         self._on_unchanged = on_unchanged
@@ -104,6 +107,11 @@ class PackWriter:
         self._unread: set[bytes] = set()  # of those, the paths of which nothing could be read
         self._waiting: _Member | None = None
         self._pack = ""
+
+    @property
+    def left_out(self) -> int:
+        """How many files and folders were excluded so far; what lies in such a folder is not counted."""
+        return self._walk.left_out
 
     def packs(self) -> Generator[tuple[str, Blocks], None, None]:
         """Each pack's name and its tar; a pack must be consumed to its end before the next is asked for.

@@ -17,11 +17,15 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from igny8_backup.errors import FilesError
+from igny8_backup.trees.excludes import CACHE_TAG, is_cache_tag
 from igny8_backup.trees.names import DEPTH_LIMIT, is_own
 from igny8_backup.trees.owners import Owners
 
 OnSkip = Callable[[bytes, str], None]
 """Told of each thing left out, wholly or in part: its path and the reason."""
+
+Excluded = Callable[[bytes, bool], bool]
+"""Whether a path, of a folder or not, stays out; asked before it is looked into."""
 
 IS_OURS = "belongs to igny8_backup"
 CHANGED = "changed while it was read"
@@ -78,12 +82,18 @@ class Scan:
     A folder comes before what is in it, siblings are sorted by their bytes, the root itself
     (``b""``) is first. What cannot be taken is told to ``on_skip``. A folder that may not be read
     is still an entry, empty, and skipped too. ``FilesError`` when the root is missing, no folder,
-    or unreadable.
+    or unreadable. What is ``excluded`` is neither given nor told, only counted (``left_out``); with
+    ``tagged`` so is all but the tag in a folder, other than the root, that ``CACHEDIR.TAG`` tags as a cache.
     """
 
-    def __init__(self, root: Path, *, on_skip: OnSkip) -> None:
+    def __init__(
+        self, root: Path, *, on_skip: OnSkip, excluded: Excluded | None = None, tagged: bool = False
+    ) -> None:
+        self.left_out = 0
         self._root = root
         self._on_skip = on_skip
+        self._excluded = excluded
+        self._tagged = tagged
         self._owners = Owners()
         self._levels: list[_Level] = []
         self._entries = self._walk()
@@ -155,7 +165,9 @@ class Scan:
             try:
                 entry = self._entry(path, name, level.fd)
             except OSError as error:
-                self._on_skip(path, why(error))
+                # Temporary files, which are what is excluded most, vanish most as well.
+                if not self._leaves_out(path, False):
+                    self._on_skip(path, why(error))
                 continue
             if entry is not None:
                 yield entry
@@ -180,6 +192,8 @@ class Scan:
     def _entry(self, path: bytes, name: bytes, folder: int) -> Entry | None:
         status = os.lstat(name, dir_fd=folder)
         kind = stat.S_IFMT(status.st_mode)
+        if self._excluded is not None and self._leaves_out(path, kind == stat.S_IFDIR):
+            return None
         if kind == stat.S_IFREG:
             return self.describe(path, status, "file")
         if kind == stat.S_IFDIR:
@@ -209,8 +223,22 @@ class Scan:
         except OSError as error:
             self._on_skip(prefix.rstrip(b"/"), why(error))
             return
+        if self._tagged and prefix and CACHE_TAG in names and self._is_cache(fd):
+            self.left_out += len(names) - 1
+            names = [CACHE_TAG]
         names.sort(reverse=True)
         self._levels[-1].names = names
+
+    def _leaves_out(self, path: bytes, is_folder: bool) -> bool:
+        out = self._excluded is not None and self._excluded(path, is_folder)
+        self.left_out += out
+        return out
+
+    def _is_cache(self, folder: int) -> bool:
+        try:
+            return is_cache_tag(CACHE_TAG, folder)
+        except OSError:
+            return False  # no tag that can be read: the folder is as any other
 
 
 def scan(root: Path, *, on_skip: OnSkip) -> Iterator[Entry]:

@@ -57,6 +57,7 @@ class Command(BackupCommand):
         for tree in manifest.trees:
             counts = (
                 f"{tree.files} files, {tree.directories} folders, {tree.links} links, {tree.skipped} skipped"
+                f"{f', {tree.excluded} excluded' if tree.excluded else ''}"
             )
             self.say(
                 f"  files {tree.name} ({tree.role}): {tree.state}, {counts if not tree.error else tree.error}"

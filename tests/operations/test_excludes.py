@@ -1,0 +1,32 @@
+"""What the settings exclude is in no backup, is counted, and is no failure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.trees.excludes import CACHE_SIGNATURE
+
+
+def test_what_is_excluded_is_not_in_the_backup_and_no_failure(kit: Toolkit, trees: tuple[Path, Path]) -> None:
+    for root in trees:
+        (root / "a" / "upload.tmp").write_text("half of it")
+        (root / "b" / ".cache").mkdir()
+        (root / "b" / ".cache" / "page").write_text("made again")
+        (root / "c" / "CACHEDIR.TAG").write_bytes(CACHE_SIGNATURE)
+    request = BackupRequest(trees=("sites", "uploads"))
+
+    def counts(**settings: object) -> list[tuple[int, int, int]]:
+        changed = replace(kit, config=replace(kit.config, **settings))  # type: ignore[arg-type]
+        result = run_backup(changed, request)
+        assert result.whole and result.manifest and not result.skipped
+        return [(part.files, part.directories, part.excluded) for part in result.manifest.trees]
+
+    # In the folder c only the tag is left; of .cache nothing.
+    assert counts(exclude={"sites": ("*.tmp",)}) == [(3, 4, 3), (4, 4, 2)]
+    # What is no longer excluded is stored, though it has not changed.
+    assert counts(exclude={"sites": ("!.cache/",)}) == [(5, 5, 1), (4, 4, 2)]
+    assert counts(exclude={}, exclude_caches=False) == [(6, 5, 0), (6, 5, 0)]
+    assert counts(exclude={"sites": ("/*",)}) == [(0, 1, 3), (4, 4, 2)]

@@ -1,0 +1,146 @@
+"""What stays out of a walk: as git has it, whatever the names are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from igny8_backup.trees.excludes import CACHE_SIGNATURE, CACHE_TAG, CACHES, MOST_STARS, Excludes, problem
+from igny8_backup.trees.scan import Scan
+from tests.services import unavailable
+from tests.trees.tools import never
+
+
+def walk(root: Path, *patterns: str, tagged: bool = False) -> tuple[set[bytes], int]:
+    """The paths that a walk gives, and how many it left out."""
+    with Scan(root, on_skip=never, excluded=Excludes(patterns), tagged=tagged) as scan:
+        return {entry.path for entry in scan if entry.path}, scan.left_out
+
+
+def plant(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work tree of git with every combination of few names, three deep."""
+    if not shutil.which("git"):
+        unavailable("git is not installed.")
+    root = tmp_path_factory.mktemp("tree")
+    subprocess.run(
+        ["git", "init", "-q", root], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
+    )
+    names = ("a", "b", "a.t")
+    plant(root, *(f"d{x}/d{y}/{z}" for x in names for y in names for z in names))
+    plant(root, *names, *(f"d{x}/{y}" for x in names for y in names))
+    return root
+
+
+PART = st.sampled_from(["a", "b", "a.t", "da", "db", "da.t", "*", "*.t", "d*", "?", "**", "[ab]", "d[!b]"])
+PATTERN = st.builds(
+    lambda negated, first, parts, last: negated + first + "/".join(parts) + last,
+    st.sampled_from(["", "", "!"]),
+    st.sampled_from(["", "/"]),
+    st.lists(PART, min_size=1, max_size=3),
+    st.sampled_from(["", "", "/"]),
+)
+
+
+@given(patterns=st.lists(PATTERN.filter(lambda text: not problem(text)), max_size=4))
+@example(patterns=["/*", "!/da"])
+@example(patterns=["da/**", "!da/a"])
+@example(patterns=["*", "!da"])
+@settings(max_examples=60, deadline=None)
+def test_files_stay_out_just_as_git_ignores_them(repository: Path, patterns: list[str]) -> None:
+    exclude = repository / ".git" / "info" / "exclude"
+    exclude.write_text("\n".join(patterns))
+    told = subprocess.run(
+        ["git", "ls-files", "-z", "--others", "--exclude-from=.git/info/exclude"],
+        cwd=repository, check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    found, _ = walk(repository, *patterns, "/.git")
+    files = {path for path in found if not (repository / os.fsdecode(path)).is_dir()}
+    assert files == set(told.split(b"\0")) - {b""}
+
+
+def test_an_excluded_folder_is_not_entered_and_counts_once(tmp_path: Path) -> None:
+    plant(tmp_path, "__pycache__/a", "__pycache__/b", "x/.cache/a", "x/a", "x/a.tmp", ".cache.html")
+    asked = []
+    excludes = Excludes([*CACHES, "*.tmp"])
+
+    def excluded(path: bytes, is_folder: bool) -> bool:
+        asked.append(path)
+        return excludes(path, is_folder)
+
+    with Scan(tmp_path, on_skip=never, excluded=excluded) as scan:
+        assert [entry.path for entry in scan] == [b"", b".cache.html", b"x", b"x/a"]
+        assert scan.left_out == 3
+    assert b"__pycache__/a" not in asked
+
+
+def test_names_that_are_no_text_are_matched_as_well(tmp_path: Path) -> None:
+    for name in (b"\xff.tmp", b"\xff\n.tmp", b"\xe4", b"\xff.html"):
+        (tmp_path / os.fsdecode(name)).touch()
+    assert walk(tmp_path, "*.tmp", "\udce4") == ({b"\xff.html"}, 3)
+
+
+def test_an_excluded_file_that_vanishes_is_nobodys_business(tmp_path: Path) -> None:
+    plant(tmp_path, "a", "b.tmp", "c")
+    with Scan(tmp_path, on_skip=never, excluded=Excludes(["*.tmp"])) as scan:
+        found = []
+        for entry in scan:
+            found.append(entry.path)
+            if entry.path == b"a":
+                (tmp_path / "b.tmp").unlink()
+    assert found == [b"", b"a", b"c"]
+
+
+@pytest.mark.parametrize("tag", [CACHE_SIGNATURE + b"\n# by a test", CACHE_SIGNATURE])
+def test_of_a_tagged_folder_only_the_tag_is_there(tmp_path: Path, tag: bytes) -> None:
+    plant(tmp_path, "cache/a", "cache/deep/b", "page")
+    (tmp_path / "cache" / os.fsdecode(CACHE_TAG)).write_bytes(tag)
+    assert walk(tmp_path, tagged=True) == ({b"cache", b"cache/CACHEDIR.TAG", b"page"}, 2)
+    assert len(walk(tmp_path)[0]) == 6
+
+
+@pytest.mark.parametrize("what", ["empty", "other", "fifo", "symlink", "folder", "the root"])
+def test_what_is_no_tag_changes_nothing(tmp_path: Path, what: str) -> None:
+    plant(tmp_path, "cache/a")
+    tag = (tmp_path if what == "the root" else tmp_path / "cache") / os.fsdecode(CACHE_TAG)
+    if what in ("empty", "other", "the root"):
+        tag.write_bytes({"empty": b"", "other": CACHE_SIGNATURE[:-1], "the root": CACHE_SIGNATURE}[what])
+    elif what == "symlink":
+        (tmp_path / "real").write_bytes(CACHE_SIGNATURE)
+        tag.symlink_to("../real")
+    elif what == "folder":
+        tag.mkdir()
+    else:
+        os.mkfifo(tag)
+    skipped: list[bytes] = []
+    with Scan(tmp_path, on_skip=lambda path, _: skipped.append(path), tagged=True) as scan:
+        assert b"cache/a" in {entry.path for entry in scan}
+        assert scan.left_out == 0
+    assert skipped == ([b"cache/CACHEDIR.TAG"] if what == "fifo" else [])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", " ", "/", "//", "!", "# note", "[", "[z-a]", "a\nb", "a\0b", "a/**/"]
+)
+def test_a_pattern_that_is_none_is_told(pattern: str) -> None:
+    assert problem(pattern)
+    with pytest.raises(ValueError, match=r"it .*"):
+        Excludes([pattern])
+
+
+def test_stars_are_counted() -> None:
+    assert problem("a*" * MOST_STARS) == "" == problem("**/a/**/*.*")
+    assert "more than" in problem("a*" * (MOST_STARS + 1))
+    assert "more than" in problem("a**" * 3)
