@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import traceback
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -241,20 +242,20 @@ def test_recipients_are_cleaned_and_kept_in_order():
 
 
 @pytest.mark.parametrize(
-    "wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "b", RECIPIENT + "q", "age1", "age1yubikey1q"]
+    "wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "b", RECIPIENT + "q", "age1", "age1yubikey1q"], ids=count()
 )
 def test_a_mistyped_recipient_is_shown(wrong):
     with pytest.raises(UsageError, match=re.escape(f"{wrong}, recipient 2 of 2, is not a valid")):
         parse_recipients([RECIPIENT, wrong])
 
 
-@pytest.mark.parametrize("wrong", ["", "ops@example.org", "ssh-ed25519 AAAA", RECIPIENT.upper()])
+@pytest.mark.parametrize("wrong", ["", "ops@example.org", "ssh-ed25519 AAAA", RECIPIENT.upper()], ids=count())
 def test_what_is_no_age_recipient_is_placed(wrong):
     with pytest.raises(UsageError, match="given as recipient 1 of 1 is no age recipient"):
         parse_recipients([wrong])
 
 
-@pytest.mark.parametrize("text", [KEY, KEY.lower(), f"  {KEY}", f"age1{KEY}", f"'{KEY}'"])
+@pytest.mark.parametrize("text", [KEY, KEY.lower(), f"  {KEY}", f"age1{KEY}", f"'{KEY}'"], ids=count())
 def test_a_secret_key_given_as_recipient_is_refused_unprinted(text, source):
     for attempt in (
         lambda: parse_recipients([RECIPIENT, text]),
@@ -374,6 +375,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         ),
         ("-----BEGIN AGE ENCRYPTED FILE-----\n", "is itself encrypted"),
     ],
+    ids=count(),
 )
 def test_a_malformed_file_is_told_without_its_content(key_file, content, said):
     with pytest.raises(IdentityError, match=said) as caught:
