@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -79,6 +81,20 @@ class BackupCommand(BaseCommand):
         if not self.json:
             self.stdout.write(printable(text))
             self.stdout.flush()  # or, in a log, it would come after what standard error says later
+
+    def show_lines(self, lines: Iterable[str]) -> None:
+        """Any number of lines; with ``--json`` each is an object, and a failure after the first adds nothing.
+        Where nobody reads on (``| head``), that is the end of it."""
+        left = iter(lines)
+        try:
+            while some := list(islice(left, 1000)):
+                self._json_shown = True
+                self.stdout.write("\n".join(some if self.json else map(printable, some)))
+            self.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered must not be tried again, with a traceback, when the interpreter ends.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
     def warn(self, text: str) -> None:
         """A line on standard error."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from igny8_backup import keys, records
 from igny8_backup.errors import IntegrityError, UsageError
-from igny8_backup.manifest import COMPLETE, TreePart
+from igny8_backup.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.trees.index import is_whole
 
@@ -96,6 +96,18 @@ def find_earlier(kit: Toolkit, tree: str) -> tuple[Earlier | None, str]:
             chosen = emptied(part, local.living)
             return Earlier(backup_id=local.backup_id, index=index, part=part, emptied=chosen), ""
     return None, why
+
+
+def local_index(kit: Toolkit, manifest: Manifest, part: TreePart) -> Path | None:
+    """The index of this part of a backup, if this host still has it."""
+    if manifest.host != kit.config.host or part.index is None:
+        return None
+    path = folder_of(kit, part.name) / f"{manifest.id}.index"
+    try:
+        same = path.stat().st_size == part.index.raw_bytes
+    except OSError:
+        return None
+    return path if same and is_whole(path) else None
 
 
 def remember(kit: Toolkit, tree: str, backup_id: str, index: Path, living: Mapping[str, int]) -> None:

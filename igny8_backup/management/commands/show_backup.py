@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import stat
 from argparse import ArgumentParser
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import Details, Manifest
 from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.listing import list_files
 from igny8_backup.operations.parts import read_details
 from igny8_backup.remarks import Remarks, read_remarks
+from igny8_backup.trees.names import escape
+from igny8_backup.trees.records import Record, to_json
 from igny8_backup.words import size_in_words
 
 
@@ -18,7 +24,9 @@ class Command(BackupCommand):
     help = "Show one backup: its parts and objects; with the identity also what it says of the contents."
     examples = (
         "  manage.py show_backup 20261122T021500Z-7f3a9c\n"
-        "  manage.py show_backup 20261122T021500Z-7f3a9c --identity igny8-backup.key"
+        "  manage.py show_backup 20261122T021500Z-7f3a9c --identity igny8-backup.key\n"
+        "  manage.py show_backup 20261122T021500Z-7f3a9c --files\n"
+        "  manage.py show_backup 20261122T021500Z-7f3a9c --files '*/images/*.png' --identity igny8-backup.key"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -28,10 +36,22 @@ class Command(BackupCommand):
             "--identity", type=Path, metavar="FILE", help="The private key, to show the details."
         )
 
+        parser.add_argument(
+            "--files",
+            nargs="?",
+            const="",
+            metavar="GLOB",
+            help="List the files instead, all or those at paths like GLOB; with --json one object a line."
+            " The newest backup of this server needs no key.",
+        )
+
     def work(self, **options: Any) -> int:
         with assemble() as kit:
             manifest = kit.catalog.get(options["id"])
             identities = kit.identities(options["identity"], needed=options["identity"] is not None)
+            if options["files"] is not None:
+                self.show_lines(map(self._line, list_files(kit, manifest, options["files"], identities)))
+                return 0
             readable = identities or not manifest.encrypted
             details = read_details(kit, manifest, identities) if readable else None
             remarks = read_remarks(kit.store, manifest.id).get(manifest.id, Remarks())
@@ -43,6 +63,18 @@ class Command(BackupCommand):
         else:
             self.say("The details are encrypted: give --identity FILE to see them.")
         return 0
+
+    def _line(self, found: tuple[str, Record]) -> str:
+        tree, record = found
+        if self.json:
+            return json.dumps({"tree": tree, **to_json(record)})
+        kind = {"dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}.get(record.kind, stat.S_IFREG)
+        changed = datetime.fromtimestamp(record.mtime_ns // 10**9, UTC)
+        arrow = {"symlink": " -> ", "hardlink": " = "}.get(record.kind, "")
+        return (
+            f"{stat.filemode(kind | record.mode)} {record.size:>12} {changed:%Y-%m-%d %H:%M:%S}"
+            f" {tree}/{escape(record.path)}{arrow}{escape(record.target)}"
+        )
 
     def _show(self, manifest: Manifest) -> None:
         seconds = (manifest.finished - manifest.started).total_seconds()

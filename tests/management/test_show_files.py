@@ -1,0 +1,60 @@
+"""``show_backup --files``: from the server's own list without a key, from storage with one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from igny8_backup.trees.names import escape
+from tests.management.commands import run_many, run_one
+from tests.services.project import Project
+from tests.trees.tools import look
+
+
+@pytest.mark.postgres(18)
+def test_files_are_listed_without_a_key_where_the_backup_was_made(project: Project) -> None:
+    project.seed_small()
+    made = run_one(project, "backup_sites", "--json").ended(0).json["manifest"]["id"]
+    named = f"one\x1b[31m\n{chr(0xDCFF)}.html"
+    odd = project.uploads / named
+    odd.write_text("12345")
+    odd.chmod(0o640)
+    newest = run_one(project, "backup_sites", "uploads", "--json").ended(0).json["manifest"]["id"]
+    expected = {escape(path) for path in look(project.uploads) if path}
+    spelled = escape(named.encode("utf-8", "surrogateescape"))
+
+    whole, plain, one, older, keyed = run_many(
+        project,
+        ["show_backup", newest, "--files", "--json"],
+        ["show_backup", newest, "--files"],
+        ["show_backup", newest, "--json", "--files", "one*"],
+        ["show_backup", made, "--files", "--json"],
+        ["show_backup", made, "--files", "--json", "--identity", project.identity],
+    )
+    found = [json.loads(line) for line in whole.ended(0).stdout.splitlines()]
+    assert {item["path"] for item in found} == expected and {item["tree"] for item in found} == {"uploads"}
+    assert "-rw-r-----            5 20" in plain.ended(0).stdout
+    assert "\x1b" not in plain.stdout and len(plain.stdout.splitlines()) == len(expected) + 1  # its newline
+    (only,) = [json.loads(line) for line in one.ended(0).stdout.splitlines()]
+    assert (only["path"], only["size"], only["mode"]) == (spelled, 5, "0640")
+    # Of sites-data this is still the newest backup; of uploads the one before is kept too.
+    listed = {json.loads(line)["tree"] for line in older.ended(0).stdout.splitlines()}
+    assert listed == {"sites-data", "uploads"}
+    assert keyed.ended(0).stdout == older.stdout
+
+    # Nobody reads on: the program after the pipe has ended.
+    pipe = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "-"]
+    cut = project.run("show_backup", newest, "--files", under=pipe)
+    assert (cut.returncode, cut.stderr) == (0, "")
+
+    # Elsewhere, or later, a key is needed; and a list that is not that of the backup is none.
+    (index,) = (project.state / "indexes").rglob(f"*/sites-data/{made}.index")
+    index.write_bytes(index.read_bytes()[:-30])
+    locked, keyed = run_many(
+        project,
+        ["show_backup", made, "--files"],
+        ["show_backup", made, "--files", "--json", "--identity", project.identity],
+    )
+    assert "'sites-data' is encrypted" in locked.ended(1).stderr and "--identity FILE" in locked.stderr
+    assert keyed.ended(0).stdout == older.stdout
