@@ -131,8 +131,12 @@ class _Control:
         self._app = app
 
     def __enter__(self) -> _Control:
-        # Without these a broker that is gone is tried for ever.
-        patience = {"max_retries": 1, "socket_connect_timeout": CONNECT_SECONDS}
+        # Without these a broker that is gone is tried for ever, and one that hangs is waited for.
+        patience = {
+            "max_retries": 1,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_timeout": CONNECT_SECONDS,
+        }
         self._connection = self._app.connection_for_write(transport_options=patience)
         try:
             self._connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,17 +27,20 @@ print(workers.ask_workers().unasked, "|", workers.stop_workers(seconds=1))
         ("celery", "the project has no Celery app"),
         ("celery; celery.Celery(broker='memory://')", "the broker is in memory: no worker outside"),
         ("celery; celery.Celery(broker='redis://:secret@127.0.0.1:1/0')", "the broker cannot be asked"),
+        ("celery; celery.Celery(broker='redis://:secret@127.0.0.1:{deaf}/0')", "the broker cannot be asked"),
     ],
 )
 def test_where_nobody_can_be_asked_it_is_said(first: str, answer: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", ALONE.format(first=first)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(REPOSITORY)},
-        timeout=60,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes a connection and never answers
+        first = first.format(deaf=deaf.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-X", "dev", "-W", "error", "-c", ALONE.format(first=first)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(REPOSITORY)},
+            timeout=60,
+        )
     said = done.stdout + done.stderr
     assert "secret" not in said
     if "redis" in first:

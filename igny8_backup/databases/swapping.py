@@ -58,6 +58,22 @@ def swap_databases(live: Connection, side: str, before: str, details: DatabaseDe
     _at_one_instant(live, [live.name, side], work, is_done)
 
 
+def name_database(live: Connection, side: str, details: DatabaseDetails) -> None:
+    """``side`` takes the live name, which nobody has, and what ``details`` record of it.
+
+    Raises :class:`DatabaseError` where somebody has taken the name meanwhile, and else as
+    :func:`swap_databases` does; the sessions of that database are left alone.
+    """
+
+    def work(session: psycopg.Connection[Any]) -> None:
+        _rename(session, side, live.name)
+        apply_privileges(session, live.name, details.privileges)
+        apply_limit(session, live.name, details.connection_limit)
+        apply_comment(session, live.name, details.comment)
+
+    _at_one_instant(live, [side], work, lambda names: side not in names and live.name in names)
+
+
 def swap_back_databases(live: Connection, before: str, aside: str) -> None:
     """The live database becomes ``aside`` and ``before`` takes the live name: both, or neither.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from igny8_backup.errors import UsageError
@@ -24,6 +24,14 @@ def add_change_options(parser: ArgumentParser) -> None:
         choices=PROVIDERS,
         help="Whose locale --locale is; default: libc.",
     )
+
+
+def given(text: str) -> str:
+    """The argument itself. An empty one is a variable of a script that was not set: it must not be taken for
+    an option that was not given, which would replace what is live."""
+    if not text:
+        raise ArgumentTypeError("it is empty.")
+    return text
 
 
 def changes_of(options: dict[str, Any]) -> Changes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Any
 
@@ -40,7 +41,8 @@ def confirm_database(command: BackupCommand, options: dict[str, Any], name: str)
         raise UsageError(
             f"The database {name!r} is not empty and would be replaced.",
             untouched="Nothing was changed.",
-            fix=f"Give --noinput --database-name {name}, or run on a terminal and type its name.",
+            fix=f"Give --noinput --database-name {shlex.quote(name)}, or run on a terminal and type its"
+            " name.",
         )
     _ask(f"Type the name of the database to replace it ({name}): ", name)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.changes import changes_of
+from igny8_backup.management.changes import changes_of, given
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.elsewhere import (
     ElsewherePlan,
@@ -23,7 +23,7 @@ from igny8_backup.words import age_in_words, count_in_words, size_in_words
 def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--to-database",
-        default="",
+        type=given,
         metavar="NAME",
         help="Make a new database of this name on the same server; nothing live is touched.",
     )
@@ -32,6 +32,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--table",
+        type=given,
         action="append",
         default=[],
         metavar="NAME",
@@ -39,17 +40,22 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--to-dir",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="Write the files into a new or empty folder, each tree by its name; nothing live is touched.",
     )
     parser.add_argument(
         "--path",
+        type=given,
         action="append",
         default=[],
         metavar="GLOB",
         help="With --to-dir: only what is called so below the root of a tree; repeat for more.",
     )
+
+
+def _folder(text: str) -> Path:
+    return Path(given(text))
 
 
 def is_asked_for(options: dict[str, Any]) -> bool:
@@ -66,10 +72,10 @@ def restore(command: BackupCommand, options: dict[str, Any]) -> int:
             fix="Give one or the other.",
         )
     request = ElsewhereRequest(
-        backup_id=options["id"],
+        backup_id=options["id"] or "",
         only=options["only"],
         identity_file=options["identity"],
-        to_database=options["to_database"],
+        to_database=options["to_database"] or "",
         to_dir=options["to_dir"] and options["to_dir"].absolute(),
         paths=tuple(options["path"]),
         tables=tuple(options["table"]),

@@ -36,7 +36,7 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
             " --keep-personal-data.",
         )
     request = InPlaceRequest(
-        backup_id=options["id"],
+        backup_id=options["id"] or "",
         only=options["only"],
         identity_file=options["identity"],
         owners=options["owners"],

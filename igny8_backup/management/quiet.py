@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import math
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from igny8_backup.operations.quiet import IGNORE, REFUSE, STOP, STOP_SECONDS, WorkersPolicy
@@ -28,11 +29,18 @@ def add_worker_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stop-timeout",
-        type=float,
+        type=_seconds,
         default=STOP_SECONDS,
         metavar="SECONDS",
         help=f"With --stop-workers: how long running tasks may take; default {STOP_SECONDS}.",
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise ArgumentTypeError(f"{text} is no number of seconds.")
+    return seconds
 
 
 def policy_of(options: dict[str, Any]) -> WorkersPolicy:

@@ -7,8 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from igny8_backup.databases.surroundings import Surroundings
+from igny8_backup.journal import Journal
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan, TreePlan
+from igny8_backup.operations.restore import RestoreResult
 from igny8_backup.operations.surroundings import DATABASES, FILES, SCRATCH, Source, Space
+from igny8_backup.operations.undo import UndoResult
 from igny8_backup.words import count_in_words, duration_in_words, old_in_words, size_in_words
 
 
@@ -67,6 +70,20 @@ def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
         "notes": plan.notes,
         "obstacles": plan.obstacles,
     }
+
+
+def result_as_json(result: RestoreResult | UndoResult) -> dict[str, Any]:
+    """The result for scripts, without what the backup's details tell, as the plan."""
+    return {**vars(result), "journal": journal_as_json(result.journal)}
+
+
+def journal_as_json(journal: Journal) -> dict[str, Any]:
+    """What was swapped, by its names. The details of the databases stay in the journal: they are encrypted in
+    storage because settings may hold secrets."""
+    databases = [
+        {name: value for name, value in vars(swap).items() if name != "details"} for swap in journal.databases
+    ]
+    return {**vars(journal), "databases": databases}
 
 
 def _source(source: Source, plan: RestorePlan) -> str:

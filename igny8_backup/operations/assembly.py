@@ -45,10 +45,15 @@ def random_token() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Toolkit:
-    """What every operation needs. ``clock`` and ``token`` are parameters so that tests can set them."""
+    """What every operation needs. ``clock`` and ``token`` are parameters so that tests can set them.
+
+    ``own_store`` is the project's own, ``store`` the one to read from, mostly the same: whatever is read,
+    the runs that must not meet are those of this project.
+    """
 
     config: Config
     store: Store
+    own_store: Store
     codec: Codec
     progress: Progress = field(default_factory=Silence)
     clock: Callable[[], datetime] = utc_now
@@ -144,7 +149,9 @@ class Toolkit:
     @contextmanager
     def _locks(self, doing: str) -> Iterator[list[AdvisoryLock]]:
         with ExitStack() as stack:
-            stack.enter_context(file_lock(self.store, self.config.state_dir, doing=doing, now=self.clock()))
+            stack.enter_context(
+                file_lock(self.own_store, self.config.state_dir, doing=doing, now=self.clock())
+            )
             engines = (self.engine(alias) for alias in self.config.databases)
             primary = next((item for item in engines if isinstance(item, PostgresqlEngine)), None)
             held = []
@@ -154,7 +161,7 @@ class Toolkit:
                 except DatabaseError as error:
                     self.progress.note(f"No lock on the database server, only this host is locked: {error}")
                 else:
-                    held.append(AdvisoryLock(session, self.store, doing=f"{doing} of {self.config.host}"))
+                    held.append(AdvisoryLock(session, self.own_store, doing=f"{doing} of {self.config.host}"))
             yield held
 
 
@@ -199,9 +206,21 @@ def assemble(
         shown.note("No recipient is set: in DEBUG backups are stored unencrypted. See generate_backup_key.")
     _make_home(config)
     codec = Codec(level=config.compression_level, recipients=config.recipients)
-    with open_store(storage, config.prefix) as store:
+    home = storage if storage_alias == STORAGE_ALIAS else guards.find_storage(config)
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(storage, config.prefix))
+        own = store
+        if home is not storage and not isinstance(home, Problem):
+            own = stack.enter_context(open_store(home, config.prefix))
         yield Toolkit(
-            config=config, store=store, codec=codec, progress=shown, clock=clock, token=token, wait=wait
+            config=config,
+            store=store,
+            own_store=own,
+            codec=codec,
+            progress=shown,
+            clock=clock,
+            token=token,
+            wait=wait,
         )
 
 

@@ -14,6 +14,7 @@ from igny8_backup.databases.reading import read_dump
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.manifest import SCHEMA, Details, Manifest, StoredObject, TreePart
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.parts import join_details
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees import index
@@ -45,8 +46,7 @@ def read_content(kit: Toolkit, manifest: Manifest, chosen: set[str], attempt: At
 
 
 def _read_details(blocks: Blocks, backup_id: str) -> None:
-    with closing(blocks):
-        data = b"".join(blocks)
+    data = join_details(blocks, name="The details")
     details = records.from_json(Details, data, name="The details", schema=SCHEMA)
     if details.id != backup_id:
         raise IntegrityError(f"The details are those of backup {details.id!r}.")

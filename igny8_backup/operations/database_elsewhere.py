@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from igny8_backup import keys
 from igny8_backup.databases.base import WHOLE, Wanted
-from igny8_backup.databases.names import BEFORE, NAME_BYTES, SIDE, is_aside_name
+from igny8_backup.databases.names import NAME_BYTES, SIDE, is_aside_name
 from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.databases.swapping import name_database
 from igny8_backup.databases.tables import find_tables
 from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart, Privilege
@@ -142,7 +143,7 @@ def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> t
         if copy.sanitize:
             sanitize.sanitize(kit, {copy.part.alias: side})
         # Its name comes last: a database that is called so is whole.
-        engine.swap(side, engine.aside_name(BEFORE, stamp), copy.details)
+        name_database(engine.live, side, copy.details)
     except BaseException:
         try:
             engine.drop(side)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from igny8_backup.conf import SETTING
-from igny8_backup.errors import ToolError, UnfinishedError
+from igny8_backup.errors import IncompleteError, ToolError, UnfinishedError
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.pipeline import from_bytes
@@ -37,6 +37,20 @@ def before_restore(kit: Toolkit, backup_ids: tuple[str, ...], *, operation: str 
     except BaseException:
         kit.progress.note("BEFORE_RESTORE was run and nothing was restored: start again what it stopped.")
         raise
+
+
+@contextmanager
+def when_restored() -> Iterator[None]:
+    """What comes when all is restored. Stopped there, the restore must not look like one that changed
+    nothing: raises :class:`IncompleteError`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise IncompleteError(
+            "It was stopped when all was restored: the queues, the check of what is live or AFTER_RESTORE may"
+            " be left to do.",
+            fix="Start what BEFORE_RESTORE stopped, and look whether the application works.",
+        ) from None
 
 
 def after_restore(kit: Toolkit, backup_ids: tuple[str, ...], *, operation: str = RESTORE) -> tuple[str, ...]:

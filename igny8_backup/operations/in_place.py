@@ -6,6 +6,7 @@ the application waits meanwhile, and the backup made first is the only way back.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -166,12 +167,14 @@ def run_in_place(kit: Toolkit, plan: InPlacePlan, own: Toolkit) -> InPlaceResult
             with announced(RESTORE, "swap", plan.backup_ids):
                 left_out = _replace(kit, plan, saved)
     # Not before: a restore that fails must not cost the tasks that wait.
-    purged, trouble = purge(plan.policy, plan.workers)
+    with hooks.when_restored():
+        purged, trouble = purge(plan.policy, plan.workers)
+        warnings = (*trouble, *_after(kit, plan, saved))
     return InPlaceResult(
         backup_id=plan.backup_id,
         saved=saved,
         left_out=left_out,
-        warnings=(*trouble, *_after(kit, plan, saved)),
+        warnings=warnings,
         stopped=stopped,
         purged=purged,
     )
@@ -206,7 +209,7 @@ def _replace(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
 
 def way_back(alias: str, saved: str) -> str:
     """The command that brings back what was there."""
-    return f"python manage.py restore_all {saved} --in-place --only {alias}"
+    return f"python manage.py restore_all {saved} --in-place --only {shlex.quote(alias)}"
 
 
 def _after(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:

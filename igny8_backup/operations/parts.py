@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from igny8_backup import records
-from igny8_backup.errors import RefusedError, UsageError
+from igny8_backup.errors import IntegrityError, RefusedError, UsageError
 from igny8_backup.manifest import COMPLETE, SCHEMA, Details, Manifest
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
+from igny8_backup.words import size_in_words
 
 ALL, DB, FILES = "all", "db", "files"
+
+DETAILS_LIMIT = 64 << 20
+"""Bytes: a database of 100,000 tables has a tenth of that."""
 
 
 def require_none(obstacles: Sequence[str]) -> None:
@@ -25,10 +31,26 @@ def require_none(obstacles: Sequence[str]) -> None:
 
 
 def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -> Details:
-    """The details of a backup, decrypted."""
-    data = b"".join(kit.download(manifest.details, identities))
-    details = records.from_json(Details, data, name=f"The details of backup {manifest.id}", schema=SCHEMA)
-    return details
+    """The details of a backup, decrypted. Raises ``IntegrityError``."""
+    name = f"The details of backup {manifest.id}"
+    data = join_details(kit.download(manifest.details, identities), name=name)
+    return records.from_json(Details, data, name=name, schema=SCHEMA)
+
+
+def join_details(blocks: Blocks, *, name: str) -> bytes:
+    """The ``blocks`` of details in one piece. A few bytes in storage may become any number of them, and who
+    may write there could have made them: raises ``IntegrityError`` beyond ``DETAILS_LIMIT``."""
+    data = bytearray()
+    with closing(blocks):
+        for block in blocks:
+            data += block
+            if len(data) > DETAILS_LIMIT:
+                raise IntegrityError(
+                    f"{name} are larger than any: more than {size_in_words(DETAILS_LIMIT)}.",
+                    untouched="Nothing was changed.",
+                    fix="Choose another backup: list_backups.",
+                )
+    return bytes(data)
 
 
 def left_out(kit: Toolkit, only: str, wanted: Manifest | None) -> list[str]:

@@ -76,7 +76,8 @@ def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
             with announced(RESTORE, "swap", plan.backup_ids):
                 journal = swap_all(kit, journal)
         # Not before: a restore that fails must not cost the tasks that wait.
-        purged, trouble = purge(plan.policy, plan.workers)
+        with hooks.when_restored():
+            purged, trouble = purge(plan.policy, plan.workers)
     warnings = (*trouble, *_after(kit, journal))
     return RestoreResult(journal=journal, warnings=warnings, stopped=stopped, purged=purged)
 
@@ -224,11 +225,12 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
 
 def _after(kit: Toolkit, journal: Journal) -> tuple[str, ...]:
     """Checks what is live now; if all is well, runs the hooks. Returns warnings."""
-    if journal.phase == UNDONE:
-        return hooks.after_restore(kit, journal.backup_ids, operation=UNDO)
-    warnings = _check(journal)
-    if not warnings:
-        return hooks.after_restore(kit, journal.backup_ids)
+    with hooks.when_restored():
+        if journal.phase == UNDONE:
+            return hooks.after_restore(kit, journal.backup_ids, operation=UNDO)
+        warnings = _check(journal)
+        if not warnings:
+            return hooks.after_restore(kit, journal.backup_ids)
     return (*warnings, "AFTER_RESTORE was not run.") if kit.config.after_restore else warnings
 
 

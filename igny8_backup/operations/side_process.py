@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from igny8_backup.errors import BackupError, ToolError, UsageError
+from igny8_backup.errors import BackupError, RefusedError, ToolError, UsageError
 
 
 def migrate(names: Mapping[str, str]) -> None:
@@ -86,10 +86,30 @@ def _isolate(names: Mapping[str, str]) -> None:
     settings.CACHES = {
         alias: {"BACKEND": "django.core.cache.backends.dummy.DummyCache"} for alias in settings.CACHES
     }
-    for name in ("CELERY_BROKER_URL", "BROKER_URL"):
+    # Celery takes the environment before any setting, and the URLs for one direction before the general one.
+    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL"):
         os.environ[name] = "memory://"
         setattr(settings, name, "memory://")
-    settings.CELERY_RESULT_BACKEND = "cache+memory://"
+    os.environ["CELERY_RESULT_BACKEND"] = settings.CELERY_RESULT_BACKEND = "cache+memory://"
+
+
+def _require_sides(names: Mapping[str, str]) -> None:
+    """Raises :class:`RefusedError` where a connection leads elsewhere in spite of its NAME: an option, a
+    backend of the project's own or a pooler may say so, and nothing live must be touched."""
+    from django.db import connections
+
+    for alias, name in names.items():
+        if connections[alias].vendor != "postgresql":
+            continue
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT current_database()")
+            (found,) = cursor.fetchone()
+        if found != name:
+            raise RefusedError(
+                f"DATABASES[{alias!r}] leads to the database {found} though its NAME is {name}.",
+                untouched="Nothing was done in it.",
+                fix="Take out of its OPTIONS, or of what it connects through, what names a database.",
+            )
 
 
 def _main() -> None:
@@ -106,6 +126,7 @@ def _main() -> None:
 
     from igny8_backup.operations.periodic_tasks import forget_missed
 
+    _require_sides(names)
     if request["work"] == "migrate":
         for alias in names:
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)

@@ -22,7 +22,8 @@ def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journa
         journal = kit.journals.write(journal, SWAPPING)
         for swap in journal.databases:
             engine = engine_of(kit, swap)
-            if engine.exists(swap.side):
+            # No side says that an earlier run swapped it; without one, that somebody took it away.
+            if not resumed or engine.exists(swap.side):
                 engine.swap(swap.side, swap.before, swap.details)
             begun = True
         for number, tree in enumerate(journal.trees):
@@ -32,6 +33,7 @@ def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journa
             journal = kit.journals.write(replace(journal, trees=tuple(trees)))
             restore_tree.swap(trees[number])
             begun = True
+        return kit.journals.write(journal, DONE)
     except (BackupError, KeyboardInterrupt) as error:
         if begun or isinstance(error, (UnfinishedError, KeyboardInterrupt)) or not _all_aside(kit, journal):
             raise UnfinishedError(
@@ -41,7 +43,6 @@ def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journa
             ) from error
         clean_sides(kit, journal)
         raise
-    return kit.journals.write(journal, DONE)
 
 
 def swap_back_all(kit: Toolkit, journal: Journal) -> Journal:
@@ -56,13 +57,13 @@ def swap_back_all(kit: Toolkit, journal: Journal) -> Journal:
                 engine.swap_back(swap.before, swap.side)
         for tree in journal.trees:
             restore_tree.swap_back(tree)
+        return kit.journals.write(journal, UNDONE)
     except (BackupError, KeyboardInterrupt) as error:
         raise UnfinishedError(
             f"undo_restore was interrupted: {_reason(error)}",
             untouched="What was swapped back is whole, and so is what was not.",
             fix="Run undo_restore again to complete it.",
         ) from error
-    return kit.journals.write(journal, UNDONE)
 
 
 def engine_of(kit: Toolkit, swap: DatabaseSwap) -> Engine:
@@ -80,9 +81,16 @@ def engine_of(kit: Toolkit, swap: DatabaseSwap) -> Engine:
 
 
 def _all_aside(kit: Toolkit, journal: Journal) -> bool:
-    """Whether no database was swapped, as far as can be told: a server may have committed and not said so."""
+    """Whether no database was swapped, as far as can be told: a server may have committed and not said so.
+
+    A side that is gone was swapped, unless what was live is not kept either: then somebody took it away.
+    """
     try:
-        return all(engine_of(kit, swap).exists(swap.side) for swap in journal.databases)
+        return all(
+            engine.exists(swap.side) or (swap.existed and not engine.exists(swap.before))
+            for swap in journal.databases
+            for engine in [engine_of(kit, swap)]
+        )
     except BackupError:
         return False
 

@@ -40,7 +40,7 @@ class TreeCopy:
 
 def check_place(config: Config, folder: Path) -> None:
     """Raises :class:`RefusedError` for a folder that is not empty, or lies in something live."""
-    real = folder.resolve()
+    real = Path(os.path.realpath(folder))  # ``Path.resolve`` raises at a loop of symlinks
     for name, closed in closed_folders(config).items():
         if real.is_relative_to(closed) or closed.is_relative_to(real):
             raise RefusedError(

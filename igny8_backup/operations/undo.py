@@ -54,7 +54,8 @@ def undo(kit: Toolkit, policy: WorkersPolicy | None = None) -> UndoResult:
             stopped = make_quiet(kit, policy or WorkersPolicy())
             with announced(UNDO, "swap", found.backup_ids):
                 journal = _go_back(kit, found)
-    warnings = hooks.after_restore(kit, journal.backup_ids, operation=UNDO)
+    with hooks.when_restored():
+        warnings = hooks.after_restore(kit, journal.backup_ids, operation=UNDO)
     return UndoResult(journal=journal, warnings=warnings, stopped=stopped)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +75,8 @@ def undo(plan: SwapPlan, *, on_step: OnStep | None = None, on_skip: OnSkip | Non
 def keep(plan: SwapPlan) -> Path:
     """Give the side the name under which the old tree is kept, and return its path; again does no harm.
 
-    The root keeps its time. ``FilesError`` when it cannot be renamed.
+    The root keeps its time, where we may set it. ``UnfinishedError`` when the side cannot be renamed: it
+    holds what was swapped out, and must not be taken for one that nobody needs.
     """
     now, kept = plan.find_side(), plan.root / before_name(plan.stamp)
     if now != kept:
@@ -82,10 +84,15 @@ def keep(plan: SwapPlan) -> Path:
             times = os.fstat(root)
             try:
                 move(root, os.fsencode(now.name), root, os.fsencode(kept.name))
-                os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
+                with suppress(PermissionError):
+                    os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
                 os.fsync(root)
             except OSError as error:
-                raise FilesError(f"{now} cannot be renamed to {kept}: {error.strerror}.") from error
+                raise UnfinishedError(
+                    f"{now} cannot be renamed to {kept}: {error.strerror}.",
+                    untouched="The tree is swapped, and what was swapped out is there.",
+                    fix="Mend that and run this again.",
+                ) from error
     return kept
 
 

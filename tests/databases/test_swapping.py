@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from igny8_backup.databases.swapping import swap_databases
+from igny8_backup.databases.swapping import name_database, swap_databases
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from tests.databases.relay import HangUp, Relay
 from tests.databases.stage import Stage
@@ -176,6 +176,16 @@ def test_a_name_that_is_taken_stops_the_swap_and_nothing_is_changed(stage: Stage
     old = state(stage)
     with pytest.raises(DatabaseError, match="already exists"):
         stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+    assert state(stage) == old
+
+
+def test_a_name_that_is_taken_meanwhile_is_not_taken_over(stage: Stage) -> None:
+    details = stage.make_side()
+    old = state(stage)
+    with stage.server.connect(stage.name) as session:
+        with pytest.raises(DatabaseError, match="already exists"):
+            name_database(stage.engine.live, stage.aside("side"), details)
+        assert session.execute("SELECT 1").fetchone() == (1,), "its sessions are left alone"
     assert state(stage) == old
 
 

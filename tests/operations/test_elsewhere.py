@@ -118,7 +118,10 @@ def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
     used = project.folder / "used"
     used.mkdir(exist_ok=True)
     (used / "mine").touch()
-    all_of_it, chosen, planned, nothing, full, inside, nowhere, logs = run_many(
+    loop = project.folder / "loop"
+    loop.unlink(missing_ok=True)
+    loop.symlink_to(loop)
+    all_of_it, chosen, planned, nothing, full, inside, nowhere, logs, lost = run_many(
         project,
         restore(elsewhere, "--to-dir", whole),
         restore(elsewhere, "--to-dir", part, "--path", site, "--path", "*/[0-9]*", "--json"),
@@ -128,7 +131,9 @@ def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
         restore(elsewhere, "--to-dir", project.uploads / "new"),
         restore(elsewhere, "--path", site),
         restore(elsewhere, "--to-dir", dry, "--only", "logs"),
+        restore(elsewhere, "--to-dir", loop / "new"),
     )
+    assert "Too many levels of symbolic links" in lost.ended(1).stderr
     assert f"Made the folder {whole / 'uploads'}" in all_of_it.ended(0).stdout
     for root in (project.sites, project.uploads):
         live, made = state.of_tree(root), state.of_tree(whole / root.name)

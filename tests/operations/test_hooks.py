@@ -93,3 +93,20 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     assert "WARNING: The hook AFTER_RESTORE[0] (sh) failed" in undone.ended(3).stderr
     assert log.read_text() == f"stop before_restore {saved.id}\nstart after_restore {saved.id}\n"
     discarded.ended(0)
+
+
+def test_a_restore_that_is_stopped_after_its_swap_does_not_say_that_nothing_was_done(
+    saved: Saved,
+) -> None:
+    restore = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
+    stopping = {"AFTER_RESTORE": [["sh", "-c", "kill -TERM $PPID; exec sleep 60"]]}
+    stopped, undone, discarded = run_many(
+        saved.project,
+        Command([*restore, "--identity", saved.project.identity], stopping),
+        ["undo_restore"],
+        ["undo_restore", "--discard", "--noinput"],
+    )
+    assert "It was stopped when all was restored" in stopped.ended(3).stderr
+    assert "cleaned up" not in stopped.said
+    undone.ended(0)
+    discarded.ended(0)

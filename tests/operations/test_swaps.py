@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from igny8_backup.errors import BackupError, FilesError, UnfinishedError, UsageError
 from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDOING, Journal
+from igny8_backup.keys import stamp
 from igny8_backup.operations import restore_tree, swaps
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
@@ -17,7 +19,7 @@ from igny8_backup.operations.obstacles import tree_obstacles
 from igny8_backup.operations.plan import RestorePlan, RestoreRequest, plan_restore
 from igny8_backup.operations.restore import resume_restore, run_restore
 from igny8_backup.operations.undo import discard_kept, kept, undo
-from igny8_backup.trees.names import side_name
+from igny8_backup.trees.names import before_name, side_name
 from igny8_backup.trees.plan import SwapPlan
 from igny8_backup.trees.swap import exchange
 from igny8_backup.trees.whole import Place
@@ -176,6 +178,35 @@ def test_a_failure_before_anything_was_swapped_removes_the_sides(
     assert not (trees[0] / side_name(journal.stamp)).exists()
     assert kit.journals.all() == []
     assert pages(trees[0]) == [OLD] * 3
+
+
+def test_an_old_tree_that_cannot_be_kept_under_its_name_is_not_removed(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    still = kit.clock()
+    taken = trees[0] / before_name(stamp(still))
+    (taken / "somebody's").mkdir(parents=True)
+    one = replace(plan, trees=plan.trees[:1])
+    with pytest.raises(UnfinishedError, match="what was swapped out is there"):
+        run_restore(replace(kit, clock=lambda: still), one)
+    assert pages(trees[0]) == [NEW] * 3
+    shutil.rmtree(taken)
+    assert resume_restore(kit)
+    undo(kit)
+    assert pages(trees[0]) == [OLD] * 3
+
+
+def test_a_swap_whose_end_cannot_be_written_down_is_unfinished(
+    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    # The journal is swapped out with the tree, and a file comes in the place of its folder.
+    page = trees[0] / "a/page"
+    page.unlink()
+    page.mkdir()
+    lost = replace(kit, config=replace(kit.config, state_dir=page))
+    with pytest.raises(UnfinishedError, match="The journal"):
+        run_restore(lost, replace(plan, trees=plan.trees[:1]))
+    assert pages(trees[0]) == [NEW] * 3
 
 
 def test_an_undo_that_was_stopped_goes_on_as_an_undo(

@@ -161,7 +161,7 @@ def test_the_old_tree_is_kept_under_its_name_and_the_root_keeps_its_time(tmp_pat
 def test_a_kept_tree_is_not_overwritten(tmp_path: Path) -> None:
     case = Case(tmp_path)
     (case.root / f".before-{STAMP}").mkdir()
-    with pytest.raises(FilesError, match="cannot be renamed"):
+    with pytest.raises(UnfinishedError, match="cannot be renamed"):
         keep(case.plan)
 
 

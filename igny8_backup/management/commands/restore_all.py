@@ -10,10 +10,10 @@ from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.journal import UNDONE, Journal
 from igny8_backup.management import elsewhere, in_place
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.changes import add_change_options, changes_of
+from igny8_backup.management.changes import add_change_options, changes_of, given
 from igny8_backup.management.confirm import confirm
 from igny8_backup.management.quiet import add_worker_options, policy_of
-from igny8_backup.management.restore_plan import plan_as_json, plan_lines
+from igny8_backup.management.restore_plan import plan_as_json, plan_lines, result_as_json
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.parts import ALL
 from igny8_backup.operations.plan import RestoreRequest, plan_restore
@@ -41,7 +41,7 @@ class Command(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "id", nargs="?", default="", metavar="ID", help="Default: the newest complete one."
+            "id", nargs="?", type=given, metavar="ID", help="Default: the newest complete one."
         )
         parser.add_argument("--only", default=ALL, metavar="db|files|NAME", help="A part; logs by name only.")
         parser.add_argument("--dry-run", action="store_true", help="Show the plan and stop.")
@@ -89,7 +89,7 @@ class Command(BackupCommand):
         if options["in_place"]:
             return in_place.restore(self, options, policy)
         request = RestoreRequest(
-            backup_id=options["id"],
+            backup_id=options["id"] or "",
             only=options["only"],
             identity_file=options["identity"],
             workers=policy,
@@ -112,7 +112,7 @@ class Command(BackupCommand):
                     return 0
                 confirm(self, plan, options)
                 result = run_restore(kit, plan)
-        self.show_json(result)
+        self.show_json(result_as_json(result))
         return self._show_result(result)
 
     def _show_result(self, result: RestoreResult) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand, ask
 from igny8_backup.management.quiet import add_worker_options, policy_of
+from igny8_backup.management.restore_plan import journal_as_json, result_as_json
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.undo import discard_kept, kept, undo
 
@@ -36,11 +37,11 @@ class Command(BackupCommand):
             if options["discard"]:
                 self._confirm(options, [item.stamp for item in kept(kit)])
                 removed = discard_kept(kit)
-                self.show_json({"discarded": removed})
+                self.show_json({"discarded": [journal_as_json(item) for item in removed]})
                 self.say(f"Removed what was kept from {len(removed)} restore(s).")
                 return 0
             result = undo(kit, policy_of(options))
-        self.show_json(result)
+        self.show_json(result_as_json(result))
         journal = result.journal
         if journal.phase == "undone":
             self.say("What was before the restore is live again.")

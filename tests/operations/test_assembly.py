@@ -1,0 +1,21 @@
+"""The toolkit: what is the same whatever storage is read from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from igny8_backup.errors import LockedError
+from igny8_backup.operations.assembly import Toolkit, assemble
+
+
+def test_a_restore_from_another_storage_keeps_the_runs_of_this_project_out(
+    kit: Toolkit, settings: Any, tmp_path: Any
+) -> None:
+    other = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(tmp_path / "other")}}
+    settings.STORAGES = {**settings.STORAGES, "production": other}
+    with assemble(storage_alias="production") as reader:
+        assert reader.store.identity() != kit.store.identity()
+        with reader.locked("a restore"), pytest.raises(LockedError, match="a restore"), kit.locked("another"):
+            pass

@@ -1,0 +1,33 @@
+"""A side database that is gone before the swap."""
+
+from __future__ import annotations
+
+from tests.management.commands import run_many
+from tests.operations.conftest import Saved
+
+LOSING = """
+import psycopg
+from django.core.management import call_command
+from django.db import connection
+from igny8_backup.signals import phase_started
+
+def lose(phase, **facts):
+    if phase != "swap":
+        return
+    facts = {{**connection.get_connection_params(), "dbname": "postgres"}}
+    facts = {{name: facts[name] for name in ("dbname", "user", "password", "host", "port")}}
+    with psycopg.connect(**facts, autocommit=True) as session:
+        query = "SELECT datname FROM pg_database WHERE datname LIKE %s"
+        (name,) = session.execute(query, [{database!r} + r"\\_\\_side%"]).fetchone()
+        session.execute(f'DROP DATABASE "{{name}}" WITH (FORCE)')
+
+phase_started.connect(lose)
+call_command(*{argv!r})
+"""
+
+
+def test_a_side_that_somebody_took_away_is_not_taken_for_swapped(saved: Saved) -> None:
+    code = LOSING.format(database=saved.project.database, argv=[*saved.restore, "--only", "db"])
+    (lost,) = run_many(saved.project, ["shell", "-c", code])
+    assert "does not exist" in lost.ended(1).stderr
+    saved.assert_restored()

@@ -1,0 +1,30 @@
+"""The details of a backup, by whoever wrote them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.parts import DETAILS_LIMIT, read_details
+from igny8_backup.streams import BLOCK, Blocks
+
+
+def test_details_that_would_fill_the_memory_are_refused(kit: Toolkit) -> None:
+    manifest = run_backup(kit, BackupRequest(trees=("uploads",))).manifest
+    assert manifest and read_details(kit, manifest, []).id == manifest.id
+    sent = 0
+
+    def zeros() -> Blocks:
+        nonlocal sent
+        for _ in range(4 * DETAILS_LIMIT // BLOCK):
+            sent += BLOCK
+            yield bytes(BLOCK)
+
+    made = kit.upload(manifest.details.key.replace("details", "bomb"), zeros())
+    assert made.stored_bytes < BLOCK < sent
+    with pytest.raises(IntegrityError, match="larger than any: more than"):
+        read_details(kit, replace(manifest, details=made), [])
