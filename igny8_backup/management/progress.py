@@ -25,13 +25,16 @@ _EVERY = 30.0  # seconds between two lines in a log
 class TextProgress:
     """The :class:`~igny8_backup.operations.assembly.Progress` of the commands."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, *, every: float = _EVERY) -> None:
         self._stream = stream
+        self._every = every
         self._live: Progress | None = None
         self._task: TaskID | None = None
         self._what = ""
         self._done = 0
         self._total: int | None = None
+        self._files = 0
+        self._files_total: int | None = None
         self._begun = self._told = 0.0
 
     def __enter__(self) -> Self:
@@ -42,9 +45,10 @@ class TextProgress:
     ) -> None:
         self.end()
 
-    def begin(self, what: str, total: int | None) -> None:
+    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
         self.end()
         self._what, self._total, self._done = what, total, 0
+        self._files_total, self._files = files, 0
         self._begun = self._told = time.monotonic()
         # Live only while something is under way: it hides the cursor, and questions are asked between.
         if self._stream.isatty():
@@ -59,15 +63,19 @@ class TextProgress:
             self._live.start()
             self._task = self._live.add_task(what, total=total)
 
-    def advance(self, amount: int) -> None:
+    def advance(self, amount: int, files: int = 0) -> None:
         self._done += amount
+        self._files += files
+        counted = f", {self._files:,}" if self._files else ""
+        if counted:
+            counted += f" of about {self._files_total:,} files" if self._files_total else " files"
         if self._live and self._task is not None:
-            self._live.update(self._task, advance=amount)
-        elif time.monotonic() - self._told > _EVERY:
+            self._live.update(self._task, advance=amount, description=f"{self._what}{counted}")
+        elif time.monotonic() - self._told > self._every:
             self._told = time.monotonic()
             rate = self._done / max(self._told - self._begun, 0.001)
             of = f" of about {self._total / 1e6:,.0f}" if self._total else ""
-            self.note(f"{self._what}: {self._done / 1e6:,.0f}{of} MB, {rate / 1e6:,.1f} MB/s")
+            self.note(f"{self._what}: {self._done / 1e6:,.0f}{of} MB{counted}, {rate / 1e6:,.1f} MB/s")
 
     def end(self) -> None:
         if self._live:

@@ -173,10 +173,9 @@ class _Run:
         role, root = ("sites", config.sites[name]) if name in config.sites else ("logs", config.logs[name])
         started = self.kit.clock()
         part = TreePart(name=name, role=role, state=FAILED, started=started, finished=started)
-        self.kit.progress.begin(f"files {name}", None)
         try:
             part, skipped = backup_tree(
-                self.kit, self.id, part, root, self.request.reading, on_bytes=self.on_bytes
+                self.kit, self.id, part, root, self.request.reading, on_progress=self.on_bytes
             )
             self.skipped += skipped
         except Exception as error:
@@ -248,9 +247,9 @@ class _Run:
         self.kit.store.put(keys.manifest_key(self.id), from_bytes(data))
         return manifest
 
-    def on_bytes(self, amount: int) -> None:
+    def on_bytes(self, amount: int, files: int = 0) -> None:
         """Bytes have passed: tells the progress, and now and then renews the heartbeat."""
-        self.kit.progress.advance(amount)
+        self.kit.progress.advance(amount, files)
         self.record.beat()
 
     def look_at_the_clock(self) -> None:

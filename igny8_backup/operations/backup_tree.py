@@ -14,6 +14,7 @@ from igny8_backup.errors import FilesError
 from igny8_backup.manifest import COMPLETE, Skipped, StoredObject, TreePart
 from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.feed import Job, Report, read_report, read_tree
 
@@ -37,17 +38,34 @@ def backup_tree(
     root: Path,
     request: TreeRequest,
     *,
-    on_bytes: Callable[[int], None],
+    on_progress: Callable[[int, int], None],
 ) -> tuple[TreePart, list[Skipped]]:
     """Backs up the tree below ``root`` as ``part``; returns the part, complete, and what was skipped.
 
-    Files that the last backup of this tree knows as they are stay in its packs and are not opened. Raises
+    Files that the last backup of this tree knows as they are stay in its packs and are not opened.
+    ``on_progress`` hears of bytes and files as they are done with, those included. Raises
     ``FilesError`` for a root that is no folder, ``StorageError``.
     """
     config, codec, suffix = kit.config, kit.files_codec, kit.codec.suffix
-    earlier = None if request.full else _earlier(kit, part.name)
+    last, why = tree_state.find_earlier(kit, part.name)
+    if why and not request.full:
+        _tell_why(kit, part.name, why)
+    earlier = None if request.full else last
+    what = f"files {part.name}"
+    # A tree is most of the time about as large as it was.
+    kit.progress.begin(what, last.part.bytes if last else None, last.part.files if last else None)
+    files = size = 0
+    watch = Watch(what, kit.progress, seconds=config.stall_seconds)
+
+    def told(files_now: int, size_now: int) -> None:
+        nonlocal files, size
+        watch.wait_for("the files")
+        on_progress(size_now - size, files_now - files)
+        files, size = files_now, size_now
+
     new: list[StoredObject] = []
-    with _state_files(tree_state.folder_of(kit, part.name)) as folder:
+    with watch, _state_files(tree_state.folder_of(kit, part.name)) as folder:
+        watch.wait_for("the files")
         job = Job(
             root=str(root),
             packs=backup_id,
@@ -60,10 +78,12 @@ def backup_tree(
             excluded=config.patterns_of(part.name),
             tagged=config.exclude_caches,
         )
-        with closing(read_tree(job)) as packs:
+        with closing(read_tree(job, on_progress=told)) as packs:
             for name, blocks in packs:
                 key = keys.pack_key(config.host, part.name, name, suffix)
-                new.append(kit.upload(key, blocks, codec=codec, on_bytes=on_bytes))
+                watched = watch.through(blocks, source="the files", sink="the storage")
+                new.append(kit.upload(key, watched, codec=codec))
+        watch.wait_for("the storage")
         report = read_report(job)
         folders = kit.upload(
             keys.folders_key(backup_id, part.name, suffix), from_file(job.folders), codec=codec
@@ -99,17 +119,14 @@ def _skipped(tree: str, report: Report) -> list[Skipped]:
     return listed
 
 
-def _earlier(kit: Toolkit, tree: str) -> tree_state.Earlier | None:
-    """The backup to compare with; where there should be one and is not, that is said."""
-    earlier, why = tree_state.find_earlier(kit, tree)
-    if why:
-        kit.progress.note(f"{tree}: every file is read and stored again, because {why}.")
-        if tree_state.full_runs(kit, tree) >= tree_state.IN_A_ROW:
-            kit.progress.note(
-                f"WARNING: {tree}: so were the last {tree_state.IN_A_ROW} backups. Does STATE_DIR"
-                f" ({kit.config.state_dir}) last? In a container it must be a volume."
-            )
-    return earlier
+def _tell_why(kit: Toolkit, tree: str, why: str) -> None:
+    """Where there should be a backup to compare with and is none, that is said."""
+    kit.progress.note(f"{tree}: every file is read and stored again, because {why}.")
+    if tree_state.full_runs(kit, tree) >= tree_state.IN_A_ROW:
+        kit.progress.note(
+            f"WARNING: {tree}: so were the last {tree_state.IN_A_ROW} backups. Does STATE_DIR"
+            f" ({kit.config.state_dir}) last? In a container it must be a volume."
+        )
 
 
 @contextmanager

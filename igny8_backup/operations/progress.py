@@ -8,11 +8,12 @@ from typing import Protocol
 class Progress(Protocol):
     """Told by operations how far they are."""
 
-    def begin(self, what: str, total: int | None) -> None:
-        """``what`` begins; ``total`` is its size in bytes, about, if known."""
+    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+        """``what`` begins; ``total`` is its size in bytes, about, and ``files`` their number, if known."""
 
-    def advance(self, amount: int) -> None:
-        """``amount`` more bytes are through."""
+    def advance(self, amount: int, files: int = 0) -> None:
+        """``amount`` more bytes are through, and so many ``files``. A file that is read again may take bytes
+        back."""
 
     def end(self) -> None:
         """What was begun has ended."""
@@ -24,9 +25,9 @@ class Progress(Protocol):
 class Silence:
     """A :class:`Progress` that shows nothing."""
 
-    def begin(self, what: str, total: int | None) -> None: ...
+    def begin(self, what: str, total: int | None, files: int | None = None) -> None: ...
 
-    def advance(self, amount: int) -> None: ...
+    def advance(self, amount: int, files: int = 0) -> None: ...
 
     def end(self) -> None: ...
 

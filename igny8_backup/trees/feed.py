@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import BlockReader
 from igny8_backup.streams.process import process_output
 
-LENGTH = 8
-"""Bytes, big-endian, before each block of a pack: its length; 0 after the last block of a pack."""
+HEAD = struct.Struct(">BQQ")
+"""What stands before all that the process says: one of the kinds, and two numbers."""
+BLOCK, END, PROGRESS = range(3)
+"""A block of a pack, its length and 0; the end of a pack, 0 and 0; files and bytes of contents so far, after
+which nothing follows but another head."""
 
 CANNOT = 3
 """Exit status of the process where a folder cannot be read or written: its stderr is the error, as JSON."""
@@ -63,8 +67,11 @@ def pack_name(packs: str, number: int) -> str:
     return f"{packs}-{number:04d}"
 
 
-def read_tree(job: Job) -> Generator[tuple[str, Blocks], None, None]:
+def read_tree(
+    job: Job, *, on_progress: Callable[[int, int], None] = lambda files, size: None
+) -> Generator[tuple[str, Blocks], None, None]:
     """Each new pack's name and its tar; a pack must be consumed to its end before the next is asked for.
+    ``on_progress`` hears now and then of files and bytes of contents so far, unchanged ones included.
 
     Exhausted, it has left index, folders' tar and report behind. Raises ``FilesError`` for a folder that
     cannot be read or written, ``ToolError`` when the process fails otherwise. Closing it stops the process.
@@ -74,9 +81,9 @@ def read_tree(job: Job) -> Generator[tuple[str, Blocks], None, None]:
     env = {"PYTHONPATH": path, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     with BlockReader(process_output(argv, env=env)) as source:
         number = 0
-        while head := _read(source, LENGTH, may_end=True):
+        while length := _next_length(source, on_progress, may_end=True):
             number += 1
-            yield pack_name(job.packs, number), _pack(source, int.from_bytes(head, "big"))
+            yield pack_name(job.packs, number), _pack(source, length, on_progress)
 
 
 def last_words(error: BackupError) -> str:
@@ -99,10 +106,22 @@ def read_report(job: Job) -> Report:
     return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
 
 
-def _pack(source: BlockReader, length: int) -> Blocks:
+def _pack(source: BlockReader, length: int, on_progress: Callable[[int, int], None]) -> Blocks:
     while length:
         yield _read(source, length)
-        length = int.from_bytes(_read(source, LENGTH), "big")
+        length = _next_length(source, on_progress)
+
+
+def _next_length(
+    source: BlockReader, on_progress: Callable[[int, int], None], *, may_end: bool = False
+) -> int:
+    """How long the next block is; 0 at the end of a pack and, if it ``may_end``, of everything."""
+    while head := _read(source, HEAD.size, may_end=may_end):
+        kind, one, other = HEAD.unpack(head)
+        if kind != PROGRESS:
+            return int(one)
+        on_progress(one, other)
+    return 0
 
 
 def _read(source: BlockReader, size: int, *, may_end: bool = False) -> bytes:

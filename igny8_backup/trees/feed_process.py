@@ -18,7 +18,7 @@ from igny8_backup.errors import FilesError
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees import index
 from igny8_backup.trees.excludes import Excludes
-from igny8_backup.trees.feed import CANNOT, LENGTH, Job, Report, last_words, pack_name
+from igny8_backup.trees.feed import BLOCK, CANNOT, END, HEAD, PROGRESS, Job, Report, last_words, pack_name
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
@@ -26,6 +26,8 @@ from igny8_backup.trees.packs import Comparison, PackWriter, Unchanged
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.scan import NO_FAILURE
 
+FILES_TOLD, BYTES_TOLD = 500, 4 << 20
+"""After so many files or bytes progress is told."""
 MOST_SKIPPED = 10_000
 """So many skipped things are listed by path; beyond that they are counted."""
 
@@ -79,6 +81,7 @@ def main(job: Job) -> None:
 
 
 def _feed(job: Job, writer: Writer) -> None:
+    teller = _Teller()
     with _comparison(job) as compared:
         tree = PackWriter(
             Path(job.root),
@@ -89,14 +92,32 @@ def _feed(job: Job, writer: Writer) -> None:
             compared=compared,
             excluded=Excludes(job.excluded) if job.excluded else None,
             tagged=job.tagged,
+            on_progress=teller.tell,
         )
         with closing(tree.packs()) as packs:
             for _, blocks in packs:
                 for block in blocks:
-                    _say(len(block).to_bytes(LENGTH, "big"))
+                    _say(HEAD.pack(BLOCK, len(block), 0))
                     _say(block)
-                _say(bytes(LENGTH))
+                _say(HEAD.pack(END, 0, 0))
+        teller.tell_now()
         writer.report.excluded = tree.left_out
+
+
+class _Teller:
+    """Tells how far the walk is: not of each file, which would take longer than to look at it."""
+
+    def __init__(self) -> None:
+        self._now = self._told = 0, 0
+
+    def tell(self, files: int, size: int) -> None:
+        self._now = files, size
+        if files - self._told[0] >= FILES_TOLD or size - self._told[1] >= BYTES_TOLD:
+            self.tell_now()
+
+    def tell_now(self) -> None:
+        self._told = self._now
+        _say(HEAD.pack(PROGRESS, *self._now))
 
 
 def _say(data: bytes) -> None:

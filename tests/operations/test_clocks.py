@@ -39,7 +39,7 @@ def test_a_clock_set_back_while_a_run_is_under_way(kit: Toolkit) -> None:
     class SetsItBack(Notes):
         behind = timedelta(0)
 
-        def begin(self, what: str, total: int | None) -> None:
+        def begin(self, what: str, total: int | None, files: int | None = None) -> None:
             self.behind = timedelta(hours=1)
 
     notes = SetsItBack()

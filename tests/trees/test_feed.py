@@ -17,6 +17,7 @@ from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.feed import Job, read_report, read_tree
+from igny8_backup.trees.feed_process import FILES_TOLD
 from igny8_backup.trees.spool import Spool, read_spooled
 from igny8_backup.trees.unpack import Job as UnpackJob
 from igny8_backup.trees.unpack import unpack
@@ -46,6 +47,22 @@ def job(root: Path, folder: Path, **more: object) -> Job:
 def read(job: Job) -> dict[str, bytes]:
     with closing(read_tree(job)) as packs:
         return {name: b"".join(blocks) for name, blocks in packs}
+
+
+def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> None:
+    for number in range(FILES_TOLD):
+        (root / f"small-{number}").write_bytes(b"x")
+        os.utime(root / f"small-{number}", (1, 1))
+    time.sleep(2.1)  # until their times are trusted
+    first = job(root, tmp_path / "first")
+    told: list[tuple[int, int]] = []
+    for made in (first, job(root, tmp_path / "second", known=first.index)):
+        told.clear()
+        with closing(read_tree(made, on_progress=lambda *now: told.append(now))) as packs:
+            stored = sum(len(b"".join(blocks)) for _, blocks in packs)
+        assert len(told) >= 2 and told[-1] == (FILES_TOLD + 3, FILES_TOLD + 3 * BLOCK + 8)
+        assert told == sorted(told)
+    assert stored == 0
 
 
 def test_a_process_gives_what_a_walk_in_this_one_gives(root: Path, tmp_path: Path) -> None:
