@@ -23,7 +23,8 @@ _EVERY = 30.0  # seconds between two lines in a log
 
 
 class TextProgress:
-    """The :class:`~igny8_backup.operations.assembly.Progress` of the commands."""
+    """The :class:`~igny8_backup.operations.assembly.Progress` of the commands. ``every``: seconds between two lines
+    in a log."""
 
     def __init__(self, stream: Any, *, every: float = _EVERY) -> None:
         self._stream = stream
