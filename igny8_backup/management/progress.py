@@ -23,8 +23,10 @@ _EVERY = 30.0  # seconds between two lines in a log
 
 
 class TextProgress:
-    """The :class:`~igny8_backup.operations.assembly.Progress` of the commands. ``every``: seconds between two lines
-    in a log."""
+    """The :class:`~igny8_backup.operations.assembly.Progress` of the commands.
+
+    In a log it is a line after ``every`` so many seconds.
+    """
 
     def __init__(self, stream: Any, *, every: float = _EVERY) -> None:
         self._stream = stream
