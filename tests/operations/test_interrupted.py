@@ -98,7 +98,7 @@ def test_one_run_at_a_time(project: Project) -> None:
             assert "Nothing was changed. Wait for it to end" in done.stderr
         failure = there.ended(5).json
         assert failure["error"] == "LockedError" and failure["exit_status"] == 5
-        assert "from 127.0.0.1 since 20" in failure["message"]
+        assert "from 127.0.0.1, since 20" in failure["message"]
         assert "There is no backup" in listed.ended(0).stdout
         elsewhere.ended(0)
         process.kill()  # not even a chance to clean up: the locks are free all the same
