@@ -131,6 +131,16 @@ class Privilege:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A question, by name, and what the database answered in the instant of the dump: the text of each value,
+    ``None`` for NULL, the rows sorted."""
+
+    name: str
+    query: str
+    rows: tuple[tuple[str | None, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatabaseDetails:
     """What ``CREATE DATABASE`` and the checks of a restore need.
 
@@ -140,6 +150,9 @@ class DatabaseDetails:
     policies of row-level security name. ``server`` is the host and port that the dump came from,
     ``system_identifier`` what tells that server's data from all others'; both are empty in backups that did
     not record them.
+
+    ``row_counts`` maps tables to their own rows in the instant of the dump, ``counted_to + 1`` where there
+    were more than ``counted_to``. ``snapshot`` names that instant on its server.
     """
 
     alias: str
@@ -166,6 +179,10 @@ class DatabaseDetails:
     excluded_data: tuple[str, ...] = ()
     server: str = ""
     system_identifier: str = ""
+    snapshot: str = ""
+    counted_to: int = 0
+    row_counts: dict[str, int] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.store.base import MissingObjectError, Store
 
 SCHEMA = 1
-STORED, CONTENT = "stored", "content"
-"""How deep a check went: the stored bytes; what is in them, to the end of each archive."""
+STORED, CONTENT, DRILLED = "stored", "content", "drill"
+"""How deep a check went: the stored bytes; what is in them, to the end of each archive; a restore of it."""
 MISSING, ALTERED, UNREADABLE = "missing", "altered", "unreadable"
 """What can be wrong with an object: it is not there; its bytes are not those that were written; they are,
 and still its contents cannot be read, or contradict the rest of the backup."""
@@ -63,6 +63,11 @@ class Remarks:
 
     pin: Pin | None = None
     checks: tuple[Check, ...] = ()
+
+    @property
+    def proven(self) -> bool:
+        """Whether the newest drill restored it as it was."""
+        return any(check.depth == DRILLED and not check.damage for check in self.checks)
 
 
 @dataclass(frozen=True, kw_only=True)

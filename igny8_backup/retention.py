@@ -26,7 +26,8 @@ BUCKETS: Mapping[str, Callable[[datetime], str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How many to keep: the ``last`` ones, all ``within`` a time, one of each of so many hours, days, ..."""
+    """How many to keep: the ``last`` ones, all ``within`` a time, one of each of so many hours, days, ...;
+    of those that a drill has restored the ``proven`` newest."""
 
     last: int = 0
     within: timedelta = timedelta()
@@ -35,6 +36,7 @@ class Policy:
     weekly: int = 0
     monthly: int = 0
     yearly: int = 0
+    proven: int = 0
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Policy:
@@ -71,12 +73,13 @@ class Part:
 @dataclass(frozen=True, kw_only=True)
 class Backup:
     """What is known of one backup. ``parts`` are those that it holds complete; ``held`` says why it stays
-    whatever the policy says: it is pinned, or unreadable."""
+    whatever the policy says: it is pinned, or unreadable. ``proven``: a drill has restored it."""
 
     id: str
     started: datetime
     parts: tuple[Part, ...] = ()
     held: str = ""
+    proven: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +196,9 @@ def _kept(copies: list[Backup], policy: Policy, now: datetime) -> dict[str, list
     for item in copies:
         if policy.within and now - item.started <= policy.within:
             found[item.id].append(f"within {duration_in_words(policy.within, units=2)}")
+    proven = [item.id for item in copies if item.proven]
+    for number, backup_id in enumerate(proven[: policy.proven], start=1):
+        found[backup_id].append(f"proven {number} of {policy.proven}")
     for rule, bucket_of in BUCKETS.items():
         newest: dict[str, str] = {}
         for item in copies:

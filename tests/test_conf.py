@@ -80,6 +80,7 @@ def test_nothing_has_to_be_set() -> None:
         exclude={},
         exclude_caches=True,
         sanitizers={},
+        probes={},
         swap_whole=(),
         client_bin_dir=None,
         assume_space=None,
@@ -118,6 +119,7 @@ def test_every_key() -> None:
         EXCLUDE_CACHES=False,
         SWAP_WHOLE=["uploads"],
         SANITIZERS={"default": ["igny8_backup.sanitizers.users", Path("/srv/more.sql")]},
+        PROBES={"default": {"total": "SELECT sum(total) FROM invoice"}},
         CLIENT_BIN_DIR="/usr/lib/postgresql/18/bin",
         ASSUME_SPACE="1.5 TB",
         RETENTION={"within": timedelta(days=2), "yearly": 3},
@@ -144,6 +146,7 @@ def test_every_key() -> None:
         exclude_caches=False,
         swap_whole=("uploads",),
         sanitizers={"default": ("igny8_backup.sanitizers.users", "/srv/more.sql")},
+        probes={"default": {"total": "SELECT sum(total) FROM invoice"}},
         client_bin_dir=Path("/usr/lib/postgresql/18/bin"),
         assume_space=1_500_000_000_000,
         retention=Policy(within=timedelta(days=2), yearly=3),
@@ -351,3 +354,29 @@ def test_the_folder_of_a_project_that_does_not_tell_it(tmp_path: Path) -> None:
         text=True,
     )
     assert done.stdout.strip() == str(tmp_path), done.stderr
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"x": 1},
+        {"x": ""},
+        {1: "SELECT 1"},
+        {"x": "SELECT count(*) FROM visit WHERE at > NOW() - interval '1 day'"},
+        {"x": "SELECT random()"},
+        {"default": {"x": "SELECT current_date"}},
+        {"other": {"x": "SELECT 1"}},
+        {"x": "SELECT 1", "default": {"y": "SELECT 1"}},
+        "SELECT 1",
+    ],
+)
+def test_probes_that_cannot_be_compared_are_refused(settings: Any, value: Any) -> None:
+    settings.IGNY8_BACKUP = {"PROBES": value, "DATABASES": ["default"]}
+    assert {problem.id[-4:] for problem in problems()} <= {"E019", "E003"} and problems()
+
+
+def test_probes_of_one_database_and_of_several(settings: Any) -> None:
+    query = {"known": "SELECT count(*) FROM snowflake"}
+    for value in (query, {"default": query}):
+        settings.IGNY8_BACKUP = {"PROBES": value, "DATABASES": ["default"]}
+        assert get_config().probes == {"default": query}

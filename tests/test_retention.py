@@ -241,3 +241,12 @@ def test_the_policy_is_the_setting() -> None:
     given_policy = Policy.of({"within": timedelta(days=2), "daily": 7})
     assert given_policy == Policy(within=timedelta(days=2), daily=7)
     assert Policy.of({"last": 3, "daily": 14, "weekly": 8, "monthly": 12}) == DEFAULT
+
+
+def test_the_newest_that_a_drill_restored_are_kept() -> None:
+    backups = [backup(days) if days % 2 else replace(backup(days), proven=True) for days in range(1, 9)]
+    found = plan(backups, Policy(last=1, proven=2), NOW)
+    kept = {item.id: item.copies[0].reasons for item in found.verdicts if item.keep}
+    proven = [backups[1].id, backups[3].id]
+    assert set(kept) == {backups[0].id, *proven}
+    assert [kept[name] for name in proven] == [("proven 1 of 2",), ("proven 2 of 2",)]

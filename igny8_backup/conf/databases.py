@@ -14,6 +14,13 @@ from igny8_backup.conf.values import SETTING
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+(?<!\.sql)")
 
+_MOVING = re.compile(
+    r"\b(now|today|tomorrow|yesterday|current_(date|time|timestamp)|local(time|timestamp)|timeofday|random|"
+    r"(clock|statement|transaction)_timestamp|gen_random_uuid|uuidv[47]|txid_current|pg_current_\w+)\b",
+    re.IGNORECASE,
+)
+"""Words of SQL whose meaning is another one each time."""
+
 
 def take_databases(reader: Reader) -> tuple[str, ...]:
     """The aliases to back up, by default every primary that has a real engine."""
@@ -84,3 +91,34 @@ def take_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
                 )
         taken[alias] = tuple(map(str, listed))
     return taken
+
+
+def take_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """Queries by name, of the only database; or such dicts by alias."""
+    found: dict[Any, Any] = reader.take("PROBES", dict, {})
+    if not databases:
+        return {}  # a machine that only looks after backups
+    by_alias = {databases[0]: found} if found and len(databases) == 1 else found
+    if len(databases) == 1 and all(isinstance(value, dict) for value in found.values()):
+        by_alias = found
+    for alias, queries in by_alias.items():
+        if alias not in databases or not isinstance(queries, dict):
+            why = "does not map an alias of DATABASES to its probes"
+        elif wrong := [
+            name
+            for name, query in queries.items()
+            if not isinstance(name, str) or not query or not isinstance(query, str) or not name
+        ]:
+            why = f"has no name or no query: {wrong[0]!r}"
+        elif moving := [name for name, query in queries.items() if _MOVING.search(query)]:
+            why = f"has {moving[0]!r}, whose answer depends on when it is asked"
+        else:
+            continue
+        reader.wrong(
+            "E019",
+            f"{SETTING}['PROBES'] {why}.",
+            'Write {"invoice total": "SELECT count(*), sum(total) FROM billing_invoice"}; where several'
+            ' databases are backed up, {"default": {...}}; without now(), random() and the like.',
+        )
+        return {}
+    return by_alias

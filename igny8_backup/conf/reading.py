@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from igny8_backup import keys
-from igny8_backup.conf.databases import take_databases, take_excluded, take_sanitizers
+from igny8_backup.conf.databases import take_databases, take_excluded, take_probes, take_sanitizers
 from igny8_backup.conf.encryption import take_encryption
 from igny8_backup.conf.hooks import take_commands
 from igny8_backup.conf.places import home_dir
@@ -36,11 +36,12 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         reader.wrong(
             "E011", f"{SETTING}['PREFIX'] is {prefix!r}.", 'Give a relative path, for example "igny8/".'
         )
+    databases = take_databases(reader)
     config = Config(
         prefix="".join(f"{part}/" for part in parts),
         host=host,
         environment=reader.take("ENVIRONMENT", str, "development" if settings.DEBUG else "production"),
-        databases=take_databases(reader),
+        databases=databases,
         sites=take_trees(reader, "SITES"),
         logs=take_trees(reader, "LOGS"),
         encryption=take_encryption(reader),
@@ -53,6 +54,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         exclude=take_patterns(reader),
         exclude_caches=reader.take("EXCLUDE_CACHES", bool, True),
         sanitizers=take_sanitizers(reader),
+        probes=take_probes(reader, databases),
         swap_whole=tuple(map(str, reader.take("SWAP_WHOLE", (list, tuple), ()))),
         client_bin_dir=reader.take_path("CLIENT_BIN_DIR", None),
         assume_space=reader.take_size("ASSUME_SPACE"),

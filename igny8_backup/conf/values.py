@@ -63,6 +63,7 @@ class Config:
     exclude: Mapping[str, tuple[str, ...]]
     exclude_caches: bool
     sanitizers: Mapping[str, tuple[str, ...]]
+    probes: Mapping[str, Mapping[str, str]]
     swap_whole: tuple[str, ...]
     client_bin_dir: Path | None
     assume_space: int | None

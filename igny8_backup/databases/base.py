@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from igny8_backup.databases.probes import Answers
 from igny8_backup.databases.surroundings import Surroundings
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
 from igny8_backup.streams import Blocks
@@ -80,8 +81,22 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def dump(self, details: DatabaseDetails) -> Blocks:
-        """The dump; it ends only when the dump is whole."""
+    def dump(
+        self,
+        details: DatabaseDetails,
+        queries: Mapping[str, str] | None = None,
+        on_answers: Callable[[Answers], None] | None = None,
+    ) -> Blocks:
+        """The dump; it ends only when the dump is whole.
+
+        Where the engine can, ``on_answers`` hears what the probes ``queries`` answer and how many rows the
+        tables have in the very instant that the dump shows; of several times the last counts.
+        """
+
+    def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
+        """What the database called ``name`` on the restore side answers to what ``details`` has answers to;
+        of ``tables`` alone their rows. An engine without probes has no answers."""
+        return Answers()
 
     def held_up_by(self) -> str:
         """What keeps a dump waiting in the server, a sentence; empty where nothing is known. Any thread."""

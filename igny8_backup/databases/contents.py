@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from igny8_backup.databases.client_access import client_environment
@@ -18,6 +19,7 @@ from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.child import Child
 
 _ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<words>.*)")
+_CREATED = re.compile(r"^; Archive created at (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
 _NEEDS = re.compile(r";\tdepends on: (?P<numbers>[\d ]+)")
 _EVENT_TRIGGER = re.compile(r"EVENT TRIGGER |(COMMENT|SECURITY LABEL) - EVENT TRIGGER ")
 
@@ -39,9 +41,25 @@ def read_contents(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], tuple[
 
     Raises :class:`IntegrityError` where it is no archive that ``pg_restore`` can list.
     """
+    head, listing = _listed(blocks, pg_restore)
+    return head, _parsed(listing)
+
+
+def read_time(blocks: Blocks, pg_restore: Path) -> datetime | None:
+    """When ``pg_dump`` began to write the archive, of which the head is read: by the clock of its machine,
+    in the time zone that it had there, which for our dumps is UTC. ``None`` where it does not tell.
+
+    Raises :class:`IntegrityError` as :func:`read_contents` does.
+    """
+    match = _CREATED.search(_listed(blocks, pg_restore)[1])
+    return datetime.fromisoformat(match["time"]).replace(tzinfo=UTC) if match else None
+
+
+def _listed(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], str]:
     head: list[bytes] = []
     listed: list[bytes] = []
-    child = Child([str(pg_restore), "--list", "--verbose"], env=client_environment(), feed=True, read=True)
+    env = {**client_environment(), "TZ": "UTC"}
+    child = Child([str(pg_restore), "--list", "--verbose"], env=env, feed=True, read=True)
     with closing(child):
         for block in blocks:
             head.append(block)
@@ -59,7 +77,7 @@ def read_contents(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], tuple[
                 untouched="The live database is as it was.",
                 fix="Choose another backup: list_backups.",
             ) from None
-    return head, _parsed(b"".join(listed).decode(errors="surrogateescape"))
+    return head, b"".join(listed).decode(errors="surrogateescape")
 
 
 def joined(head: Iterable[bytes], rest: Blocks) -> Blocks:

@@ -19,7 +19,7 @@ _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
 # comes back with the extension.
 _TABLES = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    WHERE c.relkind::text = ANY (%s) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                       AND d.objid = c.oid AND d.deptype = 'e')"""
 
@@ -73,9 +73,11 @@ def system_identifier(session: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-def list_tables(session: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """``schema.table`` of each table of the application, quoted where it is not plain, sorted."""
-    return tuple(sorted(table_name(schema, table) for schema, table in session.execute(_TABLES)))
+def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[str, ...]:
+    """``schema.table`` of each table of the application, quoted where it is not plain, sorted. ``kinds`` are
+    those of ``pg_class.relkind``: with ``r`` alone, what can have rows of its own."""
+    found = session.execute(_TABLES, [list(kinds)])
+    return tuple(sorted(table_name(schema, table) for schema, table in found))
 
 
 def list_settings(session: psycopg.Connection[Any], name: str) -> tuple[DatabaseSetting, ...]:

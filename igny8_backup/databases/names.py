@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 
-SIDE, BEFORE = "side", "before"
+SIDE, BEFORE, DRILL = "side", "before", "drill"
 
 NAME_BYTES = 63
 """``NAMEDATALEN - 1``: PostgreSQL silently cuts longer names (PostgreSQL docs, 4.1.1)."""
 
-_TAIL = re.compile(r"__(?P<word>side|before)_(?P<stamp>\d{8}T\d{6}Z)\Z")
+_TAIL = re.compile(r"__(?P<word>side|before|drill)_(?P<stamp>\d{8}T\d{6}Z)\Z")
 _NAMES = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -35,6 +35,12 @@ def is_side_name(found: str, name: str) -> bool:
     """Whether ``found`` is the name of a database that is being made to be called ``name``."""
     match = _TAIL.search(found)
     return match is not None and match["word"] == SIDE and is_aside_name(found, name)
+
+
+def is_drill_name(found: str, name: str) -> bool:
+    """Whether ``found`` is a database that a drill made beside ``name``."""
+    match = _TAIL.search(found)
+    return match is not None and match["word"] == DRILL and is_aside_name(found, name)
 
 
 def table_name(schema: str, table: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
 from igny8_backup.databases.connection import Connection, is_pooled, server_version
-from igny8_backup.databases.contents import Entry, read_contents
+from igny8_backup.databases.contents import Entry, read_contents, read_time
 from igny8_backup.databases.description import describe, list_tables, system_identifier
 from igny8_backup.databases.excluded import find_excluded
 from igny8_backup.databases.in_place import restore_in_place
 from igny8_backup.databases.in_place_obstacles import find_in_place_obstacles
-from igny8_backup.databases.names import aside_name
+from igny8_backup.databases.instant import BEGIN, export_snapshot, import_snapshot
+from igny8_backup.databases.names import aside_name, is_drill_name
 from igny8_backup.databases.obstacles import find_obstacles
+from igny8_backup.databases.probes import Answers, ask
 from igny8_backup.databases.surroundings import Surroundings, look_round
 from igny8_backup.databases.swapping import swap_back_databases, swap_databases
 from igny8_backup.databases.toc import checked_toc
@@ -34,6 +37,8 @@ from igny8_backup.errors import DatabaseError, RefusedError, ToolError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.process import process_output
+
+ATTEMPTS = 5
 
 # pg_dump repeats its query after the cause: that which locks all tables names each of them.
 _QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOTALL)
@@ -45,6 +50,8 @@ class PostgresqlEngine(Engine):
 
     engine = "postgresql"
     dump_kind = "dump"
+    lock_seconds = 60
+    """How long ``pg_dump`` waits for a table that we hold already: only for who waits for it behind us."""
 
     def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
         super().__init__(alias)
@@ -119,17 +126,58 @@ class PostgresqlEngine(Engine):
         with self._open_source() as session:
             return describe(session, self.alias, find_excluded(session, tables, setting))
 
-    def dump(self, details: DatabaseDetails) -> Blocks:
+    def dump(
+        self,
+        details: DatabaseDetails,
+        queries: Mapping[str, str] | None = None,
+        on_answers: Callable[[Answers], None] | None = None,
+    ) -> Blocks:
+        for _ in range(ATTEMPTS):
+            with self._open_source() as session:
+                server = server_version(session)
+                (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+                snapshot = export_snapshot(session)
+                if on_answers:
+                    on_answers(self._ask_source(snapshot, details, queries or {}))
+                with closing(self._run_pg_dump(details, server, user, snapshot)) as blocks:
+                    first = _first(blocks)
+                    if first is not None:
+                        # pg_dump has locked the tables itself by now, and ours were never lost before.
+                        session.execute("SELECT")
+                        yield first
+                        yield from blocks
+                        return
+        raise DatabaseError(
+            f"In each of {ATTEMPTS} attempts something else was waiting for a table that had to be dumped.",
+            untouched="No backup was recorded.",
+            fix="Run again when no migration is under way.",
+        )
+
+    def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Mapping[str, str]) -> Answers:
         with self._open_source() as session:
-            server = server_version(session)
-            (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+            import_snapshot(session, snapshot)
+            left_out = set(details.excluded_data)
+            tables = [table for table in list_tables(session, "r") if table not in left_out]
+            return ask(session, tables, queries, snapshot=snapshot)
+
+    def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
+        with self.live.to(name).open() as session:
+            session.execute(BEGIN)
+            wanted = [table for table in details.row_counts if not tables or table in tables]
+            queries = {} if tables else {probe.name: probe.query for probe in details.probes}
+            return ask(session, wanted, queries, counted_to=details.counted_to)
+
+    def _run_pg_dump(self, details: DatabaseDetails, server: str, user: str, snapshot: str) -> Blocks:
         pg_dump = self._pg_dump(server)
         pg_restore = find_client("pg_restore", server_major=pg_dump.major, bin_dir=self._bin_dir)
         require_major(pg_restore, pg_dump.major, reason=f"{pg_dump.path} is version {pg_dump.version}")
-        excluded = [f"--exclude-table-data={table}" for table in details.excluded_data]
+        options = [f"--exclude-table-data={table}" for table in details.excluded_data]
+        options += [f"--snapshot={snapshot}", f"--lock-wait-timeout={self.lock_seconds * 1000}"]
         with client_access(self.source, self._scratch) as access:
-            argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *excluded]
-            output = process_output(argv, env=access.env, pass_fds=access.pass_fds)
+            argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *options]
+            # The archive tells its time without a zone: a drill compares it.
+            env = {**access.env, "TZ": "UTC"}
+            output = process_output(argv, env=env, pass_fds=access.pass_fds)
             try:
                 with closing(checked_toc(output, pg_restore.path)) as blocks:
                     yield from blocks
@@ -227,12 +275,38 @@ class PostgresqlEngine(Engine):
         """Sides of this database that nobody is connected to: killed restores leave such."""
         return restoring.idle_sides(self.live)
 
+    def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
+        """When the dump ``blocks``, of which the head is read, was made; ``None`` where it does not tell."""
+        with closing(blocks):
+            major = major_of(part.dump_version)
+            return read_time(
+                blocks, find_client("pg_restore", server_major=major, bin_dir=self._bin_dir).path
+            )
+
+    def drills(self) -> tuple[str, ...]:
+        """The databases that drills have left."""
+        with self.live.maintenance() as session:
+            names = [name for (name,) in session.execute("SELECT datname::text FROM pg_database")]
+        return tuple(name for name in names if is_drill_name(name, self.live.name))
+
     def drop(self, name: str) -> None:
         restoring.drop(self.live, name)
 
 
 def _is_replica(session: psycopg.Connection[Any]) -> bool:
     return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+
+def _first(blocks: Blocks) -> bytes | None:
+    """The first block of a dump; ``None`` where ``pg_dump`` waited too long for a lock: before its first byte
+    it takes them all."""
+    try:
+        return next(blocks)
+    except ToolError as error:
+        # The words before are in the server's language, the query is not.
+        if "LOCK TABLE" in error.stderr_tail and "permission denied" not in error.stderr_tail:
+            return None
+        raise
 
 
 def _explained(error: ToolError, alias: str, user: str) -> ToolError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from django.db import connections
 
 from igny8_backup.databases.base import WHOLE, Engine, Target, Versions, Wanted
 from igny8_backup.databases.names import aside_name, is_aside_name
+from igny8_backup.databases.probes import Answers
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
 from igny8_backup.streams import Blocks
@@ -69,7 +70,12 @@ class SqliteEngine(Engine):
             size=self._path.stat().st_size,
         )
 
-    def dump(self, details: DatabaseDetails) -> Blocks:
+    def dump(
+        self,
+        details: DatabaseDetails,
+        queries: Mapping[str, str] | None = None,
+        on_answers: Callable[[Answers], None] | None = None,
+    ) -> Blocks:
         with _files(self._path), self._copy() as handle:
             yield from from_file(handle)
 

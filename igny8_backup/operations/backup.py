@@ -160,8 +160,10 @@ class _Run:
             alias=alias, engine=self.kit.engine(alias).engine, state=FAILED, started=started, finished=started
         )
         try:
-            part, details = backup_database(self.kit, self.id, part, on_bytes=self.on_bytes)
+            part, details, unanswered = backup_database(self.kit, self.id, part, on_bytes=self.on_bytes)
             self.details.append(details)
+            if unanswered:
+                self.failed(f"probes of {alias}", unanswered)
         except Exception as error:
             part = replace(part, error=self.failed(alias, error))
         finally:

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from igny8_backup import keys
+from igny8_backup.databases.probes import Answers
+from igny8_backup.errors import BackupError
 from igny8_backup.manifest import COMPLETE, DatabaseDetails, DatabasePart
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.probes import unanswered, with_answers
 from igny8_backup.operations.stalls import Watch
 
 
 def backup_database(
     kit: Toolkit, backup_id: str, part: DatabasePart, *, on_bytes: Callable[[int], None]
-) -> tuple[DatabasePart, DatabaseDetails]:
-    """Stores the dump of the database ``part.alias``: the part, complete, and its details. ``on_bytes`` hears
-    of raw bytes as they pass.
+) -> tuple[DatabasePart, DatabaseDetails, BackupError | None]:
+    """Stores the dump of the database ``part.alias``: the part, complete, its details, and what is wrong
+    with its probes, if anything. ``on_bytes`` hears of raw bytes as they pass.
 
     Raises ``DatabaseError``, ``ToolError``, ``RefusedError``, ``StorageError``: nothing is stored then.
     """
@@ -30,7 +33,14 @@ def backup_database(
         details = engine.describe(kit.config.exclude_table_data.get(alias, ()))
         key = keys.database_key(backup_id, alias, engine.dump_kind, kit.codec.suffix)
         kit.progress.begin(f"database {alias}", details.size)
-        dump = watch.through(engine.dump(details), source="the dump", sink="the storage")
+        answers = Answers()
+
+        def answered(found: Answers) -> None:
+            nonlocal answers
+            answers = found
+
+        blocks = engine.dump(details, kit.config.probes.get(alias, {}), answered)
+        dump = watch.through(blocks, source="the dump", sink="the storage")
         stored = kit.upload(key, dump, estimate=details.size, on_bytes=on_bytes)
         watch.wait_for("the database server")
         kept = set(engine.describe(()).tables)
@@ -38,4 +48,6 @@ def backup_database(
         part, state=COMPLETE, object=stored, server_version=versions.server, dump_version=versions.tool
     )
     # A table made or dropped while the dump ran may or may not be in it: it is not promised.
-    return part, replace(details, tables=tuple(name for name in details.tables if name in kept))
+    details = replace(details, tables=tuple(name for name in details.tables if name in kept))
+    wrong = unanswered(answers) if answers.failed or answers.denied else None
+    return part, with_answers(details, answers), wrong

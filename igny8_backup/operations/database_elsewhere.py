@@ -16,6 +16,7 @@ from igny8_backup.operations import sanitize, side_process
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.obstacles import unknown_migrations
+from igny8_backup.operations.probes import check_answers
 from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.observe import count
@@ -103,9 +104,6 @@ def plan_copy(
 
 def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
     """Makes the database; returns what was left out of it. A failure leaves nothing."""
-    stored = copy.part.object
-    if stored is None:
-        raise IntegrityError(f"The backup of {copy.part.alias!r} names no object.")
     engine = _engine(kit, copy.part.alias)
     _check_name(engine, copy.name)
     engine = engine.named(copy.name)
@@ -113,30 +111,17 @@ def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> t
     side = engine.aside_name(SIDE, stamp)
     engine.create_side(side, copy.details)
     try:
-        kit.progress.begin(f"database {copy.name}", stored.raw_bytes)
-        try:
-            with Watch(f"database {copy.name}", kit.progress, seconds=kit.config.stall_seconds) as watch:
-                stream = count(kit.download(stored, identities), kit.progress.advance)
-                left_out = engine.load(
-                    side,
-                    watch.through(stream, source="the storage", sink="pg_restore"),
-                    raw_bytes=stored.raw_bytes,
-                    scratch=kit.config.scratch_dir,
-                    jobs=kit.config.jobs,
-                    # Statistics of what is to be sanitized would hold it still.
-                    analyze=not copy.sanitize,
-                    wanted=copy.wanted,
-                )
-        finally:
-            kit.progress.end()
-        missing = sorted(set(copy.wanted.tables or copy.details.tables) - set(engine.tables(side)))
-        if missing:
-            raise IntegrityError(
-                f"The restored database lacks tables that it had: {', '.join(missing[:5])}.",
-                untouched="Nothing live was changed.",
-                fix="Choose another backup: list_backups.",
-            )
-        engine.seal_side(side, copy.details)
+        left_out = load_side(
+            kit,
+            engine,
+            side,
+            copy.part,
+            copy.details,
+            identities,
+            wanted=copy.wanted,
+            # Statistics of what is to be sanitized would hold it still.
+            analyze=not copy.sanitize,
+        )
         if copy.migrate:
             kit.progress.note(f"Migrating {copy.name} to the code's schema.")
             side_process.migrate({copy.part.alias: side})
@@ -150,6 +135,49 @@ def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> t
         except BackupError as error:
             kit.progress.note(f"The database {side} could not be dropped, drop it by hand: {error}")
         raise
+    return left_out
+
+
+def load_side(
+    kit: Toolkit,
+    engine: PostgresqlEngine,
+    side: str,
+    part: DatabasePart,
+    details: DatabaseDetails,
+    identities: list[Identity],
+    *,
+    wanted: Wanted = WHOLE,
+    analyze: bool = True,
+) -> tuple[str, ...]:
+    """Loads the dump of ``part`` into the empty database ``side`` and compares it with ``details``; returns
+    what was left out. Raises ``IntegrityError`` where the two differ."""
+    stored = part.object
+    if stored is None:
+        raise IntegrityError(f"The backup of {part.alias!r} names no object.")
+    kit.progress.begin(f"database {side}", stored.raw_bytes)
+    try:
+        with Watch(f"database {side}", kit.progress, seconds=kit.config.stall_seconds) as watch:
+            stream = count(kit.download(stored, identities), kit.progress.advance)
+            left_out = engine.load(
+                side,
+                watch.through(stream, source="the storage", sink="pg_restore"),
+                raw_bytes=stored.raw_bytes,
+                scratch=kit.config.scratch_dir,
+                jobs=kit.config.jobs,
+                analyze=analyze,
+                wanted=wanted,
+            )
+    finally:
+        kit.progress.end()
+    missing = sorted(set(wanted.tables or details.tables) - set(engine.tables(side)))
+    if missing:
+        raise IntegrityError(
+            f"The restored database lacks tables that it had: {', '.join(missing[:5])}.",
+            untouched="Nothing live was changed.",
+            fix="Choose another backup: list_backups.",
+        )
+    engine.seal_side(side, details)
+    check_answers(kit, engine, side, details, wanted.tables)
     return left_out
 
 

@@ -16,11 +16,14 @@ from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.stock import Stock, parts_of, read_stock
 from igny8_backup.operations.tree_state import IN_A_ROW
+from igny8_backup.remarks import DRILLED
 from igny8_backup.retention import Part
 from igny8_backup.words import age_in_words, count_in_words, duration_in_words, size_in_words
 
 CHECK_AGE = timedelta(days=9)
 """How long ago the newest verification may be: a weekly one, and two days to mend what stopped it."""
+DRILL_AGE = timedelta(days=35)
+"""How long ago the newest drill may be that restored a backup as it was: a monthly one, and a few days."""
 RECENT, LEAST = 10, 3
 """A copy is compared with the median of so many before it, where there are so many at least."""
 SHRUNK = 0.5
@@ -196,6 +199,11 @@ def _checks(stock: Stock) -> Iterator[Condition]:
     since = newest or min((entry.started for entry in stock.entries), default=stock.now)
     done = f"the newest was {age_in_words(newest, stock.now)} ago" if newest else "there was none yet"
     yield _condition("verified", "all backups", stock.now - since <= CHECK_AGE, done)
+    drills = [check.started for _, check in checks if check.depth == DRILLED and not check.damage]
+    newest = max(drills, default=None)
+    since = newest or min((entry.started for entry in stock.entries), default=stock.now)
+    done = f"the newest good drill was {age_in_words(newest, stock.now)} ago" if newest else "there was none"
+    yield _condition("drilled", "all backups", stock.now - since <= DRILL_AGE, done)
     damaged = [f"{entry.id} ({check.depth})" for entry, check in checks if check.damage]
     yield _condition("damage", "all backups", not damaged, ", ".join(damaged) or "none was found")
 

@@ -12,6 +12,7 @@ from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
 from igny8_backup.operations import hooks, restore_tree, sanitize, side_process
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan
+from igny8_backup.operations.probes import check_answers, without_answers
 from igny8_backup.operations.quiet import make_quiet, purge
 from igny8_backup.operations.stalls import Watch
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
@@ -117,7 +118,8 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
                 side=engine.aside_name("side", stamp),
                 before=engine.aside_name("before", stamp),
                 existed=item.target.exists,
-                details=item.details,
+                # What its probes answered has no place on this disk.
+                details=without_answers(item.details),
                 place=engine.place(),
             )
         )
@@ -201,6 +203,7 @@ def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side:
         )
     # Before migrate: the search path of the database may be what leads to the tables.
     engine.seal_side(side, item.details)
+    check_answers(kit, engine, side, item.details)
 
 
 def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal:

@@ -66,9 +66,14 @@ class Stock:
     def _backup(self, entry: Entry) -> Backup:
         if entry.manifest is None:
             return Backup(id=entry.id, started=entry.started, held="its manifest cannot be read")
-        pin = self.remarks.get(entry.id, Remarks()).pin
-        held = f"pinned: {pin.reason}" if pin else ""
-        return Backup(id=entry.id, started=entry.started, parts=parts_of(entry.manifest), held=held)
+        remarks = self.remarks.get(entry.id, Remarks())
+        return Backup(
+            id=entry.id,
+            started=entry.started,
+            parts=parts_of(entry.manifest),
+            held=f"pinned: {remarks.pin.reason}" if remarks.pin else "",
+            proven=remarks.proven,
+        )
 
 
 def read_stock(kit: Toolkit) -> Stock:

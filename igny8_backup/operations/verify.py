@@ -55,11 +55,12 @@ def verify(kit: Toolkit, request: VerifyRequest) -> VerifyResult:
     not answer; for the depth ``content`` also ``IdentityError``, ``FilesError``, ``ToolMissingError``,
     ``ToolTooOldError``.
     """
-    backup_id = request.backup_id or _newest(kit)
+    backup_id = request.backup_id or newest_backup(kit)
     return _Verification(kit, request, _known(kit, backup_id)).run()
 
 
-def _newest(kit: Toolkit) -> str:
+def newest_backup(kit: Toolkit) -> str:
+    """The id of the newest backup. Raises ``UsageError`` where there is none."""
     entries = kit.catalog.entries()
     if not entries:
         raise UsageError(

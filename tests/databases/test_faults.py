@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.errors import IntegrityError, ToolError, ToolMissingError, ToolTooOldError
+from igny8_backup.errors import DatabaseError, IntegrityError, ToolError, ToolMissingError, ToolTooOldError
 from tests.databases.fakes import fake, link
 from tests.databases.stage import Stage
 from tests.services.project import Project
@@ -92,7 +92,7 @@ def test_a_server_that_ends_the_dump_is_told(faked: Stage) -> None:
         def run() -> None:
             try:
                 dump(faked)
-            except ToolError as error:
+            except DatabaseError as error:
                 failed.append(error)
 
         thread = threading.Thread(target=run)

@@ -20,6 +20,7 @@ DATACLASSES = {
     "TreePart": manifest.TreePart,
     "Details fields": manifest.Details,
     "DatabaseDetails": manifest.DatabaseDetails,
+    "Probe": manifest.Probe,
     "DatabaseSetting": manifest.DatabaseSetting,
     "Privilege": manifest.Privilege,
     "Skipped": manifest.Skipped,

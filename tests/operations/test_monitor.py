@@ -19,6 +19,7 @@ from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.monitor import Condition, Health, monitor
 from igny8_backup.operations.verify import VerifyRequest, verify
+from igny8_backup.remarks import DRILLED, read_remarks
 from tests.operations.clocks import Clock, by_clock
 
 
@@ -112,6 +113,19 @@ def never_verified_again(site: Site) -> None:
         site.night()
 
 
+def never_drilled(site: Site) -> None:
+    site.clock.forward(days=40)
+    site.night()
+    verify(site.kit, VerifyRequest())
+
+
+def drilled(site: Site) -> None:
+    never_drilled(site)
+    (checked,) = read_remarks(site.kit.store)[site.last].checks
+    key = keys.check_key(site.last, site.clock(), DRILLED)
+    site.kit.store.put_small(key, records.to_json(replace(checked, depth=DRILLED)))
+
+
 def damaged(site: Site) -> None:
     pack = next(item for item in site.kit.catalog.get(site.last).objects() if "packs/" in item.key)
     path = site.storage / "igny8" / pack.key
@@ -162,6 +176,8 @@ TROUBLES: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
     (files_left_out, {("run", HOST)}),
     (shrunk, {("size", UPLOADS)}),
     (never_verified_again, {("verified", "all backups")}),
+    (never_drilled, {("drilled", "all backups")}),
+    (drilled, set()),
     (damaged, {("damage", "all backups")}),
     (unreadable, {RETENTION}),
     (a_clock_ahead, {("clock", HOST)}),

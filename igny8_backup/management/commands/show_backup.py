@@ -14,10 +14,10 @@ from igny8_backup.manifest import Details, Manifest
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.listing import list_files
 from igny8_backup.operations.parts import read_details
-from igny8_backup.remarks import Remarks, read_remarks
+from igny8_backup.remarks import DRILLED, Remarks, read_remarks
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record, to_json
-from igny8_backup.words import size_in_words
+from igny8_backup.words import duration_in_words, size_in_words
 
 
 class Command(BackupCommand):
@@ -103,6 +103,8 @@ class Command(BackupCommand):
         for check in remarks.checks:
             result = f"{len(check.damage)} DAMAGED" if check.damage else "all well"
             read = f"{check.read} of {check.objects} objects read"
+            if check.depth == DRILLED:
+                read += f", restored in {duration_in_words(check.finished - check.started, units=2)}"
             self.say(f"  {check.depth} checked {check.started:%Y-%m-%d %H:%M} UTC: {result}, {read}")
             for item in check.damage:
                 self.say(f"    {item.kind}: {item.key}")
@@ -115,6 +117,11 @@ class Command(BackupCommand):
                 self.say(f"    owner {database.owner}, {database.encoding}, {database.collate}; {extensions}")
             if database.excluded_data:
                 self.say(f"    without the rows of {', '.join(database.excluded_data)}")
+            for probe in database.probes:
+                answer = " / ".join(
+                    ", ".join("NULL" if value is None else value for value in row) for row in probe.rows
+                )
+                self.say(f"    {probe.name}: {answer}")
         for item in details.skipped:
             self.say(f"  {item.tree}: {item.path}: {item.reason}")
         for name, text in details.errors.items():

@@ -1,0 +1,52 @@
+"""``manage.py drill_backup``: restore a backup for practice, and how long it took."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.operations.assembly import assemble
+from igny8_backup.operations.drill import DrillRequest, drill
+from igny8_backup.words import duration_in_words
+
+
+class Command(BackupCommand):
+    help = "Restore a backup for practice, compare it with what was backed up, and drop it again."
+    examples = (
+        "  manage.py drill_backup --identity igny8-backup.key     the newest\n"
+        "  manage.py drill_backup 20261122T021500Z-7f3a9c --identity igny8-backup.key\n"
+        "  manage.py drill_backup --no-owner --identity igny8-backup.key     on a server without the roles"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("id", metavar="ID", nargs="?", default="", help="An id that list_backups shows.")
+        parser.add_argument("--identity", type=Path, metavar="FILE", help="The private key.")
+        parser.add_argument(
+            "--no-owner", dest="owners", action="store_false", help="All belongs to the role that restores."
+        )
+
+    def work(self, **options: Any) -> int:
+        request = DrillRequest(
+            backup_id=options["id"], identity_file=options["identity"], owners=options["owners"]
+        )
+        with self.progress() as shown, assemble(progress=shown) as kit:
+            result = drill(kit, request)
+        check = result.check
+        took = duration_in_words(check.finished - check.started, units=2)
+        self.show_json({**vars(result), "seconds": (check.finished - check.started).total_seconds()})
+        for finding in result.findings:
+            self.warn(f"  {finding.damage.kind.upper()}: {finding.damage.key}: {finding.text}")
+        if result.unrecorded:
+            self.warn(f"The result could not be recorded: {result.unrecorded}")
+        if result.findings:
+            raise IntegrityError(
+                f"Backup {check.id} does not restore as it was.",
+                untouched="Nothing live was changed.",
+                fix="Back up again now, and drill that backup.",
+            )
+        self.say(f"Backup {check.id} was restored in {took}: all is as it was. It is dropped again.")
+        return 3 if result.unrecorded else 0

@@ -1,0 +1,237 @@
+"""A backup restored for practice: into scratch that nobody else may enter, compared, and dropped.
+
+What a drill that was killed leaves is removed by the next one. No lock against backups: nothing that a backup
+or a restore knows of is touched. One drill at a time on a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from igny8_backup import keys, records
+from igny8_backup.databases.base import Wanted
+from igny8_backup.databases.names import DRILL
+from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.errors import (
+    BackupError,
+    IntegrityError,
+    StorageError,
+    ToolError,
+    ToolMissingError,
+    UsageError,
+)
+from igny8_backup.locks import file_lock
+from igny8_backup.manifest import COMPLETE, DatabaseDetails, DatabasePart, Manifest, TreePart
+from igny8_backup.operations.adapt import Changes, adapt
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.database_elsewhere import load_side
+from igny8_backup.operations.obstacles import unknown_migrations
+from igny8_backup.operations.parts import read_details, require_none
+from igny8_backup.operations.tree_elsewhere import TreeCopy, choose_files, write_tree
+from igny8_backup.operations.verify import Finding, VerifyResult, newest_backup
+from igny8_backup.remarks import DRILLED, MISSING, SCHEMA, UNREADABLE, Check, Damage
+from igny8_backup.store import MissingObjectError
+from igny8_backup.streams.age import Identity
+from igny8_backup.trees.remove import remove_tree
+
+SKEW = timedelta(minutes=5)
+"""How far the clock may have been set while a dump was made."""
+FOLDER = "igny8_backup-drill-"
+"""How the folder in ``SCRATCH_DIR`` begins that takes the trees of a drill."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillRequest:
+    """``backup_id`` is empty for the newest. Without ``owners`` all belongs to the role that restores."""
+
+    backup_id: str = ""
+    identity_file: Path | None = None
+    owners: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Practice:
+    """A database to restore: where, and what it must be like."""
+
+    engine: PostgresqlEngine
+    part: DatabasePart
+    details: DatabaseDetails
+    name: str
+
+
+def drill(kit: Toolkit, request: DrillRequest) -> VerifyResult:
+    """Restores every complete part of one backup and compares it with what its details say.
+
+    The check that is recorded beside the backup has the depth ``drill``; from its beginning to its end is how
+    long a recovery takes. Raises ``UsageError`` for an unknown backup or a database that is not PostgreSQL,
+    ``IdentityError``, ``RefusedError`` where the server cannot take the backup, ``FilesError``,
+    ``DatabaseError`` and ``StorageError``; nothing is recorded then.
+    """
+    with file_lock(kit.store, kit.config.state_dir / "drill", doing="a drill", now=kit.clock()):
+        _remove_leftovers(kit)
+        return _Drill(kit, request).run()
+
+
+class _Drill:
+    def __init__(self, kit: Toolkit, request: DrillRequest) -> None:
+        self.kit = kit
+        self.request = request
+        self.started = kit.clock()
+        self.stamp = keys.stamp(self.started)
+        self.manifest: Manifest = kit.catalog.get(request.backup_id or newest_backup(kit))
+        self.identities: list[Identity] = kit.identities(
+            request.identity_file, needed=self.manifest.encrypted
+        )
+        self.findings: list[Finding] = []
+        self.read = 2  # manifest and details
+        self.bytes = self.manifest.details.stored_bytes
+
+    def run(self) -> VerifyResult:
+        databases = self.plan()
+        for practice in databases:
+            with self.judging(practice.part.object and practice.part.object.key or ""):
+                self.restore_database(practice)
+        trees = [tree for tree in self.manifest.trees if tree.state == COMPLETE]
+        if trees:
+            with _folder(self.kit.config.scratch_dir / f"{FOLDER}{self.stamp}") as folder:
+                for tree in trees:
+                    with self.judging(tree.index.key if tree.index else ""):
+                        self.restore_tree(tree, folder)
+        return self.record()
+
+    def plan(self) -> list[_Practice]:
+        details = read_details(self.kit, self.manifest, self.identities)
+        found: list[_Practice] = []
+        obstacles: list[str] = []
+        for part in self.manifest.databases:
+            if part.state != COMPLETE:
+                continue
+            engine = _engine(self.kit, part.alias)
+            adapted, _ = adapt(engine, details.database(part.alias), Changes(owners=self.request.owners))
+            name = engine.aside_name(DRILL, self.stamp)
+            obstacles += engine.named(name).obstacles(part, adapted) + unknown_migrations(adapted)
+            found.append(_Practice(engine=engine, part=part, details=adapted, name=name))
+        require_none(obstacles)
+        return found
+
+    def restore_database(self, practice: _Practice) -> None:
+        engine, name = practice.engine, practice.name
+        self.check_time(practice)
+        try:
+            engine.create_side(name, practice.details)
+            load_side(
+                self.kit,
+                engine,
+                name,
+                practice.part,
+                practice.details,
+                self.identities,
+                wanted=Wanted(owners=self.request.owners),
+            )
+        finally:
+            _drop(self.kit, engine, name)
+        if practice.part.object:
+            self.read += 1
+            self.bytes += practice.part.object.stored_bytes
+
+    def check_time(self, practice: _Practice) -> None:
+        """The dump was made by the run that the manifest is of: an older one may answer everything alike.
+
+        Where the details name no instant, a release wrote them that did not fix the time zone of the dump."""
+        part, stored = practice.part, practice.part.object
+        if stored is None or not practice.details.snapshot:
+            return
+        made = practice.engine.dumped_at(part, self.kit.download(stored, self.identities))
+        if made and not part.started - SKEW <= made <= part.finished + SKEW:
+            raise IntegrityError(
+                f"The dump was made {made:%Y-%m-%d %H:%M:%S} UTC, and not while this backup was: it is"
+                " another one."
+            )
+
+    def restore_tree(self, tree: TreePart, folder: Path) -> None:
+        chosen = choose_files(self.kit, tree, [], self.identities)
+        copy = TreeCopy(backup_id=self.manifest.id, part=tree, chosen=chosen, place=folder / tree.name)
+        self.kit.progress.begin(f"files {tree.name}", tree.bytes)
+        try:
+            write_tree(self.kit, copy, self.identities, self.kit.progress.advance)
+        finally:
+            self.kit.progress.end()
+        objects = [item for item in (tree.index, tree.folders, *tree.packs) if item]
+        self.read += len(objects)
+        self.bytes += sum(item.stored_bytes for item in objects)
+
+    @contextmanager
+    def judging(self, key: str) -> Iterator[None]:
+        """Takes down that a part is not what was backed up; the others are still to be tried."""
+        try:
+            yield
+        except ToolMissingError:
+            raise
+        except MissingObjectError as error:
+            self.found(key, MISSING, error)
+        except (IntegrityError, ToolError) as error:
+            self.found(key, UNREADABLE, error)
+
+    def found(self, key: str, kind: str, error: BackupError) -> None:
+        self.findings.append(Finding(damage=Damage(key=key, kind=kind), text=str(error)))
+
+    def record(self) -> VerifyResult:
+        check = Check(
+            schema=SCHEMA,
+            id=self.manifest.id,
+            depth=DRILLED,
+            started=self.started,
+            finished=self.kit.clock(),
+            sample=100,
+            objects=len(self.manifest.objects()) + 1,
+            read=self.read,
+            bytes=self.bytes,
+            damage=tuple(finding.damage for finding in self.findings),
+        )
+        unrecorded = ""
+        try:
+            key = keys.check_key(self.manifest.id, self.started, DRILLED)
+            self.kit.store.put_small(key, records.to_json(check))
+        except StorageError as error:
+            unrecorded = str(error)
+        return VerifyResult(check=check, findings=tuple(self.findings), unrecorded=unrecorded)
+
+
+def _remove_leftovers(kit: Toolkit) -> None:
+    for alias in kit.config.databases:
+        engine = kit.engine(alias)
+        if isinstance(engine, PostgresqlEngine):
+            for name in engine.drills():
+                engine.drop(name)
+    for folder in kit.config.scratch_dir.glob(f"{FOLDER}*"):
+        remove_tree(folder)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    finally:
+        remove_tree(path)
+
+
+def _drop(kit: Toolkit, engine: PostgresqlEngine, name: str) -> None:
+    try:
+        engine.drop(name)
+    except BackupError as error:
+        kit.progress.note(f"The database {name} could not be dropped, the next drill will: {error}")
+
+
+def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:
+    engine = kit.engine(alias)
+    if not isinstance(engine, PostgresqlEngine):
+        raise UsageError(
+            f"{alias!r} is no PostgreSQL database: there is no server to restore it to for practice.",
+            untouched="Nothing was made.",
+            fix="Run the drill with settings that name a server.",
+        )
+    return engine

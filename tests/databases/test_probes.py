@@ -1,0 +1,149 @@
+"""What is asked in the instant of a dump is what the dump holds, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.databases.probes import MOST_ROWS, Answers, ask
+from tests.databases.stage import Stage
+
+SUM = {"items": "SELECT count(*), sum(id) FROM item;"}
+
+
+def answered(engine: PostgresqlEngine, queries: dict[str, str], excluded: tuple[str, ...] = ()) -> Answers:
+    found: list[Answers] = []
+    with closing(engine.dump(engine.describe(excluded), queries, found.append)) as blocks:
+        next(blocks)
+    return found[-1]
+
+
+def rows(engine: PostgresqlEngine, query: str) -> tuple[tuple[str | None, ...], ...]:
+    found = answered(engine, {"it": query})
+    assert not found.failed and not found.denied
+    return found.probes[0].rows
+
+
+def waits(stage: Stage) -> None:
+    """Returns when a session waits for a lock in the database of the stage."""
+    query = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+    while not stage.admin(query, stage.name):
+        time.sleep(0.02)
+
+
+def test_rows_come_and_go_and_the_dump_is_of_one_instant(stage: Stage) -> None:
+    engine, found = stage.engine, []
+
+    def meanwhile(answers: Answers) -> None:
+        found.append(answers)
+        stage.sql("INSERT INTO item (name) VALUES ('late'); DELETE FROM part")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            stage.sql("SET lock_timeout = 100; TRUNCATE part")
+
+    details = engine.describe(())
+    data = b"".join(engine.dump(details, SUM, meanwhile))
+    (answers,) = found
+    assert answers.row_counts == {"public.item": 200, "public.part": 100} and answers.snapshot
+    assert answers.probes[0].rows == (("200", "20100"),)
+    side = stage.aside("side")
+    engine.create_side(side, details)
+    engine.load(side, (b for b in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
+    assert stage.sql("SELECT (SELECT count(*) FROM item), count(*) FROM part", database=side) == [(200, 100)]
+
+
+def test_who_waits_behind_us_is_let_through_and_all_starts_over(stage: Stage) -> None:
+    engine, found = stage.engine, []
+    engine.lock_seconds = 1
+    altering = threading.Thread(target=stage.sql, args=["ALTER TABLE part ADD COLUMN late int"])
+
+    def meanwhile(answers: Answers) -> None:
+        found.append(answers)
+        if len(found) == 1:
+            altering.start()
+            waits(stage)
+
+    data = b"".join(engine.dump(engine.describe(()), SUM, meanwhile))
+    altering.join()
+    assert len(found) == 2 and found[0].snapshot != found[1].snapshot
+    assert b"late integer" in data
+
+
+def test_tables_that_change_before_they_are_held_are_listed_again(stage: Stage) -> None:
+    engine, found = stage.engine, []
+
+    def run() -> None:
+        found.append(answered(engine, {}))
+
+    thread = threading.Thread(target=run)
+    with stage.server.connect(stage.name) as other, other.transaction():
+        other.execute("LOCK TABLE part IN ACCESS EXCLUSIVE MODE")
+        thread.start()
+        waits(stage)
+        other.execute("DROP TABLE part")
+        other.execute("CREATE TABLE newer AS SELECT generate_series(1, 3)")
+    thread.join()
+    assert found[0].row_counts == {"public.item": 200, "public.newer": 3}
+
+
+def test_what_a_probe_may_be(stage: Stage) -> None:
+    engine = stage.engine
+    assert rows(engine, "VALUES (2, NULL), (1, 'b'), (1, 'a')") == (("1", "a"), ("1", "b"), ("2", None))
+    assert rows(engine, "SELECT timestamptz '2026-01-31 12:00+02', date '2026-01-31'") == (
+        ("2026-01-31 10:00:00+00", "2026-01-31"),
+    )
+    assert rows(engine, "SELECT FROM item WHERE false") == ()
+    refused = {
+        "float": "SELECT avg(id)::float8 AS mean FROM item",
+        "floats": "SELECT ARRAY[1.5::float4]",
+        "many": f"SELECT generate_series(0, {MOST_ROWS})",
+        "two": "SELECT 1; DELETE FROM part",
+        "writing": "DELETE FROM part RETURNING 1",
+        "hidden": "WITH gone AS (DELETE FROM part RETURNING 1) SELECT count(*) FROM gone",
+        "nonsense": "SELECT FROM nowhere",
+        "volatile": "SELECT nextval('item_id_seq')",
+    }
+    found = answered(engine, {**refused, **SUM})
+    assert found.failed.keys() == refused.keys()
+    assert [probe.name for probe in found.probes] == ["items"], "one that fails harms no other"
+    assert "'mean' is a float" in found.failed["float"]
+    assert f"more than {MOST_ROWS} rows" in found.failed["many"]
+    assert stage.sql("SELECT count(*) FROM part") == [(100,)]
+
+
+def test_what_is_counted(stage: Stage) -> None:
+    stage.sql(
+        "CREATE TABLE log (day int) PARTITION BY LIST (day);"
+        " CREATE TABLE log_1 PARTITION OF log FOR VALUES IN (1); INSERT INTO log VALUES (1), (1);"
+        " CREATE TABLE heir () INHERITS (part); INSERT INTO heir VALUES (1000, 1);"
+        " CREATE MATERIALIZED VIEW seen AS SELECT 1; CREATE VIEW shown AS SELECT 1"
+    )
+    found = answered(stage.engine, {}, ("item", "part"))
+    assert found.row_counts == {"public.log_1": 2}, "no rows of what is left out, with its heirs"
+    found = answered(stage.engine, {})
+    assert found.row_counts == {
+        "public.heir": 1, "public.item": 200, "public.log_1": 2, "public.part": 100,
+    }  # fmt: skip
+
+
+def test_counting_ends_somewhere(stage: Stage) -> None:
+    with stage.server.connect(stage.name) as session, session.transaction():
+        counts = ask(session, ["public.item", "public.part"], {}, counted_to=100).row_counts
+    assert counts == {"public.item": 101, "public.part": 100}
+
+
+def test_a_role_that_may_not_read_everything_asks_what_it_may(stage: Stage) -> None:
+    """After a restore things may belong to roles that the restoring one cannot read as."""
+    role = stage.make_role("half", "LOGIN")
+    stage.sql(f'GRANT SELECT ON part TO "{role}"')
+    details = stage.engine.describe(())
+    asked = answered(stage.engine, {**SUM, "parts": "SELECT count(*) FROM part"})
+    details = replace(details, row_counts=asked.row_counts, counted_to=1000, probes=asked.probes)
+    found = stage.engine_with(USER=role).answers(stage.name, details)
+    assert found.row_counts == {"public.part": 100} and found.denied == ("items",)
+    assert [probe.name for probe in found.probes] == ["parts"] and not found.failed

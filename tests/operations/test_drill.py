@@ -1,0 +1,99 @@
+"""A drill restores all of a backup, finds what is not as it was, and leaves nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igny8_backup import keys
+from tests.management import state
+from tests.management.commands import Command, run_many
+from tests.operations.conftest import Saved
+from tests.operations.forging import date_later, put_dump
+
+
+@pytest.fixture
+def storage(saved: Saved, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved.project.storage, tmp_path / "storage"))
+
+
+def left(saved: Saved) -> list[str]:
+    """What lies beside the database, and in scratch."""
+    project = saved.project
+    return [name for name in project.databases() if name != project.database] + [
+        path.name for path in project.scratch.iterdir()
+    ]
+
+
+def test_a_drill_restores_all_and_leaves_nothing(saved: Saved, storage: Path) -> None:
+    project = saved.project
+    before = state.of_project(project)
+    drill = ["drill_backup", "--identity", project.identity]
+    killed = f"{project.database}__drill_20200101T000000Z"
+    other = f"{project.database}__side_20200101T000000Z"
+    for name in (killed, other):
+        project.server.create_database(name)
+    (project.scratch / "igny8_backup-drill-20200101T000000Z/sites-data").mkdir(parents=True)
+    done, listed, shown, keyless, unknown = run_many(
+        project,
+        *(
+            Command(argv, {}, storage)
+            for argv in (
+                [*drill, "--json"],
+                ["list_backups"],
+                ["show_backup", saved.id],
+                ["drill_backup"],
+                ["drill_backup", "20200101T000000Z-0000aa"],
+            )
+        ),
+    )
+    assert left(saved) == [other], "what a killed drill left is gone, what a restore left is not"
+    project.server.drop_database(other)
+    check = done.ended(0).json["check"]
+    assert check["depth"] == "drill" and check["damage"] == [] and check["objects"] == check["read"]
+    assert done.json["seconds"] > 0
+    (found,) = (storage / "igny8/backups" / saved.id / "checks").iterdir()
+    parsed = keys.parse(f"backups/{saved.id}/checks/{found.name}")
+    assert parsed and (parsed.kind, parsed.name) == ("check", "drill")
+    assert "drill checked" in " ".join(listed.ended(0).stdout.split())
+    assert "drill checked" in shown.ended(0).stdout
+    assert "no identity is given" in keyless.ended(1).stderr
+    assert "There is no backup" in unknown.ended(2).stderr
+    assert state.differences(before, state.of_project(project)) == []
+
+
+def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path) -> None:
+    project = saved.project
+    project.sql("CREATE TABLE kept AS TABLE content_tag")
+    (whole,) = run_many(project, Command(["backup_db", "--json"], {}, storage))
+    project.sql("DELETE FROM kept")
+    (empty,) = run_many(project, Command(["backup_db", "--json"], {}, storage))
+    project.sql("DROP TABLE kept")
+    full, dropped = (done.ended(0).json["manifest"]["id"] for done in (whole, empty))
+    put_dump(storage, full, dropped)
+    date_later(storage, dropped)
+    pack = next((storage / "igny8/packs/web-1/uploads").iterdir())
+    pack.write_bytes(pack.read_bytes()[:-1] + b"x")
+    identity = ["--identity", project.identity]
+    commands: list[list[Any]] = [
+        ["verify_backup", full, "--depth", "content", *identity],
+        ["drill_backup", full, *identity],
+        ["drill_backup", dropped, *identity],
+        ["drill_backup", saved.id, "--json", *identity],
+        ["list_backups"],
+        ["monitor_backups"],
+    ]
+    fooled, found, older, torn, listed, watched = run_many(
+        project, *(Command(argv, {}, storage) for argv in commands)
+    )
+    assert "all well" in fooled.ended(0).stdout, "only a restore tells"
+    assert "public.kept had" in found.ended(6).stderr and "has now 0 rows" in found.stderr
+    assert "not while this backup was: it is another one" in older.ended(6).stderr
+    (finding,) = torn.ended(6).json["findings"]
+    assert pack.name in finding["text"] and "uploads.index" in finding["damage"]["key"]
+    assert "drill DAMAGED" in " ".join(listed.ended(0).stdout.split())
+    assert f"{full} (drill)" in watched.ended(7).stdout
+    assert left(saved) == []
