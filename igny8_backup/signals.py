@@ -1,8 +1,11 @@
 """Announcements of what goes on, for projects to listen to.
 
-:data:`phase_started` and :data:`phase_ended` are sent round each phase with ``operation`` (``restore`` or
-``undo``), ``phase`` and ``backup_ids`` (a tuple); the second also with ``error``, the name of the error's
-class or nothing. A receiver that raises is logged by Django and passed over: work never depends on one.
+:data:`phase_started` and :data:`phase_ended` are sent round each phase with ``operation`` (``backup``,
+``restore`` or ``undo``), ``phase`` and ``backup_ids`` (a tuple); the second also with ``error``, the name of
+the error's class or nothing. :data:`reported` is sent when a command or task that runs unattended has ended,
+with ``command``, ``ok`` and ``text``: why it failed, without secrets.
+
+A receiver that raises is logged by Django and passed over: work never depends on one.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from django.dispatch import Signal
 
 phase_started = Signal()
 phase_ended = Signal()
+reported = Signal()
 
-RESTORE, UNDO = "restore", "undo"
+BACKUP, RESTORE, UNDO = "backup", "restore", "undo"
 
 
 @contextmanager

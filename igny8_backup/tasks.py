@@ -2,7 +2,7 @@
 
 A broker may deliver a task twice: Redis does so when it is not acknowledged within the visibility timeout,
 which a long queue or a long backup can exceed. The run is named after the task's id, so a second delivery
-finds it and does nothing.
+finds it and does nothing. What verifies, prunes and monitors may as well run twice.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import Ignore
 
-from igny8_backup.errors import IncompleteError
-from igny8_backup.manifest import RUNNING
+from igny8_backup.errors import IncompleteError, IntegrityError, UnhealthyError
+from igny8_backup.manifest import RUNNING, RunRecord
 from igny8_backup.operations.assembly import Toolkit, assemble
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.operations.choosing import choose, choose_trees
+from igny8_backup.operations.monitor import monitor
 from igny8_backup.operations.progress import Silence
+from igny8_backup.operations.prune import prune
+from igny8_backup.operations.reporting import Report
+from igny8_backup.operations.verify import VerifyRequest, verify
+from igny8_backup.words import count_in_words
 
 logger = logging.getLogger(__name__)
+_SHOWN = 10
 
 
 class LogProgress(Silence):
@@ -32,31 +38,43 @@ class LogProgress(Silence):
 
 
 @shared_task(bind=True, name="igny8_backup.backup_db", acks_late=False, ignore_result=False)
-def backup_db(self: Any, *aliases: str, label: str = "") -> dict[str, Any]:
-    """Backs up the databases ``aliases``, by default all. Returns what was done; raises ``BackupError``."""
-    with assemble(progress=LogProgress(), writing=True) as kit:
+def backup_db(self: Any, *aliases: str, label: str = "", wait: float = 0, ping: str = "") -> dict[str, Any]:
+    """Backs up the databases ``aliases``, by default all. Returns what was done; raises ``BackupError``.
+
+    ``wait`` is how many seconds to wait for another run to end, ``ping`` a URL as for the commands.
+    """
+    with _report("backup_db", ping) as report, assemble(progress=report, writing=True, wait=wait) as kit:
         chosen = choose(aliases, kit.config.databases, "database")
-        return _run(kit, BackupRequest(databases=chosen, label=label, task_id=self.request.id or ""))
+        request = BackupRequest(databases=chosen, label=label, task_id=self.request.id or "")
+        return _run(kit, request, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
 def backup_sites(
-    self: Any, *names: str, logs: bool = False, full: bool = False, label: str = ""
+    self: Any,
+    *names: str,
+    logs: bool = False,
+    full: bool = False,
+    label: str = "",
+    wait: float = 0,
+    ping: str = "",
 ) -> dict[str, Any]:
     """Backs up the trees ``names``, by default all ``SITES``, with ``logs`` those in ``LOGS`` as well; with
     ``full`` every file anew, not only what has changed."""
-    with assemble(progress=LogProgress(), writing=True) as kit:
+    with _report("backup_sites", ping) as report, assemble(progress=report, writing=True, wait=wait) as kit:
         trees = choose_trees(kit.config, names, logs=logs)
         request = BackupRequest(
             trees=trees, reading=TreeRequest(full=full), label=label, task_id=self.request.id or ""
         )
-        return _run(kit, request)
+        return _run(kit, request, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
-def backup_all(self: Any, logs: bool = False, full: bool = False, label: str = "") -> dict[str, Any]:
+def backup_all(
+    self: Any, logs: bool = False, full: bool = False, label: str = "", wait: float = 0, ping: str = ""
+) -> dict[str, Any]:
     """Backs up every database, then every tree, under one id; ``full`` as with ``backup_sites``."""
-    with assemble(progress=LogProgress(), writing=True) as kit:
+    with _report("backup_all", ping) as report, assemble(progress=report, writing=True, wait=wait) as kit:
         trees = (*kit.config.sites, *(kit.config.logs if logs else ()))
         request = BackupRequest(
             databases=kit.config.databases,
@@ -65,23 +83,71 @@ def backup_all(self: Any, logs: bool = False, full: bool = False, label: str = "
             label=label,
             task_id=self.request.id or "",
         )
-        return _run(kit, request)
+        return _run(kit, request, report)
 
 
-def _run(kit: Toolkit, request: BackupRequest) -> dict[str, Any]:
+@shared_task(name="igny8_backup.verify_backup", acks_late=False, ignore_result=False)
+def verify_backup(backup_id: str = "", sample: int = 100, ping: str = "") -> dict[str, Any]:
+    """Reads what is stored of a backup, by default the newest; needs no key. Raises ``IntegrityError``."""
+    with _report("verify_backup", ping) as report, assemble(progress=report) as kit:
+        result = verify(kit, VerifyRequest(backup_id=backup_id, sample=sample))
+        if result.findings:
+            raise IntegrityError(f"Backup {result.check.id} is damaged. {' '.join(result.troubles())}")
+        if result.unrecorded:
+            raise IncompleteError(" ".join(result.troubles()))
+        check = result.check
+        return {"id": check.id, "objects": check.objects, "read": check.read, "bytes": check.bytes}
+
+
+@shared_task(name="igny8_backup.prune_backups", acks_late=False, ignore_result=False)
+def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
+    """Removes what retention gives up. Raises ``IncompleteError`` for what stood in the way."""
+    with _report("prune_backups", ping) as report, assemble(progress=report, wait=wait) as kit:
+        result = prune(kit)
+        if not result.whole:
+            removed = count_in_words(len(result.removed), "backup")
+            raise IncompleteError(f"{removed} removed. {' '.join(result.troubles())}")
+        return {"removed": list(result.removed), "swept": len(result.swept), "waiting": len(result.waiting)}
+
+
+@shared_task(name="igny8_backup.monitor_backups", acks_late=False, ignore_result=False)
+def monitor_backups(ping: str = "") -> dict[str, Any]:
+    """Looks at everything. Raises ``UnhealthyError`` with each condition that failed."""
+    with _report("monitor_backups", ping) as report, assemble(progress=report) as kit:
+        health = monitor(kit)
+        if health.failed:
+            report.fail(*health.troubles(), sign=health.sign)
+            raise UnhealthyError(" ".join(health.troubles()))
+        return {"healthy": True, "conditions": len(health.conditions)}
+
+
+def _report(what: str, url: str) -> Report:
+    return Report(what, LogProgress(), url=url)
+
+
+def _run(kit: Toolkit, request: BackupRequest, report: Report) -> dict[str, Any]:
     result = run_backup(kit, request)
-    if result.earlier and result.earlier.outcome == RUNNING:
-        # The first delivery is at work and will say how it ended; nobody shall read "success" before.
-        raise Ignore
-    if result.earlier and result.earlier.errors:
-        failed = ", ".join(f"{name} ({kind})" for name, kind in result.earlier.errors.items())
-        raise IncompleteError(f"This task was delivered before, as run {result.id}: {failed} failed.")
+    if result.earlier:
+        report.silence()  # the first delivery tells
+        return _repeated(result.earlier)
+    if not result.whole:
+        report.fail(*result.troubles(_SHOWN))
     if result.errors:
         failed = " ".join(f"{name}: {error}" for name, error in result.errors.items())
         raise IncompleteError(f"Backup {result.id} lacks parts. {failed}")
     return {
         "id": result.id,
-        "repeated": result.earlier is not None,
+        "repeated": False,
         "skipped": len(result.skipped),
         "stored_bytes": result.manifest.stored_bytes if result.manifest else 0,
     }
+
+
+def _repeated(run: RunRecord) -> dict[str, Any]:
+    if run.outcome == RUNNING:
+        # The first delivery is at work and will say how it ended; nobody shall read "success" before.
+        raise Ignore
+    if run.errors:
+        failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())
+        raise IncompleteError(f"This task was delivered before, as run {run.id}: {failed} failed.")
+    return {"id": run.id, "repeated": True, "skipped": 0, "stored_bytes": 0}

@@ -10,7 +10,7 @@ from igny8_backup.conf import Config
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.backup import BackupRequest, BackupResult, run_backup
+from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.words import count_in_words, size_in_words
 
@@ -27,6 +27,7 @@ class BackupRunCommand(BackupCommand):
         )
 
         self.add_wait_argument(parser)
+        self.add_ping_argument(parser)
 
     def add_reading_arguments(self, parser: ArgumentParser) -> None:
         """For commands that read trees: how much of them."""
@@ -45,17 +46,25 @@ class BackupRunCommand(BackupCommand):
         raise NotImplementedError
 
     def work(self, **options: Any) -> int:
-        wait = options["wait"]
-        with self.progress() as shown, assemble(progress=shown, writing=True, wait=wait) as kit:
-            databases, trees = self.parts(kit.config, options)
-            reading = TreeRequest(full=options.get("full", False), checksum=options.get("checksum", False))
-            request = BackupRequest(databases=databases, trees=trees, reading=reading, label=options["label"])
-            result = run_backup(kit, request)
-            where = kit.store.describe()
+        with self.reported(options) as report:
+            with assemble(progress=report, writing=True, wait=options["wait"]) as kit:
+                databases, trees = self.parts(kit.config, options)
+                reading = TreeRequest(
+                    full=options.get("full", False), checksum=options.get("checksum", False)
+                )
+                request = BackupRequest(
+                    databases=databases, trees=trees, reading=reading, label=options["label"]
+                )
+                result = run_backup(kit, request)
+                where = kit.store.describe()
+            troubles = result.troubles(_SHOWN)
+            if not result.whole:
+                report.fail(*troubles)
         if result.manifest:
             self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.whole})
             self._show(result.manifest, where)
-        self._show_failures(result)
+        for line in troubles:
+            self.warn(f"  {line}")
         return 0 if result.whole else 3
 
     def _show(self, manifest: Manifest, where: str) -> None:
@@ -76,11 +85,3 @@ class BackupRunCommand(BackupCommand):
                 self.say(f"  files {tree.name}: {files}, {sizes}, {seconds:.1f} s{excluded}")
         lock = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
         self.say(f"Backup {manifest.id} is in {where} ({size_in_words(manifest.stored_bytes)}, {lock}).")
-
-    def _show_failures(self, result: BackupResult) -> None:
-        for name, error in result.errors.items():
-            self.warn(f"  {name} FAILED: {error}")
-        for item in result.skipped[:_SHOWN]:
-            self.warn(f"  {item.tree}: {item.path}: {item.reason}")
-        if len(result.skipped) > _SHOWN:
-            self.warn(f"  ... and {len(result.skipped) - _SHOWN} more: show_backup {result.id}")

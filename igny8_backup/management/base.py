@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from types import FrameType
@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from igny8_backup import records
 from igny8_backup.errors import BackupError
 from igny8_backup.management.progress import TextProgress, printable
+from igny8_backup.operations.reporting import Report
 
 
 class Terminated(KeyboardInterrupt):
@@ -54,6 +55,15 @@ class BackupCommand(BaseCommand):
             default=0,
             metavar="SECONDS",
             help="Wait so long for another run to end, instead of failing at once.",
+        )
+
+    def add_ping_argument(self, parser: ArgumentParser) -> None:
+        """For commands that run unattended."""
+        parser.add_argument(
+            "--ping",
+            default="",
+            metavar="URL",
+            help="Tell a monitor of cron jobs: URL/start, then URL, or URL/fail with what went wrong.",
         )
 
     def work(self, **options: Any) -> int:
@@ -111,6 +121,13 @@ class BackupCommand(BaseCommand):
         """Progress on standard error: a live line on a terminal, plain lines now and then elsewhere."""
         with TextProgress(self.stderr) as shown:
             yield shown
+
+    @contextmanager
+    def reported(self, options: Mapping[str, Any]) -> Iterator[Report]:
+        """A :meth:`progress` that also tells others how the command ended: see ``operations.reporting``."""
+        name = type(self).__module__.rpartition(".")[2]
+        with self.progress() as shown, Report(name, shown, url=options["ping"]) as report:
+            yield report
 
     def _fail(self, message: str, status: int, *, kind: str) -> NoReturn:
         if not self._json_shown:

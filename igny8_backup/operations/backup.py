@@ -37,6 +37,7 @@ from igny8_backup.operations.clocks import dated_ahead
 from igny8_backup.operations.deliveries import earlier_delivery
 from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.operations.run_record import RunKeeper
+from igny8_backup.signals import BACKUP, announced
 from igny8_backup.streams.pipeline import from_bytes
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,14 @@ class BackupResult:
     def whole(self) -> bool:
         """Whether all that was asked for is in the backup."""
         return not self.errors and not any(item.failure for item in self.skipped)
+
+    def troubles(self, most: int) -> list[str]:
+        """What keeps it from being whole, a line for each part and for so many of the skipped files."""
+        lines = [f"{name} FAILED: {error}" for name, error in self.errors.items()]
+        lines += [f"{item.tree}: {item.path}: {item.reason}" for item in self.skipped[:most]]
+        if len(self.skipped) > most:
+            lines.append(f"... and {len(self.skipped) - most} more: show_backup {self.id}")
+        return lines
 
 
 def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:
@@ -137,7 +146,8 @@ class _Run:
             for name in self.request.trees:
                 self.back_up_tree(name)
             self.check_packs()
-            manifest = self.write_manifest(locks)
+            with announced(BACKUP, "manifest", (self.id,)):
+                manifest = self.write_manifest(locks)
         except KeyboardInterrupt:
             self.record.end(STOPPED, self.errors)
             raise
@@ -160,7 +170,8 @@ class _Run:
             alias=alias, engine=self.kit.engine(alias).engine, state=FAILED, started=started, finished=started
         )
         try:
-            part, details, unanswered = backup_database(self.kit, self.id, part, on_bytes=self.on_bytes)
+            with announced(BACKUP, f"database {alias}", (self.id,)):
+                part, details, unanswered = backup_database(self.kit, self.id, part, on_bytes=self.on_bytes)
             self.details.append(details)
             if unanswered:
                 self.failed(f"probes of {alias}", unanswered)
@@ -176,9 +187,10 @@ class _Run:
         started = self.kit.clock()
         part = TreePart(name=name, role=role, state=FAILED, started=started, finished=started)
         try:
-            part, skipped = backup_tree(
-                self.kit, self.id, part, root, self.request.reading, on_progress=self.on_bytes
-            )
+            with announced(BACKUP, f"files {name}", (self.id,)):
+                part, skipped = backup_tree(
+                    self.kit, self.id, part, root, self.request.reading, on_progress=self.on_bytes
+                )
             self.skipped += skipped
         except Exception as error:
             part = replace(part, error=self.failed(name, error))

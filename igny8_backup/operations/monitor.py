@@ -69,6 +69,15 @@ class Health:
     def failed(self) -> tuple[Condition, ...]:
         return tuple(item for item in self.conditions if not item.ok)
 
+    @property
+    def sign(self) -> str:
+        """What failed, without the figures, which change from hour to hour."""
+        return "; ".join(f"{item.name}, {item.of}" for item in self.failed)
+
+    def troubles(self) -> list[str]:
+        """What failed, a line each."""
+        return [f"FAILED {item.name}, {item.of}: {item.text}" for item in self.failed]
+
 
 def monitor(kit: Toolkit) -> Health:
     """Looks at everything; changes nothing. A storage that does not answer is a condition, and no error.

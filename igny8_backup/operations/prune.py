@@ -35,6 +35,19 @@ class PruneResult:
         """Whether nothing stood in the way."""
         return not (self.plan.blocked or self.unreadable or self.problem)
 
+    def troubles(self) -> list[str]:
+        """What stood in the way, and what is odd, a line each."""
+        lines = [f"BLOCKED: no copy of {block.part} goes: {block.reason}." for block in self.plan.blocked]
+        lines += [
+            f"IN THE FUTURE: backup {backup_id} neither counts nor goes; look at the clocks."
+            for backup_id in self.plan.future
+        ]
+        lines += [
+            f"UNREADABLE: the manifest of backup {backup_id}; until it can be read no pack goes."
+            for backup_id in self.unreadable
+        ]
+        return [*lines, f"STOPPED: {self.problem}"] if self.problem else lines
+
 
 def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
     """Removes what the plan gives up; with ``dry_run`` tells what that would be, and takes no lock.

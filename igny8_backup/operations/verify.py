@@ -46,6 +46,13 @@ class VerifyResult:
     findings: tuple[Finding, ...]
     unrecorded: str = ""
 
+    def troubles(self) -> list[str]:
+        """What was found, and why it is not recorded, a line each."""
+        lines = [f"{finding.damage.kind.upper()}: {finding.text}" for finding in self.findings]
+        if self.unrecorded:
+            lines.append(f"The result could not be recorded: {self.unrecorded}")
+        return lines
+
 
 def verify(kit: Toolkit, request: VerifyRequest) -> VerifyResult:
     """Looks at every object of one backup, and reads a ``sample`` of them, by default all.

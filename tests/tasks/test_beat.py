@@ -7,6 +7,7 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from celery.schedules import crontab
 
@@ -21,26 +22,41 @@ from datetime import timedelta
 from igny8_backup.schedules import beat_schedule
 
 CELERY_BEAT_SCHEDULE = beat_schedule()
-for entry in CELERY_BEAT_SCHEDULE.values():
-    entry["schedule"] = timedelta(seconds=1)
-    entry["kwargs"]["label"] = "by beat"
+entry = CELERY_BEAT_SCHEDULE["igny8_backup nightly"]
+entry["schedule"] = timedelta(seconds=1)
+entry["kwargs"]["label"] = "by beat"
 """
 
 
-def test_the_schedule_is_one_backup_a_night() -> None:
-    (entry,) = beat_schedule().values()
-    assert entry["task"] == tasks.backup_all.name
-    assert entry["schedule"] == crontab(hour="1", minute="15")
-    assert entry["kwargs"] == {"logs": False}
-    assert entry["options"] == {"expires": 6 * 3600}
-    (entry,) = beat_schedule(hour=4, minute=0, logs=True).values()
-    assert entry["schedule"] == crontab(hour="4", minute="0")
-    assert entry["kwargs"] == {"logs": True}
+def hours(schedule: dict[str, Any]) -> list[set[int]]:
+    return [entry["schedule"].hour for entry in schedule.values()]
 
 
-def test_the_arguments_fit_the_task() -> None:
-    (entry,) = beat_schedule(logs=True).values()
-    assert set(entry["kwargs"]) <= set(inspect.signature(tasks.backup_all.run).parameters)
+def test_the_schedule_backs_up_prunes_verifies_and_monitors() -> None:
+    schedule = beat_schedule()
+    assert [entry["task"] for entry in schedule.values()] == [
+        task.name
+        for task in (tasks.backup_all, tasks.prune_backups, tasks.verify_backup, tasks.monitor_backups)
+    ]
+    nightly, prune, weekly, monitor = (entry["schedule"] for entry in schedule.values())
+    assert nightly == crontab(hour="1", minute="15") and prune == crontab(hour="4", minute="15")
+    assert weekly == crontab(hour="6", minute="15", day_of_week="sun")
+    assert monitor == crontab(minute="45")
+    assert schedule["igny8_backup nightly"]["kwargs"] == {"logs": False}
+    assert all(entry["options"]["expires"] >= 3600 for entry in schedule.values())
+    changed = beat_schedule(hour=4, minute=0, logs=True, pings={"backup_all": "https://example.org/uuid"})
+    assert hours(changed)[:3] == [{4}, {7}, {9}]
+    assert changed["igny8_backup nightly"]["kwargs"] == {"logs": True, "ping": "https://example.org/uuid"}
+    for hour in set(range(24)) - {2}:
+        assert {2} not in hours(beat_schedule(hour=hour)), "two o'clock comes twice or never"
+
+
+def test_the_arguments_fit_the_tasks() -> None:
+    names = ("backup_all", "prune_backups", "verify_backup", "monitor_backups")
+    for entry in beat_schedule(pings=dict.fromkeys(names, "https://example.org/uuid")).values():
+        task = getattr(tasks, entry["task"].removeprefix("igny8_backup."))
+        assert "ping" in entry["kwargs"]
+        assert set(entry["kwargs"]) <= set(inspect.signature(task.run).parameters)
 
 
 def test_beat_makes_backups(queued: Project) -> None:

@@ -30,10 +30,14 @@ class Command(BackupCommand):
             metavar="FILE",
             help="Also write FILE for the textfile collector of Prometheus.",
         )
+        self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, assemble(progress=shown) as kit:
-            health = monitor(kit)
+        with self.reported(options) as report:
+            with assemble(progress=report) as kit:
+                health = monitor(kit)
+            if health.failed:
+                report.fail(*health.troubles(), sign=health.sign)
         if options["prometheus"]:
             write_metrics(options["prometheus"], health)
         self.show_json({"healthy": not health.failed, **vars(health)})

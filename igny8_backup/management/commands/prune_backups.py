@@ -9,7 +9,7 @@ from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.tables import table
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.litter import Loose
-from igny8_backup.operations.prune import PruneResult, prune
+from igny8_backup.operations.prune import prune
 from igny8_backup.retention import Verdict
 from igny8_backup.words import age_in_words, count_in_words, size_in_words
 
@@ -26,11 +26,15 @@ class Command(BackupCommand):
         super().add_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="Show what would go, and remove nothing.")
         self.add_wait_argument(parser)
+        self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
-            result = prune(kit, dry_run=options["dry_run"])
-            now = kit.clock()
+        with self.reported(options) as report:
+            with assemble(progress=report, wait=options["wait"]) as kit:
+                result = prune(kit, dry_run=options["dry_run"])
+                now = kit.clock()
+            if not result.whole:
+                report.fail(*result.troubles())
         self.show_json({"dry_run": options["dry_run"], **vars(result)})
         rows = [
             (item.id, age_in_words(item.started, now), "stays" if item.keep else "GOES", why)
@@ -42,18 +46,9 @@ class Command(BackupCommand):
         would = "would be " if options["dry_run"] else ""
         self.say(f"{count_in_words(len(result.removed), 'backup')} {would}removed.")
         self.say(f"Litter: {_amount(result.swept)} {would}removed, {_amount(result.waiting)} waiting.")
-        self._warn(result)
+        for line in result.troubles():
+            self.warn(line)
         return 0 if result.whole else 3
-
-    def _warn(self, result: PruneResult) -> None:
-        for block in result.plan.blocked:
-            self.warn(f"BLOCKED: no copy of {block.part} goes: {block.reason}.")
-        for backup_id in result.plan.future:
-            self.warn(f"IN THE FUTURE: backup {backup_id} neither counts nor goes; look at the clocks.")
-        for backup_id in result.unreadable:
-            self.warn(f"UNREADABLE: the manifest of backup {backup_id}; until it can be read no pack goes.")
-        if result.problem:
-            self.warn(f"STOPPED: {result.problem}")
 
 
 def _reasons(item: Verdict) -> list[str]:

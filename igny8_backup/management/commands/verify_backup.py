@@ -42,6 +42,7 @@ class Command(BackupCommand):
         parser.add_argument(
             "--identity", type=Path, metavar="FILE", help="The private key, for the depth content."
         )
+        self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
         request = VerifyRequest(
@@ -50,15 +51,16 @@ class Command(BackupCommand):
             sample=options["sample"],
             identity_file=options["identity"],
         )
-        with self.progress() as shown, assemble(progress=shown) as kit:
-            result = verify(kit, request)
+        with self.reported(options) as report:
+            with assemble(progress=report) as kit:
+                result = verify(kit, request)
+            if result.findings or result.unrecorded:
+                report.fail(*result.troubles(), sign="damage" if result.findings else "unrecorded")
         check = result.check
         self.show_json(result)
         read = f"{check.read} of {check.objects} objects read ({size_in_words(check.bytes)})"
-        for finding in result.findings:
-            self.warn(f"  {finding.damage.kind.upper()}: {finding.text}")
-        if result.unrecorded:
-            self.warn(f"The result could not be recorded: {result.unrecorded}")
+        for line in result.troubles():
+            self.warn(f"  {line}")
         if result.findings:
             raise IntegrityError(
                 f"Backup {check.id} is damaged: {count_in_words(len(result.findings), 'object')}, {read}.",

@@ -1,0 +1,210 @@
+"""How a run ended is told: by pings, by mail, by a signal; and never a secret with it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from django.core.mail import EmailMessage
+
+from igny8_backup.errors import StorageError, UsageError
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.mails import AGAIN, mail_failure, mail_recovery
+from igny8_backup.operations.pings import MOST_BYTES
+from igny8_backup.operations.redaction import HIDDEN, redacted
+from igny8_backup.operations.reporting import TAIL, Report
+from igny8_backup.signals import reported
+from tests.operations.conftest import Notes
+from tests.services.web import WebServer, web_server
+
+SECRET = "AGE-SECRET-KEY-1" + "Q" * 58
+# Django 5.2 takes pairs only, a later one warns of them.
+ADMINS: list[Any] = ["ada@example.org"] if django.VERSION >= (6,) else [("Ada", "ada@example.org")]
+NOW = datetime(2026, 11, 22, 1, 15, tzinfo=UTC)
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def notes(kit: Toolkit) -> Notes:
+    """What people read; the settings are those of ``kit``."""
+    return Notes()
+
+
+def test_a_run_that_succeeds(web: WebServer, notes: Notes) -> None:
+    with Report("backup_all", notes, url=f"{web.url}/ping/uuid?rid=7"):
+        assert web.asked == [("GET", "/ping/uuid/start?rid=7", "")]
+    assert web.asked[1:] == [("GET", "/ping/uuid?rid=7", "")]
+    assert notes.texts == []
+
+
+def test_a_run_that_fails_sends_the_end_of_what_was_said(web: WebServer, notes: Notes) -> None:
+    with pytest.raises(StorageError), Report("backup_all", notes, url=f"{web.url}/uuid/") as report:
+        for number in range(TAIL):
+            report.note(f"note {number} {'x' * 300}")
+        raise StorageError("The storage is full.", fix="Make room.")
+    method, path, body = web.asked[1]
+    assert (method, path) == ("POST", "/uuid/fail")
+    assert body.endswith("\nThe storage is full. Make room.") and "note 49" in body
+    assert "note 0 " not in body and len(body) <= MOST_BYTES
+
+
+def test_what_was_not_whole_is_a_failure_and_told_once(web: WebServer, notes: Notes) -> None:
+    with pytest.raises(StorageError), Report("x", notes, url=web.url) as report:
+        report.fail("uploads FAILED: gone", "more")
+        raise StorageError("the same in other words")
+    assert web.asked[1] == ("POST", "/fail", "uploads FAILED: gone\nmore")
+
+
+def test_who_leaves_it_to_another_tells_nothing(
+    web: WebServer, notes: Notes, settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ADMINS = ADMINS
+    with pytest.raises(KeyError), Report("x", notes, url=web.url) as report:
+        report.silence()
+        raise KeyError
+    assert web.paths == ["/start"] and not mailoutbox
+
+
+@pytest.mark.parametrize(
+    "url", ["hc-ping.com/uuid", "ftp://example.org", "http://", "file:///etc/passwd", "http://[x"]
+)
+def test_what_is_no_url_is_refused_before_anything_is_done(notes: Notes, url: str) -> None:
+    with pytest.raises(UsageError, match="http"), Report("x", notes, url=url):
+        pytest.fail("the work began")
+
+
+def test_a_ping_that_fails_is_a_note(web: WebServer, notes: Notes) -> None:
+    web.status = 500
+    with Report("x", notes, url=f"{web.url}/uuid"):
+        pass
+    assert notes.texts == ["The ping to 127.0.0.1 failed: HTTP status 500."] * 2
+
+
+def test_a_ping_that_reaches_nobody_is_a_note(notes: Notes) -> None:
+    with web_server() as gone:
+        url = f"{gone.url}/uuid"
+    with Report("x", notes, url=url):
+        pass
+    assert len(notes.texts) == 2
+    assert all("127.0.0.1 failed: " in text and "refused" in text for text in notes.texts)
+    assert not any("uuid" in text for text in notes.texts)
+
+
+def test_no_secret_is_sent(
+    web: WebServer, notes: Notes, settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ADMINS = ADMINS
+    settings.DATABASES["default"]["PASSWORD"] = "correct horse"
+    texts: list[str] = []
+
+    def hear(text: str, **kwargs: Any) -> None:
+        texts.append(text)
+
+    reported.connect(hear)
+    try:
+        with Report("x", notes, url=web.url) as report:
+            report.fail(f"the driver said: correct horse, and {SECRET}")
+    finally:
+        reported.disconnect(hear)
+        settings.DATABASES["default"].pop("PASSWORD")
+    (mail,) = mailoutbox
+    for text in (web.asked[1][2], mail.body, *texts):
+        assert text == f"the driver said: {HIDDEN}, and {HIDDEN}"
+
+
+def test_what_is_a_secret(settings: Any) -> None:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "dbbackup": {"BACKEND": "a.b", "OPTIONS": {"secret_key": "s3cr3t", "bucket_name": "bucket"}},
+    }
+    settings.AUTH_USER_MODEL = "auth.User"
+    settings.EMAIL_HOST_PASSWORD = "mail-word"
+    said = f"auth.User s3cr3t bucket mail-word {settings.SECRET_KEY} redis://me:pw@host/0 {SECRET.lower()} x"
+    assert redacted(said) == (
+        f"auth.User {HIDDEN} bucket {HIDDEN} {HIDDEN} redis://me:{HIDDEN}@host/0 {HIDDEN} x"
+    )
+    assert redacted("dbname=a password='x y' sslmode=b") == f"dbname=a password={HIDDEN} sslmode=b"
+
+
+def test_failure_is_mailed_and_recovery_too(
+    kit: Toolkit, settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ADMINS = ADMINS
+    hours = timedelta(hours=1)
+    assert mail_recovery("backup_all", NOW) == ""
+    assert mail_failure("backup_all", "StorageError", "It is full.", NOW) == ""
+    mail_failure("backup_all", "StorageError", "It is full, an hour later.", NOW + hours)
+    mail_failure("backup_all", "DatabaseError", "Now something else.", NOW + 2 * hours)
+    mail_failure("backup_all", "DatabaseError", "Still.", NOW + 2 * hours + AGAIN)
+    mail_failure("prune_backups", "DatabaseError", "Another command.", NOW)
+    assert [mail.subject.partition("] ")[2] for mail in mailoutbox] == [
+        *["backup_all failed on web-1"] * 3,
+        "prune_backups failed on web-1",
+    ]
+    assert [mail.body for mail in mailoutbox[:3]] == ["It is full.", "Now something else.", "Still."]
+    (file,) = kit.config.state_dir.glob("failing/backup_all.*")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and "full" not in file.read_text()
+    for _ in range(2):
+        assert mail_recovery("backup_all", NOW + 40 * hours) == ""
+    assert [mail.subject.partition("] ")[2] for mail in mailoutbox[4:]] == ["backup_all works again on web-1"]
+    assert "2026-11-22T23:15:00+00:00" in mailoutbox[4].body
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"sign": 1}', '{"sign": "", "told": "x"}'])
+def test_a_memory_that_cannot_be_read_is_none(
+    kit: Toolkit, settings: Any, mailoutbox: list[EmailMessage], content: str
+) -> None:
+    settings.ADMINS = ADMINS
+    file = kit.config.state_dir / "failing/x.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    mail_recovery("x", NOW)
+    mail_failure("x", "", "", NOW)
+    assert len(mailoutbox) == 1 and json.loads(file.read_text())["told"]
+
+
+@pytest.mark.usefixtures("kit")
+def test_without_admins_nothing_is_mailed(tmp_path: Path, mailoutbox: list[EmailMessage]) -> None:
+    assert mail_failure("x", "", "", NOW) == mail_recovery("x", NOW) == ""
+    assert not mailoutbox and not list(tmp_path.glob("state/failing"))
+
+
+def test_settings_that_cannot_be_read_are_mailed_each_time(
+    settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ADMINS = ADMINS
+    settings.IGNY8_BACKUP = {"JOBS": 0}
+    for _ in range(2):
+        assert mail_failure("x", "ConfigurationError", "JOBS is 0.", NOW) == ""
+    assert len(mailoutbox) == 2 and mail_recovery("x", NOW) == ""
+
+
+def test_a_mail_that_cannot_be_sent_is_a_note(notes: Notes, settings: Any) -> None:
+    settings.ADMINS = ADMINS
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with web_server() as gone:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", int(gone.url.rpartition(":")[2])
+    with Report("x", notes) as report:
+        report.fail("It did not work.")
+    (text,) = notes.texts
+    assert text.startswith("No mail could be sent to ADMINS: ConnectionRefusedError")
+
+
+def test_who_pressed_ctrl_c_needs_no_mail(
+    web: WebServer, notes: Notes, settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ADMINS = ADMINS
+    with pytest.raises(KeyboardInterrupt), Report("x", notes, url=web.url):
+        raise KeyboardInterrupt
+    assert web.asked[1] == ("POST", "/fail", "KeyboardInterrupt") and not mailoutbox

@@ -1,0 +1,86 @@
+"""The tasks that verify, prune and monitor, and what tasks and commands tell others of how they ended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from igny8_backup.errors import FilesError, IncompleteError, IntegrityError, UnhealthyError, UsageError
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.tasks import backup_all, backup_sites, monitor_backups, prune_backups, verify_backup
+from tests.operations.conftest import kit, trees  # noqa: F401  (fixtures)
+from tests.services.web import WebServer, web_server
+
+Trees = tuple[Path, Path]
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server
+
+
+def run(task: Any, *args: Any, **kwargs: Any) -> Any:
+    """What the task returns; raises what it raises."""
+    return task.apply(args=args, kwargs=kwargs, throw=True).get()
+
+
+def test_a_night_and_its_week(kit: Toolkit, trees: Trees, web: WebServer, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "storage").mkdir()
+    with pytest.raises(UsageError, match="There is no backup"):
+        run(verify_backup)
+    made = run(backup_all, ping=f"{web.url}/night", wait=1)
+    assert web.paths == ["/night/start", "/night"]
+    assert run(prune_backups, wait=1) == {"removed": [], "swept": 0, "waiting": 0}
+    checked = run(verify_backup, ping=f"{web.url}/week")
+    assert checked["id"] == made["id"] and checked["read"] == checked["objects"] > 3
+    healthy = run(monitor_backups, ping=f"{web.url}/hour")
+    assert healthy["healthy"] and healthy["conditions"] > 5
+    assert web.paths[2:] == ["/week/start", "/week", "/hour/start", "/hour"]
+
+
+def test_what_goes_wrong_is_raised_and_told(kit: Toolkit, trees: Trees, web: WebServer) -> None:  # noqa: F811
+    made = run(backup_all)
+    shutil.move(trees[1], trees[1].with_name("away"))
+    with pytest.raises(IncompleteError, match="uploads"):
+        run(backup_all, ping=web.url)
+    with pytest.raises(FilesError):
+        run(backup_sites, "uploads", ping=web.url)
+    with pytest.raises(IncompleteError, match="BLOCKED: no copy of files uploads"):
+        run(prune_backups, ping=web.url)
+    pack = next(item for item in kit.catalog.get(made["id"]).objects() if "packs/" in item.key)
+    kit.store.delete(pack.key)
+    with pytest.raises(IntegrityError, match=f"MISSING: .*{pack.key}"):
+        run(verify_backup, made["id"], ping=web.url)
+    with pytest.raises(UnhealthyError, match="FAILED complete, files uploads"):
+        run(monitor_backups, ping=web.url)
+    failures = [body for _, path, body in web.asked if path == "/fail"]
+    assert web.paths == ["/start", "/fail"] * 5
+    for body, words in zip(
+        failures, ("uploads FAILED: The folder", "uploads", "BLOCKED", "MISSING", "FAILED"), strict=True
+    ):
+        assert words in body
+
+
+def test_a_second_delivery_tells_nothing(kit: Toolkit, trees: Trees, web: WebServer) -> None:  # noqa: F811
+    for _ in range(2):
+        backup_all.apply(kwargs={"ping": web.url}, task_id="one", throw=True)
+    assert web.paths == ["/start", "", "/start"] or web.paths == ["/start", "/", "/start"]
+
+
+def test_commands_ping_as_tasks_do(kit: Toolkit, trees: Trees, web: WebServer) -> None:  # noqa: F811
+    for name in ("backup_all", "backup_sites", "verify_backup", "prune_backups", "monitor_backups"):
+        call_command(name, ping=f"{web.url}/{name}")
+        assert web.paths[-2:] == [f"/{name}/start", f"/{name}"]
+    shutil.move(trees[1], trees[1].with_name("away"))
+    for name, status in (("backup_all", 3), ("prune_backups", 3), ("monitor_backups", 7)):
+        with pytest.raises(CommandError) as caught:
+            call_command(name, ping=f"{web.url}/{name}")
+        assert caught.value.returncode == status
+        _, path, body = web.asked[-1]
+        assert path == f"/{name}/fail" and "uploads" in body
