@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
 from igny8_backup.conf import ConfigurationError, Problem, get_config, problems
-from igny8_backup.operations import guards
+from igny8_backup.operations import foresight, guards
 
 TAG = "backup"
 
@@ -74,6 +74,19 @@ def check_sqlite(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+@register(TAG, Tags.security, deploy=True)
+def check_night(**kwargs: Any) -> list[CheckMessage]:
+    """E041, W002 to W007: what the night would find."""
+    try:
+        config = get_config()
+    except ConfigurationError:
+        return []
+    found = foresight.missing_trees(config) + foresight.unset_host(config)
+    found += foresight.absent_schedule() + foresight.readable_secrets(config)
+    found += foresight.legacy_dumps() + foresight.unfit_databases(config)
+    return [_message(problem) for problem in found]
+
+
 @register(TAG)
 def check_debug_storage(**kwargs: Any) -> list[CheckMessage]:
     """W001: DEBUG without a storage of its own."""
@@ -86,6 +99,11 @@ def check_debug_storage(**kwargs: Any) -> list[CheckMessage]:
             id="igny8_backup.W001",
         )
     ]
+
+
+def _message(problem: Problem) -> CheckMessage:
+    kind = Error if ".E" in problem.id else Warning
+    return kind(problem.message, hint=problem.hint, id=problem.id)
 
 
 def _error(problem: Problem) -> Error:

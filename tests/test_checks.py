@@ -23,6 +23,8 @@ Configure = Callable[..., None]
 def configure(settings: Any, tmp_path: Path) -> Configure:
     """Sets what production has, all folders below ``tmp_path``; keyword arguments change it."""
 
+    (tmp_path / "sites").mkdir()
+
     def change(**changed: Any) -> None:
         storage: Any = changed.pop("storage", {"BACKEND": FILES, "OPTIONS": {"location": tmp_path / "store"}})
         settings.STORAGES = {"staticfiles": settings.STORAGES["staticfiles"]}
@@ -32,6 +34,7 @@ def configure(settings: Any, tmp_path: Path) -> Configure:
         settings.STATIC_ROOT = tmp_path / "static"
         settings.IGNY8_BACKUP = {
             "DATABASES": [],
+            "HOST": "web-1",
             "SITES": {"sites": tmp_path / "sites"},
             "STATE_DIR": tmp_path / "state",
             "SCRATCH_DIR": tmp_path / "scratch",
@@ -107,7 +110,6 @@ def test_backups_do_not_lie_in_what_they_back_up_nor_around_it(
 
 
 def test_a_symlink_does_not_hide_where_backups_lie(configure: Configure, tmp_path: Path) -> None:
-    (tmp_path / "sites").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "sites")
     configure(storage={"BACKEND": FILES, "OPTIONS": {"location": tmp_path / "link/x"}})
     assert numbers() == ["E023"]
@@ -115,6 +117,8 @@ def test_a_symlink_does_not_hide_where_backups_lie(configure: Configure, tmp_pat
 
 @pytest.mark.parametrize("inner", ["sites", "sites/logs"])
 def test_trees_do_not_lie_in_one_another(configure: Configure, tmp_path: Path, inner: str) -> None:
+    for folder in (inner, "sites-2"):
+        (tmp_path / folder).mkdir(exist_ok=True)
     configure(LOGS={"logs": tmp_path / inner})
     assert numbers() == ["E024"]
     configure(LOGS={"logs": tmp_path / "sites-2"})  # a longer name is no folder below

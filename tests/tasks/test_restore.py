@@ -51,7 +51,9 @@ import time
 from pathlib import Path
 from igny8_backup.signals import phase_ended, phase_started
 
-def heard(phase, error=None, **facts):
+def heard(operation, phase, error=None, **facts):
+    if operation != "restore":
+        return
     with open({log!r}, "a") as log:
         log.write(phase + (" begins" if error is None else f" ends {{error}}".rstrip()) + "\\n")
     if phase == "prepare" and error is None:

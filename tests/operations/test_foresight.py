@@ -1,0 +1,95 @@
+"""What the night would find is told before it, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igny8_backup.conf import Problem
+from igny8_backup.operations import foresight
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.schedules import beat_schedule
+
+
+def ids(problems: list[Problem]) -> list[str]:
+    return [problem.id.removeprefix("igny8_backup.") for problem in problems]
+
+
+def test_trees_that_are_not_there(kit: Toolkit, trees: tuple[Path, Path]) -> None:
+    assert foresight.missing_trees(kit.config) == []
+    trees[1].rename(trees[1].with_name("away"))
+    (problem,) = foresight.missing_trees(kit.config)
+    assert problem.id.endswith("W002") and str(trees[1]) in problem.message
+
+
+def test_a_host_that_changes_with_every_start(kit: Toolkit, settings: Any, tmp_path: Path) -> None:
+    mark = tmp_path / ".dockerenv"
+    assert foresight.unset_host(kit.config, (mark,)) == []
+    mark.touch()
+    assert foresight.unset_host(kit.config, (mark,)) == [], "HOST is set"
+    settings.IGNY8_BACKUP = {"ENCRYPTION": None}
+    assert ids(foresight.unset_host(kit.config, (mark,))) == ["W003"]
+    mark.unlink()
+    assert foresight.unset_host(kit.config, (mark,)) == []
+
+
+def test_a_schedule_without_a_backup() -> None:
+    other = {"mail": {"task": "newsletter.send"}}
+    assert foresight.absent_schedule({}) == []
+    assert ids(foresight.absent_schedule(other)) == ["W004"]
+    assert foresight.absent_schedule({**other, **beat_schedule()}) == []
+
+
+def test_sessions_in_the_clear(kit: Toolkit) -> None:
+    clear = replace(kit.config, databases=("default",), encryption=None, debug=False)
+    (problem,) = foresight.readable_secrets(clear)
+    assert problem.id.endswith("W005") and "django.contrib.sessions" in problem.message
+    assert foresight.readable_secrets(replace(clear, databases=())) == []
+    assert foresight.readable_secrets(replace(clear, debug=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "told"),
+    [
+        ("a.dump", b"PGDMP\x01\x0e", True),
+        ("b.sql", b"--\n-- PostgreSQL database dump\n--", True),
+        ("c.sqlite3", b"SQLite format 3\0", True),
+        ("d e.sql", b"-- MySQL dump 10.13", True),
+        ("e.sql", b"SELECT 1;", False),
+        ("f.dump", b"", False),
+        ("g.txt", b"PGDMP", False),
+        ("node_modules/h.dump", b"PGDMP", False),
+    ],
+)
+def test_dumps_in_the_project(tmp_path: Path, name: str, head: bytes, told: bool) -> None:
+    path = tmp_path / "app" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(head)
+    found = foresight.legacy_dumps(tmp_path)
+    assert ids(found) == ["W006"] * told
+    if told:
+        quoted = f"'app/{name}'" if " " in name else f"app/{name}"
+        assert found[0].hint.endswith(f"git rm --cached {quoted}.")
+
+
+def test_what_cannot_be_read_is_no_dump(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.sql")
+    (tmp_path / "b.sql").symlink_to("nowhere")
+    (tmp_path / "c.sql").mkdir()
+    assert foresight.legacy_dumps(tmp_path) == []
+
+
+def test_the_database_that_the_project_uses_is_no_stray_dump(settings: Any, tmp_path: Path) -> None:
+    path = tmp_path / "db.sqlite3"
+    path.write_bytes(b"SQLite format 3\0")
+    assert len(foresight.legacy_dumps(tmp_path)) == 1
+    before = settings.DATABASES["default"]["NAME"]
+    settings.DATABASES["default"]["NAME"] = path
+    try:
+        assert foresight.legacy_dumps(tmp_path) == []
+    finally:
+        settings.DATABASES["default"]["NAME"] = before
