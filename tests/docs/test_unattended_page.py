@@ -1,0 +1,95 @@
+"""The ready files: each is read by what will read it, and names commands and options that there are."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import subprocess
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+from celery.schedules import crontab
+from django.core.management import load_command_class
+from django.test import override_settings
+
+from igny8_backup.conf import get_config
+from igny8_backup.retention import DEFAULT
+from tests.docs.pages import blocks, page, section
+
+HEADINGS = ("## crontab", "## systemd timer", "## Docker Compose", "## Portainer stack")
+
+
+def code(heading: str, language: str) -> list[str]:
+    return blocks(section(page("unattended"), heading), language)
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_the_commands_take_these_options(heading: str) -> None:
+    text = section(page("unattended"), heading).replace('", "', " ").replace('"]', "")
+    found = re.findall(r"manage\.py (\w+)([^\n>]*)", "\n".join(text.split("```")[1::2]))
+    assert found
+    for name, rest in found:
+        command: Any = load_command_class("igny8_backup", name)
+        command.create_parser("manage.py", name).parse_args(shlex.split(rest))
+
+
+def test_the_times_of_the_crontab() -> None:
+    (text,) = code("## crontab", "text")
+    lines = [line.split(None, 6) for line in text.splitlines() if line[0].isdigit()]
+    assert len(lines) == 4
+    for *times, user, command in lines:
+        crontab(*times[:2], day_of_month=times[2], month_of_year=times[3], day_of_week=times[4])
+        assert user == "app"
+        subprocess.run(["/bin/sh", "-n", "-c", command], check=True)
+
+
+def test_the_units_of_systemd() -> None:
+    service, timer = code("## systemd timer", "ini")
+    units = []
+    for text in (service, timer):
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read_string(text)
+        units.append(unit)
+    assert units[0]["Service"]["Type"] == "oneshot" and units[0]["Service"]["ExecStart"].startswith("/")
+    assert units[1]["Timer"]["OnCalendar"] == "*-*-* 01:15:00" and units[1]["Install"]["WantedBy"]
+
+
+@pytest.mark.parametrize("heading", HEADINGS[2:])
+def test_the_services_keep_their_state(heading: str) -> None:
+    (text,) = code(heading, "yaml")
+    found = yaml.safe_load(text)
+    (service,) = found["services"].values()
+    assert service["hostname"] == "web-1"
+    assert "igny8-backup-state:/data/igny8-backup/state" in service["volumes"]
+    assert set(found["volumes"]) == {"igny8-backup-state"}
+
+
+def test_the_loop_of_the_stack_sleeps_until_a_quarter_past_one() -> None:
+    (text,) = code("## Portainer stack", "yaml")
+    script = yaml.safe_load(text)["services"]["igny8-backup"]["command"][2].replace("$$", "$")
+    subprocess.run(["/bin/sh", "-n", "-c", script], check=True)
+    (formula,) = re.findall(r"sleep \$\(\( (.*) \)\)", script)
+    for now in (0, 4499, 4500, 4501, 86_399):
+        asked = formula.replace("$(date -u +%s)", str(now + 20 * 86_400))
+        said = subprocess.run(["/bin/sh", "-c", f"echo $(( {asked} ))"], check=True, capture_output=True)
+        assert 1 <= int(said.stdout) <= 86_400
+        assert (now + int(said.stdout)) % 86_400 == 4501
+
+
+def test_the_settings_are_good_and_the_policy_is_the_default() -> None:
+    text = page("unattended").split("\n## ")[0]
+    found: dict[str, Any] = {}
+    exec(blocks(text, "python")[0], found)
+    with override_settings(IGNY8_BACKUP=found["IGNY8_BACKUP"]):
+        config = get_config()
+    assert config.retention == DEFAULT and config.max_age == {"sites-data": timedelta(days=2)}
+
+
+def test_the_schedule_of_beat() -> None:
+    found: dict[str, Any] = {}
+    exec(code("## Celery beat", "python")[0], found)
+    assert len(found["CELERY_BEAT_SCHEDULE"]) == 4
