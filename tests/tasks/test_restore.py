@@ -52,7 +52,7 @@ from pathlib import Path
 from igny8_backup.signals import phase_ended, phase_started
 
 def heard(operation, phase, error=None, **facts):
-    if operation != "restore":
+    if operation == "backup":
         return
     with open({log!r}, "a") as log:
         log.write(phase + (" begins" if error is None else f" ends {{error}}".rstrip()) + "\\n")
