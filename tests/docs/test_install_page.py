@@ -56,7 +56,7 @@ def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
 
 def test_the_schedule_of_the_page_is_one() -> None:
     (source,) = [text for text in blocks(page("celery"), "python") if "beat_schedule" in text]
-    (entry,) = evaluated(source)["CELERY_BEAT_SCHEDULE"].values()
+    entry, *_ = evaluated(source)["CELERY_BEAT_SCHEDULE"].values()
     assert entry["task"] == backup_all.name
     assert isinstance(entry["schedule"], crontab)
     times = [getattr(entry["schedule"], name) for name in ("hour", "minute")]
