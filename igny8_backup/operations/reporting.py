@@ -35,11 +35,11 @@ class Report:
         self._failed = False
         self._silent = False
 
-    def begin(self, what: str, total: int | None) -> None:
-        self._progress.begin(what, total)
+    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+        self._progress.begin(what, total, files)
 
-    def advance(self, amount: int) -> None:
-        self._progress.advance(amount)
+    def advance(self, amount: int, files: int = 0) -> None:
+        self._progress.advance(amount, files)
 
     def end(self) -> None:
         self._progress.end()
