@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ POSTGRES_MARKER = "postgres(*majors): run pg and project with these majors; with
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", POSTGRES_MARKER)
+    # A shell without job control starts what runs in the background with SIGINT ignored, which every program
+    # that the tests start would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # What libpq reads by itself would send the tests to a server that is not theirs.
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]

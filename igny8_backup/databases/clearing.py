@@ -6,10 +6,13 @@ Both are part of one transaction, whose ``COMMIT`` is the last of all that is se
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 
 from psycopg import sql
 
 from igny8_backup.databases.names import split_table_name
+from igny8_backup.databases.probes import FIXED
 from igny8_backup.manifest import DatabaseDetails
 
 LOCK_SECONDS = 30
@@ -94,6 +97,38 @@ BEGIN
 END $igny8_backup$;
 """
 
+# A record as text (``record_out``) holds each value as its type writes it, as a probe's answer does.
+_COMPARE = """
+DO $igny8_backup$
+DECLARE
+    expected jsonb := current_setting('igny8_backup.expected');
+    item jsonb;
+    number bigint;
+    answer text[];
+BEGIN
+    FOR item IN SELECT * FROM jsonb_array_elements(expected -> 'row_counts')
+    LOOP
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM ONLY %s LIMIT %s) AS counted',
+            item ->> 0, item ->> 2)
+            INTO number;
+        IF number <> (item ->> 1)::bigint THEN
+            RAISE EXCEPTION '% had % rows, and has now %', item ->> 0, item ->> 1, number;
+        END IF;
+    END LOOP;
+    FOR item IN SELECT * FROM jsonb_array_elements(expected -> 'probes')
+    LOOP
+        EXECUTE format(E'SELECT array_agg(igny8_backup_probe::text) FROM (%s\n) AS igny8_backup_probe',
+            item ->> 'query') INTO answer;
+        IF (SELECT array_agg(row ORDER BY row COLLATE "C") FROM unnest(answer) AS row) IS DISTINCT FROM
+           (SELECT array_agg(row ORDER BY row COLLATE "C")
+            FROM jsonb_array_elements_text(item -> 'rows') AS row)
+        THEN
+            RAISE EXCEPTION 'the probe "%" does not answer as it did', item ->> 'name';
+        END IF;
+    END LOOP;
+END $igny8_backup$;
+"""
+
 # As after a restore that swaps: what beat missed since the backup must not run all at once.
 _FORGET_MISSED = """
 DO $igny8_backup$
@@ -126,11 +161,36 @@ def clearing(role: str, lock_seconds: float) -> bytes:
 
 
 def finishing(details: DatabaseDetails) -> bytes:
-    """What fails unless the tables and the last migrations are those of ``details``; then makes
-    beat forget what it missed, and the planner's statistics: after ``COMMIT`` a failure would come too late.
+    """What fails unless tables, last migrations, numbers of rows and answers of probes are those of
+    ``details``; then makes beat forget what it missed, and the planner's statistics: after ``COMMIT`` a
+    failure would come too late.
     """
+    names = {table: sql.Identifier(*split_table_name(table)).as_string(None) for table in details.row_counts}
     expected = json.dumps(
-        {"tables": [split_table_name(table) for table in details.tables], "migrations": details.migrations}
+        {
+            "tables": [split_table_name(table) for table in details.tables],
+            "migrations": details.migrations,
+            "row_counts": [
+                (names[table], number, details.counted_to + 1) for table, number in details.row_counts.items()
+            ],
+            "probes": [
+                {"name": probe.name, "query": probe.query, "rows": list(map(_record, probe.rows))}
+                for probe in details.probes
+            ],
+        }
     )
     setting = sql.SQL("\nSET LOCAL igny8_backup.expected = {};").format(sql.Literal(expected))
-    return (setting.as_string(None) + _CHECK + _FORGET_MISSED + "ANALYZE;\n").encode()
+    # The script has emptied the search path; a probe may count on that of the database.
+    checks = f"{_CHECK}{FIXED}; SET LOCAL search_path TO DEFAULT;{_COMPARE}"
+    return (setting.as_string(None) + checks + _FORGET_MISSED + "ANALYZE;\n").encode()
+
+
+def _record(values: Sequence[str | None]) -> str:
+    """A row as PostgreSQL writes a record (PostgreSQL docs, 8.16.6, Composite Type Input and Output)."""
+
+    def field(value: str | None) -> str:
+        if value is None or (value and not re.search(r'["\\(),\s]', value)):
+            return value or ""
+        return '"' + value.replace("\\", "\\\\").replace('"', '""') + '"'
+
+    return f"({','.join(map(field, values))})"

@@ -19,9 +19,10 @@ MOST_ROWS = 100
 """So many rows a probe may answer."""
 
 # The text of a value depends on these. Rows hidden by row-level security are an error, as to pg_dump.
-_FIXED = """
+FIXED = """
     SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';
     SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL row_security = off"""
+"""What the text of an answer depends on, for one transaction."""
 
 # float4, float8 and their arrays (pg_type.dat): the sum of floats depends on the order of the rows.
 _FLOATS = {700, 701, 1021, 1022}
@@ -55,7 +56,7 @@ def ask(
 ) -> Answers:
     """Counts the rows of ``tables`` (whole names), each without its partitions and heirs, and asks the
     ``queries`` by name. ``session`` is in a transaction that can write nothing."""
-    session.execute(_FIXED)
+    session.execute(FIXED)
     counts, found, failed, denied = {}, [], {}, []
     for table in tables:
         try:

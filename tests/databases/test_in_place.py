@@ -16,8 +16,9 @@ from igny8_backup.databases.base import WHOLE, Wanted
 from igny8_backup.databases.contents import read_contents
 from igny8_backup.databases.in_place import restore_in_place, without_commit
 from igny8_backup.databases.in_place_obstacles import locks_needed
+from igny8_backup.databases.probes import COUNTED_TO, Answers
 from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
-from igny8_backup.manifest import DatabaseDetails
+from igny8_backup.manifest import DatabaseDetails, Probe
 from igny8_backup.streams import Blocks
 from tests.databases.stage import Stage, blocks_of
 
@@ -74,6 +75,11 @@ LATER = """
     CREATE CAST (mood AS later.word) WITH INOUT;"""
 
 
+ODD = """SELECT * FROM (VALUES ('', NULL, 'a b', E'q"\\\\,()', '2026-01-02 03:04:05+02'::timestamptz),
+    ('x', 'y', E'\\n', 'é', NULL)) AS odd (a, b, c, d, e)"""
+PROBES = {"odd": ODD, "none": "SELECT 1 WHERE false", "lines": "SELECT count(*), min(line) FROM account"}
+
+
 class Poor:
     """A database whose role may not create others, filled, dumped and changed afterwards."""
 
@@ -88,7 +94,9 @@ class Poor:
         self.sql(SCHEMA + EXTENSIONS if self.extended else SCHEMA)
         self.engine = stage.engine_with(USER=self.role)
         self.details: DatabaseDetails = self.engine.describe(())
-        self.data = b"".join(self.engine.dump(self.details))
+        answers: list[Answers] = []
+        self.data = b"".join(self.engine.dump(self.details, PROBES, answers.append))
+        (self.answers,) = answers
         self.before = stage.plain_dump()
         self.change()
         self.after = stage.plain_dump()
@@ -177,6 +185,15 @@ def test_the_locks_of_the_transaction_are_not_more_than_foreseen(poor: Poor) -> 
     assert 500 < held <= foreseen < 2 * held
 
 
+def test_the_answers_of_probes_are_compared_as_they_were_written(poor: Poor) -> None:
+    asked = poor.answers
+    assert len(asked.probes) == len(PROBES) and asked.row_counts and not asked.failed
+    poor.restore(
+        details=replace(poor.details, probes=asked.probes, row_counts=asked.row_counts, counted_to=COUNTED_TO)
+    )
+    assert settled(poor) == poor.before
+
+
 @both_ends
 def test_a_failure_at_any_point_changes_nothing(poor: Poor) -> None:
     def cut() -> Blocks:
@@ -197,6 +214,12 @@ def test_a_failure_at_any_point_changes_nothing(poor: Poor) -> None:
     other = replace(poor.details, migrations={"a": "0003_z"})
     with pytest.raises(ToolError, match="migrations are not those of the backup"):
         poor.restore(details=other)
+    fewer = replace(poor.details, row_counts={"public.account": 4713}, counted_to=10**6)
+    with pytest.raises(ToolError, match="public.*account.* had 4713 rows, and has now"):
+        poor.restore(details=fewer)
+    lies = replace(poor.details, probes=(Probe(name="odd", query="SELECT 1", rows=(("2",),)),))
+    with pytest.raises(ToolError, match='the probe "odd" does not answer as it did'):
+        poor.restore(details=lies)
     with pytest.raises(ToolError, match="nosuch"):
         poor.restore(blocks_of(poor.data.replace(b"CREATE VIEW public.sums", b"CREATE VIEW nosuch.sums")))
     assert settled(poor) == poor.after
