@@ -24,6 +24,7 @@ COMMANDS = [
     "backup_all",
     "backup_db",
     "backup_sites",
+    "drill_backup",
     "generate_backup_key",
     "list_backups",
     "monitor_backups",
