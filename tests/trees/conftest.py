@@ -18,7 +18,7 @@ def no_leaks() -> Iterator[None]:
     """No test leaves a descriptor open."""
     before = descriptors()
     yield
-    assert descriptors() == before
+    assert descriptors() <= before  # what an earlier test's process left may be closed meanwhile
 
 
 @pytest.fixture
