@@ -18,6 +18,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from igny8_backup.errors import ToolError, ToolMissingError
+from igny8_backup.streams.interrupts import held_back
 
 STDERR_HEAD, STDERR_TAIL = 1024, 2048
 """Bytes of stderr kept for the error message: the first, which name the cause, and the last."""
@@ -64,24 +65,31 @@ class Child:
         nothing = subprocess.DEVNULL if stdin is None else stdin
         try:
             account = None if user is None else pwd.getpwnam(user)
-            self._process = subprocess.Popen(
-                list(argv),
-                env=env,
-                cwd=cwd,
-                pass_fds=pass_fds,
-                stdin=subprocess.PIPE if feed else nothing,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if read else subprocess.STDOUT,
-                bufsize=0,
-                start_new_session=True,
-                user=account.pw_uid if account else None,
-                group=account.pw_gid if account else None,
-                extra_groups=os.getgrouplist(account.pw_name, account.pw_gid) if account else None,
-            )
+            with contextlib.ExitStack() as undo:
+                with held_back():
+                    self._process = subprocess.Popen(
+                        list(argv),
+                        env=env,
+                        cwd=cwd,
+                        pass_fds=pass_fds,
+                        stdin=subprocess.PIPE if feed else nothing,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE if read else subprocess.STDOUT,
+                        bufsize=0,
+                        start_new_session=True,
+                        user=account.pw_uid if account else None,
+                        group=account.pw_gid if account else None,
+                        extra_groups=os.getgrouplist(account.pw_name, account.pw_gid) if account else None,
+                    )
+                    self._open(read)
+                    undo.callback(self.close)  # who is interrupted before there is an object cannot do it
+                undo.pop_all()
         except KeyError:
             raise ToolError(f"{self.name} could not be started: there is no system user {user}.") from None
         except OSError as error:
             raise _not_started(argv[0], error, cwd) from None
+
+    def _open(self, read: bool) -> None:
         pipes = self._process
         self._stdin = pipes.stdin.fileno() if pipes.stdin else None
         first = pipes.stdout.fileno() if pipes.stdout else None

@@ -1,0 +1,78 @@
+"""A signal in the middle of starting a program: nobody else would know of that program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from igny8_backup.streams.child import Child
+from igny8_backup.streams.interrupts import held_back
+
+
+class Stopped(KeyboardInterrupt):
+    pass
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def number(request: pytest.FixtureRequest) -> Any:
+    """Either signal, handled as a command handles it: by an exception."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    before = signal.signal(request.param, stop)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def test_a_signal_inside_is_handled_at_the_end(number: signal.Signals) -> None:
+    reached, handler = [], signal.getsignal(number)
+    with pytest.raises(Stopped), held_back():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        reached.append("the end")
+    assert reached == ["the end"]
+    assert signal.getsignal(number) is handler
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with held_back():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_program_that_is_being_started_is_stopped(number: signal.Signals) -> None:
+    """The signal comes where ``Popen`` has forked and its caller has nothing yet."""
+    started: list[int] = []
+
+    def in_popen(frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_code.co_name != "_execute_child":
+            return None
+
+        def line(frame: FrameType, event: str, arg: object) -> Any:
+            pid = getattr(frame.f_locals["self"], "pid", None)
+            if pid and not started:
+                started.append(pid)
+                signal.raise_signal(number)
+            return line
+
+        return line
+
+    before = sys.gettrace()
+    sys.settrace(in_popen)
+    try:
+        with pytest.raises(Stopped):
+            Child(["sleep", "60"], read=True)
+    finally:
+        sys.settrace(before)
+    (pid,) = started
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)  # stopped and reaped
