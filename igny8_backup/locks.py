@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -35,19 +35,29 @@ _OURS = """
       AND pid = pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = %s"""
 
 
+class Lockable(Protocol):
+    """What a lock is on: mostly a ``Store``."""
+
+    def identity(self) -> str:
+        """The same in every process, and of nothing else."""
+
+    def describe(self) -> str:
+        """For people, without secrets."""
+
+
 class AdvisoryLock:
     """Held by ``session``, of a maintenance database, until it ends."""
 
-    def __init__(self, session: psycopg.Connection[Any], store: Store, *, doing: str = "a run") -> None:
+    def __init__(self, session: psycopg.Connection[Any], of: Lockable, *, doing: str = "a run") -> None:
         """Raises :class:`LockedError` saying who holds it, since when, ``doing`` what."""
-        self._key = self.key(store)
+        self._key = self.key(of)
         self._session = session
         (granted,) = session.execute("SELECT pg_try_advisory_lock(%s)", [self._key]).fetchone() or (False,)
         if not granted:
             holder = session.execute(_HOLDER, [self._key]).fetchone()
             who = f": {_doing(holder[2])} from {holder[0]}, since {_second(holder[1])}" if holder else ""
             raise LockedError(
-                f"Another run works on {store.describe()}{who}.",
+                f"Another run works on {of.describe()}{who}.",
                 untouched="Nothing was changed.",
                 fix="Wait for it to end, then run again.",
             )
@@ -55,9 +65,9 @@ class AdvisoryLock:
         session.execute("SELECT set_config('application_name', %s, false)", [f"{_NAME}{doing}"])
 
     @staticmethod
-    def key(store: Store) -> int:
-        """The number that stands for the store: a bigint, kept positive."""
-        return int.from_bytes(hashlib.sha256(store.identity().encode()).digest()[:8], "big") >> 1
+    def key(of: Lockable) -> int:
+        """The number that stands for it: a bigint, kept positive."""
+        return int.from_bytes(hashlib.sha256(of.identity().encode()).digest()[:8], "big") >> 1
 
     def check(self) -> None:
         """Raises :class:`LockedError` when the lock was lost with its session: another run may have begun."""

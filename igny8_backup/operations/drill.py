@@ -1,7 +1,7 @@
 """A backup restored for practice: into scratch that nobody else may enter, compared, and dropped.
 
-What a drill that was killed leaves is removed by the next one. No lock against backups: nothing that a backup
-or a restore knows of is touched. One drill at a time on a host.
+What a drill that was killed leaves is removed by the next one, or when backups are pruned. No lock against
+backups: nothing that a backup or a restore knows of is touched.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from igny8_backup.errors import (
     ToolMissingError,
     UsageError,
 )
-from igny8_backup.locks import file_lock
 from igny8_backup.manifest import COMPLETE, DatabaseDetails, DatabasePart, Manifest, TreePart
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.database_elsewhere import load_side
+from igny8_backup.operations.drill_scratch import drill_alone, scratch_folder
 from igny8_backup.operations.obstacles import unknown_migrations
 from igny8_backup.operations.parts import read_details, require_none
 from igny8_backup.operations.tree_elsewhere import TreeCopy, choose_files, write_tree
@@ -36,12 +36,9 @@ from igny8_backup.operations.verify import Finding, VerifyResult, newest_backup
 from igny8_backup.remarks import DRILLED, MISSING, SCHEMA, UNREADABLE, Check, Damage
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees.remove import remove_tree
 
 SKEW = timedelta(minutes=5)
 """How far the clock may have been set while a dump was made."""
-FOLDER = "igny8_backup-drill-"
-"""How the folder in ``SCRATCH_DIR`` begins that takes the trees of a drill."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +65,10 @@ def drill(kit: Toolkit, request: DrillRequest) -> VerifyResult:
 
     The check that is recorded beside the backup has the depth ``drill``; from its beginning to its end is how
     long a recovery takes. Raises ``UsageError`` for an unknown backup or a database that is not PostgreSQL,
-    ``IdentityError``, ``RefusedError`` where the server cannot take the backup, ``FilesError``,
-    ``DatabaseError`` and ``StorageError``; nothing is recorded then.
+    ``LockedError`` while another drill goes on, ``IdentityError``, ``RefusedError`` where the server cannot
+    take the backup, ``FilesError``, ``DatabaseError`` and ``StorageError``; nothing is recorded then.
     """
-    with file_lock(kit.store, kit.config.state_dir / "drill", doing="a drill", now=kit.clock()):
-        _remove_leftovers(kit)
+    with drill_alone(kit):
         return _Drill(kit, request).run()
 
 
@@ -92,13 +88,12 @@ class _Drill:
 
     def run(self) -> VerifyResult:
         databases = self.plan()
-        for practice in databases:
-            with self.judging(practice.part.object and practice.part.object.key or ""):
-                self.restore_database(practice)
-        trees = [tree for tree in self.manifest.trees if tree.state == COMPLETE]
-        if trees:
-            with _folder(self.kit.config.scratch_dir / f"{FOLDER}{self.stamp}") as folder:
-                for tree in trees:
+        with scratch_folder(self.kit, self.stamp) as folder:
+            for practice in databases:
+                with self.judging(practice.part.object and practice.part.object.key or ""):
+                    self.restore_database(practice)
+            for tree in self.manifest.trees:
+                if tree.state == COMPLETE:
                     with self.judging(tree.index.key if tree.index else ""):
                         self.restore_tree(tree, folder)
         return self.record()
@@ -199,24 +194,6 @@ class _Drill:
         except StorageError as error:
             unrecorded = str(error)
         return VerifyResult(check=check, findings=tuple(self.findings), unrecorded=unrecorded)
-
-
-def _remove_leftovers(kit: Toolkit) -> None:
-    for alias in kit.config.databases:
-        engine = kit.engine(alias)
-        if isinstance(engine, PostgresqlEngine):
-            for name in engine.drills():
-                engine.drop(name)
-    for folder in kit.config.scratch_dir.glob(f"{FOLDER}*"):
-        remove_tree(folder)
-
-
-@contextmanager
-def _folder(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    finally:
-        remove_tree(path)
 
 
 def _drop(kit: Toolkit, engine: PostgresqlEngine, name: str) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from igny8_backup import keys, records
 from igny8_backup.errors import StorageError
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.drill_scratch import tidy
 from igny8_backup.operations.litter import Loose
 from igny8_backup.operations.stock import read_stock
 from igny8_backup.operations.sweep import Sweep, plan_sweep, sweep
@@ -53,7 +54,8 @@ def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
     """Removes what the plan gives up; with ``dry_run`` tells what that would be, and takes no lock.
 
     A backup goes with its manifest first, then its own objects; packs that nothing names after that are
-    litter: marked now, removed by a later run. Raises ``LockedError``, and ``StorageError`` while nothing has
+    litter: marked now, removed by a later run. What killed drills left on this host and beside its databases
+    goes too. Raises ``LockedError``, and ``StorageError`` while nothing has
     been removed; after that the result has it as its ``problem``.
     """
     if dry_run:
@@ -81,6 +83,7 @@ def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
             if not (removed or swept):
                 raise
             return _result(plan, removed, swept, found, problem=str(error))
+    tidy(kit)
     return _result(plan, removed, swept, found)
 
 

@@ -12,6 +12,7 @@ from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.tables import table
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import Toolkit, assemble
+from igny8_backup.operations.drill_scratch import killed_drills
 from igny8_backup.operations.litter import Loose, find_litter
 from igny8_backup.remarks import Remarks, read_remarks
 from igny8_backup.words import age_in_words, count_in_words, size_in_words
@@ -36,7 +37,7 @@ class Command(BackupCommand):
             if options["litter"]:
                 return self._litter(kit)
             entries, remarks = kit.catalog.entries(), read_remarks(kit.store)
-            journals = kit.journals.all()
+            journals, killed = kit.journals.all(), killed_drills(kit)
             now, where = kit.clock(), kit.store.describe()
         self.show_json(
             [
@@ -56,6 +57,11 @@ class Command(BackupCommand):
             self.say(f"{len(entries)} in {where}")
         for journal in journals:
             self.say(_state(journal))
+        for stamp in killed:
+            self.say(
+                f"KILLED: the drill of {stamp} left what it had made: the next drill_backup or prune_backups"
+                " removes it."
+            )
         return 0
 
     def _table(self, entries: list[Entry], remarks: dict[str, Remarks], now: datetime) -> None:
