@@ -18,6 +18,7 @@ from tests.services.project import Project
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 120
+DATABASE_SCHEDULER = ("-S", "django_celery_beat.schedulers:DatabaseScheduler", "--max-interval=1")
 
 
 class Program:
@@ -80,9 +81,10 @@ def worker(project: Project, name: str, *argv: str, env: Mapping[str, str] | Non
     return Program(project, name, "worker", "--concurrency=1", *quiet, *argv, ready=" ready.", env=env)
 
 
-def beat(project: Project) -> Program:
-    schedule = str(project.folder / "beat-schedule")
-    return Program(project, "beat", "beat", "--loglevel=INFO", "-s", schedule, ready="beat: Starting...")
+def beat(project: Project, *argv: str) -> Program:
+    """Beat, which keeps its schedule in a file unless ``argv`` says otherwise."""
+    argv = argv or ("-s", str(project.folder / "beat-schedule"))
+    return Program(project, "beat", "beat", "--loglevel=INFO", *argv, ready="beat: Starting...")
 
 
 @contextmanager

@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from celery import Celery
 from celery.schedules import crontab
 
 from igny8_backup import tasks
 from igny8_backup.schedules import beat_schedule
 from tests.management.state import manifests
 from tests.services.project import Project
-from tests.tasks.celery_app import SECONDS, beat, worker
+from tests.tasks.celery_app import DATABASE_SCHEDULER, SECONDS, beat, worker
 
 EVERY_SECOND = """
 from datetime import timedelta
@@ -26,6 +27,29 @@ entry = CELERY_BEAT_SCHEDULE["igny8_backup nightly"]
 entry["schedule"] = timedelta(seconds=1)
 entry["kwargs"]["label"] = "by beat"
 """
+
+
+READY = """
+from igny8_backup.schedules import beat_schedule
+
+CELERY_BEAT_SCHEDULE = beat_schedule()
+"""
+
+ROWS = """
+    SELECT name, task, kwargs, expire_seconds, minute, hour, day_of_week, timezone
+    FROM django_celery_beat_periodictask t JOIN django_celery_beat_crontabschedule c ON c.id = t.crontab_id
+    WHERE enabled AND starts_with(name, 'igny8_backup')"""
+# As if the entry had last run two hours ago and its time were every minute; beat looks at its tables again.
+MOVED = (
+    "UPDATE django_celery_beat_periodictask SET last_run_at = %s WHERE task = ANY (%s)",
+    "UPDATE django_celery_beat_crontabschedule SET minute = '*', hour = '*' WHERE hour = '4'",
+    "UPDATE django_celery_beat_periodictasks SET last_update = now()",
+)
+
+
+def add_settings(project: Project, source: str) -> None:
+    settings = Path(project.folder, "settings/further_settings.py")
+    settings.write_text(settings.read_text() + source)
 
 
 def hours(schedule: dict[str, Any]) -> list[set[int]]:
@@ -60,8 +84,7 @@ def test_the_arguments_fit_the_tasks() -> None:
 
 
 def test_beat_makes_backups(queued: Project) -> None:
-    settings = Path(queued.folder, "settings/further_settings.py")
-    settings.write_text(settings.read_text() + EVERY_SECOND)
+    add_settings(queued, EVERY_SECOND)
     begun = datetime.now(UTC)
     with worker(queued, "worker", "--pool=solo") as program, beat(queued) as clock:
         clock.wait_for("Sending due task igny8_backup nightly (igny8_backup.backup_all)")
@@ -72,3 +95,28 @@ def test_beat_makes_backups(queued: Project) -> None:
     made = json.loads(manifests(queued)[0].read_text())
     assert made["label"] == "by beat"
     assert datetime.fromisoformat(made["started"]) >= begun.replace(microsecond=0)
+
+
+def test_the_scheduler_that_keeps_its_entries_in_the_database(queued: Project, app: Celery) -> None:
+    add_settings(queued, READY)
+    with worker(queued, "worker", "--pool=solo") as program, beat(queued, *DATABASE_SCHEDULER) as clock:
+        found = {str(row[0]): row[1:] for row in queued.sql(ROWS)}
+        assert found == {name: as_row(entry) for name, entry in beat_schedule().items()}
+        for task, *_ in found.values():
+            assert f"  . {task}\n" in program.said, "a name that no worker knows"
+        app.send_task("igny8_backup.backup_all").get(timeout=SECONDS)
+        moved = ["igny8_backup.prune_backups", "igny8_backup.monitor_backups"]
+        two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
+        for statement, values in zip(MOVED, ((two_hours_ago, moved), (), ()), strict=True):
+            queued.sql(statement, *values)
+        program.wait_for("succeeded in", times=3)
+        assert "raised" not in program.said
+        for task in moved:
+            assert f"({task})" in clock.said and f"Task {task}[" in program.said
+
+
+def as_row(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """What the tables should hold of an entry."""
+    schedule = entry["schedule"]
+    times = (schedule._orig_minute, schedule._orig_hour, schedule._orig_day_of_week)
+    return (entry["task"], json.dumps(entry["kwargs"]), entry["options"]["expires"], *times, "UTC")

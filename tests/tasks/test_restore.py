@@ -16,7 +16,7 @@ from tests.management.commands import Done, run_many
 from tests.management.state import leftovers
 from tests.services.project import Project
 from tests.services.redis import RedisServer
-from tests.tasks.celery_app import SECONDS, Program, beat, worker
+from tests.tasks.celery_app import DATABASE_SCHEDULER, SECONDS, Program, beat, worker
 
 JOBS = """
 import json
@@ -173,9 +173,7 @@ def check_times(project: Project, begun: datetime) -> None:
 
 
 def beat_runs_nothing_that_was_missed(project: Project) -> None:
-    scheduler = "django_celery_beat.schedulers:DatabaseScheduler"
-    argv = ("beat", "--loglevel=INFO", "-S", scheduler, "--max-interval=1")
-    with Program(project, "beat", *argv, ready="beat: Starting...") as clock:
+    with beat(project, *DATABASE_SCHEDULER) as clock:
         clock.wait_for("Sending due task tick", times=2)
     assert "nightly" not in clock.said and "Sending due task new" not in clock.said
 

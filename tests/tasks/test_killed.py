@@ -1,0 +1,209 @@
+"""A worker that is killed in the middle of a backup: nothing half is left that counts, and the next run is
+clean."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from igny8_backup.operations.assembly import Toolkit, assemble
+from igny8_backup.operations.litter import LitterReport, find_litter
+from igny8_backup.operations.prune import prune
+from tests.management.commands import run_many
+from tests.management.state import manifests
+from tests.services.project import Project
+from tests.tasks.celery_app import SECONDS, Program, worker
+
+# What a message is given back after, and looked for: at once, not in an hour.
+IMPATIENT = """
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_TRANSPORT_OPTIONS = {{
+    "visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1
+}}
+CELERY_TASK_ANNOTATIONS = {{"*": {{"acks_late": True}}}}
+STORAGES["dbbackup"]["BACKEND"] = "gated.Gated"
+STORAGES["dbbackup"]["OPTIONS"]["location"] = {storage!r}
+"""
+
+# A storage that takes half of an object and then nothing, while the gate is shut.
+GATED = """
+import time
+from pathlib import Path
+from django.core.files.storage import FileSystemStorage
+
+GATE = Path({gate!r})
+
+class Gated(FileSystemStorage):
+    def _save(self, name, content):
+        if GATE.exists() and GATE.read_text() in name:
+            path = Path(self.path(name))
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content.read(1 << 20))
+            while GATE.exists():
+                time.sleep(0.05)
+        return super()._save(name, content)
+"""
+MEBIBYTES = 64
+"""More than all that is on the way between a program and the storage."""
+
+
+class Gate:
+    """Shut for the objects whose keys hold a word."""
+
+    def __init__(self, project: Project) -> None:
+        self._path = project.folder / "gate"
+        self._storage = project.storage
+        folder = Path(project.folder, "settings")
+        settings = folder / "further_settings.py"
+        settings.write_text(settings.read_text() + IMPATIENT.format(storage=str(project.storage)))
+        (folder / "gated.py").write_text(GATED.format(gate=str(self._path)))
+
+    @contextmanager
+    def shut(self, word: str) -> Iterator[None]:
+        self._path.write_text(word)
+        try:
+            yield
+        finally:
+            self._path.unlink()
+
+    def wait_for_half(self, program: Program, word: str) -> str:
+        """Until half of such an object is stored; its key."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            for path in self._storage.rglob("*.age"):
+                if word in str(path) and path.stat().st_size == 1 << 20:
+                    return str(path.relative_to(self._storage / "igny8"))
+            assert program.process.poll() is None and time.monotonic() < deadline, program.said
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def gate(queued: Project) -> Gate:
+    return Gate(queued)
+
+
+def runs(project: Project) -> list[tuple[str, str]]:
+    """The task ids and outcomes of all runs, oldest first."""
+    found = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").glob("*.json")]
+    return [(run["task_id"], run["outcome"]) for run in sorted(found, key=lambda run: str(run["started"]))]
+
+
+def below(pid: int) -> dict[int, str]:
+    """The processes that a process has started, and those that they have, with their command lines."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            argv = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+            found |= {child: " ".join(argv)} | below(child)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def kill(program: Program, reader: str) -> None:
+    """SIGKILL for the worker and its pool, in the middle of the work of a ``reader``: that one ends by
+    itself, with nobody left to read what it says."""
+    started = below(program.process.pid)
+    assert any(reader in argv for argv in started.values()), started
+    os.killpg(program.process.pid, signal.SIGKILL)
+    program.process.wait()
+    deadline = time.monotonic() + SECONDS
+    while left := {pid: argv for pid, argv in started.items() if is_running(pid)}:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def litter(project: Project, state: str) -> list[str]:
+    (done,) = run_many(project, ["list_backups", "--litter", "--json"])
+    return [item["key"] for item in done.ended(0).json[state]]
+
+
+@pytest.fixture
+def kit(queued: Project, settings: Any) -> Iterator[Toolkit]:
+    """A toolkit over what the project has stored, in this process, where the clock can be set."""
+    storage = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(queued.storage)}}
+    settings.STORAGES = {**settings.STORAGES, "dbbackup": storage}
+    settings.IGNY8_BACKUP = {
+        "DATABASES": [], "STATE_DIR": queued.state, "SCRATCH_DIR": queued.scratch, "ENCRYPTION": None
+    }  # fmt: skip
+    with assemble() as made:
+        yield made
+
+
+def swept_later(kit: Toolkit) -> list[str]:
+    """What is litter an hour later, when no heart beats any more, and is gone the day after."""
+
+    def later(hours: int) -> Toolkit:
+        now = datetime.now(UTC) + timedelta(hours=hours)
+        return replace(kit, clock=lambda: now)
+
+    found = find_litter(later(1))
+    assert found == LitterReport(litter=found.litter)
+    assert prune(later(1)).waiting == found.litter
+    assert prune(later(22)).swept == found.litter
+    assert find_litter(later(22)) == LitterReport()
+    return [item.key for item in found.litter]
+
+
+def test_killed_in_a_dump_and_delivered_again(queued: Project, app: Celery, gate: Gate, kit: Toolkit) -> None:
+    project, task_id = queued, str(uuid.uuid4())
+    with project.server.connect(project.database) as session:
+        session.execute("CREATE TABLE filler (bytes bytea)")
+        for _ in range(MEBIBYTES // 2):  # in hexadecimal they are twice as many
+            session.execute("INSERT INTO filler VALUES (%s)", [os.urandom(1 << 20)])
+    with worker(project, "killed", "--pool=prefork") as killed, gate.shut("/db/"):
+        app.send_task("igny8_backup.backup_all", task_id=task_id)
+        half = gate.wait_for_half(killed, "/db/")
+        kill(killed, "pg_dump")
+    assert manifests(project) == [] and runs(project) == [(task_id, "running")]
+    assert litter(project, "in_use") == [half], "an hour later nobody will think so any more"
+
+    with worker(project, "next", "--pool=prefork") as following:
+        following.wait_for(f"[{task_id}] succeeded")  # Redis has given the message back
+        app.send_task("igny8_backup.backup_all", task_id=task_id)
+        following.wait_for(f"[{task_id}] succeeded", times=2)
+    assert runs(project) == [(task_id, "running"), (task_id, "complete")]
+    (made,) = manifests(project)
+    parts = json.loads(made.read_text())
+    assert [part["state"] for part in parts["databases"] + parts["trees"]] == ["complete"] * 3
+    assert swept_later(kit) == [half] and manifests(project) == [made]
+
+
+def test_killed_in_a_tree_while_it_is_delivered_twice(
+    queued: Project, app: Celery, gate: Gate, kit: Toolkit
+) -> None:
+    project, task_id = queued, str(uuid.uuid4())
+    (project.sites / "large").write_bytes(os.urandom(MEBIBYTES << 20))
+    with worker(project, "killed", "--pool=prefork") as killed, gate.shut("packs/"):
+        app.send_task("igny8_backup.backup_all", task_id=task_id)
+        half = gate.wait_for_half(killed, "packs/")
+        with worker(project, "other", "--pool=solo") as other:
+            other.wait_for(f"Task igny8_backup.backup_all[{task_id}] ignored")
+        kill(killed, "feed_process")
+    assert manifests(project) == [] and runs(project) == [(task_id, "running")]
+
+    with worker(project, "next", "--pool=prefork"):
+        done = app.send_task("igny8_backup.backup_all").get(timeout=SECONDS)
+    assert [outcome for _, outcome in runs(project)] == ["running", "complete"]
+    (made,) = manifests(project)
+    assert made.parent.name == done["id"]
+    assert half in (swept := swept_later(kit)) and all("/db/" in key or "packs/" in key for key in swept)
+    assert manifests(project) == [made]
