@@ -30,7 +30,8 @@ def beat_schedule(
             "task": f"igny8_backup.{name}",
             "schedule": schedule,
             "kwargs": kwargs,
-            "options": {"expires": expires},
+            # django-celery-beat has a word of its own for it, and passes over Celery's.
+            "options": {"expires": expires, "expire_seconds": expires},
         }
 
     def later(hours: int, **days: str) -> crontab:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -54,8 +54,12 @@ class Program:
 
     def wait_for(self, words: str, times: int = 1) -> None:
         """Until the output has the ``words`` so often; fails the test when it ends, or takes too long."""
+        self.wait_until(lambda: self.said.count(words) >= times)
+
+    def wait_until(self, found: Callable[[], object]) -> None:
+        """As long as it runs, and not too long."""
         deadline = time.monotonic() + SECONDS
-        while self.said.count(words) < times:
+        while not found():
             assert self.process.poll() is None and time.monotonic() < deadline, self.said
             time.sleep(0.05)
 

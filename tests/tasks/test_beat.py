@@ -100,6 +100,7 @@ def test_beat_makes_backups(queued: Project) -> None:
 def test_the_scheduler_that_keeps_its_entries_in_the_database(queued: Project, app: Celery) -> None:
     add_settings(queued, READY)
     with worker(queued, "worker", "--pool=solo") as program, beat(queued, *DATABASE_SCHEDULER) as clock:
+        clock.wait_until(lambda: len(queued.sql(ROWS)) == 4)
         found = {str(row[0]): row[1:] for row in queued.sql(ROWS)}
         assert found == {name: as_row(entry) for name, entry in beat_schedule().items()}
         for task, *_ in found.values():

@@ -50,11 +50,12 @@ class Gated(FileSystemStorage):
         if GATE.exists() and GATE.read_text() in name:
             path = Path(self.path(name))
             path.parent.mkdir(parents=True)
-            path.write_bytes(content.read(1 << 20))
+            path.write_bytes(content.read({half}))
             while GATE.exists():
                 time.sleep(0.05)
         return super()._save(name, content)
 """
+HALF = 1 << 20
 MEBIBYTES = 64
 """More than all that is on the way between a program and the storage."""
 
@@ -68,7 +69,7 @@ class Gate:
         folder = Path(project.folder, "settings")
         settings = folder / "further_settings.py"
         settings.write_text(settings.read_text() + IMPATIENT.format(storage=str(project.storage)))
-        (folder / "gated.py").write_text(GATED.format(gate=str(self._path)))
+        (folder / "gated.py").write_text(GATED.format(gate=str(self._path), half=HALF))
 
     @contextmanager
     def shut(self, word: str) -> Iterator[None]:
@@ -80,13 +81,14 @@ class Gate:
 
     def wait_for_half(self, program: Program, word: str) -> str:
         """Until half of such an object is stored; its key."""
-        deadline = time.monotonic() + SECONDS
-        while True:
-            for path in self._storage.rglob("*.age"):
-                if word in str(path) and path.stat().st_size == 1 << 20:
-                    return str(path.relative_to(self._storage / "igny8"))
-            assert program.process.poll() is None and time.monotonic() < deadline, program.said
-            time.sleep(0.05)
+
+        def halves() -> list[Path]:
+            named = [path for path in self._storage.rglob("*.age") if word in str(path)]
+            return [path for path in named if path.stat().st_size == HALF]
+
+        program.wait_until(halves)
+        (half,) = halves()
+        return str(half.relative_to(self._storage / "igny8"))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
@@ -16,7 +15,7 @@ from tests.management.commands import Done, run_many
 from tests.management.state import leftovers
 from tests.services.project import Project
 from tests.services.redis import RedisServer
-from tests.tasks.celery_app import DATABASE_SCHEDULER, SECONDS, Program, beat, worker
+from tests.tasks.celery_app import DATABASE_SCHEDULER, SECONDS, beat, worker
 
 JOBS = """
 import json
@@ -88,13 +87,6 @@ def restore(project: Project, *options: str) -> Done:
     named = ["--noinput", "--database-name", project.database, "--identity", str(project.identity)]
     (done,) = run_many(project, ["restore_all", "--only", "db", *named, *options])
     return done
-
-
-def eventually(found: Callable[[], object], program: Program) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not found():
-        assert time.monotonic() < deadline, program.said
-        time.sleep(0.05)
 
 
 def test_workers_that_answer_are_refused_or_stopped(
@@ -216,11 +208,11 @@ def test_tasks_see_the_old_data_or_the_new_and_never_a_part_of_it(queued: Projec
         return [json.loads(line) for line in seen.read_text().splitlines()] if seen.exists() else []
 
     with worker(project, "hammering", "--pool=prefork", "--include=jobs") as hammering, beat(project):
-        eventually(lambda: len(observed()) > 50, hammering)
+        hammering.wait_until(lambda: len(observed()) > 50)
         during = len(observed())
         done = restore(project, "--ignore-workers").ended(0)
         during = len(observed()) - during
-        eventually(lambda: observed()[-50:] == [new] * 50, hammering)
+        hammering.wait_until(lambda: observed()[-50:] == [new] * 50)
         (undone,) = run_many(project, ["undo_restore"])
         assert "1 worker answers (hammering@test). Nothing was restored." in undone.ended(4).stderr
     assert "1 worker answers (hammering@test), and will go on" in done.stdout
