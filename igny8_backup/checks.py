@@ -21,7 +21,7 @@ TAG = "backup"
 @register(TAG, Tags.security, deploy=True)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """E001 to E019: ``IGNY8_BACKUP`` by itself."""
-    return [_error(problem) for problem in problems()]
+    return [_message(problem) for problem in problems()]
 
 
 @register(TAG, Tags.security, deploy=True)
@@ -31,7 +31,7 @@ def check_storage(**kwargs: Any) -> list[CheckMessage]:
         config = get_config()
     except ConfigurationError:
         return []  # check_settings says why.
-    return [_error(problem) for problem in guards.storage_problems(config)]
+    return [_message(problem) for problem in guards.storage_problems(config)]
 
 
 @register(TAG, Tags.security, deploy=True)
@@ -41,7 +41,7 @@ def check_folders(**kwargs: Any) -> list[CheckMessage]:
         config = get_config()
     except ConfigurationError:
         return []
-    return [_error(problem) for problem in guards.folder_problems(config)]
+    return [_message(problem) for problem in guards.folder_problems(config)]
 
 
 @register(TAG, Tags.security, deploy=True)
@@ -51,7 +51,7 @@ def check_encryption(**kwargs: Any) -> list[CheckMessage]:
         config = get_config()
     except ConfigurationError:
         return []
-    return [_error(problem) for problem in guards.encryption_problems(config)]
+    return [_message(problem) for problem in guards.encryption_problems(config)]
 
 
 @register(TAG, Tags.database, deploy=True)
@@ -64,10 +64,12 @@ def check_sqlite(**kwargs: Any) -> list[CheckMessage]:
     if config.debug:
         return []
     return [
-        Error(
-            f"The database {alias!r} is SQLite and DEBUG is off: it will not be backed up.",
-            hint="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
-            id="igny8_backup.E040",
+        _message(
+            Problem(
+                id="igny8_backup.E040",
+                message=f"The database {alias!r} is SQLite and DEBUG is off: it will not be backed up.",
+                hint="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
+            )
         )
         for alias in config.databases
         if connections[alias].vendor == "sqlite"
@@ -76,7 +78,7 @@ def check_sqlite(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG, Tags.security, deploy=True)
 def check_night(**kwargs: Any) -> list[CheckMessage]:
-    """E041, W002 to W007: what the night would find."""
+    """E041, E042, W002 to W007: what the night would find."""
     try:
         config = get_config()
     except ConfigurationError:
@@ -92,19 +94,17 @@ def check_debug_storage(**kwargs: Any) -> list[CheckMessage]:
     """W001: DEBUG without a storage of its own."""
     if not settings.DEBUG or guards.has_storage():
         return []
-    return [
-        Warning(
-            f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.",
-            hint="Add STORAGES['dbbackup'], as in docs/storage.md.",
-            id="igny8_backup.W001",
-        )
-    ]
+    problem = Problem(
+        id="igny8_backup.W001",
+        message=f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.",
+        hint="Add STORAGES['dbbackup'], as in docs/storage.md.",
+    )
+    return [_message(problem)]
 
 
 def _message(problem: Problem) -> CheckMessage:
-    kind = Error if ".E" in problem.id else Warning
-    return kind(problem.message, hint=problem.hint, id=problem.id)
-
-
-def _error(problem: Problem) -> Error:
-    return Error(problem.message, hint=problem.hint, id=problem.id)
+    """As Django shows it, with its section in the documentation."""
+    number = problem.id.rpartition(".")[2]
+    kind = Error if number.startswith("E") else Warning
+    hint = f"{problem.hint} See docs/checks.md#{number.lower()}."
+    return kind(problem.message, hint=hint, id=problem.id)

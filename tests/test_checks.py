@@ -52,8 +52,10 @@ def found(*, deploy: bool = True) -> list[CheckMessage]:
 
 def numbers(*, deploy: bool = True) -> list[str]:
     messages = found(deploy=deploy)
-    assert all(message.msg and message.hint for message in messages)
-    return [str(message.id).removeprefix("igny8_backup.") for message in messages]
+    ids = [str(message.id).removeprefix("igny8_backup.") for message in messages]
+    for number, message in zip(ids, messages, strict=True):
+        assert message.msg and str(message.hint).endswith(f" See docs/checks.md#{number.lower()}.")
+    return ids
 
 
 @pytest.mark.usefixtures("configure")

@@ -23,6 +23,14 @@ class Versions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hidden:
+    """``tables`` (whole names) of which the ``role`` that backs up may not see every row."""
+
+    role: str = ""
+    tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """What stands where a restore would put a database. ``where`` is for people; no secrets.
 
@@ -71,6 +79,10 @@ class Engine(ABC):
     @abstractmethod
     def versions(self) -> Versions:
         """Raises :class:`~igny8_backup.errors.RefusedError` where the client must not dump this server."""
+
+    def hidden(self, excluded: Sequence[str]) -> Hidden:
+        """Whose rows would be missing, so that a dump fails; ``excluded`` as for ``describe``."""
+        return Hidden()
 
     @abstractmethod
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:

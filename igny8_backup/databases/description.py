@@ -42,6 +42,12 @@ _ROLES = """
     SELECT rolname, bool_or(owns), bool_or(in_policy) FROM found JOIN pg_roles ON oid = role
     WHERE rolname !~ '^pg_' GROUP BY 1"""
 
+# Whether the policies of a table bind the current role: not a superuser, one with BYPASSRLS, or the owner
+# where they are not forced upon him (PostgreSQL docs, 5.9 and 9.27.7).
+_HIDDEN = """
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relrowsecurity AND row_security_active(c.oid)"""
+
 _SETTINGS = """
     SELECT coalesce(r.rolname, ''), entry FROM pg_db_role_setting s
     JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole,
@@ -78,6 +84,12 @@ def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[s
     those of ``pg_class.relkind``: with ``r`` alone, what can have rows of its own."""
     found = session.execute(_TABLES, [list(kinds)])
     return tuple(sorted(table_name(schema, table) for schema, table in found))
+
+
+def list_hidden(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """``schema.table`` of each table with rows of its own that row-level security may hide, sorted."""
+    found = {table_name(schema, table) for schema, table in session.execute(_HIDDEN)}
+    return tuple(sorted(found.intersection(list_tables(session, "r"))))
 
 
 def list_settings(session: psycopg.Connection[Any], name: str) -> tuple[DatabaseSetting, ...]:

@@ -15,13 +15,13 @@ import psycopg
 
 from igny8_backup.databases import loading, restoring
 from igny8_backup.databases.advice import direct, one_line, way_out
-from igny8_backup.databases.base import WHOLE, Engine, Target, Versions, Wanted
+from igny8_backup.databases.base import WHOLE, Engine, Hidden, Target, Versions, Wanted
 from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
 from igny8_backup.databases.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.contents import Entry, read_contents, read_time
-from igny8_backup.databases.description import describe, list_tables, system_identifier
+from igny8_backup.databases.description import describe, list_hidden, list_tables, system_identifier
 from igny8_backup.databases.excluded import find_excluded
 from igny8_backup.databases.in_place import restore_in_place
 from igny8_backup.databases.in_place_obstacles import find_in_place_obstacles
@@ -120,11 +120,20 @@ class PostgresqlEngine(Engine):
         require_major(client, major_of(server), reason=f"the server of {self.alias!r} is version {server}")
         return client
 
-    def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
-        setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{self.alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
-        tables = tuple(dict.fromkeys((*excluded, *self._excluded)))
+    def hidden(self, excluded: Sequence[str]) -> Hidden:
         with self._open_source() as session:
-            return describe(session, self.alias, find_excluded(session, tables, setting))
+            (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+            left_out = self._left_out(session, excluded)
+            tables = tuple(table for table in list_hidden(session) if table not in left_out)
+        return Hidden(role=role, tables=tables)
+
+    def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
+        with self._open_source() as session:
+            return describe(session, self.alias, self._left_out(session, excluded))
+
+    def _left_out(self, session: psycopg.Connection[Any], excluded: Sequence[str]) -> tuple[str, ...]:
+        setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{self.alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
+        return find_excluded(session, tuple(dict.fromkeys((*excluded, *self._excluded))), setting)
 
     def dump(
         self,

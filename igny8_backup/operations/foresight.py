@@ -12,19 +12,22 @@ from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
+from django.db import Error, connections, router
 
 from igny8_backup.conf import SETTING, Config, Problem, project_dir
+from igny8_backup.databases.base import Hidden
 from igny8_backup.databases.registry import make_engine
-from igny8_backup.errors import BackupError, RefusedError
+from igny8_backup.errors import BackupError, RefusedError, ToolError
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
-_SESSIONS = "django.contrib.sessions"
-_TOKENS = ("rest_framework.authtoken", "oauth2_provider", "knox")
+_CREDENTIALS = ("django.contrib.sessions", "rest_framework.authtoken", "oauth2_provider", "knox")
 _LEGACY = {".sql", ".dump", ".sqlite3"}
 _HEADS = (b"PGDMP", b"SQLite format 3\0", b"--\n-- PostgreSQL database", b"-- MySQL dump", b"-- MariaDB dump")
 _NOT_SEARCHED = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}
 MOST_FILES = 100_000
 """So many files of a project are looked at."""
+MOST_TABLES = 5
+"""So many tables are named."""
 
 
 def missing_trees(config: Config) -> list[Problem]:
@@ -54,25 +57,52 @@ def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> lis
 
 
 def absent_schedule(schedule: Mapping[str, Mapping[str, object]] | None = None) -> list[Problem]:
-    """Celery beat is configured, and nothing in it backs up."""
+    """Celery beat has something to do, and none of it backs up."""
     found = getattr(settings, "CELERY_BEAT_SCHEDULE", None) if schedule is None else schedule
     tasks = [str(item.get("task", "")) for item in (found or {}).values()]
-    if not tasks or any(task.startswith("igny8_backup.backup_") for task in tasks):
+    if not any(map(_backs_up, tasks)):
+        tasks += _periodic_tasks()
+    if not tasks or any(map(_backs_up, tasks)):
         return []
     return [
         _problem(
             "W004",
-            "CELERY_BEAT_SCHEDULE has no backup in it.",
+            "CELERY_BEAT_SCHEDULE has no backup in it, nor have the periodic tasks in the database.",
             "Add **beat_schedule() of igny8_backup.schedules; silence this check where cron backs up.",
         )
     ]
+
+
+def _backs_up(task: str) -> bool:
+    return task.startswith("igny8_backup.backup_")
+
+
+def _periodic_tasks() -> list[str]:
+    """The tasks that django-celery-beat would send, where it is in use and PostgreSQL answers: its own entry,
+    which it adds by itself, tells nothing."""
+    if not apps.is_installed("django_celery_beat"):
+        return []
+    model = apps.get_model("django_celery_beat", "PeriodicTask")
+    if connections[router.db_for_read(model)].vendor != "postgresql":
+        return []
+    enabled = model._default_manager.filter(enabled=True).exclude(task="celery.backend_cleanup")
+    try:
+        return [str(task) for task in enabled.values_list("task", flat=True)]
+    except Error:
+        return []  # not there, or not migrated: unfit_databases or migrate tell
 
 
 def readable_secrets(config: Config) -> list[Problem]:
     """Sessions and tokens, with which one logs in, would be stored in the clear."""
     if config.recipients or config.debug:
         return []
-    names = [name for name in (_SESSIONS, *_TOKENS) if apps.is_installed(name)]
+    excluded = [table for tables in config.exclude_table_data.values() for table in tables]
+    left_out = {table.rpartition(".")[2].strip('"') for table in excluded}
+    names = [
+        app.name
+        for app in apps.get_app_configs()
+        if app.name in _CREDENTIALS and not {model._meta.db_table for model in app.get_models()} <= left_out
+    ]
     if not names or not config.databases:
         return []
     return [
@@ -94,28 +124,53 @@ def legacy_dumps(folder: Path | None = None) -> list[Problem]:
         _problem(
             "W006",
             f"A dump of a database lies in the project: {path}.",
-            f"Move it out of the project; if it was committed: git rm --cached {_quoted(path, root)}.",
+            "Move it out of the project; if it was committed, take it out of the repository:"
+            f" `git rm --cached -- {_quoted(path, root)}`.",
         )
         for path in found
     ]
 
 
 def unfit_databases(config: Config) -> list[Problem]:
-    """Servers that a dump would be refused for (an older client, a pooler), or that do not answer."""
+    """Databases that would not be backed up (the client is older or missing, a pooler stands before the
+    server, rows are hidden from the role), or that do not answer."""
     problems = []
     for alias in config.databases:
-        if settings.DATABASES[alias]["ENGINE"].endswith("sqlite3"):
+        if connections[alias].vendor == "sqlite":
             continue
         try:
-            make_engine(alias, config).versions()
-        except RefusedError as error:
-            problems.append(_problem("E041", f"The database {alias!r} would not be backed up. {error}", _SEE))
+            engine = make_engine(alias, config)
+            engine.versions()
+            hidden = engine.hidden(config.exclude_table_data.get(alias, ()))
+        except (RefusedError, ToolError) as error:
+            problems.append(_of_error("E041", f"The database {alias!r} would not be backed up.", error))
         except BackupError as error:
-            problems.append(_problem("W007", f"The database {alias!r} could not be asked. {error}", _SEE))
+            problems.append(_of_error("W007", f"The database {alias!r} could not be asked.", error))
+        else:
+            problems += _hidden_rows(alias, hidden)
     return problems
 
 
-_SEE = "See docs/settings.md, The connection for backups."
+def _hidden_rows(alias: str, hidden: Hidden) -> list[Problem]:
+    if not hidden.tables:
+        return []
+    more = len(hidden.tables) - MOST_TABLES
+    tables = ", ".join(hidden.tables[:MOST_TABLES]) + (f" and {more} more" if more > 0 else "")
+    role = connections[alias].ops.quote_name(hidden.role)
+    return [
+        _problem(
+            "E042",
+            f"The database {alias!r} would not be backed up. Row-level security hides rows of {tables}"
+            f" from the role {hidden.role}.",
+            f"As a superuser: `ALTER ROLE {role} BYPASSRLS;`, or name a role that sees all rows in"
+            " DBBACKUP_CONNECTORS.",
+        )
+    ]
+
+
+def _of_error(number: str, message: str, error: BackupError) -> Problem:
+    what, _, fix = error.parts
+    return _problem(number, f"{message} {what}", fix or "Mend that, then ask again.")
 
 
 def _dumps(root: Path) -> Iterator[Path]:

@@ -1,0 +1,172 @@
+"""Databases that the night could not back up, told before it by real servers."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo.installed import installed
+from demo.server import PostgresServer
+
+from igny8_backup.conf import Config, Problem
+from igny8_backup.errors import ToolError
+from igny8_backup.operations import foresight
+from igny8_backup.operations.assembly import Toolkit
+from tests.bad_input.database import pgbouncer
+from tests.databases.conftest import make_stage, stage  # noqa: F401  (fixtures)
+from tests.databases.stage import Stage, configured
+from tests.management.commands import run_many
+from tests.operations.conftest import kit, trees  # noqa: F401  (fixtures)
+from tests.services import unavailable
+from tests.services.project import Project
+
+CHECK = ["check", "--deploy", "--tag", "backup"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The database of a stage, and the settings of the backup."""
+
+    stage: Stage
+    config: Config
+
+    def __call__(self, bin_dir: Path | None = None, **changed: Any) -> list[Problem]:
+        """What is wrong with it, with the clients in ``bin_dir`` and other settings of the connection."""
+        config = replace(self.config, client_bin_dir=bin_dir or self.stage.bin_dir)
+        with configured(self.stage.alias, self.stage.settings(**changed)):
+            return foresight.unfit_databases(config)
+
+
+@pytest.fixture
+def asked(stage: Stage, kit: Toolkit) -> Asked:  # noqa: F811
+    return Asked(stage, replace(kit.config, databases=(stage.alias,)))
+
+
+def only(problems: list[Problem], number: str) -> Problem:
+    (problem,) = problems
+    assert problem.id == f"igny8_backup.{number}", problem
+    return problem
+
+
+@pytest.mark.postgres(16, 18)
+def test_a_client_that_is_older_than_the_server(asked: Asked, pg: PostgresServer) -> None:
+    assert asked() == []
+    if (older := installed(15)) is None:
+        unavailable("PostgreSQL 15 is not installed.")
+    problem = only(asked(older), "E041")
+    assert f"{older}/pg_dump is version 15" in problem.message
+    assert f"the server of 'stage' is version {pg.major}" in problem.message
+    assert f"apt-get install postgresql-client-{pg.major}" in problem.hint
+
+
+def test_no_client_at_all(asked: Asked, tmp_path: Path) -> None:
+    problem = only(asked(tmp_path), "E041")
+    assert f"There is no pg_dump in {tmp_path}" in problem.message and "Install" in problem.hint
+
+
+@pytest.fixture(scope="module")
+def pooler(postgres_18: PostgresServer) -> Iterator[int]:
+    with pgbouncer(postgres_18) as port:
+        yield port
+
+
+def test_pgbouncer_in_transaction_mode(asked: Asked, pooler: int) -> None:
+    problem = only(asked(PORT=str(pooler)), "E041")
+    assert "A connection pooler (PgBouncer, or one like it) stands before" in problem.message
+    assert "DBBACKUP_CONNECTORS" in problem.hint
+
+
+def test_rows_that_nobody_can_leave_out(asked: Asked) -> None:
+    asked = replace(asked, config=replace(asked.config, exclude_table_data={"stage": ("nothing",)}))
+    problem = only(asked(), "E041")
+    assert "names 'nothing', which is no table" in problem.message and "Correct the name" in problem.hint
+
+
+def test_a_server_that_does_not_answer(asked: Asked) -> None:
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        problem = only(asked(PORT=str(bound.getsockname()[1])), "W007")
+    assert "could not be asked. No connection" in problem.message and "Start the server" in problem.hint
+
+
+RULES = "ALTER TABLE item ENABLE ROW LEVEL SECURITY, {} FORCE ROW LEVEL SECURITY"
+PARTITIONED = """
+    CREATE TABLE log (id bigint) PARTITION BY RANGE (id);
+    CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (1) TO (9);
+    ALTER TABLE log ENABLE ROW LEVEL SECURITY;"""
+
+
+@pytest.mark.postgres(15, 18)
+def test_row_level_security_is_told_just_where_a_dump_would_fail(asked: Asked) -> None:
+    stage = asked.stage  # noqa: F811
+    reader = stage.make_role("reader", "LOGIN IN ROLE pg_read_all_data")
+
+    def hidden_from(role: str, *excluded: str) -> bool:
+        config = replace(asked.config, exclude_table_data={"stage": excluded})
+        found = replace(asked, config=config)(**as_role(role))
+        engine = stage.engine_with(**as_role(role))
+        try:
+            list(engine.dump(engine.describe(excluded)))
+        except ToolError as error:
+            assert "row-level security" in str(error)
+            assert only(found, "E042").message.endswith(f"rows of public.item from the role {role}.")
+            return True
+        assert found == []
+        return False
+
+    def as_role(role: str) -> dict[str, str]:
+        secret = stage.server.superuser_password if role == "postgres" else stage.server.password
+        return {"USER": role, "PASSWORD": secret}
+
+    owner = stage.role
+    stage.sql(PARTITIONED)  # a dump reads the partitions, whose policies are their own
+    assert not hidden_from(reader)
+    stage.sql(RULES.format("NO"))
+    assert [hidden_from(role) for role in (owner, reader, "postgres")] == [False, True, False]
+    stage.sql(RULES.format(""))
+    assert [hidden_from(role) for role in (owner, reader, "postgres")] == [True, True, False]
+    assert not hidden_from(reader, "item", "part")
+    (command,) = re.findall("`(.*)`", only(asked(**as_role(reader)), "E042").hint)
+    stage.admin(command)
+    assert not hidden_from(reader)
+
+
+def test_only_some_of_many_tables_are_named(asked: Asked) -> None:
+    for number in range(7):
+        asked.stage.sql(f"CREATE TABLE t{number} (); ALTER TABLE t{number} ENABLE ROW LEVEL SECURITY")
+        asked.stage.sql(f"ALTER TABLE t{number} FORCE ROW LEVEL SECURITY")
+    assert (
+        "rows of public.t0, public.t1, public.t2, public.t3, public.t4 and 2 more from"
+        in only(asked(), "E042").message
+    )
+
+
+def test_the_command_asks_the_server(project: Project) -> None:
+    """And django-celery-beat's tables, when the settings have no schedule of a backup."""
+    add_row = "INSERT INTO django_celery_beat_periodictask (name, task, interval_id, enabled, args, kwargs,"
+    add_row += " description, headers, one_off, total_run_count, date_changed)"
+    add_row += " VALUES (%s, %s, 1, true, '[]', '{}', '', '{}', false, 0, now())"
+    project.sql("INSERT INTO django_celery_beat_intervalschedule VALUES (1, 1, 'days')")
+
+    def check(status: int) -> str:
+        (done,) = run_many(project, CHECK)
+        return done.ended(status).said
+
+    project.settings("")
+    assert "no issues" in check(0)
+    project.sql("ALTER TABLE content_article ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    project.sql(add_row, "mail", "newsletter.send")
+    told = check(1)
+    assert "igny8_backup.E042" in told and "BYPASSRLS" in told and "docs/checks.md#e042" in told
+    assert "igny8_backup.W004" in told
+    project.sql("ALTER TABLE content_article NO FORCE ROW LEVEL SECURITY")
+    project.sql(add_row, "by hand", "igny8_backup.backup_all")
+    assert "no issues" in check(0)
+    project.sql("DROP TABLE django_celery_beat_periodictask CASCADE")
+    project.settings("CELERY_BEAT_SCHEDULE = {'mail': {'task': 'newsletter.send'}}")
+    assert "igny8_backup.W004" in check(0)
