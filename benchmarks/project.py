@@ -78,11 +78,11 @@ class Project:
         self.storage.mkdir()
 
     def manifest(self) -> dict[str, Any]:
-        """The one manifest in storage."""
+        """The newest manifest in storage."""
         found = list(self.storage.rglob("manifest.json"))
-        if len(found) != 1:
-            raise RunFailed(f"There are {len(found)} manifests in storage, not one.")
-        manifest: dict[str, Any] = json.loads(found[0].read_text())
+        if not found:
+            raise RunFailed("There is no manifest in storage.")
+        manifest: dict[str, Any] = json.loads(max(found).read_text())  # ids begin with the time
         return manifest
 
     def object(self, stored: dict[str, Any]) -> Path:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from benchmarks.measure import Argv, RunFailed
 
 
 class FilesCheck:
-    """Knows the digest of each file of the tree."""
+    """Knows the digest of each file of the tree: ``wanted``, by name, as ``listing`` has it at first."""
 
     def __init__(self, listing: Path) -> None:
         lines = listing.read_text().splitlines()
-        self._wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        self.wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
     def check_folder(self, folder: Path) -> None:
         """Raises ``RunFailed`` unless ``folder`` holds exactly these files."""
@@ -28,21 +31,53 @@ class FilesCheck:
         self._compare(found)
 
     def check_tars(
-        self, pipelines: Sequence[Sequence[Argv]], env: Mapping[str, str], strip: str = "./"
+        self,
+        pipelines: Sequence[Sequence[Argv]],
+        env: Mapping[str, str],
+        strip: str = "./",
+        index: Sequence[Argv] | None = None,
     ) -> None:
-        """Each pipeline gives a tar; together they must hold exactly these files, named from ``strip``."""
+        """Each pipeline gives a tar; together they must hold exactly these files, named from ``strip``.
+
+        Of the same name in several the last counts. ``index`` gives ours: it must name exactly these files
+        too, and then the tars may hold others, which are gone.
+        """
         found: dict[str, str] = {}
         for pipeline in pipelines:
             _read_tar(pipeline, env, strip, found)
+        if index is not None:
+            named = _read_index(index, env)
+            self._compare(named)
+            found = {name: digest for name, digest in found.items() if name in named}
         self._compare(found)
 
     def _compare(self, found: dict[str, str]) -> None:
-        if found != self._wanted:
-            differing = [name for name, _ in (found.items() ^ self._wanted.items())]
+        if found != self.wanted:
+            differing = [name for name, _ in (found.items() ^ self.wanted.items())]
             raise RunFailed(f"{len(set(differing))} files differ: {sorted(differing)[:3]}")
 
 
 def _read_tar(pipeline: Sequence[Argv], env: Mapping[str, str], strip: str, found: dict[str, str]) -> None:
+    with (
+        _output(pipeline, env) as stream,
+        tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive,
+    ):
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is not None:
+                name = member.name.removeprefix(strip)
+                found[name] = hashlib.sha256(content.read()).hexdigest()
+
+
+def _read_index(pipeline: Sequence[Argv], env: Mapping[str, str]) -> dict[str, str]:
+    with _output(pipeline, env) as stream:
+        records = [json.loads(line) for line in stream]
+    return {record["path"]: record["sha256"] for record in records if record.get("kind") == "file"}
+
+
+@contextmanager
+def _output(pipeline: Sequence[Argv], env: Mapping[str, str]) -> Iterator[IO[bytes]]:
+    """What the pipeline gives; each of its programs must end well."""
     processes: list[subprocess.Popen[bytes]] = []
     for argv in pipeline:
         before = processes[-1].stdout if processes else None
@@ -54,12 +89,8 @@ def _read_tar(pipeline: Sequence[Argv], env: Mapping[str, str], strip: str, foun
     stream = processes[-1].stdout
     if stream is None:
         raise RunFailed("There is nothing to read.")
-    with stream, tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isreg() else None
-            if content is not None:
-                name = member.name.removeprefix(strip)
-                found[name] = hashlib.sha256(content.read()).hexdigest()
+    with stream:
+        yield stream
         while stream.read(1 << 20):
             pass  # to the end, where the decoders find whether all was well
     for process in processes:

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from benchmarks.measure import say
 from benchmarks.options import FULL, QUICK
@@ -109,19 +109,28 @@ def make(work: Path, scale: str) -> tuple[Path, Path]:
     prose = Prose()
     with (work / "sites.new").open("w") as lines:
         for number in range(FILES[scale]):
-            site = number // _FILES_A_SITE
-            pattern, maker = _BY_HUNDRED[number * 37 % 100]
-            inside = pattern.format(name=f"{number:06}", section=number // 20)
-            name = f"tenant-{site:05}/www.tenant-{site:05}.example/{inside}"
-            path = root / name
-            choose = generator("file", number)
-            content = maker(prose, choose, b"tenant-%05d" % site)
+            name = name_of(number, number // _FILES_A_SITE)
+            path, content = root / name, content_of(name, prose)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             os.utime(path, (_MTIME + number, _MTIME + number))
             lines.write(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
     (work / "sites.new").rename(listing)
     return root, listing
+
+
+def name_of(number: int, site: int) -> str:
+    """The path in the tree of the file of that number."""
+    pattern, _ = _BY_HUNDRED[number * 37 % 100]
+    inside = pattern.format(name=f"{number:06}", section=number // 20)
+    return f"tenant-{site:05}/www.tenant-{site:05}.example/{inside}"
+
+
+def content_of(name: str, prose: Prose, *edition: int) -> bytes:
+    """What the file of that path holds; something else, of the same kind, for each edition."""
+    number = int(PurePosixPath(name).stem)
+    _, maker = _BY_HUNDRED[number * 37 % 100]
+    return maker(prose, generator("file", number, *edition), name.partition("/")[0].encode())
 
 
 def _size(choose: random.Random, mean: int) -> int:

