@@ -1,32 +1,20 @@
 """A tree read by a process of its own (``feed_process``), seen from the process that stores its packs.
 
-Walking, reading, hashing and writing tars is most of the work of a backup of small files, and Python does it
-with one thread at a time; beside it, this process compresses, encrypts and stores.
+Walking, reading, hashing and writing tars is most of the work of a backup of small files.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import struct
-import sys
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from igny8_backup.errors import BackupError, FilesError, ToolError
+from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.pipeline import BlockReader
-from igny8_backup.streams.process import process_output
-
-HEAD = struct.Struct(">BQQ")
-"""What stands before all that the process says: one of the kinds, and two numbers."""
-BLOCK, END, PROGRESS = range(3)
-"""A block of a pack, its length and 0; the end of a pack, 0 and 0; files and bytes of contents so far, after
-which nothing follows but another head."""
-
-CANNOT = 3
-"""Exit status of the process where a folder cannot be read or written: its stderr is the error, as JSON."""
+from igny8_backup.streams.child import Child
+from igny8_backup.streams.slots import Slots
+from igny8_backup.trees.processes import BLOCK, MESSAGE, PROGRESS, finish, own_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,61 +64,46 @@ def read_tree(
     Exhausted, it has left index, folders' tar and report behind. Raises ``FilesError`` for a folder that
     cannot be read or written, ``ToolError`` when the process fails otherwise. Closing it stops the process.
     """
-    argv = [sys.executable, "-m", "igny8_backup.trees.feed_process", json.dumps(asdict(job))]
-    path = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    env = {"PYTHONPATH": path, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-    with BlockReader(process_output(argv, env=env)) as source:
+    with own_process("igny8_backup.trees.feed_process", asdict(job)) as (child, slots):
+        source = _Source(child, slots, on_progress)
         number = 0
-        while length := _next_length(source, on_progress, may_end=True):
+        while source.next_block(may_end=True):
             number += 1
-            yield pack_name(job.packs, number), _pack(source, length, on_progress)
+            yield pack_name(job.packs, number), source.pack()
 
 
-def last_words(error: BackupError) -> str:
-    """An error as JSON, from which the other side makes it again."""
-    what, untouched, fix = error.parts
-    return json.dumps({"what": what, "untouched": untouched, "fix": fix})
+class _Source:
+    """The blocks, as they are told."""
 
+    def __init__(self, child: Child, slots: Slots, on_progress: Callable[[int, int], None]) -> None:
+        self._child = child
+        self._slots = slots
+        self._on_progress = on_progress
+        self._length = self._slot = 0
 
-def heard(said: str, kind: type[BackupError]) -> BackupError:
-    """The error that ``last_words`` told; the bare text where it was too long to be kept whole."""
-    try:
-        return kind(**json.loads(said))
-    except ValueError:
-        return kind(said)
+    def pack(self) -> Blocks:
+        """The rest of a pack, from the block that was told last."""
+        going_on = True
+        while going_on:
+            yield self._slots.content(self._slot, self._length)
+            self._child.write(bytes((self._slot,)))
+            going_on = self.next_block()
+
+    def next_block(self, *, may_end: bool = False) -> bool:
+        """Hear of the next block; False at the end of a pack and, if it ``may_end``, of everything."""
+        while len(message := self._child.read_block(MESSAGE.size)) == MESSAGE.size:
+            kind, one, other = MESSAGE.unpack(message)
+            if kind != PROGRESS:
+                self._length, self._slot = one, other
+                return bool(kind == BLOCK)
+            self._on_progress(one, other)
+        finish(self._child)
+        if not may_end:
+            raise ToolError("The process that reads the tree ended in the middle of a pack.")
+        return False
 
 
 def read_report(job: Job) -> Report:
     """What the process has said at its end."""
     found = json.loads(Path(job.report).read_bytes())
     return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
-
-
-def _pack(source: BlockReader, length: int, on_progress: Callable[[int, int], None]) -> Blocks:
-    while length:
-        yield _read(source, length)
-        length = _next_length(source, on_progress)
-
-
-def _next_length(
-    source: BlockReader, on_progress: Callable[[int, int], None], *, may_end: bool = False
-) -> int:
-    """How long the next block is; 0 at the end of a pack and, if it ``may_end``, of everything."""
-    while head := _read(source, HEAD.size, may_end=may_end):
-        kind, one, other = HEAD.unpack(head)
-        if kind != PROGRESS:
-            return int(one)
-        on_progress(one, other)
-    return 0
-
-
-def _read(source: BlockReader, size: int, *, may_end: bool = False) -> bytes:
-    try:
-        data = source.read(size)
-    except ToolError as error:
-        if error.exit_status_of_tool == CANNOT:
-            raise heard(error.stderr_tail, FilesError) from None
-        raise
-    if len(data) < size and not (may_end and not data):
-        raise ToolError("The process that reads the tree ended in the middle of a pack.")
-    return data

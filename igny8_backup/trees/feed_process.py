@@ -1,7 +1,7 @@
-"""``python -m igny8_backup.trees.feed_process JOB``: reads a tree; ``feed`` is the other side.
+"""``python -m igny8_backup.trees.feed_process JOB FD``: reads a tree; ``feed`` is the other side.
 
-The job is JSON. Packs go to stdout, index, folders' tar and report into their files. Nothing that needs
-Django is imported: the process starts in a tenth of a second, and it knows no secret.
+The job is JSON, FD the memory that the packs go through; index, folders' tar and report go into their files.
+Nothing that needs Django is imported: the process starts in a tenth of a second, and it knows no secret.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from igny8_backup.errors import FilesError
 from igny8_backup.streams.pipeline import from_file
+from igny8_backup.streams.slots import COUNT, Sender, Slots
 from igny8_backup.trees import index
 from igny8_backup.trees.excludes import Excludes
-from igny8_backup.trees.feed import BLOCK, CANNOT, END, HEAD, PROGRESS, Job, Report, last_words, pack_name
+from igny8_backup.trees.feed import Job, Report, pack_name
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.packs import Comparison, PackWriter, Unchanged
+from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PROGRESS, run
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.scan import NO_FAILURE
 
@@ -61,12 +65,14 @@ class Writer:
             self.report.skipped.append((escape(path), reason, reason not in NO_FAILURE))
 
 
-def main(job: Job) -> None:
+def main(fields: dict[str, Any], slots: Slots) -> None:
+    job = Job(**fields)
+    sender = Sender(slots, tell=partial(_say, BLOCK), freed=_freed)
     try:
         with open(job.index, "wb") as index_file, open(job.folders, "wb") as folders_file:
             index_writer, folders = index.IndexWriter(index_file), FoldersTar(folders_file)
             writer = Writer(index_writer, folders)
-            _feed(job, writer)
+            _feed(job, writer, sender)
             index_writer.finish()
             folders.finish()
         Path(job.report).write_text(json.dumps(vars(writer.report)))
@@ -80,7 +86,7 @@ def main(job: Job) -> None:
         ) from None
 
 
-def _feed(job: Job, writer: Writer) -> None:
+def _feed(job: Job, writer: Writer, sender: Sender) -> None:
     teller = _Teller()
     with _comparison(job) as compared:
         tree = PackWriter(
@@ -97,9 +103,8 @@ def _feed(job: Job, writer: Writer) -> None:
         with closing(tree.packs()) as packs:
             for _, blocks in packs:
                 for block in blocks:
-                    _say(HEAD.pack(BLOCK, len(block), 0))
-                    _say(block)
-                _say(HEAD.pack(END, 0, 0))
+                    sender.send(block)
+                _say(END)
         teller.tell_now()
         writer.report.excluded = tree.left_out
 
@@ -117,13 +122,15 @@ class _Teller:
 
     def tell_now(self) -> None:
         self._told = self._now
-        _say(HEAD.pack(PROGRESS, *self._now))
+        _say(PROGRESS, *self._now)
 
 
-def _say(data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(sys.stdout.fileno(), left) :]
+def _freed() -> bytes:
+    return os.read(sys.stdin.fileno(), COUNT)
+
+
+def _say(kind: int, one: int = 0, other: int = 0) -> None:
+    os.write(sys.stdout.fileno(), MESSAGE.pack(kind, one, other))
 
 
 @contextmanager
@@ -137,8 +144,4 @@ def _comparison(job: Job) -> Iterator[Comparison | None]:
 
 
 if __name__ == "__main__":
-    try:
-        main(Job(**json.loads(sys.argv[1])))
-    except FilesError as failure:
-        print(last_words(failure), file=sys.stderr)
-        sys.exit(CANNOT)
+    run(main)

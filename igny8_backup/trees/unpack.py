@@ -1,25 +1,19 @@
 """A pack written out by a process of its own (``unpack_process``), seen from the process that decodes it.
 
-Reading tars, hashing and writing small files is most of the work of a restore, and Python does it with one
-thread at a time; beside it, this process fetches, decrypts and decompresses.
+Reading tars, hashing and writing small files is most of the work of a restore.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from igny8_backup.errors import FilesError, IntegrityError, ToolError
+from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.process import feed_process
-from igny8_backup.trees.feed import heard
-
-CANNOT, WRONG = 3, 6
-"""Exit statuses of the process: the disk refuses, the pack is not what it should be. Its stderr is the error,
-as JSON (``feed.last_words``)."""
+from igny8_backup.streams.slots import Sender
+from igny8_backup.trees.processes import BLOCK, END, MESSAGE, finish, own_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +37,20 @@ class Report:
 
 def unpack(blocks: Blocks, job: Job) -> Report:
     """Writes the files of a pack. Raises ``FilesError``, ``IntegrityError``, and what the blocks raise."""
-    argv = [sys.executable, "-m", "igny8_backup.trees.unpack_process", json.dumps(asdict(job))]
-    path = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    env = {"PYTHONPATH": path, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-    try:
-        feed_process(argv, blocks, env=env)
-    except ToolError as error:
-        if error.exit_status_of_tool == CANNOT:
-            raise heard(error.stderr_tail, FilesError) from None
-        if error.exit_status_of_tool == WRONG:
-            raise heard(error.stderr_tail, IntegrityError) from None
-        raise
+    module = "igny8_backup.trees.unpack_process"
+    with closing(blocks), own_process(module, asdict(job)) as (child, slots):
+
+        def tell(length: int, slot: int) -> None:
+            child.write(MESSAGE.pack(BLOCK, length, slot))
+
+        sender = Sender(slots, tell=tell, freed=lambda: child.read_block(1))
+        try:
+            for block in blocks:
+                sender.send(block)
+        except BrokenPipeError:
+            finish(child)
+            raise ToolError("The process that writes the files ended before it had read all.") from None
+        child.write(MESSAGE.pack(END, 0, 0))
+        finish(child)
     found = json.loads(Path(job.report).read_bytes())
     return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})

@@ -1,6 +1,7 @@
-"""``python -m igny8_backup.trees.unpack_process JOB``: writes a pack out; ``unpack`` is the other side.
+"""``python -m igny8_backup.trees.unpack_process JOB FD``: writes a pack out; ``unpack`` is the other side.
 
-The job is JSON, the pack (a tar) comes on stdin. Nothing that needs Django is imported, no secret is known.
+The job is JSON, FD the memory that the pack (a tar) comes through. Nothing that needs Django is imported, no
+secret is known.
 """
 
 from __future__ import annotations
@@ -9,23 +10,26 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.streams.pipeline import from_file
+from igny8_backup.errors import FilesError
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.slots import Slots
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.feed import last_words
+from igny8_backup.trees.processes import END, MESSAGE, run
 from igny8_backup.trees.spool import read_spooled
-from igny8_backup.trees.unpack import CANNOT, WRONG, Job, Report
+from igny8_backup.trees.unpack import Job, Report
 
 
-def main(job: Job) -> None:
+def main(fields: dict[str, Any], slots: Slots) -> None:
+    job = Job(**fields)
     report = Report()
 
     def skip(path: bytes, reason: str) -> None:
         report.skipped.append((os.fsdecode(path), reason))
 
     with TreeWriter(Path(job.side), on_skip=skip) as writer:
-        writer.extract_pack(from_file(sys.stdin.fileno()), read_spooled(Path(job.records)))
+        writer.extract_pack(_blocks(slots), read_spooled(Path(job.records)))
         report.owners_left = writer.owners_left
     try:
         Path(job.report).write_text(json.dumps(vars(report)))
@@ -37,9 +41,15 @@ def main(job: Job) -> None:
         ) from None
 
 
+def _blocks(slots: Slots) -> Blocks:
+    while message := os.read(sys.stdin.fileno(), MESSAGE.size):
+        kind, length, slot = MESSAGE.unpack(message)
+        if kind == END:
+            return
+        yield slots.content(slot, length)
+        os.write(sys.stdout.fileno(), bytes((slot,)))
+    sys.exit("The pack was not told to its end.")
+
+
 if __name__ == "__main__":
-    try:
-        main(Job(**json.loads(sys.argv[1])))
-    except (FilesError, IntegrityError) as failure:
-        print(last_words(failure), file=sys.stderr)
-        sys.exit(CANNOT if isinstance(failure, FilesError) else WRONG)
+    run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,8 +104,24 @@ def test_a_state_folder_that_cannot_be_written_is_said_as_it_is(root: Path, tmp_
 
 
 def test_a_process_that_fails_is_no_end_of_the_tree(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "known").write_bytes(b"not an index")
     with pytest.raises(ToolError, match="exit status 1"):
+        read(job(root, tmp_path / "job", excluded=7))
+
+
+def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Path) -> None:
+    (root / "larger").write_bytes(bytes(40 * BLOCK))  # more than it can hand on before we take it
+    with closing(read_tree(job(root, tmp_path / "job"))) as packs:
+        _, blocks = next(packs)
+        next(blocks)
+        (children,) = filter(None, (path.read_text() for path in Path("/proc/self/task").glob("*/children")))
+        os.kill(int(children), signal.SIGKILL)
+        with pytest.raises(ToolError, match="was killed by SIGKILL"):
+            b"".join(blocks)
+
+
+def test_a_known_index_that_is_damaged_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "known").write_bytes(b"not an index")
+    with pytest.raises(IntegrityError, match="The index ends in the middle of a line"):
         read(job(root, tmp_path / "job", known=str(tmp_path / "known")))
 
 

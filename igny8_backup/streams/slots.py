@@ -1,0 +1,83 @@
+"""Memory that two processes share, to hand blocks from one to the other.
+
+A pipe copies every byte twice, and holds 1 MiB at most, so that the writer waits while the reader is at
+work. Here a block is copied once on each side, and the writer is some blocks ahead. What goes through pipes
+is small: which slot is filled, and which is free again.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable
+
+from igny8_backup.streams import BLOCK
+
+COUNT = 8
+"""Slots: the compressor takes its input in gulps, of some blocks at a time (``zstd.JOB``)."""
+
+SIZE = 2 * BLOCK + (64 << 10)
+"""Bytes in a slot. What a block does not fill of it takes no memory."""
+
+
+class Slots:
+    """``COUNT`` pieces of shared memory of ``SIZE`` bytes. Both processes close it.
+
+    Without a descriptor the memory is made, and ``fd`` is for the other process (``pass_fds``), which gives
+    it here.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = _unnamed(COUNT * SIZE) if fd is None else fd
+        self._memory = mmap.mmap(self.fd, COUNT * SIZE)
+
+    def fill(self, slot: int, data: memoryview) -> None:
+        """Copy ``data``, at most ``SIZE`` bytes, into a slot."""
+        start = slot * SIZE
+        self._memory[start : start + len(data)] = data
+
+    def content(self, slot: int, length: int) -> bytes:
+        """A copy of the first bytes of a slot."""
+        start = slot * SIZE
+        return self._memory[start : start + length]
+
+    def close(self) -> None:
+        self._memory.close()
+        os.close(self.fd)
+
+
+class Sender:
+    """The side that fills. ``tell`` says a length and the slot; ``freed`` waits for the numbers of slots that
+    are free again, one byte each, and gives none when nobody takes any more."""
+
+    def __init__(self, slots: Slots, *, tell: Callable[[int, int], None], freed: Callable[[], bytes]) -> None:
+        self._slots = slots
+        self._tell = tell
+        self._freed = freed
+        self._free = deque(range(COUNT))
+
+    def send(self, block: bytes) -> None:
+        """Hand on a block of any size. Raises ``BrokenPipeError`` when nobody takes any more."""
+        rest = memoryview(block)
+        while rest:
+            piece, rest = rest[:SIZE], rest[SIZE:]
+            if not self._free:
+                self._free.extend(self._freed())
+            if not self._free:
+                raise BrokenPipeError
+            slot = self._free.popleft()
+            self._slots.fill(slot, piece)
+            self._tell(len(piece), slot)
+
+
+def _unnamed(size: int) -> int:
+    """A file without a name: in memory, or where there is no memfd_create(2) in the folder for such files."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("igny8_backup")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd

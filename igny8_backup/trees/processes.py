@@ -1,0 +1,74 @@
+"""Processes of our own for the work on small files: how one is started, fed and heard.
+
+Python works on files with one thread at a time; beside such a process, this one encodes, decodes and talks
+to the storage. Blocks go through shared memory (``streams.slots``), messages about them through pipes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, NoReturn
+
+from igny8_backup.errors import BackupError, FilesError, IntegrityError, ToolError
+from igny8_backup.streams.child import Child
+from igny8_backup.streams.slots import Slots
+
+MESSAGE = struct.Struct(">BQQ")
+"""One of the kinds, and two numbers: so little is written whole or not at all (PIPE_BUF in pipe(7))."""
+BLOCK, END, PROGRESS = range(3)
+"""A block of a pack: its length, and its slot, whose number comes back as one byte when it is free again; the
+end of a pack: nothing; progress: files and bytes of contents so far."""
+
+_STATUS: dict[type[BackupError], int] = {FilesError: 3, IntegrityError: 6}
+"""Exit statuses of a process that has told an error on stderr."""
+
+
+@contextmanager
+def own_process(module: str, job: dict[str, Any]) -> Iterator[tuple[Child, Slots]]:
+    """Runs ``python -m MODULE JOB FD``; gives the child, whose stdin and stdout are pipes, and the memory.
+
+    Raises in its place the error that the process tells, ``ToolError`` when it fails otherwise. Left early,
+    it stops the process.
+    """
+    with closing(Slots()) as slots:
+        argv = [sys.executable, "-m", module, json.dumps(job), str(slots.fd)]
+        path = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        env = {"PYTHONPATH": path, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+        with closing(Child(argv, env=env, pass_fds=(slots.fd,), feed=True, read=True)) as child:
+            yield child, slots
+
+
+def finish(child: Child) -> None:
+    """Waits for its end. Raises what the process has told, ``ToolError`` when it failed otherwise."""
+    try:
+        child.finish()
+    except ToolError as error:
+        for kind, status in _STATUS.items():
+            if error.exit_status_of_tool == status:
+                raise _heard(error.stderr_tail, kind) from None
+        raise
+
+
+def run(main: Callable[[dict[str, Any], Slots], None]) -> NoReturn:
+    """The other side: does the job that the arguments name, and tells the error that ends it."""
+    try:
+        with closing(Slots(int(sys.argv[2]))) as slots:
+            main(json.loads(sys.argv[1]), slots)
+    except (FilesError, IntegrityError) as error:
+        what, untouched, fix = error.parts
+        print(json.dumps({"what": what, "untouched": untouched, "fix": fix}), file=sys.stderr)
+        sys.exit(_STATUS[type(error)])
+    sys.exit(0)
+
+
+def _heard(said: str, kind: type[BackupError]) -> BackupError:
+    """The error that was told; the bare text where it was too long to be kept whole."""
+    try:
+        return kind(**json.loads(said))
+    except ValueError:
+        return kind(said)

@@ -1,0 +1,69 @@
+"""Blocks through memory that two processes share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.streams.slots import COUNT, SIZE, Sender, Slots
+
+
+@pytest.fixture(scope="module")
+def ends() -> Iterator[tuple[Slots, Slots]]:
+    """The memory as the two sides have it."""
+    with closing(Slots()) as here, closing(Slots(os.dup(here.fd))) as there:
+        yield here, there
+
+
+def test_every_byte_of_blocks_of_any_size_comes_through(ends: tuple[Slots, Slots]) -> None:
+    here, there = ends
+    sizes = (0, 1, SIZE - 1, SIZE, SIZE + 1, 3 * SIZE + 7, COUNT * SIZE)
+    blocks = [os.urandom(size) for size in sizes]
+    told: list[tuple[int, int]] = []
+    got = bytearray()
+
+    def take() -> bytes:
+        length, slot = told.pop(0)
+        got.extend(there.content(slot, length))
+        return bytes((slot,))
+
+    sender = Sender(here, tell=lambda length, slot: told.append((length, slot)), freed=take)
+    for block in blocks:
+        sender.send(block)
+    while told:
+        take()
+    assert bytes(got) == b"".join(blocks)
+
+
+@given(st.lists(st.integers(1, 3), max_size=40))
+def test_a_slot_is_not_filled_again_before_it_is_free(ends: tuple[Slots, Slots], taken: list[int]) -> None:
+    """Whatever number of slots the other side gives back at a time, what it has not taken stays as it was."""
+    here, there = ends
+    waiting: list[tuple[int, bytes]] = []
+    turns = iter(taken)
+
+    def free() -> bytes:
+        some, waiting[:] = waiting[: (count := next(turns, 1))], waiting[count:]
+        for slot, content in some:
+            assert there.content(slot, len(content)) == content
+        return bytes(slot for slot, _ in some)
+
+    sender = Sender(here, tell=lambda length, slot: waiting.append((slot, sent[-1])), freed=free)
+    sent: list[bytes] = []
+    for number in range(3 * COUNT):
+        sent.append(b"%08d" % number)
+        sender.send(sent[-1])
+        assert len({slot for slot, _ in waiting}) == len(waiting) <= COUNT
+
+
+def test_nobody_who_takes_is_said(ends: tuple[Slots, Slots]) -> None:
+    sender = Sender(ends[0], tell=lambda length, slot: None, freed=lambda: b"")
+    for _ in range(COUNT):
+        sender.send(b"x")
+    with pytest.raises(BrokenPipeError):
+        sender.send(b"x")
