@@ -30,6 +30,7 @@ _HOLDER = """
       AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
       AND a.backend_start IS NOT NULL  -- null where the holder is a role that this one may not watch"""
 _NAME = "igny8_backup: "
+_WAY_OUT = "Wait for it to end, then run again; or let it be waited for: --wait SECONDS."
 _OURS = """
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
       AND pid = pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = %s"""
@@ -59,7 +60,7 @@ class AdvisoryLock:
             raise LockedError(
                 f"Another run works on {of.describe()}{who}.",
                 untouched="Nothing was changed.",
-                fix="Wait for it to end, then run again.",
+                fix=_WAY_OUT,
             )
         # What others read in pg_stat_activity; the server cuts it at 63 bytes.
         session.execute("SELECT set_config('application_name', %s, false)", [f"{_NAME}{doing}"])
@@ -107,7 +108,7 @@ def file_lock(store: Store, state_dir: Path, *, doing: str, now: datetime) -> It
             raise LockedError(
                 f"Another run works on {store.describe()}: {_holder(handle)}.",
                 untouched="Nothing was changed.",
-                fix="Wait for it to end, then run again.",
+                fix=_WAY_OUT,
             ) from None
         holder = {"pid": os.getpid(), "doing": doing, "since": _second(now)}
         with suppress(OSError):  # on a full disk: who holds it matters only to the words of others

@@ -48,7 +48,7 @@ class BackupCommand(BaseCommand):
         )
 
     def add_wait_argument(self, parser: ArgumentParser) -> None:
-        """For commands that run unattended, one beside the other."""
+        """For commands that keep other runs out while they work."""
         parser.add_argument(
             "--wait",
             type=seconds,

@@ -43,8 +43,10 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
         keep_personal_data=options["keep_personal_data"],
         workers=policy,
     )
-    alias = options["from_storage"]
-    with command.progress() as shown, assemble(progress=shown, storage_alias=alias) as kit:
+    alias, wait = options["from_storage"], options["wait"]
+    with command.progress() as shown, assemble(progress=shown, storage_alias=alias, wait=wait) as kit:
+        if not options["dry_run"]:
+            kit = kit.when_free("a restore")
         plan = plan_in_place(kit, request)
         _show_plan(command, plan)
         if options["dry_run"]:

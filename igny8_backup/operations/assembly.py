@@ -146,6 +146,17 @@ class Toolkit:
         with patiently(lambda: self._locks(doing), self.wait, self.progress) as held:
             yield held
 
+    def when_free(self, doing: str) -> Toolkit:
+        """The toolkit when nobody holds the locks any more, for which it has waited now and will not again.
+
+        For what is planned, shown and agreed to before the locks are taken: a plan that is made before the
+        waiting is one of what was there before the other run. Raises ``LockedError`` after ``wait`` seconds.
+        """
+        if self.wait:
+            with self.locked(doing):
+                pass
+        return replace(self, wait=0)
+
     @contextmanager
     def _locks(self, doing: str) -> Iterator[list[AdvisoryLock]]:
         with ExitStack() as stack:

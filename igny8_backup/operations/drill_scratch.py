@@ -16,6 +16,7 @@ from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.errors import BackupError, FilesError, LockedError
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.patience import patiently
 from igny8_backup.trees.remove import remove_tree
 
 FOLDER = "igny8_backup-drill-"
@@ -26,10 +27,10 @@ FOLDER = "igny8_backup-drill-"
 def drill_alone(kit: Toolkit) -> Iterator[None]:
     """Holds the locks of a drill, having removed what killed ones left.
 
-    Raises ``LockedError`` naming the drill that goes on: on this host, or on another one against the same
-    databases. Raises ``DatabaseError``, ``FilesError``.
+    Raises ``LockedError``, after the toolkit's ``wait``, naming the drill that goes on: on this host, or on
+    another one against the same databases. Raises ``DatabaseError``, ``FilesError``.
     """
-    with _locks(kit, "a drill"):
+    with patiently(lambda: _locks(kit, "a drill"), kit.wait, kit.progress):
         _remove_leftovers(kit)
         yield
 

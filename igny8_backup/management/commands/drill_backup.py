@@ -28,12 +28,13 @@ class Command(BackupCommand):
         parser.add_argument(
             "--no-owner", dest="owners", action="store_false", help="All belongs to the role that restores."
         )
+        self.add_wait_argument(parser)
 
     def work(self, **options: Any) -> int:
         request = DrillRequest(
             backup_id=options["id"], identity_file=options["identity"], owners=options["owners"]
         )
-        with self.progress() as shown, assemble(progress=shown) as kit:
+        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
             result = drill(kit, request)
         check = result.check
         took = duration_in_words(check.finished - check.started, units=2)

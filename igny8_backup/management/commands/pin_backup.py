@@ -23,10 +23,11 @@ class Command(BackupCommand):
         choice = parser.add_mutually_exclusive_group(required=True)
         choice.add_argument("--reason", help="Why it is kept; list_backups shows it.")
         choice.add_argument("--unpin", action="store_true", help="Leave it to the policy again.")
+        self.add_wait_argument(parser)
 
     def work(self, **options: Any) -> int:
         backup_id = options["id"]
-        with self.progress() as shown, assemble(progress=shown) as kit:
+        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
             if options["unpin"]:
                 unpin(kit, backup_id)
                 self.show_json({"id": backup_id, "pin": None})

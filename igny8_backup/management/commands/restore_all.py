@@ -46,6 +46,7 @@ class Command(BackupCommand):
         parser.add_argument("--only", default=ALL, metavar="db|files|NAME", help="A part; logs by name only.")
         parser.add_argument("--dry-run", action="store_true", help="Show the plan and stop.")
         parser.add_argument("--identity", type=Path, metavar="FILE", help="The private key.")
+        self.add_wait_argument(parser)
         add_worker_options(parser)
         parser.add_argument(
             "--purge-queue",
@@ -98,7 +99,10 @@ class Command(BackupCommand):
             keep_personal_data=options["keep_personal_data"],
             changes=changes_of(options),
         )
-        with self.progress() as shown, assemble(progress=shown, storage_alias=options["from_storage"]) as kit:
+        alias, wait = options["from_storage"], options["wait"]
+        with self.progress() as shown, assemble(progress=shown, storage_alias=alias, wait=wait) as kit:
+            if not options["dry_run"]:
+                kit = kit.when_free("a restore")
             result = None if options["dry_run"] else resume_restore(kit)
             if result is None:
                 plan = plan_restore(kit, request)

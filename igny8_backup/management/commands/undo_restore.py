@@ -30,10 +30,12 @@ class Command(BackupCommand):
         super().add_arguments(parser)
         parser.add_argument("--discard", action="store_true", help="Remove what is kept aside, for good.")
         add_worker_options(parser)
+        self.add_wait_argument(parser)
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, assemble(progress=shown) as kit:
+        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
+            kit = kit.when_free("undoing a restore")
             if options["discard"]:
                 self._confirm(options, [item.stamp for item in kept(kit)])
                 removed = discard_kept(kit)

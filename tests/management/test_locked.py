@@ -1,0 +1,121 @@
+"""Commands that meet another run: they say who it is and end with status 5, or wait for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from demo.server import PostgresServer
+from django.core.files.storage import FileSystemStorage
+from django.core.management import get_commands, load_command_class
+
+from igny8_backup.locks import file_lock
+from igny8_backup.store import open_store
+from tests.bad_input.database import running
+from tests.management.commands import run_many
+from tests.services.project import Project, create, drop
+
+SINCE = datetime(2026, 11, 22, 1, 15, tzinfo=UTC)
+HOLDER = f"process {os.getpid()}, a backup by hand, since 2026-11-22T01:15:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def twice(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project with an old and a new backup of its uploads."""
+    project = create(postgres_18, tmp_path_factory.mktemp("twice"))
+    for text in ("old", "new"):
+        (project.uploads / "page").write_text(text)
+        (done,) = run_many(project, ["backup_sites", "uploads"])
+        done.ended(0)
+    yield project
+    drop(project)
+
+
+def ids(project: Project) -> list[str]:
+    return sorted(path.name for path in (project.storage / "igny8/backups").iterdir())
+
+
+@contextmanager
+def held(project: Project, folder: str = "") -> Iterator[None]:
+    """The lock of the host, or the one in a folder below ``STATE_DIR``, is another's."""
+    store = open_store(FileSystemStorage(location=project.storage), "igny8/")
+    with file_lock(store, project.state / folder, doing="a backup by hand", now=SINCE):
+        yield
+
+
+def restore(project: Project) -> list[str]:
+    return ["restore_all", "--only", "uploads", "--noinput", "--identity", str(project.identity)]
+
+
+def test_who_is_locked_out_reads_by_whom(twice: Project) -> None:
+    backup_id = ids(twice)[-1]
+    lines = [
+        ["backup_all"],
+        ["backup_db"],
+        ["backup_sites"],
+        ["prune_backups"],
+        ["pin_backup", backup_id, "--reason", "for a test"],
+        restore(twice),
+        ["restore_all", "--in-place", "--noinput", "--database-name", twice.database],
+        ["undo_restore"],
+        ["undo_restore", "--discard", "--noinput"],
+        ["drill_backup", "--identity", str(twice.identity)],
+    ]
+    assert {line[0] for line in lines} == {name for name in own_commands() if "--wait" in options(name)}
+    with held(twice), held(twice, "drill"):
+        patient = run_many(twice, *([*line, "--wait", "0.01"] for line in lines))
+        hasty = run_many(twice, *(line for line in lines if "--in-place" not in line))
+        (as_json,) = run_many(twice, ["undo_restore", "--json"])
+    for done in (*patient, *hasty):
+        told = f"{HOLDER}. Nothing was changed. Wait for it to end, then run again; or let it be waited for:"
+        assert told in done.ended(5).stderr, done
+        assert done.stderr.count(HOLDER) == (2 if "--wait" in done.argv else 1)
+    assert all("Waiting up to 0 s. Another run works on" in done.stderr for done in patient)
+    assert as_json.ended(5).json["error"] == "LockedError" and HOLDER in as_json.json["message"]
+    assert (twice.uploads / "page").read_text() == "new" and not list(twice.uploads.glob(".before-*"))
+
+
+def own_commands() -> list[str]:
+    return [name for name, app in get_commands().items() if app == "igny8_backup"]
+
+
+def options(name: str) -> set[str]:
+    parser: Any = load_command_class("igny8_backup", name).create_parser("manage.py", name)
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def test_a_dry_run_waits_for_nobody(twice: Project) -> None:
+    with held(twice):
+        planned, pruned = run_many(
+            twice, [*restore(twice), "--dry-run", "--wait", "600"], ["prune_backups", "--dry-run"]
+        )
+    assert ids(twice)[-1] in planned.ended(0).stdout
+    pruned.ended(0)
+
+
+def after_another(project: Project, *argv: str, meanwhile: Callable[[], object] = lambda: None) -> str:
+    """What a command prints that began while another run was at work, and ended well."""
+    with ExitStack() as other:
+        other.enter_context(held(project))
+        with running(project, *argv, "--wait", "600") as command:
+            assert HOLDER in command.says("Waiting up to 600 s.")
+            meanwhile()
+            other.close()
+            return command.ends().ended(0).stdout
+
+
+def test_who_waited_works_with_what_is_there_then(twice: Project) -> None:
+    _, new = ids(twice)
+    manifest = twice.storage / "igny8/backups" / new / "manifest.json"
+    away, page = twice.folder / "away.json", twice.uploads / "page"
+    page.write_text("wrong")
+    manifest.rename(away)
+    said = after_another(twice, *restore(twice), meanwhile=lambda: away.rename(manifest))
+    assert f"Restored from {new}." in said and page.read_text() == "new"
+    assert "live again" in after_another(twice, "undo_restore") and page.read_text() == "wrong"
+    assert "from 1 restore" in after_another(twice, "undo_restore", "--discard", "--noinput")
+    assert "is pinned" in after_another(twice, "pin_backup", new, "--reason", "for a test")
