@@ -20,7 +20,7 @@ from igny8_backup.trees.index import is_whole
 
 SCHEMA = 1
 COMPACTED = 256 << 20
-"""Bytes of living contents that a run stores again at most, to be rid of packs that are mostly dead."""
+"""Bytes still needed that a run stores again at most, to be rid of packs that are mostly dead."""
 MOSTLY_DEAD = 0.5
 """A pack of which less than this share of its bytes is needed is emptied."""
 MOST_PACKS = 200
@@ -31,7 +31,7 @@ IN_A_ROW = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LocalIndex:
-    """``recipients``: who can read that backup; ``living``: bytes of contents it needs of each pack."""
+    """``recipients``: who can read that backup; ``living``: the bytes it needs of each pack's tar."""
 
     schema: int
     backup_id: str

@@ -38,9 +38,9 @@ class Job:
 
 @dataclass(kw_only=True)
 class Report:
-    """What was in the tree. ``bytes`` of contents of files; ``living``: those needed of each pack;
-    ``skipped``: path (escaped), reason, and whether it is a failure, up to a number; ``excluded``: how many
-    files and folders the patterns and tags keep out."""
+    """What was in the tree. ``bytes`` of contents of files; ``living``: how many bytes of each pack's tar are
+    needed; ``skipped``: path (escaped), reason, and whether it is a failure, up to a number; ``excluded``:
+    how many files and folders the patterns and tags keep out."""
 
     kinds: dict[str, int] = field(default_factory=lambda: {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0})
     bytes: int = 0

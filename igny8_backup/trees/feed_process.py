@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -19,7 +18,7 @@ from typing import Any
 from igny8_backup.errors import FilesError
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.streams.slots import COUNT, Sender, Slots
-from igny8_backup.trees import index
+from igny8_backup.trees import index, tar
 from igny8_backup.trees.excludes import Excludes
 from igny8_backup.trees.feed import Job, Report, pack_name
 from igny8_backup.trees.folders import FoldersTar
@@ -40,24 +39,28 @@ class Writer:
     """Writes index and folders' tar from the records, and counts for the report."""
 
     def __init__(self, index_writer: index.IndexWriter, folders: FoldersTar) -> None:
-        self.report = Report(living=Counter())
+        self.report = Report()
         self._index = index_writer
         self._folders = folders
 
     def add(self, record: Record) -> None:
         self.report.kinds[record.kind] += 1
         if record.kind == "file":
-            self.report.bytes += record.size
-            self.report.living[record.pack] += record.size
+            self._file(record.path, record.size, record.pack)
         else:
             self._folders.add(record)
         self._index.add(record)
 
     def add_unchanged(self, found: Unchanged) -> None:
         self.report.kinds["file"] += 1
-        self.report.bytes += found.entry.size
-        self.report.living[found.pack] += found.entry.size
+        self._file(found.entry.path, found.entry.size, found.pack)
         self._index.add_line(found.line)
+
+    def _file(self, path: bytes, size: int, pack: str) -> None:
+        self.report.bytes += size
+        living = self.report.living
+        # Of a tar of tiny files most is headers: without them, it would never seem to be needed.
+        living[pack] = living.get(pack, len(tar.END)) + tar.room(len(b"./") + len(path), size)
 
     def skip(self, path: bytes, reason: str) -> None:
         self.report.skipped_in_all += 1

@@ -61,6 +61,12 @@ def padding(size: int) -> int:
     return -size % RECORD
 
 
+def room(path_length: int, size: int) -> int:
+    """Bytes that a file takes in a tar, header and all, of such a path, as written, and such contents."""
+    name = path_length + 1 if path_length > 100 else 0
+    return (RECORD + name + padding(name) if name else 0) + RECORD + size + padding(size)
+
+
 def read_tar(blocks: Blocks) -> Iterator[Member]:
     """The members of a pack, streaming: regular files, named ``./path``, sorted.
 

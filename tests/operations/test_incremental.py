@@ -69,6 +69,11 @@ def test_each_night_stores_what_changed_and_restores_to_what_was_there(nights: P
     raw = {pack["key"]: pack["raw_bytes"] for pack in third["packs"]}
     assert raw[packs(third, own=True)[0]] < 5000
 
+    time.sleep(HANDS_OFF)
+    fourth, _ = back_up(nights)  # reads what is two seconds old once more, and stores nothing
+    seen[fourth["id"]] = look(nights.sites)
+    assert not packs(fourth, own=True), "a pack of tiny files is needed, though it is mostly headers"
+
     full, _ = back_up(nights, "--full")
     assert full["full"] and not packs(full, own=False)
     checked, _ = back_up(nights, "--checksum")
