@@ -18,7 +18,7 @@ from tests.services.project import Project
 
 @pytest.fixture
 def elsewhere(saved: Saved, tmp_path: Path) -> Iterator[Saved]:
-    """What is live is what was backed up, and is as it was afterwards; databases made beside it are dropped."""
+    """What is live is what was backed up, and is as it was afterwards; databases made beside it go."""
     if state.differences(saved.before, state.of_project(saved.project)):  # other tests may change it
         for done in run_many(saved.project, saved.restore, ["undo_restore", "--discard", "--noinput"]):
             done.ended(0)
