@@ -23,7 +23,8 @@ from igny8_backup.operations.monitor import monitor
 from igny8_backup.operations.progress import Silence
 from igny8_backup.operations.prune import prune
 from igny8_backup.operations.reporting import Report
-from igny8_backup.operations.verify import VerifyRequest, verify
+from igny8_backup.operations.verification import VerifyRequest
+from igny8_backup.operations.verify import AllVerified, verify, verify_all
 from igny8_backup.words import count_in_words
 
 logger = logging.getLogger(__name__)
@@ -87,16 +88,25 @@ def backup_all(
 
 
 @shared_task(name="igny8_backup.verify_backup", acks_late=False, ignore_result=False)
-def verify_backup(backup_id: str = "", sample: int = 100, ping: str = "") -> dict[str, Any]:
-    """Reads what is stored of a backup, by default the newest; needs no key. Raises ``IntegrityError``."""
+def verify_backup(
+    backup_id: str = "", sample: int = 100, every: bool = False, ping: str = ""
+) -> dict[str, Any]:
+    """Reads what is stored of a backup, by default the newest, or of ``every`` one; needs no key. Raises
+    ``IntegrityError``."""
+    request = VerifyRequest(backup_id=backup_id, sample=sample)
     with _report("verify_backup", ping) as report, assemble(progress=report) as kit:
-        result = verify(kit, VerifyRequest(backup_id=backup_id, sample=sample))
-        if result.findings:
-            raise IntegrityError(f"Backup {result.check.id} is damaged. {' '.join(result.troubles())}")
-        if result.unrecorded:
-            raise IncompleteError(" ".join(result.troubles()))
-        check = result.check
-        return {"id": check.id, "objects": check.objects, "read": check.read, "bytes": check.bytes}
+        found = verify_all(kit, request) if every else AllVerified(results=(verify(kit, request),))
+        if found.damaged:
+            raise IntegrityError(f"What is stored is damaged. {' '.join(found.troubles())}")
+        if not found.whole:
+            raise IncompleteError(" ".join(found.troubles()))
+        checks = [result.check for result in found.results]
+        return {
+            "ids": [check.id for check in checks],
+            "objects": sum(check.objects for check in checks),
+            "read": sum(check.read for check in checks),
+            "bytes": sum(check.bytes for check in checks),
+        }
 
 
 @shared_task(name="igny8_backup.prune_backups", acks_late=False, ignore_result=False)

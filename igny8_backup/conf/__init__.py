@@ -22,6 +22,7 @@ from igny8_backup.conf.values import (
     Config,
     ConfigurationError,
     Encryption,
+    Limits,
     Problem,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "Config",
     "ConfigurationError",
     "Encryption",
+    "Limits",
     "Problem",
     "get_config",
     "home_dir",

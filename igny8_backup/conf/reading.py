@@ -16,7 +16,7 @@ from igny8_backup.conf.hooks import take_commands
 from igny8_backup.conf.places import home_dir
 from igny8_backup.conf.reader import Reader
 from igny8_backup.conf.trees import check_trees, take_patterns, take_trees
-from igny8_backup.conf.upkeep import take_max_age, take_retention
+from igny8_backup.conf.upkeep import take_limits, take_max_age, take_retention
 from igny8_backup.conf.values import SETTING, Config, Problem
 
 
@@ -60,6 +60,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         assume_space=reader.take_size("ASSUME_SPACE"),
         retention=take_retention(reader),
         max_age=take_max_age(reader),
+        limits=take_limits(reader),
         stall_seconds=reader.take_int("STALL_SECONDS", 60, 1, 86_400),
         before_restore=take_commands(reader, "BEFORE_RESTORE"),
         after_restore=take_commands(reader, "AFTER_RESTORE"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
 from igny8_backup.conf.reader import Reader
-from igny8_backup.conf.values import SETTING
+from igny8_backup.conf.values import SETTING, Limits
 from igny8_backup.retention import DEFAULT, Policy
 
 
@@ -29,7 +30,7 @@ def take_max_age(reader: Reader) -> dict[str, timedelta | None]:
     """Name of a part -> how old its newest copy may be; ``None`` for any age."""
     found: dict[Any, Any] = reader.take("MAX_AGE", dict, {})
     for name, age in found.items():
-        if not (isinstance(name, str) and (age is None or (type(age) is timedelta and age > timedelta()))):
+        if not (isinstance(name, str) and _is_age(age)):
             reader.wrong(
                 "E016",
                 f"{SETTING}['MAX_AGE'][{name!r}] is {age!r}.",
@@ -37,3 +38,23 @@ def take_max_age(reader: Reader) -> dict[str, timedelta | None]:
             )
             return {}
     return found
+
+
+def take_limits(reader: Reader) -> Limits:
+    """What ``monitor_backups`` allows beyond ``MAX_AGE``."""
+    found: dict[Any, Any] = reader.take("MONITOR", dict, {})
+    known = {item.name for item in fields(Limits)}
+    for name, age in found.items():
+        if name not in known or not _is_age(age):
+            reader.wrong(
+                "E026",
+                f"{SETTING}['MONITOR'][{name!r}] is {age!r}.",
+                'Write {"verified": timedelta(days=9), "drilled": timedelta(days=35)}; None is for what is'
+                " not to be watched.",
+            )
+            return Limits()
+    return Limits(**found)
+
+
+def _is_age(age: Any) -> bool:
+    return age is None or (type(age) is timedelta and age > timedelta())

@@ -43,6 +43,16 @@ class Encryption:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long ago the newest verification may be, and the newest drill that went well; ``None`` for ever."""
+
+    verified: timedelta | None = timedelta(days=9)
+    """A weekly one, and two days to mend what stopped it."""
+    drilled: timedelta | None = timedelta(days=35)
+    """A monthly one, and a few days."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The settings, each documented in docs/settings.md. ``encryption`` is ``None`` only where the settings
     say ``"ENCRYPTION": None`` in so many words."""
@@ -69,6 +79,7 @@ class Config:
     assume_space: int | None
     retention: Policy
     max_age: Mapping[str, timedelta | None]
+    limits: Limits
     stall_seconds: int
     before_restore: tuple[tuple[str, ...], ...]
     after_restore: tuple[tuple[str, ...], ...]

@@ -32,7 +32,8 @@ from igny8_backup.operations.drill_scratch import drill_alone, scratch_folder
 from igny8_backup.operations.obstacles import unknown_migrations
 from igny8_backup.operations.parts import read_details, require_none
 from igny8_backup.operations.tree_elsewhere import TreeCopy, choose_files, write_tree
-from igny8_backup.operations.verify import Finding, VerifyResult, newest_backup
+from igny8_backup.operations.verification import Finding, VerifyResult
+from igny8_backup.operations.verify import newest_backup
 from igny8_backup.remarks import DRILLED, MISSING, SCHEMA, UNREADABLE, Check, Damage
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity

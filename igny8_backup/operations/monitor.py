@@ -10,7 +10,7 @@ from itertools import takewhile
 from statistics import median
 
 from igny8_backup import keys
-from igny8_backup.conf import Config
+from igny8_backup.conf import Config, Limits
 from igny8_backup.errors import StorageError
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import Toolkit
@@ -20,10 +20,6 @@ from igny8_backup.remarks import DRILLED
 from igny8_backup.retention import Part
 from igny8_backup.words import age_in_words, count_in_words, duration_in_words, size_in_words
 
-CHECK_AGE = timedelta(days=9)
-"""How long ago the newest verification may be: a weekly one, and two days to mend what stopped it."""
-DRILL_AGE = timedelta(days=35)
-"""How long ago the newest drill may be that restored a backup as it was: a monthly one, and a few days."""
 RECENT, LEAST = 10, 3
 """A copy is compared with the median of so many before it, where there are so many at least."""
 SHRUNK = 0.5
@@ -98,7 +94,7 @@ def monitor(kit: Toolkit) -> Health:
         *(found for part, copies in series.items() for found in _part(part, copies, stock, kit.config)),
         *_runs(stock),
         *_retention(stock, kit.config),
-        *_checks(stock),
+        *_checks(stock, kit.config.limits),
         *ahead,
     ]
     objects = {item.key: item.stored_bytes for manifest in stock.manifests for item in manifest.objects()}
@@ -200,21 +196,29 @@ def _retention(stock: Stock, config: Config) -> Iterator[Condition]:
     yield _condition("retention", "all backups", not blocked, "; ".join(blocked) or "nothing blocks it")
 
 
-def _checks(stock: Stock) -> Iterator[Condition]:
+def _checks(stock: Stock, limits: Limits) -> Iterator[Condition]:
     """Verifications: recent, and without damage to any backup that is there."""
     existing = [(entry, stock.remarks[entry.id]) for entry in stock.entries if entry.id in stock.remarks]
     checks = [(entry, check) for entry, remarks in existing for check in remarks.checks]
-    newest = max((check.started for _, check in checks), default=None)
-    since = newest or min((entry.started for entry in stock.entries), default=stock.now)
-    done = f"the newest was {age_in_words(newest, stock.now)} ago" if newest else "there was none yet"
-    yield _condition("verified", "all backups", stock.now - since <= CHECK_AGE, done)
+    began = [check.started for _, check in checks]
+    yield from _recent("verified", "the newest", began, stock, limits.verified)
     drills = [check.started for _, check in checks if check.depth == DRILLED and not check.damage]
-    newest = max(drills, default=None)
-    since = newest or min((entry.started for entry in stock.entries), default=stock.now)
-    done = f"the newest good drill was {age_in_words(newest, stock.now)} ago" if newest else "there was none"
-    yield _condition("drilled", "all backups", stock.now - since <= DRILL_AGE, done)
+    yield from _recent("drilled", "the newest good drill", drills, stock, limits.drilled)
     damaged = [f"{entry.id} ({check.depth})" for entry, check in checks if check.damage]
     yield _condition("damage", "all backups", not damaged, ", ".join(damaged) or "none was found")
+
+
+def _recent(
+    name: str, what: str, times: list[datetime], stock: Stock, most: timedelta | None
+) -> Iterator[Condition]:
+    """Whether the newest of the ``times`` is at most so long ago; without any, the oldest backup."""
+    if most is None:
+        return
+    newest = max(times, default=None)
+    since = newest or min((entry.started for entry in stock.entries), default=stock.now)
+    done = f"{what} was {age_in_words(newest, stock.now)} ago" if newest else "there was none yet"
+    allowed = f"{duration_in_words(most, units=2)} are allowed"
+    yield _condition(name, "all backups", stock.now - since <= most, f"{done}; {allowed}")
 
 
 def _clocks(kit: Toolkit, stock: Stock) -> Iterator[Condition]:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import igny8_backup
+from igny8_backup.conf import Limits
 from igny8_backup.management.prometheus import text_of
-from igny8_backup.operations.monitor import CHECK_AGE, Health
+from igny8_backup.operations.monitor import Health
 from igny8_backup.remarks import CONTENT, STORED
 from igny8_backup.retention import DEFAULT, Policy
 from tests.docs.pages import blocks, code_cells, page, section
@@ -44,7 +45,9 @@ def test_every_condition_is_explained() -> None:
         line.split()[1].rstrip(",") for line in blocks(page("monitoring"), "console")[0].splitlines()[1:-1]
     }
     assert shown == conditions
-    assert CHECK_AGE.days == 9 and "within nine days" in page("monitoring")
+    limits = Limits()
+    assert limits.verified and limits.verified.days == 9 and "began within nine days" in page("monitoring")
+    assert limits.drilled and limits.drilled.days == 35 and "began within 35 days" in page("monitoring")
 
 
 def test_every_metric_is_explained() -> None:

@@ -12,13 +12,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from igny8_backup import keys, records
+from igny8_backup.conf import Limits
 from igny8_backup.errors import FilesError
 from igny8_backup.management.prometheus import text_of, write_metrics
 from igny8_backup.manifest import RUNNING
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.monitor import Condition, Health, monitor
-from igny8_backup.operations.verify import VerifyRequest, verify
+from igny8_backup.operations.verification import VerifyRequest
+from igny8_backup.operations.verify import verify
 from igny8_backup.remarks import DRILLED, read_remarks
 from tests.operations.clocks import Clock, by_clock
 
@@ -119,6 +121,19 @@ def never_drilled(site: Site) -> None:
     verify(site.kit, VerifyRequest())
 
 
+def drilled_elsewhere(site: Site) -> None:
+    never_drilled(site)
+    limits = Limits(verified=timedelta(days=9), drilled=None)
+    site.kit = replace(site.kit, config=replace(site.kit.config, limits=limits))
+
+
+def verified_often_enough(site: Site) -> None:
+    site.clock.forward(days=2)
+    site.night()
+    limits = Limits(verified=timedelta(days=2), drilled=timedelta(days=7))
+    site.kit = replace(site.kit, config=replace(site.kit.config, limits=limits))
+
+
 def drilled(site: Site) -> None:
     never_drilled(site)
     (checked,) = read_remarks(site.kit.store)[site.last].checks
@@ -178,6 +193,8 @@ TROUBLES: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
     (never_verified_again, {("verified", "all backups")}),
     (never_drilled, {("drilled", "all backups")}),
     (drilled, set()),
+    (drilled_elsewhere, set()),
+    (verified_often_enough, {("verified", "all backups"), ("drilled", "all backups")}),
     (damaged, {("damage", "all backups")}),
     (unreadable, {RETENTION}),
     (a_clock_ahead, {("clock", HOST)}),

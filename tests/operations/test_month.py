@@ -12,7 +12,8 @@ from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.litter import find_litter
 from igny8_backup.operations.pin import pin, unpin
 from igny8_backup.operations.prune import prune
-from igny8_backup.operations.verify import VerifyRequest, verify
+from igny8_backup.operations.verification import VerifyRequest
+from igny8_backup.operations.verify import verify
 from igny8_backup.remarks import CONTENT
 from igny8_backup.retention import Policy
 from tests.operations.clocks import Clock, by_clock

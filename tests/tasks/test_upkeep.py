@@ -38,7 +38,8 @@ def test_a_night_and_its_week(kit: Toolkit, trees: Trees, web: WebServer, tmp_pa
     assert web.paths == ["/night/start", "/night"]
     assert run(prune_backups, wait=1) == {"removed": [], "swept": 0, "waiting": 0}
     checked = run(verify_backup, ping=f"{web.url}/week")
-    assert checked["id"] == made["id"] and checked["read"] == checked["objects"] > 3
+    assert checked["ids"] == [made["id"]] and checked["read"] == checked["objects"] > 3
+    assert run(verify_backup, every=True, sample=5)["ids"] == [made["id"]]
     healthy = run(monitor_backups, ping=f"{web.url}/hour")
     assert healthy["healthy"] and healthy["conditions"] > 5
     assert web.paths[2:] == ["/week/start", "/week", "/hour/start", "/hour"]

@@ -6,11 +6,12 @@ from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.errors import IntegrityError
+from igny8_backup.errors import IntegrityError, UsageError
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.verify import VerifyRequest, verify
-from igny8_backup.remarks import CONTENT, STORED
+from igny8_backup.operations.verification import VerifyRequest
+from igny8_backup.operations.verify import AllVerified, verify, verify_all
+from igny8_backup.remarks import CONTENT, STORED, Check
 from igny8_backup.words import count_in_words, size_in_words
 
 
@@ -19,13 +20,17 @@ class Command(BackupCommand):
     examples = (
         "  manage.py verify_backup                             the newest; needs no key\n"
         "  manage.py verify_backup 20261122T021500Z-7f3a9c     another one\n"
-        "  manage.py verify_backup --sample 5%                 read one object in twenty\n"
+        "  manage.py verify_backup --all --sample 5%           of all backups one object in twenty,\n"
+        "                                                      tomorrow others\n"
         "  manage.py verify_backup --depth content --identity igny8-backup.key"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("id", metavar="ID", nargs="?", default="", help="An id that list_backups shows.")
+        parser.add_argument(
+            "--all", action="store_true", help="All backups; what several of them share is read once."
+        )
         parser.add_argument(
             "--depth",
             choices=(STORED, CONTENT),
@@ -37,7 +42,7 @@ class Command(BackupCommand):
             type=_percent,
             default=100,
             metavar="PERCENT",
-            help="Read this share of the objects, chosen at random; that each is there is always checked.",
+            help="Read this share of the objects, each day others; that each is there is always checked.",
         )
         parser.add_argument(
             "--identity", type=Path, metavar="FILE", help="The private key, for the depth content."
@@ -45,6 +50,12 @@ class Command(BackupCommand):
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
+        if options["id"] and options["all"]:
+            raise UsageError(
+                "--all is every backup, and ID one of them.",
+                untouched="Nothing was read.",
+                fix="Give one or the other.",
+            )
         request = VerifyRequest(
             backup_id=options["id"],
             depth=options["depth"],
@@ -53,22 +64,42 @@ class Command(BackupCommand):
         )
         with self.reported(options) as report:
             with assemble(progress=report) as kit:
-                result = verify(kit, request)
-            if result.findings or result.unrecorded:
-                report.fail(*result.troubles(), sign="damage" if result.findings else "unrecorded")
-        check = result.check
-        self.show_json(result)
-        read = f"{check.read} of {check.objects} objects read ({size_in_words(check.bytes)})"
-        for line in result.troubles():
+                if options["all"]:
+                    found = verify_all(kit, request)
+                else:
+                    found = AllVerified(results=(verify(kit, request),))
+            if not found.whole:
+                report.fail(*found.troubles(), sign="damage" if found.damaged else "unrecorded")
+        self.show_json(found if options["all"] else found.results[0])
+        for line in found.troubles():
             self.warn(f"  {line}")
-        if result.findings:
+        return self._show(found)
+
+    def _show(self, found: AllVerified) -> int:
+        for result in found.results:
+            check = result.check
+            if not result.findings:
+                self.say(f"Backup {check.id}, {check.depth}: all well, {_amount(check)}.")
+        if found.damaged:
             raise IntegrityError(
-                f"Backup {check.id} is damaged: {count_in_words(len(result.findings), 'object')}, {read}.",
+                _damage(found),
                 fix="Back up again now; bring the objects back from another copy of the storage, if there is"
                 " one.",
             )
-        self.say(f"Backup {check.id}, {check.depth}: all well, {read}.")
-        return 3 if result.unrecorded else 0
+        return 0 if found.whole else 3
+
+
+def _damage(found: AllVerified) -> str:
+    damaged = [result for result in found.results if result.findings]
+    if len(found.results) == 1 and damaged:
+        check, objects = damaged[0].check, count_in_words(len(damaged[0].findings), "object")
+        return f"Backup {check.id} is damaged: {objects}, {_amount(check)}."
+    there = len(found.results) + len(found.lost) + len(found.unopened)
+    return f"{len(damaged) + len(found.lost)} of {count_in_words(there, 'backup')} damaged: see above."
+
+
+def _amount(check: Check) -> str:
+    return f"{check.read} of {check.objects} objects read ({size_in_words(check.bytes)})"
 
 
 def _percent(text: str) -> int:

@@ -1,0 +1,43 @@
+"""Laws of a sample: about as much as was asked for, on each day something else, in the end all of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.operations.sample import sample
+
+KEYS = st.sets(st.text(min_size=1, max_size=20), min_size=1, max_size=60)
+PERCENT = st.integers(1, 100)
+DAYS = st.integers(700_000, 800_000)
+
+
+@given(KEYS, PERCENT, DAYS)
+def test_it_is_never_empty_and_the_same_again(keys: set[str], percent: int, day: int) -> None:
+    chosen = sample(keys, percent, day)
+    assert chosen and chosen <= keys and chosen == sample(sorted(keys), percent, day)
+    assert sample(keys, 100, day) == keys
+
+
+@given(KEYS, PERCENT, DAYS, st.integers(1, 100))
+def test_every_rhythm_comes_round_to_everything(keys: set[str], percent: int, day: int, every: int) -> None:
+    read = [sample(keys, percent, day + turn * every) for turn in range(101)]
+    assert set().union(*read) == keys
+
+
+@given(KEYS, KEYS, PERCENT, DAYS)
+def test_what_two_backups_share_is_read_on_the_same_day(
+    mine: set[str], others: set[str], percent: int, day: int
+) -> None:
+    chosen = sample(mine | others, percent, day)
+    if chosen & mine:
+        assert sample(mine, percent, day) == chosen & mine
+
+
+@pytest.mark.parametrize(("percent", "nights"), [(5, 31), (10, 13), (20, 8)])
+def test_so_many_nights_are_enough(percent: int, nights: int) -> None:
+    keys = {f"packs/web-1/sites/{number}" for number in range(5000)}
+    read = [sample(keys, percent, 739_000 + night) for night in range(nights)]
+    assert set().union(*read) == keys
+    assert all(abs(len(one) / len(keys) - percent / 100) < 0.02 for one in read)

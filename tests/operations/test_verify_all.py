@@ -1,0 +1,131 @@
+"""Every backup verified in one run: what they share is read once, what is wrong is told of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from igny8_backup import keys, records
+from igny8_backup.errors import UsageError
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.verification import VerifyRequest
+from igny8_backup.operations.verify import verify, verify_all
+from igny8_backup.remarks import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks
+from igny8_backup.streams.pipeline import from_bytes
+from tests.operations.clocks import NIGHT, Clock, by_clock
+from tests.operations.conftest import Notes
+
+NIGHTS = 4
+
+
+class Read(Notes):
+    """Counts the bytes that are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def advance(self, amount: int, files: int = 0) -> None:
+        self.bytes += amount
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(NIGHT)
+
+
+@pytest.fixture
+def nights(kit: Toolkit, trees: tuple[Path, Path], clock: Clock) -> Toolkit:
+    """The toolkit, with a few nights of one tree in storage: a page is changed in each of them."""
+    kit = replace(by_clock(kit, clock), progress=Read())
+    for night in range(NIGHTS):
+        clock.forward(days=1)
+        (trees[0] / "a" / "page").write_text(f"night {night}\n" * 1000)
+        run_backup(kit, BackupRequest(trees=("sites",)))
+    assert isinstance(kit.progress, Read)
+    kit.progress.bytes = 0
+    return kit
+
+
+def harm(kit: Toolkit, tmp_path: Path) -> str:
+    """A pack that all backups need is altered; its key."""
+    (first, *_) = sorted(kit.catalog.manifests(), key=lambda manifest: manifest.id)
+    pack = first.trees[0].packs[0]
+    path = tmp_path / "storage/igny8" / pack.key
+    path.write_bytes(bytes(path.stat().st_size))
+    assert all(pack in manifest.objects() for manifest in kit.catalog.manifests())
+    return pack.key
+
+
+@pytest.mark.parametrize("depth", [STORED, CONTENT])
+def test_what_is_shared_is_read_once(nights: Toolkit, depth: str) -> None:
+    found = verify_all(nights, VerifyRequest(depth=depth))
+    assert found.whole and [result.check.id for result in found.results] == sorted(read_remarks(nights.store))
+    assert all(result.check.read == result.check.objects for result in found.results)
+    every = {item.key: item.stored_bytes for one in nights.catalog.manifests() for item in one.objects()}
+    shared = sum(len(manifest.objects()) for manifest in nights.catalog.manifests()) - len(every)
+    assert shared >= NIGHTS - 1
+    assert isinstance(nights.progress, Read) and nights.progress.bytes == sum(every.values())
+
+
+@pytest.mark.parametrize("depth", [STORED, CONTENT])
+def test_harm_to_what_is_shared_is_told_of_each(nights: Toolkit, tmp_path: Path, depth: str) -> None:
+    key = harm(nights, tmp_path)
+    newest = nights.catalog.entries()[0].id
+    nights.store.delete(keys.manifest_key(newest))
+    found = verify_all(nights, VerifyRequest(depth=depth))
+    assert [[(item.damage.key, item.damage.kind) for item in one.findings] for one in found.results] == [
+        [(key, ALTERED)]
+    ] * (NIGHTS - 1)
+    assert len(found.lost) == 1 and newest in found.lost[0]
+    assert found.damaged and len(found.troubles()) == NIGHTS
+
+
+def test_what_contradicts_one_list_of_files_may_fit_another(nights: Toolkit) -> None:
+    """The oldest backup's list has a wrong digest: that says nothing of the pack as the others have it."""
+    oldest = min(nights.catalog.manifests(), key=lambda manifest: manifest.id)
+    (tree,) = oldest.trees
+    assert tree.index
+    data = b"".join(nights.download(tree.index, []))
+    wrong, changed = re.subn(rb'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"', data, count=1)
+    assert changed
+    nights.store.delete(tree.index.key)
+    made = nights.upload(tree.index.key, from_bytes(wrong))
+    nights.store.delete(keys.run_key(oldest.id))
+    forged = replace(oldest, trees=(replace(tree, index=made),))
+    nights.store.put_small(keys.manifest_key(oldest.id), records.to_json(forged))
+    found = verify_all(nights, VerifyRequest(depth=CONTENT))
+    kinds = [[item.damage.kind for item in result.findings] for result in found.results]
+    assert kinds == [[UNREADABLE], *[[]] * (NIGHTS - 1)]
+
+
+def test_damage_is_told_until_it_is_mended(nights: Toolkit, clock: Clock, tmp_path: Path) -> None:
+    """A sample that leaves out what is damaged must not say that all is well."""
+    key = harm(nights, tmp_path)
+    assert verify(nights, VerifyRequest()).findings
+    for _ in range(10):
+        clock.forward(days=1)
+        (*_, newest) = verify_all(nights, VerifyRequest(sample=1)).results
+        assert [item.damage.key for item in newest.findings] == [key]
+    (check,) = read_remarks(nights.store)[newest.check.id].checks
+    assert [damage.key for damage in check.damage] == [key]
+
+
+def test_nights_read_different_objects(nights: Toolkit, clock: Clock) -> None:
+    read = set()
+    for _ in range(20):
+        clock.forward(days=1)
+        assert isinstance(nights.progress, Read)
+        nights.progress.bytes = 0
+        assert verify_all(nights, VerifyRequest(sample=10)).whole
+        read.add(nights.progress.bytes)
+    assert len(read) > 3
+
+
+def test_without_any_backup(kit: Toolkit) -> None:
+    with pytest.raises(UsageError, match="There is no backup"):
+        verify_all(kit, VerifyRequest())
