@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from igny8_backup.databases.hiding import without_values
+
 _TRY = "try it with: python manage.py dbshell --database {alias}."
 _GRANT = "As a superuser: GRANT CONNECT ON DATABASE {name} TO {user}; then run again."
 _KNOWN = (
@@ -62,6 +64,6 @@ def direct(alias: str) -> str:
 
 
 def one_line(said: str) -> str:
-    """What a program said, as one sentence."""
-    text = " ".join(said.split())
+    """What a program said, as one sentence, without the values of rows."""
+    text = " ".join(without_values(said).split())
     return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import conninfo, sql
 
 from igny8_backup.databases.advice import unreachable, way_out
+from igny8_backup.databases.hiding import without_values
 from igny8_backup.errors import DatabaseError
 
 MAINTENANCE = ("postgres", "template1")
@@ -26,6 +27,11 @@ _NO_LIMITS = """
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
                    'idle_in_transaction_session_timeout', 'idle_session_timeout')"""
+
+
+# Classes of errors that may tell the values of rows (PostgreSQL docs, appendix A): functions, data, integrity
+# constraints, procedures, views with a check, and what PL/pgSQL raises.
+_OF_ROWS = ("21", "22", "23", "2F", "38", "39", "44", "P0")
 
 
 class Connection:
@@ -141,8 +147,11 @@ def is_pooled(session: psycopg.Connection[Any]) -> bool:
 
 
 def sentence(error: psycopg.Error) -> str:
-    """The server's words on one line, without a full stop."""
-    return " ".join(str(error).split()).rstrip(".?")
+    """The server's words on one line, without a full stop, and without the values of rows."""
+    said = str(error)
+    if (error.sqlstate or "").startswith(_OF_ROWS):
+        said = without_values(said)
+    return " ".join(said.split()).rstrip(".?")
 
 
 def server_version(session: psycopg.Connection[Any]) -> str:

@@ -19,6 +19,7 @@ from igny8_backup.databases.client_access import client_access, client_environme
 from igny8_backup.databases.clients import find_client
 from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.contents import is_event_trigger, joined, read_contents, use_list
+from igny8_backup.databases.hiding import without_values
 from igny8_backup.errors import ToolError, ToolTooOldError, UnfinishedError
 from igny8_backup.manifest import DatabaseDetails
 from igny8_backup.streams import Blocks
@@ -134,7 +135,7 @@ def without_commit(script: Blocks) -> Blocks:
 
 def _unknown(error: BaseException) -> UnfinishedError:
     return UnfinishedError(
-        f"The server fell silent while the restore was committed: {str(error) or 'stopped'}",
+        f"The server fell silent while the restore was committed: {without_values(str(error)) or 'stopped'}",
         untouched="The database is the old one or the whole restored one.",
         fix="When the server answers, run the same command again: it replaces either of them.",
     )
@@ -145,10 +146,10 @@ def _explained(error: ToolError) -> ToolError:
     if "lock timeout" in error.stderr_tail or "deadlock" in error.stderr_tail:
         fix = "Stop what holds the tables (the application, its workers, open shells), then run again."
     return type(error)(
-        str(error),
+        without_values(str(error)),
         untouched="All of it was rolled back: the database is as it was.",
         fix=fix,
-        stderr_tail=error.stderr_tail,
+        stderr_tail=without_values(error.stderr_tail),
         exit_status_of_tool=error.exit_status_of_tool,
     )
 

@@ -14,6 +14,7 @@ from igny8_backup.databases.client_access import Access, client_access, private_
 from igny8_backup.databases.clients import Client, find_client
 from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.contents import Entry, is_event_trigger, joined, read_contents, use_list
+from igny8_backup.databases.hiding import without_values
 from igny8_backup.databases.tables import Taken, take_tables
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.streams import Blocks
@@ -143,6 +144,6 @@ def _explained(error: ToolError, alias: str) -> ToolError:
         one_line(text),
         untouched="The live database is as it was.",
         fix=way_out(text, alias=alias) or mend,
-        stderr_tail=error.stderr_tail,
+        stderr_tail=without_values(error.stderr_tail),
         exit_status_of_tool=error.exit_status_of_tool,
     )

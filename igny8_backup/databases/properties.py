@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from igny8_backup.databases.connection import sentence
 from igny8_backup.databases.description import list_privileges
+from igny8_backup.databases.hiding import without_values
 from igny8_backup.errors import DatabaseError
 from igny8_backup.manifest import DatabaseSetting, Privilege
 
@@ -53,10 +53,12 @@ def apply_settings(
                 )
             )
         except psycopg.Error as error:
+            # Not all its words: they may repeat the value, which may be a secret.
+            why = without_values(error.diag.message_primary or type(error).__name__)
             owner = f"of role {setting.role} in the database" if setting.role else "of the database"
             user = sql.Identifier(session.info.user).as_string(None)
             raise DatabaseError(
-                f"The setting {setting.name} {owner} cannot be carried over: {sentence(error)}.",
+                f"The setting {setting.name} {owner} cannot be carried over: {why}.",
                 untouched="The live database is as it was.",
                 fix=f"As a superuser: GRANT SET ON PARAMETER {setting.name} TO {user}; or restore with a"
                 " superuser, or drop that setting first.",

@@ -9,6 +9,7 @@ from typing import Any
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.changes import changes_of, given
+from igny8_backup.management.unheeded import DATABASE, LIVE, require_none_of
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.elsewhere import (
     ElsewherePlan,
@@ -71,6 +72,7 @@ def restore(command: BackupCommand, options: dict[str, Any]) -> int:
             untouched="Nothing was changed.",
             fix="Give one or the other.",
         )
+    _require_heeded(options)
     request = ElsewhereRequest(
         backup_id=options["id"] or "",
         only=options["only"],
@@ -98,6 +100,14 @@ def restore(command: BackupCommand, options: dict[str, Any]) -> int:
     command.show_json(result)
     _show_result(command, result)
     return 0
+
+
+def _require_heeded(options: dict[str, Any]) -> None:
+    names = ("to_database", "to_dir", "table", "path", "migrate")
+    beside = "--" + next(name for name in names if options[name]).replace("_", "-")
+    require_none_of(options, LIVE, beside=beside, why="nothing live is touched")
+    if not (options["to_database"] or options["table"] or options["migrate"]):
+        require_none_of(options, DATABASE, beside=beside, why="no database is made")
 
 
 def _show_plan(command: BackupCommand, plan: ElsewherePlan) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_database, confirm_purge
+from igny8_backup.management.unheeded import require_none_of
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.in_place import (
     InPlacePlan,
@@ -35,6 +36,7 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
             fix="Sanitize where a role may create databases (--to-database NAME --sanitize), or give"
             " --keep-personal-data.",
         )
+    require_none_of(options, ("--assume-space",), beside="--in-place", why="no second copy is made")
     request = InPlaceRequest(
         backup_id=options["id"] or "",
         only=options["only"],

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from igny8_backup.conf import SETTING
 from igny8_backup.errors import IncompleteError, ToolError, UnfinishedError
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.stalls import Watch
 from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.process import feed_process
@@ -82,8 +83,10 @@ def _run(
     kit.progress.note(f"Running {which}.")
     environment = {"IGNY8_BACKUP_PHASE": phase, "IGNY8_BACKUP_IDS": " ".join(backup_ids)}
     try:
-        # What it prints is kept for the error, and nothing waits for what it leaves running.
-        feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
+        with Watch(which, kit.progress, seconds=kit.config.stall_seconds) as watch:
+            watch.wait_for("its end")
+            # What it prints is kept for the error, and nothing waits for what it leaves running.
+            feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
     except ToolError as error:
         raise ToolError(
             f"The hook {which} failed: {str(error).rstrip('.')}.",

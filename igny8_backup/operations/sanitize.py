@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
@@ -16,7 +17,8 @@ from igny8_backup.manifest import Manifest
 from igny8_backup.operations import side_process
 from igny8_backup.operations.assembly import Toolkit
 
-PRODUCTION = "production"
+PRODUCTION = {"production", "prod", "prd", "live"}
+"""Words that tell, anywhere in the name of an environment, that it has the data of people."""
 
 FILES_NOTE = "Sanitizers change databases; files come back as they are."
 
@@ -28,7 +30,7 @@ def obstacles(
     come as it is."""
     if sanitize:
         return [text for alias in aliases for text in _not_sanitizable(config, alias)]
-    found = sorted({item.id for item in chosen if item.environment.casefold() == PRODUCTION})
+    found = sorted({item.id for item in chosen if is_production(item.environment)})
     if not (config.debug and found) or keep:
         return []
     return [
@@ -36,6 +38,11 @@ def obstacles(
         f" {SETTING}['SANITIZERS'] before anybody can connect. To have the data of people as they are, give"
         " --keep-personal-data."
     ]
+
+
+def is_production(environment: str) -> bool:
+    """Whether the name has such a word: ``Production``, ``prod-eu``, ``igny8_live2``."""
+    return not PRODUCTION.isdisjoint(re.findall(r"[a-z]+", environment.casefold()))
 
 
 def _not_sanitizable(config: Config, alias: str) -> list[str]:

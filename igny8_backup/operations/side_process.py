@@ -53,6 +53,7 @@ def check(aliases: Sequence[str]) -> None:
 
 def _run(request: dict[str, Any], what: str) -> bytes:
     # Not at the top: the child imports this module before Django is set up.
+    from igny8_backup.databases.hiding import without_values
     from igny8_backup.streams.process import run_process
 
     module = os.environ.get("DJANGO_SETTINGS_MODULE")
@@ -67,7 +68,7 @@ def _run(request: dict[str, Any], what: str) -> bytes:
     try:
         return run_process(argv, env=env, input=json.dumps(request).encode())
     except ToolError as error:
-        raise BackupError(f"{what[0].upper()}{what[1:]} failed: {error}") from None
+        raise BackupError(f"{what[0].upper()}{what[1:]} failed: {without_values(str(error))}") from None
 
 
 def _isolate(names: Mapping[str, str]) -> None:

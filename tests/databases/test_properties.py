@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -90,3 +91,12 @@ def test_recorded_settings_are_given_where_nothing_is_live(stage: Stage) -> None
     engine.seal_side(side, details)
     assert details.settings == (DatabaseSetting(role="", name="app.tenant", value="recorded"),)
     assert stage.sql("SHOW app.tenant", database=side) == [("recorded",)]
+
+
+def test_a_setting_that_is_refused_is_told_without_its_value(stage: Stage) -> None:
+    wrong = DatabaseSetting(role="", name="work_mem", value="SENTINEL-9d")
+    details = replace(stage.engine.describe(()), settings=(wrong,))
+    stage.server.drop_database(stage.name)
+    with pytest.raises(DatabaseError, match='invalid value for parameter "work_mem"') as caught:
+        stage.engine.create_side(stage.aside("side"), details)
+    assert "SENTINEL" not in str(caught.value)

@@ -190,3 +190,25 @@ def test_a_hard_link_brings_the_file_that_it_is_a_name_of(elsewhere: Saved) -> N
     one, other = odd / "run.sh", odd / "run-hard-link.sh"
     assert one.stat().st_ino == other.stat().st_ino and one.stat().st_size > 0
     assert len(list(odd.iterdir())) == 2
+
+
+LIVE = [
+    ["--stop-workers"],
+    ["--ignore-workers"],
+    ["--stop-timeout", "5"],
+    ["--purge-queue"],
+    ["--assume-space", "1GB"],
+    ["--database-name", "x"],
+]
+
+
+def test_options_that_would_mean_nothing_are_refused(saved: Saved) -> None:
+    project = saved.project
+    cases = [(given, beside) for given in LIVE for beside in (["--to-database", "x"], ["--to-dir", "/x"])]
+    cases += [(given, ["--to-dir", "/x"]) for given in (["--no-owner"], ["--locale", "C.UTF-8"])]
+    cases += [(["--assume-space", "1GB"], ["--in-place"])]
+    refused = run_many(project, *(restore(saved, *given, *beside) for given, beside in cases))
+    for (given, beside), done in zip(cases, refused, strict=True):
+        assert f"{given[0]} means nothing beside {beside[0]}" in done.ended(2).stderr
+    (kept,) = run_many(project, ["undo_restore", "--discard", "--stop-workers"])
+    assert "--stop-workers means nothing beside --discard" in kept.ended(2).stderr

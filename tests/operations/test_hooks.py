@@ -110,3 +110,12 @@ def test_a_restore_that_is_stopped_after_its_swap_does_not_say_that_nothing_was_
     assert "cleaned up" not in stopped.said
     undone.ended(0)
     discarded.ended(0)
+
+
+def test_a_hook_that_does_not_end_is_told_and_not_ended(saved: Saved) -> None:
+    restore = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
+    slow = {"BEFORE_RESTORE": [["sh", "-c", "sleep 1.5; exit 3"]], "STALL_SECONDS": 1}
+    (stopped,) = run_many(saved.project, Command([*restore, "--identity", saved.project.identity], slow))
+    told = "BEFORE_RESTORE[0] (sh): nothing has moved for 1 second, waiting for its end. The run goes on."
+    assert told in stopped.ended(1).stderr
+    assert "failed with exit status 3" in stopped.stderr

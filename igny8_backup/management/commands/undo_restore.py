@@ -10,6 +10,7 @@ from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand, ask
 from igny8_backup.management.quiet import add_worker_options, policy_of
 from igny8_backup.management.restore_plan import journal_as_json, result_as_json
+from igny8_backup.management.unheeded import WORKERS, require_none_of
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.undo import discard_kept, kept, undo
 
@@ -37,6 +38,7 @@ class Command(BackupCommand):
         with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
             kit = kit.when_free("undoing a restore")
             if options["discard"]:
+                require_none_of(options, WORKERS, beside="--discard", why="nothing live is exchanged")
                 self._confirm(options, [item.stamp for item in kept(kit)])
                 removed = discard_kept(kit)
                 self.show_json({"discarded": [journal_as_json(item) for item in removed]})

@@ -1,0 +1,38 @@
+"""Options that mean nothing in what was asked for: refused, as whoever gave one meant something by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from igny8_backup.errors import UsageError
+from igny8_backup.operations.quiet import IGNORE, STOP, STOP_SECONDS
+
+WORKERS = ("--stop-workers", "--ignore-workers", "--stop-timeout")
+"""They are for what exchanges live data."""
+LIVE = (*WORKERS, "--purge-queue", "--assume-space", "--database-name")
+"""They are for a restore that swaps databases in."""
+DATABASE = ("--no-owner", "--locale")
+"""They are for a database that is made."""
+
+
+def require_none_of(options: Mapping[str, Any], unheeded: tuple[str, ...], *, beside: str, why: str) -> None:
+    """Raises :class:`UsageError` for the first of ``unheeded`` that was given: ``beside`` is the option that
+    leaves it without a meaning, ``why`` says so."""
+    given = {
+        "--stop-workers": options["workers"] == STOP,
+        "--ignore-workers": options["workers"] == IGNORE,
+        "--stop-timeout": options["stop_timeout"] != STOP_SECONDS,
+        "--purge-queue": options.get("purge_queue"),
+        "--assume-space": options.get("assume_space") is not None,
+        "--database-name": options.get("database_name"),
+        "--no-owner": not options.get("owners", True),
+        "--locale": options.get("locale"),
+    }
+    for option in unheeded:
+        if given[option]:
+            raise UsageError(
+                f"{option} means nothing beside {beside}: {why}.",
+                untouched="Nothing was changed.",
+                fix="Leave one of the two away.",
+            )

@@ -1,0 +1,101 @@
+"""What PostgreSQL says of rows, without their values: as a real server says it, and as others would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from demo.server import PostgresServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.databases.connection import sentence
+from igny8_backup.databases.hiding import HIDDEN, without_values
+
+SECRET = "SENTINEL-5e"
+FAILURES = [
+    (f"INSERT INTO people VALUES ('{SECRET}', 1)", ["people_pkey", "Key (email)=(********) already exists"]),
+    (f"INSERT INTO people VALUES ('{SECRET}2', -1)", ['"people_age_check"', '"people"']),
+    (f"SELECT '{SECRET}'::int", ["invalid input syntax for type integer"]),
+    (f"SELECT '{{\"a\": {SECRET}}}'::json", ["invalid input syntax for type json"]),
+    (f"INSERT INTO pets VALUES ('{SECRET}3')", ["pets_owner_fkey", 'is not present in table "people"']),
+    ("CREATE UNIQUE INDEX one_each ON twice (lower(name))", ["one_each", "Key (lower(name))=(********)"]),
+    (f"SELECT checked('{SECRET}')", ["checked", "line 1 at"]),
+    ("SELECT 1 FROM nowhere", ['relation "nowhere" does not exist']),
+    ("DROP TABLE people", ["cannot drop table people"]),
+]
+COPY = "COPY people FROM STDIN"
+ROWS = [
+    (f"{SECRET}\t1\n", ["people_pkey", "CONTEXT: COPY people, line 1"]),
+    (f"x\t{SECRET}\n", ["type integer", "CONTEXT: COPY people, line 1, column age"]),
+    (f"{SECRET}\n", ["missing data for column", "CONTEXT: COPY people, line 1"]),
+]
+
+
+@pytest.fixture(scope="module")
+def session(postgres_18: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
+    postgres_18.create_database("hiding")
+    with postgres_18.connect("hiding") as session:
+        for statement in (
+            "CREATE TABLE people (email text PRIMARY KEY, age int CHECK (age > 0))",
+            f"INSERT INTO people VALUES ('{SECRET}', 1)",
+            "CREATE TABLE pets (owner text REFERENCES people)",
+            "CREATE TABLE twice (name text)",
+            f"INSERT INTO twice VALUES ('{SECRET}'), ('{SECRET}')",
+            """CREATE FUNCTION checked(name text) RETURNS int LANGUAGE plpgsql AS
+               $$ BEGIN EXECUTE format('SELECT %L::int', name); RETURN 1; END $$""",
+        ):
+            session.execute(statement.encode())
+        yield session
+    postgres_18.drop_database("hiding")
+
+
+@pytest.mark.parametrize(("statement", "told"), FAILURES)
+def test_a_statement_that_fails(session: psycopg.Connection[Any], statement: str, told: list[str]) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        session.execute(statement.encode())
+    said = sentence(caught.value)
+    # The statement itself (LINE 1) is its writer's.
+    assert SECRET not in said.split(" LINE 1:")[0]
+    assert all(words in said for words in told), said
+
+
+@pytest.mark.parametrize(("rows", "told"), ROWS)
+def test_rows_that_cannot_be_loaded(session: psycopg.Connection[Any], rows: str, told: list[str]) -> None:
+    with pytest.raises(psycopg.Error) as caught, session.cursor().copy(COPY.encode()) as copy:
+        copy.write(rows)
+    said = sentence(caught.value)
+    assert SECRET not in said and all(words in said for words in told), said
+
+
+GERMAN = """FEHLER: x
+DETAIL:  Schlüssel »(email)=(a@b.c)« existiert bereits.
+ZUSAMMENHANG:  COPY t, Zeile 3: »a«"""
+PROGRAM = """pg_restore: error: COPY failed for table "t": ERROR:  out of range: "1
+2"
+CONTEXT:  COPY t, line 1
+pg_restore: warning: errors ignored on restore: 1"""
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (GERMAN, GERMAN.replace("a@b.c", HIDDEN).replace(": »a«", "")),
+        ("für Typ integer: »abc«", f"für Typ integer: {HIDDEN}"),
+        ("x\nDÉTAIL :  La ligne contient (a, b).", f"x\nDÉTAIL:  {HIDDEN}"),
+        (PROGRAM, PROGRAM.replace('"1\n2"', HIDDEN)),
+        ('server at "::1", port 5432 failed: FATAL:  role "x" does not exist', None),
+        ('relation "x" already exists\nHINT:  Drop it.\nCommand was: CREATE TABLE x ();', None),
+    ],
+)
+def test_words_of_programs(said: str, left: str | None) -> None:
+    assert without_values(said) == (said if left is None else left)
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=["Cs", "Zl", "Zp", "Cc"])))
+def test_no_value_comes_through(value: str) -> None:
+    said = f'x\nDETAIL:  Key (a)=(<{value}>) already exists.\nCONTEXT:  COPY t, line 1: "<{value}>"'
+    left = f"x\nDETAIL:  Key (a)=({HIDDEN}) already exists.\nCONTEXT:  COPY t, line 1"
+    assert without_values(said) == left

@@ -1,0 +1,92 @@
+"""A restore that fails on rows tells the names of what it failed on, and none of the values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.management.commands import Command, Done, run_many
+from tests.management.state import leftovers
+from tests.services.project import Project
+
+SECRET = "sentinel-5e@tenant.example"
+# What holds in the database that is backed up and in no other: so that rows which went in do not come back.
+SCHEMA = f"""
+    CREATE FUNCTION told(name text) RETURNS text IMMUTABLE LANGUAGE sql AS
+        $$ SELECT CASE WHEN current_database() = '{{database}}' THEN name ELSE '{SECRET}' END $$;
+    CREATE FUNCTION home() RETURNS bool IMMUTABLE LANGUAGE sql AS
+        $$ SELECT current_database() = '{{database}}' $$;
+    CREATE TABLE people (name text);
+    INSERT INTO people VALUES ('{SECRET}'), ('another');
+    {{failing}}"""
+FAILING = {
+    "key": (
+        "CREATE UNIQUE INDEX one_each ON people (told(name))",
+        ["one_each", "Key (told(name))=(********)"],
+    ),
+    "rows": ("ALTER TABLE people ADD CONSTRAINT at_home CHECK (home())", ["at_home", "COPY people, line 1"]),
+}
+SETTINGS = """
+from project.settings import *
+INSTALLED_APPS += ["later"]
+"""
+MIGRATION = """
+from django.db import migrations
+
+class Migration(migrations.Migration):
+    dependencies = [("content", "0001_initial")]
+    operations = [migrations.RunSQL("CREATE UNIQUE INDEX one_each ON people (lower(left(name, 1) || '%s'))")]
+"""
+
+
+def assert_told_without_values(done: Done, words: list[str]) -> None:
+    said = done.ended(1).said
+    assert SECRET not in said and all(word in said for word in words), said
+
+
+@pytest.mark.postgres(15, 18)
+@pytest.mark.parametrize("kind", FAILING)
+def test_neither_pg_restore_nor_psql_tells_a_value(project: Project, kind: str) -> None:
+    failing, words = FAILING[kind]
+    with project.server.connect(project.database) as session:
+        session.execute(SCHEMA.format(database=project.database, failing=failing).encode())
+    restore = ["restore_all", "--only", "db", "--noinput", "--database-name", project.database]
+    restore += ["--identity", str(project.identity)]
+    made, side, scratch = run_many(
+        project,
+        ["backup_db"],
+        Command(restore, {"JOBS": 1}),
+        Command([*restore, "--json"], {"JOBS": 2}),
+    )
+    made.ended(0)
+    assert_told_without_values(side, words)
+    assert_told_without_values(scratch, words)
+    other = f"{project.database}_b"
+    project.server.create_database(other)
+    url = project.environment["DATABASE_URL"].replace(project.database, other)
+    named = [word.replace(project.database, other) for word in restore]
+    (in_place,) = run_many(project, [*named, "--in-place"], env={"DATABASE_URL": url})
+    assert_told_without_values(in_place, words)
+    project.server.drop_database(other)
+    assert leftovers(project) == []
+
+
+def test_a_migration_tells_no_value(project: Project, tmp_path: Path) -> None:
+    with project.server.connect(project.database) as session:
+        session.execute(SCHEMA.format(database=project.database, failing="").encode())
+        session.execute(b"UPDATE people SET name = 'x'")
+    (tmp_path / "later/migrations").mkdir(parents=True)
+    (tmp_path / "later/__init__.py").touch()
+    (tmp_path / "later/migrations/__init__.py").touch()
+    (tmp_path / "later/migrations/0001_initial.py").write_text(MIGRATION % SECRET)
+    (tmp_path / "further_settings.py").write_text(SETTINGS)
+    (made,) = run_many(project, ["backup_db"])
+    made.ended(0)
+    restore = ["restore_all", "--only", "db", "--noinput", "--database-name", project.database]
+    env = {
+        "PYTHONPATH": f"{tmp_path}:{project.environment['PYTHONPATH']}",
+        "DJANGO_SETTINGS_MODULE": "further_settings",
+    }
+    (failed,) = run_many(project, [*restore, "--identity", project.identity], env=env)
+    assert_told_without_values(failed, ["Migrate in the side database failed", "one_each", ")=(********)"])
