@@ -1,10 +1,8 @@
-"""PostgreSQL: the dump, and what to know about it."""
+"""PostgreSQL as an engine: what does the work lies beside."""
 
 from __future__ import annotations
 
 import copy
-import re
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
@@ -14,34 +12,24 @@ from typing import Any
 import psycopg
 
 from igny8_backup.databases import loading, restoring
-from igny8_backup.databases.advice import direct, one_line, way_out
 from igny8_backup.databases.base import WHOLE, Engine, Hidden, Target, Versions, Wanted
-from igny8_backup.databases.client_access import client_access
-from igny8_backup.databases.clients import Client, find_client, major_of, require_major
+from igny8_backup.databases.clients import find_client, major_of
 from igny8_backup.databases.configured import excluded_by_connector, live_connection, source_connection
 from igny8_backup.databases.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.contents import Entry, read_contents, read_time
-from igny8_backup.databases.description import describe, list_hidden, list_tables, system_identifier
-from igny8_backup.databases.excluded import find_excluded
+from igny8_backup.databases.description import list_tables, system_identifier
+from igny8_backup.databases.dumping import Dumper
 from igny8_backup.databases.in_place import restore_in_place
 from igny8_backup.databases.in_place_obstacles import find_in_place_obstacles
-from igny8_backup.databases.instant import BEGIN, export_snapshot, import_snapshot
+from igny8_backup.databases.instant import BEGIN
 from igny8_backup.databases.names import aside_name, is_drill_name
 from igny8_backup.databases.obstacles import find_obstacles
 from igny8_backup.databases.probes import Answers, ask
 from igny8_backup.databases.surroundings import Surroundings, look_round
 from igny8_backup.databases.swapping import swap_back_databases, swap_databases
-from igny8_backup.databases.toc import checked_toc
-from igny8_backup.databases.waiting import lock_holders
-from igny8_backup.errors import DatabaseError, RefusedError, ToolError
+from igny8_backup.errors import DatabaseError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.process import process_output
-
-ATTEMPTS = 5
-
-# pg_dump repeats its query after the cause: that which locks all tables names each of them.
-_QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOTALL)
 
 
 class PostgresqlEngine(Engine):
@@ -59,7 +47,7 @@ class PostgresqlEngine(Engine):
         self.live: Connection = live_connection(alias)
         self._excluded = excluded_by_connector(alias)
         self._bin_dir = bin_dir
-        self._scratch = scratch
+        self._dumper = Dumper(self.source, excluded=self._excluded, bin_dir=bin_dir, scratch=scratch)
 
     def named(self, name: str) -> PostgresqlEngine:
         """The same server seen as if the application's database were called ``name``."""
@@ -72,19 +60,6 @@ class PostgresqlEngine(Engine):
         with self.live.maintenance() as session:
             (current,) = session.execute("SELECT current_user::text").fetchone() or ("",)
             return current, frozenset(row[0] for row in session.execute("SELECT rolname FROM pg_roles"))
-
-    @contextmanager
-    def _open_source(self) -> Iterator[psycopg.Connection[Any]]:
-        """A session where backups are taken. Raises ``RefusedError`` where it leads through a pooler."""
-        with self.source.open() as session:
-            if is_pooled(session):
-                raise RefusedError(
-                    f"A connection pooler (PgBouncer, or one like it) stands before {self.source.where}, and"
-                    " a dump needs a session that is its own to the end.",
-                    untouched="Nothing was read or written.",
-                    fix=f"Go past it: {direct(self.alias)}",
-                )
-            yield session
 
     @contextmanager
     def lock_session(self) -> Iterator[psycopg.Connection[Any]]:
@@ -111,29 +86,13 @@ class PostgresqlEngine(Engine):
             yield session
 
     def versions(self) -> Versions:
-        with self._open_source() as session:
-            server = server_version(session)
-        return Versions(server=server, tool=self._pg_dump(server).version)
-
-    def _pg_dump(self, server: str) -> Client:
-        client = find_client("pg_dump", server_major=major_of(server), bin_dir=self._bin_dir)
-        require_major(client, major_of(server), reason=f"the server of {self.alias!r} is version {server}")
-        return client
+        return self._dumper.versions()
 
     def hidden(self, excluded: Sequence[str]) -> Hidden:
-        with self._open_source() as session:
-            (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
-            left_out = self._left_out(session, excluded)
-            tables = tuple(table for table in list_hidden(session) if table not in left_out)
-        return Hidden(role=role, tables=tables)
+        return self._dumper.hidden(excluded)
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
-        with self._open_source() as session:
-            return describe(session, self.alias, self._left_out(session, excluded))
-
-    def _left_out(self, session: psycopg.Connection[Any], excluded: Sequence[str]) -> tuple[str, ...]:
-        setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{self.alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
-        return find_excluded(session, tuple(dict.fromkeys((*excluded, *self._excluded))), setting)
+        return self._dumper.describe(excluded)
 
     def dump(
         self,
@@ -141,33 +100,10 @@ class PostgresqlEngine(Engine):
         queries: Mapping[str, str] | None = None,
         on_answers: Callable[[Answers], None] | None = None,
     ) -> Blocks:
-        for _ in range(ATTEMPTS):
-            with self._open_source() as session:
-                server = server_version(session)
-                (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
-                snapshot = export_snapshot(session)
-                if on_answers:
-                    on_answers(self._ask_source(snapshot, details, queries or {}))
-                with closing(self._run_pg_dump(details, server, user, snapshot)) as blocks:
-                    first = _first(blocks)
-                    if first is not None:
-                        # pg_dump has locked the tables itself by now, and ours were never lost before.
-                        session.execute("SELECT")
-                        yield first
-                        yield from blocks
-                        return
-        raise DatabaseError(
-            f"In each of {ATTEMPTS} attempts something else was waiting for a table that had to be dumped.",
-            untouched="No backup was recorded.",
-            fix="Run again when no migration is under way.",
-        )
+        return self._dumper.dump(details, queries or {}, on_answers, lock_seconds=self.lock_seconds)
 
-    def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Mapping[str, str]) -> Answers:
-        with self._open_source() as session:
-            import_snapshot(session, snapshot)
-            left_out = set(details.excluded_data)
-            tables = [table for table in list_tables(session, "r") if table not in left_out]
-            return ask(session, tables, queries, snapshot=snapshot)
+    def held_up_by(self) -> str:
+        return self._dumper.held_up_by()
 
     def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
         with self.live.to(name).open() as session:
@@ -175,27 +111,6 @@ class PostgresqlEngine(Engine):
             wanted = [table for table in details.row_counts if not tables or table in tables]
             queries = {} if tables else {probe.name: probe.query for probe in details.probes}
             return ask(session, wanted, queries, counted_to=details.counted_to)
-
-    def _run_pg_dump(self, details: DatabaseDetails, server: str, user: str, snapshot: str) -> Blocks:
-        pg_dump = self._pg_dump(server)
-        pg_restore = find_client("pg_restore", server_major=pg_dump.major, bin_dir=self._bin_dir)
-        require_major(pg_restore, pg_dump.major, reason=f"{pg_dump.path} is version {pg_dump.version}")
-        options = [f"--exclude-table-data={table}" for table in details.excluded_data]
-        options += [f"--snapshot={snapshot}", f"--lock-wait-timeout={self.lock_seconds * 1000}"]
-        with client_access(self.source, self._scratch) as access:
-            argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *options]
-            # The archive tells its time without a zone: a drill compares it.
-            env = {**access.env, "TZ": "UTC"}
-            output = process_output(argv, env=env, pass_fds=access.pass_fds)
-            try:
-                with closing(checked_toc(output, pg_restore.path)) as blocks:
-                    yield from blocks
-            except ToolError as error:
-                raise _explained(error, self.alias, user) from None
-
-    def held_up_by(self) -> str:
-        with self.source.open() as session:
-            return lock_holders(session)
 
     def tables(self, name: str) -> tuple[str, ...]:
         with self.live.to(name).open() as session:
@@ -304,35 +219,3 @@ class PostgresqlEngine(Engine):
 
 def _is_replica(session: psycopg.Connection[Any]) -> bool:
     return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
-
-
-def _first(blocks: Blocks) -> bytes | None:
-    """The first block of a dump; ``None`` where ``pg_dump`` waited too long for a lock: before its first byte
-    it takes them all."""
-    try:
-        return next(blocks)
-    except ToolError as error:
-        # The words before are in the server's language, the query is not.
-        if "LOCK TABLE" in error.stderr_tail and "permission denied" not in error.stderr_tail:
-            return None
-        raise
-
-
-def _explained(error: ToolError, alias: str, user: str) -> ToolError:
-    """The failure on one line with its way out, by the program's words where they are known."""
-    text = one_line(_QUERY.sub("", str(error)))
-    if "row-level security" in text or "row security" in text:
-        fix = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
-    elif "permission denied" in text:
-        fix = f"Grant the role: GRANT pg_read_all_data TO {user}; then run again."
-    elif error.exit_status_of_tool == -signal.SIGKILL:
-        fix = "The system may have run out of memory: look into its log (dmesg), then run again."
-    elif not (fix := way_out(text, alias=alias)):
-        fix = "Mend what pg_dump complains of, then run again."
-    return type(error)(
-        text,
-        untouched="No backup was recorded.",
-        fix=fix,
-        stderr_tail=error.stderr_tail,
-        exit_status_of_tool=error.exit_status_of_tool,
-    )

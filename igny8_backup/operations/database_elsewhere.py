@@ -10,16 +10,14 @@ from igny8_backup.databases.names import NAME_BYTES, SIDE, is_aside_name
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.databases.swapping import name_database
 from igny8_backup.databases.tables import find_tables
-from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError
+from igny8_backup.errors import BackupError, RefusedError, UsageError
 from igny8_backup.manifest import DatabaseDetails, DatabasePart, Privilege
 from igny8_backup.operations import sanitize, side_process
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.load_side import load_side
 from igny8_backup.operations.obstacles import unknown_migrations
-from igny8_backup.operations.probes import check_answers
-from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.age import Identity
-from igny8_backup.streams.observe import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,49 +133,6 @@ def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> t
         except BackupError as error:
             kit.progress.note(f"The database {side} could not be dropped, drop it by hand: {error}")
         raise
-    return left_out
-
-
-def load_side(
-    kit: Toolkit,
-    engine: PostgresqlEngine,
-    side: str,
-    part: DatabasePart,
-    details: DatabaseDetails,
-    identities: list[Identity],
-    *,
-    wanted: Wanted = WHOLE,
-    analyze: bool = True,
-) -> tuple[str, ...]:
-    """Loads the dump of ``part`` into the empty database ``side`` and compares it with ``details``; returns
-    what was left out. Raises ``IntegrityError`` where the two differ."""
-    stored = part.object
-    if stored is None:
-        raise IntegrityError(f"The backup of {part.alias!r} names no object.")
-    kit.progress.begin(f"database {side}", stored.raw_bytes)
-    try:
-        with Watch(f"database {side}", kit.progress, seconds=kit.config.stall_seconds) as watch:
-            stream = count(kit.download(stored, identities), kit.progress.advance)
-            left_out = engine.load(
-                side,
-                watch.through(stream, source="the storage", sink="pg_restore"),
-                raw_bytes=stored.raw_bytes,
-                scratch=kit.config.scratch_dir,
-                jobs=kit.config.jobs,
-                analyze=analyze,
-                wanted=wanted,
-            )
-    finally:
-        kit.progress.end()
-    missing = sorted(set(wanted.tables or details.tables) - set(engine.tables(side)))
-    if missing:
-        raise IntegrityError(
-            f"The restored database lacks tables that it had: {', '.join(missing[:5])}.",
-            untouched="Nothing live was changed.",
-            fix="Choose another backup: list_backups.",
-        )
-    engine.seal_side(side, details)
-    check_answers(kit, engine, side, details, wanted.tables)
     return left_out
 
 

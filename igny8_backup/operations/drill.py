@@ -27,8 +27,8 @@ from igny8_backup.errors import (
 from igny8_backup.manifest import COMPLETE, DatabaseDetails, DatabasePart, Manifest, TreePart
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.database_elsewhere import load_side
 from igny8_backup.operations.drill_scratch import drill_alone, scratch_folder
+from igny8_backup.operations.load_side import load_side
 from igny8_backup.operations.obstacles import unknown_migrations
 from igny8_backup.operations.parts import read_details, require_none
 from igny8_backup.operations.tree_elsewhere import TreeCopy, choose_files, write_tree

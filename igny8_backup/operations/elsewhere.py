@@ -72,7 +72,7 @@ class ElsewhereResult:
 def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
     """The plan. Reads manifests, details and, to choose files, an index; makes nothing.
 
-    Raises as :func:`~igny8_backup.operations.plan.plan_restore` does, and ``RefusedError`` or ``UsageError``
+    Raises as :func:`~igny8_backup.operations.planning.plan_restore` does, and ``RefusedError`` or ``UsageError``
     for a place that is not new.
     """
     _check(request)

@@ -6,18 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from igny8_backup import keys
-from igny8_backup.errors import BackupError, IntegrityError
+from igny8_backup.errors import BackupError
 from igny8_backup.journal import PREPARING, UNDONE, DatabaseSwap, Journal, TreeSwap
 from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
 from igny8_backup.operations import hooks, restore_tree, sanitize, side_process
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.load_side import load_side
 from igny8_backup.operations.plan import DatabasePlan, RestorePlan
-from igny8_backup.operations.probes import check_answers, without_answers
+from igny8_backup.operations.probes import without_answers
 from igny8_backup.operations.quiet import make_quiet, purge
-from igny8_backup.operations.stalls import Watch
 from igny8_backup.operations.swaps import clean_sides, finish, swap_all
 from igny8_backup.signals import RESTORE, UNDO, announced
-from igny8_backup.streams.observe import count
 from igny8_backup.trees.whole import Place
 
 
@@ -167,43 +166,22 @@ def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Non
 
 
 def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side: str) -> None:
-    alias, stored = item.part.alias, item.part.object
-    if stored is None:
-        raise IntegrityError(f"The backup of {alias!r} names no object.")
+    alias = item.part.alias
     engine = kit.engine(alias)
     engine.create_side(side, item.details)
-    kit.progress.begin(f"database {alias}", stored.raw_bytes)
-    try:
-        # Only while bytes should move: after the last of them pg_restore may work on for hours.
-        with Watch(f"database {alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
-            stream = kit.download(stored, list(plan.identities))
-            blocks = watch.through(
-                count(stream, kit.progress.advance), source="the storage", sink="pg_restore"
-            )
-            left_out = engine.load(
-                side,
-                blocks,
-                raw_bytes=stored.raw_bytes,
-                scratch=kit.config.scratch_dir,
-                jobs=kit.config.jobs,
-                # Statistics of what is to be sanitized would hold it still.
-                analyze=not (plan.sanitize and sanitize.has_sanitizers(kit.config, alias)),
-                wanted=item.wanted,
-            )
-    finally:
-        kit.progress.end()
+    left_out = load_side(
+        kit,
+        engine,
+        side,
+        item.part,
+        item.details,
+        list(plan.identities),
+        wanted=item.wanted,
+        # Statistics of what is to be sanitized would hold it still.
+        analyze=not (plan.sanitize and sanitize.has_sanitizers(kit.config, alias)),
+    )
     if left_out:
         kit.progress.note(f"{alias}: left out, to be made by hand: {', '.join(left_out)}.")
-    missing = sorted(set(item.details.tables) - set(engine.tables(side)))
-    if missing:
-        raise IntegrityError(
-            f"The restored database {alias!r} lacks tables that it had: {', '.join(missing[:5])}.",
-            untouched="The live database is as it was.",
-            fix="Choose another backup: list_backups.",
-        )
-    # Before migrate: the search path of the database may be what leads to the tables.
-    engine.seal_side(side, item.details)
-    check_answers(kit, engine, side, item.details)
 
 
 def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal:

@@ -17,11 +17,12 @@ from igny8_backup.journal import TreeSwap
 from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.extraction import extract_packs
+from igny8_backup.operations.tree_notes import note_owners, note_skips
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.names import escape, side_name
+from igny8_backup.trees.names import side_name
 from igny8_backup.trees.plan import SwapPlan, plan_swap
 from igny8_backup.trees.remove import remove_tree
 from igny8_backup.trees.spool import Spool
@@ -54,10 +55,7 @@ def prepare(
     with _same_time(place.folder):
         place.make()
     packs = {keys.pack_of(item.key): item for item in part.packs}
-
-    def skip(path: bytes, reason: str) -> None:
-        kit.progress.note(f"{part.name}: {escape(path)}: {reason}")
-
+    skip = note_skips(kit.progress, part.name)
     with _scratch_folder(kit.config.scratch_dir, place) as folder:
         with closing(kit.download(part.index, identities)) as blocks:
             records = _spooled(folder, blocks, packs)
@@ -68,11 +66,7 @@ def prepare(
             writer.finish(records.others())
             writer.flush()
         owners_left += writer.owners_left
-        if owners_left:
-            kit.progress.note(
-                f"{part.name}: {owners_left} files and folders now belong to this user:"
-                " only root can give them back to their owners."
-            )
+        note_owners(kit.progress, part.name, owners_left)
         record = next(records.others())
     return json.dumps(place.plan(record, skip).to_json())
 

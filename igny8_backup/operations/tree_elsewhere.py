@@ -17,11 +17,11 @@ from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.chosen_files import Chosen, Pattern, choose, select, with_link_targets
 from igny8_backup.operations.guards import closed_folders
+from igny8_backup.operations.tree_notes import note_owners, note_skips
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.remove import remove_tree
 
@@ -113,15 +113,12 @@ def _write(
         on_bytes(amount - done)
         done = amount
 
-    def skip(path: bytes, reason: str) -> None:
-        kit.progress.note(f"{copy.part.name}: {escape(path)}: {reason}")
-
     def chosen_in(pack: str) -> Iterator[Record]:
         return (record for record in select(copy.chosen, records()) if record.pack == pack)
 
     with (
         _index(kit, copy.part, identities) as records,
-        TreeWriter(folder, on_skip=skip, on_progress=passed) as writer,
+        TreeWriter(folder, on_skip=note_skips(kit.progress, copy.part.name), on_progress=passed) as writer,
     ):
         for item in copy.part.packs:
             name = keys.pack_of(item.key)
@@ -129,11 +126,7 @@ def _write(
                 writer.extract_pack(kit.download(item, identities), chosen_in(name))
         writer.finish(select(copy.chosen, records()))
         writer.flush()
-        if writer.owners_left:
-            kit.progress.note(
-                f"{copy.part.name}: {writer.owners_left} files and folders belong to this user: only root"
-                " can give them to their owners."
-            )
+        note_owners(kit.progress, copy.part.name, writer.owners_left)
 
 
 @contextmanager

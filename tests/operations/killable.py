@@ -48,7 +48,8 @@ def main() -> None:
     from django.db.migrations.loader import MigrationLoader
 
     from igny8_backup.operations.assembly import assemble
-    from igny8_backup.operations.plan import RestoreRequest, plan_restore
+    from igny8_backup.operations.plan import RestoreRequest
+    from igny8_backup.operations.planning import plan_restore
     from igny8_backup.operations.progress import Silence
     from igny8_backup.operations.quiet import IGNORE, WorkersPolicy
     from igny8_backup.operations.restore import resume_restore, run_restore

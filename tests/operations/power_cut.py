@@ -20,7 +20,8 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
 
     from igny8_backup.journal import Journal, Journals
     from igny8_backup.operations.assembly import Toolkit, assemble
-    from igny8_backup.operations.plan import RestoreRequest, plan_restore
+    from igny8_backup.operations.plan import RestoreRequest
+    from igny8_backup.operations.planning import plan_restore
     from igny8_backup.operations.restore import run_restore
     from igny8_backup.operations.undo import undo
 

@@ -16,7 +16,8 @@ from igny8_backup.operations import restore_tree, swaps
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.obstacles import tree_obstacles
-from igny8_backup.operations.plan import RestorePlan, RestoreRequest, plan_restore
+from igny8_backup.operations.plan import RestorePlan, RestoreRequest
+from igny8_backup.operations.planning import plan_restore
 from igny8_backup.operations.restore import resume_restore, run_restore
 from igny8_backup.operations.undo import discard_kept, kept, undo
 from igny8_backup.trees.names import before_name, side_name

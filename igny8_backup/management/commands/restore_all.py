@@ -16,7 +16,8 @@ from igny8_backup.management.quiet import add_worker_options, policy_of
 from igny8_backup.management.restore_plan import plan_as_json, plan_lines, result_as_json
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.parts import ALL
-from igny8_backup.operations.plan import RestoreRequest, plan_restore
+from igny8_backup.operations.plan import RestoreRequest
+from igny8_backup.operations.planning import plan_restore
 from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
 from igny8_backup.words import count_in_words, size_from_words
 
