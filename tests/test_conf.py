@@ -87,6 +87,7 @@ def test_nothing_has_to_be_set() -> None:
         assume_space=None,
         retention=Policy(last=3, daily=14, weekly=8, monthly=12),
         max_age={},
+        limits=Limits(),
         stall_seconds=60,
         before_restore=(),
         after_restore=(),

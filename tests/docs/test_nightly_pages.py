@@ -39,7 +39,7 @@ def test_every_depth_of_verification_is_explained() -> None:
 
 def test_every_condition_is_explained() -> None:
     source = (PACKAGE / "operations/monitor.py").read_text()
-    conditions = set(re.findall(r'_condition\(\s*"(\w+)"', source))
+    conditions = set(re.findall(r'_(?:condition|recent)\(\s*"(\w+)"', source))
     assert first_cells(page("monitoring").split("\n## ")[0]) == conditions
     shown = {
         line.split()[1].rstrip(",") for line in blocks(page("monitoring"), "console")[0].splitlines()[1:-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from igny8_backup.operations.verification import VerifyRequest
 from igny8_backup.operations.verify import verify, verify_all
 from igny8_backup.remarks import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks
 from igny8_backup.streams.pipeline import from_bytes
-from tests.operations.clocks import NIGHT, Clock, by_clock
+from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes
 
 NIGHTS = 4
@@ -35,16 +37,18 @@ class Read(Notes):
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock(NIGHT)
+    """Ahead of the files, so that each is old when it is read."""
+    return Clock(datetime.now(UTC))
 
 
 @pytest.fixture
 def nights(kit: Toolkit, trees: tuple[Path, Path], clock: Clock) -> Toolkit:
     """The toolkit, with a few nights of one tree in storage: a page is changed in each of them."""
     kit = replace(by_clock(kit, clock), progress=Read())
+    (trees[0] / "b" / "page").write_bytes(os.urandom(50_000))  # what stays is more than what changes
     for night in range(NIGHTS):
         clock.forward(days=1)
-        (trees[0] / "a" / "page").write_text(f"night {night}\n" * 1000)
+        (trees[0] / "a" / "page").write_text(f"night {night}\n")
         run_backup(kit, BackupRequest(trees=("sites",)))
     assert isinstance(kit.progress, Read)
     kit.progress.bytes = 0
@@ -126,6 +130,7 @@ def test_nights_read_different_objects(nights: Toolkit, clock: Clock) -> None:
     assert len(read) > 3
 
 
-def test_without_any_backup(kit: Toolkit) -> None:
+def test_without_any_backup(kit: Toolkit, tmp_path: Path) -> None:
+    (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
         verify_all(kit, VerifyRequest())
