@@ -72,8 +72,8 @@ class ElsewhereResult:
 def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
     """The plan. Reads manifests, details and, to choose files, an index; makes nothing.
 
-    Raises as :func:`~igny8_backup.operations.planning.plan_restore` does, and ``RefusedError`` or ``UsageError``
-    for a place that is not new.
+    Raises as :func:`~igny8_backup.operations.planning.plan_restore` does, and ``RefusedError`` or
+    ``UsageError`` for a place that is not new.
     """
     _check(request)
     wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
