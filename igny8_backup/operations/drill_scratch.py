@@ -27,7 +27,7 @@ FOLDER = "igny8_backup-drill-"
 def drill_alone(kit: Toolkit) -> Iterator[None]:
     """Holds the locks of a drill, having removed what killed ones left.
 
-    Raises ``LockedError``, after the toolkit's ``wait``, naming the drill that goes on: on this host, or on
+    Raises ``LockedError``, after ``kit.wait`` seconds, naming the drill that goes on: on this host, or on
     another one against the same databases. Raises ``DatabaseError``, ``FilesError``.
     """
     with patiently(lambda: _locks(kit, "a drill"), kit.wait, kit.progress):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,18 @@ from tests.management import state
 from tests.management.commands import Command, run_many
 from tests.operations.conftest import Saved
 from tests.operations.forging import date_later, put_dump
+from tests.services.web import WebServer, web_server
 
 
 @pytest.fixture
 def storage(saved: Saved, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved.project.storage, tmp_path / "storage"))
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server
 
 
 def left(saved: Saved) -> list[str]:
@@ -65,7 +73,7 @@ def test_a_drill_restores_all_and_leaves_nothing(saved: Saved, storage: Path) ->
     assert state.differences(before, state.of_project(project)) == []
 
 
-def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path) -> None:
+def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web: WebServer) -> None:
     project = saved.project
     project.sql("CREATE TABLE kept AS TABLE content_tag")
     (whole,) = run_many(project, Command(["backup_db", "--json"], {}, storage))
@@ -80,7 +88,7 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path) -> N
     identity = ["--identity", project.identity]
     commands: list[list[Any]] = [
         ["verify_backup", full, "--depth", "content", *identity],
-        ["drill_backup", full, *identity],
+        ["drill_backup", full, *identity, "--ping", web.url],
         ["drill_backup", dropped, *identity],
         ["drill_backup", saved.id, "--json", *identity],
         ["list_backups"],
@@ -96,4 +104,6 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path) -> N
     assert pack.name in finding["text"] and "uploads.index" in finding["damage"]["key"]
     assert "drill DAMAGED" in " ".join(listed.ended(0).stdout.split())
     assert f"{full} (drill)" in watched.ended(7).stdout
+    assert [path for _, path, _ in web.asked] == ["/start", "/fail"]
+    assert "public.kept had" in web.asked[1][2]
     assert left(saved) == []

@@ -126,12 +126,13 @@ def test_a_drill_is_alone(drilled: Project, tmp_path: Path) -> None:
                 host=server.host, port=server.port, dbname=database, user="stranger", password="stranger"
             )
         here, tidied, listed = run_many(drilled, drill, prune, ["list_backups"])
-        there, tidied_there = run_many(drilled, drill, prune, env=elsewhere)
+        there, tidied_there = run_many(drilled, [*drill, "--wait", "1.5"], prune, env=elsewhere)
         assert database in left(drilled), "nobody took it away"
     out, err = process.communicate()
     assert process.returncode == 0, f"{out}{err}"
     assert f"process {process.pid}, a drill, since 20" in here.ended(5).stderr
     assert "a drill of web-1 from 127.0.0.1, since 20" in there.ended(5).stderr
+    assert "Waiting up to 2 s. Another run works on" in there.stderr
     assert "KILLED" not in listed.ended(0).stdout
     assert tidied.ended(0).stderr == tidied_there.ended(0).stderr == ""
     assert left(drilled) == [] and list((tmp_path / "scratch").iterdir()) == []

@@ -29,13 +29,17 @@ class Command(BackupCommand):
             "--no-owner", dest="owners", action="store_false", help="All belongs to the role that restores."
         )
         self.add_wait_argument(parser)
+        self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
         request = DrillRequest(
             backup_id=options["id"], identity_file=options["identity"], owners=options["owners"]
         )
-        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
-            result = drill(kit, request)
+        with self.reported(options) as report:
+            with assemble(progress=report, wait=options["wait"]) as kit:
+                result = drill(kit, request)
+            if result.findings or result.unrecorded:
+                report.fail(*result.troubles(), sign="damage" if result.findings else "unrecorded")
         check = result.check
         took = duration_in_words(check.finished - check.started, units=2)
         self.show_json({**vars(result), "seconds": (check.finished - check.started).total_seconds()})
