@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from igny8_backup import keys, records
-from igny8_backup.errors import UsageError
+from igny8_backup.errors import IdentityError, UsageError
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.verification import VerifyRequest
 from igny8_backup.operations.verify import verify, verify_all
 from igny8_backup.remarks import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks
+from igny8_backup.streams.age import generate_identity
 from igny8_backup.streams.pipeline import from_bytes
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes
@@ -134,3 +135,17 @@ def test_without_any_backup(kit: Toolkit, tmp_path: Path) -> None:
     (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
         verify_all(kit, VerifyRequest())
+
+
+def test_a_key_that_opens_one_of_two(kit: Toolkit, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        identity, recipient = generate_identity()
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(identity)
+        encrypting = replace(kit, codec=replace(kit.codec, recipients=(recipient,)))
+        run_backup(encrypting, BackupRequest(trees=("sites",)))
+    found = verify_all(kit, VerifyRequest(depth=CONTENT, identity_file=tmp_path / "old"))
+    assert (len(found.results), len(found.unopened), found.damaged, found.whole) == (1, 1, False, False)
+    assert "UNREAD: " in found.troubles()[0]
+    with pytest.raises(IdentityError, match="no identity is given"):
+        verify_all(kit, VerifyRequest(depth=CONTENT))
