@@ -20,7 +20,7 @@ TAG = "backup"
 
 @register(TAG, Tags.security, deploy=True)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """E001 to E019: ``IGNY8_BACKUP`` by itself."""
+    """E001 to E019, E026: ``IGNY8_BACKUP`` by itself."""
     return [_message(problem) for problem in problems()]
 
 

@@ -23,7 +23,7 @@ SCHEMA = f"""
 FAILING = {
     "key": (
         "CREATE UNIQUE INDEX one_each ON people (told(name))",
-        ["one_each", "Key (told(name))=(********)"],
+        ["one_each", "told(name))=(********)"],
     ),
     "rows": ("ALTER TABLE people ADD CONSTRAINT at_home CHECK (home())", ["at_home", "COPY people, line 1"]),
 }
