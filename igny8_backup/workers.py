@@ -17,7 +17,9 @@ from typing import Any
 from igny8_backup.errors import BackupError, RefusedError
 
 ANSWER_SECONDS = 2.0
-"""How long a worker may take to answer; nobody knows beforehand how many will."""
+"""How long is waited for answers where nobody knows how many will come."""
+PATIENCE_SECONDS = 10.0
+"""How long workers that answered once may take to do so again; when all have, nobody waits."""
 CONNECT_SECONDS = 5
 _PAUSE = 0.2
 _LAST_SECONDS = 30.0  # for idle workers to go once they were told to
@@ -154,9 +156,11 @@ class _Control:
         """The workers that answer."""
         return tuple(sorted(self._replies(self._mailbox.multi_call("ping", timeout=ANSWER_SECONDS))))
 
-    def call(self, names: Collection[str], command: str, **arguments: Any) -> dict[str, Any]:
+    def call(
+        self, names: Collection[str], command: str, *, patience: float = PATIENCE_SECONDS, **arguments: Any
+    ) -> dict[str, Any]:
         """What each of these workers answers; those that do not are not in it."""
-        return self._replies(self._mailbox.call(list(names), command, arguments, timeout=ANSWER_SECONDS))
+        return self._replies(self._mailbox.call(list(names), command, arguments, timeout=patience))
 
     def tell(self, names: Collection[str], command: str) -> None:
         """Tells each of these workers something that it does not answer."""
@@ -203,7 +207,7 @@ def _stop(control: _Control, names: tuple[str, ...], deadline: float) -> None:
             time.sleep(_PAUSE)
         control.tell(names, "shutdown")
     deadline = max(deadline, time.monotonic() + _LAST_SECONDS)
-    while staying := control.call(names, "ping"):
+    while staying := control.call(names, "ping", patience=ANSWER_SECONDS):
         if time.monotonic() > deadline:
             raise RefusedError(
                 f"Workers were told to stop and still answer: {', '.join(sorted(staying))}.",

@@ -82,7 +82,7 @@ def _periodic_tasks() -> list[str]:
     which it adds by itself, tells nothing."""
     if not apps.is_installed("django_celery_beat"):
         return []
-    model = apps.get_model("django_celery_beat", "PeriodicTask")
+    model = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")
     if connections[router.db_for_read(model)].vendor != "postgresql":
         return []
     enabled = model._default_manager.filter(enabled=True).exclude(task="celery.backend_cleanup")
