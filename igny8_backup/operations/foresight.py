@@ -20,7 +20,13 @@ from igny8_backup.databases.registry import make_engine
 from igny8_backup.errors import BackupError, RefusedError, ToolError
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
-_CREDENTIALS = ("django.contrib.sessions", "rest_framework.authtoken", "oauth2_provider", "knox")
+_CREDENTIALS = {
+    "django.contrib.sessions",
+    "knox",
+    "oauth2_provider",
+    "rest_framework.authtoken",
+    "rest_framework_simplejwt.token_blacklist",
+}
 _LEGACY = {".sql", ".dump", ".sqlite3"}
 _HEADS = (b"PGDMP", b"SQLite format 3\0", b"--\n-- PostgreSQL database", b"-- MySQL dump", b"-- MariaDB dump")
 _NOT_SEARCHED = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}

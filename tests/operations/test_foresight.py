@@ -57,6 +57,30 @@ def test_sessions_in_the_clear(kit: Toolkit) -> None:
         assert len(foresight.readable_secrets(left_out)) == told
 
 
+TOKENS = """
+from django.db import models
+
+class AuthToken(models.Model):
+    id = models.AutoField(primary_key=True)
+"""
+
+
+def test_tokens_in_the_clear(
+    kit: Toolkit, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib/knox").mkdir(parents=True)
+    (tmp_path / "lib/knox/__init__.py").touch()
+    (tmp_path / "lib/knox/models.py").write_text(TOKENS)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "knox"]
+    clear = replace(kit.config, databases=("default",), encryption=None, debug=False)
+    (problem,) = foresight.readable_secrets(clear)
+    assert "(django.contrib.sessions, knox)" in problem.message
+    left_out = replace(clear, exclude_table_data={"default": ("django_session",)})
+    (problem,) = foresight.readable_secrets(left_out)
+    assert "(knox)" in problem.message
+
+
 @pytest.mark.parametrize(
     ("name", "head", "told"),
     [
