@@ -17,21 +17,24 @@ from tests.services.processes import kill_tree
 from tests.services.project import Project, create, drop
 
 SECONDS = 120
-# In a drill's database a row of the table takes as long to load as a database of the gate's name is there.
-# What fires there fails the drill: the event trigger at each statement, the subscription at DROP DATABASE.
+# In a drill's database a row of the table takes as long to load as a database of the gate's name is there, or
+# two minutes. What fires there fails the drill: the triggers at each login and change, the subscription at
+# DROP DATABASE.
 SCHEMA = """
     CREATE FUNCTION passed(gate text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
         WHILE current_database() LIKE '%__drill_%' AND EXISTS (SELECT FROM pg_database WHERE datname = gate)
-            LOOP PERFORM pg_sleep(0.05); END LOOP;
+            AND clock_timestamp() < now() + interval '2 minutes' LOOP PERFORM pg_sleep(0.05); END LOOP;
         RETURN true; END $$;
     CREATE TABLE slow (gate text CHECK (passed(gate)));
     CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF current_database() LIKE '%__drill_%' THEN RAISE 'fired for %', tg_tag; END IF; END $$;
+        IF current_database() LIKE '%__drill_%' THEN RAISE 'fired at %', tg_event; END IF; END $$;
     CREATE PUBLICATION p FOR TABLE slow;
     CREATE SUBSCRIPTION taken CONNECTION 'host=nowhere.invalid dbname=x' PUBLICATION p
         WITH (connect = false, slot_name = NONE);
     CREATE EVENT TRIGGER no_changes ON ddl_command_start EXECUTE FUNCTION refuse();
-    ALTER EVENT TRIGGER no_changes ENABLE ALWAYS"""
+    ALTER EVENT TRIGGER no_changes ENABLE ALWAYS;
+    CREATE EVENT TRIGGER no_logins ON login EXECUTE FUNCTION refuse();
+    ALTER EVENT TRIGGER no_logins ENABLE ALWAYS"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,7 @@ def drilled(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactor
     yield project
     with server.connect(project.database, superuser=True) as session:
         session.execute("DROP EVENT TRIGGER no_changes")
+        session.execute("DROP EVENT TRIGGER no_logins")
         session.execute("DROP SUBSCRIPTION taken")
         session.execute("DROP ROLE stranger")
     drop(project)
