@@ -15,6 +15,7 @@ from igny8_backup.manifest import COMPLETE, Skipped, StoredObject, TreePart
 from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.stalls import Watch
+from igny8_backup.streams.observe import Digest
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.feed import Job, Report, read_report, read_tree
 
@@ -88,8 +89,13 @@ def backup_tree(
         folders = kit.upload(
             keys.folders_key(backup_id, part.name, suffix), from_file(job.folders), codec=codec
         )
-        stored = kit.upload(keys.index_key(backup_id, part.name, suffix), from_file(job.index), codec=codec)
-        tree_state.remember(kit, part.name, backup_id, Path(job.index), report.living)
+        readable = Digest()
+        stored = kit.upload(
+            keys.index_key(backup_id, part.name, suffix),
+            readable.watch(from_file(job.index)),
+            codec=codec,
+        )
+        tree_state.remember(kit, part.name, backup_id, Path(job.index), report.living, readable.sha256)
         tree_state.forget_others(kit, part.name, {backup_id, earlier.backup_id if earlier else ""})
     kept = [pack for pack in earlier.part.packs if keys.pack_of(pack.key) in report.living] if earlier else []
     done = replace(

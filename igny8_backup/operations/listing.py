@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from igny8_backup.errors import IdentityError, UsageError
+from igny8_backup.errors import BackupError, IdentityError, IntegrityError, UsageError
 from igny8_backup.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
@@ -24,10 +24,11 @@ def list_files(
     """The tree and the record of everything that ``pattern`` chooses (``parse_pattern``; all of it where that
     is empty), tree after tree, in the order of the index.
 
-    A tree that this host backed up last is read from the index in ``STATE_DIR``, which needs no key; else the
-    index in storage is. What was read before an ``IntegrityError`` is not to be trusted. Raises
-    ``IdentityError`` where there is no way to read a tree, before the first record; ``UsageError`` where the
-    backup has no tree.
+    A tree that this host backed up last is read from the index in ``STATE_DIR``, which needs no key; else, or
+    where that is damaged, which is told, from the index in storage. What was read before an
+    ``IntegrityError`` is not to be trusted. Before the first record it raises ``IdentityError`` where there
+    is no way to read a tree, ``IntegrityError`` where the only way is a damaged index, ``UsageError`` where
+    the backup has no tree.
     """
     parts = [part for part in manifest.trees if part.state == COMPLETE and part.index]
     if not parts:
@@ -36,17 +37,31 @@ def list_files(
             untouched="Nothing was read.",
             fix="Choose another: list_backups.",
         )
-    local = {part.name: tree_state.local_index(kit, manifest, part) for part in parts}
-    unreadable = [name for name, path in local.items() if path is None]
-    if unreadable and manifest.encrypted and not identities:
-        raise IdentityError(
-            f"The list of files of {unreadable[0]!r} is encrypted and no identity is given.",
-            untouched="Nothing was read.",
-            fix="Give the file that generate_backup_key wrote: --identity FILE. Without it only the newest"
-            " backup can be listed, on the server that made it.",
-        )
+    local: dict[str, Path | None] = {}
+    for part in parts:
+        local[part.name], damaged = tree_state.local_index(kit, manifest, part)
+        if local[part.name] is None and manifest.encrypted and not identities:
+            raise _unreadable(part.name, damaged)
+        if damaged:
+            kit.progress.note(f"{damaged} The list in storage is read.")
     chosen = Chosen(patterns=(parse_pattern(pattern),) if pattern else ())
     return _records(kit, parts, local, chosen, identities)
+
+
+def _unreadable(tree: str, damaged: str) -> BackupError:
+    if damaged:
+        return IntegrityError(
+            damaged,
+            untouched="Nothing was read.",
+            fix="The list in storage needs the file that generate_backup_key wrote: --identity FILE. The next"
+            " backup stores every file anew and keeps a list of its own.",
+        )
+    return IdentityError(
+        f"The list of files of {tree!r} is encrypted and no identity is given.",
+        untouched="Nothing was read.",
+        fix="Give the file that generate_backup_key wrote: --identity FILE. Without it only the newest"
+        " backup can be listed, on the server that made it.",
+    )
 
 
 def _records(

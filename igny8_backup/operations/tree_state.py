@@ -1,12 +1,13 @@
 """What this host remembers of the last backup of a tree: its index, readable, in ``STATE_DIR``.
 
 The server cannot read the index that it stored (law 5), but has the files anyway. Each backup leaves
-``ID.index`` and ``ID.json`` in ``STATE_DIR/indexes/HOST/TREE``; they count only while storage has that
-backup and every pack that it needs.
+``ID.index`` and ``ID.json`` in ``STATE_DIR/indexes/HOST/TREE``; they count only while they are what the
+backup wrote, and storage has that backup and every pack that it needs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from igny8_backup import keys, records
 from igny8_backup.errors import IntegrityError, UsageError
 from igny8_backup.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.trees.index import is_whole
 
 SCHEMA = 1
 COMPACTED = 256 << 20
@@ -31,12 +31,14 @@ IN_A_ROW = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LocalIndex:
-    """``recipients``: who can read that backup; ``living``: the bytes it needs of each pack's tar."""
+    """``recipients``: who can read that backup; ``living``: the bytes it needs of each pack's tar;
+    ``sha256``: of the index beside it."""
 
     schema: int
     backup_id: str
     recipients: tuple[str, ...]
     living: dict[str, int]
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,45 +80,50 @@ def find_earlier(kit: Toolkit, tree: str) -> tuple[Earlier | None, str]:
     """
     stored = stored_packs(kit, tree)
     why = f"there is no index of it in {folder_of(kit, tree)}" if stored else ""
-    for path in sorted(folder_of(kit, tree).glob("*.json"), reverse=True):
+    for path in sorted(folder_of(kit, tree).glob("*.index"), reverse=True):
         try:
-            local = records.from_json(LocalIndex, path.read_bytes(), name=str(path), schema=SCHEMA)
-            part = _complete_part(kit, local.backup_id, tree)
-        except (OSError, IntegrityError, UsageError):
+            part = _complete_part(kit, path.stem, tree)
+        except (IntegrityError, UsageError):
+            part = None
+        if part is None:
             why = f"storage no longer has the backup {path.stem}"
-            continue
-        index = path.with_suffix(".index")
-        if part is None or not is_whole(index):
-            why = f"the index of {local.backup_id} is not whole"
+        elif (local := _read_local(path)) is None:
+            why = f"{path} is damaged"
         elif set(local.recipients) != set(kit.codec.recipients):
             why = "the recipients have changed"
         elif any(stored.get(keys.pack_of(pack.key)) != pack.stored_bytes for pack in part.packs):
-            why = f"storage no longer has all the packs of {local.backup_id}"
+            why = f"storage no longer has all the packs of {path.stem}"
         else:
             chosen = emptied(part, local.living)
-            return Earlier(backup_id=local.backup_id, index=index, part=part, emptied=chosen), ""
+            return Earlier(backup_id=path.stem, index=path, part=part, emptied=chosen), ""
     return None, why
 
 
-def local_index(kit: Toolkit, manifest: Manifest, part: TreePart) -> Path | None:
-    """The index of this part of a backup, if this host still has it."""
-    if manifest.host != kit.config.host or part.index is None:
-        return None
+def local_index(kit: Toolkit, manifest: Manifest, part: TreePart) -> tuple[Path | None, str]:
+    """The index of this part of a backup, if this host still has it; or None and, where it has one that is
+    damaged, a sentence that says so."""
     path = folder_of(kit, part.name) / f"{manifest.id}.index"
-    try:
-        same = path.stat().st_size == part.index.raw_bytes
-    except OSError:
-        return None
-    return path if same and is_whole(path) else None
+    if manifest.host != kit.config.host or not path.exists():
+        return None, ""
+    if _read_local(path) is None:
+        return None, f"The list of the files of {part.name!r} in STATE_DIR is damaged: {path}."
+    return path, ""
 
 
-def remember(kit: Toolkit, tree: str, backup_id: str, index: Path, living: Mapping[str, int]) -> None:
-    """Keeps ``index``, a private file in the folder of the tree, as that of this backup.
+def remember(
+    kit: Toolkit, tree: str, backup_id: str, index: Path, living: Mapping[str, int], sha256: str
+) -> None:
+    """Keeps ``index``, a private file in the folder of the tree, as that of this backup; ``sha256`` is the
+    index's.
 
     Raises ``OSError``.
     """
     local = LocalIndex(
-        schema=SCHEMA, backup_id=backup_id, recipients=tuple(kit.codec.recipients), living=dict(living)
+        schema=SCHEMA,
+        backup_id=backup_id,
+        recipients=tuple(kit.codec.recipients),
+        living=dict(living),
+        sha256=sha256,
     )
     place = folder_of(kit, tree) / backup_id
     with open(index, "rb") as file:
@@ -173,6 +180,19 @@ def emptied(part: TreePart, living: Mapping[str, int]) -> frozenset[str]:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def _read_local(index: Path) -> LocalIndex | None:
+    """What stands beside an index; None where either is not what the backup wrote. A record that a disk has
+    altered would go from each backup into the next."""
+    try:
+        beside = index.with_suffix(".json")
+        local = records.from_json(LocalIndex, beside.read_bytes(), name=str(beside), schema=SCHEMA)
+        with open(index, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, IntegrityError):
+        return None
+    return local if found == local.sha256 else None
 
 
 def _complete_part(kit: Toolkit, backup_id: str, tree: str) -> TreePart | None:

@@ -9,11 +9,8 @@ index.
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import IO, Any
 
 from igny8_backup.errors import IntegrityError
@@ -89,16 +86,6 @@ def read(blocks: Blocks) -> Iterator[Record]:
             folders.append(path + b"/" if path else b"")
         yield record
     raise IntegrityError("The index ends before its last line.")
-
-
-def is_whole(path: Path) -> bool:
-    """Whether this file ends as an index does: it was written to its end."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            return re.search(rb'\n\{"records":\d+\}\n\Z', file.read()) is not None
-    except OSError:
-        return False
 
 
 def lines(blocks: Blocks) -> Generator[bytes, None, None]:

@@ -12,42 +12,7 @@ import pytest
 
 from tests.management.commands import Command, Done, run_many
 from tests.management.conftest import BackedUp
-
-
-def altered(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def extended(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"x")
-
-
-def missing(path: Path) -> None:
-    path.unlink()
-
-
-HARM: list[Callable[[Path], None]] = [altered, truncated, emptied, extended, missing]
-
-
-def damaged(backed_up: BackedUp, tmp_path: Path, pattern: str, harm: Callable[[Path], None]) -> Path:
-    """A copy of the storage in which the objects of that pattern have come to harm."""
-    storage = tmp_path / f"{harm.__name__}-{pattern.replace('/', '-').replace('*', '')}"
-    shutil.copytree(backed_up.project.storage, storage)
-    found = list((storage / "igny8").glob(pattern))
-    assert found
-    for path in found:
-        harm(path)
-    return storage
+from tests.management.harm import HARM, altered, damaged, missing, truncated
 
 
 def restores(backed_up: BackedUp, storages: list[Path], only: str) -> list[Done]:
@@ -80,7 +45,7 @@ def check(done: Done, harm: Callable[[Path], None], key: str) -> None:
 def test_each_kind_of_harm_to_each_kind_of_object(
     backed_up: BackedUp, tmp_path: Path, pattern: str, only: str
 ) -> None:
-    storages = [damaged(backed_up, tmp_path, pattern, harm) for harm in HARM]
+    storages = [damaged(backed_up.project, tmp_path, pattern, harm) for harm in HARM]
     for harm, done in zip(HARM, restores(backed_up, storages, only), strict=True):
         check(done, harm, pattern.rpartition("/")[2].lstrip("*"))
 
@@ -88,7 +53,7 @@ def test_each_kind_of_harm_to_each_kind_of_object(
 def test_a_pack_that_is_found_damaged_at_the_very_end_takes_all_sides_with_it(
     backed_up: BackedUp, tmp_path: Path
 ) -> None:
-    storage = damaged(backed_up, tmp_path, "packs/web-1/uploads/*.tar.zst.age", altered)
+    storage = damaged(backed_up.project, tmp_path, "packs/web-1/uploads/*.tar.zst.age", altered)
     (done,) = restores(backed_up, [storage], "all")
     check(done, altered, "packs/web-1/uploads/")
     assert "Migrating the restored schema" in done.stderr, "the database was ready by then"

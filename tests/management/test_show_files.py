@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from igny8_backup.trees.names import escape
-from tests.management.commands import run_many, run_one
+from tests.management.commands import Command, run_many, run_one
+from tests.management.conftest import BackedUp
+from tests.management.harm import altered, damaged, emptied, extended, truncated
 from tests.services.project import Project
 from tests.trees.tools import look
 
@@ -48,9 +53,9 @@ def test_files_are_listed_without_a_key_where_the_backup_was_made(project: Proje
     cut = project.run("show_backup", newest, "--files", under=pipe)
     assert (cut.returncode, cut.stderr) == (0, "")
 
-    # Elsewhere, or later, a key is needed; and a list that is not that of the backup is none.
+    # Elsewhere, or later, a key is needed.
     (index,) = (project.state / "indexes").rglob(f"*/sites-data/{made}.index")
-    index.write_bytes(index.read_bytes()[:-30])
+    index.unlink()
     locked, keyed = run_many(
         project,
         ["show_backup", made, "--files"],
@@ -58,3 +63,40 @@ def test_files_are_listed_without_a_key_where_the_backup_was_made(project: Proje
     )
     assert "'sites-data' is encrypted" in locked.ended(1).stderr and "--identity FILE" in locked.stderr
     assert keyed.ended(0).stdout == older.stdout
+
+
+@pytest.mark.parametrize("harm", [altered, truncated, emptied, extended])
+def test_a_damaged_list_of_the_server_is_told_and_not_believed(
+    backed_up: BackedUp, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    project, state = backed_up.project, tmp_path / "state"
+    shutil.copytree(project.state, state)
+    (index,) = (state / "indexes").rglob("*/uploads/*.index")
+    harm(index)
+    listing = ["show_backup", backed_up.id, "--files", "--json"]
+    good, locked, keyed = run_many(
+        project,
+        listing,
+        Command(listing, {"STATE_DIR": str(state)}),
+        Command([*listing, "--identity", project.identity], {"STATE_DIR": str(state)}),
+    )
+    assert str(index) in locked.ended(6).stderr and "--identity FILE" in locked.stderr
+    assert locked.json["error"] == "IntegrityError"
+    assert keyed.ended(0).stdout == good.ended(0).stdout
+    assert str(index) in keyed.stderr and "The list in storage is read." in keyed.stderr
+
+
+@pytest.mark.parametrize("harm", [altered, truncated, emptied, extended])
+def test_a_damaged_list_in_storage_is_an_error(
+    backed_up: BackedUp, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    project = backed_up.project
+    storage = damaged(project, tmp_path, "backups/*/files/uploads.index.zst.age", harm)
+    listing = ["show_backup", backed_up.id, "--files", "--identity", project.identity]
+    here, elsewhere = run_many(
+        project,
+        Command(listing, storage=storage),
+        Command(listing, {"STATE_DIR": str(tmp_path / "elsewhere")}, storage),
+    )
+    here.ended(0)  # from the list in STATE_DIR
+    assert "files/uploads.index.zst.age" in elsewhere.ended(6).stderr, elsewhere.said

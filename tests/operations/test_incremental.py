@@ -11,6 +11,7 @@ import pytest
 from igny8_backup.manifest import StoredObject, TreePart
 from igny8_backup.operations.tree_state import COMPACTED, MOST_PACKS, emptied
 from tests.management.commands import Done, run_one
+from tests.management.harm import altered, missing, truncated
 from tests.services.project import Project
 from tests.trees.tools import look
 
@@ -92,10 +93,11 @@ def test_everything_is_read_again_where_what_was_remembered_is_of_no_use(nights:
         assert lost["full"] and "there is no index of it in" in done.stderr
         assert ("WARNING" in done.stderr and "must be a volume" in done.stderr) == (night == 3)
 
-    (index,) = (nights.state / "indexes").rglob("*.index")
-    index.write_bytes(index.read_bytes()[:-20])
-    cut, done = back_up(nights)
-    assert cut["full"] and "is not whole" in done.stderr
+    for harm in (altered, truncated, missing):
+        (index,) = (nights.state / "indexes").rglob("*.index")
+        harm(index)
+        cut, done = back_up(nights)
+        assert cut["full"] and f"because {'there is no index' if harm is missing else index}" in done.stderr
 
     (nights.storage / "igny8" / packs(cut, own=True)[0]).unlink()
     gone, done = back_up(nights)

@@ -13,15 +13,17 @@ import pytest
 
 from igny8_backup import keys, records
 from igny8_backup.errors import LockedError, StorageError, UsageError
-from igny8_backup.manifest import RUNNING, Manifest, RunRecord, StoredObject
+from igny8_backup.manifest import RUNNING, Manifest, StoredObject
 from igny8_backup.operations.assembly import Toolkit, assemble
 from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.operations.pin import pin, unpin
 from igny8_backup.operations.prune import PruneResult, prune
 from igny8_backup.remarks import read_marks, read_remarks
 from igny8_backup.retention import Policy
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes
+from tests.operations.nights import running
 from tests.operations.storages import FailsToDelete
 
 DEAD = "20260801T000000Z-0000aa"
@@ -42,7 +44,9 @@ def nightly(kit: Toolkit, clock: Clock) -> Toolkit:
 
 
 def backup(kit: Toolkit, *trees: str) -> str:
-    return run_backup(kit, BackupRequest(trees=trees or ("sites", "uploads"))).id
+    """The id of one more backup, which shares no pack with another."""
+    request = BackupRequest(trees=trees or ("sites", "uploads"), reading=TreeRequest(full=True))
+    return run_backup(kit, request).id
 
 
 def nights(kit: Toolkit, clock: Clock, number: int) -> list[str]:
@@ -186,24 +190,6 @@ def test_nothing_goes_of_a_part_while_its_newest_run_failed(
     nightly.store.put_small(keys.run_key(record.id), records.to_json(replace(record, heartbeat=clock())))
     result = prune(nightly)
     assert result.whole and result.removed == tuple(made) and ids(nightly) == [good]
-
-
-def running(kit: Toolkit, backup_id: str, **changed: Any) -> RunRecord:
-    """The record of a run of the sites that says it is under way, written."""
-    record = RunRecord(
-        schema=1,
-        id=backup_id,
-        host="web-1",
-        environment="test",
-        label="",
-        requested=("sites",),
-        started=keys.id_time(backup_id),
-        heartbeat=kit.clock(),
-        outcome=RUNNING,
-    )
-    record = replace(record, **changed)
-    kit.store.put_small(keys.run_key(backup_id), records.to_json(record))
-    return record
 
 
 def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: Toolkit, clock: Clock) -> None:

@@ -19,6 +19,7 @@ from igny8_backup.trees import index
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import order
 from igny8_backup.trees.records import to_line
+from tests.trees.changes import CHANGES, Change, apply
 from tests.trees.tools import Backup, bring_back, look, rsync_differences, stream, take
 
 LONG_AGO = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
@@ -129,24 +130,10 @@ def test_hard_links_stay_links(root: Path, tmp_path: Path) -> None:
     assert_restores(third, root, tmp_path)
 
 
-NAMES = st.sampled_from(["a", "b", "a.b", "a-b", "ä", "a/x", "a/y/z", "b/x", "n\nl", "%41"])
-CHANGES = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["write", "same size and mtime", "rename", "folder", "chmod", "link", "delete", "symlink"]
-        ),
-        NAMES,
-        NAMES,
-        st.binary(max_size=4),
-    ),
-    max_size=6,
-)
-
-
 @settings(max_examples=60, deadline=None)
-@given(st.lists(CHANGES, min_size=2, max_size=4))
+@given(st.lists(st.lists(CHANGES, max_size=6), min_size=2, max_size=4))
 def test_whatever_happens_between_backups_each_restores_to_what_was_there(
-    nights: list[list[tuple[str, str, str, bytes]]],
+    nights: list[list[Change]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, copies = Path(folder, "root"), Path(folder, "copies")
@@ -155,7 +142,7 @@ def test_whatever_happens_between_backups_each_restores_to_what_was_there(
         backups: list[Backup] = []
         for number, changes in enumerate(nights):
             for change in changes:
-                apply(root, *change)
+                apply(root, change)
             backups.append(take(root, earlier=backups[-1] if backups else None, limit=2000))
             assert backups[-1].skipped == []
             subprocess.run(["cp", "-a", root, copies / str(number)], check=True)
@@ -168,37 +155,6 @@ def test_whatever_happens_between_backups_each_restores_to_what_was_there(
             bring_back(backup, side)
             differences = rsync_differences(copies / str(number), side)
             assert [line for line in differences.splitlines() if not line.endswith(" ./")] == []
-
-
-def apply(root: Path, what: str, name: str, other: str, data: bytes) -> None:
-    """One change, as far as it is possible in the tree as it is."""
-    path, second = root / name, root / other
-    try:
-        if what == "write":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        elif what == "same size and mtime":
-            before = path.stat()
-            path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        elif what == "rename":
-            path.rename(second)
-        elif what == "folder":
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-                path.mkdir(parents=True)
-        elif what == "chmod":
-            path.chmod(0o700 | data[0] % 64 if data else 0o700)
-        elif what == "link" and not path.is_symlink():  # two names of a symlink come back as two symlinks
-            os.link(path, second)
-        elif what == "symlink":
-            second.symlink_to(name)
-        elif path.is_symlink() or path.is_file():
-            path.unlink()
-    except (OSError, shutil.Error):
-        pass
 
 
 @given(

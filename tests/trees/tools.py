@@ -216,9 +216,10 @@ def _forked(work: Callable[[], object]) -> tuple[int, bytes]:
 
 
 def rsync_differences(one: Path, other: Path) -> str:
-    """What rsync would change to make ``other`` as ``one``: contents, modes, owners, times, hard links."""
+    """What rsync would change to make ``other`` as ``one``: contents, modes, owners, times, hard links, ACLs
+    and extended attributes."""
     run = subprocess.run(
-        ["rsync", "-aHXnci", "--delete", "--numeric-ids", f"{one}/", f"{other}/"],
+        ["rsync", "-aHAXnci", "--delete", "--numeric-ids", f"{one}/", f"{other}/"],
         capture_output=True,
         check=True,
     )

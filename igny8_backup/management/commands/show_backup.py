@@ -46,7 +46,7 @@ class Command(BackupCommand):
         )
 
     def work(self, **options: Any) -> int:
-        with assemble() as kit:
+        with self.progress() as shown, assemble(progress=shown) as kit:
             manifest = kit.catalog.get(options["id"])
             identities = kit.identities(options["identity"], needed=options["identity"] is not None)
             if options["files"] is not None:

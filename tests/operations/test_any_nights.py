@@ -1,0 +1,217 @@
+"""The law of incremental backups: whatever happens to a tree and whatever is pruned, what is kept comes back.
+
+Nights of a tree as Hypothesis thinks them up: changes, a backup, a pruning. Another run of the host may be
+alive while litter is swept, and ``STATE_DIR`` may be lost. Every backup that retention keeps must restore to
+what was there when it was made, compared by rsync: packs that it shares with one that is gone must be there
+still, and packs that are mostly dead are emptied on the way. In the end nothing but what the kept backups
+name lies in storage: packs that only pruned ones needed went, in two phases.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from django.core.files.storage import FileSystemStorage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from igny8_backup import keys
+from igny8_backup.manifest import Manifest, TreePart
+from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup_tree import TreeRequest
+from igny8_backup.operations.elsewhere import ElsewhereRequest, plan_elsewhere, run_elsewhere
+from igny8_backup.operations.prune import prune
+from igny8_backup.retention import Policy
+from igny8_backup.store import open_store
+from tests.operations.clocks import Clock
+from tests.operations.nights import let_time_pass, running
+from tests.services import unavailable
+from tests.trees.changes import CHANGES, NAMES, Change, apply
+from tests.trees.tools import rsync_differences
+
+KEPT = 2
+USUAL = TreeRequest()
+
+
+@dataclass(frozen=True)
+class Night:
+    """``trusted``: the next backup may trust the times of what this one reads; ``beside``: another run of the
+    host is alive while this night's pruning is done; ``forgets``: ``STATE_DIR`` is lost afterwards."""
+
+    changes: list[Change]
+    reading: TreeRequest
+    trusted: bool
+    prunes: bool
+    beside: bool
+    forgets: bool
+
+
+NIGHTS = st.lists(
+    st.builds(
+        Night,
+        changes=st.lists(CHANGES, max_size=12),
+        reading=st.sampled_from([*[USUAL] * 3, TreeRequest(full=True), TreeRequest(checksum=True)]),
+        trusted=st.sampled_from([True, True, True, False]),
+        prunes=st.sampled_from([True, True, True, False]),
+        beside=st.sampled_from([False, False, False, True]),
+        forgets=st.sampled_from([*[False] * 9, True]),
+    ),
+    min_size=3,
+    max_size=7,
+)
+
+
+def quiet_night() -> Night:
+    return Night([], USUAL, trusted=True, prunes=True, beside=False, forgets=False)
+
+
+@dataclass
+class Site:
+    """A tree ``root`` in the folder ``top``, with all that its backups need, and a copy of it for each."""
+
+    top: Path
+    kit: Toolkit
+    clock: Clock
+
+    @property
+    def root(self) -> Path:
+        return self.kit.config.sites["sites"]
+
+    def back_up(self, reading: TreeRequest = USUAL) -> TreePart:
+        """One more backup and a copy of the tree; the part that the manifest has."""
+        made = run_backup(self.kit, BackupRequest(trees=("sites",), reading=reading))
+        assert made.whole and made.manifest
+        subprocess.run(["cp", "-a", "--", self.root, self.top / "copies" / made.id], check=True)
+        (part,) = made.manifest.trees
+        return part
+
+    def packs(self) -> set[str]:
+        """The packs in storage."""
+        return {item.key for item in self.kit.store.list("packs")}
+
+    def kept(self) -> list[Manifest]:
+        """The backups that there are, newest first."""
+        return self.kit.catalog.manifests()
+
+    def assert_restores(self) -> None:
+        """Every backup that is kept restores to what was there."""
+        for manifest in self.kept():
+            place = self.top / "restored" / manifest.id
+            request = ElsewhereRequest(backup_id=manifest.id, to_dir=place, only="sites")
+            run_elsewhere(self.kit, plan_elsewhere(self.kit, request))
+            found = rsync_differences(self.top / "copies" / manifest.id, place / "sites").splitlines()
+            # The new folder itself is private, whatever the root was.
+            assert [line for line in found if not line.endswith(" ./")] == []
+
+    def close(self) -> None:
+        shutil.rmtree(self.top)
+
+
+def make_site(kit: Toolkit) -> Site:
+    """A new site with a storage of its own, for which ``kit`` is the model."""
+    if not shutil.which("rsync"):
+        unavailable("rsync is not installed.")
+    top, clock = Path(tempfile.mkdtemp(prefix="igny8-backup-tests-")), Clock()
+    for name in ("root", "copies", "storage"):
+        (top / name).mkdir()
+    config = replace(
+        kit.config,
+        sites={"sites": top / "root"},
+        state_dir=top / "state",
+        scratch_dir=top,
+        retention=Policy(last=KEPT),
+    )
+    store = open_store(FileSystemStorage(top / "storage"), config.prefix)
+    return Site(top, replace(kit, config=config, store=store, own_store=store, clock=clock), clock)
+
+
+def packs_of(*parts: TreePart) -> set[str]:
+    return {pack.key for part in parts for pack in part.packs}
+
+
+def test_an_unchanged_tree_stores_nothing_however_small_its_files_are(kit: Toolkit) -> None:
+    site = make_site(kit)
+    try:
+        for number, name in enumerate(NAMES):
+            apply(site.root, Change("write", name, name, number))
+        first = site.back_up()
+        assert len(first.packs) == 1 and first.bytes < 100
+        let_time_pass(site.kit, "sites")
+        for _ in range(2):
+            assert site.back_up().packs == first.packs
+        site.assert_restores()
+    finally:
+        site.close()
+
+
+def test_a_pack_that_is_mostly_dead_is_emptied_and_goes(kit: Toolkit) -> None:
+    site = make_site(kit)
+    try:
+        for number, name in enumerate(NAMES):
+            apply(site.root, Change("write", name, name, 400 * number))
+        spend(site, quiet_night())
+        (first,) = site.packs()
+        kept_as_it_was = Change("change, size and mtime kept", "b", "", 0)
+        deleted = (Change("delete", name, "", 0) for name in NAMES if name not in ("b", "ä"))
+        for change in (kept_as_it_was, *deleted):
+            apply(site.root, change)
+        spend(site, quiet_night())
+        assert first in packs_of(*site.kept()[0].trees), "ä lies in it"
+        spend(site, quiet_night())
+        assert first not in packs_of(*site.kept()[0].trees)
+        assert first in packs_of(*site.kept()[1].trees)
+        spend(site, quiet_night())
+        assert first in site.packs(), "marked"
+        spend(site, quiet_night())
+        assert first not in site.packs()
+        site.assert_restores()
+    finally:
+        site.close()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(nights=NIGHTS)
+def test_whatever_happens_every_backup_that_is_kept_restores(kit: Toolkit, nights: list[Night]) -> None:
+    site = make_site(kit)
+    try:
+        for number, name in enumerate(NAMES):
+            apply(site.root, Change("write", name, name, 400 * number))
+        for night in nights:
+            for change in night.changes:
+                apply(site.root, change)
+            spend(site, night)
+        for _ in range(2):
+            assert prune(site.kit).whole
+            site.clock.forward(hours=21)
+        kept = site.kept()
+        assert len(kept) == KEPT
+        assert site.packs() == packs_of(*(part for manifest in kept for part in manifest.trees))
+        site.assert_restores()
+    finally:
+        site.close()
+
+
+def spend(site: Site, night: Night) -> None:
+    """A backup and, perhaps, a pruning."""
+    site.clock.forward(days=1)
+    part = site.back_up(night.reading)
+    if night.trusted:
+        let_time_pass(site.kit, "sites")
+    if night.prunes:
+        other = keys.make_id(site.clock(), "0e15e0")
+        if night.beside:
+            running(site.kit, other, requested=("uploads",))
+        before = site.packs()
+        assert prune(site.kit).whole
+        gone = before - site.packs()
+        assert not gone & packs_of(part)
+        if night.beside:
+            assert not gone, "a run of the host that is alive may take any pack into use"
+            site.kit.store.delete(keys.run_key(other))
+    if night.forgets:
+        shutil.rmtree(site.kit.config.state_dir)
