@@ -48,9 +48,17 @@ def finish(child: Child) -> None:
     try:
         child.finish()
     except ToolError as error:
+        found = error.exit_status_of_tool
         for kind, status in _STATUS.items():
-            if error.exit_status_of_tool == status:
+            if found == status:
                 raise _heard(error.stderr_tail, kind) from None
+        if found is not None and found < 0:
+            raise ToolError(
+                f"The process of ours that works on the files did not come to its end: {error}",
+                fix="Run again. If it happens again, find out who ends it: where memory is short it is the"
+                " kernel, and its log says so (dmesg).",
+                exit_status_of_tool=found,
+            ) from None
         raise
 
 

@@ -1,7 +1,11 @@
-"""SIGKILL at any moment of a backup: the next run goes on, every earlier backup restores."""
+"""SIGKILL at any moment of a backup: the next run goes on, every earlier backup restores.
+
+Killed are the run, the process beside it that reads the tree, or both.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -13,19 +17,22 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.errors import BackupError
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import BackupRequest, run_backup
 from igny8_backup.operations.elsewhere import ElsewhereRequest, plan_elsewhere, run_elsewhere
 from tests.services import unavailable
 from tests.trees.tools import exit_of_child, in_child, rsync_differences
 
-KILLS = 40
+ROUNDS = 45
+KILLED = -signal.SIGKILL
 BOUNDARIES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "subprocess.Popen"}
 """What Python tells its audit hooks before it does it."""
+REQUEST = BackupRequest(trees=("sites",))
 
 
 class Boundaries:
-    """Counts what a child does, and kills it at one of them."""
+    """Counts what this process does, and kills it at one of them."""
 
     def __init__(self, kill_at: int = 0) -> None:
         self.number = 0
@@ -39,6 +46,26 @@ class Boundaries:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Reader:
+    """The process that reads the tree, and when it dies: see ``killing/sitecustomize.py``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+        shutil.copy(Path(__file__).with_name("killing") / "sitecustomize.py", folder)
+
+    def counted(self) -> int:
+        """How many moments it had when it was not killed."""
+        return int((self._folder / "counted").read_text())
+
+    def dies(self, moment: int, *, parent_too: bool) -> None:
+        (self._folder / "moment").write_text(json.dumps([moment, parent_too]))
+
+    def take_over(self) -> None:
+        """From now on this process starts such readers."""
+        sys.path.insert(0, str(self._folder))
+
+
 def change(root: Path, luck: random.Random, number: int) -> None:
     """Something new, something changed, something gone."""
     (root / f"new-{number}").mkdir()
@@ -49,52 +76,108 @@ def change(root: Path, luck: random.Random, number: int) -> None:
         luck.choice(files).unlink()
 
 
-@pytest.mark.parametrize("seed", [20261122])
-def test_a_backup_that_is_killed_harms_no_other(
-    kit: Toolkit, trees: tuple[Path, Path], tmp_path: Path, seed: int
-) -> None:
+class Nights:
+    """A tree that is backed up night after night, and a copy of it for each backup that there is."""
+
+    def __init__(self, kit: Toolkit, folder: Path) -> None:
+        self.kit = kit
+        self.root = kit.config.sites["sites"]
+        self.said = folder / "said"
+        self.reader = Reader(folder / "reader")
+        self._folder = folder
+        (folder / "copies").mkdir()
+
+    def whole(self) -> None:
+        """A backup that nobody kills."""
+        assert run_backup(self.kit, REQUEST).whole
+        self.take_copies()
+
+    def count(self) -> int:
+        """How many moments a backup has; those of the reader are left where it counts them."""
+
+        def counted() -> int:
+            self.reader.take_over()
+            boundaries = Boundaries()
+            run_backup(self.kit, REQUEST)
+            return boundaries.number
+
+        most = in_child(counted)
+        self.take_copies()
+        return most
+
+    def killed(self, at: int = 0) -> int:
+        """A backup in a process that dies at this moment; how it ended. It may be whole before it dies."""
+
+        def work() -> None:
+            self.reader.take_over()
+            Boundaries(at)
+            try:
+                run_backup(self.kit, REQUEST)
+            except BackupError as error:
+                self.said.write_text(f"{error.exit_status}: {error}")
+                raise
+
+        status = exit_of_child(work)
+        self.take_copies()
+        return status
+
+    def take_copies(self) -> None:
+        """A copy of the tree for each backup that has none: all that has a manifest must restore."""
+        for entry in self.kit.catalog.entries():
+            if not self.copy(entry.id).exists():
+                subprocess.run(["cp", "-a", "--", self.root, self.copy(entry.id)], check=True)
+
+    def copy(self, backup_id: str) -> Path:
+        return self._folder / "copies" / backup_id
+
+    def assert_restore(self) -> None:
+        for manifest in self.kit.catalog.manifests():
+            assert manifest.complete
+            place = self._folder / "restored" / manifest.id
+            plan = plan_elsewhere(
+                self.kit, ElsewhereRequest(backup_id=manifest.id, to_dir=place, only="sites")
+            )
+            run_elsewhere(self.kit, plan)
+            # The new folder itself is private, whatever the root was.
+            differences = rsync_differences(self.copy(manifest.id), place / "sites").splitlines()
+            assert [line for line in differences if not line.endswith(" ./")] == []
+
+
+@pytest.fixture
+def nights(kit: Toolkit, tmp_path: Path) -> Nights:
     if not shutil.which("rsync"):
         unavailable("rsync is not installed.")
-    sites, luck = trees[0], random.Random(seed)
-    request = BackupRequest(trees=("sites",))
-    kept: dict[str, Path] = {}
+    return Nights(kit, tmp_path)
 
-    def whole() -> None:
-        found = run_backup(kit, request)
-        assert found.whole
-        kept[found.id] = tmp_path / "kept" / found.id
-        subprocess.run(["cp", "-a", "--", sites, tmp_path / "copying"], check=True)
-        kept[found.id].parent.mkdir(exist_ok=True)
-        (tmp_path / "copying").rename(kept[found.id])
 
-    def counted() -> int:
-        boundaries = Boundaries()
-        run_backup(kit, request)
-        return boundaries.number
-
-    def killed(at: int) -> int:
-        def work() -> None:
-            Boundaries(at)
-            run_backup(kit, request)
-
-        return exit_of_child(work)
-
-    whole()
-    most = in_child(counted)
-    died = 0
-    for number in range(KILLS):
-        change(sites, luck, number)
-        status = killed(luck.randint(1, most))
-        assert status in (0, -signal.SIGKILL)
-        died += status != 0
+@pytest.mark.parametrize("seed", [20261122])
+def test_a_backup_that_is_killed_harms_no_other(nights: Nights, seed: int) -> None:
+    luck = random.Random(seed)
+    nights.whole()
+    most = nights.count()
+    died = {"run": 0, "reader": 0, "both": 0}
+    for number in range(ROUNDS):
+        change(nights.root, luck, number)
+        victim = list(died)[number % 3]
+        if victim == "run":
+            nights.reader.dies(0, parent_too=False)
+            status = nights.killed(luck.randint(1, most))
+        else:
+            # It has more to read than when it was counted, now that the tree has grown.
+            moment = luck.randint(1, nights.reader.counted() + number)
+            nights.reader.dies(moment, parent_too=victim == "both")
+            before = len(nights.kit.catalog.entries())
+            status = nights.killed()
+            if victim == "reader" and status:
+                assert status == 1 and len(nights.kit.catalog.entries()) == before
+                said = nights.said.read_text()
+                assert said.startswith(
+                    "1: The process of ours that works on the files did not come to its end: "
+                )
+                assert "was killed by SIGKILL" in said
+        assert status in (0, 1 if victim == "reader" else KILLED)
+        died[victim] += status != 0
         if number % 5 == 4:
-            whole()
-    assert died > KILLS / 2
-    for backup_id, copy in kept.items():
-        place = tmp_path / "restored" / backup_id
-        plan = plan_elsewhere(kit, ElsewhereRequest(backup_id=backup_id, to_dir=place, only="sites"))
-        run_elsewhere(kit, plan)
-        # The new folder itself is private, whatever the root was.
-        differences = rsync_differences(copy, place / "sites").splitlines()
-        assert [line for line in differences if not line.endswith(" ./")] == []
-    assert all(manifest.complete for manifest in kit.catalog.manifests())
+            nights.whole()
+    assert min(died.values()) > ROUNDS / 6, died
+    nights.assert_restore()
