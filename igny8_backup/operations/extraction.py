@@ -13,7 +13,7 @@ from igny8_backup.manifest import StoredObject
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees.scan import OnSkip
+from igny8_backup.trees.skips import OnSkip
 from igny8_backup.trees.spool import Spool
 from igny8_backup.trees.unpack import Job, Report, unpack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from igny8_backup.operations.progress import Progress
 from igny8_backup.trees.names import escape
-from igny8_backup.trees.scan import OnSkip
+from igny8_backup.trees.skips import OnSkip
 
 
 def note_skips(progress: Progress, tree: str) -> OnSkip:

@@ -1,4 +1,5 @@
-"""Files opened ahead of their reading, and small ones read whole: again, if they change meanwhile."""
+"""Files opened ahead of their reading; small ones read whole, again if they change meanwhile, large ones in
+pieces."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from typing import TypeVar
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.scan import Entry, Scan
+from igny8_backup.trees.sparse import ZEROS, read_at
 from igny8_backup.trees.xattrs import Xattrs
 
 AHEAD = 32
@@ -109,6 +111,19 @@ def read_small(file: Opened, walk: Scan) -> tuple[Entry, bytes, bool]:
         entry = walk.describe(entry.path, status, "file")
     # What its header promises, whatever became of it.
     return entry, data[: entry.size].ljust(entry.size, b"\0"), False
+
+
+def read_piece(file: Opened, at: int) -> bytes:
+    """The next bytes of a large file; zeros from where it cannot be read (its ``error``) or has come to lack
+    them."""
+    size = min(file.entry.size - at, BLOCK)
+    piece = b""
+    if file.error is None:
+        try:
+            piece = read_at(file.fd, at, size)
+        except OSError as error:
+            file.error = error
+    return piece or ZEROS[:size]
 
 
 def digest(file: Opened) -> str:

@@ -24,8 +24,8 @@ from igny8_backup.trees.linux import sync_filesystem
 from igny8_backup.trees.metadata import Metadata
 from igny8_backup.trees.names import escape, order
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import OnSkip
 from igny8_backup.trees.side import FOLDER, Folders, refused
+from igny8_backup.trees.skips import OnSkip
 from igny8_backup.trees.sparse import SparseFile
 from igny8_backup.trees.tar import Member, read_tar
 

@@ -19,15 +19,16 @@ from igny8_backup.errors import FilesError
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.streams.slots import COUNT, Sender, Slots
 from igny8_backup.trees import index, tar
+from igny8_backup.trees.comparison import Comparison, Unchanged
 from igny8_backup.trees.excludes import Excludes
 from igny8_backup.trees.feed import Job, Report, pack_name
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
-from igny8_backup.trees.packs import Comparison, PackWriter, Unchanged
+from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PROGRESS, run
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import NO_FAILURE
+from igny8_backup.trees.skips import NO_FAILURE
 
 FILES_TOLD, BYTES_TOLD = 500, 4 << 20
 """After so many files or bytes progress is told."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from igny8_backup.trees.owners import Owners
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import OnSkip
+from igny8_backup.trees.skips import OnSkip
 from igny8_backup.trees.xattrs import CAPABILITY, set_xattrs
 
 _SET_ID = stat.S_ISUID | stat.S_ISGID

@@ -8,51 +8,28 @@ own modes and times (``tar x --numeric-owner -p``).
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.trees import contents, tar
+from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found, Unchanged
 from igny8_backup.trees.contents import Opened
 from igny8_backup.trees.folders import header
-from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
-from igny8_backup.trees.records import Record, from_json, record_of, stored_in, unchanged_line
-from igny8_backup.trees.scan import CHANGED, REPLACED, Entry, Excluded, OnSkip, Scan, why
-from igny8_backup.trees.sparse import ZEROS, read_at
-from igny8_backup.trees.xattrs import Xattrs, read_xattrs
+from igny8_backup.trees.records import Record, record_of
+from igny8_backup.trees.scan import Excluded, Scan
+from igny8_backup.trees.skips import CHANGED, OnSkip, why
+from igny8_backup.trees.sparse import ZEROS
 
 PACK_LIMIT = 512 << 20
 """Bytes of a pack before compression, unless one file alone is larger."""
 
 OnProgress = Callable[[int, int], None]
 """Told after each file, and within large ones: files and bytes of contents so far, in all."""
-
-
-class Unchanged(NamedTuple):
-    """A file that was not opened: the line of the last index is its record, the pack holds it already."""
-
-    line: bytes
-    pack: str
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What an earlier backup knows of the tree, and how far it is trusted.
-
-    ``checksum``: contents are compared even where size, times and inode are the same. ``emptied``: packs
-    whose files count as changed and are stored again, so that nothing needs those packs any more.
-    """
-
-    known: Known
-    checksum: bool = False
-    emptied: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +70,17 @@ class PackWriter:
         ahead: int = contents.AHEAD,
     ) -> None:
         self._walk = Scan(root, on_skip=on_skip, excluded=excluded, tagged=tagged)
+        self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
         self._name = name
         self._on_record = on_record
         self._on_unchanged = on_unchanged
         self._on_skip = on_skip
         self._on_progress = on_progress
-        self._compared = compared
         self._limit = limit
         self._ahead = ahead
         self._files = 0
         self._bytes = 0
-        self._links: dict[tuple[int, int], bytes] = {}  # device, inode -> the first path in the order
-        self._unread: set[bytes] = set()  # of those, the paths of which nothing could be read
+        self._unread: set[bytes] = set()  # of files with several names, those that could not be read
         self._waiting: _Member | None = None
         self._pack = ""
 
@@ -119,7 +95,7 @@ class PackWriter:
         None at all where nothing is to be stored. Close it (or exhaust it) to give back the descriptors.
         ``FilesError`` when the root cannot be read.
         """
-        with self._walk, closing(contents.ahead(self._found(), self._ahead)) as found:
+        with self._walk, closing(contents.ahead(self._compared.found(), self._ahead)) as found:
             try:
                 self._waiting = self._next_member(found)
                 number = 0
@@ -134,50 +110,7 @@ class PackWriter:
                     os.close(self._waiting.file.fd)
                     self._waiting = None
 
-    def _found(self) -> Generator[Record | Unchanged | Opened, None, None]:
-        """All that is in the tree, in order; files that may have changed are open."""
-        for entry in self._walk:
-            if entry.kind == "file":
-                first = self._links.get((entry.device, entry.inode)) if entry.nlink > 1 else None
-                if first is not None:
-                    yield record_of(entry, "hardlink", target=first)
-                elif (file := self._compare(entry)) is not None:
-                    if entry.nlink > 1:
-                        self._links[entry.device, entry.inode] = entry.path
-                    yield file
-            elif entry.kind == "dir":
-                fd = self._walk.folder_fd(entry)
-                yield record_of(entry, "dir", xattrs=() if fd is None else self._xattrs(entry.path, fd))
-            else:
-                yield record_of(entry, "symlink", target=entry.target)
-
-    def _compare(self, entry: Entry) -> Unchanged | Opened | None:
-        if self._compared is None:
-            return self._open(entry, None)
-        begin = unchanged_line(entry)
-        line = self._compared.known.find(entry.path, begin)
-        if line is None:
-            return self._open(entry, None)
-        if line.startswith(begin) and not self._compared.checksum:
-            pack = stored_in(line, begin)
-            if pack not in self._compared.emptied:
-                return Unchanged(line, pack, entry)
-        old = from_json(json.loads(line))
-        return self._open(entry, old if old.pack and old.pack not in self._compared.emptied else None)
-
-    def _open(self, entry: Entry, old: Record | None) -> Opened | None:
-        try:
-            found = contents.open_file(self._walk, entry)
-        except OSError as error:
-            self._on_skip(entry.path, why(error))
-            return None
-        if found is None:
-            self._on_skip(entry.path, REPLACED)
-            return None
-        fd, entry = found
-        return Opened(entry, fd, self._xattrs(entry.path, fd), old)
-
-    def _next_member(self, found: Generator[Record | Unchanged | Opened, None, None]) -> _Member | None:
+    def _next_member(self, found: Generator[Found, None, None]) -> _Member | None:
         """The next file that must be stored; the records of all before it are told on the way."""
         for item in found:
             if isinstance(item, Opened):
@@ -217,7 +150,7 @@ class PackWriter:
                 os.close(file.fd)
         return member
 
-    def _tar(self, found: Generator[Record | Unchanged | Opened, None, None]) -> Blocks:
+    def _tar(self, found: Generator[Found, None, None]) -> Blocks:
         parts: list[bytes] = []
         held = used = 0
         while (member := self._waiting) is not None:
@@ -266,7 +199,7 @@ class PackWriter:
                 yield header(entry, tar.FILE, size=entry.size)
                 at = 0
                 while at < entry.size:
-                    piece = self._piece(file, at)
+                    piece = contents.read_piece(file, at)
                     sha256.update(piece)
                     at += len(piece)
                     self._bytes += len(piece)
@@ -288,17 +221,6 @@ class PackWriter:
         self._count(0)
         self._tell_file(file, sha256.hexdigest(), self._pack, stable=stable)
 
-    def _piece(self, file: Opened, at: int) -> bytes:
-        """The next bytes of a large file; zeros from where it cannot be read or has come to lack them."""
-        size = min(file.entry.size - at, BLOCK)
-        piece = b""
-        if file.error is None:
-            try:
-                piece = read_at(file.fd, at, size)
-            except OSError as error:
-                file.error = error
-        return piece or ZEROS[:size]
-
     def _lost(self, file: Opened, error: OSError) -> None:
         self._on_skip(file.entry.path, why(error))
         if file.entry.nlink > 1:
@@ -311,13 +233,6 @@ class PackWriter:
         self._on_record(
             record_of(file.entry, "file", xattrs=file.xattrs, sha256=sha256, pack=pack, racy=racy)
         )
-
-    def _xattrs(self, path: bytes, fd: int) -> Xattrs:
-        try:
-            return read_xattrs(fd)
-        except OSError as error:
-            self._on_skip(path, f"its extended attributes {why(error).removeprefix('cannot ')}")
-            return ()
 
     def _count(self, size: int) -> None:
         self._files += 1

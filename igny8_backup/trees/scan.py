@@ -7,7 +7,6 @@ one listing of names per level.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
@@ -20,25 +19,10 @@ from igny8_backup.errors import FilesError
 from igny8_backup.trees.excludes import CACHE_TAG, is_cache_tag
 from igny8_backup.trees.names import DEPTH_LIMIT, is_own
 from igny8_backup.trees.owners import Owners
-
-OnSkip = Callable[[bytes, str], None]
-"""Told of each thing left out, wholly or in part: its path and the reason."""
+from igny8_backup.trees.skips import IS_OURS, SPECIAL, OnSkip, why
 
 Excluded = Callable[[bytes, bool], bool]
 """Whether a path, of a folder or not, stays out; asked before it is looked into."""
-
-IS_OURS = "belongs to igny8_backup"
-CHANGED = "changed while it was read"
-REPLACED = "replaced while the tree was read"
-VANISHED = "vanished while the tree was read"
-SPECIAL = {
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-NO_FAILURE = frozenset({IS_OURS, *SPECIAL.values()})
-"""Reasons that are listed but are no failure: a backup never holds such things."""
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: a FIFO put in a file's place must not hang us; it means nothing to a regular file.
@@ -239,18 +223,3 @@ class Scan:
             return is_cache_tag(CACHE_TAG, folder)
         except OSError:
             return False  # no tag that can be read: the folder is as any other
-
-
-def scan(root: Path, *, on_skip: OnSkip) -> Iterator[Entry]:
-    """The entries of a tree, for those who only look; see ``Scan``."""
-    with Scan(root, on_skip=on_skip) as walk:
-        yield from walk
-
-
-def why(error: OSError) -> str:
-    """The reason, for ``on_skip``, why something could not be read."""
-    if error.errno == errno.ENOENT:
-        return VANISHED
-    if error.errno in (errno.ELOOP, errno.ENOTDIR):  # a symlink or a file where a moment ago there was none
-        return REPLACED
-    return f"cannot be read: {error.strerror}"

@@ -23,7 +23,7 @@ from igny8_backup.trees.linux import exchange_names, move
 from igny8_backup.trees.metadata import Metadata
 from igny8_backup.trees.names import before_name, escape
 from igny8_backup.trees.plan import Child, SwapPlan, opened
-from igny8_backup.trees.scan import OnSkip
+from igny8_backup.trees.skips import OnSkip
 
 State = Literal["old", "new", "mixed"]
 OnStep = Callable[[str], None]

@@ -11,8 +11,8 @@ from igny8_backup.trees.metadata import Metadata
 from igny8_backup.trees.names import before_name, side_name
 from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import OnSkip
 from igny8_backup.trees.side import FOLDER
+from igny8_backup.trees.skips import OnSkip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import pytest
 from igny8_backup.errors import FilesError
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.scan import NO_FAILURE
+from igny8_backup.trees.skips import NO_FAILURE
 from tests.trees.planting import plant
 from tests.trees.tools import IS_ROOT, look, never, take
 

@@ -14,7 +14,7 @@ import pytest
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import CHANGED, REPLACED, VANISHED
+from igny8_backup.trees.skips import CHANGED, REPLACED, VANISHED
 from tests.trees.tools import Backup, bring_back, in_child, look, take
 
 

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,14 @@ import pytest
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.linux import exchange_names
 from igny8_backup.trees.names import DEPTH_LIMIT
-from igny8_backup.trees.scan import IS_OURS, NO_FAILURE, VANISHED, Scan, scan
+from igny8_backup.trees.scan import Entry, Scan
+from igny8_backup.trees.skips import IS_OURS, NO_FAILURE, VANISHED, OnSkip
 from tests.trees.tools import IS_ROOT, in_child, never
+
+
+def scan(root: Path, *, on_skip: OnSkip) -> Iterator[Entry]:
+    with Scan(root, on_skip=on_skip) as walk:
+        yield from walk
 
 
 def paths(root: Path) -> list[bytes]:

@@ -19,10 +19,11 @@ from typing import TypeVar, cast
 
 from igny8_backup.streams import Blocks
 from igny8_backup.trees import index
+from igny8_backup.trees.comparison import Comparison, Unchanged
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
-from igny8_backup.trees.packs import PACK_LIMIT, Comparison, PackWriter, Unchanged
+from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
 from igny8_backup.trees.records import Record, from_json
 
 T = TypeVar("T")
