@@ -79,7 +79,7 @@ class S3Store(Store):
     def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None:
         size = part_size(estimate)
         key = self._key(name)
-        if self._bucket.head(key) is not None:
+        if self._bucket.head(key, of_bucket=False) is not None:
             raise self._taken(name)
         upload(self._bucket, key, blocks, size)
 

@@ -40,21 +40,25 @@ class Bucket:
     place: str
     parameters: Callable[[str], Parameters]
 
-    def head(self, key: str) -> Answer | None:
-        """``ContentLength`` (bytes), ``ETag`` and more; None when the object is missing."""
+    def head(self, key: str, *, of_bucket: bool = True) -> Answer | None:
+        """``ContentLength`` (bytes), ``ETag`` and more; None when the object is missing. Not asked
+        ``of_bucket``, also when the bucket is: for who writes next and hears it then."""
         try:
             with plain_words(f"look up {key} in", self.place):
                 return self._call("head_object", DATA_CALL, key)
         except StorageError as error:
             refused = error
-            if status_of(error.__cause__) not in (403, 404):
+            status = status_of(error.__cause__)
+            if status not in (403, 404):
                 raise
+        if status == 404 and not of_bucket:
+            return None
         # An answer to HEAD has no body, so a missing bucket looks like a missing object, and a wrong key like
         # a missing right; a listing tells.
         with plain_words(f"look up {key} in", self.place):
             # With the key as prefix, because a policy may allow the listing of some prefixes only.
             self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1, **self._wanted(ANY_CALL))
-        if status_of(refused.__cause__) == 403:
+        if status == 403:
             raise refused
         return None
 
