@@ -18,8 +18,8 @@ from datetime import datetime
 from pathlib import Path
 
 from igny8_backup import records
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import FilesError
-from igny8_backup.manifest import DatabaseDetails
 
 SCHEMA = 1
 PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "undoing", "undone"

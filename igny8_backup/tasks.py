@@ -16,7 +16,8 @@ from celery.exceptions import Ignore
 from igny8_backup.errors import IncompleteError, IntegrityError, UnhealthyError
 from igny8_backup.manifest import RUNNING, RunRecord
 from igny8_backup.operations.assembly import Toolkit, assemble
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.operations.choosing import choose, choose_trees
 from igny8_backup.operations.monitor import monitor

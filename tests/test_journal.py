@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from igny8_backup.details import DatabaseDetails, DatabaseSetting, Privilege
 from igny8_backup.errors import BackupError, FilesError
 from igny8_backup.journal import (
     DONE,
@@ -25,7 +26,6 @@ from igny8_backup.journal import (
     Journals,
     TreeSwap,
 )
-from igny8_backup.manifest import DatabaseDetails, DatabaseSetting, Privilege
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STARTED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)

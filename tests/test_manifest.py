@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igny8_backup import keys, records
+from igny8_backup.details import DatabaseDetails, Details
 from igny8_backup.errors import IntegrityError
 from igny8_backup.manifest import (
     COMPLETE,
     FAILED,
     SCHEMA,
-    DatabaseDetails,
     DatabasePart,
-    Details,
     Manifest,
     RunRecord,
     StoredObject,

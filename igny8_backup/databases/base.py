@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from igny8_backup.databases.probes import Answers
 from igny8_backup.databases.surroundings import Surroundings
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.details import DatabaseDetails
+from igny8_backup.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 
 

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.probes import FIXED
-from igny8_backup.manifest import DatabaseDetails
+from igny8_backup.details import DatabaseDetails
 
 LOCK_SECONDS = 30
 """How long a statement waits for a session of the application that holds a table."""

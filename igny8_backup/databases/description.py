@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from igny8_backup.databases.names import table_name
-from igny8_backup.manifest import DatabaseDetails, DatabaseSetting, Privilege
+from igny8_backup.details import DatabaseDetails, DatabaseSetting, Privilege
 
 _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
 

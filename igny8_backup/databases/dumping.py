@@ -22,8 +22,8 @@ from igny8_backup.databases.instant import export_snapshot, import_snapshot
 from igny8_backup.databases.probes import Answers, ask
 from igny8_backup.databases.toc import checked_toc
 from igny8_backup.databases.waiting import lock_holders
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import DatabaseError, RefusedError, ToolError
-from igny8_backup.manifest import DatabaseDetails
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.process import process_output
 

@@ -20,8 +20,8 @@ from igny8_backup.databases.clients import find_client
 from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.contents import is_event_trigger, joined, read_contents, use_list
 from igny8_backup.databases.hiding import without_values
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import ToolError, ToolTooOldError, UnfinishedError
-from igny8_backup.manifest import DatabaseDetails
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.process import feed_process, filtered
 

@@ -13,8 +13,9 @@ from igny8_backup.databases.clients import find_client, major_of
 from igny8_backup.databases.connection import Connection, server_version
 from igny8_backup.databases.contents import Entry
 from igny8_backup.databases.obstacles import server_obstacles
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import BackupError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.manifest import DatabasePart
 
 # Each with the names that it is about.
 _STANDING = {

@@ -17,8 +17,7 @@ from igny8_backup.databases.contents import Entry, is_event_trigger, joined, rea
 from igny8_backup.databases.hiding import without_values
 from igny8_backup.databases.tables import Taken, take_tables
 from igny8_backup.errors import FilesError, ToolError
-from igny8_backup.streams import Blocks
-from igny8_backup.streams.child import STDERR_HEAD, STDERR_TAIL
+from igny8_backup.streams import Blocks, said
 from igny8_backup.streams.pipeline import write_file
 from igny8_backup.streams.process import feed_process, run_process
 
@@ -130,7 +129,7 @@ def _only_new_setting_refused(error: ToolError) -> bool:
     Then it was run without ``--exit-on-error`` and ended with 1. Its stderr must be here from the beginning:
     what was cut off could have been another error.
     """
-    whole = len(error.stderr_tail.encode()) < STDERR_HEAD + STDERR_TAIL - 64
+    whole = len(error.stderr_tail.encode()) < said.HEAD + said.TAIL - 64
     rest = _REFUSED_SETTING.sub("", error.stderr_tail)
     ended = re.search(r"^pg_restore: warning: errors ignored on restore: \d+\Z", rest, re.MULTILINE)
     return whole and error.exit_status_of_tool == 1 and bool(ended) and "pg_restore: error:" not in rest

@@ -12,8 +12,9 @@ from igny8_backup.databases.clients import find_client, major_of, require_major
 from igny8_backup.databases.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.description import database_row
 from igny8_backup.databases.sessions import untouchable
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import BackupError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.manifest import DatabasePart
 
 # Roles of managed servers: no superusers, yet allowed to create extensions that want one.
 _MANAGED_ADMINS = ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"]

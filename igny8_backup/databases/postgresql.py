@@ -27,8 +27,9 @@ from igny8_backup.databases.obstacles import find_obstacles
 from igny8_backup.databases.probes import Answers, ask
 from igny8_backup.databases.surroundings import Surroundings, look_round
 from igny8_backup.databases.swapping import swap_back_databases, swap_databases
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import DatabaseError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 
 

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from igny8_backup.databases.connection import sentence
 from igny8_backup.databases.names import split_table_name
-from igny8_backup.manifest import Probe
+from igny8_backup.details import Probe
 
 COUNTED_TO = 1_000_000
 """Rows of a table are counted up to here; one more means that there are more."""

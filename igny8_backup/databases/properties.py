@@ -14,8 +14,8 @@ from psycopg import sql
 
 from igny8_backup.databases.description import list_privileges
 from igny8_backup.databases.hiding import without_values
+from igny8_backup.details import DatabaseSetting, Privilege
 from igny8_backup.errors import DatabaseError
-from igny8_backup.manifest import DatabaseSetting, Privilege
 
 _PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
 

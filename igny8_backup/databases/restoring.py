@@ -13,8 +13,8 @@ from igny8_backup.databases.description import database_row, list_settings, list
 from igny8_backup.databases.names import is_aside_name, is_side_name
 from igny8_backup.databases.properties import apply_settings
 from igny8_backup.databases.sessions import ATTEMPTS, in_use, nobody_else, staying
+from igny8_backup.details import DatabaseDetails, DatabaseSetting
 from igny8_backup.errors import DatabaseError, RefusedError
-from igny8_backup.manifest import DatabaseDetails, DatabaseSetting
 
 # The server goes on making a database whose maker was killed, and nobody sees it before it is made: who drops
 # it must wait for that, or it would stay for good.

@@ -14,8 +14,9 @@ import psycopg
 from igny8_backup.databases.clients import find_client, major_of
 from igny8_backup.databases.connection import Connection, server_version
 from igny8_backup.databases.description import system_identifier
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import ToolError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.manifest import DatabasePart
 
 
 @dataclass(frozen=True, kw_only=True)

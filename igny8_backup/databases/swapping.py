@@ -17,8 +17,8 @@ from igny8_backup.databases.connection import Connection
 from igny8_backup.databases.description import database_row, list_privileges
 from igny8_backup.databases.properties import apply_comment, apply_limit, apply_privileges
 from igny8_backup.databases.sessions import ATTEMPTS, in_use, nobody_else, staying
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import DatabaseError, UnfinishedError
-from igny8_backup.manifest import DatabaseDetails
 
 Work = Callable[[psycopg.Connection[Any]], None]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from igny8_backup.databases.contents import Entry
 from igny8_backup.databases.names import split_table_name
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import IntegrityError, UsageError
-from igny8_backup.manifest import DatabaseDetails
 
 # Kinds of entries, as the words of an entry begin.
 _ATTACH = "TABLE ATTACH "

@@ -10,7 +10,8 @@ from igny8_backup.conf import Config
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.manifest import COMPLETE, Manifest
 from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.words import count_in_words, size_in_words
 

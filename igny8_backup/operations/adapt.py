@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from igny8_backup.databases.base import Engine
 from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.details import DatabaseDetails, Privilege
 from igny8_backup.errors import UsageError
-from igny8_backup.manifest import DatabaseDetails, Privilege
 
 PROVIDERS = ("libc", "icu", "builtin")
 

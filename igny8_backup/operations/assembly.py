@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from igny8_backup.catalog import Catalog
-from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, get_config, home_dir
+from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, get_config
 from igny8_backup.databases.base import Engine
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.databases.registry import guard_sqlite, make_engine
 from igny8_backup.errors import (
     DatabaseError,
-    FilesError,
     IdentityError,
     IntegrityError,
     RefusedError,
@@ -215,7 +214,7 @@ def assemble(
         shown.note(f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.")
     if writing and config.encryption is not None and not config.recipients:
         shown.note("No recipient is set: in DEBUG backups are stored unencrypted. See generate_backup_key.")
-    _make_home(config)
+    guards.make_home(config)
     codec = Codec(level=config.compression_level, recipients=config.recipients)
     home = storage if storage_alias == STORAGE_ALIAS else guards.find_storage(config)
     with ExitStack() as stack:
@@ -233,24 +232,6 @@ def assemble(
             token=token,
             wait=wait,
         )
-
-
-def _make_home(config: Config) -> None:
-    """Makes the project's own folder private and keeps it out of version control, where it is in use."""
-    home = home_dir()
-    if guards.has_storage() and not config.state_dir.is_relative_to(home):
-        return
-    try:
-        home.mkdir(mode=0o700, exist_ok=True)
-        if not guards.has_storage():
-            guards.default_folder().mkdir(mode=0o700, exist_ok=True)
-        (home / ".gitignore").write_text("*\n")
-    except OSError as error:
-        raise FilesError(
-            f"The folder {home} cannot be made: {error.strerror}.",
-            untouched="Nothing was read or written.",
-            fix="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a volume that lasts.",
-        ) from None
 
 
 def _refusal(problem: Problem) -> RefusedError:

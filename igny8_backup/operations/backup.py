@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import platform
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import django
 from django.conf import settings
 
 import igny8_backup
 from igny8_backup import keys, records
+from igny8_backup.details import DatabaseDetails, Details, Skipped
 from igny8_backup.errors import BackupError, LockedError, StorageError, UsageError
 from igny8_backup.locks import AdvisoryLock
 from igny8_backup.manifest import (
@@ -21,18 +22,16 @@ from igny8_backup.manifest import (
     RUNNING,
     SCHEMA,
     STOPPED,
-    DatabaseDetails,
     DatabasePart,
-    Details,
     Manifest,
     RunRecord,
-    Skipped,
     TreePart,
 )
 from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup_database import backup_database
-from igny8_backup.operations.backup_tree import TreeRequest, backup_tree
+from igny8_backup.operations.backup_request import BackupRequest, BackupResult
+from igny8_backup.operations.backup_tree import backup_tree
 from igny8_backup.operations.clocks import dated_ahead
 from igny8_backup.operations.deliveries import earlier_delivery
 from igny8_backup.operations.fingerprint import fingerprint
@@ -41,42 +40,6 @@ from igny8_backup.signals import BACKUP, announced
 from igny8_backup.streams.pipeline import from_bytes
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackupRequest:
-    """Which databases (aliases) and trees (names) to back up, and how much of those trees is read.
-    ``task_id`` makes a queued task run once."""
-
-    databases: tuple[str, ...] = ()
-    trees: tuple[str, ...] = ()
-    reading: TreeRequest = TreeRequest()
-    label: str = ""
-    task_id: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackupResult:
-    """What a run did. ``manifest`` is ``None`` when an ``earlier`` delivery of the task had done it."""
-
-    id: str
-    manifest: Manifest | None
-    errors: dict[str, BackupError] = field(default_factory=dict)
-    skipped: tuple[Skipped, ...] = ()
-    earlier: RunRecord | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether all that was asked for is in the backup."""
-        return not self.errors and not any(item.failure for item in self.skipped)
-
-    def troubles(self, most: int) -> list[str]:
-        """What keeps it from being whole, a line for each part and for so many of the skipped files."""
-        lines = [f"{name} FAILED: {error}" for name, error in self.errors.items()]
-        lines += [f"{item.tree}: {item.path}: {item.reason}" for item in self.skipped[:most]]
-        if len(self.skipped) > most:
-            lines.append(f"... and {len(self.skipped) - most} more: show_backup {self.id}")
-        return lines
 
 
 def run_backup(kit: Toolkit, request: BackupRequest) -> BackupResult:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from igny8_backup import keys
 from igny8_backup.databases.probes import Answers
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import BackupError
-from igny8_backup.manifest import COMPLETE, DatabaseDetails, DatabasePart
+from igny8_backup.manifest import COMPLETE, DatabasePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.probes import unanswered, with_answers
 from igny8_backup.operations.stalls import Watch

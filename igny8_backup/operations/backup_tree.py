@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from igny8_backup import keys
+from igny8_backup.details import Skipped
 from igny8_backup.errors import FilesError
-from igny8_backup.manifest import COMPLETE, Skipped, StoredObject, TreePart
+from igny8_backup.manifest import COMPLETE, StoredObject, TreePart
 from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.stalls import Watch

@@ -11,8 +11,9 @@ from typing import IO
 
 from igny8_backup import keys, records
 from igny8_backup.databases.reading import read_dump
+from igny8_backup.details import Details
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.manifest import SCHEMA, Details, Manifest, StoredObject, TreePart
+from igny8_backup.manifest import SCHEMA, Manifest, StoredObject, TreePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.parts import join_details
 from igny8_backup.streams import Blocks

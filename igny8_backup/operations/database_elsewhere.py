@@ -10,8 +10,9 @@ from igny8_backup.databases.names import NAME_BYTES, SIDE, is_aside_name
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.databases.swapping import name_database
 from igny8_backup.databases.tables import find_tables
+from igny8_backup.details import DatabaseDetails, Privilege
 from igny8_backup.errors import BackupError, RefusedError, UsageError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart, Privilege
+from igny8_backup.manifest import DatabasePart
 from igny8_backup.operations import sanitize, side_process
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit

@@ -16,6 +16,7 @@ from igny8_backup import keys, records
 from igny8_backup.databases.base import Wanted
 from igny8_backup.databases.names import DRILL
 from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import (
     BackupError,
     IntegrityError,
@@ -24,7 +25,7 @@ from igny8_backup.errors import (
     ToolMissingError,
     UsageError,
 )
-from igny8_backup.manifest import COMPLETE, DatabaseDetails, DatabasePart, Manifest, TreePart
+from igny8_backup.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.drill_scratch import drill_alone, scratch_folder

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
 from igny8_backup.conf import SETTING, STORAGE_ALIAS, Config, Problem, home_dir
-from igny8_backup.errors import BackupError
+from igny8_backup.errors import BackupError, FilesError
 from igny8_backup.streams.age import parse_recipients
 
 
@@ -149,3 +149,22 @@ def encryption_problems(config: Config) -> list[Problem]:
             )
         ]
     return []
+
+
+def make_home(config: Config) -> None:
+    """Makes the project's own folder private and keeps it out of version control, where it is in use. Raises
+    :class:`FilesError`."""
+    home = home_dir()
+    if has_storage() and not config.state_dir.is_relative_to(home):
+        return
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        if not has_storage():
+            default_folder().mkdir(mode=0o700, exist_ok=True)
+        (home / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise FilesError(
+            f"The folder {home} cannot be made: {error.strerror}.",
+            untouched="Nothing was read or written.",
+            fix="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a volume that lasts.",
+        ) from None

@@ -14,12 +14,14 @@ from pathlib import Path
 from igny8_backup.catalog import select
 from igny8_backup.databases.base import Target, Wanted
 from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.manifest import DatabasePart
 from igny8_backup.operations import hooks, sanitize, side_process
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.obstacles import check_objects, differing_migrations
 from igny8_backup.operations.parts import ALL, DB, read_details, require_none, wanted_parts
 from igny8_backup.operations.quiet import (

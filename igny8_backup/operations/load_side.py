@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from igny8_backup.databases.base import WHOLE, Engine, Wanted
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import IntegrityError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.manifest import DatabasePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.probes import check_answers
 from igny8_backup.operations.stalls import Watch

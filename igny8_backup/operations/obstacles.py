@@ -8,8 +8,9 @@ from pathlib import Path
 from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.manifest import DatabaseDetails, DatabasePart, StoredObject
+from igny8_backup.manifest import DatabasePart, StoredObject
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.trees.mounts import mounts_below
 from igny8_backup.trees.names import escape, is_own

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from igny8_backup import records
+from igny8_backup.details import Details
 from igny8_backup.errors import IntegrityError, RefusedError, UsageError
-from igny8_backup.manifest import COMPLETE, SCHEMA, Details, Manifest
+from igny8_backup.manifest import COMPLETE, SCHEMA, Manifest
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from igny8_backup.databases.base import WHOLE, Target, Wanted
 from igny8_backup.databases.surroundings import Surroundings
-from igny8_backup.manifest import DatabaseDetails, DatabasePart, TreePart
+from igny8_backup.details import DatabaseDetails
+from igny8_backup.manifest import DatabasePart, TreePart
 from igny8_backup.operations.adapt import Changes
 from igny8_backup.operations.parts import ALL, require_none
 from igny8_backup.operations.quiet import WorkersPolicy

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from igny8_backup.catalog import Selection, select
 from igny8_backup.databases.base import Wanted
+from igny8_backup.details import Details
 from igny8_backup.errors import UsageError
-from igny8_backup.manifest import Details, StoredObject
+from igny8_backup.manifest import StoredObject
 from igny8_backup.operations import sanitize
 from igny8_backup.operations.adapt import Changes, adapt
 from igny8_backup.operations.assembly import Toolkit

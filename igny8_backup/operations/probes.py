@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from igny8_backup.databases.base import Engine
 from igny8_backup.databases.probes import COUNTED_TO, Answers, Row
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import DatabaseError, IntegrityError
-from igny8_backup.manifest import DatabaseDetails
 from igny8_backup.operations.assembly import Toolkit
 
 _SHOWN = 5

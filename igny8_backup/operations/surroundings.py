@@ -13,7 +13,8 @@ from django.conf import settings
 
 from igny8_backup.conf import Config
 from igny8_backup.databases.loading import SCRATCH_MARGIN
-from igny8_backup.manifest import DatabasePart, Details, Manifest, TreePart
+from igny8_backup.details import Details
+from igny8_backup.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.operations.fingerprint import fingerprint
 from igny8_backup.words import size_in_words
 

@@ -17,11 +17,9 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from igny8_backup.errors import ToolError, ToolMissingError
+from igny8_backup.errors import ToolError
 from igny8_backup.streams.interrupts import held_back
-
-STDERR_HEAD, STDERR_TAIL = 1024, 2048
-"""Bytes of stderr kept for the error message: the first, which name the cause, and the last."""
+from igny8_backup.streams.said import Said, ending, not_started
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -59,9 +57,7 @@ class Child:
         to run as, with that user's groups. Raises ``ToolMissingError`` or ``ToolError``.
         """
         self.name = os.path.basename(argv[0])
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._cut = False
+        self._said = Said()
         nothing = subprocess.DEVNULL if stdin is None else stdin
         try:
             account = None if user is None else pwd.getpwnam(user)
@@ -87,7 +83,7 @@ class Child:
         except KeyError:
             raise ToolError(f"{self.name} could not be started: there is no system user {user}.") from None
         except OSError as error:
-            raise _not_started(argv[0], error, cwd) from None
+            raise not_started(argv[0], error, cwd) from None
 
     def _open(self, read: bool) -> None:
         pipes = self._process
@@ -106,8 +102,7 @@ class Child:
     @property
     def stderr_tail(self) -> str:
         """Its stderr as text, without the middle where it is longer than what is kept."""
-        kept = self._head + (b"\n...\n" if self._cut else b"") + self._tail
-        return kept.decode(errors="replace").strip("\ufffd\r\n\t ")
+        return str(self._said)
 
     def read_block(self, size: int) -> bytes:
         """``size`` bytes of its stdout, however long that takes; fewer at the end of it, and then none."""
@@ -193,7 +188,7 @@ class Child:
         if status:
             tail = self.stderr_tail
             raise ToolError(
-                f"{self.name} {_ending(status)}{': ' + tail if tail else ' and said nothing.'}",
+                f"{self.name} {ending(status)}{': ' + tail if tail else ' and said nothing.'}",
                 stderr_tail=tail,
                 exit_status_of_tool=status,
             )
@@ -232,19 +227,12 @@ class Child:
             ready = {fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)}
             if self._stderr is not None and self._stderr in ready:
                 piece = os.read(self._stderr, _PIPE_SIZE)
-                self._keep(piece)
+                self._said.keep(piece)
                 if not piece:
                     self._stderr = None
             ready &= wanted.keys()
             if ready or seconds is not None:
                 return ready
-
-    def _keep(self, piece: bytes) -> None:
-        room = STDERR_HEAD - len(self._head)
-        self._head += piece[:room]
-        tail = self._tail + piece[room:]
-        self._cut |= len(tail) > STDERR_TAIL
-        self._tail = tail[-STDERR_TAIL:]
 
     def _push(self, rest: memoryview) -> memoryview:
         """Write what the pipe takes now and return what is left; close stdin if nobody reads it."""
@@ -269,20 +257,3 @@ def _enlarge(fd: int) -> None:
         # Refused where the user already holds many large pipes; the default size works as well.
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-
-
-def _not_started(program: str, error: OSError, cwd: str | None) -> ToolError:
-    name = os.path.basename(program)
-    if isinstance(error, FileNotFoundError) and (cwd is None or os.path.isdir(cwd)):
-        place = "" if program == name else f" in {os.path.dirname(program)}"
-        return ToolMissingError(f"{name} is not installed{place or ' (not found on PATH)'}.")
-    return ToolError(f"{name} could not be started: {error.strerror}.")
-
-
-def _ending(status: int) -> str:
-    if status > 0:
-        return f"failed with exit status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:  # real-time signals have no names
-        return f"was killed by signal {-status}"

@@ -19,7 +19,8 @@ from psycopg.sql import Composed
 
 from igny8_backup.databases.names import BEFORE, SIDE, aside_name
 from igny8_backup.databases.postgresql import PostgresqlEngine
-from igny8_backup.manifest import DatabaseDetails, DatabasePart
+from igny8_backup.details import DatabaseDetails
+from igny8_backup.manifest import DatabasePart
 
 STAMP = "20261122T021500Z"
 SCHEMA = """

@@ -17,8 +17,8 @@ from igny8_backup.databases.contents import read_contents
 from igny8_backup.databases.in_place import restore_in_place, without_commit
 from igny8_backup.databases.in_place_obstacles import locks_needed
 from igny8_backup.databases.probes import COUNTED_TO, Answers
+from igny8_backup.details import DatabaseDetails, Probe
 from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
-from igny8_backup.manifest import DatabaseDetails, Probe
 from igny8_backup.streams import Blocks
 from tests.databases.stage import Stage, blocks_of
 

@@ -10,8 +10,8 @@ from demo.server import PostgresServer
 from igny8_backup.databases.base import Wanted
 from igny8_backup.databases.names import split_table_name, table_name
 from igny8_backup.databases.tables import find_tables
+from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import UsageError
-from igny8_backup.manifest import DatabaseDetails
 from tests.databases.stage import Stage, blocks_of
 
 SCHEMA = """

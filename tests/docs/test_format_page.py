@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from igny8_backup import journal, keys, manifest, remarks
+from igny8_backup import details, journal, keys, manifest, remarks
 from igny8_backup.trees import index
 from igny8_backup.trees.records import Record, from_json, to_json
 from tests.docs.pages import blocks, page, section
@@ -18,12 +18,12 @@ DATACLASSES = {
     "StoredObject": manifest.StoredObject,
     "DatabasePart": manifest.DatabasePart,
     "TreePart": manifest.TreePart,
-    "Details fields": manifest.Details,
-    "DatabaseDetails": manifest.DatabaseDetails,
-    "Probe": manifest.Probe,
-    "DatabaseSetting": manifest.DatabaseSetting,
-    "Privilege": manifest.Privilege,
-    "Skipped": manifest.Skipped,
+    "Details fields": details.Details,
+    "DatabaseDetails": details.DatabaseDetails,
+    "Probe": details.Probe,
+    "DatabaseSetting": details.DatabaseSetting,
+    "Privilege": details.Privilege,
+    "Skipped": details.Skipped,
     "RunRecord": manifest.RunRecord,
     "Pin": remarks.Pin,
     "Check": remarks.Check,

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from igny8_backup import keys
 from igny8_backup.manifest import Manifest, TreePart
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.operations.elsewhere import ElsewhereRequest, plan_elsewhere, run_elsewhere
 from igny8_backup.operations.prune import prune

@@ -19,7 +19,8 @@ import pytest
 
 from igny8_backup.errors import BackupError
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.elsewhere import ElsewhereRequest, plan_elsewhere, run_elsewhere
 from tests.services import unavailable
 from tests.trees.tools import exit_of_child, in_child, rsync_differences

@@ -10,7 +10,8 @@ import pytest
 from igny8_backup import keys
 from igny8_backup.errors import StorageError
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from tests.operations.conftest import Notes
 
 REQUEST = BackupRequest(trees=("sites",))

@@ -13,7 +13,8 @@ from igny8_backup import keys, records
 from igny8_backup.errors import StorageError
 from igny8_backup.manifest import RUNNING, RunRecord
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.litter import LitterReport, Loose, find_litter
 
 OTHER = "20200101T000000Z-0000aa"

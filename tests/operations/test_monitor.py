@@ -17,7 +17,8 @@ from igny8_backup.errors import FilesError
 from igny8_backup.management.prometheus import text_of, write_metrics
 from igny8_backup.manifest import RUNNING
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.monitor import Condition, Health, monitor
 from igny8_backup.operations.verification import VerifyRequest
 from igny8_backup.operations.verify import verify

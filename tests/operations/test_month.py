@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.litter import find_litter
 from igny8_backup.operations.pin import pin, unpin
 from igny8_backup.operations.prune import prune

@@ -8,7 +8,8 @@ import pytest
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.parts import DETAILS_LIMIT, read_details
 from igny8_backup.streams import BLOCK, Blocks
 

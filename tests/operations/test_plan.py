@@ -12,7 +12,7 @@ import pytest
 from demo.server import PostgresServer
 
 from igny8_backup import records
-from igny8_backup.manifest import DatabaseDetails
+from igny8_backup.details import DatabaseDetails
 from tests.management.commands import Command, run_many
 from tests.operations.conftest import Saved
 

@@ -15,7 +15,8 @@ from igny8_backup import keys, records
 from igny8_backup.errors import LockedError, StorageError, UsageError
 from igny8_backup.manifest import RUNNING, Manifest, StoredObject
 from igny8_backup.operations.assembly import Toolkit, assemble
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.backup_tree import TreeRequest
 from igny8_backup.operations.pin import pin, unpin
 from igny8_backup.operations.prune import PruneResult, prune

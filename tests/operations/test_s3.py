@@ -11,7 +11,8 @@ from storages.backends.s3 import S3Storage
 
 from igny8_backup import keys
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.prune import prune
 from igny8_backup.store.s3 import S3Store
 from tests.management.commands import run_many

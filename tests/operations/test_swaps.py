@@ -14,7 +14,8 @@ from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDOING, Journal
 from igny8_backup.keys import stamp
 from igny8_backup.operations import restore_tree, swaps
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.obstacles import tree_obstacles
 from igny8_backup.operations.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.planning import plan_restore

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.backup_tree import TreeRequest
 from tests.operations.conftest import Notes
 

@@ -13,7 +13,8 @@ import pytest
 from igny8_backup import keys, records
 from igny8_backup.errors import IdentityError, UsageError
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import BackupRequest, run_backup
+from igny8_backup.operations.backup import run_backup
+from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.verification import VerifyRequest
 from igny8_backup.operations.verify import verify, verify_all
 from igny8_backup.remarks import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import ToolError, ToolMissingError
-from igny8_backup.streams import BLOCK, child
+from igny8_backup.streams import BLOCK, child, said
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.process import feed_process, filtered, process_output, run_process
 
@@ -98,7 +98,7 @@ def test_a_flood_on_stderr_blocks_nothing_and_only_its_ends_are_kept(program):
     assert caught.value.stderr_tail.startswith("the cause\neee")
     assert "eee\n...\nfff" in caught.value.stderr_tail
     assert caught.value.stderr_tail.endswith("fff" + "last words")
-    assert len(str(caught.value)) < child.STDERR_HEAD + child.STDERR_TAIL + 100
+    assert len(str(caught.value)) < said.HEAD + said.TAIL + 100
 
 
 def test_a_flood_on_stderr_is_no_failure(program):

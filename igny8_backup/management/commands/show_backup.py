@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.details import Details
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.manifest import Details, Manifest
+from igny8_backup.manifest import Manifest
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.listing import list_files
 from igny8_backup.operations.parts import read_details
