@@ -132,6 +132,8 @@ def remember(
     os.replace(index, place.with_suffix(".index"))
     with open(place.with_suffix(".json"), "wb", opener=_private) as file:
         file.write(records.to_json(local))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def forget_others(kit: Toolkit, tree: str, kept: Collection[str]) -> None:

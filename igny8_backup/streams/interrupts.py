@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, TypeAlias
+
+Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,7 +36,16 @@ def held_back() -> Iterator[None]:
             signal.signal(number, remember)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(list(before.items()))
         for first in came[:1]:
             signal.raise_signal(first)
+
+
+def _restore(handlers: list[tuple[signal.Signals, Handler]]) -> None:
+    """All of them, also when a signal comes after the first and its handler raises."""
+    try:
+        for number, handler in handlers[:1]:
+            signal.signal(number, handler)
+    finally:
+        if rest := handlers[1:]:
+            _restore(rest)

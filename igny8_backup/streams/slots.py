@@ -13,6 +13,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable
 
+from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK
 
 COUNT = 8
@@ -26,12 +27,23 @@ class Slots:
     """``COUNT`` pieces of shared memory of ``SIZE`` bytes. Both processes close it.
 
     Without a descriptor the memory is made, and ``fd`` is for the other process (``pass_fds``), which gives
-    it here.
+    it here. Raises ``ToolError`` where the system refuses.
     """
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = _unnamed(COUNT * SIZE) if fd is None else fd
-        self._memory = mmap.mmap(self.fd, COUNT * SIZE)
+        try:
+            self.fd = _unnamed(COUNT * SIZE) if fd is None else fd
+            try:
+                self._memory = mmap.mmap(self.fd, COUNT * SIZE)
+            except BaseException:
+                os.close(self.fd)
+                raise
+        except OSError as error:
+            raise ToolError(
+                f"No memory can be had to share with a process of our own: {error.strerror}.",
+                fix=f"It takes {COUNT * SIZE >> 20} MiB: raise the limits of memory and of open files, or"
+                " point TMPDIR at a folder with room.",
+            ) from None
 
     def fill(self, slot: int, data: memoryview) -> None:
         """Copy ``data``, at most ``SIZE`` bytes, into a slot."""
@@ -73,10 +85,11 @@ class Sender:
 
 
 def _unnamed(size: int) -> int:
-    """A file without a name: in memory, or where there is no memfd_create(2) in the folder for such files."""
-    if hasattr(os, "memfd_create"):
+    """A file without a name: in memory, or in the folder for such files where there is no memfd_create(2) or
+    the system forbids it (``vm.memfd_noexec``, a filter of system calls)."""
+    try:
         fd = os.memfd_create("igny8_backup")
-    else:
+    except (AttributeError, OSError):
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, size)

@@ -40,6 +40,31 @@ def test_a_signal_inside_is_handled_at_the_end(number: signal.Signals) -> None:
     assert signal.getsignal(number) is handler
 
 
+def test_a_signal_while_the_handlers_come_back_loses_none_of_them() -> None:
+    """SIGINT where its own handler is back and that of SIGTERM is not."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    def at_signal(frame: FrameType, event: str, arg: object) -> None:
+        names = frame.f_code.co_name, frame.f_back and frame.f_back.f_code.co_name
+        if event == "return" and names == ("signal", "_restore") and not sent:
+            sent.append(True)
+            signal.raise_signal(signal.SIGINT)
+
+    sent: list[bool] = []
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(Stopped), held_back():
+            sys.setprofile(at_signal)
+        assert sent
+        assert {signal.getsignal(number) for number in before} == {stop}
+    finally:
+        sys.setprofile(None)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_what_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

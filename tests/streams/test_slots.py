@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from igny8_backup.errors import ToolError
 from igny8_backup.streams.slots import COUNT, SIZE, Sender, Slots
 
 
@@ -67,3 +69,15 @@ def test_nobody_who_takes_is_said(ends: tuple[Slots, Slots]) -> None:
         sender.send(b"x")
     with pytest.raises(BrokenPipeError):
         sender.send(b"x")
+
+
+def test_memory_that_cannot_be_had_is_told_and_leaves_no_descriptor() -> None:
+    with pytest.raises(ToolError, match="to share with a process of our own: .*TMPDIR"):
+        Slots(os.open(os.devnull, os.O_RDWR))  # the tests see a descriptor that is left
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(ToolError, match="Too many open files"):
+            Slots()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
