@@ -25,10 +25,12 @@ class Versions:
 
 @dataclass(frozen=True, kw_only=True)
 class Hidden:
-    """``tables`` (whole names) of which the ``role`` that backs up may not see every row."""
+    """``tables`` (whole names) of which the ``role`` that backs up may not see every row, and what it may not
+    read at all: ``table NAME``, ``sequence NAME``, ``schema NAME``."""
 
     role: str = ""
     tables: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class Engine(ABC):
         """Raises :class:`~igny8_backup.errors.RefusedError` where the client must not dump this server."""
 
     def hidden(self, excluded: Sequence[str]) -> Hidden:
-        """Whose rows would be missing, so that a dump fails; ``excluded`` as for ``describe``."""
+        """What the role may not see or read, so that a dump fails; ``excluded`` as for ``describe``."""
         return Hidden()
 
     @abstractmethod

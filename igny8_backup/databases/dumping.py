@@ -16,7 +16,7 @@ from igny8_backup.databases.base import Hidden, Versions
 from igny8_backup.databases.client_access import client_access
 from igny8_backup.databases.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.connection import Connection, is_pooled, server_version
-from igny8_backup.databases.description import describe, list_hidden, list_tables
+from igny8_backup.databases.description import describe, list_hidden, list_tables, list_unreadable
 from igny8_backup.databases.excluded import find_excluded
 from igny8_backup.databases.instant import export_snapshot, import_snapshot
 from igny8_backup.databases.probes import Answers, ask
@@ -62,7 +62,8 @@ class Dumper:
             (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
             left_out = self._left_out(session, excluded)
             tables = tuple(table for table in list_hidden(session) if table not in left_out)
-        return Hidden(role=role, tables=tables)
+            unreadable = list_unreadable(session)
+        return Hidden(role=role, tables=tables, unreadable=unreadable)
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         with self._open() as session:

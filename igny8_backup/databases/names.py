@@ -49,7 +49,12 @@ def table_name(schema: str, table: str) -> str:
     The server's own ``quote_ident`` will not do: what it quotes depends on its version's keywords, and names
     of two servers are compared. As a pattern of ``pg_dump`` it means this table and no other.
     """
-    return f"{_quoted(schema)}.{_quoted(table)}"
+    return f"{quoted(schema)}.{quoted(table)}"
+
+
+def quoted(name: str) -> str:
+    """A name as it is written in SQL, by the rule of :func:`table_name`."""
+    return name if _PLAIN.match(name) else '"' + name.replace('"', '""') + '"'
 
 
 def split_table_name(whole: str) -> tuple[str, str]:
@@ -60,7 +65,3 @@ def split_table_name(whole: str) -> tuple[str, str]:
 
 def _unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
-
-
-def _quoted(name: str) -> str:
-    return name if _PLAIN.match(name) else '"' + name.replace('"', '""') + '"'

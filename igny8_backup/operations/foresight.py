@@ -139,7 +139,7 @@ def legacy_dumps(folder: Path | None = None) -> list[Problem]:
 
 def unfit_databases(config: Config) -> list[Problem]:
     """Databases that would not be backed up (the client is older or missing, a pooler stands before the
-    server, rows are hidden from the role), or that do not answer."""
+    server, the role may not see or read all of it), or that do not answer."""
     problems = []
     for alias in config.databases:
         if connections[alias].vendor == "sqlite":
@@ -158,20 +158,33 @@ def unfit_databases(config: Config) -> list[Problem]:
 
 
 def _hidden_rows(alias: str, hidden: Hidden) -> list[Problem]:
-    if not hidden.tables:
-        return []
-    more = len(hidden.tables) - MOST_TABLES
-    tables = ", ".join(hidden.tables[:MOST_TABLES]) + (f" and {more} more" if more > 0 else "")
     role = connections[alias].ops.quote_name(hidden.role)
+    whys = (
+        (
+            hidden.unreadable,
+            f"The role {hidden.role} may not read {{}}.",
+            f"GRANT pg_read_all_data TO {role};",
+        ),
+        (
+            hidden.tables,
+            f"Row-level security hides rows of {{}} from the role {hidden.role}.",
+            f"ALTER ROLE {role} BYPASSRLS;",
+        ),
+    )
     return [
         _problem(
             "E042",
-            f"The database {alias!r} would not be backed up. Row-level security hides rows of {tables}"
-            f" from the role {hidden.role}.",
-            f"As a superuser: `ALTER ROLE {role} BYPASSRLS;`, or name a role that sees all rows in"
-            " DBBACKUP_CONNECTORS.",
+            f"The database {alias!r} would not be backed up. {why.format(_some(names))}",
+            f"As a superuser: `{command}`, or name a role that sees all of it in DBBACKUP_CONNECTORS.",
         )
+        for names, why, command in whys
+        if names
     ]
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = len(names) - MOST_TABLES
+    return ", ".join(names[:MOST_TABLES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _of_error(number: str, message: str, error: BackupError) -> Problem:

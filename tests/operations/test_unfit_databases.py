@@ -136,6 +136,64 @@ def test_row_level_security_is_told_just_where_a_dump_would_fail(asked: Asked) -
     assert not hidden_from(reader)
 
 
+SECLUDED = """
+    CREATE SCHEMA "Own Room";
+    CREATE TABLE "Own Room".diary (id bigint);
+    CREATE SCHEMA emptied;
+    CREATE TABLE shown (id bigint) PARTITION BY LIST (id);
+    CREATE TABLE unshown PARTITION OF shown FOR VALUES IN (1);
+    CREATE VIEW items AS TABLE item;
+    CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM item;
+    CREATE TABLE brought (id bigserial);
+    GRANT SELECT ON item, part, shown, "Own Room".diary TO {0};
+    REVOKE ALL ON SCHEMA public FROM public; GRANT USAGE ON SCHEMA public TO {0};"""
+# As an extension brings a table: its definition comes back with the extension.
+BROUGHT = "ALTER EXTENSION plpgsql ADD TABLE brought; ALTER EXTENSION plpgsql ADD SEQUENCE brought_id_seq"
+
+
+@pytest.mark.postgres(15, 18)
+def test_what_the_role_may_not_read_is_told_just_where_a_dump_would_fail(asked: Asked) -> None:
+    stage = asked.stage  # noqa: F811
+    reader = stage.make_role("reader", "LOGIN")
+    stage.sql(SECLUDED.format(reader))
+    stage.sql(BROUGHT, superuser=True)
+    as_reader = {"USER": reader, "PASSWORD": stage.server.password}
+
+    def unread(*excluded: str) -> str:
+        """What the check says that the role may not read; a dump fails where it says something."""
+        config = replace(asked.config, exclude_table_data={"stage": excluded})
+        found = replace(asked, config=config)(**as_reader)
+        engine = stage.engine_with(**as_reader)
+        try:
+            list(engine.dump(engine.describe(excluded)))
+        except ToolError as error:
+            assert "permission denied" in str(error) or "lack SELECT" in str(error), error
+            (said,) = re.findall(f"The role {reader} may not read (.*)[.]", only(found, "E042").message)
+            return str(said)
+        assert found == []
+        return ""
+
+    def let(what: str, *, superuser: bool = False) -> None:
+        stage.sql(f"GRANT {what} TO {reader}", superuser=superuser)
+
+    sequence = "sequence public.item_id_seq"
+    assert unread() == f'schema "Own Room", {sequence}, table public.unshown'
+    let('USAGE ON SCHEMA "Own Room"')
+    assert unread() == f"{sequence}, table public.unshown"
+    assert unread("unshown") == f"{sequence}, table public.unshown"
+    let("SELECT ON unshown")
+    assert unread() == unread("item", "part") == sequence
+    let("USAGE ON SEQUENCE item_id_seq")
+    assert unread() == sequence
+    let("SELECT ON SEQUENCE item_id_seq")
+    assert unread() == ""
+    stage.sql(f"REVOKE SELECT ON part FROM {reader}")
+    assert unread() == "table public.part"
+    (command,) = re.findall("`(.*)`", only(asked(**as_reader), "E042").hint)
+    stage.admin(command)
+    assert unread() == ""
+
+
 def test_only_some_of_many_tables_are_named(asked: Asked) -> None:
     for number in range(7):
         asked.stage.sql(f"CREATE TABLE t{number} (); ALTER TABLE t{number} ENABLE ROW LEVEL SECURITY")
