@@ -10,6 +10,9 @@ from igny8_backup.errors import ToolError, ToolMissingError
 HEAD, TAIL = 1024, 2048
 """Bytes that are kept: the first, which name the cause, and the last."""
 
+CUT = "\n...\n"
+"""Stands for what was left out between them."""
+
 
 class Said:
     """Both ends of a text of any length; ``str()`` gives it, without the middle where it is longer."""
@@ -28,7 +31,7 @@ class Said:
         self._tail = tail[-TAIL:]
 
     def __str__(self) -> str:
-        kept = self._head + (b"\n...\n" if self._cut else b"") + self._tail
+        kept = self._head + (CUT.encode() if self._cut else b"") + self._tail
         return kept.decode(errors="replace").strip("\ufffd\r\n\t ")
 
 
