@@ -7,7 +7,6 @@ only where they are about names.
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ from pathlib import Path
 import psycopg
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
+
+from igny8_backup.operations.silence import silenced
 
 DONE = b"sanitized"
 """What the process prints at its end: a sanitizer that leaves the interpreter has not been the last."""
@@ -29,28 +30,12 @@ class SanitizerError(Exception):
 
 
 def run(sanitizers: Mapping[str, Sequence[str]]) -> None:
-    """Runs them in order, each in a transaction of its own. Raises :class:`SanitizerError`.
-
-    Their output and their logs lead nowhere: on standard error they would be taken for words about a failure.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    try:
+    """Runs them in order, each in a transaction of its own. Raises :class:`SanitizerError`."""
+    with silenced():
         for alias, items in sanitizers.items():
             for item in items:
                 _run_one(alias, item)
         connections.close_all()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        for number, copy in enumerate(kept, start=1):
-            os.dup2(copy, number)
-            os.close(copy)
     os.write(1, DONE)
 
 

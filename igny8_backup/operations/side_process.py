@@ -22,7 +22,8 @@ from igny8_backup.errors import BackupError, RefusedError, ToolError, UsageError
 def migrate(names: Mapping[str, str]) -> None:
     """``migrate`` in each side database: ``names`` maps aliases to the names of their side databases.
 
-    Raises :class:`BackupError` with the migration's own last words.
+    Raises :class:`BackupError` with the name of the migration that failed, and what may be told of why: see
+    ``migrate_process``.
     """
     _run({"names": dict(names), "work": "migrate"}, "migrate in the side database")
 
@@ -129,8 +130,10 @@ def _main() -> None:
 
     _require_sides(names)
     if request["work"] == "migrate":
+        from igny8_backup.operations import migrate_process
+
         for alias in names:
-            call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
+            migrate_process.run(alias)
             forget_missed(connections[alias])
     if request["work"] == "sanitize":
         from igny8_backup.operations import sanitizer_process
