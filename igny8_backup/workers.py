@@ -110,8 +110,22 @@ def purge_queues(names: Collection[str] = ()) -> int:
         ) from None
 
 
-def _find_app() -> tuple[Any, str]:
-    """The project's app; or ``None`` and why there is nobody to ask."""
+def scheduled_tasks() -> list[str] | None:
+    """The tasks that the project's Celery app has beat send, wherever its configuration comes from; ``None``
+    where there is no app, or it cannot be configured. No broker is asked."""
+    try:
+        app, _ = _project_app()
+        if app is None:
+            return None
+        app.finalize(auto=True)  # what adds entries may wait for it
+        entries = (app.conf.beat_schedule or {}).values()
+        return [str(entry["task"] if isinstance(entry, dict) else entry.task) for entry in entries]
+    except Exception:  # the project's own code runs in it
+        return None
+
+
+def _project_app() -> tuple[Any, str]:
+    """The project's app; or ``None`` and why there is none."""
     if find_spec("celery") is None:
         return None, "Celery is not installed"
     from celery import current_app
@@ -120,6 +134,14 @@ def _find_app() -> tuple[Any, str]:
     # Where no project has made an app, Celery makes this one up; its broker is nobody's.
     if app.main == "default" and not app.set_as_current:
         return None, "the project has no Celery app"
+    return app, ""
+
+
+def _find_app() -> tuple[Any, str]:
+    """The project's app; or ``None`` and why there is nobody to ask."""
+    app, unasked = _project_app()
+    if app is None:
+        return None, unasked
     with app.connection_for_write() as connection:  # not connected yet
         if connection.transport_cls == "memory":
             return None, "the broker is in memory: no worker outside this process can share it"

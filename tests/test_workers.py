@@ -48,3 +48,39 @@ def test_where_nobody_can_be_asked_it_is_said(first: str, answer: str, tmp_path:
         assert "The broker fell silent while workers were stopped (OperationalError)." in said
         return
     assert done.stdout.startswith(answer) and done.stdout.endswith("| ()\n"), said
+
+
+SCHEDULE = "{'backup': {'task': 'igny8_backup.backup_all', 'schedule': 60}}"
+APP = "celery; app = celery.Celery('project'); "
+
+
+@pytest.mark.parametrize(
+    ("first", "tasks"),
+    [
+        ("sys; sys.modules['celery'] = None", "None"),
+        ("celery", "None"),
+        (APP, "[]"),
+        (APP + f"app.conf.beat_schedule = {SCHEDULE}", "['igny8_backup.backup_all']"),
+        (
+            APP + f"app.config_from_object({{'X_BEAT_SCHEDULE': {SCHEDULE}}}, namespace='X')",
+            "['igny8_backup.backup_all']",
+        ),
+        (
+            APP + "app.on_after_finalize.connect(lambda sender, **_: sender.add_periodic_task("
+            "60, celery.signature('igny8_backup.backup_all', app=sender)), weak=False)",
+            "['igny8_backup.backup_all']",
+        ),
+        (APP + "app.config_from_object('no_such_module')", "None"),
+    ],
+)
+def test_what_beat_is_to_send_is_asked_of_the_app(first: str, tasks: str, tmp_path: Path) -> None:
+    source = f"import {first}\nfrom igny8_backup import workers\nprint(workers.scheduled_tasks())"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", source],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == (f"{tasks}\n", "")

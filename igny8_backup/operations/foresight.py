@@ -18,6 +18,7 @@ from igny8_backup.conf import SETTING, Config, Problem, project_dir
 from igny8_backup.databases.base import Hidden
 from igny8_backup.databases.registry import make_engine
 from igny8_backup.errors import BackupError, RefusedError, ToolError
+from igny8_backup.workers import scheduled_tasks
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _CREDENTIALS = {
@@ -62,18 +63,23 @@ def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> lis
     ]
 
 
-def absent_schedule(schedule: Mapping[str, Mapping[str, object]] | None = None) -> list[Problem]:
-    """Celery beat has something to do, and none of it backs up."""
-    found = getattr(settings, "CELERY_BEAT_SCHEDULE", None) if schedule is None else schedule
-    tasks = [str(item.get("task", "")) for item in (found or {}).values()]
-    if not any(map(_backs_up, tasks)):
-        tasks += _periodic_tasks()
-    if not tasks or any(map(_backs_up, tasks)):
+def absent_schedule() -> list[Problem]:
+    """Celery is in use, and beat has no backup to send. What cron does, nobody can see."""
+    entries: Mapping[str, Mapping[str, object]] = getattr(settings, "CELERY_BEAT_SCHEDULE", None) or {}
+    of_app = scheduled_tasks()
+    tasks = [str(item.get("task", "")) for item in entries.values()] + (of_app or [])
+    if any(map(_backs_up, tasks)):
+        return []
+    periodic = _periodic_tasks()
+    tasks += periodic or []
+    known = of_app is not None and periodic is not None
+    if any(map(_backs_up, tasks)) or not (tasks or known):
         return []
     return [
         _problem(
             "W004",
-            "CELERY_BEAT_SCHEDULE has no backup in it, nor have the periodic tasks in the database.",
+            "Celery beat has no backup to send: neither the settings and the Celery app (beat_schedule) nor"
+            " the periodic tasks in the database have one.",
             "Add **beat_schedule() of igny8_backup.schedules; silence this check where cron backs up.",
         )
     ]
@@ -83,19 +89,19 @@ def _backs_up(task: str) -> bool:
     return task.startswith("igny8_backup.backup_")
 
 
-def _periodic_tasks() -> list[str]:
-    """The tasks that django-celery-beat would send, where it is in use and PostgreSQL answers: its own entry,
-    which it adds by itself, tells nothing."""
+def _periodic_tasks() -> list[str] | None:
+    """The tasks that django-celery-beat would send, where it is in use: its own entry, which it adds by
+    itself, tells nothing. ``None`` where the tables cannot be asked."""
     if not apps.is_installed("django_celery_beat"):
         return []
     model = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")
     if connections[router.db_for_read(model)].vendor != "postgresql":
-        return []
+        return None
     enabled = model._default_manager.filter(enabled=True).exclude(task="celery.backend_cleanup")
     try:
         return [str(task) for task in enabled.values_list("task", flat=True)]
     except Error:
-        return []  # not there, or not migrated: unfit_databases or migrate tell
+        return None  # not there, or not migrated: unfit_databases or migrate tell
 
 
 def readable_secrets(config: Config) -> list[Problem]:

@@ -39,11 +39,12 @@ def test_a_host_that_changes_with_every_start(kit: Toolkit, settings: Any, tmp_p
     assert foresight.unset_host(kit.config, (mark,)) == []
 
 
-def test_a_schedule_without_a_backup() -> None:
+def test_a_schedule_without_a_backup(settings: Any) -> None:
     other = {"mail": {"task": "newsletter.send"}}
-    assert foresight.absent_schedule({}) == []
-    assert ids(foresight.absent_schedule(other)) == ["W004"]
-    assert foresight.absent_schedule({**other, **beat_schedule()}) == []
+    settings.CELERY_BEAT_SCHEDULE = other
+    assert ids(foresight.absent_schedule()) == ["W004"]
+    settings.CELERY_BEAT_SCHEDULE = {**other, **beat_schedule()}
+    assert foresight.absent_schedule() == []
 
 
 def test_sessions_in_the_clear(kit: Toolkit) -> None:

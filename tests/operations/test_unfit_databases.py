@@ -204,6 +204,14 @@ def test_only_some_of_many_tables_are_named(asked: Asked) -> None:
     )
 
 
+OTHER_NAMESPACE = """
+from igny8_backup.schedules import beat_schedule
+from project.celery import app
+app.config_from_object("django.conf:settings", namespace="QUEUE")
+QUEUE_BEAT_SCHEDULE = beat_schedule()
+"""
+
+
 def test_the_command_asks_the_server(project: Project) -> None:
     """And django-celery-beat's tables, when the settings have no schedule of a backup."""
     add_row = "INSERT INTO django_celery_beat_periodictask (name, task, interval_id, enabled, args, kwargs,"
@@ -216,7 +224,10 @@ def test_the_command_asks_the_server(project: Project) -> None:
         return done.ended(status).said
 
     project.settings("")
+    assert "igny8_backup.W004" in check(0), "Celery is in use, and there is no schedule at all"
+    project.settings(OTHER_NAMESPACE)
     assert "no issues" in check(0)
+    project.settings("")
     project.sql("ALTER TABLE content_article ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     project.sql(add_row, "mail", "newsletter.send")
     told = check(1)
