@@ -21,7 +21,6 @@ from typing import Any, Protocol
 import psycopg
 
 from igny8_backup.errors import FilesError, LockedError
-from igny8_backup.store.base import Store
 
 _HOLDER = """
     SELECT coalesce(host(a.client_addr), 'the same host'), a.backend_start, a.application_name FROM pg_locks l
@@ -70,7 +69,7 @@ class AdvisoryLock:
         """The number that stands for it: a bigint, kept positive."""
         return int.from_bytes(hashlib.sha256(of.identity().encode()).digest()[:8], "big") >> 1
 
-    def check(self) -> None:
+    def check(self, *, untouched: str = "No backup was recorded.") -> None:
         """Raises :class:`LockedError` when the lock was lost with its session: another run may have begun."""
         try:
             held = self._session.execute(_OURS, [self._key]).rowcount
@@ -79,19 +78,19 @@ class AdvisoryLock:
         if not held:
             raise LockedError(
                 "The lock was lost: the server ended the session that held it.",
-                untouched="No backup was recorded.",
+                untouched=untouched,
                 fix="Run again.",
             )
 
 
 @contextmanager
-def file_lock(store: Store, state_dir: Path, *, doing: str, now: datetime) -> Iterator[None]:
+def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> Iterator[None]:
     """The lock of this host.
 
     Raises :class:`LockedError` saying which process holds it, since when, doing what; ``FilesError`` when
     ``state_dir`` cannot be used.
     """
-    digest = hashlib.sha256(store.identity().encode()).hexdigest()[:16]
+    digest = hashlib.sha256(of.identity().encode()).hexdigest()[:16]
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(state_dir / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -106,7 +105,7 @@ def file_lock(store: Store, state_dir: Path, *, doing: str, now: datetime) -> It
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise LockedError(
-                f"Another run works on {store.describe()}: {_holder(handle)}.",
+                f"Another run works on {of.describe()}: {_holder(handle)}.",
                 untouched="Nothing was changed.",
                 fix=_WAY_OUT,
             ) from None

@@ -22,6 +22,10 @@ MAINTENANCE = ("postgres", "template1")
 CONNECT_SECONDS = 10
 """How long a host may take to answer, unless the settings say otherwise; a session has no limit at all."""
 
+KEEPALIVE_SECONDS = 60
+"""After how long an idle session shows that it lives: one that holds a lock is idle for hours, and firewalls
+between it and the server forget such."""
+
 # Limits that roles and databases may have been given. An idle session holds the lock of a whole run.
 _NO_LIMITS = """
     SELECT set_config(name, '0', false) FROM pg_settings
@@ -77,6 +81,7 @@ class Connection:
         """
         params: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
+            "keepalives_idle": KEEPALIVE_SECONDS,
             **self.params,
             "application_name": "igny8_backup",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from igny8_backup.databases.client_access import client_environment
 from igny8_backup.databases.clients import find_client, major_of, require_major
-from igny8_backup.errors import FilesError, IntegrityError, ToolError, ToolMissingError
+from igny8_backup.errors import FilesError, IntegrityError, ToolError
 from igny8_backup.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import write_file
@@ -21,7 +22,8 @@ def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scrat
     """Reads the dump of ``part``: with ``pg_restore``, which turns all of it into SQL for nobody.
 
     Needs no server. An SQLite file (development only) lies in ``scratch`` meanwhile. Raises
-    ``IntegrityError`` for a dump that cannot be restored from, ``ToolMissingError``, ``ToolTooOldError``.
+    ``IntegrityError`` for a dump that cannot be restored from, ``ToolMissingError``, ``ToolTooOldError``,
+    ``ToolError`` where ``pg_restore`` could not run or was killed.
     """
     with closing(blocks):
         if part.engine == "sqlite":
@@ -32,9 +34,9 @@ def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scrat
         require_major(program, major, reason=f"the dump was made by version {part.dump_version}")
         try:
             feed_process([str(program.path), f"--file={os.devnull}"], blocks, env=client_environment())
-        except ToolMissingError:
-            raise
         except ToolError as error:
+            if error.exit_status_of_tool in (None, -signal.SIGKILL, -signal.SIGTERM):
+                raise  # by the system, mostly short of memory: it tells nothing about the dump
             raise IntegrityError(f"pg_restore cannot read the dump: {error}") from None
 
 

@@ -6,7 +6,7 @@ backups: nothing that a backup or a restore knows of is touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,13 +16,13 @@ from igny8_backup import keys, records
 from igny8_backup.databases.base import Wanted
 from igny8_backup.databases.names import DRILL
 from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.databases.reading import read_dump
 from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import (
     BackupError,
     IntegrityError,
     StorageError,
     ToolError,
-    ToolMissingError,
     UsageError,
 )
 from igny8_backup.manifest import COMPLETE, DatabasePart, Manifest, TreePart
@@ -67,17 +67,19 @@ def drill(kit: Toolkit, request: DrillRequest) -> VerifyResult:
 
     The check that is recorded beside the backup has the depth ``drill``; from its beginning to its end is how
     long a recovery takes. Raises ``UsageError`` for an unknown backup or a database that is not PostgreSQL,
-    ``LockedError`` while another drill goes on, ``IdentityError``, ``RefusedError`` where the server cannot
-    take the backup, ``FilesError``, ``DatabaseError`` and ``StorageError``; nothing is recorded then.
+    ``LockedError`` while another drill goes on or when the lock was lost, ``IdentityError``, ``RefusedError``
+    where the server cannot take the backup, and what is no fault of the backup: ``FilesError``,
+    ``DatabaseError``, ``ToolError``, ``StorageError``. Nothing is recorded then.
     """
-    with drill_alone(kit):
-        return _Drill(kit, request).run()
+    with drill_alone(kit) as check_locks:
+        return _Drill(kit, request, check_locks).run()
 
 
 class _Drill:
-    def __init__(self, kit: Toolkit, request: DrillRequest) -> None:
+    def __init__(self, kit: Toolkit, request: DrillRequest, check_locks: Callable[[], None]) -> None:
         self.kit = kit
         self.request = request
+        self.check_locks = check_locks
         self.started = kit.clock()
         self.stamp = keys.stamp(self.started)
         self.manifest: Manifest = kit.catalog.get(request.backup_id or newest_backup(kit))
@@ -129,6 +131,9 @@ class _Drill:
                 self.identities,
                 wanted=Wanted(owners=self.request.owners),
             )
+        except ToolError:
+            self.read_again(practice.part)
+            raise
         finally:
             _drop(self.kit, engine, name)
         if practice.part.object:
@@ -149,6 +154,14 @@ class _Drill:
                 " another one."
             )
 
+    def read_again(self, part: DatabasePart) -> None:
+        """``pg_restore`` failed: at the dump, or at the server, its disk or the way to it? Without a server
+        only the dump can be it. Raises ``IntegrityError`` then."""
+        if part.object:
+            blocks = self.kit.download(part.object, self.identities)
+            config = self.kit.config
+            read_dump(blocks, part, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
+
     def restore_tree(self, tree: TreePart, folder: Path) -> None:
         chosen = choose_files(self.kit, tree, [], self.identities)
         copy = TreeCopy(backup_id=self.manifest.id, part=tree, chosen=chosen, place=folder / tree.name)
@@ -163,20 +176,21 @@ class _Drill:
 
     @contextmanager
     def judging(self, key: str) -> Iterator[None]:
-        """Takes down that a part is not what was backed up; the others are still to be tried."""
+        """Takes down that a part is not what was backed up; the others are still to be tried. Whatever else
+        fails tells nothing about the backup, and ends the drill."""
+        self.check_locks()
         try:
             yield
-        except ToolMissingError:
-            raise
         except MissingObjectError as error:
             self.found(key, MISSING, error)
-        except (IntegrityError, ToolError) as error:
+        except IntegrityError as error:
             self.found(key, UNREADABLE, error)
 
     def found(self, key: str, kind: str, error: BackupError) -> None:
         self.findings.append(Finding(damage=Damage(key=key, kind=kind), text=str(error)))
 
     def record(self) -> VerifyResult:
+        self.check_locks()
         check = Check(
             schema=SCHEMA,
             id=self.manifest.id,

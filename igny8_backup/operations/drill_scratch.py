@@ -1,44 +1,42 @@
 """What a drill makes and must not leave: its databases and its folder; and what of drills that were killed is
 left.
 
-The names tell them apart from all else. One drill at a time makes them on a host and beside a database, by
-locks that die with their holder: so all that lies there while the locks can be had was left.
+The names tell them apart from all else, and from those of another project that shares the server or the
+scratch folder. One drill at a time makes them: so all that lies there while the locks are held was left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.errors import BackupError, FilesError, LockedError
-from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.drill_locks import drill_locks, look, postgresql_engines, project_digest
 from igny8_backup.operations.patience import patiently
 from igny8_backup.trees.remove import remove_tree
 
-FOLDER = "igny8_backup-drill-"
-"""How the folder in ``SCRATCH_DIR`` begins that stands as long as a drill does, and takes its trees."""
-
 
 @contextmanager
-def drill_alone(kit: Toolkit) -> Iterator[None]:
-    """Holds the locks of a drill, having removed what killed ones left.
+def drill_alone(kit: Toolkit) -> Iterator[Callable[[], None]]:
+    """Holds the locks of a drill, having removed what killed ones left; gives what raises ``LockedError``
+    once one of them was lost.
 
     Raises ``LockedError``, after ``kit.wait`` seconds, naming the drill that goes on: on this host, or on
     another one against the same databases. Raises ``DatabaseError``, ``FilesError``.
     """
-    with patiently(lambda: _locks(kit, "a drill"), kit.wait, kit.progress):
+    with patiently(lambda: drill_locks(kit, "a drill"), kit.wait, kit.progress) as check:
         _remove_leftovers(kit)
-        yield
+        yield check
 
 
 @contextmanager
 def scratch_folder(kit: Toolkit, stamp: str) -> Iterator[Path]:
     """The private folder of the drill, gone afterwards."""
-    folder = kit.config.scratch_dir / f"{FOLDER}{stamp}"
+    folder = kit.config.scratch_dir / f"{_prefix(kit)}{stamp}"
     try:
         folder.mkdir(0o700)
     except OSError as error:
@@ -56,7 +54,7 @@ def scratch_folder(kit: Toolkit, stamp: str) -> Iterator[Path]:
 def tidy(kit: Toolkit) -> None:
     """Removes what killed drills left, if no drill goes on. Why it could not is noted, and no failure."""
     try:
-        with _locks(kit, "what drills left"):
+        with drill_locks(kit, "removing what drills left"):
             _remove_leftovers(kit)
     except LockedError:
         pass  # whatever is there is in use, or is for the next to remove
@@ -66,60 +64,32 @@ def tidy(kit: Toolkit) -> None:
 
 def killed_drills(kit: Toolkit) -> tuple[str, ...]:
     """The stamps of drills that were killed on this host and not tidied up yet; asks no database."""
-    found = sorted(path.name.removeprefix(FOLDER) for path in _folders(kit))
-    if not found:
-        return ()
-    try:
-        with _host_lock(kit, "a look at what drills left"):
-            return tuple(found)
-    except BackupError:  # one goes on, or nobody can tell
-        return ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Beside:
-    """The databases that drills make beside one: what the lock across hosts is on."""
-
-    place: str
-    where: str
-
-    def identity(self) -> str:
-        return f"igny8_backup drill {self.place}"
-
-    def describe(self) -> str:
-        return f"the drill databases beside {self.where}"
-
-
-@contextmanager
-def _locks(kit: Toolkit, doing: str) -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_host_lock(kit, doing))
-        places = {engine.place(): engine for engine in _engines(kit)}
-        for place, engine in places.items():
-            session = stack.enter_context(engine.lock_session())
-            beside = _Beside(place=place, where=engine.live.where)
-            AdvisoryLock(session, beside, doing=f"{doing} of {kit.config.host}")
-        yield
-
-
-@contextmanager
-def _host_lock(kit: Toolkit, doing: str) -> Iterator[None]:
-    with file_lock(kit.store, kit.config.state_dir / "drill", doing=doing, now=kit.clock()):
-        yield
+    with look(kit) as free:
+        # In the look: a drill that ends before it has a folder, and one that begins after it has none yet.
+        return tuple(sorted(path.name.removeprefix(_prefix(kit)) for path in _folders(kit))) if free else ()
 
 
 def _remove_leftovers(kit: Toolkit) -> None:
-    for engine in _engines(kit):
+    for engine in postgresql_engines(kit):
         for name in engine.drills():
             engine.drop(name)
     for folder in _folders(kit):
         remove_tree(folder)
 
 
-def _engines(kit: Toolkit) -> list[PostgresqlEngine]:
-    engines = (kit.engine(alias) for alias in kit.config.databases)
-    return [engine for engine in engines if isinstance(engine, PostgresqlEngine)]
+def _prefix(kit: Toolkit) -> str:
+    """How the folder in ``SCRATCH_DIR`` begins that stands as long as a drill does, and takes its trees."""
+    return f"igny8_backup-drill-{project_digest(kit)}-"
 
 
 def _folders(kit: Toolkit) -> list[Path]:
-    return list(kit.config.scratch_dir.glob(f"{FOLDER}*"))
+    return [path for path in kit.config.scratch_dir.glob(f"{_prefix(kit)}*") if _is_our_folder(path)]
+
+
+def _is_our_folder(path: Path) -> bool:
+    """Scratch may be /tmp: anybody may have put something there by that name."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()

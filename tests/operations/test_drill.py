@@ -13,7 +13,7 @@ from igny8_backup import keys
 from tests.management import state
 from tests.management.commands import Command, run_many
 from tests.operations.conftest import Saved
-from tests.operations.forging import date_later, put_dump
+from tests.operations.forging import cut_dump, date_later, put_dump
 from tests.services.web import WebServer, web_server
 
 
@@ -44,7 +44,6 @@ def test_a_drill_restores_all_and_leaves_nothing(saved: Saved, storage: Path) ->
     other = f"{project.database}__side_20200101T000000Z"
     for name in (killed, other):
         project.server.create_database(name)
-    (project.scratch / "igny8_backup-drill-20200101T000000Z/sites-data").mkdir(parents=True)
     done, listed, shown, keyless, unknown = run_many(
         project,
         *(
@@ -83,6 +82,9 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web:
     full, dropped = (done.ended(0).json["manifest"]["id"] for done in (whole, empty))
     put_dump(storage, full, dropped)
     date_later(storage, dropped)
+    (half,) = run_many(project, Command(["backup_db", "--json"], {}, storage))
+    cut = half.ended(0).json["manifest"]["id"]
+    cut_dump(storage, cut, project.identity, project.recipient)
     pack = next((storage / "igny8/packs/web-1/uploads").iterdir())
     pack.write_bytes(pack.read_bytes()[:-1] + b"x")
     identity = ["--identity", project.identity]
@@ -91,10 +93,11 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web:
         ["drill_backup", full, *identity, "--ping", web.url],
         ["drill_backup", dropped, *identity],
         ["drill_backup", saved.id, "--json", *identity],
+        ["drill_backup", cut, *identity],
         ["list_backups"],
         ["monitor_backups"],
     ]
-    fooled, found, older, torn, listed, watched = run_many(
+    fooled, found, older, torn, halved, listed, watched = run_many(
         project, *(Command(argv, {}, storage) for argv in commands)
     )
     assert "all well" in fooled.ended(0).stdout, "only a restore tells"
@@ -102,6 +105,7 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web:
     assert "not while this backup was: it is another one" in older.ended(6).stderr
     (finding,) = torn.ended(6).json["findings"]
     assert pack.name in finding["text"] and "uploads.index" in finding["damage"]["key"]
+    assert "UNREADABLE: " in halved.ended(6).stderr and "pg_restore cannot read the dump" in halved.stderr
     assert "drill DAMAGED" in " ".join(listed.ended(0).stdout.split())
     assert f"{full} (drill)" in watched.ended(7).stdout
     assert [path for _, path, _ in web.asked] == ["/start", "/fail"]

@@ -114,6 +114,38 @@ def test_what_a_killed_drill_leaves_is_seen_and_removed(drilled: Project) -> Non
     assert left(drilled) == []
 
 
+def end_session(project: Project, condition: str) -> None:
+    """Ends the one session of a drill that is so."""
+    with project.server.connect(superuser=True) as session:
+        ended = session.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {condition}")
+        assert ended.fetchall() == [(True,)]
+
+
+def checks(project: Project) -> list[str]:
+    return [path.name for path in project.storage.rglob("checks/*")]
+
+
+def test_what_fails_at_the_server_is_no_damage(drilled: Project) -> None:
+    recorded = checks(drilled)
+    with at_the_gate(drilled) as (process, database):
+        end_session(drilled, f"datname = '{database}' AND query LIKE 'COPY%'")
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1 and "Traceback" not in err, f"{out}{err}"
+    assert "pg_restore" in err and "UNREADABLE" not in err
+    assert checks(drilled) == recorded and left(drilled) == []
+
+
+def test_a_drill_that_lost_its_lock_records_nothing(drilled: Project) -> None:
+    recorded = checks(drilled)
+    with at_the_gate(drilled) as (process, _):
+        end_session(drilled, "application_name = 'igny8_backup: a drill of web-1'")
+        drilled.server.drop_database(gate_of(drilled))
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 5 and "Traceback" not in err, f"{out}{err}"
+    assert "The lock was lost" in err and "no result was recorded" in err
+    assert checks(drilled) == recorded and left(drilled) == []
+
+
 def test_a_drill_is_alone(drilled: Project, tmp_path: Path) -> None:
     for name in ("state", "scratch"):
         (tmp_path / name).mkdir()
