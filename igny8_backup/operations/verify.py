@@ -29,6 +29,13 @@ class AllVerified:
         """Whether all was well, and every backup could be looked at and its result recorded."""
         return not (self.damaged or self.unopened or any(result.unrecorded for result in self.results))
 
+    @property
+    def sign(self) -> str:
+        """Which kind of trouble it is; the worst, where there are several."""
+        if self.damaged:
+            return "damage"
+        return "unopened" if self.unopened else "unrecorded"
+
     def troubles(self) -> list[str]:
         """What was found, or could not be done, a line each."""
         lines = [f"LOST: {text}" for text in self.lost]

@@ -90,11 +90,17 @@ def options(name: str) -> set[str]:
 
 def test_a_dry_run_waits_for_nobody(twice: Project) -> None:
     with held(twice):
-        planned, pruned = run_many(
-            twice, [*restore(twice), "--dry-run", "--wait", "600"], ["prune_backups", "--dry-run"]
+        planned, pruned, *refused = run_many(
+            twice,
+            [*restore(twice), "--dry-run"],
+            ["prune_backups", "--dry-run"],
+            ["prune_backups", "--dry-run", "--wait", "600"],
+            ["undo_restore", "--discard", "--stop-workers", "--wait", "600"],
         )
     assert ids(twice)[-1] in planned.ended(0).stdout
     pruned.ended(0)
+    for done in refused:
+        assert "means nothing beside" in done.ended(2).stderr and HOLDER not in done.stderr
 
 
 def after_another(project: Project, *argv: str, meanwhile: Callable[[], object] = lambda: None) -> str:

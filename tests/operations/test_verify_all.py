@@ -147,6 +147,7 @@ def test_a_key_that_opens_one_of_two(kit: Toolkit, tmp_path: Path) -> None:
         run_backup(encrypting, BackupRequest(trees=("sites",)))
     found = verify_all(kit, VerifyRequest(depth=CONTENT, identity_file=tmp_path / "old"))
     assert (len(found.results), len(found.unopened), found.damaged, found.whole) == (1, 1, False, False)
+    assert found.sign == "unopened"
     assert "UNREAD: " in found.troubles()[0]
     with pytest.raises(IdentityError, match="no identity is given"):
         verify_all(kit, VerifyRequest(depth=CONTENT))

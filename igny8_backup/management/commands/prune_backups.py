@@ -7,6 +7,7 @@ from typing import Any
 
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.tables import table
+from igny8_backup.management.unheeded import require_no_wait
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.litter import Loose
 from igny8_backup.operations.prune import prune
@@ -29,6 +30,7 @@ class Command(BackupCommand):
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
+        require_no_wait(options)
         with self.reported(options) as report:
             with assemble(progress=report, wait=options["wait"]) as kit:
                 result = prune(kit, dry_run=options["dry_run"])

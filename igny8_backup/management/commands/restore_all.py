@@ -14,6 +14,7 @@ from igny8_backup.management.changes import add_change_options, changes_of, give
 from igny8_backup.management.confirm import confirm
 from igny8_backup.management.quiet import add_worker_options, policy_of
 from igny8_backup.management.restore_plan import plan_as_json, plan_lines, result_as_json
+from igny8_backup.management.unheeded import require_no_wait
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.parts import ALL
 from igny8_backup.operations.plan import RestoreRequest
@@ -66,7 +67,7 @@ class Command(BackupCommand):
             action="append",
             default=[],
             metavar="NAME",
-            help="With --noinput: a live database that may be replaced; repeat for each.",
+            help="A live database that may be replaced without its name being typed; repeat for each.",
         )
         parser.add_argument(
             "--in-place",
@@ -87,6 +88,7 @@ class Command(BackupCommand):
     def work(self, **options: Any) -> int:
         if elsewhere.is_asked_for(options):
             return elsewhere.restore(self, options)
+        require_no_wait(options)
         policy = policy_of(options)
         if options["in_place"]:
             return in_place.restore(self, options, policy)

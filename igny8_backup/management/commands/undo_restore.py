@@ -35,10 +35,11 @@ class Command(BackupCommand):
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
 
     def work(self, **options: Any) -> int:
+        if options["discard"]:
+            require_none_of(options, WORKERS, beside="--discard", why="nothing live is exchanged")
         with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
             kit = kit.when_free("undoing a restore")
             if options["discard"]:
-                require_none_of(options, WORKERS, beside="--discard", why="nothing live is exchanged")
                 self._confirm(options, [item.stamp for item in kept(kit)])
                 removed = discard_kept(kit)
                 self.show_json({"discarded": [journal_as_json(item) for item in removed]})

@@ -69,7 +69,7 @@ class Command(BackupCommand):
                 else:
                     found = AllVerified(results=(verify(kit, request),))
             if not found.whole:
-                report.fail(*found.troubles(), sign="damage" if found.damaged else "unrecorded")
+                report.fail(*found.troubles(), sign=found.sign)
         self.show_json(found if options["all"] else found.results[0])
         for line in found.troubles():
             self.warn(f"  {line}")
