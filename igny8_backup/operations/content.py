@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import IO
 
@@ -19,7 +19,7 @@ from igny8_backup.operations.parts import join_details
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees import index
-from igny8_backup.trees.check import check_folders, check_pack
+from igny8_backup.trees.check import check_folders, check_pack, otherwise
 from igny8_backup.trees.records import Record
 
 Reader = Callable[[Blocks], None]
@@ -27,8 +27,34 @@ Attempt = Callable[[StoredObject, Reader], bool]
 """Reads the content of one object; whether all was well with it."""
 
 
-def read_content(kit: Toolkit, manifest: Manifest, chosen: set[str], attempt: Attempt) -> None:
-    """Reads the objects whose keys are ``chosen``; the index of a tree whenever anything of the tree is.
+class Lists:
+    """The lists of files that a run has read, the last of each tree, as scratch files; and what to do with a
+    pack of which a later list tells something else: ``forget`` that it was compared. Close it."""
+
+    def __init__(self, forget: Callable[[StoredObject], None]) -> None:
+        self._forget = forget
+        self._last: dict[str, IO[bytes]] = {}
+
+    def follow(self, folder: str, tree: TreePart, file: IO[bytes]) -> None:
+        """``file`` holds the list of the tree whose packs are in ``folder``; it is closed here."""
+        before = self._last.get(folder)
+        if before:
+            doubtful = otherwise(_records_in(file), _records_in(before))
+            for item in tree.packs:
+                if keys.pack_of(item.key) in doubtful:
+                    self._forget(item)
+            before.close()
+        self._last[folder] = file
+
+    def close(self) -> None:
+        for file in self._last.values():
+            file.close()
+        self._last.clear()
+
+
+def read_content(kit: Toolkit, manifest: Manifest, chosen: set[str], attempt: Attempt, lists: Lists) -> None:
+    """Reads the objects whose keys are ``chosen``; the index of a tree whenever anything of the tree is, and
+    ``lists`` keeps it for the next backup.
 
     What is wrong with an object is for ``attempt`` to take down. Raises ``FilesError`` where ``SCRATCH_DIR``
     takes no file, ``ToolMissingError``, ``ToolTooOldError``.
@@ -43,7 +69,8 @@ def read_content(kit: Toolkit, manifest: Manifest, chosen: set[str], attempt: At
     for tree in manifest.trees:
         objects = [item for item in (tree.index, tree.folders, *tree.packs) if item]
         if any(item.key in chosen for item in objects):
-            _read_tree(kit, tree, chosen, attempt)
+            folder = keys.pack_folder(manifest.host, tree.name)
+            _read_tree(kit, tree, chosen, attempt, partial(lists.follow, folder, tree))
 
 
 def _read_details(blocks: Blocks, backup_id: str) -> None:
@@ -53,27 +80,37 @@ def _read_details(blocks: Blocks, backup_id: str) -> None:
         raise IntegrityError(f"The details are those of backup {details.id!r}.")
 
 
-def _read_tree(kit: Toolkit, tree: TreePart, chosen: set[str], attempt: Attempt) -> None:
-    with _scratch_file(kit) as file:
-
-        def records_of() -> Iterator[Record]:
-            os.lseek(file.fileno(), 0, os.SEEK_SET)
-            return index.read(from_file(file.fileno()))
+def _read_tree(
+    kit: Toolkit,
+    tree: TreePart,
+    chosen: set[str],
+    attempt: Attempt,
+    follow: Callable[[IO[bytes]], None],
+) -> None:
+    with ExitStack() as stack:
+        file = stack.enter_context(_scratch_file(kit))
 
         def read_index(blocks: Blocks) -> None:
             with closing(blocks):
                 write_file(blocks, file.fileno())
-            _check_index(tree, records_of())
+            _check_index(tree, _records_in(file))
 
         if tree.index is None or not attempt(tree.index, read_index):
             return  # the rest can be compared with nothing
+        follow(file)
+        stack.pop_all()  # it stays open for the next backup
         if tree.folders and tree.folders.key in chosen:
-            attempt(tree.folders, partial(check_folders, records=records_of()))
+            attempt(tree.folders, partial(check_folders, records=_records_in(file)))
         for item in tree.packs:
             if item.key in chosen:
                 name = keys.pack_of(item.key)
-                inside = (record for record in records_of() if record.pack == name)
+                inside = (record for record in _records_in(file) if record.pack == name)
                 attempt(item, partial(check_pack, records=inside))
+
+
+def _records_in(file: IO[bytes]) -> Iterator[Record]:
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return index.read(from_file(file.fileno()))
 
 
 def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
@@ -92,7 +129,7 @@ def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
 
 
 def _scratch_file(kit: Toolkit) -> IO[bytes]:
-    """A private file without a name, for the index of a tree, which is read once for each pack."""
+    """A private file without a name, for the index of a tree, which is read for each pack."""
     try:
         return tempfile.TemporaryFile(dir=kit.config.scratch_dir)
     except OSError as error:

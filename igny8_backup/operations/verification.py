@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup import keys, records
 from igny8_backup.errors import IdentityError, IntegrityError, StorageError, UsageError
 from igny8_backup.manifest import Manifest, StoredObject, read_manifest
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.content import Reader, read_content
+from igny8_backup.operations.content import Lists, Reader, read_content
 from igny8_backup.operations.sample import sample
 from igny8_backup.remarks import (
     ALTERED,
@@ -65,13 +65,22 @@ class VerifyResult:
         return lines
 
 
-@dataclass(frozen=True, kw_only=True)
 class Looked:
     """What a run has found of objects that several backups share: what is wrong with each that it looked for
-    and, in ``read``, with each that it read; ``None`` where all is well."""
+    and, in ``read``, with each that it read; ``None`` where all is well. Close it."""
 
-    present: dict[StoredObject, Finding | None] = field(default_factory=dict)
-    read: dict[StoredObject, Finding | None] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.present: dict[StoredObject, Finding | None] = {}
+        self.read: dict[StoredObject, Finding | None] = {}
+        self.lists = Lists(forget=self._forget)
+
+    def _forget(self, item: StoredObject) -> None:
+        """That all was well with it, by the lists so far; what was altered stays so."""
+        if item in self.read and self.read[item] is None:
+            del self.read[item]
+
+    def close(self) -> None:
+        self.lists.close()
 
 
 class Verification:
@@ -99,7 +108,7 @@ class Verification:
         self.kit.progress.begin(f"backup {self.manifest.id}", total)
         try:
             if self.request.depth == CONTENT:
-                read_content(self.kit, self.manifest, set(chosen), self.attempt)
+                read_content(self.kit, self.manifest, set(chosen), self.attempt, self.looked.lists)
             else:
                 for item in chosen.values():
                     if not self.has_read(item):

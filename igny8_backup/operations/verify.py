@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from igny8_backup import keys
@@ -59,31 +60,36 @@ def verify(kit: Toolkit, request: VerifyRequest, looked: Looked | None = None) -
     ``ToolTooOldError``.
     """
     backup_id = request.backup_id or newest_backup(kit)
-    return Verification(kit, request, _known(kit, backup_id), looked or Looked()).run()
+    manifest = _known(kit, backup_id)
+    if looked:
+        return Verification(kit, request, manifest, looked).run()
+    with closing(Looked()) as own:
+        return Verification(kit, request, manifest, own).run()
 
 
 def verify_all(kit: Toolkit, request: VerifyRequest) -> AllVerified:
     """The same for every backup there is. An object that several of them share is looked at once, for the
-    oldest of them: its list of files has the most of what a pack holds.
+    oldest of them: its list of files has the most of what a pack holds. Where the list of a later one tells
+    something else of a pack, that is read again.
 
     What is wrong with one backup does not keep from the others. Raises as :func:`verify` does for what is
     wrong with all.
     """
-    looked = Looked()
     results: list[VerifyResult] = []
     lost: list[str] = []
     unopened: list[str] = []
-    for backup_id in _all_ids(kit) or [newest_backup(kit)]:
-        try:
-            results.append(verify(kit, replace(request, backup_id=backup_id), looked))
-        except IntegrityError as error:
-            lost.append(str(error))
-        except IdentityError as error:
-            if not request.identity_file and not kit.identities(None, needed=False):
-                raise  # none is given, and not a wrong one for this backup
-            unopened.append(f"{backup_id}: {error}")
-        except UsageError as error:  # prune_backups has removed it meanwhile
-            kit.progress.note(str(error))
+    with closing(Looked()) as looked:
+        for backup_id in _all_ids(kit) or [newest_backup(kit)]:
+            try:
+                results.append(verify(kit, replace(request, backup_id=backup_id), looked))
+            except IntegrityError as error:
+                lost.append(str(error))
+            except IdentityError as error:
+                if not request.identity_file and not kit.identities(None, needed=False):
+                    raise  # none is given, and not a wrong one for this backup
+                unopened.append(f"{backup_id}: {error}")
+            except UsageError as error:  # prune_backups has removed it meanwhile
+                kit.progress.note(str(error))
     return AllVerified(results=tuple(results), lost=tuple(lost), unopened=tuple(unopened))
 
 

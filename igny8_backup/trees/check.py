@@ -42,6 +42,26 @@ def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
         raise IntegrityError(f"The file {escape(record.path)!r} is lacking, which the index places there.")
 
 
+def otherwise(records: Iterable[Record], known: Iterable[Record]) -> set[str]:
+    """The packs in which ``records`` places a file that ``known`` does not place there, with this size and
+    this digest. Both are indexes, in their order; memory does not grow with them."""
+    found: set[str] = set()
+    files = (record for record in known if record.kind == "file")
+    other = next(files, None)
+    for record in records:
+        if record.kind != "file":
+            continue
+        while other is not None and order(other.path) < order(record.path):
+            other = next(files, None)
+        if other is None or _stored(other) != _stored(record):
+            found.add(record.pack)
+    return found
+
+
+def _stored(file: Record) -> tuple[bytes, str, int, str]:
+    return file.path, file.pack, file.size, file.sha256
+
+
 def check_folders(blocks: Blocks, records: Iterable[Record]) -> None:
     """Reads the tar of folders and links; ``records`` are all of the index.
 

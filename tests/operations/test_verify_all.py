@@ -12,11 +12,12 @@ import pytest
 
 from igny8_backup import keys, records
 from igny8_backup.errors import IdentityError, UsageError
+from igny8_backup.manifest import Manifest
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.backup import run_backup
 from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.verification import VerifyRequest
-from igny8_backup.operations.verify import verify, verify_all
+from igny8_backup.operations.verify import AllVerified, verify, verify_all
 from igny8_backup.remarks import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks
 from igny8_backup.streams.age import generate_identity
 from igny8_backup.streams.pipeline import from_bytes
@@ -91,22 +92,50 @@ def test_harm_to_what_is_shared_is_told_of_each(nights: Toolkit, tmp_path: Path,
     assert found.damaged and len(found.troubles()) == NIGHTS
 
 
+def forge(kit: Toolkit, manifest: Manifest, old: bytes, new: bytes) -> None:
+    """The first match of ``old`` in the backup's list of files becomes ``new``."""
+    (tree,) = manifest.trees
+    assert tree.index
+    data = b"".join(kit.download(tree.index, []))
+    wrong, changed = re.subn(old, new, data, count=1)
+    assert changed and wrong != data
+    kit.store.delete(tree.index.key)
+    made = kit.upload(tree.index.key, from_bytes(wrong))
+    kit.store.delete(keys.run_key(manifest.id))
+    forged = replace(manifest, trees=(replace(tree, index=made),))
+    kit.store.put_small(keys.manifest_key(manifest.id), records.to_json(forged))
+
+
+def kinds(found: AllVerified) -> list[list[str]]:
+    return [[item.damage.kind for item in result.findings] for result in found.results]
+
+
 def test_what_contradicts_one_list_of_files_may_fit_another(nights: Toolkit) -> None:
     """The oldest backup's list has a wrong digest: that says nothing of the pack as the others have it."""
     oldest = min(nights.catalog.manifests(), key=lambda manifest: manifest.id)
-    (tree,) = oldest.trees
-    assert tree.index
-    data = b"".join(nights.download(tree.index, []))
-    wrong, changed = re.subn(rb'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"', data, count=1)
-    assert changed
-    nights.store.delete(tree.index.key)
-    made = nights.upload(tree.index.key, from_bytes(wrong))
-    nights.store.delete(keys.run_key(oldest.id))
-    forged = replace(oldest, trees=(replace(tree, index=made),))
-    nights.store.put_small(keys.manifest_key(oldest.id), records.to_json(forged))
+    forge(nights, oldest, rb'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"')
     found = verify_all(nights, VerifyRequest(depth=CONTENT))
-    kinds = [[item.damage.kind for item in result.findings] for result in found.results]
-    assert kinds == [[UNREADABLE], *[[]] * (NIGHTS - 1)]
+    assert kinds(found) == [[UNREADABLE], *[[]] * (NIGHTS - 1)]
+
+
+@pytest.mark.parametrize(
+    ("before", "old", "new"),
+    [
+        (rb'"path":"', b"b/page", b"b/pagf"),
+        (rb'"path":"b/page"[^\n]*"sha256":"', b"[0-9a-f]{64}", b"0" * 64),
+    ],
+    ids=["path", "sha256"],
+)
+def test_a_newer_list_that_contradicts_a_pack_is_told(
+    nights: Toolkit, before: bytes, old: bytes, new: bytes
+) -> None:
+    """Of a file that has not changed: by the lists of the other backups all is well with the pack."""
+    newer = sorted(nights.catalog.manifests(), key=lambda manifest: manifest.id)[-2]
+    forge(nights, newer, b"(" + before + b")" + old + b'"', rb"\g<1>" + new + b'"')
+    found = verify_all(nights, VerifyRequest(depth=CONTENT))
+    assert kinds(found) == [*[[]] * (NIGHTS - 2), [UNREADABLE], []]
+    (finding,) = found.results[-2].findings
+    assert finding.damage.key == newer.trees[0].packs[0].key
 
 
 def test_damage_is_told_until_it_is_mended(nights: Toolkit, clock: Clock, tmp_path: Path) -> None:
