@@ -18,9 +18,9 @@ def beat_schedule(
     ``prune_backups`` three hours later, ``verify_backup`` on Sunday, five hours later, ``monitor_backups``
     every hour.
 
-    ``pings`` maps one of these names to the URL that it pings. The defaults keep clear of 02:00 to 03:00,
-    which happens twice or never when clocks change. A run that no worker has begun in time expires: the next
-    is near, and two at once serve nobody.
+    ``pings`` maps one of these names to the URL that it pings. What would come between 02:00 and 03:00, which
+    happens twice or never when clocks change, comes an hour later; but the backup comes when it is told to.
+    A run that no worker has begun in time expires: the next is near, and two at once serve nobody.
     """
 
     def entry(name: str, schedule: crontab, expires: int, **kwargs: Any) -> dict[str, Any]:

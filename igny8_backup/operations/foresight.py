@@ -29,7 +29,15 @@ _CREDENTIALS = {
     "rest_framework_simplejwt.token_blacklist",
 }
 _LEGACY = {".sql", ".dump", ".sqlite3"}
-_HEADS = (b"PGDMP", b"SQLite format 3\0", b"--\n-- PostgreSQL database", b"-- MySQL dump", b"-- MariaDB dump")
+_HEADS = (
+    b"PGDMP",
+    b"SQLite format 3\0",
+    b"--\n-- PostgreSQL database",
+    b"-- MySQL dump",
+    b"-- MariaDB dump",
+    b"/*M!999999\\- enable the sandbox",
+    b"/*!999999\\- enable the sandbox",
+)
 _NOT_SEARCHED = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}
 MOST_FILES = 100_000
 """So many files of a project are looked at."""
@@ -137,7 +145,7 @@ def legacy_dumps(folder: Path | None = None) -> list[Problem]:
             "W006",
             f"A dump of a database lies in the project: {path}.",
             "Move it out of the project; if it was committed, take it out of the repository:"
-            f" `git rm --cached -- {_quoted(path, root)}`.",
+            f" `{_git_rm(path)}`.",
         )
         for path in found
     ]
@@ -207,7 +215,7 @@ def _dumps(root: Path) -> Iterator[Path]:
             if seen > MOST_FILES:
                 return
             path = Path(folder, name)
-            if path.suffix in _LEGACY and _is_dump(path):
+            if path.suffix.lower() in _LEGACY and _is_dump(path):
                 yield path
 
 
@@ -221,8 +229,9 @@ def _is_dump(path: Path) -> bool:
         return False
 
 
-def _quoted(path: str, root: Path) -> str:
-    return shlex.quote(os.path.relpath(path, root))
+def _git_rm(path: str) -> str:
+    """The command, to be run in any folder."""
+    return shlex.join(["git", "-C", os.path.dirname(path), "rm", "--cached", "--", os.path.basename(path)])
 
 
 def _problem(number: str, message: str, hint: str) -> Problem:

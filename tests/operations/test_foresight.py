@@ -90,6 +90,9 @@ def test_tokens_in_the_clear(
         ("c.sqlite3", b"SQLite format 3\0", True),
         ("d e.sql", b"-- MySQL dump 10.13", True),
         ("-f.sql", b"-- MySQL dump 10.13", True),
+        ("G.SQL", b"/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19", True),
+        ("h.sql", b"/*!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19", True),
+        ("i.SQLite3", b"SQLite format 3\0", True),
         ("e.sql", b"SELECT 1;", False),
         ("f.dump", b"", False),
         ("g.txt", b"PGDMP", False),
@@ -106,7 +109,7 @@ def test_dumps_in_the_project(tmp_path: Path, name: str, head: bytes, told: bool
         git(tmp_path, "init", "--quiet")
         git(tmp_path, "add", "--all")
         (command,) = re.findall("`(.*)`", found[0].hint)
-        subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+        subprocess.run(["sh", "-c", command], cwd="/", check=True)
         assert git(tmp_path, "ls-files") == "" and path.exists()
 
 
