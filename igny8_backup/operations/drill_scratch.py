@@ -59,7 +59,7 @@ def tidy(kit: Toolkit) -> None:
     except LockedError:
         pass  # whatever is there is in use, or is for the next to remove
     except BackupError as error:
-        kit.progress.note(f"What a killed drill may have left was not looked for: {error}")
+        kit.progress.note(f"What a killed drill may have left was not removed: {error}")
 
 
 def killed_drills(kit: Toolkit) -> tuple[str, ...]:

@@ -148,6 +148,7 @@ def test_the_maintenance_session_is_never_in_the_database_itself(pg: PostgresSer
     with Connection({**facts, "dbname": "postgres"}).maintenance() as session:
         assert session.info.dbname == "template1"
     with Connection({**facts, "dbname": "shop"}).maintenance() as session:
+        assert session.info.get_parameters()["keepalives_idle"] == "60", "it may hold a lock for hours"
         assert session.info.dbname == "postgres"
 
 

@@ -111,3 +111,13 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web:
     assert [path for _, path, _ in web.asked] == ["/start", "/fail"]
     assert "public.kept had" in web.asked[1][2]
     assert left(saved) == []
+
+
+def test_what_a_killed_drill_left_and_cannot_be_removed_fails_no_prune(saved: Saved, storage: Path) -> None:
+    project = saved.project
+    killed = f"{project.database}__drill_20200101T000000Z"
+    with project.server.connect("postgres", superuser=True) as session:
+        session.execute(f'CREATE DATABASE "{killed}"')
+        (pruned,) = run_many(project, Command(["prune_backups"], {}, storage))
+        session.execute(f'DROP DATABASE "{killed}"')
+    assert "What a killed drill may have left was not removed: " in pruned.ended(0).stderr
