@@ -23,7 +23,7 @@ def two(ground: Ground, tmp_path: Path) -> tuple[Path, str]:
     """A storage with two backups, and the id of the newer one."""
     storage = tmp_path / "two"
     shutil.copytree(ground.project.storage, storage)
-    (made,) = run_many(ground.project, Command(["backup_all", "--json"], storage=storage))
+    (made,) = run_many(ground.project, Command(["backup_all", "--full", "--json"], storage=storage))
     return storage, made.ended(0).json["manifest"]["id"]
 
 
