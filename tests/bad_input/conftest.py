@@ -29,7 +29,7 @@ class Ground:
         return ["restore_all", "--noinput", "--database-name", self.project.database]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     project = create(postgres_18, tmp_path_factory.mktemp("ground"))
     project.seed_small()
