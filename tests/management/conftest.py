@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,8 +46,15 @@ def _backed_up(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def backed_up(_backed_up: BackedUp) -> Iterator[BackedUp]:
     """The same project for every test: each must leave it as it was. Records of runs that were to fail go:
-    they would keep the next test from pruning, and alarm its monitor."""
+    they would keep the next test from pruning, and alarm its monitor. What STATE_DIR knows of the backup
+    comes back, if a test has made another one."""
+    indexes = _backed_up.project.state / "indexes"
+    kept = _backed_up.project.folder / "indexes"
+    if not kept.exists():
+        shutil.copytree(indexes, kept)
     yield _backed_up
+    shutil.rmtree(indexes)
+    shutil.copytree(kept, indexes)
     for record in _backed_up.project.storage.glob("igny8/runs/*"):
         if record.stem != _backed_up.id:
             record.unlink()
