@@ -9,7 +9,7 @@ from typing import Any
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.changes import changes_of, given
-from igny8_backup.management.unheeded import DATABASE, LIVE, require_none_of
+from igny8_backup.management.unheeded import DATABASE, FILES, LIVE, require_none_of
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.elsewhere import (
     ElsewherePlan,
@@ -84,6 +84,7 @@ def restore(command: BackupCommand, options: dict[str, Any]) -> int:
         migrate=options["migrate"],
         sanitize=options["sanitize"],
         keep_personal_data=options["keep_personal_data"],
+        allow_set_id=options["allow_set_id"],
         changes=changes_of(options),
     )
     alias = options["from_storage"]
@@ -108,6 +109,8 @@ def _require_heeded(options: dict[str, Any]) -> None:
     require_none_of(options, LIVE, beside=beside, why="nothing live is touched")
     if not (options["to_database"] or options["table"] or options["migrate"]):
         require_none_of(options, DATABASE, beside=beside, why="no database is made")
+    if not (options["to_dir"] or options["path"]):
+        require_none_of(options, FILES, beside=beside, why="no file is brought back")
 
 
 def _show_plan(command: BackupCommand, plan: ElsewherePlan) -> None:

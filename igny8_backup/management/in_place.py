@@ -7,7 +7,7 @@ from typing import Any
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_database, confirm_purge
-from igny8_backup.management.unheeded import require_none_of
+from igny8_backup.management.unheeded import FILES, require_none_of
 from igny8_backup.operations.assembly import assemble
 from igny8_backup.operations.in_place import (
     InPlacePlan,
@@ -37,6 +37,7 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
             " --keep-personal-data.",
         )
     require_none_of(options, ("--assume-space",), beside="--in-place", why="no second copy is made")
+    require_none_of(options, FILES, beside="--in-place", why="no file is brought back")
     request = InPlaceRequest(
         backup_id=options["id"] or "",
         only=options["only"],

@@ -16,6 +16,8 @@ WAIT = ("--wait",)
 """It is for what keeps other runs out."""
 DATABASE = ("--no-owner", "--locale")
 """They are for a database that is made."""
+FILES = ("--allow-set-id",)
+"""It is for files that are brought back."""
 
 
 def require_no_wait(options: Mapping[str, Any]) -> None:
@@ -37,6 +39,7 @@ def require_none_of(options: Mapping[str, Any], unheeded: tuple[str, ...], *, be
         "--wait": options.get("wait"),
         "--no-owner": not options.get("owners", True),
         "--locale": options.get("locale"),
+        "--allow-set-id": options.get("allow_set_id"),
     }
     for option in unheeded:
         if given[option]:

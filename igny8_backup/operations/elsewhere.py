@@ -27,8 +27,8 @@ from igny8_backup.streams.age import Identity
 @dataclass(frozen=True, kw_only=True)
 class ElsewhereRequest:
     """Where to: the new database ``to_database``, the new or empty folder ``to_dir``, or both. ``paths`` are
-    patterns of files, ``tables`` names of single tables; without any, all of them. ``sanitize`` and
-    ``keep_personal_data`` are as for a restore that replaces."""
+    patterns of files, ``tables`` names of single tables; without any, all of them. ``sanitize``,
+    ``keep_personal_data`` and ``allow_set_id`` are as for a restore that replaces."""
 
     backup_id: str = ""
     only: str = ALL
@@ -40,6 +40,7 @@ class ElsewhereRequest:
     migrate: bool = False
     sanitize: bool = False
     keep_personal_data: bool = False
+    allow_set_id: bool = False
     changes: Changes = Changes()
 
 
@@ -112,7 +113,15 @@ def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
             if chosen.found:
                 objects += [item for item in tree.packs if keys.pack_of(item.key) in chosen.packs]
                 place = request.to_dir / tree.name
-                trees.append(TreeCopy(backup_id=manifest.id, part=tree, chosen=chosen, place=place))
+                trees.append(
+                    TreeCopy(
+                        backup_id=manifest.id,
+                        part=tree,
+                        chosen=chosen,
+                        place=place,
+                        allow_set_id=request.allow_set_id,
+                    )
+                )
         if not trees:
             raise UsageError(
                 f"Nothing in {', '.join(names)} is called so: {', '.join(request.paths)}.",

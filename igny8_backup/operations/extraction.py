@@ -34,6 +34,7 @@ def extract_packs(
     *,
     on_skip: OnSkip,
     on_bytes: Callable[[int], None],
+    allow_set_id: bool,
 ) -> int:
     """Writes the files of the packs (name and object) below ``side``; returns how many kept this user as
     their owner.
@@ -55,7 +56,7 @@ def extract_packs(
 
     def extract(name: str, item: StoredObject) -> Report:
         spooled = records.of_pack(name)
-        job = Job(side=str(side), records=str(spooled), report=f"{spooled}.report")
+        job = Job(side=str(side), records=str(spooled), report=f"{spooled}.report", allow_set_id=allow_set_id)
         return unpack(counted(kit.download(item, identities)), job)
 
     readers = READERS if kit.store.parallel_reads else 1

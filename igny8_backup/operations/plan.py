@@ -26,7 +26,8 @@ class RestoreRequest:
     """``only`` is ``all``, ``db``, ``files``, an alias or the name of a tree; logs come back by name only.
 
     ``assume_space`` is the room, in bytes, on the volume of the database server, where the settings do not
-    say. ``sanitize`` runs the project's sanitizers; ``keep_personal_data`` lets production's data into DEBUG.
+    say. ``sanitize`` runs the project's sanitizers; ``keep_personal_data`` lets production's data into DEBUG;
+    ``allow_set_id`` lets set-user-id and set-group-id bits and capabilities of files come back.
     """
 
     backup_id: str = ""
@@ -36,6 +37,7 @@ class RestoreRequest:
     assume_space: int | None = None
     sanitize: bool = False
     keep_personal_data: bool = False
+    allow_set_id: bool = False
     changes: Changes = Changes()
 
 
@@ -91,6 +93,7 @@ class RestorePlan:
     workers: Workers = Workers()
     policy: WorkersPolicy = WorkersPolicy()
     sanitize: bool = False
+    allow_set_id: bool = False
 
     @property
     def replaces(self) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
         workers=workers,
         policy=request.workers,
         sanitize=request.sanitize,
+        allow_set_id=request.allow_set_id,
     )
 
 

@@ -197,6 +197,7 @@ def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal
                 restore_tree.place_of(swap, journal.stamp),
                 list(plan.identities),
                 kit.progress.advance,
+                allow_set_id=plan.allow_set_id,
             )
         finally:
             kit.progress.end()

@@ -36,10 +36,13 @@ def prepare(
     place: Place,
     identities: list[Identity],
     on_bytes: Callable[[int], None],
+    *,
+    allow_set_id: bool = False,
 ) -> str:
     """Writes the tree of ``part`` where ``place`` says, every digest checked; returns the swap plan as JSON.
 
-    A root that does not exist is made. Raises ``IntegrityError``, ``FilesError``, ``StorageError``.
+    A root that does not exist is made. ``allow_set_id`` lets set-id bits and capabilities of files come
+    back. Raises ``IntegrityError``, ``FilesError``, ``StorageError``.
     """
     if part.index is None:
         raise IntegrityError(f"The backup of {part.name!r} names no index.")
@@ -60,7 +63,14 @@ def prepare(
         with closing(kit.download(part.index, identities)) as blocks:
             records = _spooled(folder, blocks, packs)
         owners_left = extract_packs(
-            kit, place.target, packs.items(), records, identities, on_skip=skip, on_bytes=on_bytes
+            kit,
+            place.target,
+            packs.items(),
+            records,
+            identities,
+            on_skip=skip,
+            on_bytes=on_bytes,
+            allow_set_id=allow_set_id,
         )
         with TreeWriter(place.target, on_skip=skip) as writer:
             writer.finish(records.others())

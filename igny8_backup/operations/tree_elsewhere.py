@@ -30,12 +30,13 @@ _UNFINISHED = ".igny8_backup-unfinished-"
 
 @dataclass(frozen=True, kw_only=True)
 class TreeCopy:
-    """The folder to make, and what goes into it."""
+    """The folder to make, and what goes into it; ``allow_set_id`` is as for ``TreeWriter``."""
 
     backup_id: str
     part: TreePart
     chosen: Chosen
     place: Path
+    allow_set_id: bool = False
 
 
 def check_place(config: Config, folder: Path) -> None:
@@ -116,9 +117,10 @@ def _write(
     def chosen_in(pack: str) -> Iterator[Record]:
         return (record for record in select(copy.chosen, records()) if record.pack == pack)
 
+    skip = note_skips(kit.progress, copy.part.name)
     with (
         _index(kit, copy.part, identities) as records,
-        TreeWriter(folder, on_skip=note_skips(kit.progress, copy.part.name), on_progress=passed) as writer,
+        TreeWriter(folder, on_skip=skip, on_progress=passed, allow_set_id=copy.allow_set_id) as writer,
     ):
         for item in copy.part.packs:
             name = keys.pack_of(item.key)

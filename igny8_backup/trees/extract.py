@@ -37,9 +37,10 @@ class TreeWriter:
 
     First ``extract_pack`` for each pack, in any order, then ``finish``, then ``flush``. ``files``
     and ``bytes`` count what was written, ``owners_left`` the things that kept this user as their
-    owner. ``on_skip`` is told of what could not come back as it was; what cannot come back at all
-    is an error: ``IntegrityError`` where index and packs contradict each other, ``FilesError``
-    where the disk refuses. After an error the side is to be removed.
+    owner. ``allow_set_id`` lets set-id bits and capabilities of files come back. ``on_skip`` is told
+    of what could not come back as it was; what cannot come back at all is an error:
+    ``IntegrityError`` where index and packs contradict each other, ``FilesError`` where the disk
+    refuses. After an error the side is to be removed.
     """
 
     def __init__(
@@ -48,12 +49,12 @@ class TreeWriter:
         *,
         on_skip: OnSkip,
         on_progress: Callable[[int, int], None] | None = None,
-        allow_setid: bool = False,
+        allow_set_id: bool = False,
     ) -> None:
         self.files = 0
         self.bytes = 0
         self._on_progress = on_progress
-        self._metadata = Metadata(allow_setid=allow_setid, on_skip=on_skip)
+        self._metadata = Metadata(allow_set_id=allow_set_id, on_skip=on_skip)
         try:
             self._side = os.open(side, FOLDER)
         except OSError as error:

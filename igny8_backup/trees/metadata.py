@@ -13,6 +13,7 @@ from igny8_backup.trees.skips import OnSkip
 from igny8_backup.trees.xattrs import CAPABILITY, set_xattrs
 
 _SET_ID = stat.S_ISUID | stat.S_ISGID
+_ASK = "--allow-set-id brings them back"
 
 
 class Metadata:
@@ -20,14 +21,15 @@ class Metadata:
 
     Owners are set by root only, by name where this machine knows the name; ``owners_left`` counts
     the things whose owner is not the recorded one. A file's set-id bits and capabilities hand its
-    owner's power to whoever runs it: without ``allow_setid`` they are dropped and told to
-    ``on_skip``, as is every attribute that could not be set. A folder's set-group-id and sticky
-    bits grant nothing and come back always.
+    owner's power to whoever runs it: without ``allow_set_id`` they are dropped and told to
+    ``on_skip``, as is every attribute that could not be set. With it, set-id bits are still dropped
+    where the owner is not the recorded one: they would hand out another one's power. A folder's
+    set-group-id and sticky bits grant nothing and come back always.
     """
 
-    def __init__(self, *, allow_setid: bool, on_skip: OnSkip) -> None:
+    def __init__(self, *, allow_set_id: bool, on_skip: OnSkip) -> None:
         self.owners_left = 0
-        self._allow_setid = allow_setid
+        self._allow_set_id = allow_set_id
         self._on_skip = on_skip
         self._owners = Owners()
         self._is_root = os.geteuid() == 0
@@ -37,15 +39,15 @@ class Metadata:
 
         ``exactly`` also removes attributes that the record lacks: what was just created has none.
         """
-        self._own(record, os.fstat(fd), lambda uid, gid: os.fchown(fd, uid, gid))
+        owned = self._own(record, os.fstat(fd), lambda uid, gid: os.fchown(fd, uid, gid))
         mode, xattrs = record.mode, record.xattrs
-        if record.kind == "file" and not self._allow_setid:
-            if mode & _SET_ID:
-                mode &= ~_SET_ID
-                self._on_skip(record.path, "its set-id bits were not set")
-            if any(name == CAPABILITY for name, _ in xattrs):
-                xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
-                self._on_skip(record.path, "its capabilities were not set")
+        if record.kind == "file" and mode & _SET_ID and not (self._allow_set_id and owned):
+            mode &= ~_SET_ID
+            why = "only root can give it back to its owner" if self._allow_set_id else _ASK
+            self._on_skip(record.path, f"its set-id bits were not set: {why}")
+        if record.kind == "file" and not self._allow_set_id and any(pair[0] == CAPABILITY for pair in xattrs):
+            xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
+            self._on_skip(record.path, f"its capabilities were not set: {_ASK}")
         os.fchmod(fd, mode)  # after the owner: chown(2) clears set-id bits
         if xattrs or exactly:
             try:
@@ -64,12 +66,14 @@ class Metadata:
         )
         os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
-    def _own(self, record: Record, status: os.stat_result, chown: Callable[[int, int], None]) -> None:
+    def _own(self, record: Record, status: os.stat_result, chown: Callable[[int, int], None]) -> bool:
+        """Whether it has the recorded owner and group now."""
         uid, gid = self._owners.ids(record.user, record.uid, record.group, record.gid)
         if (status.st_uid, status.st_gid) == (uid, gid):
-            return
+            return True
         if self._is_root:
             with suppress(PermissionError):  # root of a container without CAP_CHOWN
                 chown(uid, gid)
-                return
+                return True
         self.owners_left += 1
+        return False

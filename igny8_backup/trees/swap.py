@@ -148,7 +148,7 @@ def _describe_root(plan: SwapPlan, root: int, on_step: OnStep, on_skip: OnSkip) 
     if record is None or plan.only is not None:
         return
     on_step("the root gets its own mode and time")
-    metadata = Metadata(allow_setid=False, on_skip=on_skip)
+    metadata = Metadata(allow_set_id=False, on_skip=on_skip)
     try:
         metadata.apply(root, record, exactly=True)
     except PermissionError as error:

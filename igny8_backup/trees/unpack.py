@@ -19,11 +19,12 @@ from igny8_backup.trees.processes import BLOCK, END, MESSAGE, finish, own_proces
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Where to write: the folder ``side``. ``records`` is the file of a ``Spool`` that says what the index
-    places in the pack, ``report`` the file to write."""
+    places in the pack, ``report`` the file to write; ``allow_set_id`` is as for ``TreeWriter``."""
 
     side: str
     records: str
     report: str
+    allow_set_id: bool = False
 
 
 @dataclass(kw_only=True)

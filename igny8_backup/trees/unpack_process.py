@@ -28,7 +28,7 @@ def main(fields: dict[str, Any], slots: Slots) -> None:
     def skip(path: bytes, reason: str) -> None:
         report.skipped.append((os.fsdecode(path), reason))
 
-    with TreeWriter(Path(job.side), on_skip=skip) as writer:
+    with TreeWriter(Path(job.side), on_skip=skip, allow_set_id=job.allow_set_id) as writer:
         writer.extract_pack(_blocks(slots), read_spooled(Path(job.records)))
         report.owners_left = writer.owners_left
     try:

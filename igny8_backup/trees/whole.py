@@ -66,7 +66,7 @@ class Place:
         if record is not None:
             fd = os.open(self.target, FOLDER)
             try:
-                Metadata(allow_setid=False, on_skip=on_skip).apply(fd, record)
+                Metadata(allow_set_id=False, on_skip=on_skip).apply(fd, record)
             except PermissionError as error:
                 on_skip(b"", f"its mode and time cannot be set: {error.strerror}")
             finally:

@@ -57,10 +57,19 @@ def read_xattrs(fd: int) -> Xattrs:
 
 
 def set_xattrs(fd: int, wanted: Xattrs) -> None:
-    """Give an open file or folder exactly these of the kept attributes; ``OSError`` when refused."""
+    """Give an open file or folder exactly these of the kept attributes.
+
+    ``OSError`` when one is refused; the others are set all the same.
+    """
+    refusal: OSError | None = None
     present = dict(read_xattrs(fd))
     for name in present.keys() - dict(wanted).keys():
         os.removexattr(fd, name)
     for name, value in wanted:
         if present.get(name) != value:
-            os.setxattr(fd, name, value)
+            try:
+                os.setxattr(fd, name, value)
+            except OSError as error:
+                refusal = refusal or error
+    if refusal:
+        raise refusal

@@ -208,6 +208,7 @@ def test_options_that_would_mean_nothing_are_refused(saved: Saved) -> None:
     cases = [(given, beside) for given in LIVE for beside in (["--to-database", "x"], ["--to-dir", "/x"])]
     cases += [(given, ["--to-dir", "/x"]) for given in (["--no-owner"], ["--locale", "C.UTF-8"])]
     cases += [(["--assume-space", "1GB"], ["--in-place"])]
+    cases += [(["--allow-set-id"], beside) for beside in (["--to-database", "x"], ["--in-place"])]
     cases += [(["--wait", "1"], ["--dry-run", *more]) for more in ([], ["--in-place"])]
     refused = run_many(project, *(restore(saved, *given, *beside) for given, beside in cases))
     for (given, beside), done in zip(cases, refused, strict=True):

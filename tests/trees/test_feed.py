@@ -156,7 +156,7 @@ def test_a_process_writes_a_pack_out(root: Path, tmp_path: Path) -> None:
     (root / "a").chmod(0o4755)
     made, data, spool = unpack_job(take(root), tmp_path)
     report = unpack(from_bytes(data), made)
-    assert report.skipped == [("a", "its set-id bits were not set")]
+    assert report.skipped == [("a", "its set-id bits were not set: --allow-set-id brings them back")]
     assert report.owners_left == 0
     with TreeWriter(tmp_path / "side", on_skip=lambda path, reason: None) as writer:
         writer.finish(spool.others())

@@ -17,6 +17,7 @@ from tests.trees.tools import ACL, IS_ROOT, bring_back, look, never, take
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
 
+ASK = "--allow-set-id brings them back"
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep, version 2
 
 
@@ -39,12 +40,12 @@ def test_set_id_bits_of_files_are_dropped_and_told(root: Path, tmp_path: Path) -
     assert backup[b"file"].mode == 0o6755
     told = bring_back(backup, tmp_path / "side")
     assert stat.S_IMODE((tmp_path / "side" / "file").stat().st_mode) == 0o755
-    assert told.skipped == [(b"file", "its set-id bits were not set")]
+    assert told.skipped == [(b"file", f"its set-id bits were not set: {ASK}")]
 
 
 def test_set_id_bits_come_back_where_allowed(root: Path, tmp_path: Path) -> None:
     (root / "file").chmod(0o6755)
-    assert bring_back(take(root), tmp_path / "side", allow_setid=True).skipped == []
+    assert bring_back(take(root), tmp_path / "side", allow_set_id=True).skipped == []
     assert stat.S_IMODE((tmp_path / "side" / "file").stat().st_mode) == 0o6755
 
 
@@ -102,9 +103,9 @@ def test_capabilities_are_dropped_and_told_or_come_back_where_allowed(root: Path
     os.setxattr(root / "file", "security.capability", CAPABILITY)
     backup = take(root)
     told = bring_back(backup, tmp_path / "without")
-    assert told.skipped == [(b"file", "its capabilities were not set")]
+    assert told.skipped == [(b"file", f"its capabilities were not set: {ASK}")]
     assert os.listxattr(tmp_path / "without" / "file") == []
-    assert bring_back(backup, tmp_path / "with", allow_setid=True).skipped == []
+    assert bring_back(backup, tmp_path / "with", allow_set_id=True).skipped == []
     assert os.getxattr(tmp_path / "with" / "file", "security.capability") == CAPABILITY
 
 
@@ -121,11 +122,19 @@ def test_attributes_that_cannot_be_set_are_told(tmp_path: Path, root: Path) -> N
         mtime_ns=5, ctime_ns=0, inode=1, xattrs=(("user." + "x" * 300, b"1"),),
     )  # fmt: skip
     fd = os.open(root / "file", os.O_RDONLY)
-    Metadata(allow_setid=False, on_skip=lambda path, reason: told.append((path, reason))).apply(fd, record)
+    Metadata(allow_set_id=False, on_skip=lambda path, reason: told.append((path, reason))).apply(fd, record)
     os.close(fd)
     ((path, reason),) = told
     assert path == b"file" and reason.startswith("its extended attributes cannot be set: ")
     assert (root / "file").stat().st_mtime_ns == 5
+
+
+def test_one_attribute_that_cannot_be_set_does_not_cost_the_others(root: Path) -> None:
+    fd = os.open(root, os.O_RDONLY)
+    with pytest.raises(OSError):
+        set_xattrs(fd, (("user." + "x" * 300, b"1"), ("user.z", b"2")))
+    assert read_xattrs(fd) == (("user.z", b"2"),)
+    os.close(fd)
 
 
 def test_set_xattrs_makes_them_exactly_so(root: Path) -> None:
@@ -139,7 +148,7 @@ def test_set_xattrs_makes_them_exactly_so(root: Path) -> None:
 
 
 def test_owners_that_differ_are_counted_only_without_rights(root: Path, tmp_path: Path) -> None:
-    metadata = Metadata(allow_setid=False, on_skip=never)
+    metadata = Metadata(allow_set_id=False, on_skip=never)
     records: list[Record] = []
     writer = PackWriter(root, name=str, on_record=records.append, on_skip=never)
     for _, blocks in writer.packs():

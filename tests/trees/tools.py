@@ -121,7 +121,7 @@ def take(
     return backup
 
 
-def bring_back(backup: Backup, side: Path, *, allow_setid: bool = False, block: int = 1 << 20) -> Backup:
+def bring_back(backup: Backup, side: Path, *, allow_set_id: bool = False, block: int = 1 << 20) -> Backup:
     """Write a backup's tree into a new private folder, through its index as it would lie in storage.
 
     The answer's ``skipped`` tells what could not come back as it was.
@@ -131,7 +131,7 @@ def bring_back(backup: Backup, side: Path, *, allow_setid: bool = False, block: 
     assert records == backup.records
     told = Backup()
     with TreeWriter(
-        side, on_skip=lambda path, reason: told.skipped.append((path, reason)), allow_setid=allow_setid
+        side, on_skip=lambda path, reason: told.skipped.append((path, reason)), allow_set_id=allow_set_id
     ) as writer:
         for name, data in backup.packs.items():
             writer.extract_pack(stream(data, block), [record for record in records if record.pack == name])

@@ -77,6 +77,11 @@ class Command(BackupCommand):
         add_change_options(parser)
         elsewhere.add_options(parser)
         parser.add_argument(
+            "--allow-set-id",
+            action="store_true",
+            help="Bring back set-user-id and set-group-id bits and capabilities of files, as recorded.",
+        )
+        parser.add_argument(
             "--from-storage", default=STORAGE_ALIAS, metavar="ALIAS", help="Read from another of STORAGES."
         )
         personal = parser.add_mutually_exclusive_group()
@@ -100,6 +105,7 @@ class Command(BackupCommand):
             assume_space=options["assume_space"],
             sanitize=options["sanitize"],
             keep_personal_data=options["keep_personal_data"],
+            allow_set_id=options["allow_set_id"],
             changes=changes_of(options),
         )
         alias, wait = options["from_storage"], options["wait"]
