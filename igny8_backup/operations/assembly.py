@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -84,8 +85,14 @@ class Toolkit:
         codec: Codec | None = None,
         estimate: int | None = None,
         on_bytes: Callable[[int], None] | None = None,
+        claimed: bool = False,
+        through: Path | None = None,
     ) -> StoredObject:
-        """Encodes and stores ``blocks`` under ``key``; ``on_bytes`` hears of raw bytes as they pass."""
+        """Encodes and stores ``blocks`` under ``key``; ``on_bytes`` hears of raw bytes as they pass.
+
+        ``claimed`` is for ``Store.put``. ``through`` is a private folder: what is stored first goes into a
+        file without a name there, and the storage knows its length; ``OSError`` if that cannot be written.
+        """
         raw = 0
 
         def passed(amount: int) -> None:
@@ -96,7 +103,14 @@ class Toolkit:
 
         stored = Digest()
         codec = codec or self.codec
-        self.store.put(key, stored.watch(codec.encode(count(blocks, passed))), estimate=estimate)
+        encoded = stored.watch(codec.encode(count(blocks, passed)))
+        if through is None:
+            self.store.put(key, encoded, estimate=estimate, claimed=claimed)
+        else:
+            with closing(encoded), tempfile.TemporaryFile(dir=through) as file:
+                for block in encoded:
+                    file.write(block)
+                self.store.put_file(key, file, claimed=claimed)
         return StoredObject(
             key=key,
             stored_bytes=stored.size,

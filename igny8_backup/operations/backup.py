@@ -103,7 +103,7 @@ class _Run:
     def run(self, locks: list[AdvisoryLock]) -> BackupResult:
         self.record.claim()
         try:
-            self.look_at_the_clock()
+            self.look_at_other_ids()
             for alias in self.request.databases:
                 self.back_up_database(alias)
             for name in self.request.trees:
@@ -196,7 +196,9 @@ class _Run:
             errors={name: str(error) for name, error in self.errors.items()},
         )
         stored = self.kit.upload(
-            keys.details_key(self.id, self.kit.codec.suffix), from_bytes(records.to_json(details))
+            keys.details_key(self.id, self.kit.codec.suffix),
+            from_bytes(records.to_json(details)),
+            claimed=True,
         )
         manifest = Manifest(
             schema=SCHEMA,
@@ -229,8 +231,16 @@ class _Run:
         self.kit.progress.advance(amount, files)
         self.record.beat()
 
-    def look_at_the_clock(self) -> None:
-        ids = filter(keys.is_id, self.kit.store.list_dirs(keys.BACKUPS))
+    def look_at_other_ids(self) -> None:
+        """What they tell of the clock; and that none of them is ours: the record that claims it was free, but
+        somebody may have removed that of an earlier backup."""
+        ids = set(filter(keys.is_id, self.kit.store.list_dirs(keys.BACKUPS)))
+        if self.id in ids:
+            raise StorageError(
+                f"A backup {self.id} is already in {self.kit.store.describe()}.",
+                untouched="It was left as it is.",
+                fix="Start the backup again: each run writes under an id of its own.",
+            )
         if note := dated_ahead(max(ids, default=""), self.started):
             self.kit.progress.note(note)
 

@@ -42,7 +42,7 @@ def backup_database(
 
         blocks = engine.dump(details, kit.config.probes.get(alias, {}), answered)
         dump = watch.through(blocks, source="the dump", sink="the storage")
-        stored = kit.upload(key, dump, estimate=details.size, on_bytes=on_bytes)
+        stored = kit.upload(key, dump, estimate=details.size, on_bytes=on_bytes, claimed=True)
         watch.wait_for("the database server")
         kept = set(engine.describe(()).tables)
     part = replace(

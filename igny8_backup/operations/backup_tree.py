@@ -88,13 +88,19 @@ def backup_tree(
         watch.wait_for("the storage")
         report = read_report(job)
         folders = kit.upload(
-            keys.folders_key(backup_id, part.name, suffix), from_file(job.folders), codec=codec
+            keys.folders_key(backup_id, part.name, suffix),
+            from_file(job.folders),
+            codec=codec,
+            claimed=True,
+            through=folder,
         )
         readable = Digest()
         stored = kit.upload(
             keys.index_key(backup_id, part.name, suffix),
             readable.watch(from_file(job.index)),
             codec=codec,
+            claimed=True,
+            through=folder,
         )
         tree_state.remember(kit, part.name, backup_id, Path(job.index), report.living, readable.sha256)
         tree_state.forget_others(kit, part.name, {backup_id, earlier.backup_id if earlier else ""})

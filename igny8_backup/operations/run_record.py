@@ -22,7 +22,8 @@ class RunKeeper:
 
     def claim(self) -> None:
         """Takes the id, which must be free: a clock set back, or a host that shares no lock with this one,
-        can bring it up again, and nothing of that other run may be touched."""
+        can bring it up again, and nothing of that other run may be touched. From then on the keys of this id
+        are ours alone."""
         try:
             self._kit.store.put(keys.run_key(self._record.id), from_bytes(records.to_json(self._record)))
         except BackupError as error:

@@ -8,6 +8,7 @@ listed and deleted. Keys are relative to the store's prefix, parts joined by ``/
 from __future__ import annotations
 
 import builtins
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,10 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from igny8_backup.errors import StorageError
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.pipeline import from_file
 
 SMALL = 64 << 20
 """Bytes that ``read_small`` holds in memory at most, unless told otherwise."""
@@ -93,15 +95,27 @@ class Store(ABC):
         folder = prefix.removesuffix("/")
         self.prefix = checked_key(folder) + "/" if folder else ""
 
-    def put(self, key: str, blocks: Blocks, *, estimate: int | None = None) -> None:
+    def put(self, key: str, blocks: Blocks, *, estimate: int | None = None, claimed: bool = False) -> None:
         """Store the stream under ``key``, which must be free; ``estimate`` is its size in bytes, about.
+
+        ``claimed``: nothing lies there and nobody else writes there, as the caller knows. A storage that has
+        to be asked for that is not asked then.
 
         Whatever goes wrong, nothing is left under the key, as far as the storage still listens: an exception
         of the source comes out as it is, a failure of the storage as StorageError, bytes that did not all
         arrive as IntegrityError. ``blocks`` is always closed.
         """
         with closing(blocks):
-            self._put(self._name(key), blocks, estimate)
+            self._put(self._name(key), blocks, estimate, claimed)
+
+    def put_file(self, key: str, file: BinaryIO, *, claimed: bool = False) -> None:
+        """Store an open file of this machine, from its beginning to its end, as ``put`` stores a stream.
+
+        It stays the caller's. Its length is known beforehand: where that saves requests or memory, it does.
+        """
+        size = file.seek(0, os.SEEK_END)  # what was written to it reaches its descriptor, too
+        file.seek(0)
+        self._put_file(self._name(key), file, size, claimed)
 
     def put_small(self, key: str, data: bytes) -> None:
         """Store ``data`` under ``key``, replacing what is there; in one step where the storage can."""
@@ -185,7 +199,12 @@ class Store(ABC):
         self.close()
 
     @abstractmethod
-    def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None: ...
+    def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None: ...
+
+    def _put_file(self, name: str, file: BinaryIO, size: int, claimed: bool) -> None:
+        """``file`` is at its beginning, and so is its descriptor."""
+        with closing(from_file(file.fileno())) as blocks:
+            self._put(name, blocks, size, claimed)
 
     @abstractmethod
     def _put_small(self, name: str, data: bytes) -> None: ...

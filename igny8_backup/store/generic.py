@@ -47,7 +47,7 @@ class GenericStore(Store):
             return Path(self.storage.path(self.prefix))
         return None
 
-    def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None:
+    def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
         with self._plain_words("read"):
             taken = self.storage.exists(name)
         if taken:

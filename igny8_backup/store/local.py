@@ -48,7 +48,7 @@ class LocalStore(Store):
     def local_path(self) -> Path:
         return self.root / self.prefix
 
-    def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None:
+    def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
         final = self._path(name)
         if os.path.lexists(final):
             raise self._taken(name)

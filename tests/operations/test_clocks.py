@@ -33,6 +33,23 @@ def test_a_run_whose_id_is_taken_leaves_the_other_alone(kit: Toolkit) -> None:
     assert [manifest.id for manifest in kit.catalog.manifests()] == [first.id]
 
 
+def test_an_id_whose_record_alone_is_gone_is_taken_too(kit: Toolkit) -> None:
+    now = kit.clock()
+    same = replace(kit, clock=lambda: now, token=lambda: "abcdef")
+    first = run_backup(same, REQUEST)
+    kit.store.delete(keys.run_key(first.id))
+    place = kit.store.local_path()
+    assert place is not None
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    with pytest.raises(StorageError, match=f"A backup {first.id} is already in .* Start the backup again"):
+        run_backup(same, REQUEST)
+    after = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    record = after.pop(place / keys.run_key(first.id))
+    assert after == before
+    assert b'"outcome": "failed"' in record
+    assert [manifest.id for manifest in kit.catalog.manifests()] == [first.id]
+
+
 def test_a_clock_set_back_while_a_run_is_under_way(kit: Toolkit) -> None:
     """The backup is whole all the same, and its record ended."""
     now = kit.clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from storages.backends.s3 import S3Storage
@@ -18,9 +19,11 @@ from igny8_backup.store.s3 import S3Store
 from tests.management.commands import run_many
 from tests.management.state import differences, of_project
 from tests.operations.clocks import NIGHT, Clock, by_clock
+from tests.operations.nights import let_time_pass
 from tests.operations.test_round_trip import destroy
 from tests.services import unavailable
 from tests.services.project import Project
+from tests.services.proxy import CuttingProxy
 from tests.services.s3 import RcloneS3, installed
 
 
@@ -113,3 +116,35 @@ def test_an_upload_that_was_never_finished_goes_after_the_grace(kit: Toolkit, s3
         assert [item.key for item in prune(bucket).swept] == [ours]
         assert [item.key for item in store.abandoned_uploads()] == ["somebody/else"]
         assert [entry.id for entry in bucket.catalog.entries()] == [made.id]
+
+
+def test_what_a_night_in_which_nothing_changed_asks_of_a_bucket(kit: Toolkit, s3: RcloneS3) -> None:
+    with (
+        CuttingProxy(s3.port) as proxy,
+        S3Store(S3Storage(**s3.options(proxy.endpoint)), "igny8/") as store,
+    ):
+        bucket = replace(kit, store=store, own_store=store)
+        before = run_backup(bucket, BackupRequest(trees=("sites",)))
+        let_time_pass(bucket, "sites")
+        proxy.forget()
+        made = run_backup(bucket, BackupRequest(trees=("sites",)))
+        asked = [unquote(request) for request in proxy.asked]
+    assert made.manifest and not made.manifest.trees[0].full
+    listing = f"GET /{s3.bucket}?list-type=2&prefix=igny8/"
+    backups, packs = (
+        f"{listing}backups/&delimiter=/&encoding-type=url",
+        f"{listing}packs/web-1/sites/&encoding-type=url",
+    )
+    top = f"/{s3.bucket}/igny8"
+    run, folder = f"{top}/runs/{made.id}.json", f"{top}/backups/{made.id}"
+    assert asked == [
+        *(f"HEAD {run}", f"PUT {run}", f"HEAD {run}"),  # is the id free; it is ours; really
+        backups,  # is its folder free, and are the clocks right
+        *(packs, f"GET {top}/backups/{before.id}/manifest.json"),  # what to compare with
+        *(f"PUT {folder}/files/sites.folders.tar.zst", f"HEAD {folder}/files/sites.folders.tar.zst"),
+        *(f"PUT {folder}/files/sites.index.zst", f"HEAD {folder}/files/sites.index.zst"),
+        packs,  # are all still there that the manifest will name
+        *(f"PUT {folder}/details.json.zst", f"HEAD {folder}/details.json.zst"),
+        *(f"HEAD {folder}/manifest.json", f"PUT {folder}/manifest.json", f"HEAD {folder}/manifest.json"),
+        f"PUT {run}",  # how it ended
+    ]

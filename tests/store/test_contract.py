@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -189,3 +190,36 @@ def test_a_closed_store_can_be_closed_again(store: Store) -> None:
     with store:
         fill(store, "a")
     store.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_is_stored_from_its_beginning_and_stays_open(store: Store, size: int) -> None:
+    data = os.urandom(size)
+    with TemporaryFile() as file:
+        file.write(data)  # some of it still in the memory of this process, and the position at the end
+        store.put_file("db/default.dump", file)
+        assert not file.closed
+    assert read(store.open("db/default.dump")) == data
+    assert listed(store) == ["db/default.dump"]
+
+
+def test_a_file_goes_under_no_key_that_is_taken_or_odd(store: Store) -> None:
+    store.put("a", from_bytes(b"first"))
+    with TemporaryFile() as file:
+        file.write(b"second")
+        with pytest.raises(StorageError, match="already"):
+            store.put_file("a", file)
+        with pytest.raises(StorageError, match="cannot be a key"):
+            store.put_file("../a", file)
+    assert store.read_small("a") == b"first"
+    assert listed(store) == ["a"]
+
+
+def test_under_a_claimed_key_all_is_as_under_any(store: Store) -> None:
+    store.put("a", from_bytes(b"a stream"), claimed=True)
+    with TemporaryFile() as file:
+        file.write(b"a file")
+        store.put_file("b", file, claimed=True)
+    with pytest.raises(ValueError, match="died"):
+        store.put("c", failing(b"some", ValueError("died")), claimed=True)
+    assert {key: store.read_small(key) for key in listed(store)} == {"a": b"a stream", "b": b"a file"}

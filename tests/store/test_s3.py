@@ -20,6 +20,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "size": lambda store: store.size("a"),
     "open": lambda store: next(store.open("a")),
     "put": lambda store: store.put("a", from_bytes(b"data")),
+    "put claimed": lambda store: store.put("a", from_bytes(b"data"), claimed=True),
     "put_small": lambda store: store.put_small("a", b"data"),
     "delete": lambda store: store.delete("a"),
     "abandoned_uploads": lambda store: store.abandoned_uploads(),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from collections.abc import Iterator
 from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -31,6 +34,10 @@ from tests.store.sources import failing, in_blocks, read
 
 PART = SMALLEST_PART
 TWO_PARTS = 2 * PART
+
+
+def methods(proxy: CuttingProxy) -> list[str]:
+    return [asked.partition(" ")[0] for asked in proxy.asked]
 
 
 @pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, TWO_PARTS, TWO_PARTS + BLOCK + 1, 4 * PART - 3])
@@ -243,7 +250,95 @@ def test_an_estimate_past_every_limit_gets_the_largest_parts() -> None:
 def test_what_a_small_object_costs(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(b"x" * 1000))
-    methods = [asked.partition(" ")[0] for asked in proxy.asked]
-    assert methods == ["HEAD", "PUT", "HEAD"]  # is it free, the object, all of it?
+    assert methods(proxy) == ["HEAD", "PUT", "HEAD"]  # is it free, the object, all of it?
     assert all(asked.partition(" ")[2].startswith("/backups") for asked in proxy.asked)
     assert 1000 < proxy.received < 10_000
+
+
+def test_under_a_claimed_key_nobody_asks_whether_it_is_free(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("a", from_bytes(b"x" * 1000), claimed=True)
+    assert methods(proxy) == ["PUT", "HEAD"]
+    # Who lies about it is stopped by the server, where that knows the condition.
+    proxy.forge_answer(b"If-None-Match: *", error_answer(412, "PreconditionFailed"))
+    with pytest.raises(StorageError, match="already"):
+        store.put("a", from_bytes(b"theirs"), claimed=True)
+    assert store.read_small("a") == b"x" * 1000
+
+
+@pytest.fixture
+def file() -> Iterator[IO[bytes]]:
+    """A file longer than two parts."""
+    with TemporaryFile() as made:
+        made.write(os.urandom(TWO_PARTS + 5))
+        yield made
+
+
+def content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def test_a_file_is_put_at_once_and_not_held_in_memory(
+    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+) -> None:
+    store = open_s3(proxy.endpoint)
+    tracemalloc.start()
+    store.put_file("a", file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert methods(proxy) == ["HEAD", "PUT", "HEAD"]
+    assert peak < 4 * MIB
+    assert read(store.open("a")) == content(file)
+
+
+def test_a_file_that_is_too_large_for_that_goes_in_parts(
+    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+) -> None:
+    store = open_s3(proxy.endpoint)
+    store.largest_file = TWO_PARTS
+    store.put_file("a", file)
+    assert methods(proxy) == ["HEAD", "POST", "PUT", "PUT", "PUT", "POST", "HEAD"]
+    assert read(store.open("a")) == content(file)
+
+
+def test_a_file_that_breaks_off_leaves_nothing(
+    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.cut_requests(PART)
+    with pytest.raises(UnreachableError, match="write .*igny8/a"):
+        store.put_file("a", file)
+    assert list(store.list()) == []
+    store.put_file("a", file)  # from its beginning, wherever that left it
+    assert read(store.open("a")) == content(file)
+
+
+def test_a_file_whose_answer_got_lost_is_there(
+    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.lose_answer(b"PUT ")
+    store.put_file("a", file)
+    assert proxy.cuts == 1
+    assert read(store.open("a")) == content(file)
+
+
+def test_a_file_goes_again_to_a_server_that_does_not_know_the_condition(
+    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.forge_answer(b"If-None-Match: *", error_answer(501, "NotImplemented"))
+    store.put_file("a", file)
+    assert read(store.open("a")) == content(file)
+
+
+def test_a_file_that_does_not_arrive_whole_is_an_integrity_error(
+    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+) -> None:
+    store = open_s3(proxy.endpoint)
+    head = b'HTTP/1.1 200 OK\r\nETag: "0"\r\nContent-Length: 99\r\nConnection: close\r\n\r\n'
+    proxy.forge_answer(b"HEAD ", head)  # claimed: the only one is that after the upload
+    with pytest.raises(IntegrityError, match=f"{TWO_PARTS + 5} bytes were sent to .* which holds 99"):
+        store.put_file("a", file, claimed=True)
+    assert not store.exists("a")

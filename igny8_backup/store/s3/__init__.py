@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from igny8_backup.errors import StorageError
@@ -16,7 +16,7 @@ from igny8_backup.store.base import SETTING, Store, Stored, UnfinishedUpload
 from igny8_backup.store.s3.bucket import Bucket, Parameters
 from igny8_backup.store.s3.download import download
 from igny8_backup.store.s3.errors import plain_words
-from igny8_backup.store.s3.upload import part_size, upload
+from igny8_backup.store.s3.upload import part_size, upload, upload_file
 from igny8_backup.streams import Blocks
 
 PAUSE = 0.5
@@ -39,6 +39,9 @@ class S3Store(Store):
     """Objects of one bucket, below the storage's location."""
 
     parallel_reads = True
+    largest_file = 256 << 20
+    """Bytes of a file that is put at once. S3 takes 5 GiB, but what breaks off is sent again from its start;
+    the index of a million files has 51 MB."""
 
     def __init__(self, storage: S3Storage, prefix: str, *, pause: float = PAUSE) -> None:
         super().__init__(prefix)
@@ -76,12 +79,14 @@ class S3Store(Store):
     def abort_upload(self, upload: UnfinishedUpload) -> None:
         self._bucket.abort(self._location + self.prefix + upload.key, upload.upload_id)
 
-    def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None:
-        size = part_size(estimate)
-        key = self._key(name)
-        if self._bucket.head(key, of_bucket=False) is not None:
-            raise self._taken(name)
-        upload(self._bucket, key, blocks, size)
+    def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
+        upload(self._bucket, self._free_key(name, claimed), blocks, part_size(estimate))
+
+    def _put_file(self, name: str, file: BinaryIO, size: int, claimed: bool) -> None:
+        if size > self.largest_file:
+            super()._put_file(name, file, size, claimed)
+        else:
+            upload_file(self._bucket, self._free_key(name, claimed), file)
 
     def _put_small(self, name: str, data: bytes) -> None:
         self._bucket.put(self._key(name), BytesIO(data), replace=True)
@@ -102,6 +107,13 @@ class S3Store(Store):
 
     def _delete(self, name: str) -> None:
         self._bucket.delete(self._key(name))
+
+    def _free_key(self, name: str, claimed: bool) -> str:
+        """The key, under which nothing lies; asked for, because not every server knows ``If-None-Match``."""
+        key = self._key(name)
+        if not claimed and self._bucket.head(key, of_bucket=False) is not None:
+            raise self._taken(name)
+        return key
 
     def _key(self, name: str) -> str:
         return self.storage._normalize_name(name)

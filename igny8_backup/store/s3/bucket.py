@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
-from io import BytesIO
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from igny8_backup.errors import StorageError
 from igny8_backup.store.base import MissingObjectError, Stored, UnfinishedUpload
@@ -62,7 +61,7 @@ class Bucket:
             raise refused
         return None
 
-    def put(self, key: str, body: BytesIO, *, replace: bool) -> None:
+    def put(self, key: str, body: BinaryIO, *, replace: bool) -> None:
         """Store an object at once. Unless it may replace, TakenError if the server says the key is taken."""
         with plain_words(f"write {key} to", self.place):
             self._create("put_object", key, replace, body, {"Body": body, **self.parameters(key)})
@@ -114,7 +113,7 @@ class Bucket:
             answer = self.client.create_multipart_upload(Bucket=self.name, Key=key, **self.parameters(key))
         return str(answer["UploadId"])
 
-    def send_part(self, key: str, upload_id: str, number: int, body: BytesIO) -> Parameters:
+    def send_part(self, key: str, upload_id: str, number: int, body: BinaryIO) -> Parameters:
         """Upload one part; what ``complete`` has to know of it."""
         with plain_words(f"write part {number} of {key} to", self.place):
             answer = self._call(
@@ -169,7 +168,7 @@ class Bucket:
         return answer
 
     def _create(
-        self, operation: str, key: str, replace: bool, body: BytesIO | None, given: Parameters
+        self, operation: str, key: str, replace: bool, body: BinaryIO | None, given: Parameters
     ) -> None:
         call = getattr(self.client, operation)
         if not replace:

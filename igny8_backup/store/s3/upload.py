@@ -1,9 +1,10 @@
-"""A stream of unknown length becomes one S3 object.
+"""A stream of unknown length, or a file, becomes one S3 object.
 
-A stream shorter than a part is put at once. A longer one is cut into parts of one size (some servers want
-them equal) that two threads send while the next is read: at most three parts are in memory. S3 takes 10,000
-parts, so the size of a part limits the size of the object: 8 MiB parts (24 MiB of memory) reach 78 GiB, and
-the largest, 32 MiB (96 MiB of memory, which keeps a backup to S3 under its ceiling of 256 MiB), 312 GiB.
+A file is put at once, read as it is sent, and a stream shorter than a part too. A longer one is cut into
+parts of one size (some servers want them equal) that two threads send while the next is read: at most three
+parts are in memory. S3 takes 10,000 parts, so the size of a part limits the size of the object: 8 MiB parts
+(24 MiB of memory) reach 78 GiB, and the largest, 32 MiB (96 MiB of memory, which keeps a backup to S3 under
+its ceiling of 256 MiB), 312 GiB.
 Source: Amazon S3 User Guide, "Multipart upload limits".
 """
 
@@ -18,10 +19,11 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from typing import BinaryIO
 
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store.s3.bucket import Bucket, Parameters, TakenError
-from igny8_backup.streams import Blocks
+from igny8_backup.streams import BLOCK, Blocks
 
 logger = logging.getLogger(__name__)
 
@@ -68,20 +70,21 @@ def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
     parts = cut(blocks, size)
     first = next(parts, None) or BytesIO()
     if _length(first) < size:
-        _put(bucket, key, first)
+        upload_file(bucket, key, first)
     else:
         ahead = iter([first])
         del first  # or it would stay in memory to the end
         _put_parts(bucket, key, itertools.chain(ahead, parts))
 
 
-def _put(bucket: Bucket, key: str, body: BytesIO) -> None:
+def upload_file(bucket: Bucket, key: str, body: BinaryIO) -> None:
+    """Put a file, on disk or in memory, under ``key`` at once; as ``upload`` otherwise."""
     size = _length(body)
     with _nothing_left(bucket, key):
         try:
             bucket.put(key, body, replace=False)
         except StorageError:
-            if not _arrived(bucket, key, size, _md5(body.getvalue())):
+            if not _arrived(bucket, key, size, _md5_of(body)):
                 raise
         _check(bucket, key, size)
 
@@ -138,7 +141,7 @@ def _send(
     return sent, done
 
 
-def _length(file: BytesIO) -> int:
+def _length(file: BinaryIO) -> int:
     # Not by getbuffer(): collecting a cycle that holds such a view, as the traceback of an error does, can
     # crash the interpreter (seen with CPython 3.12.1).
     length = file.seek(0, os.SEEK_END)
@@ -185,8 +188,12 @@ def _etag_of(parts: list[Parameters]) -> str:
         sums = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
     except ValueError:
         return ""
-    return f"{_md5(sums)}-{len(parts)}"
+    return f"{_md5_of(BytesIO(sums))}-{len(parts)}"
 
 
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def _md5_of(file: BinaryIO) -> str:
+    file.seek(0)
+    digest = hashlib.md5(usedforsecurity=False)
+    while block := file.read(BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
