@@ -1,39 +1,37 @@
 """``python -m benchmarks.million``: what a tree of a million files takes: memory, requests, bytes.
 
-The files are tiny, so that the index is most of what such a backup is; the tree of ``benchmarks.sites``,
-whose files have the sizes of published ones, stands beside it. Stored to a folder, and to S3 through a proxy
-that counts. To S3 our process takes three parts of 8 MiB more once the index is longer than one part.
+The files are 8 KiB long on the average; the tree of ``benchmarks.sites``, whose files are those of published
+sites, stands beside it. Stored to a folder, and to S3 through a proxy that counts. The first tree of a pair
+has a tenth of the files: what grows shows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import million_data, report, sites_data
 from benchmarks import options as common
-from benchmarks import report, sites_data
 from benchmarks.machine import facts
 from benchmarks.measure import RunFailed, measure, say
 from benchmarks.memory import LOCAL, S3, s3_environment
 from benchmarks.options import FULL, QUICK
 from benchmarks.project import Project
 from benchmarks.server import KeptServer
-from benchmarks.sites_changes import SETTLED, put_back
+from benchmarks.sites_changes import put_back
 from benchmarks.sites_checks import FilesCheck
 from tests.services.proxy import CuttingProxy
 from tests.services.s3 import RcloneS3, installed
 
 MANY = {QUICK: 5000, FULL: 1_000_000}
-FEW = {QUICK: 500, FULL: 100_000}
-_FILES_A_FOLDER = 500
+TIMES = 10
+"""So many times the files of the first tree has the second."""
 
 PEAK_LIMIT, GROWTH_LIMIT = 256.0, 20.0
-"""MiB of each process; MiB that one takes more for ten times the files."""
+"""MiB of each process; MiB that one takes more for so many times the files."""
 SHARE_LIMIT, REQUEST_LIMIT = 1.0, 19
 """What an unchanged tree may upload, in per cent of a full run's bytes; its requests."""
 
@@ -72,6 +70,7 @@ class Verdict:
 
 def main() -> None:
     parser = common.parser(__doc__)
+    parser.add_argument("--files", type=int, help="How many the larger tree has; the other has a tenth.")
     parser.add_argument("--no-sites", action="store_true", help="Leave out the tree of benchmarks.sites.")
     options = parser.parse_args()
     scale = common.scale(options)
@@ -81,12 +80,9 @@ def main() -> None:
     found: list[Night] = []
     with common.work_folder(options) as work, KeptServer(options.postgresql, work) as server:
         url = server.database("benchmark_empty", None)
-        trees = {count: tiny_files(work, count) for count in (FEW[scale], MANY[scale])}
-        jobs = [
-            (storage, f"{count:,} tiny files", tree)
-            for storage in (LOCAL, S3)
-            for count, tree in trees.items()
-        ]
+        many = options.files or MANY[scale]
+        trees = {count: million_data.make(work, count) for count in (many // TIMES, many)}
+        jobs = [(storage, _title(count), tree) for storage in (LOCAL, S3) for count, tree in trees.items()]
         if not options.no_sites:
             jobs.append((S3, f"{sites_data.FILES[scale]:,} files of sites", _sites(work, scale)))
         for storage, title, (root, listing) in jobs:
@@ -98,7 +94,7 @@ def main() -> None:
                     found += nights(project, title, FilesCheck(listing), project.environment, None)
             finally:
                 shutil.rmtree(project.folder, ignore_errors=True)
-    verdicts = judged(found, *(f"{count:,} tiny files" for count in trees))
+    verdicts = judged(found, *map(_title, trees))
     machine = facts()
     text = table(found) + "\n" + verdict_table(verdicts) + "\n" + report.closing_lines(machine, scale, 1)
     data = {
@@ -149,7 +145,7 @@ def nights(
 
 
 def judged(found: Sequence[Night], few: str, many: str) -> list[Verdict]:
-    """The figures that have a limit; ``few`` and ``many`` are the trees of tiny files."""
+    """The figures that have a limit; ``few`` and ``many`` are the trees of the pair."""
     by_name = {(one.storage, one.tree, one.run): one for one in found}
     verdicts = []
     for (storage, tree, run), one in by_name.items():
@@ -199,25 +195,8 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join([*lines, ""])
 
 
-def tiny_files(work: Path, count: int) -> tuple[Path, Path]:
-    """A tree of so many tiny files, no two alike, and the list of their digests; made unless they exist."""
-    root, listing = work / f"tiny-{count}", work / f"tiny-{count}.sha256"
-    if listing.is_file():
-        return root, listing
-    say(f"making {count} tiny files ...")
-    shutil.rmtree(root, ignore_errors=True)
-    with (work / "tiny.new").open("w") as lines:
-        for number in range(count):
-            folder = f"site-{number // _FILES_A_FOLDER:04}"
-            if number % _FILES_A_FOLDER == 0:
-                (root / folder).mkdir(parents=True)
-            name, content = f"{folder}/page-{number:07}.html", b"page %d\n" % number
-            with open(f"{root}/{name}", "wb") as file:
-                file.write(content)
-            lines.write(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
-    time.sleep(SETTLED)
-    (work / "tiny.new").rename(listing)
-    return root, listing
+def _title(count: int) -> str:
+    return f"{count:,} files of 8 KiB"
 
 
 def _sites(work: Path, scale: str) -> tuple[Path, Path]:
