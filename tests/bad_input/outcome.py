@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.docs.pages import assert_shown
 from tests.management import state
 from tests.management.commands import Command, Done, run_many
 from tests.services.project import Project
@@ -24,7 +25,8 @@ class Case:
     """A command, the exit status it must end with, and words of its line: what happened, what is untouched,
     the way out. ``settings`` changes keys of ``IGNY8_BACKUP``, ``storage`` is another folder for backups.
 
-    What is said before that line must hold one of the words in ``besides``, line by line.
+    What is said before that line must hold one of the words in ``besides``, line by line. ``shown``: the page
+    "When something goes wrong" has that line.
     """
 
     argv: Sequence[str | Path]
@@ -35,6 +37,7 @@ class Case:
     besides: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     storage: Path | None = None
+    shown: bool = False
 
 
 def fail(
@@ -53,15 +56,24 @@ def fail(
             untouched=case.untouched,
             fix=case.fix,
             besides=case.besides,
+            shown=case.shown,
         )
         assert project.server.password not in done.said
     return results
 
 
 def assert_one_line(
-    done: Done, status: int, *, what: str, untouched: str = "", fix: str = "", besides: Sequence[str] = ()
+    done: Done,
+    status: int,
+    *,
+    what: str,
+    untouched: str = "",
+    fix: str = "",
+    besides: Sequence[str] = (),
+    shown: bool = False,
 ) -> None:
-    """It ended with ``status``, no traceback, and one line of error that says all three, in this order."""
+    """It ended with ``status``, no traceback, and one line of error that says all three, in this order;
+    ``shown`` as for a :class:`Case`."""
     *notes, last = done.ended(status).stderr.splitlines() or [""]
     assert last.startswith(START) and last.endswith("."), done.said
     rest = last
@@ -72,6 +84,8 @@ def assert_one_line(
     for note in notes:
         expected = (*besides, "every file is read and stored again")
         assert any(words in note for words in expected), f"also said: {note!r}"
+    if shown:
+        assert_shown(done.stderr)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from psycopg.conninfo import make_conninfo
 from tests.bad_input.conftest import Ground
 from tests.bad_input.database import SECONDS, OwnServer, pgbouncer, running
 from tests.bad_input.outcome import Case, assert_one_line, fail, nothing_changes
+from tests.docs.pages import assert_shown
 from tests.management.clients import client_folder, gated
 from tests.management.commands import Command, run_many
 from tests.services.postgres import NEWEST, PostgresServers
@@ -71,7 +72,15 @@ def test_a_pg_dump_that_is_killed(project: Project, tmp_path: Path) -> None:
     changed = clients(project, tmp_path / "bin", pg_dump='"$REAL/pg_dump" "$@"; kill -9 $$')
     fail(
         project,
-        Case(BACKUP, 1, "pg_dump was killed by SIGKILL", "No backup was", "(dmesg)", settings=changed),
+        Case(
+            BACKUP,
+            1,
+            "pg_dump was killed by SIGKILL",
+            "No backup was",
+            "(dmesg)",
+            settings=changed,
+            shown=True,
+        ),
     )
 
 
@@ -113,7 +122,7 @@ def test_a_dump_that_waits_for_a_lock_says_who_holds_it(project: Project, tmp_pa
         held = f"A lock on {TABLE} is held by process {pid} (nightly report, role {project.server.role};"
         assert held in said and f"pg_terminate_backend({pid})" in said
         blocker.rollback()
-        command.says("moving again")
+        assert_shown(said + command.says("moving again"))
         command.ends().ended(0)
 
 
@@ -139,6 +148,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_dump(project: Project) ->
         what="refused: terminating connection",
         untouched="No backup was recorded.",
         fix="See in the server's log why it ended the connection; when it answers, run again.",
+        shown=True,
     )
 
 
@@ -177,6 +187,7 @@ def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path:
         what="pg_restore failed with exit status 1",
         untouched="The live database is as it was.",
         fix="Start the server",
+        shown=True,
         besides=["could not be removed, the next restore_all will"],
     )
 
@@ -190,6 +201,7 @@ def test_a_server_without_a_place_for_another_session(own: Ground) -> None:
             1,
             what="No connection to igny8@",
             fix="End sessions that idle, or allow more (max_connections",
+            shown=True,
             besides=ONLY_HERE,
         )
 
@@ -206,6 +218,7 @@ def test_a_role_from_which_rows_are_hidden(project: Project) -> None:
                 f'affected by row-level security policy for table "{TABLE}"',
                 "No backup was recorded.",
                 "ALTER ROLE igny8 BYPASSRLS",
+                shown=True,
             ),
         )
 
@@ -221,6 +234,7 @@ def test_a_role_that_may_not_read_a_table(project: Project) -> None:
         what=f"permission denied for table {TABLE}.",
         untouched="No backup was recorded.",
         fix="GRANT pg_read_all_data TO igny8",
+        shown=True,
     )
 
 
@@ -237,6 +251,7 @@ def test_a_role_that_may_not_connect_to_the_maintenance_database(own: Ground, tm
         1,
         what='permission denied for database "postgres"',
         fix='GRANT CONNECT ON DATABASE "postgres" TO "igny8"',
+        shown=True,
     )
     assert "only this host is locked: No connection to igny8@" in saved.ended(0).stderr
 
@@ -267,6 +282,7 @@ def test_a_backup_through_pgbouncer(own: Ground, pooler: int) -> None:
             "Nothing was read or written.",
             "DBBACKUP_CONNECTORS = {'default': {'HOST': '...', 'PORT': '5432'}}",
             besides=ONLY_HERE,
+            shown=True,
         ),
         env=through(own.project, pooler),
     )

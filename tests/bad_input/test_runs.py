@@ -21,6 +21,7 @@ import pytest
 
 from tests.bad_input.conftest import Ground
 from tests.bad_input.outcome import loose, shown
+from tests.docs.pages import assert_shown
 from tests.management import state
 from tests.management.commands import Command, run_many
 from tests.services import unavailable
@@ -59,6 +60,7 @@ def test_a_backup_dated_in_the_future_is_told_of(ground: Ground, tmp_path: Path)
     note = f"Backup {ahead} is dated "
     way_out = "give restore_all the id of the one that you mean."
     assert note in made.ended(0).stderr and way_out in made.stderr
+    assert_shown(made.stderr)
     assert "in the future" in listed.ended(0).stdout
     assert f"NOTE: {note}" in planned.ended(0).stdout and way_out in planned.stdout
     assert f"from {ahead} (" in planned.stdout

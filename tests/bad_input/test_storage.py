@@ -99,7 +99,8 @@ def test_an_upload_that_is_cut_leaves_nothing(
             )
         assert proxy.cuts == 1
         proxy.forget()
-        assert_one_line(done, 1, what=BROKE, untouched=UNRECORDED, fix="Check the network, endpoint_url")
+        fix = "Check the network, endpoint_url"
+        assert_one_line(done, 1, what=BROKE, untouched=UNRECORDED, fix=fix)
         assert left.ended(0).json["litter"] == left.json["in_use"] == []
 
 
@@ -198,6 +199,7 @@ def test_a_folder_without_space(ground: Ground, tmp_path: Path, left: int) -> No
                     UNRECORDED,
                     "Free space there, or delete backups that are no longer needed.",
                     besides=["The record of the run could not be written", " FAILED: No space is left"],
+                    shown=True,
                 )
                 for command in ("backup_db", "backup_all")
             ),
@@ -239,6 +241,7 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
             untouched,
             room,
             settings=scratch,
+            shown=True,
         ),
         Case(
             ["backup_sites"],
@@ -248,6 +251,7 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
             "Make room there",
             settings=state,
             besides=["FAILED: The state folder"],
+            shown=True,
         ),
         Case(
             [*restore, "uploads"],
@@ -270,7 +274,7 @@ def test_a_bucket_without_space(
         proxy.forge_answer(needle, error_answer(507, "InsufficientStorage"))
     fail(
         ground.project,
-        Case(["backup_db"], 1, full, UNRECORDED, "Raise the quota, or delete backups"),
+        Case(["backup_db"], 1, full, UNRECORDED, "Raise the quota, or delete backups", shown=True),
         env=env,
         folder=bucket(server),
     )
@@ -313,6 +317,7 @@ def test_a_storage_that_renames_what_it_saves(ground: Ground, tmp_path: Path) ->
             "Renaming, under igny8/ renames what it saves (igny8/runs/",
             "What it stored was removed.",
             'Use a storage in STORAGES["dbbackup"] that stores',
+            shown=True,
         ),
         env=env,
         folder=place,

@@ -46,6 +46,7 @@ def test_a_tree_that_is_no_folder(ground: Ground, tmp_path: Path) -> None:
                 "No backup was recorded.",
                 FIX,
                 settings={"SITES": {"site": str(root)}},
+                shown=root == gone,
             )
             for root, reason in reasons.items()
         ),

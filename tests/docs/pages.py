@@ -36,3 +36,30 @@ def code_cells(text: str) -> list[list[str]]:
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     cells = [re.findall(r"`([^`]+)`", re.split(r"(?<!\\)\|", row)[1]) for row in rows]
     return [cell for cell in cells if cell]
+
+
+_VARIABLE = (
+    (r"\d{8}T\d{6}Z-[0-9a-f]{6}", "ID"),
+    (r"age1[0-9a-z]+", "RECIPIENT"),
+    (r"igny8@[\w.]+:\d+", "SERVER"),
+    (r"project_[0-9a-f]{12}|(?<=SERVER/)\w+", "DATABASE"),
+    (r"(?<![\w/])(/[\w.+-]*\w)+", "PATH"),
+    (r"\b\d+ (second|minute|hour|day)s?( \d+ (second|minute)s?)?\b", "TIME"),
+    (r"\b\d[\d.:+T-]*\d\b|\b\d\b", "NUMBER"),
+)
+
+
+def without_variables(message: str) -> str:
+    """The message with ids, keys, servers, databases, paths, times and numbers made alike."""
+    for pattern, name in _VARIABLE:
+        message = re.sub(pattern, name, message)
+    return message
+
+
+def assert_shown(said: str) -> None:
+    """Some block of the page "When something goes wrong" is in what was said, line by line."""
+    lines = without_variables(said).splitlines()
+    shown = [without_variables(block).splitlines() for block in blocks(page("errors"), "text")]
+    assert any(
+        block == lines[start : start + len(block)] for block in shown for start in range(len(lines))
+    ), f"docs/errors.md does not show what was said:\n{said}"

@@ -10,6 +10,7 @@ from typing import Any
 import pyrage
 import pytest
 
+from tests.docs.pages import assert_shown
 from tests.management.clients import client_folder, of_version
 from tests.management.commands import Command, Done, run_many, run_one
 from tests.management.conftest import BackedUp
@@ -72,6 +73,8 @@ def test_what_does_not_exist(cases: Cases, backed_up: BackedUp, tmp_path: Path) 
     add(["undo_restore"], 2, "no restore to undo", "Nothing was changed")
     add(["undo_restore", "--discard", "--noinput"], 2, "Nothing is kept", "Nothing was removed")
     results = cases.check()
+    assert_shown(results[0].stderr.replace("defualt", "nosuch"))
+    assert_shown(results[4].stderr)
     assert "There is no backup in the folder" in results[-3].stdout
     assert "backup_all" in results[-3].stdout
 
@@ -99,7 +102,9 @@ def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
     add(["list_backups"], 1, "does not exist", "Mount it", storage=tmp_path / "not mounted")
     inside = cases.project.sites / "state"
     add(["backup_all"], 4, "STATE_DIR", "lies in", untouched, STATE_DIR=str(inside))
-    for done in cases.check():
+    results = cases.check()
+    assert_shown(results[2].stderr)
+    for done in results:
         assert secret[20:] not in done.said
     assert not inside.exists()
 
@@ -124,7 +129,10 @@ def test_identities_that_do_not_open_it(cases: Cases, backed_up: BackedUp, tmp_p
     add(["show_backup", backed_up.id, "--identity", other], 1, "not encrypted to this identity")
     add(["restore_all", "--dry-run", "--identity", other], 1, "not encrypted to this identity")
     add(["show_backup", backed_up.id], 0)
-    for done in cases.check():
+    results = cases.check()
+    for number in (0, 1):
+        assert_shown(results[number].stderr)
+    for done in results:
         assert str(key)[20:-1] not in done.said
 
 
@@ -142,7 +150,9 @@ def test_clients_that_are_missing_or_too_old(cases: Cases, tmp_path: Path) -> No
     add(restore, 4, "pg_restore is version 14.9", package, "Nothing was", CLIENT_BIN_DIR=str(old))
     dry = ["restore_all", "--dry-run", "--json", *cases.identity]
     add(dry, 4, "cannot be restored here", CLIENT_BIN_DIR=str(old))
-    *_, plan = cases.check()
+    missing, too_old, *_, plan = cases.check()
+    assert_shown(missing.stderr)
+    assert_shown(too_old.stderr)
     assert "14.9" in plan.json["obstacles"][0], "one document, and it says what is in the way"
 
 
@@ -167,6 +177,7 @@ def test_a_server_that_does_not_answer(backed_up: BackedUp, trouble: str) -> Non
     for done in (saved, restored):
         assert "No connection to igny8@" in done.ended(1).stderr
         assert "dbshell --database default" in done.stderr
+        assert_shown(done.stderr)
         assert project.server.password not in done.said and "wr0ng" not in done.said
     *_, run = sorted((project.storage / "igny8/runs").iterdir())
     record = json.loads(run.read_text())

@@ -16,6 +16,7 @@ from django.core.management import get_commands, load_command_class
 from igny8_backup.locks import file_lock
 from igny8_backup.store import open_store
 from tests.bad_input.database import running
+from tests.docs.pages import assert_shown
 from tests.management.commands import run_many
 from tests.services.project import Project, create, drop
 
@@ -74,6 +75,7 @@ def test_who_is_locked_out_reads_by_whom(twice: Project) -> None:
         told = f"{HOLDER}. Nothing was changed. Wait for it to end, then run again; or let it be waited for:"
         assert told in done.ended(5).stderr, done
         assert done.stderr.count(HOLDER) == (2 if "--wait" in done.argv else 1)
+    assert_shown(hasty[0].stderr.replace("a backup by hand", "a backup"))
     assert all("Waiting up to 0 s. Another run works on" in done.stderr for done in patient)
     assert as_json.ended(5).json["error"] == "LockedError" and HOLDER in as_json.json["message"]
     assert (twice.uploads / "page").read_text() == "new" and not list(twice.uploads.glob(".before-*"))
