@@ -201,7 +201,7 @@ def test_a_server_without_a_place_for_another_session(own: Ground) -> None:
             1,
             what="No connection to igny8@",
             fix="End sessions that idle, or allow more (max_connections",
-            shown=True,
+            shown=done is saved,
             besides=ONLY_HERE,
         )
 

@@ -43,7 +43,9 @@ _VARIABLE = (
     (r"age1[0-9a-z]+", "RECIPIENT"),
     (r"igny8@[\w.]+:\d+", "SERVER"),
     (r"project_[0-9a-f]{12}|(?<=SERVER/)\w+", "DATABASE"),
+    (r"(?<=the bucket )\S+ at \S+", "BUCKET"),
     (r"(?<![\w/])(/[\w.+-]*\w)+", "PATH"),
+    (r"\b\d[\d.]* [kMGT]?B\b", "SIZE"),
     (r"\b\d+ (second|minute|hour|day)s?( \d+ (second|minute)s?)?\b", "TIME"),
     (r"\b\d[\d.:+T-]*\d\b|\b\d\b", "NUMBER"),
 )

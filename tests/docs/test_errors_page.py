@@ -35,6 +35,7 @@ SAID_BY_OTHERS = (
     "content_article\" HINT: To disable the policy for the table's owner, use ALTER TABLE NO FORCE ROW LEVEL"
     " SECURITY.",
     "pg_dump: error: query failed: ERROR: permission denied for table content_article.",
+    "terminating connection due to administrator command.",
     # the system
     "Connection refused",
     "No space left on device",
@@ -61,7 +62,7 @@ VALUES = (
     r"\b\d[\d.:+T-]*( [kMG]?B\b| (day|minute|second)s?\b)?",
     r"\d{8}T\d{6}Z-[0-9a-f]{6}",
     r"\b(igny8-backup\.key|igny8-backups|igny8|nosuchbucket|default|uploads|sites-data|Renaming|vector)\b",
-    r"\b(content_article|content\.0042_summary|accounts_user|accounts_membership|nightly report)\b",
+    r"\b(content_article|content\.0042_summary|public\.accounts_(account|membership)|nightly report)\b",
     r"\b(celery@web-1|publishing\.publish|docker|SIGKILL|SIGTERM)\b|\(Debian [^)]*\)",
 )
 """What a message is about."""

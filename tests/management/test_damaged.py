@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.docs.pages import assert_shown
 from tests.management.commands import Command, Done, run_many
 from tests.management.conftest import BackedUp
 from tests.management.harm import HARM, altered, damaged, missing, truncated
@@ -48,6 +49,8 @@ def test_each_kind_of_harm_to_each_kind_of_object(
     storages = [damaged(backed_up.project, tmp_path, pattern, harm) for harm in HARM]
     for harm, done in zip(HARM, restores(backed_up, storages, only), strict=True):
         check(done, harm, pattern.rpartition("/")[2].lstrip("*"))
+        if only == "db" and harm is not missing:
+            assert_shown(done.stderr)
 
 
 def test_a_pack_that_is_found_damaged_at_the_very_end_takes_all_sides_with_it(

@@ -174,10 +174,10 @@ def test_a_server_that_does_not_answer(backed_up: BackedUp, trouble: str) -> Non
         env=env,
     )
     assert backed_up.id in listed.ended(0).stdout, "a listing needs no database"
+    assert_shown(saved.stderr)
     for done in (saved, restored):
         assert "No connection to igny8@" in done.ended(1).stderr
         assert "dbshell --database default" in done.stderr
-        assert_shown(done.stderr)
         assert project.server.password not in done.said and "wr0ng" not in done.said
     *_, run = sorted((project.storage / "igny8/runs").iterdir())
     record = json.loads(run.read_text())

@@ -12,6 +12,7 @@ from demo.server import PostgresServer
 
 from igny8_backup import tasks
 from igny8_backup.errors import RefusedError
+from tests.docs.pages import assert_shown
 from tests.management.commands import run_many
 from tests.management.state import modes
 from tests.services.project import Project
@@ -50,6 +51,7 @@ def test_every_command_refuses_it_outside_debug(bare: Project) -> None:
     for done in run_many(bare, *COMMANDS, *([*command, "--json"] for command in COMMANDS)):
         assert "is SQLite and DEBUG is off" in done.ended(4).stderr
         assert "Nothing was read or written. Set DATABASE_URL" in done.stderr
+        assert_shown(done.stderr)
         if "--json" in done.argv:
             assert (done.json["error"], done.json["exit_status"]) == ("RefusedError", 4)
     assert not (bare.folder / "db").exists(), "not even opened, which would have made it"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.docs.pages import assert_shown
 from tests.management.clients import client_folder, gated, waiting
 from tests.management.commands import Command, run_many
 from tests.management.state import differences, leftovers, manifests, objects, of_project
@@ -72,6 +73,7 @@ def test_a_backup_that_is_stopped_cleans_up(project: Project, number: signal.Sig
         "message": f"Stopped by {number.name}; what was begun is cleaned up.",
     }
     assert err.startswith("CommandError: Stopped by ") and "Traceback" not in err
+    assert_shown(err.replace("SIGINT", "SIGTERM"))
     assert not runs(dump)
     assert manifests(project) == []
     assert [path.parent.name for path in objects(project)] == ["runs"], "no object is left, nor a part of one"

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tests.docs.pages import assert_shown
 from tests.management.commands import Command, run_many
 from tests.management.state import differences, manifests, objects, of_project, of_tree
 from tests.services.project import Project
@@ -116,6 +117,7 @@ def test_rows_that_were_left_out_are_told(project: Project) -> None:
         Command(["backup_db", "--json"], views),
     )
     assert "could never be restored" in refused.ended(4).stderr and "accounts_account" in refused.stderr
+    assert_shown(refused.stderr)
     assert "no_such_table" in absent.ended(4).stderr
     assert len(manifests(project)) == 1
     identity = ["--identity", str(project.identity)]

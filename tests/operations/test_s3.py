@@ -16,6 +16,7 @@ from igny8_backup.operations.backup import run_backup
 from igny8_backup.operations.backup_request import BackupRequest
 from igny8_backup.operations.prune import prune
 from igny8_backup.store.s3 import S3Store
+from tests.docs.pages import assert_shown
 from tests.management.commands import run_many
 from tests.management.state import differences, of_project
 from tests.operations.clocks import NIGHT, Clock, by_clock
@@ -96,6 +97,8 @@ def test_a_bucket_that_refuses(project: Project, s3: RcloneS3, trouble: str) -> 
     for done in run_many(project, ["list_backups"], ["backup_sites", "--json"], ["restore_all"], env=env):
         assert done.ended(1).stderr.startswith("CommandError: ")
         assert secret[:-1] not in done.said
+        if done.argv[0] == ("list_backups" if trouble == "down" else "backup_sites"):
+            assert_shown(done.stderr)
         if done.argv[0] == "backup_sites":
             assert done.json["error"] in ("StorageError", "UnreachableError")
 

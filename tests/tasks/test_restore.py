@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 
+from tests.docs.pages import assert_shown
 from tests.management.commands import Done, run_many
 from tests.management.state import leftovers
 from tests.services.project import Project
@@ -103,10 +104,12 @@ def test_workers_that_answer_are_refused_or_stopped(
         with worker(project, "busy", "--pool=prefork", "--include=jobs") as busy:
             refused = restore(project).ended(4)
             assert "1 worker answers (busy@test). Stop them" in refused.stderr
+            assert_shown(refused.stderr.replace("busy@test", "celery@web-1"))
             app.send_task("gate", [str(gate)])
             busy.wait_for("Task gate[")
             late = restore(project, "--stop-workers", "--stop-timeout", "0.5").ended(4)
             assert "Tasks are still running: gate on busy@test." in late.stderr
+            assert_shown(late.stderr.replace("gate on busy@test", "publishing.publish on celery@web-1"))
             assert "the workers take tasks again" in late.stderr
             gate.unlink()
             app.send_task("gate", [str(gate)])
