@@ -190,7 +190,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
     lines = ["| | | target | |", "|---|---|---|---|"]
     for one in verdicts:
         met = "met" if one.met else "**missed**"
-        value = f"{one.value:.2f}" if one.unit == "%" else f"{one.value:.0f}"
+        value = f"{one.value:.2f}" if one.unit == "%" else f"{round(one.value)}"  # round: never "-0"
         lines.append(f"| {one.what} | {value} {one.unit} | at most {one.limit:.0f} {one.unit} | {met} |")
     return "\n".join([*lines, ""])
 
