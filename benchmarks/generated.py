@@ -26,7 +26,7 @@ from igny8_backup.streams.pipeline import Codec, decode
 from igny8_backup.streams.process import process_output
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.packs import PackWriter
+from igny8_backup.trees.packs import PackWriter, TarBlocks
 from igny8_backup.trees.records import Record
 
 if TYPE_CHECKING:
@@ -154,18 +154,18 @@ def _file(kit: Toolkit, folder: Path, amount: int) -> None:
         file.truncate(amount)
     found: list[Record] = []
 
-    def packs() -> Generator[tuple[str, Blocks], None, None]:
+    def packs() -> Generator[tuple[str, TarBlocks], None, None]:
         found.clear()
         writer = PackWriter(source, name=str, on_record=found.append, on_skip=lambda path, reason: None)
         return writer.packs()
 
     with closing(packs()) as opened:
         for name, blocks in opened:
-            kit.upload(f"packs/{name}", blocks)
+            kit.upload(f"packs/{name}", (bytes(block) for block in blocks))
     files = [record for record in found if record.kind == "file"]
     with TreeWriter(side, on_skip=lambda path, reason: None) as writer:
         for _, blocks in packs():
-            writer.extract_pack(blocks, files)
+            writer.extract_pack((bytes(block) for block in blocks), files)
 
 
 if __name__ == "__main__":

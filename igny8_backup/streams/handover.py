@@ -12,7 +12,7 @@ import io
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from igny8_backup.streams import BLOCK, Blocks
 
@@ -78,22 +78,35 @@ class _Input(io.RawIOBase):
 
 
 class _Output(io.RawIOBase):
+    """Gathers pieces of any size to about a block, so that each hand-over carries one."""
+
     def __init__(self, exchange: _Exchange) -> None:
         self._exchange = exchange
+        self._pieces: list[bytes] = []
+        self._held = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
-            block = bytes(data)
-            # After a failure there is nobody to take it: what buffers still hold is dropped without a fuss.
-            if block and self._exchange.failure is None:
-                self._exchange.ask(block)
+            piece = bytes(data)
+            self._pieces.append(piece)
+            self._held += len(piece)
+            if self._held >= BLOCK:
+                self.flush()
         except BaseException as error:
             self._exchange.failure = self._exchange.failure or error
             raise
-        return len(block)
+        return len(piece)
+
+    def flush(self) -> None:
+        block = b"".join(self._pieces)
+        self._pieces.clear()
+        self._held = 0
+        # After a failure there is nobody to take it: it is dropped without a fuss.
+        if block and self._exchange.failure is None:
+            self._exchange.ask(block)
 
 
 def pull_through(push: Push, blocks: Blocks) -> Blocks:
@@ -124,9 +137,9 @@ def pull_through(push: Push, blocks: Blocks) -> Blocks:
 
 
 def _run(push: Push, exchange: _Exchange) -> None:
-    # Large buffers: the push loop may work in small pieces, each hand-over should carry a block.
+    # The push loop may work in small pieces; each hand-over should carry a block.
     reader: BinaryIO = io.BufferedReader(_Input(exchange), BLOCK)
-    writer: BinaryIO = io.BufferedWriter(_Output(exchange), BLOCK)
+    writer = cast(BinaryIO, _Output(exchange))
     error: BaseException | None = None
     try:
         push(reader, writer)

@@ -45,10 +45,10 @@ class Slots:
                 " point TMPDIR at a folder with room.",
             ) from None
 
-    def fill(self, slot: int, data: memoryview) -> None:
-        """Copy ``data``, at most ``SIZE`` bytes, into a slot."""
+    def room(self, slot: int) -> memoryview:
+        """The memory of a slot, ``SIZE`` bytes. It must be released before ``close``."""
         start = slot * SIZE
-        self._memory[start : start + len(data)] = data
+        return memoryview(self._memory)[start : start + SIZE]
 
     def content(self, slot: int, length: int) -> bytes:
         """A copy of the first bytes of a slot."""
@@ -70,18 +70,29 @@ class Sender:
         self._freed = freed
         self._free = deque(range(COUNT))
 
+    def room(self) -> memoryview:
+        """The memory of a slot that is free, ``SIZE`` bytes, to be filled from the front and then ``sent``.
+
+        Raises ``BrokenPipeError`` when nobody takes any more.
+        """
+        if not self._free:
+            self._free.extend(self._freed())
+        if not self._free:
+            raise BrokenPipeError
+        return self._slots.room(self._free[0])
+
+    def sent(self, length: int) -> None:
+        """Hand on what is in that slot now."""
+        self._tell(length, self._free.popleft())
+
     def send(self, block: bytes) -> None:
         """Hand on a block of any size. Raises ``BrokenPipeError`` when nobody takes any more."""
         rest = memoryview(block)
         while rest:
             piece, rest = rest[:SIZE], rest[SIZE:]
-            if not self._free:
-                self._free.extend(self._freed())
-            if not self._free:
-                raise BrokenPipeError
-            slot = self._free.popleft()
-            self._slots.fill(slot, piece)
-            self._tell(len(piece), slot)
+            with self.room() as room:
+                room[: len(piece)] = piece
+            self.sent(len(piece))
 
 
 def _unnamed(size: int) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
+from collections.abc import Iterable
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Blocks
@@ -42,14 +44,9 @@ def compress(blocks: Blocks, *, level: int = DEFAULT_LEVEL, workers: int = DEFAU
                 parameter.job_size: min(JOB, parameter.job_size.bounds()[1]),
             }
         )
-        # Workers hand their output over in pieces from a few bytes to many megabytes.
-        gathered = bytearray()
-        for block in blocks:
-            gathered += compressor.compress(block)
-            yield from _whole_blocks(gathered)
-        gathered += compressor.flush(compressor.FLUSH_FRAME)
-        yield from _whole_blocks(gathered)
-        yield bytes(gathered)
+        pieces = (compressor.compress(block) for block in blocks)
+        last = (compressor.flush(end) for end in (compressor.FLUSH_FRAME,))
+        yield from _in_blocks(itertools.chain(pieces, last))
 
 
 def decompress(blocks: Blocks) -> Blocks:
@@ -76,8 +73,20 @@ def decompress(blocks: Blocks) -> Blocks:
             raise IntegrityError("The compressed data ends too early: it was cut off.")
 
 
-def _whole_blocks(gathered: bytearray) -> Blocks:
-    """Take whole blocks off the front of ``gathered``."""
-    while len(gathered) > BLOCK:
-        yield bytes(gathered[:BLOCK])
-        del gathered[:BLOCK]
+def _in_blocks(pieces: Iterable[bytes]) -> Blocks:
+    """The same bytes: libzstd's workers hand them over in pieces from none to many megabytes."""
+    small: list[bytes] = []
+    held = 0
+    for piece in pieces:
+        if small and held + len(piece) > BLOCK:
+            yield b"".join(small)
+            small, held = [], 0
+        if len(piece) > BLOCK:
+            view = memoryview(piece)
+            for at in range(0, len(piece), BLOCK):
+                yield bytes(view[at : at + BLOCK])
+        elif piece:
+            small.append(piece)
+            held += len(piece)
+    if small:
+        yield b"".join(small)

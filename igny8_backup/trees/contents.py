@@ -96,21 +96,25 @@ def is_racy(entry: Entry) -> bool:
     return time.time_ns() - max(entry.mtime_ns, entry.ctime_ns) < RACY_NS
 
 
-def read_small(file: Opened, walk: Scan) -> tuple[Entry, bytes, bool]:
+def read_small(file: Opened, walk: Scan, into: memoryview) -> tuple[Entry, memoryview, bool]:
     """The contents of a file of at most ``BLOCK`` bytes, the entry that they belong to, and whether they are
     of one instant, as far as its times tell. ``OSError`` when they cannot be read.
+
+    They are in the front of ``into``, which has room for ``BLOCK`` bytes.
     """
     entry = file.entry
     for _ in range(TRIES):
-        data = os.pread(file.fd, entry.size, 0) if entry.size else b""
+        size = entry.size
+        found = os.preadv(file.fd, [into[:size]], 0) if size else 0
         status = os.fstat(file.fd)
-        if is_same(entry, status) and len(data) == entry.size:
-            return entry, data, True
+        if found == size and is_same(entry, status):
+            return entry, into[:size], True
         if status.st_size > BLOCK:
             break
         entry = walk.describe(entry.path, status, "file")
     # What its header promises, whatever became of it.
-    return entry, data[: entry.size].ljust(entry.size, b"\0"), False
+    into[found : entry.size] = ZEROS[found : entry.size]
+    return entry, into[: entry.size], False
 
 
 def read_piece(file: Opened, at: int) -> bytes:

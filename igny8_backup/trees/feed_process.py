@@ -103,11 +103,12 @@ def _feed(job: Job, writer: Writer, sender: Sender) -> None:
             excluded=Excludes(job.excluded) if job.excluded else None,
             tagged=job.tagged,
             on_progress=teller.tell,
+            room=sender.room,
         )
         with closing(tree.packs()) as packs:
             for _, blocks in packs:
                 for block in blocks:
-                    sender.send(block)
+                    sender.sent(len(block))
                 _say(END)
         teller.tell_now()
         writer.report.excluded = tree.left_out

@@ -8,13 +8,14 @@ own modes and times (``tar x --numeric-owner -p``).
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams import BLOCK
 from igny8_backup.trees import contents, tar
 from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found, Unchanged
 from igny8_backup.trees.contents import Opened
@@ -28,18 +29,43 @@ from igny8_backup.trees.sparse import ZEROS
 PACK_LIMIT = 512 << 20
 """Bytes of a pack before compression, unless one file alone is larger."""
 
+ROOM = 2 * BLOCK + (64 << 10)
+"""Bytes that a block of a tar may need: it is handed on when there are ``BLOCK`` or more, and the last of
+them may come with a small file, its header and all."""
+
+TarBlocks = Generator[memoryview, None, None]
+
 OnProgress = Callable[[int, int], None]
 """Told after each file, and within large ones: files and bytes of contents so far, in all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Member:
-    """A file that is to be stored; of a small one the contents, and whether they are of one instant."""
+    """A file that is to be stored; of a small one the contents, good until the next is read, and whether they
+    are of one instant."""
 
     file: Opened
-    data: bytes | None = None
+    data: memoryview | None = None
     sha256: str = ""
     stable: bool = True
+
+
+class _Block:
+    """A part of a tar, being filled."""
+
+    __slots__ = ("_room", "used")
+
+    def __init__(self, room: memoryview) -> None:
+        self._room = room
+        self.used = 0
+
+    def add(self, data: bytes | memoryview) -> None:
+        end = self.used + len(data)
+        self._room[self.used : end] = data
+        self.used = end
+
+    def content(self) -> memoryview:
+        return self._room[: self.used]
 
 
 class PackWriter:
@@ -49,7 +75,8 @@ class PackWriter:
     that is backed up, in the order of the index, while the packs are consumed, ``on_unchanged`` that of
     a file which ``compared`` knows as it is (both in one order); ``on_skip`` what is not backed up, and
     what changed while it was read (stored as it was read, at the size it had when opened).
-    ``excluded`` and ``tagged`` are as for ``Scan``.
+    ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory that the next block of a tar is
+    written into, ``ROOM`` bytes: memory of the consumer's saves it a copy.
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked
     files.
     """
@@ -68,6 +95,7 @@ class PackWriter:
         tagged: bool = False,
         limit: int = PACK_LIMIT,
         ahead: int = contents.AHEAD,
+        room: Callable[[], memoryview] = lambda: memoryview(bytearray(ROOM)),
     ) -> None:
         self._walk = Scan(root, on_skip=on_skip, excluded=excluded, tagged=tagged)
         self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
@@ -78,6 +106,9 @@ class PackWriter:
         self._on_progress = on_progress
         self._limit = limit
         self._ahead = ahead
+        self._room = room
+        # Whole pages, unlike a bytearray: the kernel copies into odd addresses several times slower.
+        self._scratch = memoryview(mmap.mmap(-1, BLOCK))
         self._files = 0
         self._bytes = 0
         self._unread: set[bytes] = set()  # of files with several names, those that could not be read
@@ -89,7 +120,7 @@ class PackWriter:
         """How many files and folders were excluded so far; what lies in such a folder is not counted."""
         return self._walk.left_out
 
-    def packs(self) -> Generator[tuple[str, Blocks], None, None]:
+    def packs(self) -> Generator[tuple[str, TarBlocks], None, None]:
         """Each pack's name and its tar; a pack must be consumed to its end before the next is asked for.
 
         None at all where nothing is to be stored. Close it (or exhaust it) to give back the descriptors.
@@ -132,7 +163,7 @@ class PackWriter:
         old = file.old
         try:
             if file.entry.size <= BLOCK:
-                file.entry, data, stable = contents.read_small(file, self._walk)
+                file.entry, data, stable = contents.read_small(file, self._walk, self._scratch)
                 member = _Member(file, data, hashlib.sha256(data).hexdigest(), stable)
             elif old and old.size == file.entry.size:
                 member = _Member(file, None, contents.digest(file))
@@ -150,9 +181,9 @@ class PackWriter:
                 os.close(file.fd)
         return member
 
-    def _tar(self, found: Generator[Found, None, None]) -> Blocks:
-        parts: list[bytes] = []
-        held = used = 0
+    def _tar(self, found: Generator[Found, None, None]) -> TarBlocks:
+        block = _Block(self._room())
+        used = 0
         while (member := self._waiting) is not None:
             size = member.file.entry.size
             if used and used + tar.RECORD + size > self._limit:
@@ -160,32 +191,30 @@ class PackWriter:
             used += tar.RECORD + size + tar.padding(size)
             self._waiting = None  # its descriptor is now closed by whoever stores it
             if member.data is not None:
-                parts += self._small(member, member.data)
-                held += tar.RECORD + size
+                self._small(member, member.data, block)
             else:
                 with closing(self._large(member.file)) as pieces:
                     for piece in pieces:
-                        parts.append(piece)
-                        held += len(piece)
-                        if held >= BLOCK:
-                            yield b"".join(parts)
-                            parts.clear()
-                            held = 0
-            if held >= BLOCK:
-                yield b"".join(parts)
-                parts.clear()
-                held = 0
+                        block.add(piece)
+                        if block.used >= BLOCK:
+                            yield block.content()
+                            block = _Block(self._room())
+            if block.used >= BLOCK:
+                yield block.content()
+                block = _Block(self._room())
             self._waiting = self._next_member(found)
         self._pack = ""
-        parts.append(tar.END)
-        yield b"".join(parts)
+        block.add(tar.END)
+        yield block.content()
 
-    def _small(self, member: _Member, data: bytes) -> tuple[bytes, bytes, bytes]:
+    def _small(self, member: _Member, data: memoryview, block: _Block) -> None:
         """A file of which all is known."""
         os.close(member.file.fd)
+        block.add(header(member.file.entry, tar.FILE, size=len(data)))
+        block.add(data)
+        block.add(ZEROS[: tar.padding(len(data))])
         self._count(len(data))
         self._tell_file(member.file, member.sha256, self._pack, stable=member.stable)
-        return header(member.file.entry, tar.FILE, size=len(data)), data, ZEROS[: tar.padding(len(data))]
 
     def _large(self, file: Opened) -> Generator[bytes, None, None]:
         """A file in pieces: exactly as many bytes as its header promises, whatever becomes of the file.

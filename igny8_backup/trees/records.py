@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import os
 import re
@@ -122,9 +123,17 @@ def stored_in(line: bytes, begin: bytes) -> str:
 def _head(of: Entry | Record, kind: Kind) -> str:
     # Written by hand: a fifth of the time that json takes for a dict, and always the same bytes.
     return (
-        f'{{"path":{_quoted(escape(of.path))},"kind":"{kind}","mode":"{of.mode:04o}"'
-        f',"uid":{of.uid},"gid":{of.gid},"user":{_quoted(of.user)},"group":{_quoted(of.group)}'
+        f'{{"path":{_quoted(escape(of.path))}{_owned(kind, of.mode, of.uid, of.gid, of.user, of.group)}'
         f',"size":{of.size},"mtime_ns":{of.mtime_ns},"ctime_ns":{of.ctime_ns},"inode":{of.inode}'
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _owned(kind: Kind, mode: int, uid: int, gid: int, user: str, group: str) -> str:
+    """What most lines have in common."""
+    return (
+        f',"kind":"{kind}","mode":"{mode:04o}","uid":{uid},"gid":{gid}'
+        f',"user":{_quoted(user)},"group":{_quoted(group)}'
     )
 
 

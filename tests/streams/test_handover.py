@@ -120,7 +120,7 @@ def test_a_failing_write_that_the_push_loop_swallows_is_raised():
 
     def push(reader, writer):
         with contextlib.suppress(TypeError):
-            writer.raw.write(None)
+            writer.write(None)
 
     with pytest.raises(TypeError):
         list(pull_through(push, from_bytes(b"content")))

@@ -151,7 +151,7 @@ def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
         mtime_ns=0, ctime_ns=0, inode=1, sha256=GIBIBYTE, pack=name,
     )  # fmt: skip
     with TreeWriter(side, on_skip=lambda path, reason: None) as tree:
-        tree.extract_pack(blocks, [expected])
+        tree.extract_pack((bytes(block) for block in blocks), [expected])
     assert list(packs) == []
     assert records[1].sha256 == GIBIBYTE
     status = (side / "disk.img").stat()
