@@ -8,7 +8,6 @@ own modes and times (``tar x --numeric-owner -p``).
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -25,15 +24,10 @@ from igny8_backup.trees.records import Record, record_of
 from igny8_backup.trees.scan import Excluded, Scan
 from igny8_backup.trees.skips import CHANGED, OnSkip, why
 from igny8_backup.trees.sparse import ZEROS
+from igny8_backup.trees.tar_blocks import TarBlock, TarBlocks, new_room
 
 PACK_LIMIT = 512 << 20
 """Bytes of a pack before compression, unless one file alone is larger."""
-
-ROOM = 2 * BLOCK + (64 << 10)
-"""Bytes that a block of a tar may need: it is handed on when there are ``BLOCK`` or more, and the last of
-them may come with a small file, its header and all."""
-
-TarBlocks = Generator[memoryview, None, None]
 
 OnProgress = Callable[[int, int], None]
 """Told after each file, and within large ones: files and bytes of contents so far, in all."""
@@ -48,24 +42,6 @@ class _Member:
     data: memoryview | None = None
     sha256: str = ""
     stable: bool = True
-
-
-class _Block:
-    """A part of a tar, being filled."""
-
-    __slots__ = ("_room", "used")
-
-    def __init__(self, room: memoryview) -> None:
-        self._room = room
-        self.used = 0
-
-    def add(self, data: bytes | memoryview) -> None:
-        end = self.used + len(data)
-        self._room[self.used : end] = data
-        self.used = end
-
-    def content(self) -> memoryview:
-        return self._room[: self.used]
 
 
 class PackWriter:
@@ -95,7 +71,7 @@ class PackWriter:
         tagged: bool = False,
         limit: int = PACK_LIMIT,
         ahead: int = contents.AHEAD,
-        room: Callable[[], memoryview] = lambda: memoryview(bytearray(ROOM)),
+        room: Callable[[], memoryview] = new_room,
     ) -> None:
         self._walk = Scan(root, on_skip=on_skip, excluded=excluded, tagged=tagged)
         self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
@@ -107,8 +83,7 @@ class PackWriter:
         self._limit = limit
         self._ahead = ahead
         self._room = room
-        # Whole pages, unlike a bytearray: the kernel copies into odd addresses several times slower.
-        self._scratch = memoryview(mmap.mmap(-1, BLOCK))
+        self._scratch = new_room()
         self._files = 0
         self._bytes = 0
         self._unread: set[bytes] = set()  # of files with several names, those that could not be read
@@ -182,7 +157,7 @@ class PackWriter:
         return member
 
     def _tar(self, found: Generator[Found, None, None]) -> TarBlocks:
-        block = _Block(self._room())
+        block = TarBlock(self._room())
         used = 0
         while (member := self._waiting) is not None:
             size = member.file.entry.size
@@ -198,16 +173,16 @@ class PackWriter:
                         block.add(piece)
                         if block.used >= BLOCK:
                             yield block.content()
-                            block = _Block(self._room())
+                            block = TarBlock(self._room())
             if block.used >= BLOCK:
                 yield block.content()
-                block = _Block(self._room())
+                block = TarBlock(self._room())
             self._waiting = self._next_member(found)
         self._pack = ""
         block.add(tar.END)
         yield block.content()
 
-    def _small(self, member: _Member, data: memoryview, block: _Block) -> None:
+    def _small(self, member: _Member, data: memoryview, block: TarBlock) -> None:
         """A file of which all is known."""
         os.close(member.file.fd)
         block.add(header(member.file.entry, tar.FILE, size=len(data)))
