@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK
@@ -46,7 +47,7 @@ class Slots:
             ) from None
 
     def room(self, slot: int) -> memoryview:
-        """The memory of a slot, ``SIZE`` bytes. It must be released before ``close``."""
+        """The memory of a slot, ``SIZE`` bytes."""
         start = slot * SIZE
         return memoryview(self._memory)[start : start + SIZE]
 
@@ -56,7 +57,9 @@ class Slots:
         return self._memory[start : start + length]
 
     def close(self) -> None:
-        self._memory.close()
+        # An error on its way may hold a view of it; then the memory goes when the last of them does.
+        with suppress(BufferError):
+            self._memory.close()
         os.close(self.fd)
 
 

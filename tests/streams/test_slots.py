@@ -71,6 +71,25 @@ def test_nobody_who_takes_is_said(ends: tuple[Slots, Slots]) -> None:
         sender.send(b"x")
 
 
+def test_what_is_written_into_a_slot_itself_comes_through(ends: tuple[Slots, Slots]) -> None:
+    here, there = ends
+    told: list[tuple[int, int]] = []
+    sender = Sender(here, tell=lambda length, slot: told.append((length, slot)), freed=lambda: b"")
+    for content in (b"first", b"second, longer", b"3"):
+        sender.room()[: len(content)] = content
+        sender.sent(len(content))
+    assert [there.content(slot, length) for length, slot in told] == [b"first", b"second, longer", b"3"]
+
+
+def test_an_error_that_holds_a_view_of_the_memory_is_not_covered_up() -> None:
+    with pytest.raises(OSError, match="the reason"), closing(Slots()) as slots:
+        view = slots.room(0)
+        raise OSError("the reason")
+    assert len(view) == SIZE
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(slots.fd)
+
+
 def test_memory_that_cannot_be_had_is_told_and_leaves_no_descriptor() -> None:
     with pytest.raises(ToolError, match="to share with a process of our own: .*TMPDIR"):
         Slots(os.open(os.devnull, os.O_RDWR))  # the tests see a descriptor that is left

@@ -6,16 +6,17 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams import BLOCK
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.skips import NO_FAILURE
+from igny8_backup.trees.tar_blocks import TarBlocks, new_room
 from tests.trees.planting import plant
 from tests.trees.tools import IS_ROOT, look, never, take
 
@@ -30,7 +31,7 @@ def files(root: Path, **contents: bytes) -> None:
         (root / name).write_bytes(data)
 
 
-def packs_of(root: Path, limit: int = 1 << 30) -> Iterator[tuple[str, Blocks]]:
+def packs_of(root: Path, limit: int = 1 << 30) -> Iterator[tuple[str, TarBlocks]]:
     writer = PackWriter(root, name=str, on_record=lambda record: None, on_skip=never, limit=limit)
     with closing(writer.packs()) as packs:
         yield from packs
@@ -192,3 +193,21 @@ def test_records_name_owners(tmp_path: Path) -> None:
     os.chown(tmp_path / "a", 33, 33)
     record = take(tmp_path)[b"a"]
     assert (record.uid, record.gid, record.user, record.group) == (33, 33, "www-data", "www-data")
+
+
+def test_memory_that_was_used_before_leaves_no_trace(tmp_path: Path) -> None:
+    for number, size in enumerate((0, 1, 511, 512, 513, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7)):
+        (tmp_path / f"{number}").write_bytes(os.urandom(size))
+
+    def tar_of(room: Callable[[], memoryview]) -> bytes:
+        writer = PackWriter(tmp_path, name=str, on_record=lambda record: None, on_skip=never, room=room)
+        with closing(writer.packs()) as packs:
+            return b"".join(bytes(block) for _, blocks in packs for block in blocks)
+
+    used = new_room()
+
+    def used_room() -> memoryview:
+        used[:] = b"\xff" * len(used)
+        return used
+
+    assert tar_of(used_room) == tar_of(new_room)
