@@ -44,7 +44,12 @@ def test_files_that_hold_no_identity(ground: Ground, tmp_path: Path) -> None:
         ground.project,
         *(
             Case(
-                [*ground.restore, "--identity", path], 1, what, "Nothing was changed.", fixes.get(what, GIVE)
+                [*ground.restore, "--identity", path],
+                1,
+                what,
+                "Nothing was changed.",
+                fixes.get(what, GIVE),
+                shown=what.startswith("Line"),
             )
             for what, path in files.items()
         ),

@@ -8,6 +8,7 @@ a single request: tests/store.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from tests.bad_input.conftest import Ground
 from tests.bad_input.outcome import Case, assert_one_line, fail, nothing_changes
 from tests.bad_input.rights import run_as_anybody
+from tests.docs.pages import assert_shown
 from tests.management.commands import Command, run_many
 from tests.services import unavailable
 from tests.services.disk import fill, small_disk
@@ -101,6 +103,10 @@ def test_an_upload_that_is_cut_leaves_nothing(
         proxy.forget()
         fix = "Check the network, endpoint_url"
         assert_one_line(done, 1, what=BROKE, untouched=UNRECORDED, fix=fix)
+        if settings:
+            # botocore has several names for it.
+            said = re.sub(r"\(\w+Error\)", "(ConnectionClosedError)", done.stderr)
+            assert_shown(said.replace("/large/", "/sites-data/"))
         assert left.ended(0).json["litter"] == left.json["in_use"] == []
 
 

@@ -27,9 +27,6 @@ SAID_BY_OTHERS = (
     'FATAL: password authentication failed for user "igny8"',
     "FATAL: remaining connection slots are reserved for roles with the SUPERUSER attribute",
     'FATAL: permission denied for database "postgres" DETAIL: User does not have CONNECT privilege.',
-    "pg_dump: error: query failed: FATAL: terminating connection due to administrator command server closed"
-    " the connection unexpectedly This probably means the server terminated abnormally before or while"
-    " processing the request.",
     'pg_restore: error: connection to server at "127.0.0.1", port ',
     'pg_dump: error: query failed: ERROR: query would be affected by row-level security policy for table "'
     "content_article\" HINT: To disable the policy for the table's owner, use ALTER TABLE NO FORCE ROW LEVEL"
@@ -61,7 +58,7 @@ VALUES = (
     r'"(igny8|postgres|billing)"',
     r"\b\d[\d.:+T-]*( [kMG]?B\b| (day|minute|second)s?\b)?",
     r"\d{8}T\d{6}Z-[0-9a-f]{6}",
-    r"\b(igny8-backup\.key|igny8-backups|igny8|nosuchbucket|default|uploads|sites-data|Renaming|vector)\b",
+    r"\b(igny8-backups|igny8|nosuchbucket|default|uploads|sites-data|Renaming|vector)\b",
     r"\b(content_article|content\.0042_summary|public\.accounts_(account|membership)|nightly report)\b",
     r"\b(celery@web-1|publishing\.publish|docker|SIGKILL|SIGTERM)\b|\(Debian [^)]*\)",
 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.docs.pages import assert_shown
 from tests.management.commands import Command, run_many
 from tests.management.state import differences, leftovers, of_project
 from tests.operations.conftest import Saved
 
 SAYS = 'echo "$1 $IGNY8_BACKUP_PHASE $IGNY8_BACKUP_IDS" >> "$0"'
 FAILS = 'echo "on stdout"; echo "the last words" >&2; exit 7'
+DOCKER = "docker failed with exit status 1: no such service: beat"
 
 
 def says(log: Path, word: str) -> list[str]:
@@ -58,6 +61,8 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     assert "The hook BEFORE_RESTORE[1] (sh) failed: sh failed with exit status 7" in stopped.ended(1).stderr
     assert "the last words" in stopped.stderr and "Nothing was restored." in stopped.stderr
     assert "secret" not in stopped.said
+    said = stopped.stderr.replace("(sh)", "(docker)")
+    assert_shown(re.sub("sh failed with .*\nthe last words", DOCKER, said))
     assert "no-such-program is not installed" in absent.ended(1).stderr
     looked.ended(0)
     assert log.read_text() == f"one before_restore {saved.id}\n"
