@@ -20,10 +20,13 @@ from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store.base import SETTING, Store, Stored
-from igny8_backup.store.durable import give_name, new_partial, sync_folder, write_all
+from igny8_backup.store.durable import begin_to_disk, give_name, new_partial, sync_folder, write_all
 from igny8_backup.streams import BLOCK, Blocks
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+
+AT_ONCE = 16 << 20
+"""Bytes that the disk is given to write at a time, while more come."""
 
 
 class LocalStore(Store):
@@ -53,9 +56,14 @@ class LocalStore(Store):
         if os.path.lexists(final):
             raise self._taken(name)
         with self._partial(final) as (descriptor, partial):
+            written = begun = 0
             for block in blocks:
                 with self._plain_words("write"):
                     write_all(descriptor, block)
+                written += len(block)
+                if written - begun >= AT_ONCE:
+                    begin_to_disk(descriptor, begun, written - begun)
+                    begun = written
             try:
                 with self._plain_words("write"):
                     os.fsync(descriptor)

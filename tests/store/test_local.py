@@ -12,7 +12,7 @@ from django.core.files.storage import FileSystemStorage
 from igny8_backup.errors import StorageError
 from igny8_backup.store import MissingObjectError, Store, open_store
 from igny8_backup.store.durable import give_name, give_name_without_links
-from igny8_backup.store.local import LocalStore
+from igny8_backup.store.local import AT_ONCE, LocalStore
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_bytes
 
@@ -26,6 +26,12 @@ def open_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
+
+
+def test_what_is_given_to_the_disk_in_several_goes_is_whole(local_store: Store) -> None:
+    data = os.urandom(2 * AT_ONCE + 12_345)
+    local_store.put("packs/a", from_bytes(data))
+    assert b"".join(local_store.open("packs/a")) == data
 
 
 def test_files_and_new_folders_are_private_whatever_the_umask(
