@@ -25,6 +25,9 @@ The number is the exit status of the command that meets the error.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BackupError(Exception):
     """What happened, what was left untouched, and the way out; its text is all three.
@@ -51,6 +54,16 @@ class BackupError(Exception):
         if not said:
             self._parts = what, untouched, fix
             self.args = (" ".join(part for part in self._parts if part),)
+
+
+@contextmanager
+def assured(untouched: str) -> Iterator[None]:
+    """Around what leaves this ``untouched``: its errors say so, unless they tell it themselves."""
+    try:
+        yield
+    except BackupError as error:
+        error.assure(untouched)
+        raise
 
 
 class UsageError(BackupError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from igny8_backup import keys
 from igny8_backup.catalog import select
-from igny8_backup.errors import UsageError
+from igny8_backup.errors import UsageError, assured
 from igny8_backup.operations import sanitize
 from igny8_backup.operations.adapt import Changes
 from igny8_backup.operations.assembly import Toolkit
@@ -70,6 +70,7 @@ class ElsewhereResult:
     left_out: tuple[str, ...] = ()
 
 
+@assured("Nothing was changed.")
 def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
     """The plan. Reads manifests, details and, to choose files, an index; makes nothing.
 

@@ -15,7 +15,7 @@ from igny8_backup.catalog import select
 from igny8_backup.databases.base import Target, Wanted
 from igny8_backup.databases.postgresql import PostgresqlEngine
 from igny8_backup.details import DatabaseDetails
-from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError
+from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError, assured
 from igny8_backup.manifest import DatabasePart
 from igny8_backup.operations import hooks, sanitize, side_process
 from igny8_backup.operations.adapt import Changes, adapt
@@ -91,6 +91,7 @@ class InPlaceResult:
     purged: int | None = None
 
 
+@assured("Nothing was changed.")
 def plan_in_place(kit: Toolkit, request: InPlaceRequest) -> InPlacePlan:
     """The plan. Reads manifest, details and the head of the dump; changes nothing.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from igny8_backup.catalog import Selection, select
 from igny8_backup.databases.base import Wanted
 from igny8_backup.details import Details
-from igny8_backup.errors import UsageError
+from igny8_backup.errors import UsageError, assured
 from igny8_backup.manifest import StoredObject
 from igny8_backup.operations import sanitize
 from igny8_backup.operations.adapt import Changes, adapt
@@ -35,6 +35,7 @@ from igny8_backup.operations.surroundings import (
 from igny8_backup.workers import ask_workers
 
 
+@assured("Nothing was changed.")
 def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     """The plan. Reads manifests, details and the state of the targets; changes nothing.
 

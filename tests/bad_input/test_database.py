@@ -250,6 +250,7 @@ def test_a_role_that_may_not_connect_to_the_maintenance_database(own: Ground, tm
         restored,
         1,
         what='permission denied for database "postgres"',
+        untouched="Nothing was changed.",
         fix='GRANT CONNECT ON DATABASE "postgres" TO "igny8"',
         shown=True,
     )
