@@ -45,7 +45,7 @@ class DiscardingStore(Store):
     def describe(self) -> str:
         return "nowhere"
 
-    def _put(self, name: str, blocks: Blocks, estimate: int | None) -> None:
+    def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
         for _ in blocks:
             pass
 
