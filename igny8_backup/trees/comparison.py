@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeAlias
 from igny8_backup.trees import contents
 from igny8_backup.trees.contents import Opened
 from igny8_backup.trees.known import Known
-from igny8_backup.trees.records import Record, from_json, record_of, stored_in, unchanged_line
-from igny8_backup.trees.scan import Entry, Scan
+from igny8_backup.trees.records import Record, from_json, record_of, stored_in, unchanged_lines
+from igny8_backup.trees.scan import Entry, Files, Scan
 from igny8_backup.trees.skips import REPLACED, OnSkip, why
 from igny8_backup.trees.xattrs import Xattrs, read_xattrs
 
@@ -21,7 +21,8 @@ class Unchanged(NamedTuple):
 
     line: bytes
     pack: str
-    entry: Entry
+    path: bytes
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Comparison:
     emptied: Collection[str] = ()
 
 
-Found: TypeAlias = Record | Unchanged | Opened
-"""A folder, a link; a file that has not changed; a file that must be read."""
+Found: TypeAlias = Record | list[Unchanged] | Opened
+"""A folder, a link; files that have not changed; a file that must be read."""
 
 
 class ComparedWalk:
@@ -55,34 +56,59 @@ class ComparedWalk:
 
     def found(self) -> Generator[Found, None, None]:
         """All that is in the tree, in order; files that may have changed are open: the caller closes them."""
-        for entry in self._walk:
-            if entry.kind == "file":
-                first = self._links.get((entry.device, entry.inode)) if entry.nlink > 1 else None
-                if first is not None:
-                    yield record_of(entry, "hardlink", target=first)
-                elif (file := self._compare(entry)) is not None:
-                    if entry.nlink > 1:
-                        self._links[entry.device, entry.inode] = entry.path
-                    yield file
-            elif entry.kind == "dir":
-                fd = self._walk.folder_fd(entry)
-                yield record_of(entry, "dir", xattrs=() if fd is None else self._xattrs(entry.path, fd))
+        for met in self._walk:
+            if isinstance(met, Files):
+                yield from self._files(met)
             else:
-                yield record_of(entry, "symlink", target=entry.target)
+                yield self._other(met)
 
-    def _compare(self, entry: Entry) -> Unchanged | Opened | None:
-        if self._compared is None:
+    def _other(self, entry: Entry) -> Record:
+        if entry.kind == "symlink":
+            return record_of(entry, "symlink", target=entry.target)
+        fd = self._walk.folder_fd(entry)
+        return record_of(entry, "dir", xattrs=() if fd is None else self._xattrs(entry.path, fd))
+
+    def _files(self, files: Files) -> Generator[Found, None, None]:
+        compared = self._compared
+        likely = unchanged_lines(files) if compared else [b""] * len(files.names)
+        # A file that has other names, or whose contents or pack must be looked at, is met by itself.
+        in_rows = compared and not (
+            compared.checksum or compared.emptied or any(status.st_nlink > 1 for status in files.statuses)
+        )
+        done = 0
+        while done < len(files.names):
+            if compared and in_rows and (lines := compared.known.take(likely[done:])):
+                names, statuses = files.names[done:], files.statuses[done:]
+                yield [
+                    Unchanged(line, stored_in(line, begin), files.prefix + name, status.st_size)
+                    for line, begin, name, status in zip(lines, likely[done:], names, statuses, strict=False)
+                ]
+                done += len(lines)
+            else:
+                if (found := self._file(files.entry(done), likely[done])) is not None:
+                    yield found
+                done += 1
+
+    def _file(self, entry: Entry, likely: bytes) -> Found | None:
+        linked = entry.status.st_nlink > 1
+        if linked and (first := self._links.get(entry.inode)) is not None:
+            return record_of(entry, "hardlink", target=first)
+        found = self._compare(entry, likely)
+        if linked and found is not None:
+            self._links[entry.inode] = entry.path
+        return found
+
+    def _compare(self, entry: Entry, likely: bytes) -> list[Unchanged] | Opened | None:
+        compared = self._compared
+        line = compared.known.find(entry.path) if compared else None
+        if compared is None or line is None:
             return self._open(entry, None)
-        begin = unchanged_line(entry)
-        line = self._compared.known.find(entry.path, begin)
-        if line is None:
-            return self._open(entry, None)
-        if line.startswith(begin) and not self._compared.checksum:
-            pack = stored_in(line, begin)
-            if pack not in self._compared.emptied:
-                return Unchanged(line, pack, entry)
+        if line.startswith(likely) and not compared.checksum:
+            pack = stored_in(line, likely)
+            if pack not in compared.emptied:
+                return [Unchanged(line, pack, entry.path, entry.size)]
         old = from_json(json.loads(line))
-        return self._open(entry, old if old.pack and old.pack not in self._compared.emptied else None)
+        return self._open(entry, old if old.pack and old.pack not in compared.emptied else None)
 
     def _open(self, entry: Entry, old: Record | None) -> Opened | None:
         try:

@@ -55,8 +55,8 @@ def open_file(walk: Scan, entry: Entry) -> tuple[int, Entry] | None:
         return None
     if entry.size:
         os.posix_fadvise(fd, 0, min(entry.size, BLOCK), os.POSIX_FADV_WILLNEED)
-    seen = (entry.inode, entry.device, entry.ctime_ns)
-    if seen != (status.st_ino, status.st_dev, status.st_ctime_ns):
+    seen = entry.status
+    if (seen.st_ctime_ns, seen.st_ino, seen.st_dev) != (status.st_ctime_ns, status.st_ino, status.st_dev):
         # Changed, or another file put in its place, since lstat(2). The record must be of the instant of
         # this fstat(2): the same inode and ctime will tell a later run that all the rest is the same.
         entry = walk.describe(entry.path, status, "file")

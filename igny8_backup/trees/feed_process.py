@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams.pipeline import from_file
 from igny8_backup.streams.slots import COUNT, Sender, Slots
 from igny8_backup.trees import index, tar
 from igny8_backup.trees.comparison import Comparison, Unchanged
@@ -52,10 +51,11 @@ class Writer:
             self._folders.add(record)
         self._index.add(record)
 
-    def add_unchanged(self, found: Unchanged) -> None:
-        self.report.kinds["file"] += 1
-        self._file(found.entry.path, found.entry.size, found.pack)
-        self._index.add_line(found.line)
+    def add_unchanged(self, found: list[Unchanged]) -> None:
+        self.report.kinds["file"] += len(found)
+        for file in found:
+            self._file(file.path, file.size, file.pack)
+        self._index.add_lines([file.line for file in found])
 
     def _file(self, path: bytes, size: int, pack: str) -> None:
         self.report.bytes += size
@@ -144,7 +144,7 @@ def _comparison(job: Job) -> Iterator[Comparison | None]:
         if not job.known:
             yield None
             return
-        lines = stack.enter_context(closing(index.lines(from_file(job.known))))
+        lines = index.lines(stack.enter_context(open(job.known, "rb")))
         yield Comparison(Known(lines), job.checksum, frozenset(job.emptied))
 
 

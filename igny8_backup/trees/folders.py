@@ -37,16 +37,17 @@ def header(
     of: Entry | Record, kind: bytes, *, size: int = 0, slash: bytes = b"", target: bytes = b""
 ) -> bytes:
     """The tar header of something in a tree, its path as ``./path``."""
+    owner = of.owner
     # "./" as in `tar c .`: GNU tar then sees that the root holds the others, and sets its times last.
     return tar.header(
         b"./" + of.path + slash,
         kind,
         mode=of.mode,
-        uid=of.uid,
-        gid=of.gid,
+        uid=owner.uid,
+        gid=owner.gid,
         mtime_ns=of.mtime_ns,
-        user=of.user,
-        group=of.group,
+        user=owner.user,
+        group=owner.group,
         size=size,
         target=target,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from typing import IO, Any
 
 from igny8_backup.errors import IntegrityError
@@ -39,12 +38,13 @@ class IndexWriter:
 
     def add(self, record: Record) -> None:
         """Append a record."""
-        self.add_line(to_line(record))
-
-    def add_line(self, line: bytes) -> None:
-        """Append the line of a record, with its end, as another index had it."""
-        self._file.write(line)
+        self._file.write(to_line(record))
         self._count += 1
+
+    def add_lines(self, lines: list[bytes]) -> None:
+        """Append the lines of records, with their ends, as another index had them."""
+        self._file.write(b"".join(lines))
+        self._count += len(lines)
 
     def finish(self) -> None:
         """Append the last line, which tells how many records there are."""
@@ -88,21 +88,19 @@ def read(blocks: Blocks) -> Iterator[Record]:
     raise IntegrityError("The index ends before its last line.")
 
 
-def lines(blocks: Blocks) -> Generator[bytes, None, None]:
+def lines(file: IO[bytes]) -> Generator[bytes, None, None]:
     """The lines of an index's records, each with its end, as they stand there: of one that may be trusted.
 
-    ``IntegrityError`` where it is not whole, at its end.
+    ``IntegrityError`` where it is not whole, at its end. The file is the caller's to close.
     """
-    with closing(blocks):
-        found = _lines(blocks)
-        if _parsed(next(found, b"")) != HEADER:
-            raise IntegrityError("This is not an index that this version of igny8_backup can read.")
-        for count, line in enumerate(found):
-            if line.startswith(b'{"records":'):
-                if _parsed(line) == {"records": count}:
-                    return
-                break
-            yield line + b"\n"
+    if _parsed(file.readline()) != HEADER:
+        raise IntegrityError("This is not an index that this version of igny8_backup can read.")
+    for count, line in enumerate(file):
+        if line.startswith(b'{"records":'):
+            if _parsed(line) == {"records": count}:
+                return
+            break
+        yield line
     raise IntegrityError("The index ends before its last line.")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 
 from igny8_backup.trees.names import order, unescape
+from igny8_backup.trees.records import is_of_file
 
 
 class Known:
@@ -16,31 +18,44 @@ class Known:
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self._lines = lines
-        self._line = next(lines, b"")
-        self._order: bytes | None = None  # of the path in _line, once somebody had to know it
+        self._next: list[bytes] = []  # those that were read already
+        self._order: bytes | None = None  # of the path in the first of them, once somebody had to know it
 
-    def find(self, path: bytes, likely: bytes) -> bytes | None:
-        """The line of the record of this path; None where there is none.
+    def take(self, likely: list[bytes]) -> list[bytes]:
+        """The lines of files in a row, as many of them as nothing has changed about since.
 
-        ``likely`` is how the line begins, path and all, if nothing about the file has changed: then, as for
-        most files on most nights, no line is parsed.
+        ``likely`` is how their lines begin, path and all, if nothing has: then, as for most files on most
+        nights, no line is parsed.
         """
-        while self._line:
-            line = self._line
-            if line.startswith(likely):
-                self._next()
-                return line
+        while self._read(len(likely)) and not is_of_file(self._next[0]):
+            self._drop(1)  # a folder's, or a link's: nobody asks for them
+        same = list(map(bytes.startswith, self._next, likely))
+        count = len(same) if all(same) else same.index(False)
+        return self._drop(count)
+
+    def find(self, path: bytes) -> bytes | None:
+        """The line of the record of this path; None where there is none."""
+        wanted = order(path)
+        while self._read(1):
             if self._order is None:
-                self._order = order(unescape(json.loads(line)["path"]))
-            wanted = order(path)
+                self._order = order(unescape(json.loads(self._next[0])["path"]))
             if self._order > wanted:
                 return None
             found = self._order == wanted
-            self._next()
+            (line,) = self._drop(1)
             if found:
                 return line
         return None
 
-    def _next(self) -> None:
-        self._line = next(self._lines, b"")
-        self._order = None
+    def _read(self, count: int) -> bool:
+        """Have so many lines in ``_next``, if there are; whether there is one at all."""
+        if count > len(self._next):
+            self._next.extend(islice(self._lines, count - len(self._next)))
+        return bool(self._next)
+
+    def _drop(self, count: int) -> list[bytes]:
+        if count:
+            self._order = None
+        dropped = self._next[:count]
+        del self._next[:count]
+        return dropped

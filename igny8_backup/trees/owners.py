@@ -5,6 +5,16 @@ from __future__ import annotations
 import grp
 import pwd
 from contextlib import suppress
+from typing import NamedTuple
+
+
+class Owner(NamedTuple):
+    """To whom something belongs; a name is ``""`` where this machine has none for the id."""
+
+    uid: int
+    gid: int
+    user: str
+    group: str
 
 
 class Owners:
@@ -17,6 +27,14 @@ class Owners:
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
         self._ids: dict[tuple[str, int, str, int], tuple[int, int]] = {}
+        self._owners: dict[tuple[int, int], Owner] = {}
+
+    def owner(self, uid: int, gid: int) -> Owner:
+        """The ids with their names."""
+        owner = self._owners.get((uid, gid))
+        if owner is None:
+            owner = self._owners[uid, gid] = Owner(uid, gid, self.user(uid), self.group(gid))
+        return owner
 
     def user(self, uid: int) -> str:
         """The user's name, ``""`` where this machine knows none."""

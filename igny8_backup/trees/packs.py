@@ -48,8 +48,8 @@ class PackWriter:
     """The tree below ``root`` as packs and records, in one walk.
 
     ``name`` gives the name of pack 1, 2, and so on. ``on_record`` gets the record of everything
-    that is backed up, in the order of the index, while the packs are consumed, ``on_unchanged`` that of
-    a file which ``compared`` knows as it is (both in one order); ``on_skip`` what is not backed up, and
+    that is backed up, in the order of the index, while the packs are consumed, ``on_unchanged`` those of
+    files which ``compared`` knows as they are (both in one order); ``on_skip`` what is not backed up, and
     what changed while it was read (stored as it was read, at the size it had when opened).
     ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory that the next block of a tar is
     written into, ``ROOM`` bytes: memory of the consumer's saves it a copy.
@@ -64,7 +64,7 @@ class PackWriter:
         name: Callable[[int], str],
         on_record: Callable[[Record], None],
         on_skip: OnSkip,
-        on_unchanged: Callable[[Unchanged], None] = lambda _: None,
+        on_unchanged: Callable[[list[Unchanged]], None] = lambda _: None,
         on_progress: OnProgress | None = None,
         compared: Comparison | None = None,
         excluded: Excluded | None = None,
@@ -123,8 +123,8 @@ class PackWriter:
                 member = self._read(item)
                 if member is not None:
                     return member
-            elif isinstance(item, Unchanged):
-                self._count(item.entry.size)
+            elif isinstance(item, list):
+                self._count(len(item), sum(file.size for file in item))
                 self._on_unchanged(item)
             elif item.kind == "hardlink" and item.target in self._unread:
                 self._on_skip(item.path, f"another name of {escape(item.target)}, which was not read")
@@ -145,7 +145,7 @@ class PackWriter:
             else:
                 member = _Member(file)
             if old and old.size == file.entry.size and old.sha256 == member.sha256:
-                self._count(file.entry.size)
+                self._count(1, file.entry.size)
                 self._tell_file(file, old.sha256, old.pack, stable=member.stable)
                 member = None
         except OSError as error:
@@ -188,7 +188,7 @@ class PackWriter:
         block.add(header(member.file.entry, tar.FILE, size=len(data)))
         block.add(data)
         block.add(ZEROS[: tar.padding(len(data))])
-        self._count(len(data))
+        self._count(1, len(data))
         self._tell_file(member.file, member.sha256, self._pack, stable=member.stable)
 
     def _large(self, file: Opened) -> Generator[bytes, None, None]:
@@ -222,12 +222,12 @@ class PackWriter:
         if file.error:
             self._lost(file, file.error)
             return
-        self._count(0)
+        self._count(1, 0)
         self._tell_file(file, sha256.hexdigest(), self._pack, stable=stable)
 
     def _lost(self, file: Opened, error: OSError) -> None:
         self._on_skip(file.entry.path, why(error))
-        if file.entry.nlink > 1:
+        if file.entry.status.st_nlink > 1:
             self._unread.add(file.entry.path)
 
     def _tell_file(self, file: Opened, sha256: str, pack: str, *, stable: bool) -> None:
@@ -238,8 +238,8 @@ class PackWriter:
             record_of(file.entry, "file", xattrs=file.xattrs, sha256=sha256, pack=pack, racy=racy)
         )
 
-    def _count(self, size: int) -> None:
-        self._files += 1
+    def _count(self, files: int, size: int) -> None:
+        self._files += files
         self._bytes += size
         self._tell()
 

@@ -215,7 +215,7 @@ def _movable(root: Path, folder: int, only: bytes | None) -> dict[bytes, int]:
 
 def _record(root: Path) -> Record:
     with Scan(root, on_skip=lambda path, reason: None) as walk:
-        entry = next(iter(walk))
+        entry = next(walk.entries())
         fd = walk.folder_fd(entry)
         return record_of(entry, "dir", xattrs=() if fd is None else read_xattrs(fd))
 

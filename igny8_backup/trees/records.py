@@ -8,11 +8,13 @@ import functools
 import json
 import os
 import re
+import stat
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.trees.names import check_path, escape, order, unescape
-from igny8_backup.trees.scan import Entry
+from igny8_backup.trees.owners import Owner
+from igny8_backup.trees.scan import Entry, Files
 from igny8_backup.trees.xattrs import SIZE_LIMIT, Xattrs, is_kept
 
 Kind: TypeAlias = Literal["file", "dir", "symlink", "hardlink"]
@@ -21,7 +23,8 @@ _KINDS = frozenset(get_args(Kind))
 _MODE = re.compile("[0-7]{4}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PACK = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+_quoted = json.encoder.encode_basestring
+"""As JSONEncoder(ensure_ascii=False) does, which is three times as slow."""
 
 
 class Record(NamedTuple):
@@ -51,6 +54,10 @@ class Record(NamedTuple):
     xattrs: Xattrs = ()
     racy: bool = False
 
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.uid, self.gid, self.user, self.group)
+
 
 def record_of(
     entry: Entry,
@@ -63,18 +70,16 @@ def record_of(
     racy: bool = False,
 ) -> Record:
     """The record of what a scan saw."""
+    status = entry.status
     return Record(
         entry.path,
         kind,
-        entry.mode,
-        entry.uid,
-        entry.gid,
-        entry.user,
-        entry.group,
-        entry.size,
-        entry.mtime_ns,
-        entry.ctime_ns,
-        entry.inode,
+        stat.S_IMODE(status.st_mode),
+        *entry.owner,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
         sha256,
         pack,
         target,
@@ -86,9 +91,12 @@ def record_of(
 def to_line(record: Record) -> bytes:
     """The record as a line of JSON; what does not belong to its kind is absent.
 
-    It begins with what ``lstat`` tells of the file, in one fixed order: ``unchanged_line``.
+    It begins with what ``lstat`` tells of the file, in one fixed order: ``unchanged_lines``.
     """
-    text = _head(record, record.kind)
+    text = (
+        f'{{"path":{_quoted(escape(record.path))}{_access(record.kind, record.mode, record.owner)}'
+        f',"size":{record.size},"mtime_ns":{record.mtime_ns},"ctime_ns":{record.ctime_ns},"inode":{record.inode}'
+    )
     if record.kind == "file":
         racy = ',"racy":true' if record.racy else ""
         text += f'{racy},"sha256":"{record.sha256}","pack":"{record.pack}"'
@@ -109,31 +117,39 @@ def to_json(record: Record) -> dict[str, Any]:
     return fields
 
 
-def unchanged_line(entry: Entry) -> bytes:
-    """How the line of this file begins if a backup has seen it just so and may trust that."""
-    return f'{_head(entry, "file")},"sha256":"'.encode()
+def unchanged_lines(files: Files) -> list[bytes]:
+    """How the line of each of these files begins if a backup has seen it just so and may trust that."""
+    # Written by hand, as in to_line: a fifth of the time that json takes, and always the same bytes.
+    folder = _quoted(escape(files.prefix))[:-1]
+    names = _quoted(escape(b"/".join(files.names)))[1:-1].split("/")  # a slash is in no name, and stays one
+    owner = files.owners.owner
+    return [
+        (
+            f'{{"path":{folder}{name}"{_access("file", of.st_mode & 0o7777, owner(of.st_uid, of.st_gid))}'
+            f',"size":{of.st_size},"mtime_ns":{of.st_mtime_ns},"ctime_ns":{of.st_ctime_ns},"inode":{of.st_ino}'
+            ',"sha256":"'
+        ).encode()
+        for name, of in zip(names, files.statuses, strict=True)
+    ]
+
+
+def is_of_file(line: bytes) -> bool:
+    """Whether a line is the record of a file. (No path looks like that: its quotes have backslashes.)"""
+    return b'","kind":"file"' in line
 
 
 def stored_in(line: bytes, begin: bytes) -> str:
-    """The pack that a line names which begins so (``unchanged_line``)."""
+    """The pack that a line names which begins so (``unchanged_lines``)."""
     start = len(begin) + 64 + len('","pack":"')
     return line[start : line.index(b'"', start)].decode()
 
 
-def _head(of: Entry | Record, kind: Kind) -> str:
-    # Written by hand: a fifth of the time that json takes for a dict, and always the same bytes.
-    return (
-        f'{{"path":{_quoted(escape(of.path))}{_owned(kind, of.mode, of.uid, of.gid, of.user, of.group)}'
-        f',"size":{of.size},"mtime_ns":{of.mtime_ns},"ctime_ns":{of.ctime_ns},"inode":{of.inode}'
-    )
-
-
 @functools.lru_cache(maxsize=256)
-def _owned(kind: Kind, mode: int, uid: int, gid: int, user: str, group: str) -> str:
+def _access(kind: Kind, mode: int, owner: Owner) -> str:
     """What most lines have in common."""
     return (
-        f',"kind":"{kind}","mode":"{mode:04o}","uid":{uid},"gid":{gid}'
-        f',"user":{_quoted(user)},"group":{_quoted(group)}'
+        f',"kind":"{kind}","mode":"{mode:04o}","uid":{owner.uid},"gid":{owner.gid}'
+        f',"user":{_quoted(owner.user)},"group":{_quoted(owner.group)}'
     )
 
 

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Self
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.excludes import CACHE_TAG, is_cache_tag
 from igny8_backup.trees.names import DEPTH_LIMIT, is_own
-from igny8_backup.trees.owners import Owners
+from igny8_backup.trees.owners import Owner, Owners
 from igny8_backup.trees.skips import IS_OURS, SPECIAL, OnSkip, why
 
 Excluded = Callable[[bytes, bool], bool]
@@ -29,28 +29,63 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-class Entry(NamedTuple):
-    """One thing in a tree as ``lstat`` saw it. (A named tuple: there are millions, and it is the cheapest.)
+TOGETHER = 200
+"""So many files of a folder are looked at before the first of them is handed out, at most."""
 
-    ``mode`` holds the permission bits only, set-id and sticky included; times are nanoseconds since
-    the epoch; ``target`` is a symlink's; ``user`` and ``group`` are ``""`` where this machine has
-    no name for the id.
-    """
+
+class Entry(NamedTuple):
+    """One thing in a tree as ``lstat`` saw it; ``target`` is a symlink's."""
 
     path: bytes
     kind: Literal["file", "dir", "symlink"]
-    mode: int
-    uid: int
-    gid: int
-    user: str
-    group: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-    device: int
-    nlink: int
+    status: os.stat_result
+    owner: Owner
     target: bytes = b""
+
+    @property
+    def mode(self) -> int:
+        """The permission bits only, set-id and sticky included."""
+        return stat.S_IMODE(self.status.st_mode)
+
+    @property
+    def size(self) -> int:
+        return self.status.st_size
+
+    @property
+    def mtime_ns(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self.status.st_mtime_ns
+
+    @property
+    def ctime_ns(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self.status.st_ctime_ns
+
+    @property
+    def inode(self) -> tuple[int, int]:
+        """The file that this is a name of: its device and its number there."""
+        return self.status.st_dev, self.status.st_ino
+
+
+class Files(NamedTuple):
+    """Regular files that follow each other in a folder, whose path with a slash is ``prefix``.
+
+    Of millions of files most have not changed, and are compared without an ``Entry`` being made of each.
+    """
+
+    prefix: bytes
+    names: list[bytes]
+    statuses: list[os.stat_result]
+    owners: Owners
+
+    def entry(self, number: int) -> Entry:
+        """One of them, counted from 0."""
+        status = self.statuses[number]
+        owner = self.owners.owner(status.st_uid, status.st_gid)
+        return Entry(self.prefix + self.names[number], "file", status, owner)
+
+    def entries(self) -> Iterator[Entry]:
+        return map(self.entry, range(len(self.names)))
 
 
 @dataclass(slots=True)
@@ -61,7 +96,8 @@ class _Level:
 
 
 class Scan:
-    """A walk over the tree below ``root``: a context manager, and an iterator over its entries.
+    """A walk over the tree below ``root``: a context manager, and an iterator over what is in it: files, some
+    at a time, and everything else.
 
     A folder comes before what is in it, siblings are sorted by their bytes, the root itself
     (``b""``) is first. What cannot be taken is told to ``on_skip``. A folder that may not be read
@@ -80,7 +116,7 @@ class Scan:
         self._tagged = tagged
         self._owners = Owners()
         self._levels: list[_Level] = []
-        self._entries = self._walk()
+        self._found = self._walk()
 
     def __enter__(self) -> Self:
         return self
@@ -90,17 +126,25 @@ class Scan:
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Entry]:
-        return self._entries
+    def __iter__(self) -> Iterator[Entry | Files]:
+        return self._found
+
+    def entries(self) -> Iterator[Entry]:
+        """Everything one by one."""
+        for found in self:
+            if isinstance(found, Files):
+                yield from found.entries()
+            else:
+                yield found
 
     def close(self) -> None:
         """Give back the descriptors. The walk is over."""
-        self._entries.close()
+        self._found.close()
         while self._levels:
             os.close(self._levels.pop().fd)
 
     def open_file(self, entry: Entry) -> int:
-        """A descriptor of the file just yielded; ``OSError`` when it is gone, refused, or a symlink now.
+        """A descriptor of a file just yielded; ``OSError`` when it is gone, refused, or a symlink now.
 
         Who opens it must ``fstat`` it: something else may stand in its place by now.
         """
@@ -120,41 +164,51 @@ class Scan:
         target: bytes = b"",
     ) -> Entry:
         """An entry with what this ``stat`` says."""
-        return Entry(
-            path,
-            kind,
-            stat.S_IMODE(status.st_mode),
-            status.st_uid,
-            status.st_gid,
-            self._owners.user(status.st_uid),
-            self._owners.group(status.st_gid),
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-            status.st_dev,
-            status.st_nlink,
-            target,
-        )
+        return Entry(path, kind, status, self._owners.owner(status.st_uid, status.st_gid), target)
 
-    def _walk(self) -> Generator[Entry, None, None]:
+    def _walk(self) -> Generator[Entry | Files, None, None]:
         yield self._open_root()
         while self._levels:
             level = self._levels[-1]
-            if not level.names:
+            if files := self._files(level):
+                yield files
+            elif not level.names:
                 os.close(self._levels.pop().fd)
-                continue
-            name = level.names.pop()
-            path = level.prefix + name
+            elif (entry := self._other(level)) is not None:
+                yield entry
+
+    def _files(self, level: _Level) -> Files | None:
+        """Those that come next in this folder; None where something else does, or nothing."""
+        names: list[bytes] = []
+        statuses: list[os.stat_result] = []
+        while level.names and len(names) < TOGETHER:
+            name = level.names[-1]
             try:
-                entry = self._entry(path, name, level.fd)
+                status = os.lstat(name, dir_fd=level.fd)
             except OSError as error:
                 # Temporary files, which are what is excluded most, vanish most as well.
-                if not self._leaves_out(path, False):
-                    self._on_skip(path, why(error))
+                if not self._leaves_out(level.prefix + name, False):
+                    self._on_skip(level.prefix + name, why(error))
+                level.names.pop()
                 continue
-            if entry is not None:
-                yield entry
+            if not stat.S_ISREG(status.st_mode):
+                break
+            level.names.pop()
+            if self._excluded is None or not self._leaves_out(level.prefix + name, False):
+                names.append(name)
+                statuses.append(status)
+        return Files(level.prefix, names, statuses, self._owners) if names else None
+
+    def _other(self, level: _Level) -> Entry | None:
+        """What comes next in this folder and was no file just now."""
+        name = level.names.pop()
+        path = level.prefix + name
+        try:
+            return self._entry(path, name, level)
+        except OSError as error:
+            if not self._leaves_out(path, False):
+                self._on_skip(path, why(error))
+            return None
 
     def _open_root(self) -> Entry:
         try:
@@ -173,17 +227,18 @@ class Scan:
         self._levels[-1].names = [name for name in names if not is_own(name)]
         return entry
 
-    def _entry(self, path: bytes, name: bytes, folder: int) -> Entry | None:
-        status = os.lstat(name, dir_fd=folder)
+    def _entry(self, path: bytes, name: bytes, level: _Level) -> Entry | None:
+        status = os.lstat(name, dir_fd=level.fd)
         kind = stat.S_IFMT(status.st_mode)
         if self._excluded is not None and self._leaves_out(path, kind == stat.S_IFDIR):
             return None
-        if kind == stat.S_IFREG:
-            return self.describe(path, status, "file")
         if kind == stat.S_IFDIR:
-            return self._folder(path, name, folder, status)
+            return self._folder(path, name, level.fd, status)
         if kind == stat.S_IFLNK:
-            return self.describe(path, status, "symlink", os.readlink(name, dir_fd=folder))
+            return self.describe(path, status, "symlink", os.readlink(name, dir_fd=level.fd))
+        if kind == stat.S_IFREG:
+            level.names.append(name)  # put there a moment ago: it is looked at as a file
+            return None
         self._on_skip(path, SPECIAL.get(kind, "neither a file nor a folder nor a symlink"))
         return None
 
@@ -203,7 +258,7 @@ class Scan:
     def _push(self, fd: int, prefix: bytes) -> None:
         self._levels.append(_Level(fd, prefix, []))
         try:
-            names = [os.fsencode(name) for name in os.listdir(fd)]
+            names = os.fsencode("\0".join(os.listdir(fd))).split(b"\0")  # all in one go: no name holds a NUL
         except OSError as error:
             self._on_skip(prefix.rstrip(b"/"), why(error))
             return
@@ -211,7 +266,7 @@ class Scan:
             self.left_out += len(names) - 1
             names = [CACHE_TAG]
         names.sort(reverse=True)
-        self._levels[-1].names = names
+        self._levels[-1].names = [name for name in names if name]  # of an empty folder one without a name
 
     def _leaves_out(self, path: bytes, is_folder: bool) -> bool:
         out = self._excluded is not None and self._excluded(path, is_folder)

@@ -130,7 +130,7 @@ def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Pa
 
 def test_a_known_index_that_is_damaged_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
     (tmp_path / "known").write_bytes(b"not an index")
-    with pytest.raises(IntegrityError, match="The index ends in the middle of a line"):
+    with pytest.raises(IntegrityError, match="a line that is not JSON"):
         read(job(root, tmp_path / "job", known=str(tmp_path / "known")))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ from igny8_backup.trees import index
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import order
 from igny8_backup.trees.records import to_line
+from igny8_backup.trees.scan import TOGETHER
 from tests.trees.changes import CHANGES, Change, apply
-from tests.trees.tools import Backup, bring_back, look, rsync_differences, stream, take
+from tests.trees.tools import Backup, bring_back, look, rsync_differences, take
 
 LONG_AGO = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
 
@@ -64,6 +66,31 @@ def test_only_what_changed_is_opened_and_stored(root: Path, tmp_path: Path) -> N
     assert third.unopened == [b"a", b"z"]  # b and new are too young for their times to be trusted
     assert new_packs(third, second) == b""
     assert_restores(third, root, tmp_path)
+
+
+def test_of_many_files_in_a_row_one_has_changed(tmp_path: Path) -> None:
+    """Rows of files are compared at once; one that stands between them changes nothing for the others."""
+    root = tmp_path / "root"
+    root.mkdir()
+    names = [f"{number:04}" for number in range(2 * TOGETHER + 50)]
+    for name in names:
+        (root / name).write_text(name)
+    (root / names[TOGETHER]).unlink()
+    (root / names[TOGETHER]).mkdir()
+    time.sleep(2.1)
+    first = take(root)
+    changed, gone, new = names[TOGETHER // 2], names[TOGETHER + 5], f"{names[-20]}-new"
+    (root / changed).write_text("else")
+    (root / gone).unlink()
+    (root / new).write_text(new)
+    second = take(root, earlier=first)
+    same = set(names) - {changed, gone, names[TOGETHER]}
+    assert second.unopened == [name.encode() for name in sorted(same)]
+    assert [record.path for record in second.records] == [
+        b"",
+        *(name.encode() for name in sorted({*names, new} - {gone})),
+    ]
+    assert_restores(second, root, tmp_path)
 
 
 def test_a_change_that_keeps_size_and_mtime_is_found(root: Path, tmp_path: Path) -> None:
@@ -178,13 +205,18 @@ def test_an_index_is_compared_with_any_walk(names: set[bytes], data: st.DataObje
     known = Known(iter(map(to_line, kept)))
     for record in asked:
         if data.draw(st.booleans()):
-            likely = b"no line begins so" if data.draw(st.booleans()) else to_line(record)
-            found = known.find(record.path, likely)
-            assert found == (to_line(record) if record in kept else None)
+            line = to_line(record)
+            known_so = [line] if record in kept else []
+            if data.draw(st.booleans()):
+                taken = known.take([line, b"no line begins so"])
+                assert taken in ([], known_so)
+                if taken:
+                    continue
+            assert known.find(record.path) == (line if record in kept else None)
 
 
 def test_a_line_begins_as_its_file_would(root: Path) -> None:
     backup = take(root)
-    lines = list(index.lines(stream(backup.index())))
+    lines = list(index.lines(io.BytesIO(backup.index())))
     assert lines == [to_line(record) for record in backup.records]
     assert all(json.loads(line) for line in lines)

@@ -93,16 +93,17 @@ def take(
     number = len(earlier.packs) if earlier else 0
     if earlier:
         backup.packs.update(earlier.packs)
-        known = Known(index.lines(stream(earlier.index())))
+        known = Known(index.lines(io.BytesIO(earlier.index())))
 
     def record(found: Record) -> None:
         backup.records.append(found)
         if on_record is not None:
             on_record(found)
 
-    def unchanged(found: Unchanged) -> None:
-        backup.unopened.append(found.entry.path)
-        record(from_json(json.loads(found.line)))
+    def unchanged(found: list[Unchanged]) -> None:
+        for file in found:
+            backup.unopened.append(file.path)
+            record(from_json(json.loads(file.line)))
 
     writer = PackWriter(
         root,
