@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -15,7 +16,7 @@ from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees.skips import OnSkip
 from igny8_backup.trees.spool import Spool
-from igny8_backup.trees.unpack import Job, Report, unpack
+from igny8_backup.trees.unpack import Job, Report, unpacker
 
 READERS = 2
 """Packs at a time: while one waits for storage or the disk, the other goes on. Each takes about 20 MiB."""
@@ -54,14 +55,22 @@ def extract_packs(
                     on_bytes(len(block))
                 yield block
 
-    def extract(name: str, item: StoredObject) -> Report:
-        spooled = records.of_pack(name)
-        job = Job(side=str(side), records=str(spooled), report=f"{spooled}.report", allow_set_id=allow_set_id)
-        return unpack(counted(kit.download(item, identities)), job)
+    waiting = deque(packs)
 
-    readers = READERS if kit.store.parallel_reads else 1
-    with ThreadPoolExecutor(readers, thread_name_prefix="igny8-backup-pack") as pool:
-        futures = [pool.submit(extract, name, item) for name, item in packs]
+    def extract(report: str) -> Report:
+        job = Job(side=str(side), records=str(records.folder), report=report, allow_set_id=allow_set_id)
+        with unpacker(job) as process:
+            while not stopped.is_set():
+                try:
+                    name, item = waiting.popleft()
+                except IndexError:
+                    break
+                process.unpack(name, counted(kit.download(item, identities)))
+            return process.finish()
+
+    readers = min(READERS if kit.store.parallel_reads else 1, len(waiting))
+    with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
+        futures = [pool.submit(extract, str(records.folder / f"report-{n}")) for n in range(readers)]
         try:
             ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failures = [error for future in ended if (error := future.exception())]
@@ -69,7 +78,6 @@ def extract_packs(
                 raise next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
         except BaseException:
             stopped.set()
-            pool.shutdown(wait=True, cancel_futures=True)
             raise
     reports = [future.result() for future in futures]
     for report in reports:

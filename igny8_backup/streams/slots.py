@@ -72,6 +72,7 @@ class Sender:
         self._tell = tell
         self._freed = freed
         self._free = deque(range(COUNT))
+        self._used = 0  # bytes of blocks that are in the next slot already
 
     def room(self) -> memoryview:
         """The memory of a slot that is free, ``SIZE`` bytes, to be filled from the front and then ``sent``.
@@ -89,13 +90,23 @@ class Sender:
         self._tell(length, self._free.popleft())
 
     def send(self, block: bytes) -> None:
-        """Hand on a block of any size. Raises ``BrokenPipeError`` when nobody takes any more."""
+        """Hand on bytes of any length, small ones together; ``flush`` after the last. Raises
+        ``BrokenPipeError`` when nobody takes any more."""
         rest = memoryview(block)
         while rest:
-            piece, rest = rest[:SIZE], rest[SIZE:]
             with self.room() as room:
-                room[: len(piece)] = piece
-            self.sent(len(piece))
+                piece = rest[: SIZE - self._used]
+                room[self._used : self._used + len(piece)] = piece
+            self._used += len(piece)
+            rest = rest[len(piece) :]
+            if self._used >= BLOCK:
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand on what waits for more."""
+        if self._used:
+            self.sent(self._used)
+            self._used = 0
 
 
 def _unnamed(size: int) -> int:

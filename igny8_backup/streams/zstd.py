@@ -22,6 +22,9 @@ JOB = 4 << 20
 """Bytes that a worker takes at a time. libzstd's own choice, four windows, keeps twice as much in memory
 (112 MiB at level 3, against 56) and packs a thousandth tighter."""
 
+PIECE = 128 << 10
+"""Bytes that are decompressed at a time, at most. More would be put together from pieces of memory that is
+fetched from the system and given back each time."""
 
 _WIDER: dict[int, int] = {zstd.CompressionParameter.hash_log: 17}
 """Added to level 2: a table twice as large finds more in pages of one site, which resemble each other."""
@@ -50,7 +53,7 @@ def compress(blocks: Blocks, *, level: int = DEFAULT_LEVEL, workers: int = DEFAU
 
 
 def decompress(blocks: Blocks) -> Blocks:
-    """The content of one or more frames, in blocks of at most ``BLOCK`` bytes whatever the ratio.
+    """The content of one or more frames, in blocks of at most ``PIECE`` bytes whatever the ratio.
 
     Raises ``IntegrityError`` where the stream is altered, ends within a frame or before the first, or goes
     on with something else. A window over 128 MiB (never written here) is refused as well.
@@ -63,7 +66,7 @@ def decompress(blocks: Blocks) -> Blocks:
                 if decompressor.eof:
                     decompressor = zstd.ZstdDecompressor()
                 try:
-                    content = decompressor.decompress(rest, BLOCK)
+                    content = decompressor.decompress(rest, PIECE)
                 except zstd.ZstdError as error:
                     raise IntegrityError(f"The compressed data is damaged ({error}).") from None
                 if content:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +26,7 @@ from igny8_backup.trees.side import FOLDER, Folders, refused
 from igny8_backup.trees.skips import OnSkip
 from igny8_backup.trees.sparse import SparseFile
 from igny8_backup.trees.tar import Member, read_tar
+from igny8_backup.trees.tar_blocks import TarBlocks
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -78,7 +77,7 @@ class TreeWriter:
         self._folders.close()
         os.close(self._side)
 
-    def extract_pack(self, blocks: Blocks, records: Iterable[Record]) -> None:
+    def extract_pack(self, blocks: Blocks | TarBlocks, records: Iterable[Record]) -> None:
         """Write the files of one pack. ``records`` are those that the index places in it, in order.
 
         A member without a record is dead and passed over; a record without a member, or whose size
@@ -86,14 +85,27 @@ class TreeWriter:
         """
         wanted = iter(records)
         record = next(wanted, None)
+        written: Record | None = None
+        wrong: IntegrityError | None = None
         with closing(blocks):
-            for path, copies in groupby(read_tar(blocks), attrgetter("path")):
-                if record is None or order(path) < order(record.path):
+            for member in read_tar(blocks):
+                if written is not None and member.path == written.path:
+                    # Of a file that changed while it was read there are two copies, of which the last counts.
+                    self._remove(written)
+                    wrong = self._write(member, written)
                     continue
-                if path != record.path:
+                if wrong is not None:
                     break
-                self._write_last(copies, record)
-                record = next(wanted, None)
+                if record is None or member.path != record.path:
+                    if record is None or order(member.path) < order(record.path):
+                        continue
+                    break
+                wrong = self._write(member, record)
+                self.files += 1
+                self._tell()
+                written, record = record, next(wanted, None)
+        if wrong is not None:
+            raise wrong
         if record is not None:
             raise IntegrityError(f"The pack {record.pack} lacks the file {escape(record.path)!r}.")
         self._folders.leave_all()
@@ -117,23 +129,16 @@ class TreeWriter:
         except OSError as error:
             raise refused(b"", error) from error
 
-    def _write_last(self, copies: Iterator[Member], record: Record) -> None:
-        """Of a file that changed while it was read there are two copies, of which the last counts."""
-        wrong: IntegrityError | None = None
-        for number, member in enumerate(copies):
-            folder, name = self._folders.reach(record.path)
-            if number:
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=folder)
-            wrong = self._write(member, record, folder, name)
-        if wrong is not None:
-            raise wrong
-        self.files += 1
-        self._tell()
+    def _remove(self, record: Record) -> None:
+        folder, name = self._folders.reach(record.path)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
 
-    def _write(self, member: Member, record: Record, folder: int, name: bytes) -> IntegrityError | None:
+    def _write(self, member: Member, record: Record) -> IntegrityError | None:
+        """What is wrong with this copy of the file, if it is not what the record says."""
         if member.size != record.size:
             return _contradicted(record, "has another size in its pack than in the index")
+        folder, name = self._folders.reach(record.path)
         try:
             fd = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
         except OSError as error:
@@ -153,7 +158,7 @@ class TreeWriter:
                 return _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
             try:
                 file.end()
-                self._metadata.apply(fd, record)
+                self._metadata.apply_to_new(fd, record)
             except OSError as error:
                 raise refused(record.path, error) from error
         finally:

@@ -72,12 +72,13 @@ def read(blocks: Blocks) -> Iterator[Record]:
                 return
             record = from_json(fields)
         path = record.path
+        place = order(path)
         if not folders:
             if path:
                 raise IntegrityError("The index does not begin with the root of its tree.")
-        elif order(path) <= last:
+        elif place <= last:
             raise IntegrityError(f"The index is not sorted at {escape(path)[:200]!r}.")
-        last = order(path)
+        last = place
         while folders and not path.startswith(folders[-1]):
             folders.pop()
         if folders and b"/" in path[len(folders[-1]) :]:

@@ -33,19 +33,29 @@ class Metadata:
         self._on_skip = on_skip
         self._owners = Owners()
         self._is_root = os.geteuid() == 0
+        self._creator: tuple[int, int] | None = None
 
     def apply(self, fd: int, record: Record, *, exactly: bool = False) -> None:
         """To an open file or folder; ``OSError`` if mode or time cannot be set.
 
         ``exactly`` also removes attributes that the record lacks: what was just created has none.
         """
-        owned = self._own(record, os.fstat(fd), lambda uid, gid: os.fchown(fd, uid, gid))
+        self._apply(fd, record, _owner(os.fstat(fd)), exactly)
+
+    def apply_to_new(self, fd: int, record: Record) -> None:
+        """The same to a file just created in a side: all those have one owner, who is asked for once."""
+        if self._creator is None:
+            self._creator = _owner(os.fstat(fd))
+        self._apply(fd, record, self._creator, exactly=False)
+
+    def _apply(self, fd: int, record: Record, owner: tuple[int, int], exactly: bool) -> None:
+        owned = self._own(record, owner, lambda uid, gid: os.fchown(fd, uid, gid))
         mode, xattrs = record.mode, record.xattrs
         if record.kind == "file" and mode & _SET_ID and not (self._allow_set_id and owned):
             mode &= ~_SET_ID
             why = "only root can give it back to its owner" if self._allow_set_id else _ASK
             self._on_skip(record.path, f"its set-id bits were not set: {why}")
-        if record.kind == "file" and not self._allow_set_id and any(pair[0] == CAPABILITY for pair in xattrs):
+        if xattrs and record.kind == "file" and not self._allow_set_id and CAPABILITY in dict(xattrs):
             xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
             self._on_skip(record.path, f"its capabilities were not set: {_ASK}")
         os.fchmod(fd, mode)  # after the owner: chown(2) clears set-id bits
@@ -61,19 +71,23 @@ class Metadata:
         status = os.lstat(name, dir_fd=folder)
         self._own(
             record,
-            status,
+            _owner(status),
             lambda uid, gid: os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False),
         )
         os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
-    def _own(self, record: Record, status: os.stat_result, chown: Callable[[int, int], None]) -> bool:
+    def _own(self, record: Record, owner: tuple[int, int], chown: Callable[[int, int], None]) -> bool:
         """Whether it has the recorded owner and group now."""
-        uid, gid = self._owners.ids(record.user, record.uid, record.group, record.gid)
-        if (status.st_uid, status.st_gid) == (uid, gid):
+        wanted = self._owners.ids(record.user, record.uid, record.group, record.gid)
+        if owner == wanted:
             return True
         if self._is_root:
             with suppress(PermissionError):  # root of a container without CAP_CHOWN
-                chown(uid, gid)
+                chown(*wanted)
                 return True
         self.owners_left += 1
         return False
+
+
+def _owner(status: os.stat_result) -> tuple[int, int]:
+    return status.st_uid, status.st_gid

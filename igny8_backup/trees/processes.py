@@ -20,9 +20,10 @@ from igny8_backup.streams.slots import Slots
 
 MESSAGE = struct.Struct(">BQQ")
 """One of the kinds, and two numbers: so little is written whole or not at all (PIPE_BUF in pipe(7))."""
-BLOCK, END, PROGRESS = range(3)
+BLOCK, END, PROGRESS, PACK = range(4)
 """A block of a pack: its length, and its slot, whose number comes back as one byte when it is free again; the
-end of a pack: nothing; progress: files and bytes of contents so far."""
+end of a pack: nothing; progress: files and bytes of contents so far; a pack that begins: the length of its
+name, which follows."""
 
 _STATUS: dict[type[BackupError], int] = {FilesError: 3, IntegrityError: 6}
 """Exit statuses of a process that has told an error on stderr."""

@@ -27,6 +27,9 @@ class Folders:
 
         ``FilesError`` when one cannot be made or finished.
         """
+        end = path.rfind(b"/") + 1
+        if self._levels and path[:end] == self._levels[-1][0]:
+            return self._levels[-1][1], path[end:]
         while self._levels and not path.startswith(self._levels[-1][0]):
             self._leave()
         prefix, fd, _ = self._levels[-1] if self._levels else (b"", self._side, None)

@@ -11,6 +11,7 @@ HOLE = 64 << 10
 """Bytes of zeros in a row, at least, that are not written but left a hole."""
 
 ZEROS = bytes(BLOCK)
+_RUN = bytes(HOLE)
 
 
 def read_at(fd: int, at: int, size: int) -> bytes:
@@ -37,22 +38,22 @@ class SparseFile:
         self._at = 0
         self._in_hole = False
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: memoryview) -> None:
         """Append; ``OSError`` when the disk refuses."""
         if len(piece) < HOLE and not self._in_hole:
-            self._put(memoryview(piece))
+            self._put(piece)
             return
         data = 0  # where in the piece the bytes begin that are still to be written
         for start in range(0, len(piece), HOLE):
-            length = min(HOLE, len(piece) - start)
+            run = bytes(piece[start : start + HOLE])
             # Less than a whole run is a hole only where it goes on one: blocks of the stream end anywhere.
-            hole = (length == HOLE or self._in_hole) and piece.startswith(ZEROS[:length], start)
+            hole = (len(run) == HOLE or self._in_hole) and _RUN.startswith(run)
             if hole:
-                self._put(memoryview(piece)[data:start])
-                self._at += length
-                data = start + length
+                self._put(piece[data:start])
+                self._at += len(run)
+                data = start + len(run)
             self._in_hole = hole
-        self._put(memoryview(piece)[data:])
+        self._put(piece[data:])
 
     def end(self) -> None:
         """Give a file that ends in a hole its size."""

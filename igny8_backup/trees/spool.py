@@ -16,12 +16,13 @@ _OTHERS = "others"
 class Spool:
     """Takes the records once, then gives those of a pack, or those of no file, in their order.
 
-    ``folder`` is an empty, private folder of the caller's; only this software reads what is put there.
+    ``folder`` is an empty, private folder of the caller's; only this software reads what is put there: the
+    records of a pack in a file of its name (``read_spooled``).
     ``packs`` are those that there are: ``IntegrityError`` for a file in another.
     """
 
     def __init__(self, folder: Path, records: Iterable[Record], packs: Collection[str]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._waiting: dict[str, list[tuple[object, ...]]] = {name: [] for name in (_OTHERS, *packs)}
         for count, record in enumerate(records, start=1):
             name = record.pack if record.kind == "file" else _OTHERS
@@ -34,15 +35,11 @@ class Spool:
 
     def others(self) -> Iterator[Record]:
         """The records of folders and links."""
-        return read_spooled(self._folder / _OTHERS)
-
-    def of_pack(self, name: str) -> Path:
-        """The file of those that the index places in this pack, for ``read_spooled``."""
-        return self._folder / name
+        return read_spooled(self.folder / _OTHERS)
 
     def _flush(self) -> None:
         for name, values in self._waiting.items():
-            with open(self._folder / name, "ab") as file:
+            with open(self.folder / name, "ab") as file:
                 if values:
                     batch = marshal.dumps(values)
                     file.write(len(batch).to_bytes(8, "big") + batch)

@@ -1,4 +1,4 @@
-"""A pack written out by a process of its own (``unpack_process``), seen from the process that decodes it.
+"""Packs written out by a process of its own (``unpack_process``), seen from the process that decodes them.
 
 Reading tars, hashing and writing small files is most of the work of a restore.
 """
@@ -6,20 +6,23 @@ Reading tars, hashing and writing small files is most of the work of a restore.
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.slots import Sender
-from igny8_backup.trees.processes import BLOCK, END, MESSAGE, finish, own_process
+from igny8_backup.streams.child import Child
+from igny8_backup.streams.slots import Sender, Slots
+from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PACK, finish, own_process
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Where to write: the folder ``side``. ``records`` is the file of a ``Spool`` that says what the index
-    places in the pack, ``report`` the file to write; ``allow_set_id`` is as for ``TreeWriter``."""
+    """Where to write: the folder ``side``. ``records`` is the folder of a ``Spool`` that says what the index
+    places in each pack, ``report`` the file to write; ``allow_set_id`` is as for ``TreeWriter``."""
 
     side: str
     records: str
@@ -36,22 +39,45 @@ class Report:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def unpack(blocks: Blocks, job: Job) -> Report:
-    """Writes the files of a pack. Raises ``FilesError``, ``IntegrityError``, and what the blocks raise."""
-    module = "igny8_backup.trees.unpack_process"
-    with closing(blocks), own_process(module, asdict(job)) as (child, slots):
+@contextmanager
+def unpacker(job: Job) -> Iterator[Unpacker]:
+    """A process for the packs that one thread has to write out. Left before ``finish``, it is stopped."""
+    with own_process("igny8_backup.trees.unpack_process", asdict(job)) as (child, slots):
+        yield Unpacker(child, slots, Path(job.report))
 
-        def tell(length: int, slot: int) -> None:
-            child.write(MESSAGE.pack(BLOCK, length, slot))
 
-        sender = Sender(slots, tell=tell, freed=lambda: child.read_block(1))
-        try:
-            for block in blocks:
-                sender.send(block)
-        except BrokenPipeError:
-            finish(child)
-            raise ToolError("The process that writes the files ended before it had read all.") from None
-        child.write(MESSAGE.pack(END, 0, 0))
-        finish(child)
-    found = json.loads(Path(job.report).read_bytes())
-    return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
+class Unpacker:
+    """Takes packs, one after the other, then tells what it was like (``finish``).
+
+    The process is some blocks behind: what is wrong with a pack may be raised while another is given, or in
+    the end: ``FilesError``, ``IntegrityError``.
+    """
+
+    def __init__(self, child: Child, slots: Slots, report: Path) -> None:
+        self._child = child
+        self._sender = Sender(slots, tell=self._tell, freed=lambda: child.read_block(1))
+        self._report = report
+
+    def unpack(self, name: str, blocks: Blocks) -> None:
+        """Gives it the tar of the pack of this name. Raises what the blocks raise as well."""
+        with closing(blocks):
+            raw = os.fsencode(name)
+            self._child.write(MESSAGE.pack(PACK, len(raw), 0) + raw)
+            try:
+                for block in blocks:
+                    self._sender.send(block)
+                self._sender.flush()
+            except BrokenPipeError:
+                finish(self._child)
+                raise ToolError("The process that writes the files ended before it had read all.") from None
+            self._child.write(MESSAGE.pack(END, 0, 0))
+
+    def finish(self) -> Report:
+        """Waits until all is written."""
+        self._child.write(MESSAGE.pack(END, 0, 0))
+        finish(self._child)
+        found = json.loads(self._report.read_bytes())
+        return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
+
+    def _tell(self, length: int, slot: int) -> None:
+        self._child.write(MESSAGE.pack(BLOCK, length, slot))

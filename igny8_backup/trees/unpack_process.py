@@ -1,6 +1,6 @@
-"""``python -m igny8_backup.trees.unpack_process JOB FD``: writes a pack out; ``unpack`` is the other side.
+"""``python -m igny8_backup.trees.unpack_process JOB FD``: writes packs out; ``unpack`` is the other side.
 
-The job is JSON, FD the memory that the pack (a tar) comes through. Nothing that needs Django is imported, no
+The job is JSON, FD the memory that the packs (tars) come through. Nothing that needs Django is imported, no
 secret is known.
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams import Blocks
 from igny8_backup.streams.slots import Slots
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.processes import END, MESSAGE, run
+from igny8_backup.trees.processes import END, MESSAGE, PACK, run
 from igny8_backup.trees.spool import read_spooled
+from igny8_backup.trees.tar_blocks import TarBlocks
 from igny8_backup.trees.unpack import Job, Report
 
 
@@ -29,7 +29,8 @@ def main(fields: dict[str, Any], slots: Slots) -> None:
         report.skipped.append((os.fsdecode(path), reason))
 
     with TreeWriter(Path(job.side), on_skip=skip, allow_set_id=job.allow_set_id) as writer:
-        writer.extract_pack(_blocks(slots), read_spooled(Path(job.records)))
+        while (name := _next_pack()) is not None:
+            writer.extract_pack(_blocks(slots), read_spooled(Path(job.records) / name))
         report.owners_left = writer.owners_left
     try:
         Path(job.report).write_text(json.dumps(vars(report)))
@@ -41,14 +42,26 @@ def main(fields: dict[str, Any], slots: Slots) -> None:
         ) from None
 
 
-def _blocks(slots: Slots) -> Blocks:
-    while message := os.read(sys.stdin.fileno(), MESSAGE.size):
-        kind, length, slot = MESSAGE.unpack(message)
+def _next_pack() -> str | None:
+    kind, length, _ = _heard()
+    return os.fsdecode(os.read(sys.stdin.fileno(), length)) if kind == PACK else None
+
+
+def _blocks(slots: Slots) -> TarBlocks:
+    while True:
+        kind, length, slot = _heard()
         if kind == END:
             return
-        yield slots.content(slot, length)
+        yield slots.room(slot)[:length]
         os.write(sys.stdout.fileno(), bytes((slot,)))
-    sys.exit("The pack was not told to its end.")
+
+
+def _heard() -> tuple[int, int, int]:
+    message = os.read(sys.stdin.fileno(), MESSAGE.size)
+    if not message:
+        sys.exit("The packs were not told to their end.")
+    kind, one, other = MESSAGE.unpack(message)
+    return kind, one, other
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igny8_backup.errors import ToolError
+from igny8_backup.streams import BLOCK
 from igny8_backup.streams.slots import COUNT, SIZE, Sender, Slots
 
 
@@ -37,6 +38,7 @@ def test_every_byte_of_blocks_of_any_size_comes_through(ends: tuple[Slots, Slots
     sender = Sender(here, tell=lambda length, slot: told.append((length, slot)), freed=take)
     for block in blocks:
         sender.send(block)
+    sender.flush()
     while told:
         take()
     assert bytes(got) == b"".join(blocks)
@@ -60,15 +62,27 @@ def test_a_slot_is_not_filled_again_before_it_is_free(ends: tuple[Slots, Slots],
     for number in range(3 * COUNT):
         sent.append(b"%08d" % number)
         sender.send(sent[-1])
+        sender.flush()
         assert len({slot for slot, _ in waiting}) == len(waiting) <= COUNT
 
 
 def test_nobody_who_takes_is_said(ends: tuple[Slots, Slots]) -> None:
     sender = Sender(ends[0], tell=lambda length, slot: None, freed=lambda: b"")
     for _ in range(COUNT):
-        sender.send(b"x")
+        sender.send(bytes(BLOCK))
     with pytest.raises(BrokenPipeError):
         sender.send(b"x")
+
+
+def test_small_blocks_are_handed_on_together(ends: tuple[Slots, Slots]) -> None:
+    told: list[int] = []
+    sender = Sender(ends[0], tell=lambda length, slot: told.append(length), freed=lambda: b"")
+    for _ in range(5):
+        sender.send(bytes(BLOCK // 2 - 1))
+    assert told == [3 * (BLOCK // 2 - 1)]
+    sender.flush()
+    sender.flush()
+    assert told[1:] == [2 * (BLOCK // 2 - 1)]
 
 
 def test_what_is_written_into_a_slot_itself_comes_through(ends: tuple[Slots, Slots]) -> None:

@@ -92,8 +92,26 @@ def test_another_size_is_refused_before_anything_is_written(side: Path) -> None:
     assert os.listdir(side) == []
 
 
-def test_other_contents_are_refused(side: Path) -> None:
-    refused(side, IntegrityError, lambda: written(side, pack(a=b"evil"), [file(b"a", b"good")]), "SHA-256")
+@pytest.mark.parametrize("others", ["", "b", "bc"])
+def test_other_contents_are_refused_whatever_follows(side: Path, others: str) -> None:
+    data = pack(a=b"evil", **dict.fromkeys(others, b"x"))
+    records = [file(b"a", b"good"), *(file(name.encode(), b"x") for name in others)]
+    refused(side, IntegrityError, lambda: written(side, data, records), "'a' .* SHA-256")
+
+
+@pytest.mark.parametrize("first", [b"older", b"another size", b"newer"])
+def test_of_two_copies_the_later_counts(side: Path, first: bytes) -> None:
+    data = pack(**{"d/a": first})[: -len(END)] + pack(**{"d/a": b"newer", "d/b": b"b"})
+    writer = written(side, data, [file(b"d/a", b"newer", mode=0o600), file(b"d/b", b"b")])
+    assert ((side / "d" / "a").read_bytes(), writer.files) == (b"newer", 2)
+
+
+@pytest.mark.parametrize("last", [b"older", b"another size"])
+def test_of_two_copies_the_later_must_be_right(side: Path, last: bytes) -> None:
+    data = pack(a=b"newer")[: -len(END)] + pack(a=last, b=b"b")
+    refused(
+        side, IntegrityError, lambda: written(side, data, [file(b"a", b"newer"), file(b"b", b"b")]), "'a'"
+    )
 
 
 def test_a_pack_cut_short_is_refused_even_after_its_last_living_file(side: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.feed import Job, read_report, read_tree
 from igny8_backup.trees.feed_process import FILES_TOLD
+from igny8_backup.trees.processes import finish, own_process
 from igny8_backup.trees.spool import Spool, read_spooled
 from igny8_backup.trees.unpack import Job as UnpackJob
-from igny8_backup.trees.unpack import unpack
+from igny8_backup.trees.unpack import Report, unpacker
 from tests.trees.tools import Backup, look, stream, take
 
 BACKUP_ID = "20261122T021500Z-7f3a9c"
@@ -141,21 +143,27 @@ def test_closing_stops_the_process(root: Path, tmp_path: Path) -> None:
     packs.close()  # the fixture of all tests looks for children left behind
 
 
-def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, bytes, Spool]:
-    (name,) = backup.packs
+def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Spool]:
     (tmp_path / "spool").mkdir()
     (tmp_path / "side").mkdir(0o700)
-    spool = Spool(tmp_path / "spool", index.read(stream(backup.index())), {name})
-    made = UnpackJob(
-        side=str(tmp_path / "side"), records=str(spool.of_pack(name)), report=str(tmp_path / "report")
-    )
-    return made, backup.packs[name], spool
+    spool = Spool(tmp_path / "spool", index.read(stream(backup.index())), backup.packs)
+    side, records, report = (str(tmp_path / name) for name in ("side", "spool", "report"))
+    return UnpackJob(side=side, records=records, report=report), spool
 
 
-def test_a_process_writes_a_pack_out(root: Path, tmp_path: Path) -> None:
+def unpack(made: UnpackJob, packs: dict[str, bytes]) -> Report:
+    with unpacker(made) as process:
+        for name, data in packs.items():
+            process.unpack(name, from_bytes(data))
+        return process.finish()
+
+
+def test_a_process_writes_packs_out(root: Path, tmp_path: Path) -> None:
     (root / "a").chmod(0o4755)
-    made, data, spool = unpack_job(take(root), tmp_path)
-    report = unpack(from_bytes(data), made)
+    backup = take(root, limit=BLOCK)
+    assert len(backup.packs) > 1
+    made, spool = unpack_job(backup, tmp_path)
+    report = unpack(made, backup.packs)
     assert report.skipped == [("a", "its set-id bits were not set: --allow-set-id brings them back")]
     assert report.owners_left == 0
     with TreeWriter(tmp_path / "side", on_skip=lambda path, reason: None) as writer:
@@ -166,16 +174,40 @@ def test_a_process_writes_a_pack_out(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_pack_that_is_not_what_the_index_says_is_refused(root: Path, tmp_path: Path) -> None:
-    made, data, _ = unpack_job(take(root), tmp_path)
+    backup = take(root)
+    made, _ = unpack_job(backup, tmp_path)
+    packs = {name: data.replace(b"alpha", b"ALPHA") for name, data in backup.packs.items()}
     with pytest.raises(IntegrityError, match="'a' is not what was backed up: its SHA-256 is wrong"):
-        unpack(from_bytes(data.replace(b"alpha", b"ALPHA")), made)
+        unpack(made, packs)
+
+
+def test_a_pack_that_is_wrong_is_told_while_others_follow(root: Path, tmp_path: Path) -> None:
+    backup = take(root, limit=BLOCK)
+    made, _ = unpack_job(backup, tmp_path)
+    packs = dict.fromkeys(backup.packs, bytes(40 * BLOCK))
+    first = min(packs)
+    packs[first] = backup.packs[first].replace(b"alpha", b"ALPHA")
+    with pytest.raises(IntegrityError, match="'a' is not what was backed up: its SHA-256 is wrong"):
+        unpack(made, packs)
+
+
+def test_packs_that_end_before_their_end_are_not_taken_for_whole(root: Path, tmp_path: Path) -> None:
+    """Whatever ends the process that sends them."""
+    made, _ = unpack_job(take(root), tmp_path)
+    with (
+        pytest.raises(ToolError, match="exit status 1: The packs were not told to their end"),
+        own_process("igny8_backup.trees.unpack_process", asdict(made)) as (child, _),
+    ):
+        child.close_stdin()
+        finish(child)
 
 
 def test_a_disk_that_refuses_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
-    made, data, _ = unpack_job(take(root), tmp_path)
+    backup = take(root)
+    made, _ = unpack_job(backup, tmp_path)
     (tmp_path / "side" / "a").write_bytes(b"in the way")
     with pytest.raises(FilesError, match="'a' cannot be written beside the live tree: File exists"):
-        unpack(from_bytes(data), made)
+        unpack(made, backup.packs)
 
 
 def test_an_index_that_names_a_pack_that_is_not_there_is_refused(root: Path, tmp_path: Path) -> None:
@@ -190,7 +222,7 @@ def test_a_spool_gives_the_records_of_each_pack_in_order(root: Path, tmp_path: P
     (tmp_path / "spool").mkdir()
     spool = Spool(tmp_path / "spool", index.read(stream(backup.index())), backup.packs)
     for name in backup.packs:
-        assert list(read_spooled(spool.of_pack(name))) == [r for r in backup.records if r.pack == name]
+        assert list(read_spooled(tmp_path / "spool" / name)) == [r for r in backup.records if r.pack == name]
     assert list(spool.others()) == [r for r in backup.records if r.kind != "file"]
 
 
