@@ -5,18 +5,10 @@ from __future__ import annotations
 import re
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 _CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 _EVERY = 30.0  # seconds between two lines in a log
@@ -55,14 +47,7 @@ class TextProgress:
         self._begun = self._told = time.monotonic()
         # Live only while something is under way: it hides the cursor, and questions are asked between.
         if self._stream.isatty():
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-            )
-            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._live = _live_line()
             self._live.start()
             self._task = self._live.add_task(what, total=total)
 
@@ -92,6 +77,28 @@ class TextProgress:
             live.console.print(text, markup=False, highlight=False)
         else:
             self._stream.write(text)
+
+
+def _live_line() -> Progress:
+    # Imported for a terminal only: at night there is none, and it would take 0.05 s of every run.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def printable(text: str) -> str:

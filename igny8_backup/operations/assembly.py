@@ -26,12 +26,13 @@ from igny8_backup.journal import Journals
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.manifest import StoredObject
 from igny8_backup.operations import guards
+from igny8_backup.operations.encoding import Encoding
 from igny8_backup.operations.patience import patiently
 from igny8_backup.operations.progress import Progress, Silence
 from igny8_backup.store import Store, open_store
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity, load_identities
-from igny8_backup.streams.observe import Digest, count, verified
+from igny8_backup.streams.observe import verified
 from igny8_backup.streams.pipeline import Codec, decode
 
 
@@ -93,31 +94,14 @@ class Toolkit:
         ``claimed`` is for ``Store.put``. ``through`` is a private folder: what is stored first goes into a
         file without a name there, and the storage knows its length; ``OSError`` if that cannot be written.
         """
-        raw = 0
-
-        def passed(amount: int) -> None:
-            nonlocal raw
-            raw += amount
-            if on_bytes:
-                on_bytes(amount)
-
-        stored = Digest()
-        codec = codec or self.codec
-        encoded = stored.watch(codec.encode(count(blocks, passed)))
+        encoding = Encoding(blocks, codec or self.codec, on_bytes)
         if through is None:
-            self.store.put(key, encoded, estimate=estimate, claimed=claimed)
+            self.store.put(key, encoding.blocks, estimate=estimate, claimed=claimed)
         else:
-            with closing(encoded), tempfile.TemporaryFile(dir=through) as file:
-                for block in encoded:
-                    file.write(block)
+            with closing(encoding.blocks), tempfile.TemporaryFile(dir=through) as file:
+                file.writelines(encoding.blocks)
                 self.store.put_file(key, file, claimed=claimed)
-        return StoredObject(
-            key=key,
-            stored_bytes=stored.size,
-            raw_bytes=raw,
-            sha256=stored.sha256,
-            codecs=tuple(codec.names),
-        )
+        return encoding.stored_as(key)
 
     def download(self, item: StoredObject, identities: list[Identity]) -> Blocks:
         """The raw bytes of a stored object; raises ``IntegrityError`` when it is not what was written."""

@@ -15,8 +15,8 @@ from igny8_backup.errors import FilesError
 from igny8_backup.manifest import COMPLETE, StoredObject, TreePart
 from igny8_backup.operations import tree_state
 from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.encoding import encoded_beside
 from igny8_backup.operations.stalls import Watch
-from igny8_backup.streams.observe import Digest
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.feed import Job, Report, read_report, read_tree
 
@@ -80,29 +80,23 @@ def backup_tree(
             excluded=config.patterns_of(part.name),
             tagged=config.exclude_caches,
         )
-        with closing(read_tree(job, on_progress=told)) as packs:
-            for name, blocks in packs:
-                key = keys.pack_key(config.host, part.name, name, suffix)
-                watched = watch.through(blocks, source="the files", sink="the storage")
-                new.append(kit.upload(key, watched, codec=codec))
-        watch.wait_for("the storage")
-        report = read_report(job)
-        folders = kit.upload(
-            keys.folders_key(backup_id, part.name, suffix),
-            from_file(job.folders),
-            codec=codec,
-            claimed=True,
-            through=folder,
-        )
-        readable = Digest()
-        stored = kit.upload(
-            keys.index_key(backup_id, part.name, suffix),
-            readable.watch(from_file(job.index)),
-            codec=codec,
-            claimed=True,
-            through=folder,
-        )
-        tree_state.remember(kit, part.name, backup_id, Path(job.index), report.living, readable.sha256)
+        with encoded_beside(Path(job.index), codec) as index:
+            with closing(read_tree(job, on_progress=told)) as packs:
+                for name, blocks in packs:
+                    key = keys.pack_key(config.host, part.name, name, suffix)
+                    watched = watch.through(blocks, source="the files", sink="the storage")
+                    new.append(kit.upload(key, watched, codec=codec))
+            watch.wait_for("the storage")
+            report = read_report(job)
+            folders = kit.upload(
+                keys.folders_key(backup_id, part.name, suffix),
+                from_file(job.folders),
+                codec=codec,
+                claimed=True,
+                through=folder,
+            )
+            stored = index.store(kit.store, keys.index_key(backup_id, part.name, suffix))
+        tree_state.remember(kit, part.name, backup_id, Path(job.index), report.living, index.sha256)
         tree_state.forget_others(kit, part.name, {backup_id, earlier.backup_id if earlier else ""})
     kept = [pack for pack in earlier.part.packs if keys.pack_of(pack.key) in report.living] if earlier else []
     done = replace(

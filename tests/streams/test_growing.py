@@ -1,0 +1,64 @@
+"""A file as a stream while somebody else still writes it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from igny8_backup.errors import FilesError
+from igny8_backup.streams import BLOCK
+from igny8_backup.streams.growing import GrowingFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "index"
+    path.touch()
+    return path
+
+
+def test_what_is_written_comes_before_the_end_is_known(path: Path) -> None:
+    growing = GrowingFile(path)
+    blocks = growing.blocks()
+    with open(path, "ab", buffering=0) as file:
+        file.write(b"first")
+        assert next(blocks) == b"first"
+        file.write(bytes(BLOCK + 1))
+        assert [len(next(blocks)), len(next(blocks))] == [BLOCK, 1]
+        file.write(b"last")
+        growing.complete()
+    assert list(blocks) == [b"last"]
+
+
+def test_an_end_of_the_file_is_no_end_of_the_stream(path: Path) -> None:
+    growing = GrowingFile(path)
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.extend(growing.blocks()))
+    thread.start()
+    with open(path, "ab", buffering=0) as file:
+        for number in range(3):
+            thread.join(0.15)  # longer than it waits between two looks
+            assert thread.is_alive()
+            file.write(b"%d" % number)
+    growing.complete()
+    thread.join()
+    assert b"".join(found) == b"012"
+
+
+def test_a_file_that_was_given_up_has_no_end(path: Path) -> None:
+    path.write_bytes(b"half")
+    growing = GrowingFile(path)
+    blocks = growing.blocks()
+    assert next(blocks) == b"half"
+    growing.give_up()
+    with pytest.raises(FilesError, match="index was not written to its end"):
+        next(blocks)
+
+
+def test_giving_up_what_is_complete_changes_nothing(path: Path) -> None:
+    growing = GrowingFile(path)
+    growing.complete()
+    growing.give_up()
+    assert list(growing.blocks()) == []
