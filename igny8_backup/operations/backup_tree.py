@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.encoding import encoded_beside
 from igny8_backup.operations.stalls import Watch
 from igny8_backup.streams.pipeline import from_file
-from igny8_backup.trees.feed import Job, Report, read_report, read_tree
+from igny8_backup.trees.feed import Job, Report, read_report, tree_reader
 
 NEW = ".new-"
 """What the name of a folder in the state folder begins with, in which a backup is at work."""
@@ -49,13 +49,7 @@ def backup_tree(
     ``FilesError`` for a root that is no folder, ``StorageError``.
     """
     config, codec, suffix = kit.config, kit.files_codec, kit.codec.suffix
-    last, why = tree_state.find_earlier(kit, part.name)
-    if why and not request.full:
-        _tell_why(kit, part.name, why)
-    earlier = None if request.full else last
     what = f"files {part.name}"
-    # A tree is most of the time about as large as it was.
-    kit.progress.begin(what, last.part.bytes if last else None, last.part.files if last else None)
     files = size = 0
     watch = Watch(what, kit.progress, seconds=config.stall_seconds)
 
@@ -66,7 +60,8 @@ def backup_tree(
         files, size = files_now, size_now
 
     new: list[StoredObject] = []
-    with watch, _state_files(tree_state.folder_of(kit, part.name)) as folder:
+    with watch, _state_files(tree_state.folder_of(kit, part.name)) as folder, tree_reader() as reader:
+        earlier = _begin(kit, part.name, request, what)
         watch.wait_for("the files")
         job = Job(
             root=str(root),
@@ -81,11 +76,10 @@ def backup_tree(
             tagged=config.exclude_caches,
         )
         with encoded_beside(Path(job.index), codec) as index:
-            with closing(read_tree(job, on_progress=told)) as packs:
-                for name, blocks in packs:
-                    key = keys.pack_key(config.host, part.name, name, suffix)
-                    watched = watch.through(blocks, source="the files", sink="the storage")
-                    new.append(kit.upload(key, watched, codec=codec))
+            for name, blocks in reader.read(job, on_progress=told):
+                key = keys.pack_key(config.host, part.name, name, suffix)
+                watched = watch.through(blocks, source="the files", sink="the storage")
+                new.append(kit.upload(key, watched, codec=codec))
             watch.wait_for("the storage")
             report = read_report(job)
             folders = kit.upload(
@@ -114,6 +108,16 @@ def backup_tree(
         excluded=report.excluded,
     )
     return done, _skipped(part.name, report)
+
+
+def _begin(kit: Toolkit, tree: str, request: TreeRequest, what: str) -> tree_state.Earlier | None:
+    """What to compare with. Tells why there is nothing, and about how large the tree will be."""
+    last, why = tree_state.find_earlier(kit, tree)
+    if why and not request.full:
+        _tell_why(kit, tree, why)
+    # A tree is most of the time about as large as it was.
+    kit.progress.begin(what, last.part.bytes if last else None, last.part.files if last else None)
+    return None if request.full else last
 
 
 def _skipped(tree: str, report: Report) -> list[Skipped]:

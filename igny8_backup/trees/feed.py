@@ -6,7 +6,8 @@ Walking, reading, hashing and writing tars is most of the work of a backup of sm
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.child import Child
 from igny8_backup.streams.slots import Slots
-from igny8_backup.trees.processes import BLOCK, MESSAGE, PROGRESS, finish, own_process
+from igny8_backup.trees.processes import BLOCK, MESSAGE, PROGRESS, finish, give_job, own_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,41 +56,49 @@ def pack_name(packs: str, number: int) -> str:
     return f"{packs}-{number:04d}"
 
 
-def read_tree(
-    job: Job, *, on_progress: Callable[[int, int], None] = lambda files, size: None
-) -> Generator[tuple[str, Blocks], None, None]:
-    """Each new pack's name and its tar; a pack must be consumed to its end before the next is asked for.
-    ``on_progress`` hears now and then of files and bytes of contents so far, unchanged ones included.
-
-    Exhausted, it has left index, folders' tar and report behind. Raises ``FilesError`` for a folder that
-    cannot be read or written, ``ToolError`` when the process fails otherwise. Closing it stops the process.
+@contextmanager
+def tree_reader() -> Iterator[TreeReader]:
+    """A process that reads one tree. It takes a tenth of a second to start: begin with it, and find out
+    meanwhile what is to be read. Left early, it is stopped.
     """
-    with own_process("igny8_backup.trees.feed_process", asdict(job)) as (child, slots):
-        source = _Source(child, slots, on_progress)
-        number = 0
-        while source.next_block(may_end=True):
-            number += 1
-            yield pack_name(job.packs, number), source.pack()
+    with own_process("igny8_backup.trees.feed_process") as (child, slots):
+        yield TreeReader(child, slots)
 
 
-class _Source:
-    """The blocks, as they are told."""
+class TreeReader:
+    """The packs of a tree, as the process makes them."""
 
-    def __init__(self, child: Child, slots: Slots, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(self, child: Child, slots: Slots) -> None:
         self._child = child
         self._slots = slots
-        self._on_progress = on_progress
+        self._on_progress: Callable[[int, int], None]
         self._length = self._slot = 0
 
-    def pack(self) -> Blocks:
+    def read(
+        self, job: Job, *, on_progress: Callable[[int, int], None] = lambda files, size: None
+    ) -> Generator[tuple[str, Blocks], None, None]:
+        """Each new pack's name and its tar; a pack must be consumed to its end before the next is asked for.
+        ``on_progress`` hears now and then of files and bytes of contents so far, unchanged ones included.
+
+        Exhausted, it has left index, folders' tar and report behind. Raises ``FilesError`` for a folder that
+        cannot be read or written, ``ToolError`` when the process fails otherwise.
+        """
+        self._on_progress = on_progress
+        give_job(self._child, asdict(job))
+        number = 0
+        while self._next_block(may_end=True):
+            number += 1
+            yield pack_name(job.packs, number), self._pack()
+
+    def _pack(self) -> Blocks:
         """The rest of a pack, from the block that was told last."""
         going_on = True
         while going_on:
             yield self._slots.content(self._slot, self._length)
             self._child.write(bytes((self._slot,)))
-            going_on = self.next_block()
+            going_on = self._next_block()
 
-    def next_block(self, *, may_end: bool = False) -> bool:
+    def _next_block(self, *, may_end: bool = False) -> bool:
         """Hear of the next block; False at the end of a pack and, if it ``may_end``, of everything."""
         while len(message := self._child.read_block(MESSAGE.size)) == MESSAGE.size:
             kind, one, other = MESSAGE.unpack(message)

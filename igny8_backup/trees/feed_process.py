@@ -1,7 +1,8 @@
-"""``python -m igny8_backup.trees.feed_process JOB FD``: reads a tree; ``feed`` is the other side.
+"""``python -m igny8_backup.trees.feed_process FD``: reads a tree; ``feed`` is the other side.
 
-The job is JSON, FD the memory that the packs go through; index, folders' tar and report go into their files.
-Nothing that needs Django is imported: the process starts in a tenth of a second, and it knows no secret.
+Its job comes through stdin (``processes.give_job``), FD is the memory that the packs go through; index,
+folders' tar and report go into their files. Nothing that needs Django is imported: the process starts in a
+tenth of a second, and it knows no secret.
 """
 
 from __future__ import annotations

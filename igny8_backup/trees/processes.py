@@ -25,23 +25,32 @@ BLOCK, END, PROGRESS, PACK = range(4)
 end of a pack: nothing; progress: files and bytes of contents so far; a pack that begins: the length of its
 name, which follows."""
 
+_LENGTH = struct.Struct(">I")
+"""Bytes of the job, which follows: JSON."""
+
 _STATUS: dict[type[BackupError], int] = {FilesError: 3, IntegrityError: 6}
 """Exit statuses of a process that has told an error on stderr."""
 
 
 @contextmanager
-def own_process(module: str, job: dict[str, Any]) -> Iterator[tuple[Child, Slots]]:
-    """Runs ``python -m MODULE JOB FD``; gives the child, whose stdin and stdout are pipes, and the memory.
+def own_process(module: str) -> Iterator[tuple[Child, Slots]]:
+    """Runs ``python -m MODULE FD``; gives the child, whose stdin and stdout are pipes, and the memory. It
+    waits for its job (``give_job``).
 
-    Raises in its place the error that the process tells, ``ToolError`` when it fails otherwise. Left early,
-    it stops the process.
+    Left early, it is stopped.
     """
     with closing(Slots()) as slots:
-        argv = [sys.executable, "-m", module, json.dumps(job), str(slots.fd)]
+        argv = [sys.executable, "-m", module, str(slots.fd)]
         path = os.pathsep.join(path or os.getcwd() for path in sys.path)
         env = {"PYTHONPATH": path, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         with closing(Child(argv, env=env, pass_fds=(slots.fd,), feed=True, read=True)) as child:
             yield child, slots
+
+
+def give_job(child: Child, job: dict[str, Any]) -> None:
+    """Tells the process what to do. One that has failed already tells that when it is read or finished."""
+    data = json.dumps(job).encode()
+    child.write(_LENGTH.pack(len(data)) + data)
 
 
 def finish(child: Child) -> None:
@@ -64,15 +73,26 @@ def finish(child: Child) -> None:
 
 
 def run(main: Callable[[dict[str, Any], Slots], None]) -> NoReturn:
-    """The other side: does the job that the arguments name, and tells the error that ends it."""
+    """The other side: waits for its job, does it, and tells the error that ends it."""
     try:
-        with closing(Slots(int(sys.argv[2]))) as slots:
-            main(json.loads(sys.argv[1]), slots)
+        with closing(Slots(int(sys.argv[1]))) as slots:
+            (length,) = _LENGTH.unpack(_read(_LENGTH.size))
+            main(json.loads(_read(length)), slots)
     except (FilesError, IntegrityError) as error:
         what, untouched, fix = error.parts
         print(json.dumps({"what": what, "untouched": untouched, "fix": fix}), file=sys.stderr)
         sys.exit(_STATUS[type(error)])
     sys.exit(0)
+
+
+def _read(size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = os.read(sys.stdin.fileno(), size - len(data))
+        if not piece:
+            sys.exit("There is nothing to do.")
+        data += piece
+    return data
 
 
 def _heard(said: str, kind: type[BackupError]) -> BackupError:

@@ -16,7 +16,7 @@ from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.child import Child
 from igny8_backup.streams.slots import Sender, Slots
-from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PACK, finish, own_process
+from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PACK, finish, give_job, own_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,8 @@ class Report:
 @contextmanager
 def unpacker(job: Job) -> Iterator[Unpacker]:
     """A process for the packs that one thread has to write out. Left before ``finish``, it is stopped."""
-    with own_process("igny8_backup.trees.unpack_process", asdict(job)) as (child, slots):
+    with own_process("igny8_backup.trees.unpack_process") as (child, slots):
+        give_job(child, asdict(job))
         yield Unpacker(child, slots, Path(job.report))
 
 

@@ -1,7 +1,7 @@
-"""``python -m igny8_backup.trees.unpack_process JOB FD``: writes packs out; ``unpack`` is the other side.
+"""``python -m igny8_backup.trees.unpack_process FD``: writes packs out; ``unpack`` is the other side.
 
-The job is JSON, FD the memory that the packs (tars) come through. Nothing that needs Django is imported, no
-secret is known.
+Its job comes through stdin (``processes.give_job``), FD is the memory that the packs (tars) come through.
+Nothing that needs Django is imported, no secret is known.
 """
 
 from __future__ import annotations

@@ -7,20 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from igny8_backup.errors import FilesError, IntegrityError, ToolError
+from igny8_backup.errors import FilesError, IntegrityError, ToolError, UsageError
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.feed import Job, read_report, read_tree
+from igny8_backup.trees.feed import Job, read_report, tree_reader
 from igny8_backup.trees.feed_process import FILES_TOLD
-from igny8_backup.trees.processes import finish, own_process
+from igny8_backup.trees.processes import finish, give_job, own_process
 from igny8_backup.trees.spool import Spool, read_spooled
 from igny8_backup.trees.unpack import Job as UnpackJob
 from igny8_backup.trees.unpack import Report, unpacker
@@ -49,8 +48,8 @@ def job(root: Path, folder: Path, **more: object) -> Job:
 
 
 def read(job: Job) -> dict[str, bytes]:
-    with closing(read_tree(job)) as packs:
-        return {name: b"".join(blocks) for name, blocks in packs}
+    with tree_reader() as reader:
+        return {name: b"".join(blocks) for name, blocks in reader.read(job)}
 
 
 def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> None:
@@ -62,7 +61,8 @@ def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> 
     told: list[tuple[int, int]] = []
     for made in (first, job(root, tmp_path / "second", known=first.index)):
         told.clear()
-        with closing(read_tree(made, on_progress=lambda *now: told.append(now))) as packs:
+        with tree_reader() as reader:
+            packs = reader.read(made, on_progress=lambda *now: told.append(now))
             stored = sum(len(b"".join(blocks)) for _, blocks in packs)
         assert len(told) >= 2 and told[-1] == (FILES_TOLD + 4, FILES_TOLD + 3 * BLOCK + 8)
         assert told == sorted(told)
@@ -115,8 +115,8 @@ def test_a_process_that_fails_is_no_end_of_the_tree(root: Path, tmp_path: Path) 
 
 def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Path) -> None:
     (root / "larger").write_bytes(bytes(40 * BLOCK))  # more than it can hand on before we take it
-    with closing(read_tree(job(root, tmp_path / "job"))) as packs:
-        _, blocks = next(packs)
+    with tree_reader() as reader:
+        _, blocks = next(reader.read(job(root, tmp_path / "job")))
         next(blocks)
         # Other tests may have left servers of their own among the children.
         (reader,) = [
@@ -137,10 +137,24 @@ def test_a_known_index_that_is_damaged_is_said_as_it_is(root: Path, tmp_path: Pa
 
 
 def test_closing_stops_the_process(root: Path, tmp_path: Path) -> None:
-    packs = read_tree(job(root, tmp_path / "job"))
-    _, blocks = next(packs)
-    next(blocks)
-    packs.close()  # the fixture of all tests looks for children left behind
+    with tree_reader() as reader:
+        _, blocks = next(reader.read(job(root, tmp_path / "job")))
+        next(blocks)
+    # the fixture of all tests looks for children left behind
+
+
+def test_a_process_whose_job_never_comes_is_stopped() -> None:
+    with pytest.raises(UsageError), tree_reader():
+        raise UsageError("Nothing to read.")
+
+
+def test_a_process_that_nobody_has_a_job_for_ends() -> None:
+    with (
+        pytest.raises(ToolError, match="exit status 1: There is nothing to do"),
+        own_process("igny8_backup.trees.feed_process") as (child, _),
+    ):
+        child.close_stdin()
+        finish(child)
 
 
 def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Spool]:
@@ -196,8 +210,9 @@ def test_packs_that_end_before_their_end_are_not_taken_for_whole(root: Path, tmp
     made, _ = unpack_job(take(root), tmp_path)
     with (
         pytest.raises(ToolError, match="exit status 1: The packs were not told to their end"),
-        own_process("igny8_backup.trees.unpack_process", asdict(made)) as (child, _),
+        own_process("igny8_backup.trees.unpack_process") as (child, _),
     ):
+        give_job(child, asdict(made))
         child.close_stdin()
         finish(child)
 
