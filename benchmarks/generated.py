@@ -27,7 +27,7 @@ from igny8_backup.streams.process import process_output
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import Record
+from igny8_backup.trees.records import FileLine, Record
 from igny8_backup.trees.tar_blocks import TarBlocks
 
 if TYPE_CHECKING:
@@ -153,17 +153,17 @@ def _file(kit: Toolkit, folder: Path, amount: int) -> None:
     side.mkdir(mode=0o700)
     with (source / "large").open("wb") as file:
         file.truncate(amount)
-    found: list[Record] = []
+    found: list[FileLine] = []
 
     def packs() -> Generator[tuple[str, TarBlocks], None, None]:
         found.clear()
-        writer = PackWriter(source, name=str, on_record=found.append, on_skip=lambda path, reason: None)
+        writer = PackWriter(source, name=str, on_file=found.append, on_skip=lambda path, reason: None)
         return writer.packs()
 
     with closing(packs()) as opened:
         for name, blocks in opened:
             kit.upload(f"packs/{name}", (bytes(block) for block in blocks))
-    files = [record for record in found if record.kind == "file"]
+    files = [file.record() for file in found]
     with TreeWriter(side, on_skip=lambda path, reason: None) as writer:
         for _, blocks in packs():
             writer.extract_pack((bytes(block) for block in blocks), files)

@@ -20,7 +20,7 @@ from igny8_backup.streams import BLOCK
 COUNT = 8
 """Slots: the compressor takes its input in gulps, of some blocks at a time (``zstd.JOB``)."""
 
-SIZE = 2 * BLOCK + (64 << 10)
+SIZE = 2 * BLOCK + (256 << 10)
 """Bytes in a slot. What a block does not fill of it takes no memory."""
 
 

@@ -5,24 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from igny8_backup.trees import contents
 from igny8_backup.trees.contents import Opened
 from igny8_backup.trees.known import Known
-from igny8_backup.trees.records import Record, from_json, record_of, stored_in, unchanged_lines
+from igny8_backup.trees.records import FileLine, Record, from_json, record_of, stored_in, unchanged_lines
 from igny8_backup.trees.scan import Entry, Files, Scan
 from igny8_backup.trees.skips import REPLACED, OnSkip, why
 from igny8_backup.trees.xattrs import Xattrs, read_xattrs
-
-
-class Unchanged(NamedTuple):
-    """A file that was not opened: the line of the last index is its record, the pack holds it already."""
-
-    line: bytes
-    pack: str
-    path: bytes
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +29,9 @@ class Comparison:
     emptied: Collection[str] = ()
 
 
-Found: TypeAlias = Record | list[Unchanged] | Opened
-"""A folder, a link; files that have not changed; a file that must be read."""
+Found: TypeAlias = Record | list[FileLine] | Opened
+"""A folder, a link; files that were not opened, whose records are the lines of the last index and which packs
+hold already; a file that must be read."""
 
 
 class ComparedWalk:
@@ -70,7 +62,7 @@ class ComparedWalk:
 
     def _files(self, files: Files) -> Generator[Found, None, None]:
         compared = self._compared
-        likely = unchanged_lines(files) if compared else [b""] * len(files.names)
+        likely = unchanged_lines(files)
         # A file that has other names, or whose contents or pack must be looked at, is met by itself.
         in_rows = compared and not (
             compared.checksum or compared.emptied or any(status.st_nlink > 1 for status in files.statuses)
@@ -80,7 +72,7 @@ class ComparedWalk:
             if compared and in_rows and (lines := compared.known.take(likely[done:])):
                 names, statuses = files.names[done:], files.statuses[done:]
                 yield [
-                    Unchanged(line, stored_in(line, begin), files.prefix + name, status.st_size)
+                    FileLine(line, stored_in(line, begin), files.prefix + name, status.st_size)
                     for line, begin, name, status in zip(lines, likely[done:], names, statuses, strict=False)
                 ]
                 done += len(lines)
@@ -98,29 +90,30 @@ class ComparedWalk:
             self._links[entry.inode] = entry.path
         return found
 
-    def _compare(self, entry: Entry, likely: bytes) -> list[Unchanged] | Opened | None:
+    def _compare(self, entry: Entry, likely: bytes) -> list[FileLine] | Opened | None:
         compared = self._compared
         line = compared.known.find(entry.path) if compared else None
         if compared is None or line is None:
-            return self._open(entry, None)
+            return self._open(entry, likely, None)
         if line.startswith(likely) and not compared.checksum:
             pack = stored_in(line, likely)
             if pack not in compared.emptied:
-                return [Unchanged(line, pack, entry.path, entry.size)]
+                return [FileLine(line, pack, entry.path, entry.size)]
         old = from_json(json.loads(line))
-        return self._open(entry, old if old.pack and old.pack not in compared.emptied else None)
+        kept = old.pack and old.pack not in compared.emptied
+        return self._open(entry, likely, old if kept else None)
 
-    def _open(self, entry: Entry, old: Record | None) -> Opened | None:
+    def _open(self, entry: Entry, begin: bytes, old: Record | None) -> Opened | None:
         try:
-            found = contents.open_file(self._walk, entry)
+            file = contents.open_file(self._walk, entry, begin, old)
         except OSError as error:
             self._on_skip(entry.path, why(error))
             return None
-        if found is None:
+        if file is None:
             self._on_skip(entry.path, REPLACED)
             return None
-        fd, entry = found
-        return Opened(entry, fd, self._xattrs(entry.path, fd), old)
+        file.xattrs = self._xattrs(entry.path, file.fd)
+        return file
 
     def _xattrs(self, path: bytes, fd: int) -> Xattrs:
         try:

@@ -33,34 +33,48 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Opened:
-    """An open file, as ``fstat`` saw it; ``old`` is what the last backup knows of its path, ``error`` why it
-    could not be read to its end."""
+    """An open file, as ``fstat`` saw it; ``old`` is what the last backup knows of its path. ``begin`` is how
+    its line begins if it is stored as it is (``unchanged_lines``), empty where it has changed meanwhile.
+
+    Once it was read: ``data``, its contents, of a small one, good until the next is read; ``sha256`` of them;
+    ``stable``, whether they are of one instant, as far as its times tell; ``error``, why it could not be read
+    to its end.
+    """
 
     entry: Entry
     fd: int
+    begin: bytes
     xattrs: Xattrs
     old: Record | None
+    data: memoryview | None = None
+    sha256: str = ""
+    stable: bool = True
     error: OSError | None = None
 
+    def is_now(self, walk: Scan, status: os.stat_result) -> None:
+        """Take it as it is now."""
+        self.entry = walk.describe(self.entry.path, status, "file")
+        self.begin = b""
 
-def open_file(walk: Scan, entry: Entry) -> tuple[int, Entry] | None:
-    """A descriptor of the file just met, and what it is now; None when it is no regular file any more.
+
+def open_file(walk: Scan, entry: Entry, begin: bytes, old: Record | None) -> Opened | None:
+    """The file just met, as it is now; None when it is no regular file any more.
 
     ``OSError`` when it is gone or refused. The kernel is asked to begin reading.
     """
     fd = walk.open_file(entry)
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
+    now, met = os.fstat(fd), entry.status
+    if not stat.S_ISREG(now.st_mode):
         os.close(fd)
         return None
-    if entry.size:
-        os.posix_fadvise(fd, 0, min(entry.size, BLOCK), os.POSIX_FADV_WILLNEED)
-    seen = entry.status
-    if (seen.st_ctime_ns, seen.st_ino, seen.st_dev) != (status.st_ctime_ns, status.st_ino, status.st_dev):
+    if size := met.st_size:
+        os.posix_fadvise(fd, 0, min(size, BLOCK), os.POSIX_FADV_WILLNEED)
+    file = Opened(entry, fd, begin, (), old)
+    if (now.st_ctime_ns, now.st_ino, now.st_dev) != (met.st_ctime_ns, met.st_ino, met.st_dev):
         # Changed, or another file put in its place, since lstat(2). The record must be of the instant of
         # this fstat(2): the same inode and ctime will tell a later run that all the rest is the same.
-        entry = walk.describe(entry.path, status, "file")
-    return fd, entry
+        file.is_now(walk, now)
+    return file
 
 
 def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
@@ -85,36 +99,39 @@ def close_all(items: Iterable[object]) -> None:
             os.close(item.fd)
 
 
-def is_same(entry: Entry, status: os.stat_result) -> bool:
+def is_same(entry: Entry, now: os.stat_result) -> bool:
     """Whether a file is still what it was when it was opened."""
-    now = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return now == (entry.size, entry.mtime_ns, entry.ctime_ns)
+    met = entry.status
+    return (
+        now.st_ctime_ns == met.st_ctime_ns
+        and now.st_mtime_ns == met.st_mtime_ns
+        and now.st_size == met.st_size
+    )
 
 
 def is_racy(entry: Entry) -> bool:
     """Whether a change right after this reading could go unnoticed by size and times."""
-    return time.time_ns() - max(entry.mtime_ns, entry.ctime_ns) < RACY_NS
+    old = time.time_ns() - RACY_NS
+    return entry.status.st_mtime_ns > old or entry.status.st_ctime_ns > old
 
 
-def read_small(file: Opened, walk: Scan, into: memoryview) -> tuple[Entry, memoryview, bool]:
-    """The contents of a file of at most ``BLOCK`` bytes, the entry that they belong to, and whether they are
-    of one instant, as far as its times tell. ``OSError`` when they cannot be read.
-
-    They are in the front of ``into``, which has room for ``BLOCK`` bytes.
-    """
-    entry = file.entry
+def read_small(file: Opened, walk: Scan, into: memoryview) -> None:
+    """Read a file of at most ``BLOCK`` bytes: its ``data`` are in the front of ``into``, which has room for
+    ``BLOCK`` bytes. ``OSError`` when it cannot be read."""
     for _ in range(TRIES):
-        size = entry.size
+        size = file.entry.status.st_size
         found = os.preadv(file.fd, [into[:size]], 0) if size else 0
-        status = os.fstat(file.fd)
-        if found == size and is_same(entry, status):
-            return entry, into[:size], True
-        if status.st_size > BLOCK:
+        now = os.fstat(file.fd)
+        file.stable = found == size and is_same(file.entry, now)
+        if file.stable or now.st_size > BLOCK:
             break
-        entry = walk.describe(entry.path, status, "file")
-    # What its header promises, whatever became of it.
-    into[found : entry.size] = ZEROS[found : entry.size]
-    return entry, into[: entry.size], False
+        file.is_now(walk, now)
+    if not file.stable:
+        # What its header promises, whatever became of it.
+        size = file.entry.status.st_size
+        into[found:size] = ZEROS[found:size]
+    file.data = into[:size]
+    file.sha256 = hashlib.sha256(file.data).hexdigest()
 
 
 def read_piece(file: Opened, at: int) -> bytes:

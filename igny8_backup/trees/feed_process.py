@@ -19,7 +19,7 @@ from typing import Any
 from igny8_backup.errors import FilesError
 from igny8_backup.streams.slots import COUNT, Sender, Slots
 from igny8_backup.trees import index, tar
-from igny8_backup.trees.comparison import Comparison, Unchanged
+from igny8_backup.trees.comparison import Comparison
 from igny8_backup.trees.excludes import Excludes
 from igny8_backup.trees.feed import Job, Report, pack_name
 from igny8_backup.trees.folders import FoldersTar
@@ -27,7 +27,7 @@ from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PROGRESS, run
-from igny8_backup.trees.records import Record
+from igny8_backup.trees.records import FileLine, Record
 from igny8_backup.trees.skips import NO_FAILURE
 
 FILES_TOLD, BYTES_TOLD = 500, 4 << 20
@@ -45,24 +45,22 @@ class Writer:
         self._folders = folders
 
     def add(self, record: Record) -> None:
+        """A folder or a link."""
         self.report.kinds[record.kind] += 1
-        if record.kind == "file":
-            self._file(record.path, record.size, record.pack)
-        else:
-            self._folders.add(record)
+        self._folders.add(record)
         self._index.add(record)
 
-    def add_unchanged(self, found: list[Unchanged]) -> None:
-        self.report.kinds["file"] += len(found)
-        for file in found:
-            self._file(file.path, file.size, file.pack)
-        self._index.add_lines([file.line for file in found])
+    def add_file(self, file: FileLine) -> None:
+        self.add_files([file])
 
-    def _file(self, path: bytes, size: int, pack: str) -> None:
-        self.report.bytes += size
+    def add_files(self, files: list[FileLine]) -> None:
         living = self.report.living
-        # Of a tar of tiny files most is headers: without them, it would never seem to be needed.
-        living[pack] = living.get(pack, len(tar.END)) + tar.room(len(b"./") + len(path), size)
+        self.report.kinds["file"] += len(files)
+        for _, pack, path, size in files:
+            self.report.bytes += size
+            # Of a tar of tiny files most is headers: without them, it would never seem to be needed.
+            living[pack] = living.get(pack, len(tar.END)) + tar.room(len(b"./") + len(path), size)
+        self._index.add_lines([file.line for file in files])
 
     def skip(self, path: bytes, reason: str) -> None:
         self.report.skipped_in_all += 1
@@ -98,7 +96,8 @@ def _feed(job: Job, writer: Writer, sender: Sender) -> None:
             Path(job.root),
             name=lambda number: pack_name(job.packs, number),
             on_record=writer.add,
-            on_unchanged=writer.add_unchanged,
+            on_file=writer.add_file,
+            on_unchanged=writer.add_files,
             on_skip=writer.skip,
             compared=compared,
             excluded=Excludes(job.excluded) if job.excluded else None,

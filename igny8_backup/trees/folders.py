@@ -51,3 +51,8 @@ def header(
         size=size,
         target=target,
     )
+
+
+def header_size(of: Entry) -> int:
+    """Bytes of the header of a file."""
+    return tar.header_size(len(b"./") + len(of.path))

@@ -11,16 +11,15 @@ import hashlib
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees import contents, tar
-from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found, Unchanged
+from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.contents import Opened
-from igny8_backup.trees.folders import header
+from igny8_backup.trees.folders import header, header_size
 from igny8_backup.trees.names import escape
-from igny8_backup.trees.records import Record, record_of
+from igny8_backup.trees.records import FileLine, Record, record_of, stored_line, to_line
 from igny8_backup.trees.scan import Excluded, Scan
 from igny8_backup.trees.skips import CHANGED, OnSkip, why
 from igny8_backup.trees.sparse import ZEROS
@@ -33,24 +32,13 @@ OnProgress = Callable[[int, int], None]
 """Told after each file, and within large ones: files and bytes of contents so far, in all."""
 
 
-@dataclass(slots=True)
-class _Member:
-    """A file that is to be stored; of a small one the contents, good until the next is read, and whether they
-    are of one instant."""
-
-    file: Opened
-    data: memoryview | None = None
-    sha256: str = ""
-    stable: bool = True
-
-
 class PackWriter:
     """The tree below ``root`` as packs and records, in one walk.
 
-    ``name`` gives the name of pack 1, 2, and so on. ``on_record`` gets the record of everything
-    that is backed up, in the order of the index, while the packs are consumed, ``on_unchanged`` those of
-    files which ``compared`` knows as they are (both in one order); ``on_skip`` what is not backed up, and
-    what changed while it was read (stored as it was read, at the size it had when opened).
+    ``name`` gives the name of pack 1, 2, and so on. While the packs are consumed ``on_record`` gets the
+    record of each folder and link, ``on_file`` that of each file that was read, ``on_unchanged`` those of
+    files that ``compared`` knows as they are: all in the order of the index. ``on_skip`` is told what is not
+    backed up, and what changed while it was read (stored as it was read, at the size it had when opened).
     ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory that the next block of a tar is
     written into, ``ROOM`` bytes: memory of the consumer's saves it a copy.
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked
@@ -62,9 +50,10 @@ class PackWriter:
         root: Path,
         *,
         name: Callable[[int], str],
-        on_record: Callable[[Record], None],
         on_skip: OnSkip,
-        on_unchanged: Callable[[list[Unchanged]], None] = lambda _: None,
+        on_record: Callable[[Record], None] = lambda _: None,
+        on_file: Callable[[FileLine], None] = lambda _: None,
+        on_unchanged: Callable[[list[FileLine]], None] = lambda _: None,
         on_progress: OnProgress | None = None,
         compared: Comparison | None = None,
         excluded: Excluded | None = None,
@@ -77,18 +66,19 @@ class PackWriter:
         self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
         self._name = name
         self._on_record = on_record
+        self._on_file = on_file
         self._on_unchanged = on_unchanged
         self._on_skip = on_skip
         self._on_progress = on_progress
         self._limit = limit
         self._ahead = ahead
         self._room = room
-        self._scratch = new_room()
         self._files = 0
         self._bytes = 0
         self._unread: set[bytes] = set()  # of files with several names, those that could not be read
-        self._waiting: _Member | None = None
+        self._waiting: Opened | None = None  # the next to be stored
         self._pack = ""
+        self._aside = new_room()  # for the contents of the first file of a pack, whose block is not there yet
 
     @property
     def left_out(self) -> int:
@@ -103,7 +93,7 @@ class PackWriter:
         """
         with self._walk, closing(contents.ahead(self._compared.found(), self._ahead)) as found:
             try:
-                self._waiting = self._next_member(found)
+                self._waiting = self._next_file(found, lambda header: self._aside)
                 number = 0
                 while self._waiting is not None:
                     number += 1
@@ -113,16 +103,20 @@ class PackWriter:
                         raise RuntimeError(f"the pack {self._pack} was not consumed")
             finally:
                 if self._waiting is not None:
-                    os.close(self._waiting.file.fd)
+                    os.close(self._waiting.fd)
                     self._waiting = None
 
-    def _next_member(self, found: Generator[Found, None, None]) -> _Member | None:
-        """The next file that must be stored; the records of all before it are told on the way."""
+    def _next_file(
+        self, found: Generator[Found, None, None], room: Callable[[int], memoryview]
+    ) -> Opened | None:
+        """The next file that must be stored; the records of all before it are told on the way.
+
+        A small one is read into the ``room`` for the contents that follow a header of so many bytes.
+        """
         for item in found:
             if isinstance(item, Opened):
-                member = self._read(item)
-                if member is not None:
-                    return member
+                if self._read(item, room):
+                    return item
             elif isinstance(item, list):
                 self._count(len(item), sum(file.size for file in item))
                 self._on_unchanged(item)
@@ -132,43 +126,44 @@ class PackWriter:
                 self._on_record(item)
         return None
 
-    def _read(self, file: Opened) -> _Member | None:
-        """What is to be stored of it; None where its contents are those of the last backup, or unreadable."""
-        member: _Member | None = None
+    def _read(self, file: Opened, room: Callable[[int], memoryview]) -> bool:
+        """Whether it must be stored; not where its contents are those of the last backup, or unreadable."""
+        must = False
         old = file.old
         try:
             if file.entry.size <= BLOCK:
-                file.entry, data, stable = contents.read_small(file, self._walk, self._scratch)
-                member = _Member(file, data, hashlib.sha256(data).hexdigest(), stable)
+                contents.read_small(file, self._walk, room(header_size(file.entry)))
             elif old and old.size == file.entry.size:
-                member = _Member(file, None, contents.digest(file))
+                file.sha256 = contents.digest(file)
+            if old and (old.size, old.sha256) == (file.entry.size, file.sha256):
+                self._count(1, old.size)
+                self._tell_file(file, old.pack)
             else:
-                member = _Member(file)
-            if old and old.size == file.entry.size and old.sha256 == member.sha256:
-                self._count(1, file.entry.size)
-                self._tell_file(file, old.sha256, old.pack, stable=member.stable)
-                member = None
+                must = True
         except OSError as error:
-            member = None
             self._lost(file, error)
         finally:
-            if member is None:
+            if not must:
                 os.close(file.fd)
-        return member
+        return must
 
     def _tar(self, found: Generator[Found, None, None]) -> TarBlocks:
         block = TarBlock(self._room())
         used = 0
-        while (member := self._waiting) is not None:
-            size = member.file.entry.size
+        while (file := self._waiting) is not None:
+            size = file.entry.size
             if used and used + tar.RECORD + size > self._limit:
+                if file.data is not None:  # the end of this pack will be written there
+                    file.data = _moved(file.data, self._aside)
                 break
+            if not used and file.data is not None:
+                _moved(file.data, block.free(header_size(file.entry)))
             used += tar.RECORD + size + tar.padding(size)
             self._waiting = None  # its descriptor is now closed by whoever stores it
-            if member.data is not None:
-                self._small(member, member.data, block)
+            if file.data is not None:
+                self._small(file, block)
             else:
-                with closing(self._large(member.file)) as pieces:
+                with closing(self._large(file)) as pieces:
                     for piece in pieces:
                         block.add(piece)
                         if block.used >= BLOCK:
@@ -177,19 +172,18 @@ class PackWriter:
             if block.used >= BLOCK:
                 yield block.content()
                 block = TarBlock(self._room())
-            self._waiting = self._next_member(found)
+            self._waiting = self._next_file(found, block.free)
         self._pack = ""
         block.add(tar.END)
         yield block.content()
 
-    def _small(self, member: _Member, data: memoryview, block: TarBlock) -> None:
-        """A file of which all is known."""
-        os.close(member.file.fd)
-        block.add(header(member.file.entry, tar.FILE, size=len(data)))
-        block.add(data)
-        block.add(ZEROS[: tar.padding(len(data))])
-        self._count(1, len(data))
-        self._tell_file(member.file, member.sha256, self._pack, stable=member.stable)
+    def _small(self, file: Opened, block: TarBlock) -> None:
+        """A file of which all is known, and whose contents are in their place."""
+        os.close(file.fd)
+        size = file.entry.size
+        block.add_file(header(file.entry, tar.FILE, size=size), size)
+        self._count(1, size)
+        self._tell_file(file, self._pack)
 
     def _large(self, file: Opened) -> Generator[bytes, None, None]:
         """A file in pieces: exactly as many bytes as its header promises, whatever becomes of the file.
@@ -212,31 +206,36 @@ class PackWriter:
                         self._tell()
                 yield ZEROS[: tar.padding(entry.size)]
                 status = os.fstat(file.fd)
-                stable = contents.is_same(entry, status)
-                if stable or last or file.error:
+                file.stable = contents.is_same(entry, status)
+                if file.stable or last or file.error:
                     break
                 self._bytes -= entry.size
-                file.entry = self._walk.describe(entry.path, status, "file")
+                file.is_now(self._walk, status)
         finally:
             os.close(file.fd)
         if file.error:
             self._lost(file, file.error)
             return
         self._count(1, 0)
-        self._tell_file(file, sha256.hexdigest(), self._pack, stable=stable)
+        file.sha256 = sha256.hexdigest()
+        self._tell_file(file, self._pack)
 
     def _lost(self, file: Opened, error: OSError) -> None:
         self._on_skip(file.entry.path, why(error))
         if file.entry.status.st_nlink > 1:
             self._unread.add(file.entry.path)
 
-    def _tell_file(self, file: Opened, sha256: str, pack: str, *, stable: bool) -> None:
-        if not stable:
-            self._on_skip(file.entry.path, CHANGED)
-        racy = not stable or contents.is_racy(file.entry)
-        self._on_record(
-            record_of(file.entry, "file", xattrs=file.xattrs, sha256=sha256, pack=pack, racy=racy)
-        )
+    def _tell_file(self, file: Opened, pack: str) -> None:
+        entry = file.entry
+        if not file.stable:
+            self._on_skip(entry.path, CHANGED)
+        racy = not file.stable or contents.is_racy(entry)
+        if file.begin and not file.xattrs and not racy:
+            line = stored_line(file.begin, file.sha256, pack)
+        else:
+            record = record_of(entry, "file", xattrs=file.xattrs, sha256=file.sha256, pack=pack, racy=racy)
+            line = to_line(record)
+        self._on_file(FileLine(line, pack, entry.path, entry.size))
 
     def _count(self, files: int, size: int) -> None:
         self._files += files
@@ -246,3 +245,9 @@ class PackWriter:
     def _tell(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self._files, self._bytes)
+
+
+def _moved(data: memoryview, room: memoryview) -> memoryview:
+    """The same bytes in the front of the room."""
+    room[: len(data)] = data
+    return room[: len(data)]

@@ -59,6 +59,19 @@ class Record(NamedTuple):
         return Owner(self.uid, self.gid, self.user, self.group)
 
 
+class FileLine(NamedTuple):
+    """A file's record as its line in the index, and what must be known of it without reading that again."""
+
+    line: bytes
+    pack: str
+    path: bytes
+    size: int
+
+    def record(self) -> Record:
+        """The record itself."""
+        return from_json(json.loads(self.line))
+
+
 def record_of(
     entry: Entry,
     kind: Kind,
@@ -131,6 +144,11 @@ def unchanged_lines(files: Files) -> list[bytes]:
         ).encode()
         for name, of in zip(names, files.statuses, strict=True)
     ]
+
+
+def stored_line(begin: bytes, sha256: str, pack: str) -> bytes:
+    """The line of an ordinary file that begins so (``unchanged_lines``): what ``to_line`` makes of it."""
+    return b'%b%b","pack":"%b"}\n' % (begin, sha256.encode(), pack.encode())
 
 
 def is_of_file(line: bytes) -> bool:

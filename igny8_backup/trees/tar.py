@@ -67,10 +67,16 @@ def padding(size: int) -> int:
     return -size % RECORD
 
 
+def header_size(path_length: int) -> int:
+    """Bytes of the ``header`` of a file with such a path, as written."""
+    if path_length <= 100:
+        return RECORD
+    return 2 * RECORD + path_length + 1 + padding(path_length + 1)
+
+
 def room(path_length: int, size: int) -> int:
     """Bytes that a file takes in a tar, header and all, of such a path, as written, and such contents."""
-    name = path_length + 1 if path_length > 100 else 0
-    return (RECORD + name + padding(name) if name else 0) + RECORD + size + padding(size)
+    return header_size(path_length) + size + padding(size)
 
 
 def read_tar(blocks: Blocks | TarBlocks) -> Iterator[Member]:

@@ -7,13 +7,15 @@ from collections.abc import Generator
 from typing import TypeAlias
 
 from igny8_backup.streams import BLOCK
+from igny8_backup.trees import tar
+from igny8_backup.trees.sparse import ZEROS
 
 TarBlocks: TypeAlias = Generator[memoryview, None, None]
 """Each is good until the next is asked for."""
 
-ROOM = 2 * BLOCK + (64 << 10)
+ROOM = 2 * BLOCK + (256 << 10)
 """Bytes that a block may need: it is handed on when there are ``BLOCK`` or more, and the last of them may
-come with a small file, its header and all."""
+come with a small file and its header, long path and all."""
 
 
 def new_room() -> memoryview:
@@ -35,6 +37,20 @@ class TarBlock:
         end = self.used + len(data)
         self._room[self.used : end] = data
         self.used = end
+
+    def free(self, header: int) -> memoryview:
+        """Where the contents of the next member go, if its header takes so many bytes: for ``BLOCK`` bytes of
+        them there is room. A tar has them at multiples of 512, to which the kernel reads fast.
+        """
+        return self._room[self.used + header :]
+
+    def add_file(self, header: bytes, size: int) -> None:
+        """Append a member whose contents, of ``size`` bytes, are in their place already (``free``)."""
+        start = self.used + len(header)
+        self._room[self.used : start] = header
+        end = start + size
+        self.used = end + tar.padding(size)
+        self._room[end : self.used] = ZEROS[: self.used - end]
 
     def content(self) -> memoryview:
         """What has been added."""

@@ -32,7 +32,7 @@ def files(root: Path, **contents: bytes) -> None:
 
 
 def packs_of(root: Path, limit: int = 1 << 30) -> Iterator[tuple[str, TarBlocks]]:
-    writer = PackWriter(root, name=str, on_record=lambda record: None, on_skip=never, limit=limit)
+    writer = PackWriter(root, name=str, on_skip=never, limit=limit)
     with closing(writer.packs()) as packs:
         yield from packs
 
@@ -121,7 +121,7 @@ def test_special_files_are_listed_and_never_opened(tmp_path: Path) -> None:
 
 def test_a_pack_left_unread_is_a_mistake_and_leaks_nothing(tmp_path: Path) -> None:
     files(tmp_path, a=b"a" * 3 * BLOCK, b=b"b", c=b"c")
-    writer = PackWriter(tmp_path, name=str, on_record=lambda record: None, on_skip=never, limit=10_000)
+    writer = PackWriter(tmp_path, name=str, on_skip=never, limit=10_000)
     with closing(writer.packs()) as packs:
         _, blocks = next(packs)
         next(blocks)
@@ -200,7 +200,7 @@ def test_memory_that_was_used_before_leaves_no_trace(tmp_path: Path) -> None:
         (tmp_path / f"{number}").write_bytes(os.urandom(size))
 
     def tar_of(room: Callable[[], memoryview]) -> bytes:
-        writer = PackWriter(tmp_path, name=str, on_record=lambda record: None, on_skip=never, room=room)
+        writer = PackWriter(tmp_path, name=str, on_skip=never, room=room)
         with closing(writer.packs()) as packs:
             return b"".join(bytes(block) for _, blocks in packs for block in blocks)
 

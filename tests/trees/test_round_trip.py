@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import Record
+from igny8_backup.trees.records import FileLine, Record
 from igny8_backup.trees.remove import remove_tree
 from tests.services import unavailable
 from tests.trees.planting import plant
@@ -142,8 +142,8 @@ def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
         file.write(b"data")
         file.seek(size - 1)
         file.write(b"!")
-    records: list[Record] = []
-    writer = PackWriter(root, name=str, on_record=records.append, on_skip=never)
+    files: list[FileLine] = []
+    writer = PackWriter(root, name=str, on_file=files.append, on_skip=never)
     packs = writer.packs()
     name, blocks = next(packs)
     expected = Record(
@@ -153,7 +153,7 @@ def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
     with TreeWriter(side, on_skip=lambda path, reason: None) as tree:
         tree.extract_pack((bytes(block) for block in blocks), [expected])
     assert list(packs) == []
-    assert records[1].sha256 == GIBIBYTE
+    assert [file.record().sha256 for file in files] == [GIBIBYTE]
     status = (side / "disk.img").stat()
     assert status.st_size == size
     assert status.st_blocks * 512 < 1 << 20

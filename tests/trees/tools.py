@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import pickle
 import stat
@@ -19,12 +18,12 @@ from typing import TypeVar, cast
 
 from igny8_backup.streams import Blocks
 from igny8_backup.trees import index
-from igny8_backup.trees.comparison import Comparison, Unchanged
+from igny8_backup.trees.comparison import Comparison
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
-from igny8_backup.trees.records import Record, from_json
+from igny8_backup.trees.records import FileLine, Record
 
 T = TypeVar("T")
 
@@ -100,15 +99,19 @@ def take(
         if on_record is not None:
             on_record(found)
 
-    def unchanged(found: list[Unchanged]) -> None:
+    def stored(found: FileLine) -> None:
+        record(found.record())
+
+    def unchanged(found: list[FileLine]) -> None:
         for file in found:
             backup.unopened.append(file.path)
-            record(from_json(json.loads(file.line)))
+            stored(file)
 
     writer = PackWriter(
         root,
         name=lambda count: f"20261122T021500Z-7f3a9c-{number + count:04}",
         on_record=record,
+        on_file=stored,
         on_unchanged=unchanged,
         compared=Comparison(known, checksum, emptied) if earlier else None,
         ahead=ahead,
