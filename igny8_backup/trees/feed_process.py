@@ -51,16 +51,21 @@ class Writer:
         self._index.add(record)
 
     def add_file(self, file: FileLine) -> None:
-        self.add_files([file])
+        self._count(file)
+        self._index.add_line(file.line)
 
     def add_files(self, files: list[FileLine]) -> None:
-        living = self.report.living
-        self.report.kinds["file"] += len(files)
-        for _, pack, path, size in files:
-            self.report.bytes += size
-            # Of a tar of tiny files most is headers: without them, it would never seem to be needed.
-            living[pack] = living.get(pack, len(tar.END)) + tar.room(len(b"./") + len(path), size)
+        for file in files:
+            self._count(file)
         self._index.add_lines([file.line for file in files])
+
+    def _count(self, file: FileLine) -> None:
+        _, pack, path, size = file
+        self.report.kinds["file"] += 1
+        self.report.bytes += size
+        living = self.report.living
+        # Of a tar of tiny files most is headers: without them, it would never seem to be needed.
+        living[pack] = living.get(pack, len(tar.END)) + tar.room(len(b"./") + len(path), size)
 
     def skip(self, path: bytes, reason: str) -> None:
         self.report.skipped_in_all += 1

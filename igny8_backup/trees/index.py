@@ -38,11 +38,15 @@ class IndexWriter:
 
     def add(self, record: Record) -> None:
         """Append a record."""
-        self._file.write(to_line(record))
+        self.add_line(to_line(record))
+
+    def add_line(self, line: bytes) -> None:
+        """Append the line of a record, with its end."""
+        self._file.write(line)
         self._count += 1
 
     def add_lines(self, lines: list[bytes]) -> None:
-        """Append the lines of records, with their ends, as another index had them."""
+        """Append lines of records, with their ends."""
         self._file.write(b"".join(lines))
         self._count += len(lines)
 
