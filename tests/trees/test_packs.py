@@ -14,8 +14,10 @@ import pytest
 
 from igny8_backup.errors import FilesError
 from igny8_backup.streams import BLOCK
+from igny8_backup.trees.names import DEPTH_LIMIT
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.skips import NO_FAILURE
+from igny8_backup.trees.tar import RECORD
 from igny8_backup.trees.tar_blocks import TarBlocks, new_room
 from tests.trees.planting import plant
 from tests.trees.tools import IS_ROOT, look, never, take
@@ -81,6 +83,22 @@ def test_blocks_are_about_a_mebibyte(tmp_path: Path) -> None:
     (sizes,) = [[len(block) for block in blocks] for _, blocks in packs_of(tmp_path)]
     assert all(BLOCK <= size <= 2 * BLOCK for size in sizes[:-1])
     assert len(sizes) > 6
+
+
+def test_the_longest_path_fits_into_a_block_that_is_nearly_full(tmp_path: Path) -> None:
+    files(tmp_path, a=bytes(BLOCK - 2 * RECORD))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(DEPTH_LIMIT - 1):
+        os.mkdir("d" * 255, dir_fd=folder)
+        below = os.open("d" * 255, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    with open(os.open("e", os.O_WRONLY | os.O_CREAT, dir_fd=folder), "wb") as file:
+        file.write(bytes(BLOCK))
+    os.close(folder)
+    backup = take(tmp_path)
+    assert backup.skipped == []
+    assert [len(data) for data in members(*backup.packs.values()).values()] == [BLOCK - 2 * RECORD, BLOCK]
 
 
 def test_headers_of_empty_files_fill_blocks_too(tmp_path: Path) -> None:
