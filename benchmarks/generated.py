@@ -26,8 +26,9 @@ from igny8_backup.streams.pipeline import Codec, decode
 from igny8_backup.streams.process import process_output
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.file_lines import FileLine
 from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import FileLine, Record
+from igny8_backup.trees.records import Record
 from igny8_backup.trees.tar_blocks import TarBlocks
 
 if TYPE_CHECKING:

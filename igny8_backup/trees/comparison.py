@@ -9,9 +9,11 @@ from typing import TypeAlias
 
 from igny8_backup.trees import contents
 from igny8_backup.trees.contents import Opened
+from igny8_backup.trees.entries import Entry, Files
+from igny8_backup.trees.file_lines import FileLine, stored_in, unchanged_lines
 from igny8_backup.trees.known import Known
-from igny8_backup.trees.records import FileLine, Record, from_json, record_of, stored_in, unchanged_lines
-from igny8_backup.trees.scan import Entry, Files, Scan
+from igny8_backup.trees.records import Record, from_json, record_of
+from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.skips import REPLACED, OnSkip, why
 from igny8_backup.trees.xattrs import Xattrs, read_xattrs
 

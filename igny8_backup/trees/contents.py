@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from igny8_backup.streams import BLOCK
+from igny8_backup.trees.entries import Entry
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import Entry, Scan
+from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.sparse import ZEROS, read_at
 from igny8_backup.trees.xattrs import Xattrs
 

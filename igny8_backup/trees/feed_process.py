@@ -22,12 +22,13 @@ from igny8_backup.trees import index, tar
 from igny8_backup.trees.comparison import Comparison
 from igny8_backup.trees.excludes import Excludes
 from igny8_backup.trees.feed import Job, Report, pack_name
+from igny8_backup.trees.file_lines import FileLine
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PROGRESS, run
-from igny8_backup.trees.records import FileLine, Record
+from igny8_backup.trees.records import Record
 from igny8_backup.trees.skips import NO_FAILURE
 
 FILES_TOLD, BYTES_TOLD = 500, 4 << 20

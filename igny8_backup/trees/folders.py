@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import IO
 
 from igny8_backup.trees import tar
+from igny8_backup.trees.entries import Entry
 from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan import Entry
 
 
 class FoldersTar:

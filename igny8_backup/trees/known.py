@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 
+from igny8_backup.trees.file_lines import is_of_file
 from igny8_backup.trees.names import order, unescape
-from igny8_backup.trees.records import is_of_file
 
 
 class Known:

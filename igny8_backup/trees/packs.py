@@ -17,9 +17,10 @@ from igny8_backup.streams import BLOCK
 from igny8_backup.trees import contents, tar
 from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.contents import Opened
+from igny8_backup.trees.file_lines import FileLine, stored_line
 from igny8_backup.trees.folders import header, header_size
 from igny8_backup.trees.names import escape
-from igny8_backup.trees.records import FileLine, Record, record_of, stored_line, to_line
+from igny8_backup.trees.records import Record, record_of, to_line
 from igny8_backup.trees.scan import Excluded, Scan
 from igny8_backup.trees.skips import CHANGED, OnSkip, why
 from igny8_backup.trees.sparse import ZEROS

@@ -12,9 +12,9 @@ import stat
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from igny8_backup.errors import IntegrityError
+from igny8_backup.trees.entries import Entry
 from igny8_backup.trees.names import check_path, escape, order, unescape
 from igny8_backup.trees.owners import Owner
-from igny8_backup.trees.scan import Entry, Files
 from igny8_backup.trees.xattrs import SIZE_LIMIT, Xattrs, is_kept
 
 Kind: TypeAlias = Literal["file", "dir", "symlink", "hardlink"]
@@ -23,7 +23,7 @@ _KINDS = frozenset(get_args(Kind))
 _MODE = re.compile("[0-7]{4}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PACK = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
-_quoted = json.encoder.encode_basestring
+quoted = json.encoder.encode_basestring
 """As JSONEncoder(ensure_ascii=False) does, which is three times as slow."""
 
 
@@ -57,19 +57,6 @@ class Record(NamedTuple):
     @property
     def owner(self) -> Owner:
         return Owner(self.uid, self.gid, self.user, self.group)
-
-
-class FileLine(NamedTuple):
-    """A file's record as its line in the index, and what must be known of it without reading that again."""
-
-    line: bytes
-    pack: str
-    path: bytes
-    size: int
-
-    def record(self) -> Record:
-        """The record itself."""
-        return from_json(json.loads(self.line))
 
 
 def record_of(
@@ -107,17 +94,17 @@ def to_line(record: Record) -> bytes:
     It begins with what ``lstat`` tells of the file, in one fixed order: ``unchanged_lines``.
     """
     text = (
-        f'{{"path":{_quoted(escape(record.path))}{_access(record.kind, record.mode, record.owner)}'
+        f'{{"path":{quoted(escape(record.path))}{access(record.kind, record.mode, record.owner)}'
         f',"size":{record.size},"mtime_ns":{record.mtime_ns},"ctime_ns":{record.ctime_ns},"inode":{record.inode}'
     )
     if record.kind == "file":
         racy = ',"racy":true' if record.racy else ""
         text += f'{racy},"sha256":"{record.sha256}","pack":"{record.pack}"'
     elif record.kind != "dir":
-        text += f',"target":{_quoted(escape(record.target))}'
+        text += f',"target":{quoted(escape(record.target))}'
     if record.xattrs:
         pairs = (
-            f'{_quoted(escape(os.fsencode(name)))}:"{base64.b64encode(value).decode("ascii")}"'
+            f'{quoted(escape(os.fsencode(name)))}:"{base64.b64encode(value).decode("ascii")}"'
             for name, value in record.xattrs
         )
         text += f',"xattrs":{{{",".join(pairs)}}}'
@@ -130,44 +117,12 @@ def to_json(record: Record) -> dict[str, Any]:
     return fields
 
 
-def unchanged_lines(files: Files) -> list[bytes]:
-    """How the line of each of these files begins if a backup has seen it just so and may trust that."""
-    # Written by hand, as in to_line: a fifth of the time that json takes, and always the same bytes.
-    folder = _quoted(escape(files.prefix))[:-1]
-    names = _quoted(escape(b"/".join(files.names)))[1:-1].split("/")  # a slash is in no name, and stays one
-    owner = files.owners.owner
-    return [
-        (
-            f'{{"path":{folder}{name}"{_access("file", of.st_mode & 0o7777, owner(of.st_uid, of.st_gid))}'
-            f',"size":{of.st_size},"mtime_ns":{of.st_mtime_ns},"ctime_ns":{of.st_ctime_ns},"inode":{of.st_ino}'
-            ',"sha256":"'
-        ).encode()
-        for name, of in zip(names, files.statuses, strict=True)
-    ]
-
-
-def stored_line(begin: bytes, sha256: str, pack: str) -> bytes:
-    """The line of an ordinary file that begins so (``unchanged_lines``): what ``to_line`` makes of it."""
-    return b'%b%b","pack":"%b"}\n' % (begin, sha256.encode(), pack.encode())
-
-
-def is_of_file(line: bytes) -> bool:
-    """Whether a line is the record of a file. (No path looks like that: its quotes have backslashes.)"""
-    return b'","kind":"file"' in line
-
-
-def stored_in(line: bytes, begin: bytes) -> str:
-    """The pack that a line names which begins so (``unchanged_lines``)."""
-    start = len(begin) + 64 + len('","pack":"')
-    return line[start : line.index(b'"', start)].decode()
-
-
 @functools.lru_cache(maxsize=256)
-def _access(kind: Kind, mode: int, owner: Owner) -> str:
+def access(kind: Kind, mode: int, owner: Owner) -> str:
     """What most lines have in common."""
     return (
         f',"kind":"{kind}","mode":"{mode:04o}","uid":{owner.uid},"gid":{owner.gid}'
-        f',"user":{_quoted(owner.user)},"group":{_quoted(owner.group)}'
+        f',"user":{quoted(owner.user)},"group":{quoted(owner.group)}'
     )
 
 

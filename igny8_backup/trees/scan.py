@@ -13,12 +13,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from igny8_backup.errors import FilesError
+from igny8_backup.trees.entries import Entry, Files
 from igny8_backup.trees.excludes import CACHE_TAG, is_cache_tag
 from igny8_backup.trees.names import DEPTH_LIMIT, is_own
-from igny8_backup.trees.owners import Owner, Owners
+from igny8_backup.trees.owners import Owners
 from igny8_backup.trees.skips import IS_OURS, SPECIAL, OnSkip, why
 
 Excluded = Callable[[bytes, bool], bool]
@@ -31,61 +32,6 @@ _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 TOGETHER = 200
 """So many files of a folder are looked at before the first of them is handed out, at most."""
-
-
-class Entry(NamedTuple):
-    """One thing in a tree as ``lstat`` saw it; ``target`` is a symlink's."""
-
-    path: bytes
-    kind: Literal["file", "dir", "symlink"]
-    status: os.stat_result
-    owner: Owner
-    target: bytes = b""
-
-    @property
-    def mode(self) -> int:
-        """The permission bits only, set-id and sticky included."""
-        return stat.S_IMODE(self.status.st_mode)
-
-    @property
-    def size(self) -> int:
-        return self.status.st_size
-
-    @property
-    def mtime_ns(self) -> int:
-        """Nanoseconds since the epoch."""
-        return self.status.st_mtime_ns
-
-    @property
-    def ctime_ns(self) -> int:
-        """Nanoseconds since the epoch."""
-        return self.status.st_ctime_ns
-
-    @property
-    def inode(self) -> tuple[int, int]:
-        """The file that this is a name of: its device and its number there."""
-        return self.status.st_dev, self.status.st_ino
-
-
-class Files(NamedTuple):
-    """Regular files that follow each other in a folder, whose path with a slash is ``prefix``.
-
-    Of millions of files most have not changed, and are compared without an ``Entry`` being made of each.
-    """
-
-    prefix: bytes
-    names: list[bytes]
-    statuses: list[os.stat_result]
-    owners: Owners
-
-    def entry(self, number: int) -> Entry:
-        """One of them, counted from 0."""
-        status = self.statuses[number]
-        owner = self.owners.owner(status.st_uid, status.st_gid)
-        return Entry(self.prefix + self.names[number], "file", status, owner)
-
-    def entries(self) -> Iterator[Entry]:
-        return map(self.entry, range(len(self.names)))
 
 
 @dataclass(slots=True)

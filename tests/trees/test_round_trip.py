@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.file_lines import FileLine
 from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import FileLine, Record
+from igny8_backup.trees.records import Record
 from igny8_backup.trees.remove import remove_tree
 from tests.services import unavailable
 from tests.trees.planting import plant

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError
+from igny8_backup.trees.entries import Entry
 from igny8_backup.trees.linux import exchange_names
 from igny8_backup.trees.names import DEPTH_LIMIT
-from igny8_backup.trees.scan import Entry, Scan
+from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.skips import IS_OURS, NO_FAILURE, VANISHED, OnSkip
 from tests.trees.tools import IS_ROOT, in_child, never
 

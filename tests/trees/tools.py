@@ -20,10 +20,11 @@ from igny8_backup.streams import Blocks
 from igny8_backup.trees import index
 from igny8_backup.trees.comparison import Comparison
 from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.file_lines import FileLine
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
-from igny8_backup.trees.records import FileLine, Record
+from igny8_backup.trees.records import Record, to_line
 
 T = TypeVar("T")
 
@@ -100,6 +101,7 @@ def take(
             on_record(found)
 
     def stored(found: FileLine) -> None:
+        assert to_line(found.record()) == found.line
         record(found.record())
 
     def unchanged(found: list[FileLine]) -> None:
