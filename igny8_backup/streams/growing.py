@@ -6,10 +6,13 @@ import os
 import threading
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams import Blocks
 
 LOOK = 0.1
 """Seconds between two looks at what has come to the file."""
+
+PIECE = 128 << 10
+"""Bytes in a block, at most: little comes between two looks, and what is made of it takes less memory."""
 
 
 class GrowingFile:
@@ -39,7 +42,7 @@ class GrowingFile:
             over = False
             while not over:
                 over = self._over.wait(LOOK)  # asked before the last look, which finds all there is
-                while block := file.read(BLOCK):
+                while block := file.read(PIECE):
                     yield block
         if not self._whole:
             raise FilesError(f"{os.fspath(self._path)} was not written to its end.")

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams import BLOCK
-from igny8_backup.streams.growing import GrowingFile
+from igny8_backup.streams.growing import PIECE, GrowingFile
 
 
 @pytest.fixture
@@ -25,8 +24,8 @@ def test_what_is_written_comes_before_the_end_is_known(path: Path) -> None:
     with open(path, "ab", buffering=0) as file:
         file.write(b"first")
         assert next(blocks) == b"first"
-        file.write(bytes(BLOCK + 1))
-        assert [len(next(blocks)), len(next(blocks))] == [BLOCK, 1]
+        file.write(bytes(PIECE + 1))
+        assert [len(next(blocks)), len(next(blocks))] == [PIECE, 1]
         file.write(b"last")
         growing.complete()
     assert list(blocks) == [b"last"]
