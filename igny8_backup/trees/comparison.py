@@ -84,11 +84,12 @@ class ComparedWalk:
                 done += 1
 
     def _file(self, entry: Entry, likely: bytes) -> Found | None:
-        linked = entry.status.st_nlink > 1
-        if linked and (first := self._links.get(entry.inode)) is not None:
+        if entry.status.st_nlink > 1 and (first := self._links.get(entry.inode)) is not None:
             return record_of(entry, "hardlink", target=first)
         found = self._compare(entry, likely)
-        if linked and found is not None:
+        if isinstance(found, Opened):
+            entry = found.entry  # another file may stand there by now: it is that one which is read
+        if entry.status.st_nlink > 1 and found is not None:
             self._links[entry.inode] = entry.path
         return found
 

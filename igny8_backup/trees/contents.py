@@ -38,8 +38,8 @@ class Opened:
     its line begins if it is stored as it is (``unchanged_lines``), empty where it has changed meanwhile.
 
     Once it was read: ``data``, its contents, of a small one, good until the next is read; ``sha256`` of them;
-    ``stable``, whether they are of one instant, as far as its times tell; ``error``, why it could not be read
-    to its end.
+    ``stable``, whether they are of one instant, as far as its times tell; ``racy``, whether a change since
+    the reading began may have left the same times; ``error``, why it could not be read to its end.
     """
 
     entry: Entry
@@ -50,6 +50,7 @@ class Opened:
     data: memoryview | None = None
     sha256: str = ""
     stable: bool = True
+    racy: bool = False
     error: OSError | None = None
 
     def is_now(self, walk: Scan, status: os.stat_result) -> None:
@@ -111,7 +112,7 @@ def is_same(entry: Entry, now: os.stat_result) -> bool:
 
 
 def is_racy(entry: Entry) -> bool:
-    """Whether a change right after this reading could go unnoticed by size and times."""
+    """Whether a change from now on, when the reading begins, could go unnoticed by size and times."""
     old = time.time_ns() - RACY_NS
     return entry.status.st_mtime_ns > old or entry.status.st_ctime_ns > old
 
@@ -120,6 +121,7 @@ def read_small(file: Opened, walk: Scan, into: memoryview) -> None:
     """Read a file of at most ``BLOCK`` bytes: its ``data`` are in the front of ``into``, which has room for
     ``BLOCK`` bytes. ``OSError`` when it cannot be read."""
     for _ in range(TRIES):
+        file.racy = is_racy(file.entry)
         size = file.entry.status.st_size
         found = os.preadv(file.fd, [into[:size]], 0) if size else 0
         now = os.fstat(file.fd)
@@ -150,6 +152,7 @@ def read_piece(file: Opened, at: int) -> bytes:
 
 def digest(file: Opened) -> str:
     """The SHA-256 of a whole file as it is now; ``OSError`` when it cannot be read."""
+    file.racy = is_racy(file.entry)
     sha256 = hashlib.sha256()
     at = 0
     while piece := os.pread(file.fd, BLOCK, at):

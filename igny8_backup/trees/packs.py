@@ -194,6 +194,7 @@ class PackWriter:
         try:
             for last in (False, True):
                 entry = file.entry
+                file.racy = contents.is_racy(entry)
                 sha256 = hashlib.sha256()
                 yield header(entry, tar.FILE, size=entry.size)
                 at = 0
@@ -230,7 +231,7 @@ class PackWriter:
         entry = file.entry
         if not file.stable:
             self._on_skip(entry.path, CHANGED)
-        racy = not file.stable or contents.is_racy(entry)
+        racy = not file.stable or file.racy
         if file.begin and not file.xattrs and not racy:
             line = stored_line(file.begin, file.sha256, pack)
         else:

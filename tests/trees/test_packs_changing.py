@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.streams import BLOCK
+from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.skips import CHANGED, REPLACED, VANISHED
-from tests.trees.tools import Backup, bring_back, in_child, look, take
+from tests.trees.tools import Backup, bring_back, in_child, look, never, take
 
 
 def files(root: Path, **contents: bytes) -> None:
@@ -191,6 +192,50 @@ def test_a_file_replaced_by_something_else_is_never_followed(tmp_path: Path) -> 
         thread.join()
     assert {REPLACED, "a FIFO", "file", "symlink"} <= seen
     assert b"secret" not in b"".join(packs)
+
+
+def test_a_file_that_is_replaced_keeps_its_contents_from_its_other_names(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    files(root, a=b"a", b=b"old, and of two names", new=b"new")
+    os.link(root / "b", root / "c")
+
+    def replace() -> None:
+        (root / "new").replace(root / "b")  # when all four have been looked at, and before it is opened
+
+    backup = take(root, on_record=before(b"a", replace))
+    assert backup.skipped == [(b"new", VANISHED)]
+    assert_whole(backup, tmp_path / "side")
+    assert (tmp_path / "side" / "b").read_bytes() == b"new"
+    assert (tmp_path / "side" / "c").read_bytes() == b"old, and of two names"
+
+
+def test_a_file_that_had_just_changed_when_its_reading_began_is_read_again_however_long_that_took(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "small").mkdir()
+    files(tmp_path / "large", a=b"x" * (3 * BLOCK))
+    files(tmp_path / "small", a=b"x" * 3000, b=b"x" * 3000)  # b is read when the end of a's pack is stored
+    racy: list[bool] = []
+    writers = [
+        PackWriter(
+            tmp_path / name,
+            name=str,
+            on_file=lambda file: racy.append(file.record().racy),
+            on_skip=never,
+            limit=4000,
+        ).packs()
+        for name in ("large", "small")
+    ]
+    under_way = [next(writer)[1] for writer in writers]
+    for blocks in under_way:
+        next(blocks)
+    time.sleep(2.1)  # as a slow storage may take
+    for writer, blocks in zip(writers, under_way, strict=True):
+        list(blocks)
+        assert all(b"".join(more) for _, more in writer)
+    assert racy == [True] * 3
 
 
 def test_an_unreadable_file_is_told(nobodys: Path) -> None:
