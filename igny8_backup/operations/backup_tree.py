@@ -75,7 +75,7 @@ def backup_tree(
             excluded=config.patterns_of(part.name),
             tagged=config.exclude_caches,
         )
-        with encoded_beside(Path(job.index), codec) as index:
+        with encoded_beside(Path(job.index), codec, at_end=earlier is None) as index:
             for name, blocks in reader.read(job, on_progress=told):
                 key = keys.pack_key(config.host, part.name, name, suffix)
                 watched = watch.through(blocks, source="the files", sink="the storage")

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from igny8_backup.manifest import StoredObject
 from igny8_backup.store import Store
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.growing import GrowingFile
+from igny8_backup.streams.growing import LOOK, GrowingFile
 from igny8_backup.streams.observe import Digest, count
 from igny8_backup.streams.pipeline import Codec
 
@@ -51,8 +51,8 @@ class Encoding:
 class GrowingIndex:
     """An index that is encoded while the process that reads the tree still writes it."""
 
-    def __init__(self, path: Path, codec: Codec, file: BinaryIO) -> None:
-        self._growing = GrowingFile(path)
+    def __init__(self, path: Path, codec: Codec, file: BinaryIO, look: float | None) -> None:
+        self._growing = GrowingFile(path, look=look)
         self._readable = Digest()
         # A compressor with threads of its own takes more memory, and this one has time.
         codec = replace(codec, level=INDEX_LEVEL, workers=0)
@@ -92,15 +92,16 @@ class GrowingIndex:
 
 
 @contextmanager
-def encoded_beside(path: Path, codec: Codec) -> Iterator[GrowingIndex]:
+def encoded_beside(path: Path, codec: Codec, *, at_end: bool = False) -> Iterator[GrowingIndex]:
     """Makes the file ``path``, in a private folder, for another process to write an index to; a thread
     encodes it meanwhile, so that at the end of the walk only the little that came last is left to be done.
+    ``at_end``: it waits for that end, because until then memory and processors are needed for packs.
 
     What it is encoded to lies in the same folder, in a file without a name. Raises ``OSError``.
     """
     path.touch(mode=0o600)
     with tempfile.TemporaryFile(dir=path.parent) as file:
-        index = GrowingIndex(path, codec, file)
+        index = GrowingIndex(path, codec, file, None if at_end else LOOK)
         try:
             yield index
         finally:

@@ -19,11 +19,13 @@ class GrowingFile:
     """A file that another process appends to: ``blocks`` gives what is there, and waits for more.
 
     It ends only when ``complete`` has said that the other process ended well and all is written; after
-    ``give_up`` it raises instead. Both are for another thread to call.
+    ``give_up`` it raises instead. Both are for another thread to call. ``look`` is the seconds between two
+    looks at what has come; without, nothing is read before the end.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, look: float | None = LOOK) -> None:
         self._path = path
+        self._look = look
         self._over = threading.Event()
         self._whole = False
 
@@ -41,7 +43,7 @@ class GrowingFile:
         with open(self._path, "rb", buffering=0) as file:
             over = False
             while not over:
-                over = self._over.wait(LOOK)  # asked before the last look, which finds all there is
+                over = self._over.wait(self._look)  # asked before the last look, which finds all there is
                 while block := file.read(PIECE):
                     yield block
         if not self._whole:

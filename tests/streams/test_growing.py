@@ -46,6 +46,19 @@ def test_an_end_of_the_file_is_no_end_of_the_stream(path: Path) -> None:
     assert b"".join(found) == b"012"
 
 
+def test_without_looking_all_comes_at_the_end(path: Path) -> None:
+    growing = GrowingFile(path, look=None)
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.extend(growing.blocks()))
+    thread.start()
+    path.write_bytes(b"all of it")
+    thread.join(0.3)
+    assert thread.is_alive() and found == []
+    growing.complete()
+    thread.join()
+    assert found == [b"all of it"]
+
+
 def test_a_file_that_was_given_up_has_no_end(path: Path) -> None:
     path.write_bytes(b"half")
     growing = GrowingFile(path)
