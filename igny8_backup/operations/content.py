@@ -92,7 +92,7 @@ def _read_tree(
 
         def read_index(blocks: Blocks) -> None:
             with closing(blocks):
-                write_file(blocks, file.fileno())
+                write_file(blocks, file.fileno(), name=f"the index into {kit.config.scratch_dir}")
             _check_index(tree, _records_in(file))
 
         if tree.index is None or not attempt(tree.index, read_index):

@@ -140,7 +140,14 @@ def _index(
     if part.index is None:
         raise IntegrityError(f"The backup of {part.name!r} names no index.")
     with private_file(kit.config.scratch_dir) as (file, _):
-        write_file(kit.download(part.index, identities), file.fileno())
+        try:
+            write_file(kit.download(part.index, identities), file.fileno(), name="it")
+        except FilesError as error:
+            raise FilesError(
+                f"The index of the tree cannot be kept in {kit.config.scratch_dir}: {error}",
+                untouched="Nothing live was changed.",
+                fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
+            ) from None
 
         def records() -> Iterator[Record]:
             os.lseek(file.fileno(), 0, os.SEEK_SET)
