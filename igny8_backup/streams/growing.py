@@ -44,7 +44,11 @@ class GrowingFile:
             over = False
             while not over:
                 over = self._over.wait(self._look)  # asked before the last look, which finds all there is
-                while block := file.read(PIECE):
+                while not self._given_up() and (block := file.read(PIECE)):
                     yield block
         if not self._whole:
             raise FilesError(f"{os.fspath(self._path)} was not written to its end.")
+
+    def _given_up(self) -> bool:
+        # Then the rest is not waited for: of millions of files it takes seconds, after Ctrl-C.
+        return self._over.is_set() and not self._whole

@@ -69,6 +69,16 @@ def test_a_file_that_was_given_up_has_no_end(path: Path) -> None:
         next(blocks)
 
 
+def test_of_a_file_that_was_given_up_nothing_more_is_read(path: Path) -> None:
+    path.write_bytes(bytes(3 * PIECE))
+    growing = GrowingFile(path)
+    blocks = growing.blocks()
+    assert next(blocks)
+    growing.give_up()
+    with pytest.raises(FilesError, match="index was not written to its end"):
+        next(blocks)
+
+
 def test_giving_up_what_is_complete_changes_nothing(path: Path) -> None:
     growing = GrowingFile(path)
     growing.complete()
