@@ -17,7 +17,7 @@ from contextlib import suppress
 from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK
 
-COUNT = 8
+COUNT = 6
 """Slots: the compressor takes its input in gulps, of some blocks at a time (``zstd.JOB``)."""
 
 SIZE = 2 * BLOCK + (256 << 10)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.side import FOLDER
+
+PATIENCE = 10.0
+"""Seconds in which a folder may come to hold something again. The process that writes files for a restore
+ends by itself when the restore was killed, but first it writes what it was given already."""
 
 
 @dataclass(slots=True)
@@ -30,7 +36,7 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        _remove(os.fsencode(path.name), above)
+        _remove_patiently(os.fsencode(path.name), above)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -41,6 +47,17 @@ def remove_tree(path: Path) -> None:
         ) from error
     finally:
         os.close(above)
+
+
+def _remove_patiently(name: bytes, above: int) -> None:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _remove(name, above)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
 
 
 def _remove(name: bytes, above: int) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -71,3 +72,25 @@ def test_a_tree_deeper_than_descriptors_last_is_removed(tmp_path: Path) -> None:
         return (tmp_path / "tree").exists()
 
     assert in_child(work) is False
+
+
+def test_what_is_still_written_for_a_moment_is_removed_too(tmp_path: Path) -> None:
+    """As by the process that writes files for a restore which was killed."""
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    folder = os.open(tmp_path / "tree" / "sub", os.O_RDONLY)
+
+    def write() -> None:
+        for number in range(5_000):
+            try:
+                os.close(os.open(str(number), os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+            except FileNotFoundError:  # the folder is gone
+                return
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        remove_tree(tmp_path / "tree")
+    finally:
+        writer.join()
+        os.close(folder)
+    assert not (tmp_path / "tree").exists()
