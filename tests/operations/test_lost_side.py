@@ -6,6 +6,7 @@ from tests.management.commands import run_many
 from tests.operations.conftest import Saved
 
 LOSING = """
+import sys, time
 import psycopg
 from django.core.management import call_command
 from django.db import connection
@@ -16,10 +17,17 @@ def lose(phase, **facts):
         return
     facts = {{**connection.get_connection_params(), "dbname": "postgres"}}
     facts = {{name: facts[name] for name in ("dbname", "user", "password", "host", "port")}}
-    with psycopg.connect(**facts, autocommit=True) as session:
-        query = "SELECT datname FROM pg_database WHERE datname LIKE %s"
-        (name,) = session.execute(query, [{database!r} + r"\\_\\_side%"]).fetchone()
-        session.execute(f'DROP DATABASE "{{name}}" WITH (FORCE)')
+    query = "SELECT datname FROM pg_database WHERE datname LIKE %s"
+    lost = False
+    while not lost:  # what a receiver raises nobody hears of, and a busy server refuses now and then
+        try:
+            with psycopg.connect(**facts, autocommit=True) as session:
+                (name,) = session.execute(query, [{database!r} + r"\\_\\_side%"]).fetchone()
+                session.execute(f'DROP DATABASE "{{name}}" WITH (FORCE)')
+                lost = True
+        except psycopg.OperationalError as error:
+            print(error, file=sys.stderr)
+            time.sleep(0.1)
 
 phase_started.connect(lose)
 call_command(*{argv!r})
