@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.entries import Entry
-from igny8_backup.trees.records import Record
+from igny8_backup.trees.file_lines import FileLine, stored_line
+from igny8_backup.trees.records import Record, record_of, to_line
 from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.sparse import ZEROS, read_at
 from igny8_backup.trees.xattrs import Xattrs
@@ -159,3 +160,15 @@ def digest(file: Opened) -> str:
         sha256.update(piece)
         at += len(piece)
     return sha256.hexdigest()
+
+
+def line_of(file: Opened, pack: str) -> FileLine:
+    """The record of a file that was read, and whose contents this pack holds."""
+    entry = file.entry
+    racy = file.racy or not file.stable
+    if file.begin and not file.xattrs and not racy:
+        line = stored_line(file.begin, file.sha256, pack)
+    else:
+        record = record_of(entry, "file", xattrs=file.xattrs, sha256=file.sha256, pack=pack, racy=racy)
+        line = to_line(record)
+    return FileLine(line, pack, entry.path, entry.size)

@@ -96,9 +96,9 @@ class TreeWriter:
                     continue
                 if wrong is not None:
                     break
-                if record is None or member.path != record.path:
-                    if record is None or order(member.path) < order(record.path):
-                        continue
+                if record is None or order(member.path) < order(record.path):
+                    continue
+                if member.path != record.path:
                     break
                 wrong = self._write(member, record)
                 self.files += 1

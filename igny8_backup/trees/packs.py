@@ -17,10 +17,10 @@ from igny8_backup.streams import BLOCK
 from igny8_backup.trees import contents, tar
 from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.contents import Opened
-from igny8_backup.trees.file_lines import FileLine, stored_line
+from igny8_backup.trees.file_lines import FileLine
 from igny8_backup.trees.folders import header, header_size
 from igny8_backup.trees.names import escape
-from igny8_backup.trees.records import Record, record_of, to_line
+from igny8_backup.trees.records import Record
 from igny8_backup.trees.scan import Excluded, Scan
 from igny8_backup.trees.skips import CHANGED, OnSkip, why
 from igny8_backup.trees.sparse import ZEROS
@@ -182,7 +182,7 @@ class PackWriter:
         """A file of which all is known, and whose contents are in their place."""
         os.close(file.fd)
         size = file.entry.size
-        block.add_file(header(file.entry, tar.FILE, size=size), size)
+        block.add_file(header(file.entry, tar.FILE, size=size), size, tar.padding(size))
         self._count(1, size)
         self._tell_file(file, self._pack)
 
@@ -228,16 +228,9 @@ class PackWriter:
             self._unread.add(file.entry.path)
 
     def _tell_file(self, file: Opened, pack: str) -> None:
-        entry = file.entry
         if not file.stable:
-            self._on_skip(entry.path, CHANGED)
-        racy = not file.stable or file.racy
-        if file.begin and not file.xattrs and not racy:
-            line = stored_line(file.begin, file.sha256, pack)
-        else:
-            record = record_of(entry, "file", xattrs=file.xattrs, sha256=file.sha256, pack=pack, racy=racy)
-            line = to_line(record)
-        self._on_file(FileLine(line, pack, entry.path, entry.size))
+            self._on_skip(file.entry.path, CHANGED)
+        self._on_file(contents.line_of(file, pack))
 
     def _count(self, files: int, size: int) -> None:
         self._files += files

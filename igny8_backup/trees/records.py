@@ -56,6 +56,7 @@ class Record(NamedTuple):
 
     @property
     def owner(self) -> Owner:
+        """To whom it belonged."""
         return Owner(self.uid, self.gid, self.user, self.group)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Generator
 from typing import TypeAlias
 
 from igny8_backup.streams import BLOCK
-from igny8_backup.trees import tar
 from igny8_backup.trees.sparse import ZEROS
 
 TarBlocks: TypeAlias = Generator[memoryview, None, None]
@@ -44,13 +43,14 @@ class TarBlock:
         """
         return self._room[self.used + header :]
 
-    def add_file(self, header: bytes, size: int) -> None:
-        """Append a member whose contents, of ``size`` bytes, are in their place already (``free``)."""
+    def add_file(self, header: bytes, size: int, padding: int) -> None:
+        """Append a member whose contents, of ``size`` bytes, are in their place already (``free``), and so
+        many zeros."""
         start = self.used + len(header)
         self._room[self.used : start] = header
         end = start + size
-        self.used = end + tar.padding(size)
-        self._room[end : self.used] = ZEROS[: self.used - end]
+        self.used = end + padding
+        self._room[end : self.used] = ZEROS[:padding]
 
     def content(self) -> memoryview:
         """What has been added."""
