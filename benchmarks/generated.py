@@ -26,7 +26,7 @@ from igny8_backup.streams.pipeline import Codec, decode
 from igny8_backup.streams.process import process_output
 from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.file_lines import FileLine
+from igny8_backup.trees.file_lines import FileLines
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.tar_blocks import TarBlocks
@@ -122,6 +122,7 @@ def main() -> None:
     # Only now: they read the settings.
     from igny8_backup.conf import get_config
     from igny8_backup.operations.assembly import Toolkit
+    from igny8_backup.operations.encoding import codec_of_index
 
     kind, amount = sys.argv[1], int(sys.argv[2])
     key = pyrage.x25519.Identity.generate()
@@ -142,8 +143,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             _file(kit, Path(folder), amount)
     elif kind == "records":
+        codec = codec_of_index(codec)
         blocks = decode(codec.encode(index_of(records(amount))), codec.names, identities)
-        kit.upload("files/again.zst.age", index_of(index.read(blocks)))
+        kit.upload("files/again.zst.age", index_of(index.read(blocks)), codec=codec)
     else:
         raise SystemExit(__doc__)
 
@@ -154,7 +156,7 @@ def _file(kit: Toolkit, folder: Path, amount: int) -> None:
     side.mkdir(mode=0o700)
     with (source / "large").open("wb") as file:
         file.truncate(amount)
-    found: list[FileLine] = []
+    found: list[FileLines] = []
 
     def packs() -> Generator[tuple[str, TarBlocks], None, None]:
         found.clear()
@@ -164,7 +166,7 @@ def _file(kit: Toolkit, folder: Path, amount: int) -> None:
     with closing(packs()) as opened:
         for name, blocks in opened:
             kit.upload(f"packs/{name}", (bytes(block) for block in blocks))
-    files = [file.record() for file in found]
+    files = [record for file in found for record in file.records()]
     with TreeWriter(side, on_skip=lambda path, reason: None) as writer:
         for _, blocks in packs():
             writer.extract_pack((bytes(block) for block in blocks), files)

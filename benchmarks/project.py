@@ -51,6 +51,7 @@ class Project:
         self.identity = folder / "identity.txt"
         self.identity.touch(mode=0o600)
         self.identity.write_text(f"{key}\n")
+        self.recipient = str(key.to_public())
         self.environment = {
             **base_environment(folder),
             "PATH": os.pathsep.join((str(bin_dir), os.environ.get("PATH", os.defpath))),

@@ -17,7 +17,7 @@ from benchmarks.project import DJANGO_START, Project, bytes_in
 from benchmarks.server import KeptServer
 from benchmarks.sites_changes import nights, put_back
 from benchmarks.sites_checks import FilesCheck
-from benchmarks.sites_peers import Borg, MediaBackup, Ours, Peer, Restic, Tar
+from benchmarks.sites_peers import Borg, MediaBackup, Ours, Peer, Programs, Restic, Tar
 
 FIRST_TARGETS = (
     Target(ours="ours", against="tar", what="wall", limit=1.4),
@@ -187,7 +187,7 @@ def measured(options: Namespace) -> Contests:
             ours = Project(work / "ours", database_url=url, bin_dir=server.bin_dir, sites=root)
             theirs = Project(work / "theirs", database_url=url, bin_dir=server.bin_dir, sites=root)
             try:
-                peers: list[Peer] = [kind(ours, root, files) for kind in (Ours, Tar, Restic, Borg)]
+                peers: list[Peer] = [kind(ours, root, files) for kind in (Ours, Tar, Programs, Restic, Borg)]
                 peers.append(MediaBackup(theirs, root, files))
                 found = Field([peer for peer in peers if peer.is_installed()], options).hold_all()
             finally:

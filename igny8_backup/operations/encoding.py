@@ -17,9 +17,15 @@ from igny8_backup.streams.growing import LOOK, GrowingFile
 from igny8_backup.streams.observe import Digest, count
 from igny8_backup.streams.pipeline import Codec
 
-INDEX_LEVEL = 1
+_INDEX_LEVEL = 1
 """Most of an index is digests. To search them for longer finds more repetitions, short ones that are chance,
 and they cost more than they save: level 1 makes it a twelfth smaller than level 2, in half the time."""
+
+
+def codec_of_index(codec: Codec) -> Codec:
+    """How the index of a tree is written whose packs are written so: without threads of the compressor, which
+    take memory, since it has time."""
+    return replace(codec, level=_INDEX_LEVEL, workers=0)
 
 
 class Encoding:
@@ -54,9 +60,7 @@ class GrowingIndex:
     def __init__(self, path: Path, codec: Codec, file: BinaryIO, look: float | None) -> None:
         self._growing = GrowingFile(path, look=look)
         self._readable = Digest()
-        # A compressor with threads of its own takes more memory, and this one has time.
-        codec = replace(codec, level=INDEX_LEVEL, workers=0)
-        self._encoding = Encoding(self._readable.watch(self._growing.blocks()), codec)
+        self._encoding = Encoding(self._readable.watch(self._growing.blocks()), codec_of_index(codec))
         self._file = file
         self._error: BaseException | None = None
         # Daemon: it must not keep the interpreter from exiting, whatever an interrupt cuts short.

@@ -16,7 +16,7 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.journal import TreeSwap
 from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.extraction import extract_packs
+from igny8_backup.operations.extraction import extract_packs, unpackers
 from igny8_backup.operations.tree_notes import note_owners, note_skips
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
@@ -60,18 +60,20 @@ def prepare(
     packs = {keys.pack_of(item.key): item for item in part.packs}
     skip = note_skips(kit.progress, part.name)
     with _scratch_folder(kit.config.scratch_dir, place) as folder:
-        with closing(kit.download(part.index, identities)) as blocks:
-            records = _spooled(folder, blocks, packs)
-        owners_left = extract_packs(
-            kit,
-            place.target,
-            packs.items(),
-            records,
-            identities,
-            on_skip=skip,
-            on_bytes=on_bytes,
-            allow_set_id=allow_set_id,
-        )
+        with unpackers(kit, len(packs)) as processes:
+            with closing(kit.download(part.index, identities)) as blocks:
+                records = _spooled(folder, blocks, packs)
+            owners_left = extract_packs(
+                kit,
+                processes,
+                place.target,
+                packs.items(),
+                records,
+                identities,
+                on_skip=skip,
+                on_bytes=on_bytes,
+                allow_set_id=allow_set_id,
+            )
         with TreeWriter(place.target, on_skip=skip) as writer:
             writer.finish(records.others())
             writer.flush()

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from igny8_backup.trees import contents
 from igny8_backup.trees.contents import Opened
 from igny8_backup.trees.entries import Entry, Files
-from igny8_backup.trees.file_lines import FileLine, stored_in, unchanged_lines
+from igny8_backup.trees.file_lines import FileLines, stored_file, stored_in, unchanged_files, unchanged_lines
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.records import Record, from_json, record_of
 from igny8_backup.trees.scan import Scan
@@ -31,7 +31,7 @@ class Comparison:
     emptied: Collection[str] = ()
 
 
-Found: TypeAlias = Record | list[FileLine] | Opened
+Found: TypeAlias = Record | FileLines | Opened
 """A folder, a link; files that were not opened, whose records are the lines of the last index and which packs
 hold already; a file that must be read."""
 
@@ -72,12 +72,8 @@ class ComparedWalk:
         done = 0
         while done < len(files.names):
             if compared and in_rows and (lines := compared.known.take(likely[done:])):
-                names, statuses = files.names[done:], files.statuses[done:]
-                yield [
-                    FileLine(line, stored_in(line, begin), files.prefix + name, status.st_size)
-                    for line, begin, name, status in zip(lines, likely[done:], names, statuses, strict=False)
-                ]
-                done += len(lines)
+                start, done = done, done + len(lines)
+                yield unchanged_files(files.part(start, done), likely[start:done], lines)
             else:
                 if (found := self._file(files.entry(done), likely[done])) is not None:
                     yield found
@@ -93,7 +89,7 @@ class ComparedWalk:
             self._links[entry.inode] = entry.path
         return found
 
-    def _compare(self, entry: Entry, likely: bytes) -> list[FileLine] | Opened | None:
+    def _compare(self, entry: Entry, likely: bytes) -> FileLines | Opened | None:
         compared = self._compared
         line = compared.known.find(entry.path) if compared else None
         if compared is None or line is None:
@@ -101,7 +97,7 @@ class ComparedWalk:
         if line.startswith(likely) and not compared.checksum:
             pack = stored_in(line, likely)
             if pack not in compared.emptied:
-                return [FileLine(line, pack, entry.path, entry.size)]
+                return stored_file(line, pack, entry.path, entry.size)
         old = from_json(json.loads(line))
         kept = old.pack and old.pack not in compared.emptied
         return self._open(entry, likely, old if kept else None)

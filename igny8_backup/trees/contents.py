@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.entries import Entry
-from igny8_backup.trees.file_lines import FileLine, stored_line
+from igny8_backup.trees.file_lines import FileLines, stored_file, stored_line
 from igny8_backup.trees.records import Record, record_of, to_line
 from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.sparse import ZEROS, read_at
@@ -162,7 +162,7 @@ def digest(file: Opened) -> str:
     return sha256.hexdigest()
 
 
-def line_of(file: Opened, pack: str) -> FileLine:
+def line_of(file: Opened, pack: str) -> FileLines:
     """The record of a file that was read, and whose contents this pack holds."""
     entry = file.entry
     racy = file.racy or not file.stable
@@ -171,4 +171,4 @@ def line_of(file: Opened, pack: str) -> FileLine:
     else:
         record = record_of(entry, "file", xattrs=file.xattrs, sha256=file.sha256, pack=pack, racy=racy)
         line = to_line(record)
-    return FileLine(line, pack, entry.path, entry.size)
+    return stored_file(line, pack, entry.path, entry.size)

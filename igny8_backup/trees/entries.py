@@ -61,5 +61,9 @@ class Files(NamedTuple):
         owner = self.owners.owner(status.st_uid, status.st_gid)
         return Entry(self.prefix + self.names[number], "file", status, owner)
 
+    def part(self, start: int, end: int) -> Files:
+        """Some of them, counted as in a slice."""
+        return self._replace(names=self.names[start:end], statuses=self.statuses[start:end])
+
     def entries(self) -> Iterator[Entry]:
         return map(self.entry, range(len(self.names)))

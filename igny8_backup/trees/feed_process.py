@@ -22,7 +22,7 @@ from igny8_backup.trees import index, tar
 from igny8_backup.trees.comparison import Comparison
 from igny8_backup.trees.excludes import Excludes
 from igny8_backup.trees.feed import Job, Report, pack_name
-from igny8_backup.trees.file_lines import FileLine
+from igny8_backup.trees.file_lines import FileLines
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.names import escape
@@ -51,22 +51,13 @@ class Writer:
         self._folders.add(record)
         self._index.add(record)
 
-    def add_file(self, file: FileLine) -> None:
-        self._count(file)
-        self._index.add_line(file.line)
-
-    def add_files(self, files: list[FileLine]) -> None:
-        for file in files:
-            self._count(file)
-        self._index.add_lines([file.line for file in files])
-
-    def _count(self, file: FileLine) -> None:
-        _, pack, path, size = file
-        self.report.kinds["file"] += 1
-        self.report.bytes += size
+    def add_files(self, files: FileLines) -> None:
+        self.report.kinds["file"] += len(files.lines)
+        self.report.bytes += files.size
         living = self.report.living
-        # Of a tar of tiny files most is headers: without them, it would never seem to be needed.
-        living[pack] = living.get(pack, len(tar.END)) + tar.room(len(b"./") + len(path), size)
+        for pack, room in files.rooms.items():
+            living[pack] = living.get(pack, len(tar.END)) + room
+        self._index.add_lines(files.lines)
 
     def skip(self, path: bytes, reason: str) -> None:
         self.report.skipped_in_all += 1
@@ -102,7 +93,7 @@ def _feed(job: Job, writer: Writer, sender: Sender) -> None:
             Path(job.root),
             name=lambda number: pack_name(job.packs, number),
             on_record=writer.add,
-            on_file=writer.add_file,
+            on_file=writer.add_files,
             on_unchanged=writer.add_files,
             on_skip=writer.skip,
             compared=compared,

@@ -8,22 +8,31 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from igny8_backup.trees import tar
 from igny8_backup.trees.entries import Files
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record, access, from_json, quoted
 
+_SHA256 = 64
+"""Digits of a digest."""
 
-class FileLine(NamedTuple):
-    """A file's record as its line in the index, and what must be known of it without reading that again."""
+_DOT_SLASH = len(b"./")
+"""With which paths begin in a tar."""
 
-    line: bytes
-    pack: str
-    path: bytes
+
+class FileLines(NamedTuple):
+    """Files as their lines in the index, in order, and what must be known without reading those again.
+
+    ``size``: bytes of their contents; ``rooms``: bytes that they take in tars, by the names of packs.
+    """
+
+    lines: list[bytes]
     size: int
+    rooms: dict[str, int]
 
-    def record(self) -> Record:
-        """The record itself."""
-        return from_json(json.loads(self.line))
+    def records(self) -> list[Record]:
+        """Their records."""
+        return [from_json(json.loads(line)) for line in self.lines]
 
 
 def unchanged_lines(files: Files) -> list[bytes]:
@@ -47,6 +56,27 @@ def stored_line(begin: bytes, sha256: str, pack: str) -> bytes:
     return b'%b%b","pack":"%b"}\n' % (begin, sha256.encode(), pack.encode())
 
 
+def stored_file(line: bytes, pack: str, path: bytes, size: int) -> FileLines:
+    """One file, of this line."""
+    return FileLines([line], size, {pack: tar.room(_DOT_SLASH + len(path), size)})
+
+
+def unchanged_files(files: Files, begins: list[bytes], lines: list[bytes]) -> FileLines:
+    """These files, whose lines begin so (``unchanged_lines``) and are these."""
+    folder = _DOT_SLASH + len(files.prefix)
+    sizes = [status.st_size for status in files.statuses]
+    rooms: dict[bytes, int] = {}  # by the ends of lines, in which the pack stands: they are few
+    for line, begin, name, size in zip(lines, begins, files.names, sizes, strict=True):
+        end = line[len(begin) + _SHA256 :]
+        # Headers and all: of a tar of tiny files, which are most of it, little would seem to be needed.
+        rooms[end] = rooms.get(end, 0) + tar.room(folder + len(name), size)
+    found: dict[str, int] = {}
+    for end, room in rooms.items():
+        pack = _pack(end)
+        found[pack] = found.get(pack, 0) + room
+    return FileLines(lines, sum(sizes), found)
+
+
 def is_of_file(line: bytes) -> bool:
     """Whether a line is the record of a file. (No path looks like that: its quotes have backslashes.)"""
     return b'","kind":"file"' in line
@@ -54,5 +84,9 @@ def is_of_file(line: bytes) -> bool:
 
 def stored_in(line: bytes, begin: bytes) -> str:
     """The pack that a line names which begins so (``unchanged_lines``)."""
-    start = len(begin) + 64 + len('","pack":"')
-    return line[start : line.index(b'"', start)].decode()
+    return _pack(line[len(begin) + _SHA256 :])
+
+
+def _pack(end: bytes) -> str:
+    """The pack that the line of an ordinary file names, of which this comes after the digest."""
+    return end.removeprefix(b'","pack":"').partition(b'"')[0].decode()

@@ -21,6 +21,9 @@ HEADER = {"format": "igny8_backup index", "version": 1}
 LINE_LIMIT = 2 << 20
 """Bytes in a line: the longest path, every byte of it escaped, and the most extended attributes."""
 
+_TOGETHER = 64 << 10
+"""Bytes of lines that are read at a time, about."""
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -38,12 +41,7 @@ class IndexWriter:
 
     def add(self, record: Record) -> None:
         """Append a record."""
-        self.add_line(to_line(record))
-
-    def add_line(self, line: bytes) -> None:
-        """Append the line of a record, with its end."""
-        self._file.write(line)
-        self._count += 1
+        self.add_lines([to_line(record)])
 
     def add_lines(self, lines: list[bytes]) -> None:
         """Append lines of records, with their ends."""
@@ -93,20 +91,24 @@ def read(blocks: Blocks) -> Iterator[Record]:
     raise IntegrityError("The index ends before its last line.")
 
 
-def lines(file: IO[bytes]) -> Generator[bytes, None, None]:
-    """The lines of an index's records, each with its end, as they stand there: of one that may be trusted.
+def lines(file: IO[bytes]) -> Generator[list[bytes], None, None]:
+    """The lines of an index's records, each with its end, some at a time: of an index that may be trusted.
 
     ``IntegrityError`` where it is not whole, at its end. The file is the caller's to close.
     """
     if _parsed(file.readline()) != HEADER:
         raise IntegrityError("This is not an index that this version of igny8_backup can read.")
-    for count, line in enumerate(file):
-        if line.startswith(b'{"records":'):
-            if _parsed(line) == {"records": count}:
-                return
-            break
-        yield line
-    raise IntegrityError("The index ends before its last line.")
+    count = 0
+    some = file.readlines(_TOGETHER)
+    while following := file.readlines(_TOGETHER):
+        count += len(some)
+        yield some
+        some = following
+    trailer = some.pop() if some else b""
+    count += len(some)
+    yield some
+    if not trailer.startswith(b'{"records":') or _parsed(trailer) != {"records": count}:
+        raise IntegrityError("The index ends before its last line.")
 
 
 def _line(fields: dict[str, Any]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 
 from igny8_backup.trees.file_lines import is_of_file
 from igny8_backup.trees.names import order, unescape
@@ -13,10 +12,11 @@ from igny8_backup.trees.names import order, unescape
 class Known:
     """The lines of an index, asked for in the order of the walk.
 
-    ``lines`` are those of its records (``index.lines``), from a private file that this host wrote itself.
+    ``lines`` are those of its records, some at a time (``index.lines``), from a private file that this host
+    wrote itself.
     """
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
+    def __init__(self, lines: Iterator[list[bytes]]) -> None:
         self._lines = lines
         self._next: list[bytes] = []  # those that were read already
         self._order: bytes | None = None  # of the path in the first of them, once somebody had to know it
@@ -49,8 +49,8 @@ class Known:
 
     def _read(self, count: int) -> bool:
         """Have so many lines in ``_next``, if there are; whether there is one at all."""
-        if count > len(self._next):
-            self._next.extend(islice(self._lines, count - len(self._next)))
+        while count > len(self._next) and (some := next(self._lines, None)) is not None:
+            self._next.extend(some)
         return bool(self._next)
 
     def _drop(self, count: int) -> list[bytes]:

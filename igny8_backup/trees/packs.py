@@ -17,7 +17,7 @@ from igny8_backup.streams import BLOCK
 from igny8_backup.trees import contents, tar
 from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.contents import Opened
-from igny8_backup.trees.file_lines import FileLine
+from igny8_backup.trees.file_lines import FileLines
 from igny8_backup.trees.folders import header, header_size
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record
@@ -37,7 +37,7 @@ class PackWriter:
     """The tree below ``root`` as packs and records, in one walk.
 
     ``name`` gives the name of pack 1, 2, and so on. While the packs are consumed ``on_record`` gets the
-    record of each folder and link, ``on_file`` that of each file that was read, ``on_unchanged`` those of
+    record of each folder and link, ``on_file`` the line of each file that was read, ``on_unchanged`` those of
     files that ``compared`` knows as they are: all in the order of the index. ``on_skip`` is told what is not
     backed up, and what changed while it was read (stored as it was read, at the size it had when opened).
     ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory that the next block of a tar is
@@ -53,8 +53,8 @@ class PackWriter:
         name: Callable[[int], str],
         on_skip: OnSkip,
         on_record: Callable[[Record], None] = lambda _: None,
-        on_file: Callable[[FileLine], None] = lambda _: None,
-        on_unchanged: Callable[[list[FileLine]], None] = lambda _: None,
+        on_file: Callable[[FileLines], None] = lambda _: None,
+        on_unchanged: Callable[[FileLines], None] = lambda _: None,
         on_progress: OnProgress | None = None,
         compared: Comparison | None = None,
         excluded: Excluded | None = None,
@@ -118,8 +118,8 @@ class PackWriter:
             if isinstance(item, Opened):
                 if self._read(item, room):
                     return item
-            elif isinstance(item, list):
-                self._count(len(item), sum(file.size for file in item))
+            elif isinstance(item, FileLines):
+                self._count(len(item.lines), item.size)
                 self._on_unchanged(item)
             elif item.kind == "hardlink" and item.target in self._unread:
                 self._on_skip(item.path, f"another name of {escape(item.target)}, which was not read")

@@ -40,24 +40,30 @@ class Report:
 
 
 @contextmanager
-def unpacker(job: Job) -> Iterator[Unpacker]:
-    """A process for the packs that one thread has to write out. Left before ``finish``, it is stopped."""
+def unpacker() -> Iterator[Unpacker]:
+    """A process for the packs that one thread has to write out. It takes a tenth of a second to start: begin
+    with it, and find out meanwhile what is to be written. Left before ``finish``, it is stopped.
+    """
     with own_process("igny8_backup.trees.unpack_process") as (child, slots):
-        give_job(child, asdict(job))
-        yield Unpacker(child, slots, Path(job.report))
+        yield Unpacker(child, slots)
 
 
 class Unpacker:
-    """Takes packs, one after the other, then tells what it was like (``finish``).
+    """Takes its job (``begin``), packs, one after the other, then tells what it was like (``finish``).
 
     The process is some blocks behind: what is wrong with a pack may be raised while another is given, or in
     the end: ``FilesError``, ``IntegrityError``.
     """
 
-    def __init__(self, child: Child, slots: Slots, report: Path) -> None:
+    def __init__(self, child: Child, slots: Slots) -> None:
         self._child = child
         self._sender = Sender(slots, tell=self._tell, freed=lambda: child.read_block(1))
-        self._report = report
+        self._report: Path
+
+    def begin(self, job: Job) -> None:
+        """Says what to do."""
+        self._report = Path(job.report)
+        give_job(self._child, asdict(job))
 
     def unpack(self, name: str, blocks: Blocks) -> None:
         """Gives it the tar of the pack of this name. Raises what the blocks raise as well."""

@@ -166,7 +166,8 @@ def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Spool]:
 
 
 def unpack(made: UnpackJob, packs: dict[str, bytes]) -> Report:
-    with unpacker(made) as process:
+    with unpacker() as process:
+        process.begin(made)
         for name, data in packs.items():
             process.unpack(name, from_bytes(data))
         return process.finish()

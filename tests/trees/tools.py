@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from igny8_backup.streams import Blocks
-from igny8_backup.trees import index
+from igny8_backup.trees import index, tar
 from igny8_backup.trees.comparison import Comparison
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.file_lines import FileLine
+from igny8_backup.trees.file_lines import FileLines
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
@@ -100,14 +100,19 @@ def take(
         if on_record is not None:
             on_record(found)
 
-    def stored(found: FileLine) -> None:
-        assert to_line(found.record()) == found.line
-        record(found.record())
+    def stored(found: FileLines) -> None:
+        records = found.records()
+        assert list(map(to_line, records)) == found.lines
+        assert found.size == sum(file.size for file in records)
+        rooms: dict[str, int] = {}
+        for file in records:
+            rooms[file.pack] = rooms.get(file.pack, 0) + tar.room(len(b"./") + len(file.path), file.size)
+            record(file)
+        assert found.rooms == rooms
 
-    def unchanged(found: list[FileLine]) -> None:
-        for file in found:
-            backup.unopened.append(file.path)
-            stored(file)
+    def unchanged(found: FileLines) -> None:
+        backup.unopened.extend(file.path for file in found.records())
+        stored(found)
 
     writer = PackWriter(
         root,

@@ -46,7 +46,7 @@ def part_size(estimate: int | None) -> int:
 
 def cut(blocks: Iterator[bytes], size: int) -> Iterator[BytesIO]:
     """Cut the stream into files of exactly ``size`` bytes; the last may be shorter, none is empty."""
-    part = BytesIO()
+    part = _room(size)
     for block in blocks:
         rest = memoryview(block)
         while rest:
@@ -56,10 +56,20 @@ def cut(blocks: Iterator[bytes], size: int) -> Iterator[BytesIO]:
             if part.tell() == size:
                 part.seek(0)
                 yield part
-                part = BytesIO()
+                part = _room(size)
     if part.tell():
+        part.truncate()
         part.seek(0)
         yield part
+
+
+def _room(size: int) -> BytesIO:
+    """Memory for so many bytes, had at once: what grows from block to block is copied and leaves holes."""
+    part = BytesIO()
+    part.seek(size - 1)
+    part.write(b"\0")
+    part.seek(0)
+    return part
 
 
 def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
