@@ -222,3 +222,16 @@ def test_the_end_of_the_stream_is_reached_before_the_end_is_believed() -> None:
 
     with pytest.raises(IntegrityError, match="digest"):
         list(index.read(broken()))
+
+
+@given(st.integers(0, 700))
+@settings(max_examples=30, deadline=None)
+def test_lines_come_as_they_stand_whatever_is_read_at_a_time(files: int) -> None:
+    records = [ROOT, *(FILE._replace(path=b"page-%04d" % number) for number in range(files))]
+    data = written(records)
+    whole = data.splitlines(keepends=True)
+    assert [line for some in index.lines(io.BytesIO(data)) for line in some] == whole[1:-1]
+    doubled = [*whole[:-1], whole[-1], whole[-1]]
+    for broken in (whole[:1], whole[:-1], [*whole[:-2], whole[-1]], doubled, [*whole[:-1], whole[-1][:-4]]):
+        with pytest.raises(IntegrityError):
+            list(index.lines(io.BytesIO(b"".join(broken))))
