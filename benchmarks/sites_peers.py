@@ -136,7 +136,7 @@ class Tar(Peer):
 
 
 class Programs(Tar):
-    """The stages of ours, as programs joined by pipes, each in the language that its makers found fast."""
+    """What ours does but for its digests, by programs that are joined by pipes."""
 
     key = "programs"
     title = "`tar \\| zstd -2 --zstd=hlog=17 -T0 \\| age`"
