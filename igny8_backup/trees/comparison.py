@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from igny8_backup.trees import contents
 from igny8_backup.trees.contents import Opened
-from igny8_backup.trees.entries import Entry, Files
+from igny8_backup.trees.entries import Entry, Files, Status
 from igny8_backup.trees.file_lines import FileLines, stored_file, stored_in, unchanged_files, unchanged_lines
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.records import Record, from_json, record_of
@@ -30,6 +30,8 @@ class Comparison:
     checksum: bool = False
     emptied: Collection[str] = ()
 
+
+_LINKS = Status._fields.index("links")
 
 Found: TypeAlias = Record | FileLines | Opened
 """A folder, a link; files that were not opened, whose records are the lines of the last index and which packs
@@ -67,7 +69,7 @@ class ComparedWalk:
         likely = unchanged_lines(files)
         # A file that has other names, or whose contents or pack must be looked at, is met by itself.
         in_rows = compared and not (
-            compared.checksum or compared.emptied or any(status.st_nlink > 1 for status in files.statuses)
+            compared.checksum or compared.emptied or any(row[_LINKS] > 1 for row in files.rows)
         )
         done = 0
         while done < len(files.names):
@@ -80,12 +82,12 @@ class ComparedWalk:
                 done += 1
 
     def _file(self, entry: Entry, likely: bytes) -> Found | None:
-        if entry.status.st_nlink > 1 and (first := self._links.get(entry.inode)) is not None:
+        if entry.status.links > 1 and (first := self._links.get(entry.inode)) is not None:
             return record_of(entry, "hardlink", target=first)
         found = self._compare(entry, likely)
         if isinstance(found, Opened):
             entry = found.entry  # another file may stand there by now: it is that one which is read
-        if entry.status.st_nlink > 1 and found is not None:
+        if entry.status.links > 1 and found is not None:
             self._links[entry.inode] = entry.path
         return found
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from igny8_backup.streams import BLOCK
-from igny8_backup.trees.entries import Entry
+from igny8_backup.trees.entries import Entry, Status
 from igny8_backup.trees.file_lines import FileLines, stored_file, stored_line
 from igny8_backup.trees.records import Record, record_of, to_line
 from igny8_backup.trees.scan import Scan
@@ -56,7 +56,7 @@ class Opened:
 
     def is_now(self, walk: Scan, status: os.stat_result) -> None:
         """Take it as it is now."""
-        self.entry = walk.describe(self.entry.path, status, "file")
+        self.entry = walk.describe(self.entry.path, Status.of(status), "file")
         self.begin = b""
 
 
@@ -70,10 +70,10 @@ def open_file(walk: Scan, entry: Entry, begin: bytes, old: Record | None) -> Ope
     if not stat.S_ISREG(now.st_mode):
         os.close(fd)
         return None
-    if size := met.st_size:
+    if size := met.size:
         os.posix_fadvise(fd, 0, min(size, BLOCK), os.POSIX_FADV_WILLNEED)
     file = Opened(entry, fd, begin, (), old)
-    if (now.st_ctime_ns, now.st_ino, now.st_dev) != (met.st_ctime_ns, met.st_ino, met.st_dev):
+    if (now.st_ctime_ns, now.st_ino, now.st_dev) != (met.ctime_ns, met.inode, met.device):
         # Changed, or another file put in its place, since lstat(2). The record must be of the instant of
         # this fstat(2): the same inode and ctime will tell a later run that all the rest is the same.
         file.is_now(walk, now)
@@ -105,17 +105,13 @@ def close_all(items: Iterable[object]) -> None:
 def is_same(entry: Entry, now: os.stat_result) -> bool:
     """Whether a file is still what it was when it was opened."""
     met = entry.status
-    return (
-        now.st_ctime_ns == met.st_ctime_ns
-        and now.st_mtime_ns == met.st_mtime_ns
-        and now.st_size == met.st_size
-    )
+    return now.st_ctime_ns == met.ctime_ns and now.st_mtime_ns == met.mtime_ns and now.st_size == met.size
 
 
 def is_racy(entry: Entry) -> bool:
     """Whether a change from now on, when the reading begins, could go unnoticed by size and times."""
     old = time.time_ns() - RACY_NS
-    return entry.status.st_mtime_ns > old or entry.status.st_ctime_ns > old
+    return entry.mtime_ns > old or entry.ctime_ns > old
 
 
 def read_small(file: Opened, walk: Scan, into: memoryview) -> None:
@@ -123,7 +119,7 @@ def read_small(file: Opened, walk: Scan, into: memoryview) -> None:
     ``BLOCK`` bytes. ``OSError`` when it cannot be read."""
     for _ in range(TRIES):
         file.racy = is_racy(file.entry)
-        size = file.entry.status.st_size
+        size = file.entry.size
         found = os.preadv(file.fd, [into[:size]], 0) if size else 0
         now = os.fstat(file.fd)
         file.stable = found == size and is_same(file.entry, now)
@@ -132,7 +128,7 @@ def read_small(file: Opened, walk: Scan, into: memoryview) -> None:
         file.is_now(walk, now)
     if not file.stable:
         # What its header promises, whatever became of it.
-        size = file.entry.status.st_size
+        size = file.entry.size
         into[found:size] = ZEROS[found:size]
     file.data = into[:size]
     file.sha256 = hashlib.sha256(file.data).hexdigest()

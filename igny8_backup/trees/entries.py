@@ -5,9 +5,45 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self, TypeAlias
 
 from igny8_backup.trees.owners import Owner, Owners
+
+Row: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
+"""The fields of a ``Status``, in order: there are millions, of which most are never looked at one by one."""
+
+
+class Status(NamedTuple):
+    """What ``lstat`` tells of a thing, as far as a backup needs it; times in nanoseconds since the epoch."""
+
+    mode: int
+    inode: int
+    device: int
+    links: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        return cls._make(row(found))
+
+
+def row(found: os.stat_result) -> Row:
+    """The fields of its ``Status``."""
+    return (
+        found.st_mode,
+        found.st_ino,
+        found.st_dev,
+        found.st_nlink,
+        found.st_uid,
+        found.st_gid,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    )
 
 
 class Entry(NamedTuple):
@@ -15,33 +51,33 @@ class Entry(NamedTuple):
 
     path: bytes
     kind: Literal["file", "dir", "symlink"]
-    status: os.stat_result
+    status: Status
     owner: Owner
     target: bytes = b""
 
     @property
     def mode(self) -> int:
         """The permission bits only, set-id and sticky included."""
-        return stat.S_IMODE(self.status.st_mode)
+        return stat.S_IMODE(self.status.mode)
 
     @property
     def size(self) -> int:
-        return self.status.st_size
+        return self.status.size
 
     @property
     def mtime_ns(self) -> int:
         """Nanoseconds since the epoch."""
-        return self.status.st_mtime_ns
+        return self.status.mtime_ns
 
     @property
     def ctime_ns(self) -> int:
         """Nanoseconds since the epoch."""
-        return self.status.st_ctime_ns
+        return self.status.ctime_ns
 
     @property
     def inode(self) -> tuple[int, int]:
         """The file that this is a name of: its device and its number there."""
-        return self.status.st_dev, self.status.st_ino
+        return self.status.device, self.status.inode
 
 
 class Files(NamedTuple):
@@ -52,18 +88,18 @@ class Files(NamedTuple):
 
     prefix: bytes
     names: list[bytes]
-    statuses: list[os.stat_result]
+    rows: list[Row]
     owners: Owners
 
     def entry(self, number: int) -> Entry:
         """One of them, counted from 0."""
-        status = self.statuses[number]
-        owner = self.owners.owner(status.st_uid, status.st_gid)
+        status = Status._make(self.rows[number])
+        owner = self.owners.owner(status.uid, status.gid)
         return Entry(self.prefix + self.names[number], "file", status, owner)
 
     def part(self, start: int, end: int) -> Files:
         """Some of them, counted as in a slice."""
-        return self._replace(names=self.names[start:end], statuses=self.statuses[start:end])
+        return self._replace(names=self.names[start:end], rows=self.rows[start:end])
 
     def entries(self) -> Iterator[Entry]:
         return map(self.entry, range(len(self.names)))

@@ -29,6 +29,7 @@ from igny8_backup.trees.names import escape
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PROGRESS, run
 from igny8_backup.trees.records import Record
+from igny8_backup.trees.scan_ahead import ScanAhead
 from igny8_backup.trees.skips import NO_FAILURE
 
 FILES_TOLD, BYTES_TOLD = 500, 4 << 20
@@ -101,6 +102,7 @@ def _feed(job: Job, writer: Writer, sender: Sender) -> None:
             tagged=job.tagged,
             on_progress=teller.tell,
             room=sender.room,
+            scan=ScanAhead,
         )
         with closing(tree.packs()) as packs:
             for _, blocks in packs:

@@ -9,12 +9,14 @@ import json
 from typing import NamedTuple
 
 from igny8_backup.trees import tar
-from igny8_backup.trees.entries import Files
+from igny8_backup.trees.entries import Files, Status
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record, access, from_json, quoted
 
 _SHA256 = 64
 """Digits of a digest."""
+
+_SIZE = Status._fields.index("size")
 
 _DOT_SLASH = len(b"./")
 """With which paths begin in a tar."""
@@ -43,11 +45,12 @@ def unchanged_lines(files: Files) -> list[bytes]:
     owner = files.owners.owner
     return [
         (
-            f'{{"path":{folder}{name}"{access("file", of.st_mode & 0o7777, owner(of.st_uid, of.st_gid))}'
-            f',"size":{of.st_size},"mtime_ns":{of.st_mtime_ns},"ctime_ns":{of.st_ctime_ns},"inode":{of.st_ino}'
-            ',"sha256":"'
+            f'{{"path":{folder}{name}"{access("file", mode & 0o7777, owner(uid, gid))}'
+            f',"size":{size},"mtime_ns":{mtime_ns},"ctime_ns":{ctime_ns},"inode":{inode},"sha256":"'
         ).encode()
-        for name, of in zip(names, files.statuses, strict=True)
+        for name, (mode, inode, _, _, uid, gid, size, mtime_ns, ctime_ns) in zip(
+            names, files.rows, strict=True
+        )
     ]
 
 
@@ -64,7 +67,7 @@ def stored_file(line: bytes, pack: str, path: bytes, size: int) -> FileLines:
 def unchanged_files(files: Files, begins: list[bytes], lines: list[bytes]) -> FileLines:
     """These files, whose lines begin so (``unchanged_lines``) and are these."""
     folder = _DOT_SLASH + len(files.prefix)
-    sizes = [status.st_size for status in files.statuses]
+    sizes = [row[_SIZE] for row in files.rows]
     rooms: dict[bytes, int] = {}  # by the ends of lines, in which the pack stands: they are few
     for line, begin, name, size in zip(lines, begins, files.names, sizes, strict=True):
         end = line[len(begin) + _SHA256 :]

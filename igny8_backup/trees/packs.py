@@ -41,7 +41,7 @@ class PackWriter:
     files that ``compared`` knows as they are: all in the order of the index. ``on_skip`` is told what is not
     backed up, and what changed while it was read (stored as it was read, at the size it had when opened).
     ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory that the next block of a tar is
-    written into, ``ROOM`` bytes: memory of the consumer's saves it a copy.
+    written into, ``ROOM`` bytes: memory of the consumer's saves it a copy. ``scan`` walks the tree.
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked
     files.
     """
@@ -62,8 +62,9 @@ class PackWriter:
         limit: int = PACK_LIMIT,
         ahead: int = contents.AHEAD,
         room: Callable[[], memoryview] = new_room,
+        scan: type[Scan] = Scan,
     ) -> None:
-        self._walk = Scan(root, on_skip=on_skip, excluded=excluded, tagged=tagged)
+        self._walk = scan(root, on_skip=on_skip, excluded=excluded, tagged=tagged)
         self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
         self._name = name
         self._on_record = on_record
@@ -224,7 +225,7 @@ class PackWriter:
 
     def _lost(self, file: Opened, error: OSError) -> None:
         self._on_skip(file.entry.path, why(error))
-        if file.entry.status.st_nlink > 1:
+        if file.entry.status.links > 1:
             self._unread.add(file.entry.path)
 
     def _tell_file(self, file: Opened, pack: str) -> None:

@@ -8,7 +8,6 @@ import functools
 import json
 import os
 import re
-import stat
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from igny8_backup.errors import IntegrityError
@@ -75,12 +74,12 @@ def record_of(
     return Record(
         entry.path,
         kind,
-        stat.S_IMODE(status.st_mode),
+        entry.mode,
         *entry.owner,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_ino,
+        status.size,
+        status.mtime_ns,
+        status.ctime_ns,
+        status.inode,
         sha256,
         pack,
         target,

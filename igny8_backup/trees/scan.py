@@ -7,6 +7,7 @@ one listing of names per level.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
@@ -16,7 +17,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.entries import Entry, Files
+from igny8_backup.trees.entries import Entry, Files, Row, Status, row
 from igny8_backup.trees.excludes import CACHE_TAG, is_cache_tag
 from igny8_backup.trees.names import DEPTH_LIMIT, is_own
 from igny8_backup.trees.owners import Owners
@@ -25,7 +26,7 @@ from igny8_backup.trees.skips import IS_OURS, SPECIAL, OnSkip, why
 Excluded = Callable[[bytes, bool], bool]
 """Whether a path, of a folder or not, stays out; asked before it is looked into."""
 
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: a FIFO put in a file's place must not hang us; it means nothing to a regular file.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -35,10 +36,12 @@ TOGETHER = 200
 
 
 @dataclass(slots=True)
-class _Level:
+class Level:
+    """An open folder, and what its paths begin with; ``names`` are those still to come, last first."""
+
     fd: int
     prefix: bytes
-    names: list[bytes]  # those still to come, last first
+    names: list[bytes]
 
 
 class Scan:
@@ -61,7 +64,7 @@ class Scan:
         self._excluded = excluded
         self._tagged = tagged
         self._owners = Owners()
-        self._levels: list[_Level] = []
+        self._levels: list[Level] = []
         self._found = self._walk()
 
     def __enter__(self) -> Self:
@@ -94,8 +97,11 @@ class Scan:
 
         Who opens it must ``fstat`` it: something else may stand in its place by now.
         """
-        name = entry.path.rpartition(b"/")[2]
-        return os.open(name, _OPEN_FILE, dir_fd=self._levels[-1].fd)
+        prefix, slash, name = entry.path.rpartition(b"/")
+        level = self._levels[-1]
+        if level.prefix != prefix + slash:
+            raise FileNotFoundError(errno.ENOENT, "Its folder could not be opened")
+        return os.open(name, _OPEN_FILE, dir_fd=level.fd)
 
     def folder_fd(self, entry: Entry) -> int | None:
         """The walk's own descriptor of the folder just yielded; None if it could not be opened."""
@@ -105,15 +111,15 @@ class Scan:
     def describe(
         self,
         path: bytes,
-        status: os.stat_result,
+        status: Status,
         kind: Literal["file", "dir", "symlink"],
         target: bytes = b"",
     ) -> Entry:
         """An entry with what this ``stat`` says."""
-        return Entry(path, kind, status, self._owners.owner(status.st_uid, status.st_gid), target)
+        return Entry(path, kind, status, self._owners.owner(status.uid, status.gid), target)
 
     def _walk(self) -> Generator[Entry | Files, None, None]:
-        yield self._open_root()
+        yield self._begin()
         while self._levels:
             level = self._levels[-1]
             if files := self._files(level):
@@ -123,10 +129,10 @@ class Scan:
             elif (entry := self._other(level)) is not None:
                 yield entry
 
-    def _files(self, level: _Level) -> Files | None:
+    def _files(self, level: Level) -> Files | None:
         """Those that come next in this folder; None where something else does, or nothing."""
         names: list[bytes] = []
-        statuses: list[os.stat_result] = []
+        rows: list[Row] = []
         while level.names and len(names) < TOGETHER:
             name = level.names[-1]
             try:
@@ -142,10 +148,10 @@ class Scan:
             level.names.pop()
             if self._excluded is None or not self._leaves_out(level.prefix + name, False):
                 names.append(name)
-                statuses.append(status)
-        return Files(level.prefix, names, statuses, self._owners) if names else None
+                rows.append(row(status))
+        return Files(level.prefix, names, rows, self._owners) if names else None
 
-    def _other(self, level: _Level) -> Entry | None:
+    def _other(self, level: Level) -> Entry | None:
         """What comes next in this folder and was no file just now."""
         name = level.names.pop()
         path = level.prefix + name
@@ -156,16 +162,19 @@ class Scan:
                 self._on_skip(path, why(error))
             return None
 
-    def _open_root(self) -> Entry:
+    def _open_root(self) -> int:
         try:
             # The root alone may be a symlink: it is named by the settings, not found in the tree.
-            fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+            return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise FilesError(
                 f"The folder {self._root} cannot be read: {error.strerror}.",
                 fix="Create it, give this user access to it, or take it out of the settings.",
             ) from error
-        entry = self.describe(b"", os.fstat(fd), "dir")
+
+    def _begin(self) -> Entry:
+        fd = self._open_root()
+        entry = self.describe(b"", Status.of(os.fstat(fd)), "dir")
         self._push(fd, b"")
         names = self._levels[-1].names
         for name in filter(is_own, names):
@@ -173,9 +182,9 @@ class Scan:
         self._levels[-1].names = [name for name in names if not is_own(name)]
         return entry
 
-    def _entry(self, path: bytes, name: bytes, level: _Level) -> Entry | None:
-        status = os.lstat(name, dir_fd=level.fd)
-        kind = stat.S_IFMT(status.st_mode)
+    def _entry(self, path: bytes, name: bytes, level: Level) -> Entry | None:
+        status = Status.of(os.lstat(name, dir_fd=level.fd))
+        kind = stat.S_IFMT(status.mode)
         if self._excluded is not None and self._leaves_out(path, kind == stat.S_IFDIR):
             return None
         if kind == stat.S_IFDIR:
@@ -188,21 +197,21 @@ class Scan:
         self._on_skip(path, SPECIAL.get(kind, "neither a file nor a folder nor a symlink"))
         return None
 
-    def _folder(self, path: bytes, name: bytes, folder: int, status: os.stat_result) -> Entry:
+    def _folder(self, path: bytes, name: bytes, folder: int, status: Status) -> Entry:
         if len(self._levels) >= DEPTH_LIMIT:
             self._on_skip(path, f"its contents lie deeper than {DEPTH_LIMIT} folders")
             return self.describe(path, status, "dir")
         try:
-            fd = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+            fd = os.open(name, OPEN_FOLDER, dir_fd=folder)
         except PermissionError as error:
             self._on_skip(path, why(error))
             return self.describe(path, status, "dir")
-        status = os.fstat(fd)
+        status = Status.of(os.fstat(fd))
         self._push(fd, path + b"/")
         return self.describe(path, status, "dir")
 
     def _push(self, fd: int, prefix: bytes) -> None:
-        self._levels.append(_Level(fd, prefix, []))
+        self._levels.append(Level(fd, prefix, []))
         try:
             names = os.fsencode("\0".join(os.listdir(fd))).split(b"\0")  # all in one go: no name holds a NUL
         except OSError as error:

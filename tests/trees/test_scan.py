@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,32 +20,50 @@ from igny8_backup.trees.entries import Entry
 from igny8_backup.trees.linux import exchange_names
 from igny8_backup.trees.names import DEPTH_LIMIT
 from igny8_backup.trees.scan import Scan
+from igny8_backup.trees.scan_ahead import ScanAhead
 from igny8_backup.trees.skips import IS_OURS, NO_FAILURE, VANISHED, OnSkip
 from tests.trees.tools import IS_ROOT, in_child, never
 
+Scanning = Callable[..., Iterator[Entry]]
 
-def scan(root: Path, *, on_skip: OnSkip) -> Iterator[Entry]:
-    with Scan(root, on_skip=on_skip) as walk:
-        yield from walk.entries()
+# Tests run beside servers' threads; a backup's process that forks has none.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
-def paths(root: Path) -> list[bytes]:
+@pytest.fixture(params=[Scan, ScanAhead])
+def kind(request: pytest.FixtureRequest) -> type[Scan]:
+    found: type[Scan] = request.param
+    return found
+
+
+@pytest.fixture
+def scan(kind: type[Scan]) -> Scanning:
+    def entries(root: Path, *, on_skip: OnSkip) -> Iterator[Entry]:
+        with kind(root, on_skip=on_skip) as walk:
+            yield from walk.entries()
+
+    return entries
+
+
+def paths(scan: Scanning, root: Path) -> list[bytes]:
     skipped: list[tuple[bytes, str]] = []
     found = [entry.path for entry in scan(root, on_skip=lambda path, reason: skipped.append((path, reason)))]
     assert skipped == []
     return found
 
 
-def test_a_folder_comes_before_its_contents_and_those_before_its_next_sibling(tmp_path: Path) -> None:
+def test_a_folder_comes_before_its_contents_and_those_before_its_sibling(
+    tmp_path: Path, scan: Scanning
+) -> None:
     for name in ("a/x", "a.b/x", "a!", "b", "a/y/z", "a/y.z"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert paths(tmp_path) == [
+    assert paths(scan, tmp_path) == [
         b"", b"a", b"a/x", b"a/y", b"a/y/z", b"a/y.z", b"a!", b"a.b", b"a.b/x", b"b",
     ]  # fmt: skip
 
 
-def test_an_entry_says_what_lstat_says(tmp_path: Path) -> None:
+def test_an_entry_says_what_lstat_says(tmp_path: Path, scan: Scanning) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     (tmp_path / "file").chmod(0o2751)
     os.utime(tmp_path / "file", ns=(1, -999_999_999))
@@ -54,7 +78,7 @@ def test_an_entry_says_what_lstat_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
-def test_an_owner_without_a_name_has_none(tmp_path: Path) -> None:
+def test_an_owner_without_a_name_has_none(tmp_path: Path, scan: Scanning) -> None:
     (tmp_path / "file").touch()
     os.chown(tmp_path / "file", 3_999_999_999, 3_999_999_998)
     *_, file = scan(tmp_path, on_skip=never)
@@ -66,7 +90,7 @@ def test_an_owner_without_a_name_has_none(tmp_path: Path) -> None:
     )
 
 
-def test_special_files_are_told_and_are_no_failure(tmp_path: Path) -> None:
+def test_special_files_are_told_and_are_no_failure(tmp_path: Path, scan: Scanning) -> None:
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.open(tmp_path, os.O_RDONLY)
@@ -79,14 +103,14 @@ def test_special_files_are_told_and_are_no_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root makes devices")
-def test_devices_are_told(tmp_path: Path) -> None:
+def test_devices_are_told(tmp_path: Path, scan: Scanning) -> None:
     os.mknod(tmp_path / "null", 0o20666, os.makedev(1, 3))
     skipped: dict[bytes, str] = {}
     assert [entry.path for entry in scan(tmp_path, on_skip=skipped.__setitem__)] == [b""]
     assert skipped == {b"null": "a device"}
 
 
-def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path) -> None:
+def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path, scan: Scanning) -> None:
     for name in (
         ".before-20261122T021500Z",
         ".igny8_backup-side-20261122T021500Z",
@@ -101,20 +125,20 @@ def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, name: str, scan: Scanning) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FilesError, match="cannot be read"):
         next(scan(tmp_path / name, on_skip=never))
 
 
-def test_the_root_may_be_a_symlink(tmp_path: Path) -> None:
+def test_the_root_may_be_a_symlink(tmp_path: Path, scan: Scanning) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").touch()
     (tmp_path / "root").symlink_to("real")
-    assert paths(tmp_path / "root") == [b"", b"file"]
+    assert paths(scan, tmp_path / "root") == [b"", b"file"]
 
 
-def test_what_may_not_be_read_is_told(nobodys: Path) -> None:
+def test_what_may_not_be_read_is_told(nobodys: Path, scan: Scanning) -> None:
     for name in ("closed/file", "listed/file", "open/file"):
         (nobodys / name).parent.mkdir()
         (nobodys / name).touch()
@@ -135,19 +159,20 @@ def test_what_may_not_be_read_is_told(nobodys: Path) -> None:
     }
 
 
-def test_what_vanishes_is_told(tmp_path: Path) -> None:
+def test_what_vanishes_before_it_is_looked_at_is_told(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).touch()
     skipped: dict[bytes, str] = {}
     found = []
-    for entry in scan(tmp_path, on_skip=skipped.__setitem__):
-        found.append(entry.path)
-        (tmp_path / "b").unlink(missing_ok=True)
+    with Scan(tmp_path, on_skip=skipped.__setitem__) as walk:
+        for entry in walk.entries():
+            found.append(entry.path)
+            (tmp_path / "b").unlink(missing_ok=True)
     assert found == [b"", b"a", b"c"]
     assert skipped == {b"b": VANISHED}
 
 
-def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path) -> None:
+def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path, scan: Scanning) -> None:
     """A thread swaps a folder and a symlink to a secret as fast as it can, while the tree is walked."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "secret").touch()
@@ -180,7 +205,7 @@ def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path) -> Non
     assert b"folder/secret" not in {path for path, _ in seen}
 
 
-def test_a_tree_deeper_than_the_limit_is_cut_and_told(tmp_path: Path) -> None:
+def test_a_tree_deeper_than_the_limit_is_cut_and_told(tmp_path: Path, scan: Scanning) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(DEPTH_LIMIT + 20):
         os.mkdir(b"d", dir_fd=here)
@@ -194,11 +219,13 @@ def test_a_tree_deeper_than_the_limit_is_cut_and_told(tmp_path: Path) -> None:
     assert skipped == {found[-1]: f"its contents lie deeper than {DEPTH_LIMIT} folders"}
 
 
-def test_a_file_is_opened_where_the_walk_stands_and_never_through_a_symlink(tmp_path: Path) -> None:
+def test_a_file_is_opened_where_the_walk_stands_never_through_a_symlink(
+    tmp_path: Path, kind: type[Scan]
+) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "file").write_bytes(b"contents")
     (tmp_path / "elsewhere").write_bytes(b"other")
-    with Scan(tmp_path, on_skip=never) as walk:
+    with kind(tmp_path, on_skip=never) as walk:
         for entry in walk.entries():
             if entry.path == b"sub/file":
                 fd = walk.open_file(entry)
@@ -210,10 +237,75 @@ def test_a_file_is_opened_where_the_walk_stands_and_never_through_a_symlink(tmp_
                     walk.open_file(entry)
 
 
-def test_a_walk_that_is_left_gives_its_descriptors_back(tmp_path: Path) -> None:
+def test_a_walk_that_is_left_gives_its_descriptors_back(tmp_path: Path, kind: type[Scan]) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
-    with Scan(tmp_path, on_skip=never) as walk:
+    with kind(tmp_path, on_skip=never) as walk:
         for entry in walk.entries():
             if entry.path == b"a/b":
                 break
     assert list(walk) == []
+    assert multiprocessing.active_children() == []
+
+
+def test_a_folder_that_is_gone_since_it_was_looked_at_is_no_other(tmp_path: Path) -> None:
+    (tmp_path / "a" / "sub").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "sub"):
+        (folder / "file").touch()
+    with ScanAhead(tmp_path, on_skip=never) as walk:
+        entries = walk.entries()
+        assert next(entries).path == b""  # handed over with all the others: they are few
+        shutil.rmtree(tmp_path / "a")
+        for entry in entries:
+            if entry.kind == "dir":
+                assert walk.folder_fd(entry) is None
+            elif entry.path == b"file":
+                os.close(walk.open_file(entry))
+            else:
+                with pytest.raises(FileNotFoundError):
+                    walk.open_file(entry)
+        assert entry.path == b"file"
+
+
+def test_a_tree_of_many_is_handed_over_whole(tmp_path: Path) -> None:
+    for folder in range(20):
+        (tmp_path / f"{folder:02}").mkdir()
+        for file in range(folder * 7):
+            (tmp_path / f"{folder:02}" / f"{file:03}").touch()
+    with Scan(tmp_path, on_skip=never) as one, ScanAhead(tmp_path, on_skip=never) as other:
+        assert list(one.entries()) == list(other.entries())
+
+
+def test_a_process_that_is_ended_is_told(tmp_path: Path) -> None:
+    for number in range(5000):
+        (tmp_path / f"{number:04}").touch()
+    with ScanAhead(tmp_path, on_skip=never) as walk:
+        entries = walk.entries()
+        next(entries)
+        (process,) = multiprocessing.active_children()
+        process.kill()
+        with pytest.raises(FilesError, match=r"did not come to its end \(exit status -9\)"):
+            list(entries)
+
+
+def test_nobody_is_left_behind_where_the_one_that_it_works_for_is_killed(tmp_path: Path) -> None:
+    for number in range(5000):
+        (tmp_path / f"{number:04}").touch()
+    script = """
+import multiprocessing, pathlib, sys
+from igny8_backup.trees.scan_ahead import ScanAhead
+with ScanAhead(pathlib.Path(sys.argv[1]), on_skip=print) as walk:
+    next(iter(walk))
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    sys.stdin.read()
+"""
+    argv = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        walker = int(parent.stdout.readline())
+        os.kill(walker, signal.SIGINT)  # as a terminal does to all of them: it is the parent who decides
+        os.kill(walker, 0)
+        parent.kill()
+        assert parent.stdout.read() == b""  # its end is heard although the other may live for a moment
+    with suppress(FileNotFoundError):
+        while ") Z " not in Path(f"/proc/{walker}/stat").read_text():
+            time.sleep(0.01)

@@ -1,0 +1,171 @@
+"""A tree, walked by a process of its own ahead of the one that compares and reads its files.
+
+Listing folders and ``lstat`` are half of the work of a night in which little has changed; of two processes
+each has a processor. The one is forked off the other, which must have a single thread.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Generator
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from igny8_backup.errors import FilesError
+from igny8_backup.trees.entries import Entry, Files, Row
+from igny8_backup.trees.names import DEPTH_LIMIT
+from igny8_backup.trees.scan import OPEN_FOLDER, Excluded, Level, Scan
+
+AT_A_TIME = 500
+"""So many files and other things are handed over together, about."""
+
+
+class _Files(NamedTuple):
+    """``Files``, whose names are joined by slashes."""
+
+    prefix: bytes
+    names: bytes
+    rows: list[Row]
+
+
+class _Skipped(NamedTuple):
+    path: bytes
+    reason: str
+
+
+class _Failed(NamedTuple):
+    """The parts of a ``FilesError``."""
+
+    what: str
+    untouched: str
+    fix: str
+
+
+class _End(NamedTuple):
+    left_out: int
+
+
+_Message: TypeAlias = Entry | _Files | _Skipped | _Failed | _End
+
+
+class ScanAhead(Scan):
+    """As ``Scan``, by a process that is some thousand files ahead: each thing is as it was a moment ago.
+
+    Folders are opened here a second time, in the same safe way, for the files in them. ``FilesError`` also
+    when the process ends before the tree does.
+    """
+
+    def _walk(self) -> Generator[Entry | Files, None, None]:
+        with closing(self._messages()) as messages:
+            for message in messages:
+                if isinstance(message, _Files):
+                    self._leave(message.prefix)
+                    yield Files(message.prefix, message.names.split(b"/"), message.rows, self._owners)
+                elif isinstance(message, Entry):
+                    self._leave(message.path[: message.path.rfind(b"/") + 1])
+                    if message.kind == "dir":
+                        self._enter(message.path)
+                    yield message
+                elif isinstance(message, _Skipped):
+                    self._on_skip(message.path, message.reason)
+                elif isinstance(message, _Failed):
+                    raise FilesError(message.what, untouched=message.untouched, fix=message.fix)
+                else:
+                    self.left_out = message.left_out
+
+    def _leave(self, prefix: bytes) -> None:
+        """Close the folders that are done with: what comes lies in this one."""
+        while self._levels and not prefix.startswith(self._levels[-1].prefix):
+            os.close(self._levels.pop().fd)
+
+    def _enter(self, path: bytes) -> None:
+        """Open a folder, if it can be opened: else what was in it has vanished."""
+        if not self._levels:
+            self._levels.append(Level(self._open_root(), b"", []))
+        elif len(self._levels) < DEPTH_LIMIT:
+            parent, slash, name = path.rpartition(b"/")
+            if self._levels[-1].prefix == parent + slash:
+                with suppress(OSError):
+                    fd = os.open(name, OPEN_FOLDER, dir_fd=self._levels[-1].fd)
+                    self._levels.append(Level(fd, path + b"/", []))
+
+    def _messages(self) -> Generator[_Message, None, None]:
+        context = multiprocessing.get_context("fork")
+        receiver, sender = context.Pipe(duplex=False)
+        with receiver:
+            with sender:
+                job = self._root, self._excluded, self._tagged
+                process = context.Process(target=_look, args=(sender, receiver, *job), daemon=True)
+                process.start()
+            message: _Message | None = None
+            try:
+                while not isinstance(message, _End | _Failed):
+                    for message in receiver.recv():
+                        yield message
+            except EOFError:
+                process.join()
+                raise FilesError(
+                    f"The process of ours that walks {self._root} did not come to its end (exit status"
+                    f" {process.exitcode}).",
+                    untouched="This tree is not in the backup.",
+                    fix="Run again. If it happens again, find out who ends it: where memory is short it is the"
+                    " kernel, and its log says so (dmesg).",
+                ) from None
+            finally:
+                process.terminate()
+                process.join()
+                process.close()
+
+
+class _Teller:
+    """Hands over some messages at a time: each hand-over takes longer than a look at a file."""
+
+    def __init__(self, sender: Connection) -> None:
+        self._sender = sender
+        self._messages: list[_Message] = []
+        self._count = 0
+
+    def tell(self, message: _Message, count: int = 1) -> None:
+        self._messages.append(message)
+        self._count += count
+        if self._count >= AT_A_TIME:
+            self.tell_now()
+
+    def tell_now(self) -> None:
+        self._sender.send(self._messages)
+        self._messages = []
+        self._count = 0
+
+
+def _look(
+    sender: Connection, receiver: Connection, root: Path, excluded: Excluded | None, tagged: bool
+) -> None:
+    """The other process: ends with its work, or when nobody wants to hear of it any more."""
+    receiver.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 1)  # who reads that must not wait for us when the one that we work for ends
+    teller = _Teller(sender)
+    with suppress(BrokenPipeError):
+        teller.tell(_walked(teller, root, excluded, tagged))
+        teller.tell_now()
+
+
+def _walked(teller: _Teller, root: Path, excluded: Excluded | None, tagged: bool) -> _End | _Failed:
+    def skip(path: bytes, reason: str) -> None:
+        teller.tell(_Skipped(path, reason))
+
+    try:
+        with Scan(root, on_skip=skip, excluded=excluded, tagged=tagged) as scan:
+            for met in scan:
+                if isinstance(met, Files):
+                    teller.tell(_Files(met.prefix, b"/".join(met.names), met.rows), len(met.names))
+                else:
+                    teller.tell(met)
+            return _End(scan.left_out)
+    except FilesError as error:
+        return _Failed(*error.parts)
