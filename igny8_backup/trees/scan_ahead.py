@@ -112,8 +112,8 @@ class ScanAhead(Scan):
                     f"The process of ours that walks {self._root} did not come to its end (exit status"
                     f" {process.exitcode}).",
                     untouched="This tree is not in the backup.",
-                    fix="Run again. If it happens again, find out who ends it: where memory is short it is the"
-                    " kernel, and its log says so (dmesg).",
+                    fix="Run again. If it happens again, find out who ends it: where memory is short it is"
+                    " the kernel, and its log says so (dmesg).",
                 ) from None
             finally:
                 process.terminate()

@@ -1,6 +1,6 @@
 """SIGKILL at any moment of a backup: the next run goes on, every earlier backup restores.
 
-Killed are the run, the process beside it that reads the tree, or both.
+Killed are the run, the process beside it that reads the tree, both, or the one that walks ahead of that.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Reader:
         """How many moments it had when it was not killed."""
         return int((self._folder / "counted").read_text())
 
-    def dies(self, moment: int, *, parent_too: bool) -> None:
-        (self._folder / "moment").write_text(json.dumps([moment, parent_too]))
+    def dies(self, victim: str, moment: int) -> None:
+        (self._folder / "moment").write_text(json.dumps([victim, moment]))
 
     def take_over(self) -> None:
         """From now on this process starts such readers."""
@@ -156,27 +156,29 @@ def test_a_backup_that_is_killed_harms_no_other(nights: Nights, seed: int) -> No
     luck = random.Random(seed)
     nights.whole()
     most = nights.count()
-    died = {"run": 0, "reader": 0, "both": 0}
+    died = {"run": 0, "reader": 0, "both": 0, "walker": 0}
+    who = {
+        "reader": "The process of ours that works on the files did not come to its end: ",
+        "walker": f"The process of ours that walks {nights.root} did not come to its end (exit status -9).",
+    }
     for number in range(ROUNDS):
         change(nights.root, luck, number)
-        victim = list(died)[number % 3]
+        victim = list(died)[number % 4]
         if victim == "run":
-            nights.reader.dies(0, parent_too=False)
+            nights.reader.dies("nobody", 0)
             status = nights.killed(luck.randint(1, most))
         else:
             # It has more to read than when it was counted, now that the tree has grown.
-            moment = luck.randint(1, nights.reader.counted() + number)
-            nights.reader.dies(moment, parent_too=victim == "both")
+            most_of_it = nights.reader.counted() if victim != "walker" else len(list(nights.root.rglob("*/")))
+            nights.reader.dies(victim, luck.randint(1, most_of_it + number))
             before = len(nights.kit.catalog.entries())
             status = nights.killed()
-            if victim == "reader" and status:
+            if victim in who and status:
                 assert status == 1 and len(nights.kit.catalog.entries()) == before
                 said = nights.said.read_text()
-                assert said.startswith(
-                    "1: The process of ours that works on the files did not come to its end: "
-                )
-                assert "was killed by SIGKILL" in said
-        assert status in (0, 1 if victim == "reader" else KILLED)
+                assert who[victim] in said
+                assert victim == "walker" or "was killed by SIGKILL" in said
+        assert status in (0, 1 if victim in who else KILLED)
         died[victim] += status != 0
         if number % 5 == 4:
             nights.whole()

@@ -1,8 +1,8 @@
 """Imported by the process that reads a tree, when this folder leads its PYTHONPATH: SIGKILL at a moment.
 
-The file ``moment`` beside the working copy of this one holds which of the things that the process does to the
-disk is its last, and whether its parent dies with it; without it, the process leaves in ``counted`` how many
-such things it has done.
+The file ``moment`` beside the working copy of this one holds who dies: the ``reader``, the ``walker`` that is
+forked off it, or ``both`` the reader and its parent; and which of the things that it does to the disk is its
+last. Without it, the reader leaves in ``counted`` how many such things it has done.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ WALK = "igny8_backup.trees.packs"
 
 done = 0
 try:
-    last, parent_too = json.loads((HERE / "moment").read_bytes())
+    victim, last = json.loads((HERE / "moment").read_bytes())
 except FileNotFoundError:
-    last, parent_too = 0, False
+    victim, last = "reader", 0
     atexit.register(lambda: (HERE / "counted").write_text(str(done)))
 
 
@@ -32,10 +32,17 @@ def hook(event: str, arguments: Any) -> None:
     global done
     if event in BOUNDARIES and WALK in sys.modules:
         done += 1
-        if done == last:
-            if parent_too:
+        if done == last and walks == (victim == "walker"):
+            if victim == "both":
                 os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def forked() -> None:
+    global done, walks
+    done, walks = 0, True
+
+
+walks = False
+os.register_at_fork(after_in_child=forked)
 sys.addaudithook(hook)
