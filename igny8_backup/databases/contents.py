@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from igny8_backup.databases.client_access import client_environment
 from igny8_backup.errors import IntegrityError, ToolError
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.child import Child
+from igny8_backup.streams.process import process_output
 
 _ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<words>.*)")
 _CREATED = re.compile(r"^; Archive created at (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
@@ -78,6 +79,17 @@ def _listed(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], str]:
                 fix="Choose another backup: list_backups.",
             ) from None
     return head, b"".join(listed).decode(errors="surrogateescape")
+
+
+def list_post_data(archive: str, pg_restore: Path, *, pass_fds: Collection[int] = ()) -> frozenset[int]:
+    """The numbers of the entries that ``pg_restore`` counts to the section post-data, where the archive is a
+    file: ``archive`` is the path by which a child that is given ``pass_fds`` opens it.
+
+    A view or a function may be among them, so their kind does not tell. Raises :class:`ToolError`.
+    """
+    argv = [str(pg_restore), "--list", "--section=post-data", archive]
+    listing = b"".join(process_output(argv, env=client_environment(), pass_fds=pass_fds))
+    return frozenset(entry.number for entry in _parsed(listing.decode(errors="surrogateescape")))
 
 
 def joined(head: Iterable[bytes], rest: Blocks) -> Blocks:

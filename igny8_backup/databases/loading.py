@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from igny8_backup.databases.advice import one_line, way_out
@@ -13,9 +13,17 @@ from igny8_backup.databases.base import WHOLE, Wanted
 from igny8_backup.databases.client_access import Access, client_access, private_file
 from igny8_backup.databases.clients import Client, find_client
 from igny8_backup.databases.connection import Connection
-from igny8_backup.databases.contents import Entry, is_event_trigger, joined, read_contents, use_list
+from igny8_backup.databases.contents import (
+    Entry,
+    is_event_trigger,
+    joined,
+    list_post_data,
+    read_contents,
+    use_list,
+)
 from igny8_backup.databases.hiding import without_values
 from igny8_backup.databases.tables import Taken, take_tables
+from igny8_backup.databases.two_runs import in_two_runs
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.streams import Blocks, said
 from igny8_backup.streams.pipeline import write_file
@@ -54,19 +62,16 @@ def load(
         taken = _take(entries, wanted)
         access = stack.enter_context(client_access(side, scratch))
         argv = _argv(program, access, server_major, wanted)
-        fds = access.pass_fds
-        if len(taken.entries) < len(entries):
-            file, path = stack.enter_context(private_file(scratch))
-            file.write(use_list(taken.entries))
-            file.flush()
-            argv.append(f"--use-list={path}")
-            fds = (*fds, file.fileno())
         # One job then: what several say at once cannot be told apart.
         jobs = 1 if _is_new_to(server_major, program) else jobs
         try:
             if jobs > 1 and _free(scratch) > raw_bytes + SCRATCH_MARGIN:
-                _load_from_scratch(argv, joined(head, blocks), access.env, fds, scratch, jobs)
+                _load_from_scratch(argv, joined(head, blocks), taken.entries, access, scratch, jobs)
             else:
+                fds = access.pass_fds
+                if len(taken.entries) < len(entries):
+                    option, fd = stack.enter_context(_only(taken.entries, scratch))
+                    argv, fds = [*argv, option], (*fds, fd)
                 stream = joined(head, blocks)
                 feed_process(argv, stream, env=access.env, pass_fds=fds, whole=not wanted.tables)
         except ToolError as error:
@@ -91,8 +96,17 @@ def _argv(program: Client, access: Access, server_major: int, wanted: Wanted) ->
     return argv if _is_new_to(server_major, program) else [*argv, "--exit-on-error"]
 
 
+@contextmanager
+def _only(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[str, int]]:
+    """The option by which ``pg_restore`` restores these ``entries`` only, and the descriptor to pass on."""
+    with private_file(scratch) as (file, path):
+        file.write(use_list(entries))
+        file.flush()
+        yield f"--use-list={path}", file.fileno()
+
+
 def _load_from_scratch(
-    argv: list[str], blocks: Blocks, env: dict[str, str], fds: tuple[int, ...], scratch: Path, jobs: int
+    argv: list[str], blocks: Blocks, entries: Sequence[Entry], access: Access, scratch: Path, jobs: int
 ) -> None:
     with private_file(scratch) as (file, path):
         try:
@@ -104,11 +118,10 @@ def _load_from_scratch(
                 fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk, or set JOBS to 1: it needs none.",
             ) from None
         # Each job opens the archive again by this path.
-        fds = (*fds, file.fileno())
-        # In two runs: side by side, a trigger of a partitioned table waits for the table, not for the rows of
-        # its partitions, and would fire at each of them.
-        for sections in (("--section=pre-data", "--section=data"), ("--section=post-data",)):
-            run_process([*argv, *sections, f"--jobs={jobs}", path], env=env, pass_fds=fds)
+        fds = (*access.pass_fds, file.fileno())
+        for run in in_two_runs(entries, list_post_data(path, Path(argv[0]), pass_fds=fds)):
+            with _only(run, scratch) as (option, fd):
+                run_process([*argv, option, f"--jobs={jobs}", path], env=access.env, pass_fds=(*fds, fd))
 
 
 def _free(folder: Path) -> int:

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from demo.server import PostgresServer
 
+from igny8_backup.databases.contents import list_post_data, read_contents
+from igny8_backup.databases.two_runs import in_two_runs
+from igny8_backup.streams.pipeline import from_file
 from tests.databases.stage import plain_dump
 from tests.databases.test_proof import same
 from tests.management.commands import run_many
@@ -139,10 +142,23 @@ def dumps(project: Project) -> tuple[bytes, bytes]:
     return b"\n--\n-- Name: ".join(kept[0]), b"\n--\n-- Name: ".join(kept[1])
 
 
+def assert_each_is_in_one_run(project: Project) -> None:
+    """Of the two runs of ``pg_restore``: see ``two_runs``."""
+    archive, pg_restore = project.folder / "zoo.dump", project.server.bin_dir / "pg_restore"
+    archive.write_bytes(plain_dump(project.server, project.database, "--format=custom"))
+    entries = read_contents(from_file(archive), pg_restore)[1]
+    runs = in_two_runs(entries, list_post_data(str(archive), pg_restore))
+    assert [len(run) > 30 for run in runs] == [True, True]
+    for run in runs:
+        assert sorted(run, key=entries.index) == list(run)
+    assert sorted((*runs[0], *runs[1]), key=entries.index) == list(entries)
+
+
 @pytest.mark.postgres(15, 16, 18)
 def test_every_animal_comes_back(zoo: Project) -> None:
     before = dumps(zoo)
     assert b"\xe6\xb3\xa8\xe6\x96\x87" in before[0] and (zoo.server.major == 15 or b"hnsw" in before[0])
+    assert_each_is_in_one_run(zoo)
     (made,) = run_many(zoo, ["backup_db"])
     made.ended(0)
     empty(zoo, zoo.database)

@@ -1,0 +1,154 @@
+"""Which entries of a dump are restored while rows are loaded, and which when all rows are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.databases.contents import Entry, list_post_data, read_contents
+from igny8_backup.databases.two_runs import in_two_runs
+from tests.databases.stage import Stage, blocks_of
+
+SCHEMA = """
+    CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it fired'; END $$;
+    CREATE DOMAIN known AS text CHECK (VALUE <> '');
+    CREATE COLLATION plain FROM "C";
+    CREATE TABLE item (id bigint PRIMARY KEY, name text UNIQUE DEFERRABLE, at daterange, other int NOT NULL,
+                       EXCLUDE USING gist (at WITH &&));
+    CREATE INDEX lowered ON item (lower(name)) WHERE other > 0;
+    CREATE UNIQUE INDEX replicated ON item (other);
+    CREATE INDEX collated ON item (name COLLATE plain);
+    CREATE INDEX of_a_domain ON item ((name::known));
+    ALTER TABLE item REPLICA IDENTITY USING INDEX replicated, CLUSTER ON replicated,
+        ADD CONSTRAINT hoped CHECK (other > 5) NOT VALID;
+    COMMENT ON INDEX lowered IS 'of names';
+    COMMENT ON CONSTRAINT item_pkey ON item IS 'of items';
+    COMMENT ON TABLE item IS 'with rows';
+    CREATE STATISTICS both_of ON name, other FROM item;
+    CREATE TABLE label (id bigint PRIMARY KEY, item_id bigint REFERENCES item);
+    CREATE FUNCTION named(bigint) RETURNS text LANGUAGE sql IMMUTABLE
+        AS 'SELECT max(name) FROM public.item WHERE id = $1';
+    CREATE INDEX by_name ON label (named(item_id));
+    CREATE TABLE log (id bigint, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+    CREATE INDEX days ON log (day);
+    CREATE TABLE log_2025 PARTITION OF log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+    CREATE TABLE log_2026 PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE VIEW grouped AS SELECT id, name, count(*) FROM item GROUP BY id;
+    CREATE FUNCTION grouped() RETURNS SETOF bigint LANGUAGE sql
+        BEGIN ATOMIC SELECT count(name) + other FROM item GROUP BY id; END;
+    CREATE MATERIALIZED VIEW kept AS SELECT id, name FROM item;
+    CREATE UNIQUE INDEX ON kept (id);
+    CREATE MATERIALIZED VIEW late AS SELECT id, name, count(*) FROM item GROUP BY id;
+    CREATE INDEX ON late (name);
+    CREATE RULE nothing AS ON DELETE TO label DO INSTEAD NOTHING;
+    CREATE POLICY everything ON label USING (true);
+    ALTER TABLE label ENABLE ROW LEVEL SECURITY;
+    CREATE PUBLICATION {publication} FOR TABLE item;
+    INSERT INTO item SELECT n, 'item ' || n, daterange('2000-01-01'::date + n, '2000-01-02'::date + n), n
+        FROM generate_series(6, 3000) n;
+    INSERT INTO label SELECT n, n FROM generate_series(6, 900) n;
+    INSERT INTO log SELECT n, '2025-12-01'::date + n % 60 FROM generate_series(1, 9000) n;
+    CREATE TRIGGER of_rows AFTER INSERT ON log FOR EACH ROW EXECUTE FUNCTION fired();
+    CREATE TRIGGER of_its_own BEFORE INSERT ON log_2025 FOR EACH ROW EXECUTE FUNCTION fired();
+    CREATE TRIGGER of_statements BEFORE INSERT ON item EXECUTE FUNCTION fired();"""
+
+# Of tables with rows that are no partitions; no function, type or collation of the database is in them.
+EARLY = {"item_pkey", "item_name_key", "item_at_excl", "lowered", "replicated", "label_pkey"}
+
+# A function and a view are among them: they need a primary key.
+LATER = [
+    *("TRIGGER", "FK CONSTRAINT", "RULE", "POLICY", "ROW SECURITY", "PUBLICATION", "STATISTICS"),
+    *("INDEX ATTACH", "CHECK CONSTRAINT", "FUNCTION", "MATERIALIZED VIEW", "MATERIALIZED VIEW DATA"),
+]
+
+everywhere = pytest.mark.postgres(15, 16, 18)
+
+
+@pytest.fixture
+def many_kinds(stage: Stage) -> Stage:
+    """A database with all kinds of what comes after rows."""
+    stage.sql("DROP TABLE part, item")
+    stage.sql(SCHEMA.replace("{publication}", f"{stage.name}_news"))
+    return stage
+
+
+def dump(stage: Stage) -> bytes:
+    return b"".join(stage.engine.dump(stage.engine.describe(())))
+
+
+def load(stage: Stage, data: bytes, *, jobs: int) -> str:
+    """Into a side that is new; its name."""
+    engine, side = stage.engine, stage.aside("side")
+    engine.drop(side)
+    engine.create_side(side, engine.describe(()))
+    engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
+    return side
+
+
+def listed(stage: Stage, data: bytes, archive: Path) -> tuple[tuple[Entry, ...], frozenset[int]]:
+    """All entries, and the numbers of those of post-data."""
+    archive.write_bytes(data)
+    pg_restore = stage.server.bin_dir / "pg_restore"
+    return read_contents(blocks_of(data), pg_restore)[1], list_post_data(str(archive), pg_restore)
+
+
+@everywhere
+def test_indexes_of_a_table_with_rows_come_with_the_rows_and_everything_else_after(
+    many_kinds: Stage, tmp_path: Path
+) -> None:
+    entries, post_data = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
+    first, second = in_two_runs(entries, post_data)
+    early = [entry for entry in first if entry.number in post_data]
+    assert {entry.words.split()[-2] for entry in early} == EARLY
+    assert all(entry.words.startswith(("INDEX ", "CONSTRAINT ")) for entry in early)
+    assert {entry.number for entry in entries} - post_data <= {entry.number for entry in first}
+    later = "\n".join(entry.words for entry in second)
+    for kind in LATER:
+        assert f"\n{kind} public " in f"\n{later}" or f"\n{kind} - " in f"\n{later}", kind
+
+
+@everywhere
+def test_the_whole_comes_back_with_any_number_of_jobs_and_no_trigger_fires(many_kinds: Stage) -> None:
+    data, before = dump(many_kinds), many_kinds.plain_dump()
+    for jobs in (2, 4):
+        side = load(many_kinds, data, jobs=jobs)
+        assert many_kinds.plain_dump(name=side) == before
+        # An index has what the function read when it was made: all rows.
+        query = "SET enable_seqscan = off; SELECT id FROM label WHERE named(item_id) = 'item 800'"
+        assert many_kinds.sql(query, database=side) == [(800,)]
+        query = "SELECT count(*) FROM pg_index WHERE NOT (indisvalid AND indisready)"
+        assert many_kinds.sql(query, database=side) == [(0,)]
+
+
+def test_without_the_rows_of_a_table_its_indexes_are_not_early(many_kinds: Stage, tmp_path: Path) -> None:
+    entries, post_data = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
+    rows = "TABLE DATA public item "
+    some = tuple(entry for entry in entries if not entry.words.startswith(rows))
+    early = {
+        entry.words.split()[-2] for entry in in_two_runs(some, post_data)[0] if entry.number in post_data
+    }
+    assert early == {"label_pkey"}
+
+
+KINDS = st.sampled_from(
+    ["TABLE a t o", "TABLE DATA a t o", "TABLE ATTACH a t o", "INDEX a i o", "INDEX ATTACH a i", "ACL - x o"]
+    + ["CONSTRAINT a t c o", "FK CONSTRAINT a t f o", "TRIGGER a t g o", "FUNCTION a f() o", "COMMENT - x o"]
+)
+
+
+@given(
+    st.lists(st.tuples(KINDS, st.frozensets(st.integers(1, 30), max_size=3)), max_size=30),
+    st.frozensets(st.integers(1, 30)),
+)
+def test_each_entry_is_in_one_of_the_runs_in_its_order(
+    drawn: list[tuple[str, frozenset[int]]], post_data: frozenset[int]
+) -> None:
+    entries = [Entry(number, words, needs) for number, (words, needs) in enumerate(drawn, start=1)]
+    runs = in_two_runs(entries, post_data)
+    for run in runs:
+        assert [entry.number for entry in run] == sorted(entry.number for entry in run)
+    assert sorted(entry.number for run in runs for entry in run) == [entry.number for entry in entries]
+    assert all(entry.number in post_data for entry in runs[1])
