@@ -21,6 +21,7 @@ from igny8_backup import records
 from igny8_backup.errors import BackupError
 from igny8_backup.management.progress import TextProgress, printable
 from igny8_backup.operations.reporting import Report
+from igny8_backup.streams.arenas import share_arenas
 
 
 class Terminated(KeyboardInterrupt):
@@ -42,6 +43,7 @@ class BackupCommand(BaseCommand):
         # This process is the command's alone, and what is imported by now stays to its end: to collect
         # garbage among all that when the interpreter ends would take a tenth of a second.
         gc.freeze()
+        share_arenas()
         super().run_from_argv(argv)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
