@@ -15,7 +15,7 @@ from igny8_backup.trees.known import Known
 from igny8_backup.trees.records import Record, from_json, record_of
 from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.skips import REPLACED, OnSkip, why
-from igny8_backup.trees.xattrs import Xattrs, read_xattrs
+from igny8_backup.trees.xattrs import read_or_tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,7 @@ class ComparedWalk:
     def _other(self, entry: Entry) -> Record:
         if entry.kind == "symlink":
             return record_of(entry, "symlink", target=entry.target)
-        fd = self._walk.folder_fd(entry)
-        return record_of(entry, "dir", xattrs=() if fd is None else self._xattrs(entry.path, fd))
+        return record_of(entry, "dir", xattrs=self._walk.folder_xattrs(entry))
 
     def _files(self, files: Files) -> Generator[Found, None, None]:
         compared = self._compared
@@ -113,12 +112,5 @@ class ComparedWalk:
         if file is None:
             self._on_skip(entry.path, REPLACED)
             return None
-        file.xattrs = self._xattrs(entry.path, file.fd)
+        file.xattrs = read_or_tell(entry.path, file.fd, self._on_skip)
         return file
-
-    def _xattrs(self, path: bytes, fd: int) -> Xattrs:
-        try:
-            return read_xattrs(fd)
-        except OSError as error:
-            self._on_skip(path, f"its extended attributes {why(error).removeprefix('cannot ')}")
-            return ()

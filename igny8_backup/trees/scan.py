@@ -7,7 +7,6 @@ one listing of names per level.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
@@ -22,13 +21,14 @@ from igny8_backup.trees.excludes import CACHE_TAG, is_cache_tag
 from igny8_backup.trees.names import DEPTH_LIMIT, is_own
 from igny8_backup.trees.owners import Owners
 from igny8_backup.trees.skips import IS_OURS, SPECIAL, OnSkip, why
+from igny8_backup.trees.xattrs import Xattrs, read_or_tell
 
 Excluded = Callable[[bytes, bool], bool]
 """Whether a path, of a folder or not, stays out; asked before it is looked into."""
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: a FIFO put in a file's place must not hang us; it means nothing to a regular file.
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 TOGETHER = 200
@@ -97,16 +97,18 @@ class Scan:
 
         Who opens it must ``fstat`` it: something else may stand in its place by now.
         """
-        prefix, slash, name = entry.path.rpartition(b"/")
-        level = self._levels[-1]
-        if level.prefix != prefix + slash:
-            raise FileNotFoundError(errno.ENOENT, "Its folder could not be opened")
-        return os.open(name, _OPEN_FILE, dir_fd=level.fd)
+        name = entry.path.rpartition(b"/")[2]
+        return os.open(name, OPEN_FILE, dir_fd=self._levels[-1].fd)
 
     def folder_fd(self, entry: Entry) -> int | None:
         """The walk's own descriptor of the folder just yielded; None if it could not be opened."""
         level = self._levels[-1]
         return level.fd if level.prefix == (entry.path + b"/" if entry.path else b"") else None
+
+    def folder_xattrs(self, entry: Entry) -> Xattrs:
+        """Those of the folder just yielded; none where it could not be opened."""
+        fd = self.folder_fd(entry)
+        return () if fd is None else read_or_tell(entry.path, fd, self._on_skip)
 
     def describe(
         self,

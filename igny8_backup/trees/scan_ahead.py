@@ -17,8 +17,8 @@ from typing import NamedTuple, TypeAlias
 
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.entries import Entry, Files, Row
-from igny8_backup.trees.names import DEPTH_LIMIT
-from igny8_backup.trees.scan import OPEN_FOLDER, Excluded, Level, Scan
+from igny8_backup.trees.scan import OPEN_FILE, OPEN_FOLDER, Excluded, Level, Scan
+from igny8_backup.trees.xattrs import Xattrs
 
 AT_A_TIME = 500
 """So many files and other things are handed over together, about."""
@@ -30,6 +30,13 @@ class _Files(NamedTuple):
     prefix: bytes
     names: bytes
     rows: list[Row]
+
+
+class _Other(NamedTuple):
+    """Anything else, and a folder's extended attributes."""
+
+    entry: Entry
+    xattrs: Xattrs
 
 
 class _Skipped(NamedTuple):
@@ -49,49 +56,56 @@ class _End(NamedTuple):
     left_out: int
 
 
-_Message: TypeAlias = Entry | _Files | _Skipped | _Failed | _End
+_Message: TypeAlias = _Other | _Files | _Skipped | _Failed | _End
 
 
 class ScanAhead(Scan):
     """As ``Scan``, by a process that is some thousand files ahead: each thing is as it was a moment ago.
 
-    Folders are opened here a second time, in the same safe way, for the files in them. ``FilesError`` also
+    A folder is opened here a second time, in the same safe way, once a file in it is. ``FilesError`` also
     when the process ends before the tree does.
     """
+
+    _xattrs: Xattrs = ()  # of the folder just yielded
+
+    def open_file(self, entry: Entry) -> int:
+        folder, slash, name = entry.path.rpartition(b"/")
+        return os.open(name, OPEN_FILE, dir_fd=self._open_folder(folder + slash))
+
+    def folder_fd(self, entry: Entry) -> int | None:
+        with suppress(OSError):
+            return self._open_folder(entry.path + b"/" if entry.path else b"")
+        return None
+
+    def folder_xattrs(self, entry: Entry) -> Xattrs:
+        return self._xattrs
+
+    def _open_folder(self, prefix: bytes) -> int:
+        """The folder whose paths begin so, opened from the root downwards; it stays open for what follows."""
+        while self._levels and not prefix.startswith(self._levels[-1].prefix):
+            os.close(self._levels.pop().fd)
+        if not self._levels:
+            self._levels.append(Level(self._open_root(), b"", []))
+        for name in prefix[len(self._levels[-1].prefix) :].split(b"/")[:-1]:
+            above = self._levels[-1]
+            fd = os.open(name, OPEN_FOLDER, dir_fd=above.fd)
+            self._levels.append(Level(fd, above.prefix + name + b"/", []))
+        return self._levels[-1].fd
 
     def _walk(self) -> Generator[Entry | Files, None, None]:
         with closing(self._messages()) as messages:
             for message in messages:
                 if isinstance(message, _Files):
-                    self._leave(message.prefix)
                     yield Files(message.prefix, message.names.split(b"/"), message.rows, self._owners)
-                elif isinstance(message, Entry):
-                    self._leave(message.path[: message.path.rfind(b"/") + 1])
-                    if message.kind == "dir":
-                        self._enter(message.path)
-                    yield message
+                elif isinstance(message, _Other):
+                    self._xattrs = message.xattrs
+                    yield message.entry
                 elif isinstance(message, _Skipped):
                     self._on_skip(message.path, message.reason)
                 elif isinstance(message, _Failed):
                     raise FilesError(message.what, untouched=message.untouched, fix=message.fix)
                 else:
                     self.left_out = message.left_out
-
-    def _leave(self, prefix: bytes) -> None:
-        """Close the folders that are done with: what comes lies in this one."""
-        while self._levels and not prefix.startswith(self._levels[-1].prefix):
-            os.close(self._levels.pop().fd)
-
-    def _enter(self, path: bytes) -> None:
-        """Open a folder, if it can be opened: else what was in it has vanished."""
-        if not self._levels:
-            self._levels.append(Level(self._open_root(), b"", []))
-        elif len(self._levels) < DEPTH_LIMIT:
-            parent, slash, name = path.rpartition(b"/")
-            if self._levels[-1].prefix == parent + slash:
-                with suppress(OSError):
-                    fd = os.open(name, OPEN_FOLDER, dir_fd=self._levels[-1].fd)
-                    self._levels.append(Level(fd, path + b"/", []))
 
     def _messages(self) -> Generator[_Message, None, None]:
         context = multiprocessing.get_context("fork")
@@ -165,7 +179,7 @@ def _walked(teller: _Teller, root: Path, excluded: Excluded | None, tagged: bool
                 if isinstance(met, Files):
                     teller.tell(_Files(met.prefix, b"/".join(met.names), met.rows), len(met.names))
                 else:
-                    teller.tell(met)
+                    teller.tell(_Other(met, scan.folder_xattrs(met) if met.kind == "dir" else ()))
             return _End(scan.left_out)
     except FilesError as error:
         return _Failed(*error.parts)

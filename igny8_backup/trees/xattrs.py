@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 
+from igny8_backup.trees.skips import OnSkip, why
+
 ACCESS_ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
 CAPABILITY = "security.capability"
@@ -54,6 +56,15 @@ def read_xattrs(fd: int) -> Xattrs:
     if size > SIZE_LIMIT:
         raise OSError(errno.E2BIG, "more extended attributes than can be kept")
     return tuple(found)
+
+
+def read_or_tell(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
+    """As ``read_xattrs``; none, and ``on_skip`` is told, where they cannot be read."""
+    try:
+        return read_xattrs(fd)
+    except OSError as error:
+        on_skip(path, f"its extended attributes {why(error).removeprefix('cannot ')}")
+        return ()
 
 
 def set_xattrs(fd: int, wanted: Xattrs) -> None:
