@@ -22,6 +22,11 @@ from igny8_backup.streams.process import process_output
 _ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<words>.*)")
 _CREATED = re.compile(r"^; Archive created at (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
 _NEEDS = re.compile(r";\tdepends on: (?P<numbers>[\d ]+)")
+_UNIQUE = re.compile(
+    rb"^-- TOC entry (?P<number>\d+) \(class \d+ OID \d+\)\n(?:-- .*\n)*--\n\n"
+    rb"ALTER TABLE ONLY .*\n    ADD CONSTRAINT (?:\"(?:[^\"]|\"\")*\"|[^\s\"]+) (?:PRIMARY KEY|UNIQUE)\b",
+    re.MULTILINE,
+)
 _EVENT_TRIGGER = re.compile(r"EVENT TRIGGER |(COMMENT|SECURITY LABEL) - EVENT TRIGGER ")
 
 
@@ -90,6 +95,14 @@ def list_post_data(archive: str, pg_restore: Path, *, pass_fds: Collection[int] 
     argv = [str(pg_restore), "--list", "--section=post-data", archive]
     listing = b"".join(process_output(argv, env=client_environment(), pass_fds=pass_fds))
     return frozenset(entry.number for entry in _parsed(listing.decode(errors="surrogateescape")))
+
+
+def list_unique(archive: str, pg_restore: Path, *, pass_fds: Collection[int] = ()) -> frozenset[int]:
+    """The numbers of the constraints that are primary keys or unique, by their SQL: the list does not tell.
+    Otherwise as ``list_post_data``."""
+    argv = [str(pg_restore), "--file=-", "--verbose", "--section=post-data", archive]
+    output = b"".join(process_output(argv, env=client_environment(), pass_fds=pass_fds))
+    return frozenset(int(match["number"]) for match in _UNIQUE.finditer(output))
 
 
 def joined(head: Iterable[bytes], rest: Blocks) -> Blocks:

@@ -18,6 +18,7 @@ from igny8_backup.databases.contents import (
     is_event_trigger,
     joined,
     list_post_data,
+    list_unique,
     read_contents,
     use_list,
 )
@@ -119,7 +120,8 @@ def _load_from_scratch(
             ) from None
         # Each job opens the archive again by this path.
         fds = (*access.pass_fds, file.fileno())
-        for run in in_two_runs(entries, list_post_data(path, Path(argv[0]), pass_fds=fds)):
+        listed = [ask(path, Path(argv[0]), pass_fds=fds) for ask in (list_post_data, list_unique)]
+        for run in in_two_runs(entries, *listed):
             with _only(run, scratch) as (option, fd):
                 run_process([*argv, option, f"--jobs={jobs}", path], env=access.env, pass_fds=(*fds, fd))
 

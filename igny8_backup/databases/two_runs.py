@@ -16,18 +16,20 @@ from igny8_backup.databases.contents import Entry
 
 _ROWS = "TABLE DATA "
 _TABLE = "TABLE "
-_MADE_EARLY = ("INDEX ", "CONSTRAINT ")
+_INDEX = "INDEX "
 
 
 def in_two_runs(
-    entries: Sequence[Entry], post_data: AbstractSet[int]
+    entries: Sequence[Entry], post_data: AbstractSet[int], unique: AbstractSet[int]
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
     """Each of ``entries`` in one of two runs, in the same order. ``post_data`` are the numbers of those that
     ``pg_restore`` counts to that section: indexes, constraints, triggers and what is like them.
 
-    Of these the first run takes indexes and the constraints that are indexes, where they need nothing but one
-    table whose rows are among ``entries``: no function, operator or type of the database's own, of which
-    nobody knows what it reads. An index of a partition needs that of its table, so it comes after.
+    Of these the first run takes indexes, and primary and unique keys (``unique``), where they need nothing
+    but one table whose rows are among ``entries``: no function, operator or type of the database's own, of
+    which nobody knows what it reads. An index of a partition needs that of its table, so it comes after. Of
+    other constraints the list does not tell what they need: an exclusion may need a function, and NOT NULL
+    is asked of heirs of the table as well.
     """
     tables = {entry.number for entry in entries if entry.words.startswith(_TABLE)}
     of_rows = (entry.needs for entry in entries if entry.words.startswith(_ROWS))
@@ -35,7 +37,9 @@ def in_two_runs(
     early = {
         entry.number
         for entry in entries
-        if entry.words.startswith(_MADE_EARLY) and len(entry.needs) == 1 and entry.needs <= with_rows
+        if (entry.words.startswith(_INDEX) or entry.number in unique)
+        and len(entry.needs) == 1
+        and entry.needs <= with_rows
     }
     later = post_data - early
     return (

@@ -48,7 +48,9 @@ class ComparedWalk:
         self._walk = walk
         self._compared = compared
         self._on_skip = on_skip
-        self._links: dict[tuple[int, int], bytes] = {}  # device, inode -> the first path in the order
+        # The first path in the order. By the time of change too: the number of a file that is gone is given
+        # to another, and what was seen some time apart need not be one file.
+        self._links: dict[tuple[int, int, int], bytes] = {}
 
     def found(self) -> Generator[Found, None, None]:
         """All that is in the tree, in order; files that may have changed are open: the caller closes them."""
@@ -81,13 +83,13 @@ class ComparedWalk:
                 done += 1
 
     def _file(self, entry: Entry, likely: bytes) -> Found | None:
-        if entry.status.links > 1 and (first := self._links.get(entry.inode)) is not None:
+        if entry.status.links > 1 and (first := self._links.get((*entry.inode, entry.ctime_ns))) is not None:
             return record_of(entry, "hardlink", target=first)
         found = self._compare(entry, likely)
         if isinstance(found, Opened):
             entry = found.entry  # another file may stand there by now: it is that one which is read
         if entry.status.links > 1 and found is not None:
-            self._links[entry.inode] = entry.path
+            self._links[*entry.inode, entry.ctime_ns] = entry.path
         return found
 
     def _compare(self, entry: Entry, likely: bytes) -> FileLines | Opened | None:

@@ -53,13 +53,21 @@ class Scan:
     is still an entry, empty, and skipped too. ``FilesError`` when the root is missing, no folder,
     or unreadable. What is ``excluded`` is neither given nor told, only counted (``left_out``); with
     ``tagged`` so is all but the tag in a folder, other than the root, that ``CACHEDIR.TAG`` tags as a cache.
+    ``root_fd`` is a descriptor of the root where that is open already.
     """
 
     def __init__(
-        self, root: Path, *, on_skip: OnSkip, excluded: Excluded | None = None, tagged: bool = False
+        self,
+        root: Path,
+        *,
+        on_skip: OnSkip,
+        excluded: Excluded | None = None,
+        tagged: bool = False,
+        root_fd: int | None = None,
     ) -> None:
         self.left_out = 0
         self._root = root
+        self._root_fd = root_fd
         self._on_skip = on_skip
         self._excluded = excluded
         self._tagged = tagged
@@ -165,6 +173,9 @@ class Scan:
             return None
 
     def _open_root(self) -> int:
+        """A descriptor of the root, for this walk to close."""
+        if self._root_fd is not None:
+            return os.dup(self._root_fd)
         try:
             # The root alone may be a symlink: it is named by the settings, not found in the tree.
             return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)

@@ -6,12 +6,14 @@ each has a processor. The one is forked off the other, which must have a single 
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 from collections.abc import Generator
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -22,6 +24,9 @@ from igny8_backup.trees.xattrs import Xattrs
 
 AT_A_TIME = 500
 """So many files and other things are handed over together, about."""
+
+
+_UNTOUCHED = "This tree is not in the backup."
 
 
 class _Files(NamedTuple):
@@ -62,11 +67,13 @@ _Message: TypeAlias = _Other | _Files | _Skipped | _Failed | _End
 class ScanAhead(Scan):
     """As ``Scan``, by a process that is some thousand files ahead: each thing is as it was a moment ago.
 
-    A folder is opened here a second time, in the same safe way, once a file in it is. ``FilesError`` also
-    when the process ends before the tree does.
+    The root is opened once for both. Another folder is opened here a second time, in the same safe way, once
+    a file in it is; if it is not the one that was listed, the file counts as replaced. ``FilesError`` also
+    when the process cannot be had, or ends before the tree does.
     """
 
     _xattrs: Xattrs = ()  # of the folder just yielded
+    _listed: dict[bytes, tuple[int, int]]  # by prefix: the folders that the walk is in
 
     def open_file(self, entry: Entry) -> int:
         folder, slash, name = entry.path.rpartition(b"/")
@@ -82,14 +89,17 @@ class ScanAhead(Scan):
 
     def _open_folder(self, prefix: bytes) -> int:
         """The folder whose paths begin so, opened from the root downwards; it stays open for what follows."""
-        while self._levels and not prefix.startswith(self._levels[-1].prefix):
+        while not prefix.startswith(self._levels[-1].prefix):
             os.close(self._levels.pop().fd)
-        if not self._levels:
-            self._levels.append(Level(self._open_root(), b"", []))
         for name in prefix[len(self._levels[-1].prefix) :].split(b"/")[:-1]:
             above = self._levels[-1]
             fd = os.open(name, OPEN_FOLDER, dir_fd=above.fd)
-            self._levels.append(Level(fd, above.prefix + name + b"/", []))
+            level = Level(fd, above.prefix + name + b"/", [])
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) != self._listed.get(level.prefix):
+                os.close(fd)
+                raise OSError(errno.ELOOP, "another folder stands there now")  # told as a symlink would be
+            self._levels.append(level)
         return self._levels[-1].fd
 
     def _walk(self) -> Generator[Entry | Files, None, None]:
@@ -99,6 +109,8 @@ class ScanAhead(Scan):
                     yield Files(message.prefix, message.names.split(b"/"), message.rows, self._owners)
                 elif isinstance(message, _Other):
                     self._xattrs = message.xattrs
+                    if message.entry.kind == "dir":
+                        self._list(message.entry)
                     yield message.entry
                 elif isinstance(message, _Skipped):
                     self._on_skip(message.path, message.reason)
@@ -107,32 +119,55 @@ class ScanAhead(Scan):
                 else:
                     self.left_out = message.left_out
 
+    def _list(self, folder: Entry) -> None:
+        while self._listed and not folder.path.startswith(next(reversed(self._listed))):
+            self._listed.popitem()
+        if folder.path:
+            self._listed[folder.path + b"/"] = folder.inode
+
     def _messages(self) -> Generator[_Message, None, None]:
+        self._listed = {}
+        self._levels.append(Level(self._open_root(), b"", []))
+        try:
+            receiver, process = self._start()
+        except OSError as error:
+            raise FilesError(
+                f"No process can be had to walk {self._root}: {error.strerror}.",
+                untouched=_UNTOUCHED,
+                fix="Raise the limits of processes and of open files.",
+            ) from None
+        message: _Message | None = None
+        try:
+            while not isinstance(message, _End | _Failed):
+                for message in receiver.recv():
+                    yield message
+        except (EOFError, OSError):  # OSError: in the middle of what it said
+            process.join()
+            raise FilesError(
+                f"The process of ours that walks {self._root} did not come to its end (exit status"
+                f" {process.exitcode}).",
+                untouched=_UNTOUCHED,
+                fix="Run again. If it happens again, find out who ends it: where memory is short it is"
+                " the kernel, and its log says so (dmesg).",
+            ) from None
+        finally:
+            receiver.close()
+            process.kill()
+            process.join()
+            process.close()
+
+    def _start(self) -> tuple[Connection, ForkProcess]:
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
-        with receiver:
-            with sender:
-                job = self._root, self._excluded, self._tagged
-                process = context.Process(target=_look, args=(sender, receiver, *job), daemon=True)
-                process.start()
-            message: _Message | None = None
+        with sender:
+            job = self._root, self._levels[0].fd, self._excluded, self._tagged
+            process = context.Process(target=_look, args=(sender, receiver, *job), daemon=True)
             try:
-                while not isinstance(message, _End | _Failed):
-                    for message in receiver.recv():
-                        yield message
-            except EOFError:
-                process.join()
-                raise FilesError(
-                    f"The process of ours that walks {self._root} did not come to its end (exit status"
-                    f" {process.exitcode}).",
-                    untouched="This tree is not in the backup.",
-                    fix="Run again. If it happens again, find out who ends it: where memory is short it is"
-                    " the kernel, and its log says so (dmesg).",
-                ) from None
-            finally:
-                process.terminate()
-                process.join()
-                process.close()
+                process.start()
+            except BaseException:
+                receiver.close()
+                raise
+        return receiver, process
 
 
 class _Teller:
@@ -149,6 +184,12 @@ class _Teller:
         if self._count >= AT_A_TIME:
             self.tell_now()
 
+    def look(self, met: Entry | Files, scan: Scan) -> None:
+        if isinstance(met, Files):
+            self.tell(_Files(met.prefix, b"/".join(met.names), met.rows), len(met.names))
+        else:
+            self.tell(_Other(met, scan.folder_xattrs(met) if met.kind == "dir" else ()))
+
     def tell_now(self) -> None:
         self._sender.send(self._messages)
         self._messages = []
@@ -156,7 +197,12 @@ class _Teller:
 
 
 def _look(
-    sender: Connection, receiver: Connection, root: Path, excluded: Excluded | None, tagged: bool
+    sender: Connection,
+    receiver: Connection,
+    root: Path,
+    root_fd: int,
+    excluded: Excluded | None,
+    tagged: bool,
 ) -> None:
     """The other process: ends with its work, or when nobody wants to hear of it any more."""
     receiver.close()
@@ -164,22 +210,21 @@ def _look(
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 1)  # who reads that must not wait for us when the one that we work for ends
     teller = _Teller(sender)
-    with suppress(BrokenPipeError):
-        teller.tell(_walked(teller, root, excluded, tagged))
-        teller.tell_now()
 
-
-def _walked(teller: _Teller, root: Path, excluded: Excluded | None, tagged: bool) -> _End | _Failed:
     def skip(path: bytes, reason: str) -> None:
         teller.tell(_Skipped(path, reason))
 
-    try:
-        with Scan(root, on_skip=skip, excluded=excluded, tagged=tagged) as scan:
-            for met in scan:
-                if isinstance(met, Files):
-                    teller.tell(_Files(met.prefix, b"/".join(met.names), met.rows), len(met.names))
-                else:
-                    teller.tell(_Other(met, scan.folder_xattrs(met) if met.kind == "dir" else ()))
-            return _End(scan.left_out)
-    except FilesError as error:
-        return _Failed(*error.parts)
+    with suppress(BrokenPipeError):
+        end: _End | _Failed
+        try:
+            with Scan(root, on_skip=skip, excluded=excluded, tagged=tagged, root_fd=root_fd) as scan:
+                for met in scan:
+                    teller.look(met, scan)
+                end = _End(scan.left_out)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # told there, by whoever tells of errors
+            what = f"The process of ours that walks {root} failed: {type(error).__name__}: {error}."
+            end = _Failed(what, _UNTOUCHED, "Run again.")
+        teller.tell(end)
+        teller.tell_now()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.contents import Entry, list_post_data, read_contents
+from igny8_backup.databases.contents import Entry, list_post_data, list_unique, read_contents
 from igny8_backup.databases.two_runs import in_two_runs
 from tests.databases.stage import Stage, blocks_of
 
@@ -32,6 +32,8 @@ SCHEMA = """
     CREATE FUNCTION named(bigint) RETURNS text LANGUAGE sql IMMUTABLE
         AS 'SELECT max(name) FROM public.item WHERE id = $1';
     CREATE INDEX by_name ON label (named(item_id));
+    ALTER TABLE label ADD CONSTRAINT "odd PRIMARY KEY (""x" EXCLUDE USING btree (named(item_id) WITH =);
+    ALTER TABLE label ADD CONSTRAINT odd UNIQUE (item_id);
     CREATE TABLE log (id bigint, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
     CREATE INDEX days ON log (day);
     CREATE TABLE log_2025 PARTITION OF log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
@@ -56,7 +58,7 @@ SCHEMA = """
     CREATE TRIGGER of_statements BEFORE INSERT ON item EXECUTE FUNCTION fired();"""
 
 # Of tables with rows that are no partitions; no function, type or collation of the database is in them.
-EARLY = {"item_pkey", "item_name_key", "item_at_excl", "lowered", "replicated", "label_pkey"}
+EARLY = {"item_pkey", "item_name_key", "lowered", "replicated", "label_pkey", "odd"}
 
 # A function and a view are among them: they need a primary key.
 LATER = [
@@ -88,19 +90,22 @@ def load(stage: Stage, data: bytes, *, jobs: int) -> str:
     return side
 
 
-def listed(stage: Stage, data: bytes, archive: Path) -> tuple[tuple[Entry, ...], frozenset[int]]:
-    """All entries, and the numbers of those of post-data."""
+def listed(
+    stage: Stage, data: bytes, archive: Path
+) -> tuple[tuple[Entry, ...], frozenset[int], frozenset[int]]:
+    """All entries, and the numbers of those of post-data, and of the unique constraints among them."""
     archive.write_bytes(data)
-    pg_restore = stage.server.bin_dir / "pg_restore"
-    return read_contents(blocks_of(data), pg_restore)[1], list_post_data(str(archive), pg_restore)
+    pg_restore, path = stage.server.bin_dir / "pg_restore", str(archive)
+    entries = read_contents(blocks_of(data), pg_restore)[1]
+    return entries, list_post_data(path, pg_restore), list_unique(path, pg_restore)
 
 
 @everywhere
 def test_indexes_of_a_table_with_rows_come_with_the_rows_and_everything_else_after(
     many_kinds: Stage, tmp_path: Path
 ) -> None:
-    entries, post_data = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
-    first, second = in_two_runs(entries, post_data)
+    entries, post_data, unique = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
+    first, second = in_two_runs(entries, post_data, unique)
     early = [entry for entry in first if entry.number in post_data]
     assert {entry.words.split()[-2] for entry in early} == EARLY
     assert all(entry.words.startswith(("INDEX ", "CONSTRAINT ")) for entry in early)
@@ -124,13 +129,15 @@ def test_the_whole_comes_back_with_any_number_of_jobs_and_no_trigger_fires(many_
 
 
 def test_without_the_rows_of_a_table_its_indexes_are_not_early(many_kinds: Stage, tmp_path: Path) -> None:
-    entries, post_data = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
+    entries, post_data, unique = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
     rows = "TABLE DATA public item "
     some = tuple(entry for entry in entries if not entry.words.startswith(rows))
     early = {
-        entry.words.split()[-2] for entry in in_two_runs(some, post_data)[0] if entry.number in post_data
+        entry.words.split()[-2]
+        for entry in in_two_runs(some, post_data, unique)[0]
+        if entry.number in post_data
     }
-    assert early == {"label_pkey"}
+    assert early == {"label_pkey", "odd"}
 
 
 KINDS = st.sampled_from(
@@ -142,13 +149,29 @@ KINDS = st.sampled_from(
 @given(
     st.lists(st.tuples(KINDS, st.frozensets(st.integers(1, 30), max_size=3)), max_size=30),
     st.frozensets(st.integers(1, 30)),
+    st.frozensets(st.integers(1, 30)),
 )
 def test_each_entry_is_in_one_of_the_runs_in_its_order(
-    drawn: list[tuple[str, frozenset[int]]], post_data: frozenset[int]
+    drawn: list[tuple[str, frozenset[int]]], post_data: frozenset[int], unique: frozenset[int]
 ) -> None:
     entries = [Entry(number, words, needs) for number, (words, needs) in enumerate(drawn, start=1)]
-    runs = in_two_runs(entries, post_data)
+    runs = in_two_runs(entries, post_data, unique)
     for run in runs:
         assert [entry.number for entry in run] == sorted(entry.number for entry in run)
     assert sorted(entry.number for run in runs for entry in run) == [entry.number for entry in entries]
     assert all(entry.number in post_data for entry in runs[1])
+
+
+@pytest.mark.postgres(18)
+def test_rows_of_heirs_come_before_a_constraint_that_they_need_not_meet(stage: Stage) -> None:
+    stage.sql("""
+        DROP TABLE part, item;
+        CREATE TABLE base (id bigint, a int);
+        CREATE TABLE child (pad text) INHERITS (base);
+        CREATE TABLE before_child AS SELECT n, repeat('x', 300) FROM generate_series(1, 50000) n;
+        INSERT INTO base VALUES (1, NULL), (2, 3);
+        INSERT INTO child SELECT n, nullif(n % 2, 0), repeat('x', 300) FROM generate_series(1, 300) n;
+        ALTER TABLE base ADD CONSTRAINT nn NOT NULL a NOT VALID;
+    """)
+    before = stage.plain_dump()
+    assert stage.plain_dump(name=load(stage, dump(stage), jobs=2)) == before

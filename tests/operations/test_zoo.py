@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.contents import list_post_data, read_contents
+from igny8_backup.databases.contents import list_post_data, list_unique, read_contents
 from igny8_backup.databases.two_runs import in_two_runs
 from igny8_backup.streams.pipeline import from_file
 from tests.databases.stage import plain_dump
@@ -147,7 +147,7 @@ def assert_each_is_in_one_run(project: Project) -> None:
     archive, pg_restore = project.folder / "zoo.dump", project.server.bin_dir / "pg_restore"
     archive.write_bytes(plain_dump(project.server, project.database, "--format=custom"))
     entries = read_contents(from_file(archive), pg_restore)[1]
-    runs = in_two_runs(entries, list_post_data(str(archive), pg_restore))
+    runs = in_two_runs(entries, *(ask(str(archive), pg_restore) for ask in (list_post_data, list_unique)))
     assert [len(run) > 30 for run in runs] == [True, True]
     for run in runs:
         assert sorted(run, key=entries.index) == list(run)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ from igny8_backup.trees.linux import exchange_names
 from igny8_backup.trees.names import DEPTH_LIMIT
 from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.scan_ahead import ScanAhead
-from igny8_backup.trees.skips import IS_OURS, NO_FAILURE, VANISHED, OnSkip
+from igny8_backup.trees.skips import IS_OURS, NO_FAILURE, REPLACED, VANISHED, OnSkip, why
 from tests.trees.tools import IS_ROOT, in_child, never
 
 Scanning = Callable[..., Iterator[Entry]]
@@ -193,9 +194,10 @@ def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path, scan: 
     thread = threading.Thread(target=flip)
     thread.start()
     seen: set[tuple[bytes, str]] = set()
+    wanted = {(b"folder", "symlink"), (b"folder", "dir"), (b"folder", "replaced")}
     end = time.monotonic() + 5
     try:
-        while time.monotonic() < end and not {"symlink", "dir", "replaced"} <= {kind for _, kind in seen}:
+        while time.monotonic() < end and not wanted <= seen:
             for entry in scan(root, on_skip=lambda path, reason: seen.add((path, reason.split()[0]))):
                 seen.add((entry.path, entry.kind))
     finally:
@@ -266,6 +268,43 @@ def test_a_folder_that_is_gone_since_it_was_looked_at_is_no_other(tmp_path: Path
         assert entry.path == b"file"
 
 
+def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Nor another root, of a tree that is named by a symlink."""
+    for name in ("one/d", "other/d"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text(name)
+        (tmp_path / name).with_name("file").write_text(name)
+    (tmp_path / "root").symlink_to("one")
+    with ScanAhead(tmp_path / "root", on_skip=never) as walk:
+        entries = walk.entries()
+        assert next(entries).path == b""
+        (tmp_path / "root").unlink()
+        (tmp_path / "root").symlink_to("other")
+        (tmp_path / "one/d").rename(tmp_path / "gone")
+        (tmp_path / "other/d").rename(tmp_path / "one/d")
+        for entry in entries:
+            if entry.path == b"file":
+                with open(walk.open_file(entry), "rb") as file:
+                    assert file.read() == b"one/d"
+            elif entry.path == b"d/file":
+                with pytest.raises(OSError) as caught:
+                    walk.open_file(entry)
+                assert why(caught.value) == REPLACED
+
+
+def test_a_process_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    def work() -> str:
+        here = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1, here))
+        try:
+            list(ScanAhead(tmp_path, on_skip=never))
+        except FilesError as error:
+            return str(error)
+        return ""
+
+    assert "No process can be had to walk" in in_child(work)
+
+
 def test_a_tree_of_many_is_handed_over_whole(tmp_path: Path) -> None:
     for folder in range(20):
         (tmp_path / f"{folder:02}").mkdir()
@@ -275,13 +314,15 @@ def test_a_tree_of_many_is_handed_over_whole(tmp_path: Path) -> None:
         assert list(one.entries()) == list(other.entries())
 
 
-def test_a_process_that_is_ended_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", [0, 1])
+def test_a_process_that_is_ended_is_told(tmp_path: Path, when: int) -> None:
     for number in range(5000):
         (tmp_path / f"{number:04}").touch()
     with ScanAhead(tmp_path, on_skip=never) as walk:
         entries = walk.entries()
         next(entries)
         (process,) = multiprocessing.active_children()
+        time.sleep(when)  # at the end: it is in the middle of what it says
         process.kill()
         with pytest.raises(FilesError, match=r"did not come to its end \(exit status -9\)"):
             list(entries)
