@@ -15,6 +15,7 @@ import pytest
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.records import Record
+from igny8_backup.trees.scan_ahead import ScanAhead
 from igny8_backup.trees.skips import CHANGED, REPLACED, VANISHED
 from tests.trees.tools import Backup, bring_back, in_child, look, never, take
 
@@ -278,3 +279,19 @@ def test_an_interrupted_walk_leaks_nothing(tmp_path: Path) -> None:
         take(tmp_path, on_progress=within(BLOCK, stop))
     with pytest.raises(KeyboardInterrupt):
         take(tmp_path, on_record=before(b"sub", stop), ahead=10)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_name_that_was_given_to_another_file_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one")
+    os.link(tmp_path / "a", tmp_path / "b")
+
+    def change(found: Record) -> None:
+        if not found.path:  # the rest was looked at as well
+            (tmp_path / "b").unlink()
+            (tmp_path / "b").write_text("another")
+            os.link(tmp_path / "a", tmp_path / "c")
+
+    backup = take(tmp_path, on_record=change, scan=ScanAhead)
+    assert [backup[path].kind for path in (b"a", b"b")] == ["file", "file"]
+    assert backup[b"b"].sha256 == hashlib.sha256(b"another").hexdigest()

@@ -25,6 +25,7 @@ from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
 from igny8_backup.trees.records import Record, to_line
+from igny8_backup.trees.scan import Scan
 
 T = TypeVar("T")
 
@@ -87,6 +88,7 @@ def take(
     earlier: Backup | None = None,
     checksum: bool = False,
     emptied: Collection[str] = (),
+    scan: type[Scan] = Scan,
 ) -> Backup:
     """Back a tree up into memory; what ``earlier`` holds already stays in its packs."""
     backup = Backup()
@@ -125,6 +127,7 @@ def take(
         on_skip=lambda path, reason: backup.skipped.append((path, reason)),
         on_progress=on_progress,
         limit=limit,
+        scan=scan,
     )
     with closing(writer.packs()) as packs:
         for name, blocks in packs:
