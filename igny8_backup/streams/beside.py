@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.handover import Ended, Stopped
 
 T = TypeVar("T")
 
@@ -24,19 +25,8 @@ MADE_AHEAD = 4
 """Blocks of the stage that the consumer has or that wait for it, at most."""
 
 
-class _Stopped(Exception):
-    """Ends the stage when nobody wants its output any more."""
-
-
 class _Taken:
     """The stage begins with a block of the source: it is time to fetch another."""
-
-
-class _Ended:
-    """The stage is done."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
 
 
 class _Exchange:
@@ -45,7 +35,7 @@ class _Exchange:
     def __init__(self) -> None:
         self.fetched: SimpleQueue[bytes | Exception | None] = SimpleQueue()
         self.room: SimpleQueue[None] = SimpleQueue()
-        self.said: SimpleQueue[_Taken | bytes | _Ended] = SimpleQueue()
+        self.said: SimpleQueue[_Taken | bytes | Ended] = SimpleQueue()
         self._stopped = False
         for _ in range(MADE_AHEAD):
             self.room.put(None)
@@ -79,7 +69,7 @@ class _Exchange:
     def _answer(self, queue: SimpleQueue[T]) -> T:
         answer = queue.get()
         if self._stopped:
-            raise _Stopped
+            raise Stopped
         return answer
 
 
@@ -98,7 +88,7 @@ def beside(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
             thread.start()
             for _ in range(FETCHED_AHEAD):
                 exchange.fetch(blocks)
-            while not isinstance(said := exchange.said.get(), _Ended):
+            while not isinstance(said := exchange.said.get(), Ended):
                 if isinstance(said, bytes):
                     yield said
                     exchange.room.put(None)
@@ -120,4 +110,4 @@ def _run(stage: Callable[[Blocks], Blocks], exchange: _Exchange) -> None:
                 exchange.give(block)
     except BaseException as caught:  # everything belongs to the consumer
         error = caught
-    exchange.said.put(_Ended(error))
+    exchange.said.put(Ended(error))

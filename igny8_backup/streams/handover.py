@@ -23,7 +23,7 @@ Push = Callable[[BinaryIO, BinaryIO], None]
 """Reads the one to its end, writes to the other, and returns; neither closes nor needs to flush them."""
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """Ends the push loop when nobody wants its output any more."""
 
 
@@ -31,7 +31,7 @@ class _MoreInput:
     """The thread asks for the next block."""
 
 
-class _Ended:
+class Ended:
     """The thread is done."""
 
     def __init__(self, error: BaseException | None) -> None:
@@ -42,18 +42,18 @@ class _Exchange:
     """Where the two sides meet: the thread says what it wants or has, and waits for the answer."""
 
     def __init__(self) -> None:
-        self.said: SimpleQueue[_MoreInput | bytes | _Ended] = SimpleQueue()
+        self.said: SimpleQueue[_MoreInput | bytes | Ended] = SimpleQueue()
         self.answers: SimpleQueue[bytes | None] = SimpleQueue()
         self.failure: BaseException | None = None
 
     def ask(self, message: _MoreInput | bytes) -> bytes:
-        """Thread side: the next input block, or b"" as a mere receipt; ``_Stopped`` for ever once stopped."""
+        """Thread side: the next input block, or b"" as a mere receipt; ``Stopped`` for ever once stopped."""
         if self.failure is None:
             self.said.put(message)
             answer = self.answers.get()
             if answer is not None:
                 return answer
-            self.failure = _Stopped()
+            self.failure = Stopped()
         raise self.failure
 
 
@@ -121,7 +121,7 @@ def pull_through(push: Push, blocks: Blocks) -> Blocks:
     with contextlib.closing(blocks):
         try:
             thread.start()
-            while not isinstance(said := exchange.said.get(), _Ended):
+            while not isinstance(said := exchange.said.get(), Ended):
                 if isinstance(said, bytes):
                     yield said
                     exchange.answers.put(b"")
@@ -148,7 +148,7 @@ def _run(push: Push, exchange: _Exchange) -> None:
         error = caught
     # A library may lose or disguise what its file objects raised; pyrage loses a failed last write.
     error = exchange.failure or error
-    exchange.failure = error or _Stopped()
+    exchange.failure = error or Stopped()
     writer.close()
     reader.close()
-    exchange.said.put(_Ended(error))
+    exchange.said.put(Ended(error))

@@ -25,7 +25,6 @@ from igny8_backup.trees.xattrs import Xattrs
 AT_A_TIME = 500
 """So many files and other things are handed over together, about."""
 
-
 _UNTOUCHED = "This tree is not in the backup."
 
 
@@ -224,7 +223,7 @@ def _look(
         except BrokenPipeError:
             raise
         except Exception as error:  # told there, by whoever tells of errors
-            what = f"The process of ours that walks {root} failed: {type(error).__name__}: {error}."
+            what = f"The process of ours that walks {root} failed: {error!r}."
             end = _Failed(what, _UNTOUCHED, "Run again.")
         teller.tell(end)
         teller.tell_now()

@@ -175,3 +175,10 @@ def test_rows_of_heirs_come_before_a_constraint_that_they_need_not_meet(stage: S
     """)
     before = stage.plain_dump()
     assert stage.plain_dump(name=load(stage, dump(stage), jobs=2)) == before
+
+
+def test_either_run_may_have_nothing_to_do(stage: Stage) -> None:
+    stage.sql("DROP TABLE part, item")
+    for statement in ("CREATE TABLE bare (id bigint)", "INSERT INTO bare VALUES (1)", "DROP TABLE bare"):
+        stage.sql(statement)
+        assert stage.plain_dump(name=load(stage, dump(stage), jobs=2)) == stage.plain_dump()

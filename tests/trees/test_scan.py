@@ -305,6 +305,18 @@ def test_a_process_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     assert "No process can be had to walk" in in_child(work)
 
 
+def test_what_the_process_raises_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    def excluded(path: bytes, is_folder: bool) -> bool:
+        raise MemoryError
+
+    told = r"failed: MemoryError\(\)\. This tree is not in the backup"
+    with ScanAhead(tmp_path, on_skip=never, excluded=excluded) as walk, pytest.raises(FilesError, match=told):
+        list(walk)
+    assert multiprocessing.active_children() == []
+
+
 def test_a_tree_of_many_is_handed_over_whole(tmp_path: Path) -> None:
     for folder in range(20):
         (tmp_path / f"{folder:02}").mkdir()
