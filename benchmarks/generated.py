@@ -160,7 +160,7 @@ def _file(kit: Toolkit, folder: Path, amount: int) -> None:
 
     def packs() -> Generator[tuple[str, TarBlocks], None, None]:
         found.clear()
-        writer = PackWriter(source, name=str, on_file=found.append, on_skip=lambda path, reason: None)
+        writer = PackWriter(source, name=str, on_files=found.append, on_skip=lambda path, reason: None)
         return writer.packs()
 
     with closing(packs()) as opened:

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from igny8_backup.trees import contents
 from igny8_backup.trees.contents import Opened
-from igny8_backup.trees.entries import Entry, Files, Status
-from igny8_backup.trees.file_lines import FileLines, stored_file, stored_in, unchanged_files, unchanged_lines
+from igny8_backup.trees.entries import Entry, Files, Row, Status
+from igny8_backup.trees.file_lines import FileLines, stored_in, unchanged_files, unchanged_lines
 from igny8_backup.trees.known import Known
 from igny8_backup.trees.records import Record, from_json, record_of
 from igny8_backup.trees.scan import Scan
@@ -78,41 +78,47 @@ class ComparedWalk:
                 start, done = done, done + len(lines)
                 yield unchanged_files(files.part(start, done), likely[start:done], lines)
             else:
-                if (found := self._file(files.entry(done), likely[done])) is not None:
+                if (found := self._file(files, done, likely[done])) is not None:
                     yield found
                 done += 1
 
-    def _file(self, entry: Entry, likely: bytes) -> Found | None:
-        if entry.status.links > 1 and (first := self._links.get((*entry.inode, entry.ctime_ns))) is not None:
-            return record_of(entry, "hardlink", target=first)
-        found = self._compare(entry, likely)
+    def _file(self, files: Files, number: int, likely: bytes) -> Found | None:
+        row = files.rows[number]
+        if row[_LINKS] > 1 and (first := self._links.get(_identity(row))) is not None:
+            return record_of(files.entry(number), "hardlink", target=first)
+        found = self._compare(files, number, likely)
         if isinstance(found, Opened):
-            entry = found.entry  # another file may stand there by now: it is that one which is read
-        if entry.status.links > 1 and found is not None:
-            self._links[*entry.inode, entry.ctime_ns] = entry.path
+            row = found.row  # another file may stand there by now: it is that one which is read
+        if row[_LINKS] > 1 and found is not None:
+            self._links[_identity(row)] = files.path(number)
         return found
 
-    def _compare(self, entry: Entry, likely: bytes) -> FileLines | Opened | None:
+    def _compare(self, files: Files, number: int, likely: bytes) -> FileLines | Opened | None:
         compared = self._compared
-        line = compared.known.find(entry.path) if compared else None
-        if compared is None or line is None:
-            return self._open(entry, likely, None)
+        if compared is None or (line := compared.known.find(files.path(number))) is None:
+            return self._open(files, number, likely, None)
         if line.startswith(likely) and not compared.checksum:
             pack = stored_in(line, likely)
             if pack not in compared.emptied:
-                return stored_file(line, pack, entry.path, entry.size)
+                return unchanged_files(files.part(number, number + 1), [likely], [line])
         old = from_json(json.loads(line))
         kept = old.pack and old.pack not in compared.emptied
-        return self._open(entry, likely, old if kept else None)
+        return self._open(files, number, likely, old if kept else None)
 
-    def _open(self, entry: Entry, begin: bytes, old: Record | None) -> Opened | None:
+    def _open(self, files: Files, number: int, begin: bytes, old: Record | None) -> Opened | None:
         try:
-            file = contents.open_file(self._walk, entry, begin, old)
+            file = contents.open_file(self._walk, files, number, begin, old)
         except OSError as error:
-            self._on_skip(entry.path, why(error))
+            self._on_skip(files.path(number), why(error))
             return None
         if file is None:
-            self._on_skip(entry.path, REPLACED)
+            self._on_skip(files.path(number), REPLACED)
             return None
-        file.xattrs = read_or_tell(entry.path, file.fd, self._on_skip)
+        file.xattrs = read_or_tell(file.path, file.fd, self._on_skip)
         return file
+
+
+def _identity(row: Row) -> tuple[int, int, int]:
+    """Which file it is that has several names: device, inode, time of change."""
+    _, inode, device, *_, ctime_ns = row
+    return device, inode, ctime_ns

@@ -91,11 +91,15 @@ class Files(NamedTuple):
     rows: list[Row]
     owners: Owners
 
+    def path(self, number: int) -> bytes:
+        """The path of one of them, counted from 0."""
+        return self.prefix + self.names[number]
+
     def entry(self, number: int) -> Entry:
         """One of them, counted from 0."""
         status = Status._make(self.rows[number])
         owner = self.owners.owner(status.uid, status.gid)
-        return Entry(self.prefix + self.names[number], "file", status, owner)
+        return Entry(self.path(number), "file", status, owner)
 
     def part(self, start: int, end: int) -> Files:
         """Some of them, counted as in a slice."""

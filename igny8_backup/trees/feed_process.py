@@ -94,7 +94,7 @@ def _feed(job: Job, writer: Writer, sender: Sender) -> None:
             Path(job.root),
             name=lambda number: pack_name(job.packs, number),
             on_record=writer.add,
-            on_file=writer.add_files,
+            on_files=writer.add_files,
             on_unchanged=writer.add_files,
             on_skip=writer.skip,
             compared=compared,

@@ -59,9 +59,30 @@ def stored_line(begin: bytes, sha256: str, pack: str) -> bytes:
     return b'%b%b","pack":"%b"}\n' % (begin, sha256.encode(), pack.encode())
 
 
-def stored_file(line: bytes, pack: str, path: bytes, size: int) -> FileLines:
-    """One file, of this line."""
-    return FileLines([line], size, {pack: tar.room(_DOT_SLASH + len(path), size)})
+class Gathered:
+    """Gathers files one by one."""
+
+    __slots__ = ("_lines", "_rooms", "_size")
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._rooms: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, line: bytes, pack: str, path: bytes, size: int) -> None:
+        """A file of this line, in this pack."""
+        self._lines.append(line)
+        self._size += size
+        self._rooms[pack] = self._rooms.get(pack, 0) + tar.room(_DOT_SLASH + len(path), size)
+
+    def take(self) -> FileLines:
+        """What was added since the last time."""
+        files = FileLines(self._lines, self._size, self._rooms)
+        self._lines, self._size, self._rooms = [], 0, {}
+        return files
 
 
 def unchanged_files(files: Files, begins: list[bytes], lines: list[bytes]) -> FileLines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO
 
 from igny8_backup.trees import tar
-from igny8_backup.trees.entries import Entry
+from igny8_backup.trees.contents import Opened
 from igny8_backup.trees.records import Record
 
 
@@ -33,26 +33,19 @@ class FoldersTar:
         self._file.write(tar.END)
 
 
-def header(
-    of: Entry | Record, kind: bytes, *, size: int = 0, slash: bytes = b"", target: bytes = b""
-) -> bytes:
-    """The tar header of something in a tree, its path as ``./path``."""
-    owner = of.owner
+def header(of: Record, kind: bytes, *, slash: bytes = b"", target: bytes = b"") -> bytes:
+    """The tar header of a folder or link, its path as ``./path``."""
     # "./" as in `tar c .`: GNU tar then sees that the root holds the others, and sets its times last.
-    return tar.header(
-        b"./" + of.path + slash,
-        kind,
-        mode=of.mode,
-        uid=owner.uid,
-        gid=owner.gid,
-        mtime_ns=of.mtime_ns,
-        user=owner.user,
-        group=owner.group,
-        size=size,
-        target=target,
-    )
+    return tar.header(b"./" + of.path + slash, kind, of.mode, of.owner, of.mtime_ns, target=target)
 
 
-def header_size(of: Entry) -> int:
+def file_header(file: Opened) -> bytes:
+    """The tar header of a file that is read."""
+    mode, _, _, _, uid, gid, size, mtime_ns, _ = file.row
+    owner = file.files.owners.owner(uid, gid)
+    return tar.header(b"./" + file.path, tar.FILE, mode & 0o7777, owner, mtime_ns, size=size)
+
+
+def file_header_size(file: Opened) -> int:
     """Bytes of the header of a file."""
-    return tar.header_size(len(b"./") + len(of.path))
+    return tar.header_size(len(b"./") + len(file.path))

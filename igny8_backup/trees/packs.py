@@ -17,8 +17,8 @@ from igny8_backup.streams import BLOCK
 from igny8_backup.trees import contents, tar
 from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.contents import Opened
-from igny8_backup.trees.file_lines import FileLines
-from igny8_backup.trees.folders import header, header_size
+from igny8_backup.trees.file_lines import FileLines, Gathered
+from igny8_backup.trees.folders import file_header, file_header_size
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.scan import Excluded, Scan
@@ -30,15 +30,18 @@ PACK_LIMIT = 512 << 20
 """Bytes of a pack before compression, unless one file alone is larger."""
 
 OnProgress = Callable[[int, int], None]
-"""Told after each file, and within large ones: files and bytes of contents so far, in all."""
+"""Told after some files, and within large ones: files and bytes of contents so far, in all."""
+
+TOGETHER = 200
+"""So many files that were read are told together, at most."""
 
 
 class PackWriter:
     """The tree below ``root`` as packs and records, in one walk.
 
     ``name`` gives the name of pack 1, 2, and so on. While the packs are consumed ``on_record`` gets the
-    record of each folder and link, ``on_file`` the line of each file that was read, ``on_unchanged`` those of
-    files that ``compared`` knows as they are: all in the order of the index. ``on_skip`` is told what is not
+    record of each folder and link, ``on_files`` the lines of files that were read, ``together`` at most,
+    ``on_unchanged`` those of files that ``compared`` knows as they are: all in the order of the index. ``on_skip`` is told what is not
     backed up, and what changed while it was read (stored as it was read, at the size it had when opened).
     ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory that the next block of a tar is
     written into, ``ROOM`` bytes: memory of the consumer's saves it a copy. ``scan`` walks the tree.
@@ -53,7 +56,7 @@ class PackWriter:
         name: Callable[[int], str],
         on_skip: OnSkip,
         on_record: Callable[[Record], None] = lambda _: None,
-        on_file: Callable[[FileLines], None] = lambda _: None,
+        on_files: Callable[[FileLines], None] = lambda _: None,
         on_unchanged: Callable[[FileLines], None] = lambda _: None,
         on_progress: OnProgress | None = None,
         compared: Comparison | None = None,
@@ -61,6 +64,7 @@ class PackWriter:
         tagged: bool = False,
         limit: int = PACK_LIMIT,
         ahead: int = contents.AHEAD,
+        together: int = TOGETHER,
         room: Callable[[], memoryview] = new_room,
         scan: type[Scan] = Scan,
     ) -> None:
@@ -68,15 +72,17 @@ class PackWriter:
         self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
         self._name = name
         self._on_record = on_record
-        self._on_file = on_file
+        self._on_files = on_files
         self._on_unchanged = on_unchanged
         self._on_skip = on_skip
         self._on_progress = on_progress
         self._limit = limit
         self._ahead = ahead
+        self._together = together
         self._room = room
         self._files = 0
         self._bytes = 0
+        self._read_files = Gathered()
         self._unread: set[bytes] = set()  # of files with several names, those that could not be read
         self._waiting: Opened | None = None  # the next to be stored
         self._pack = ""
@@ -119,13 +125,18 @@ class PackWriter:
             if isinstance(item, Opened):
                 if self._read(item, room):
                     return item
-            elif isinstance(item, FileLines):
-                self._count(len(item.lines), item.size)
+                continue
+            self._tell_files()
+            if isinstance(item, FileLines):
+                self._files += len(item.lines)
+                self._bytes += item.size
                 self._on_unchanged(item)
+                self._tell()
             elif item.kind == "hardlink" and item.target in self._unread:
                 self._on_skip(item.path, f"another name of {escape(item.target)}, which was not read")
             else:
                 self._on_record(item)
+        self._tell_files()
         return None
 
     def _read(self, file: Opened, room: Callable[[int], memoryview]) -> bool:
@@ -133,13 +144,13 @@ class PackWriter:
         must = False
         old = file.old
         try:
-            if file.entry.size <= BLOCK:
-                contents.read_small(file, self._walk, room(header_size(file.entry)))
-            elif old and old.size == file.entry.size:
+            if file.size <= BLOCK:
+                contents.read_small(file, room(file_header_size(file)))
+            elif old and old.size == file.size:
                 file.sha256 = contents.digest(file)
-            if old and (old.size, old.sha256) == (file.entry.size, file.sha256):
-                self._count(1, old.size)
-                self._tell_file(file, old.pack)
+            if old and (old.size, old.sha256) == (file.size, file.sha256):
+                self._bytes += file.size
+                self._gather(file, old.pack)
             else:
                 must = True
         except OSError as error:
@@ -153,13 +164,13 @@ class PackWriter:
         block = TarBlock(self._room())
         used = 0
         while (file := self._waiting) is not None:
-            size = file.entry.size
+            size = file.size
             if used and used + tar.RECORD + size > self._limit:
                 if file.data is not None:  # the end of this pack will be written there
                     file.data = _moved(file.data, self._aside)
                 break
             if not used and file.data is not None:
-                _moved(file.data, block.free(header_size(file.entry)))
+                _moved(file.data, block.free(file_header_size(file)))
             used += tar.RECORD + size + tar.padding(size)
             self._waiting = None  # its descriptor is now closed by whoever stores it
             if file.data is not None:
@@ -182,10 +193,10 @@ class PackWriter:
     def _small(self, file: Opened, block: TarBlock) -> None:
         """A file of which all is known, and whose contents are in their place."""
         os.close(file.fd)
-        size = file.entry.size
-        block.add_file(header(file.entry, tar.FILE, size=size), size, tar.padding(size))
-        self._count(1, size)
-        self._tell_file(file, self._pack)
+        size = file.size
+        block.add_file(file_header(file), size, tar.padding(size))
+        self._bytes += size
+        self._gather(file, self._pack)
 
     def _large(self, file: Opened) -> Generator[bytes, None, None]:
         """A file in pieces: exactly as many bytes as its header promises, whatever becomes of the file.
@@ -194,49 +205,52 @@ class PackWriter:
         """
         try:
             for last in (False, True):
-                entry = file.entry
-                file.racy = contents.is_racy(entry)
+                size = file.size
+                file.racy = contents.is_racy(file)
                 sha256 = hashlib.sha256()
-                yield header(entry, tar.FILE, size=entry.size)
+                yield file_header(file)
                 at = 0
-                while at < entry.size:
+                while at < size:
                     piece = contents.read_piece(file, at)
                     sha256.update(piece)
                     at += len(piece)
                     self._bytes += len(piece)
                     yield piece
-                    if at < entry.size:
+                    if at < size:
                         self._tell()
-                yield ZEROS[: tar.padding(entry.size)]
+                yield ZEROS[: tar.padding(size)]
                 status = os.fstat(file.fd)
-                file.stable = contents.is_same(entry, status)
+                file.stable = contents.is_same(file, status)
                 if file.stable or last or file.error:
                     break
-                self._bytes -= entry.size
-                file.is_now(self._walk, status)
+                self._bytes -= size
+                file.is_now(status)
         finally:
             os.close(file.fd)
         if file.error:
             self._lost(file, file.error)
             return
-        self._count(1, 0)
         file.sha256 = sha256.hexdigest()
-        self._tell_file(file, self._pack)
+        self._gather(file, self._pack)
+        self._tell_files()
 
     def _lost(self, file: Opened, error: OSError) -> None:
-        self._on_skip(file.entry.path, why(error))
+        self._on_skip(file.path, why(error))
         if file.entry.status.links > 1:
-            self._unread.add(file.entry.path)
+            self._unread.add(file.path)
 
-    def _tell_file(self, file: Opened, pack: str) -> None:
+    def _gather(self, file: Opened, pack: str) -> None:
         if not file.stable:
-            self._on_skip(file.entry.path, CHANGED)
-        self._on_file(contents.line_of(file, pack))
+            self._on_skip(file.path, CHANGED)
+        self._files += 1
+        self._read_files.add(contents.line_of(file, pack), pack, file.path, file.size)
+        if len(self._read_files) >= self._together:
+            self._tell_files()
 
-    def _count(self, files: int, size: int) -> None:
-        self._files += files
-        self._bytes += size
-        self._tell()
+    def _tell_files(self) -> None:
+        if self._read_files:
+            self._on_files(self._read_files.take())
+            self._tell()
 
     def _tell(self) -> None:
         if self._on_progress is not None:

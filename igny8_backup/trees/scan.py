@@ -100,13 +100,13 @@ class Scan:
         while self._levels:
             os.close(self._levels.pop().fd)
 
-    def open_file(self, entry: Entry) -> int:
-        """A descriptor of a file just yielded; ``OSError`` when it is gone, refused, or a symlink now.
+    def open_file(self, files: Files, number: int) -> int:
+        """A descriptor of one of the files just yielded; ``OSError`` when it is gone, refused, or a symlink
+        now.
 
         Who opens it must ``fstat`` it: something else may stand in its place by now.
         """
-        name = entry.path.rpartition(b"/")[2]
-        return os.open(name, OPEN_FILE, dir_fd=self._levels[-1].fd)
+        return os.open(files.names[number], OPEN_FILE, dir_fd=self._levels[-1].fd)
 
     def folder_fd(self, entry: Entry) -> int | None:
         """The walk's own descriptor of the folder just yielded; None if it could not be opened."""

@@ -74,9 +74,10 @@ class ScanAhead(Scan):
     _xattrs: Xattrs = ()  # of the folder just yielded
     _listed: dict[bytes, tuple[int, int]]  # by prefix: the folders that the walk is in
 
-    def open_file(self, entry: Entry) -> int:
-        folder, slash, name = entry.path.rpartition(b"/")
-        return os.open(name, OPEN_FILE, dir_fd=self._open_folder(folder + slash))
+    def open_file(self, files: Files, number: int) -> int:
+        level = self._levels[-1]
+        fd = level.fd if files.prefix == level.prefix else self._open_folder(files.prefix)
+        return os.open(files.names[number], OPEN_FILE, dir_fd=fd)
 
     def folder_fd(self, entry: Entry) -> int | None:
         with suppress(OSError):

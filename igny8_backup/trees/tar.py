@@ -18,6 +18,7 @@ from typing import NamedTuple
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.trees.names import PATH_LIMIT, check_path, escape, order
+from igny8_backup.trees.owners import Owner
 from igny8_backup.trees.tar_blocks import TarBlocks
 
 RECORD = 512
@@ -26,6 +27,7 @@ FILE, HARDLINK, SYMLINK, FOLDER = b"0", b"1", b"2", b"5"
 
 _MAGIC = b"ustar  \0"
 _LONG = b"././@LongLink"
+_NOBODY = Owner(0, 0, "", "")
 _OCTAL = frozenset(b"01234567")
 _FIELDS = struct.Struct("100s 24x 12s 12x 8s c 100x 8s 247x")
 """Of a header: name, size, checksum, type, magic."""
@@ -43,13 +45,10 @@ class Member(NamedTuple):
 def header(
     path: bytes,
     kind: bytes,
-    *,
     mode: int,
-    uid: int,
-    gid: int,
+    owner: Owner,
     mtime_ns: int,
-    user: str = "",
-    group: str = "",
+    *,
     size: int = 0,
     target: bytes = b"",
 ) -> bytes:
@@ -59,7 +58,7 @@ def header(
         head += _long(b"K", target)
     if len(path) > 100:
         head += _long(b"L", path)
-    return head + _block(path, kind, mode, uid, gid, size, mtime_ns // 10**9, target, user, group)
+    return head + _block(path, kind, mode, owner, size, mtime_ns // 10**9, target)
 
 
 def padding(size: int) -> int:
@@ -154,40 +153,28 @@ class _Source:
 
 def _long(kind: bytes, name: bytes) -> bytes:
     size = len(name) + 1
-    return _block(_LONG, kind, 0o644, 0, 0, size, 0, b"", "", "") + name + bytes(1 + padding(size))
+    return _block(_LONG, kind, 0o644, _NOBODY, size, 0, b"") + name + bytes(1 + padding(size))
 
 
 def _block(
-    path: bytes,
-    kind: bytes,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    mtime: int,
-    target: bytes,
-    user: str,
-    group: str,
+    path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: int, target: bytes
 ) -> bytes:
-    access, tail, counted = _shared(kind, mode, uid, gid, target[:100], user, group)
-    front = b"%b%b%b%b" % (
-        path[:100].ljust(100, b"\0"),
-        access,
-        b"%011o\0" % size if size < 8**11 else _base256(size, 12),
-        b"%011o\0" % mtime if 0 <= mtime < 8**11 else _base256(mtime, 12),
-    )
+    access, tail, counted = _shared(kind, mode, owner, target[:100])
+    if size < 8**11 and 0 <= mtime < 8**11:
+        front = b"%b%b%011o\0%011o\0" % (path[:100].ljust(100, b"\0"), access, size, mtime)
+    else:
+        front = path[:100].ljust(100, b"\0") + access + _number(size, 12) + _number(mtime, 12)
     return b"%b%06o\0 %b" % (front, _sum(front) + counted, tail)
 
 
 @functools.lru_cache(maxsize=256)
-def _shared(
-    kind: bytes, mode: int, uid: int, gid: int, target: bytes, user: str, group: str
-) -> tuple[bytes, bytes, int]:
+def _shared(kind: bytes, mode: int, owner: Owner, target: bytes) -> tuple[bytes, bytes, int]:
     """What many headers have in common: mode and owner, all after the checksum, and the sum of the latter."""
+    uid, gid, user, group = owner
     access = b"%07o\0%b%b" % (
         mode,
-        b"%07o\0" % uid if uid < 8**7 else _base256(uid, 8),
-        b"%07o\0" % gid if gid < 8**7 else _base256(gid, 8),
+        _number(uid, 8),
+        _number(gid, 8),
     )
     tail = b"%b%b%b%b%b" % (
         kind,
@@ -206,7 +193,9 @@ def _sum(data: bytes | memoryview) -> int:
     return (zlib.adler32(data) & 0xFFFF) - 1
 
 
-def _base256(value: int, width: int) -> bytes:
+def _number(value: int, width: int) -> bytes:
+    if 0 <= value < 8 ** (width - 1):
+        return b"%0*o\0" % (width - 1, value)
     raw = value.to_bytes(width, "big", signed=True)
     return bytes([raw[0] | 0x80]) + raw[1:]
 

@@ -144,7 +144,7 @@ def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
         file.seek(size - 1)
         file.write(b"!")
     files: list[FileLines] = []
-    writer = PackWriter(root, name=str, on_file=files.append, on_skip=never)
+    writer = PackWriter(root, name=str, on_files=files.append, on_skip=never)
     packs = writer.packs()
     name, blocks = next(packs)
     expected = Record(
