@@ -1,8 +1,7 @@
-"""A stage that works in a thread beside the consumer, for one that does much outside the GIL.
+"""Work in a thread beside the consumer, for what does much outside the GIL, or cannot be pulled.
 
-The stage is an ordinary one, a generator over blocks, and what it gives and where it fails is as if it ran in
-the consumer's thread. It never touches the source: the consumer's thread fetches the blocks for it, a few
-ahead, and goes on with what the stage has made.
+What it gives and where it fails is as if it ran in the consumer's thread. It never touches the source: the
+consumer's thread fetches the blocks for it, a few ahead, and goes on with what it has made.
 """
 
 from __future__ import annotations
@@ -11,50 +10,64 @@ import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.handover import Ended, Stopped
 
 T = TypeVar("T")
 
+Work: TypeAlias = Callable[[Blocks, Callable[[bytes], None]], None]
+"""Takes its blocks from the one and gives those that it makes to the other. Both raise when nobody wants any
+more: it then ends."""
+
 FETCHED_AHEAD = 2
-"""Blocks of the source that wait for the stage, at most."""
+"""Blocks of the source that wait for the work, at most."""
 
 MADE_AHEAD = 4
-"""Blocks of the stage that the consumer has or that wait for it, at most."""
+"""Blocks that were made and that the consumer has or that wait for it, at most."""
+
+
+class _Stopped(Exception):
+    """Ends the work when nobody wants its blocks any more."""
 
 
 class _Taken:
-    """The stage begins with a block of the source: it is time to fetch another."""
+    """The thread begins with a block of the source: it is time to fetch another."""
+
+
+class _Ended:
+    """The thread is done."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
 
 
 class _Exchange:
-    """Where the two sides meet. ``room`` holds one entry for each block that the stage may still give."""
+    """Where the two sides meet. ``room`` holds one entry for each block that may still be given."""
 
     def __init__(self) -> None:
         self.fetched: SimpleQueue[bytes | Exception | None] = SimpleQueue()
         self.room: SimpleQueue[None] = SimpleQueue()
-        self.said: SimpleQueue[_Taken | bytes | Ended] = SimpleQueue()
+        self.said: SimpleQueue[_Taken | bytes | _Ended] = SimpleQueue()
         self._stopped = False
         for _ in range(MADE_AHEAD):
             self.room.put(None)
 
     def fetch(self, blocks: Blocks) -> None:
-        """Consumer's side: the next block for the stage; at the end ``None``, or why there is no more."""
+        """Consumer's side: the next block of the source; at the end ``None``, or why there is no more."""
         try:
             self.fetched.put(next(blocks, None))
-        except Exception as error:  # in its place: what the stage makes of the blocks before comes first
+        except Exception as error:  # in its place: what is made of the blocks before comes first
             self.fetched.put(error)
 
     def stop(self) -> None:
-        """Consumer's side: the stage waits no more, whatever it waits for."""
+        """Consumer's side: the thread waits no more, whatever it waits for."""
         self._stopped = True
         self.fetched.put(None)
         self.room.put(None)
 
     def blocks(self) -> Blocks:
-        """Stage's side: the source."""
+        """Thread's side: the source."""
         while (block := self._answer(self.fetched)) is not None:
             if isinstance(block, Exception):
                 raise block
@@ -62,33 +75,44 @@ class _Exchange:
             yield block
 
     def give(self, block: bytes) -> None:
-        """Stage's side: a block for the consumer, as soon as there is room."""
+        """Thread's side: a block for the consumer, as soon as there is room."""
         self._answer(self.room)
         self.said.put(block)
 
     def _answer(self, queue: SimpleQueue[T]) -> T:
         answer = queue.get()
         if self._stopped:
-            raise Stopped
+            raise _Stopped
         return answer
 
 
 def beside(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
-    """What ``stage(blocks)`` gives, made in a thread of its own.
+    """What ``stage(blocks)`` gives, made in a thread of its own: see ``made_beside``."""
 
-    Beyond what the stage itself holds, ``FETCHED_AHEAD`` blocks of the source and ``MADE_AHEAD`` of the stage
-    are in memory. What the source and the stage raise is raised here, as itself, after all that was made
-    before. Closing ends the thread as soon as the stage asks for a block or gives one, and closes the source.
+    def work(source: Blocks, give: Callable[[bytes], None]) -> None:
+        with contextlib.closing(stage(source)) as made:
+            for block in made:
+                give(block)
+
+    return made_beside(work, blocks)
+
+
+def made_beside(work: Work, blocks: Blocks) -> Blocks:
+    """What ``work`` makes of the blocks, in a thread of its own.
+
+    Beyond what it holds itself, ``FETCHED_AHEAD`` blocks of the source and ``MADE_AHEAD`` that it made are in
+    memory. What the source and the work raise is raised here, as itself, after all that was made before.
+    Closing ends the thread as soon as it asks for a block or gives one, and closes the source.
     """
     exchange = _Exchange()
     # Daemon: a stream that somebody forgot to close must not keep the interpreter from exiting.
-    thread = threading.Thread(target=_run, args=(stage, exchange), name="igny8-backup-stage", daemon=True)
+    thread = threading.Thread(target=_run, args=(work, exchange), name="igny8-backup-stream", daemon=True)
     with contextlib.closing(blocks):
         try:
             thread.start()
             for _ in range(FETCHED_AHEAD):
                 exchange.fetch(blocks)
-            while not isinstance(said := exchange.said.get(), Ended):
+            while not isinstance(said := exchange.said.get(), _Ended):
                 if isinstance(said, bytes):
                     yield said
                     exchange.room.put(None)
@@ -102,12 +126,10 @@ def beside(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
                 thread.join()
 
 
-def _run(stage: Callable[[Blocks], Blocks], exchange: _Exchange) -> None:
+def _run(work: Work, exchange: _Exchange) -> None:
     error: BaseException | None = None
     try:
-        with contextlib.closing(stage(exchange.blocks())) as made:
-            for block in made:
-                exchange.give(block)
+        work(exchange.blocks(), exchange.give)
     except BaseException as caught:  # everything belongs to the consumer
         error = caught
-    exchange.said.put(Ended(error))
+    exchange.said.put(_Ended(error))

@@ -34,7 +34,7 @@ def pieces_of(size):
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "igny8-backup-stage"]
+    return [thread for thread in threading.enumerate() if thread.name == "igny8-backup-stream"]
 
 
 def numbered(count):

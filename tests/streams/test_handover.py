@@ -57,25 +57,6 @@ def test_only_the_consumer_pulls_the_source(source):
     assert threading.get_ident() not in pushers
 
 
-def test_the_two_sides_never_run_at_once(source):
-    """While the consumer has the turn the thread waits, and so a source may hold what is not thread-safe."""
-    turns = []
-
-    class Reader:
-        def stream(self):
-            for _ in range(4):
-                turns.append("source")
-                yield bytes(BLOCK)
-                turns.append("thread")
-
-    for _ in pull_through(copy(BLOCK), Reader().stream()):
-        turns.append("consumer")
-        seen = len(turns)
-        for _ in range(1000):
-            os.sched_yield()
-        assert len(turns) == seen
-
-
 def test_what_the_source_raises_comes_as_itself(source):
     broken = ConnectionResetError("storage went away")
     blocks = source(bytes(BLOCK), bytes(BLOCK), error=broken)
