@@ -30,7 +30,7 @@ from igny8_backup.operations.encoding import Encoding
 from igny8_backup.operations.patience import patiently
 from igny8_backup.operations.progress import Progress, Silence
 from igny8_backup.store import Store, open_store
-from igny8_backup.streams import Blocks
+from igny8_backup.streams import Blocks, Views
 from igny8_backup.streams.age import Identity, load_identities
 from igny8_backup.streams.observe import verified
 from igny8_backup.streams.pipeline import Codec, decode
@@ -81,7 +81,7 @@ class Toolkit:
     def upload(
         self,
         key: str,
-        blocks: Blocks,
+        blocks: Views,
         *,
         codec: Codec | None = None,
         estimate: int | None = None,

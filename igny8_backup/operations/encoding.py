@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from igny8_backup.manifest import StoredObject
 from igny8_backup.store import Store
-from igny8_backup.streams import Blocks
+from igny8_backup.streams import Views
 from igny8_backup.streams.growing import LOOK, GrowingFile
 from igny8_backup.streams.observe import Digest, count
 from igny8_backup.streams.pipeline import Codec
@@ -31,7 +31,7 @@ def codec_of_index(codec: Codec) -> Codec:
 class Encoding:
     """``blocks``: what the codec makes of those given. ``on_bytes`` hears of raw bytes as they pass."""
 
-    def __init__(self, blocks: Blocks, codec: Codec, on_bytes: Callable[[int], None] | None = None) -> None:
+    def __init__(self, blocks: Views, codec: Codec, on_bytes: Callable[[int], None] | None = None) -> None:
         self._codec = codec
         self._on_bytes = on_bytes
         self._raw = 0

@@ -12,7 +12,7 @@ from typing import Self
 
 from igny8_backup.errors import BackupError
 from igny8_backup.operations.progress import Progress
-from igny8_backup.streams import Blocks
+from igny8_backup.streams import Views
 from igny8_backup.words import duration_in_words
 
 
@@ -55,7 +55,7 @@ class Watch:
                 self._progress.note(f"{self._what}: moving again after {self._standstill()}.")
             self._waiting_for, self._moved, self._due = whom, time.monotonic(), self._seconds
 
-    def through(self, blocks: Blocks, *, source: str, sink: str) -> Blocks:
+    def through(self, blocks: Views, *, source: str, sink: str) -> Views:
         """The same blocks, from ``source`` to ``sink``; afterwards waits again for whom it did before."""
         after = self._waiting_for
         with closing(blocks):

@@ -15,5 +15,8 @@ from typing import TypeAlias
 
 Blocks: TypeAlias = Generator[bytes, None, None]
 
+Views: TypeAlias = Generator[bytes | memoryview, None, None]
+"""Blocks that may lie in somebody else's memory: each is good until the next is asked for."""
+
 BLOCK = 1 << 20
 """Bytes in a block, about."""

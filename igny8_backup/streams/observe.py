@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import Blocks
+
+Block = TypeVar("Block", bytes, bytes | memoryview)
 
 
 class Digest:
@@ -55,7 +58,9 @@ def verified(blocks: Blocks, *, sha256: str, size: int, name: str) -> Blocks:
             raise IntegrityError(f"{name} was altered: its SHA-256 is {digest.sha256}, not {sha256.lower()}.")
 
 
-def count(blocks: Blocks, callback: Callable[[int], None]) -> Blocks:
+def count(
+    blocks: Generator[Block, None, None], callback: Callable[[int], None]
+) -> Generator[Block, None, None]:
     """The same blocks; ``callback`` gets the size in bytes of each as it passes."""
     with contextlib.closing(blocks):
         for block in blocks:

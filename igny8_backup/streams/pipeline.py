@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from igny8_backup.errors import FilesError, IdentityError, IntegrityError
-from igny8_backup.streams import BLOCK, Blocks, age, zstd
+from igny8_backup.streams import BLOCK, Blocks, Views, age, zstd
 
 if TYPE_CHECKING:
     from igny8_backup.streams.age import Identity
@@ -37,10 +37,10 @@ class Codec:
         """What the object's name ends with."""
         return ".zst.age" if self.recipients else ".zst"
 
-    def encode(self, blocks: Blocks) -> Blocks:
+    def encode(self, blocks: Views) -> Blocks:
         """The bytes to store."""
-        blocks = zstd.compress(blocks, level=self.level, workers=self.workers)
-        return age.encrypt(blocks, self.recipients) if self.recipients else blocks
+        compressed = zstd.compress(blocks, level=self.level, workers=self.workers)
+        return age.encrypt(compressed, self.recipients) if self.recipients else compressed
 
 
 def decode(blocks: Blocks, names: Sequence[str], identities: Sequence[Identity] = ()) -> Blocks:

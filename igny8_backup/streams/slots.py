@@ -51,11 +51,6 @@ class Slots:
         start = slot * SIZE
         return memoryview(self._memory)[start : start + SIZE]
 
-    def content(self, slot: int, length: int) -> bytes:
-        """A copy of the first bytes of a slot."""
-        start = slot * SIZE
-        return self._memory[start : start + length]
-
     def close(self) -> None:
         # An error on its way may hold a view of it; then the memory goes when the last of them does.
         with suppress(BufferError):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams import BLOCK, Blocks, Views
 from igny8_backup.streams.beside import beside
 
 if sys.version_info >= (3, 14):
@@ -31,7 +31,7 @@ _WIDER: dict[int, int] = {zstd.CompressionParameter.hash_log: 17}
 """Added to level 2: a table twice as large finds more in pages of one site, which resemble each other."""
 
 
-def compress(blocks: Blocks, *, level: int = DEFAULT_LEVEL, workers: int = DEFAULT_WORKERS) -> Blocks:
+def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAULT_WORKERS) -> Blocks:
     """One frame with a checksum of the content; a frame also for a stream without bytes.
 
     ``workers`` threads of libzstd compress outside the GIL, beside the source and the consumer.

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from igny8_backup.errors import ToolError
-from igny8_backup.streams import Blocks
 from igny8_backup.streams.child import Child
 from igny8_backup.streams.slots import Slots
 from igny8_backup.trees.processes import BLOCK, MESSAGE, PROGRESS, finish, give_job, own_process
+from igny8_backup.trees.tar_blocks import TarBlocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class TreeReader:
 
     def read(
         self, job: Job, *, on_progress: Callable[[int, int], None] = lambda files, size: None
-    ) -> Generator[tuple[str, Blocks], None, None]:
+    ) -> Generator[tuple[str, TarBlocks], None, None]:
         """Each new pack's name and its tar; a pack must be consumed to its end before the next is asked for.
         ``on_progress`` hears now and then of files and bytes of contents so far, unchanged ones included.
 
@@ -90,11 +90,11 @@ class TreeReader:
             number += 1
             yield pack_name(job.packs, number), self._pack()
 
-    def _pack(self) -> Blocks:
+    def _pack(self) -> TarBlocks:
         """The rest of a pack, from the block that was told last."""
         going_on = True
         while going_on:
-            yield self._slots.content(self._slot, self._length)
+            yield self._slots.room(self._slot)[: self._length]
             self._child.write(bytes((self._slot,)))
             going_on = self._next_block()
 

@@ -41,10 +41,11 @@ class PackWriter:
 
     ``name`` gives the name of pack 1, 2, and so on. While the packs are consumed ``on_record`` gets the
     record of each folder and link, ``on_files`` the lines of files that were read, ``together`` at most,
-    ``on_unchanged`` those of files that ``compared`` knows as they are: all in the order of the index. ``on_skip`` is told what is not
-    backed up, and what changed while it was read (stored as it was read, at the size it had when opened).
-    ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory that the next block of a tar is
-    written into, ``ROOM`` bytes: memory of the consumer's saves it a copy. ``scan`` walks the tree.
+    ``on_unchanged`` those of files that ``compared`` knows as they are: all in the order of the index.
+    ``on_skip`` is told what is not backed up, and what changed while it was read (stored as it was read, at
+    the size it had when opened). ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory
+    that the next block of a tar is written into, ``ROOM`` bytes: memory of the consumer's saves it a copy.
+    ``scan`` walks the tree.
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked
     files.
     """

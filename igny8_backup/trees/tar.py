@@ -156,9 +156,7 @@ def _long(kind: bytes, name: bytes) -> bytes:
     return _block(_LONG, kind, 0o644, _NOBODY, size, 0, b"") + name + bytes(1 + padding(size))
 
 
-def _block(
-    path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: int, target: bytes
-) -> bytes:
+def _block(path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: int, target: bytes) -> bytes:
     access, tail, counted = _shared(kind, mode, owner, target[:100])
     if size < 8**11 and 0 <= mtime < 8**11:
         front = b"%b%b%011o\0%011o\0" % (path[:100].ljust(100, b"\0"), access, size, mtime)

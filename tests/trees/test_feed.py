@@ -49,7 +49,7 @@ def job(root: Path, folder: Path, **more: object) -> Job:
 
 def read(job: Job) -> dict[str, bytes]:
     with tree_reader() as reader:
-        return {name: b"".join(blocks) for name, blocks in reader.read(job)}
+        return {name: b"".join(map(bytes, blocks)) for name, blocks in reader.read(job)}
 
 
 def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> None:
