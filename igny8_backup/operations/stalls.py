@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from datetime import timedelta
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Self
 
 from igny8_backup.errors import BackupError
 from igny8_backup.operations.progress import Progress
-from igny8_backup.streams import Views
+from igny8_backup.streams import Block
 from igny8_backup.words import duration_in_words
 
 
@@ -55,7 +55,9 @@ class Watch:
                 self._progress.note(f"{self._what}: moving again after {self._standstill()}.")
             self._waiting_for, self._moved, self._due = whom, time.monotonic(), self._seconds
 
-    def through(self, blocks: Views, *, source: str, sink: str) -> Views:
+    def through(
+        self, blocks: Generator[Block, None, None], *, source: str, sink: str
+    ) -> Generator[Block, None, None]:
         """The same blocks, from ``source`` to ``sink``; afterwards waits again for whom it did before."""
         after = self._waiting_for
         with closing(blocks):

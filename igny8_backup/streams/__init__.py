@@ -11,12 +11,15 @@ A stream is a generator of non-empty ``bytes`` blocks of about 1 MiB (``Blocks``
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 Blocks: TypeAlias = Generator[bytes, None, None]
 
 Views: TypeAlias = Generator[bytes | memoryview, None, None]
 """Blocks that may lie in somebody else's memory: each is good until the next is asked for."""
+
+Block = TypeVar("Block", bound=bytes | memoryview)
+"""For what passes the blocks of either on as they are."""
 
 BLOCK = 1 << 20
 """Bytes in a block, about."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Generator
-from typing import TypeVar
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.streams import Blocks
-
-Block = TypeVar("Block", bytes, bytes | memoryview)
+from igny8_backup.streams import Block, Blocks
 
 
 class Digest:

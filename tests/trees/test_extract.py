@@ -11,6 +11,7 @@ import pytest
 
 from igny8_backup.errors import BackupError, FilesError, IntegrityError
 from igny8_backup.trees.extract import TreeWriter
+from igny8_backup.trees.owners import Owner
 from igny8_backup.trees.records import Record
 from igny8_backup.trees.tar import END, FILE, header, padding
 from tests.trees.tools import IS_ROOT, bring_back, in_child, look, never, stream, take
@@ -29,7 +30,7 @@ def file(path: bytes, contents: bytes, **fields: Any) -> Record:
 
 def pack(**files: bytes) -> bytes:
     return b"".join(
-        header(b"./" + name.encode(), FILE, mode=0o644, uid=0, gid=0, mtime_ns=0, size=len(data))
+        header(b"./" + name.encode(), FILE, mode=0o644, owner=Owner(0, 0, "", ""), mtime_ns=0, size=len(data))
         + data
         + bytes(padding(len(data)))
         for name, data in files.items()

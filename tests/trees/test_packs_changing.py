@@ -223,7 +223,7 @@ def test_a_file_that_had_just_changed_when_its_reading_began_is_read_again_howev
         PackWriter(
             tmp_path / name,
             name=str,
-            on_file=lambda file: racy.extend(record.racy for record in file.records()),
+            on_files=lambda file: racy.extend(record.racy for record in file.records()),
             on_skip=never,
             limit=4000,
         ).packs()

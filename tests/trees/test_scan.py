@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.entries import Entry
+from igny8_backup.trees.entries import Entry, Files
 from igny8_backup.trees.linux import exchange_names
 from igny8_backup.trees.names import DEPTH_LIMIT
+from igny8_backup.trees.owners import Owners
 from igny8_backup.trees.scan import Scan
 from igny8_backup.trees.scan_ahead import ScanAhead
 from igny8_backup.trees.skips import IS_OURS, NO_FAILURE, REPLACED, VANISHED, OnSkip, why
@@ -51,6 +52,12 @@ def paths(scan: Scanning, root: Path) -> list[bytes]:
     found = [entry.path for entry in scan(root, on_skip=lambda path, reason: skipped.append((path, reason)))]
     assert skipped == []
     return found
+
+
+def opened(walk: Scan, entry: Entry) -> int:
+    """A descriptor of a file that the walk has met."""
+    folder, slash, name = entry.path.rpartition(b"/")
+    return walk.open_file(Files(folder + slash, [name], [tuple(entry.status)], Owners()), 0)
 
 
 def test_a_folder_comes_before_its_contents_and_those_before_its_sibling(
@@ -230,13 +237,13 @@ def test_a_file_is_opened_where_the_walk_stands_never_through_a_symlink(
     with kind(tmp_path, on_skip=never) as walk:
         for entry in walk.entries():
             if entry.path == b"sub/file":
-                fd = walk.open_file(entry)
+                fd = opened(walk, entry)
                 assert os.read(fd, 100) == b"contents"
                 os.close(fd)
                 (tmp_path / "sub" / "file").unlink()
                 (tmp_path / "sub" / "file").symlink_to("../elsewhere")
                 with pytest.raises(OSError, match="symbolic links"):
-                    walk.open_file(entry)
+                    opened(walk, entry)
 
 
 def test_a_walk_that_is_left_gives_its_descriptors_back(tmp_path: Path, kind: type[Scan]) -> None:
@@ -261,10 +268,10 @@ def test_a_folder_that_is_gone_since_it_was_looked_at_is_no_other(tmp_path: Path
             if entry.kind == "dir":
                 assert walk.folder_fd(entry) is None
             elif entry.path == b"file":
-                os.close(walk.open_file(entry))
+                os.close(opened(walk, entry))
             else:
                 with pytest.raises(FileNotFoundError):
-                    walk.open_file(entry)
+                    opened(walk, entry)
         assert entry.path == b"file"
 
 
@@ -284,11 +291,11 @@ def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path: Path) -> None
         (tmp_path / "other/d").rename(tmp_path / "one/d")
         for entry in entries:
             if entry.path == b"file":
-                with open(walk.open_file(entry), "rb") as file:
+                with open(opened(walk, entry), "rb") as file:
                     assert file.read() == b"one/d"
             elif entry.path == b"d/file":
                 with pytest.raises(OSError) as caught:
-                    walk.open_file(entry)
+                    opened(walk, entry)
                 assert why(caught.value) == REPLACED
 
 

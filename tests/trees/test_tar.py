@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.trees import tar
+from igny8_backup.trees.owners import Owner
 from igny8_backup.trees.tar import END, FILE, FOLDER, HARDLINK, RECORD, SYMLINK, header, padding, read_tar
 from tests.trees.tools import stream
 
-PLAIN: dict[str, Any] = {"mode": 0o644, "uid": 0, "gid": 0, "mtime_ns": 0}
+PLAIN: dict[str, Any] = {"mode": 0o644, "owner": Owner(0, 0, "", ""), "mtime_ns": 0}
 
 
 def member(name: bytes, contents: bytes = b"", kind: bytes = FILE, **fields: Any) -> bytes:
@@ -50,7 +51,8 @@ def test_python_and_we_read_what_we_write(
     files: dict[bytes, bytes], uid: int, mtime: int, block: int
 ) -> None:
     data = b"".join(
-        member(b"./" + name, files[name], uid=uid, mtime_ns=mtime * 10**9 + 5) for name in sorted(files)
+        member(b"./" + name, files[name], owner=Owner(uid, 0, "", ""), mtime_ns=mtime * 10**9 + 5)
+        for name in sorted(files)
     )
     assert read(data + END, block) == sorted(files.items())
     assert sum(tar.room(2 + len(name), len(files[name])) for name in files) == len(data)
@@ -74,7 +76,7 @@ def test_a_short_member_is_byte_for_byte_what_gnu_tar_writes(tmp_path: Any) -> N
         check=True,
     ).stdout
     ours = member(
-        b"./file", b"contents", mode=0o640, uid=1000, gid=33, user="user", group="grp", mtime_ns=17 * 10**17
+        b"./file", b"contents", mode=0o640, owner=Owner(1000, 33, "user", "grp"), mtime_ns=17 * 10**17
     )
     assert ours + END == written
 
@@ -109,7 +111,7 @@ def test_a_size_past_eight_gibibytes_is_written_in_base_256() -> None:
 
 def test_a_user_name_that_does_not_fit_is_left_out() -> None:
     info = tarfile.TarInfo.frombuf(
-        header(b"./f", FILE, **PLAIN, user="u" * 32, group="g" * 31), "utf-8", "strict"
+        header(b"./f", FILE, **{**PLAIN, "owner": Owner(0, 0, "u" * 32, "g" * 31)}), "utf-8", "strict"
     )
     assert (info.uname, info.gname) == ("", "g" * 31)
 

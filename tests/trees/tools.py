@@ -23,7 +23,7 @@ from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.file_lines import FileLines
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
-from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
+from igny8_backup.trees.packs import PACK_LIMIT, TOGETHER, PackWriter
 from igny8_backup.trees.records import Record, to_line
 from igny8_backup.trees.scan import Scan
 
@@ -85,12 +85,16 @@ def take(
     on_record: Callable[[Record], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     ahead: int = 0,
+    together: int | None = None,
     earlier: Backup | None = None,
     checksum: bool = False,
     emptied: Collection[str] = (),
     scan: type[Scan] = Scan,
 ) -> Backup:
-    """Back a tree up into memory; what ``earlier`` holds already stays in its packs."""
+    """Back a tree up into memory; what ``earlier`` holds already stays in its packs. With ``on_record`` or
+    ``on_progress`` each file is told as it is read, unless ``together`` says otherwise."""
+    if together is None:
+        together = 1 if on_record or on_progress else TOGETHER
     backup = Backup()
     number = len(earlier.packs) if earlier else 0
     if earlier:
@@ -120,10 +124,11 @@ def take(
         root,
         name=lambda count: f"20261122T021500Z-7f3a9c-{number + count:04}",
         on_record=record,
-        on_file=stored,
+        on_files=stored,
         on_unchanged=unchanged,
         compared=Comparison(known, checksum, emptied) if earlier else None,
         ahead=ahead,
+        together=together,
         on_skip=lambda path, reason: backup.skipped.append((path, reason)),
         on_progress=on_progress,
         limit=limit,
