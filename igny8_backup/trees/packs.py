@@ -17,7 +17,7 @@ from igny8_backup.streams import BLOCK
 from igny8_backup.trees import contents, tar
 from igny8_backup.trees.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.contents import Opened
-from igny8_backup.trees.file_lines import FileLines, Gathered
+from igny8_backup.trees.file_lines import FileLines
 from igny8_backup.trees.folders import file_header, file_header_size
 from igny8_backup.trees.names import escape
 from igny8_backup.trees.records import Record
@@ -25,15 +25,10 @@ from igny8_backup.trees.scan import Excluded, Scan
 from igny8_backup.trees.skips import CHANGED, OnSkip, why
 from igny8_backup.trees.sparse import ZEROS
 from igny8_backup.trees.tar_blocks import TarBlock, TarBlocks, new_room
+from igny8_backup.trees.telling import TOGETHER, OnFiles, OnProgress, Telling
 
 PACK_LIMIT = 512 << 20
 """Bytes of a pack before compression, unless one file alone is larger."""
-
-OnProgress = Callable[[int, int], None]
-"""Told after some files, and within large ones: files and bytes of contents so far, in all."""
-
-TOGETHER = 200
-"""So many files that were read are told together, at most."""
 
 
 class PackWriter:
@@ -57,8 +52,8 @@ class PackWriter:
         name: Callable[[int], str],
         on_skip: OnSkip,
         on_record: Callable[[Record], None] = lambda _: None,
-        on_files: Callable[[FileLines], None] = lambda _: None,
-        on_unchanged: Callable[[FileLines], None] = lambda _: None,
+        on_files: OnFiles = lambda _: None,
+        on_unchanged: OnFiles = lambda _: None,
         on_progress: OnProgress | None = None,
         compared: Comparison | None = None,
         excluded: Excluded | None = None,
@@ -73,17 +68,12 @@ class PackWriter:
         self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
         self._name = name
         self._on_record = on_record
-        self._on_files = on_files
         self._on_unchanged = on_unchanged
         self._on_skip = on_skip
-        self._on_progress = on_progress
+        self._told = Telling(on_files, on_progress, together)
         self._limit = limit
         self._ahead = ahead
-        self._together = together
         self._room = room
-        self._files = 0
-        self._bytes = 0
-        self._read_files = Gathered()
         self._unread: set[bytes] = set()  # of files with several names, those that could not be read
         self._waiting: Opened | None = None  # the next to be stored
         self._pack = ""
@@ -127,17 +117,15 @@ class PackWriter:
                 if self._read(item, room):
                     return item
                 continue
-            self._tell_files()
+            self._told.now()
             if isinstance(item, FileLines):
-                self._files += len(item.lines)
-                self._bytes += item.size
                 self._on_unchanged(item)
-                self._tell()
+                self._told.unchanged(item)
             elif item.kind == "hardlink" and item.target in self._unread:
                 self._on_skip(item.path, f"another name of {escape(item.target)}, which was not read")
             else:
                 self._on_record(item)
-        self._tell_files()
+        self._told.now()
         return None
 
     def _read(self, file: Opened, room: Callable[[int], memoryview]) -> bool:
@@ -150,8 +138,8 @@ class PackWriter:
             elif old and old.size == file.size:
                 file.sha256 = contents.digest(file)
             if old and (old.size, old.sha256) == (file.size, file.sha256):
-                self._bytes += file.size
-                self._gather(file, old.pack)
+                self._told.bytes += file.size
+                self._tell(file, old.pack)
             else:
                 must = True
         except OSError as error:
@@ -196,8 +184,8 @@ class PackWriter:
         os.close(file.fd)
         size = file.size
         block.add_file(file_header(file), size, tar.padding(size))
-        self._bytes += size
-        self._gather(file, self._pack)
+        self._told.bytes += size
+        self._tell(file, self._pack)
 
     def _large(self, file: Opened) -> Generator[bytes, None, None]:
         """A file in pieces: exactly as many bytes as its header promises, whatever becomes of the file.
@@ -215,16 +203,16 @@ class PackWriter:
                     piece = contents.read_piece(file, at)
                     sha256.update(piece)
                     at += len(piece)
-                    self._bytes += len(piece)
+                    self._told.bytes += len(piece)
                     yield piece
                     if at < size:
-                        self._tell()
+                        self._told.progress()
                 yield ZEROS[: tar.padding(size)]
                 status = os.fstat(file.fd)
                 file.stable = contents.is_same(file, status)
                 if file.stable or last or file.error:
                     break
-                self._bytes -= size
+                self._told.bytes -= size
                 file.is_now(status)
         finally:
             os.close(file.fd)
@@ -232,30 +220,18 @@ class PackWriter:
             self._lost(file, file.error)
             return
         file.sha256 = sha256.hexdigest()
-        self._gather(file, self._pack)
-        self._tell_files()
+        self._tell(file, self._pack)
+        self._told.now()
 
     def _lost(self, file: Opened, error: OSError) -> None:
         self._on_skip(file.path, why(error))
         if file.entry.status.links > 1:
             self._unread.add(file.path)
 
-    def _gather(self, file: Opened, pack: str) -> None:
+    def _tell(self, file: Opened, pack: str) -> None:
         if not file.stable:
             self._on_skip(file.path, CHANGED)
-        self._files += 1
-        self._read_files.add(contents.line_of(file, pack), pack, file.path, file.size)
-        if len(self._read_files) >= self._together:
-            self._tell_files()
-
-    def _tell_files(self) -> None:
-        if self._read_files:
-            self._on_files(self._read_files.take())
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._on_progress is not None:
-            self._on_progress(self._files, self._bytes)
+        self._told.file(contents.line_of(file, pack), pack, file.path, file.size)
 
 
 def _moved(data: memoryview, room: memoryview) -> memoryview:

@@ -23,9 +23,10 @@ from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.file_lines import FileLines
 from igny8_backup.trees.folders import FoldersTar
 from igny8_backup.trees.known import Known
-from igny8_backup.trees.packs import PACK_LIMIT, TOGETHER, PackWriter
+from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
 from igny8_backup.trees.records import Record, to_line
 from igny8_backup.trees.scan import Scan
+from igny8_backup.trees.telling import TOGETHER
 
 T = TypeVar("T")
 
