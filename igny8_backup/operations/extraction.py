@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees.skips import OnSkip
-from igny8_backup.trees.spool import Spool
 from igny8_backup.trees.unpack import Job, Report, Unpacker, unpacker
 
 READERS = 2
@@ -39,9 +38,10 @@ def extract_packs(
     processes: Collection[Unpacker],
     side: Path,
     packs: Collection[tuple[str, StoredObject]],
-    records: Spool,
+    records: Path,
     identities: list[Identity],
     *,
+    read_index: Callable[[], None],
     on_skip: OnSkip,
     on_bytes: Callable[[int], None],
     allow_set_id: bool,
@@ -49,8 +49,12 @@ def extract_packs(
     """Has the ``processes`` write the files of the packs (name and object) below ``side``; returns how many
     kept this user as their owner.
 
-    The index places a file in one pack only, so their order does not matter. ``on_bytes`` is called by one
-    thread at a time. Raises ``IntegrityError``, ``FilesError``, ``StorageError``, and stops the others then.
+    ``records`` is the folder of a ``Spool``, which ``read_index`` fills: in this thread, and beside the first
+    packs where the storage lets them be read at the same time. The index places a file in one pack only, so
+    the order of packs does not matter. ``on_bytes`` is called by one thread at a time.
+
+    Raises what ``read_index`` raises, whatever is wrong besides; else ``IntegrityError``, ``FilesError``,
+    ``StorageError``. All is stopped then.
     """
     stopped = threading.Event()
     told = threading.Lock()
@@ -67,32 +71,42 @@ def extract_packs(
     waiting = deque(packs)
 
     def extract(number: int, process: Unpacker) -> Report:
-        process.begin(
-            Job(
-                side=str(side),
-                records=str(records.folder),
-                report=str(records.folder / f"report-{number}"),
-                allow_set_id=allow_set_id,
-            )
-        )
-        while not stopped.is_set():
-            try:
-                name, item = waiting.popleft()
-            except IndexError:
-                break
-            process.unpack(name, counted(kit.download(item, identities)))
-        return process.finish()
-
-    with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
-        futures = [pool.submit(extract, *numbered) for numbered in enumerate(processes)]
         try:
-            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failures = [error for future in ended if (error := future.exception())]
-            if failures:
-                raise next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
+            process.begin(
+                Job(
+                    side=str(side),
+                    records=str(records),
+                    report=str(records / f"report-{number}"),
+                    allow_set_id=allow_set_id,
+                )
+            )
+            while not stopped.is_set():
+                try:
+                    name, item = waiting.popleft()
+                except IndexError:
+                    break
+                process.unpack(name, counted(kit.download(item, identities)))
+            return process.finish()
         except BaseException:
             stopped.set()
             raise
+
+    if not kit.store.parallel_reads:
+        read_index()
+    with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
+        try:
+            futures = [pool.submit(extract, *numbered) for numbered in enumerate(processes)]
+            if kit.store.parallel_reads:
+                read_index()
+            wait(futures)
+        except BaseException:
+            stopped.set()
+            for process in processes:  # they may wait for records that never come, and the threads for them
+                process.stop()
+            raise
+    failures = [error for future in futures if (error := future.exception())]
+    if failures:
+        raise next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
     reports = [future.result() for future in futures]
     for report in reports:
         for path, reason in report.skipped:

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +18,12 @@ from igny8_backup.manifest import TreePart
 from igny8_backup.operations.assembly import Toolkit
 from igny8_backup.operations.extraction import extract_packs, unpackers
 from igny8_backup.operations.tree_notes import note_owners, note_skips
-from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees import index
 from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.names import side_name
 from igny8_backup.trees.plan import SwapPlan, plan_swap
 from igny8_backup.trees.remove import remove_tree
-from igny8_backup.trees.spool import Spool
+from igny8_backup.trees.spool import Spool, spool_index
 from igny8_backup.trees.swap import exchange, keep, state, undo
 from igny8_backup.trees.whole import Place
 
@@ -60,16 +58,17 @@ def prepare(
     packs = {keys.pack_of(item.key): item for item in part.packs}
     skip = note_skips(kit.progress, part.name)
     with _scratch_folder(kit.config.scratch_dir, place) as folder:
+        records = Spool(folder, packs)
+        blocks = kit.download(part.index, identities)
         with unpackers(kit, len(packs)) as processes:
-            with closing(kit.download(part.index, identities)) as blocks:
-                records = _spooled(folder, blocks, packs)
             owners_left = extract_packs(
                 kit,
                 processes,
                 place.target,
                 packs.items(),
-                records,
+                folder,
                 identities,
+                read_index=lambda: spool_index(records, blocks),
                 on_skip=skip,
                 on_bytes=on_bytes,
                 allow_set_id=allow_set_id,
@@ -130,17 +129,6 @@ def remove_kept(place: Place) -> None:
 
 def _plan(tree: TreeSwap) -> SwapPlan:
     return SwapPlan.from_json(json.loads(tree.plan))
-
-
-def _spooled(folder: Path, blocks: Blocks, packs: Collection[str]) -> Spool:
-    try:
-        return Spool(folder, index.read(blocks), packs)
-    except OSError as error:
-        raise FilesError(
-            f"The index of the tree cannot be kept in {folder.parent}: {error.strerror}.",
-            untouched="Nothing live was changed.",
-            fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
-        ) from None
 
 
 @contextmanager

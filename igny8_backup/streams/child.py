@@ -193,6 +193,12 @@ class Child:
                 exit_status_of_tool=status,
             )
 
+    def terminate(self) -> None:
+        """Send the child SIGTERM if it still runs, and wait for nothing: for threads other than the one that
+        does."""
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+
     def close(self) -> None:
         """Stop the child if it still runs (SIGTERM, after ``GRACE`` SIGKILL), reap it, close its pipes.
 

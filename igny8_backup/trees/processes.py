@@ -15,15 +15,17 @@ from contextlib import closing, contextmanager
 from typing import Any, NoReturn
 
 from igny8_backup.errors import BackupError, FilesError, IntegrityError, ToolError
+from igny8_backup.streams import Blocks
 from igny8_backup.streams.child import Child
-from igny8_backup.streams.slots import Slots
+from igny8_backup.streams.slots import Sender, Slots
+from igny8_backup.trees.tar_blocks import TarBlocks
 
 MESSAGE = struct.Struct(">BQQ")
 """One of the kinds, and two numbers: so little is written whole or not at all (PIPE_BUF in pipe(7))."""
 BLOCK, END, PROGRESS, PACK = range(4)
-"""A block of a pack: its length, and its slot, whose number comes back as one byte when it is free again; the
-end of a pack: nothing; progress: files and bytes of contents so far; a pack that begins: the length of its
-name, which follows."""
+"""A block of a pack or an index: its length, and its slot, whose number comes back as one byte when it is
+free again; the end of it: nothing; progress: files and bytes of contents so far; a pack that begins: the
+length of its name, which follows."""
 
 _LENGTH = struct.Struct(">I")
 """Bytes of the job, which follows: JSON."""
@@ -53,6 +55,31 @@ def give_job(child: Child, job: dict[str, Any]) -> None:
     child.write(_LENGTH.pack(len(data)) + data)
 
 
+def sender(child: Child, slots: Slots) -> Sender:
+    """What hands blocks to the process (``send``)."""
+
+    def tell(length: int, slot: int) -> None:
+        child.write(MESSAGE.pack(BLOCK, length, slot))
+
+    return Sender(slots, tell=tell, freed=lambda: child.read_block(1))
+
+
+def send(child: Child, sender: Sender, blocks: Blocks) -> None:
+    """All of the ``blocks``, and that they have ended well. Raises what they raise, and as ``finish`` where
+    the process takes no more."""
+    with closing(blocks):
+        try:
+            for block in blocks:
+                sender.send(block)
+            sender.flush()
+        except BrokenPipeError:
+            finish(child)
+            raise ToolError(
+                "A process of ours that works on the files ended before it had read all."
+            ) from None
+        child.write(MESSAGE.pack(END, 0, 0))
+
+
 def finish(child: Child) -> None:
     """Waits for its end. Raises what the process has told, ``ToolError`` when it failed otherwise."""
     try:
@@ -61,7 +88,7 @@ def finish(child: Child) -> None:
         found = error.exit_status_of_tool
         for kind, status in _STATUS.items():
             if found == status:
-                raise _heard(error.stderr_tail, kind) from None
+                raise _error(error.stderr_tail, kind) from None
         if found is not None and found < 0:
             raise ToolError(
                 f"The process of ours that works on the files did not come to its end: {error}",
@@ -85,6 +112,25 @@ def run(main: Callable[[dict[str, Any], Slots], None]) -> NoReturn:
     sys.exit(0)
 
 
+def received(slots: Slots) -> TarBlocks:
+    """What is sent (``send``) to this process, to its end."""
+    while True:
+        kind, length, slot = heard()
+        if kind == END:
+            return
+        yield slots.room(slot)[:length]
+        os.write(sys.stdout.fileno(), bytes((slot,)))
+
+
+def heard() -> tuple[int, int, int]:
+    """The next message to this process, which ends where there is none."""
+    message = os.read(sys.stdin.fileno(), MESSAGE.size)
+    if not message:
+        sys.exit("What was sent was not told to its end.")
+    kind, one, other = MESSAGE.unpack(message)
+    return kind, one, other
+
+
 def _read(size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -95,7 +141,7 @@ def _read(size: int) -> bytes:
     return data
 
 
-def _heard(said: str, kind: type[BackupError]) -> BackupError:
+def _error(said: str, kind: type[BackupError]) -> BackupError:
     """The error that was told; the bare text where it was too long to be kept whole."""
     try:
         return kind(**json.loads(said))

@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.child import Child
-from igny8_backup.streams.slots import Sender, Slots
-from igny8_backup.trees.processes import BLOCK, END, MESSAGE, PACK, finish, give_job, own_process
+from igny8_backup.streams.slots import Slots
+from igny8_backup.trees.processes import END, MESSAGE, PACK, finish, give_job, own_process, send, sender
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Where to write: the folder ``side``. ``records`` is the folder of a ``Spool`` that says what the index
-    places in each pack, ``report`` the file to write; ``allow_set_id`` is as for ``TreeWriter``."""
+    places in each pack: it is there, and may still be taking records. ``report`` is the file to write;
+    ``allow_set_id`` is as for ``TreeWriter``."""
 
     side: str
     records: str
@@ -57,7 +57,7 @@ class Unpacker:
 
     def __init__(self, child: Child, slots: Slots) -> None:
         self._child = child
-        self._sender = Sender(slots, tell=self._tell, freed=lambda: child.read_block(1))
+        self._sender = sender(child, slots)
         self._report: Path
 
     def begin(self, job: Job) -> None:
@@ -67,17 +67,9 @@ class Unpacker:
 
     def unpack(self, name: str, blocks: Blocks) -> None:
         """Gives it the tar of the pack of this name. Raises what the blocks raise as well."""
-        with closing(blocks):
-            raw = os.fsencode(name)
-            self._child.write(MESSAGE.pack(PACK, len(raw), 0) + raw)
-            try:
-                for block in blocks:
-                    self._sender.send(block)
-                self._sender.flush()
-            except BrokenPipeError:
-                finish(self._child)
-                raise ToolError("The process that writes the files ended before it had read all.") from None
-            self._child.write(MESSAGE.pack(END, 0, 0))
+        raw = os.fsencode(name)
+        self._child.write(MESSAGE.pack(PACK, len(raw), 0) + raw)
+        send(self._child, self._sender, blocks)
 
     def finish(self) -> Report:
         """Waits until all is written."""
@@ -86,5 +78,7 @@ class Unpacker:
         found = json.loads(self._report.read_bytes())
         return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
 
-    def _tell(self, length: int, slot: int) -> None:
-        self._child.write(MESSAGE.pack(BLOCK, length, slot))
+    def stop(self) -> None:
+        """Ends the process, from any thread: one that is about to give it something, or waits for it, meets
+        an error then."""
+        self._child.terminate()

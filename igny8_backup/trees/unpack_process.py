@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from typing import Any
 from igny8_backup.errors import FilesError
 from igny8_backup.streams.slots import Slots
 from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.processes import END, MESSAGE, PACK, run
+from igny8_backup.trees.processes import PACK, heard, received, run
 from igny8_backup.trees.spool import read_spooled
-from igny8_backup.trees.tar_blocks import TarBlocks
 from igny8_backup.trees.unpack import Job, Report
+
+_LOOK_AGAIN = 10
+"""Milliseconds between two looks for records that ``spool_process`` has not written yet. They are looked for,
+not told: what this process is told stands behind the blocks of the pack that wait for them."""
 
 
 def main(fields: dict[str, Any], slots: Slots) -> None:
@@ -30,7 +34,7 @@ def main(fields: dict[str, Any], slots: Slots) -> None:
 
     with TreeWriter(Path(job.side), on_skip=skip, allow_set_id=job.allow_set_id) as writer:
         while (name := _next_pack()) is not None:
-            writer.extract_pack(_blocks(slots), read_spooled(Path(job.records) / name))
+            writer.extract_pack(received(slots), read_spooled(Path(job.records) / name, wait=_wait))
         report.owners_left = writer.owners_left
     try:
         Path(job.report).write_text(json.dumps(vars(report)))
@@ -42,26 +46,17 @@ def main(fields: dict[str, Any], slots: Slots) -> None:
         ) from None
 
 
+def _wait() -> None:
+    """A moment; or the end of this process when the one that feeds it is gone, which nothing else tells."""
+    poll = select.poll()
+    poll.register(sys.stdin, 0)  # only that it was closed there (POLLHUP in poll(2)), not that there is more
+    if poll.poll(_LOOK_AGAIN):
+        sys.exit("The index was not read to its end.")
+
+
 def _next_pack() -> str | None:
-    kind, length, _ = _heard()
+    kind, length, _ = heard()
     return os.fsdecode(os.read(sys.stdin.fileno(), length)) if kind == PACK else None
-
-
-def _blocks(slots: Slots) -> TarBlocks:
-    while True:
-        kind, length, slot = _heard()
-        if kind == END:
-            return
-        yield slots.room(slot)[:length]
-        os.write(sys.stdout.fileno(), bytes((slot,)))
-
-
-def _heard() -> tuple[int, int, int]:
-    message = os.read(sys.stdin.fileno(), MESSAGE.size)
-    if not message:
-        sys.exit("The packs were not told to their end.")
-    kind, one, other = MESSAGE.unpack(message)
-    return kind, one, other
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from igny8_backup.trees.extract import TreeWriter
 from igny8_backup.trees.feed import Job, read_report, tree_reader
 from igny8_backup.trees.feed_process import FILES_TOLD
 from igny8_backup.trees.processes import finish, give_job, own_process
-from igny8_backup.trees.spool import Spool, read_spooled
+from igny8_backup.trees.spool import Spool
 from igny8_backup.trees.unpack import Job as UnpackJob
 from igny8_backup.trees.unpack import Report, unpacker
 from tests.trees.tools import Backup, look, stream, take
@@ -157,12 +158,18 @@ def test_a_process_that_nobody_has_a_job_for_ends() -> None:
         finish(child)
 
 
-def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Spool]:
+def empty_job(tmp_path: Path) -> UnpackJob:
     (tmp_path / "spool").mkdir()
     (tmp_path / "side").mkdir(0o700)
-    spool = Spool(tmp_path / "spool", index.read(stream(backup.index())), backup.packs)
     side, records, report = (str(tmp_path / name) for name in ("side", "spool", "report"))
-    return UnpackJob(side=side, records=records, report=report), spool
+    return UnpackJob(side=side, records=records, report=report)
+
+
+def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Spool]:
+    made = empty_job(tmp_path)
+    spool = Spool(tmp_path / "spool", backup.packs)
+    spool.take(index.read(stream(backup.index())))
+    return made, spool
 
 
 def unpack(made: UnpackJob, packs: dict[str, bytes]) -> Report:
@@ -210,7 +217,7 @@ def test_packs_that_end_before_their_end_are_not_taken_for_whole(root: Path, tmp
     """Whatever ends the process that sends them."""
     made, _ = unpack_job(take(root), tmp_path)
     with (
-        pytest.raises(ToolError, match="exit status 1: The packs were not told to their end"),
+        pytest.raises(ToolError, match="exit status 1: What was sent was not told to its end"),
         own_process("igny8_backup.trees.unpack_process") as (child, _),
     ):
         give_job(child, asdict(made))
@@ -226,23 +233,66 @@ def test_a_disk_that_refuses_is_said_as_it_is(root: Path, tmp_path: Path) -> Non
         unpack(made, backup.packs)
 
 
-def test_an_index_that_names_a_pack_that_is_not_there_is_refused(root: Path, tmp_path: Path) -> None:
+def started(made: UnpackJob, name: str, data: bytes) -> str:
+    """A program that sends a pack, says which process writes it, and goes on living."""
+    return f"""
+import os, time
+from pathlib import Path
+from igny8_backup.streams.pipeline import from_bytes
+from igny8_backup.trees.unpack import Job, unpacker
+with unpacker() as process:
+    process.begin(Job(**{asdict(made)!r}))
+    process.unpack({name!r}, from_bytes({data!r}))
+    print(Path(f"/proc/self/task/{{os.getpid()}}/children").read_text(), flush=True)
+    time.sleep(60)
+"""
+
+
+def ended(pid: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+
+
+def test_a_process_that_waits_for_records_ends_with_the_one_that_feeds_it(tmp_path: Path) -> None:
+    """Even if that is killed, and can tell nobody."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "a").write_bytes(b"alpha")
+    backup = take(tmp_path / "small")
+    ((name, data),) = backup.packs.items()
+    made = empty_job(tmp_path)
+    Spool(Path(made.records), backup.packs)
+    env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    argv = [sys.executable, "-c", started(made, name, data)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env) as program:
+        assert program.stdout
+        writer = int(program.stdout.readline())
+        assert not ended(writer)
+        program.kill()
+    deadline = time.monotonic() + 60
+    while not ended(writer):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_process_that_waits_for_records_is_stopped_by_another_thread(root: Path, tmp_path: Path) -> None:
+    (root / "larger").write_bytes(bytes(40 * BLOCK))  # more than is sent before any of it is taken
     backup = take(root)
-    (tmp_path / "spool").mkdir()
-    with pytest.raises(IntegrityError, match=f"names the pack {BACKUP_ID}-0001, and the manifest does not"):
-        Spool(tmp_path / "spool", backup.records, {"20261122T021500Z-7f3a9c-0002"})
-
-
-def test_a_spool_gives_the_records_of_each_pack_in_order(root: Path, tmp_path: Path) -> None:
-    backup = take(root, limit=BLOCK)
-    (tmp_path / "spool").mkdir()
-    spool = Spool(tmp_path / "spool", index.read(stream(backup.index())), backup.packs)
-    for name in backup.packs:
-        assert list(read_spooled(tmp_path / "spool" / name)) == [r for r in backup.records if r.pack == name]
-    assert list(spool.others()) == [r for r in backup.records if r.kind != "file"]
+    made = empty_job(tmp_path)
+    Spool(Path(made.records), backup.packs)
+    ((name, data),) = backup.packs.items()
+    with unpacker() as process, ThreadPoolExecutor(1) as pool:
+        process.begin(made)
+        waiting = pool.submit(process.unpack, name, from_bytes(data))
+        time.sleep(0.1)  # mostly it waits then; if not, it meets its end elsewhere
+        process.stop()
+        with pytest.raises(ToolError, match="was killed by SIGTERM"):
+            waiting.result()
 
 
 def test_the_processes_know_nothing_of_django() -> None:
     code = "import sys, igny8_backup.trees.feed_process, igny8_backup.trees.unpack_process\n"
+    code += "import igny8_backup.trees.spool_process\n"
     code += "assert not any(name.split('.')[0] in ('django', 'dbbackup') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})
