@@ -141,7 +141,8 @@ def test_a_tree_that_changes_while_it_is_walked(walked: Project) -> None:
     assert listed <= set(page("errors").splitlines())
     assert all(f"uploads: {path}: {reason}" in err for path, reason in skipped.items())
     later_seen = set(skipped) - {"z/refused", "z/fifo"}
-    assert later_seen <= {"z/gone", "z/to-fifo", "z/to-symlink", "z"}, skipped
+    # The walk is ahead of the reading: what it had met before it changed is told by the path it had then.
+    assert later_seen <= {"z/gone", "z/to-fifo", "z/to-symlink", "z/to-symlink/page", "z"}, skipped
 
     # What was taken is whole: it comes back, and the folder outside was never entered.
     (restored,) = run_many(
