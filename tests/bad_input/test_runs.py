@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -67,6 +68,15 @@ def test_a_backup_dated_in_the_future_is_told_of(ground: Ground, tmp_path: Path)
     assert note not in by_id.ended(0).stdout
 
 
+IN_AN_IMPORT = re.compile(
+    r"Exception ignored in: <_io\.FileIO name='[^\n]*\.pyc?'[^\n]*\n"
+    r"Traceback \(most recent call last\):\n"
+    r'  File "<frozen importlib\._bootstrap_external>"[^\n]*\n'
+    r"ResourceWarning: [^\n]*\n"
+)
+"""What Python itself says, in development mode only, when a signal comes while it opens a module."""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
     program = installed()
@@ -121,7 +131,7 @@ def test_signals_at_any_moment_of_a_backup(ground: Ground, server: RcloneS3) -> 
             for result in results:
                 made = set(place.glob("igny8/backups/*/manifest.json"))
                 when = f"{result['signal']} after {result['after']:.3f} s: {result['said']}"
-                assert "Traceback" not in result["said"], when
+                assert "Traceback" not in IN_AN_IMPORT.sub("", result["said"]), when
                 assert client.list_multipart_uploads(Bucket=server.bucket).get("Uploads", []) == [], when
                 half = [path for path in place.rglob("*") if "multipart" in path.name]
                 assert half == [], when
