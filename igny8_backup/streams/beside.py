@@ -20,10 +20,10 @@ Work: TypeAlias = Callable[[Blocks, Callable[[bytes], None]], None]
 """Takes its blocks from the one and gives those that it makes to the other. Both raise when nobody wants any
 more: it then ends."""
 
-FETCHED_AHEAD = 2
+FETCHED_AHEAD = 1
 """Blocks of the source that wait for the work, at most."""
 
-MADE_AHEAD = 4
+MADE_AHEAD = 2
 """Blocks that were made and that the consumer has or that wait for it, at most."""
 
 
