@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.interrupts import held_back
 
 T = TypeVar("T")
 
@@ -109,21 +110,25 @@ def made_beside(work: Work, blocks: Blocks) -> Blocks:
     thread = threading.Thread(target=_run, args=(work, exchange), name="igny8-backup-stream", daemon=True)
     with contextlib.closing(blocks):
         try:
-            thread.start()
+            with held_back():  # an exception within it leaves a lock behind that nobody holds
+                thread.start()
             for _ in range(FETCHED_AHEAD):
                 exchange.fetch(blocks)
             while not isinstance(said := exchange.said.get(), _Ended):
-                if isinstance(said, bytes):
+                if isinstance(said, _Taken):
+                    exchange.fetch(blocks)
+                else:
                     yield said
                     exchange.room.put(None)
-                else:
-                    exchange.fetch(blocks)
             if said.error is not None:
                 raise said.error
         finally:
-            exchange.stop()
-            if thread.is_alive():  # not so if a signal came between while it was starting
-                thread.join()
+            try:
+                exchange.stop()
+            finally:  # once more: a signal may have come in the middle of it
+                exchange.stop()
+                if thread.is_alive():  # not so if a signal came before it was started
+                    thread.join()
 
 
 def _run(work: Work, exchange: _Exchange) -> None:

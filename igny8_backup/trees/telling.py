@@ -14,6 +14,9 @@ OnProgress = Callable[[int, int], None]
 TOGETHER = 200
 """So many files that were read are told together, at most."""
 
+BYTES = 4 << 20
+"""No more bytes than about these pass before something is told."""
+
 
 class Telling:
     """``on_files`` hears of files in the order in which they are told here; ``bytes`` of contents and their
@@ -22,6 +25,7 @@ class Telling:
     def __init__(self, on_files: OnFiles, on_progress: OnProgress | None, together: int) -> None:
         self.bytes = 0
         self._files = 0
+        self._told = 0  # bytes, when something was told last
         self._on_files = on_files
         self._on_progress = on_progress
         self._together = together
@@ -31,7 +35,7 @@ class Telling:
         """A file of this line in this pack, whose bytes are counted already; it may be told later."""
         self._files += 1
         self._gathered.add(line, pack, path, size)
-        if len(self._gathered) >= self._together:
+        if len(self._gathered) >= self._together or self.bytes - self._told >= BYTES:
             self.now()
 
     def unchanged(self, files: FileLines) -> None:
@@ -47,5 +51,7 @@ class Telling:
             self.progress()
 
     def progress(self) -> None:
+        """Tell how far it is."""
+        self._told = self.bytes
         if self._on_progress is not None:
             self._on_progress(self._files, self.bytes)

@@ -19,6 +19,7 @@ from igny8_backup.trees.packs import PackWriter
 from igny8_backup.trees.skips import NO_FAILURE
 from igny8_backup.trees.tar import RECORD
 from igny8_backup.trees.tar_blocks import TarBlocks, new_room
+from igny8_backup.trees.telling import TOGETHER
 from tests.trees.planting import plant
 from tests.trees.tools import IS_ROOT, look, never, take
 
@@ -229,3 +230,20 @@ def test_memory_that_was_used_before_leaves_no_trace(tmp_path: Path) -> None:
         return used
 
     assert tar_of(used_room) == tar_of(new_room)
+
+
+def test_progress_is_told_while_large_files_turn_out_to_be_as_they_were(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / str(number)).write_bytes(os.urandom(3 * BLOCK))
+    earlier = take(tmp_path)
+    told: list[tuple[int, int]] = []
+    again = take(
+        tmp_path,
+        earlier=earlier,
+        checksum=True,
+        together=TOGETHER,
+        on_progress=lambda *now: told.append(now),
+    )
+    assert again.packs == earlier.packs
+    assert told[-1] == (6, 18 * BLOCK)
+    assert len(told) >= 3
