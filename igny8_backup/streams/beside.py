@@ -17,7 +17,9 @@ from igny8_backup.streams.interrupts import held_back
 
 T = TypeVar("T")
 
-Work: TypeAlias = Callable[[Blocks, Callable[[bytes], None]], None]
+Give: TypeAlias = Callable[[bytes], None]
+
+Work: TypeAlias = Callable[[Blocks, Give], None]
 """Takes its blocks from the one and gives those that it makes to the other. Both raise when nobody wants any
 more: it then ends."""
 
@@ -90,7 +92,7 @@ class _Exchange:
 def beside(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
     """What ``stage(blocks)`` gives, made in a thread of its own: see ``made_beside``."""
 
-    def work(source: Blocks, give: Callable[[bytes], None]) -> None:
+    def work(source: Blocks, give: Give) -> None:
         with contextlib.closing(stage(source)) as made:
             for block in made:
                 give(block)

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from igny8_backup.streams import BLOCK, Blocks
-from igny8_backup.streams.beside import made_beside
+from igny8_backup.streams.beside import Give, made_beside
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 Push = Callable[[BinaryIO, BinaryIO], None]
 """Reads the one to its end, writes to the other, and returns; neither closes nor needs to flush them."""
-
-Give = Callable[[bytes], None]
 
 
 def pull_through(push: Push, blocks: Blocks) -> Blocks:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.streams import Blocks
+from igny8_backup.streams import Views
 from igny8_backup.trees.linux import sync_filesystem
 from igny8_backup.trees.metadata import Metadata
 from igny8_backup.trees.names import escape, order
@@ -26,7 +26,6 @@ from igny8_backup.trees.side import FOLDER, Folders, refused
 from igny8_backup.trees.skips import OnSkip
 from igny8_backup.trees.sparse import SparseFile
 from igny8_backup.trees.tar import Member, read_tar
-from igny8_backup.trees.tar_blocks import TarBlocks
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -77,7 +76,7 @@ class TreeWriter:
         self._folders.close()
         os.close(self._side)
 
-    def extract_pack(self, blocks: Blocks | TarBlocks, records: Iterable[Record]) -> None:
+    def extract_pack(self, blocks: Views, records: Iterable[Record]) -> None:
         """Write the files of one pack. ``records`` are those that the index places in it, in order.
 
         A member without a record is dead and passed over; a record without a member, or whose size

@@ -16,10 +16,9 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams import BLOCK, Views
 from igny8_backup.trees.names import PATH_LIMIT, check_path, escape, order
 from igny8_backup.trees.owners import Owner
-from igny8_backup.trees.tar_blocks import TarBlocks
 
 RECORD = 512
 END = bytes(2 * RECORD)
@@ -78,7 +77,7 @@ def room(path_length: int, size: int) -> int:
     return header_size(path_length) + size + padding(size)
 
 
-def read_tar(blocks: Blocks | TarBlocks) -> Iterator[Member]:
+def read_tar(blocks: Views) -> Iterator[Member]:
     """The members of a pack, streaming: regular files, named ``./path``, sorted.
 
     A file that changed while it was read comes twice, one after the other: the later counts. Anything
@@ -114,7 +113,7 @@ def read_tar(blocks: Blocks | TarBlocks) -> Iterator[Member]:
 class _Source:
     """Exact amounts of a stream of blocks, as views: none is copied unless it lies in two of them."""
 
-    def __init__(self, blocks: Blocks | TarBlocks) -> None:
+    def __init__(self, blocks: Views) -> None:
         self._blocks = blocks
         self._block = memoryview(b"")
         self._at = 0
