@@ -9,28 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from igny8_backup.celery_control import ANSWER_SECONDS, Control, Queue
 from igny8_backup.errors import BackupError, RefusedError
 
-ANSWER_SECONDS = 2.0
-"""How long is waited for answers where nobody knows how many will come."""
-PATIENCE_SECONDS = 10.0
-"""How long workers that answered once may take to do so again; when all have, nobody waits."""
-CONNECT_SECONDS = 5
 _PAUSE = 0.2
 _LAST_SECONDS = 30.0  # for idle workers to go once they were told to
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue:
-    """A queue of tasks and how many of them wait in it."""
-
-    name: str
-    messages: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +46,7 @@ def ask_workers() -> Workers:
             return Workers(unasked=unasked)
         with app.connection_for_write() as connection:
             broker = connection.as_uri()
-        with _Control(app) as control:
+        with Control(app) as control:
             names = control.names()
             return Workers(broker=broker, names=names, queues=control.waiting(names))
     except Exception as error:  # a broker's library raises what it likes
@@ -77,7 +65,7 @@ def stop_workers(*, seconds: float) -> tuple[str, ...]:
         return ()
     deadline = time.monotonic() + seconds
     try:
-        with _Control(app) as control:
+        with Control(app) as control:
             names = control.names()
             if names:
                 _stop(control, names, deadline)
@@ -101,7 +89,7 @@ def purge_queues(names: Collection[str] = ()) -> int:
     if app is None:
         raise BackupError(f"No queue was purged: {unasked}.")
     try:
-        with _Control(app) as control:
+        with Control(app) as control:
             return sum(control.purge(name) for name in sorted({*app.amqp.queues, *names}))
     except Exception as error:  # as above
         raise BackupError(
@@ -148,76 +136,7 @@ def _find_app() -> tuple[Any, str]:
     return app, ""
 
 
-class _Control:
-    """A connection of our own to the broker: nothing stays open in the pools of the app."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    def __enter__(self) -> _Control:
-        # Without these a broker that is gone is tried for ever, and one that hangs is waited for.
-        patience = {
-            "max_retries": 1,
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "socket_timeout": CONNECT_SECONDS,
-        }
-        self._connection = self._app.connection_for_write(transport_options=patience)
-        try:
-            self._connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
-            self._mailbox = self._app.control.mailbox(self._connection)
-            self._mailbox.producer_pool = None
-        except BaseException:
-            self._connection.release()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.release()
-
-    def names(self) -> tuple[str, ...]:
-        """The workers that answer."""
-        return tuple(sorted(self._replies(self._mailbox.multi_call("ping", timeout=ANSWER_SECONDS))))
-
-    def call(
-        self, names: Collection[str], command: str, *, patience: float = PATIENCE_SECONDS, **arguments: Any
-    ) -> dict[str, Any]:
-        """What each of these workers answers; those that do not are not in it."""
-        return self._replies(self._mailbox.call(list(names), command, arguments, timeout=patience))
-
-    def tell(self, names: Collection[str], command: str) -> None:
-        """Tells each of these workers something that it does not answer."""
-        self._mailbox.cast(list(names), command)
-
-    def queues_of(self, names: Collection[str]) -> dict[str, set[str]]:
-        """Queue -> the workers that take tasks from it."""
-        found: dict[str, set[str]] = {}
-        if names:
-            for worker, queues in self.call(names, "active_queues").items():
-                for queue in queues or ():
-                    found.setdefault(queue["name"], set()).add(worker)
-        return found
-
-    def waiting(self, names: Collection[str]) -> tuple[Queue, ...]:
-        """The queues of the app and of these workers."""
-        queues = sorted({*self._app.amqp.queues, *self.queues_of(names)})
-        return tuple(Queue(name=name, messages=self._waiting_in(name)) for name in queues)
-
-    def purge(self, queue: str) -> int:
-        with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
-            return int(channel.queue_purge(queue) or 0)
-        return 0  # there is no such queue
-
-    def _waiting_in(self, queue: str) -> int:
-        with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        return 0  # there is no such queue: Redis forgets empty ones
-
-    @staticmethod
-    def _replies(answers: list[dict[str, Any]] | None) -> dict[str, Any]:
-        return {name: answer for item in answers or () for name, answer in item.items()}
-
-
-def _stop(control: _Control, names: tuple[str, ...], deadline: float) -> None:
+def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
     with _not_consuming(control, names):
         while busy := _busy(control, names):
             if time.monotonic() > deadline:
@@ -240,7 +159,7 @@ def _stop(control: _Control, names: tuple[str, ...], deadline: float) -> None:
 
 
 @contextmanager
-def _not_consuming(control: _Control, names: tuple[str, ...]) -> Iterator[None]:
+def _not_consuming(control: Control, names: tuple[str, ...]) -> Iterator[None]:
     """The workers take no new tasks; they take them again if something goes wrong."""
     queues = control.queues_of(names)
     try:
@@ -253,7 +172,7 @@ def _not_consuming(control: _Control, names: tuple[str, ...]) -> Iterator[None]:
         raise
 
 
-def _busy(control: _Control, names: tuple[str, ...]) -> list[str]:
+def _busy(control: Control, names: tuple[str, ...]) -> list[str]:
     """``task on worker`` of each task that a worker has begun or fetched; a worker that does not answer has
     its hands full."""
     found = []
