@@ -24,15 +24,15 @@ from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.age import parse_identities
 from igny8_backup.streams.pipeline import Codec, decode
 from igny8_backup.streams.process import process_output
-from igny8_backup.trees import index
-from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.file_lines import FileLines
-from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import Record
-from igny8_backup.trees.tar_blocks import TarBlocks
+from igny8_backup.trees.archive.packs import PackWriter
+from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.index import index
+from igny8_backup.trees.index.lines import FileLines
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.tar.blocks import TarBlocks
 
 if TYPE_CHECKING:
-    from igny8_backup.operations.assembly import Toolkit
+    from igny8_backup.operations.context import Toolkit
 
 _DIFFERENT = 8  # blocks, before they come again: far beyond what the compressor looks back
 
@@ -121,8 +121,8 @@ def main() -> None:
     django.setup()
     # Only now: they read the settings.
     from igny8_backup.conf import get_config
-    from igny8_backup.operations.assembly import Toolkit
-    from igny8_backup.operations.encoding import codec_of_index
+    from igny8_backup.operations.context import Toolkit
+    from igny8_backup.operations.upload import codec_of_index
 
     kind, amount = sys.argv[1], int(sys.argv[2])
     key = pyrage.x25519.Identity.generate()

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from igny8_backup import keys, records
 from igny8_backup.errors import IntegrityError, UsageError
-from igny8_backup.manifest import (
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.manifest import (
     COMPLETE,
     SCHEMA,
     DatabasePart,
@@ -19,8 +19,8 @@ from igny8_backup.manifest import (
     TreePart,
     read_manifest,
 )
+from igny8_backup.humanize import duration_in_words
 from igny8_backup.store.base import MissingObjectError, Store
-from igny8_backup.words import duration_in_words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
 from igny8_backup.conf import ConfigurationError, Problem, get_config, problems
-from igny8_backup.operations import foresight, guards
+from igny8_backup.operations import deploy_checks as foresight
+from igny8_backup.operations import preconditions as guards
 
 TAG = "backup"
 

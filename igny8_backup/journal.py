@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from igny8_backup import records
-from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import FilesError
+from igny8_backup.formats import records
+from igny8_backup.formats.details import DatabaseDetails
 
 SCHEMA = 1
 PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "undoing", "undone"

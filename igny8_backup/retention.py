@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from igny8_backup.words import duration_in_words
+from igny8_backup.humanize import duration_in_words
 
 BUCKETS: Mapping[str, Callable[[datetime], str]] = {
     "hourly": lambda moment: f"{moment:%Y-%m-%d %H}:00",

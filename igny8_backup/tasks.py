@@ -14,19 +14,19 @@ from celery import shared_task
 from celery.exceptions import Ignore
 
 from igny8_backup.errors import IncompleteError, IntegrityError, UnhealthyError
-from igny8_backup.manifest import RUNNING, RunRecord
-from igny8_backup.operations.assembly import Toolkit, assemble
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.backup_tree import TreeRequest
-from igny8_backup.operations.choosing import choose, choose_trees
-from igny8_backup.operations.monitor import monitor
+from igny8_backup.formats.manifest import RUNNING, RunRecord
+from igny8_backup.humanize import count_in_words
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.backup.tree import TreeRequest
+from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.maintain.monitor import monitor
+from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.notify.report import Report
 from igny8_backup.operations.progress import Silence
-from igny8_backup.operations.prune import prune
-from igny8_backup.operations.reporting import Report
-from igny8_backup.operations.verification import VerifyRequest
-from igny8_backup.operations.verify import AllVerified, verify, verify_all
-from igny8_backup.words import count_in_words
+from igny8_backup.operations.selection import choose, choose_trees
+from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
+from igny8_backup.operations.verify.verifier import VerifyRequest
 
 logger = logging.getLogger(__name__)
 _SHOWN = 10

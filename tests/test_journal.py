@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.details import DatabaseDetails, DatabaseSetting, Privilege
 from igny8_backup.errors import BackupError, FilesError
+from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting, Privilege
 from igny8_backup.journal import (
     DONE,
     PREPARING,

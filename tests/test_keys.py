@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup import keys
+from igny8_backup.formats import keys
 
 FIRST = "abcxyzABCXYZ019"
 names = st.builds("{}{}".format, st.sampled_from(FIRST), st.text(FIRST + "_-", max_size=62))

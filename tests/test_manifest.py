@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igny8_backup import keys, records
-from igny8_backup.details import DatabaseDetails, Details
 from igny8_backup.errors import IntegrityError
-from igny8_backup.manifest import (
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.details import DatabaseDetails, Details
+from igny8_backup.formats.manifest import (
     COMPLETE,
     FAILED,
     SCHEMA,

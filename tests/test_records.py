@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup import records
 from igny8_backup.errors import IntegrityError
+from igny8_backup.formats import records
 
 
 @dataclass(frozen=True, kw_only=True)

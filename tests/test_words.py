@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from igny8_backup.words import age_in_words, count_in_words, duration_in_words, size_from_words, size_in_words
+from igny8_backup.humanize import (
+    age_in_words,
+    count_in_words,
+    duration_in_words,
+    size_from_words,
+    size_in_words,
+)
 
 
 @pytest.mark.parametrize(

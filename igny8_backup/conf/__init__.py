@@ -13,9 +13,8 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
-from igny8_backup.conf.places import home_dir, project_dir
-from igny8_backup.conf.reading import read
-from igny8_backup.conf.values import (
+from igny8_backup.conf.build import read
+from igny8_backup.conf.model import (
     MAX_AGE,
     SETTING,
     STORAGE_ALIAS,
@@ -25,6 +24,7 @@ from igny8_backup.conf.values import (
     Limits,
     Problem,
 )
+from igny8_backup.conf.paths import home_dir, project_dir
 
 __all__ = [
     "MAX_AGE",

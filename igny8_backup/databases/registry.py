@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import connections
 
 from igny8_backup.conf import Config
-from igny8_backup.databases.base import Engine
-from igny8_backup.databases.postgresql import PostgresqlEngine
+from igny8_backup.databases.engine import Engine
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.sqlite import SqliteEngine
 from igny8_backup.errors import RefusedError, UsageError
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from django.db import connections
 
-from igny8_backup.databases.base import WHOLE, Engine, Target, Versions, Wanted
+from igny8_backup.databases.engine import WHOLE, Engine, Target, Versions, Wanted
 from igny8_backup.databases.names import aside_name, is_aside_name
-from igny8_backup.databases.probes import Answers
-from igny8_backup.details import DatabaseDetails
+from igny8_backup.databases.postgresql.probes import Answers
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
-from igny8_backup.manifest import DatabasePart
+from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
 

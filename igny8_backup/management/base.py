@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
 
-from igny8_backup import records
 from igny8_backup.errors import BackupError
+from igny8_backup.formats import records
 from igny8_backup.management.progress import TextProgress, printable
-from igny8_backup.operations.reporting import Report
-from igny8_backup.streams.arenas import share_arenas
+from igny8_backup.operations.notify.report import Report
+from igny8_backup.streams.malloc import share_arenas
 
 
 class Terminated(KeyboardInterrupt):

@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from igny8_backup.errors import UsageError
+from igny8_backup.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand, ask
-from igny8_backup.operations.plan import RestorePlan
-from igny8_backup.words import count_in_words
+from igny8_backup.operations.restore.plan import RestorePlan
 
 
 def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ _EVERY = 30.0  # seconds between two lines in a log
 
 
 class TextProgress:
-    """The :class:`~igny8_backup.operations.assembly.Progress` of the commands.
+    """The :class:`~igny8_backup.operations.context.Progress` of the commands.
 
     In a log it is a line after ``every`` so many seconds.
     """

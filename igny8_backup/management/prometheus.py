@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
-from igny8_backup.operations.monitor import Health
+from igny8_backup.operations.maintain.monitor import Health
 
 Sample = tuple[dict[str, str], float]
 

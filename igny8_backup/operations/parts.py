@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 
-from igny8_backup import records
-from igny8_backup.details import Details
 from igny8_backup.errors import IntegrityError, RefusedError, UsageError
-from igny8_backup.manifest import COMPLETE, SCHEMA, Manifest
-from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.formats import records
+from igny8_backup.formats.details import Details
+from igny8_backup.formats.manifest import COMPLETE, SCHEMA, Manifest
+from igny8_backup.humanize import size_in_words
+from igny8_backup.operations.context import Toolkit
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
-from igny8_backup.words import size_in_words
 
 ALL, DB, FILES = "all", "db", "files"
 

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from igny8_backup.errors import BackupError
+from igny8_backup.humanize import duration_in_words
 from igny8_backup.operations.progress import Progress
 from igny8_backup.streams import Block
-from igny8_backup.words import duration_in_words
 
 
 class Watch:

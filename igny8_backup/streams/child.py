@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from igny8_backup.errors import ToolError
 from igny8_backup.streams.interrupts import held_back
-from igny8_backup.streams.said import Said, ending, not_started
+from igny8_backup.streams.stderr import Said, ending, not_started
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""

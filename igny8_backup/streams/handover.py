@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from igny8_backup.streams import BLOCK, Blocks
-from igny8_backup.streams.beside import Give, made_beside
+from igny8_backup.streams.thread_stage import Give, made_beside
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

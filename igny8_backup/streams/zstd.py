@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Blocks, Views
-from igny8_backup.streams.beside import beside
+from igny8_backup.streams.thread_stage import beside
 
 if sys.version_info >= (3, 14):
     from compression import zstd

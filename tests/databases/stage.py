@@ -18,9 +18,9 @@ from psycopg import sql
 from psycopg.sql import Composed
 
 from igny8_backup.databases.names import BEFORE, SIDE, aside_name
-from igny8_backup.databases.postgresql import PostgresqlEngine
-from igny8_backup.details import DatabaseDetails
-from igny8_backup.manifest import DatabasePart
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import DatabasePart
 
 STAMP = "20261122T021500Z"
 SCHEMA = """

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import closing
 from pathlib import Path
 
-from igny8_backup.databases.base import Engine
+from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.sqlite import SqliteEngine
 from tests.databases.stage import STAMP, Stage
 

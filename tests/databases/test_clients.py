@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.databases.clients import find_client, major_of, require_major
+from igny8_backup.databases.postgresql.clients import find_client, major_of, require_major
 from igny8_backup.errors import ToolError, ToolMissingError, ToolTooOldError
 from tests.databases.fakes import fake
 

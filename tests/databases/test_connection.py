@@ -9,8 +9,8 @@ import pytest
 from demo.server import PostgresServer
 
 from igny8_backup.conf import ConfigurationError
-from igny8_backup.databases.configured import live_connection, source_connection
-from igny8_backup.databases.connection import Connection
+from igny8_backup.databases.postgresql.configured import live_connection, source_connection
+from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.errors import DatabaseError
 from tests.databases.stage import Stage, configured
 

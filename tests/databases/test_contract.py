@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.details import DatabaseDetails
 from igny8_backup.errors import BackupError, DatabaseError, RefusedError, StorageError
+from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.streams import Blocks
 from tests.databases.stage import STAMP, Stage, blocks_of, configured
 from tests.databases.subjects import PostgresqlSubject, SqliteSubject, Subject

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from igny8_backup.details import DatabaseSetting, Privilege
 from igny8_backup.errors import RefusedError
+from igny8_backup.formats.details import DatabaseSetting, Privilege
 from tests.databases.stage import Stage
 
 all_majors = pytest.mark.postgres(15, 16, 18)

@@ -12,9 +12,9 @@ from demo.server import PostgresServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.connection import sentence
-from igny8_backup.databases.hiding import HIDDEN, without_values
-from igny8_backup.streams.said import CUT
+from igny8_backup.databases.postgresql.connection import sentence
+from igny8_backup.databases.postgresql.redact import HIDDEN, without_values
+from igny8_backup.streams.stderr import CUT
 
 SECRET = "SENTINEL-5e"
 FAILURES = [

@@ -12,13 +12,13 @@ import pytest
 from demo.server import PostgresServer
 from psycopg import sql
 
-from igny8_backup.databases.base import WHOLE, Wanted
-from igny8_backup.databases.contents import read_contents
-from igny8_backup.databases.in_place import restore_in_place, without_commit
-from igny8_backup.databases.in_place_obstacles import locks_needed
-from igny8_backup.databases.probes import COUNTED_TO, Answers
-from igny8_backup.details import DatabaseDetails, Probe
+from igny8_backup.databases.engine import WHOLE, Wanted
+from igny8_backup.databases.postgresql.in_place.preflight import locks_needed
+from igny8_backup.databases.postgresql.in_place.restore import restore_in_place, without_commit
+from igny8_backup.databases.postgresql.probes import COUNTED_TO, Answers
+from igny8_backup.databases.postgresql.restore.archive_toc import read_contents
 from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
+from igny8_backup.formats.details import DatabaseDetails, Probe
 from igny8_backup.streams import Blocks
 from tests.databases.stage import Stage, blocks_of
 

@@ -10,9 +10,9 @@ import pytest
 from demo.account import private_folder
 from demo.server import PostgresServer
 
-from igny8_backup.databases.surroundings import Extension, Role, Sessions, Subscription
-from igny8_backup.details import DatabaseSetting, Privilege
+from igny8_backup.databases.postgresql.restore.target import Extension, Role, Sessions, Subscription
 from igny8_backup.errors import DatabaseError
+from igny8_backup.formats.details import DatabaseSetting, Privilege
 from tests.databases.relay import Relay
 from tests.databases.stage import Stage
 from tests.services.postgres import PostgresServers

@@ -10,8 +10,8 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from igny8_backup.databases.postgresql import PostgresqlEngine
-from igny8_backup.databases.probes import MOST_ROWS, Answers, ask
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.databases.postgresql.probes import MOST_ROWS, Answers, ask
 from tests.databases.stage import Stage
 
 SUM = {"items": "SELECT count(*), sum(id) FROM item;"}

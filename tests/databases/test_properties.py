@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.properties import list_items
-from igny8_backup.details import DatabaseSetting
+from igny8_backup.databases.postgresql.attributes import list_items
 from igny8_backup.errors import DatabaseError
+from igny8_backup.formats.details import DatabaseSetting
 from tests.databases.stage import Stage
 
 

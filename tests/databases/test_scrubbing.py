@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases import scrubbing
+from igny8_backup.databases.postgresql.restore import vacuum as scrubbing
 from igny8_backup.errors import DatabaseError
 from tests.databases.stage import Stage
 

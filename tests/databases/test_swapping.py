@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from igny8_backup.databases.swapping import name_database, swap_databases
+from igny8_backup.databases.postgresql.restore.swap import name_database, swap_databases
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from tests.databases.relay import HangUp, Relay
 from tests.databases.stage import Stage

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.base import Wanted
+from igny8_backup.databases.engine import Wanted
 from igny8_backup.databases.names import split_table_name, table_name
-from igny8_backup.databases.tables import find_tables
-from igny8_backup.details import DatabaseDetails
+from igny8_backup.databases.postgresql.restore.tables import find_tables
 from igny8_backup.errors import UsageError
+from igny8_backup.formats.details import DatabaseDetails
 from tests.databases.stage import Stage, blocks_of
 
 SCHEMA = """

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.contents import Entry, list_post_data, list_unique, read_contents
-from igny8_backup.databases.two_runs import in_two_runs
+from igny8_backup.databases.postgresql.restore.archive_toc import (
+    Entry,
+    list_post_data,
+    list_unique,
+    read_contents,
+)
+from igny8_backup.databases.postgresql.restore.two_runs import in_two_runs
 from tests.databases.stage import Stage, blocks_of
 
 SCHEMA = """

@@ -8,9 +8,11 @@ import re
 
 import pytest
 
-from igny8_backup import details, journal, keys, manifest, remarks
-from igny8_backup.trees import index
-from igny8_backup.trees.records import Record, from_json, to_json
+from igny8_backup import journal
+from igny8_backup.formats import annotations as remarks
+from igny8_backup.formats import details, keys, manifest
+from igny8_backup.trees.index import index
+from igny8_backup.trees.model.records import Record, from_json, to_json
 from tests.docs.pages import blocks, page, section
 
 DATACLASSES = {

@@ -12,7 +12,7 @@ from celery.schedules import crontab
 from django.test import override_settings
 
 from igny8_backup.conf import get_config, problems
-from igny8_backup.operations import guards
+from igny8_backup.operations import preconditions as guards
 from igny8_backup.tasks import backup_all
 from tests.docs.pages import blocks, page
 

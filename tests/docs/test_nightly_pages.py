@@ -9,9 +9,9 @@ from pathlib import Path
 
 import igny8_backup
 from igny8_backup.conf import Limits
+from igny8_backup.formats.annotations import CONTENT, STORED
 from igny8_backup.management.prometheus import text_of
-from igny8_backup.operations.monitor import Health
-from igny8_backup.remarks import CONTENT, STORED
+from igny8_backup.operations.maintain.monitor import Health
 from igny8_backup.retention import DEFAULT, Policy
 from tests.docs.pages import blocks, code_cells, page, section
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.trees.names import escape
+from igny8_backup.trees.model.names import escape
 from tests.management.commands import Command, run_many, run_one
 from tests.management.conftest import BackedUp
 from tests.management.harm import altered, damaged, emptied, extended, truncated

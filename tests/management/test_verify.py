@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from igny8_backup import keys, records
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
-from igny8_backup.manifest import Manifest, StoredObject
-from igny8_backup.operations.assembly import Toolkit, assemble
-from igny8_backup.operations.prune import prune
-from igny8_backup.operations.verification import VerifyRequest, VerifyResult
-from igny8_backup.operations.verify import verify
-from igny8_backup.remarks import ALTERED, CONTENT, MISSING, STORED, UNREADABLE, read_remarks
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE, read_remarks
+from igny8_backup.formats.manifest import Manifest, StoredObject
+from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.verify.run import verify
+from igny8_backup.operations.verify.verifier import VerifyRequest, VerifyResult
 from igny8_backup.streams.age import generate_identity, load_identities
 from igny8_backup.streams.pipeline import from_bytes
 from tests.management.commands import Command, run_many

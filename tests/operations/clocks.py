@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.context import Toolkit
 
 NIGHT = datetime(2026, 9, 1, 1, 15, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.operations.assembly import Toolkit, assemble
+from igny8_backup.operations.context import Toolkit, assemble
 from tests.management import state
 from tests.management.commands import run_many
 from tests.services.project import Project, create, drop

@@ -47,13 +47,13 @@ def main() -> None:
 
     from django.db.migrations.loader import MigrationLoader
 
-    from igny8_backup.operations.assembly import assemble
-    from igny8_backup.operations.plan import RestoreRequest
-    from igny8_backup.operations.planning import plan_restore
+    from igny8_backup.operations.context import assemble
     from igny8_backup.operations.progress import Silence
-    from igny8_backup.operations.quiet import IGNORE, WorkersPolicy
-    from igny8_backup.operations.restore import resume_restore, run_restore
-    from igny8_backup.operations.undo import discard_kept, undo
+    from igny8_backup.operations.restore.plan import RestoreRequest
+    from igny8_backup.operations.restore.planner import plan_restore
+    from igny8_backup.operations.restore.run import resume_restore, run_restore
+    from igny8_backup.operations.restore.undo import discard_kept, undo
+    from igny8_backup.operations.restore.workers import IGNORE, WorkersPolicy
 
     MigrationLoader(None)  # what it imports, children need not
 

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from igny8_backup import keys, records
-from igny8_backup.manifest import RUNNING, RunRecord
-from igny8_backup.operations import tree_state
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.tree_state import SCHEMA, LocalIndex
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.manifest import RUNNING, RunRecord
+from igny8_backup.operations.backup import parent_index as tree_state
+from igny8_backup.operations.backup.parent_index import SCHEMA, LocalIndex
+from igny8_backup.operations.context import Toolkit
 
 TICK = 0.02
 """Seconds, more than two changes may lie apart and leave the same times: the kernel's clock for files."""

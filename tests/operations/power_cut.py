@@ -19,11 +19,11 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
     django.setup()
 
     from igny8_backup.journal import Journal, Journals
-    from igny8_backup.operations.assembly import Toolkit, assemble
-    from igny8_backup.operations.plan import RestoreRequest
-    from igny8_backup.operations.planning import plan_restore
-    from igny8_backup.operations.restore import run_restore
-    from igny8_backup.operations.undo import undo
+    from igny8_backup.operations.context import Toolkit, assemble
+    from igny8_backup.operations.restore.plan import RestoreRequest
+    from igny8_backup.operations.restore.planner import plan_restore
+    from igny8_backup.operations.restore.run import run_restore
+    from igny8_backup.operations.restore.undo import undo
 
     left = number
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.base import Wanted
+from igny8_backup.databases.engine import Wanted
 from igny8_backup.databases.sqlite import SqliteEngine
-from igny8_backup.details import DatabaseDetails, Privilege
 from igny8_backup.errors import UsageError
-from igny8_backup.operations.adapt import Changes, adapt
+from igny8_backup.formats.details import DatabaseDetails, Privilege
+from igny8_backup.operations.staging.overrides import Changes, adapt
 from tests.databases.stage import Stage, blocks_of, configured
 
 

@@ -19,14 +19,14 @@ from django.core.files.storage import FileSystemStorage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from igny8_backup import keys
-from igny8_backup.manifest import Manifest, TreePart
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.backup_tree import TreeRequest
-from igny8_backup.operations.elsewhere import ElsewhereRequest, plan_elsewhere, run_elsewhere
-from igny8_backup.operations.prune import prune
+from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import Manifest, TreePart
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.backup.tree import TreeRequest
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.extract.plan import ElsewhereRequest, plan_elsewhere, run_elsewhere
+from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.retention import Policy
 from igny8_backup.store import open_store
 from tests.operations.clocks import Clock

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.errors import LockedError
-from igny8_backup.operations.assembly import Toolkit, assemble
+from igny8_backup.operations.context import Toolkit, assemble
 
 
 def test_a_restore_from_another_storage_keeps_the_runs_of_this_project_out(

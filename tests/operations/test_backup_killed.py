@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from igny8_backup.errors import BackupError
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.elsewhere import ElsewhereRequest, plan_elsewhere, run_elsewhere
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.extract.plan import ElsewhereRequest, plan_elsewhere, run_elsewhere
 from tests.services import unavailable
 from tests.trees.tools import exit_of_child, in_child, rsync_differences
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.operations.chosen_files import choose, parse_pattern, select, with_link_targets
-from igny8_backup.trees.records import Record
+from igny8_backup.operations.extract.path_filter import choose, parse_pattern, select, with_link_targets
+from igny8_backup.trees.model.records import Record
 
 COMMON: dict[str, Any] = {
     **dict.fromkeys(("mode", "uid", "gid", "mtime_ns", "ctime_ns", "inode"), 0),

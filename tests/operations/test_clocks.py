@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from igny8_backup import keys
 from igny8_backup.errors import StorageError
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
+from igny8_backup.formats import keys
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
 from tests.docs.pages import assert_shown
 from tests.operations.conftest import Notes
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from igny8_backup import keys
+from igny8_backup.formats import keys
 from tests.management import state
 from tests.management.commands import Command, run_many
 from tests.operations.conftest import Saved

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import LockedError
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.drill_locks import look
-from igny8_backup.operations.drill_scratch import drill_alone, killed_drills, scratch_folder, tidy
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.drill.locks import look
+from igny8_backup.operations.drill.scratch import drill_alone, killed_drills, scratch_folder, tidy
 
 STAMP, OTHER = "20261122T021500Z", "20261122T021501Z"
 

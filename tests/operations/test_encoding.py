@@ -13,7 +13,7 @@ import pyrage
 import pytest
 from django.core.files.storage import FileSystemStorage
 
-from igny8_backup.operations.encoding import encoded_beside
+from igny8_backup.operations.upload import encoded_beside
 from igny8_backup.store import Store, open_store
 from igny8_backup.streams.age import parse_identities
 from igny8_backup.streams.pipeline import Codec, decode

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.trees.excludes import CACHE_SIGNATURE
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.trees.archive.excludes import CACHE_SIGNATURE
 
 
 def test_what_is_excluded_is_not_in_the_backup_and_no_failure(kit: Toolkit, trees: tuple[Path, Path]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from igny8_backup.conf import Problem
-from igny8_backup.operations import foresight
-from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations import deploy_checks as foresight
+from igny8_backup.operations.context import Toolkit
 from igny8_backup.schedules import beat_schedule
 
 

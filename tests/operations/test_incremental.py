@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.manifest import StoredObject, TreePart
-from igny8_backup.operations.tree_state import COMPACTED, MOST_PACKS, emptied
+from igny8_backup.formats.manifest import StoredObject, TreePart
+from igny8_backup.operations.backup.parent_index import COMPACTED, MOST_PACKS, emptied
 from tests.management.commands import Done, run_one
 from tests.management.harm import altered, missing, truncated
 from tests.services.project import Project

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup import keys, records
 from igny8_backup.errors import StorageError
-from igny8_backup.manifest import RUNNING, RunRecord
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.litter import LitterReport, Loose, find_litter
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.manifest import RUNNING, RunRecord
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.maintain.orphans import LitterReport, Loose, find_litter
 
 OTHER = "20200101T000000Z-0000aa"
 PACK = keys.pack_key("web-2", "sites", keys.pack_name(OTHER, 1), ".zst")

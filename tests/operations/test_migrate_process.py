@@ -67,7 +67,7 @@ def test_a_migration_that_fails_is_told_without_values(saved: Saved, tmp_path: P
     (tmp_path / "further_settings.py").write_text(SETTINGS)
     for case, words in {**CASES, "nowhere": ("NodeNotFoundError", "0815_nowhere")}.items():
         done = subprocess.run(
-            [*PYTHON, "-m", "igny8_backup.operations.side_process"],
+            [*PYTHON, "-m", "igny8_backup.operations.staging.sandbox"],
             input=json.dumps({"names": {"default": project.database}, "work": "migrate"}),
             capture_output=True,
             text=True,

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from igny8_backup import keys, records
 from igny8_backup.conf import Limits
 from igny8_backup.errors import FilesError
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.annotations import DRILLED, read_remarks
+from igny8_backup.formats.manifest import RUNNING
 from igny8_backup.management.prometheus import text_of, write_metrics
-from igny8_backup.manifest import RUNNING
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.monitor import Condition, Health, monitor
-from igny8_backup.operations.verification import VerifyRequest
-from igny8_backup.operations.verify import verify
-from igny8_backup.remarks import DRILLED, read_remarks
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.maintain.monitor import Condition, Health, monitor
+from igny8_backup.operations.verify.run import verify
+from igny8_backup.operations.verify.verifier import VerifyRequest
 from tests.operations.clocks import Clock, by_clock
 
 

@@ -7,15 +7,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.litter import find_litter
-from igny8_backup.operations.pin import pin, unpin
-from igny8_backup.operations.prune import prune
-from igny8_backup.operations.verification import VerifyRequest
-from igny8_backup.operations.verify import verify
-from igny8_backup.remarks import CONTENT
+from igny8_backup.formats.annotations import CONTENT
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.maintain.orphans import find_litter
+from igny8_backup.operations.maintain.pin import pin, unpin
+from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.verify.run import verify
+from igny8_backup.operations.verify.verifier import VerifyRequest
 from igny8_backup.retention import Policy
 from tests.operations.clocks import Clock, by_clock
 

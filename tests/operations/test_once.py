@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from igny8_backup import keys, records
 from igny8_backup.errors import BackupError, FilesError, IncompleteError, LockedError
-from igny8_backup.manifest import RUNNING, STOPPED, RunRecord
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.manifest import RUNNING, STOPPED, RunRecord
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
 from igny8_backup.tasks import backup_sites
 
 TASK = "9f1c0a1e-0000-4000-8000-000000000001"

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
 from igny8_backup.operations.parts import DETAILS_LIMIT, read_details
 from igny8_backup.streams import BLOCK, Blocks
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from igny8_backup.errors import LockedError
-from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.context import Toolkit
 from igny8_backup.operations.progress import Silence
 
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup import records
-from igny8_backup.details import DatabaseDetails
+from igny8_backup.formats import records
+from igny8_backup.formats.details import DatabaseDetails
 from tests.management.commands import Command, run_many
 from tests.operations.conftest import Saved
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from igny8_backup import keys, records
 from igny8_backup.errors import LockedError, StorageError, UsageError
-from igny8_backup.manifest import RUNNING, Manifest, StoredObject
-from igny8_backup.operations.assembly import Toolkit, assemble
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.backup_tree import TreeRequest
-from igny8_backup.operations.pin import pin, unpin
-from igny8_backup.operations.prune import PruneResult, prune
-from igny8_backup.remarks import read_marks, read_remarks
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.annotations import read_marks, read_remarks
+from igny8_backup.formats.manifest import RUNNING, Manifest, StoredObject
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.backup.tree import TreeRequest
+from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.maintain.pin import pin, unpin
+from igny8_backup.operations.maintain.prune import PruneResult, prune
 from igny8_backup.retention import Policy
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes

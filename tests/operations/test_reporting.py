@@ -14,11 +14,11 @@ import pytest
 from django.core.mail import EmailMessage
 
 from igny8_backup.errors import StorageError, UsageError
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.mails import AGAIN, mail_failure, mail_recovery
-from igny8_backup.operations.pings import MOST_BYTES
-from igny8_backup.operations.redaction import HIDDEN, redacted
-from igny8_backup.operations.reporting import TAIL, Report
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.notify.mail import AGAIN, mail_failure, mail_recovery
+from igny8_backup.operations.notify.ping import MOST_BYTES
+from igny8_backup.operations.notify.redact import HIDDEN, redacted
+from igny8_backup.operations.notify.report import TAIL, Report
 from igny8_backup.signals import reported
 from tests.operations.conftest import Notes
 from tests.services.web import WebServer, web_server

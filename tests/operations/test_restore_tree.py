@@ -16,12 +16,12 @@ import pytest
 from django.core.files.storage import FileSystemStorage, storages
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.plan import RestorePlan, RestoreRequest
-from igny8_backup.operations.planning import plan_restore
-from igny8_backup.operations.restore import run_restore
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
+from igny8_backup.operations.restore.planner import plan_restore
+from igny8_backup.operations.restore.run import run_restore
 from igny8_backup.store.generic import GenericStore
 from igny8_backup.store.local import LocalStore
 from igny8_backup.streams import Blocks

@@ -10,11 +10,11 @@ from urllib.parse import unquote
 import pytest
 from storages.backends.s3 import S3Storage
 
-from igny8_backup import keys
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.prune import prune
+from igny8_backup.formats import keys
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.store.s3 import S3Store
 from tests.docs.pages import assert_shown
 from tests.management.commands import run_many

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.operations.sample import sample
+from igny8_backup.operations.verify.sample import sample
 
 KEYS = st.sets(st.text(min_size=1, max_size=20), min_size=1, max_size=60)
 PERCENT = st.integers(1, 100)

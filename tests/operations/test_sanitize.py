@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.operations.sanitize import is_production
+from igny8_backup.operations.staging.sanitize import is_production
 from tests.databases.stage import plain_dump
 from tests.docs.pages import blocks, page
 from tests.management.commands import Command, run_many
@@ -217,7 +217,7 @@ def test_what_a_sanitizer_raises_is_told_without_data(saved: Saved, failing: dic
             "sanitizers": {"default": [name]},
         }
         done = subprocess.run(
-            [*PYTHON, "-m", "igny8_backup.operations.side_process"],
+            [*PYTHON, "-m", "igny8_backup.operations.staging.sandbox"],
             input=json.dumps(request),
             capture_output=True,
             text=True,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.elsewhere import ElsewhereRequest, plan_elsewhere, run_elsewhere
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.extract.plan import ElsewhereRequest, plan_elsewhere, run_elsewhere
 from tests.services.disk import small_disk
 
 

@@ -22,7 +22,7 @@ def test_a_connection_that_leads_elsewhere_in_spite_of_its_name_is_refused(
     project.sql("ALTER TABLE django_migrations RENAME TO no_migrations")  # what migrate would make again
     try:
         done = subprocess.run(
-            [*PYTHON, "-m", "igny8_backup.operations.side_process"],
+            [*PYTHON, "-m", "igny8_backup.operations.staging.sandbox"],
             input=json.dumps({"names": {"default": "postgres"}, "work": "migrate"}),
             capture_output=True,
             text=True,

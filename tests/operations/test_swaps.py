@@ -10,21 +10,22 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import BackupError, FilesError, UnfinishedError, UsageError
+from igny8_backup.formats.keys import stamp
 from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDOING, Journal
-from igny8_backup.keys import stamp
-from igny8_backup.operations import restore_tree, swaps
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.obstacles import tree_obstacles
-from igny8_backup.operations.plan import RestorePlan, RestoreRequest
-from igny8_backup.operations.planning import plan_restore
-from igny8_backup.operations.restore import resume_restore, run_restore
-from igny8_backup.operations.undo import discard_kept, kept, undo
-from igny8_backup.trees.names import before_name, side_name
-from igny8_backup.trees.plan import SwapPlan
-from igny8_backup.trees.swap import exchange
-from igny8_backup.trees.whole import Place
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.restore import swaps
+from igny8_backup.operations.restore import tree as restore_tree
+from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
+from igny8_backup.operations.restore.planner import plan_restore
+from igny8_backup.operations.restore.preflight import tree_obstacles
+from igny8_backup.operations.restore.run import resume_restore, run_restore
+from igny8_backup.operations.restore.undo import discard_kept, kept, undo
+from igny8_backup.trees.model.names import before_name, side_name
+from igny8_backup.trees.swap.plan import SwapPlan
+from igny8_backup.trees.swap.swap import exchange
+from igny8_backup.trees.swap.target import Place
 
 OLD, NEW = "as it is now\n", "as it was\n"
 

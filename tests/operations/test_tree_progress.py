@@ -6,10 +6,10 @@ import io
 from dataclasses import replace
 
 from igny8_backup.management.progress import TextProgress
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.backup_tree import TreeRequest
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.backup.tree import TreeRequest
+from igny8_backup.operations.context import Toolkit
 from tests.operations.conftest import Notes
 
 

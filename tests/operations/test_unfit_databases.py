@@ -15,8 +15,8 @@ from demo.server import PostgresServer
 
 from igny8_backup.conf import Config, Problem
 from igny8_backup.errors import ToolError
-from igny8_backup.operations import foresight
-from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations import deploy_checks as foresight
+from igny8_backup.operations.context import Toolkit
 from tests.bad_input.database import pgbouncer
 from tests.databases.conftest import make_stage, stage  # noqa: F401  (fixtures)
 from tests.databases.stage import Stage, configured

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup import keys, records
 from igny8_backup.errors import IdentityError, UsageError
-from igny8_backup.manifest import Manifest
-from igny8_backup.operations.assembly import Toolkit
-from igny8_backup.operations.backup import run_backup
-from igny8_backup.operations.backup_request import BackupRequest
-from igny8_backup.operations.verification import VerifyRequest
-from igny8_backup.operations.verify import AllVerified, verify, verify_all
-from igny8_backup.remarks import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.annotations import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
+from igny8_backup.operations.verify.verifier import VerifyRequest
 from igny8_backup.streams.age import generate_identity
 from igny8_backup.streams.pipeline import from_bytes
 from tests.operations.clocks import Clock, by_clock

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.contents import list_post_data, list_unique, read_contents
-from igny8_backup.databases.two_runs import in_two_runs
+from igny8_backup.databases.postgresql.restore.archive_toc import list_post_data, list_unique, read_contents
+from igny8_backup.databases.postgresql.restore.two_runs import in_two_runs
 from igny8_backup.streams.pipeline import from_file
 from tests.databases.stage import plain_dump
 from tests.databases.test_proof import same

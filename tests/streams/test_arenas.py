@@ -8,7 +8,7 @@ from tests.services import unavailable
 
 COUNT = """
 import ctypes, sys, threading
-from igny8_backup.streams.arenas import share_arenas
+from igny8_backup.streams.malloc import share_arenas
 
 if sys.argv[1] == "shared":
     share_arenas()

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from igny8_backup.streams import BLOCK
-from igny8_backup.streams.beside import FETCHED_AHEAD, MADE_AHEAD, beside
 from igny8_backup.streams.pipeline import from_bytes
+from igny8_backup.streams.thread_stage import FETCHED_AHEAD, MADE_AHEAD, beside
 
 PIECE = 65536
 SIZES = sorted({0, 1, *(n + d for n in (PIECE, BLOCK, 3 * BLOCK) for d in (-1, 0, 1))})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams.growing import PIECE, GrowingFile
+from igny8_backup.streams.follow import PIECE, GrowingFile
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import ToolError, ToolMissingError
-from igny8_backup.streams import BLOCK, child, said
+from igny8_backup.streams import BLOCK, child
+from igny8_backup.streams import stderr as said
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.process import feed_process, filtered, process_output, run_process
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK
-from igny8_backup.streams.slots import COUNT, SIZE, Sender, Slots
+from igny8_backup.streams.shared_memory import COUNT, SIZE, Sender, Slots
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from igny8_backup.operations.assembly import Toolkit, assemble
-from igny8_backup.operations.litter import LitterReport, find_litter
-from igny8_backup.operations.prune import prune
+from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.maintain.orphans import LitterReport, find_litter
+from igny8_backup.operations.maintain.prune import prune
 from tests.management.commands import run_many
 from tests.management.state import manifests
 from tests.services.project import Project

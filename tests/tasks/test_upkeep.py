@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from igny8_backup.errors import FilesError, IncompleteError, IntegrityError, UnhealthyError, UsageError
-from igny8_backup.operations.assembly import Toolkit
+from igny8_backup.operations.context import Toolkit
 from igny8_backup.tasks import backup_all, backup_sites, monitor_backups, prune_backups, verify_backup
 from tests.operations.conftest import kit, trees  # noqa: F401  (fixtures)
 from tests.services.web import WebServer, web_server

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.trees.remove import remove_tree
+from igny8_backup.trees.fs.remove import remove_tree
 from tests.trees.tools import NOBODY, descriptors
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.trees.names import is_own
-from igny8_backup.trees.plan import SwapPlan, make_side, plan_swap
-from igny8_backup.trees.records import Record
-from igny8_backup.trees.swap import state
+from igny8_backup.trees.model.names import is_own
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.swap.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.swap.swap import state
 from tests.trees.tools import look
 
 STAMP = "20261122T021500Z"

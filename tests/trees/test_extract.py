@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from igny8_backup.errors import BackupError, FilesError, IntegrityError
-from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.owners import Owner
-from igny8_backup.trees.records import Record
-from igny8_backup.trees.tar import END, FILE, header, padding
+from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.model.owners import Owner
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.tar.format import END, FILE, header, padding
 from tests.trees.tools import IS_ROOT, bring_back, in_child, look, never, stream, take
 
 ROOT = Record(

@@ -16,14 +16,14 @@ import pytest
 from igny8_backup.errors import FilesError, IntegrityError, ToolError, UsageError
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.trees import index
-from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.feed import Job, read_report, tree_reader
-from igny8_backup.trees.feed_process import FILES_TOLD
-from igny8_backup.trees.processes import finish, give_job, own_process
-from igny8_backup.trees.spool import Spool
-from igny8_backup.trees.unpack import Job as UnpackJob
-from igny8_backup.trees.unpack import Report, unpacker
+from igny8_backup.trees.archive.client import Job, read_report, tree_reader
+from igny8_backup.trees.archive.worker import FILES_TOLD
+from igny8_backup.trees.extract.client import Job as UnpackJob
+from igny8_backup.trees.extract.client import Report, unpacker
+from igny8_backup.trees.extract.partition import Spool
+from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.index import index
+from igny8_backup.trees.worker_protocol import finish, give_job, own_process
 from tests.trees.tools import Backup, look, stream, take
 
 BACKUP_ID = "20261122T021500Z-7f3a9c"
@@ -152,7 +152,7 @@ def test_a_process_whose_job_never_comes_is_stopped() -> None:
 def test_a_process_that_nobody_has_a_job_for_ends() -> None:
     with (
         pytest.raises(ToolError, match="exit status 1: There is nothing to do"),
-        own_process("igny8_backup.trees.feed_process") as (child, _),
+        own_process("igny8_backup.trees.archive.worker") as (child, _),
     ):
         child.close_stdin()
         finish(child)
@@ -218,7 +218,7 @@ def test_packs_that_end_before_their_end_are_not_taken_for_whole(root: Path, tmp
     made, _ = unpack_job(take(root), tmp_path)
     with (
         pytest.raises(ToolError, match="exit status 1: What was sent was not told to its end"),
-        own_process("igny8_backup.trees.unpack_process") as (child, _),
+        own_process("igny8_backup.trees.extract.worker") as (child, _),
     ):
         give_job(child, asdict(made))
         child.close_stdin()
@@ -239,7 +239,7 @@ def started(made: UnpackJob, name: str, data: bytes) -> str:
 import os, time
 from pathlib import Path
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.trees.unpack import Job, unpacker
+from igny8_backup.trees.extract.client import Job, unpacker
 with unpacker() as process:
     process.begin(Job(**{asdict(made)!r}))
     process.unpack({name!r}, from_bytes({data!r}))
@@ -292,7 +292,7 @@ def test_a_process_that_waits_for_records_is_stopped_by_another_thread(root: Pat
 
 
 def test_the_processes_know_nothing_of_django() -> None:
-    code = "import sys, igny8_backup.trees.feed_process, igny8_backup.trees.unpack_process\n"
-    code += "import igny8_backup.trees.spool_process\n"
+    code = "import sys, igny8_backup.trees.archive.worker, igny8_backup.trees.extract.worker\n"
+    code += "import igny8_backup.trees.extract.partition_process\n"
     code += "assert not any(name.split('.')[0] in ('django', 'dbbackup') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.trees import index
-from igny8_backup.trees.index import HEADER, LINE_LIMIT, IndexWriter
-from igny8_backup.trees.names import order
-from igny8_backup.trees.records import Record, to_json
+from igny8_backup.trees.index import index
+from igny8_backup.trees.index.index import HEADER, LINE_LIMIT, IndexWriter
+from igny8_backup.trees.model.names import order
+from igny8_backup.trees.model.records import Record, to_json
 from tests.trees.tools import stream
 
 ROOT = Record(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.trees.metadata import Metadata
-from igny8_backup.trees.owners import Owners
-from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import Record
-from igny8_backup.trees.xattrs import read_xattrs, set_xattrs
+from igny8_backup.trees.archive.packs import PackWriter
+from igny8_backup.trees.fs.metadata import Metadata
+from igny8_backup.trees.model.owners import Owners
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.model.xattrs import read_xattrs, set_xattrs
 from tests.services import unavailable
 from tests.trees.tools import ACL, IS_ROOT, bring_back, look, never, take
 

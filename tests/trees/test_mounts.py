@@ -8,15 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from igny8_backup.trees.mounts import mounts_below
+from igny8_backup.trees.fs.mounts import mounts_below
 from tests.services import unavailable
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.mounts import mounts_below
-from igny8_backup.trees.plan import make_side, plan_swap
+from igny8_backup.trees.fs.mounts import mounts_below
+from igny8_backup.trees.swap.plan import make_side, plan_swap
 
 root = Path(sys.argv[1])
 print(mounts_below(root))

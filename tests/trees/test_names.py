@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.trees.names import DEPTH_LIMIT, check_path, escape, order, unescape
+from igny8_backup.trees.model.names import DEPTH_LIMIT, check_path, escape, order, unescape
 
 NAMES = st.binary(min_size=1, max_size=20)
 PATHS = st.lists(NAMES.map(lambda name: name.replace(b"/", b"_").replace(b"\0", b"_")), min_size=1).map(

@@ -14,12 +14,12 @@ import pytest
 
 from igny8_backup.errors import FilesError
 from igny8_backup.streams import BLOCK
-from igny8_backup.trees.names import DEPTH_LIMIT
-from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.skips import NO_FAILURE
-from igny8_backup.trees.tar import RECORD
-from igny8_backup.trees.tar_blocks import TarBlocks, new_room
-from igny8_backup.trees.telling import TOGETHER
+from igny8_backup.trees.archive.packs import PackWriter
+from igny8_backup.trees.archive.telling import TOGETHER
+from igny8_backup.trees.model.names import DEPTH_LIMIT
+from igny8_backup.trees.model.skips import NO_FAILURE
+from igny8_backup.trees.tar.blocks import TarBlocks, new_room
+from igny8_backup.trees.tar.format import RECORD
 from tests.trees.planting import plant
 from tests.trees.tools import IS_ROOT, look, never, take
 

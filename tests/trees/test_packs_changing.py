@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.streams import BLOCK
-from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import Record
-from igny8_backup.trees.scan_ahead import ScanAhead
-from igny8_backup.trees.skips import CHANGED, REPLACED, VANISHED
+from igny8_backup.trees.archive.packs import PackWriter
+from igny8_backup.trees.archive.scanner_process import ScanAhead
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.model.skips import CHANGED, REPLACED, VANISHED
 from tests.trees.tools import Backup, bring_back, in_child, look, never, take
 
 

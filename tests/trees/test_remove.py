@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.remove import remove_tree
+from igny8_backup.trees.fs.remove import remove_tree
 from tests.trees.planting import plant
 from tests.trees.tools import in_child
 

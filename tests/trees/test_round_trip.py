@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from igny8_backup.trees import index
-from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.file_lines import FileLines
-from igny8_backup.trees.packs import PackWriter
-from igny8_backup.trees.records import Record
-from igny8_backup.trees.remove import remove_tree
+from igny8_backup.trees.archive.packs import PackWriter
+from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.fs.remove import remove_tree
+from igny8_backup.trees.index import index
+from igny8_backup.trees.index.lines import FileLines
+from igny8_backup.trees.model.records import Record
 from tests.services import unavailable
 from tests.trees.planting import plant
 from tests.trees.tools import bring_back, in_child, look, never, rsync_differences, stream, take

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError, IntegrityError, ToolError
-from igny8_backup.trees.processes import finish, own_process
-from igny8_backup.trees.records import Record
-from igny8_backup.trees.spool import Spool, read_spooled, spool_index
+from igny8_backup.trees.extract.partition import Spool, read_spooled, spool_index
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.worker_protocol import finish, own_process
 from tests.services.disk import fill, small_disk
 from tests.trees.tools import Backup, stream
 
@@ -149,7 +149,7 @@ def test_a_full_disk_is_said_as_it_is(tmp_path: Path) -> None:
 def test_an_index_whose_sender_ends_is_not_taken_for_whole(spool: Spool) -> None:
     with (
         pytest.raises(ToolError, match="exit status 1: There is nothing to do"),
-        own_process("igny8_backup.trees.spool_process") as (child, _),
+        own_process("igny8_backup.trees.extract.partition_process") as (child, _),
     ):
         child.close_stdin()
         finish(child)

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from igny8_backup.trees.linux import exchange_names
-from igny8_backup.trees.plan import make_side, plan_swap
-from igny8_backup.trees.swap import exchange, undo
+from igny8_backup.trees.fs.linux import exchange_names
+from igny8_backup.trees.swap.plan import make_side, plan_swap
+from igny8_backup.trees.swap.swap import exchange, undo
 from tests.services import unavailable
 
 PAGES = 8

@@ -12,9 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.trees import tar
-from igny8_backup.trees.owners import Owner
-from igny8_backup.trees.tar import END, FILE, FOLDER, HARDLINK, RECORD, SYMLINK, header, padding, read_tar
+from igny8_backup.trees.model.owners import Owner
+from igny8_backup.trees.tar import format as tar
+from igny8_backup.trees.tar.format import (
+    END,
+    FILE,
+    FOLDER,
+    HARDLINK,
+    RECORD,
+    SYMLINK,
+    header,
+    padding,
+    read_tar,
+)
 from tests.trees.tools import stream
 
 PLAIN: dict[str, Any] = {"mode": 0o644, "owner": Owner(0, 0, "", ""), "mtime_ns": 0}

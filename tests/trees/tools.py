@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from igny8_backup.streams import Blocks
-from igny8_backup.trees import index, tar
-from igny8_backup.trees.comparison import Comparison
-from igny8_backup.trees.extract import TreeWriter
-from igny8_backup.trees.file_lines import FileLines
-from igny8_backup.trees.folders import FoldersTar
-from igny8_backup.trees.known import Known
-from igny8_backup.trees.packs import PACK_LIMIT, PackWriter
-from igny8_backup.trees.records import Record, to_line
-from igny8_backup.trees.scan import Scan
-from igny8_backup.trees.telling import TOGETHER
+from igny8_backup.trees.archive.comparison import Comparison
+from igny8_backup.trees.archive.folders import FoldersTar
+from igny8_backup.trees.archive.packs import PACK_LIMIT, PackWriter
+from igny8_backup.trees.archive.scan import Scan
+from igny8_backup.trees.archive.telling import TOGETHER
+from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.index import index
+from igny8_backup.trees.index.lines import FileLines
+from igny8_backup.trees.index.parent import Known
+from igny8_backup.trees.model.records import Record, to_line
+from igny8_backup.trees.tar import format as tar
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.conf import Config
-from igny8_backup.management.backing_up import BackupRunCommand
+from igny8_backup.management.backup import BackupRunCommand
 
 
 class Command(BackupRunCommand):

@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.conf import Config
-from igny8_backup.management.backing_up import BackupRunCommand
-from igny8_backup.operations.choosing import choose_trees
+from igny8_backup.management.backup import BackupRunCommand
+from igny8_backup.operations.selection import choose_trees
 
 
 class Command(BackupRunCommand):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import IntegrityError
+from igny8_backup.humanize import duration_in_words
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.drill import DrillRequest, drill
-from igny8_backup.words import duration_in_words
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.drill.run import DrillRequest, drill
 
 
 class Command(BackupCommand):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.assembly import utc_now
-from igny8_backup.operations.make_key import make_key
+from igny8_backup.operations.context import utc_now
+from igny8_backup.operations.keygen import make_key
 
 
 class Command(BackupCommand):

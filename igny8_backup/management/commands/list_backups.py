@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from igny8_backup.catalog import Entry
+from igny8_backup.formats.annotations import Remarks, read_remarks
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.journal import PREPARING, SWAPPING, Journal
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.tables import table
-from igny8_backup.manifest import COMPLETE, Manifest
-from igny8_backup.operations.assembly import Toolkit, assemble
-from igny8_backup.operations.drill_scratch import killed_drills
-from igny8_backup.operations.litter import Loose, find_litter
-from igny8_backup.remarks import Remarks, read_remarks
-from igny8_backup.words import age_in_words, count_in_words, size_in_words
+from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.drill.scratch import killed_drills
+from igny8_backup.operations.maintain.orphans import Loose, find_litter
 
 
 class Command(BackupCommand):

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import UnhealthyError
+from igny8_backup.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.prometheus import write_metrics
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.monitor import monitor
-from igny8_backup.words import count_in_words
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.maintain.monitor import monitor
 
 
 class Command(BackupCommand):

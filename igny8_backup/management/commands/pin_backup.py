@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.pin import pin, unpin
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.maintain.pin import pin, unpin
 
 
 class Command(BackupCommand):

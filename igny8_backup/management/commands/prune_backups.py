@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.restore.conflicts import require_no_wait
 from igny8_backup.management.tables import table
-from igny8_backup.management.unheeded import require_no_wait
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.litter import Loose
-from igny8_backup.operations.prune import prune
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.maintain.orphans import Loose
+from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.retention import Verdict
-from igny8_backup.words import age_in_words, count_in_words, size_in_words
 
 
 class Command(BackupCommand):

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.conf import STORAGE_ALIAS
+from igny8_backup.humanize import count_in_words, size_from_words
 from igny8_backup.journal import UNDONE, Journal
-from igny8_backup.management import elsewhere, in_place
+from igny8_backup.management import extract as elsewhere
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.changes import add_change_options, changes_of, given
 from igny8_backup.management.confirm import confirm
-from igny8_backup.management.quiet import add_worker_options, policy_of
-from igny8_backup.management.restore_plan import plan_as_json, plan_lines, result_as_json
-from igny8_backup.management.unheeded import require_no_wait
-from igny8_backup.operations.assembly import assemble
+from igny8_backup.management.restore import in_place
+from igny8_backup.management.restore.conflicts import require_no_wait
+from igny8_backup.management.restore.options import add_change_options, changes_of, given
+from igny8_backup.management.restore.plan_text import plan_as_json, plan_lines, result_as_json
+from igny8_backup.management.restore.workers import add_worker_options, policy_of
+from igny8_backup.operations.context import assemble
 from igny8_backup.operations.parts import ALL
-from igny8_backup.operations.plan import RestoreRequest
-from igny8_backup.operations.planning import plan_restore
-from igny8_backup.operations.restore import RestoreResult, resume_restore, run_restore
-from igny8_backup.words import count_in_words, size_from_words
+from igny8_backup.operations.restore.plan import RestoreRequest
+from igny8_backup.operations.restore.planner import plan_restore
+from igny8_backup.operations.restore.run import RestoreResult, resume_restore, run_restore
 
 
 class Command(BackupCommand):

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.details import Details
+from igny8_backup.formats.annotations import DRILLED, Remarks, read_remarks
+from igny8_backup.formats.details import Details
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.humanize import duration_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.manifest import Manifest
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.listing import list_files
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.maintain.listing import list_files
 from igny8_backup.operations.parts import read_details
-from igny8_backup.remarks import DRILLED, Remarks, read_remarks
-from igny8_backup.trees.names import escape
-from igny8_backup.trees.records import Record, to_json
-from igny8_backup.words import duration_in_words, size_in_words
+from igny8_backup.trees.model.names import escape
+from igny8_backup.trees.model.records import Record, to_json
 
 
 class Command(BackupCommand):

@@ -8,11 +8,11 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand, ask
-from igny8_backup.management.quiet import add_worker_options, policy_of
-from igny8_backup.management.restore_plan import journal_as_json, result_as_json
-from igny8_backup.management.unheeded import WORKERS, require_none_of
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.undo import discard_kept, kept, undo
+from igny8_backup.management.restore.conflicts import WORKERS, require_none_of
+from igny8_backup.management.restore.plan_text import journal_as_json, result_as_json
+from igny8_backup.management.restore.workers import add_worker_options, policy_of
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.restore.undo import discard_kept, kept, undo
 
 
 class Command(BackupCommand):

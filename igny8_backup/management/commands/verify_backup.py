@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import IntegrityError, UsageError
+from igny8_backup.formats.annotations import CONTENT, STORED, Check
+from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.assembly import assemble
-from igny8_backup.operations.verification import VerifyRequest
-from igny8_backup.operations.verify import AllVerified, verify, verify_all
-from igny8_backup.remarks import CONTENT, STORED, Check
-from igny8_backup.words import count_in_words, size_in_words
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
+from igny8_backup.operations.verify.verifier import VerifyRequest
 
 
 class Command(BackupCommand):

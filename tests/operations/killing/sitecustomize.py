@@ -17,7 +17,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 BOUNDARIES = {"open", "os.listdir"}
-WALK = "igny8_backup.trees.packs"
+WALK = "igny8_backup.trees.archive.packs"
 """What is done before this is there is only the start of Python."""
 
 done = 0

@@ -1,0 +1,71 @@
+"""Takes keys out of the settings, one by one, and collects what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from igny8_backup.conf.model import SETTING, Problem
+from igny8_backup.humanize import size_from_words
+
+_SECRET = re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE)
+
+
+class Reader:
+    """Reads each key, collecting problems rather than stopping at the first."""
+
+    def __init__(self, value: Any) -> None:
+        self.problems: list[Problem] = []
+        self.value: dict[str, Any] = {}
+        if isinstance(value, Mapping):
+            self.value = dict(value)
+        else:
+            self.wrong("E001", f"{SETTING} is not a dict.", f"Set {SETTING} = {{...}}; see docs/settings.md.")
+
+    def wrong(self, number: str, message: str, hint: str) -> None:
+        # A private key may have been put anywhere by mistake: no message repeats it.
+        message = _SECRET.sub("(a private key)", message)
+        self.problems.append(Problem(id=f"igny8_backup.{number}", message=message, hint=hint))
+
+    def take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
+        found = self.value.pop(key, default)
+        if found is default or (isinstance(found, kind) and not (kind is int and isinstance(found, bool))):
+            return found
+        kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        self.wrong(
+            "E003",
+            f"{SETTING}[{key!r}] is {type(found).__name__}, not {kinds}.",
+            f"See {key} in docs/settings.md.",
+        )
+        return default
+
+    def take_path(self, key: str, default: Path | None) -> Path | None:
+        found = self.value.pop(key, default)
+        if found is None:
+            return None
+        return self.path(f"{SETTING}[{key!r}]", found) or default
+
+    def path(self, where: str, found: Any) -> Path | None:
+        if isinstance(found, (str, Path)) and Path(found).is_absolute() and "\0" not in str(found):
+            return Path(found)
+        self.wrong("E004", f"{where} is not an absolute path: {found!r}.", "Give the whole path, from /.")
+        return None
+
+    def take_int(self, key: str, default: int, low: int, high: int) -> int:
+        found: int = self.take(key, int, default)
+        if low <= found <= high:
+            return found
+        self.wrong("E005", f"{SETTING}[{key!r}] is {found}.", f"Give a number from {low} to {high}.")
+        return default
+
+    def take_size(self, key: str) -> int | None:
+        found = self.take(key, (int, str), None)
+        if found is None:
+            return None
+        try:
+            return size_from_words(str(found))
+        except ValueError as error:
+            self.wrong("E012", f"{SETTING}[{key!r}]: {error}.", 'Write a number of bytes, or "200GB".')
+            return None

@@ -1,0 +1,124 @@
+"""The keys that speak of ``DATABASES``: which are backed up, and what of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from igny8_backup.conf.model import SETTING
+from igny8_backup.conf.parser import Reader
+from igny8_backup.formats import keys
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+(?<!\.sql)")
+
+_MOVING = re.compile(
+    r"\b(now|today|tomorrow|yesterday|current_(date|time|timestamp)|local(time|timestamp)|timeofday|random|"
+    r"(clock|statement|transaction)_timestamp|gen_random_uuid|uuidv[47]|txid_current|pg_current_\w+)\b",
+    re.IGNORECASE,
+)
+"""Words of SQL whose meaning is another one each time."""
+
+
+def take_databases(reader: Reader) -> tuple[str, ...]:
+    """The aliases to back up, by default every primary that has a real engine."""
+    known = {
+        alias: database
+        for alias, database in settings.DATABASES.items()
+        if database.get("ENGINE", "django.db.backends.dummy") != "django.db.backends.dummy"
+    }
+    primaries = tuple(alias for alias in known if not (known[alias].get("TEST") or {}).get("MIRROR"))
+    chosen = tuple(reader.take("DATABASES", (list, tuple), primaries))
+    for alias in chosen:
+        if not isinstance(alias, str) or alias not in known:
+            reader.wrong(
+                "E007",
+                f"{SETTING}['DATABASES'] names {alias!r}, which DATABASES does not have.",
+                f"Choose among: {', '.join(known) or 'none'}.",
+            )
+        elif not keys.is_name(alias):
+            reader.wrong(
+                "E007",
+                f"The database alias {alias!r} cannot be part of an object's name.",
+                "Rename it in DATABASES: letters, digits, - and _ only.",
+            )
+    return tuple(dict.fromkeys(map(str, chosen)))
+
+
+def take_excluded(reader: Reader) -> dict[str, tuple[str, ...]]:
+    """Alias -> tables whose rows are left out of a dump."""
+    found: dict[Any, Any] = reader.take("EXCLUDE_TABLE_DATA", dict, {})
+    for alias, tables in found.items():
+        if alias not in settings.DATABASES:
+            reader.wrong(
+                "E009",
+                f"{SETTING}['EXCLUDE_TABLE_DATA'] names {alias!r}, which DATABASES does not have.",
+                f"Choose among: {', '.join(settings.DATABASES)}.",
+            )
+            return {}
+        if not isinstance(tables, (list, tuple)) or not all(isinstance(name, str) for name in tables):
+            reader.wrong(
+                "E009",
+                f"{SETTING}['EXCLUDE_TABLE_DATA'][{alias!r}] is not a list of table names.",
+                'Write {"default": ["django_session"]}.',
+            )
+            return {}
+    return {str(alias): tuple(tables) for alias, tables in found.items()}
+
+
+def take_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
+    """Whole paths of SQL files and dotted paths of callables, by alias."""
+    found: dict[Any, Any] = reader.take("SANITIZERS", dict, {})
+    taken: dict[str, tuple[str, ...]] = {}
+    for alias, listed in found.items():
+        if alias not in settings.DATABASES or not isinstance(listed, (list, tuple)):
+            reader.wrong(
+                "E013",
+                f"{SETTING}['SANITIZERS'][{alias!r}] is not a list for an alias of DATABASES.",
+                'Write {"default": ["igny8_backup.sanitizers.users", "/path/of/more.sql"]}.',
+            )
+            continue
+        for item in listed:
+            text = str(item)
+            if not (_DOTTED.fullmatch(text) or (text.endswith(".sql") and Path(text).is_absolute())):
+                reader.wrong(
+                    "E013",
+                    f"{SETTING}['SANITIZERS'][{alias!r}] has {text!r}: no dotted path of a callable, and"
+                    " no whole path of a file that ends with .sql.",
+                    'Write "app.module.callable", or the path from /.',
+                )
+        taken[alias] = tuple(map(str, listed))
+    return taken
+
+
+def take_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """Queries by name, of the only database; or such dicts by alias."""
+    found: dict[Any, Any] = reader.take("PROBES", dict, {})
+    if not databases:
+        return {}  # a machine that only looks after backups
+    by_alias = {databases[0]: found} if found and len(databases) == 1 else found
+    if len(databases) == 1 and all(isinstance(value, dict) for value in found.values()):
+        by_alias = found
+    for alias, queries in by_alias.items():
+        if alias not in databases or not isinstance(queries, dict):
+            why = "does not map an alias of DATABASES to its probes"
+        elif wrong := [
+            name
+            for name, query in queries.items()
+            if not isinstance(name, str) or not query or not isinstance(query, str) or not name
+        ]:
+            why = f"has no name or no query: {wrong[0]!r}"
+        elif moving := [name for name, query in queries.items() if _MOVING.search(query)]:
+            why = f"has {moving[0]!r}, whose answer depends on when it is asked"
+        else:
+            continue
+        reader.wrong(
+            "E019",
+            f"{SETTING}['PROBES'] {why}.",
+            'Write {"invoice total": "SELECT count(*), sum(total) FROM billing_invoice"}; where several'
+            ' databases are backed up, {"default": {...}}; without now(), random() and the like.',
+        )
+        return {}
+    return by_alias

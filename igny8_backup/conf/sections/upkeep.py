@@ -1,0 +1,60 @@
+"""The keys that say how long backups stay, and how old they may grow."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+from igny8_backup.conf.model import SETTING, Limits
+from igny8_backup.conf.parser import Reader
+from igny8_backup.retention import DEFAULT, Policy
+
+
+def take_retention(reader: Reader) -> Policy:
+    """The policy of retention, or the default one."""
+    if (found := reader.take("RETENTION", dict, None)) is None:
+        return DEFAULT
+    try:
+        return Policy.of(found)
+    except ValueError as error:
+        reader.wrong(
+            "E015",
+            f"{SETTING}['RETENTION'] cannot be used: {error}.",
+            'Write {"daily": 14, "weekly": 8}; "within" is a timedelta, the others are numbers.',
+        )
+        return DEFAULT
+
+
+def take_max_age(reader: Reader) -> dict[str, timedelta | None]:
+    """Name of a part -> how old its newest copy may be; ``None`` for any age."""
+    found: dict[Any, Any] = reader.take("MAX_AGE", dict, {})
+    for name, age in found.items():
+        if not (isinstance(name, str) and _is_age(age)):
+            reader.wrong(
+                "E016",
+                f"{SETTING}['MAX_AGE'][{name!r}] is {age!r}.",
+                'Write {"logs": timedelta(days=8)}, or None for a part that is no longer backed up.',
+            )
+            return {}
+    return found
+
+
+def take_limits(reader: Reader) -> Limits:
+    """What ``monitor_backups`` allows beyond ``MAX_AGE``."""
+    found: dict[Any, Any] = reader.take("MONITOR", dict, {})
+    known = {item.name for item in fields(Limits)}
+    for name, age in found.items():
+        if name not in known or not _is_age(age):
+            reader.wrong(
+                "E026",
+                f"{SETTING}['MONITOR'][{name!r}] is {age!r}.",
+                'Write {"verified": timedelta(days=9), "drilled": timedelta(days=35)}; None is for what is'
+                " not to be watched.",
+            )
+            return Limits()
+    return Limits(**found)
+
+
+def _is_age(age: Any) -> bool:
+    return age is None or (type(age) is timedelta and age > timedelta())

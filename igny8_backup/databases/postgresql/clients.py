@@ -1,0 +1,95 @@
+"""Finds PostgreSQL's client programs and refuses the wrong ones.
+
+Order: the setting ``CLIENT_BIN_DIR``; among the installed versions the one of the server's major; ``PATH``.
+The same major is preferred to a newer one: what a newer ``pg_restore`` sends, an older server may not know.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from igny8_backup.databases.postgresql.client_access import client_environment
+from igny8_backup.errors import ToolError, ToolMissingError, ToolTooOldError
+from igny8_backup.streams.process import run_process
+
+_INSTALLED = (
+    "/usr/lib/postgresql/{major}/bin",
+    "/usr/pgsql-{major}/bin",
+    "/usr/libexec/postgresql{major}",
+    "/opt/homebrew/opt/postgresql@{major}/bin",
+    "/usr/local/opt/postgresql@{major}/bin",
+)
+_VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client program: where it is and its version, ``18.1`` and major ``18``."""
+
+    path: Path
+    version: str
+    major: int
+
+
+def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Client:
+    """``pg_dump`` or ``pg_restore`` for a server of ``server_major``: its own, or what ``PATH`` has.
+
+    Raises :class:`ToolMissingError`; :class:`ToolError` when the program does not tell its version.
+    """
+    for folder in _folders(server_major, bin_dir):
+        path = folder / program
+        if path.is_file():
+            return _client(path)
+    if bin_dir is None and (found := shutil.which(program)):
+        return _client(Path(found))
+    where = f"in {bin_dir} (IGNY8_BACKUP['CLIENT_BIN_DIR'])" if bin_dir else "on this machine"
+    raise ToolMissingError(
+        f"There is no {program} {where}.",
+        untouched="Nothing was changed.",
+        fix=f"Install {_package(server_major)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
+    )
+
+
+def require_major(client: Client, needed: int, *, reason: str) -> None:
+    """Raises :class:`ToolTooOldError` where ``client`` is older than ``needed``; ``reason`` says why."""
+    if client.major < needed:
+        raise ToolTooOldError(
+            f"{client.path} is version {client.version}, and {reason}.",
+            untouched="Nothing was changed.",
+            fix=f"Install {_package(needed)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
+        )
+
+
+def major_of(version: str) -> int:
+    """``18`` of ``18.1 (Debian 18.1-1)``; 0 where ``version`` begins with no number."""
+    match = re.match(r"\d+", version)
+    return int(match[0]) if match else 0
+
+
+def _folders(server_major: int, bin_dir: Path | None) -> list[Path]:
+    if bin_dir is not None:
+        return [bin_dir]
+    return [Path(pattern.format(major=server_major)) for pattern in _INSTALLED]
+
+
+def _package(major: int) -> str:
+    return f"the PostgreSQL {major} client (Debian and Ubuntu: apt-get install postgresql-client-{major})"
+
+
+@functools.lru_cache(maxsize=32)
+def _version(path: Path, mtime_ns: int) -> str:
+    return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
+
+
+def _client(path: Path) -> Client:
+    text = _version(path, path.stat().st_mtime_ns)
+    match = _VERSION.search(text)
+    if not match:
+        raise ToolError(
+            f"{path} does not tell its version: {text[:80]!r}.", fix="Set IGNY8_BACKUP['CLIENT_BIN_DIR']."
+        )
+    return Client(path, match["version"], int(match["major"]))

@@ -1,0 +1,186 @@
+"""``pg_dump``: one instant of a database, what it answers in that instant, and why a dump fails."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from igny8_backup.databases.engine import Hidden, Versions
+from igny8_backup.databases.postgresql.client_access import client_access
+from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
+from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
+from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
+from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot
+from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
+from igny8_backup.databases.postgresql.dump.waiting import lock_holders
+from igny8_backup.databases.postgresql.hints import direct, one_line, way_out
+from igny8_backup.databases.postgresql.introspection import (
+    describe,
+    list_hidden,
+    list_tables,
+    list_unreadable,
+)
+from igny8_backup.databases.postgresql.probes import Answers, ask
+from igny8_backup.errors import DatabaseError, RefusedError, ToolError
+from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.process import process_output
+
+ATTEMPTS = 5
+
+# pg_dump repeats its query after the cause: that which locks all tables names each of them.
+_QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOTALL)
+
+
+class Dumper:
+    """Takes the backups of the database that ``source`` leads to, as ``Engine`` says. Every method may raise
+    ``DatabaseError``, and ``RefusedError`` where a pooler stands before it."""
+
+    def __init__(
+        self, source: Connection, *, excluded: Sequence[str], bin_dir: Path | None, scratch: Path
+    ) -> None:
+        self._source = source
+        self._excluded = tuple(excluded)
+        self._bin_dir = bin_dir
+        self._scratch = scratch
+
+    def versions(self) -> Versions:
+        with self._open() as session:
+            server = server_version(session)
+        return Versions(server=server, tool=self._pg_dump(server).version)
+
+    def _pg_dump(self, server: str) -> Client:
+        client = find_client("pg_dump", server_major=major_of(server), bin_dir=self._bin_dir)
+        require_major(
+            client, major_of(server), reason=f"the server of {self._source.alias!r} is version {server}"
+        )
+        return client
+
+    def hidden(self, excluded: Sequence[str]) -> Hidden:
+        with self._open() as session:
+            (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+            left_out = self._left_out(session, excluded)
+            tables = tuple(table for table in list_hidden(session) if table not in left_out)
+            unreadable = list_unreadable(session)
+        return Hidden(role=role, tables=tables, unreadable=unreadable)
+
+    def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
+        with self._open() as session:
+            return describe(session, self._source.alias, self._left_out(session, excluded))
+
+    def _left_out(self, session: psycopg.Connection[Any], excluded: Sequence[str]) -> tuple[str, ...]:
+        alias = self._source.alias
+        setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
+        return find_excluded(session, tuple(dict.fromkeys((*excluded, *self._excluded))), setting)
+
+    def dump(
+        self,
+        details: DatabaseDetails,
+        queries: Mapping[str, str],
+        on_answers: Callable[[Answers], None] | None,
+        *,
+        lock_seconds: float,
+    ) -> Blocks:
+        """The dump of what ``details`` describe. ``pg_dump`` waits ``lock_seconds`` for a table that we hold
+        already, because somebody waits for it behind us; then all begins anew."""
+        for _ in range(ATTEMPTS):
+            with self._open() as session:
+                server = server_version(session)
+                (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+                snapshot = export_snapshot(session)
+                if on_answers:
+                    on_answers(self._ask_source(snapshot, details, queries))
+                with closing(self._run_pg_dump(details, server, user, snapshot, lock_seconds)) as blocks:
+                    first = _first(blocks)
+                    if first is not None:
+                        # pg_dump has locked the tables itself by now, and ours were never lost before.
+                        session.execute("SELECT")
+                        yield first
+                        yield from blocks
+                        return
+        raise DatabaseError(
+            f"In each of {ATTEMPTS} attempts something else was waiting for a table that had to be dumped.",
+            untouched="No backup was recorded.",
+            fix="Run again when no migration is under way.",
+        )
+
+    def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Mapping[str, str]) -> Answers:
+        with self._open() as session:
+            import_snapshot(session, snapshot)
+            left_out = set(details.excluded_data)
+            tables = [table for table in list_tables(session, "r") if table not in left_out]
+            return ask(session, tables, queries, snapshot=snapshot)
+
+    def _run_pg_dump(
+        self, details: DatabaseDetails, server: str, user: str, snapshot: str, lock_seconds: float
+    ) -> Blocks:
+        pg_dump = self._pg_dump(server)
+        pg_restore = find_client("pg_restore", server_major=pg_dump.major, bin_dir=self._bin_dir)
+        require_major(pg_restore, pg_dump.major, reason=f"{pg_dump.path} is version {pg_dump.version}")
+        options = [f"--exclude-table-data={table}" for table in details.excluded_data]
+        options += [f"--snapshot={snapshot}", f"--lock-wait-timeout={int(lock_seconds * 1000)}"]
+        with client_access(self._source, self._scratch) as access:
+            argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *options]
+            # The archive tells its time without a zone: a drill compares it.
+            env = {**access.env, "TZ": "UTC"}
+            output = process_output(argv, env=env, pass_fds=access.pass_fds)
+            try:
+                with closing(checked_toc(output, pg_restore.path)) as blocks:
+                    yield from blocks
+            except ToolError as error:
+                raise _explained(error, self._source.alias, user) from None
+
+    def held_up_by(self) -> str:
+        with self._source.open() as session:
+            return lock_holders(session)
+
+    @contextmanager
+    def _open(self) -> Iterator[psycopg.Connection[Any]]:
+        """A session where backups are taken. Raises ``RefusedError`` where it leads through a pooler."""
+        with self._source.open() as session:
+            if is_pooled(session):
+                raise RefusedError(
+                    f"A connection pooler (PgBouncer, or one like it) stands before {self._source.where}, and"
+                    " a dump needs a session that is its own to the end.",
+                    untouched="Nothing was read or written.",
+                    fix=f"Go past it: {direct(self._source.alias)}",
+                )
+            yield session
+
+
+def _first(blocks: Blocks) -> bytes | None:
+    """The first block of a dump; ``None`` where ``pg_dump`` waited too long for a lock: before its first byte
+    it takes them all."""
+    try:
+        return next(blocks)
+    except ToolError as error:
+        # The words before are in the server's language, the query is not.
+        if "LOCK TABLE" in error.stderr_tail and "permission denied" not in error.stderr_tail:
+            return None
+        raise
+
+
+def _explained(error: ToolError, alias: str, user: str) -> ToolError:
+    """The failure on one line with its way out, by the program's words where they are known."""
+    text = one_line(_QUERY.sub("", str(error)))
+    if "row-level security" in text or "row security" in text:
+        fix = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
+    elif "permission denied" in text:
+        fix = f"Grant the role: GRANT pg_read_all_data TO {user}; then run again."
+    elif error.exit_status_of_tool == -signal.SIGKILL:
+        fix = "The system may have run out of memory: look into its log (dmesg), then run again."
+    elif not (fix := way_out(text, alias=alias)):
+        fix = "Mend what pg_dump complains of, then run again."
+    return type(error)(
+        text,
+        untouched="No backup was recorded.",
+        fix=fix,
+        stderr_tail=error.stderr_tail,
+        exit_status_of_tool=error.exit_status_of_tool,
+    )

@@ -1,0 +1,196 @@
+"""SQL that empties a database of all that is not the server's own, and SQL that looks at what came instead.
+
+Both are part of one transaction, whose ``COMMIT`` is the last of all that is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from igny8_backup.databases.names import split_table_name
+from igny8_backup.databases.postgresql.probes import FIXED
+from igny8_backup.formats.details import DatabaseDetails
+
+LOCK_SECONDS = 30
+"""How long a statement waits for a session of the application that holds a table."""
+
+# Numbers below 16384 (FirstNormalObjectId in PostgreSQL's transam.h) are of what came with the server.
+# A schema goes with all that is in it, whoever owns that; extensions before, because some hold their schema.
+# ``public`` comes back as initdb makes it, which is what a dump takes for granted. Default privileges that
+# belong to no schema go when they are again what the server would give anyway (ALTER DEFAULT PRIVILEGES).
+_CLEAR = """
+DO $igny8_backup$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('DROP PUBLICATION %I', pubname) FROM pg_catalog.pg_publication
+        UNION ALL SELECT format('DROP EXTENSION %I CASCADE', extname) FROM pg_catalog.pg_extension
+            WHERE oid >= 16384 AND extname <> 'plpgsql'
+    LOOP EXECUTE statement; END LOOP;
+    FOR statement IN
+        SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_catalog.pg_namespace
+            WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+    LOOP EXECUTE statement; END LOOP;
+    FOR statement IN
+        SELECT format('DROP EVENT TRIGGER %I', evtname) FROM pg_catalog.pg_event_trigger
+            WHERE pg_has_role(evtowner, 'USAGE')
+        UNION ALL SELECT format('DROP FOREIGN DATA WRAPPER %I CASCADE', fdwname)
+            FROM pg_catalog.pg_foreign_data_wrapper WHERE oid >= 16384
+        UNION ALL SELECT format('DROP LANGUAGE %I CASCADE', lanname)
+            FROM pg_catalog.pg_language WHERE oid >= 16384
+        UNION ALL SELECT format('DROP ACCESS METHOD %I CASCADE', amname)
+            FROM pg_catalog.pg_am WHERE oid >= 16384
+        UNION ALL SELECT format('DROP CAST (%s AS %s)', castsource::regtype, casttarget::regtype)
+            FROM pg_catalog.pg_cast WHERE oid >= 16384
+    LOOP EXECUTE statement; END LOOP;
+    FOR statement IN
+        SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', pg_get_userbyid(d.defaclrole), change)
+        FROM pg_catalog.pg_default_acl d
+        CROSS JOIN LATERAL (SELECT CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES'
+            WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS'
+            ELSE 'LARGE OBJECTS' END) AS k(kind)
+        CROSS JOIN LATERAL (
+            SELECT 0, format('REVOKE ALL ON %s FROM %s', kind, CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                ELSE quote_ident(pg_get_userbyid(a.grantee)) END) FROM aclexplode(d.defaclacl) a
+            UNION SELECT 1, format('GRANT ALL ON %s TO %I', kind, pg_get_userbyid(d.defaclrole))
+            UNION SELECT 2, format('GRANT %s ON %s TO PUBLIC', CASE d.defaclobjtype WHEN 'f' THEN 'EXECUTE'
+                ELSE 'USAGE' END, kind) WHERE d.defaclobjtype IN ('f', 'T')) AS c(step, change)
+        WHERE d.defaclnamespace = 0 ORDER BY d.oid, step
+    LOOP EXECUTE statement; END LOOP;
+    PERFORM lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;
+END $igny8_backup$;
+CREATE SCHEMA public;
+ALTER SCHEMA public OWNER TO pg_database_owner;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+COMMENT ON SCHEMA public IS 'standard public schema';
+"""
+
+_CHECK = """
+DO $igny8_backup$
+DECLARE
+    expected jsonb := current_setting('igny8_backup.expected');
+    lacking text;
+    place text;
+    found jsonb;
+BEGIN
+    SELECT string_agg(format('%I.%I', wanted ->> 0, wanted ->> 1), ', ') INTO lacking
+    FROM jsonb_array_elements(expected -> 'tables') wanted
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+        ON n.oid = c.relnamespace WHERE n.nspname = wanted ->> 0 AND c.relname = wanted ->> 1);
+    IF lacking IS NOT NULL THEN
+        RAISE EXCEPTION 'tables are lacking: %', lacking;
+    END IF;
+    IF expected -> 'migrations' = '{}' THEN RETURN; END IF;
+    FOR place IN SELECT relnamespace::regnamespace FROM pg_catalog.pg_class
+        WHERE relname = 'django_migrations' AND relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('SELECT jsonb_object_agg(app, name) FROM (SELECT DISTINCT ON (app) app, name'
+            ' FROM %s.django_migrations ORDER BY app, id DESC) AS last', place) INTO found;
+        IF found = expected -> 'migrations' THEN RETURN; END IF;
+    END LOOP;
+    RAISE EXCEPTION 'the migrations are not those of the backup';
+END $igny8_backup$;
+"""
+
+# A record as text (``record_out``) holds each value as its type writes it, as a probe's answer does.
+_COMPARE = """
+DO $igny8_backup$
+DECLARE
+    expected jsonb := current_setting('igny8_backup.expected');
+    item jsonb;
+    number bigint;
+    answer text[];
+BEGIN
+    FOR item IN SELECT * FROM jsonb_array_elements(expected -> 'row_counts')
+    LOOP
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM ONLY %s LIMIT %s) AS counted',
+            item ->> 0, item ->> 2)
+            INTO number;
+        IF number <> (item ->> 1)::bigint THEN
+            RAISE EXCEPTION '% had % rows, and has now %', item ->> 0, item ->> 1, number;
+        END IF;
+    END LOOP;
+    FOR item IN SELECT * FROM jsonb_array_elements(expected -> 'probes')
+    LOOP
+        EXECUTE format(E'SELECT array_agg(igny8_backup_probe::text) FROM (%s\n) AS igny8_backup_probe',
+            item ->> 'query') INTO answer;
+        IF (SELECT array_agg(row ORDER BY row COLLATE "C") FROM unnest(answer) AS row) IS DISTINCT FROM
+           (SELECT array_agg(row ORDER BY row COLLATE "C")
+            FROM jsonb_array_elements_text(item -> 'rows') AS row)
+        THEN
+            RAISE EXCEPTION 'the probe "%" does not answer as it did', item ->> 'name';
+        END IF;
+    END LOOP;
+END $igny8_backup$;
+"""
+
+# As after a restore that swaps: what beat missed since the backup must not run all at once.
+_FORGET_MISSED = """
+DO $igny8_backup$
+DECLARE
+    place text;
+BEGIN
+    FOR place IN SELECT oid::regclass FROM pg_catalog.pg_class
+        WHERE relname = 'django_celery_beat_periodictask' AND relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('UPDATE %s SET last_run_at = now()'
+            ' WHERE last_run_at IS NOT NULL OR start_time IS NULL OR start_time <= now()', place);
+    END LOOP;
+    FOR place IN SELECT oid::regclass FROM pg_catalog.pg_class
+        WHERE relname = 'django_celery_beat_periodictasks' AND relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('UPDATE %s SET last_update = now()', place);
+    END LOOP;
+END $igny8_backup$;
+"""
+
+
+def clearing(role: str, lock_seconds: float) -> bytes:
+    """What begins the transaction and leaves the database as ``CREATE DATABASE`` makes one; ``role`` is
+    assumed before, if given."""
+    beginning = "SET client_min_messages = error;\n"
+    if role:
+        beginning += sql.SQL("SET ROLE {};\n").format(sql.Identifier(role)).as_string(None)
+    beginning += f"BEGIN;\nSET LOCAL lock_timeout = {int(lock_seconds * 1000)};"
+    return (beginning + _CLEAR).encode()
+
+
+def finishing(details: DatabaseDetails) -> bytes:
+    """What fails unless tables, last migrations, numbers of rows and answers of probes are those of
+    ``details``; then makes beat forget what it missed, and the planner's statistics: after ``COMMIT`` a
+    failure would come too late.
+    """
+    names = {table: sql.Identifier(*split_table_name(table)).as_string(None) for table in details.row_counts}
+    expected = json.dumps(
+        {
+            "tables": [split_table_name(table) for table in details.tables],
+            "migrations": details.migrations,
+            "row_counts": [
+                (names[table], number, details.counted_to + 1) for table, number in details.row_counts.items()
+            ],
+            "probes": [
+                {"name": probe.name, "query": probe.query, "rows": list(map(_record, probe.rows))}
+                for probe in details.probes
+            ],
+        }
+    )
+    setting = sql.SQL("\nSET LOCAL igny8_backup.expected = {};").format(sql.Literal(expected))
+    # The script has emptied the search path; a probe may count on that of the database.
+    checks = f"{_CHECK}{FIXED}; SET LOCAL search_path TO DEFAULT;{_COMPARE}"
+    return (setting.as_string(None) + checks + _FORGET_MISSED + "ANALYZE;\n").encode()
+
+
+def _record(values: Sequence[str | None]) -> str:
+    """A row as PostgreSQL writes a record (PostgreSQL docs, 8.16.6, Composite Type Input and Output)."""
+
+    def field(value: str | None) -> str:
+        if value is None or (value and not re.search(r'["\\(),\s]', value)):
+            return value or ""
+        return '"' + value.replace("\\", "\\\\").replace('"', '""') + '"'
+
+    return f"({','.join(map(field, values))})"

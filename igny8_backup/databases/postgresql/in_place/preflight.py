@@ -1,0 +1,132 @@
+"""What stands in the way of a restore into the live database itself, found before anything is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from igny8_backup.databases.postgresql.clients import find_client, major_of
+from igny8_backup.databases.postgresql.connection import Connection, server_version
+from igny8_backup.databases.postgresql.restore.archive_toc import Entry
+from igny8_backup.databases.postgresql.restore.preflight import server_obstacles
+from igny8_backup.errors import BackupError
+from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import DatabasePart
+
+# Each with the names that it is about.
+_STANDING = {
+    "Event triggers are enabled in the database and would fire at each command; a superuser can disable them"
+    " (ALTER EVENT TRIGGER ... DISABLE)": "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'",
+    "The database subscribes to others, which no transaction can undo; drop the subscriptions": (
+        "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
+        " WHERE d.datname = current_database()"
+    ),
+    "The database belongs to a role that this one cannot act for": (
+        "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+        " AND NOT pg_has_role(datdba, 'USAGE')"
+    ),
+    "Schemas belong to a role that this one cannot act for": (
+        "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        " AND NOT pg_has_role(nspowner, 'USAGE')"
+    ),
+    "Extensions belong to a role that this one cannot act for": (
+        "SELECT extname FROM pg_extension WHERE oid >= 16384 AND extname <> 'plpgsql'"
+        " AND NOT pg_has_role(extowner, 'USAGE')"
+    ),
+    "Publications belong to a role that this one cannot act for": (
+        "SELECT pubname FROM pg_publication WHERE NOT pg_has_role(pubowner, 'USAGE')"
+    ),
+    "Large objects belong to a role that this one cannot act for": (
+        "SELECT DISTINCT pg_get_userbyid(lomowner) FROM pg_largeobject_metadata"
+        " WHERE NOT pg_has_role(lomowner, 'USAGE')"
+    ),
+}
+
+# Every object that is dropped is locked, and the lock is held to the end (PostgreSQL docs, 20.12).
+_LOCKS_TO_DROP = """
+    SELECT (SELECT count(DISTINCT (classid, objid)) FROM pg_depend WHERE objid >= 16384)
+         + (SELECT count(*) FROM pg_largeobject_metadata)"""
+_ROOM_FOR_LOCKS = """
+    SELECT current_setting('max_locks_per_transaction')::bigint
+           * (current_setting('max_connections')::bigint
+              + current_setting('max_prepared_transactions')::bigint),
+           (SELECT count(*) FROM pg_locks)"""
+_LOCKS_BESIDES = 300  # the server's catalogs, and what the count of a moment ago did not see
+_LARGE_OBJECTS = re.compile(r"BLOB (?:METADATA )?- (\d+)(?:\.\.(\d+))?")
+_LARGE_OBJECTS_OF_AN_ENTRY = 1000  # at most: MAX_BLOBS_PER_ARCHIVE_ENTRY of pg_dump
+
+
+def find_in_place_obstacles(
+    live: Connection,
+    part: DatabasePart,
+    details: DatabaseDetails,
+    entries: Sequence[Entry],
+    *,
+    excluded: Sequence[str],
+    bin_dir: Path | None,
+) -> list[str]:
+    """Why the dump of these ``entries`` cannot replace what is in ``live``, one sentence each.
+
+    ``excluded`` are tables whose rows no backup takes that is made through django-dbbackup's connector.
+    """
+    with live.open() as session:
+        found = server_obstacles(session, live, part, details, bin_dir)
+        found += _client_obstacles(session, bin_dir)
+        for text, query in _STANDING.items():
+            if names := sorted(name for (name,) in session.execute(query)):
+                found.append(f"{text}: {', '.join(names)}.")
+        may_create = "SELECT has_database_privilege(current_database(), 'CREATE')"
+        if session.execute(may_create).fetchone() != (True,):
+            found.append("This role may not create schemas in the database: GRANT CREATE ON DATABASE.")
+        found += _lock_obstacles(session, entries)
+    if excluded:
+        found.append(
+            "DBBACKUP_CONNECTORS leaves rows out of backups, so that the backup made first would not have"
+            f" them ({', '.join(excluded)}): take EXCLUDE out of it for this run."
+        )
+    return found
+
+
+def locks_needed(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> int:
+    """How many locks the transaction holds at its end, at most: for what goes and for what comes."""
+    (dropped,) = session.execute(_LOCKS_TO_DROP).fetchone() or (0,)
+    # A table has an entry for itself and one for its rows; its locks are three, with those of its TOAST.
+    return int(dropped) + 2 * len(entries) + sum(map(_large_objects, entries)) + _LOCKS_BESIDES
+
+
+def _large_objects(entry: Entry) -> int:
+    match = _LARGE_OBJECTS.match(entry.words)
+    if match is None:
+        return 0
+    first, last = int(match[1]), int(match[2] or match[1])
+    return min(last - first + 1, _LARGE_OBJECTS_OF_AN_ENTRY)
+
+
+def _lock_obstacles(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> list[str]:
+    needed = locks_needed(session, entries)
+    room, used = session.execute(_ROOM_FOR_LOCKS).fetchone() or (0, 0)
+    if needed + used <= room:
+        return []
+    return [
+        f"One transaction would need {needed} locks, for each table, index, large object and so on, and the"
+        f" server has room for {room}: raise max_locks_per_transaction and restart it, or restore with a role"
+        " that may create databases, without --in-place."
+    ]
+
+
+def _client_obstacles(session: psycopg.Connection[Any], bin_dir: Path | None) -> list[str]:
+    major = major_of(server_version(session))
+    try:
+        programs = [find_client(name, server_major=major, bin_dir=bin_dir) for name in ("pg_restore", "psql")]
+    except BackupError as error:
+        return [str(error)]
+    return [
+        f"{program.path} is version {program.version}: what a newer one writes, this server may not know."
+        f" Install the client of PostgreSQL {major}, or set IGNY8_BACKUP['CLIENT_BIN_DIR']."
+        for program in programs
+        if program.major > major
+    ]

@@ -1,0 +1,177 @@
+"""What a PostgreSQL database says of itself: catalog queries (PostgreSQL docs, chapter 53).
+
+Rows of ``pg_database`` are read as JSON because its columns differ between major versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from igny8_backup.databases.names import quoted, table_name
+from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting, Privilege
+
+_PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
+
+# Tables, partitioned tables and materialized views that are the application's own: what an extension brings
+# comes back with the extension.
+_TABLES = """
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind::text = ANY (%s) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                      AND d.objid = c.oid AND d.deptype = 'e')"""
+
+# What pg_dump writes down of roles: owners, and those that a privilege or a policy names. Objects of the
+# bootstrap superuser have no dependency on it and are looked for; those of an extension come with it.
+_ROLES = """
+    WITH members AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'), found AS (
+      SELECT refobjid AS role, deptype = 'o' AS owns, deptype = 'r' AS in_policy FROM pg_shdepend s
+      WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND refclassid = 'pg_authid'::regclass AND classid <> 'pg_extension'::regclass
+        AND (classid, objid) NOT IN (TABLE members)
+      UNION SELECT datdba, true, false FROM pg_database WHERE datname = current_database()
+      UNION SELECT relowner, true, false FROM pg_class WHERE oid >= 16384
+        AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+        AND ('pg_class'::regclass, oid) NOT IN (TABLE members)
+      UNION SELECT proowner, true, false FROM pg_proc WHERE oid >= 16384
+        AND ('pg_proc'::regclass, oid) NOT IN (TABLE members)
+      UNION SELECT nspowner, true, false FROM pg_namespace WHERE (oid >= 16384 AND nspname !~ '^pg_'
+        OR nspname = 'public') AND ('pg_namespace'::regclass, oid) NOT IN (TABLE members))
+    SELECT rolname, bool_or(owns), bool_or(in_policy) FROM found JOIN pg_roles ON oid = role
+    WHERE rolname !~ '^pg_' GROUP BY 1"""
+
+# Whether the policies of a table bind the current role: not a superuser, one with BYPASSRLS, or the owner
+# where they are not forced upon him (PostgreSQL docs, 5.9 and 9.27.7).
+_HIDDEN = """
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relrowsecurity AND row_security_active(c.oid)"""
+
+# Of what pg_dump locks and reads: plain and partitioned tables, also those whose rows stay out (LOCK TABLE
+# needs SELECT), and sequences. Views are read from the catalog, which everybody may read.
+_UNREADABLE = """
+    SELECT n.nspname, c.relname, c.relkind = 'S', has_schema_privilege(n.oid, 'USAGE')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                      AND d.objid = c.oid AND d.deptype = 'e')
+      AND NOT (has_schema_privilege(n.oid, 'USAGE')
+               AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+                                  ELSE has_table_privilege(c.oid, 'SELECT') END)"""
+
+_SETTINGS = """
+    SELECT coalesce(r.rolname, ''), entry FROM pg_db_role_setting s
+    JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole,
+    unnest(s.setconfig) entry WHERE d.datname = %s ORDER BY 1, 2"""
+
+_PRIVILEGES = """
+    SELECT coalesce(r.rolname, ''), a.privilege_type, a.is_grantable
+    FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE d.datname = %s ORDER BY 1, 2"""
+
+# The size is a secret of those who may connect.
+_DATABASE = """
+    SELECT to_jsonb(d) || jsonb_build_object(
+      'encoding_name', pg_encoding_to_char(d.encoding), 'owner', pg_get_userbyid(d.datdba),
+      'tablespace', t.spcname, 'comment', shobj_description(d.oid, 'pg_database'),
+      'size', CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END)
+    FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s"""
+
+# Found as Django finds it: by the search path.
+_MIGRATIONS = "SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER BY app, id DESC"
+
+
+def system_identifier(session: psycopg.Connection[Any]) -> str:
+    """What tells this server's data from all others' (PostgreSQL docs, 9.28.11); empty where it is hidden."""
+    try:
+        row = session.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return ""
+    return str(row[0]) if row else ""
+
+
+def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[str, ...]:
+    """``schema.table`` of each table of the application, quoted where it is not plain, sorted. ``kinds`` are
+    those of ``pg_class.relkind``: with ``r`` alone, what can have rows of its own."""
+    found = session.execute(_TABLES, [list(kinds)])
+    return tuple(sorted(table_name(schema, table) for schema, table in found))
+
+
+def list_hidden(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """``schema.table`` of each table with rows of its own that row-level security may hide, sorted."""
+    found = {table_name(schema, table) for schema, table in session.execute(_HIDDEN)}
+    return tuple(sorted(found.intersection(list_tables(session, "r"))))
+
+
+def list_unreadable(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """What a dump reads and the current role may not, sorted: ``table NAME`` and ``sequence NAME`` without
+    SELECT, ``schema NAME`` where it holds some of them and is without USAGE."""
+    found = set()
+    for schema, name, is_sequence, usable in session.execute(_UNREADABLE):
+        kind = "sequence" if is_sequence else "table"
+        found.add(f"{kind} {table_name(schema, name)}" if usable else f"schema {quoted(schema)}")
+    return tuple(sorted(found))
+
+
+def list_settings(session: psycopg.Connection[Any], name: str) -> tuple[DatabaseSetting, ...]:
+    """Settings of the database called ``name`` and of roles in it."""
+    rows = session.execute(_SETTINGS, [name]).fetchall()
+    pairs = [(role, *entry.split("=", 1)) for role, entry in rows]
+    return tuple(DatabaseSetting(role=role, name=key, value=value) for role, key, value in pairs)
+
+
+def list_privileges(session: psycopg.Connection[Any], name: str) -> tuple[Privilege, ...] | None:
+    """Who may do what with the database called ``name``; ``None`` for the server's default."""
+    acl = session.execute("SELECT datacl IS NULL FROM pg_database WHERE datname = %s", [name]).fetchone()
+    if acl is None or acl[0]:
+        return None
+    rows = session.execute(_PRIVILEGES, [name]).fetchall()
+    return tuple(Privilege(grantee=who, privilege=what, grantable=option) for who, what, option in rows)
+
+
+def database_row(session: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
+    """The row of ``pg_database``, with names instead of oids, ``comment`` and ``size`` in bytes."""
+    row = session.execute(_DATABASE, [name]).fetchone()
+    return None if row is None else dict(row[0])
+
+
+def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[str]) -> DatabaseDetails:
+    """What a restore needs to know of the database of ``session``; ``excluded`` are the names of the tables
+    whose rows stay out of the dump."""
+    name = session.info.dbname
+    row = database_row(session, name) or {}
+    roles = sorted(session.execute(_ROLES).fetchall())
+    extensions = session.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1").fetchall()
+    return DatabaseDetails(
+        alias=alias,
+        name=name,
+        server=f"{session.info.host}:{session.info.port}",
+        system_identifier=system_identifier(session),
+        tables=list_tables(session),
+        migrations=_last_migrations(session),
+        size=row["size"],
+        encoding=row["encoding_name"],
+        provider=_PROVIDERS.get(row.get("datlocprovider", "c"), "libc"),
+        collate=row["datcollate"],
+        ctype=row["datctype"],
+        locale=row.get("datlocale", row.get("daticulocale")),
+        icu_rules=row.get("daticurules"),
+        owner=row["owner"],
+        tablespace=row["tablespace"],
+        connection_limit=row["datconnlimit"],
+        comment=row["comment"],
+        extensions=dict(extensions),
+        roles=tuple(role for role, _, _ in roles),
+        owners=tuple(role for role, owns, _ in roles if owns),
+        policy_roles=tuple(role for role, _, in_policy in roles if in_policy),
+        settings=list_settings(session, name),
+        privileges=list_privileges(session, name),
+        excluded_data=tuple(excluded),
+    )
+
+
+def _last_migrations(session: psycopg.Connection[Any]) -> dict[str, str]:
+    """The last applied migration of each app; none where Django keeps no record here."""
+    found = session.execute("SELECT to_regclass('django_migrations') IS NOT NULL").fetchone()
+    return dict(session.execute(_MIGRATIONS).fetchall()) if found == (True,) else {}

@@ -1,0 +1,151 @@
+"""What stands round a database that a restore would replace: the server, the tools, who is connected.
+
+All of it is for people to read before they agree; what stops a restore is said by ``obstacles``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from igny8_backup.databases.postgresql.clients import find_client, major_of
+from igny8_backup.databases.postgresql.connection import Connection, server_version
+from igny8_backup.databases.postgresql.introspection import system_identifier
+from igny8_backup.errors import ToolError
+from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import DatabasePart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A client program: the major version ``needed`` at least, and the version ``present`` at ``path``; both
+    empty where there is none."""
+
+    program: str
+    needed: int
+    present: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """A role that the backup speaks of, and whether it exists here."""
+
+    name: str
+    exists: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """An extension: its version in the backup, and the one that would be created here; empty for none."""
+
+    name: str
+    version: str
+    available: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sessions:
+    """Sessions in the live database that look alike. ``address`` is ``hidden`` where this role may not see
+    it."""
+
+    application: str
+    address: str
+    role: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """A subscription in the live database."""
+
+    name: str
+    enabled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """The server that a database would be restored to, and what hangs on the live one. Empty for SQLite.
+
+    ``server`` is its host and port.
+    """
+
+    server: str = ""
+    server_version: str = ""
+    system_identifier: str = ""
+    tools: tuple[Tool, ...] = ()
+    roles: tuple[Role, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    sessions: tuple[Sessions, ...] = ()
+    replication_slots: tuple[str, ...] = ()
+    prepared_transactions: tuple[str, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
+
+
+# Who may not see the address of another role's session gets no port and no kind either (PostgreSQL docs,
+# 27.2); the server's own processes have no role.
+_SESSIONS = """
+    SELECT coalesce(application_name, ''), CASE WHEN client_port IS NULL THEN 'hidden'
+      WHEN client_port < 0 THEN 'local socket' ELSE host(client_addr) END, usename::text, count(*)
+    FROM pg_stat_activity WHERE datname = %s AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
+      AND backend_type IS DISTINCT FROM 'parallel worker'
+    GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3"""
+_SLOTS = "SELECT slot_name::text FROM pg_replication_slots WHERE database = %s ORDER BY 1"
+_PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY 1"
+_SUBSCRIPTIONS = """
+    SELECT subname::text, subenabled FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+    WHERE d.datname = %s ORDER BY 1"""
+
+
+def look_round(
+    live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
+) -> Surroundings:
+    """What stands round the database of ``live``, which need not exist. Raises ``DatabaseError``."""
+    with live.maintenance() as session:
+        version = server_version(session)
+        name = [live.name]
+        return Surroundings(
+            server=f"{session.info.host}:{session.info.port}",
+            server_version=version,
+            system_identifier=system_identifier(session),
+            tools=(_pg_restore(part, version, bin_dir),),
+            roles=_roles(session, details),
+            extensions=_extensions(session, details),
+            sessions=tuple(
+                Sessions(application=application, address=address, role=role, count=count)
+                for application, address, role, count in session.execute(_SESSIONS, name)
+            ),
+            replication_slots=tuple(slot for (slot,) in session.execute(_SLOTS, name)),
+            prepared_transactions=tuple(gid for (gid,) in session.execute(_PREPARED, name)),
+            subscriptions=tuple(
+                Subscription(name=subscription, enabled=enabled)
+                for subscription, enabled in session.execute(_SUBSCRIPTIONS, name)
+            ),
+        )
+
+
+def _pg_restore(part: DatabasePart, server: str, bin_dir: Path | None) -> Tool:
+    needed = major_of(part.dump_version)
+    try:
+        client = find_client("pg_restore", server_major=major_of(server), bin_dir=bin_dir)
+    except ToolError:
+        return Tool(program="pg_restore", needed=needed)
+    return Tool(program="pg_restore", needed=needed, present=client.version, path=str(client.path))
+
+
+def _roles(session: psycopg.Connection[Any], details: DatabaseDetails) -> tuple[Role, ...]:
+    known = {name for (name,) in session.execute("SELECT rolname FROM pg_roles")}
+    named = {details.owner, *details.owners, *details.roles} - {""}
+    return tuple(Role(name=name, exists=name in known) for name in sorted(named))
+
+
+def _extensions(session: psycopg.Connection[Any], details: DatabaseDetails) -> tuple[Extension, ...]:
+    rows = session.execute("SELECT name::text, default_version FROM pg_available_extensions").fetchall()
+    available = dict(rows)
+    return tuple(
+        Extension(name=name, version=version, available=available.get(name) or "")
+        for name, version in sorted(details.extensions.items())
+    )

@@ -1,0 +1,88 @@
+"""What the three backup commands share: their options, and how a run is shown."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from igny8_backup.conf import Config
+from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.humanize import count_in_words, size_in_words
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.backup.tree import TreeRequest
+from igny8_backup.operations.context import assemble
+
+_SHOWN = 10  # skipped files listed on the terminal; the details hold them all
+
+
+class BackupRunCommand(BackupCommand):
+    """Subclasses say which parts are meant."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--label", default="", help="A word to find the backup by, for example before-0042."
+        )
+
+        self.add_wait_argument(parser)
+        self.add_ping_argument(parser)
+
+    def add_reading_arguments(self, parser: ArgumentParser) -> None:
+        """For commands that read trees: how much of them."""
+        reading = parser.add_mutually_exclusive_group()
+        reading.add_argument(
+            "--full", action="store_true", help="Read and store every file, whether it has changed or not."
+        )
+        reading.add_argument(
+            "--checksum",
+            action="store_true",
+            help="Read every file, store what differs: where times tell nothing (rsync, git checkouts).",
+        )
+
+    def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The aliases and the trees to back up."""
+        raise NotImplementedError
+
+    def work(self, **options: Any) -> int:
+        with self.reported(options) as report:
+            with assemble(progress=report, writing=True, wait=options["wait"]) as kit:
+                databases, trees = self.parts(kit.config, options)
+                reading = TreeRequest(
+                    full=options.get("full", False), checksum=options.get("checksum", False)
+                )
+                request = BackupRequest(
+                    databases=databases, trees=trees, reading=reading, label=options["label"]
+                )
+                result = run_backup(kit, request)
+                where = kit.store.describe()
+            troubles = result.troubles(_SHOWN)
+            if not result.whole:
+                report.fail(*troubles)
+        if result.manifest:
+            self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.whole})
+            self._show(result.manifest, where)
+        for line in troubles:
+            self.warn(f"  {line}")
+        return 0 if result.whole else 3
+
+    def _show(self, manifest: Manifest, where: str) -> None:
+        for part in manifest.databases:
+            if part.object:
+                sizes = f"{size_in_words(part.object.raw_bytes)} -> {size_in_words(part.object.stored_bytes)}"
+                seconds = (part.finished - part.started).total_seconds()
+                self.say(f"  database {part.alias}: {sizes}, {seconds:.1f} s")
+        for tree in manifest.trees:
+            if tree.state == COMPLETE:
+                own = [pack for pack in tree.packs if keys.pack_writer(keys.pack_of(pack.key)) == manifest.id]
+                stored = size_in_words(sum(pack.stored_bytes for pack in own))
+                added = "" if tree.full else " added"
+                seconds = (tree.finished - tree.started).total_seconds()
+                files = count_in_words(tree.files, "file")
+                sizes = f"{size_in_words(tree.bytes)} -> {stored}{added}"
+                excluded = f", {tree.excluded} excluded" if tree.excluded else ""
+                self.say(f"  files {tree.name}: {files}, {sizes}, {seconds:.1f} s{excluded}")
+        lock = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
+        self.say(f"Backup {manifest.id} is in {where} ({size_in_words(manifest.stored_bytes)}, {lock}).")

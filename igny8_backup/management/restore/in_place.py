@@ -1,0 +1,105 @@
+"""``restore_all --in-place``: plan, question and result for people and scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from igny8_backup.errors import UsageError
+from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.confirm import confirm_database, confirm_purge
+from igny8_backup.management.restore.conflicts import FILES, require_none_of
+from igny8_backup.operations.context import assemble
+from igny8_backup.operations.restore.in_place import (
+    InPlacePlan,
+    InPlaceRequest,
+    InPlaceResult,
+    plan_in_place,
+    run_in_place,
+    way_back,
+)
+from igny8_backup.operations.restore.workers import WorkersPolicy
+
+
+def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPolicy) -> int:
+    """Plans, shows, asks, backs up what is there and restores; returns the exit status."""
+    if options["locale"] or options["locale_provider"]:
+        raise UsageError(
+            "--locale is for a database that is made, and --in-place makes none.",
+            untouched="Nothing was changed.",
+            fix="Leave it away.",
+        )
+    if options["sanitize"]:
+        raise UsageError(
+            "--sanitize works beside what is live, and --in-place in it.",
+            untouched="Nothing was changed.",
+            fix="Sanitize where a role may create databases (--to-database NAME --sanitize), or give"
+            " --keep-personal-data.",
+        )
+    require_none_of(options, ("--assume-space",), beside="--in-place", why="no second copy is made")
+    require_none_of(options, FILES, beside="--in-place", why="no file is brought back")
+    request = InPlaceRequest(
+        backup_id=options["id"] or "",
+        only=options["only"],
+        identity_file=options["identity"],
+        owners=options["owners"],
+        keep_personal_data=options["keep_personal_data"],
+        workers=policy,
+    )
+    alias, wait = options["from_storage"], options["wait"]
+    with command.progress() as shown, assemble(progress=shown, storage_alias=alias, wait=wait) as kit:
+        if not options["dry_run"]:
+            kit = kit.when_free("a restore")
+        plan = plan_in_place(kit, request)
+        _show_plan(command, plan)
+        if options["dry_run"]:
+            command.show_json(_as_json(plan))
+        plan.require_feasible()
+        if options["dry_run"]:
+            command.say("Dry run: nothing was changed.")
+            return 0
+        confirm_database(command, options, plan.target.name)
+        if plan.policy.purge:
+            confirm_purge(command, options, plan.workers.waiting)
+        with assemble(progress=shown, writing=True) as own:
+            result = run_in_place(kit, plan, own)
+    command.show_json(result)
+    return _show_result(command, plan, result)
+
+
+def _show_plan(command: BackupCommand, plan: InPlacePlan) -> None:
+    target, part = plan.target, plan.part
+    age = age_in_words(part.started, plan.created)
+    command.say("Plan: IN PLACE")
+    command.say(
+        f"  database {part.alias}: from {plan.backup_id} ({age} old, {size_in_words(plan.details.size)})"
+        f" into {target.where}, which holds {target.tables} tables, {size_in_words(target.size)}"
+    )
+    command.say("  First, a backup is made of what is there: there is NO OTHER WAY BACK.")
+    command.say("  Then all of it is replaced in one transaction; the application waits meanwhile.")
+    for note in plan.notes:
+        command.say(f"  NOTE: {note}")
+
+
+def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResult) -> int:
+    command.say(f"Restored in place from {result.backup_id}.")
+    for line in result.left_out:
+        command.say(f"  left out: {line}")
+    for warning in result.warnings:
+        command.warn(f"WARNING: {warning}")
+    if result.purged is not None:
+        command.say(f"Discarded {count_in_words(result.purged, 'task')} that waited in the queues.")
+    command.say("Next: start the application, its workers and beat again.")
+    command.say(f"To go back: {way_back(plan.part.alias, result.saved)}")
+    return 3 if result.warnings else 0
+
+
+def _as_json(plan: InPlacePlan) -> dict[str, Any]:
+    return {
+        "in_place": True,
+        "backup": plan.backup_id,
+        "part": plan.part,
+        "target": plan.target,
+        "notes": plan.notes,
+        "obstacles": plan.obstacles,
+    }

@@ -1,0 +1,196 @@
+"""A restore's plan in words, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from igny8_backup.databases.postgresql.restore.target import Surroundings
+from igny8_backup.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
+from igny8_backup.journal import Journal
+from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, TreePlan
+from igny8_backup.operations.restore.run import RestoreResult
+from igny8_backup.operations.restore.target import DATABASES, FILES, SCRATCH, Source, Space
+from igny8_backup.operations.restore.undo import UndoResult
+
+
+def plan_lines(plan: RestorePlan) -> Iterator[str]:
+    """The whole plan, line by line."""
+    yield "Plan"
+    yield f"  here: host {plan.host}, environment {plan.environment}"
+    for source in plan.sources:
+        yield _source(source, plan)
+    for database in plan.databases:
+        yield _database(database)
+        for line in _surroundings(database):
+            yield f"    {line}"
+    for tree in plan.trees:
+        yield _tree(tree)
+    for space in plan.spaces:
+        yield f"  space {_space(space)}"
+    yield f"  workers: {_workers(plan)}"
+    for note in plan.notes:
+        yield f"  NOTE: {note}"
+
+
+def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
+    """The plan for scripts: everything but the identities and what the backup's details tell besides."""
+    return {
+        "created": plan.created,
+        "host": plan.host,
+        "environment": plan.environment,
+        "sources": plan.sources,
+        "databases": [
+            {
+                "backup": item.backup_id,
+                "part": item.part,
+                "size": item.details.size,
+                "server": item.details.server,
+                "system_identifier": item.details.system_identifier,
+                "same_server": item.same_server,
+                "target": item.target,
+                "surroundings": item.surroundings,
+            }
+            for item in plan.databases
+        ],
+        "trees": [
+            {
+                "backup": item.backup_id,
+                "part": item.part,
+                "root": str(item.root),
+                "empty": item.empty,
+                "seconds_after_database": item.seconds_after_database,
+            }
+            for item in plan.trees
+        ],
+        "replaces": plan.replaces,
+        "spaces": plan.spaces,
+        "workers": plan.workers,
+        "notes": plan.notes,
+        "obstacles": plan.obstacles,
+    }
+
+
+def result_as_json(result: RestoreResult | UndoResult) -> dict[str, Any]:
+    """The result for scripts, without what the backup's details tell, as the plan."""
+    return {**vars(result), "journal": journal_as_json(result.journal)}
+
+
+def journal_as_json(journal: Journal) -> dict[str, Any]:
+    """What was swapped, by its names. The details of the databases stay in the journal: they are encrypted in
+    storage because settings may hold secrets."""
+    databases = [
+        {name: value for name, value in vars(swap).items() if name != "details"} for swap in journal.databases
+    ]
+    return {**vars(journal), "databases": databases}
+
+
+def _source(source: Source, plan: RestorePlan) -> str:
+    label = f", labelled {source.label}" if source.label else ""
+    same = "the same" if source.secret_key_equal else "ANOTHER"
+    return (
+        f"  backup {source.id}: {old_in_words(source.started, plan.created)}, of host {source.host},"
+        f" environment {source.environment}{label}; its SECRET_KEY is {same}"
+    )
+
+
+def _database(item: DatabasePlan) -> str:
+    target = item.target
+    if not target.exists:
+        now = "which does not exist"
+    elif target.tables is None:
+        now = f"which cannot be read, {size_in_words(target.size)}, and is REPLACED"
+    else:
+        fate = "" if target.empty else ", and is REPLACED"
+        now = f"which holds {count_in_words(target.tables, 'table')}, {size_in_words(target.size)}{fate}"
+    return (
+        f"  database {item.part.alias}: from {item.backup_id} ({size_in_words(item.details.size)})"
+        f" to {target.where}, {now}"
+    )
+
+
+def _surroundings(item: DatabasePlan) -> Iterator[str]:
+    found, details = item.surroundings, item.details
+    if not found.server:
+        return
+    here = f"PostgreSQL {found.server_version} at {found.server}{_identifier(found.system_identifier)}"
+    if item.same_server:
+        yield f"server: {here}, the one of the backup"
+    else:
+        then = details.server or "a server that it does not name"
+        yield (
+            f"server: {here}; the backup is of PostgreSQL {item.part.server_version}"
+            f" at {then}{_identifier(details.system_identifier)}"
+        )
+    for tool in found.tools:
+        present = f"{tool.present} at {tool.path}" if tool.present else "MISSING"
+        yield f"{tool.program}: {present}; {tool.needed} or newer is needed"
+    if found.roles:
+        yield f"roles: {', '.join(f'{one.name}{_missing(one.exists)}' for one in found.roles)}"
+    if found.extensions:
+        listed = (f"{one.name} {one.version} (here {one.available or 'MISSING'})" for one in found.extensions)
+        yield f"extensions: {', '.join(listed)}"
+    yield f"connected: {_sessions(found)}"
+    subscriptions = (f"{one.name}{' (enabled)' if one.enabled else ''}" for one in found.subscriptions)
+    for what, names in (
+        ("replication slots", found.replication_slots),
+        ("prepared transactions", found.prepared_transactions),
+        ("subscriptions", tuple(subscriptions)),
+    ):
+        if names:
+            yield f"{what}: {', '.join(names)}"
+
+
+def _sessions(found: Surroundings) -> str:
+    listed = (
+        f"{count_in_words(one.count, 'session')} of {one.application or 'an unnamed program'} as {one.role}"
+        f" from {'an address that is hidden' if one.address == 'hidden' else one.address}"
+        for one in found.sessions
+    )
+    return "; ".join(listed) or "nobody"
+
+
+def _tree(item: TreePlan) -> str:
+    fate = "" if item.empty else ", whose files are REPLACED"
+    return (
+        f"  files {item.part.name}: from {item.backup_id} ({count_in_words(item.part.files, 'file')},"
+        f" {size_in_words(item.part.bytes)}{_distance(item.seconds_after_database)}) to {item.root}{fate}"
+    )
+
+
+def _distance(seconds: int | None) -> str:
+    if seconds is None:
+        return ""
+    when = "after" if seconds >= 0 else "BEFORE"
+    return f", read {duration_in_words(timedelta(seconds=abs(seconds)), units=2)} {when} the database"
+
+
+_SPACE = {SCRATCH: "the dump of", FILES: "the files of", DATABASES: "a second copy of"}
+
+
+def _space(space: Space) -> str:
+    server = "the volume of " if space.kind == DATABASES else ""
+    what = f"for {_SPACE[space.kind]} {', '.join(space.names)} on {server}{space.place}"
+    what = f"{what}: {size_in_words(space.needed)} needed"
+    if space.free is None:
+        return f"{what}; what is free there cannot be seen over SQL: give --assume-space SIZE"
+    free = f"{size_in_words(space.free)} {'assumed to be ' if space.assumed else ''}free"
+    without = "" if space.enough or space.required else ", so one connection restores it: slower, no scratch"
+    return f"{what}, {free}{without}"
+
+
+def _workers(plan: RestorePlan) -> str:
+    workers = plan.workers
+    if workers.unasked:
+        return f"not asked: {workers.unasked}"
+    waiting = f"{count_in_words(workers.waiting, 'task')} in the queues"
+    return f"{', '.join(workers.names) or 'none answers'} on {workers.broker}; {waiting}"
+
+
+def _identifier(number: str) -> str:
+    return f" (system {number})" if number else ""
+
+
+def _missing(exists: bool) -> str:
+    return "" if exists else " (MISSING)"

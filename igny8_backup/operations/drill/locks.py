@@ -1,0 +1,124 @@
+"""One drill at a time, on a host and beside a database: by locks that die with their holder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.errors import FilesError
+from igny8_backup.locks import AdvisoryLock, Lockable, file_lock
+from igny8_backup.operations.context import Toolkit
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OnHost:
+    """The drills of one project on this host."""
+
+    store: Lockable
+
+    def identity(self) -> str:
+        return self.store.identity()
+
+    def describe(self) -> str:
+        return f"the drills from {self.store.describe()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beside:
+    """The databases that drills make beside one: what the lock across hosts is on."""
+
+    place: str
+    where: str
+
+    def identity(self) -> str:
+        return f"igny8_backup drill {self.place}"
+
+    def describe(self) -> str:
+        return f"the drill databases beside {self.where}"
+
+
+@contextmanager
+def drill_locks(kit: Toolkit, doing: str) -> Iterator[Callable[[], None]]:
+    """Holds the locks; gives what raises ``LockedError`` once one of them was lost.
+
+    Raises ``LockedError`` naming who holds one, ``DatabaseError``, ``FilesError``.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_host_lock(kit, doing))
+        held = []
+        for place, engine in {engine.place(): engine for engine in postgresql_engines(kit)}.items():
+            session = stack.enter_context(engine.lock_session())
+            beside = _Beside(place=place, where=engine.live.where)
+            held.append(AdvisoryLock(session, beside, doing=f"{doing} of {kit.config.host}"))
+
+        def check() -> None:
+            for lock in held:
+                lock.check(untouched="Nothing live was changed, and no result was recorded.")
+
+        yield check
+
+
+@contextmanager
+def look(kit: Toolkit) -> Iterator[bool]:
+    """Whether no drill goes on on this host; ``False`` too where nobody can tell.
+
+    It takes nothing from a drill that would begin: that one waits for the end of the look, and looks do not
+    keep one another out.
+    """
+    try:
+        handle = os.open(_looked_at(kit), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def project_digest(kit: Toolkit) -> str:
+    """Stands for what the lock of this host is on, where it lies and the store: that of no other project."""
+    of = f"{os.path.realpath(kit.config.state_dir)}\n{kit.store.identity()}"
+    return hashlib.sha256(of.encode()).hexdigest()[:12]
+
+
+def postgresql_engines(kit: Toolkit) -> list[PostgresqlEngine]:
+    """Those of the settings."""
+    engines = (kit.engine(alias) for alias in kit.config.databases)
+    return [engine for engine in engines if isinstance(engine, PostgresqlEngine)]
+
+
+@contextmanager
+def _host_lock(kit: Toolkit, doing: str) -> Iterator[None]:
+    """Two locks: drills keep one another out by the first, at once and with words. The second is for looks: a
+    shared hold of the first would end a drill that began meanwhile."""
+    with file_lock(_OnHost(store=kit.store), _folder(kit), doing=doing, now=kit.clock()):
+        path = _looked_at(kit)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise FilesError(f"{path} cannot be opened: {error.strerror}.") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # waits for looks only, and no look takes long
+            yield
+        finally:
+            os.close(handle)
+
+
+def _folder(kit: Toolkit) -> Path:
+    return kit.config.state_dir / "drill"
+
+
+def _looked_at(kit: Toolkit) -> Path:
+    return _folder(kit) / f"{project_digest(kit)}.look"

@@ -1,0 +1,170 @@
+"""A database, or some of its tables, restored under a name that nobody uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from igny8_backup.databases.engine import WHOLE, Wanted
+from igny8_backup.databases.names import NAME_BYTES, SIDE, is_aside_name
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.databases.postgresql.restore.swap import name_database
+from igny8_backup.databases.postgresql.restore.tables import find_tables
+from igny8_backup.errors import BackupError, RefusedError, UsageError
+from igny8_backup.formats import keys
+from igny8_backup.formats.details import DatabaseDetails, Privilege
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.restore.preflight import unknown_migrations
+from igny8_backup.operations.staging import sandbox as side_process
+from igny8_backup.operations.staging import sanitize
+from igny8_backup.operations.staging.load import load_side
+from igny8_backup.operations.staging.overrides import Changes, adapt
+from igny8_backup.streams.age import Identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseCopy:
+    """The database to make: its name, where for people, and whether ``migrate`` and the project's sanitizers
+    are to run in it."""
+
+    backup_id: str
+    part: DatabasePart
+    details: DatabaseDetails
+    name: str
+    where: str
+    wanted: Wanted = WHOLE
+    migrate: bool = False
+    sanitize: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCopy:
+    """The copy, notes to read before, and obstacles."""
+
+    copy: DatabaseCopy
+    notes: tuple[str, ...]
+    obstacles: tuple[str, ...]
+
+
+def plan_copy(
+    kit: Toolkit,
+    backup_id: str,
+    part: DatabasePart,
+    details: DatabaseDetails,
+    *,
+    name: str,
+    tables: tuple[str, ...],
+    migrate: bool,
+    sanitized: bool,
+    changes: Changes,
+) -> PlannedCopy:
+    """Plans the database ``name``; makes nothing.
+
+    Raises ``RefusedError`` where there is such a database, ``UsageError`` for a name or table that cannot be.
+    """
+    engine = _engine(kit, part.alias)
+    _check_name(engine, name)
+    copied = engine.named(name)
+    table_owners = details.owners
+    details, said = adapt(engine, details, changes)
+    notes = list(said)
+    notes += [
+        f"An interrupted restore may have left the database {side}. If none is under way:"
+        f' DROP DATABASE "{side}";'
+        for side in copied.idle_sides()
+    ]
+    wanted = Wanted(owners=changes.owners)
+    if tables:
+        whole = find_tables(details, tables)
+        wanted = replace(wanted, tables=whole, table_owners=table_owners)
+        empty = sorted(set(whole) & set(details.excluded_data))
+        if empty:
+            notes.append(
+                f"The backup does not have the rows of {', '.join(empty)}: they were left out of it."
+            )
+    obstacles = copied.obstacles(part, details)
+    if migrate:
+        obstacles += unknown_migrations(details)
+    # Open to its owner, and to nobody else until somebody says so.
+    own = ("CONNECT", "CREATE", "TEMPORARY")
+    privileges = tuple(Privilege(grantee=details.owner, privilege=word, grantable=False) for word in own)
+    comment = f"igny8_backup: {part.alias} of backup {backup_id}"
+    copy = DatabaseCopy(
+        backup_id=backup_id,
+        part=part,
+        details=replace(details, privileges=privileges, connection_limit=-1, comment=comment),
+        name=name,
+        where=copied.live.where,
+        wanted=wanted,
+        migrate=migrate,
+        sanitize=sanitized,
+    )
+    return PlannedCopy(copy=copy, notes=tuple(notes), obstacles=tuple(obstacles))
+
+
+def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
+    """Makes the database; returns what was left out of it. A failure leaves nothing."""
+    engine = _engine(kit, copy.part.alias)
+    _check_name(engine, copy.name)
+    engine = engine.named(copy.name)
+    stamp = keys.stamp(kit.clock())
+    side = engine.aside_name(SIDE, stamp)
+    engine.create_side(side, copy.details)
+    try:
+        left_out = load_side(
+            kit,
+            engine,
+            side,
+            copy.part,
+            copy.details,
+            identities,
+            wanted=copy.wanted,
+            # Statistics of what is to be sanitized would hold it still.
+            analyze=not copy.sanitize,
+        )
+        if copy.migrate:
+            kit.progress.note(f"Migrating {copy.name} to the code's schema.")
+            side_process.migrate({copy.part.alias: side})
+        if copy.sanitize:
+            sanitize.sanitize(kit, {copy.part.alias: side})
+        # Its name comes last: a database that is called so is whole.
+        name_database(engine.live, side, copy.details)
+    except BaseException:
+        try:
+            engine.drop(side)
+        except BackupError as error:
+            kit.progress.note(f"The database {side} could not be dropped, drop it by hand: {error}")
+        raise
+    return left_out
+
+
+def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:
+    engine = kit.engine(alias)
+    if not isinstance(engine, PostgresqlEngine):
+        raise UsageError(
+            f"{alias!r} is no PostgreSQL database: it has no server to make another one on.",
+            untouched="Nothing was made.",
+            fix="Copy the file of the development database, or restore with settings that name a server.",
+        )
+    return engine
+
+
+def _check_name(engine: PostgresqlEngine, name: str) -> None:
+    if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_aside_name(name, engine.live.name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a new database.",
+            untouched="Nothing was made.",
+            fix=f"Give one of at most {NAME_BYTES} bytes that no restore gives: --to-database igny8_copy.",
+        )
+    if name == engine.live.name:
+        raise RefusedError(
+            f"{name} is the database of the application.",
+            untouched="Nothing was made.",
+            fix="Leave --to-database away to replace it, or give another name.",
+        )
+    if engine.exists(name):
+        raise RefusedError(
+            f"There is a database {name} already.",
+            untouched="Nothing was made.",
+            fix="Give another name, or drop it first.",
+        )

@@ -1,0 +1,204 @@
+"""A backup, or part of one, brought back beside what is live and left there: nothing live is touched.
+
+No journal and no lock: what is made has another name until it is whole, and nobody else knows of it. A backup
+may run at the same time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from igny8_backup.catalog import select
+from igny8_backup.errors import UsageError, assured
+from igny8_backup.formats import keys
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.extract.database import DatabaseCopy, make_copy, plan_copy
+from igny8_backup.operations.extract.path_filter import parse_pattern
+from igny8_backup.operations.extract.tree import TreeCopy, check_place, choose_files, write_tree
+from igny8_backup.operations.parts import ALL, DB, FILES, read_details, require_none, wanted_parts
+from igny8_backup.operations.restore.preflight import check_objects
+from igny8_backup.operations.staging import sanitize
+from igny8_backup.operations.staging.overrides import Changes
+from igny8_backup.streams.age import Identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElsewhereRequest:
+    """Where to: the new database ``to_database``, the new or empty folder ``to_dir``, or both. ``paths`` are
+    patterns of files, ``tables`` names of single tables; without any, all of them. ``sanitize``,
+    ``keep_personal_data`` and ``allow_set_id`` are as for a restore that replaces."""
+
+    backup_id: str = ""
+    only: str = ALL
+    identity_file: Path | None = None
+    to_database: str = ""
+    to_dir: Path | None = None
+    paths: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    migrate: bool = False
+    sanitize: bool = False
+    keep_personal_data: bool = False
+    allow_set_id: bool = False
+    changes: Changes = Changes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElsewherePlan:
+    """What will be made; with an obstacle nothing will."""
+
+    created: datetime
+    databases: tuple[DatabaseCopy, ...]
+    trees: tuple[TreeCopy, ...]
+    notes: tuple[str, ...]
+    obstacles: tuple[str, ...]
+    identities: tuple[Identity, ...]
+
+    def require_feasible(self) -> None:
+        """Raises ``RefusedError`` listing what is in the way."""
+        require_none(self.obstacles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElsewhereResult:
+    """What was made; ``left_out`` is what belongs to the database or its tables and is not in it, as
+    ``pg_restore`` lists it."""
+
+    databases: tuple[str, ...]
+    folders: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@assured("Nothing was changed.")
+def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
+    """The plan. Reads manifests, details and, to choose files, an index; makes nothing.
+
+    Raises as :func:`~igny8_backup.operations.restore.planner.plan_restore` does, and ``RefusedError`` or
+    ``UsageError`` for a place that is not new.
+    """
+    _check(request)
+    wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, names = wanted_parts(kit, _only(request), wanted)
+    aliases = aliases if request.to_database else ()
+    names = names if request.to_dir else ()
+    _check_parts(request, aliases, names)
+    pool = [wanted] if wanted else kit.catalog.manifests()
+    found = select(pool, databases=aliases, trees=names, wanted=wanted)
+    encrypted = any(manifest.encrypted for manifest, _ in (*found.databases, *found.trees))
+    identities = kit.identities(request.identity_file, needed=encrypted)
+    notes = list(found.notes)
+    obstacles: list[str] = []
+    databases, trees, objects = [], [], []
+    for manifest, part in found.databases:
+        planned = plan_copy(
+            kit,
+            manifest.id,
+            part,
+            read_details(kit, manifest, identities).database(part.alias),
+            name=request.to_database,
+            tables=request.tables,
+            migrate=request.migrate,
+            sanitized=request.sanitize,
+            changes=request.changes,
+        )
+        databases.append(planned.copy)
+        notes += planned.notes
+        obstacles += planned.obstacles
+        objects += [part.object] if part.object else []
+    if request.to_dir:
+        check_place(kit.config, request.to_dir)
+        patterns = [parse_pattern(text) for text in request.paths]
+        for manifest, tree in found.trees:
+            chosen = choose_files(kit, tree, patterns, identities)
+            if chosen.found:
+                objects += [item for item in tree.packs if keys.pack_of(item.key) in chosen.packs]
+                place = request.to_dir / tree.name
+                trees.append(
+                    TreeCopy(
+                        backup_id=manifest.id,
+                        part=tree,
+                        chosen=chosen,
+                        place=place,
+                        allow_set_id=request.allow_set_id,
+                    )
+                )
+        if not trees:
+            raise UsageError(
+                f"Nothing in {', '.join(names)} is called so: {', '.join(request.paths)}.",
+                untouched="Nothing was made.",
+                fix="Give paths below the root of the tree: --path example.com or --path '*/images/*.png'.",
+            )
+    check_objects(kit, objects)
+    chosen_backups = [manifest for manifest, _ in (*found.databases, *found.trees)]
+    obstacles += sanitize.obstacles(
+        kit.config, chosen_backups, aliases, sanitize=request.sanitize, keep=request.keep_personal_data
+    )
+    notes += [sanitize.FILES_NOTE] if request.sanitize and trees else []
+    return ElsewherePlan(
+        created=kit.clock(),
+        databases=tuple(databases),
+        trees=tuple(trees),
+        notes=tuple(dict.fromkeys(notes)),
+        obstacles=tuple(obstacles),
+        identities=tuple(identities),
+    )
+
+
+def run_elsewhere(kit: Toolkit, plan: ElsewherePlan) -> ElsewhereResult:
+    """Makes what the plan says. A part that fails leaves nothing of itself; what was whole stays."""
+    plan.require_feasible()
+    identities = list(plan.identities)
+    left_out: list[str] = []
+    for copy in plan.databases:
+        left_out += make_copy(kit, copy, identities)
+    for tree in plan.trees:
+        kit.progress.begin(f"files {tree.part.name}", tree.chosen.size)
+        try:
+            write_tree(kit, tree, identities, kit.progress.advance)
+        finally:
+            kit.progress.end()
+    return ElsewhereResult(
+        databases=tuple(copy.name for copy in plan.databases),
+        folders=tuple(str(tree.place) for tree in plan.trees),
+        left_out=tuple(left_out),
+    )
+
+
+def _check(request: ElsewhereRequest) -> None:
+    """Raises :class:`UsageError` for what contradicts itself."""
+    if request.paths and not request.to_dir:
+        raise _contradiction(
+            "--path takes files out of a backup, and has nowhere to put them.", "--to-dir DIR"
+        )
+    if request.tables and not request.to_database:
+        raise _contradiction(
+            "--table takes tables out of a backup, and has nowhere to put them.", "--to-database NAME"
+        )
+    for option, given in (("--migrate", request.migrate), ("--sanitize", request.sanitize)):
+        if given and (request.tables or not request.to_database):
+            raise UsageError(
+                f"{option} works in a whole database.",
+                untouched="Nothing was made.",
+                fix="Leave it away, or give --to-database NAME without --table.",
+            )
+
+
+def _only(request: ElsewhereRequest) -> str:
+    if request.only != ALL or (request.to_database and request.to_dir):
+        return request.only
+    return DB if request.to_database else FILES
+
+
+def _check_parts(request: ElsewhereRequest, aliases: tuple[str, ...], names: tuple[str, ...]) -> None:
+    if request.to_database and len(aliases) != 1:
+        what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
+        raise _contradiction(f"--to-database takes one database, and {what}.", "--only ALIAS")
+    if request.to_dir and not names:
+        raise _contradiction(
+            f"--to-dir takes trees of files, and --only {request.only} is none.", "--only files"
+        )
+
+
+def _contradiction(what: str, option: str) -> UsageError:
+    return UsageError(what, untouched="Nothing was made.", fix=f"Give {option}.")

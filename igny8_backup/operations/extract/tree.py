@@ -1,0 +1,165 @@
+"""A tree, or part of it, written into a folder of its own: nothing live is near it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from igny8_backup.conf import Config
+from igny8_backup.databases.postgresql.client_access import private_file
+from igny8_backup.errors import FilesError, IntegrityError, RefusedError
+from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import TreePart
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.extract.path_filter import Chosen, Pattern, choose, select, with_link_targets
+from igny8_backup.operations.extract.warnings import note_owners, note_skips
+from igny8_backup.operations.preconditions import closed_folders
+from igny8_backup.streams.age import Identity
+from igny8_backup.streams.pipeline import from_file, write_file
+from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.fs.remove import remove_tree
+from igny8_backup.trees.index import index
+from igny8_backup.trees.model.records import Record
+
+_UNFINISHED = ".igny8_backup-unfinished-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeCopy:
+    """The folder to make, and what goes into it; ``allow_set_id`` is as for ``TreeWriter``."""
+
+    backup_id: str
+    part: TreePart
+    chosen: Chosen
+    place: Path
+    allow_set_id: bool = False
+
+
+def check_place(config: Config, folder: Path) -> None:
+    """Raises :class:`RefusedError` for a folder that is not empty, or lies in something live."""
+    real = Path(os.path.realpath(folder))  # ``Path.resolve`` raises at a loop of symlinks
+    for name, closed in closed_folders(config).items():
+        if real.is_relative_to(closed) or closed.is_relative_to(real):
+            raise RefusedError(
+                f"{folder} and {name} ({closed}) lie one in the other.",
+                untouched="Nothing was made.",
+                fix="Give a private folder outside every tree and of all that is served.",
+            )
+    try:
+        if not (found := [path.name for path in folder.iterdir()]):
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    unfinished = [shlex.quote(str(folder / name)) for name in found if name.startswith(_UNFINISHED)]
+    if unfinished:
+        raise RefusedError(
+            f"{folder} is not empty: an interrupted restore left something in it, or one is under way.",
+            untouched="Nothing was made.",
+            fix=f"If none is: rm -r {' '.join(unfinished)}. Or give a new folder.",
+        )
+    raise RefusedError(
+        f"{folder} is not empty.", untouched="Nothing was made.", fix="Give a new or an empty folder."
+    )
+
+
+def choose_files(
+    kit: Toolkit, part: TreePart, patterns: Sequence[Pattern], identities: list[Identity]
+) -> Chosen:
+    """What the patterns choose of this tree: all of it where there are none. Reads the index, no pack."""
+    if not patterns:
+        packs = frozenset(keys.pack_of(item.key) for item in part.packs)
+        return Chosen(files=part.files, size=part.bytes, packs=packs)
+    with _index(kit, part, identities) as records:
+        chosen = choose(patterns, records())
+        return with_link_targets(chosen, records()) if chosen.also else chosen
+
+
+def write_tree(
+    kit: Toolkit, copy: TreeCopy, identities: list[Identity], on_bytes: Callable[[int], None]
+) -> None:
+    """Writes what is chosen into the new folder ``copy.place`` (0700), every digest checked.
+
+    The folder has another name until it is whole. Only the packs that hold something chosen are read. Raises
+    ``FilesError``, ``IntegrityError``, ``StorageError``; nothing is left then.
+    """
+    partial = copy.place.with_name(f"{_UNFINISHED}{copy.place.name}")
+    try:
+        partial.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise _unusable(partial, error) from None
+    try:
+        _write(kit, copy, partial, identities, on_bytes)
+        partial.rename(copy.place)
+    except OSError as error:
+        remove_tree(partial)
+        raise _unusable(copy.place, error) from None
+    except BaseException:
+        remove_tree(partial)
+        raise
+
+
+def _write(
+    kit: Toolkit, copy: TreeCopy, folder: Path, identities: list[Identity], on_bytes: Callable[[int], None]
+) -> None:
+    done = 0
+
+    def passed(files: int, amount: int) -> None:
+        nonlocal done
+        on_bytes(amount - done)
+        done = amount
+
+    def chosen_in(pack: str) -> Iterator[Record]:
+        return (record for record in select(copy.chosen, records()) if record.pack == pack)
+
+    skip = note_skips(kit.progress, copy.part.name)
+    with (
+        _index(kit, copy.part, identities) as records,
+        TreeWriter(folder, on_skip=skip, on_progress=passed, allow_set_id=copy.allow_set_id) as writer,
+    ):
+        for item in copy.part.packs:
+            name = keys.pack_of(item.key)
+            if name in copy.chosen.packs:
+                writer.extract_pack(kit.download(item, identities), chosen_in(name))
+        writer.finish(select(copy.chosen, records()))
+        writer.flush()
+        note_owners(kit.progress, copy.part.name, writer.owners_left)
+
+
+@contextmanager
+def _index(
+    kit: Toolkit, part: TreePart, identities: list[Identity]
+) -> Iterator[Callable[[], Iterator[Record]]]:
+    """A way to read the index of the tree from its beginning, as often as need be, one after the other: it
+    lies in private scratch, without a name."""
+    if part.index is None:
+        raise IntegrityError(f"The backup of {part.name!r} names no index.")
+    with private_file(kit.config.scratch_dir) as (file, _):
+        try:
+            write_file(kit.download(part.index, identities), file.fileno(), name="it")
+        except FilesError as error:
+            raise FilesError(
+                f"The index of the tree cannot be kept in {kit.config.scratch_dir}: {error}",
+                untouched="Nothing live was changed.",
+                fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
+            ) from None
+
+        def records() -> Iterator[Record]:
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            with closing(from_file(file.fileno())) as blocks:
+                yield from index.read(blocks)
+
+        yield records
+
+
+def _unusable(path: Path, error: OSError) -> FilesError:
+    return FilesError(
+        f"{path} cannot be made: {error.strerror}.",
+        untouched="Nothing live was changed.",
+        fix="Give a folder that this user may write: --to-dir DIR.",
+    )

@@ -1,0 +1,103 @@
+"""All that is known of the backups in storage, read once: what retention and monitoring judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from igny8_backup import retention
+from igny8_backup.catalog import Entry
+from igny8_backup.conf import Config
+from igny8_backup.formats.annotations import Remarks, read_remarks
+from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.retention import Backup, Part, Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """The backups and the records of runs, newest first, and what was added to backups, at ``now``."""
+
+    now: datetime
+    entries: list[Entry]
+    remarks: dict[str, Remarks]
+    runs: list[RunRecord]
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The readable ones, newest first, without those that are dated in the future."""
+        return [item.manifest for item in self.entries if item.manifest and item.started <= self.now]
+
+    def plan(self, config: Config) -> Plan:
+        """What the policy makes of them."""
+        backups = [self._backup(entry) for entry in self.entries]
+        parts = {part for item in backups for part in item.parts}
+        failed = self.failing()
+        return retention.plan(
+            backups,
+            config.retention,
+            self.now,
+            failing={part for part in parts if (part.host, part.name) in failed},
+            max_age=config.max_age_of,
+        )
+
+    def failing(self) -> set[tuple[str, str]]:
+        """Host and name of each part whose newest run failed.
+
+        A name can be that of a database and of a tree: then both are said to fail.
+        """
+        manifests = {entry.id: entry.manifest for entry in self.entries}
+        settled: dict[tuple[str, str], bool] = {}
+        for run in self.settled_runs():
+            for name in run.requested:
+                settled.setdefault((run.host, name), _failed(run, name, manifests.get(run.id)))
+        return {part for part, failed in settled.items() if failed}
+
+    def settled_runs(self) -> list[RunRecord]:
+        """The runs whose outcome is known, newest first: a run that is under way has not failed yet, and one
+        that is dated in the future tells nothing."""
+        written = {entry.id for entry in self.entries}
+        return [
+            run
+            for run in self.runs
+            if run.started <= self.now and (run.id in written or not run.is_alive(self.now))
+        ]
+
+    def _backup(self, entry: Entry) -> Backup:
+        if entry.manifest is None:
+            return Backup(id=entry.id, started=entry.started, held="its manifest cannot be read")
+        remarks = self.remarks.get(entry.id, Remarks())
+        return Backup(
+            id=entry.id,
+            started=entry.started,
+            parts=parts_of(entry.manifest),
+            held=f"pinned: {remarks.pin.reason}" if remarks.pin else "",
+            proven=remarks.proven,
+        )
+
+
+def read_stock(kit: Toolkit) -> Stock:
+    """Raises ``StorageError``."""
+    return Stock(
+        now=kit.clock(),
+        entries=kit.catalog.entries(),
+        remarks=read_remarks(kit.store),
+        runs=kit.catalog.runs(),
+    )
+
+
+def parts_of(manifest: Manifest) -> tuple[Part, ...]:
+    """The complete parts of a backup: one with files that could not be read counts as complete."""
+    found = [("database", part.alias, part.state) for part in manifest.databases]
+    found += [("files", part.name, part.state) for part in manifest.trees]
+    return tuple(
+        Part(host=manifest.host, kind=kind, name=name) for kind, name, state in found if state == COMPLETE
+    )
+
+
+def _failed(run: RunRecord, name: str, manifest: Manifest | None) -> bool:
+    if manifest is not None:  # the manifest knows better than a run that could not say how it ended
+        parts = [(part.alias, part.state) for part in manifest.databases]
+        parts += [(part.name, part.state) for part in manifest.trees]
+        return any(state != COMPLETE for part, state in parts if part == name)
+    return run.outcome not in (COMPLETE, INCOMPLETE) or name in run.errors

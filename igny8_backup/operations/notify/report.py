@@ -1,0 +1,86 @@
+"""Tells others how a run ended: a ping, a mail to ``ADMINS``, the signal ``reported``."""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from igny8_backup import signals
+from igny8_backup.operations.context import utc_now
+from igny8_backup.operations.notify.mail import mail_failure, mail_recovery
+from igny8_backup.operations.notify.ping import FAIL, START, SUCCESS, check_url, ping
+from igny8_backup.operations.notify.redact import redacted
+from igny8_backup.operations.progress import Progress
+
+TAIL = 50
+"""Lines of what was said that go with a failure."""
+
+
+class Report:
+    """A context manager round one run, and its :class:`Progress`: it passes on what it is told, and keeps the
+    notes. An exception is a failure, and so is what :meth:`fail` says. Telling never fails: why a ping or a
+    mail did not go out is a note.
+
+    ``what`` is the name of the command; ``url`` is what to ping, if anything. Raises ``UsageError`` on
+    entering for a URL that is none.
+    """
+
+    def __init__(self, what: str, progress: Progress, *, url: str = "") -> None:
+        self._what = what
+        self._progress = progress
+        self._url = url
+        self._tail: deque[str] = deque(maxlen=TAIL)
+        self._sign = ""
+        self._failed = False
+        self._silent = False
+
+    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+        self._progress.begin(what, total, files)
+
+    def advance(self, amount: int, files: int = 0) -> None:
+        self._progress.advance(amount, files)
+
+    def end(self) -> None:
+        self._progress.end()
+
+    def note(self, text: str) -> None:
+        self._tail.append(text)
+        self._progress.note(text)
+
+    def fail(self, *lines: str, sign: str = "incomplete") -> None:
+        """It did not go well, for these reasons; ``sign`` tells one kind of failure from another."""
+        self._tail.extend(lines)
+        self._failed, self._sign = True, sign
+
+    def silence(self) -> None:
+        """Nothing is to be told: somebody else does this work, and will tell."""
+        self._silent = True
+
+    def __enter__(self) -> Self:
+        if self._url:
+            check_url(self._url)
+            self._ping(START)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._silent:
+            return
+        if error is not None and not self._failed:
+            self.fail(str(error) or type(error).__name__, sign=type(error).__name__)
+        text = redacted("\n".join(self._tail)) if self._failed else ""
+        self._ping(FAIL if self._failed else SUCCESS, text)
+        problem = ""
+        if not self._failed:
+            problem = mail_recovery(self._what, utc_now())
+        elif error is None or isinstance(error, Exception):  # not for one who pressed Ctrl-C
+            problem = mail_failure(self._what, self._sign, text, utc_now())
+        if problem:
+            self._progress.note(redacted(problem))
+        signals.reported.send_robust(sender=None, command=self._what, ok=not self._failed, text=text)
+
+    def _ping(self, word: str, text: str = "") -> None:
+        if self._url and (problem := ping(self._url, word, text)):
+            self._progress.note(problem)

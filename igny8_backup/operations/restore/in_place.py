@@ -1,0 +1,240 @@
+"""A database restored into itself, in one transaction, after a backup of what is there.
+
+For roles that may not create databases, as on many managed servers, and never chosen without being asked for:
+the application waits meanwhile, and the backup made first is the only way back.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from igny8_backup.catalog import select
+from igny8_backup.celery.workers import Workers, ask_workers
+from igny8_backup.databases.engine import Target, Wanted
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError, assured
+from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.parts import ALL, DB, read_details, require_none, wanted_parts
+from igny8_backup.operations.restore import hooks
+from igny8_backup.operations.restore.preflight import check_objects, differing_migrations
+from igny8_backup.operations.restore.workers import (
+    WorkersPolicy,
+    make_quiet,
+    purge,
+    workers_notes,
+    workers_obstacles,
+)
+from igny8_backup.operations.staging import sandbox as side_process
+from igny8_backup.operations.staging import sanitize
+from igny8_backup.operations.staging.overrides import Changes, adapt
+from igny8_backup.operations.stalls import Watch
+from igny8_backup.signals import RESTORE, announced
+from igny8_backup.streams.age import Identity
+from igny8_backup.streams.observe import count
+
+LABEL = "before a restore in place"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPlaceRequest:
+    """``only`` is an alias, or ``all`` or ``db`` where there is one database only."""
+
+    backup_id: str = ""
+    only: str = ALL
+    identity_file: Path | None = None
+    owners: bool = True
+    keep_personal_data: bool = False
+    workers: WorkersPolicy = WorkersPolicy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPlacePlan:
+    """What will replace what, notes to read before, and obstacles: with one of those nothing will be done."""
+
+    created: datetime
+    backup_id: str
+    part: DatabasePart
+    details: DatabaseDetails
+    target: Target
+    wanted: Wanted
+    notes: tuple[str, ...]
+    obstacles: tuple[str, ...]
+    identities: tuple[Identity, ...]
+    policy: WorkersPolicy
+    workers: Workers
+
+    @property
+    def backup_ids(self) -> tuple[str, ...]:
+        return (self.backup_id,)
+
+    def require_feasible(self) -> None:
+        """Raises ``RefusedError`` listing what is in the way."""
+        require_none(self.obstacles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPlaceResult:
+    """``saved`` is the id of the backup of what was there; ``left_out`` what of the dump was not restored,
+    ``warnings`` what is not as it should be, though restored. ``stopped`` and ``purged`` are as for a restore
+    that swaps."""
+
+    backup_id: str
+    saved: str
+    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
+    purged: int | None = None
+
+
+@assured("Nothing was changed.")
+def plan_in_place(kit: Toolkit, request: InPlaceRequest) -> InPlacePlan:
+    """The plan. Reads manifest, details and the head of the dump; changes nothing.
+
+    Raises ``UsageError`` for anything but one PostgreSQL database that exists, and as ``plan_restore`` does.
+    """
+    wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, _ = wanted_parts(kit, DB if request.only == ALL else request.only, wanted)
+    if len(aliases) != 1:
+        what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
+        raise UsageError(
+            f"--in-place takes one database, and {what}.",
+            untouched="Nothing was changed.",
+            fix="Give --only ALIAS.",
+        )
+    pool = [wanted] if wanted else kit.catalog.manifests()
+    selection = select(pool, databases=aliases, trees=(), wanted=wanted)
+    ((manifest, part),) = selection.databases
+    identities = kit.identities(request.identity_file, needed=manifest.encrypted)
+    details = read_details(kit, manifest, identities).database(part.alias)
+    engine = _engine(kit, part.alias)
+    details, said = adapt(engine, details, Changes(owners=request.owners))
+    target = engine.target()
+    if part.object is None or not target.exists:
+        raise UsageError(
+            f"There is no database {target.name} to restore in.",
+            untouched="Nothing was changed.",
+            fix=f"Have it made, empty, with the encoding {details.encoding}; or restore without --in-place.",
+        )
+    check_objects(kit, [part.object])
+    workers = ask_workers()
+    obstacles = engine.in_place_obstacles(part, details, kit.download(part.object, identities))
+    obstacles += [f"{part.alias}: {text}" for text in differing_migrations(details)]
+    obstacles += workers_obstacles(workers, request.workers, hooks=bool(kit.config.before_restore))
+    keep = request.keep_personal_data
+    obstacles += sanitize.obstacles(kit.config, [manifest], aliases, sanitize=False, keep=keep)
+    if kit.journals.unfinished():
+        obstacles.append("An earlier restore, or its undoing, was interrupted: restore_all settles that.")
+    notes = [*selection.notes, *said, *workers_notes(workers, request.workers)]
+    if details.excluded_data:
+        notes.append(
+            f"The backup does not have the rows of {', '.join(details.excluded_data)}: these tables will be"
+            " empty."
+        )
+    if request.only == ALL and kit.config.sites:
+        notes.append(f"Files stay as they are: restore_all {manifest.id} --only files.")
+    return InPlacePlan(
+        created=kit.clock(),
+        backup_id=manifest.id,
+        part=part,
+        details=details,
+        target=target,
+        wanted=Wanted(owners=request.owners),
+        notes=tuple(dict.fromkeys(notes)),
+        obstacles=tuple(obstacles),
+        identities=tuple(identities),
+        policy=request.workers,
+        workers=workers,
+    )
+
+
+def run_in_place(kit: Toolkit, plan: InPlacePlan, own: Toolkit) -> InPlaceResult:
+    """Carries the plan out, after a backup of what is there, which ``own`` (one that may write) makes when
+    nobody is at work any more.
+
+    Either all of it is done, or nothing: a failure raises with the database as it was. ``UnfinishedError``
+    where nobody can tell which.
+    """
+    plan.require_feasible()
+    with hooks.before_restore(kit, plan.backup_ids):
+        stopped = make_quiet(kit, plan.policy)
+        saved = _save_first(own, plan)
+        kit.progress.note(f"What is there is in backup {saved}, the only way back.")
+        with kit.locked("a restore"):
+            # What restarts workers may have brought them back.
+            stopped = tuple(dict.fromkeys((*stopped, *make_quiet(kit, plan.policy))))
+            with announced(RESTORE, "swap", plan.backup_ids):
+                left_out = _replace(kit, plan, saved)
+    # Not before: a restore that fails must not cost the tasks that wait.
+    with hooks.when_restored():
+        purged, trouble = purge(plan.policy, plan.workers)
+        warnings = (*trouble, *_after(kit, plan, saved))
+    return InPlaceResult(
+        backup_id=plan.backup_id,
+        saved=saved,
+        left_out=left_out,
+        warnings=warnings,
+        stopped=stopped,
+        purged=purged,
+    )
+
+
+def _save_first(own: Toolkit, plan: InPlacePlan) -> str:
+    """Backs up all that is in the database, rows that the settings leave out too; returns the id."""
+    whole = replace(own, config=replace(own.config, exclude_table_data={}))
+    return run_backup(whole, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
+
+
+def _replace(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
+    stored, alias = plan.part.object, plan.part.alias
+    if stored is None:
+        raise IntegrityError(f"The backup of {alias!r} names no object.")
+    engine = _engine(kit, alias)
+    kit.progress.begin(f"database {alias}", stored.raw_bytes)
+    try:
+        with Watch(f"database {alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
+            stream = count(kit.download(stored, list(plan.identities)), kit.progress.advance)
+            return engine.restore_in_place(
+                watch.through(stream, source="the storage", sink="psql"),
+                plan.details,
+                plan.wanted,
+                kit.config.scratch_dir,
+            )
+    except UnfinishedError as error:
+        raise UnfinishedError(str(error), fix=f"What was there before is in backup {saved}.") from None
+    finally:
+        kit.progress.end()
+
+
+def way_back(alias: str, saved: str) -> str:
+    """The command that brings back what was there."""
+    return f"python manage.py restore_all {saved} --in-place --only {shlex.quote(alias)}"
+
+
+def _after(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
+    """Connects as the application will; if all is well, runs the hooks. Returns warnings: all is restored."""
+    try:
+        if plan.details.migrations:
+            with announced(RESTORE, "check", plan.backup_ids):
+                side_process.check([plan.part.alias])
+    except BackupError as error:
+        unrun = ("AFTER_RESTORE was not run.",) if kit.config.after_restore else ()
+        return (f"{error} To go back: {way_back(plan.part.alias, saved)}.", *unrun)
+    return hooks.after_restore(kit, plan.backup_ids)
+
+
+def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:
+    engine = kit.engine(alias)
+    if not isinstance(engine, PostgresqlEngine):
+        raise UsageError(
+            f"{alias!r} is no PostgreSQL database.",
+            untouched="Nothing was changed.",
+            fix="Restore without --in-place.",
+        )
+    return engine

@@ -1,0 +1,173 @@
+"""One tree: written beside the live one, checked, then swapped child by child (law 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import TreePart
+from igny8_backup.journal import TreeSwap
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.extract.warnings import note_owners, note_skips
+from igny8_backup.operations.restore.unpack import extract_packs, unpackers
+from igny8_backup.streams.age import Identity
+from igny8_backup.trees.extract.partition import Spool, spool_index
+from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.fs.remove import remove_tree
+from igny8_backup.trees.model.names import side_name
+from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
+from igny8_backup.trees.swap.swap import exchange, keep, state, undo
+from igny8_backup.trees.swap.target import Place
+
+
+def prepare(
+    kit: Toolkit,
+    part: TreePart,
+    place: Place,
+    identities: list[Identity],
+    on_bytes: Callable[[int], None],
+    *,
+    allow_set_id: bool = False,
+) -> str:
+    """Writes the tree of ``part`` where ``place`` says, every digest checked; returns the swap plan as JSON.
+
+    A root that does not exist is made. ``allow_set_id`` lets set-id bits and capabilities of files come
+    back. Raises ``IntegrityError``, ``FilesError``, ``StorageError``.
+    """
+    if part.index is None:
+        raise IntegrityError(f"The backup of {part.name!r} names no index.")
+    root = place.root
+    try:
+        root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FilesError(
+            f"{root} cannot be made: {error.strerror}.",
+            untouched="Nothing live was changed.",
+            fix="Run the restore where the tree is mounted writable.",
+        ) from None
+    with _same_time(place.folder):
+        place.make()
+    packs = {keys.pack_of(item.key): item for item in part.packs}
+    skip = note_skips(kit.progress, part.name)
+    with _scratch_folder(kit.config.scratch_dir, place) as folder:
+        records = Spool(folder, packs)
+        blocks = kit.download(part.index, identities)
+        with unpackers(kit, len(packs)) as processes:
+            owners_left = extract_packs(
+                kit,
+                processes,
+                place.target,
+                packs.items(),
+                folder,
+                identities,
+                read_index=lambda: spool_index(records, blocks),
+                on_skip=skip,
+                on_bytes=on_bytes,
+                allow_set_id=allow_set_id,
+            )
+        with TreeWriter(place.target, on_skip=skip) as writer:
+            writer.finish(records.others())
+            writer.flush()
+        owners_left += writer.owners_left
+        note_owners(kit.progress, part.name, owners_left)
+        record = next(records.others())
+    return json.dumps(place.plan(record, skip).to_json())
+
+
+def planned_again(tree: TreeSwap) -> TreeSwap:
+    """The swap, planned for the root as it is now, if nothing of it was swapped yet; else as it was."""
+    plan = _plan(tree)
+    side = plan.find_side()
+    if side.name != side_name(plan.stamp) or (plan.children and state(plan) != "old"):
+        return tree
+    return replace(tree, plan=json.dumps(plan_swap(plan.root, side, plan.new, only=plan.only).to_json()))
+
+
+def check_kept(tree: TreeSwap) -> None:
+    """Raises ``FilesError`` when what the swap set aside is gone."""
+    _plan(tree).find_side()
+
+
+def swap(tree: TreeSwap) -> None:
+    """The new tree becomes the live one, from wherever an earlier try stopped; the old one is kept."""
+    plan = _plan(tree)
+    exchange(plan)
+    keep(plan)
+
+
+def swap_back(tree: TreeSwap) -> None:
+    """The old tree becomes the live one again; the new one is kept where the old one was."""
+    plan = _plan(tree)
+    undo(plan)
+    keep(plan)
+
+
+def place_of(tree: TreeSwap, stamp: str) -> Place:
+    """Where the tree of a journal with this stamp is swapped."""
+    return Place(root=Path(tree.root), stamp=stamp, whole=tree.whole)
+
+
+def remove_side(place: Place) -> None:
+    """Removes a tree that was never swapped in; a missing one is fine."""
+    with _same_time(place.folder):
+        remove_tree(place.side)
+
+
+def remove_kept(place: Place) -> None:
+    """Removes what a swap, or its undoing, keeps; a missing one is fine."""
+    with _same_time(place.folder):
+        remove_tree(place.kept)
+
+
+def _plan(tree: TreeSwap) -> SwapPlan:
+    return SwapPlan.from_json(json.loads(tree.plan))
+
+
+@contextmanager
+def _same_time(root: Path) -> Iterator[None]:
+    """What we put into the live root and take out again leaves its time as it was, where we may set it."""
+    try:
+        times = os.stat(root)
+    except OSError:  # it is not there: whoever needs it says so
+        yield
+        return
+    yield
+    with suppress(OSError):
+        os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def remove_scratch(folder: Path, place: Place) -> None:
+    """Removes the records that a killed restore of this tree left in the scratch ``folder``; none is fine."""
+    shutil.rmtree(_scratch_name(folder, place), ignore_errors=True)
+
+
+def _scratch_name(folder: Path, place: Place) -> Path:
+    # Known beforehand, so that the next run finds it; a folder that somebody else made is not taken.
+    named = hashlib.sha256(os.fsencode(place.side)).hexdigest()[:16]
+    return folder / f"igny8_backup-{place.stamp}-{named}"
+
+
+@contextmanager
+def _scratch_folder(folder: Path, place: Place) -> Iterator[Path]:
+    """A private folder for the records of the tree, which are asked for once for each pack."""
+    scratch = _scratch_name(folder, place)
+    try:
+        scratch.mkdir(0o700)
+    except OSError as error:
+        raise FilesError(
+            f"No scratch folder can be made in {folder}: {error.strerror}.",
+            untouched="Nothing live was changed.",
+            fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+        ) from None
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)

@@ -1,0 +1,114 @@
+"""The packs of a tree written out, several at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from igny8_backup.formats.manifest import StoredObject
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.age import Identity
+from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
+from igny8_backup.trees.model.skips import OnSkip
+
+READERS = 2
+"""Packs at a time: while one waits for storage or the disk, the other goes on. Each takes about 20 MiB."""
+
+
+class _Stopped(Exception):
+    """Another pack has failed: this one is of no use any more."""
+
+
+@contextmanager
+def unpackers(kit: Toolkit, packs: int) -> Iterator[list[Unpacker]]:
+    """The processes that write out so many packs. Left early, they are stopped."""
+    with ExitStack() as stack:
+        count = min(READERS if kit.store.parallel_reads else 1, packs)
+        yield [stack.enter_context(unpacker()) for _ in range(count)]
+
+
+def extract_packs(
+    kit: Toolkit,
+    processes: Collection[Unpacker],
+    side: Path,
+    packs: Collection[tuple[str, StoredObject]],
+    records: Path,
+    identities: list[Identity],
+    *,
+    read_index: Callable[[], None],
+    on_skip: OnSkip,
+    on_bytes: Callable[[int], None],
+    allow_set_id: bool,
+) -> int:
+    """Has the ``processes`` write the files of the packs (name and object) below ``side``; returns how many
+    kept this user as their owner.
+
+    ``records`` is the folder of a ``Spool``, which ``read_index`` fills: in this thread, and beside the first
+    packs where the storage lets them be read at the same time. The index places a file in one pack only, so
+    the order of packs does not matter. ``on_bytes`` is called by one thread at a time.
+
+    Raises what ``read_index`` raises, whatever is wrong besides; else ``IntegrityError``, ``FilesError``,
+    ``StorageError``. All is stopped then.
+    """
+    stopped = threading.Event()
+    told = threading.Lock()
+
+    def counted(blocks: Blocks) -> Blocks:
+        with closing(blocks):
+            for block in blocks:
+                if stopped.is_set():
+                    raise _Stopped
+                with told:
+                    on_bytes(len(block))
+                yield block
+
+    waiting = deque(packs)
+
+    def extract(number: int, process: Unpacker) -> Report:
+        try:
+            process.begin(
+                Job(
+                    side=str(side),
+                    records=str(records),
+                    report=str(records / f"report-{number}"),
+                    allow_set_id=allow_set_id,
+                )
+            )
+            while not stopped.is_set():
+                try:
+                    name, item = waiting.popleft()
+                except IndexError:
+                    break
+                process.unpack(name, counted(kit.download(item, identities)))
+            return process.finish()
+        except BaseException:
+            stopped.set()
+            raise
+
+    if not kit.store.parallel_reads:
+        read_index()
+    with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
+        try:
+            futures = [pool.submit(extract, *numbered) for numbered in enumerate(processes)]
+            if kit.store.parallel_reads:
+                read_index()
+            wait(futures)
+        except BaseException:
+            stopped.set()
+            for process in processes:  # they may wait for records that never come, and the threads for them
+                process.stop()
+            raise
+    failures = [error for future in futures if (error := future.exception())]
+    if failures:
+        raise next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
+    reports = [future.result() for future in futures]
+    for report in reports:
+        for path, reason in report.skipped:
+            on_skip(os.fsencode(path), reason)
+    return sum(report.owners_left for report in reports)

@@ -1,0 +1,90 @@
+"""A database restored otherwise than it was: without its owners, with another locale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from igny8_backup.databases.engine import Engine
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.errors import UsageError
+from igny8_backup.formats.details import DatabaseDetails, Privilege
+
+PROVIDERS = ("libc", "icu", "builtin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What is to differ from the recorded. ``locale`` is empty for the recorded one; ``provider`` says whose
+    ``locale`` is (PostgreSQL docs, CREATE DATABASE)."""
+
+    owners: bool = True
+    locale: str = ""
+    provider: str = "libc"
+
+
+def adapt(
+    engine: Engine, details: DatabaseDetails, changes: Changes
+) -> tuple[DatabaseDetails, tuple[str, ...]]:
+    """The details as the restore is to find them, and notes that say what will differ.
+
+    Raises :class:`UsageError` where the engine has no owners and no locales.
+    """
+    if changes == Changes():
+        return details, ()
+    if not isinstance(engine, PostgresqlEngine):
+        raise UsageError(
+            f"{engine.alias!r} is a database without owners and locales.",
+            untouched="Nothing was changed.",
+            fix="Leave --no-owner and --locale away.",
+        )
+    notes = []
+    if not changes.owners:
+        current, known = engine.roles()
+        details = _without_owners(details, current, known)
+        notes.append(
+            f"{details.alias}: everything will belong to {current}; privileges of other roles are left out."
+        )
+    if changes.locale:
+        was = details.locale or details.collate
+        details = _with_locale(details, changes)
+        notes.append(
+            f"{details.alias}: made with the locale {changes.locale} ({changes.provider}) instead of {was}:"
+            " text may sort and compare otherwise."
+        )
+    return details, tuple(notes)
+
+
+def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str]) -> DatabaseDetails:
+    """What lies on the database itself is kept for everybody, for the new owner and, of settings, for roles
+    that exist."""
+    privileges = details.privileges
+    if privileges is not None:
+        own = (
+            Privilege(grantee=current, privilege=name, grantable=False)
+            for name in ("CONNECT", "CREATE", "TEMPORARY")
+        )
+        privileges = (*own, *(item for item in privileges if not item.grantee))
+    return replace(
+        details,
+        owner=current,
+        owners=(),
+        roles=details.policy_roles,
+        settings=tuple(item for item in details.settings if item.role in known | {""}),
+        privileges=privileges,
+    )
+
+
+def _with_locale(details: DatabaseDetails, changes: Changes) -> DatabaseDetails:
+    if changes.provider == "libc":
+        return replace(
+            details,
+            provider="libc",
+            collate=changes.locale,
+            ctype=changes.locale,
+            locale=None,
+            icu_rules=None,
+        )
+    # The provider sorts and compares; what is left to libc must exist on every server.
+    return replace(
+        details, provider=changes.provider, collate="C", ctype="C", locale=changes.locale, icu_rules=None
+    )

@@ -1,0 +1,97 @@
+"""Production data for a developer: the project's sanitizers, run in the side databases before any swap."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from igny8_backup.conf import SETTING, Config
+from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.databases.postgresql.restore import vacuum as scrubbing
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.staging import sandbox as side_process
+
+PRODUCTION = {"production", "prod", "prd", "live"}
+"""Words that tell, anywhere in the name of an environment, that it has the data of people."""
+
+FILES_NOTE = "Sanitizers change databases; files come back as they are."
+
+
+def obstacles(
+    config: Config, chosen: Sequence[Manifest], aliases: Sequence[str], *, sanitize: bool, keep: bool
+) -> list[str]:
+    """Why data of people must not come, or cannot be sanitized: one sentence each. ``keep`` says that it may
+    come as it is."""
+    if sanitize:
+        return [text for alias in aliases for text in _not_sanitizable(config, alias)]
+    found = sorted({item.id for item in chosen if is_production(item.environment)})
+    if not (config.debug and found) or keep:
+        return []
+    return [
+        f"{', '.join(found)} holds data of production, and DEBUG is on here. Give --sanitize: it runs"
+        f" {SETTING}['SANITIZERS'] before anybody can connect. To have the data of people as they are, give"
+        " --keep-personal-data."
+    ]
+
+
+def is_production(environment: str) -> bool:
+    """Whether the name has such a word: ``Production``, ``prod-eu``, ``igny8_live2``."""
+    return not PRODUCTION.isdisjoint(re.findall(r"[a-z]+", environment.casefold()))
+
+
+def _not_sanitizable(config: Config, alias: str) -> list[str]:
+    if alias not in config.sanitizers:
+        return [
+            f"{SETTING}['SANITIZERS'] has nothing for {alias!r}: name what sanitizes it, or give it an empty"
+            " list if it holds no personal data."
+        ]
+    found = []
+    if config.sanitizers[alias] and connections[alias].vendor != "postgresql":
+        found.append(f"Sanitizers work in PostgreSQL, and {alias!r} is {connections[alias].vendor}.")
+    for item in config.sanitizers[alias]:
+        if item.endswith(".sql"):
+            if not os.access(item, os.R_OK):
+                found.append(f"The sanitizer {item} cannot be read.")
+            continue
+        try:
+            usable = callable(import_string(item))
+        except ImportError as error:
+            found.append(f"The sanitizer {item} cannot be imported: {error}.")
+        else:
+            found += [] if usable else [f"The sanitizer {item} is no callable."]
+    return found
+
+
+def sanitize(kit: Toolkit, sides: Mapping[str, str]) -> None:
+    """Runs the sanitizers of each alias in its side database, and leaves no old byte in it.
+
+    Raises :class:`~igny8_backup.errors.BackupError` without a word of the data.
+    """
+    listed = {alias: kit.config.sanitizers[alias] for alias in sides if has_sanitizers(kit.config, alias)}
+    engines = {alias: kit.engine(alias) for alias in listed}
+    reached = {
+        alias: engine.live.to(sides[alias])
+        for alias, engine in engines.items()
+        if isinstance(engine, PostgresqlEngine)
+    }
+    if not listed:
+        return
+    kit.progress.note("Sanitizing the restored data.")
+    with ExitStack() as stack:
+        for connection in reached.values():
+            stack.enter_context(scrubbing.triggers_off(connection))
+        side_process.sanitize(sides, listed)
+    kit.progress.note("Writing it anew, so that nothing of what was sanitized is left in its files.")
+    for connection in reached.values():
+        scrubbing.rewrite(connection)
+
+
+def has_sanitizers(config: Config, alias: str) -> bool:
+    """Whether anything is to be done: an empty list says that there are no personal data."""
+    return bool(config.sanitizers.get(alias))

@@ -1,0 +1,93 @@
+"""Owner, mode, attributes and time of what has been written, set as far as this user may."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+
+from igny8_backup.trees.model.owners import Owners
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.model.skips import OnSkip
+from igny8_backup.trees.model.xattrs import CAPABILITY, set_xattrs
+
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+_ASK = "--allow-set-id brings them back"
+
+
+class Metadata:
+    """Gives files, folders and symlinks what their records say.
+
+    Owners are set by root only, by name where this machine knows the name; ``owners_left`` counts
+    the things whose owner is not the recorded one. A file's set-id bits and capabilities hand its
+    owner's power to whoever runs it: without ``allow_set_id`` they are dropped and told to
+    ``on_skip``, as is every attribute that could not be set. With it, set-id bits are still dropped
+    where the owner is not the recorded one: they would hand out another one's power. A folder's
+    set-group-id and sticky bits grant nothing and come back always.
+    """
+
+    def __init__(self, *, allow_set_id: bool, on_skip: OnSkip) -> None:
+        self.owners_left = 0
+        self._allow_set_id = allow_set_id
+        self._on_skip = on_skip
+        self._owners = Owners()
+        self._is_root = os.geteuid() == 0
+        self._creator: tuple[int, int] | None = None
+
+    def apply(self, fd: int, record: Record, *, exactly: bool = False) -> None:
+        """To an open file or folder; ``OSError`` if mode or time cannot be set.
+
+        ``exactly`` also removes attributes that the record lacks: what was just created has none.
+        """
+        self._apply(fd, record, _owner(os.fstat(fd)), exactly)
+
+    def apply_to_new(self, fd: int, record: Record) -> None:
+        """The same to a file just created in a side: all those have one owner, who is asked for once."""
+        if self._creator is None:
+            self._creator = _owner(os.fstat(fd))
+        self._apply(fd, record, self._creator, exactly=False)
+
+    def _apply(self, fd: int, record: Record, owner: tuple[int, int], exactly: bool) -> None:
+        owned = self._own(record, owner, lambda uid, gid: os.fchown(fd, uid, gid))
+        mode, xattrs = record.mode, record.xattrs
+        if record.kind == "file" and mode & _SET_ID and not (self._allow_set_id and owned):
+            mode &= ~_SET_ID
+            why = "only root can give it back to its owner" if self._allow_set_id else _ASK
+            self._on_skip(record.path, f"its set-id bits were not set: {why}")
+        if xattrs and record.kind == "file" and not self._allow_set_id and CAPABILITY in dict(xattrs):
+            xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
+            self._on_skip(record.path, f"its capabilities were not set: {_ASK}")
+        os.fchmod(fd, mode)  # after the owner: chown(2) clears set-id bits
+        if xattrs or exactly:
+            try:
+                set_xattrs(fd, xattrs)  # after the mode: chmod(2) would change the mask of an ACL
+            except OSError as error:
+                self._on_skip(record.path, f"its extended attributes cannot be set: {error.strerror}")
+        os.utime(fd, ns=(record.mtime_ns, record.mtime_ns))
+
+    def apply_to_symlink(self, name: bytes, folder: int, record: Record) -> None:
+        """To the symlink of this name in an open folder; a symlink has no mode of its own."""
+        status = os.lstat(name, dir_fd=folder)
+        self._own(
+            record,
+            _owner(status),
+            lambda uid, gid: os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False),
+        )
+        os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
+
+    def _own(self, record: Record, owner: tuple[int, int], chown: Callable[[int, int], None]) -> bool:
+        """Whether it has the recorded owner and group now."""
+        wanted = self._owners.ids(record.user, record.uid, record.group, record.gid)
+        if owner == wanted:
+            return True
+        if self._is_root:
+            with suppress(PermissionError):  # root of a container without CAP_CHOWN
+                chown(*wanted)
+                return True
+        self.owners_left += 1
+        return False
+
+
+def _owner(status: os.stat_result) -> tuple[int, int]:
+    return status.st_uid, status.st_gid
