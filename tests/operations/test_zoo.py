@@ -15,8 +15,8 @@ from demo.server import PostgresServer
 from igny8_backup.databases.postgresql.restore.archive_toc import list_post_data, list_unique, read_contents
 from igny8_backup.databases.postgresql.restore.two_runs import in_two_runs
 from igny8_backup.streams.pipeline import from_file
+from tests.databases.postgresql.test_round_trip import same
 from tests.databases.stage import plain_dump
-from tests.databases.test_proof import same
 from tests.management.commands import run_many
 from tests.services.project import Project
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.trees.swap.swap import exchange, state, undo
-from tests.trees.swapcase import WAYS, Case
+from tests.trees.swap.swapcase import WAYS, Case
 from tests.trees.tools import exit_of_child
 
 

@@ -12,8 +12,8 @@ import pytest
 from igny8_backup.errors import FilesError, UnfinishedError
 from igny8_backup.trees.swap.plan import SwapPlan, make_side, plan_swap
 from igny8_backup.trees.swap.swap import exchange, keep, state, undo
-from tests.trees.swapcase import STAMP, WAYS, Case, of_root, seen
-from tests.trees.test_swap_killed import killed_at
+from tests.trees.swap.swapcase import STAMP, WAYS, Case, of_root, seen
+from tests.trees.swap.test_killed import killed_at
 from tests.trees.tools import ACL, IS_ROOT, in_child, take
 
 

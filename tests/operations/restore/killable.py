@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 BOUNDARIES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "subprocess.Popen"}
 """What Python tells its audit hooks before it does it (Python docs, "Audit events table")."""
 

@@ -35,7 +35,7 @@ def in_namespace(root: Path, mount: str) -> str:
         env={**os.environ, "PY": sys.executable, "SCRIPT": SCRIPT, "ROOT": str(root)},
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     if "unshare" in run.stderr:
         unavailable(f"No mount namespaces here: {run.stderr.strip()}.")
