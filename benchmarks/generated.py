@@ -32,7 +32,7 @@ from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.tar.blocks import TarBlocks
 
 if TYPE_CHECKING:
-    from igny8_backup.operations.context import Toolkit
+    from igny8_backup.operations.context import BackupContext
 
 _DIFFERENT = 8  # blocks, before they come again: far beyond what the compressor looks back
 
@@ -121,7 +121,7 @@ def main() -> None:
     django.setup()
     # Only now: they read the settings.
     from igny8_backup.conf import get_config
-    from igny8_backup.operations.context import Toolkit
+    from igny8_backup.operations.context import BackupContext
     from igny8_backup.operations.upload import codec_of_index
 
     kind, amount = sys.argv[1], int(sys.argv[2])
@@ -129,9 +129,9 @@ def main() -> None:
     identities, recipient = parse_identities(str(key)), str(key.to_public())
     codec = Codec(recipients=(recipient,))
     store = DiscardingStore("")
-    kit = Toolkit(config=get_config(), store=store, own_store=store, codec=codec)
+    context = BackupContext(config=get_config(), store=store, own_store=store, codec=codec)
     if kind == "encode":
-        kit.upload("db/default.dump.zst.age", rows(amount), estimate=amount)
+        context.upload("db/default.dump.zst.age", rows(amount), estimate=amount)
     elif kind == "source":
         for block in Codec(recipients=(sys.argv[3],)).encode(rows(amount)):
             sys.stdout.buffer.write(block)
@@ -141,16 +141,16 @@ def main() -> None:
             pass
     elif kind == "file":
         with tempfile.TemporaryDirectory() as folder:
-            _file(kit, Path(folder), amount)
+            _file(context, Path(folder), amount)
     elif kind == "records":
         codec = codec_of_index(codec)
         blocks = decode(codec.encode(index_of(records(amount))), codec.names, identities)
-        kit.upload("files/again.zst.age", index_of(index.read(blocks)), codec=codec)
+        context.upload("files/again.zst.age", index_of(index.read(blocks)), codec=codec)
     else:
         raise SystemExit(__doc__)
 
 
-def _file(kit: Toolkit, folder: Path, amount: int) -> None:
+def _file(context: BackupContext, folder: Path, amount: int) -> None:
     source, side = folder / "source", folder / "side"
     source.mkdir()
     side.mkdir(mode=0o700)
@@ -165,7 +165,7 @@ def _file(kit: Toolkit, folder: Path, amount: int) -> None:
 
     with closing(packs()) as opened:
         for name, blocks in opened:
-            kit.upload(f"packs/{name}", (bytes(block) for block in blocks))
+            context.upload(f"packs/{name}", (bytes(block) for block in blocks))
     files = [record for file in found for record in file.records()]
     with TreeWriter(side, on_skip=lambda path, reason: None) as writer:
         for _, blocks in packs():

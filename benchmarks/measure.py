@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from benchmarks.watch import Watch
+from benchmarks.watch import StallMonitor
 
 Argv = Sequence[str | Path]
 Pipeline = Sequence[Argv]
@@ -86,7 +86,7 @@ def _run(
             )
             if before:
                 before.close()  # the next program's now: it must see the end of it
-        with Watch([process.pid for process in processes], scratch) as watch:
+        with StallMonitor([process.pid for process in processes], scratch) as watch:
             cpu = sum(_wait(process) for process in processes)
             wall = time.perf_counter() - started
     finally:

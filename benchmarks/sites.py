@@ -55,7 +55,7 @@ class Field:
         first = hold("First backup of a tree of files", self.firsts(), rounds)
         for peer in self.peers:
             if peer.is_kept and peer.key not in first.runs:
-                self.stock(peer)
+                self.inventory(peer)
         restored = hold("Restore of a tree of files", self.restores(), rounds)
         unchanged = hold("A night in which nothing changed", self.again(), rounds, stored="added")
         with nights(self.peers[0].root, self.files.wanted) as found:
@@ -169,7 +169,7 @@ class Field:
             django=peer.django,
         )
 
-    def stock(self, peer: Peer) -> None:
+    def inventory(self, peer: Peer) -> None:
         """A first backup of a peer whose own is not measured."""
         say(f"{peer.title}: a first backup, not measured ...")
         peer.fresh()

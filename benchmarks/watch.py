@@ -20,7 +20,7 @@ SCRATCH_EVERY = 4
 """Looks at memory for one look at scratch, which takes longer."""
 
 
-class Watch:
+class StallMonitor:
     """A context manager; ``peaks`` (bytes by process id), ``names`` and ``scratch`` (bytes) are its findings.
 
     ``scratch`` is the most that lay in ``folder`` at one time, files without a name included.

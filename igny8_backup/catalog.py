@@ -79,8 +79,8 @@ class Catalog:
                 pass
         raise UsageError(
             f"There is no backup {backup_id!r} in {self._store.describe()}.",
-            untouched="Nothing was changed.",
-            fix="See the ids: python manage.py list_backups.",
+            unchanged="Nothing was changed.",
+            hint="See the ids: python manage.py list_backups.",
         )
 
     def runs(self) -> list[RunRecord]:
@@ -131,8 +131,8 @@ def select(
     if not pool:
         raise UsageError(
             "There is no backup that can be read.",
-            untouched="Nothing was changed.",
-            fix="See what there is, and where it was looked for: python manage.py list_backups.",
+            unchanged="Nothing was changed.",
+            hint="See what there is, and where it was looked for: python manage.py list_backups.",
         )
     base = next((found for found in pool if all(_database(found, alias) for alias in databases)), None)
     if base is None:
@@ -167,10 +167,10 @@ def select(
     return Selection(databases=parts, trees=tuple(chosen), notes=tuple(notes))
 
 
-def _lacking(wanted: Manifest | None, what: str, fix: str) -> UsageError:
+def _lacking(wanted: Manifest | None, what: str, hint: str) -> UsageError:
     subject = f"Backup {wanted.id} has no" if wanted else "No backup has a"
     text = f"{subject} complete copy {what}."
-    return UsageError(text, untouched="Nothing was changed.", fix=fix)
+    return UsageError(text, unchanged="Nothing was changed.", hint=hint)
 
 
 def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:

@@ -13,8 +13,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
 from igny8_backup.conf import ConfigurationError, Problem, get_config, problems
-from igny8_backup.operations import deploy_checks as foresight
-from igny8_backup.operations import preconditions as guards
+from igny8_backup.operations import deploy_checks, preconditions
 
 TAG = "backup"
 
@@ -32,7 +31,7 @@ def check_storage(**kwargs: Any) -> list[CheckMessage]:
         config = get_config()
     except ConfigurationError:
         return []  # check_settings says why.
-    return [_message(problem) for problem in guards.storage_problems(config)]
+    return [_message(problem) for problem in preconditions.storage_problems(config)]
 
 
 @register(TAG, Tags.security, deploy=True)
@@ -42,7 +41,7 @@ def check_folders(**kwargs: Any) -> list[CheckMessage]:
         config = get_config()
     except ConfigurationError:
         return []
-    return [_message(problem) for problem in guards.folder_problems(config)]
+    return [_message(problem) for problem in preconditions.folder_problems(config)]
 
 
 @register(TAG, Tags.security, deploy=True)
@@ -52,7 +51,7 @@ def check_encryption(**kwargs: Any) -> list[CheckMessage]:
         config = get_config()
     except ConfigurationError:
         return []
-    return [_message(problem) for problem in guards.encryption_problems(config)]
+    return [_message(problem) for problem in preconditions.encryption_problems(config)]
 
 
 @register(TAG, Tags.database, deploy=True)
@@ -84,20 +83,20 @@ def check_night(**kwargs: Any) -> list[CheckMessage]:
         config = get_config()
     except ConfigurationError:
         return []
-    found = foresight.missing_trees(config) + foresight.unset_host(config)
-    found += foresight.absent_schedule() + foresight.readable_secrets(config)
-    found += foresight.legacy_dumps() + foresight.unfit_databases(config)
+    found = deploy_checks.missing_trees(config) + deploy_checks.unset_host(config)
+    found += deploy_checks.absent_schedule() + deploy_checks.readable_secrets(config)
+    found += deploy_checks.legacy_dumps() + deploy_checks.unfit_databases(config)
     return [_message(problem) for problem in found]
 
 
 @register(TAG)
 def check_debug_storage(**kwargs: Any) -> list[CheckMessage]:
     """W001: DEBUG without a storage of its own."""
-    if not settings.DEBUG or guards.has_storage():
+    if not settings.DEBUG or preconditions.has_storage():
         return []
     problem = Problem(
         id="igny8_backup.W001",
-        message=f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.",
+        message=f"STORAGES has no 'dbbackup': in DEBUG backups go to {preconditions.default_folder()}.",
         hint="Add STORAGES['dbbackup'], as in docs/storage.md.",
     )
     return [_message(problem)]

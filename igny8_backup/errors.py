@@ -32,37 +32,37 @@ from contextlib import contextmanager
 class BackupError(Exception):
     """What happened, what was left untouched, and the way out; its text is all three.
 
-    ``what`` is one sentence without secrets. ``untouched`` says what is still as it was. ``fix`` is the
+    ``what`` is one sentence without secrets. ``unchanged`` says what is still as it was. ``hint`` is the
     command or setting that mends it. Only the joined text is kept in ``args``, so that the error
     survives a trip through a Celery result backend.
     """
 
     exit_status = 1
 
-    def __init__(self, what: str, *, untouched: str = "", fix: str = "") -> None:
-        super().__init__(" ".join(part for part in (what, untouched, fix) if part))
-        self._parts = what, untouched, fix
+    def __init__(self, what: str, *, unchanged: str = "", hint: str = "") -> None:
+        super().__init__(" ".join(part for part in (what, unchanged, hint) if part))
+        self._parts = what, unchanged, hint
 
     @property
     def parts(self) -> tuple[str, str, str]:
         """What happened, what was left untouched, the fix; those that are not said are empty."""
         return self._parts
 
-    def assure(self, untouched: str) -> None:
-        """Say what is ``untouched`` where the place that raised it could not know; what it says stays."""
-        what, said, fix = self._parts
+    def add_context(self, unchanged: str) -> None:
+        """Say what is ``unchanged`` where the place that raised it could not know; what it says stays."""
+        what, said, hint = self._parts
         if not said:
-            self._parts = what, untouched, fix
+            self._parts = what, unchanged, hint
             self.args = (" ".join(part for part in self._parts if part),)
 
 
 @contextmanager
-def assured(untouched: str) -> Iterator[None]:
-    """Around what leaves this ``untouched``: its errors say so, unless they tell it themselves."""
+def adding_context(unchanged: str) -> Iterator[None]:
+    """Around what leaves this ``unchanged``: its errors say so, unless they tell it themselves."""
     try:
         yield
     except BackupError as error:
-        error.assure(untouched)
+        error.add_context(unchanged)
         raise
 
 
@@ -123,12 +123,12 @@ class ToolError(BackupError):
         self,
         what: str,
         *,
-        untouched: str = "",
-        fix: str = "",
+        unchanged: str = "",
+        hint: str = "",
         stderr_tail: str = "",
         exit_status_of_tool: int | None = None,
     ) -> None:
-        super().__init__(what, untouched=untouched, fix=fix)
+        super().__init__(what, unchanged=unchanged, hint=hint)
         self.stderr_tail = stderr_tail
         self.exit_status_of_tool = exit_status_of_tool
 

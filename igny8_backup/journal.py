@@ -132,7 +132,7 @@ def _read(path: Path) -> Journal:
         path.read_bytes(),
         name=f"The journal {path}",
         schema=SCHEMA,
-        fix="It tells how far a restore came. Bring the file back; or look for databases named __side_ and"
+        hint="It tells how far a restore came. Bring the file back; or look for databases named __side_ and"
         " __before_ and for folders named .before-, settle them by hand, and remove it.",
     )
 
@@ -140,7 +140,7 @@ def _read(path: Path) -> Journal:
 def _unusable(path: Path, verb: str, error: OSError) -> FilesError:
     return FilesError(
         f"The journal {path} cannot be {verb}: {error.strerror}.",
-        fix="Mend that, or point IGNY8_BACKUP['STATE_DIR'] elsewhere; then run again.",
+        hint="Mend that, or point IGNY8_BACKUP['STATE_DIR'] elsewhere; then run again.",
     )
 
 

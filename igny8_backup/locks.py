@@ -58,8 +58,8 @@ class AdvisoryLock:
             who = f": {_doing(holder[2])} from {holder[0]}, since {_second(holder[1])}" if holder else ""
             raise LockedError(
                 f"Another run works on {of.describe()}{who}.",
-                untouched="Nothing was changed.",
-                fix=_WAY_OUT,
+                unchanged="Nothing was changed.",
+                hint=_WAY_OUT,
             )
         # What others read in pg_stat_activity; the server cuts it at 63 bytes.
         session.execute("SELECT set_config('application_name', %s, false)", [f"{_NAME}{doing}"])
@@ -69,7 +69,7 @@ class AdvisoryLock:
         """The number that stands for it: a bigint, kept positive."""
         return int.from_bytes(hashlib.sha256(of.identity().encode()).digest()[:8], "big") >> 1
 
-    def check(self, *, untouched: str = "No backup was recorded.") -> None:
+    def check(self, *, unchanged: str = "No backup was recorded.") -> None:
         """Raises :class:`LockedError` when the lock was lost with its session: another run may have begun."""
         try:
             held = self._session.execute(_OURS, [self._key]).rowcount
@@ -78,8 +78,8 @@ class AdvisoryLock:
         if not held:
             raise LockedError(
                 "The lock was lost: the server ended the session that held it.",
-                untouched=untouched,
-                fix="Run again.",
+                unchanged=unchanged,
+                hint="Run again.",
             )
 
 
@@ -97,8 +97,8 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
     except OSError as error:
         raise FilesError(
             f"The state folder {state_dir} cannot be used: {error.strerror}.",
-            untouched="Nothing was changed.",
-            fix="Point IGNY8_BACKUP['STATE_DIR'] at a private folder on a volume that lasts.",
+            unchanged="Nothing was changed.",
+            hint="Point IGNY8_BACKUP['STATE_DIR'] at a private folder on a volume that lasts.",
         ) from None
     try:
         try:
@@ -106,8 +106,8 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
         except OSError:
             raise LockedError(
                 f"Another run works on {of.describe()}: {_holder(handle)}.",
-                untouched="Nothing was changed.",
-                fix=_WAY_OUT,
+                unchanged="Nothing was changed.",
+                hint=_WAY_OUT,
             ) from None
         holder = {"pid": os.getpid(), "doing": doing, "since": _second(now)}
         with suppress(OSError):  # on a full disk: who holds it matters only to the words of others

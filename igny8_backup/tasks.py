@@ -19,11 +19,11 @@ from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.tree import TreeRequest
-from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.monitor import monitor
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.notify.report import Report
-from igny8_backup.operations.progress import Silence
+from igny8_backup.operations.progress import NullProgress
 from igny8_backup.operations.selection import choose, choose_trees
 from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
 from igny8_backup.operations.verify.verifier import VerifyRequest
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 10
 
 
-class LogProgress(Silence):
+class LogProgress(NullProgress):
     """A progress that logs what is to be read: the worker's log is all that anybody sees of a task."""
 
     def note(self, text: str) -> None:
@@ -45,10 +45,13 @@ def backup_db(self: Any, *aliases: str, label: str = "", wait: float = 0, ping: 
 
     ``wait`` is how many seconds to wait for another run to end, ``ping`` a URL as for the commands.
     """
-    with _report("backup_db", ping) as report, assemble(progress=report, writing=True, wait=wait) as kit:
-        chosen = choose(aliases, kit.config.databases, "database")
+    with (
+        _report("backup_db", ping) as report,
+        open_context(progress=report, writing=True, wait=wait) as context,
+    ):
+        chosen = choose(aliases, context.config.databases, "database")
         request = BackupRequest(databases=chosen, label=label, task_id=self.request.id or "")
-        return _run(kit, request, report)
+        return _run(context, request, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
@@ -63,12 +66,15 @@ def backup_sites(
 ) -> dict[str, Any]:
     """Backs up the trees ``names``, by default all ``SITES``, with ``logs`` those in ``LOGS`` as well; with
     ``full`` every file anew, not only what has changed."""
-    with _report("backup_sites", ping) as report, assemble(progress=report, writing=True, wait=wait) as kit:
-        trees = choose_trees(kit.config, names, logs=logs)
+    with (
+        _report("backup_sites", ping) as report,
+        open_context(progress=report, writing=True, wait=wait) as context,
+    ):
+        trees = choose_trees(context.config, names, logs=logs)
         request = BackupRequest(
             trees=trees, reading=TreeRequest(full=full), label=label, task_id=self.request.id or ""
         )
-        return _run(kit, request, report)
+        return _run(context, request, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
@@ -76,16 +82,19 @@ def backup_all(
     self: Any, logs: bool = False, full: bool = False, label: str = "", wait: float = 0, ping: str = ""
 ) -> dict[str, Any]:
     """Backs up every database, then every tree, under one id; ``full`` as with ``backup_sites``."""
-    with _report("backup_all", ping) as report, assemble(progress=report, writing=True, wait=wait) as kit:
-        trees = (*kit.config.sites, *(kit.config.logs if logs else ()))
+    with (
+        _report("backup_all", ping) as report,
+        open_context(progress=report, writing=True, wait=wait) as context,
+    ):
+        trees = (*context.config.sites, *(context.config.logs if logs else ()))
         request = BackupRequest(
-            databases=kit.config.databases,
+            databases=context.config.databases,
             trees=trees,
             reading=TreeRequest(full=full),
             label=label,
             task_id=self.request.id or "",
         )
-        return _run(kit, request, report)
+        return _run(context, request, report)
 
 
 @shared_task(name="igny8_backup.verify_backup", acks_late=False, ignore_result=False)
@@ -95,12 +104,12 @@ def verify_backup(
     """Reads what is stored of a backup, by default the newest, or of ``every`` one; needs no key. Raises
     ``IntegrityError``."""
     request = VerifyRequest(backup_id=backup_id, sample=sample)
-    with _report("verify_backup", ping) as report, assemble(progress=report) as kit:
-        found = verify_all(kit, request) if every else AllVerified(results=(verify(kit, request),))
+    with _report("verify_backup", ping) as report, open_context(progress=report) as context:
+        found = verify_all(context, request) if every else AllVerified(results=(verify(context, request),))
         if found.damaged:
-            raise IntegrityError(f"What is stored is damaged. {' '.join(found.troubles())}")
+            raise IntegrityError(f"What is stored is damaged. {' '.join(found.problems())}")
         if not found.whole:
-            raise IncompleteError(" ".join(found.troubles()))
+            raise IncompleteError(" ".join(found.problems()))
         checks = [result.check for result in found.results]
         return {
             "ids": [check.id for check in checks],
@@ -113,22 +122,22 @@ def verify_backup(
 @shared_task(name="igny8_backup.prune_backups", acks_late=False, ignore_result=False)
 def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
     """Removes what retention gives up. Raises ``IncompleteError`` for what stood in the way."""
-    with _report("prune_backups", ping) as report, assemble(progress=report, wait=wait) as kit:
-        result = prune(kit)
+    with _report("prune_backups", ping) as report, open_context(progress=report, wait=wait) as context:
+        result = prune(context)
         if not result.whole:
             removed = count_in_words(len(result.removed), "backup")
-            raise IncompleteError(f"{removed} removed. {' '.join(result.troubles())}")
+            raise IncompleteError(f"{removed} removed. {' '.join(result.problems())}")
         return {"removed": list(result.removed), "swept": len(result.swept), "waiting": len(result.waiting)}
 
 
 @shared_task(name="igny8_backup.monitor_backups", acks_late=False, ignore_result=False)
 def monitor_backups(ping: str = "") -> dict[str, Any]:
     """Looks at everything. Raises ``UnhealthyError`` with each condition that failed."""
-    with _report("monitor_backups", ping) as report, assemble(progress=report) as kit:
-        health = monitor(kit)
+    with _report("monitor_backups", ping) as report, open_context(progress=report) as context:
+        health = monitor(context)
         if health.failed:
-            report.fail(*health.troubles(), sign=health.sign)
-            raise UnhealthyError(" ".join(health.troubles()))
+            report.fail(*health.problems(), failure_key=health.failure_key)
+            raise UnhealthyError(" ".join(health.problems()))
         return {"healthy": True, "conditions": len(health.conditions)}
 
 
@@ -136,13 +145,13 @@ def _report(what: str, url: str) -> Report:
     return Report(what, LogProgress(), url=url)
 
 
-def _run(kit: Toolkit, request: BackupRequest, report: Report) -> dict[str, Any]:
-    result = run_backup(kit, request)
+def _run(context: BackupContext, request: BackupRequest, report: Report) -> dict[str, Any]:
+    result = run_backup(context, request)
     if result.earlier:
         report.silence()  # the first delivery tells
         return _repeated(result.earlier)
     if not result.whole:
-        report.fail(*result.troubles(_SHOWN))
+        report.fail(*result.problems(_SHOWN))
     if result.errors:
         failed = " ".join(f"{name}: {error}" for name, error in result.errors.items())
         raise IncompleteError(f"Backup {result.id} lacks parts. {failed}")

@@ -96,14 +96,14 @@ def test_backups_are_listed_newest_first(store: Store) -> None:
 
 def test_a_backup_exists_when_its_manifest_exists(store: Store) -> None:
     write(store, backup(1))
-    litter = backup(2).id
-    store.put_small(keys.details_key(litter, ".zst"), b"x")
-    store.put_small(keys.database_key(litter, "default", "dump", ".zst"), b"x")
+    orphans = backup(2).id
+    store.put_small(keys.details_key(orphans, ".zst"), b"x")
+    store.put_small(keys.database_key(orphans, "default", "dump", ".zst"), b"x")
     store.put_small(f"backups/{backup(1).id}-copy/manifest.json", b"{}")
     store.put_small("backups/latest/manifest.json", b"{}")
     assert [entry.id for entry in Catalog(store).entries()] == [backup(1).id]
     with pytest.raises(UsageError, match="list_backups"):
-        Catalog(store).get(litter)
+        Catalog(store).get(orphans)
 
 
 def test_a_damaged_manifest_is_listed_with_the_reason_and_does_not_hide_the_others(store: Store) -> None:

@@ -75,8 +75,8 @@ def stop_workers(*, seconds: float) -> tuple[str, ...]:
     except Exception as error:  # as above
         raise BackupError(
             f"The broker fell silent while workers were stopped ({type(error).__name__}).",
-            untouched="Nothing was restored.",
-            fix="Stop the workers by hand and give --ignore-workers.",
+            unchanged="Nothing was restored.",
+            hint="Stop the workers by hand and give --ignore-workers.",
         ) from None
 
 
@@ -94,7 +94,7 @@ def purge_queues(names: Collection[str] = ()) -> int:
     except Exception as error:  # as above
         raise BackupError(
             f"The queues could not be purged ({type(error).__name__}).",
-            fix="Before the workers start: celery -A PROJECT purge.",
+            hint="Before the workers start: celery -A PROJECT purge.",
         ) from None
 
 
@@ -142,8 +142,8 @@ def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
             if time.monotonic() > deadline:
                 raise RefusedError(
                     f"Tasks are still running: {', '.join(busy)}.",
-                    untouched="Nothing was restored, and the workers take tasks again.",
-                    fix="Run again when they are done, or with a longer --stop-timeout.",
+                    unchanged="Nothing was restored, and the workers take tasks again.",
+                    hint="Run again when they are done, or with a longer --stop-timeout.",
                 )
             time.sleep(_PAUSE)
         control.tell(names, "shutdown")
@@ -152,8 +152,8 @@ def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
         if time.monotonic() > deadline:
             raise RefusedError(
                 f"Workers were told to stop and still answer: {', '.join(sorted(staying))}.",
-                untouched="Nothing was restored.",
-                fix="What starts them again must be stopped: docker compose stop worker.",
+                unchanged="Nothing was restored.",
+                hint="What starts them again must be stopped: docker compose stop worker.",
             )
         time.sleep(_PAUSE)
 

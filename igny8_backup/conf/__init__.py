@@ -47,7 +47,7 @@ def get_config() -> Config:
     config, found = _read()
     if config is None:
         text = " ".join(f"{problem.message} {problem.hint}" for problem in found)
-        raise ConfigurationError(text, untouched="Nothing was read or written.")
+        raise ConfigurationError(text, unchanged="Nothing was read or written.")
     return config
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from igny8_backup.databases.postgresql.probes import Answers
-from igny8_backup.databases.postgresql.restore.target import Surroundings
+from igny8_backup.databases.postgresql.restore.target import TargetState
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
@@ -24,7 +24,7 @@ class Versions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hidden:
+class PermissionGaps:
     """``tables`` (whole names) of which the ``role`` that backs up may not see every row, and what it may not
     read at all: ``table NAME``, ``sequence NAME``, ``schema NAME``."""
 
@@ -54,7 +54,7 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RestoreSelection:
     """What of a dump to load. ``owners``: things belong to whom they did, who may do with them what they
     could; without, all is the loading role's. ``tables`` are whole names of single tables; none means all."""
 
@@ -63,7 +63,7 @@ class Wanted:
     table_owners: tuple[str, ...] = ()
 
 
-WHOLE = Wanted()
+WHOLE = RestoreSelection()
 
 
 class Engine(ABC):
@@ -83,9 +83,9 @@ class Engine(ABC):
     def versions(self) -> Versions:
         """Raises :class:`~igny8_backup.errors.RefusedError` where the client must not dump this server."""
 
-    def hidden(self, excluded: Sequence[str]) -> Hidden:
+    def hidden(self, excluded: Sequence[str]) -> PermissionGaps:
         """What the role may not see or read, so that a dump fails; ``excluded`` as for ``describe``."""
-        return Hidden()
+        return PermissionGaps()
 
     @abstractmethod
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
@@ -113,7 +113,7 @@ class Engine(ABC):
         of ``tables`` alone their rows. An engine without probes has no answers."""
         return Answers()
 
-    def held_up_by(self) -> str:
+    def blocking_sessions(self) -> str:
         """What keeps a dump waiting in the server, a sentence; empty where nothing is known. Any thread."""
         return ""
 
@@ -132,19 +132,19 @@ class Engine(ABC):
         """What stands there now."""
 
     @abstractmethod
-    def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
+    def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         """Why this backup cannot be restored here, one sentence each; empty when it can."""
 
-    def surroundings(self, part: DatabasePart, details: DatabaseDetails) -> Surroundings:
+    def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
         """What stands round it, for people to read before they agree."""
-        return Surroundings()
+        return TargetState()
 
     @abstractmethod
-    def aside_name(self, word: str, stamp: str) -> str:
+    def previous_name(self, word: str, stamp: str) -> str:
         """The name of a database beside the live one: ``word`` is ``side`` or ``before``."""
 
     @abstractmethod
-    def create_side(self, side: str, details: DatabaseDetails) -> None:
+    def create_staging(self, side: str, details: DatabaseDetails) -> None:
         """Makes the empty database ``side`` as recorded, open to nobody else."""
 
     @abstractmethod
@@ -157,7 +157,7 @@ class Engine(ABC):
         scratch: Path,
         jobs: int,
         analyze: bool = True,
-        wanted: Wanted = WHOLE,
+        wanted: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         """Restores a dump of ``raw_bytes`` into ``side``, with ``jobs`` at a time where ``scratch`` (a
         private folder) has room for the dump; ``analyze`` makes the planner's statistics as well.
@@ -167,7 +167,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def seal_side(self, side: str, details: DatabaseDetails) -> None:
+    def seal_staging(self, side: str, details: DatabaseDetails) -> None:
         """Gives ``side`` what no rename brings: the settings of the live database, else the recorded."""
 
     @abstractmethod

@@ -15,7 +15,7 @@ _NAMES = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
-def aside_name(name: str, word: str, stamp: str) -> str:
+def previous_name(name: str, word: str, stamp: str) -> str:
     """``name__side_20261122T021500Z``, under 64 bytes: a long name is cut and told apart by a digest."""
     tail = f"__{word}_{stamp}"
     room = NAME_BYTES - len(tail)
@@ -25,22 +25,22 @@ def aside_name(name: str, word: str, stamp: str) -> str:
     return name + tail
 
 
-def is_aside_name(found: str, name: str) -> bool:
-    """Whether ``found`` is a name that :func:`aside_name` gives beside ``name``."""
+def is_previous_name(found: str, name: str) -> bool:
+    """Whether ``found`` is a name that :func:`previous_name` gives beside ``name``."""
     match = _TAIL.search(found)
-    return match is not None and found == aside_name(name, match["word"], match["stamp"])
+    return match is not None and found == previous_name(name, match["word"], match["stamp"])
 
 
-def is_side_name(found: str, name: str) -> bool:
+def is_staging_name(found: str, name: str) -> bool:
     """Whether ``found`` is the name of a database that is being made to be called ``name``."""
     match = _TAIL.search(found)
-    return match is not None and match["word"] == SIDE and is_aside_name(found, name)
+    return match is not None and match["word"] == SIDE and is_previous_name(found, name)
 
 
 def is_drill_name(found: str, name: str) -> bool:
     """Whether ``found`` is a database that a drill made beside ``name``."""
     match = _TAIL.search(found)
-    return match is not None and match["word"] == DRILL and is_aside_name(found, name)
+    return match is not None and match["word"] == DRILL and is_previous_name(found, name)
 
 
 def table_name(schema: str, table: str) -> str:

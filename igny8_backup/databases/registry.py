@@ -20,8 +20,8 @@ def make_engine(alias: str, config: Config) -> Engine:
     if alias not in connections.settings:
         raise UsageError(
             f"There is no database {alias!r}.",
-            untouched="Nothing was read or written.",
-            fix=f"Choose among: {', '.join(config.databases)}.",
+            unchanged="Nothing was read or written.",
+            hint=f"Choose among: {', '.join(config.databases)}.",
         )
     guard_sqlite(alias, config)
     vendor = connections[alias].vendor
@@ -31,8 +31,8 @@ def make_engine(alias: str, config: Config) -> Engine:
         return SqliteEngine(alias, scratch=config.scratch_dir)
     raise RefusedError(
         f"The database {alias!r} is {vendor}, which is not supported.",
-        untouched="Nothing was read or written.",
-        fix="List the PostgreSQL aliases in IGNY8_BACKUP['DATABASES'].",
+        unchanged="Nothing was read or written.",
+        hint="List the PostgreSQL aliases in IGNY8_BACKUP['DATABASES'].",
     )
 
 
@@ -42,6 +42,6 @@ def guard_sqlite(alias: str, config: Config) -> None:
         raise RefusedError(
             f"The database {alias!r} is SQLite and DEBUG is off: production data does not live in SQLite, so"
             " the settings in use are not the ones you mean.",
-            untouched="Nothing was read or written.",
-            fix="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
+            unchanged="Nothing was read or written.",
+            hint="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
         )

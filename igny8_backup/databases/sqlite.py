@@ -13,8 +13,8 @@ from pathlib import Path
 
 from django.db import connections
 
-from igny8_backup.databases.engine import WHOLE, Engine, Target, Versions, Wanted
-from igny8_backup.databases.names import aside_name, is_aside_name
+from igny8_backup.databases.engine import WHOLE, Engine, RestoreSelection, Target, Versions
+from igny8_backup.databases.names import is_previous_name, previous_name
 from igny8_backup.databases.postgresql.probes import Answers
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails
@@ -40,8 +40,8 @@ class SqliteEngine(Engine):
         if not name or name == ":memory:" or name.startswith("file:"):
             raise RefusedError(
                 f"The SQLite database {alias!r} lives in memory or behind a URI.",
-                untouched="Nothing was read or written.",
-                fix=f"Give DATABASES[{alias!r}]['NAME'] the path of a file.",
+                unchanged="Nothing was read or written.",
+                hint=f"Give DATABASES[{alias!r}]['NAME'] the path of a file.",
             )
         self._path = Path(name).resolve()
         self._scratch = scratch
@@ -53,12 +53,12 @@ class SqliteEngine(Engine):
         if excluded:
             raise RefusedError(
                 "EXCLUDE_TABLE_DATA does not work with SQLite.",
-                untouched="Nothing was dumped.",
-                fix=f"Remove {self.alias!r} from IGNY8_BACKUP['EXCLUDE_TABLE_DATA'].",
+                unchanged="Nothing was dumped.",
+                hint=f"Remove {self.alias!r} from IGNY8_BACKUP['EXCLUDE_TABLE_DATA'].",
             )
         if not self._path.is_file():
             raise DatabaseError(
-                f"There is no database file {self._path}.", fix="Run: python manage.py migrate."
+                f"There is no database file {self._path}.", hint="Run: python manage.py migrate."
             )
         tables = self.tables(str(self._path))
         with _session(self._path) as session:
@@ -120,15 +120,15 @@ class SqliteEngine(Engine):
             tables = None
         return Target(name=name, where=name, exists=True, tables=tables, size=self._path.stat().st_size)
 
-    def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
+    def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         if self._path.parent.is_dir() and os.access(self._path.parent, os.W_OK):
             return []
         return [f"The folder {self._path.parent} cannot be written."]
 
-    def aside_name(self, word: str, stamp: str) -> str:
-        return str(self._path.with_name(aside_name(self._path.name, word, stamp)))
+    def previous_name(self, word: str, stamp: str) -> str:
+        return str(self._path.with_name(previous_name(self._path.name, word, stamp)))
 
-    def create_side(self, side: str, details: DatabaseDetails) -> None:
+    def create_staging(self, side: str, details: DatabaseDetails) -> None:
         with _files(self._path):
             os.close(os.open(side, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
@@ -141,7 +141,7 @@ class SqliteEngine(Engine):
         scratch: Path,
         jobs: int,
         analyze: bool = True,
-        wanted: Wanted = WHOLE,
+        wanted: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         with closing(blocks), _files(self._path), open(side, "wb") as file:
             write_file(blocks, file.fileno(), fsync=True)
@@ -150,12 +150,12 @@ class SqliteEngine(Engine):
         if answer != "ok":
             raise DatabaseError(
                 f"The restored SQLite file is damaged: {answer}.",
-                untouched=f"{self._path} is as it was.",
-                fix="Choose another backup: list_backups.",
+                unchanged=f"{self._path} is as it was.",
+                hint="Choose another backup: list_backups.",
             )
         return ()
 
-    def seal_side(self, side: str, details: DatabaseDetails) -> None:
+    def seal_staging(self, side: str, details: DatabaseDetails) -> None:
         with _files(self._path):
             if self._path.exists():
                 os.chmod(side, self._path.stat().st_mode & 0o777)
@@ -190,9 +190,9 @@ class SqliteEngine(Engine):
 
     def drop(self, name: str) -> None:
         path = Path(name)
-        if path.parent != self._path.parent or not is_aside_name(path.name, self._path.name):
+        if path.parent != self._path.parent or not is_previous_name(path.name, self._path.name):
             raise RefusedError(
-                f"{name!r} is not a file that a restore made.", untouched="It was not removed."
+                f"{name!r} is not a file that a restore made.", unchanged="It was not removed."
             )
         with _files(self._path):
             for suffix in ("", ".parked", *_BESIDE):
@@ -214,8 +214,8 @@ class SqliteEngine(Engine):
         if any(os.path.exists(f"{path}{suffix}") for suffix in _BESIDE):
             raise DatabaseError(
                 f"{path} is in use.",
-                untouched="Nothing was replaced.",
-                fix="Stop the development server and shells, then run it again.",
+                unchanged="Nothing was replaced.",
+                hint="Stop the development server and shells, then run it again.",
             )
 
 
@@ -228,10 +228,10 @@ def _session(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(session):
             yield session
     except sqlite3.Error as error:
-        fix = ""
+        hint = ""
         if "locked" in str(error):
-            fix = "Stop the development server and shells, then run it again."
-        raise DatabaseError(f"The SQLite database {path} cannot be used: {error}.", fix=fix) from None
+            hint = "Stop the development server and shells, then run it again."
+        raise DatabaseError(f"The SQLite database {path} cannot be used: {error}.", hint=hint) from None
 
 
 @contextmanager

@@ -58,7 +58,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remarks:
+class Annotations:
     """The pin of a backup, and the newest check of each depth, the newest first."""
 
     pin: Pin | None = None
@@ -87,7 +87,7 @@ class Marks:
     marks: tuple[Mark, ...] = ()
 
 
-def read_remarks(store: Store, backup_id: str = "") -> dict[str, Remarks]:
+def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations]:
     """Backup id -> what was added to it, of all or of one; backups without additions are absent.
 
     A pin that cannot be read is a pin all the same; a check that cannot is none.
@@ -106,7 +106,7 @@ def read_remarks(store: Store, backup_id: str = "") -> dict[str, Remarks]:
         if check := _read_check(store, checked, key):
             checks.setdefault(checked, []).append(check)
     return {
-        found: Remarks(
+        found: Annotations(
             pin=pins.get(found),
             checks=tuple(sorted(checks.get(found, ()), key=lambda item: item.started, reverse=True)),
         )

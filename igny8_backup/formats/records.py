@@ -16,7 +16,7 @@ from igny8_backup.errors import IntegrityError
 
 T = TypeVar("T")
 
-_UNTOUCHED = "Nothing was changed."
+_UNCHANGED = "Nothing was changed."
 
 
 def to_json(record: Any) -> bytes:
@@ -30,9 +30,9 @@ def to_plain(record: Any) -> Any:
 
 
 def from_json(
-    cls: type[T], data: bytes, *, name: str, schema: int, fix: str = "Choose another backup: list_backups."
+    cls: type[T], data: bytes, *, name: str, schema: int, hint: str = "Choose another backup: list_backups."
 ) -> T:
-    """The record in ``data``, its times in UTC. ``name`` says in errors what is being read, ``fix`` what
+    """The record in ``data``, its times in UTC. ``name`` says in errors what is being read, ``hint`` what
     to do when it is damaged.
 
     Raises :class:`IntegrityError` for anything that is not such a record, and for a ``schema`` newer than the
@@ -41,19 +41,19 @@ def from_json(
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise IntegrityError(f"{name} is not JSON.", untouched=_UNTOUCHED, fix=fix) from None
+        raise IntegrityError(f"{name} is not JSON.", unchanged=_UNCHANGED, hint=hint) from None
     found = value.get("schema") if isinstance(value, dict) else None
     if type(found) is int and found > schema:
         raise IntegrityError(
             f"{name} has schema {found}; this release of igny8_backup reads up to {schema}.",
-            fix="Install the release that wrote it, or a later one: pip install --upgrade igny8-backup.",
+            hint="Install the release that wrote it, or a later one: pip install --upgrade igny8-backup.",
         )
     try:
         if type(found) is int and found < 1:
             raise ValueError(f"its schema is {found}")
         result: T = _typed(cls, value)
     except (TypeError, ValueError) as error:
-        raise IntegrityError(f"{name} is malformed: {error}.", untouched=_UNTOUCHED, fix=fix) from None
+        raise IntegrityError(f"{name} is malformed: {error}.", unchanged=_UNCHANGED, hint=hint) from None
     return result
 
 

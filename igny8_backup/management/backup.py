@@ -13,7 +13,7 @@ from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.tree import TreeRequest
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 
 _SHOWN = 10  # skipped files listed on the terminal; the details hold them all
 
@@ -48,23 +48,23 @@ class BackupRunCommand(BackupCommand):
 
     def work(self, **options: Any) -> int:
         with self.reported(options) as report:
-            with assemble(progress=report, writing=True, wait=options["wait"]) as kit:
-                databases, trees = self.parts(kit.config, options)
+            with open_context(progress=report, writing=True, wait=options["wait"]) as context:
+                databases, trees = self.parts(context.config, options)
                 reading = TreeRequest(
                     full=options.get("full", False), checksum=options.get("checksum", False)
                 )
                 request = BackupRequest(
                     databases=databases, trees=trees, reading=reading, label=options["label"]
                 )
-                result = run_backup(kit, request)
-                where = kit.store.describe()
-            troubles = result.troubles(_SHOWN)
+                result = run_backup(context, request)
+                where = context.store.describe()
+            problems = result.problems(_SHOWN)
             if not result.whole:
-                report.fail(*troubles)
+                report.fail(*problems)
         if result.manifest:
             self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.whole})
             self._show(result.manifest, where)
-        for line in troubles:
+        for line in problems:
             self.warn(f"  {line}")
         return 0 if result.whole else 3
 

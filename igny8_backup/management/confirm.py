@@ -27,8 +27,8 @@ def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) 
         if not _asking(command, options):
             raise UsageError(
                 f"The files of {tree.part.name!r} in {tree.root} would be replaced.",
-                untouched="Nothing was changed.",
-                fix="Give --noinput, or run on a terminal and type the name of the tree.",
+                unchanged="Nothing was changed.",
+                hint="Give --noinput, or run on a terminal and type the name of the tree.",
             )
         _ask(f"Type the name of the tree to replace its files ({tree.part.name}): ", tree.part.name)
 
@@ -40,8 +40,8 @@ def confirm_database(command: BackupCommand, options: dict[str, Any], name: str)
     if not _asking(command, options):
         raise UsageError(
             f"The database {name!r} is not empty and would be replaced.",
-            untouched="Nothing was changed.",
-            fix=f"Give --noinput --database-name {shlex.quote(name)}, or run on a terminal and type its"
+            unchanged="Nothing was changed.",
+            hint=f"Give --noinput --database-name {shlex.quote(name)}, or run on a terminal and type its"
             " name.",
         )
     _ask(f"Type the name of the database to replace it ({name}): ", name)
@@ -54,12 +54,12 @@ def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int)
     if not _asking(command, options):
         raise UsageError(
             "The tasks that wait in the broker would be discarded.",
-            untouched="Nothing was changed.",
-            fix="Give --noinput, or run on a terminal and type purge.",
+            unchanged="Nothing was changed.",
+            hint="Give --noinput, or run on a terminal and type purge.",
         )
     tasks = count_in_words(waiting, "task")
     if ask(f"Type purge to discard what waits in the queues ({tasks} now): ") != "purge":
-        raise UsageError("Not confirmed.", untouched="Nothing was changed.")
+        raise UsageError("Not confirmed.", unchanged="Nothing was changed.")
 
 
 def _asking(command: BackupCommand, options: dict[str, Any]) -> bool:
@@ -68,4 +68,4 @@ def _asking(command: BackupCommand, options: dict[str, Any]) -> bool:
 
 def _ask(question: str, name: str) -> None:
     if ask(question) != name:
-        raise UsageError("That is not its name.", untouched="Nothing was changed.")
+        raise UsageError("That is not its name.", unchanged="Nothing was changed.")

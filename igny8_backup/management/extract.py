@@ -10,14 +10,14 @@ from igny8_backup.errors import UsageError
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.restore.conflicts import DATABASE, FILES, LIVE, require_none_of
-from igny8_backup.management.restore.options import changes_of, given
-from igny8_backup.operations.context import assemble
+from igny8_backup.management.restore.options import given, overrides_from_options
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.extract.plan import (
-    ElsewherePlan,
-    ElsewhereRequest,
-    ElsewhereResult,
-    plan_elsewhere,
-    run_elsewhere,
+    ExtractPlan,
+    ExtractRequest,
+    ExtractResult,
+    plan_extract,
+    run_extract,
 )
 
 
@@ -69,11 +69,11 @@ def restore(command: BackupCommand, options: dict[str, Any]) -> int:
     if options["in_place"]:
         raise UsageError(
             "--in-place replaces what is live, and the other options make something new beside it.",
-            untouched="Nothing was changed.",
-            fix="Give one or the other.",
+            unchanged="Nothing was changed.",
+            hint="Give one or the other.",
         )
     _require_heeded(options)
-    request = ElsewhereRequest(
+    request = ExtractRequest(
         backup_id=options["id"] or "",
         only=options["only"],
         identity_file=options["identity"],
@@ -85,11 +85,11 @@ def restore(command: BackupCommand, options: dict[str, Any]) -> int:
         sanitize=options["sanitize"],
         keep_personal_data=options["keep_personal_data"],
         allow_set_id=options["allow_set_id"],
-        changes=changes_of(options),
+        changes=overrides_from_options(options),
     )
     alias = options["from_storage"]
-    with command.progress() as shown, assemble(progress=shown, storage_alias=alias) as kit:
-        plan = plan_elsewhere(kit, request)
+    with command.progress() as shown, open_context(progress=shown, storage_alias=alias) as context:
+        plan = plan_extract(context, request)
         _show_plan(command, plan)
         if options["dry_run"]:
             command.show_json(_as_json(plan))
@@ -97,7 +97,7 @@ def restore(command: BackupCommand, options: dict[str, Any]) -> int:
         if options["dry_run"]:
             command.say("Dry run: nothing was made.")
             return 0
-        result = run_elsewhere(kit, plan)
+        result = run_extract(context, plan)
     command.show_json(result)
     _show_result(command, result)
     return 0
@@ -113,7 +113,7 @@ def _require_heeded(options: dict[str, Any]) -> None:
         require_none_of(options, FILES, beside=beside, why="no file is brought back")
 
 
-def _show_plan(command: BackupCommand, plan: ElsewherePlan) -> None:
+def _show_plan(command: BackupCommand, plan: ExtractPlan) -> None:
     command.say("Plan: nothing live is touched")
     for copy in plan.databases:
         age = age_in_words(copy.part.started, plan.created)
@@ -135,7 +135,7 @@ def _show_plan(command: BackupCommand, plan: ElsewherePlan) -> None:
         command.say(f"  NOTE: {note}")
 
 
-def _show_result(command: BackupCommand, result: ElsewhereResult) -> None:
+def _show_result(command: BackupCommand, result: ExtractResult) -> None:
     for name in result.databases:
         command.say(f"Made the database {name}. Only its owner may connect.")
     for line in result.left_out:
@@ -144,7 +144,7 @@ def _show_result(command: BackupCommand, result: ElsewhereResult) -> None:
         command.say(f"Made the folder {folder}. Only this user may open it.")
 
 
-def _as_json(plan: ElsewherePlan) -> dict[str, Any]:
+def _as_json(plan: ExtractPlan) -> dict[str, Any]:
     return {
         "databases": [
             {"backup": copy.backup_id, "part": copy.part, "name": copy.name, "tables": copy.wanted.tables}
@@ -161,5 +161,5 @@ def _as_json(plan: ElsewherePlan) -> dict[str, Any]:
             for tree in plan.trees
         ],
         "notes": plan.notes,
-        "obstacles": plan.obstacles,
+        "obstacles": plan.blockers,
     }

@@ -65,7 +65,7 @@ def write_metrics(path: Path, health: Health) -> None:
             os.unlink(partial)
         raise FilesError(
             f"The metrics cannot be written to {path}: {error.strerror}.",
-            fix="Give a file in a folder that this user may write.",
+            hint="Give a file in a folder that this user may write.",
         ) from None
 
 

@@ -25,9 +25,9 @@ from igny8_backup.errors import (
 from igny8_backup.formats.manifest import StoredObject
 from igny8_backup.journal import Journals
 from igny8_backup.locks import AdvisoryLock, file_lock
-from igny8_backup.operations import preconditions as guards
-from igny8_backup.operations.lock_wait import patiently
-from igny8_backup.operations.progress import Progress, Silence
+from igny8_backup.operations import preconditions
+from igny8_backup.operations.lock_wait import retry_until
+from igny8_backup.operations.progress import NullProgress, Progress
 from igny8_backup.operations.upload import Encoding
 from igny8_backup.store import Store, open_store
 from igny8_backup.streams import Blocks, Views
@@ -45,7 +45,7 @@ def random_token() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Toolkit:
+class BackupContext:
     """What every operation needs. ``clock`` and ``token`` are parameters so that tests can set them.
 
     ``own_store`` is the project's own, ``store`` the one to read from, mostly the same: whatever is read,
@@ -56,7 +56,7 @@ class Toolkit:
     store: Store
     own_store: Store
     codec: Codec
-    progress: Progress = field(default_factory=Silence)
+    progress: Progress = field(default_factory=NullProgress)
     clock: Callable[[], datetime] = utc_now
     token: Callable[[], str] = random_token
     wait: float = 0
@@ -112,13 +112,13 @@ class Toolkit:
             with closing(decode(stored, item.codecs, identities)) as blocks:
                 yield from blocks
         except IdentityError as error:
-            error.assure("Nothing live was changed.")
+            error.add_context("Nothing live was changed.")
             raise
         except IntegrityError as error:
             # Where decryption or decompression stumbles first, it does not know over which object.
             what = str(error) if item.key in str(error) else f"{item.key}: {error}"
             raise IntegrityError(
-                what, untouched="Nothing live was changed.", fix="Choose another backup: list_backups."
+                what, unchanged="Nothing live was changed.", hint="Choose another backup: list_backups."
             ) from None
 
     def identities(self, chosen: Path | None, *, needed: bool) -> list[Identity]:
@@ -131,8 +131,8 @@ class Toolkit:
         if needed:
             raise IdentityError(
                 "The backup is encrypted and no identity is given.",
-                untouched="Nothing was changed.",
-                fix="Give the file that generate_backup_key wrote: --identity FILE.",
+                unchanged="Nothing was changed.",
+                hint="Give the file that generate_backup_key wrote: --identity FILE.",
             )
         return []
 
@@ -140,10 +140,10 @@ class Toolkit:
     def locked(self, doing: str) -> Iterator[list[AdvisoryLock]]:
         """Holds the locks and gives the advisory ones: none where no PostgreSQL answers, then the file lock
         must do. Raises ``LockedError``, after ``wait`` seconds."""
-        with patiently(lambda: self._locks(doing), self.wait, self.progress) as held:
+        with retry_until(lambda: self._locks(doing), self.wait, self.progress) as held:
             yield held
 
-    def when_free(self, doing: str) -> Toolkit:
+    def when_free(self, doing: str) -> BackupContext:
         """The toolkit when nobody holds the locks any more, for which it has waited now and will not again.
 
         For what is planned, shown and agreed to before the locks are taken: a plan that is made before the
@@ -174,7 +174,7 @@ class Toolkit:
 
 
 @contextmanager
-def assemble(
+def open_context(
     *,
     progress: Progress | None = None,
     writing: bool = False,
@@ -182,7 +182,7 @@ def assemble(
     wait: float = 0,
     clock: Callable[[], datetime] = utc_now,
     token: Callable[[], str] = random_token,
-) -> Iterator[Toolkit]:
+) -> Iterator[BackupContext]:
     """The toolkit for the settings as they are. ``writing`` asks for all that a backup needs;
     ``storage_alias`` is the storage to read from, if it is not the project's own; ``wait`` is how many
     seconds to wait for a lock.
@@ -194,33 +194,33 @@ def assemble(
     config = get_config()
     for alias in config.databases:
         guard_sqlite(alias, config)
-    if storage_alias != STORAGE_ALIAS and not guards.has_storage(storage_alias):
+    if storage_alias != STORAGE_ALIAS and not preconditions.has_storage(storage_alias):
         raise UsageError(
             f"STORAGES has no {storage_alias!r}.",
-            untouched="Nothing was read or written.",
-            fix=f"Add it, as STORAGES[{STORAGE_ALIAS!r}] is: docs/storage.md.",
+            unchanged="Nothing was read or written.",
+            hint=f"Add it, as STORAGES[{STORAGE_ALIAS!r}] is: docs/storage.md.",
         )
-    found = guards.storage_problems(config, storage_alias) + guards.folder_problems(config)
-    found += guards.encryption_problems(config) if writing else []
+    found = preconditions.storage_problems(config, storage_alias) + preconditions.folder_problems(config)
+    found += preconditions.encryption_problems(config) if writing else []
     if found:
         raise _refusal(found[0])
-    storage = guards.find_storage(config, storage_alias)
+    storage = preconditions.find_storage(config, storage_alias)
     if isinstance(storage, Problem):
         raise _refusal(storage)
-    shown = progress or Silence()
-    if not guards.has_storage(storage_alias):
-        shown.note(f"STORAGES has no 'dbbackup': in DEBUG backups go to {guards.default_folder()}.")
+    shown = progress or NullProgress()
+    if not preconditions.has_storage(storage_alias):
+        shown.note(f"STORAGES has no 'dbbackup': in DEBUG backups go to {preconditions.default_folder()}.")
     if writing and config.encryption is not None and not config.recipients:
         shown.note("No recipient is set: in DEBUG backups are stored unencrypted. See generate_backup_key.")
-    guards.make_home(config)
+    preconditions.make_home(config)
     codec = Codec(level=config.compression_level, recipients=config.recipients)
-    home = storage if storage_alias == STORAGE_ALIAS else guards.find_storage(config)
+    home = storage if storage_alias == STORAGE_ALIAS else preconditions.find_storage(config)
     with ExitStack() as stack:
         store = stack.enter_context(open_store(storage, config.prefix))
         own = store
         if home is not storage and not isinstance(home, Problem):
             own = stack.enter_context(open_store(home, config.prefix))
-        yield Toolkit(
+        yield BackupContext(
             config=config,
             store=store,
             own_store=own,
@@ -233,4 +233,4 @@ def assemble(
 
 
 def _refusal(problem: Problem) -> RefusedError:
-    return RefusedError(problem.message, untouched="Nothing was read or written.", fix=problem.hint)
+    return RefusedError(problem.message, unchanged="Nothing was read or written.", hint=problem.hint)

@@ -16,7 +16,7 @@ from django.db import Error, connections, router
 
 from igny8_backup.celery.workers import scheduled_tasks
 from igny8_backup.conf import SETTING, Config, Problem, project_dir
-from igny8_backup.databases.engine import Hidden
+from igny8_backup.databases.engine import PermissionGaps
 from igny8_backup.databases.registry import make_engine
 from igny8_backup.errors import BackupError, RefusedError, ToolError
 
@@ -171,7 +171,7 @@ def unfit_databases(config: Config) -> list[Problem]:
     return problems
 
 
-def _hidden_rows(alias: str, hidden: Hidden) -> list[Problem]:
+def _hidden_rows(alias: str, hidden: PermissionGaps) -> list[Problem]:
     role = connections[alias].ops.quote_name(hidden.role)
     whys = (
         (
@@ -202,8 +202,8 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _of_error(number: str, message: str, error: BackupError) -> Problem:
-    what, _, fix = error.parts
-    return _problem(number, f"{message} {what}", fix or "Mend that, then ask again.")
+    what, _, hint = error.parts
+    return _problem(number, f"{message} {what}", hint or "Mend that, then ask again.")
 
 
 def _dumps(root: Path) -> Iterator[Path]:

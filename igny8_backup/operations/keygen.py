@@ -22,12 +22,12 @@ def make_key(path: Path, now: datetime) -> str:
     except FileExistsError:
         raise UsageError(
             f"{path} exists.",
-            untouched="It was not overwritten: it may be the only key to your backups.",
-            fix="Choose another file name.",
+            unchanged="It was not overwritten: it may be the only key to your backups.",
+            hint="Choose another file name.",
         ) from None
     except OSError as error:
         raise FilesError(
-            f"{path} cannot be written: {error.strerror}.", fix="Choose another folder."
+            f"{path} cannot be written: {error.strerror}.", hint="Choose another folder."
         ) from None
     with os.fdopen(handle, "w") as file:
         file.write(text)

@@ -17,7 +17,7 @@ Held = TypeVar("Held")
 
 
 @contextmanager
-def patiently(
+def retry_until(
     take: Callable[[], AbstractContextManager[Held]], seconds: float, progress: Progress
 ) -> Iterator[Held]:
     """Enters what ``take`` gives; while that raises ``LockedError``, tries again for so many seconds.

@@ -10,7 +10,7 @@ from igny8_backup.formats import records
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import COMPLETE, SCHEMA, Manifest
 from igny8_backup.humanize import size_in_words
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 
@@ -20,21 +20,21 @@ DETAILS_LIMIT = 64 << 20
 """Bytes: a database of 100,000 tables has a tenth of that."""
 
 
-def require_none(obstacles: Sequence[str]) -> None:
-    """Raises :class:`RefusedError` listing the ``obstacles``, if there are any."""
-    if obstacles:
-        listed = "\n".join(f"  - {text}" for text in obstacles)
+def require_none(blockers: Sequence[str]) -> None:
+    """Raises :class:`RefusedError` listing the ``blockers``, if there are any."""
+    if blockers:
+        listed = "\n".join(f"  - {text}" for text in blockers)
         raise RefusedError(
             f"This backup cannot be restored here:\n{listed}\n",
-            untouched="Nothing was changed.",
-            fix="Mend what is listed, then run again.",
+            unchanged="Nothing was changed.",
+            hint="Mend what is listed, then run again.",
         )
 
 
-def read_details(kit: Toolkit, manifest: Manifest, identities: list[Identity]) -> Details:
+def read_details(context: BackupContext, manifest: Manifest, identities: list[Identity]) -> Details:
     """The details of a backup, decrypted. Raises ``IntegrityError``."""
     name = f"The details of backup {manifest.id}"
-    data = join_details(kit.download(manifest.details, identities), name=name)
+    data = join_details(context.download(manifest.details, identities), name=name)
     return records.from_json(Details, data, name=name, schema=SCHEMA)
 
 
@@ -48,20 +48,20 @@ def join_details(blocks: Blocks, *, name: str) -> bytes:
             if len(data) > DETAILS_LIMIT:
                 raise IntegrityError(
                     f"{name} are larger than any: more than {size_in_words(DETAILS_LIMIT)}.",
-                    untouched="Nothing was changed.",
-                    fix="Choose another backup: list_backups.",
+                    unchanged="Nothing was changed.",
+                    hint="Choose another backup: list_backups.",
                 )
     return bytes(data)
 
 
-def left_out(kit: Toolkit, only: str, wanted: Manifest | None) -> list[str]:
+def left_out(context: BackupContext, only: str, wanted: Manifest | None) -> list[str]:
     """A note for each part that the settings have and the backup asked for has not, or not complete."""
     if wanted is None or only not in (ALL, DB, FILES):
         return []
     complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
     complete |= {part.name for part in wanted.trees if part.state == COMPLETE}
-    databases = kit.config.databases if only != FILES else ()
-    trees = tuple(kit.config.sites) if only != DB else ()
+    databases = context.config.databases if only != FILES else ()
+    trees = tuple(context.config.sites) if only != DB else ()
     return [
         f"Backup {wanted.id} has no complete copy of {name!r}: it stays as it is."
         for name in (*databases, *trees)
@@ -69,9 +69,11 @@ def left_out(kit: Toolkit, only: str, wanted: Manifest | None) -> list[str]:
     ]
 
 
-def wanted_parts(kit: Toolkit, only: str, wanted: Manifest | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def wanted_parts(
+    context: BackupContext, only: str, wanted: Manifest | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The aliases and trees that ``only`` stands for, restricted to complete parts where an id is given."""
-    config = kit.config
+    config = context.config
     aliases, sites = config.databases, tuple(config.sites)
     if wanted is not None:
         complete = {part.alias for part in wanted.databases if part.state == COMPLETE}
@@ -91,6 +93,6 @@ def wanted_parts(kit: Toolkit, only: str, wanted: Manifest | None) -> tuple[tupl
     names = (*config.databases, *config.sites, *config.logs)
     raise UsageError(
         f"There is no database or tree {only!r}.",
-        untouched="Nothing was changed.",
-        fix=f"Give --only db, files, or one of: {', '.join(names)}.",
+        unchanged="Nothing was changed.",
+        hint=f"Give --only db, files, or one of: {', '.join(names)}.",
     )

@@ -165,6 +165,6 @@ def make_home(config: Config) -> None:
     except OSError as error:
         raise FilesError(
             f"The folder {home} cannot be made: {error.strerror}.",
-            untouched="Nothing was read or written.",
-            fix="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a volume that lasts.",
+            unchanged="Nothing was read or written.",
+            hint="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a volume that lasts.",
         ) from None

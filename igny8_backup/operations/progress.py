@@ -22,7 +22,7 @@ class Progress(Protocol):
         """Something to read."""
 
 
-class Silence:
+class NullProgress:
     """A :class:`Progress` that shows nothing."""
 
     def begin(self, what: str, total: int | None, files: int | None = None) -> None: ...

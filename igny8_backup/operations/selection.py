@@ -12,8 +12,8 @@ def choose(asked: tuple[str, ...], known: tuple[str, ...], kind: str) -> tuple[s
         if name not in known:
             raise UsageError(
                 f"There is no {kind} {name!r}.",
-                untouched="Nothing was read or written.",
-                fix=f"Choose among: {', '.join(known) or 'none is configured'}.",
+                unchanged="Nothing was read or written.",
+                hint=f"Choose among: {', '.join(known) or 'none is configured'}.",
             )
     return tuple(dict.fromkeys(asked)) or known
 
@@ -29,7 +29,7 @@ def choose_trees(config: Config, names: tuple[str, ...], *, logs: bool) -> tuple
     if not chosen:
         raise UsageError(
             "No tree is configured.",
-            untouched="Nothing was read or written.",
-            fix="Name them: IGNY8_BACKUP['SITES'] = {'sites-data': '/data/app/sites-data'}.",
+            unchanged="Nothing was read or written.",
+            hint="Name them: IGNY8_BACKUP['SITES'] = {'sites-data': '/data/app/sites-data'}.",
         )
     return chosen

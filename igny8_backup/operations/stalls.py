@@ -16,7 +16,7 @@ from igny8_backup.operations.progress import Progress
 from igny8_backup.streams import Block
 
 
-class Watch:
+class StallMonitor:
     """Tells ``progress`` when nothing of ``what`` has moved for ``seconds``, again after twice as long and so
     on, and when it moves again. A thread looks at the clock while the context lasts.
 

@@ -96,7 +96,7 @@ class GrowingIndex:
 
 
 @contextmanager
-def encoded_beside(path: Path, codec: Codec, *, at_end: bool = False) -> Iterator[GrowingIndex]:
+def encoded_in_thread(path: Path, codec: Codec, *, at_end: bool = False) -> Iterator[GrowingIndex]:
     """Makes the file ``path``, in a private folder, for another process to write an index to; a thread
     encodes it meanwhile, so that at the end of the walk only the little that came last is left to be done.
     ``at_end``: it waits for that end, because until then memory and processors are needed for packs.

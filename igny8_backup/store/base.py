@@ -74,8 +74,8 @@ def checked_key(key: str) -> str:
     if not sound:
         raise StorageError(
             f"{key!r} cannot be a key in storage.",
-            untouched="Nothing was read or written.",
-            fix="Use names joined by single slashes, without '.', '..', backslashes or control characters.",
+            unchanged="Nothing was read or written.",
+            hint="Use names joined by single slashes, without '.', '..', backslashes or control characters.",
         )
     return key
 
@@ -137,7 +137,7 @@ class Store(ABC):
                 if len(data) > limit:
                     raise StorageError(
                         f"{key} in {self.describe()} is larger than {limit} bytes.",
-                        fix="It is not what its name says: look at it, and delete it if it is not yours.",
+                        hint="It is not what its name says: look at it, and delete it if it is not yours.",
                     )
         return bytes(data)
 
@@ -236,12 +236,12 @@ class Store(ABC):
     def _missing(self, name: str) -> MissingObjectError:
         return MissingObjectError(
             f"{name} is missing in {self.describe()}.",
-            fix="See what is there with manage.py list_backups.",
+            hint="See what is there with manage.py list_backups.",
         )
 
     def _taken(self, name: str) -> StorageError:
         return StorageError(
             f"{name} is already in {self.describe()}.",
-            untouched="It was left as it is.",
-            fix="Start the backup again: each run writes under names of its own.",
+            unchanged="It was left as it is.",
+            hint="Start the backup again: each run writes under names of its own.",
         )

@@ -63,8 +63,8 @@ class GenericStore(Store):
             if self._size(name) != source.passed:
                 raise IntegrityError(
                     f"{self.describe()} holds another number of bytes under {name} than was written.",
-                    untouched="The object was removed.",
-                    fix="Try again; if it happens again, that storage cannot be used for backups.",
+                    unchanged="The object was removed.",
+                    hint="Try again; if it happens again, that storage cannot be used for backups.",
                 )
         except BaseException:
             self._discard(written)
@@ -102,7 +102,7 @@ class GenericStore(Store):
         if left:
             raise IntegrityError(
                 f"{self.describe()} gave {size - left} of the {size} bytes of {name}.",
-                fix="Try again; then restore from another backup.",
+                hint="Try again; then restore from another backup.",
             )
 
     def _next(self, pieces: Iterator[bytes]) -> bytes:
@@ -171,8 +171,8 @@ class GenericStore(Store):
     def _broken_promise(self, what: str) -> StorageError:
         return StorageError(
             f"{self.describe()} {what}.",
-            untouched="What it stored was removed.",
-            fix=f"Use a storage in {SETTING} that stores a stream of unknown length under the name given.",
+            unchanged="What it stored was removed.",
+            hint=f"Use a storage in {SETTING} that stores a stream of unknown length under the name given.",
         )
 
     @contextmanager
@@ -186,7 +186,7 @@ class GenericStore(Store):
             reason = error.strerror if isinstance(error, OSError) else None
             raise StorageError(
                 f"Cannot {doing} {self.describe()}: {reason or type(error).__name__}.",
-                fix=f"Check {SETTING} and try the same storage from manage.py shell.",
+                hint=f"Check {SETTING} and try the same storage from manage.py shell.",
             ) from error
 
 

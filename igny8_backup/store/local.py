@@ -106,7 +106,7 @@ class LocalStore(Store):
                 if not block:
                     raise IntegrityError(
                         f"{path} became {left} bytes shorter while it was read.",
-                        fix="Find out what writes into that folder; restore from another backup.",
+                        hint="Find out what writes into that folder; restore from another backup.",
                     )
                 left -= len(block)
                 yield block
@@ -180,8 +180,8 @@ class LocalStore(Store):
         if os.path.commonpath([root, os.path.realpath(folder)]) != root:
             raise StorageError(
                 f"A symbolic link leads {folder} out of {root}.",
-                untouched="It was not followed.",
-                fix=f"Mount or move the target there instead, or let {SETTING} name it as location.",
+                unchanged="It was not followed.",
+                hint=f"Mount or move the target there instead, or let {SETTING} name it as location.",
             )
         return path
 
@@ -189,7 +189,7 @@ class LocalStore(Store):
         if not os.path.isdir(self.root):
             raise StorageError(
                 f"The folder {self.root} does not exist or cannot be entered.",
-                fix=f'Mount it, or make it with mkdir -m 700, or correct "location" in {SETTING}.',
+                hint=f'Mount it, or make it with mkdir -m 700, or correct "location" in {SETTING}.',
             )
 
     @contextmanager
@@ -211,11 +211,11 @@ class LocalStore(Store):
         except OSError as error:
             if error.errno in FULL:
                 what = f"No space is left in the folder {self.root}."
-                fix = "Free space there, or delete backups that are no longer needed."
+                hint = "Free space there, or delete backups that are no longer needed."
             elif isinstance(error, PermissionError):
                 what = f"The user of this process may not {doing} {error.filename or self.root}."
-                fix = f"Let the user of the application own it: chown -R APPUSER {self.root}."
+                hint = f"Let the user of the application own it: chown -R APPUSER {self.root}."
             else:
                 what = f"Cannot {doing} {error.filename or self.root}: {error.strerror}."
-                fix = "Check the disk, the mount and the limits of this process (ulimit -f)."
-            raise StorageError(what, fix=fix) from error
+                hint = "Check the disk, the mount and the limits of this process (ulimit -f)."
+            raise StorageError(what, hint=hint) from error

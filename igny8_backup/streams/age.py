@@ -21,7 +21,7 @@ from igny8_backup.streams.handover import pull_through
 
 _SECRET_MARK = "AGE-SECRET-KEY-"  # noqa: S105 - how a secret begins, not a secret
 _IDENTITY_FILE_LIMIT = 1 << 20
-_UNTOUCHED = "Nothing was changed."
+_UNCHANGED = "Nothing was changed."
 _GIVE = "Give the file that generate_backup_key wrote: --identity FILE."
 _NO_MATCH = "No matching keys found"
 """How pyrage says that no identity opens the header; every other text of it means damage."""
@@ -63,7 +63,7 @@ def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
         if _SECRET_MARK in recipient.upper():
             raise UsageError(
                 f"A secret key is given as {place}: a server that writes backups must not hold it.",
-                fix="Give the public key (age1...) of a new pair, and regard this one as exposed.",
+                hint="Give the public key (age1...) of a new pair, and regard this one as exposed.",
             )
         if not recipient.startswith("age1"):
             raise UsageError(f"The text given as {place} is no age recipient: those begin with age1.")
@@ -86,8 +86,8 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
     if _SECRET_MARK in os.fspath(path).upper():
         raise IdentityError(
             "A secret key is given where the path of its file belongs.",
-            untouched=_UNTOUCHED,
-            fix="Write it to a file of mode 0600 and give its path; the shell's history may hold it now.",
+            unchanged=_UNCHANGED,
+            hint="Write it to a file of mode 0600 and give its path; the shell's history may hold it now.",
         )
     try:
         with open(path, "rb") as file:
@@ -95,26 +95,26 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
             if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise IdentityError(
                     f"The identity file {path} is open to other users.",
-                    untouched=_UNTOUCHED,
-                    fix=f"Run: chmod 600 {path}.",
+                    unchanged=_UNCHANGED,
+                    hint=f"Run: chmod 600 {path}.",
                 )
             content = file.read(_IDENTITY_FILE_LIMIT + 1)
     except OSError as error:
         raise IdentityError(
-            f"The identity file {path} cannot be read: {error.strerror}.", untouched=_UNTOUCHED, fix=_GIVE
+            f"The identity file {path} cannot be read: {error.strerror}.", unchanged=_UNCHANGED, hint=_GIVE
         ) from None
     if content.startswith((b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")):
         raise IdentityError(
             f"The identity file {path} is itself encrypted.",
-            untouched=_UNTOUCHED,
-            fix=f"Give what age prints: --identity <(age -d {path}).",
+            unchanged=_UNCHANGED,
+            hint=f"Give what age prints: --identity <(age -d {path}).",
         )
     try:
         if len(content) <= _IDENTITY_FILE_LIMIT:
             return parse_identities(content.decode(), name=os.fspath(path))
     except UnicodeDecodeError:
         pass
-    raise IdentityError(f"{path} is not an age identity file.", untouched=_UNTOUCHED, fix=_GIVE)
+    raise IdentityError(f"{path} is not an age identity file.", unchanged=_UNCHANGED, hint=_GIVE)
 
 
 def parse_identities(text: str, *, name: str = "the identity file") -> list[Identity]:
@@ -128,14 +128,14 @@ def parse_identities(text: str, *, name: str = "the identity file") -> list[Iden
                 raise IdentityError(
                     f"Line {number} of {name} is not an X25519 age identity: mistyped, cut short, or of"
                     " another kind.",
-                    untouched=_UNTOUCHED,
-                    fix=_GIVE,
+                    unchanged=_UNCHANGED,
+                    hint=_GIVE,
                 ) from None
     if not identities:
         raise IdentityError(
             f"There is no identity in {name}: a line that begins with AGE-SECRET-KEY-1.",
-            untouched=_UNTOUCHED,
-            fix=_GIVE,
+            unchanged=_UNCHANGED,
+            hint=_GIVE,
         )
     return identities
 
@@ -171,7 +171,7 @@ def decrypt(blocks: Blocks, identities: Sequence[Identity]) -> Blocks:
                 raise IdentityError(
                     f"The data is not encrypted to this identity (of {given}), or its first bytes were"
                     " altered.",
-                    fix="Give the identity of a recipient that the settings named when it was written.",
+                    hint="Give the identity of a recipient that the settings named when it was written.",
                 ) from None
             raise IntegrityError(f"The head of the encrypted data is damaged ({said}).") from None
         except OSError as error:

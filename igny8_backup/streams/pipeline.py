@@ -56,7 +56,7 @@ def decode(blocks: Blocks, names: Sequence[str], identities: Sequence[Identity] 
     if "age" in names and not identities:
         blocks.close()
         raise IdentityError(
-            "The backup is encrypted, and no identity is given.", fix="Give it with: --identity FILE"
+            "The backup is encrypted, and no identity is given.", hint="Give it with: --identity FILE"
         )
     for name in reversed(names):
         blocks = age.decrypt(blocks, identities) if name == "age" else zstd.decompress(blocks)

@@ -42,7 +42,7 @@ class Slots:
         except OSError as error:
             raise ToolError(
                 f"No memory can be had to share with a process of our own: {error.strerror}.",
-                fix=f"It takes {COUNT * SIZE >> 20} MiB: raise the limits of memory and of open files, or"
+                hint=f"It takes {COUNT * SIZE >> 20} MiB: raise the limits of memory and of open files, or"
                 " point TMPDIR at a folder with room.",
             ) from None
 

@@ -89,7 +89,7 @@ class _Exchange:
         return answer
 
 
-def beside(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
+def run_in_thread(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
     """What ``stage(blocks)`` gives, made in a thread of its own: see ``made_beside``."""
 
     def work(source: Blocks, give: Give) -> None:

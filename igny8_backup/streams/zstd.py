@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Blocks, Views
-from igny8_backup.streams.thread_stage import beside
+from igny8_backup.streams.thread_stage import run_in_thread
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -60,7 +60,7 @@ def decompress(blocks: Blocks) -> Blocks:
     Raises ``IntegrityError`` where the stream is altered, ends within a frame or before the first, or goes
     on with something else. A window over 128 MiB (never written here) is refused as well.
     """
-    return beside(_decompressed, blocks)
+    return run_in_thread(_decompressed, blocks)
 
 
 def _decompressed(blocks: Blocks) -> Blocks:

@@ -92,7 +92,7 @@ def finish(child: Child) -> None:
         if found is not None and found < 0:
             raise ToolError(
                 f"The process of ours that works on the files did not come to its end: {error}",
-                fix="Run again. If it happens again, find out who ends it: where memory is short it is the"
+                hint="Run again. If it happens again, find out who ends it: where memory is short it is the"
                 " kernel, and its log says so (dmesg).",
                 exit_status_of_tool=found,
             ) from None
@@ -106,8 +106,8 @@ def run(main: Callable[[dict[str, Any], Slots], None]) -> NoReturn:
             (length,) = _LENGTH.unpack(_read(_LENGTH.size))
             main(json.loads(_read(length)), slots)
     except (FilesError, IntegrityError) as error:
-        what, untouched, fix = error.parts
-        print(json.dumps({"what": what, "untouched": untouched, "fix": fix}), file=sys.stderr)
+        what, unchanged, hint = error.parts
+        print(json.dumps({"what": what, "untouched": unchanged, "fix": hint}), file=sys.stderr)
         sys.exit(_STATUS[type(error)])
     sys.exit(0)
 

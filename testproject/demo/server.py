@@ -87,8 +87,8 @@ class PostgresServer:
         process, self._process = self._process, None
         if process is None:
             return
-        for sign in (how, IMMEDIATE, signal.SIGKILL):
-            process.send_signal(sign)
+        for failure_key in (how, IMMEDIATE, signal.SIGKILL):
+            process.send_signal(failure_key)
             try:
                 process.wait(STOP_SECONDS)
                 return

@@ -32,8 +32,8 @@ class Case:
     argv: Sequence[str | Path]
     status: int
     what: str
-    untouched: str = ""
-    fix: str = ""
+    unchanged: str = ""
+    hint: str = ""
     besides: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     storage: Path | None = None
@@ -53,8 +53,8 @@ def fail(
             done,
             case.status,
             what=case.what,
-            untouched=case.untouched,
-            fix=case.fix,
+            unchanged=case.unchanged,
+            hint=case.hint,
             besides=case.besides,
             shown=case.shown,
         )
@@ -67,8 +67,8 @@ def assert_one_line(
     status: int,
     *,
     what: str,
-    untouched: str = "",
-    fix: str = "",
+    unchanged: str = "",
+    hint: str = "",
     besides: Sequence[str] = (),
     shown: bool = False,
 ) -> None:
@@ -77,7 +77,7 @@ def assert_one_line(
     *notes, last = done.ended(status).stderr.splitlines() or [""]
     assert last.startswith(START) and last.endswith("."), done.said
     rest = last
-    for part in filter(None, (what, untouched, fix)):
+    for part in filter(None, (what, unchanged, hint)):
         _, found, rest = rest.partition(part)
         assert found, f"{part!r} is not in its place in {last!r}"
     # A tree whose earlier backups were taken away is read whole, and says so.
@@ -93,7 +93,7 @@ def nothing_changes(
     project: Project, *, folder: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Iterator[None]:
     """Whatever goes wrong within: what is live stays as it was, nothing lies beside it, no backup is made,
-    changed or lost, and ``list_backups --litter`` shows all that is left in storage.
+    changed or lost, and ``list_backups --orphans`` shows all that is left in storage.
 
     The objects are files in ``folder``, of the project's storage if not given; ``env`` leads commands there.
     """
@@ -124,7 +124,7 @@ def loose(folder: Path) -> set[str]:
 
 
 def shown(project: Project, env: Mapping[str, str] | None = None) -> set[str]:
-    """The keys that ``list_backups --litter`` shows; of an unfinished upload the key it was to have."""
+    """The keys that ``list_backups --orphans`` shows; of an unfinished upload the key it was to have."""
     (done,) = run_many(project, ["list_backups", "--litter", "--json"], env=env)
     report = done.ended(0).json
     return {item["key"] for name in ("litter", "in_use", "doubtful") for item in report[name]}

@@ -146,8 +146,8 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_dump(project: Project) ->
         done,
         1,
         what="refused: terminating connection",
-        untouched="No backup was recorded.",
-        fix="See in the server's log why it ended the connection; when it answers, run again.",
+        unchanged="No backup was recorded.",
+        hint="See in the server's log why it ended the connection; when it answers, run again.",
         shown=True,
     )
 
@@ -185,8 +185,8 @@ def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path:
         done,
         1,
         what="pg_restore failed with exit status 1",
-        untouched="The live database is as it was.",
-        fix="Start the server",
+        unchanged="The live database is as it was.",
+        hint="Start the server",
         shown=True,
         besides=["could not be removed, the next restore_all will"],
     )
@@ -200,7 +200,7 @@ def test_a_server_without_a_place_for_another_session(own: Ground) -> None:
             done,
             1,
             what="No connection to igny8@",
-            fix="End sessions that idle, or allow more (max_connections",
+            hint="End sessions that idle, or allow more (max_connections",
             shown=done is saved,
             besides=ONLY_HERE,
         )
@@ -232,8 +232,8 @@ def test_a_role_that_may_not_read_a_table(project: Project) -> None:
         done,
         1,
         what=f"permission denied for table {TABLE}.",
-        untouched="No backup was recorded.",
-        fix="GRANT pg_read_all_data TO igny8",
+        unchanged="No backup was recorded.",
+        hint="GRANT pg_read_all_data TO igny8",
         shown=True,
     )
 
@@ -250,8 +250,8 @@ def test_a_role_that_may_not_connect_to_the_maintenance_database(own: Ground, tm
         restored,
         1,
         what='permission denied for database "postgres"',
-        untouched="Nothing was changed.",
-        fix='GRANT CONNECT ON DATABASE "postgres" TO "igny8"',
+        unchanged="Nothing was changed.",
+        hint='GRANT CONNECT ON DATABASE "postgres" TO "igny8"',
         shown=True,
     )
     assert "only this host is locked: No connection to igny8@" in saved.ended(0).stderr

@@ -60,7 +60,7 @@ def test_a_file_that_was_changed_is_seen(ground: Ground) -> None:
 def test_a_line_that_does_not_say_all_is_seen(said: str, wrong: str) -> None:
     def check(status: int) -> None:
         done = Done(["backup_all"], status, "", f"{said}\n")
-        assert_one_line(done, 1, what="This", untouched="as it was", fix="so.", besides=["a note"])
+        assert_one_line(done, 1, what="This", unchanged="as it was", hint="so.", besides=["a note"])
 
     if wrong:
         with pytest.raises(AssertionError, match=wrong):

@@ -59,11 +59,11 @@ def test_a_backup_dated_in_the_future_is_told_of(ground: Ground, tmp_path: Path)
         ),
     )
     note = f"Backup {ahead} is dated "
-    way_out = "give restore_all the id of the one that you mean."
-    assert note in made.ended(0).stderr and way_out in made.stderr
+    hint_for = "give restore_all the id of the one that you mean."
+    assert note in made.ended(0).stderr and hint_for in made.stderr
     assert_shown(made.stderr)
     assert "in the future" in listed.ended(0).stdout
-    assert f"NOTE: {note}" in planned.ended(0).stdout and way_out in planned.stdout
+    assert f"NOTE: {note}" in planned.ended(0).stdout and hint_for in planned.stdout
     assert f"from {ahead} (" in planned.stdout
     assert note not in by_id.ended(0).stdout
 

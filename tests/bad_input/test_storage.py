@@ -101,8 +101,8 @@ def test_an_upload_that_is_cut_leaves_nothing(
             )
         assert proxy.cuts == 1
         proxy.forget()
-        fix = "Check the network, endpoint_url"
-        assert_one_line(done, 1, what=BROKE, untouched=UNRECORDED, fix=fix)
+        hint = "Check the network, endpoint_url"
+        assert_one_line(done, 1, what=BROKE, unchanged=UNRECORDED, hint=hint)
         if settings:
             # botocore has several names for it.
             said = re.sub(r"\(\w+Error\)", "(ConnectionClosedError)", done.stderr)
@@ -122,7 +122,7 @@ def test_a_storage_that_goes_for_good_leaves_what_litter_shows(
         )
         proxy.forget()
     besides = ["An unfinished upload is left", "The record of the run could not be written"]
-    assert_one_line(done, 1, what=BROKE, untouched=UNRECORDED, fix="Check the network", besides=besides)
+    assert_one_line(done, 1, what=BROKE, unchanged=UNRECORDED, hint="Check the network", besides=besides)
     (left,) = run_many(ground.project, ["list_backups", "--litter", "--json"], env=env)
     # Its record still says that it is running: nobody could tell the storage.
     (upload,) = left.ended(0).json["in_use"]
@@ -139,7 +139,7 @@ def test_a_storage_that_goes_in_the_middle_of_a_restore(
         (done,) = run_many(ground.project, [*ground.restore, "--only", "db", *ground.identity], env=env)
         assert proxy.cuts > 2, "it has tried again"
         proxy.forget()
-    assert_one_line(done, 1, what=BROKE, untouched="Nothing live was changed.", fix="Check the network")
+    assert_one_line(done, 1, what=BROKE, unchanged="Nothing live was changed.", hint="Check the network")
 
 
 PAGE = b"""<?xml version='1.0'?><ListBucketResult><Name>backups</Name><Prefix>igny8/</Prefix>
@@ -165,7 +165,7 @@ def test_a_listing_that_fails_is_never_an_empty_one(
         for _ in commands:
             for answer in answers:
                 proxy.forge_answer(b"list-type=2", answer)
-        cases = [Case(argv, 1, f"Cannot list the bucket {server.bucket} at", fix="") for argv in commands]
+        cases = [Case(argv, 1, f"Cannot list the bucket {server.bucket} at", hint="") for argv in commands]
         for done in fail(ground.project, *cases, env=env, folder=bucket(server)):
             assert what in done.stderr and "There is no backup" not in done.said
         proxy.forget()
@@ -179,7 +179,7 @@ def test_a_folder_that_may_not_be_listed_is_never_an_empty_one(ground: Ground) -
     finally:
         folder.chmod(0o700)
     what = f"The user of this process may not list {folder}."
-    assert_one_line(done, 1, what=what, fix="Let the user of the application own it: chown")
+    assert_one_line(done, 1, what=what, hint="Let the user of the application own it: chown")
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_a_folder_without_space(ground: Ground, tmp_path: Path, left: int) -> No
 def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
     restore = [*ground.restore, *ground.identity, "--only"]
     scratch, state = {"SCRATCH_DIR": str(full)}, {"STATE_DIR": str(full)}
-    room, untouched = "Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at", "Nothing live was changed."
+    room, unchanged = "Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at", "Nothing live was changed."
     full_disk = "No space left on device."
     fail(
         ground.project,
@@ -244,7 +244,7 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
             [*restore, "uploads"],
             1,
             f"The index of the tree cannot be kept in {full}: {full_disk}",
-            untouched,
+            unchanged,
             room,
             settings=scratch,
             shown=True,
@@ -263,7 +263,7 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
             [*restore, "uploads"],
             1,
             f"The journal {full}/restores/",
-            untouched,
+            unchanged,
             "IGNY8_BACKUP['STATE_DIR'] elsewhere",
             settings=state,
         ),

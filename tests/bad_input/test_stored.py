@@ -53,7 +53,7 @@ def test_a_manifest_of_a_later_release(ground: Ground, two: tuple[Path, str]) ->
     path = storage / f"igny8/backups/{newer}/manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "schema": 2}))
-    way_out = "Install the release that wrote it, or a later one: pip install --upgrade igny8-backup."
+    hint_for = "Install the release that wrote it, or a later one: pip install --upgrade igny8-backup."
     argv = [["show_backup", newer], [*ground.restore, newer, *ground.identity]]
     fail(
         ground.project,
@@ -62,7 +62,7 @@ def test_a_manifest_of_a_later_release(ground: Ground, two: tuple[Path, str]) ->
                 words,
                 6,
                 f"The manifest of backup {newer} has schema 2; this release of igny8_backup reads up to 1.",
-                fix=way_out,
+                hint=hint_for,
                 storage=storage,
                 shown=words[0] == "restore_all",  # only there something could have been changed
             )

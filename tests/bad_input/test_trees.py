@@ -68,8 +68,8 @@ def test_a_tree_that_may_not_be_read(ground: Ground) -> None:
         done,
         1,
         what=f"The folder {root} cannot be read: Permission denied.",
-        untouched="No backup was recorded.",
-        fix=FIX,
+        unchanged="No backup was recorded.",
+        hint=FIX,
     )
 
 

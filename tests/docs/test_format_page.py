@@ -9,8 +9,7 @@ import re
 import pytest
 
 from igny8_backup import journal
-from igny8_backup.formats import annotations as remarks
-from igny8_backup.formats import details, keys, manifest
+from igny8_backup.formats import annotations, details, keys, manifest
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record, from_json, to_json
 from tests.docs.pages import blocks, page, section
@@ -27,11 +26,11 @@ DATACLASSES = {
     "Privilege": details.Privilege,
     "Skipped": details.Skipped,
     "RunRecord": manifest.RunRecord,
-    "Pin": remarks.Pin,
-    "Check": remarks.Check,
-    "Damage": remarks.Damage,
-    "Marks fields": remarks.Marks,
-    "Mark": remarks.Mark,
+    "Pin": annotations.Pin,
+    "Check": annotations.Check,
+    "Damage": annotations.Damage,
+    "Marks fields": annotations.Marks,
+    "Mark": annotations.Mark,
     "Journal": journal.Journal,
     "DatabaseSwap": journal.DatabaseSwap,
     "TreeSwap": journal.TreeSwap,
@@ -58,8 +57,8 @@ def test_the_fields_are_those_of_the_record(heading: str, kind: type) -> None:
 
 
 def test_every_record_of_the_manifest_module_is_described() -> None:
-    described = {*DATACLASSES.values(), remarks.Remarks}  # the last is never written
-    for module in (manifest, journal, remarks):
+    described = {*DATACLASSES.values(), annotations.Annotations}  # the last is never written
+    for module in (manifest, journal, annotations):
         own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)}
         assert own <= described
 
@@ -112,7 +111,7 @@ def test_every_kind_of_key_is_in_the_layout() -> None:
 
 def test_the_schema_is_the_one_written() -> None:
     assert f"now `{manifest.SCHEMA}`" in page("format")
-    assert manifest.SCHEMA == journal.SCHEMA == remarks.SCHEMA == 1
+    assert manifest.SCHEMA == journal.SCHEMA == annotations.SCHEMA == 1
 
 
 def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:

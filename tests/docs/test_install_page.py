@@ -12,7 +12,7 @@ from celery.schedules import crontab
 from django.test import override_settings
 
 from igny8_backup.conf import get_config, problems
-from igny8_backup.operations import preconditions as guards
+from igny8_backup.operations import preconditions
 from igny8_backup.tasks import backup_all
 from tests.docs.pages import blocks, page
 
@@ -34,9 +34,9 @@ def test_the_settings_for_igny8_are_accepted(monkeypatch: pytest.MonkeyPatch) ->
     with override_settings(DEBUG=False, IGNY8_BACKUP=found["IGNY8_BACKUP"], STORAGES=found["STORAGES"]):
         assert problems() == []
         config = get_config()
-        assert guards.storage_problems(config) == []
-        assert guards.folder_problems(config) == []
-        assert guards.encryption_problems(config) == []
+        assert preconditions.storage_problems(config) == []
+        assert preconditions.folder_problems(config) == []
+        assert preconditions.encryption_problems(config) == []
     assert config.sites == {
         "sites-data": Path("/data/app/sites-data"),
         "uploads": Path("/data/app/igny8/sites"),
@@ -51,7 +51,7 @@ def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
     assert len(sources) == 2
     for source in sources:
         with override_settings(STORAGES=evaluated(source)["STORAGES"]):
-            assert guards.storage_problems(config) == []
+            assert preconditions.storage_problems(config) == []
 
 
 def test_the_schedule_of_the_page_is_one() -> None:

@@ -19,7 +19,7 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def emptied(path: Path) -> None:
+def packs_to_rewrite(path: Path) -> None:
     path.write_bytes(b"")
 
 
@@ -31,7 +31,7 @@ def missing(path: Path) -> None:
     path.unlink()
 
 
-HARM: list[Callable[[Path], None]] = [altered, truncated, emptied, extended, missing]
+HARM: list[Callable[[Path], None]] = [altered, truncated, packs_to_rewrite, extended, missing]
 
 
 def damaged(project: Project, tmp_path: Path, pattern: str, harm: Callable[[Path], None]) -> Path:

@@ -82,14 +82,14 @@ def test_what_does_not_exist(cases: Cases, backed_up: BackedUp, tmp_path: Path) 
 def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
     secret = str(pyrage.x25519.Identity.generate())
     nothing: dict[str, Any] = {"DATABASES": [], "SITES": {}, "LOGS": {}}
-    add, untouched = cases.add, "Nothing was read or written."
-    add(["backup_db"], 2, "unknown key 'SITE'", untouched, SITE={})
-    add(["list_backups"], 2, "JOBS", untouched, JOBS=0)
-    add(["backup_db"], 4, "No recipient is set", untouched, "generate_backup_key", ENCRYPTION={})
+    add, unchanged = cases.add, "Nothing was read or written."
+    add(["backup_db"], 2, "unknown key 'SITE'", unchanged, SITE={})
+    add(["list_backups"], 2, "JOBS", unchanged, JOBS=0)
+    add(["backup_db"], 4, "No recipient is set", unchanged, "generate_backup_key", ENCRYPTION={})
     mistyped = cases.project.recipient[:-1]
-    add(["backup_all"], 4, "mistyped", untouched, ENCRYPTION={"RECIPIENTS": [mistyped]})
-    add(["backup_all"], 4, "secret key", "exposed", untouched, ENCRYPTION={"RECIPIENTS": [secret]})
-    add(["backup_all"], 2, "private key", untouched, ENCRYPTION={"IDENTITY_FILE": secret})
+    add(["backup_all"], 4, "mistyped", unchanged, ENCRYPTION={"RECIPIENTS": [mistyped]})
+    add(["backup_all"], 4, "secret key", "exposed", unchanged, ENCRYPTION={"RECIPIENTS": [secret]})
+    add(["backup_all"], 2, "private key", unchanged, ENCRYPTION={"IDENTITY_FILE": secret})
     add(["backup_all"], 2, "othing", "SITES", **nothing)
     add(["backup_db"], 2, "othing", "DATABASES", **nothing)
     add(["backup_sites"], 2, "No tree is configured", "SITES", **nothing)
@@ -101,7 +101,7 @@ def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
     add(["list_backups"], 1, str(file), storage=file)
     add(["list_backups"], 1, "does not exist", "Mount it", storage=tmp_path / "not mounted")
     inside = cases.project.sites / "state"
-    add(["backup_all"], 4, "STATE_DIR", "lies in", untouched, STATE_DIR=str(inside))
+    add(["backup_all"], 4, "STATE_DIR", "lies in", unchanged, STATE_DIR=str(inside))
     results = cases.check()
     assert_shown(results[2].stderr)
     for done in results:
@@ -110,7 +110,7 @@ def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
 
 
 def test_identities_that_do_not_open_it(cases: Cases, backed_up: BackedUp, tmp_path: Path) -> None:
-    add, restore, untouched = cases.add, cases.restore, "Nothing"
+    add, restore, unchanged = cases.add, cases.restore, "Nothing"
     key = pyrage.x25519.Identity.generate()
     other, open_to_all, broken = tmp_path / "other", tmp_path / "open", tmp_path / "broken"
     for path in (other, open_to_all):
@@ -119,7 +119,7 @@ def test_identities_that_do_not_open_it(cases: Cases, backed_up: BackedUp, tmp_p
     open_to_all.chmod(0o644)
     broken.touch(0o600)
     broken.write_text(str(key)[:-1])
-    add(restore, 1, "no identity is given", untouched, "--identity FILE")
+    add(restore, 1, "no identity is given", unchanged, "--identity FILE")
     add([*restore, "--identity", other], 1, "not encrypted to this identity", "recipient")
     add([*restore, "--identity", open_to_all], 1, "open to other users", f"chmod 600 {open_to_all}")
     add([*restore, "--identity", tmp_path / "none"], 1, "cannot be read: No such file")

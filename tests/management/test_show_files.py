@@ -12,7 +12,7 @@ import pytest
 from igny8_backup.trees.model.names import escape
 from tests.management.commands import Command, run_many, run_one
 from tests.management.conftest import BackedUp
-from tests.management.harm import altered, damaged, emptied, extended, truncated
+from tests.management.harm import altered, damaged, extended, packs_to_rewrite, truncated
 from tests.services.project import Project
 from tests.trees.tools import look
 
@@ -65,7 +65,7 @@ def test_files_are_listed_without_a_key_where_the_backup_was_made(project: Proje
     assert keyed.ended(0).stdout == older.stdout
 
 
-@pytest.mark.parametrize("harm", [altered, truncated, emptied, extended])
+@pytest.mark.parametrize("harm", [altered, truncated, packs_to_rewrite, extended])
 def test_a_damaged_list_of_the_server_is_told_and_not_believed(
     backed_up: BackedUp, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
@@ -86,7 +86,7 @@ def test_a_damaged_list_of_the_server_is_told_and_not_believed(
     assert str(index) in keyed.stderr and "The list in storage is read." in keyed.stderr
 
 
-@pytest.mark.parametrize("harm", [altered, truncated, emptied, extended])
+@pytest.mark.parametrize("harm", [altered, truncated, packs_to_rewrite, extended])
 def test_a_damaged_list_in_storage_is_an_error(
     backed_up: BackedUp, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:

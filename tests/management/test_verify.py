@@ -13,9 +13,9 @@ import pytest
 
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE, read_remarks
+from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE, read_annotations
 from igny8_backup.formats.manifest import Manifest, StoredObject
-from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.verify.run import verify
 from igny8_backup.operations.verify.verifier import VerifyRequest, VerifyResult
@@ -34,7 +34,7 @@ def storage(backed_up: BackedUp, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def kit(settings: Any, backed_up: BackedUp, storage: Path, tmp_path: Path) -> Iterator[Toolkit]:
+def context(settings: Any, backed_up: BackedUp, storage: Path, tmp_path: Path) -> Iterator[BackupContext]:
     """The toolkit of a machine that has no database and no trees, but PostgreSQL's programs."""
     alias = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(storage)}}
     settings.STORAGES = {**settings.STORAGES, "dbbackup": alias}
@@ -48,17 +48,17 @@ def kit(settings: Any, backed_up: BackedUp, storage: Path, tmp_path: Path) -> It
         "ENCRYPTION": {"RECIPIENTS": [backed_up.project.recipient]},
         "CLIENT_BIN_DIR": backed_up.project.server.bin_dir,
     }
-    with assemble() as found:
+    with open_context() as found:
         yield found
     assert list(scratch.iterdir()) == []
 
 
-def stored(kit: Toolkit) -> VerifyResult:
-    return verify(kit, VerifyRequest())
+def stored(context: BackupContext) -> VerifyResult:
+    return verify(context, VerifyRequest())
 
 
-def content(kit: Toolkit, backed_up: BackedUp) -> VerifyResult:
-    return verify(kit, VerifyRequest(depth=CONTENT, identity_file=backed_up.project.identity))
+def content(context: BackupContext, backed_up: BackedUp) -> VerifyResult:
+    return verify(context, VerifyRequest(depth=CONTENT, identity_file=backed_up.project.identity))
 
 
 def damage(result: VerifyResult) -> dict[str, str]:
@@ -71,19 +71,24 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(data)
 
 
-def test_a_sound_backup_is_sound_at_each_depth(kit: Toolkit, backed_up: BackedUp) -> None:
-    manifest = kit.catalog.get(backed_up.id)
-    for result in (stored(kit), content(kit, backed_up)):
+def test_a_sound_backup_is_sound_at_each_depth(context: BackupContext, backed_up: BackedUp) -> None:
+    manifest = context.catalog.get(backed_up.id)
+    for result in (stored(context), content(context, backed_up)):
         assert not result.findings and not result.unrecorded
         assert result.check.objects == result.check.read == len(manifest.objects()) + 1 == 9
-        size = len(kit.store.read_small(keys.manifest_key(manifest.id)))
+        size = len(context.store.read_small(keys.manifest_key(manifest.id)))
         assert result.check.bytes == manifest.stored_bytes + size
-    assert [check.depth for check in read_remarks(kit.store)[backed_up.id].checks] == [CONTENT, STORED]
-    assert read_remarks(kit.store, backed_up.id) == read_remarks(kit.store)
+    assert [check.depth for check in read_annotations(context.store)[backed_up.id].checks] == [
+        CONTENT,
+        STORED,
+    ]
+    assert read_annotations(context.store, backed_up.id) == read_annotations(context.store)
 
 
-def test_each_harm_to_each_object_is_found(kit: Toolkit, backed_up: BackedUp, storage: Path) -> None:
-    manifest = kit.catalog.get(backed_up.id)
+def test_each_harm_to_each_object_is_found(
+    context: BackupContext, backed_up: BackedUp, storage: Path
+) -> None:
+    manifest = context.catalog.get(backed_up.id)
     every = [keys.manifest_key(manifest.id), *(item.key for item in manifest.objects())]
     paths = {key: storage / "igny8" / key for key in every}
     whole = {key: path.read_bytes() for key, path in paths.items()}
@@ -104,7 +109,7 @@ def test_each_harm_to_each_object_is_found(kit: Toolkit, backed_up: BackedUp, st
         for name, harm in harms.items():
             harm()
             try:
-                found = damage(verify(kit, VerifyRequest(backup_id=backed_up.id)))
+                found = damage(verify(context, VerifyRequest(backup_id=backed_up.id)))
                 text = ""
             except IntegrityError as error:
                 found, text = {}, str(error)
@@ -113,46 +118,48 @@ def test_each_harm_to_each_object_is_found(kit: Toolkit, backed_up: BackedUp, st
             if number:
                 assert found[key] == (MISSING if name == "removed" else ALTERED)
             path.write_bytes(whole[key])
-    assert not stored(kit).findings
+    assert not stored(context).findings
 
 
 @pytest.mark.parametrize("place", [0, 30, 150, -1])
-def test_harm_is_told_from_a_wrong_key(kit: Toolkit, backed_up: BackedUp, storage: Path, place: int) -> None:
+def test_harm_is_told_from_a_wrong_key(
+    context: BackupContext, backed_up: BackedUp, storage: Path, place: int
+) -> None:
     """The first bytes of an age file tell to whom it is encrypted: altered, they look like a wrong key."""
-    dump = next(item for item in kit.catalog.get(backed_up.id).objects() if "/db/" in item.key)
+    dump = next(item for item in context.catalog.get(backed_up.id).objects() if "/db/" in item.key)
     flip(storage / "igny8" / dump.key, place)
-    assert damage(content(kit, backed_up)) == {dump.key: ALTERED}
+    assert damage(content(context, backed_up)) == {dump.key: ALTERED}
 
 
-def test_a_wrong_key_is_no_damage(kit: Toolkit, backed_up: BackedUp, tmp_path: Path) -> None:
+def test_a_wrong_key_is_no_damage(context: BackupContext, backed_up: BackedUp, tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="no identity is given"):
-        verify(kit, VerifyRequest(depth=CONTENT))
+        verify(context, VerifyRequest(depth=CONTENT))
     other = tmp_path / "other.key"
     other.touch(0o600)
     other.write_text(generate_identity()[0])
     with pytest.raises(IdentityError, match="not encrypted to this identity"):
-        verify(kit, VerifyRequest(depth=CONTENT, identity_file=other))
-    assert read_remarks(kit.store) == {}
+        verify(context, VerifyRequest(depth=CONTENT, identity_file=other))
+    assert read_annotations(context.store) == {}
 
 
 def forge(
-    kit: Toolkit, backed_up: BackedUp, item: StoredObject, change: Callable[[bytes], bytes]
+    context: BackupContext, backed_up: BackedUp, item: StoredObject, change: Callable[[bytes], bytes]
 ) -> Manifest:
     """Stores other contents under the key of ``item``, and a manifest that is right about the bytes."""
     identities = load_identities(backed_up.project.identity)
-    data = change(b"".join(kit.download(item, identities)))
-    kit.store.delete(item.key)
-    made = records.to_plain(kit.upload(item.key, from_bytes(data)))
+    data = change(b"".join(context.download(item, identities)))
+    context.store.delete(item.key)
+    made = records.to_plain(context.upload(item.key, from_bytes(data)))
 
     def replaced(value: Any) -> Any:
         if isinstance(value, dict):
             return made if value.get("key") == item.key else {k: replaced(v) for k, v in value.items()}
         return [replaced(one) for one in value] if isinstance(value, list) else value
 
-    plain = replaced(records.to_plain(kit.catalog.get(backed_up.id)))
-    kit.store.put_small(keys.manifest_key(backed_up.id), json.dumps(plain).encode())
-    kit.store.delete(keys.run_key(backed_up.id))
-    return kit.catalog.get(backed_up.id)
+    plain = replaced(records.to_plain(context.catalog.get(backed_up.id)))
+    context.store.put_small(keys.manifest_key(backed_up.id), json.dumps(plain).encode())
+    context.store.delete(keys.run_key(backed_up.id))
+    return context.catalog.get(backed_up.id)
 
 
 def altered(data: bytes) -> bytes:
@@ -186,19 +193,19 @@ FORGERIES: dict[str, list[tuple[Callable[[bytes], bytes], str]]] = {
 
 @pytest.mark.parametrize("kind", FORGERIES)
 def test_contents_that_contradict_each_other_are_found_by_reading_them(
-    kit: Toolkit, backed_up: BackedUp, storage: Path, kind: str
+    context: BackupContext, backed_up: BackedUp, storage: Path, kind: str
 ) -> None:
     (item,) = [
         item
-        for item in kit.catalog.get(backed_up.id).objects()
+        for item in context.catalog.get(backed_up.id).objects()
         if (parsed := keys.parse(item.key))
         and parsed.kind == kind
         and parsed.name in ("", "default", "uploads")
     ]
     for change, text in FORGERIES[kind]:
-        forge(kit, backed_up, item, change)
-        assert not stored(kit).findings, "the bytes are those that the manifest names"
-        result = content(kit, backed_up)
+        forge(context, backed_up, item, change)
+        assert not stored(context).findings, "the bytes are those that the manifest names"
+        result = content(context, backed_up)
         assert damage(result) == {item.key: UNREADABLE}
         assert text in result.findings[0].text, result.findings[0].text
         assert item.key in result.findings[0].text
@@ -206,50 +213,56 @@ def test_contents_that_contradict_each_other_are_found_by_reading_them(
         shutil.copytree(backed_up.project.storage, storage)
 
 
-def test_a_sample_is_read_of_what_must_all_be_there(kit: Toolkit, backed_up: BackedUp, storage: Path) -> None:
+def test_a_sample_is_read_of_what_must_all_be_there(
+    context: BackupContext, backed_up: BackedUp, storage: Path
+) -> None:
     reads = []
     for percent in (1, 50, 100):
-        check = verify(kit, VerifyRequest(sample=percent)).check
+        check = verify(context, VerifyRequest(sample=percent)).check
         assert (check.sample, check.objects) == (percent, 9)
         reads.append(check.read)
     assert 2 <= reads[0] <= reads[1] <= reads[2] == 9
-    dump = next(item for item in kit.catalog.get(backed_up.id).objects() if "/db/" in item.key)
+    dump = next(item for item in context.catalog.get(backed_up.id).objects() if "/db/" in item.key)
     (storage / "igny8" / dump.key).unlink()
-    assert damage(verify(kit, VerifyRequest(sample=1))) == {dump.key: MISSING}
+    assert damage(verify(context, VerifyRequest(sample=1))) == {dump.key: MISSING}
 
 
 def test_a_lost_manifest_is_told_from_a_backup_that_never_was_or_was_removed(
-    kit: Toolkit, backed_up: BackedUp
+    context: BackupContext, backed_up: BackedUp
 ) -> None:
     with pytest.raises(UsageError, match="There is no backup"):
-        verify(kit, VerifyRequest(backup_id="20200101T000000Z-0000aa"))
-    kit.store.delete(keys.manifest_key(backed_up.id))
+        verify(context, VerifyRequest(backup_id="20200101T000000Z-0000aa"))
+    context.store.delete(keys.manifest_key(backed_up.id))
     with pytest.raises(IntegrityError, match="manifest.json is missing"):
-        verify(kit, VerifyRequest(backup_id=backed_up.id))
+        verify(context, VerifyRequest(backup_id=backed_up.id))
     with pytest.raises(UsageError, match="backup_all"):
-        verify(kit, VerifyRequest())
-    run = kit.catalog.run(backed_up.id)
+        verify(context, VerifyRequest())
+    run = context.catalog.run(backed_up.id)
     assert run
-    pruned = replace(run, pruned=kit.clock())
-    kit.store.put_small(keys.run_key(backed_up.id), records.to_json(pruned))
+    pruned = replace(run, pruned=context.clock())
+    context.store.put_small(keys.run_key(backed_up.id), records.to_json(pruned))
     with pytest.raises(UsageError, match="There is no backup"):
-        verify(kit, VerifyRequest(backup_id=backed_up.id))
+        verify(context, VerifyRequest(backup_id=backed_up.id))
 
 
-def test_a_backup_from_the_future_is_not_the_newest(kit: Toolkit, backed_up: BackedUp, storage: Path) -> None:
+def test_a_backup_from_the_future_is_not_the_newest(
+    context: BackupContext, backed_up: BackedUp, storage: Path
+) -> None:
     ahead = backed_up.id.replace("20", "21", 1)
     home = storage / "igny8/backups"
     shutil.copytree(home / backed_up.id, home / ahead)
-    assert stored(kit).check.id == backed_up.id
+    assert stored(context).check.id == backed_up.id
     shutil.rmtree(home / backed_up.id)
     with pytest.raises(IntegrityError, match=ahead):
-        stored(kit)
+        stored(context)
 
 
-def test_checks_go_with_their_backup_and_are_no_litter_before(kit: Toolkit, backed_up: BackedUp) -> None:
-    stored(kit)
-    result = prune(kit)
-    assert not result.waiting and read_remarks(kit.store)[backed_up.id].checks
+def test_checks_go_with_their_backup_and_are_no_litter_before(
+    context: BackupContext, backed_up: BackedUp
+) -> None:
+    stored(context)
+    result = prune(context)
+    assert not result.waiting and read_annotations(context.store)[backed_up.id].checks
 
 
 def test_what_the_operator_sees(backed_up: BackedUp, storage: Path) -> None:

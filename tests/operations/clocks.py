@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 
 NIGHT = datetime(2026, 9, 1, 1, 15, tzinfo=UTC)
 
@@ -25,6 +25,6 @@ class Clock:
         self.now += timedelta(**amount)
 
 
-def by_clock(kit: Toolkit, clock: Clock) -> Toolkit:
+def by_clock(context: BackupContext, clock: Clock) -> BackupContext:
     """The toolkit, living by that clock."""
-    return replace(kit, clock=clock)
+    return replace(context, clock=clock)

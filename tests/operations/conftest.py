@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.context import BackupContext, open_context
 from tests.management import state
 from tests.management.commands import run_many
 from tests.services.project import Project, create, drop
@@ -44,7 +44,7 @@ def trees(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def kit(settings: Any, tmp_path: Path, trees: tuple[Path, Path]) -> Iterator[Toolkit]:
+def context(settings: Any, tmp_path: Path, trees: tuple[Path, Path]) -> Iterator[BackupContext]:
     """The toolkit for these trees, no database, stored in the clear in a folder."""
     sites, uploads = trees
     settings.STORAGES = {
@@ -63,7 +63,7 @@ def kit(settings: Any, tmp_path: Path, trees: tuple[Path, Path]) -> Iterator[Too
         "ENCRYPTION": None,
         "HOST": "web-1",
     }
-    with assemble(progress=Notes()) as found:
+    with open_context(progress=Notes()) as found:
         yield found
 
 

@@ -9,19 +9,19 @@ from typing import Any
 
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import RUNNING, RunRecord
-from igny8_backup.operations.backup import parent_index as tree_state
+from igny8_backup.operations.backup import parent_index
 from igny8_backup.operations.backup.parent_index import SCHEMA, LocalIndex
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 
 TICK = 0.02
 """Seconds, more than two changes may lie apart and leave the same times: the kernel's clock for files."""
 
 
-def let_time_pass(kit: Toolkit, tree: str) -> None:
+def let_time_pass(context: BackupContext, tree: str) -> None:
     """As if no file had changed shortly before the last backup of the tree read it: the next one trusts its
     times, for which it would have to lie two seconds later."""
     time.sleep(TICK)
-    for index in tree_state.folder_of(kit, tree).glob("*.index"):
+    for index in parent_index.folder_of(context, tree).glob("*.index"):
         lines = index.read_bytes().replace(b',"racy":true', b"")
         beside = index.with_suffix(".json")
         local = records.from_json(LocalIndex, beside.read_bytes(), name=str(beside), schema=SCHEMA)
@@ -29,7 +29,7 @@ def let_time_pass(kit: Toolkit, tree: str) -> None:
         beside.write_bytes(records.to_json(replace(local, sha256=hashlib.sha256(lines).hexdigest())))
 
 
-def running(kit: Toolkit, backup_id: str, **changed: Any) -> RunRecord:
+def running(context: BackupContext, backup_id: str, **changed: Any) -> RunRecord:
     """The record of a run of the sites that says it is under way, written."""
     record = RunRecord(
         schema=1,
@@ -39,9 +39,9 @@ def running(kit: Toolkit, backup_id: str, **changed: Any) -> RunRecord:
         label="",
         requested=("sites",),
         started=keys.id_time(backup_id),
-        heartbeat=kit.clock(),
+        heartbeat=context.clock(),
         outcome=RUNNING,
     )
     record = replace(record, **changed)
-    kit.store.put_small(keys.run_key(backup_id), records.to_json(record))
+    context.store.put_small(keys.run_key(backup_id), records.to_json(record))
     return record

@@ -19,7 +19,7 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
     django.setup()
 
     from igny8_backup.journal import Journal, Journals
-    from igny8_backup.operations.context import Toolkit, assemble
+    from igny8_backup.operations.context import BackupContext, open_context
     from igny8_backup.operations.restore.plan import RestoreRequest
     from igny8_backup.operations.restore.planner import plan_restore
     from igny8_backup.operations.restore.run import run_restore
@@ -37,17 +37,17 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
                     os._exit(99)
             return written
 
-    class EndingToolkit(Toolkit):
+    class EndingToolkit(BackupContext):
         @property
         def journals(self) -> Journals:
             return EndingJournals(self.config.state_dir)
 
-    with assemble() as made:
-        kit = EndingToolkit(**vars(made))
+    with open_context() as made:
+        context = EndingToolkit(**vars(made))
         if work == "undo":
-            undo(kit)
+            undo(context)
         else:
-            run_restore(kit, plan_restore(kit, RestoreRequest(identity_file=identity)))
+            run_restore(context, plan_restore(context, RestoreRequest(identity_file=identity)))
 
 
 if __name__ == "__main__":

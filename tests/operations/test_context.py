@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 
 from igny8_backup.errors import LockedError
-from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.context import BackupContext, open_context
 
 
 def test_a_restore_from_another_storage_keeps_the_runs_of_this_project_out(
-    kit: Toolkit, settings: Any, tmp_path: Any
+    context: BackupContext, settings: Any, tmp_path: Any
 ) -> None:
     other = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(tmp_path / "other")}}
     settings.STORAGES = {**settings.STORAGES, "production": other}
-    with assemble(storage_alias="production") as reader:
-        assert reader.store.identity() != kit.store.identity()
-        with reader.locked("a restore"), pytest.raises(LockedError, match="a restore"), kit.locked("another"):
+    with open_context(storage_alias="production") as reader:
+        assert reader.store.identity() != context.store.identity()
+        with (
+            reader.locked("a restore"),
+            pytest.raises(LockedError, match="a restore"),
+            context.locked("another"),
+        ):
             pass

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from igny8_backup.conf import Problem
-from igny8_backup.operations import deploy_checks as foresight
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations import deploy_checks
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.schedules import beat_schedule
 
 
@@ -21,41 +21,41 @@ def ids(problems: list[Problem]) -> list[str]:
     return [problem.id.removeprefix("igny8_backup.") for problem in problems]
 
 
-def test_trees_that_are_not_there(kit: Toolkit, trees: tuple[Path, Path]) -> None:
-    assert foresight.missing_trees(kit.config) == []
+def test_trees_that_are_not_there(context: BackupContext, trees: tuple[Path, Path]) -> None:
+    assert deploy_checks.missing_trees(context.config) == []
     trees[1].rename(trees[1].with_name("away"))
-    (problem,) = foresight.missing_trees(kit.config)
+    (problem,) = deploy_checks.missing_trees(context.config)
     assert problem.id.endswith("W002") and str(trees[1]) in problem.message
 
 
-def test_a_host_that_changes_with_every_start(kit: Toolkit, settings: Any, tmp_path: Path) -> None:
+def test_a_host_that_changes_with_every_start(context: BackupContext, settings: Any, tmp_path: Path) -> None:
     mark = tmp_path / ".dockerenv"
-    assert foresight.unset_host(kit.config, (mark,)) == []
+    assert deploy_checks.unset_host(context.config, (mark,)) == []
     mark.touch()
-    assert foresight.unset_host(kit.config, (mark,)) == [], "HOST is set"
+    assert deploy_checks.unset_host(context.config, (mark,)) == [], "HOST is set"
     settings.IGNY8_BACKUP = {"ENCRYPTION": None}
-    assert ids(foresight.unset_host(kit.config, (mark,))) == ["W003"]
+    assert ids(deploy_checks.unset_host(context.config, (mark,))) == ["W003"]
     mark.unlink()
-    assert foresight.unset_host(kit.config, (mark,)) == []
+    assert deploy_checks.unset_host(context.config, (mark,)) == []
 
 
 def test_a_schedule_without_a_backup(settings: Any) -> None:
     other = {"mail": {"task": "newsletter.send"}}
     settings.CELERY_BEAT_SCHEDULE = other
-    assert ids(foresight.absent_schedule()) == ["W004"]
+    assert ids(deploy_checks.absent_schedule()) == ["W004"]
     settings.CELERY_BEAT_SCHEDULE = {**other, **beat_schedule()}
-    assert foresight.absent_schedule() == []
+    assert deploy_checks.absent_schedule() == []
 
 
-def test_sessions_in_the_clear(kit: Toolkit) -> None:
-    clear = replace(kit.config, databases=("default",), encryption=None, debug=False)
-    (problem,) = foresight.readable_secrets(clear)
+def test_sessions_in_the_clear(context: BackupContext) -> None:
+    clear = replace(context.config, databases=("default",), encryption=None, debug=False)
+    (problem,) = deploy_checks.readable_secrets(clear)
     assert problem.id.endswith("W005") and "django.contrib.sessions" in problem.message
-    assert foresight.readable_secrets(replace(clear, databases=())) == []
-    assert foresight.readable_secrets(replace(clear, debug=True)) == []
+    assert deploy_checks.readable_secrets(replace(clear, databases=())) == []
+    assert deploy_checks.readable_secrets(replace(clear, debug=True)) == []
     for table, told in (("django_session", 0), ('public."django_session"', 0), ("django_site", 1)):
         left_out = replace(clear, exclude_table_data={"default": (table,)})
-        assert len(foresight.readable_secrets(left_out)) == told
+        assert len(deploy_checks.readable_secrets(left_out)) == told
 
 
 TOKENS = """
@@ -67,18 +67,18 @@ class AuthToken(models.Model):
 
 
 def test_tokens_in_the_clear(
-    kit: Toolkit, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: BackupContext, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lib/knox").mkdir(parents=True)
     (tmp_path / "lib/knox/__init__.py").touch()
     (tmp_path / "lib/knox/models.py").write_text(TOKENS)
     monkeypatch.syspath_prepend(tmp_path / "lib")
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "knox"]
-    clear = replace(kit.config, databases=("default",), encryption=None, debug=False)
-    (problem,) = foresight.readable_secrets(clear)
+    clear = replace(context.config, databases=("default",), encryption=None, debug=False)
+    (problem,) = deploy_checks.readable_secrets(clear)
     assert "(django.contrib.sessions, knox)" in problem.message
     left_out = replace(clear, exclude_table_data={"default": ("django_session",)})
-    (problem,) = foresight.readable_secrets(left_out)
+    (problem,) = deploy_checks.readable_secrets(left_out)
     assert "(knox)" in problem.message
 
 
@@ -103,7 +103,7 @@ def test_dumps_in_the_project(tmp_path: Path, name: str, head: bytes, told: bool
     path = tmp_path / "app" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(head)
-    found = foresight.legacy_dumps(tmp_path)
+    found = deploy_checks.legacy_dumps(tmp_path)
     assert ids(found) == ["W006"] * told
     if told:
         git(tmp_path, "init", "--quiet")
@@ -121,16 +121,16 @@ def test_what_cannot_be_read_is_no_dump(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.sql")
     (tmp_path / "b.sql").symlink_to("nowhere")
     (tmp_path / "c.sql").mkdir()
-    assert foresight.legacy_dumps(tmp_path) == []
+    assert deploy_checks.legacy_dumps(tmp_path) == []
 
 
 def test_the_database_that_the_project_uses_is_no_stray_dump(settings: Any, tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite3"
     path.write_bytes(b"SQLite format 3\0")
-    assert len(foresight.legacy_dumps(tmp_path)) == 1
+    assert len(deploy_checks.legacy_dumps(tmp_path)) == 1
     before = settings.DATABASES["default"]["NAME"]
     settings.DATABASES["default"]["NAME"] = path
     try:
-        assert foresight.legacy_dumps(tmp_path) == []
+        assert deploy_checks.legacy_dumps(tmp_path) == []
     finally:
         settings.DATABASES["default"]["NAME"] = before

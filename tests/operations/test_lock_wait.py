@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from igny8_backup.errors import LockedError
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.progress import Silence
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.progress import NullProgress
 
 
-class Notes(Silence):
+class Notes(NullProgress):
     """Keeps the notes, and tells when there is one."""
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class Notes(Silence):
         self.told.set()
 
 
-def test_who_waits_begins_when_the_other_has_ended(kit: Toolkit) -> None:
+def test_who_waits_begins_when_the_other_has_ended(context: BackupContext) -> None:
     notes, ended = Notes(), []
-    patient = replace(kit, wait=60, progress=notes)
+    patient = replace(context, wait=60, progress=notes)
 
     def other() -> None:
-        with kit.locked("pruning"):
+        with context.locked("pruning"):
             begun.set()
             notes.told.wait(60)
             ended.append("pruning")
@@ -45,16 +45,16 @@ def test_who_waits_begins_when_the_other_has_ended(kit: Toolkit) -> None:
     assert text.startswith("Waiting up to 60 s. Another run works on") and "pruning, since" in text
 
 
-def test_who_waited_in_vain_is_locked_out(kit: Toolkit) -> None:
+def test_who_waited_in_vain_is_locked_out(context: BackupContext) -> None:
     notes = Notes()
-    patient = replace(kit, wait=0.01, progress=notes)
-    with kit.locked("pruning"), pytest.raises(LockedError, match="pruning"), patient.locked("a backup"):
+    patient = replace(context, wait=0.01, progress=notes)
+    with context.locked("pruning"), pytest.raises(LockedError, match="pruning"), patient.locked("a backup"):
         pytest.fail("two hold the lock")
     assert len(notes.texts) == 1
 
 
-def test_what_fails_inside_is_not_tried_again(kit: Toolkit) -> None:
-    patient, times = replace(kit, wait=60), []
+def test_what_fails_inside_is_not_tried_again(context: BackupContext) -> None:
+    patient, times = replace(context, wait=60), []
     with pytest.raises(LockedError, match="lost"), patient.locked("a backup"):
         times.append(1)
         raise LockedError("The lock was lost.")

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from igny8_backup.errors import DatabaseError
-from igny8_backup.operations.stalls import Watch
+from igny8_backup.operations.stalls import StallMonitor
 from igny8_backup.streams import Blocks
 from tests.operations.conftest import Notes
 
@@ -38,7 +38,7 @@ def test_who_is_waited_for_is_told() -> None:
         shown.next()
         yield b"a block"
 
-    with Watch("database default", shown, seconds=SOON) as watch:
+    with StallMonitor("database default", shown, seconds=SOON) as watch:
         watch.wait_for("the server")
         for _ in watch.through(slow(), source="the dump", sink="the storage"):
             shown.told.clear()
@@ -52,7 +52,7 @@ def test_who_is_waited_for_is_told() -> None:
 
 def test_it_is_told_again_and_again_but_less_and_less() -> None:
     shown = Told()
-    with Watch("it", shown, seconds=SOON) as watch:
+    with StallMonitor("it", shown, seconds=SOON) as watch:
         watch.wait_for("Godot")
         for _ in range(3):
             shown.next()
@@ -62,7 +62,7 @@ def test_it_is_told_again_and_again_but_less_and_less() -> None:
 
 def test_where_nobody_is_waited_for_standing_still_is_fine() -> None:
     shown = Told()
-    with Watch("it", shown, seconds=SOON) as watch:
+    with StallMonitor("it", shown, seconds=SOON) as watch:
         assert not shown.told.wait(4 * SOON)
         watch.wait_for("someone")
         shown.next()
@@ -80,7 +80,7 @@ def test_the_reason_is_told_even_if_it_cannot_be_had(fails: bool) -> None:
             raise DatabaseError("The server does not answer.")
         return "A lock is held."
 
-    with Watch("it", shown, seconds=SOON, reason=reason) as watch:
+    with StallMonitor("it", shown, seconds=SOON, reason=reason) as watch:
         watch.wait_for("the server")
         wanted = "The server does not answer." if fails else "A lock is held."
         assert f"waiting for the server. {wanted} The run goes on." in shown.next()
@@ -89,7 +89,7 @@ def test_the_reason_is_told_even_if_it_cannot_be_had(fails: bool) -> None:
 def test_a_failure_ends_the_watch() -> None:
     shown = Told()
     before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt), Watch("it", shown, seconds=SOON) as watch:
+    with pytest.raises(KeyboardInterrupt), StallMonitor("it", shown, seconds=SOON) as watch:
         watch.wait_for("Godot")
         raise KeyboardInterrupt
     assert threading.active_count() == before

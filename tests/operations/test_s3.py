@@ -13,7 +13,7 @@ from storages.backends.s3 import S3Storage
 from igny8_backup.formats import keys
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.store.s3 import S3Store
 from tests.docs.pages import assert_shown
@@ -103,10 +103,10 @@ def test_a_bucket_that_refuses(project: Project, s3: RcloneS3, trouble: str) -> 
             assert done.json["error"] in ("StorageError", "UnreachableError")
 
 
-def test_an_upload_that_was_never_finished_goes_after_the_grace(kit: Toolkit, s3: RcloneS3) -> None:
+def test_an_upload_that_was_never_finished_goes_after_the_grace(context: BackupContext, s3: RcloneS3) -> None:
     clock = Clock()
     with S3Store(S3Storage(**s3.options()), "igny8/") as store:
-        bucket = by_clock(replace(kit, store=store), clock)
+        bucket = by_clock(replace(context, store=store), clock)
         made = run_backup(bucket, BackupRequest(trees=("sites",)))
         ours = keys.pack_key("web-1", "sites", keys.pack_name(keys.make_id(NIGHT, "00dead"), 1), ".zst")
         client = s3.client()
@@ -121,12 +121,12 @@ def test_an_upload_that_was_never_finished_goes_after_the_grace(kit: Toolkit, s3
         assert [entry.id for entry in bucket.catalog.entries()] == [made.id]
 
 
-def test_what_a_night_in_which_nothing_changed_asks_of_a_bucket(kit: Toolkit, s3: RcloneS3) -> None:
+def test_what_a_night_in_which_nothing_changed_asks_of_a_bucket(context: BackupContext, s3: RcloneS3) -> None:
     with (
         CuttingProxy(s3.port) as proxy,
         S3Store(S3Storage(**s3.options(proxy.endpoint)), "igny8/") as store,
     ):
-        bucket = replace(kit, store=store, own_store=store)
+        bucket = replace(context, store=store, own_store=store)
         before = run_backup(bucket, BackupRequest(trees=("sites",)))
         let_time_pass(bucket, "sites")
         proxy.forget()

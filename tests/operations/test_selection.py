@@ -9,14 +9,14 @@ import pytest
 from igny8_backup.errors import IntegrityError
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.parts import DETAILS_LIMIT, read_details
 from igny8_backup.streams import BLOCK, Blocks
 
 
-def test_details_that_would_fill_the_memory_are_refused(kit: Toolkit) -> None:
-    manifest = run_backup(kit, BackupRequest(trees=("uploads",))).manifest
-    assert manifest and read_details(kit, manifest, []).id == manifest.id
+def test_details_that_would_fill_the_memory_are_refused(context: BackupContext) -> None:
+    manifest = run_backup(context, BackupRequest(trees=("uploads",))).manifest
+    assert manifest and read_details(context, manifest, []).id == manifest.id
     sent = 0
 
     def zeros() -> Blocks:
@@ -25,7 +25,7 @@ def test_details_that_would_fill_the_memory_are_refused(kit: Toolkit) -> None:
             sent += BLOCK
             yield bytes(BLOCK)
 
-    made = kit.upload(manifest.details.key.replace("details", "bomb"), zeros())
+    made = context.upload(manifest.details.key.replace("details", "bomb"), zeros())
     assert made.stored_bytes < BLOCK < sent
     with pytest.raises(IntegrityError, match="larger than any: more than"):
-        read_details(kit, replace(manifest, details=made), [])
+        read_details(context, replace(manifest, details=made), [])

@@ -15,13 +15,13 @@ from demo.server import PostgresServer
 
 from igny8_backup.conf import Config, Problem
 from igny8_backup.errors import ToolError
-from igny8_backup.operations import deploy_checks as foresight
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations import deploy_checks
+from igny8_backup.operations.context import BackupContext
 from tests.bad_input.database import pgbouncer
 from tests.databases.conftest import make_stage, stage  # noqa: F401  (fixtures)
 from tests.databases.stage import Stage, configured
 from tests.management.commands import run_many
-from tests.operations.conftest import kit, trees  # noqa: F401  (fixtures)
+from tests.operations.conftest import context, trees  # noqa: F401  (fixtures)
 from tests.services import unavailable
 from tests.services.project import Project
 
@@ -39,12 +39,12 @@ class Asked:
         """What is wrong with it, with the clients in ``bin_dir`` and other settings of the connection."""
         config = replace(self.config, client_bin_dir=bin_dir or self.stage.bin_dir)
         with configured(self.stage.alias, self.stage.settings(**changed)):
-            return foresight.unfit_databases(config)
+            return deploy_checks.unfit_databases(config)
 
 
 @pytest.fixture
-def asked(stage: Stage, kit: Toolkit) -> Asked:  # noqa: F811
-    return Asked(stage, replace(kit.config, databases=(stage.alias,)))
+def asked(stage: Stage, context: BackupContext) -> Asked:  # noqa: F811
+    return Asked(stage, replace(context.config, databases=(stage.alias,)))
 
 
 def only(problems: list[Problem], number: str) -> Problem:

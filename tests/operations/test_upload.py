@@ -13,7 +13,7 @@ import pyrage
 import pytest
 from django.core.files.storage import FileSystemStorage
 
-from igny8_backup.operations.upload import encoded_beside
+from igny8_backup.operations.upload import encoded_in_thread
 from igny8_backup.store import Store, open_store
 from igny8_backup.streams.age import parse_identities
 from igny8_backup.streams.pipeline import Codec, decode
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_is_stored_is_the_whole_index(store: Store, path: Path) -> None:
-    with encoded_beside(path, CODEC) as index, open(path, "wb") as file:
+    with encoded_in_thread(path, CODEC) as index, open(path, "wb") as file:
         for number, line in enumerate(LINES):
             file.write(line)
             if number == 20:
@@ -57,7 +57,7 @@ def test_what_is_stored_is_the_whole_index(store: Store, path: Path) -> None:
 
 def test_a_walk_that_fails_stores_nothing_and_leaves_no_thread(store: Store, path: Path) -> None:
     threads = set(threading.enumerate())
-    with pytest.raises(KeyboardInterrupt), encoded_beside(path, CODEC):
+    with pytest.raises(KeyboardInterrupt), encoded_in_thread(path, CODEC):
         path.write_bytes(LINES[0])
         raise KeyboardInterrupt
     assert set(threading.enumerate()) <= threads
@@ -69,7 +69,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_where_the_index_is_wanted(store
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"), encoded_beside(path, CODEC) as index:
+        with pytest.raises(OSError, match="File too large"), encoded_in_thread(path, CODEC) as index:
             index.store(store, KEY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -13,7 +13,7 @@ import pytest
 from demo.server import PostgresServer
 
 from igny8_backup.databases.postgresql.restore.archive_toc import list_post_data, list_unique, read_contents
-from igny8_backup.databases.postgresql.restore.two_runs import in_two_runs
+from igny8_backup.databases.postgresql.restore.two_runs import split_phases
 from igny8_backup.streams.pipeline import from_file
 from tests.databases.postgresql.test_round_trip import same
 from tests.databases.stage import plain_dump
@@ -147,7 +147,7 @@ def assert_each_is_in_one_run(project: Project) -> None:
     archive, pg_restore = project.folder / "zoo.dump", project.server.bin_dir / "pg_restore"
     archive.write_bytes(plain_dump(project.server, project.database, "--format=custom"))
     entries = read_contents(from_file(archive), pg_restore)[1]
-    runs = in_two_runs(entries, *(ask(str(archive), pg_restore) for ask in (list_post_data, list_unique)))
+    runs = split_phases(entries, *(ask(str(archive), pg_restore) for ask in (list_post_data, list_unique)))
     assert [len(run) > 30 for run in runs] == [True, True]
     for run in runs:
         assert sorted(run, key=entries.index) == list(run)

@@ -10,7 +10,7 @@ import pytest
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.streams.thread_stage import FETCHED_AHEAD, MADE_AHEAD, beside
+from igny8_backup.streams.thread_stage import FETCHED_AHEAD, MADE_AHEAD, run_in_thread
 
 PIECE = 65536
 SIZES = sorted({0, 1, *(n + d for n in (PIECE, BLOCK, 3 * BLOCK) for d in (-1, 0, 1))})
@@ -45,19 +45,19 @@ def numbered(count):
 @pytest.mark.parametrize("size", SIZES)
 def test_every_byte_comes_through_to_the_last(size, piece):
     content = os.urandom(size)
-    assert b"".join(beside(pieces_of(piece), from_bytes(content))) == content
+    assert b"".join(run_in_thread(pieces_of(piece), from_bytes(content))) == content
     assert not threads()
 
 
 @pytest.mark.parametrize("count", range(3 * (FETCHED_AHEAD + MADE_AHEAD)))
 def test_blocks_come_one_by_one_in_their_order(source, count):
     blocks = source(*numbered(count))
-    assert list(beside(copy, blocks.stream())) == numbered(count)
+    assert list(run_in_thread(copy, blocks.stream())) == numbered(count)
     assert blocks.closed
 
 
 def test_an_empty_block_is_not_taken_for_the_end(source):
-    assert b"".join(beside(copy, source(b"", b"a", b"", b"b", b"").stream())) == b"ab"
+    assert b"".join(run_in_thread(copy, source(b"", b"a", b"", b"b", b"").stream())) == b"ab"
 
 
 def test_a_stage_may_make_one_block_of_many_and_many_of_one(source):
@@ -66,7 +66,10 @@ def test_a_stage_may_make_one_block_of_many_and_many_of_one(source):
         yield whole
         yield from numbered(50)
 
-    assert list(beside(stage, source(*numbered(50)).stream())) == [b"".join(numbered(50)), *numbered(50)]
+    assert list(run_in_thread(stage, source(*numbered(50)).stream())) == [
+        b"".join(numbered(50)),
+        *numbered(50),
+    ]
 
 
 def test_only_the_consumer_pulls_the_source_and_only_the_thread_works(source):
@@ -78,7 +81,7 @@ def test_only_the_consumer_pulls_the_source_and_only_the_thread_works(source):
             workers.add(threading.get_ident())
             yield block
 
-    assert len(list(beside(stage, blocks.stream()))) == 20
+    assert len(list(run_in_thread(stage, blocks.stream()))) == 20
     assert blocks.threads == {threading.get_ident()}
     assert len(workers) == 1 and threading.get_ident() not in workers
 
@@ -91,7 +94,7 @@ def test_the_stage_works_while_the_consumer_does_something_else(source):
             made.release()
             yield block
 
-    stream = beside(stage, source(*numbered(30)).stream())
+    stream = run_in_thread(stage, source(*numbered(30)).stream())
     next(stream)
     for _ in range(1 + FETCHED_AHEAD):  # what it was given beforehand, without another next()
         assert made.acquire(timeout=60)
@@ -114,7 +117,7 @@ def test_neither_side_runs_far_ahead():
             more.release()
             yield piece
 
-    with contextlib.closing(beside(stage, source())) as stream:
+    with contextlib.closing(run_in_thread(stage, source())) as stream:
         for taken in range(1, 200):
             next(stream)
             while made < taken + MADE_AHEAD:  # one more than there is room for
@@ -129,7 +132,7 @@ def test_what_the_source_raises_comes_as_itself_after_all_that_came_before(sourc
     broken = ConnectionResetError("storage went away")
     given = []
     with pytest.raises(ConnectionResetError) as caught:
-        for block in beside(copy, source(*numbered(count), error=broken).stream()):
+        for block in run_in_thread(copy, source(*numbered(count), error=broken).stream()):
             given.append(block)
     assert caught.value is broken
     assert given == numbered(count)
@@ -146,7 +149,7 @@ def test_what_the_stage_raises_comes_after_all_that_it_made(source, count, error
     blocks = source(*numbered(30))
     given = []
     with pytest.raises(type(error)) as caught:
-        for block in beside(stage, blocks.stream()):
+        for block in run_in_thread(stage, blocks.stream()):
             given.append(block)
     assert caught.value is error
     assert given == numbered(count)
@@ -155,7 +158,7 @@ def test_what_the_stage_raises_comes_after_all_that_it_made(source, count, error
 
 def test_a_stage_that_is_done_early_leaves_the_rest_and_closes_the_source(source):
     blocks = source(*numbered(30))
-    assert list(beside(lambda blocks: (next(blocks) for _ in range(1)), blocks.stream())) == [b"\0"]
+    assert list(run_in_thread(lambda blocks: (next(blocks) for _ in range(1)), blocks.stream())) == [b"\0"]
     assert blocks.closed and not threads()
 
 
@@ -163,7 +166,7 @@ def test_a_stage_that_is_done_early_leaves_the_rest_and_closes_the_source(source
 @pytest.mark.parametrize("stage", [copy, pieces_of(1)])
 def test_closing_early_ends_the_thread_and_closes_the_source(source, stage, taken):
     blocks = source(*[b"ab"] * 40)
-    stream = beside(stage, blocks.stream())
+    stream = run_in_thread(stage, blocks.stream())
     for _ in range(taken):
         next(stream)
     stream.close()
@@ -178,7 +181,7 @@ def test_closing_ends_a_stage_that_waits_for_more_and_one_that_swallows_its_end(
         for _ in range(100):
             yield b"still there"
 
-    stream = beside(stage, source(*numbered(30)).stream())
+    stream = run_in_thread(stage, source(*numbered(30)).stream())
     next(stream)
     stream.close()
     assert not threads()
@@ -199,13 +202,13 @@ def test_an_exception_from_outside_while_the_source_is_read_goes_on_at_once(sour
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(beside(stage, interrupted()))
+        list(run_in_thread(stage, interrupted()))
     assert not threads()
 
 
 def test_a_forgotten_stream_ends_its_thread(source):
     blocks = source(*numbered(30))
-    stream = beside(copy, blocks.stream())
+    stream = run_in_thread(copy, blocks.stream())
     next(stream)
     del stream
     gc.collect()
@@ -214,7 +217,7 @@ def test_a_forgotten_stream_ends_its_thread(source):
 
 def test_an_exception_in_the_consumer_ends_the_thread(source):
     blocks = source(*numbered(30))
-    stream = beside(copy, blocks.stream())
+    stream = run_in_thread(copy, blocks.stream())
     next(stream)
     with pytest.raises(ZeroDivisionError):
         stream.throw(ZeroDivisionError())

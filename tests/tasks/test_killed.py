@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from igny8_backup.operations.context import Toolkit, assemble
-from igny8_backup.operations.maintain.orphans import LitterReport, find_litter
+from igny8_backup.operations.context import BackupContext, open_context
+from igny8_backup.operations.maintain.orphans import OrphanReport, find_orphans
 from igny8_backup.operations.maintain.prune import prune
 from tests.management.commands import run_many
 from tests.management.state import manifests
@@ -133,39 +133,41 @@ def kill(program: Program, reader: str) -> None:
         time.sleep(0.05)
 
 
-def litter(project: Project, state: str) -> list[str]:
+def orphans(project: Project, state: str) -> list[str]:
     (done,) = run_many(project, ["list_backups", "--litter", "--json"])
     return [item["key"] for item in done.ended(0).json[state]]
 
 
 @pytest.fixture
-def kit(queued: Project, settings: Any) -> Iterator[Toolkit]:
+def context(queued: Project, settings: Any) -> Iterator[BackupContext]:
     """A toolkit over what the project has stored, in this process, where the clock can be set."""
     storage = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(queued.storage)}}
     settings.STORAGES = {**settings.STORAGES, "dbbackup": storage}
     settings.IGNY8_BACKUP = {
         "DATABASES": [], "STATE_DIR": queued.state, "SCRATCH_DIR": queued.scratch, "ENCRYPTION": None
     }  # fmt: skip
-    with assemble() as made:
+    with open_context() as made:
         yield made
 
 
-def swept_later(kit: Toolkit) -> list[str]:
+def swept_later(context: BackupContext) -> list[str]:
     """What is litter an hour later, when no heart beats any more, and is gone the day after."""
 
-    def later(hours: int) -> Toolkit:
+    def later(hours: int) -> BackupContext:
         now = datetime.now(UTC) + timedelta(hours=hours)
-        return replace(kit, clock=lambda: now)
+        return replace(context, clock=lambda: now)
 
-    found = find_litter(later(1))
-    assert found == LitterReport(litter=found.litter)
-    assert prune(later(1)).waiting == found.litter
-    assert prune(later(22)).swept == found.litter
-    assert find_litter(later(22)) == LitterReport()
-    return [item.key for item in found.litter]
+    found = find_orphans(later(1))
+    assert found == OrphanReport(orphans=found.orphans)
+    assert prune(later(1)).waiting == found.orphans
+    assert prune(later(22)).swept == found.orphans
+    assert find_orphans(later(22)) == OrphanReport()
+    return [item.key for item in found.orphans]
 
 
-def test_killed_in_a_dump_and_delivered_again(queued: Project, app: Celery, gate: Gate, kit: Toolkit) -> None:
+def test_killed_in_a_dump_and_delivered_again(
+    queued: Project, app: Celery, gate: Gate, context: BackupContext
+) -> None:
     project, task_id = queued, str(uuid.uuid4())
     with project.server.connect(project.database) as session:
         session.execute("CREATE TABLE filler (bytes bytea)")
@@ -176,7 +178,7 @@ def test_killed_in_a_dump_and_delivered_again(queued: Project, app: Celery, gate
         half = gate.wait_for_half(killed, "/db/")
         kill(killed, "pg_dump")
     assert manifests(project) == [] and runs(project) == [(task_id, "running")]
-    assert litter(project, "in_use") == [half], "an hour later nobody will think so any more"
+    assert orphans(project, "in_use") == [half], "an hour later nobody will think so any more"
 
     with worker(project, "next", "--pool=prefork") as following:
         following.wait_for(f"[{task_id}] succeeded")  # Redis has given the message back
@@ -186,11 +188,11 @@ def test_killed_in_a_dump_and_delivered_again(queued: Project, app: Celery, gate
     (made,) = manifests(project)
     parts = json.loads(made.read_text())
     assert [part["state"] for part in parts["databases"] + parts["trees"]] == ["complete"] * 3
-    assert swept_later(kit) == [half] and manifests(project) == [made]
+    assert swept_later(context) == [half] and manifests(project) == [made]
 
 
 def test_killed_in_a_tree_while_it_is_delivered_twice(
-    queued: Project, app: Celery, gate: Gate, kit: Toolkit
+    queued: Project, app: Celery, gate: Gate, context: BackupContext
 ) -> None:
     project, task_id = queued, str(uuid.uuid4())
     (project.sites / "large").write_bytes(os.urandom(MEBIBYTES << 20))
@@ -207,5 +209,5 @@ def test_killed_in_a_tree_while_it_is_delivered_twice(
     assert [outcome for _, outcome in runs(project)] == ["running", "complete"]
     (made,) = manifests(project)
     assert made.parent.name == done["id"]
-    assert half in (swept := swept_later(kit)) and all("/db/" in key or "packs/" in key for key in swept)
+    assert half in (swept := swept_later(context)) and all("/db/" in key or "packs/" in key for key in swept)
     assert manifests(project) == [made]

@@ -11,9 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from igny8_backup.errors import FilesError, IncompleteError, IntegrityError, UnhealthyError, UsageError
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.tasks import backup_all, backup_sites, monitor_backups, prune_backups, verify_backup
-from tests.operations.conftest import kit, trees  # noqa: F401  (fixtures)
+from tests.operations.conftest import context, trees  # noqa: F401  (fixtures)
 from tests.services.web import WebServer, web_server
 
 Trees = tuple[Path, Path]
@@ -30,7 +30,7 @@ def run(task: Any, *args: Any, **kwargs: Any) -> Any:
     return task.apply(args=args, kwargs=kwargs, throw=True).get()
 
 
-def test_a_night_and_its_week(kit: Toolkit, trees: Trees, web: WebServer, tmp_path: Path) -> None:  # noqa: F811
+def test_a_night_and_its_week(context: BackupContext, trees: Trees, web: WebServer, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
         run(verify_backup)
@@ -45,7 +45,7 @@ def test_a_night_and_its_week(kit: Toolkit, trees: Trees, web: WebServer, tmp_pa
     assert web.paths[2:] == ["/week/start", "/week", "/hour/start", "/hour"]
 
 
-def test_what_goes_wrong_is_raised_and_told(kit: Toolkit, trees: Trees, web: WebServer) -> None:  # noqa: F811
+def test_what_goes_wrong_is_raised_and_told(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
     made = run(backup_all)
     shutil.move(trees[1], trees[1].with_name("away"))
     with pytest.raises(IncompleteError, match="uploads"):
@@ -54,8 +54,8 @@ def test_what_goes_wrong_is_raised_and_told(kit: Toolkit, trees: Trees, web: Web
         run(backup_sites, "uploads", ping=web.url)
     with pytest.raises(IncompleteError, match="BLOCKED: no copy of files uploads"):
         run(prune_backups, ping=web.url)
-    pack = next(item for item in kit.catalog.get(made["id"]).objects() if "packs/" in item.key)
-    kit.store.delete(pack.key)
+    pack = next(item for item in context.catalog.get(made["id"]).objects() if "packs/" in item.key)
+    context.store.delete(pack.key)
     with pytest.raises(IntegrityError, match=f"MISSING: .*{pack.key}"):
         run(verify_backup, made["id"], ping=web.url)
     with pytest.raises(UnhealthyError, match="FAILED complete, files uploads"):
@@ -68,13 +68,13 @@ def test_what_goes_wrong_is_raised_and_told(kit: Toolkit, trees: Trees, web: Web
         assert words in body
 
 
-def test_a_second_delivery_tells_nothing(kit: Toolkit, trees: Trees, web: WebServer) -> None:  # noqa: F811
+def test_a_second_delivery_tells_nothing(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
     for _ in range(2):
         backup_all.apply(kwargs={"ping": web.url}, task_id="one", throw=True)
     assert web.paths == ["/start", "", "/start"] or web.paths == ["/start", "/", "/start"]
 
 
-def test_commands_ping_as_tasks_do(kit: Toolkit, trees: Trees, web: WebServer) -> None:  # noqa: F811
+def test_commands_ping_as_tasks_do(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
     for name in ("backup_all", "backup_sites", "verify_backup", "prune_backups", "monitor_backups"):
         call_command(name, ping=f"{web.url}/{name}")
         assert web.paths[-2:] == [f"/{name}/start", f"/{name}"]

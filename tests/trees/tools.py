@@ -25,7 +25,7 @@ from igny8_backup.trees.archive.telling import TOGETHER
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.lines import FileLines
-from igny8_backup.trees.index.parent import Known
+from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.records import Record, to_line
 from igny8_backup.trees.tar import format as tar
 
@@ -90,7 +90,7 @@ def take(
     together: int | None = None,
     earlier: Backup | None = None,
     checksum: bool = False,
-    emptied: Collection[str] = (),
+    packs_to_rewrite: Collection[str] = (),
     scan: type[Scan] = Scan,
 ) -> Backup:
     """Back a tree up into memory; what ``earlier`` holds already stays in its packs. With ``on_record`` or
@@ -101,7 +101,7 @@ def take(
     number = len(earlier.packs) if earlier else 0
     if earlier:
         backup.packs.update(earlier.packs)
-        known = Known(index.lines(io.BytesIO(earlier.index())))
+        known = ParentIndex(index.lines(io.BytesIO(earlier.index())))
 
     def record(found: Record) -> None:
         backup.records.append(found)
@@ -128,7 +128,7 @@ def take(
         on_record=record,
         on_files=stored,
         on_unchanged=unchanged,
-        compared=Comparison(known, checksum, emptied) if earlier else None,
+        compared=Comparison(known, checksum, packs_to_rewrite) if earlier else None,
         ahead=ahead,
         together=together,
         on_skip=lambda path, reason: backup.skipped.append((path, reason)),

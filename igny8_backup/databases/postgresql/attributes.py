@@ -59,8 +59,8 @@ def apply_settings(
             user = sql.Identifier(session.info.user).as_string(None)
             raise DatabaseError(
                 f"The setting {setting.name} {owner} cannot be carried over: {why}.",
-                untouched="The live database is as it was.",
-                fix=f"As a superuser: GRANT SET ON PARAMETER {setting.name} TO {user}; or restore with a"
+                unchanged="The live database is as it was.",
+                hint=f"As a superuser: GRANT SET ON PARAMETER {setting.name} TO {user}; or restore with a"
                 " superuser, or drop that setting first.",
             ) from None
 

@@ -64,8 +64,8 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
             raise DatabaseError(
                 f"OPTIONS[{key!r}] of {connection.alias!r} is a secret that client programs take only in the"
                 " open.",
-                untouched="Nothing was read or written.",
-                fix="Use a password, or a client key without a passphrase in a file of mode 0600.",
+                unchanged="Nothing was read or written.",
+                hint="Use a password, or a client key without a passphrase in a file of mode 0600.",
             )
         if service or key not in _VARIABLES:
             explicit[key] = value
@@ -81,8 +81,8 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
     if "\n" in password or "\r" in password:
         raise DatabaseError(
             f"The password of {connection.where} has a line break, which no passfile can hold.",
-            untouched="Nothing was read or written.",
-            fix="Give the role another password.",
+            unchanged="Nothing was read or written.",
+            hint="Give the role another password.",
         )
     line = "*:*:*:*:" + password.replace("\\", "\\\\").replace(":", "\\:") + "\n"
     with private_file(scratch) as (file, path):
@@ -91,8 +91,8 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
         except FilesError as error:
             raise FilesError(
                 f"The password of {connection.where} cannot be kept in {scratch}: {error}",
-                untouched="Nothing was changed.",
-                fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at another disk.",
+                unchanged="Nothing was changed.",
+                hint="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at another disk.",
             ) from None
         yield Access(
             env=env,
@@ -122,8 +122,8 @@ def private_file(folder: Path) -> Iterator[tuple[BinaryIO, str]]:
     except OSError as error:
         raise FilesError(
             f"No private file can be made in {folder}: {error.strerror}.",
-            untouched="Nothing was changed.",
-            fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            unchanged="Nothing was changed.",
+            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
         ) from None
     with made as file:
         yield file, f"/proc/self/fd/{file.fileno()}" if nameless else file.name

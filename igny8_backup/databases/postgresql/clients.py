@@ -49,8 +49,8 @@ def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Cli
     where = f"in {bin_dir} (IGNY8_BACKUP['CLIENT_BIN_DIR'])" if bin_dir else "on this machine"
     raise ToolMissingError(
         f"There is no {program} {where}.",
-        untouched="Nothing was changed.",
-        fix=f"Install {_package(server_major)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
+        unchanged="Nothing was changed.",
+        hint=f"Install {_package(server_major)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
     )
 
 
@@ -59,8 +59,8 @@ def require_major(client: Client, needed: int, *, reason: str) -> None:
     if client.major < needed:
         raise ToolTooOldError(
             f"{client.path} is version {client.version}, and {reason}.",
-            untouched="Nothing was changed.",
-            fix=f"Install {_package(needed)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
+            unchanged="Nothing was changed.",
+            hint=f"Install {_package(needed)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
         )
 
 
@@ -90,6 +90,6 @@ def _client(path: Path) -> Client:
     match = _VERSION.search(text)
     if not match:
         raise ToolError(
-            f"{path} does not tell its version: {text[:80]!r}.", fix="Set IGNY8_BACKUP['CLIENT_BIN_DIR']."
+            f"{path} does not tell its version: {text[:80]!r}.", hint="Set IGNY8_BACKUP['CLIENT_BIN_DIR']."
         )
     return Client(path, match["version"], int(match["major"]))

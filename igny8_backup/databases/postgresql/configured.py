@@ -45,8 +45,8 @@ def _connector(alias: str) -> BaseDBConnector:
     except (RuntimeError, ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"django-dbbackup cannot read its settings for {alias!r}: {error}.",
-            untouched="Nothing was read or written.",
-            fix="Correct DBBACKUP_CONNECTORS.",
+            unchanged="Nothing was read or written.",
+            hint="Correct DBBACKUP_CONNECTORS.",
         ) from None
 
 
@@ -56,7 +56,7 @@ def _connection(alias: str, settings_dict: dict[str, Any]) -> Connection:
     try:
         params: Mapping[str, Any] = wrapper.get_connection_params()
     except ImproperlyConfigured as error:
-        raise ConfigurationError(str(error), untouched="Nothing was read or written.") from None
+        raise ConfigurationError(str(error), unchanged="Nothing was read or written.") from None
     connection = Connection(
         {key: value for key, value in params.items() if key in _LIBPQ},
         role=str(options.get("assume_role") or ""),
@@ -65,7 +65,7 @@ def _connection(alias: str, settings_dict: dict[str, Any]) -> Connection:
     if len(connection.params.get("dbname", "").encode()) > NAME_BYTES:
         raise ConfigurationError(
             f"DATABASES[{alias!r}]['NAME'] is longer than {NAME_BYTES} bytes, which PostgreSQL cuts.",
-            untouched="Nothing was read or written.",
-            fix="Write the name as the server has it.",
+            unchanged="Nothing was read or written.",
+            hint="Write the name as the server has it.",
         )
     return connection

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, sql
 
-from igny8_backup.databases.postgresql.hints import unreachable, way_out
+from igny8_backup.databases.postgresql.hints import hint_for, unreachable
 from igny8_backup.databases.postgresql.redact import without_values
 from igny8_backup.errors import DatabaseError
 
@@ -92,7 +92,7 @@ class Connection:
             name, user = _quoted(self.params.get("dbname", "")), _quoted(self.params.get("user", ""))
             raise DatabaseError(
                 f"No connection to {self.where}: {said}.",
-                fix=unreachable(said, alias=self.alias, name=name, user=user),
+                hint=unreachable(said, alias=self.alias, name=name, user=user),
             ) from None
         # Not psycopg's own context manager: it would commit at the end, and fail where the server is gone.
         with closing(session):
@@ -105,7 +105,7 @@ class Connection:
             except psycopg.Error as error:
                 said = sentence(error)
                 raise DatabaseError(
-                    f"The server of {self.where} refused: {said}.", fix=way_out(said, alias=self.alias)
+                    f"The server of {self.where} refused: {said}.", hint=hint_for(said, alias=self.alias)
                 ) from None
 
     @contextmanager
@@ -137,7 +137,7 @@ class Connection:
         if not name:
             raise DatabaseError(
                 f"DATABASES[{self.alias!r}] does not say which database is meant: {' '.join(said.split())}.",
-                fix=f"Set DATABASES[{self.alias!r}]['NAME'], or correct the service file.",
+                hint=f"Set DATABASES[{self.alias!r}]['NAME'], or correct the service file.",
             )
         return name
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 
-from igny8_backup.databases.engine import WHOLE, Engine, Hidden, Target, Versions, Wanted
-from igny8_backup.databases.names import aside_name, is_drill_name
+from igny8_backup.databases.engine import WHOLE, Engine, PermissionGaps, RestoreSelection, Target, Versions
+from igny8_backup.databases.names import is_drill_name, previous_name
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.configured import (
     excluded_by_connector,
@@ -22,16 +22,16 @@ from igny8_backup.databases.postgresql.configured import (
 from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.postgresql.dump.dump import Dumper
 from igny8_backup.databases.postgresql.dump.snapshot import BEGIN
-from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_obstacles
+from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_blockers
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place
 from igny8_backup.databases.postgresql.introspection import list_tables, system_identifier
 from igny8_backup.databases.postgresql.probes import Answers, ask
 from igny8_backup.databases.postgresql.restore import load as loading
-from igny8_backup.databases.postgresql.restore import staging as restoring
+from igny8_backup.databases.postgresql.restore import staging
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry, read_contents, read_time
-from igny8_backup.databases.postgresql.restore.preflight import find_obstacles
+from igny8_backup.databases.postgresql.restore.preflight import find_blockers
 from igny8_backup.databases.postgresql.restore.swap import swap_back_databases, swap_databases
-from igny8_backup.databases.postgresql.restore.target import Surroundings, look_round
+from igny8_backup.databases.postgresql.restore.target import TargetState, inspect_target
 from igny8_backup.errors import DatabaseError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -94,7 +94,7 @@ class PostgresqlEngine(Engine):
     def versions(self) -> Versions:
         return self._dumper.versions()
 
-    def hidden(self, excluded: Sequence[str]) -> Hidden:
+    def hidden(self, excluded: Sequence[str]) -> PermissionGaps:
         return self._dumper.hidden(excluded)
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
@@ -108,8 +108,8 @@ class PostgresqlEngine(Engine):
     ) -> Blocks:
         return self._dumper.dump(details, queries or {}, on_answers, lock_seconds=self.lock_seconds)
 
-    def held_up_by(self) -> str:
-        return self._dumper.held_up_by()
+    def blocking_sessions(self) -> str:
+        return self._dumper.blocking_sessions()
 
     def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
         with self.live.to(name).open() as session:
@@ -127,15 +127,15 @@ class PostgresqlEngine(Engine):
             return f"{system_identifier(session)}/{self.live.name}"
 
     def target(self) -> Target:
-        return restoring.look_at_target(self.live)
+        return staging.look_at_target(self.live)
 
-    def obstacles(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
-        return find_obstacles(self.live, part, details, self._bin_dir)
+    def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
+        return find_blockers(self.live, part, details, self._bin_dir)
 
-    def surroundings(self, part: DatabasePart, details: DatabaseDetails) -> Surroundings:
-        return look_round(self.live, part, details, self._bin_dir)
+    def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
+        return inspect_target(self.live, part, details, self._bin_dir)
 
-    def in_place_obstacles(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
+    def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
         """Why the dump ``blocks``, of which the head is read, cannot replace what is in the live database."""
         with self.live.open() as session:
             server = major_of(server_version(session))
@@ -144,23 +144,23 @@ class PostgresqlEngine(Engine):
             pg_restore = find_client("pg_restore", server_major=server, bin_dir=self._bin_dir)
             if pg_restore.major >= major_of(part.dump_version):  # an older one cannot read it, and is told
                 _, entries = read_contents(blocks, pg_restore.path)
-        return find_in_place_obstacles(
+        return find_in_place_blockers(
             self.live, part, details, entries, excluded=self._excluded, bin_dir=self._bin_dir
         )
 
     def restore_in_place(
-        self, blocks: Blocks, details: DatabaseDetails, wanted: Wanted, scratch: Path
+        self, blocks: Blocks, details: DatabaseDetails, wanted: RestoreSelection, scratch: Path
     ) -> tuple[str, ...]:
         """Replaces all that is in the live database, in one transaction. See ``in_place``."""
         return restore_in_place(
             self.live, blocks, details, wanted=wanted, scratch=scratch, bin_dir=self._bin_dir
         )
 
-    def aside_name(self, word: str, stamp: str) -> str:
-        return aside_name(self.live.name, word, stamp)
+    def previous_name(self, word: str, stamp: str) -> str:
+        return previous_name(self.live.name, word, stamp)
 
-    def create_side(self, side: str, details: DatabaseDetails) -> None:
-        restoring.create_side(self.live, side, details)
+    def create_staging(self, side: str, details: DatabaseDetails) -> None:
+        staging.create_staging(self.live, side, details)
 
     def load(
         self,
@@ -171,7 +171,7 @@ class PostgresqlEngine(Engine):
         scratch: Path,
         jobs: int,
         analyze: bool = True,
-        wanted: Wanted = WHOLE,
+        wanted: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         connection = self.live.to(side)
         left_out = loading.load(
@@ -188,8 +188,8 @@ class PostgresqlEngine(Engine):
                 session.execute("ANALYZE")
         return left_out
 
-    def seal_side(self, side: str, details: DatabaseDetails) -> None:
-        restoring.seal_side(self.live, side, details)
+    def seal_staging(self, side: str, details: DatabaseDetails) -> None:
+        staging.seal_staging(self.live, side, details)
 
     def swap(self, side: str, before: str, details: DatabaseDetails) -> None:
         swap_databases(self.live, side, before, details)
@@ -201,9 +201,9 @@ class PostgresqlEngine(Engine):
         with self.live.maintenance() as session:
             return session.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 1
 
-    def idle_sides(self) -> list[str]:
+    def stale_staging_databases(self) -> list[str]:
         """Sides of this database that nobody is connected to: killed restores leave such."""
-        return restoring.idle_sides(self.live)
+        return staging.stale_staging_databases(self.live)
 
     def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
         """When the dump ``blocks``, of which the head is read, was made; ``None`` where it does not tell."""
@@ -220,7 +220,7 @@ class PostgresqlEngine(Engine):
         return tuple(name for name in names if is_drill_name(name, self.live.name))
 
     def drop(self, name: str) -> None:
-        restoring.drop(self.live, name)
+        staging.drop(self.live, name)
 
 
 def _is_replica(session: psycopg.Connection[Any]) -> bool:

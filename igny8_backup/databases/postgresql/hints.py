@@ -39,20 +39,20 @@ _KNOWN = (
 )
 
 
-def way_out(said: str, *, alias: str, name: str = "", user: str = "") -> str:
+def hint_for(said: str, *, alias: str, name: str = "", user: str = "") -> str:
     """What to do about what the server ``said`` to ``user`` in the database ``name``, both quoted as in SQL;
     empty where its words are not known."""
-    for words, fix in _KNOWN:
+    for words, hint in _KNOWN:
         if re.search(words, said):
             settings = f"DATABASES[{alias!r}] (for backups also DBBACKUP_CONNECTORS)"
-            return fix.format(settings=settings, alias=alias, name=name, user=user, direct=direct(alias))
+            return hint.format(settings=settings, alias=alias, name=name, user=user, direct=direct(alias))
     return ""
 
 
 def unreachable(said: str, *, alias: str, name: str, user: str) -> str:
     """The way out for a connection that was not made, whatever was said."""
     general = f"Start the server, or correct DATABASES[{alias!r}]; " + _TRY.format(alias=alias)
-    return way_out(said, alias=alias, name=name, user=user) or general
+    return hint_for(said, alias=alias, name=name, user=user) or general
 
 
 def direct(alias: str) -> str:

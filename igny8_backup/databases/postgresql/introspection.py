@@ -98,7 +98,7 @@ def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[s
     return tuple(sorted(table_name(schema, table) for schema, table in found))
 
 
-def list_hidden(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+def list_permission_gaps(session: psycopg.Connection[Any]) -> tuple[str, ...]:
     """``schema.table`` of each table with rows of its own that row-level security may hide, sorted."""
     found = {table_name(schema, table) for schema, table in session.execute(_HIDDEN)}
     return tuple(sorted(found.intersection(list_tables(session, "r"))))

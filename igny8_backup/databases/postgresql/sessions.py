@@ -29,14 +29,14 @@ _END = f"SELECT count(pg_terminate_backend(a.pid)) {_SESSIONS} AND ({_MAY_END})"
 _UNTOUCHABLE = f"SELECT DISTINCT r.rolname {_SESSIONS} AND NOT ({_MAY_END}) ORDER BY 1"  # noqa: S608
 
 
-def untouchable(session: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:
+def protected_roles(session: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:
     """The roles whose sessions in these databases the role of ``session`` may not end."""
     return [role for (role,) in session.execute(_UNTOUCHABLE, [list(names)])]
 
 
 def staying(session: psycopg.Connection[Any], names: Sequence[str]) -> str:
     """What keeps these databases in use however long one waits: a sentence, empty if there is nothing."""
-    if users := untouchable(session, names):
+    if users := protected_roles(session, names):
         return f"Sessions of {', '.join(users)} are in it, which this role may not end."
     query = "SELECT gid FROM pg_prepared_xacts WHERE database = ANY (%s) ORDER BY 1"
     if found := [gid for (gid,) in session.execute(query, [list(names)])]:
@@ -48,13 +48,13 @@ def in_use(name: str, why: str, error: psycopg.errors.ObjectInUse) -> DatabaseEr
     """The error for what needs ``name`` empty; ``why`` is what :func:`staying` says."""
     return DatabaseError(
         f"{name} cannot be changed: {error.diag.message_primary}. {why or error.diag.message_detail or ''}",
-        untouched="It is as it was.",
-        fix="End what uses it (a superuser can: pg_terminate_backend), then run again.",
+        unchanged="It is as it was.",
+        hint="End what uses it (a superuser can: pg_terminate_backend), then run again.",
     )
 
 
 @contextmanager
-def nobody_else(live: Connection, names: Sequence[str]) -> Iterator[None]:
+def terminate_sessions(live: Connection, names: Sequence[str]) -> Iterator[None]:
     """Ends the sessions of these databases, again and again while the context lasts."""
     done = threading.Event()
     with live.maintenance() as session:

@@ -9,7 +9,7 @@ from typing import Any
 from igny8_backup.errors import IntegrityError
 from igny8_backup.humanize import duration_in_words
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.drill.run import DrillRequest, drill
 
 
@@ -36,10 +36,10 @@ class Command(BackupCommand):
             backup_id=options["id"], identity_file=options["identity"], owners=options["owners"]
         )
         with self.reported(options) as report:
-            with assemble(progress=report, wait=options["wait"]) as kit:
-                result = drill(kit, request)
+            with open_context(progress=report, wait=options["wait"]) as context:
+                result = drill(context, request)
             if result.findings or result.unrecorded:
-                report.fail(*result.troubles(), sign="damage" if result.findings else "unrecorded")
+                report.fail(*result.problems(), failure_key="damage" if result.findings else "unrecorded")
         check = result.check
         took = duration_in_words(check.finished - check.started, units=2)
         self.show_json({**vars(result), "seconds": (check.finished - check.started).total_seconds()})
@@ -50,8 +50,8 @@ class Command(BackupCommand):
         if result.findings:
             raise IntegrityError(
                 f"Backup {check.id} does not restore as it was.",
-                untouched="Nothing live was changed.",
-                fix="Back up again now, and drill that backup.",
+                unchanged="Nothing live was changed.",
+                hint="Back up again now, and drill that backup.",
             )
         self.say(f"Backup {check.id} was restored in {took}: all is as it was. It is dropped again.")
         return 3 if result.unrecorded else 0

@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from igny8_backup.catalog import Entry
-from igny8_backup.formats.annotations import Remarks, read_remarks
+from igny8_backup.formats.annotations import Annotations, read_annotations
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.journal import PREPARING, SWAPPING, Journal
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.tables import table
-from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.drill.scratch import killed_drills
-from igny8_backup.operations.maintain.orphans import Loose, find_litter
+from igny8_backup.operations.maintain.orphans import OrphanObject, find_orphans
 
 
 class Command(BackupCommand):
@@ -33,19 +33,19 @@ class Command(BackupCommand):
         )
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, assemble(progress=shown) as kit:
+        with self.progress() as shown, open_context(progress=shown) as context:
             if options["litter"]:
-                return self._litter(kit)
-            entries, remarks = kit.catalog.entries(), read_remarks(kit.store)
-            journals, killed = kit.journals.all(), killed_drills(kit)
-            now, where = kit.clock(), kit.store.describe()
+                return self._orphans(context)
+            entries, annotations = context.catalog.entries(), read_annotations(context.store)
+            journals, killed = context.journals.all(), killed_drills(context)
+            now, where = context.clock(), context.store.describe()
         self.show_json(
             [
                 {
                     "id": entry.id,
                     "manifest": entry.manifest,
                     "problem": entry.problem,
-                    **vars(remarks.get(entry.id, Remarks())),
+                    **vars(annotations.get(entry.id, Annotations())),
                 }
                 for entry in entries
             ]
@@ -53,7 +53,7 @@ class Command(BackupCommand):
         if not entries:
             self.say(f"There is no backup in {where}. Make one: python manage.py backup_all")
         elif not self.json:
-            self._table(entries, remarks, now)
+            self._table(entries, annotations, now)
             self.say(f"{len(entries)} in {where}")
         for journal in journals:
             self.say(_state(journal))
@@ -64,7 +64,7 @@ class Command(BackupCommand):
             )
         return 0
 
-    def _table(self, entries: list[Entry], remarks: dict[str, Remarks], now: datetime) -> None:
+    def _table(self, entries: list[Entry], annotations: dict[str, Annotations], now: datetime) -> None:
         rows = []
         for entry in entries:
             found = entry.manifest
@@ -73,35 +73,35 @@ class Command(BackupCommand):
                 continue
             age, size = age_in_words(found.started, now), size_in_words(found.stored_bytes)
             state = ("complete" if found.complete else "INCOMPLETE") + ("" if found.encrypted else ", plain")
-            state += _remarked(remarks.get(entry.id, Remarks()))
+            state += _remarked(annotations.get(entry.id, Annotations()))
             rows.append((entry.id, age, found.host, holds(found), size, state, found.label))
         self.say(table(("ID", "AGE", "HOST", "HOLDS", "STORED", "STATE", "LABEL"), rows))
 
-    def _litter(self, kit: Toolkit) -> int:
-        report, now = find_litter(kit), kit.clock()
+    def _orphans(self, context: BackupContext) -> int:
+        report, now = find_orphans(context), context.clock()
         self.show_json(report)
-        lists = {"litter": report.litter, "in use": report.in_use, "doubtful": report.doubtful}
+        lists = {"litter": report.orphans, "in use": report.in_use, "doubtful": report.doubtful}
         rows = [_row(item, state, now) for state, items in lists.items() for item in items]
         if rows:
             self.say(table(("STORED", "AGE", "STATE", "KEY"), rows))
         for entry in report.unreadable:
             self.say(f"UNREADABLE: {entry.id}: {entry.problem}")
-        size = size_in_words(sum(item.size or 0 for item in report.litter))
-        amount = count_in_words(len(report.litter), "piece")
-        self.say(f"{amount} of litter ({size}) in {kit.store.describe()}")
+        size = size_in_words(sum(item.size or 0 for item in report.orphans))
+        amount = count_in_words(len(report.orphans), "piece")
+        self.say(f"{amount} of litter ({size}) in {context.store.describe()}")
         return 0
 
 
-def _row(item: Loose, state: str, now: datetime) -> tuple[str, ...]:
+def _row(item: OrphanObject, state: str, now: datetime) -> tuple[str, ...]:
     size = "" if item.size is None else size_in_words(item.size)
     age = age_in_words(item.modified, now) if item.modified else ""
     return size, age, state, f"{item.key} (unfinished upload)" if item.upload_id else item.key
 
 
-def _remarked(remarks: Remarks) -> str:
+def _remarked(annotations: Annotations) -> str:
     """``, pinned, stored checked 2026-11-22``."""
-    found = ", pinned" if remarks.pin else ""
-    for check in remarks.checks:
+    found = ", pinned" if annotations.pin else ""
+    for check in annotations.checks:
         result = "DAMAGED" if check.damage else "checked"
         found += f", {check.depth} {result} {check.started:%Y-%m-%d}"
     return found

@@ -10,7 +10,7 @@ from igny8_backup.errors import UnhealthyError
 from igny8_backup.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.prometheus import write_metrics
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.monitor import monitor
 
 
@@ -34,10 +34,10 @@ class Command(BackupCommand):
 
     def work(self, **options: Any) -> int:
         with self.reported(options) as report:
-            with assemble(progress=report) as kit:
-                health = monitor(kit)
+            with open_context(progress=report) as context:
+                health = monitor(context)
             if health.failed:
-                report.fail(*health.troubles(), sign=health.sign)
+                report.fail(*health.problems(), failure_key=health.failure_key)
         if options["prometheus"]:
             write_metrics(options["prometheus"], health)
         self.show_json({"healthy": not health.failed, **vars(health)})
@@ -46,6 +46,6 @@ class Command(BackupCommand):
         if health.failed:
             raise UnhealthyError(
                 f"{len(health.failed)} of {count_in_words(len(health.conditions), 'condition')} FAILED.",
-                fix="See docs/monitoring.md.",
+                hint="See docs/monitoring.md.",
             )
         return 0

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
 
 
@@ -27,13 +27,13 @@ class Command(BackupCommand):
 
     def work(self, **options: Any) -> int:
         backup_id = options["id"]
-        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
+        with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
             if options["unpin"]:
-                unpin(kit, backup_id)
+                unpin(context, backup_id)
                 self.show_json({"id": backup_id, "pin": None})
                 self.say(f"Backup {backup_id} is left to the policy again.")
             else:
-                made = pin(kit, backup_id, options["reason"])
+                made = pin(context, backup_id, options["reason"])
                 self.show_json({"id": backup_id, "pin": made})
                 self.say(f"Backup {backup_id} is pinned: {made.reason}")
         return 0

@@ -9,8 +9,8 @@ from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.restore.conflicts import require_no_wait
 from igny8_backup.management.tables import table
-from igny8_backup.operations.context import assemble
-from igny8_backup.operations.maintain.orphans import Loose
+from igny8_backup.operations.context import open_context
+from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.retention import Verdict
 
@@ -32,11 +32,11 @@ class Command(BackupCommand):
     def work(self, **options: Any) -> int:
         require_no_wait(options)
         with self.reported(options) as report:
-            with assemble(progress=report, wait=options["wait"]) as kit:
-                result = prune(kit, dry_run=options["dry_run"])
-                now = kit.clock()
+            with open_context(progress=report, wait=options["wait"]) as context:
+                result = prune(context, dry_run=options["dry_run"])
+                now = context.clock()
             if not result.whole:
-                report.fail(*result.troubles())
+                report.fail(*result.problems())
         self.show_json({"dry_run": options["dry_run"], **vars(result)})
         rows = [
             (item.id, age_in_words(item.started, now), "stays" if item.keep else "GOES", why)
@@ -48,7 +48,7 @@ class Command(BackupCommand):
         would = "would be " if options["dry_run"] else ""
         self.say(f"{count_in_words(len(result.removed), 'backup')} {would}removed.")
         self.say(f"Litter: {_amount(result.swept)} {would}removed, {_amount(result.waiting)} waiting.")
-        for line in result.troubles():
+        for line in result.problems():
             self.warn(line)
         return 0 if result.whole else 3
 
@@ -65,6 +65,6 @@ def _reasons(item: Verdict) -> list[str]:
     return [*item.reasons, *lines]
 
 
-def _amount(items: tuple[Loose, ...]) -> str:
+def _amount(items: tuple[OrphanObject, ...]) -> str:
     size = size_in_words(sum(item.size or 0 for item in items))
     return f"{count_in_words(len(items), 'piece')} ({size})"

@@ -9,15 +9,15 @@ from typing import Any
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.humanize import count_in_words, size_from_words
 from igny8_backup.journal import UNDONE, Journal
-from igny8_backup.management import extract as elsewhere
+from igny8_backup.management import extract
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm
 from igny8_backup.management.restore import in_place
 from igny8_backup.management.restore.conflicts import require_no_wait
-from igny8_backup.management.restore.options import add_change_options, changes_of, given
+from igny8_backup.management.restore.options import add_change_options, given, overrides_from_options
 from igny8_backup.management.restore.plan_text import plan_as_json, plan_lines, result_as_json
 from igny8_backup.management.restore.workers import add_worker_options, policy_of
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.parts import ALL
 from igny8_backup.operations.restore.plan import RestoreRequest
 from igny8_backup.operations.restore.planner import plan_restore
@@ -76,7 +76,7 @@ class Command(BackupCommand):
             help="Replace what is in the database itself, for roles that may not create databases.",
         )
         add_change_options(parser)
-        elsewhere.add_options(parser)
+        extract.add_options(parser)
         parser.add_argument(
             "--allow-set-id",
             action="store_true",
@@ -92,8 +92,8 @@ class Command(BackupCommand):
         )
 
     def work(self, **options: Any) -> int:
-        if elsewhere.is_asked_for(options):
-            return elsewhere.restore(self, options)
+        if extract.is_asked_for(options):
+            return extract.restore(self, options)
         require_no_wait(options)
         policy = policy_of(options)
         if options["in_place"]:
@@ -107,15 +107,18 @@ class Command(BackupCommand):
             sanitize=options["sanitize"],
             keep_personal_data=options["keep_personal_data"],
             allow_set_id=options["allow_set_id"],
-            changes=changes_of(options),
+            changes=overrides_from_options(options),
         )
         alias, wait = options["from_storage"], options["wait"]
-        with self.progress() as shown, assemble(progress=shown, storage_alias=alias, wait=wait) as kit:
+        with (
+            self.progress() as shown,
+            open_context(progress=shown, storage_alias=alias, wait=wait) as context,
+        ):
             if not options["dry_run"]:
-                kit = kit.when_free("a restore")
-            result = None if options["dry_run"] else resume_restore(kit)
+                context = context.when_free("a restore")
+            result = None if options["dry_run"] else resume_restore(context)
             if result is None:
-                plan = plan_restore(kit, request)
+                plan = plan_restore(context, request)
                 for line in plan_lines(plan):
                     self.say(line)
                 if options["dry_run"]:
@@ -125,7 +128,7 @@ class Command(BackupCommand):
                     self.say("Dry run: nothing was changed.")
                     return 0
                 confirm(self, plan, options)
-                result = run_restore(kit, plan)
+                result = run_restore(context, plan)
         self.show_json(result_as_json(result))
         return self._show_result(result)
 

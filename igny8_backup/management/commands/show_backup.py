@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.formats.annotations import DRILLED, Remarks, read_remarks
+from igny8_backup.formats.annotations import DRILLED, Annotations, read_annotations
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.humanize import duration_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.listing import list_files
 from igny8_backup.operations.parts import read_details
 from igny8_backup.trees.model.names import escape
@@ -47,18 +47,18 @@ class Command(BackupCommand):
         )
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, assemble(progress=shown) as kit:
-            manifest = kit.catalog.get(options["id"])
-            identities = kit.identities(options["identity"], needed=options["identity"] is not None)
+        with self.progress() as shown, open_context(progress=shown) as context:
+            manifest = context.catalog.get(options["id"])
+            identities = context.identities(options["identity"], needed=options["identity"] is not None)
             if options["files"] is not None:
-                self.show_lines(map(self._line, list_files(kit, manifest, options["files"], identities)))
+                self.show_lines(map(self._line, list_files(context, manifest, options["files"], identities)))
                 return 0
             readable = identities or not manifest.encrypted
-            details = read_details(kit, manifest, identities) if readable else None
-            remarks = read_remarks(kit.store, manifest.id).get(manifest.id, Remarks())
-        self.show_json({"manifest": manifest, "details": details, **vars(remarks)})
+            details = read_details(context, manifest, identities) if readable else None
+            annotations = read_annotations(context.store, manifest.id).get(manifest.id, Annotations())
+        self.show_json({"manifest": manifest, "details": details, **vars(annotations)})
         self._show(manifest)
-        self._show_remarks(remarks)
+        self._show_annotations(annotations)
         if details:
             self._show_details(details)
         else:
@@ -98,10 +98,10 @@ class Command(BackupCommand):
         for item in manifest.objects():
             self.say(f"    {size_in_words(item.stored_bytes):>10}  {item.sha256[:16]}  {item.key}")
 
-    def _show_remarks(self, remarks: Remarks) -> None:
-        if remarks.pin:
-            self.say(f"  pinned {remarks.pin.pinned:%Y-%m-%d}: {remarks.pin.reason}")
-        for check in remarks.checks:
+    def _show_annotations(self, annotations: Annotations) -> None:
+        if annotations.pin:
+            self.say(f"  pinned {annotations.pin.pinned:%Y-%m-%d}: {annotations.pin.reason}")
+        for check in annotations.checks:
             result = f"{len(check.damage)} DAMAGED" if check.damage else "all well"
             read = f"{check.read} of {check.objects} objects read"
             if check.depth == DRILLED:

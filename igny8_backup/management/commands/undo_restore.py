@@ -11,7 +11,7 @@ from igny8_backup.management.base import BackupCommand, ask
 from igny8_backup.management.restore.conflicts import WORKERS, require_none_of
 from igny8_backup.management.restore.plan_text import journal_as_json, result_as_json
 from igny8_backup.management.restore.workers import add_worker_options, policy_of
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.undo import discard_kept, kept, undo
 
 
@@ -37,15 +37,15 @@ class Command(BackupCommand):
     def work(self, **options: Any) -> int:
         if options["discard"]:
             require_none_of(options, WORKERS, beside="--discard", why="nothing live is exchanged")
-        with self.progress() as shown, assemble(progress=shown, wait=options["wait"]) as kit:
-            kit = kit.when_free("undoing a restore")
+        with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
+            context = context.when_free("undoing a restore")
             if options["discard"]:
-                self._confirm(options, [item.stamp for item in kept(kit)])
-                removed = discard_kept(kit)
+                self._confirm(options, [item.stamp for item in kept(context)])
+                removed = discard_kept(context)
                 self.show_json({"discarded": [journal_as_json(item) for item in removed]})
                 self.say(f"Removed what was kept from {len(removed)} restore(s).")
                 return 0
-            result = undo(kit, policy_of(options))
+            result = undo(context, policy_of(options))
         self.show_json(result_as_json(result))
         journal = result.journal
         if journal.phase == "undone":
@@ -70,8 +70,8 @@ class Command(BackupCommand):
         if self.json or not sys.stdin.isatty():
             raise UsageError(
                 "This removes data for good.",
-                untouched="Nothing was removed.",
-                fix="Give --noinput to agree.",
+                unchanged="Nothing was removed.",
+                hint="Give --noinput to agree.",
             )
         if ask(f"Remove what is kept from {', '.join(stamps)}? Type discard: ") != "discard":
-            raise UsageError("Not confirmed.", untouched="Nothing was removed.")
+            raise UsageError("Not confirmed.", unchanged="Nothing was removed.")

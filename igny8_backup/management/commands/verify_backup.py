@@ -10,7 +10,7 @@ from igny8_backup.errors import IntegrityError, UsageError
 from igny8_backup.formats.annotations import CONTENT, STORED, Check
 from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
 from igny8_backup.operations.verify.verifier import VerifyRequest
 
@@ -53,8 +53,8 @@ class Command(BackupCommand):
         if options["id"] and options["all"]:
             raise UsageError(
                 "--all is every backup, and ID one of them.",
-                untouched="Nothing was read.",
-                fix="Give one or the other.",
+                unchanged="Nothing was read.",
+                hint="Give one or the other.",
             )
         request = VerifyRequest(
             backup_id=options["id"],
@@ -63,15 +63,15 @@ class Command(BackupCommand):
             identity_file=options["identity"],
         )
         with self.reported(options) as report:
-            with assemble(progress=report) as kit:
+            with open_context(progress=report) as context:
                 if options["all"]:
-                    found = verify_all(kit, request)
+                    found = verify_all(context, request)
                 else:
-                    found = AllVerified(results=(verify(kit, request),))
+                    found = AllVerified(results=(verify(context, request),))
             if not found.whole:
-                report.fail(*found.troubles(), sign=found.sign)
+                report.fail(*found.problems(), failure_key=found.failure_key)
         self.show_json(found if options["all"] else found.results[0])
-        for line in found.troubles():
+        for line in found.problems():
             self.warn(f"  {line}")
         return self._show(found)
 
@@ -83,7 +83,7 @@ class Command(BackupCommand):
         if found.damaged:
             raise IntegrityError(
                 _damage(found),
-                fix="Back up again now; bring the objects back from another copy of the storage, if there is"
+                hint="Back up again now; bring the objects back from another copy of the storage, if there is"
                 " one.",
             )
         return 0 if found.whole else 3

@@ -45,6 +45,6 @@ def require_none_of(options: Mapping[str, Any], unheeded: tuple[str, ...], *, be
         if given[option]:
             raise UsageError(
                 f"{option} means nothing beside {beside}: {why}.",
-                untouched="Nothing was changed.",
-                fix="Leave one of the two away.",
+                unchanged="Nothing was changed.",
+                hint="Leave one of the two away.",
             )

@@ -9,14 +9,14 @@ from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_database, confirm_purge
 from igny8_backup.management.restore.conflicts import FILES, require_none_of
-from igny8_backup.operations.context import assemble
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.in_place import (
     InPlacePlan,
     InPlaceRequest,
     InPlaceResult,
+    how_to_undo,
     plan_in_place,
     run_in_place,
-    way_back,
 )
 from igny8_backup.operations.restore.workers import WorkersPolicy
 
@@ -26,14 +26,14 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
     if options["locale"] or options["locale_provider"]:
         raise UsageError(
             "--locale is for a database that is made, and --in-place makes none.",
-            untouched="Nothing was changed.",
-            fix="Leave it away.",
+            unchanged="Nothing was changed.",
+            hint="Leave it away.",
         )
     if options["sanitize"]:
         raise UsageError(
             "--sanitize works beside what is live, and --in-place in it.",
-            untouched="Nothing was changed.",
-            fix="Sanitize where a role may create databases (--to-database NAME --sanitize), or give"
+            unchanged="Nothing was changed.",
+            hint="Sanitize where a role may create databases (--to-database NAME --sanitize), or give"
             " --keep-personal-data.",
         )
     require_none_of(options, ("--assume-space",), beside="--in-place", why="no second copy is made")
@@ -47,10 +47,10 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
         workers=policy,
     )
     alias, wait = options["from_storage"], options["wait"]
-    with command.progress() as shown, assemble(progress=shown, storage_alias=alias, wait=wait) as kit:
+    with command.progress() as shown, open_context(progress=shown, storage_alias=alias, wait=wait) as context:
         if not options["dry_run"]:
-            kit = kit.when_free("a restore")
-        plan = plan_in_place(kit, request)
+            context = context.when_free("a restore")
+        plan = plan_in_place(context, request)
         _show_plan(command, plan)
         if options["dry_run"]:
             command.show_json(_as_json(plan))
@@ -61,8 +61,8 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
         confirm_database(command, options, plan.target.name)
         if plan.policy.purge:
             confirm_purge(command, options, plan.workers.waiting)
-        with assemble(progress=shown, writing=True) as own:
-            result = run_in_place(kit, plan, own)
+        with open_context(progress=shown, writing=True) as own:
+            result = run_in_place(context, plan, own)
     command.show_json(result)
     return _show_result(command, plan, result)
 
@@ -90,7 +90,7 @@ def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResul
     if result.purged is not None:
         command.say(f"Discarded {count_in_words(result.purged, 'task')} that waited in the queues.")
     command.say("Next: start the application, its workers and beat again.")
-    command.say(f"To go back: {way_back(plan.part.alias, result.saved)}")
+    command.say(f"To go back: {how_to_undo(plan.part.alias, result.saved)}")
     return 3 if result.warnings else 0
 
 
@@ -101,5 +101,5 @@ def _as_json(plan: InPlacePlan) -> dict[str, Any]:
         "part": plan.part,
         "target": plan.target,
         "notes": plan.notes,
-        "obstacles": plan.obstacles,
+        "obstacles": plan.blockers,
     }

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from igny8_backup.errors import UsageError
-from igny8_backup.operations.staging.overrides import PROVIDERS, Changes
+from igny8_backup.operations.staging.overrides import PROVIDERS, RestoreOverrides
 
 
 def add_change_options(parser: ArgumentParser) -> None:
@@ -34,15 +34,15 @@ def given(text: str) -> str:
     return text
 
 
-def changes_of(options: dict[str, Any]) -> Changes:
+def overrides_from_options(options: dict[str, Any]) -> RestoreOverrides:
     """What the options ask for. Raises :class:`UsageError` for a provider without a locale."""
     if options["locale_provider"] and not options["locale"]:
         raise UsageError(
             "--locale-provider says whose locale --locale is, which is not given.",
-            untouched="Nothing was changed.",
-            fix="Give --locale, for example --locale-provider builtin --locale C.UTF-8.",
+            unchanged="Nothing was changed.",
+            hint="Give --locale, for example --locale-provider builtin --locale C.UTF-8.",
         )
-    return Changes(
+    return RestoreOverrides(
         owners=options["owners"],
         locale=options["locale"],
         provider=options["locale_provider"] or "libc",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from igny8_backup.databases.postgresql.restore.target import Surroundings
+from igny8_backup.databases.postgresql.restore.target import TargetState
 from igny8_backup.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
 from igny8_backup.journal import Journal
 from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, TreePlan
@@ -23,7 +23,7 @@ def plan_lines(plan: RestorePlan) -> Iterator[str]:
         yield _source(source, plan)
     for database in plan.databases:
         yield _database(database)
-        for line in _surroundings(database):
+        for line in _target_state(database):
             yield f"    {line}"
     for tree in plan.trees:
         yield _tree(tree)
@@ -50,7 +50,7 @@ def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
                 "system_identifier": item.details.system_identifier,
                 "same_server": item.same_server,
                 "target": item.target,
-                "surroundings": item.surroundings,
+                "surroundings": item.target_state,
             }
             for item in plan.databases
         ],
@@ -68,7 +68,7 @@ def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
         "spaces": plan.spaces,
         "workers": plan.workers,
         "notes": plan.notes,
-        "obstacles": plan.obstacles,
+        "obstacles": plan.blockers,
     }
 
 
@@ -110,8 +110,8 @@ def _database(item: DatabasePlan) -> str:
     )
 
 
-def _surroundings(item: DatabasePlan) -> Iterator[str]:
-    found, details = item.surroundings, item.details
+def _target_state(item: DatabasePlan) -> Iterator[str]:
+    found, details = item.target_state, item.details
     if not found.server:
         return
     here = f"PostgreSQL {found.server_version} at {found.server}{_identifier(found.system_identifier)}"
@@ -142,7 +142,7 @@ def _surroundings(item: DatabasePlan) -> Iterator[str]:
             yield f"{what}: {', '.join(names)}"
 
 
-def _sessions(found: Surroundings) -> str:
+def _sessions(found: TargetState) -> str:
     listed = (
         f"{count_in_words(one.count, 'session')} of {one.application or 'an unnamed program'} as {one.role}"
         f" from {'an address that is hidden' if one.address == 'hidden' else one.address}"

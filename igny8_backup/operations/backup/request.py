@@ -37,7 +37,7 @@ class BackupResult:
         """Whether all that was asked for is in the backup."""
         return not self.errors and not any(item.failure for item in self.skipped)
 
-    def troubles(self, most: int) -> list[str]:
+    def problems(self, most: int) -> list[str]:
         """What keeps it from being whole, a line for each part and for so many of the skipped files."""
         lines = [f"{name} FAILED: {error}" for name, error in self.errors.items()]
         lines += [f"{item.tree}: {item.path}: {item.reason}" for item in self.skipped[:most]]

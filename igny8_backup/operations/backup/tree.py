@@ -13,10 +13,10 @@ from igny8_backup.errors import FilesError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import Skipped
 from igny8_backup.formats.manifest import COMPLETE, StoredObject, TreePart
-from igny8_backup.operations.backup import parent_index as tree_state
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.stalls import Watch
-from igny8_backup.operations.upload import encoded_beside
+from igny8_backup.operations.backup import parent_index
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.stalls import StallMonitor
+from igny8_backup.operations.upload import encoded_in_thread
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.archive.client import Job, Report, read_report, tree_reader
 
@@ -34,7 +34,7 @@ class TreeRequest:
 
 
 def backup_tree(
-    kit: Toolkit,
+    context: BackupContext,
     backup_id: str,
     part: TreePart,
     root: Path,
@@ -48,10 +48,10 @@ def backup_tree(
     ``on_progress`` hears of bytes and files as they are done with, those included. Raises
     ``FilesError`` for a root that is no folder, ``StorageError``.
     """
-    config, codec, suffix = kit.config, kit.files_codec, kit.codec.suffix
+    config, codec, suffix = context.config, context.files_codec, context.codec.suffix
     what = f"files {part.name}"
     files = size = 0
-    watch = Watch(what, kit.progress, seconds=config.stall_seconds)
+    watch = StallMonitor(what, context.progress, seconds=config.stall_seconds)
 
     def told(files_now: int, size_now: int) -> None:
         nonlocal files, size
@@ -60,8 +60,8 @@ def backup_tree(
         files, size = files_now, size_now
 
     new: list[StoredObject] = []
-    with watch, _state_files(tree_state.folder_of(kit, part.name)) as folder, tree_reader() as reader:
-        earlier = _begin(kit, part.name, request, what)
+    with watch, _state_files(parent_index.folder_of(context, part.name)) as folder, tree_reader() as reader:
+        earlier = _begin(context, part.name, request, what)
         watch.wait_for("the files")
         job = Job(
             root=str(root),
@@ -71,28 +71,32 @@ def backup_tree(
             report=str(folder / "report"),
             known=str(earlier.index) if earlier else "",
             checksum=request.checksum,
-            emptied=tuple(earlier.emptied) if earlier else (),
+            packs_to_rewrite=tuple(earlier.packs_to_rewrite) if earlier else (),
             excluded=config.patterns_of(part.name),
             tagged=config.exclude_caches,
         )
-        with encoded_beside(Path(job.index), codec, at_end=earlier is None) as index:
+        with encoded_in_thread(Path(job.index), codec, at_end=earlier is None) as index:
             for name, blocks in reader.read(job, on_progress=told):
                 key = keys.pack_key(config.host, part.name, name, suffix)
                 watched = watch.through(blocks, source="the files", sink="the storage")
-                new.append(kit.upload(key, watched, codec=codec))
+                new.append(context.upload(key, watched, codec=codec))
             watch.wait_for("the storage")
             report = read_report(job)
-            folders = kit.upload(
+            folders = context.upload(
                 keys.folders_key(backup_id, part.name, suffix),
                 from_file(job.folders),
                 codec=codec,
                 claimed=True,
                 through=folder,
             )
-            stored = index.store(kit.store, keys.index_key(backup_id, part.name, suffix))
-        tree_state.remember(kit, part.name, backup_id, Path(job.index), report.living, index.sha256)
-        tree_state.forget_others(kit, part.name, {backup_id, earlier.backup_id if earlier else ""})
-    kept = [pack for pack in earlier.part.packs if keys.pack_of(pack.key) in report.living] if earlier else []
+            stored = index.store(context.store, keys.index_key(backup_id, part.name, suffix))
+        parent_index.remember(context, part.name, backup_id, Path(job.index), report.live_bytes, index.sha256)
+        parent_index.forget_others(context, part.name, {backup_id, earlier.backup_id if earlier else ""})
+    kept = (
+        [pack for pack in earlier.part.packs if keys.pack_of(pack.key) in report.live_bytes]
+        if earlier
+        else []
+    )
     done = replace(
         part,
         state=COMPLETE,
@@ -110,13 +114,15 @@ def backup_tree(
     return done, _skipped(part.name, report)
 
 
-def _begin(kit: Toolkit, tree: str, request: TreeRequest, what: str) -> tree_state.Earlier | None:
+def _begin(
+    context: BackupContext, tree: str, request: TreeRequest, what: str
+) -> parent_index.ParentBackup | None:
     """What to compare with. Tells why there is nothing, and about how large the tree will be."""
-    last, why = tree_state.find_earlier(kit, tree)
+    last, why = parent_index.find_parent_backup(context, tree)
     if why and not request.full:
-        _tell_why(kit, tree, why)
+        _tell_why(context, tree, why)
     # A tree is most of the time about as large as it was.
-    kit.progress.begin(what, last.part.bytes if last else None, last.part.files if last else None)
+    context.progress.begin(what, last.part.bytes if last else None, last.part.files if last else None)
     return None if request.full else last
 
 
@@ -130,13 +136,13 @@ def _skipped(tree: str, report: Report) -> list[Skipped]:
     return listed
 
 
-def _tell_why(kit: Toolkit, tree: str, why: str) -> None:
+def _tell_why(context: BackupContext, tree: str, why: str) -> None:
     """Where there should be a backup to compare with and is none, that is said."""
-    kit.progress.note(f"{tree}: every file is read and stored again, because {why}.")
-    if tree_state.full_runs(kit, tree) >= tree_state.IN_A_ROW:
-        kit.progress.note(
-            f"WARNING: {tree}: so were the last {tree_state.IN_A_ROW} backups. Does STATE_DIR"
-            f" ({kit.config.state_dir}) last? In a container it must be a volume."
+    context.progress.note(f"{tree}: every file is read and stored again, because {why}.")
+    if parent_index.full_runs(context, tree) >= parent_index.IN_A_ROW:
+        context.progress.note(
+            f"WARNING: {tree}: so were the last {parent_index.IN_A_ROW} backups. Does STATE_DIR"
+            f" ({context.config.state_dir}) last? In a container it must be a volume."
         )
 
 
@@ -152,8 +158,8 @@ def _state_files(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise FilesError(
             f"The state folder {folder} cannot be written: {error.strerror}.",
-            untouched="This tree is not in the backup.",
-            fix="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
+            unchanged="This tree is not in the backup.",
+            hint="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
         ) from None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.errors import FilesError
 from igny8_backup.locks import AdvisoryLock, Lockable, file_lock
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,35 +44,35 @@ class _Beside:
 
 
 @contextmanager
-def drill_locks(kit: Toolkit, doing: str) -> Iterator[Callable[[], None]]:
+def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], None]]:
     """Holds the locks; gives what raises ``LockedError`` once one of them was lost.
 
     Raises ``LockedError`` naming who holds one, ``DatabaseError``, ``FilesError``.
     """
     with ExitStack() as stack:
-        stack.enter_context(_host_lock(kit, doing))
+        stack.enter_context(_host_lock(context, doing))
         held = []
-        for place, engine in {engine.place(): engine for engine in postgresql_engines(kit)}.items():
+        for place, engine in {engine.place(): engine for engine in postgresql_engines(context)}.items():
             session = stack.enter_context(engine.lock_session())
             beside = _Beside(place=place, where=engine.live.where)
-            held.append(AdvisoryLock(session, beside, doing=f"{doing} of {kit.config.host}"))
+            held.append(AdvisoryLock(session, beside, doing=f"{doing} of {context.config.host}"))
 
         def check() -> None:
             for lock in held:
-                lock.check(untouched="Nothing live was changed, and no result was recorded.")
+                lock.check(unchanged="Nothing live was changed, and no result was recorded.")
 
         yield check
 
 
 @contextmanager
-def look(kit: Toolkit) -> Iterator[bool]:
+def look(context: BackupContext) -> Iterator[bool]:
     """Whether no drill goes on on this host; ``False`` too where nobody can tell.
 
     It takes nothing from a drill that would begin: that one waits for the end of the look, and looks do not
     keep one another out.
     """
     try:
-        handle = os.open(_looked_at(kit), os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(_looked_at(context), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         yield False
         return
@@ -87,24 +87,24 @@ def look(kit: Toolkit) -> Iterator[bool]:
         os.close(handle)
 
 
-def project_digest(kit: Toolkit) -> str:
+def project_digest(context: BackupContext) -> str:
     """Stands for what the lock of this host is on, where it lies and the store: that of no other project."""
-    of = f"{os.path.realpath(kit.config.state_dir)}\n{kit.store.identity()}"
+    of = f"{os.path.realpath(context.config.state_dir)}\n{context.store.identity()}"
     return hashlib.sha256(of.encode()).hexdigest()[:12]
 
 
-def postgresql_engines(kit: Toolkit) -> list[PostgresqlEngine]:
+def postgresql_engines(context: BackupContext) -> list[PostgresqlEngine]:
     """Those of the settings."""
-    engines = (kit.engine(alias) for alias in kit.config.databases)
+    engines = (context.engine(alias) for alias in context.config.databases)
     return [engine for engine in engines if isinstance(engine, PostgresqlEngine)]
 
 
 @contextmanager
-def _host_lock(kit: Toolkit, doing: str) -> Iterator[None]:
+def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
     """Two locks: drills keep one another out by the first, at once and with words. The second is for looks: a
     shared hold of the first would end a drill that began meanwhile."""
-    with file_lock(_OnHost(store=kit.store), _folder(kit), doing=doing, now=kit.clock()):
-        path = _looked_at(kit)
+    with file_lock(_OnHost(store=context.store), _folder(context), doing=doing, now=context.clock()):
+        path = _looked_at(context)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -116,9 +116,9 @@ def _host_lock(kit: Toolkit, doing: str) -> Iterator[None]:
             os.close(handle)
 
 
-def _folder(kit: Toolkit) -> Path:
-    return kit.config.state_dir / "drill"
+def _folder(context: BackupContext) -> Path:
+    return context.config.state_dir / "drill"
 
 
-def _looked_at(kit: Toolkit) -> Path:
-    return _folder(kit) / f"{project_digest(kit)}.look"
+def _looked_at(context: BackupContext) -> Path:
+    return _folder(context) / f"{project_digest(context)}.look"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from igny8_backup.databases.engine import Wanted
+from igny8_backup.databases.engine import RestoreSelection
 from igny8_backup.databases.names import DRILL
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.postgresql.restore.verify_dump import read_dump
@@ -27,13 +27,13 @@ from igny8_backup.formats import keys, records
 from igny8_backup.formats.annotations import DRILLED, MISSING, SCHEMA, UNREADABLE, Check, Damage
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.scratch import drill_alone, scratch_folder
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, write_tree
 from igny8_backup.operations.parts import read_details, require_none
 from igny8_backup.operations.restore.preflight import unknown_migrations
-from igny8_backup.operations.staging.load import load_side
-from igny8_backup.operations.staging.overrides import Changes, adapt
+from igny8_backup.operations.staging.load import load_staging
+from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 from igny8_backup.operations.verify.run import newest_backup
 from igny8_backup.operations.verify.verifier import Finding, VerifyResult
 from igny8_backup.store import MissingObjectError
@@ -62,7 +62,7 @@ class _Practice:
     name: str
 
 
-def drill(kit: Toolkit, request: DrillRequest) -> VerifyResult:
+def drill(context: BackupContext, request: DrillRequest) -> VerifyResult:
     """Restores every complete part of one backup and compares it with what its details say.
 
     The check that is recorded beside the backup has the depth ``drill``; from its beginning to its end is how
@@ -71,19 +71,21 @@ def drill(kit: Toolkit, request: DrillRequest) -> VerifyResult:
     where the server cannot take the backup, and what is no fault of the backup: ``FilesError``,
     ``DatabaseError``, ``ToolError``, ``StorageError``. Nothing is recorded then.
     """
-    with drill_alone(kit) as check_locks:
-        return _Drill(kit, request, check_locks).run()
+    with drill_alone(context) as check_locks:
+        return _Drill(context, request, check_locks).run()
 
 
 class _Drill:
-    def __init__(self, kit: Toolkit, request: DrillRequest, check_locks: Callable[[], None]) -> None:
-        self.kit = kit
+    def __init__(
+        self, context: BackupContext, request: DrillRequest, check_locks: Callable[[], None]
+    ) -> None:
+        self.context = context
         self.request = request
         self.check_locks = check_locks
-        self.started = kit.clock()
+        self.started = context.clock()
         self.stamp = keys.stamp(self.started)
-        self.manifest: Manifest = kit.catalog.get(request.backup_id or newest_backup(kit))
-        self.identities: list[Identity] = kit.identities(
+        self.manifest: Manifest = context.catalog.get(request.backup_id or newest_backup(context))
+        self.identities: list[Identity] = context.identities(
             request.identity_file, needed=self.manifest.encrypted
         )
         self.findings: list[Finding] = []
@@ -92,7 +94,7 @@ class _Drill:
 
     def run(self) -> VerifyResult:
         databases = self.plan()
-        with scratch_folder(self.kit, self.stamp) as folder:
+        with scratch_folder(self.context, self.stamp) as folder:
             for practice in databases:
                 with self.judging(practice.part.object and practice.part.object.key or ""):
                     self.restore_database(practice)
@@ -103,39 +105,41 @@ class _Drill:
         return self.record()
 
     def plan(self) -> list[_Practice]:
-        details = read_details(self.kit, self.manifest, self.identities)
+        details = read_details(self.context, self.manifest, self.identities)
         found: list[_Practice] = []
-        obstacles: list[str] = []
+        blockers: list[str] = []
         for part in self.manifest.databases:
             if part.state != COMPLETE:
                 continue
-            engine = _engine(self.kit, part.alias)
-            adapted, _ = adapt(engine, details.database(part.alias), Changes(owners=self.request.owners))
-            name = engine.aside_name(DRILL, self.stamp)
-            obstacles += engine.named(name).obstacles(part, adapted) + unknown_migrations(adapted)
+            engine = _engine(self.context, part.alias)
+            adapted, _ = apply_overrides(
+                engine, details.database(part.alias), RestoreOverrides(owners=self.request.owners)
+            )
+            name = engine.previous_name(DRILL, self.stamp)
+            blockers += engine.named(name).blockers(part, adapted) + unknown_migrations(adapted)
             found.append(_Practice(engine=engine, part=part, details=adapted, name=name))
-        require_none(obstacles)
+        require_none(blockers)
         return found
 
     def restore_database(self, practice: _Practice) -> None:
         engine, name = practice.engine, practice.name
         self.check_time(practice)
         try:
-            engine.create_side(name, practice.details)
-            load_side(
-                self.kit,
+            engine.create_staging(name, practice.details)
+            load_staging(
+                self.context,
                 engine,
                 name,
                 practice.part,
                 practice.details,
                 self.identities,
-                wanted=Wanted(owners=self.request.owners),
+                wanted=RestoreSelection(owners=self.request.owners),
             )
         except ToolError:
             self.read_again(practice.part)
             raise
         finally:
-            _drop(self.kit, engine, name)
+            _drop(self.context, engine, name)
         if practice.part.object:
             self.read += 1
             self.bytes += practice.part.object.stored_bytes
@@ -147,7 +151,7 @@ class _Drill:
         part, stored = practice.part, practice.part.object
         if stored is None or not practice.details.snapshot:
             return
-        made = practice.engine.dumped_at(part, self.kit.download(stored, self.identities))
+        made = practice.engine.dumped_at(part, self.context.download(stored, self.identities))
         if made and not part.started - SKEW <= made <= part.finished + SKEW:
             raise IntegrityError(
                 f"The dump was made {made:%Y-%m-%d %H:%M:%S} UTC, and not while this backup was: it is"
@@ -158,18 +162,18 @@ class _Drill:
         """``pg_restore`` failed: at the dump, or at the server, its disk or the way to it? Without a server
         only the dump can be it. Raises ``IntegrityError`` then."""
         if part.object:
-            blocks = self.kit.download(part.object, self.identities)
-            config = self.kit.config
+            blocks = self.context.download(part.object, self.identities)
+            config = self.context.config
             read_dump(blocks, part, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
 
     def restore_tree(self, tree: TreePart, folder: Path) -> None:
-        chosen = choose_files(self.kit, tree, [], self.identities)
+        chosen = choose_files(self.context, tree, [], self.identities)
         copy = TreeCopy(backup_id=self.manifest.id, part=tree, chosen=chosen, place=folder / tree.name)
-        self.kit.progress.begin(f"files {tree.name}", tree.bytes)
+        self.context.progress.begin(f"files {tree.name}", tree.bytes)
         try:
-            write_tree(self.kit, copy, self.identities, self.kit.progress.advance)
+            write_tree(self.context, copy, self.identities, self.context.progress.advance)
         finally:
-            self.kit.progress.end()
+            self.context.progress.end()
         objects = [item for item in (tree.index, tree.folders, *tree.packs) if item]
         self.read += len(objects)
         self.bytes += sum(item.stored_bytes for item in objects)
@@ -196,7 +200,7 @@ class _Drill:
             id=self.manifest.id,
             depth=DRILLED,
             started=self.started,
-            finished=self.kit.clock(),
+            finished=self.context.clock(),
             sample=100,
             objects=len(self.manifest.objects()) + 1,
             read=self.read,
@@ -206,25 +210,25 @@ class _Drill:
         unrecorded = ""
         try:
             key = keys.check_key(self.manifest.id, self.started, DRILLED)
-            self.kit.store.put_small(key, records.to_json(check))
+            self.context.store.put_small(key, records.to_json(check))
         except StorageError as error:
             unrecorded = str(error)
         return VerifyResult(check=check, findings=tuple(self.findings), unrecorded=unrecorded)
 
 
-def _drop(kit: Toolkit, engine: PostgresqlEngine, name: str) -> None:
+def _drop(context: BackupContext, engine: PostgresqlEngine, name: str) -> None:
     try:
         engine.drop(name)
     except BackupError as error:
-        kit.progress.note(f"The database {name} could not be dropped, the next drill will: {error}")
+        context.progress.note(f"The database {name} could not be dropped, the next drill will: {error}")
 
 
-def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:
-    engine = kit.engine(alias)
+def _engine(context: BackupContext, alias: str) -> PostgresqlEngine:
+    engine = context.engine(alias)
     if not isinstance(engine, PostgresqlEngine):
         raise UsageError(
             f"{alias!r} is no PostgreSQL database: there is no server to restore it to for practice.",
-            untouched="Nothing was made.",
-            fix="Run the drill with settings that name a server.",
+            unchanged="Nothing was made.",
+            hint="Run the drill with settings that name a server.",
         )
     return engine

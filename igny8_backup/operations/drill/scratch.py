@@ -14,36 +14,36 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from igny8_backup.errors import BackupError, FilesError, LockedError
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.locks import drill_locks, look, postgresql_engines, project_digest
-from igny8_backup.operations.lock_wait import patiently
+from igny8_backup.operations.lock_wait import retry_until
 from igny8_backup.trees.fs.remove import remove_tree
 
 
 @contextmanager
-def drill_alone(kit: Toolkit) -> Iterator[Callable[[], None]]:
+def drill_alone(context: BackupContext) -> Iterator[Callable[[], None]]:
     """Holds the locks of a drill, having removed what killed ones left; gives what raises ``LockedError``
     once one of them was lost.
 
-    Raises ``LockedError``, after ``kit.wait`` seconds, naming the drill that goes on: on this host, or on
+    Raises ``LockedError``, after ``context.wait`` seconds, naming the drill that goes on: on this host, or on
     another one against the same databases. Raises ``DatabaseError``, ``FilesError``.
     """
-    with patiently(lambda: drill_locks(kit, "a drill"), kit.wait, kit.progress) as check:
-        _remove_leftovers(kit)
+    with retry_until(lambda: drill_locks(context, "a drill"), context.wait, context.progress) as check:
+        _remove_leftovers(context)
         yield check
 
 
 @contextmanager
-def scratch_folder(kit: Toolkit, stamp: str) -> Iterator[Path]:
+def scratch_folder(context: BackupContext, stamp: str) -> Iterator[Path]:
     """The private folder of the drill, gone afterwards."""
-    folder = kit.config.scratch_dir / f"{_prefix(kit)}{stamp}"
+    folder = context.config.scratch_dir / f"{_prefix(context)}{stamp}"
     try:
         folder.mkdir(0o700)
     except OSError as error:
         raise FilesError(
             f"No scratch folder can be made in {folder.parent}: {error.strerror}.",
-            untouched="Nothing was made.",
-            fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            unchanged="Nothing was made.",
+            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
         ) from None
     try:
         yield folder
@@ -51,39 +51,43 @@ def scratch_folder(kit: Toolkit, stamp: str) -> Iterator[Path]:
         remove_tree(folder)
 
 
-def tidy(kit: Toolkit) -> None:
+def tidy(context: BackupContext) -> None:
     """Removes what killed drills left, if no drill goes on. Why it could not is noted, and no failure."""
     try:
-        with drill_locks(kit, "removing what drills left"):
-            _remove_leftovers(kit)
+        with drill_locks(context, "removing what drills left"):
+            _remove_leftovers(context)
     except LockedError:
         pass  # whatever is there is in use, or is for the next to remove
     except BackupError as error:
-        kit.progress.note(f"What a killed drill may have left was not removed: {error}")
+        context.progress.note(f"What a killed drill may have left was not removed: {error}")
 
 
-def killed_drills(kit: Toolkit) -> tuple[str, ...]:
+def killed_drills(context: BackupContext) -> tuple[str, ...]:
     """The stamps of drills that were killed on this host and not tidied up yet; asks no database."""
-    with look(kit) as free:
+    with look(context) as free:
         # In the look: a drill that ends before it has a folder, and one that begins after it has none yet.
-        return tuple(sorted(path.name.removeprefix(_prefix(kit)) for path in _folders(kit))) if free else ()
+        return (
+            tuple(sorted(path.name.removeprefix(_prefix(context)) for path in _folders(context)))
+            if free
+            else ()
+        )
 
 
-def _remove_leftovers(kit: Toolkit) -> None:
-    for engine in postgresql_engines(kit):
+def _remove_leftovers(context: BackupContext) -> None:
+    for engine in postgresql_engines(context):
         for name in engine.drills():
             engine.drop(name)
-    for folder in _folders(kit):
+    for folder in _folders(context):
         remove_tree(folder)
 
 
-def _prefix(kit: Toolkit) -> str:
+def _prefix(context: BackupContext) -> str:
     """How the folder in ``SCRATCH_DIR`` begins that stands as long as a drill does, and takes its trees."""
-    return f"igny8_backup-drill-{project_digest(kit)}-"
+    return f"igny8_backup-drill-{project_digest(context)}-"
 
 
-def _folders(kit: Toolkit) -> list[Path]:
-    return [path for path in kit.config.scratch_dir.glob(f"{_prefix(kit)}*") if _is_our_folder(path)]
+def _folders(context: BackupContext) -> list[Path]:
+    return [path for path in context.config.scratch_dir.glob(f"{_prefix(context)}*") if _is_our_folder(path)]
 
 
 def _is_our_folder(path: Path) -> bool:

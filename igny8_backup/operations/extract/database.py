@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from igny8_backup.databases.engine import WHOLE, Wanted
-from igny8_backup.databases.names import NAME_BYTES, SIDE, is_aside_name
+from igny8_backup.databases.engine import WHOLE, RestoreSelection
+from igny8_backup.databases.names import NAME_BYTES, SIDE, is_previous_name
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.postgresql.restore.swap import name_database
 from igny8_backup.databases.postgresql.restore.tables import find_tables
@@ -13,12 +13,11 @@ from igny8_backup.errors import BackupError, RefusedError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails, Privilege
 from igny8_backup.formats.manifest import DatabasePart
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore.preflight import unknown_migrations
-from igny8_backup.operations.staging import sandbox as side_process
-from igny8_backup.operations.staging import sanitize
-from igny8_backup.operations.staging.load import load_side
-from igny8_backup.operations.staging.overrides import Changes, adapt
+from igny8_backup.operations.staging import sandbox, sanitize
+from igny8_backup.operations.staging.load import load_staging
+from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 from igny8_backup.streams.age import Identity
 
 
@@ -32,7 +31,7 @@ class DatabaseCopy:
     details: DatabaseDetails
     name: str
     where: str
-    wanted: Wanted = WHOLE
+    wanted: RestoreSelection = WHOLE
     migrate: bool = False
     sanitize: bool = False
 
@@ -43,11 +42,11 @@ class PlannedCopy:
 
     copy: DatabaseCopy
     notes: tuple[str, ...]
-    obstacles: tuple[str, ...]
+    blockers: tuple[str, ...]
 
 
 def plan_copy(
-    kit: Toolkit,
+    context: BackupContext,
     backup_id: str,
     part: DatabasePart,
     details: DatabaseDetails,
@@ -56,24 +55,24 @@ def plan_copy(
     tables: tuple[str, ...],
     migrate: bool,
     sanitized: bool,
-    changes: Changes,
+    changes: RestoreOverrides,
 ) -> PlannedCopy:
     """Plans the database ``name``; makes nothing.
 
     Raises ``RefusedError`` where there is such a database, ``UsageError`` for a name or table that cannot be.
     """
-    engine = _engine(kit, part.alias)
+    engine = _engine(context, part.alias)
     _check_name(engine, name)
     copied = engine.named(name)
     table_owners = details.owners
-    details, said = adapt(engine, details, changes)
+    details, said = apply_overrides(engine, details, changes)
     notes = list(said)
     notes += [
         f"An interrupted restore may have left the database {side}. If none is under way:"
         f' DROP DATABASE "{side}";'
-        for side in copied.idle_sides()
+        for side in copied.stale_staging_databases()
     ]
-    wanted = Wanted(owners=changes.owners)
+    wanted = RestoreSelection(owners=changes.owners)
     if tables:
         whole = find_tables(details, tables)
         wanted = replace(wanted, tables=whole, table_owners=table_owners)
@@ -82,9 +81,9 @@ def plan_copy(
             notes.append(
                 f"The backup does not have the rows of {', '.join(empty)}: they were left out of it."
             )
-    obstacles = copied.obstacles(part, details)
+    blockers = copied.blockers(part, details)
     if migrate:
-        obstacles += unknown_migrations(details)
+        blockers += unknown_migrations(details)
     # Open to its owner, and to nobody else until somebody says so.
     own = ("CONNECT", "CREATE", "TEMPORARY")
     privileges = tuple(Privilege(grantee=details.owner, privilege=word, grantable=False) for word in own)
@@ -99,20 +98,20 @@ def plan_copy(
         migrate=migrate,
         sanitize=sanitized,
     )
-    return PlannedCopy(copy=copy, notes=tuple(notes), obstacles=tuple(obstacles))
+    return PlannedCopy(copy=copy, notes=tuple(notes), blockers=tuple(blockers))
 
 
-def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
+def make_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
     """Makes the database; returns what was left out of it. A failure leaves nothing."""
-    engine = _engine(kit, copy.part.alias)
+    engine = _engine(context, copy.part.alias)
     _check_name(engine, copy.name)
     engine = engine.named(copy.name)
-    stamp = keys.stamp(kit.clock())
-    side = engine.aside_name(SIDE, stamp)
-    engine.create_side(side, copy.details)
+    stamp = keys.stamp(context.clock())
+    side = engine.previous_name(SIDE, stamp)
+    engine.create_staging(side, copy.details)
     try:
-        left_out = load_side(
-            kit,
+        left_out = load_staging(
+            context,
             engine,
             side,
             copy.part,
@@ -123,48 +122,48 @@ def make_copy(kit: Toolkit, copy: DatabaseCopy, identities: list[Identity]) -> t
             analyze=not copy.sanitize,
         )
         if copy.migrate:
-            kit.progress.note(f"Migrating {copy.name} to the code's schema.")
-            side_process.migrate({copy.part.alias: side})
+            context.progress.note(f"Migrating {copy.name} to the code's schema.")
+            sandbox.migrate({copy.part.alias: side})
         if copy.sanitize:
-            sanitize.sanitize(kit, {copy.part.alias: side})
+            sanitize.sanitize(context, {copy.part.alias: side})
         # Its name comes last: a database that is called so is whole.
         name_database(engine.live, side, copy.details)
     except BaseException:
         try:
             engine.drop(side)
         except BackupError as error:
-            kit.progress.note(f"The database {side} could not be dropped, drop it by hand: {error}")
+            context.progress.note(f"The database {side} could not be dropped, drop it by hand: {error}")
         raise
     return left_out
 
 
-def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:
-    engine = kit.engine(alias)
+def _engine(context: BackupContext, alias: str) -> PostgresqlEngine:
+    engine = context.engine(alias)
     if not isinstance(engine, PostgresqlEngine):
         raise UsageError(
             f"{alias!r} is no PostgreSQL database: it has no server to make another one on.",
-            untouched="Nothing was made.",
-            fix="Copy the file of the development database, or restore with settings that name a server.",
+            unchanged="Nothing was made.",
+            hint="Copy the file of the development database, or restore with settings that name a server.",
         )
     return engine
 
 
 def _check_name(engine: PostgresqlEngine, name: str) -> None:
-    if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_aside_name(name, engine.live.name):
+    if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_previous_name(name, engine.live.name):
         raise UsageError(
             f"{name!r} cannot be the name of a new database.",
-            untouched="Nothing was made.",
-            fix=f"Give one of at most {NAME_BYTES} bytes that no restore gives: --to-database igny8_copy.",
+            unchanged="Nothing was made.",
+            hint=f"Give one of at most {NAME_BYTES} bytes that no restore gives: --to-database igny8_copy.",
         )
     if name == engine.live.name:
         raise RefusedError(
             f"{name} is the database of the application.",
-            untouched="Nothing was made.",
-            fix="Leave --to-database away to replace it, or give another name.",
+            unchanged="Nothing was made.",
+            hint="Leave --to-database away to replace it, or give another name.",
         )
     if engine.exists(name):
         raise RefusedError(
             f"There is a database {name} already.",
-            untouched="Nothing was made.",
-            fix="Give another name, or drop it first.",
+            unchanged="Nothing was made.",
+            hint="Give another name, or drop it first.",
         )

@@ -11,21 +11,21 @@ from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.catalog import select
-from igny8_backup.errors import UsageError, assured
+from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats import keys
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.database import DatabaseCopy, make_copy, plan_copy
 from igny8_backup.operations.extract.path_filter import parse_pattern
 from igny8_backup.operations.extract.tree import TreeCopy, check_place, choose_files, write_tree
 from igny8_backup.operations.parts import ALL, DB, FILES, read_details, require_none, wanted_parts
 from igny8_backup.operations.restore.preflight import check_objects
 from igny8_backup.operations.staging import sanitize
-from igny8_backup.operations.staging.overrides import Changes
+from igny8_backup.operations.staging.overrides import RestoreOverrides
 from igny8_backup.streams.age import Identity
 
 
 @dataclass(frozen=True, kw_only=True)
-class ElsewhereRequest:
+class ExtractRequest:
     """Where to: the new database ``to_database``, the new or empty folder ``to_dir``, or both. ``paths`` are
     patterns of files, ``tables`` names of single tables; without any, all of them. ``sanitize``,
     ``keep_personal_data`` and ``allow_set_id`` are as for a restore that replaces."""
@@ -41,27 +41,27 @@ class ElsewhereRequest:
     sanitize: bool = False
     keep_personal_data: bool = False
     allow_set_id: bool = False
-    changes: Changes = Changes()
+    changes: RestoreOverrides = RestoreOverrides()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ElsewherePlan:
+class ExtractPlan:
     """What will be made; with an obstacle nothing will."""
 
     created: datetime
     databases: tuple[DatabaseCopy, ...]
     trees: tuple[TreeCopy, ...]
     notes: tuple[str, ...]
-    obstacles: tuple[str, ...]
+    blockers: tuple[str, ...]
     identities: tuple[Identity, ...]
 
     def require_feasible(self) -> None:
         """Raises ``RefusedError`` listing what is in the way."""
-        require_none(self.obstacles)
+        require_none(self.blockers)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ElsewhereResult:
+class ExtractResult:
     """What was made; ``left_out`` is what belongs to the database or its tables and is not in it, as
     ``pg_restore`` lists it."""
 
@@ -70,32 +70,32 @@ class ElsewhereResult:
     left_out: tuple[str, ...] = ()
 
 
-@assured("Nothing was changed.")
-def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
+@adding_context("Nothing was changed.")
+def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan:
     """The plan. Reads manifests, details and, to choose files, an index; makes nothing.
 
     Raises as :func:`~igny8_backup.operations.restore.planner.plan_restore` does, and ``RefusedError`` or
     ``UsageError`` for a place that is not new.
     """
     _check(request)
-    wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, names = wanted_parts(kit, _only(request), wanted)
+    wanted = context.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, names = wanted_parts(context, _only(request), wanted)
     aliases = aliases if request.to_database else ()
     names = names if request.to_dir else ()
     _check_parts(request, aliases, names)
-    pool = [wanted] if wanted else kit.catalog.manifests()
+    pool = [wanted] if wanted else context.catalog.manifests()
     found = select(pool, databases=aliases, trees=names, wanted=wanted)
     encrypted = any(manifest.encrypted for manifest, _ in (*found.databases, *found.trees))
-    identities = kit.identities(request.identity_file, needed=encrypted)
+    identities = context.identities(request.identity_file, needed=encrypted)
     notes = list(found.notes)
-    obstacles: list[str] = []
+    blockers: list[str] = []
     databases, trees, objects = [], [], []
     for manifest, part in found.databases:
         planned = plan_copy(
-            kit,
+            context,
             manifest.id,
             part,
-            read_details(kit, manifest, identities).database(part.alias),
+            read_details(context, manifest, identities).database(part.alias),
             name=request.to_database,
             tables=request.tables,
             migrate=request.migrate,
@@ -104,13 +104,13 @@ def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
         )
         databases.append(planned.copy)
         notes += planned.notes
-        obstacles += planned.obstacles
+        blockers += planned.blockers
         objects += [part.object] if part.object else []
     if request.to_dir:
-        check_place(kit.config, request.to_dir)
+        check_place(context.config, request.to_dir)
         patterns = [parse_pattern(text) for text in request.paths]
         for manifest, tree in found.trees:
-            chosen = choose_files(kit, tree, patterns, identities)
+            chosen = choose_files(context, tree, patterns, identities)
             if chosen.found:
                 objects += [item for item in tree.packs if keys.pack_of(item.key) in chosen.packs]
                 place = request.to_dir / tree.name
@@ -126,46 +126,46 @@ def plan_elsewhere(kit: Toolkit, request: ElsewhereRequest) -> ElsewherePlan:
         if not trees:
             raise UsageError(
                 f"Nothing in {', '.join(names)} is called so: {', '.join(request.paths)}.",
-                untouched="Nothing was made.",
-                fix="Give paths below the root of the tree: --path example.com or --path '*/images/*.png'.",
+                unchanged="Nothing was made.",
+                hint="Give paths below the root of the tree: --path example.com or --path '*/images/*.png'.",
             )
-    check_objects(kit, objects)
+    check_objects(context, objects)
     chosen_backups = [manifest for manifest, _ in (*found.databases, *found.trees)]
-    obstacles += sanitize.obstacles(
-        kit.config, chosen_backups, aliases, sanitize=request.sanitize, keep=request.keep_personal_data
+    blockers += sanitize.blockers(
+        context.config, chosen_backups, aliases, sanitize=request.sanitize, keep=request.keep_personal_data
     )
     notes += [sanitize.FILES_NOTE] if request.sanitize and trees else []
-    return ElsewherePlan(
-        created=kit.clock(),
+    return ExtractPlan(
+        created=context.clock(),
         databases=tuple(databases),
         trees=tuple(trees),
         notes=tuple(dict.fromkeys(notes)),
-        obstacles=tuple(obstacles),
+        blockers=tuple(blockers),
         identities=tuple(identities),
     )
 
 
-def run_elsewhere(kit: Toolkit, plan: ElsewherePlan) -> ElsewhereResult:
+def run_extract(context: BackupContext, plan: ExtractPlan) -> ExtractResult:
     """Makes what the plan says. A part that fails leaves nothing of itself; what was whole stays."""
     plan.require_feasible()
     identities = list(plan.identities)
     left_out: list[str] = []
     for copy in plan.databases:
-        left_out += make_copy(kit, copy, identities)
+        left_out += make_copy(context, copy, identities)
     for tree in plan.trees:
-        kit.progress.begin(f"files {tree.part.name}", tree.chosen.size)
+        context.progress.begin(f"files {tree.part.name}", tree.chosen.size)
         try:
-            write_tree(kit, tree, identities, kit.progress.advance)
+            write_tree(context, tree, identities, context.progress.advance)
         finally:
-            kit.progress.end()
-    return ElsewhereResult(
+            context.progress.end()
+    return ExtractResult(
         databases=tuple(copy.name for copy in plan.databases),
         folders=tuple(str(tree.place) for tree in plan.trees),
         left_out=tuple(left_out),
     )
 
 
-def _check(request: ElsewhereRequest) -> None:
+def _check(request: ExtractRequest) -> None:
     """Raises :class:`UsageError` for what contradicts itself."""
     if request.paths and not request.to_dir:
         raise _contradiction(
@@ -179,18 +179,18 @@ def _check(request: ElsewhereRequest) -> None:
         if given and (request.tables or not request.to_database):
             raise UsageError(
                 f"{option} works in a whole database.",
-                untouched="Nothing was made.",
-                fix="Leave it away, or give --to-database NAME without --table.",
+                unchanged="Nothing was made.",
+                hint="Leave it away, or give --to-database NAME without --table.",
             )
 
 
-def _only(request: ElsewhereRequest) -> str:
+def _only(request: ExtractRequest) -> str:
     if request.only != ALL or (request.to_database and request.to_dir):
         return request.only
     return DB if request.to_database else FILES
 
 
-def _check_parts(request: ElsewhereRequest, aliases: tuple[str, ...], names: tuple[str, ...]) -> None:
+def _check_parts(request: ExtractRequest, aliases: tuple[str, ...], names: tuple[str, ...]) -> None:
     if request.to_database and len(aliases) != 1:
         what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
         raise _contradiction(f"--to-database takes one database, and {what}.", "--only ALIAS")
@@ -201,4 +201,4 @@ def _check_parts(request: ElsewhereRequest, aliases: tuple[str, ...], names: tup
 
 
 def _contradiction(what: str, option: str) -> UsageError:
-    return UsageError(what, untouched="Nothing was made.", fix=f"Give {option}.")
+    return UsageError(what, unchanged="Nothing was made.", hint=f"Give {option}.")

@@ -14,7 +14,7 @@ from igny8_backup.databases.postgresql.client_access import private_file
 from igny8_backup.errors import FilesError, IntegrityError, RefusedError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, Pattern, choose, select, with_link_targets
 from igny8_backup.operations.extract.warnings import note_owners, note_skips
 from igny8_backup.operations.preconditions import closed_folders
@@ -46,8 +46,8 @@ def check_place(config: Config, folder: Path) -> None:
         if real.is_relative_to(closed) or closed.is_relative_to(real):
             raise RefusedError(
                 f"{folder} and {name} ({closed}) lie one in the other.",
-                untouched="Nothing was made.",
-                fix="Give a private folder outside every tree and of all that is served.",
+                unchanged="Nothing was made.",
+                hint="Give a private folder outside every tree and of all that is served.",
             )
     try:
         if not (found := [path.name for path in folder.iterdir()]):
@@ -60,28 +60,28 @@ def check_place(config: Config, folder: Path) -> None:
     if unfinished:
         raise RefusedError(
             f"{folder} is not empty: an interrupted restore left something in it, or one is under way.",
-            untouched="Nothing was made.",
-            fix=f"If none is: rm -r {' '.join(unfinished)}. Or give a new folder.",
+            unchanged="Nothing was made.",
+            hint=f"If none is: rm -r {' '.join(unfinished)}. Or give a new folder.",
         )
     raise RefusedError(
-        f"{folder} is not empty.", untouched="Nothing was made.", fix="Give a new or an empty folder."
+        f"{folder} is not empty.", unchanged="Nothing was made.", hint="Give a new or an empty folder."
     )
 
 
 def choose_files(
-    kit: Toolkit, part: TreePart, patterns: Sequence[Pattern], identities: list[Identity]
+    context: BackupContext, part: TreePart, patterns: Sequence[Pattern], identities: list[Identity]
 ) -> Chosen:
     """What the patterns choose of this tree: all of it where there are none. Reads the index, no pack."""
     if not patterns:
         packs = frozenset(keys.pack_of(item.key) for item in part.packs)
         return Chosen(files=part.files, size=part.bytes, packs=packs)
-    with _index(kit, part, identities) as records:
+    with _index(context, part, identities) as records:
         chosen = choose(patterns, records())
         return with_link_targets(chosen, records()) if chosen.also else chosen
 
 
 def write_tree(
-    kit: Toolkit, copy: TreeCopy, identities: list[Identity], on_bytes: Callable[[int], None]
+    context: BackupContext, copy: TreeCopy, identities: list[Identity], on_bytes: Callable[[int], None]
 ) -> None:
     """Writes what is chosen into the new folder ``copy.place`` (0700), every digest checked.
 
@@ -94,7 +94,7 @@ def write_tree(
     except OSError as error:
         raise _unusable(partial, error) from None
     try:
-        _write(kit, copy, partial, identities, on_bytes)
+        _write(context, copy, partial, identities, on_bytes)
         partial.rename(copy.place)
     except OSError as error:
         remove_tree(partial)
@@ -105,7 +105,11 @@ def write_tree(
 
 
 def _write(
-    kit: Toolkit, copy: TreeCopy, folder: Path, identities: list[Identity], on_bytes: Callable[[int], None]
+    context: BackupContext,
+    copy: TreeCopy,
+    folder: Path,
+    identities: list[Identity],
+    on_bytes: Callable[[int], None],
 ) -> None:
     done = 0
 
@@ -117,36 +121,36 @@ def _write(
     def chosen_in(pack: str) -> Iterator[Record]:
         return (record for record in select(copy.chosen, records()) if record.pack == pack)
 
-    skip = note_skips(kit.progress, copy.part.name)
+    skip = note_skips(context.progress, copy.part.name)
     with (
-        _index(kit, copy.part, identities) as records,
+        _index(context, copy.part, identities) as records,
         TreeWriter(folder, on_skip=skip, on_progress=passed, allow_set_id=copy.allow_set_id) as writer,
     ):
         for item in copy.part.packs:
             name = keys.pack_of(item.key)
             if name in copy.chosen.packs:
-                writer.extract_pack(kit.download(item, identities), chosen_in(name))
+                writer.extract_pack(context.download(item, identities), chosen_in(name))
         writer.finish(select(copy.chosen, records()))
         writer.flush()
-        note_owners(kit.progress, copy.part.name, writer.owners_left)
+        note_owners(context.progress, copy.part.name, writer.owners_left)
 
 
 @contextmanager
 def _index(
-    kit: Toolkit, part: TreePart, identities: list[Identity]
+    context: BackupContext, part: TreePart, identities: list[Identity]
 ) -> Iterator[Callable[[], Iterator[Record]]]:
     """A way to read the index of the tree from its beginning, as often as need be, one after the other: it
     lies in private scratch, without a name."""
     if part.index is None:
         raise IntegrityError(f"The backup of {part.name!r} names no index.")
-    with private_file(kit.config.scratch_dir) as (file, _):
+    with private_file(context.config.scratch_dir) as (file, _):
         try:
-            write_file(kit.download(part.index, identities), file.fileno(), name="it")
+            write_file(context.download(part.index, identities), file.fileno(), name="it")
         except FilesError as error:
             raise FilesError(
-                f"The index of the tree cannot be kept in {kit.config.scratch_dir}: {error}",
-                untouched="Nothing live was changed.",
-                fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
+                f"The index of the tree cannot be kept in {context.config.scratch_dir}: {error}",
+                unchanged="Nothing live was changed.",
+                hint="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
             ) from None
 
         def records() -> Iterator[Record]:
@@ -160,6 +164,6 @@ def _index(
 def _unusable(path: Path, error: OSError) -> FilesError:
     return FilesError(
         f"{path} cannot be made: {error.strerror}.",
-        untouched="Nothing live was changed.",
-        fix="Give a folder that this user may write: --to-dir DIR.",
+        unchanged="Nothing live was changed.",
+        hint="Give a folder that this user may write: --to-dir DIR.",
     )

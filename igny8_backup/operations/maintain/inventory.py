@@ -8,19 +8,19 @@ from datetime import datetime
 from igny8_backup import retention
 from igny8_backup.catalog import Entry
 from igny8_backup.conf import Config
-from igny8_backup.formats.annotations import Remarks, read_remarks
+from igny8_backup.formats.annotations import Annotations, read_annotations
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.retention import Backup, Part, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stock:
+class Inventory:
     """The backups and the records of runs, newest first, and what was added to backups, at ``now``."""
 
     now: datetime
     entries: list[Entry]
-    remarks: dict[str, Remarks]
+    annotations: dict[str, Annotations]
     runs: list[RunRecord]
 
     @property
@@ -66,23 +66,23 @@ class Stock:
     def _backup(self, entry: Entry) -> Backup:
         if entry.manifest is None:
             return Backup(id=entry.id, started=entry.started, held="its manifest cannot be read")
-        remarks = self.remarks.get(entry.id, Remarks())
+        annotations = self.annotations.get(entry.id, Annotations())
         return Backup(
             id=entry.id,
             started=entry.started,
             parts=parts_of(entry.manifest),
-            held=f"pinned: {remarks.pin.reason}" if remarks.pin else "",
-            proven=remarks.proven,
+            held=f"pinned: {annotations.pin.reason}" if annotations.pin else "",
+            proven=annotations.proven,
         )
 
 
-def read_stock(kit: Toolkit) -> Stock:
+def read_inventory(context: BackupContext) -> Inventory:
     """Raises ``StorageError``."""
-    return Stock(
-        now=kit.clock(),
-        entries=kit.catalog.entries(),
-        remarks=read_remarks(kit.store),
-        runs=kit.catalog.runs(),
+    return Inventory(
+        now=context.clock(),
+        entries=context.catalog.entries(),
+        annotations=read_annotations(context.store),
+        runs=context.catalog.runs(),
     )
 
 

@@ -16,8 +16,8 @@ from igny8_backup.formats.annotations import DRILLED
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, size_in_words
 from igny8_backup.operations.backup.parent_index import IN_A_ROW
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.maintain.inventory import Stock, parts_of, read_stock
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.maintain.inventory import Inventory, parts_of, read_inventory
 from igny8_backup.retention import Part
 
 RECENT, LEAST = 10, 3
@@ -66,44 +66,50 @@ class Health:
         return tuple(item for item in self.conditions if not item.ok)
 
     @property
-    def sign(self) -> str:
+    def failure_key(self) -> str:
         """What failed, without the figures, which change from hour to hour."""
         return "; ".join(f"{item.name}, {item.of}" for item in self.failed)
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What failed, a line each."""
         return [f"FAILED {item.name}, {item.of}: {item.text}" for item in self.failed]
 
 
-def monitor(kit: Toolkit) -> Health:
+def monitor(context: BackupContext) -> Health:
     """Looks at everything; changes nothing. A storage that does not answer is a condition, and no error.
 
     The parts are those that the storage knows. On a host that writes there they are also those of the
     settings, so that one which was never backed up is missed.
     """
-    now = kit.clock()
-    where = kit.store.describe()
+    now = context.clock()
+    where = context.store.describe()
     try:
-        stock = read_stock(kit)
-        ahead = tuple(_clocks(kit, stock))
+        inventory = read_inventory(context)
+        ahead = tuple(_clocks(context, inventory))
     except StorageError as error:
         return Health(now=now, conditions=(_condition("storage", where, False, str(error)),))
-    series = _series(stock, kit.config)
+    series = _series(inventory, context.config)
     conditions = [
-        _condition("storage", where, bool(stock.entries), count_in_words(len(stock.entries), "backup")),
-        *(found for part, copies in series.items() for found in _part(part, copies, stock, kit.config)),
-        *_runs(stock),
-        *_retention(stock, kit.config),
-        *_checks(stock, kit.config.limits),
+        _condition(
+            "storage", where, bool(inventory.entries), count_in_words(len(inventory.entries), "backup")
+        ),
+        *(
+            found
+            for part, copies in series.items()
+            for found in _part(part, copies, inventory, context.config)
+        ),
+        *_runs(inventory),
+        *_retention(inventory, context.config),
+        *_checks(inventory, context.config.limits),
         *ahead,
     ]
-    objects = {item.key: item.stored_bytes for manifest in stock.manifests for item in manifest.objects()}
-    checks = [check.started for remarks in stock.remarks.values() for check in remarks.checks]
+    objects = {item.key: item.stored_bytes for manifest in inventory.manifests for item in manifest.objects()}
+    checks = [check.started for annotations in inventory.annotations.values() for check in annotations.checks]
     return Health(
         now=now,
         conditions=tuple(conditions),
         newest=tuple(copies[0] for copies in series.values() if copies),
-        backups=len(stock.entries),
+        backups=len(inventory.entries),
         stored_bytes=sum(objects.values()),
         checked=max(checks, default=None),
     )
@@ -113,14 +119,14 @@ def _condition(name: str, of: str, ok: bool, text: str) -> Condition:
     return Condition(name=name, of=of, ok=ok, text=text)
 
 
-def _series(stock: Stock, config: Config) -> dict[Part, list[Newest]]:
+def _series(inventory: Inventory, config: Config) -> dict[Part, list[Newest]]:
     """The complete copies of each part, newest first; without those of parts that may have any age."""
     found: defaultdict[Part, list[Newest]] = defaultdict(list)
-    if any(run.host == config.host for run in stock.runs):
+    if any(run.host == config.host for run in inventory.runs):
         for kind, names in (("database", config.databases), ("files", tuple(config.sites))):
             for name in names:
                 found[Part(host=config.host, kind=kind, name=name)] = []
-    for manifest in stock.manifests:
+    for manifest in inventory.manifests:
         for part in parts_of(manifest):
             found[part].append(
                 Newest(
@@ -146,16 +152,16 @@ def _full_tree(manifest: Manifest, part: Part) -> bool:
     return any(item.full and item.state == COMPLETE for item in manifest.trees if item.name == part.name)
 
 
-def _part(part: Part, copies: list[Newest], stock: Stock, config: Config) -> Iterator[Condition]:
+def _part(part: Part, copies: list[Newest], inventory: Inventory, config: Config) -> Iterator[Condition]:
     most = config.max_age_of(part)
     if not copies or most is None:
         yield _condition("age", str(part), False, "there is no complete backup of it")
         return
     newest = copies[0]
-    age = stock.now - newest.started
+    age = inventory.now - newest.started
     text = f"{duration_in_words(age, units=2)} old; {duration_in_words(most, units=2)} are allowed"
     yield _condition("age", str(part), age <= most, text)
-    failing = (part.host, part.name) in stock.failing()
+    failing = (part.host, part.name) in inventory.failing()
     text = "its newest run failed" if failing else "its newest run succeeded"
     yield _condition("complete", str(part), not failing, text)
     yield from _full(copies)
@@ -178,59 +184,63 @@ def _full(copies: list[Newest]) -> Iterator[Condition]:
     yield _condition("incremental", str(part), full < IN_A_ROW, text)
 
 
-def _runs(stock: Stock) -> Iterator[Condition]:
+def _runs(inventory: Inventory) -> Iterator[Condition]:
     """Of each host, its newest run: files that could not be read are no failure of a part."""
     hosts: set[str] = set()
-    for run in stock.settled_runs():
+    for run in inventory.settled_runs():
         if run.host not in hosts:
             hosts.add(run.host)
             text = f"{run.id} ended {run.outcome}"
             yield _condition("run", f"host {run.host}", run.outcome == COMPLETE, text)
 
 
-def _retention(stock: Stock, config: Config) -> Iterator[Condition]:
-    blocked = [f"{block.part}: {block.reason}" for block in stock.plan(config).blocked]
+def _retention(inventory: Inventory, config: Config) -> Iterator[Condition]:
+    blocked = [f"{block.part}: {block.reason}" for block in inventory.plan(config).blocked]
     blocked += [
-        f"the manifest of backup {item.id} cannot be read" for item in stock.entries if not item.manifest
+        f"the manifest of backup {item.id} cannot be read" for item in inventory.entries if not item.manifest
     ]
     yield _condition("retention", "all backups", not blocked, "; ".join(blocked) or "nothing blocks it")
 
 
-def _checks(stock: Stock, limits: Limits) -> Iterator[Condition]:
+def _checks(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
     """Verifications: recent, and without damage to any backup that is there."""
-    existing = [(entry, stock.remarks[entry.id]) for entry in stock.entries if entry.id in stock.remarks]
-    checks = [(entry, check) for entry, remarks in existing for check in remarks.checks]
+    existing = [
+        (entry, inventory.annotations[entry.id])
+        for entry in inventory.entries
+        if entry.id in inventory.annotations
+    ]
+    checks = [(entry, check) for entry, annotations in existing for check in annotations.checks]
     began = [check.started for _, check in checks]
-    yield from _recent("verified", "the newest", began, stock, limits.verified)
+    yield from _recent("verified", "the newest", began, inventory, limits.verified)
     drills = [check.started for _, check in checks if check.depth == DRILLED and not check.damage]
-    yield from _recent("drilled", "the newest good drill", drills, stock, limits.drilled)
+    yield from _recent("drilled", "the newest good drill", drills, inventory, limits.drilled)
     damaged = [f"{entry.id} ({check.depth})" for entry, check in checks if check.damage]
     yield _condition("damage", "all backups", not damaged, ", ".join(damaged) or "none was found")
 
 
 def _recent(
-    name: str, what: str, times: list[datetime], stock: Stock, most: timedelta | None
+    name: str, what: str, times: list[datetime], inventory: Inventory, most: timedelta | None
 ) -> Iterator[Condition]:
     """Whether the newest of the ``times`` is at most so long ago; without any, the oldest backup."""
     if most is None:
         return
     newest = max(times, default=None)
-    since = newest or min((entry.started for entry in stock.entries), default=stock.now)
-    done = f"{what} was {age_in_words(newest, stock.now)} ago" if newest else "there was none yet"
+    since = newest or min((entry.started for entry in inventory.entries), default=inventory.now)
+    done = f"{what} was {age_in_words(newest, inventory.now)} ago" if newest else "there was none yet"
     allowed = f"{duration_in_words(most, units=2)} are allowed"
-    yield _condition(name, "all backups", stock.now - since <= most, f"{done}; {allowed}")
+    yield _condition(name, "all backups", inventory.now - since <= most, f"{done}; {allowed}")
 
 
-def _clocks(kit: Toolkit, stock: Stock) -> Iterator[Condition]:
+def _clocks(context: BackupContext, inventory: Inventory) -> Iterator[Condition]:
     """Whether a clock is ahead: a run that began after now, or a record that tells a later time than the
     storage does. A copy of a storage has later times than the records, so that way round tells nothing."""
-    modified = {item.key: item.modified for item in kit.store.list(keys.RUNS)}
+    modified = {item.key: item.modified for item in context.store.list(keys.RUNS)}
     hosts: set[str] = set()
-    for run in stock.runs:
+    for run in inventory.runs:
         if run.host in hosts:
             continue
         hosts.add(run.host)
-        written = modified.get(keys.run_key(run.id)) or stock.now
-        ahead = run.heartbeat - min(written, stock.now)
+        written = modified.get(keys.run_key(run.id)) or inventory.now
+        ahead = run.heartbeat - min(written, inventory.now)
         text = f"{duration_in_words(ahead)} ahead" if ahead > SKEW else "not ahead"
         yield _condition("clock", f"host {run.host}", ahead <= SKEW, text)

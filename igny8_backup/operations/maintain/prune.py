@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys, records
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.scratch import tidy
-from igny8_backup.operations.maintain.inventory import read_stock
-from igny8_backup.operations.maintain.orphans import Loose
+from igny8_backup.operations.maintain.inventory import read_inventory
+from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
 from igny8_backup.retention import Plan
 
@@ -21,13 +21,13 @@ RUNS_STAY = timedelta(days=90)
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """``removed`` are ids, ``swept`` the litter that is gone, ``waiting`` what was marked for a later run. In
+    """``removed`` are ids, ``swept`` the orphans that is gone, ``waiting`` what was marked for a later run. In
     a dry run both are what would be. ``problem`` says why it stopped before the end."""
 
     plan: Plan
     removed: tuple[str, ...]
-    swept: tuple[Loose, ...]
-    waiting: tuple[Loose, ...]
+    swept: tuple[OrphanObject, ...]
+    waiting: tuple[OrphanObject, ...]
     unreadable: tuple[str, ...] = ()
     problem: str = ""
 
@@ -36,7 +36,7 @@ class PruneResult:
         """Whether nothing stood in the way."""
         return not (self.plan.blocked or self.unreadable or self.problem)
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What stood in the way, and what is odd, a line each."""
         lines = [f"BLOCKED: no copy of {block.part} goes: {block.reason}." for block in self.plan.blocked]
         lines += [
@@ -50,7 +50,7 @@ class PruneResult:
         return [*lines, f"STOPPED: {self.problem}"] if self.problem else lines
 
 
-def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
+def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
     """Removes what the plan gives up; with ``dry_run`` tells what that would be, and takes no lock.
 
     A backup goes with its manifest first, then its own objects; packs that nothing names after that are
@@ -59,67 +59,69 @@ def prune(kit: Toolkit, *, dry_run: bool = False) -> PruneResult:
     been removed; after that the result has it as its ``problem``.
     """
     if dry_run:
-        plan, found = read_stock(kit).plan(kit.config), plan_sweep(kit)
+        plan, found = read_inventory(context).plan(context.config), plan_sweep(context)
         return _result(plan, list(plan.going), list(found.due), found)
-    with kit.locked("pruning") as locks:
+    with context.locked("pruning") as locks:
 
         def check() -> None:
             for lock in locks:
                 lock.check()
 
-        plan = read_stock(kit).plan(kit.config)
+        plan = read_inventory(context).plan(context.config)
         removed: list[str] = []
-        swept: list[Loose] = []
+        swept: list[OrphanObject] = []
         found = Sweep()
         try:
             for backup_id in plan.going:
-                if _remove_manifest(kit, backup_id, check):
+                if _remove_manifest(context, backup_id, check):
                     removed.append(backup_id)
-                    _remove_rest(kit, backup_id, check)
-            found = plan_sweep(kit)
-            swept.extend(sweep(kit, found, check))
-            _forget_runs(kit, check)
+                    _remove_rest(context, backup_id, check)
+            found = plan_sweep(context)
+            swept.extend(sweep(context, found, check))
+            _forget_runs(context, check)
         except StorageError as error:
             if not (removed or swept):
                 raise
             return _result(plan, removed, swept, found, problem=str(error))
-    tidy(kit)
+    tidy(context)
     return _result(plan, removed, swept, found)
 
 
-def _remove_manifest(kit: Toolkit, backup_id: str, check: Callable[[], None]) -> bool:
+def _remove_manifest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> bool:
     """Ends the existence of a backup, unless it was pinned meanwhile or its run has not ended."""
-    run = kit.catalog.run(backup_id)
-    if kit.store.exists(keys.pin_key(backup_id)) or (run and run.is_alive(kit.clock())):
+    run = context.catalog.run(backup_id)
+    if context.store.exists(keys.pin_key(backup_id)) or (run and run.is_alive(context.clock())):
         return False
     check()
     if run:  # first: a manifest that is missing without this was lost
-        kit.store.put_small(keys.run_key(backup_id), records.to_json(replace(run, pruned=kit.clock())))
-    kit.store.delete(keys.manifest_key(backup_id))
+        context.store.put_small(
+            keys.run_key(backup_id), records.to_json(replace(run, pruned=context.clock()))
+        )
+    context.store.delete(keys.manifest_key(backup_id))
     return True
 
 
-def _remove_rest(kit: Toolkit, backup_id: str, check: Callable[[], None]) -> None:
+def _remove_rest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> None:
     """Removes all that lies in the folder of a backup; what an interruption leaves there is litter."""
-    for item in list(kit.store.list(keys.backup_folder(backup_id))):
+    for item in list(context.store.list(keys.backup_folder(backup_id))):
         check()
-        kit.store.delete(item.key)
+        context.store.delete(item.key)
 
 
-def _forget_runs(kit: Toolkit, check: Callable[[], None]) -> None:
+def _forget_runs(context: BackupContext, check: Callable[[], None]) -> None:
     """Removes old records of runs whose backups are gone; never that of the newest run of a part."""
-    existing = {entry.id for entry in kit.catalog.entries()}
+    existing = {entry.id for entry in context.catalog.entries()}
     seen: set[tuple[str, str]] = set()
-    for run in kit.catalog.runs():
+    for run in context.catalog.runs():
         parts = {(run.host, name) for name in run.requested}
-        if run.id not in existing and parts <= seen and kit.clock() - run.started > RUNS_STAY:
+        if run.id not in existing and parts <= seen and context.clock() - run.started > RUNS_STAY:
             check()
-            kit.store.delete(keys.run_key(run.id))
+            context.store.delete(keys.run_key(run.id))
         seen |= parts
 
 
 def _result(
-    plan: Plan, removed: list[str], swept: list[Loose], found: Sweep, problem: str = ""
+    plan: Plan, removed: list[str], swept: list[OrphanObject], found: Sweep, problem: str = ""
 ) -> PruneResult:
     return PruneResult(
         plan=plan,

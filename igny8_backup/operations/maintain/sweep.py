@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import Mark, read_marks, write_marks
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.maintain.orphans import Loose, find_litter
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.maintain.orphans import OrphanObject, find_orphans
 from igny8_backup.store import UnfinishedUpload
 
 GRACE = timedelta(hours=20)
@@ -23,24 +23,24 @@ the night before has marked, even where it begins a little earlier."""
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """``due`` litter was marked long enough ago; the rest is ``waiting``. ``unreadable`` are the ids of
+    """``due`` orphans was marked long enough ago; the rest is ``waiting``. ``unreadable`` are the ids of
     backups for whose sake no pack is litter."""
 
-    due: tuple[Loose, ...] = ()
-    waiting: tuple[Loose, ...] = ()
+    due: tuple[OrphanObject, ...] = ()
+    waiting: tuple[OrphanObject, ...] = ()
     unreadable: tuple[str, ...] = ()
 
 
-def plan_sweep(kit: Toolkit) -> Sweep:
+def plan_sweep(context: BackupContext) -> Sweep:
     """What a sweep would do now. Reads every manifest; changes nothing."""
-    now = kit.clock()
-    marked = {(item.key, item.upload_id): item.since for item in read_marks(kit.store)}
-    alive = {run.host for run in kit.catalog.runs() if run.is_alive(now)}
-    report = find_litter(kit)
-    due: list[Loose] = []
-    waiting: list[Loose] = []
-    for item in report.litter:
-        if _may_go(kit, item, alive):
+    now = context.clock()
+    marked = {(item.key, item.upload_id): item.since for item in read_marks(context.store)}
+    alive = {run.host for run in context.catalog.runs() if run.is_alive(now)}
+    report = find_orphans(context)
+    due: list[OrphanObject] = []
+    waiting: list[OrphanObject] = []
+    for item in report.orphans:
+        if _may_go(context, item, alive):
             since = marked.get((item.key, item.upload_id), now)
             (due if since <= now - GRACE else waiting).append(item)
     return Sweep(
@@ -48,7 +48,7 @@ def plan_sweep(kit: Toolkit) -> Sweep:
     )
 
 
-def _may_go(kit: Toolkit, item: Loose, alive: set[str]) -> bool:
+def _may_go(context: BackupContext, item: OrphanObject, alive: set[str]) -> bool:
     """Whether a piece of litter is ours, and of no use to the backup or the run that it may belong to."""
     writer = keys.writer(item.key)
     if writer is None:
@@ -58,31 +58,31 @@ def _may_go(kit: Toolkit, item: Loose, alive: set[str]) -> bool:
         return item.key.split("/")[1] not in alive
     if item.key.startswith(keys.BACKUPS) and not item.upload_id:
         # Beside a manifest it may be of a kind that a later release knows; it goes with the backup.
-        return not kit.store.exists(keys.manifest_key(writer))
+        return not context.store.exists(keys.manifest_key(writer))
     return True
 
 
-def sweep(kit: Toolkit, plan: Sweep, check: Callable[[], None]) -> Iterable[Loose]:
+def sweep(context: BackupContext, plan: Sweep, check: Callable[[], None]) -> Iterable[OrphanObject]:
     """Marks what waits and removes what is due, giving each thing once it is gone.
 
     ``check`` is asked before each removal, and raises when the lock was lost.
     """
-    _mark(kit, plan.waiting, kit.clock())
+    _mark(context, plan.waiting, context.clock())
     for item in plan.due:
         check()
         if item.upload_id and item.modified:
-            kit.store.abort_upload(UnfinishedUpload(item.key, item.upload_id, item.modified))
+            context.store.abort_upload(UnfinishedUpload(item.key, item.upload_id, item.modified))
         else:
-            kit.store.delete(item.key)
+            context.store.delete(item.key)
         yield item
 
 
-def _mark(kit: Toolkit, waiting: Iterable[Loose], now: datetime) -> None:
-    before = read_marks(kit.store)
+def _mark(context: BackupContext, waiting: Iterable[OrphanObject], now: datetime) -> None:
+    before = read_marks(context.store)
     since = {(item.key, item.upload_id): item.since for item in before}
     marks = tuple(
         Mark(key=item.key, upload_id=item.upload_id, since=since.get((item.key, item.upload_id), now))
         for item in waiting
     )
     if marks != before:
-        write_marks(kit.store, marks)
+        write_marks(context.store, marks)

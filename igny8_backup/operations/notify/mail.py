@@ -22,17 +22,17 @@ AGAIN = timedelta(hours=20)
 """What fails in the same way is mailed again after so long: every night, not every hour."""
 
 
-def mail_failure(what: str, sign: str, text: str, now: datetime) -> str:
-    """Mails that ``what`` failed; ``sign`` tells one kind of failure from another. Returns why no mail could
+def mail_failure(what: str, failure_key: str, text: str, now: datetime) -> str:
+    """Mails that ``what`` failed; ``failure_key`` tells one kind of failure from another. Returns why no mail could
     be sent, or nothing."""
     memory = _memory(what)
     sign_then, told = _recall(memory)
-    if not settings.ADMINS or (sign_then == sign and told and now - told < AGAIN):
+    if not settings.ADMINS or (sign_then == failure_key and told and now - told < AGAIN):
         return ""
     if problem := _mail(f"{what} failed on {_host()}", text):
         return problem
     if memory:
-        _remember(memory, sign, now)
+        _remember(memory, failure_key, now)
     return ""
 
 
@@ -79,11 +79,11 @@ def _recall(memory: Path | None) -> tuple[str, datetime | None]:
         return "", None
 
 
-def _remember(memory: Path, sign: str, now: datetime) -> None:
+def _remember(memory: Path, failure_key: str, now: datetime) -> None:
     # Where the state folder cannot be used, the next failure is mailed too.
     with suppress(OSError):
         memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = memory.with_suffix(".new")
         with open(new, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            json.dump({"sign": sign, "told": now.isoformat()}, file)
+            json.dump({"sign": failure_key, "told": now.isoformat()}, file)
         os.replace(new, memory)

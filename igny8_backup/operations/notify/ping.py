@@ -25,8 +25,8 @@ def check_url(url: str) -> None:
     if not usable:
         raise UsageError(
             "What to ping is no URL that begins with http:// or https://.",
-            untouched="Nothing was read or written.",
-            fix="Give the whole URL, as https://hc-ping.com/UUID.",
+            unchanged="Nothing was read or written.",
+            hint="Give the whole URL, as https://hc-ping.com/UUID.",
         )
 
 

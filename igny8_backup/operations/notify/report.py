@@ -31,7 +31,7 @@ class Report:
         self._progress = progress
         self._url = url
         self._tail: deque[str] = deque(maxlen=TAIL)
-        self._sign = ""
+        self._failure_key = ""
         self._failed = False
         self._silent = False
 
@@ -48,10 +48,10 @@ class Report:
         self._tail.append(text)
         self._progress.note(text)
 
-    def fail(self, *lines: str, sign: str = "incomplete") -> None:
-        """It did not go well, for these reasons; ``sign`` tells one kind of failure from another."""
+    def fail(self, *lines: str, failure_key: str = "incomplete") -> None:
+        """It did not go well, for these reasons; ``failure_key`` tells one kind of failure from another."""
         self._tail.extend(lines)
-        self._failed, self._sign = True, sign
+        self._failed, self._failure_key = True, failure_key
 
     def silence(self) -> None:
         """Nothing is to be told: somebody else does this work, and will tell."""
@@ -69,14 +69,14 @@ class Report:
         if self._silent:
             return
         if error is not None and not self._failed:
-            self.fail(str(error) or type(error).__name__, sign=type(error).__name__)
+            self.fail(str(error) or type(error).__name__, failure_key=type(error).__name__)
         text = redacted("\n".join(self._tail)) if self._failed else ""
         self._ping(FAIL if self._failed else SUCCESS, text)
         problem = ""
         if not self._failed:
             problem = mail_recovery(self._what, utc_now())
         elif error is None or isinstance(error, Exception):  # not for one who pressed Ctrl-C
-            problem = mail_failure(self._what, self._sign, text, utc_now())
+            problem = mail_failure(self._what, self._failure_key, text, utc_now())
         if problem:
             self._progress.note(redacted(problem))
         signals.reported.send_robust(sender=None, command=self._what, ok=not self._failed, text=text)

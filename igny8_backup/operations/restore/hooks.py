@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from igny8_backup.conf import SETTING
 from igny8_backup.errors import IncompleteError, ToolError, UnfinishedError
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.stalls import Watch
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.stalls import StallMonitor
 from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.process import feed_process
@@ -18,25 +18,27 @@ BEFORE, AFTER = "before_restore", "after_restore"
 
 
 @contextmanager
-def before_restore(kit: Toolkit, backup_ids: tuple[str, ...], *, operation: str = RESTORE) -> Iterator[None]:
+def before_restore(
+    context: BackupContext, backup_ids: tuple[str, ...], *, operation: str = RESTORE
+) -> Iterator[None]:
     """Runs ``BEFORE_RESTORE``, then what is inside the context; if that fails, says that the hooks have run.
     Going back is a restore too.
 
     Raises :class:`ToolError` for the first hook that fails; the later ones are not run then.
     """
-    commands = kit.config.before_restore
+    commands = context.config.before_restore
     if not commands:
         yield
         return
     try:
         with announced(operation, BEFORE, backup_ids):
             for number in range(len(commands)):
-                _run(kit, BEFORE, commands, number, backup_ids, untouched="Nothing was restored.")
+                _run(context, BEFORE, commands, number, backup_ids, unchanged="Nothing was restored.")
         yield
     except UnfinishedError:
         raise  # to be completed before anything is started
     except BaseException:
-        kit.progress.note("BEFORE_RESTORE was run and nothing was restored: start again what it stopped.")
+        context.progress.note("BEFORE_RESTORE was run and nothing was restored: start again what it stopped.")
         raise
 
 
@@ -50,48 +52,50 @@ def when_restored() -> Iterator[None]:
         raise IncompleteError(
             "It was stopped when all was restored: the queues, the check of what is live or AFTER_RESTORE may"
             " be left to do.",
-            fix="Start what BEFORE_RESTORE stopped, and look whether the application works.",
+            hint="Start what BEFORE_RESTORE stopped, and look whether the application works.",
         ) from None
 
 
-def after_restore(kit: Toolkit, backup_ids: tuple[str, ...], *, operation: str = RESTORE) -> tuple[str, ...]:
+def after_restore(
+    context: BackupContext, backup_ids: tuple[str, ...], *, operation: str = RESTORE
+) -> tuple[str, ...]:
     """Runs each of ``AFTER_RESTORE``; returns a sentence for each that failed."""
-    commands = kit.config.after_restore
+    commands = context.config.after_restore
     failed = []
     if commands:
         with announced(operation, AFTER, backup_ids):
             for number in range(len(commands)):
                 try:
-                    _run(kit, AFTER, commands, number, backup_ids, untouched="All is restored.")
+                    _run(context, AFTER, commands, number, backup_ids, unchanged="All is restored.")
                 except ToolError as error:
                     failed.append(str(error))
     return tuple(failed)
 
 
 def _run(
-    kit: Toolkit,
+    context: BackupContext,
     phase: str,
     commands: Sequence[Sequence[str]],
     number: int,
     backup_ids: tuple[str, ...],
     *,
-    untouched: str,
+    unchanged: str,
 ) -> None:
     argv = commands[number]
     # Only the program is named: an argument may be a secret.
     which = f"{phase.upper()}[{number}] ({argv[0]})"
-    kit.progress.note(f"Running {which}.")
+    context.progress.note(f"Running {which}.")
     environment = {"IGNY8_BACKUP_PHASE": phase, "IGNY8_BACKUP_IDS": " ".join(backup_ids)}
     try:
-        with Watch(which, kit.progress, seconds=kit.config.stall_seconds) as watch:
+        with StallMonitor(which, context.progress, seconds=context.config.stall_seconds) as watch:
             watch.wait_for("its end")
             # What it prints is kept for the error, and nothing waits for what it leaves running.
             feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
     except ToolError as error:
         raise ToolError(
             f"The hook {which} failed: {str(error).rstrip('.')}.",
-            untouched=untouched,
-            fix=f"Mend it, or change {SETTING}[{phase.upper()!r}].",
+            unchanged=unchanged,
+            hint=f"Mend it, or change {SETTING}[{phase.upper()!r}].",
             stderr_tail=error.stderr_tail,
             exit_status_of_tool=error.exit_status_of_tool,
         ) from None

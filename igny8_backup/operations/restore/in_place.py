@@ -13,28 +13,27 @@ from pathlib import Path
 
 from igny8_backup.catalog import select
 from igny8_backup.celery.workers import Workers, ask_workers
-from igny8_backup.databases.engine import Target, Wanted
+from igny8_backup.databases.engine import RestoreSelection, Target
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
-from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError, assured
+from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError, adding_context
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.parts import ALL, DB, read_details, require_none, wanted_parts
 from igny8_backup.operations.restore import hooks
 from igny8_backup.operations.restore.preflight import check_objects, differing_migrations
 from igny8_backup.operations.restore.workers import (
     WorkersPolicy,
-    make_quiet,
+    ensure_workers_stopped,
     purge,
+    workers_blockers,
     workers_notes,
-    workers_obstacles,
 )
-from igny8_backup.operations.staging import sandbox as side_process
-from igny8_backup.operations.staging import sanitize
-from igny8_backup.operations.staging.overrides import Changes, adapt
-from igny8_backup.operations.stalls import Watch
+from igny8_backup.operations.staging import sandbox, sanitize
+from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
+from igny8_backup.operations.stalls import StallMonitor
 from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.observe import count
@@ -63,9 +62,9 @@ class InPlacePlan:
     part: DatabasePart
     details: DatabaseDetails
     target: Target
-    wanted: Wanted
+    wanted: RestoreSelection
     notes: tuple[str, ...]
-    obstacles: tuple[str, ...]
+    blockers: tuple[str, ...]
     identities: tuple[Identity, ...]
     policy: WorkersPolicy
     workers: Workers
@@ -76,7 +75,7 @@ class InPlacePlan:
 
     def require_feasible(self) -> None:
         """Raises ``RefusedError`` listing what is in the way."""
-        require_none(self.obstacles)
+        require_none(self.blockers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,68 +92,68 @@ class InPlaceResult:
     purged: int | None = None
 
 
-@assured("Nothing was changed.")
-def plan_in_place(kit: Toolkit, request: InPlaceRequest) -> InPlacePlan:
+@adding_context("Nothing was changed.")
+def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePlan:
     """The plan. Reads manifest, details and the head of the dump; changes nothing.
 
     Raises ``UsageError`` for anything but one PostgreSQL database that exists, and as ``plan_restore`` does.
     """
-    wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, _ = wanted_parts(kit, DB if request.only == ALL else request.only, wanted)
+    wanted = context.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, _ = wanted_parts(context, DB if request.only == ALL else request.only, wanted)
     if len(aliases) != 1:
         what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
         raise UsageError(
             f"--in-place takes one database, and {what}.",
-            untouched="Nothing was changed.",
-            fix="Give --only ALIAS.",
+            unchanged="Nothing was changed.",
+            hint="Give --only ALIAS.",
         )
-    pool = [wanted] if wanted else kit.catalog.manifests()
+    pool = [wanted] if wanted else context.catalog.manifests()
     selection = select(pool, databases=aliases, trees=(), wanted=wanted)
     ((manifest, part),) = selection.databases
-    identities = kit.identities(request.identity_file, needed=manifest.encrypted)
-    details = read_details(kit, manifest, identities).database(part.alias)
-    engine = _engine(kit, part.alias)
-    details, said = adapt(engine, details, Changes(owners=request.owners))
+    identities = context.identities(request.identity_file, needed=manifest.encrypted)
+    details = read_details(context, manifest, identities).database(part.alias)
+    engine = _engine(context, part.alias)
+    details, said = apply_overrides(engine, details, RestoreOverrides(owners=request.owners))
     target = engine.target()
     if part.object is None or not target.exists:
         raise UsageError(
             f"There is no database {target.name} to restore in.",
-            untouched="Nothing was changed.",
-            fix=f"Have it made, empty, with the encoding {details.encoding}; or restore without --in-place.",
+            unchanged="Nothing was changed.",
+            hint=f"Have it made, empty, with the encoding {details.encoding}; or restore without --in-place.",
         )
-    check_objects(kit, [part.object])
+    check_objects(context, [part.object])
     workers = ask_workers()
-    obstacles = engine.in_place_obstacles(part, details, kit.download(part.object, identities))
-    obstacles += [f"{part.alias}: {text}" for text in differing_migrations(details)]
-    obstacles += workers_obstacles(workers, request.workers, hooks=bool(kit.config.before_restore))
+    blockers = engine.in_place_blockers(part, details, context.download(part.object, identities))
+    blockers += [f"{part.alias}: {text}" for text in differing_migrations(details)]
+    blockers += workers_blockers(workers, request.workers, hooks=bool(context.config.before_restore))
     keep = request.keep_personal_data
-    obstacles += sanitize.obstacles(kit.config, [manifest], aliases, sanitize=False, keep=keep)
-    if kit.journals.unfinished():
-        obstacles.append("An earlier restore, or its undoing, was interrupted: restore_all settles that.")
+    blockers += sanitize.blockers(context.config, [manifest], aliases, sanitize=False, keep=keep)
+    if context.journals.unfinished():
+        blockers.append("An earlier restore, or its undoing, was interrupted: restore_all settles that.")
     notes = [*selection.notes, *said, *workers_notes(workers, request.workers)]
     if details.excluded_data:
         notes.append(
             f"The backup does not have the rows of {', '.join(details.excluded_data)}: these tables will be"
             " empty."
         )
-    if request.only == ALL and kit.config.sites:
+    if request.only == ALL and context.config.sites:
         notes.append(f"Files stay as they are: restore_all {manifest.id} --only files.")
     return InPlacePlan(
-        created=kit.clock(),
+        created=context.clock(),
         backup_id=manifest.id,
         part=part,
         details=details,
         target=target,
-        wanted=Wanted(owners=request.owners),
+        wanted=RestoreSelection(owners=request.owners),
         notes=tuple(dict.fromkeys(notes)),
-        obstacles=tuple(obstacles),
+        blockers=tuple(blockers),
         identities=tuple(identities),
         policy=request.workers,
         workers=workers,
     )
 
 
-def run_in_place(kit: Toolkit, plan: InPlacePlan, own: Toolkit) -> InPlaceResult:
+def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) -> InPlaceResult:
     """Carries the plan out, after a backup of what is there, which ``own`` (one that may write) makes when
     nobody is at work any more.
 
@@ -162,19 +161,19 @@ def run_in_place(kit: Toolkit, plan: InPlacePlan, own: Toolkit) -> InPlaceResult
     where nobody can tell which.
     """
     plan.require_feasible()
-    with hooks.before_restore(kit, plan.backup_ids):
-        stopped = make_quiet(kit, plan.policy)
+    with hooks.before_restore(context, plan.backup_ids):
+        stopped = ensure_workers_stopped(context, plan.policy)
         saved = _save_first(own, plan)
-        kit.progress.note(f"What is there is in backup {saved}, the only way back.")
-        with kit.locked("a restore"):
+        context.progress.note(f"What is there is in backup {saved}, the only way back.")
+        with context.locked("a restore"):
             # What restarts workers may have brought them back.
-            stopped = tuple(dict.fromkeys((*stopped, *make_quiet(kit, plan.policy))))
+            stopped = tuple(dict.fromkeys((*stopped, *ensure_workers_stopped(context, plan.policy))))
             with announced(RESTORE, "swap", plan.backup_ids):
-                left_out = _replace(kit, plan, saved)
+                left_out = _replace(context, plan, saved)
     # Not before: a restore that fails must not cost the tasks that wait.
     with hooks.when_restored():
         purged, trouble = purge(plan.policy, plan.workers)
-        warnings = (*trouble, *_after(kit, plan, saved))
+        warnings = (*trouble, *_after(context, plan, saved))
     return InPlaceResult(
         backup_id=plan.backup_id,
         saved=saved,
@@ -185,56 +184,58 @@ def run_in_place(kit: Toolkit, plan: InPlacePlan, own: Toolkit) -> InPlaceResult
     )
 
 
-def _save_first(own: Toolkit, plan: InPlacePlan) -> str:
+def _save_first(own: BackupContext, plan: InPlacePlan) -> str:
     """Backs up all that is in the database, rows that the settings leave out too; returns the id."""
     whole = replace(own, config=replace(own.config, exclude_table_data={}))
     return run_backup(whole, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
 
 
-def _replace(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
+def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
     stored, alias = plan.part.object, plan.part.alias
     if stored is None:
         raise IntegrityError(f"The backup of {alias!r} names no object.")
-    engine = _engine(kit, alias)
-    kit.progress.begin(f"database {alias}", stored.raw_bytes)
+    engine = _engine(context, alias)
+    context.progress.begin(f"database {alias}", stored.raw_bytes)
     try:
-        with Watch(f"database {alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
-            stream = count(kit.download(stored, list(plan.identities)), kit.progress.advance)
+        with StallMonitor(
+            f"database {alias}", context.progress, seconds=context.config.stall_seconds
+        ) as watch:
+            stream = count(context.download(stored, list(plan.identities)), context.progress.advance)
             return engine.restore_in_place(
                 watch.through(stream, source="the storage", sink="psql"),
                 plan.details,
                 plan.wanted,
-                kit.config.scratch_dir,
+                context.config.scratch_dir,
             )
     except UnfinishedError as error:
-        raise UnfinishedError(str(error), fix=f"What was there before is in backup {saved}.") from None
+        raise UnfinishedError(str(error), hint=f"What was there before is in backup {saved}.") from None
     finally:
-        kit.progress.end()
+        context.progress.end()
 
 
-def way_back(alias: str, saved: str) -> str:
+def how_to_undo(alias: str, saved: str) -> str:
     """The command that brings back what was there."""
     return f"python manage.py restore_all {saved} --in-place --only {shlex.quote(alias)}"
 
 
-def _after(kit: Toolkit, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
+def _after(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
     """Connects as the application will; if all is well, runs the hooks. Returns warnings: all is restored."""
     try:
         if plan.details.migrations:
             with announced(RESTORE, "check", plan.backup_ids):
-                side_process.check([plan.part.alias])
+                sandbox.check([plan.part.alias])
     except BackupError as error:
-        unrun = ("AFTER_RESTORE was not run.",) if kit.config.after_restore else ()
-        return (f"{error} To go back: {way_back(plan.part.alias, saved)}.", *unrun)
-    return hooks.after_restore(kit, plan.backup_ids)
+        unrun = ("AFTER_RESTORE was not run.",) if context.config.after_restore else ()
+        return (f"{error} To go back: {how_to_undo(plan.part.alias, saved)}.", *unrun)
+    return hooks.after_restore(context, plan.backup_ids)
 
 
-def _engine(kit: Toolkit, alias: str) -> PostgresqlEngine:
-    engine = kit.engine(alias)
+def _engine(context: BackupContext, alias: str) -> PostgresqlEngine:
+    engine = context.engine(alias)
     if not isinstance(engine, PostgresqlEngine):
         raise UsageError(
             f"{alias!r} is no PostgreSQL database.",
-            untouched="Nothing was changed.",
-            fix="Restore without --in-place.",
+            unchanged="Nothing was changed.",
+            hint="Restore without --in-place.",
         )
     return engine

@@ -7,14 +7,14 @@ from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.celery.workers import Workers
-from igny8_backup.databases.engine import WHOLE, Target, Wanted
-from igny8_backup.databases.postgresql.restore.target import Surroundings
+from igny8_backup.databases.engine import WHOLE, RestoreSelection, Target
+from igny8_backup.databases.postgresql.restore.target import TargetState
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, TreePart
 from igny8_backup.operations.parts import ALL, require_none
 from igny8_backup.operations.restore.target import Source, Space
 from igny8_backup.operations.restore.workers import WorkersPolicy
-from igny8_backup.operations.staging.overrides import Changes
+from igny8_backup.operations.staging.overrides import RestoreOverrides
 from igny8_backup.streams.age import Identity
 
 
@@ -35,7 +35,7 @@ class RestoreRequest:
     sanitize: bool = False
     keep_personal_data: bool = False
     allow_set_id: bool = False
-    changes: Changes = Changes()
+    changes: RestoreOverrides = RestoreOverrides()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,13 @@ class DatabasePlan:
     part: DatabasePart
     details: DatabaseDetails
     target: Target
-    surroundings: Surroundings
-    wanted: Wanted = WHOLE
+    target_state: TargetState
+    wanted: RestoreSelection = WHOLE
 
     @property
     def same_server(self) -> bool | None:
         """Whether the backup is of the very server that it goes to; ``None`` where nobody knows."""
-        then, now = self.details.system_identifier, self.surroundings.system_identifier
+        then, now = self.details.system_identifier, self.target_state.system_identifier
         return then == now if then and now else None
 
 
@@ -84,7 +84,7 @@ class RestorePlan:
     databases: tuple[DatabasePlan, ...]
     trees: tuple[TreePlan, ...]
     notes: tuple[str, ...]
-    obstacles: tuple[str, ...]
+    blockers: tuple[str, ...]
     identities: tuple[Identity, ...]
     spaces: tuple[Space, ...] = ()
     workers: Workers = Workers()
@@ -105,4 +105,4 @@ class RestorePlan:
 
     def require_feasible(self) -> None:
         """Raises ``RefusedError`` listing what is in the way."""
-        require_none(self.obstacles)
+        require_none(self.blockers)

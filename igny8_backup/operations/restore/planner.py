@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from igny8_backup.catalog import Selection, select
 from igny8_backup.celery.workers import ask_workers
-from igny8_backup.databases.engine import Wanted
-from igny8_backup.errors import UsageError, assured
+from igny8_backup.databases.engine import RestoreSelection
+from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import StoredObject
 from igny8_backup.operations.backup.clock_skew import dated_ahead
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.parts import left_out, read_details, wanted_parts
 from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, RestoreRequest, TreePlan
 from igny8_backup.operations.restore.preflight import (
@@ -20,40 +20,40 @@ from igny8_backup.operations.restore.preflight import (
     is_empty,
     other_engine,
     removed_apps,
-    tree_obstacles,
+    tree_blockers,
     unknown_migrations,
 )
-from igny8_backup.operations.restore.target import Source, find_spaces, seconds_after, source, space_obstacles
-from igny8_backup.operations.restore.workers import workers_notes, workers_obstacles
+from igny8_backup.operations.restore.target import Source, find_spaces, seconds_after, source, space_blockers
+from igny8_backup.operations.restore.workers import workers_blockers, workers_notes
 from igny8_backup.operations.staging import sanitize
-from igny8_backup.operations.staging.overrides import Changes, adapt
+from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 
 
-@assured("Nothing was changed.")
-def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
+@adding_context("Nothing was changed.")
+def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan:
     """The plan. Reads manifests, details and the state of the targets; changes nothing.
 
     Raises ``UsageError`` for an unknown id or part, ``IdentityError``, ``IntegrityError``, ``DatabaseError``.
     """
     said = _Said()
-    selection = _selected(kit, request, said)
+    selection = _selected(context, request, said)
     chosen = [manifest for manifest, _ in (*selection.databases, *selection.trees)]
     encrypted = any(manifest.encrypted for manifest in chosen)
-    identities = kit.identities(request.identity_file, needed=encrypted)
-    details = {manifest.id: read_details(kit, manifest, identities) for manifest in chosen}
-    databases = _databases(kit, request.changes, selection, details, said)
-    trees = _trees(kit, selection, databases, said)
-    check_objects(kit, _objects(selection))
+    identities = context.identities(request.identity_file, needed=encrypted)
+    details = {manifest.id: read_details(context, manifest, identities) for manifest in chosen}
+    databases = _databases(context, request.changes, selection, details, said)
+    trees = _trees(context, selection, databases, said)
+    check_objects(context, _objects(selection))
     sources = tuple(source(one, details[one.id]) for one in {one.id: one for one in chosen}.values())
-    said.notes += [text for item in sources for text in _other_place(kit, item)]
-    assumed = kit.config.assume_space if request.assume_space is None else request.assume_space
-    spaces = find_spaces(kit.config, databases, trees, assumed=assumed)
-    said.obstacles += space_obstacles(spaces)
+    said.notes += [text for item in sources for text in _other_place(context, item)]
+    assumed = context.config.assume_space if request.assume_space is None else request.assume_space
+    spaces = find_spaces(context.config, databases, trees, assumed=assumed)
+    said.blockers += space_blockers(spaces)
     workers = ask_workers()
     said.notes += workers_notes(workers, request.workers)
-    said.obstacles += workers_obstacles(workers, request.workers, hooks=bool(kit.config.before_restore))
-    said.obstacles += sanitize.obstacles(
-        kit.config,
+    said.blockers += workers_blockers(workers, request.workers, hooks=bool(context.config.before_restore))
+    said.blockers += sanitize.blockers(
+        context.config,
         chosen,
         [item.part.alias for item in databases],
         sanitize=request.sanitize,
@@ -61,14 +61,14 @@ def plan_restore(kit: Toolkit, request: RestoreRequest) -> RestorePlan:
     )
     said.notes += [sanitize.FILES_NOTE] if request.sanitize and trees else []
     return RestorePlan(
-        created=kit.clock(),
-        host=kit.config.host,
-        environment=kit.config.environment,
+        created=context.clock(),
+        host=context.config.host,
+        environment=context.config.environment,
         sources=sources,
         databases=tuple(databases),
         trees=tuple(trees),
         notes=tuple(dict.fromkeys(said.notes)),
-        obstacles=tuple(said.obstacles),
+        blockers=tuple(said.blockers),
         identities=tuple(identities),
         spaces=spaces,
         workers=workers,
@@ -83,25 +83,25 @@ class _Said:
     """What is said while a plan is made."""
 
     notes: list[str] = field(default_factory=list)
-    obstacles: list[str] = field(default_factory=list)
+    blockers: list[str] = field(default_factory=list)
 
 
-def _selected(kit: Toolkit, request: RestoreRequest, said: _Said) -> Selection:
+def _selected(context: BackupContext, request: RestoreRequest, said: _Said) -> Selection:
     """Which parts of which backups. Raises ``UsageError`` where there is nothing."""
-    wanted = kit.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, trees = wanted_parts(kit, request.only, wanted)
-    pool = [wanted] if wanted else kit.catalog.manifests()
+    wanted = context.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, trees = wanted_parts(context, request.only, wanted)
+    pool = [wanted] if wanted else context.catalog.manifests()
     selection = select(pool, databases=aliases, trees=trees, wanted=wanted)
     if not (selection.databases or selection.trees):
         raise UsageError(
             "There is nothing to restore.",
-            untouched="Nothing was changed.",
-            fix="See what there is: python manage.py list_backups.",
+            unchanged="Nothing was changed.",
+            hint="See what there is: python manage.py list_backups.",
         )
-    said.notes += [*selection.notes, *left_out(kit, request.only, wanted)]
-    if note := dated_ahead(max(manifest.id for manifest in pool), kit.clock()):
+    said.notes += [*selection.notes, *left_out(context, request.only, wanted)]
+    if note := dated_ahead(max(manifest.id for manifest in pool), context.clock()):
         said.notes.append(note)
-    if kit.journals.unfinished():
+    if context.journals.unfinished():
         said.notes.append(
             "An earlier restore, or its undoing, was interrupted: restore_all settles that first."
         )
@@ -109,23 +109,27 @@ def _selected(kit: Toolkit, request: RestoreRequest, said: _Said) -> Selection:
 
 
 def _databases(
-    kit: Toolkit, changes: Changes, selection: Selection, details: Mapping[str, Details], said: _Said
+    context: BackupContext,
+    changes: RestoreOverrides,
+    selection: Selection,
+    details: Mapping[str, Details],
+    said: _Said,
 ) -> list[DatabasePlan]:
     found: list[DatabasePlan] = []
     places: dict[str, str] = {}
     for manifest, part in selection.databases:
-        engine = kit.engine(part.alias)
+        engine = context.engine(part.alias)
         if part.engine != engine.engine:
-            said.obstacles.append(other_engine(part, engine.engine))
+            said.blockers.append(other_engine(part, engine.engine))
             continue
-        adapted, notes = adapt(engine, details[manifest.id].database(part.alias), changes)
+        adapted, notes = apply_overrides(engine, details[manifest.id].database(part.alias), changes)
         said.notes += [*notes, *removed_apps(adapted)]
-        said.obstacles += engine.obstacles(part, adapted)
-        said.obstacles += [f"{part.alias}: {text}" for text in unknown_migrations(adapted)]
+        said.blockers += engine.blockers(part, adapted)
+        said.blockers += [f"{part.alias}: {text}" for text in unknown_migrations(adapted)]
         target = engine.target()
         twin = places.setdefault(engine.place(), part.alias)
         if twin != part.alias:
-            said.obstacles.append(
+            said.blockers.append(
                 f"{twin!r} and {part.alias!r} lead to one database, {target.name}: give --only {twin}."
             )
         found.append(
@@ -134,21 +138,21 @@ def _databases(
                 part=part,
                 details=adapted,
                 target=target,
-                surroundings=engine.surroundings(part, adapted),
-                wanted=Wanted(owners=changes.owners),
+                target_state=engine.target_state(part, adapted),
+                wanted=RestoreSelection(owners=changes.owners),
             )
         )
     return found
 
 
 def _trees(
-    kit: Toolkit, selection: Selection, databases: Sequence[DatabasePlan], said: _Said
+    context: BackupContext, selection: Selection, databases: Sequence[DatabasePlan], said: _Said
 ) -> list[TreePlan]:
-    roots = {**kit.config.sites, **kit.config.logs}
+    roots = {**context.config.sites, **context.config.logs}
     found: list[TreePlan] = []
     for manifest, part in selection.trees:
         root = roots[part.name]
-        said.obstacles += tree_obstacles(root, whole=part.name in kit.config.swap_whole)
+        said.blockers += tree_blockers(root, whole=part.name in context.config.swap_whole)
         found.append(
             TreePlan(
                 backup_id=manifest.id,
@@ -167,13 +171,13 @@ def _objects(selection: Selection) -> list[StoredObject]:
     return dumps + [item for _, tree in selection.trees for item in (tree.index, *tree.packs) if item]
 
 
-def _other_place(kit: Toolkit, item: Source) -> list[str]:
+def _other_place(context: BackupContext, item: Source) -> list[str]:
     """Notes on a backup of another project or environment."""
     notes = []
     if not item.secret_key_equal:
         notes.append("SECRET_KEY is not the one of the backup: encrypted fields and sessions will not open.")
-    if item.environment != kit.config.environment:
+    if item.environment != context.config.environment:
         notes.append(
-            f"The backup is of environment {item.environment!r}, this is {kit.config.environment!r}."
+            f"The backup is of environment {item.environment!r}, this is {context.config.environment!r}."
         )
     return notes

@@ -11,21 +11,21 @@ from django.db.migrations.loader import MigrationLoader
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, StoredObject
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.trees.fs.mounts import mounts_below
 from igny8_backup.trees.model.names import escape, is_own
 
 
-def check_objects(kit: Toolkit, objects: list[StoredObject]) -> None:
+def check_objects(context: BackupContext, objects: list[StoredObject]) -> None:
     """Raises ``MissingObjectError`` for an object that storage lacks, ``IntegrityError`` for one that has
     another size than was written: before hours of work are done for the others."""
     for item in objects:
-        size = kit.store.size(item.key)
+        size = context.store.size(item.key)
         if size != item.stored_bytes:
             raise IntegrityError(
                 f"The object {item.key} has {size} bytes in storage, not {item.stored_bytes}.",
-                untouched="Nothing live was changed.",
-                fix="Choose another backup: list_backups.",
+                unchanged="Nothing live was changed.",
+                hint="Choose another backup: list_backups.",
             )
 
 
@@ -55,12 +55,12 @@ def is_empty(root: Path) -> bool:
     except OSError as error:
         raise FilesError(
             f"{root} cannot be read: {error.strerror}.",
-            untouched="Nothing was changed.",
-            fix="Run the restore where the tree is mounted, as a user that may write it.",
+            unchanged="Nothing was changed.",
+            hint="Run the restore where the tree is mounted, as a user that may write it.",
         ) from None
 
 
-def tree_obstacles(root: Path, *, whole: bool = False) -> list[str]:
+def tree_blockers(root: Path, *, whole: bool = False) -> list[str]:
     """Why no tree can be put in place below ``root``, or with ``whole`` at its own place, one sentence each;
     empty when one can."""
     if whole and os.fsencode(root.resolve()) in mounts_below(root.parent):

@@ -9,15 +9,14 @@ from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
 from igny8_backup.journal import PREPARING, UNDONE, DatabaseSwap, Journal, TreeSwap
 from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore import hooks
 from igny8_backup.operations.restore import tree as restore_tree
 from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan
-from igny8_backup.operations.restore.swaps import clean_sides, finish, swap_all
-from igny8_backup.operations.restore.workers import make_quiet, purge
-from igny8_backup.operations.staging import sandbox as side_process
-from igny8_backup.operations.staging import sanitize
-from igny8_backup.operations.staging.load import load_side
+from igny8_backup.operations.restore.swaps import finish, remove_stale_staging, swap_all
+from igny8_backup.operations.restore.workers import ensure_workers_stopped, purge
+from igny8_backup.operations.staging import sandbox, sanitize
+from igny8_backup.operations.staging.load import load_staging
 from igny8_backup.operations.staging.probe_checks import without_answers
 from igny8_backup.signals import RESTORE, UNDO, announced
 from igny8_backup.trees.swap.target import Place
@@ -38,94 +37,94 @@ class RestoreResult:
     purged: int | None = None
 
 
-def resume_restore(kit: Toolkit) -> RestoreResult | None:
+def resume_restore(context: BackupContext) -> RestoreResult | None:
     """Settles what an earlier run left: completes a restore or an undo that was interrupted in its swap,
     removes the sides of one that had changed nothing. The result is of what was completed, if anything was.
     """
-    if kit.journals.unfinished() is None:
+    if context.journals.unfinished() is None:
         return None
-    with kit.locked("a restore"):
-        return _settle(kit)
+    with context.locked("a restore"):
+        return _settle(context)
 
 
-def run_restore(kit: Toolkit, plan: RestorePlan) -> RestoreResult:
+def run_restore(context: BackupContext, plan: RestorePlan) -> RestoreResult:
     """Carries the plan out.
 
     Until the swap nothing live is touched: a failure removes the sides and raises. A restore or undo that was
     interrupted in its swap is completed first, and then nothing else is done: the result says ``resumed``.
     Raises ``UnfinishedError`` when a swap began and could not be completed.
     """
-    with kit.locked("a restore"):
-        if settled := _settle(kit):
+    with context.locked("a restore"):
+        if settled := _settle(context):
             return settled
         plan.require_feasible()
-        with hooks.before_restore(kit, plan.backup_ids):
-            stopped = make_quiet(kit, plan.policy)
-            journal = _journal(kit, plan)
+        with hooks.before_restore(context, plan.backup_ids):
+            stopped = ensure_workers_stopped(context, plan.policy)
+            journal = _journal(context, plan)
             try:
-                kit.journals.write(journal)
+                context.journals.write(journal)
                 with announced(RESTORE, "prepare", plan.backup_ids):
-                    _prepare_databases(kit, plan, journal)
-                    journal = _prepare_trees(kit, plan, journal)
+                    _prepare_databases(context, plan, journal)
+                    journal = _prepare_trees(context, plan, journal)
                 # What restarts workers may have brought them back.
-                stopped = tuple(dict.fromkeys((*stopped, *make_quiet(kit, plan.policy))))
+                stopped = tuple(dict.fromkeys((*stopped, *ensure_workers_stopped(context, plan.policy))))
             except BaseException as error:
                 if isinstance(error, BackupError):
-                    error.assure("Nothing live was changed.")
-                _clean(kit, journal)
+                    error.add_context("Nothing live was changed.")
+                _clean(context, journal)
                 if stopped:
-                    kit.progress.note("Workers were stopped and nothing was restored: start them again.")
+                    context.progress.note("Workers were stopped and nothing was restored: start them again.")
                 raise
             with announced(RESTORE, "swap", plan.backup_ids):
-                journal = swap_all(kit, journal)
+                journal = swap_all(context, journal)
         # Not before: a restore that fails must not cost the tasks that wait.
         with hooks.when_restored():
             purged, trouble = purge(plan.policy, plan.workers)
-    warnings = (*trouble, *_after(kit, journal))
+    warnings = (*trouble, *_after(context, journal))
     return RestoreResult(journal=journal, warnings=warnings, stopped=stopped, purged=purged)
 
 
-def _settle(kit: Toolkit) -> RestoreResult | None:
-    interrupted = kit.journals.unfinished()
+def _settle(context: BackupContext) -> RestoreResult | None:
+    interrupted = context.journals.unfinished()
     if interrupted is None:
         return None
     if interrupted.phase != PREPARING:
-        journal = finish(kit, interrupted)
-        return RestoreResult(journal=journal, warnings=_after(kit, journal), resumed=True)
-    kit.progress.note(
+        journal = finish(context, interrupted)
+        return RestoreResult(journal=journal, warnings=_after(context, journal), resumed=True)
+    context.progress.note(
         f"A restore begun {interrupted.started:%Y-%m-%d %H:%M:%S} UTC was interrupted before it changed"
         " anything; what it left is removed."
     )
-    clean_sides(kit, interrupted)
+    remove_stale_staging(context, interrupted)
     return None
 
 
-def _clean(kit: Toolkit, journal: Journal) -> None:
+def _clean(context: BackupContext, journal: Journal) -> None:
     """Removes the sides after a failure, which a second one must not hide: the next run tries again."""
     try:
-        clean_sides(kit, journal)
+        remove_stale_staging(context, journal)
     except BackupError as error:
-        kit.progress.note(f"What was begun could not be removed, the next restore_all will: {error}")
+        context.progress.note(f"What was begun could not be removed, the next restore_all will: {error}")
 
 
-def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
-    stamp = _free_stamp(kit)
+def _journal(context: BackupContext, plan: RestorePlan) -> Journal:
+    stamp = _free_stamp(context)
     databases = []
     for item in plan.databases:
-        engine = kit.engine(item.part.alias)
+        engine = context.engine(item.part.alias)
         databases.append(
             DatabaseSwap(
                 alias=item.part.alias,
                 name=item.target.name,
-                side=engine.aside_name("side", stamp),
-                before=engine.aside_name("before", stamp),
+                side=engine.previous_name("side", stamp),
+                before=engine.previous_name("before", stamp),
                 existed=item.target.exists,
                 # What its probes answered has no place on this disk.
                 details=without_answers(item.details),
                 place=engine.place(),
             )
         )
-    whole = kit.config.swap_whole
+    whole = context.config.swap_whole
     trees = [
         TreeSwap(
             name=item.part.name,
@@ -139,41 +138,41 @@ def _journal(kit: Toolkit, plan: RestorePlan) -> Journal:
         schema=JOURNAL_SCHEMA,
         stamp=stamp,
         phase=PREPARING,
-        started=kit.clock(),
+        started=context.clock(),
         backup_ids=plan.backup_ids,
         databases=tuple(databases),
         trees=tuple(trees),
     )
 
 
-def _free_stamp(kit: Toolkit) -> str:
+def _free_stamp(context: BackupContext) -> str:
     """A stamp later than that of every journal, which tells what to undo first: two small restores may begin
     within a second, and a clock may have been set back."""
-    newest = max((journal.stamp for journal in kit.journals.all()), default="")
-    now = keys.stamp(kit.clock())
+    newest = max((journal.stamp for journal in context.journals.all()), default="")
+    now = keys.stamp(context.clock())
     return now if now > newest else keys.stamp(keys.stamp_time(newest) + timedelta(seconds=1))
 
 
-def _prepare_databases(kit: Toolkit, plan: RestorePlan, journal: Journal) -> None:
+def _prepare_databases(context: BackupContext, plan: RestorePlan, journal: Journal) -> None:
     sides = {swap.alias: swap.side for swap in journal.databases}
     for item in plan.databases:
-        _prepare_database(kit, plan, item, sides[item.part.alias])
+        _prepare_database(context, plan, item, sides[item.part.alias])
     migrated = {item.part.alias: sides[item.part.alias] for item in plan.databases if item.details.migrations}
     if migrated:
-        kit.progress.note("Migrating the restored schema to the code's.")
+        context.progress.note("Migrating the restored schema to the code's.")
         with announced(RESTORE, "migrate", plan.backup_ids):
-            side_process.migrate(migrated)
+            sandbox.migrate(migrated)
     if plan.sanitize:
         with announced(RESTORE, "sanitize", plan.backup_ids):
-            sanitize.sanitize(kit, sides)
+            sanitize.sanitize(context, sides)
 
 
-def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side: str) -> None:
+def _prepare_database(context: BackupContext, plan: RestorePlan, item: DatabasePlan, side: str) -> None:
     alias = item.part.alias
-    engine = kit.engine(alias)
-    engine.create_side(side, item.details)
-    left_out = load_side(
-        kit,
+    engine = context.engine(alias)
+    engine.create_staging(side, item.details)
+    left_out = load_staging(
+        context,
         engine,
         side,
         item.part,
@@ -181,42 +180,42 @@ def _prepare_database(kit: Toolkit, plan: RestorePlan, item: DatabasePlan, side:
         list(plan.identities),
         wanted=item.wanted,
         # Statistics of what is to be sanitized would hold it still.
-        analyze=not (plan.sanitize and sanitize.has_sanitizers(kit.config, alias)),
+        analyze=not (plan.sanitize and sanitize.has_sanitizers(context.config, alias)),
     )
     if left_out:
-        kit.progress.note(f"{alias}: left out, to be made by hand: {', '.join(left_out)}.")
+        context.progress.note(f"{alias}: left out, to be made by hand: {', '.join(left_out)}.")
 
 
-def _prepare_trees(kit: Toolkit, plan: RestorePlan, journal: Journal) -> Journal:
+def _prepare_trees(context: BackupContext, plan: RestorePlan, journal: Journal) -> Journal:
     done = []
     swaps = {swap.name: swap for swap in journal.trees}
     for item in plan.trees:
         swap = swaps[item.part.name]
-        kit.progress.begin(f"files {item.part.name}", item.part.bytes)
+        context.progress.begin(f"files {item.part.name}", item.part.bytes)
         try:
             text = restore_tree.prepare(
-                kit,
+                context,
                 item.part,
                 restore_tree.place_of(swap, journal.stamp),
                 list(plan.identities),
-                kit.progress.advance,
+                context.progress.advance,
                 allow_set_id=plan.allow_set_id,
             )
         finally:
-            kit.progress.end()
+            context.progress.end()
         done.append(replace(swap, plan=text))
     return replace(journal, trees=tuple(done))
 
 
-def _after(kit: Toolkit, journal: Journal) -> tuple[str, ...]:
+def _after(context: BackupContext, journal: Journal) -> tuple[str, ...]:
     """Checks what is live now; if all is well, runs the hooks. Returns warnings."""
     with hooks.when_restored():
         if journal.phase == UNDONE:
-            return hooks.after_restore(kit, journal.backup_ids, operation=UNDO)
+            return hooks.after_restore(context, journal.backup_ids, operation=UNDO)
         warnings = _check(journal)
         if not warnings:
-            return hooks.after_restore(kit, journal.backup_ids)
-    return (*warnings, "AFTER_RESTORE was not run.") if kit.config.after_restore else warnings
+            return hooks.after_restore(context, journal.backup_ids)
+    return (*warnings, "AFTER_RESTORE was not run.") if context.config.after_restore else warnings
 
 
 def _check(journal: Journal) -> tuple[str, ...]:
@@ -226,7 +225,7 @@ def _check(journal: Journal) -> tuple[str, ...]:
         return ()
     try:
         with announced(RESTORE, "check", journal.backup_ids):
-            side_process.check(aliases)
+            sandbox.check(aliases)
     except BackupError as error:
         return (f"{error} To go back: python manage.py undo_restore.",)
     return ()

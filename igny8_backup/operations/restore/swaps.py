@@ -7,11 +7,11 @@ from dataclasses import replace
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import BackupError, RefusedError, UnfinishedError
 from igny8_backup.journal import DONE, SWAPPING, UNDOING, UNDONE, DatabaseSwap, Journal
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore import tree as restore_tree
 
 
-def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journal:
+def swap_all(context: BackupContext, journal: Journal, *, resumed: bool = False) -> Journal:
     """Swaps every database, then every tree; ``resumed`` where an earlier run began that.
 
     A failure before anything was changed removes the sides and raises. A later one, a signal too, raises
@@ -19,9 +19,9 @@ def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journa
     """
     begun = resumed
     try:
-        journal = kit.journals.write(journal, SWAPPING)
+        journal = context.journals.write(journal, SWAPPING)
         for swap in journal.databases:
-            engine = engine_of(kit, swap)
+            engine = engine_of(context, swap)
             # No side says that an earlier run swapped it; without one, that somebody took it away.
             if not resumed or engine.exists(swap.side):
                 engine.swap(swap.side, swap.before, swap.details)
@@ -30,57 +30,61 @@ def swap_all(kit: Toolkit, journal: Journal, *, resumed: bool = False) -> Journa
             # Planned at the last moment: an application that still runs may have put something into the root.
             trees = list(journal.trees)
             trees[number] = restore_tree.planned_again(tree)
-            journal = kit.journals.write(replace(journal, trees=tuple(trees)))
+            journal = context.journals.write(replace(journal, trees=tuple(trees)))
             restore_tree.swap(trees[number])
             begun = True
-        return kit.journals.write(journal, DONE)
+        return context.journals.write(journal, DONE)
     except (BackupError, KeyboardInterrupt) as error:
-        if begun or isinstance(error, (UnfinishedError, KeyboardInterrupt)) or not _all_aside(kit, journal):
+        if (
+            begun
+            or isinstance(error, (UnfinishedError, KeyboardInterrupt))
+            or not _all_aside(context, journal)
+        ):
             raise UnfinishedError(
                 f"The restore was interrupted in its swap: {_reason(error)}",
-                untouched="What was swapped is whole, and so is what was not.",
-                fix="Run restore_all again to complete it, then undo_restore to go back if need be.",
+                unchanged="What was swapped is whole, and so is what was not.",
+                hint="Run restore_all again to complete it, then undo_restore to go back if need be.",
             ) from error
-        clean_sides(kit, journal)
+        remove_stale_staging(context, journal)
         raise
 
 
-def swap_back_all(kit: Toolkit, journal: Journal) -> Journal:
+def swap_back_all(context: BackupContext, journal: Journal) -> Journal:
     """Brings back what was before, and keeps the restored aside under the names of the sides' ``before``.
 
     Raises :class:`UnfinishedError` when something stands in the way, or on a signal; the journal stays.
     """
     try:
         for swap in journal.databases:
-            engine = engine_of(kit, swap)
+            engine = engine_of(context, swap)
             if not engine.exists(swap.side):
                 engine.swap_back(swap.before, swap.side)
         for tree in journal.trees:
             restore_tree.swap_back(tree)
-        return kit.journals.write(journal, UNDONE)
+        return context.journals.write(journal, UNDONE)
     except (BackupError, KeyboardInterrupt) as error:
         raise UnfinishedError(
             f"undo_restore was interrupted: {_reason(error)}",
-            untouched="What was swapped back is whole, and so is what was not.",
-            fix="Run undo_restore again to complete it.",
+            unchanged="What was swapped back is whole, and so is what was not.",
+            hint="Run undo_restore again to complete it.",
         ) from error
 
 
-def engine_of(kit: Toolkit, swap: DatabaseSwap) -> Engine:
+def engine_of(context: BackupContext, swap: DatabaseSwap) -> Engine:
     """The engine of a database of a journal. Raises :class:`RefusedError` where its alias leads to another
     database than it did: a journal must not be carried out on that."""
-    engine = kit.engine(swap.alias)
+    engine = context.engine(swap.alias)
     place = engine.place()
     if swap.place and place != swap.place:
         raise RefusedError(
             f"The journal of the restore is of {swap.place}, and DATABASES[{swap.alias!r}] leads to {place}.",
-            untouched="Nothing was changed.",
-            fix="Run it with the settings of the restore, or with the STATE_DIR that belongs to these.",
+            unchanged="Nothing was changed.",
+            hint="Run it with the settings of the restore, or with the STATE_DIR that belongs to these.",
         )
     return engine
 
 
-def _all_aside(kit: Toolkit, journal: Journal) -> bool:
+def _all_aside(context: BackupContext, journal: Journal) -> bool:
     """Whether no database was swapped, as far as can be told: a server may have committed and not said so.
 
     A side that is gone was swapped, unless what was live is not kept either: then somebody took it away.
@@ -89,7 +93,7 @@ def _all_aside(kit: Toolkit, journal: Journal) -> bool:
         return all(
             engine.exists(swap.side) or (swap.existed and not engine.exists(swap.before))
             for swap in journal.databases
-            for engine in [engine_of(kit, swap)]
+            for engine in [engine_of(context, swap)]
         )
     except BackupError:
         return False
@@ -99,33 +103,33 @@ def _reason(error: BaseException) -> str:
     return str(error) or "it was stopped."
 
 
-def finish(kit: Toolkit, journal: Journal) -> Journal:
+def finish(context: BackupContext, journal: Journal) -> Journal:
     """Completes what was interrupted, in the direction it had."""
     if journal.phase == SWAPPING:
-        kit.progress.note("An earlier restore was interrupted in its swap; it is completed now.")
-        return swap_all(kit, journal, resumed=True)
+        context.progress.note("An earlier restore was interrupted in its swap; it is completed now.")
+        return swap_all(context, journal, resumed=True)
     if journal.phase == UNDOING:
-        kit.progress.note("An earlier undo_restore was interrupted; it is completed now.")
-        return swap_back_all(kit, journal)
+        context.progress.note("An earlier undo_restore was interrupted; it is completed now.")
+        return swap_back_all(context, journal)
     return journal
 
 
-def clean_sides(kit: Toolkit, journal: Journal) -> None:
+def remove_stale_staging(context: BackupContext, journal: Journal) -> None:
     """Removes the sides of a restore that changed nothing, and its journal."""
     for tree in journal.trees:
         place = restore_tree.place_of(tree, journal.stamp)
-        restore_tree.remove_side(place)
-        restore_tree.remove_scratch(kit.config.scratch_dir, place)
+        restore_tree.remove_staging(place)
+        restore_tree.remove_scratch(context.config.scratch_dir, place)
     for swap in journal.databases:
-        engine_of(kit, swap).drop(swap.side)
-    kit.journals.remove(journal)
+        engine_of(context, swap).drop(swap.side)
+    context.journals.remove(journal)
 
 
-def discard(kit: Toolkit, journal: Journal) -> None:
+def discard(context: BackupContext, journal: Journal) -> None:
     """Removes what a finished restore (or undo) keeps aside, for good."""
     for swap in journal.databases:
-        engine = engine_of(kit, swap)
+        engine = engine_of(context, swap)
         engine.drop(swap.before if journal.phase == DONE else swap.side)
     for tree in journal.trees:
         restore_tree.remove_kept(restore_tree.place_of(tree, journal.stamp))
-    kit.journals.remove(journal)
+    context.journals.remove(journal)

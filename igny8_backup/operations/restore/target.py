@@ -92,7 +92,7 @@ def find_spaces(
     return (*_scratch(config, databases), *_volumes(trees), *_servers(databases, assumed))
 
 
-def space_obstacles(spaces: Iterable[Space]) -> list[str]:
+def space_blockers(spaces: Iterable[Space]) -> list[str]:
     """A sentence for each volume that is known to be too small."""
     return [
         f"There is not enough space on {space.place} for {', '.join(space.names)}:"
@@ -108,7 +108,7 @@ def _scratch(config: Config, databases: Sequence[DatabasePlan]) -> list[Space]:
     dumps = {
         item.part.alias: item.part.object.raw_bytes
         for item in databases
-        if item.part.object and item.surroundings.server
+        if item.part.object and item.target_state.server
     }
     if not dumps or config.jobs < 2:
         return []
@@ -146,14 +146,14 @@ def _volumes(trees: Sequence[TreePlan]) -> list[Space]:
 def _servers(databases: Sequence[DatabasePlan], assumed: int | None) -> list[Space]:
     servers: dict[str, list[DatabasePlan]] = {}
     for item in databases:
-        if item.surroundings.server:
-            key = item.surroundings.system_identifier or item.surroundings.server
+        if item.target_state.server:
+            key = item.target_state.system_identifier or item.target_state.server
             servers.setdefault(key, []).append(item)
     return [
         Space(
             kind=DATABASES,
             names=tuple(item.part.alias for item in items),
-            place=items[0].surroundings.server,
+            place=items[0].target_state.server,
             needed=sum(item.details.size for item in items),
             free=assumed,
             assumed=assumed is not None,

@@ -15,21 +15,21 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.journal import TreeSwap
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.warnings import note_owners, note_skips
 from igny8_backup.operations.restore.unpack import extract_packs, unpackers
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees.extract.partition import Spool, spool_index
+from igny8_backup.trees.extract.partition import Partition, partition_index
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.fs.remove import remove_tree
-from igny8_backup.trees.model.names import side_name
+from igny8_backup.trees.model.names import staging_name
 from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 from igny8_backup.trees.swap.swap import exchange, keep, state, undo
 from igny8_backup.trees.swap.target import Place
 
 
 def prepare(
-    kit: Toolkit,
+    context: BackupContext,
     part: TreePart,
     place: Place,
     identities: list[Identity],
@@ -50,25 +50,25 @@ def prepare(
     except OSError as error:
         raise FilesError(
             f"{root} cannot be made: {error.strerror}.",
-            untouched="Nothing live was changed.",
-            fix="Run the restore where the tree is mounted writable.",
+            unchanged="Nothing live was changed.",
+            hint="Run the restore where the tree is mounted writable.",
         ) from None
     with _same_time(place.folder):
         place.make()
     packs = {keys.pack_of(item.key): item for item in part.packs}
-    skip = note_skips(kit.progress, part.name)
-    with _scratch_folder(kit.config.scratch_dir, place) as folder:
-        records = Spool(folder, packs)
-        blocks = kit.download(part.index, identities)
-        with unpackers(kit, len(packs)) as processes:
+    skip = note_skips(context.progress, part.name)
+    with _scratch_folder(context.config.scratch_dir, place) as folder:
+        records = Partition(folder, packs)
+        blocks = context.download(part.index, identities)
+        with unpackers(context, len(packs)) as processes:
             owners_left = extract_packs(
-                kit,
+                context,
                 processes,
                 place.target,
                 packs.items(),
                 folder,
                 identities,
-                read_index=lambda: spool_index(records, blocks),
+                read_index=lambda: partition_index(records, blocks),
                 on_skip=skip,
                 on_bytes=on_bytes,
                 allow_set_id=allow_set_id,
@@ -77,7 +77,7 @@ def prepare(
             writer.finish(records.others())
             writer.flush()
         owners_left += writer.owners_left
-        note_owners(kit.progress, part.name, owners_left)
+        note_owners(context.progress, part.name, owners_left)
         record = next(records.others())
     return json.dumps(place.plan(record, skip).to_json())
 
@@ -85,15 +85,15 @@ def prepare(
 def planned_again(tree: TreeSwap) -> TreeSwap:
     """The swap, planned for the root as it is now, if nothing of it was swapped yet; else as it was."""
     plan = _plan(tree)
-    side = plan.find_side()
-    if side.name != side_name(plan.stamp) or (plan.children and state(plan) != "old"):
+    side = plan.find_staging()
+    if side.name != staging_name(plan.stamp) or (plan.children and state(plan) != "old"):
         return tree
     return replace(tree, plan=json.dumps(plan_swap(plan.root, side, plan.new, only=plan.only).to_json()))
 
 
 def check_kept(tree: TreeSwap) -> None:
     """Raises ``FilesError`` when what the swap set aside is gone."""
-    _plan(tree).find_side()
+    _plan(tree).find_staging()
 
 
 def swap(tree: TreeSwap) -> None:
@@ -115,7 +115,7 @@ def place_of(tree: TreeSwap, stamp: str) -> Place:
     return Place(root=Path(tree.root), stamp=stamp, whole=tree.whole)
 
 
-def remove_side(place: Place) -> None:
+def remove_staging(place: Place) -> None:
     """Removes a tree that was never swapped in; a missing one is fine."""
     with _same_time(place.folder):
         remove_tree(place.side)
@@ -164,8 +164,8 @@ def _scratch_folder(folder: Path, place: Place) -> Iterator[Path]:
     except OSError as error:
         raise FilesError(
             f"No scratch folder can be made in {folder}: {error.strerror}.",
-            untouched="Nothing live was changed.",
-            fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            unchanged="Nothing live was changed.",
+            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
         ) from None
     try:
         yield scratch

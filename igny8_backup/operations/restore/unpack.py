@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from igny8_backup.formats.manifest import StoredObject
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
@@ -26,15 +26,15 @@ class _Stopped(Exception):
 
 
 @contextmanager
-def unpackers(kit: Toolkit, packs: int) -> Iterator[list[Unpacker]]:
+def unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
     """The processes that write out so many packs. Left early, they are stopped."""
     with ExitStack() as stack:
-        count = min(READERS if kit.store.parallel_reads else 1, packs)
+        count = min(READERS if context.store.parallel_reads else 1, packs)
         yield [stack.enter_context(unpacker()) for _ in range(count)]
 
 
 def extract_packs(
-    kit: Toolkit,
+    context: BackupContext,
     processes: Collection[Unpacker],
     side: Path,
     packs: Collection[tuple[str, StoredObject]],
@@ -49,7 +49,7 @@ def extract_packs(
     """Has the ``processes`` write the files of the packs (name and object) below ``side``; returns how many
     kept this user as their owner.
 
-    ``records`` is the folder of a ``Spool``, which ``read_index`` fills: in this thread, and beside the first
+    ``records`` is the folder of a ``Partition``, which ``read_index`` fills: in this thread, and beside the first
     packs where the storage lets them be read at the same time. The index places a file in one pack only, so
     the order of packs does not matter. ``on_bytes`` is called by one thread at a time.
 
@@ -85,18 +85,18 @@ def extract_packs(
                     name, item = waiting.popleft()
                 except IndexError:
                     break
-                process.unpack(name, counted(kit.download(item, identities)))
+                process.unpack(name, counted(context.download(item, identities)))
             return process.finish()
         except BaseException:
             stopped.set()
             raise
 
-    if not kit.store.parallel_reads:
+    if not context.store.parallel_reads:
         read_index()
     with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
         try:
             futures = [pool.submit(extract, *numbered) for numbered in enumerate(processes)]
-            if kit.store.parallel_reads:
+            if context.store.parallel_reads:
                 read_index()
             wait(futures)
         except BaseException:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from igny8_backup.celery.workers import Workers, ask_workers, purge_queues, stop_workers
 from igny8_backup.errors import BackupError, RefusedError
 from igny8_backup.humanize import count_in_words
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 
 REFUSE, STOP, IGNORE = "refuse", "stop", "ignore"
 STOP_SECONDS = 300
@@ -46,7 +46,7 @@ def workers_notes(workers: Workers, policy: WorkersPolicy) -> list[str]:
     return notes
 
 
-def workers_obstacles(workers: Workers, policy: WorkersPolicy, *, hooks: bool) -> list[str]:
+def workers_blockers(workers: Workers, policy: WorkersPolicy, *, hooks: bool) -> list[str]:
     """Workers that answer and are neither to be stopped nor ignored. ``hooks``, which run before anything is
     made, may stop them: they are asked again then."""
     if policy.mode != REFUSE or not workers.names or hooks:
@@ -54,7 +54,7 @@ def workers_obstacles(workers: Workers, policy: WorkersPolicy, *, hooks: bool) -
     return [f"{_listed(workers.names)}. {_WAYS_OUT}"]
 
 
-def make_quiet(kit: Toolkit, policy: WorkersPolicy) -> tuple[str, ...]:
+def ensure_workers_stopped(context: BackupContext, policy: WorkersPolicy) -> tuple[str, ...]:
     """Asks the workers again, and does as ``policy`` says; returns the names of those that were stopped.
 
     Raises :class:`RefusedError` where one answers that must not, or does not stop in time.
@@ -64,11 +64,11 @@ def make_quiet(kit: Toolkit, policy: WorkersPolicy) -> tuple[str, ...]:
     if policy.mode == STOP:
         stopped = stop_workers(seconds=policy.seconds)
         if stopped:
-            kit.progress.note(f"Stopped: {', '.join(stopped)}.")
+            context.progress.note(f"Stopped: {', '.join(stopped)}.")
         return stopped
     names = ask_workers().names
     if names:
-        raise RefusedError(f"{_listed(names)}.", untouched="Nothing was restored.", fix=_WAYS_OUT)
+        raise RefusedError(f"{_listed(names)}.", unchanged="Nothing was restored.", hint=_WAYS_OUT)
     return ()
 
 

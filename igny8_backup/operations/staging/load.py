@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from igny8_backup.databases.engine import WHOLE, Engine, Wanted
+from igny8_backup.databases.engine import WHOLE, Engine, RestoreSelection
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging.probe_checks import check_answers
-from igny8_backup.operations.stalls import Watch
+from igny8_backup.operations.stalls import StallMonitor
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.observe import count
 
 
-def load_side(
-    kit: Toolkit,
+def load_staging(
+    context: BackupContext,
     engine: Engine,
     side: str,
     part: DatabasePart,
     details: DatabaseDetails,
     identities: list[Identity],
     *,
-    wanted: Wanted = WHOLE,
+    wanted: RestoreSelection = WHOLE,
     analyze: bool = True,
 ) -> tuple[str, ...]:
     """Loads the dump of ``part`` into the empty database ``side`` and compares it with ``details``; returns
@@ -29,30 +29,32 @@ def load_side(
     stored = part.object
     if stored is None:
         raise IntegrityError(f"The backup of {part.alias!r} names no object.")
-    kit.progress.begin(f"database {part.alias}", stored.raw_bytes)
+    context.progress.begin(f"database {part.alias}", stored.raw_bytes)
     try:
         # Only while bytes should move: after the last of them pg_restore may work on for hours.
-        with Watch(f"database {part.alias}", kit.progress, seconds=kit.config.stall_seconds) as watch:
-            stream = count(kit.download(stored, identities), kit.progress.advance)
+        with StallMonitor(
+            f"database {part.alias}", context.progress, seconds=context.config.stall_seconds
+        ) as watch:
+            stream = count(context.download(stored, identities), context.progress.advance)
             left_out = engine.load(
                 side,
                 watch.through(stream, source="the storage", sink="pg_restore"),
                 raw_bytes=stored.raw_bytes,
-                scratch=kit.config.scratch_dir,
-                jobs=kit.config.jobs,
+                scratch=context.config.scratch_dir,
+                jobs=context.config.jobs,
                 analyze=analyze,
                 wanted=wanted,
             )
     finally:
-        kit.progress.end()
+        context.progress.end()
     missing = sorted(set(wanted.tables or details.tables) - set(engine.tables(side)))
     if missing:
         raise IntegrityError(
             f"The restored database {part.alias!r} lacks tables that it had: {', '.join(missing[:5])}.",
-            untouched="Nothing live was changed.",
-            fix="Choose another backup: list_backups.",
+            unchanged="Nothing live was changed.",
+            hint="Choose another backup: list_backups.",
         )
     # Before anybody asks or migrates: the search path of the database may be what leads to the tables.
-    engine.seal_side(side, details)
-    check_answers(kit, engine, side, details, wanted.tables)
+    engine.seal_staging(side, details)
+    check_answers(context, engine, side, details, wanted.tables)
     return left_out

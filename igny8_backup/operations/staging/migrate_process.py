@@ -14,7 +14,7 @@ from django.db import Error
 from django.db.migrations import Migration, exceptions
 
 from igny8_backup.databases.postgresql.redact import without_values
-from igny8_backup.operations.staging.silence import silenced
+from igny8_backup.operations.staging.silence import suppress_output
 
 # PostgreSQL docs, appendix A: data, functions, procedures, foreign data, and what PL/pgSQL raises. The
 # message itself may quote a value.
@@ -37,7 +37,7 @@ class MigrationError(Exception):
 def run(alias: str) -> None:
     """``migrate`` in the database ``alias``. Raises :class:`MigrationError`."""
     try:
-        with silenced():
+        with suppress_output():
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
     except (Exception, SystemExit) as error:
         found = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))

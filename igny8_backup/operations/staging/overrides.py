@@ -13,7 +13,7 @@ PROVIDERS = ("libc", "icu", "builtin")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changes:
+class RestoreOverrides:
     """What is to differ from the recorded. ``locale`` is empty for the recorded one; ``provider`` says whose
     ``locale`` is (PostgreSQL docs, CREATE DATABASE)."""
 
@@ -22,20 +22,20 @@ class Changes:
     provider: str = "libc"
 
 
-def adapt(
-    engine: Engine, details: DatabaseDetails, changes: Changes
+def apply_overrides(
+    engine: Engine, details: DatabaseDetails, changes: RestoreOverrides
 ) -> tuple[DatabaseDetails, tuple[str, ...]]:
     """The details as the restore is to find them, and notes that say what will differ.
 
     Raises :class:`UsageError` where the engine has no owners and no locales.
     """
-    if changes == Changes():
+    if changes == RestoreOverrides():
         return details, ()
     if not isinstance(engine, PostgresqlEngine):
         raise UsageError(
             f"{engine.alias!r} is a database without owners and locales.",
-            untouched="Nothing was changed.",
-            fix="Leave --no-owner and --locale away.",
+            unchanged="Nothing was changed.",
+            hint="Leave --no-owner and --locale away.",
         )
     notes = []
     if not changes.owners:
@@ -74,7 +74,7 @@ def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str
     )
 
 
-def _with_locale(details: DatabaseDetails, changes: Changes) -> DatabaseDetails:
+def _with_locale(details: DatabaseDetails, changes: RestoreOverrides) -> DatabaseDetails:
     if changes.provider == "libc":
         return replace(
             details,

@@ -9,7 +9,7 @@ from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.postgresql.probes import COUNTED_TO, Answers, Row
 from igny8_backup.errors import DatabaseError, IntegrityError
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 
 _SHOWN = 5
 
@@ -34,13 +34,13 @@ def unanswered(answers: Answers) -> DatabaseError:
     listed = "; ".join(f"{name!r}: {reason}" for name, reason in reasons.items())
     return DatabaseError(
         f"Probes were not answered: {listed}",
-        untouched="The database itself is in the backup.",
-        fix="Correct IGNY8_BACKUP['PROBES'].",
+        unchanged="The database itself is in the backup.",
+        hint="Correct IGNY8_BACKUP['PROBES'].",
     )
 
 
 def check_answers(
-    kit: Toolkit, engine: Engine, name: str, details: DatabaseDetails, tables: Sequence[str] = ()
+    context: BackupContext, engine: Engine, name: str, details: DatabaseDetails, tables: Sequence[str] = ()
 ) -> None:
     """Asks the restored database ``name`` again. Raises :class:`IntegrityError` where an answer differs from
     that of the backup, or a probe has none any more.
@@ -66,12 +66,14 @@ def check_answers(
         raise IntegrityError(
             f"The restored database {engine.alias!r} is not the one that was dumped:"
             f" {'; '.join(wrong[:_SHOWN])}{more}.",
-            untouched="The live database is as it was.",
-            fix="Choose another backup: list_backups.",
+            unchanged="The live database is as it was.",
+            hint="Choose another backup: list_backups.",
         )
     uncounted = [table for table in details.row_counts if not tables and table not in found.row_counts]
     if unasked := [f"the rows of {', '.join(uncounted[:_SHOWN])}"] * bool(uncounted) + list(found.denied):
-        kit.progress.note(f"{engine.alias}: this role may not ask for {', '.join(unasked)}: not compared.")
+        context.progress.note(
+            f"{engine.alias}: this role may not ask for {', '.join(unasked)}: not compared."
+        )
 
 
 def _said(rows: Sequence[Row]) -> str:

@@ -35,15 +35,15 @@ def sanitize(names: Mapping[str, str], sanitizers: Mapping[str, Sequence[str]]) 
     """
     from igny8_backup.operations.staging.sanitizer_process import DONE
 
-    untouched = "The live database is as it was."
+    unchanged = "The live database is as it was."
     request = {"names": dict(names), "work": "sanitize", "sanitizers": dict(sanitizers)}
     try:
         output = _run(request, "sanitizing the side database")
     except BackupError as error:
-        raise BackupError(str(error), untouched=untouched) from None
+        raise BackupError(str(error), unchanged=unchanged) from None
     if output != DONE:
         raise BackupError(
-            "Sanitizing the side database failed: a sanitizer has ended the process.", untouched=untouched
+            "Sanitizing the side database failed: a sanitizer has ended the process.", unchanged=unchanged
         )
 
 
@@ -61,8 +61,8 @@ def _run(request: dict[str, Any], what: str) -> bytes:
     if not module:
         raise UsageError(
             "DJANGO_SETTINGS_MODULE is not set, so migrations cannot run in a process of their own.",
-            untouched="The live database is as it was.",
-            fix="Run through manage.py, or set DJANGO_SETTINGS_MODULE.",
+            unchanged="The live database is as it was.",
+            hint="Run through manage.py, or set DJANGO_SETTINGS_MODULE.",
         )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     argv = [sys.executable, "-m", "igny8_backup.operations.staging.sandbox"]
@@ -109,8 +109,8 @@ def _require_sides(names: Mapping[str, str]) -> None:
         if found != name:
             raise RefusedError(
                 f"DATABASES[{alias!r}] leads to the database {found} though its NAME is {name}.",
-                untouched="Nothing was done in it.",
-                fix="Take out of its OPTIONS, or of what it connects through, what names a database.",
+                unchanged="Nothing was done in it.",
+                hint="Take out of its OPTIONS, or of what it connects through, what names a database.",
             )
 
 

@@ -12,10 +12,10 @@ from django.utils.module_loading import import_string
 
 from igny8_backup.conf import SETTING, Config
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
-from igny8_backup.databases.postgresql.restore import vacuum as scrubbing
+from igny8_backup.databases.postgresql.restore import vacuum
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.staging import sandbox as side_process
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.staging import sandbox
 
 PRODUCTION = {"production", "prod", "prd", "live"}
 """Words that tell, anywhere in the name of an environment, that it has the data of people."""
@@ -23,7 +23,7 @@ PRODUCTION = {"production", "prod", "prd", "live"}
 FILES_NOTE = "Sanitizers change databases; files come back as they are."
 
 
-def obstacles(
+def blockers(
     config: Config, chosen: Sequence[Manifest], aliases: Sequence[str], *, sanitize: bool, keep: bool
 ) -> list[str]:
     """Why data of people must not come, or cannot be sanitized: one sentence each. ``keep`` says that it may
@@ -68,13 +68,15 @@ def _not_sanitizable(config: Config, alias: str) -> list[str]:
     return found
 
 
-def sanitize(kit: Toolkit, sides: Mapping[str, str]) -> None:
+def sanitize(context: BackupContext, sides: Mapping[str, str]) -> None:
     """Runs the sanitizers of each alias in its side database, and leaves no old byte in it.
 
     Raises :class:`~igny8_backup.errors.BackupError` without a word of the data.
     """
-    listed = {alias: kit.config.sanitizers[alias] for alias in sides if has_sanitizers(kit.config, alias)}
-    engines = {alias: kit.engine(alias) for alias in listed}
+    listed = {
+        alias: context.config.sanitizers[alias] for alias in sides if has_sanitizers(context.config, alias)
+    }
+    engines = {alias: context.engine(alias) for alias in listed}
     reached = {
         alias: engine.live.to(sides[alias])
         for alias, engine in engines.items()
@@ -82,14 +84,14 @@ def sanitize(kit: Toolkit, sides: Mapping[str, str]) -> None:
     }
     if not listed:
         return
-    kit.progress.note("Sanitizing the restored data.")
+    context.progress.note("Sanitizing the restored data.")
     with ExitStack() as stack:
         for connection in reached.values():
-            stack.enter_context(scrubbing.triggers_off(connection))
-        side_process.sanitize(sides, listed)
-    kit.progress.note("Writing it anew, so that nothing of what was sanitized is left in its files.")
+            stack.enter_context(vacuum.triggers_off(connection))
+        sandbox.sanitize(sides, listed)
+    context.progress.note("Writing it anew, so that nothing of what was sanitized is left in its files.")
     for connection in reached.values():
-        scrubbing.rewrite(connection)
+        vacuum.rewrite(connection)
 
 
 def has_sanitizers(config: Config, alias: str) -> bool:

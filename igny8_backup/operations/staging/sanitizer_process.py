@@ -15,7 +15,7 @@ import psycopg
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
-from igny8_backup.operations.staging.silence import silenced
+from igny8_backup.operations.staging.silence import suppress_output
 
 DONE = b"sanitized"
 """What the process prints at its end: a sanitizer that leaves the interpreter has not been the last."""
@@ -31,7 +31,7 @@ class SanitizerError(Exception):
 
 def run(sanitizers: Mapping[str, Sequence[str]]) -> None:
     """Runs them in order, each in a transaction of its own. Raises :class:`SanitizerError`."""
-    with silenced():
+    with suppress_output():
         for alias, items in sanitizers.items():
             for item in items:
                 _run_one(alias, item)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Output and logs of what runs inside lead nowhere, those of its children too: on standard error they
     would be taken for words about a failure."""
     sys.stdout.flush()

@@ -14,7 +14,7 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import SCHEMA, Manifest, StoredObject, TreePart
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.parts import join_details
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
@@ -52,7 +52,9 @@ class Lists:
         self._last.clear()
 
 
-def read_content(kit: Toolkit, manifest: Manifest, chosen: set[str], attempt: Attempt, lists: Lists) -> None:
+def read_content(
+    context: BackupContext, manifest: Manifest, chosen: set[str], attempt: Attempt, lists: Lists
+) -> None:
     """Reads the objects whose keys are ``chosen``; the index of a tree whenever anything of the tree is, and
     ``lists`` keeps it for the next backup.
 
@@ -63,14 +65,14 @@ def read_content(kit: Toolkit, manifest: Manifest, chosen: set[str], attempt: At
         attempt(manifest.details, partial(_read_details, backup_id=manifest.id))
     for part in manifest.databases:
         if part.object and part.object.key in chosen:
-            config = kit.config
+            config = context.config
             read = partial(read_dump, part=part, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
             attempt(part.object, read)
     for tree in manifest.trees:
         objects = [item for item in (tree.index, tree.folders, *tree.packs) if item]
         if any(item.key in chosen for item in objects):
             folder = keys.pack_folder(manifest.host, tree.name)
-            _read_tree(kit, tree, chosen, attempt, partial(lists.follow, folder, tree))
+            _read_tree(context, tree, chosen, attempt, partial(lists.follow, folder, tree))
 
 
 def _read_details(blocks: Blocks, backup_id: str) -> None:
@@ -81,18 +83,18 @@ def _read_details(blocks: Blocks, backup_id: str) -> None:
 
 
 def _read_tree(
-    kit: Toolkit,
+    context: BackupContext,
     tree: TreePart,
     chosen: set[str],
     attempt: Attempt,
     follow: Callable[[IO[bytes]], None],
 ) -> None:
     with ExitStack() as stack:
-        file = stack.enter_context(_scratch_file(kit))
+        file = stack.enter_context(_scratch_file(context))
 
         def read_index(blocks: Blocks) -> None:
             with closing(blocks):
-                write_file(blocks, file.fileno(), name=f"the index into {kit.config.scratch_dir}")
+                write_file(blocks, file.fileno(), name=f"the index into {context.config.scratch_dir}")
             _check_index(tree, _records_in(file))
 
         if tree.index is None or not attempt(tree.index, read_index):
@@ -128,12 +130,12 @@ def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
         raise IntegrityError("The index does not hold as many files, folders and links as the manifest says.")
 
 
-def _scratch_file(kit: Toolkit) -> IO[bytes]:
+def _scratch_file(context: BackupContext) -> IO[bytes]:
     """A private file without a name, for the index of a tree, which is read for each pack."""
     try:
-        return tempfile.TemporaryFile(dir=kit.config.scratch_dir)
+        return tempfile.TemporaryFile(dir=context.config.scratch_dir)
     except OSError as error:
         raise FilesError(
-            f"No scratch file can be made in {kit.config.scratch_dir}: {error.strerror}.",
-            fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            f"No scratch file can be made in {context.config.scratch_dir}: {error.strerror}.",
+            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
         ) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.verify.verifier import Looked, Verification, VerifyRequest, VerifyResult
 
 
@@ -31,25 +31,25 @@ class AllVerified:
         return not (self.damaged or self.unopened or any(result.unrecorded for result in self.results))
 
     @property
-    def sign(self) -> str:
+    def failure_key(self) -> str:
         """Which kind of trouble it is; the worst, where there are several."""
         if self.damaged:
             return "damage"
         return "unopened" if self.unopened else "unrecorded"
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What was found, or could not be done, a line each."""
         lines = [f"LOST: {text}" for text in self.lost]
         several = len(self.results) > 1
         lines += [
             f"{result.check.id}: {line}" if several else line
             for result in self.results
-            for line in result.troubles()
+            for line in result.problems()
         ]
         return [*lines, *(f"UNREAD: {text}" for text in self.unopened)]
 
 
-def verify(kit: Toolkit, request: VerifyRequest, looked: Looked | None = None) -> VerifyResult:
+def verify(context: BackupContext, request: VerifyRequest, looked: Looked | None = None) -> VerifyResult:
     """Looks at every object of one backup, and reads a ``sample`` of them, by default all; and those again in
     which the last check found damage, or a sample that leaves them out would deny it. What this run has
     ``looked`` at for another backup counts as read, and is not read again.
@@ -59,15 +59,15 @@ def verify(kit: Toolkit, request: VerifyRequest, looked: Looked | None = None) -
     not answer; for the depth ``content`` also ``IdentityError``, ``FilesError``, ``ToolMissingError``,
     ``ToolTooOldError``.
     """
-    backup_id = request.backup_id or newest_backup(kit)
-    manifest = _known(kit, backup_id)
+    backup_id = request.backup_id or newest_backup(context)
+    manifest = _known(context, backup_id)
     if looked:
-        return Verification(kit, request, manifest, looked).run()
+        return Verification(context, request, manifest, looked).run()
     with closing(Looked()) as own:
-        return Verification(kit, request, manifest, own).run()
+        return Verification(context, request, manifest, own).run()
 
 
-def verify_all(kit: Toolkit, request: VerifyRequest) -> AllVerified:
+def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
     """The same for every backup there is. An object that several of them share is looked at once, for the
     oldest of them: its list of files has the most of what a pack holds. Where the list of a later one tells
     something else of a pack, that is read again.
@@ -79,51 +79,51 @@ def verify_all(kit: Toolkit, request: VerifyRequest) -> AllVerified:
     lost: list[str] = []
     unopened: list[str] = []
     with closing(Looked()) as looked:
-        for backup_id in _all_ids(kit) or [newest_backup(kit)]:
+        for backup_id in _all_ids(context) or [newest_backup(context)]:
             try:
-                results.append(verify(kit, replace(request, backup_id=backup_id), looked))
+                results.append(verify(context, replace(request, backup_id=backup_id), looked))
             except IntegrityError as error:
                 lost.append(str(error))
             except IdentityError as error:
-                if not request.identity_file and not kit.identities(None, needed=False):
+                if not request.identity_file and not context.identities(None, needed=False):
                     raise  # none is given, and not a wrong one for this backup
                 unopened.append(f"{backup_id}: {error}")
             except UsageError as error:  # prune_backups has removed it meanwhile
-                kit.progress.note(str(error))
+                context.progress.note(str(error))
     return AllVerified(results=tuple(results), lost=tuple(lost), unopened=tuple(unopened))
 
 
-def _all_ids(kit: Toolkit) -> list[str]:
+def _all_ids(context: BackupContext) -> list[str]:
     """The ids of what there is, and of what should be there by the records of runs, oldest first."""
-    found = {entry.id for entry in kit.catalog.entries()}
+    found = {entry.id for entry in context.catalog.entries()}
     found |= {
-        run.id for run in kit.catalog.runs() if run.outcome in (COMPLETE, INCOMPLETE) and not run.pruned
+        run.id for run in context.catalog.runs() if run.outcome in (COMPLETE, INCOMPLETE) and not run.pruned
     }
     return sorted(found)
 
 
-def newest_backup(kit: Toolkit) -> str:
+def newest_backup(context: BackupContext) -> str:
     """The id of the newest backup. Raises ``UsageError`` where there is none."""
-    entries = kit.catalog.entries()
+    entries = context.catalog.entries()
     if not entries:
         raise UsageError(
-            f"There is no backup in {kit.store.describe()}.",
-            untouched="Nothing was read.",
-            fix="Make one: python manage.py backup_all.",
+            f"There is no backup in {context.store.describe()}.",
+            unchanged="Nothing was read.",
+            hint="Make one: python manage.py backup_all.",
         )
     # What is dated in the future is not the newest, as long as there is another.
-    return next((entry for entry in entries if entry.started <= kit.clock()), entries[0]).id
+    return next((entry for entry in entries if entry.started <= context.clock()), entries[0]).id
 
 
-def _known(kit: Toolkit, backup_id: str) -> Manifest:
+def _known(context: BackupContext, backup_id: str) -> Manifest:
     """The manifest; that it is missing is damage where a run says that it wrote one."""
     try:
-        return kit.catalog.get(backup_id)
+        return context.catalog.get(backup_id)
     except UsageError:
-        run = kit.catalog.run(backup_id) if keys.is_id(backup_id) else None
+        run = context.catalog.run(backup_id) if keys.is_id(backup_id) else None
         if run and run.outcome in (COMPLETE, INCOMPLETE) and not run.pruned:
             raise IntegrityError(
                 f"{keys.manifest_key(backup_id)} is missing, and so the backup: its run wrote one.",
-                fix="Bring it back from another copy of the storage; choose another backup: list_backups.",
+                hint="Bring it back from another copy of the storage; choose another backup: list_backups.",
             ) from None
         raise

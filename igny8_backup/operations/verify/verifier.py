@@ -16,13 +16,13 @@ from igny8_backup.formats.annotations import (
     SCHEMA,
     STORED,
     UNREADABLE,
+    Annotations,
     Check,
     Damage,
-    Remarks,
-    read_remarks,
+    read_annotations,
 )
 from igny8_backup.formats.manifest import Manifest, StoredObject, read_manifest
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.verify.content import Lists, Reader, read_content
 from igny8_backup.operations.verify.sample import sample
 from igny8_backup.store import MissingObjectError
@@ -57,7 +57,7 @@ class VerifyResult:
     findings: tuple[Finding, ...]
     unrecorded: str = ""
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What was found, and why it is not recorded, a line each."""
         lines = [f"{finding.damage.kind.upper()}: {finding.text}" for finding in self.findings]
         if self.unrecorded:
@@ -86,15 +86,17 @@ class Looked:
 class Verification:
     """Of one backup, by its ``manifest``. ``run`` it once."""
 
-    def __init__(self, kit: Toolkit, request: VerifyRequest, manifest: Manifest, looked: Looked) -> None:
-        self.kit = kit
+    def __init__(
+        self, context: BackupContext, request: VerifyRequest, manifest: Manifest, looked: Looked
+    ) -> None:
+        self.context = context
         self.request = request
         self.manifest = manifest
         self.looked = looked
-        self.started = kit.clock()
+        self.started = context.clock()
         self.identities: list[Identity] = []
         if request.depth == CONTENT:
-            self.identities = kit.identities(request.identity_file, needed=manifest.encrypted)
+            self.identities = context.identities(request.identity_file, needed=manifest.encrypted)
         self.findings: dict[str, Finding] = {}
         self.read = 0
         self.bytes = 0
@@ -105,27 +107,27 @@ class Verification:
         present = {key: item for key, item in objects.items() if self.is_present(item)}
         chosen = {key: present[key] for key in self.chosen(present)}
         total = sum(item.stored_bytes for item in chosen.values() if item not in self.looked.read)
-        self.kit.progress.begin(f"backup {self.manifest.id}", total)
+        self.context.progress.begin(f"backup {self.manifest.id}", total)
         try:
             if self.request.depth == CONTENT:
-                read_content(self.kit, self.manifest, set(chosen), self.attempt, self.looked.lists)
+                read_content(self.context, self.manifest, set(chosen), self.attempt, self.looked.lists)
             else:
                 for item in chosen.values():
                     if not self.has_read(item):
                         self.check_stored(item)
                         self.looked.read[item] = self.findings.get(item.key)
         finally:
-            self.kit.progress.end()
+            self.context.progress.end()
         return self.record(len(objects) + 1)
 
     def check_manifest(self) -> None:
         """Against what its run wrote down, where that is known."""
         key = keys.manifest_key(self.manifest.id)
-        data = self.kit.store.read_small(key)
+        data = self.context.store.read_small(key)
         read_manifest(data, self.manifest.id)
         self.read += 1
         self.bytes += len(data)
-        run = self.kit.catalog.run(self.manifest.id)
+        run = self.context.catalog.run(self.manifest.id)
         if run and run.manifest_sha256 and run.manifest_sha256 != hashlib.sha256(data).hexdigest():
             self.found(key, ALTERED, f"{key} is not what its run wrote.")
 
@@ -139,7 +141,7 @@ class Verification:
 
     def look_for(self, item: StoredObject) -> None:
         try:
-            size = self.kit.store.size(item.key)
+            size = self.context.store.size(item.key)
         except MissingObjectError as error:
             self.found(item.key, MISSING, str(error))
             return
@@ -148,8 +150,10 @@ class Verification:
 
     def chosen(self, present: dict[str, StoredObject]) -> list[str]:
         keys_of_day = sample(present, self.request.sample, self.started.toordinal())
-        remarks = read_remarks(self.kit.store, self.manifest.id).get(self.manifest.id, Remarks())
-        doubtful = {damage.key for check in remarks.checks for damage in check.damage}
+        annotations = read_annotations(self.context.store, self.manifest.id).get(
+            self.manifest.id, Annotations()
+        )
+        doubtful = {damage.key for check in annotations.checks for damage in check.damage}
         return [key for key in present if key in keys_of_day or key in doubtful]
 
     def has_read(self, item: StoredObject) -> bool:
@@ -166,9 +170,9 @@ class Verification:
     def check_stored(self, item: StoredObject) -> bool:
         """Reads the stored bytes to the end; whether they are those that were written."""
         key = item.key
-        blocks = verified(self.kit.store.open(key), sha256=item.sha256, size=item.stored_bytes, name=key)
+        blocks = verified(self.context.store.open(key), sha256=item.sha256, size=item.stored_bytes, name=key)
         try:
-            with closing(count(blocks, self.kit.progress.advance)) as counted:
+            with closing(count(blocks, self.context.progress.advance)) as counted:
                 for _ in counted:
                     pass
         except MissingObjectError as error:
@@ -196,14 +200,14 @@ class Verification:
     def read_through(self, item: StoredObject, reader: Reader) -> bool:
         """Where reading fails, the stored bytes tell whether they were altered."""
         try:
-            reader(self.kit.download(item, self.identities))
+            reader(self.context.download(item, self.identities))
         except (MissingObjectError, IntegrityError, IdentityError) as error:
             if self.check_stored(item):
                 if isinstance(error, IdentityError):
                     raise
                 self.found(item.key, UNREADABLE, f"{item.key}: {error}")
             return False
-        self.kit.progress.advance(item.stored_bytes)
+        self.context.progress.advance(item.stored_bytes)
         self.read += 1
         self.bytes += item.stored_bytes
         return True
@@ -218,7 +222,7 @@ class Verification:
             id=self.manifest.id,
             depth=self.request.depth,
             started=self.started,
-            finished=self.kit.clock(),
+            finished=self.context.clock(),
             sample=self.request.sample,
             objects=objects,
             read=self.read,
@@ -228,14 +232,14 @@ class Verification:
         unrecorded = ""
         try:
             # Read once more: what prune_backups has removed meanwhile was not lost.
-            if not self.kit.store.exists(keys.manifest_key(self.manifest.id)):
+            if not self.context.store.exists(keys.manifest_key(self.manifest.id)):
                 raise UsageError(
                     f"Backup {self.manifest.id} was removed while it was read.",
-                    untouched="No result was recorded.",
-                    fix="See what there is: python manage.py list_backups.",
+                    unchanged="No result was recorded.",
+                    hint="See what there is: python manage.py list_backups.",
                 )
             key = keys.check_key(self.manifest.id, self.started, self.request.depth)
-            self.kit.store.put_small(key, records.to_json(check))
+            self.context.store.put_small(key, records.to_json(check))
         except StorageError as error:
             unrecorded = str(error)
         return VerifyResult(check=check, findings=findings, unrecorded=unrecorded)

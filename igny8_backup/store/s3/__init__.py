@@ -48,7 +48,7 @@ class S3Store(Store):
         self.storage = storage
         self._pause = pause
         if not storage.bucket_name:
-            raise StorageError(f"{SETTING} names no bucket.", fix="Set bucket_name in its OPTIONS.")
+            raise StorageError(f"{SETTING} names no bucket.", hint="Set bucket_name in its OPTIONS.")
         with plain_words("use", f"the bucket {storage.bucket_name}"):
             client = storage.connection.meta.client
         endpoint = urlsplit(client.meta.endpoint_url)

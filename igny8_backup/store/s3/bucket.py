@@ -76,7 +76,7 @@ class Bucket:
             if not _is_missing(error):
                 raise
             raise MissingObjectError(
-                f"{key} is missing in {self.place}.", fix="See what is there with manage.py list_backups."
+                f"{key} is missing in {self.place}.", hint="See what is there with manage.py list_backups."
             ) from None
 
     def delete(self, key: str) -> None:
@@ -179,8 +179,8 @@ class Bucket:
                 if status_of(error) == 412:
                     raise TakenError(
                         f"{key} is already in {self.place}.",
-                        untouched="It was left as it is.",
-                        fix="Start the backup again: each run writes under names of its own.",
+                        unchanged="It was left as it is.",
+                        hint="Start the backup again: each run writes under names of its own.",
                     ) from error
                 if status_of(error) != 501:  # servers that do not know the condition refuse it so
                     raise

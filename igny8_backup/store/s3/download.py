@@ -88,7 +88,7 @@ def _resume(bucket: Bucket, key: str, offset: int, etag: str, size: int) -> Answ
         answer["Body"].close()
         raise StorageError(
             f"{bucket.place} cannot continue {key} at byte {offset}: it answers with other bytes.",
-            fix="Try again over a steadier connection, or use a server that honours Range requests.",
+            hint="Try again over a steadier connection, or use a server that honours Range requests.",
         )
     return answer
 
@@ -96,5 +96,5 @@ def _resume(bucket: Bucket, key: str, offset: int, etag: str, size: int) -> Answ
 def _changed(bucket: Bucket, key: str) -> IntegrityError:
     return IntegrityError(
         f"{key} in {bucket.place} was changed or deleted while it was read.",
-        fix="Find out what else writes to that bucket, and start again.",
+        hint="Find out what else writes to that bucket, and start again.",
     )

@@ -74,26 +74,26 @@ def explain(error: Exception, doing: str, place: str) -> BackupError:
     if isinstance(error, boto.FlexibleChecksumError | boto.ChecksumError):
         return IntegrityError(
             f"What came from {place} does not match the checksum that the server sent along.",
-            fix="Try again; if it happens again, restore from another backup.",
+            hint="Try again; if it happens again, restore from another backup.",
         )
     if isinstance(error, CREDENTIALS):
         return StorageError(
             f"{start}: there are no credentials.",
-            fix=f"Set access_key and secret_key in OPTIONS of {SETTING}, or AWS_ACCESS_KEY_ID and"
+            hint=f"Set access_key and secret_key in OPTIONS of {SETTING}, or AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY in the environment.",
         )
     if isinstance(error, boto.SSLError):
         return UnreachableError(
             f"{start}: the certificate or TLS of the server was not accepted.",
-            fix=f"Check endpoint_url and verify in OPTIONS of {SETTING}, and the clock of this machine.",
+            hint=f"Check endpoint_url and verify in OPTIONS of {SETTING}, and the clock of this machine.",
         )
     if isinstance(error, BROKEN):
         return UnreachableError(
             f"{start}: no answer, or the connection broke ({type(error).__name__}).",
-            fix=f"Check the network, endpoint_url and region_name in OPTIONS of {SETTING}, and try again.",
+            hint=f"Check the network, endpoint_url and region_name in OPTIONS of {SETTING}, and try again.",
         )
     return StorageError(
-        f"{start}: boto3 refuses ({type(error).__name__}).", fix=f"Check OPTIONS of {SETTING}."
+        f"{start}: boto3 refuses ({type(error).__name__}).", hint=f"Check OPTIONS of {SETTING}."
     )
 
 
@@ -101,29 +101,29 @@ def _explain_answer(code: str, status: int, start: str) -> StorageError:
     if code == "NoSuchBucket":
         return StorageError(
             f"{start}: the bucket does not exist.",
-            fix=f"Create it, or correct bucket_name, region_name and endpoint_url in OPTIONS of {SETTING}.",
+            hint=f"Create it, or correct bucket_name, region_name and endpoint_url in OPTIONS of {SETTING}.",
         )
     if code in REFUSED_KEYS:
         return StorageError(
             f"{start}: the credentials are wrong or have expired ({code}).",
-            fix=f"Correct access_key and secret_key in OPTIONS of {SETTING}.",
+            hint=f"Correct access_key and secret_key in OPTIONS of {SETTING}.",
         )
     if code in FULL or status == 507:
         return StorageError(
             f"{start}: no space is left there ({code}).",
-            fix="Raise the quota, or delete backups that are no longer needed.",
+            hint="Raise the quota, or delete backups that are no longer needed.",
         )
     if code == "RequestTimeTooSkewed":
         return StorageError(
-            f"{start}: the clock of this machine is wrong.", fix="Set it, by NTP for example."
+            f"{start}: the clock of this machine is wrong.", hint="Set it, by NTP for example."
         )
     if status in (401, 403):
-        return StorageError(f"{start}: access denied ({code}).", fix=f"Allow on the bucket: {RIGHTS}.")
+        return StorageError(f"{start}: access denied ({code}).", hint=f"Allow on the bucket: {RIGHTS}.")
     if status >= 500 or code in ("SlowDown", "RequestTimeout", "Throttling"):
         return UnreachableError(
-            f"{start}: the server is in trouble ({code}, status {status}).", fix="Try again later."
+            f"{start}: the server is in trouble ({code}, status {status}).", hint="Try again later."
         )
     return StorageError(
         f"{start}: the server answered {code} (status {status}).",
-        fix=f"Look that code up in the documentation of the storage; check OPTIONS of {SETTING}.",
+        hint=f"Look that code up in the documentation of the storage; check OPTIONS of {SETTING}.",
     )

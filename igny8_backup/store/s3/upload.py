@@ -139,8 +139,8 @@ def _send(
         if number > MOST_PARTS:
             raise StorageError(
                 f"{key} is larger than {MOST_PARTS} parts, the most that S3 takes ({sent} bytes sent).",
-                untouched="The upload was aborted.",
-                fix="Leave out the rows of large tables that can be made again (EXCLUDE_TABLE_DATA), or"
+                unchanged="The upload was aborted.",
+                hint="Leave out the rows of large tables that can be made again (EXCLUDE_TABLE_DATA), or"
                 " use a storage other than S3.",
             )
         if len(under_way) == WORKERS:
@@ -178,8 +178,8 @@ def _check(bucket: Bucket, key: str, sent: int) -> None:
     if stored != sent:
         raise IntegrityError(
             f"{sent} bytes were sent to {key} in {bucket.place}, which holds {stored or 'nothing'}.",
-            untouched="The object was removed.",
-            fix="Try again; if it happens again, that storage cannot be used for backups.",
+            unchanged="The object was removed.",
+            hint="Try again; if it happens again, that storage cannot be used for backups.",
         )
 
 

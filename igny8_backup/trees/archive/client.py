@@ -32,20 +32,20 @@ class Job:
     report: str
     known: str = ""
     checksum: bool = False
-    emptied: tuple[str, ...] = ()
+    packs_to_rewrite: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     tagged: bool = False
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What was in the tree. ``bytes`` of contents of files; ``living``: how many bytes of each pack's tar are
+    """What was in the tree. ``bytes`` of contents of files; ``live_bytes``: how many bytes of each pack's tar are
     needed; ``skipped``: path (escaped), reason, and whether it is a failure, up to a number; ``excluded``:
     how many files and folders the patterns and tags keep out."""
 
     kinds: dict[str, int] = field(default_factory=lambda: {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0})
     bytes: int = 0
-    living: dict[str, int] = field(default_factory=dict)
+    live_bytes: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str, bool]] = field(default_factory=list)
     skipped_in_all: int = 0
     excluded: int = 0

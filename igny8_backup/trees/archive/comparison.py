@@ -7,11 +7,11 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from igny8_backup.trees.archive import reader as contents
+from igny8_backup.trees.archive import reader
 from igny8_backup.trees.archive.reader import Opened
 from igny8_backup.trees.archive.scan import Scan
 from igny8_backup.trees.index.lines import FileLines, stored_in, unchanged_files, unchanged_lines
-from igny8_backup.trees.index.parent import Known
+from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.entries import Entry, Files, Row, Status
 from igny8_backup.trees.model.records import Record, from_json, record_of
 from igny8_backup.trees.model.skips import REPLACED, OnSkip, why
@@ -22,13 +22,13 @@ from igny8_backup.trees.model.xattrs import read_or_tell
 class Comparison:
     """What an earlier backup knows of the tree, and how far it is trusted.
 
-    ``checksum``: contents are compared even where size, times and inode are the same. ``emptied``: packs
+    ``checksum``: reader are compared even where size, times and inode are the same. ``packs_to_rewrite``: packs
     whose files count as changed and are stored again, so that nothing needs those packs any more.
     """
 
-    known: Known
+    known: ParentIndex
     checksum: bool = False
-    emptied: Collection[str] = ()
+    packs_to_rewrite: Collection[str] = ()
 
 
 _LINKS = Status._fields.index("links")
@@ -70,7 +70,7 @@ class ComparedWalk:
         likely = unchanged_lines(files)
         # A file that has other names, or whose contents or pack must be looked at, is met by itself.
         in_rows = compared and not (
-            compared.checksum or compared.emptied or any(row[_LINKS] > 1 for row in files.rows)
+            compared.checksum or compared.packs_to_rewrite or any(row[_LINKS] > 1 for row in files.rows)
         )
         done = 0
         while done < len(files.names):
@@ -99,15 +99,15 @@ class ComparedWalk:
             return self._open(files, number, likely, None)
         if line.startswith(likely) and not compared.checksum:
             pack = stored_in(line, likely)
-            if pack not in compared.emptied:
+            if pack not in compared.packs_to_rewrite:
                 return unchanged_files(files.part(number, number + 1), [likely], [line])
         old = from_json(json.loads(line))
-        kept = old.pack and old.pack not in compared.emptied
+        kept = old.pack and old.pack not in compared.packs_to_rewrite
         return self._open(files, number, likely, old if kept else None)
 
     def _open(self, files: Files, number: int, begin: bytes, old: Record | None) -> Opened | None:
         try:
-            file = contents.open_file(self._walk, files, number, begin, old)
+            file = reader.open_file(self._walk, files, number, begin, old)
         except OSError as error:
             self._on_skip(files.path(number), why(error))
             return None

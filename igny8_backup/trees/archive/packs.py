@@ -14,12 +14,12 @@ from contextlib import closing
 from pathlib import Path
 
 from igny8_backup.streams import BLOCK
-from igny8_backup.trees.archive import reader as contents
+from igny8_backup.trees.archive import reader
 from igny8_backup.trees.archive.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.archive.folders import file_header, file_header_size
 from igny8_backup.trees.archive.reader import Opened
 from igny8_backup.trees.archive.scan import Excluded, Scan
-from igny8_backup.trees.archive.telling import TOGETHER, OnFiles, OnProgress, Telling
+from igny8_backup.trees.archive.telling import TOGETHER, OnFiles, OnProgress, ProgressBatcher
 from igny8_backup.trees.fs.sparse import ZEROS
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.names import escape
@@ -60,7 +60,7 @@ class PackWriter:
         excluded: Excluded | None = None,
         tagged: bool = False,
         limit: int = PACK_LIMIT,
-        ahead: int = contents.AHEAD,
+        ahead: int = reader.AHEAD,
         together: int = TOGETHER,
         room: Callable[[], memoryview] = new_room,
         scan: type[Scan] = Scan,
@@ -71,7 +71,7 @@ class PackWriter:
         self._on_record = on_record
         self._on_unchanged = on_unchanged
         self._on_skip = on_skip
-        self._told = Telling(on_files, on_progress, together)
+        self._told = ProgressBatcher(on_files, on_progress, together)
         self._limit = limit
         self._ahead = ahead
         self._room = room
@@ -91,7 +91,7 @@ class PackWriter:
         None at all where nothing is to be stored. Close it (or exhaust it) to give back the descriptors.
         ``FilesError`` when the root cannot be read.
         """
-        with self._walk, closing(contents.ahead(self._compared.found(), self._ahead)) as found:
+        with self._walk, closing(reader.ahead(self._compared.found(), self._ahead)) as found:
             try:
                 self._waiting = self._next_file(found, lambda header: self._aside)
                 number = 0
@@ -135,9 +135,9 @@ class PackWriter:
         old = file.old
         try:
             if file.size <= BLOCK:
-                contents.read_small(file, room(file_header_size(file)))
+                reader.read_small(file, room(file_header_size(file)))
             elif old and old.size == file.size:
-                file.sha256 = contents.digest(file)
+                file.sha256 = reader.digest(file)
             if old and (old.size, old.sha256) == (file.size, file.sha256):
                 self._told.bytes += file.size
                 self._tell(file, old.pack)
@@ -196,12 +196,12 @@ class PackWriter:
         try:
             for last in (False, True):
                 size = file.size
-                file.racy = contents.is_racy(file)
+                file.racy = reader.is_racy(file)
                 sha256 = hashlib.sha256()
                 yield file_header(file)
                 at = 0
                 while at < size:
-                    piece = contents.read_piece(file, at)
+                    piece = reader.read_piece(file, at)
                     sha256.update(piece)
                     at += len(piece)
                     self._told.bytes += len(piece)
@@ -210,7 +210,7 @@ class PackWriter:
                         self._told.progress()
                 yield ZEROS[: tar.padding(size)]
                 status = os.fstat(file.fd)
-                file.stable = contents.is_same(file, status)
+                file.stable = reader.is_same(file, status)
                 if file.stable or last or file.error:
                     break
                 self._told.bytes -= size
@@ -232,7 +232,7 @@ class PackWriter:
     def _tell(self, file: Opened, pack: str) -> None:
         if not file.stable:
             self._on_skip(file.path, CHANGED)
-        self._told.file(contents.line_of(file, pack), pack, file.path, file.size)
+        self._told.file(reader.line_of(file, pack), pack, file.path, file.size)
 
 
 def _moved(data: memoryview, room: memoryview) -> memoryview:

@@ -182,7 +182,7 @@ class Scan:
         except OSError as error:
             raise FilesError(
                 f"The folder {self._root} cannot be read: {error.strerror}.",
-                fix="Create it, give this user access to it, or take it out of the settings.",
+                hint="Create it, give this user access to it, or take it out of the settings.",
             ) from error
 
     def _begin(self) -> Entry:

@@ -25,7 +25,7 @@ from igny8_backup.trees.model.xattrs import Xattrs
 AT_A_TIME = 500
 """So many files and other things are handed over together, about."""
 
-_UNTOUCHED = "This tree is not in the backup."
+_UNCHANGED = "This tree is not in the backup."
 
 
 class _Files(NamedTuple):
@@ -52,8 +52,8 @@ class _Failed(NamedTuple):
     """The parts of a ``FilesError``."""
 
     what: str
-    untouched: str
-    fix: str
+    unchanged: str
+    hint: str
 
 
 class _End(NamedTuple):
@@ -115,7 +115,7 @@ class ScanAhead(Scan):
                 elif isinstance(message, _Skipped):
                     self._on_skip(message.path, message.reason)
                 elif isinstance(message, _Failed):
-                    raise FilesError(message.what, untouched=message.untouched, fix=message.fix)
+                    raise FilesError(message.what, unchanged=message.unchanged, hint=message.hint)
                 else:
                     self.left_out = message.left_out
 
@@ -133,8 +133,8 @@ class ScanAhead(Scan):
         except OSError as error:
             raise FilesError(
                 f"No process can be had to walk {self._root}: {error.strerror}.",
-                untouched=_UNTOUCHED,
-                fix="Raise the limits of processes and of open files.",
+                unchanged=_UNCHANGED,
+                hint="Raise the limits of processes and of open files.",
             ) from None
         message: _Message | None = None
         try:
@@ -146,8 +146,8 @@ class ScanAhead(Scan):
             raise FilesError(
                 f"The process of ours that walks {self._root} did not come to its end (exit status"
                 f" {process.exitcode}).",
-                untouched=_UNTOUCHED,
-                fix="Run again. If it happens again, find out who ends it: where memory is short it is"
+                unchanged=_UNCHANGED,
+                hint="Run again. If it happens again, find out who ends it: where memory is short it is"
                 " the kernel, and its log says so (dmesg).",
             ) from None
         finally:
@@ -225,6 +225,6 @@ def _look(
             raise
         except Exception as error:  # told there, by whoever tells of errors
             what = f"The process of ours that walks {root} failed: {error!r}."
-            end = _Failed(what, _UNTOUCHED, "Run again.")
+            end = _Failed(what, _UNCHANGED, "Run again.")
         teller.tell(end)
         teller.tell_now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from igny8_backup.trees.index.lines import FileLines, Gathered
+from igny8_backup.trees.index.lines import FileLines, LineBuffer
 
 OnFiles = Callable[[FileLines], None]
 
@@ -18,7 +18,7 @@ BYTES = 4 << 20
 """No more bytes than about these pass before something is told."""
 
 
-class Telling:
+class ProgressBatcher:
     """``on_files`` hears of files in the order in which they are told here; ``bytes`` of contents and their
     number are counted for ``on_progress``."""
 
@@ -29,7 +29,7 @@ class Telling:
         self._on_files = on_files
         self._on_progress = on_progress
         self._together = together
-        self._gathered = Gathered()
+        self._gathered = LineBuffer()
 
     def file(self, line: bytes, pack: str, path: bytes, size: int) -> None:
         """A file of this line in this pack, whose bytes are counted already; it may be told later."""

@@ -26,7 +26,7 @@ from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.archive.scanner_process import ScanAhead
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.lines import FileLines
-from igny8_backup.trees.index.parent import Known
+from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import NO_FAILURE
@@ -56,9 +56,9 @@ class Writer:
     def add_files(self, files: FileLines) -> None:
         self.report.kinds["file"] += len(files.lines)
         self.report.bytes += files.size
-        living = self.report.living
+        live_bytes = self.report.live_bytes
         for pack, room in files.rooms.items():
-            living[pack] = living.get(pack, len(tar.END)) + room
+            live_bytes[pack] = live_bytes.get(pack, len(tar.END)) + room
         self._index.add_lines(files.lines)
 
     def skip(self, path: bytes, reason: str) -> None:
@@ -83,8 +83,8 @@ def main(fields: dict[str, Any], slots: Slots) -> None:
     except OSError as error:
         raise FilesError(
             f"The state folder {Path(job.index).parent.parent} cannot be written: {error.strerror}.",
-            untouched="This tree is not in the backup.",
-            fix="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
+            unchanged="This tree is not in the backup.",
+            hint="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
         ) from None
 
 
@@ -145,7 +145,7 @@ def _comparison(job: Job) -> Iterator[Comparison | None]:
             yield None
             return
         lines = index.lines(stack.enter_context(open(job.known, "rb")))
-        yield Comparison(Known(lines), job.checksum, frozenset(job.emptied))
+        yield Comparison(ParentIndex(lines), job.checksum, frozenset(job.packs_to_rewrite))
 
 
 if __name__ == "__main__":

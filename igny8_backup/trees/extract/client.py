@@ -20,7 +20,7 @@ from igny8_backup.trees.worker_protocol import END, MESSAGE, PACK, finish, give_
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Where to write: the folder ``side``. ``records`` is the folder of a ``Spool`` that says what the index
+    """Where to write: the folder ``side``. ``records`` is the folder of a ``Partition`` that says what the index
     places in each pack: it is there, and may still be taking records. ``report`` is the file to write;
     ``allow_set_id`` is as for ``TreeWriter``."""
 

@@ -23,8 +23,8 @@ _SIZE = 8
 _OTHERS = "others"
 
 
-class Spool:
-    """Takes the records once (``take``, or ``spool_index`` in another process), and gives those of a pack, or
+class Partition:
+    """Takes the records once (``take``, or ``partition_index`` in another process), and gives those of a pack, or
     those of no file, in their order.
 
     ``folder`` is an empty, private folder of the caller's; only this software reads what is put there: the
@@ -73,25 +73,25 @@ class Spool:
         except OSError as error:
             raise FilesError(
                 f"The index of the tree cannot be kept in {self.folder.parent}: {error.strerror}.",
-                untouched="Nothing live was changed.",
-                fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
+                unchanged="Nothing live was changed.",
+                hint="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
             ) from None
 
 
-def spool_index(spool: Spool, blocks: Blocks) -> None:
+def partition_index(partition: Partition, blocks: Blocks) -> None:
     """The whole index in ``blocks`` read, checked and taken by a process of its own (``spool_process``): that
     is Python for every record, and a thread would keep the GIL from those that decode packs meanwhile.
 
-    Raises what the blocks, ``index.read`` and ``Spool`` raise; ``ToolError`` where others end the process.
+    Raises what the blocks, ``index.read`` and ``Partition`` raise; ``ToolError`` where others end the process.
     """
     with closing(blocks), own_process("igny8_backup.trees.extract.partition_process") as (child, slots):
-        give_job(child, {"folder": str(spool.folder), "packs": list(spool.packs)})
+        give_job(child, {"folder": str(partition.folder), "packs": list(partition.packs)})
         send(child, sender(child, slots), blocks)
         finish(child)
 
 
 def read_spooled(path: Path, *, wait: Callable[[], object]) -> Iterator[Record]:
-    """The records in a file of a ``Spool``. Where they are not there yet, ``wait`` is called until they are:
+    """The records in a file of a ``Partition``. Where they are not there yet, ``wait`` is called until they are:
     it takes a moment, and raises where they will never be."""
     with open(path, "rb", buffering=0) as file:
         # One load of a batch in memory: marshal asks a file for a few bytes at a time.

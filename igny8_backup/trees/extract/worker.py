@@ -41,8 +41,8 @@ def main(fields: dict[str, Any], slots: Slots) -> None:
     except OSError as error:
         raise FilesError(
             f"{job.report} cannot be written: {error.strerror}.",
-            untouched="Nothing live was changed.",
-            fix="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
+            unchanged="Nothing live was changed.",
+            hint="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
         ) from None
 
 

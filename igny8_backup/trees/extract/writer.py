@@ -207,6 +207,6 @@ class TreeWriter:
 def _contradicted(record: Record, how: str) -> IntegrityError:
     return IntegrityError(
         f"{escape(record.path)!r} {how}.",
-        untouched="The live tree is as it was.",
-        fix="Restore another backup, and verify this one.",
+        unchanged="The live tree is as it was.",
+        hint="Restore another backup, and verify this one.",
     )

@@ -36,20 +36,20 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        _remove_patiently(os.fsencode(path.name), above)
+        _remove_with_retries(os.fsencode(path.name), above)
     except FileNotFoundError:
         return
     except OSError as error:
         raise FilesError(
             f"{path} cannot be removed: {error.strerror}.",
-            untouched="Part of it may be gone.",
-            fix="Mend what stands in the way and remove it again.",
+            unchanged="Part of it may be gone.",
+            hint="Mend what stands in the way and remove it again.",
         ) from error
     finally:
         os.close(above)
 
 
-def _remove_patiently(name: bytes, above: int) -> None:
+def _remove_with_retries(name: bytes, above: int) -> None:
     until = time.monotonic() + PATIENCE
     while True:
         try:

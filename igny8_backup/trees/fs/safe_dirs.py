@@ -79,6 +79,6 @@ def refused(path: bytes, error: OSError) -> FilesError:
     """The disk said no while ``path`` was written."""
     return FilesError(
         f"{escape(path)!r} cannot be written beside the live tree: {error.strerror}.",
-        untouched="The live tree is as it was.",
-        fix="Make room or mend the permissions, and restore again.",
+        unchanged="The live tree is as it was.",
+        hint="Make room or mend the permissions, and restore again.",
     )

@@ -59,7 +59,7 @@ def stored_line(begin: bytes, sha256: str, pack: str) -> bytes:
     return b'%b%b","pack":"%b"}\n' % (begin, sha256.encode(), pack.encode())
 
 
-class Gathered:
+class LineBuffer:
     """Gathers files one by one."""
 
     __slots__ = ("_lines", "_rooms", "_size")

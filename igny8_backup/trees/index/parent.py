@@ -9,7 +9,7 @@ from igny8_backup.trees.index.lines import is_of_file
 from igny8_backup.trees.model.names import order, unescape
 
 
-class Known:
+class ParentIndex:
     """The lines of an index, asked for in the order of the walk.
 
     ``lines`` are those of its records, some at a time (``index.lines``), from a private file that this host

@@ -24,12 +24,12 @@ _BROKEN = re.compile("[\udc80-\udcff]")
 _ESCAPED = re.compile(b"%([0-9A-F]{2})")
 
 
-def side_name(stamp: str) -> str:
+def staging_name(stamp: str) -> str:
     """The folder in a root in which its replacement is built."""
     return f".igny8_backup-side-{stamp}"
 
 
-def before_name(stamp: str) -> str:
+def previous_name(stamp: str) -> str:
     """The folder in a root that keeps what was swapped out."""
     return f".before-{stamp}"
 

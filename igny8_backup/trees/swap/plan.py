@@ -14,7 +14,7 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.trees.archive.scan import Scan
 from igny8_backup.trees.fs.mounts import mounts_below
 from igny8_backup.trees.fs.safe_dirs import FOLDER
-from igny8_backup.trees.model.names import before_name, check_path, escape, is_own, side_name, unescape
+from igny8_backup.trees.model.names import check_path, escape, is_own, previous_name, staging_name, unescape
 from igny8_backup.trees.model.records import Record, from_json, record_of, to_json
 from igny8_backup.trees.model.xattrs import ACCESS_ACL, DEFAULT_ACL, read_xattrs
 
@@ -103,9 +103,9 @@ class SwapPlan:
         except (KeyError, TypeError, ValueError, AttributeError, IntegrityError) as error:
             raise FilesError("A journal of a tree swap cannot be understood.") from error
 
-    def find_side(self) -> Path:
+    def find_staging(self) -> Path:
         """Where the side folder is: under its first name or, kept, as the one from before; ``FilesError``."""
-        for name in (side_name(self.stamp), before_name(self.stamp)):
+        for name in (staging_name(self.stamp), previous_name(self.stamp)):
             path = self.root / name
             try:
                 if os.lstat(path).st_ino == self.side_inode:
@@ -117,7 +117,7 @@ class SwapPlan:
 
 def make_side(root: Path, stamp: str) -> Path:
     """A new private folder in the root, for ``TreeWriter``; ``FilesError`` when it cannot be made."""
-    side = root / side_name(stamp)
+    side = root / staging_name(stamp)
     try:
         side.mkdir(0o700)
         side.chmod(0o700)  # a set-group-id bit, inherited from the root, would be so by all below
@@ -131,7 +131,7 @@ def make_side(root: Path, stamp: str) -> Path:
     except OSError as error:
         raise FilesError(
             f"No folder can be made in {root} for the new tree: {error.strerror}.",
-            untouched="The live tree is as it was.",
+            unchanged="The live tree is as it was.",
         ) from error
     return side
 
@@ -144,8 +144,8 @@ def plan_swap(root: Path, side: Path, new: Record | None = None, *, only: bytes 
     is not in the root, on the same filesystem, when something is mounted where it would be moved, or
     when a child may not be moved.
     """
-    stamp = side.name.removeprefix(side_name(""))
-    if side.name != side_name(stamp) or side.parent.resolve() != root.resolve():
+    stamp = side.name.removeprefix(staging_name(""))
+    if side.name != staging_name(stamp) or side.parent.resolve() != root.resolve():
         raise _refused(root, f"{side} is not a folder made for its new tree")
     points = mounts_below(root)
     if only is not None:
@@ -229,6 +229,6 @@ def _inode(value: object) -> int | None:
 def _refused(root: Path, why: str) -> FilesError:
     return FilesError(
         f"The children of {root} cannot be swapped: {why}.",
-        untouched="The tree is as it was.",
-        fix="Mend that, or restore into another root.",
+        unchanged="The tree is as it was.",
+        hint="Mend that, or restore into another root.",
     )

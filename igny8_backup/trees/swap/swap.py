@@ -21,7 +21,7 @@ from typing import Literal
 from igny8_backup.errors import FilesError, UnfinishedError
 from igny8_backup.trees.fs.linux import exchange_names, move
 from igny8_backup.trees.fs.metadata import Metadata
-from igny8_backup.trees.model.names import before_name, escape
+from igny8_backup.trees.model.names import escape, previous_name
 from igny8_backup.trees.model.skips import OnSkip
 from igny8_backup.trees.swap.plan import Child, SwapPlan, opened
 
@@ -38,7 +38,7 @@ def state(plan: SwapPlan) -> State:
     Where there is nothing to swap, the one that the plan leads to. ``FilesError`` when the root or
     the side is gone.
     """
-    with opened(plan.root, plan.find_side()) as (root, side):
+    with opened(plan.root, plan.find_staging()) as (root, side):
         return _state(plan, root, side)
 
 
@@ -57,7 +57,7 @@ def exchange(
     ``on_skip`` is told what of the root's own metadata could not be set. ``renames_only`` does
     without ``RENAME_EXCHANGE``, as on filesystems that lack it.
     """
-    with opened(plan.root, plan.find_side()) as (root, side):
+    with opened(plan.root, plan.find_staging()) as (root, side):
         try:
             _exchange(plan, root, side, on_step or _ignore, renames_only)
             _describe_root(plan, root, on_step or _ignore, on_skip or _ignore)
@@ -78,7 +78,7 @@ def keep(plan: SwapPlan) -> Path:
     The root keeps its time, where we may set it. ``UnfinishedError`` when the side cannot be renamed: it
     holds what was swapped out, and must not be taken for one that nobody needs.
     """
-    now, kept = plan.find_side(), plan.root / before_name(plan.stamp)
+    now, kept = plan.find_staging(), plan.root / previous_name(plan.stamp)
     if now != kept:
         with opened(plan.root, now) as (root, _):
             times = os.fstat(root)
@@ -90,8 +90,8 @@ def keep(plan: SwapPlan) -> Path:
             except OSError as error:
                 raise UnfinishedError(
                     f"{now} cannot be renamed to {kept}: {error.strerror}.",
-                    untouched="The tree is swapped, and what was swapped out is there.",
-                    fix="Mend that and run this again.",
+                    unchanged="The tree is swapped, and what was swapped out is there.",
+                    hint="Mend that and run this again.",
                 ) from error
     return kept
 
@@ -112,7 +112,7 @@ def _exchange(plan: SwapPlan, root: int, side: int, on_step: OnStep, renames_onl
         if place == "unclear":
             raise UnfinishedError(
                 f"{escape(child.name)!r} in {plan.root} is neither of the two that are being swapped.",
-                fix=f"Move it out of {plan.root} and run this again.",
+                hint=f"Move it out of {plan.root} and run this again.",
             )
         if place not in (goal, None):
             name = child.name
@@ -164,8 +164,8 @@ def _check_as_planned(
     if found != {child.name: (child.live, child.side) for child in plan.children}:
         raise FilesError(
             f"The children of {plan.root} are not those for which the swap was planned.",
-            untouched="The tree is as it was.",
-            fix="Restore again; if it persists, stop what writes there.",
+            unchanged="The tree is as it was.",
+            hint="Restore again; if it persists, stop what writes there.",
         )
 
 
@@ -211,8 +211,8 @@ def _inode(children: dict[bytes, os.stat_result], name: bytes) -> int | None:
 def _failed(plan: SwapPlan, root: int, side: int, error: OSError) -> FilesError | UnfinishedError:
     what = f"The children of {plan.root} cannot be swapped: {error.strerror}."
     if _state(plan, root, side) == ("new" if plan.undoing else "old"):
-        return FilesError(what, untouched="The tree is as it was.", fix="Mend that and run this again.")
-    return UnfinishedError(what, fix="Mend that and run this again, or undo_restore.")
+        return FilesError(what, unchanged="The tree is as it was.", hint="Mend that and run this again.")
+    return UnfinishedError(what, hint="Mend that and run this again, or undo_restore.")
 
 
 def _ignore(*_: object) -> None:

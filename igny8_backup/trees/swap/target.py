@@ -9,7 +9,7 @@ from pathlib import Path
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.metadata import Metadata
 from igny8_backup.trees.fs.safe_dirs import FOLDER
-from igny8_backup.trees.model.names import before_name, side_name
+from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip
 from igny8_backup.trees.swap.plan import SwapPlan, make_side, plan_swap
@@ -29,12 +29,12 @@ class Place:
 
     @property
     def side(self) -> Path:
-        return self.folder / side_name(self._stamp)
+        return self.folder / staging_name(self._stamp)
 
     @property
     def kept(self) -> Path:
         """Where the other tree lies after a swap."""
-        return self.folder / before_name(self._stamp)
+        return self.folder / previous_name(self._stamp)
 
     @property
     def target(self) -> Path:
@@ -55,7 +55,7 @@ class Place:
             except OSError as error:
                 raise FilesError(
                     f"{self.target} cannot be made: {error.strerror}.",
-                    untouched="The live tree is as it was.",
+                    unchanged="The live tree is as it was.",
                 ) from None
 
     def plan(self, record: Record | None, on_skip: OnSkip) -> SwapPlan:

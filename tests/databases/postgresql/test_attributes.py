@@ -70,13 +70,13 @@ def test_a_setting_that_this_role_may_not_give_is_refused_before_anything_is_loa
     stage.admin(f"ALTER DATABASE {stage.name} SET log_statement TO 'all'")
     details = stage.engine.describe(())
     with pytest.raises(DatabaseError, match="log_statement of the database .* GRANT SET ON PARAMETER"):
-        stage.engine.create_side(stage.aside("side"), details)
+        stage.engine.create_staging(stage.aside("side"), details)
     stage.engine.drop(stage.aside("side"))
     other = stage.make_role("other")
     stage.admin(f"ALTER DATABASE {stage.name} RESET log_statement")
     stage.admin(f"ALTER ROLE {other} IN DATABASE {stage.name} SET work_mem TO '8MB'")
     with pytest.raises(DatabaseError, match=f"work_mem of role {other} in the database"):
-        stage.engine.create_side(stage.aside("side"), details)
+        stage.engine.create_staging(stage.aside("side"), details)
 
 
 @pytest.mark.usefixtures("own_settings")
@@ -86,9 +86,9 @@ def test_recorded_settings_are_given_where_nothing_is_live(stage: Stage) -> None
     data = b"".join(stage.engine.dump(details))
     stage.server.drop_database(stage.name)
     engine, side = stage.engine, stage.aside("side")
-    engine.create_side(side, details)
+    engine.create_staging(side, details)
     engine.load(side, (block for block in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
-    engine.seal_side(side, details)
+    engine.seal_staging(side, details)
     assert details.settings == (DatabaseSetting(role="", name="app.tenant", value="recorded"),)
     assert stage.sql("SHOW app.tenant", database=side) == [("recorded",)]
 
@@ -98,5 +98,5 @@ def test_a_setting_that_is_refused_is_told_without_its_value(stage: Stage) -> No
     details = replace(stage.engine.describe(()), settings=(wrong,))
     stage.server.drop_database(stage.name)
     with pytest.raises(DatabaseError, match='invalid value for parameter "work_mem"') as caught:
-        stage.engine.create_side(stage.aside("side"), details)
+        stage.engine.create_staging(stage.aside("side"), details)
     assert "SENTINEL" not in str(caught.value)

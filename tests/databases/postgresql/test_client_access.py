@@ -92,7 +92,7 @@ def test_a_service_file_works_with_and_without_a_password_in_it(
     path.write_text("\n".join(["[shop]", *lines[:3], "dbname=another"]))
     engine = stage.engine_with(USER="", HOST="", PORT="", OPTIONS={"service": "shop"})
     data = b"".join(engine.dump(engine.describe(())))
-    engine.create_side(stage.aside("side"), engine.describe(()))
+    engine.create_staging(stage.aside("side"), engine.describe(()))
     engine.load(stage.aside("side"), blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
     assert stage.sql("SELECT count(*) FROM part", database=stage.aside("side")) == [(100,)]
 

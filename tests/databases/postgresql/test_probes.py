@@ -52,7 +52,7 @@ def test_rows_come_and_go_and_the_dump_is_of_one_instant(stage: Stage) -> None:
     assert answers.row_counts == {"public.item": 200, "public.part": 100} and answers.snapshot
     assert answers.probes[0].rows == (("200", "20100"),)
     side = stage.aside("side")
-    engine.create_side(side, details)
+    engine.create_staging(side, details)
     engine.load(side, (b for b in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
     assert stage.sql("SELECT (SELECT count(*) FROM item), count(*) FROM part", database=side) == [(200, 100)]
 

@@ -24,8 +24,8 @@ from igny8_backup.formats.manifest import Manifest, TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.tree import TreeRequest
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.extract.plan import ElsewhereRequest, plan_elsewhere, run_elsewhere
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.retention import Policy
 from igny8_backup.store import open_store
@@ -76,16 +76,16 @@ class Site:
     """A tree ``root`` in the folder ``top``, with all that its backups need, and a copy of it for each."""
 
     top: Path
-    kit: Toolkit
+    context: BackupContext
     clock: Clock
 
     @property
     def root(self) -> Path:
-        return self.kit.config.sites["sites"]
+        return self.context.config.sites["sites"]
 
     def back_up(self, reading: TreeRequest = USUAL) -> TreePart:
         """One more backup and a copy of the tree; the part that the manifest has."""
-        made = run_backup(self.kit, BackupRequest(trees=("sites",), reading=reading))
+        made = run_backup(self.context, BackupRequest(trees=("sites",), reading=reading))
         assert made.whole and made.manifest
         subprocess.run(["cp", "-a", "--", self.root, self.top / "copies" / made.id], check=True)
         (part,) = made.manifest.trees
@@ -93,18 +93,18 @@ class Site:
 
     def packs(self) -> set[str]:
         """The packs in storage."""
-        return {item.key for item in self.kit.store.list("packs")}
+        return {item.key for item in self.context.store.list("packs")}
 
     def kept(self) -> list[Manifest]:
         """The backups that there are, newest first."""
-        return self.kit.catalog.manifests()
+        return self.context.catalog.manifests()
 
     def assert_restores(self) -> None:
         """Every backup that is kept restores to what was there."""
         for manifest in self.kept():
             place = self.top / "restored" / manifest.id
-            request = ElsewhereRequest(backup_id=manifest.id, to_dir=place, only="sites")
-            run_elsewhere(self.kit, plan_elsewhere(self.kit, request))
+            request = ExtractRequest(backup_id=manifest.id, to_dir=place, only="sites")
+            run_extract(self.context, plan_extract(self.context, request))
             found = rsync_differences(self.top / "copies" / manifest.id, place / "sites").splitlines()
             # The new folder itself is private, whatever the root was.
             assert [line for line in found if not line.endswith(" ./")] == []
@@ -113,36 +113,36 @@ class Site:
         shutil.rmtree(self.top)
 
 
-def make_site(kit: Toolkit) -> Site:
-    """A new site with a storage of its own, for which ``kit`` is the model."""
+def make_site(context: BackupContext) -> Site:
+    """A new site with a storage of its own, for which ``context`` is the model."""
     if not shutil.which("rsync"):
         unavailable("rsync is not installed.")
     top, clock = Path(tempfile.mkdtemp(prefix="igny8-backup-tests-")), Clock()
     for name in ("root", "copies", "storage"):
         (top / name).mkdir()
     config = replace(
-        kit.config,
+        context.config,
         sites={"sites": top / "root"},
         state_dir=top / "state",
         scratch_dir=top,
         retention=Policy(last=KEPT),
     )
     store = open_store(FileSystemStorage(top / "storage"), config.prefix)
-    return Site(top, replace(kit, config=config, store=store, own_store=store, clock=clock), clock)
+    return Site(top, replace(context, config=config, store=store, own_store=store, clock=clock), clock)
 
 
 def packs_of(*parts: TreePart) -> set[str]:
     return {pack.key for part in parts for pack in part.packs}
 
 
-def test_an_unchanged_tree_stores_nothing_however_small_its_files_are(kit: Toolkit) -> None:
-    site = make_site(kit)
+def test_an_unchanged_tree_stores_nothing_however_small_its_files_are(context: BackupContext) -> None:
+    site = make_site(context)
     try:
         for number, name in enumerate(NAMES):
             apply(site.root, Change("write", name, name, number))
         first = site.back_up()
         assert len(first.packs) == 1 and first.bytes < 100
-        let_time_pass(site.kit, "sites")
+        let_time_pass(site.context, "sites")
         for _ in range(2):
             assert site.back_up().packs == first.packs
         site.assert_restores()
@@ -150,8 +150,8 @@ def test_an_unchanged_tree_stores_nothing_however_small_its_files_are(kit: Toolk
         site.close()
 
 
-def test_a_pack_that_is_mostly_dead_is_emptied_and_goes(kit: Toolkit) -> None:
-    site = make_site(kit)
+def test_a_pack_that_is_mostly_dead_is_emptied_and_goes(context: BackupContext) -> None:
+    site = make_site(context)
     try:
         for number, name in enumerate(NAMES):
             apply(site.root, Change("write", name, name, 400 * number))
@@ -177,8 +177,10 @@ def test_a_pack_that_is_mostly_dead_is_emptied_and_goes(kit: Toolkit) -> None:
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nights=NIGHTS)
-def test_whatever_happens_every_backup_that_is_kept_restores(kit: Toolkit, nights: list[Night]) -> None:
-    site = make_site(kit)
+def test_whatever_happens_every_backup_that_is_kept_restores(
+    context: BackupContext, nights: list[Night]
+) -> None:
+    site = make_site(context)
     try:
         for number, name in enumerate(NAMES):
             apply(site.root, Change("write", name, name, 400 * number))
@@ -187,7 +189,7 @@ def test_whatever_happens_every_backup_that_is_kept_restores(kit: Toolkit, night
                 apply(site.root, change)
             spend(site, night)
         for _ in range(2):
-            assert prune(site.kit).whole
+            assert prune(site.context).whole
             site.clock.forward(hours=21)
         kept = site.kept()
         assert len(kept) == KEPT
@@ -202,17 +204,17 @@ def spend(site: Site, night: Night) -> None:
     site.clock.forward(days=1)
     part = site.back_up(night.reading)
     if night.trusted:
-        let_time_pass(site.kit, "sites")
+        let_time_pass(site.context, "sites")
     if night.prunes:
         other = keys.make_id(site.clock(), "0e15e0")
         if night.beside:
-            running(site.kit, other, requested=("uploads",))
+            running(site.context, other, requested=("uploads",))
         before = site.packs()
-        assert prune(site.kit).whole
+        assert prune(site.context).whole
         gone = before - site.packs()
         assert not gone & packs_of(part)
         if night.beside:
             assert not gone, "a run of the host that is alive may take any pack into use"
-            site.kit.store.delete(keys.run_key(other))
+            site.context.store.delete(keys.run_key(other))
     if night.forgets:
-        shutil.rmtree(site.kit.config.state_dir)
+        shutil.rmtree(site.context.config.state_dir)

@@ -11,34 +11,34 @@ from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from tests.docs.pages import assert_shown
 from tests.operations.conftest import Notes
 
 REQUEST = BackupRequest(trees=("sites",))
 
 
-def test_a_run_whose_id_is_taken_leaves_the_other_alone(kit: Toolkit) -> None:
+def test_a_run_whose_id_is_taken_leaves_the_other_alone(context: BackupContext) -> None:
     """The same second and token: by chance, or of a clock set back, on a host that shares no lock."""
-    now = kit.clock()
-    same = replace(kit, clock=lambda: now, token=lambda: "abcdef")
+    now = context.clock()
+    same = replace(context, clock=lambda: now, token=lambda: "abcdef")
     first = run_backup(same, REQUEST)
-    place = kit.store.local_path()
+    place = context.store.local_path()
     assert place is not None
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     with pytest.raises(StorageError) as caught:
         run_backup(same, replace(REQUEST, trees=("uploads",)))
     assert_shown(f"CommandError: {caught.value}")
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
-    assert [manifest.id for manifest in kit.catalog.manifests()] == [first.id]
+    assert [manifest.id for manifest in context.catalog.manifests()] == [first.id]
 
 
-def test_an_id_whose_record_alone_is_gone_is_taken_too(kit: Toolkit) -> None:
-    now = kit.clock()
-    same = replace(kit, clock=lambda: now, token=lambda: "abcdef")
+def test_an_id_whose_record_alone_is_gone_is_taken_too(context: BackupContext) -> None:
+    now = context.clock()
+    same = replace(context, clock=lambda: now, token=lambda: "abcdef")
     first = run_backup(same, REQUEST)
-    kit.store.delete(keys.run_key(first.id))
-    place = kit.store.local_path()
+    context.store.delete(keys.run_key(first.id))
+    place = context.store.local_path()
     assert place is not None
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     with pytest.raises(StorageError, match=f"A backup {first.id} is already in .* Start the backup again"):
@@ -47,12 +47,12 @@ def test_an_id_whose_record_alone_is_gone_is_taken_too(kit: Toolkit) -> None:
     record = after.pop(place / keys.run_key(first.id))
     assert after == before
     assert b'"outcome": "failed"' in record
-    assert [manifest.id for manifest in kit.catalog.manifests()] == [first.id]
+    assert [manifest.id for manifest in context.catalog.manifests()] == [first.id]
 
 
-def test_a_clock_set_back_while_a_run_is_under_way(kit: Toolkit) -> None:
+def test_a_clock_set_back_while_a_run_is_under_way(context: BackupContext) -> None:
     """The backup is whole all the same, and its record ended."""
-    now = kit.clock()
+    now = context.clock()
 
     class SetsItBack(Notes):
         behind = timedelta(0)
@@ -61,6 +61,6 @@ def test_a_clock_set_back_while_a_run_is_under_way(kit: Toolkit) -> None:
             self.behind = timedelta(hours=1)
 
     notes = SetsItBack()
-    made = run_backup(replace(kit, clock=lambda: now - notes.behind, progress=notes), REQUEST)
+    made = run_backup(replace(context, clock=lambda: now - notes.behind, progress=notes), REQUEST)
     assert made.manifest and made.manifest.complete and made.id.startswith(keys.stamp(now))
-    assert [run.outcome for run in kit.catalog.runs()] == ["complete"]
+    assert [run.outcome for run in context.catalog.runs()] == ["complete"]

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.trees.archive.excludes import CACHE_SIGNATURE
 
 
-def test_what_is_excluded_is_not_in_the_backup_and_no_failure(kit: Toolkit, trees: tuple[Path, Path]) -> None:
+def test_what_is_excluded_is_not_in_the_backup_and_no_failure(
+    context: BackupContext, trees: tuple[Path, Path]
+) -> None:
     for root in trees:
         (root / "a" / "upload.tmp").write_text("half of it")
         (root / "b" / ".cache").mkdir()
@@ -20,7 +22,7 @@ def test_what_is_excluded_is_not_in_the_backup_and_no_failure(kit: Toolkit, tree
     request = BackupRequest(trees=("sites", "uploads"))
 
     def counts(**settings: object) -> list[tuple[int, int, int]]:
-        changed = replace(kit, config=replace(kit.config, **settings))  # type: ignore[arg-type]
+        changed = replace(context, config=replace(context.config, **settings))  # type: ignore[arg-type]
         result = run_backup(changed, request)
         assert result.whole and result.manifest and not result.skipped
         return [(part.files, part.directories, part.excluded) for part in result.manifest.trees]

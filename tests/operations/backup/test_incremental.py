@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.formats.manifest import StoredObject, TreePart
-from igny8_backup.operations.backup.parent_index import COMPACTED, MOST_PACKS, emptied
+from igny8_backup.operations.backup.parent_index import COMPACTED, MOST_PACKS, packs_to_rewrite
 from tests.management.commands import Done, run_one
 from tests.management.harm import altered, missing, truncated
 from tests.services.project import Project
@@ -154,14 +154,16 @@ def test_packs_that_are_mostly_dead_are_emptied() -> None:
     def names(*numbers: int) -> set[str]:
         return {f"20261122T021500Z-7f3a9c-{n:04}" for n in numbers}
 
-    def living(*sizes: int) -> dict[str, int]:
+    def live_bytes(*sizes: int) -> dict[str, int]:
         return dict(zip(sorted(names(*range(len(sizes)))), sizes, strict=True))
 
-    assert emptied(part(100, 100, 100), living(100, 49, 50)) == names(1)
+    assert packs_to_rewrite(part(100, 100, 100), live_bytes(100, 49, 50)) == names(1)
     # The deadest first, as much as fits.
     large = COMPACTED * 3
-    assert emptied(part(large, large), living(COMPACTED, COMPACTED - 1)) == names(1)
+    assert packs_to_rewrite(part(large, large), live_bytes(COMPACTED, COMPACTED - 1)) == names(1)
     # Of too many the smallest.
     many = [1000] * MOST_PACKS
-    assert emptied(part(*many, 10, 20), living(*many, 10, 20)) == names(MOST_PACKS, MOST_PACKS + 1)
-    assert emptied(part(*many), living(*many)) == set()
+    assert packs_to_rewrite(part(*many, 10, 20), live_bytes(*many, 10, 20)) == names(
+        MOST_PACKS, MOST_PACKS + 1
+    )
+    assert packs_to_rewrite(part(*many), live_bytes(*many)) == set()

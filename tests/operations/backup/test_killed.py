@@ -20,8 +20,8 @@ import pytest
 from igny8_backup.errors import BackupError
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.extract.plan import ElsewhereRequest, plan_elsewhere, run_elsewhere
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 from tests.services import unavailable
 from tests.trees.tools import exit_of_child, in_child, rsync_differences
 
@@ -80,9 +80,9 @@ def change(root: Path, luck: random.Random, number: int) -> None:
 class Nights:
     """A tree that is backed up night after night, and a copy of it for each backup that there is."""
 
-    def __init__(self, kit: Toolkit, folder: Path) -> None:
-        self.kit = kit
-        self.root = kit.config.sites["sites"]
+    def __init__(self, context: BackupContext, folder: Path) -> None:
+        self.context = context
+        self.root = context.config.sites["sites"]
         self.said = folder / "said"
         self.reader = Reader(folder / "reader")
         self._folder = folder
@@ -90,7 +90,7 @@ class Nights:
 
     def whole(self) -> None:
         """A backup that nobody kills."""
-        assert run_backup(self.kit, REQUEST).whole
+        assert run_backup(self.context, REQUEST).whole
         self.take_copies()
 
     def count(self) -> int:
@@ -99,7 +99,7 @@ class Nights:
         def counted() -> int:
             self.reader.take_over()
             boundaries = Boundaries()
-            run_backup(self.kit, REQUEST)
+            run_backup(self.context, REQUEST)
             return boundaries.number
 
         most = in_child(counted)
@@ -113,7 +113,7 @@ class Nights:
             self.reader.take_over()
             Boundaries(at)
             try:
-                run_backup(self.kit, REQUEST)
+                run_backup(self.context, REQUEST)
             except BackupError as error:
                 self.said.write_text(f"{error.exit_status}: {error}")
                 raise
@@ -124,7 +124,7 @@ class Nights:
 
     def take_copies(self) -> None:
         """A copy of the tree for each backup that has none: all that has a manifest must restore."""
-        for entry in self.kit.catalog.entries():
+        for entry in self.context.catalog.entries():
             if not self.copy(entry.id).exists():
                 subprocess.run(["cp", "-a", "--", self.root, self.copy(entry.id)], check=True)
 
@@ -132,23 +132,23 @@ class Nights:
         return self._folder / "copies" / backup_id
 
     def assert_restore(self) -> None:
-        for manifest in self.kit.catalog.manifests():
+        for manifest in self.context.catalog.manifests():
             assert manifest.complete
             place = self._folder / "restored" / manifest.id
-            plan = plan_elsewhere(
-                self.kit, ElsewhereRequest(backup_id=manifest.id, to_dir=place, only="sites")
+            plan = plan_extract(
+                self.context, ExtractRequest(backup_id=manifest.id, to_dir=place, only="sites")
             )
-            run_elsewhere(self.kit, plan)
+            run_extract(self.context, plan)
             # The new folder itself is private, whatever the root was.
             differences = rsync_differences(self.copy(manifest.id), place / "sites").splitlines()
             assert [line for line in differences if not line.endswith(" ./")] == []
 
 
 @pytest.fixture
-def nights(kit: Toolkit, tmp_path: Path) -> Nights:
+def nights(context: BackupContext, tmp_path: Path) -> Nights:
     if not shutil.which("rsync"):
         unavailable("rsync is not installed.")
-    return Nights(kit, tmp_path)
+    return Nights(context, tmp_path)
 
 
 @pytest.mark.parametrize("seed", [20261122])
@@ -171,10 +171,10 @@ def test_a_backup_that_is_killed_harms_no_other(nights: Nights, seed: int) -> No
             # It has more to read than when it was counted, now that the tree has grown.
             most_of_it = nights.reader.counted() if victim != "walker" else len(list(nights.root.rglob("*/")))
             nights.reader.dies(victim, luck.randint(1, most_of_it + number))
-            before = len(nights.kit.catalog.entries())
+            before = len(nights.context.catalog.entries())
             status = nights.killed()
             if victim in who and status:
-                assert status == 1 and len(nights.kit.catalog.entries()) == before
+                assert status == 1 and len(nights.context.catalog.entries()) == before
                 said = nights.said.read_text()
                 assert who[victim] in said
                 assert victim == "walker" or "was killed by SIGKILL" in said

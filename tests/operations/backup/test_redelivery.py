@@ -15,20 +15,20 @@ from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import RUNNING, STOPPED, RunRecord
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.tasks import backup_sites
 
 TASK = "9f1c0a1e-0000-4000-8000-000000000001"
 REQUEST = BackupRequest(trees=("sites",), task_id=TASK)
 
 
-def records_of(kit: Toolkit) -> list[tuple[str, str]]:
-    return [(run.id, run.outcome) for run in kit.catalog.runs()]
+def records_of(context: BackupContext) -> list[tuple[str, str]]:
+    return [(run.id, run.outcome) for run in context.catalog.runs()]
 
 
-def leave(kit: Toolkit, outcome: str, *, heartbeat: datetime | None = None) -> str:
+def leave(context: BackupContext, outcome: str, *, heartbeat: datetime | None = None) -> str:
     """The record of an earlier delivery that ended so; its id."""
-    began = kit.clock().replace(year=2020)
+    began = context.clock().replace(year=2020)
     backup_id = keys.make_id(began, keys.task_token(TASK))
     record = RunRecord(
         schema=1,
@@ -42,64 +42,64 @@ def leave(kit: Toolkit, outcome: str, *, heartbeat: datetime | None = None) -> s
         outcome=outcome,
         task_id=TASK,
     )
-    kit.store.put_small(keys.run_key(backup_id), records.to_json(record))
+    context.store.put_small(keys.run_key(backup_id), records.to_json(record))
     return backup_id
 
 
-def test_a_second_delivery_finds_what_the_first_has_done(kit: Toolkit) -> None:
-    first = run_backup(kit, REQUEST)
+def test_a_second_delivery_finds_what_the_first_has_done(context: BackupContext) -> None:
+    first = run_backup(context, REQUEST)
     assert first.manifest and first.earlier is None
-    second = run_backup(kit, REQUEST)
+    second = run_backup(context, REQUEST)
     assert (second.id, second.manifest) == (first.id, None)
     assert second.earlier and second.earlier.outcome == "complete"
-    assert records_of(kit) == [(first.id, "complete")]
-    other = run_backup(kit, replace(REQUEST, task_id="another task"))
+    assert records_of(context) == [(first.id, "complete")]
+    other = run_backup(context, replace(REQUEST, task_id="another task"))
     assert other.earlier is None and other.id != first.id
-    assert run_backup(kit, replace(REQUEST, task_id="")).earlier is None
+    assert run_backup(context, replace(REQUEST, task_id="")).earlier is None
 
 
 def test_what_failed_is_told_again_and_not_done_again(
-    kit: Toolkit, trees: tuple[Path, Path], tmp_path: Path
+    context: BackupContext, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
     trees[0].rename(tmp_path / "not mounted")
     with pytest.raises(FilesError):
-        run_backup(kit, REQUEST)
-    result = run_backup(kit, REQUEST)
+        run_backup(context, REQUEST)
+    result = run_backup(context, REQUEST)
     assert result.earlier and result.earlier.errors == {"sites": "FilesError"}
     with pytest.raises(IncompleteError, match=r"delivered before, as run 20.*: sites \(FilesError\) failed"):
         backup_sites.apply(args=("sites",), task_id=TASK, throw=True)
-    assert len(kit.catalog.runs()) == 1
+    assert len(context.catalog.runs()) == 1
 
 
 @pytest.mark.parametrize("outcome", [RUNNING, STOPPED])
-def test_what_died_half_way_is_done_now(kit: Toolkit, outcome: str) -> None:
-    dead = leave(kit, outcome)
-    result = run_backup(kit, REQUEST)
+def test_what_died_half_way_is_done_now(context: BackupContext, outcome: str) -> None:
+    dead = leave(context, outcome)
+    result = run_backup(context, REQUEST)
     assert result.manifest and result.earlier is None
-    assert records_of(kit) == [(result.id, "complete"), (dead, outcome)]
-    assert run_backup(kit, REQUEST).id == result.id
+    assert records_of(context) == [(result.id, "complete"), (dead, outcome)]
+    assert run_backup(context, REQUEST).id == result.id
 
 
 @pytest.fixture
-def under_way(kit: Toolkit) -> Iterator[str]:
+def under_way(context: BackupContext) -> Iterator[str]:
     """The first delivery is at work: its record says so, and it holds the lock. Its id."""
-    with kit.locked("the first delivery"):
-        yield leave(kit, RUNNING, heartbeat=kit.clock())
+    with context.locked("the first delivery"):
+        yield leave(context, RUNNING, heartbeat=context.clock())
 
 
-def test_one_that_died_is_not_taken_for_the_holder_of_the_lock(kit: Toolkit) -> None:
-    leave(kit, RUNNING)
-    with kit.locked("another run"), pytest.raises(LockedError, match="another run"):
-        run_backup(kit, REQUEST)
+def test_one_that_died_is_not_taken_for_the_holder_of_the_lock(context: BackupContext) -> None:
+    leave(context, RUNNING)
+    with context.locked("another run"), pytest.raises(LockedError, match="another run"):
+        run_backup(context, REQUEST)
 
 
-def test_while_the_first_is_under_way_the_second_says_nothing(kit: Toolkit, under_way: str) -> None:
-    result = run_backup(kit, REQUEST)
+def test_while_the_first_is_under_way_the_second_says_nothing(context: BackupContext, under_way: str) -> None:
+    result = run_backup(context, REQUEST)
     assert (result.id, result.manifest) == (under_way, None)
     ignored: Any = backup_sites.apply(args=("sites",), task_id=TASK)
     assert ignored.state == "IGNORED"
     with pytest.raises(LockedError, match="the first delivery"):
-        run_backup(kit, replace(REQUEST, task_id="another task"))
+        run_backup(context, replace(REQUEST, task_id="another task"))
 
 
 @pytest.mark.usefixtures("kit")

@@ -9,7 +9,7 @@ from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.tree import TreeRequest
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from tests.operations.conftest import Notes
 
 
@@ -28,9 +28,9 @@ class Steps(Notes):
         self.files += files
 
 
-def test_what_the_last_backup_had_is_the_total(kit: Toolkit) -> None:
+def test_what_the_last_backup_had_is_the_total(context: BackupContext) -> None:
     steps = Steps()
-    shown = replace(kit, progress=steps)
+    shown = replace(context, progress=steps)
     size = 3 * len("sites a as it was\n")
     for request, known in (
         (BackupRequest(trees=("sites",)), (None, None)),

@@ -11,25 +11,25 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import LockedError
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.locks import look
 from igny8_backup.operations.drill.scratch import drill_alone, killed_drills, scratch_folder, tidy
 
 STAMP, OTHER = "20261122T021500Z", "20261122T021501Z"
 
 
-def left_behind(kit: Toolkit, stamp: str) -> Path:
+def left_behind(context: BackupContext, stamp: str) -> Path:
     """The folder of a drill that was killed."""
-    with scratch_folder(kit, stamp) as folder:
+    with scratch_folder(context, stamp) as folder:
         pass
     (folder / "uploads").mkdir(parents=True)
     return folder
 
 
-def test_another_project_leaves_a_drill_alone(kit: Toolkit, tmp_path: Path) -> None:
-    neighbour = replace(kit, config=replace(kit.config, state_dir=tmp_path / "another/state"))
+def test_another_project_leaves_a_drill_alone(context: BackupContext, tmp_path: Path) -> None:
+    neighbour = replace(context, config=replace(context.config, state_dir=tmp_path / "another/state"))
     its_own = left_behind(neighbour, OTHER)
-    with drill_alone(kit), scratch_folder(kit, STAMP) as folder:
+    with drill_alone(context), scratch_folder(context, STAMP) as folder:
         tidy(neighbour)
         assert folder.is_dir() and not its_own.exists()
         with drill_alone(neighbour):
@@ -37,10 +37,10 @@ def test_another_project_leaves_a_drill_alone(kit: Toolkit, tmp_path: Path) -> N
         assert killed_drills(neighbour) == ()
 
 
-def test_what_is_no_folder_of_ours_stands_in_no_way(kit: Toolkit, tmp_path: Path) -> None:
+def test_what_is_no_folder_of_ours_stands_in_no_way(context: BackupContext, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
-    left = left_behind(kit, STAMP)
+    left = left_behind(context, STAMP)
     start = str(left).removesuffix(STAMP)
     link, file, foreign = (Path(f"{start}20200101T00000{number}Z") for number in range(3))
     link.symlink_to(kept)
@@ -50,34 +50,34 @@ def test_what_is_no_folder_of_ours_stands_in_no_way(kit: Toolkit, tmp_path: Path
         os.chown(foreign, 54321, 54321)
     else:
         foreign.rmdir()
-    with drill_alone(kit):
+    with drill_alone(context):
         pass
-    assert not left.exists() and killed_drills(kit) == ()
+    assert not left.exists() and killed_drills(context) == ()
     assert link.is_symlink() and kept.is_dir() and file.is_file()
     assert foreign.is_dir() == (os.geteuid() == 0)
 
 
-def test_a_look_sees_what_was_left_and_no_living_drill(kit: Toolkit) -> None:
-    with drill_alone(kit), scratch_folder(kit, STAMP):
-        assert killed_drills(kit) == ()
-    left = left_behind(kit, STAMP)
-    assert killed_drills(kit) == (STAMP,)
-    tidy(kit)
-    assert killed_drills(kit) == () and not left.exists()
+def test_a_look_sees_what_was_left_and_no_living_drill(context: BackupContext) -> None:
+    with drill_alone(context), scratch_folder(context, STAMP):
+        assert killed_drills(context) == ()
+    left = left_behind(context, STAMP)
+    assert killed_drills(context) == (STAMP,)
+    tidy(context)
+    assert killed_drills(context) == () and not left.exists()
 
 
-def test_a_look_keeps_no_drill_from_beginning(kit: Toolkit) -> None:
-    with drill_alone(kit):
+def test_a_look_keeps_no_drill_from_beginning(context: BackupContext) -> None:
+    with drill_alone(context):
         pass
-    (lock,) = (kit.config.state_dir / "drill").glob("*.lock")
+    (lock,) = (context.config.state_dir / "drill").glob("*.lock")
     lock.write_text("")
 
     def begin() -> bool:
-        with drill_alone(kit):
+        with drill_alone(context):
             return True
 
     with ThreadPoolExecutor(1) as pool:
-        with look(kit) as free, look(kit) as as_well:
+        with look(context) as free, look(context) as as_well:
             assert free and as_well
             begun = pool.submit(begin)
             deadline = time.monotonic() + 60
@@ -87,9 +87,9 @@ def test_a_look_keeps_no_drill_from_beginning(kit: Toolkit) -> None:
         assert begun.result(60)
 
 
-def test_who_is_kept_out_is_told_of_a_drill(kit: Toolkit) -> None:
+def test_who_is_kept_out_is_told_of_a_drill(context: BackupContext) -> None:
     told = pytest.raises(
         LockedError, match=f"works on the drills from .*: process {os.getpid()}, a drill, since"
     )
-    with drill_alone(kit), told, drill_alone(kit):
+    with drill_alone(context), told, drill_alone(context):
         pytest.fail("two drills at once")

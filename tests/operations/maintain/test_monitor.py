@@ -14,12 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from igny8_backup.conf import Limits
 from igny8_backup.errors import FilesError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import DRILLED, read_remarks
+from igny8_backup.formats.annotations import DRILLED, read_annotations
 from igny8_backup.formats.manifest import RUNNING
 from igny8_backup.management.prometheus import text_of, write_metrics
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.monitor import Condition, Health, monitor
 from igny8_backup.operations.verify.run import verify
 from igny8_backup.operations.verify.verifier import VerifyRequest
@@ -30,29 +30,29 @@ class Site:
     """An application that was backed up for five nights and then verified; times long past, so that no time
     of a file is before that of a record."""
 
-    def __init__(self, kit: Toolkit, clock: Clock, trees: tuple[Path, Path], storage: Path) -> None:
-        self.kit, self.clock, self.storage = kit, clock, storage
+    def __init__(self, context: BackupContext, clock: Clock, trees: tuple[Path, Path], storage: Path) -> None:
+        self.context, self.clock, self.storage = context, clock, storage
         self.sites, self.uploads = trees
         self.last = ""
         for _ in range(5):
             self.night()
-        verify(kit, VerifyRequest())
+        verify(context, VerifyRequest())
 
     def night(self) -> None:
         self.clock.forward(days=1)
-        self.last = run_backup(self.kit, BackupRequest(trees=("sites", "uploads"))).id
+        self.last = run_backup(self.context, BackupRequest(trees=("sites", "uploads"))).id
 
     def record(self, **changed: object) -> None:
         """Changes the record of the last run."""
-        run = self.kit.catalog.run(self.last)
+        run = self.context.catalog.run(self.last)
         assert run
-        self.kit.store.put_small(keys.run_key(self.last), records.to_json(replace(run, **changed)))  # type: ignore[arg-type]
+        self.context.store.put_small(keys.run_key(self.last), records.to_json(replace(run, **changed)))  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def site(kit: Toolkit, trees: tuple[Path, Path], tmp_path: Path) -> Site:
+def site(context: BackupContext, trees: tuple[Path, Path], tmp_path: Path) -> Site:
     clock = Clock(datetime(2020, 3, 1, 1, 15, tzinfo=UTC))
-    return Site(by_clock(kit, clock), clock, trees, tmp_path / "storage")
+    return Site(by_clock(context, clock), clock, trees, tmp_path / "storage")
 
 
 def failed(health: Health) -> set[tuple[str, str]]:
@@ -92,7 +92,7 @@ def under_way(site: Site) -> None:
 
 
 def a_full_run(site: Site) -> None:
-    shutil.rmtree(site.kit.config.state_dir / "indexes")
+    shutil.rmtree(site.context.config.state_dir / "indexes")
     site.night()
 
 
@@ -119,39 +119,39 @@ def never_verified_again(site: Site) -> None:
 def never_drilled(site: Site) -> None:
     site.clock.forward(days=40)
     site.night()
-    verify(site.kit, VerifyRequest())
+    verify(site.context, VerifyRequest())
 
 
 def drilled_elsewhere(site: Site) -> None:
     never_drilled(site)
     limits = Limits(verified=timedelta(days=9), drilled=None)
-    site.kit = replace(site.kit, config=replace(site.kit.config, limits=limits))
+    site.context = replace(site.context, config=replace(site.context.config, limits=limits))
 
 
 def verified_often_enough(site: Site) -> None:
     site.clock.forward(days=2)
     site.night()
     limits = Limits(verified=timedelta(days=2), drilled=timedelta(days=7))
-    site.kit = replace(site.kit, config=replace(site.kit.config, limits=limits))
+    site.context = replace(site.context, config=replace(site.context.config, limits=limits))
 
 
 def drilled(site: Site) -> None:
     never_drilled(site)
-    (checked,) = read_remarks(site.kit.store)[site.last].checks
+    (checked,) = read_annotations(site.context.store)[site.last].checks
     key = keys.check_key(site.last, site.clock(), DRILLED)
-    site.kit.store.put_small(key, records.to_json(replace(checked, depth=DRILLED)))
+    site.context.store.put_small(key, records.to_json(replace(checked, depth=DRILLED)))
 
 
 def damaged(site: Site) -> None:
-    pack = next(item for item in site.kit.catalog.get(site.last).objects() if "packs/" in item.key)
+    pack = next(item for item in site.context.catalog.get(site.last).objects() if "packs/" in item.key)
     path = site.storage / "igny8" / pack.key
     path.write_bytes(bytes(path.stat().st_size))
-    verify(site.kit, VerifyRequest())
+    verify(site.context, VerifyRequest())
 
 
 def unreadable(site: Site) -> None:
-    oldest = site.kit.catalog.entries()[-1].id
-    site.kit.store.put_small(keys.manifest_key(oldest), b"{")
+    oldest = site.context.catalog.entries()[-1].id
+    site.context.store.put_small(keys.manifest_key(oldest), b"{")
 
 
 def a_clock_ahead(site: Site) -> None:
@@ -159,19 +159,19 @@ def a_clock_ahead(site: Site) -> None:
 
 
 def a_tree_that_was_never_backed_up(site: Site) -> None:
-    config = replace(site.kit.config, sites={**site.kit.config.sites, "blog": site.sites})
-    site.kit = replace(site.kit, config=config)
+    config = replace(site.context.config, sites={**site.context.config.sites, "blog": site.sites})
+    site.context = replace(site.context, config=config)
 
 
 def another_machine(site: Site) -> None:
     a_tree_that_was_never_backed_up(site)
-    site.kit = replace(site.kit, config=replace(site.kit.config, host="watcher"))
+    site.context = replace(site.context, config=replace(site.context.config, host="watcher"))
 
 
 def given_up(site: Site) -> None:
     too_old(site)
-    config = replace(site.kit.config, max_age={"sites": None, "web-1/uploads": None})
-    site.kit = replace(site.kit, config=config)
+    config = replace(site.context.config, max_age={"sites": None, "web-1/uploads": None})
+    site.context = replace(site.context, config=config)
 
 
 def storage_gone(site: Site) -> None:
@@ -208,23 +208,23 @@ def test_each_trouble_is_told(
     site: Site, trouble: Callable[[Site], None], told: set[tuple[str, str]]
 ) -> None:
     trouble(site)
-    health = monitor(site.kit)
+    health = monitor(site.context)
     assert failed(health) == told
     pairs = [(item.name, item.of) for item in health.conditions]
     assert len(pairs) == len(set(pairs)), "a metric would come twice"
 
 
-def test_a_storage_that_does_not_answer_is_a_trouble_like_others(site: Site, kit: Toolkit) -> None:
+def test_a_storage_that_does_not_answer_is_a_trouble_like_others(site: Site, context: BackupContext) -> None:
     storage_gone(site)
-    health = monitor(site.kit)
-    assert failed(health) == {("storage", kit.store.describe())} and len(health.conditions) == 1
+    health = monitor(site.context)
+    assert failed(health) == {("storage", context.store.describe())} and len(health.conditions) == 1
     assert "does not exist" in health.conditions[0].text
     assert health.backups is None
 
 
-def test_a_storage_without_a_backup_is_no_healthy_one(kit: Toolkit, tmp_path: Path) -> None:
+def test_a_storage_without_a_backup_is_no_healthy_one(context: BackupContext, tmp_path: Path) -> None:
     (tmp_path / "storage").mkdir()
-    assert failed(monitor(kit)) == {("storage", kit.store.describe())}
+    assert failed(monitor(context)) == {("storage", context.store.describe())}
 
 
 def metrics(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -240,7 +240,7 @@ def metrics(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 
 
 def test_prometheus_reads_the_same(site: Site, tmp_path: Path) -> None:
-    health = monitor(site.kit)
+    health = monitor(site.context)
     file = tmp_path / "igny8_backup.prom"
     file.write_text("before")
     write_metrics(file, health)
@@ -250,13 +250,13 @@ def test_prometheus_reads_the_same(site: Site, tmp_path: Path) -> None:
     assert found["igny8_backup_healthy"] == {(): 1}
     assert found["igny8_backup_backups"] == {(): 5}
     part = (("host", "web-1"), ("kind", "files"), ("name", "uploads"))
-    newest = site.kit.catalog.get(site.last)
+    newest = site.context.catalog.get(site.last)
     assert found["igny8_backup_newest_timestamp_seconds"][part] == newest.started.timestamp()
     assert found["igny8_backup_newest_bytes"][part] == newest.trees[1].bytes
     assert found["igny8_backup_stored_bytes"][()] == health.stored_bytes
     assert len(found["igny8_backup_condition_ok"]) == len(health.conditions)
     storage_gone(site)
-    found = metrics(text_of(monitor(site.kit)))
+    found = metrics(text_of(monitor(site.context)))
     assert found["igny8_backup_healthy"] == {(): 0} and not found["igny8_backup_backups"]
 
 
@@ -272,4 +272,4 @@ def test_any_name_survives_the_text_format() -> None:
 
 def test_metrics_that_cannot_be_written_are_an_error(site: Site, tmp_path: Path) -> None:
     with pytest.raises(FilesError, match="cannot be written"):
-        write_metrics(tmp_path / "missing" / "x.prom", monitor(site.kit))
+        write_metrics(tmp_path / "missing" / "x.prom", monitor(site.context))

@@ -13,12 +13,12 @@ import pytest
 
 from igny8_backup.errors import LockedError, StorageError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import read_marks, read_remarks
+from igny8_backup.formats.annotations import read_annotations, read_marks
 from igny8_backup.formats.manifest import RUNNING, Manifest, StoredObject
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.tree import TreeRequest
-from igny8_backup.operations.context import Toolkit, assemble
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
 from igny8_backup.operations.maintain.prune import PruneResult, prune
 from igny8_backup.retention import Policy
@@ -39,33 +39,33 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def nightly(kit: Toolkit, clock: Clock) -> Toolkit:
+def nightly(context: BackupContext, clock: Clock) -> BackupContext:
     """The toolkit by the clock; one backup is kept."""
-    return by_clock(replace(kit, config=replace(kit.config, retention=LAST)), clock)
+    return by_clock(replace(context, config=replace(context.config, retention=LAST)), clock)
 
 
-def backup(kit: Toolkit, *trees: str) -> str:
+def backup(context: BackupContext, *trees: str) -> str:
     """The id of one more backup, which shares no pack with another."""
     request = BackupRequest(trees=trees or ("sites", "uploads"), reading=TreeRequest(full=True))
-    return run_backup(kit, request).id
+    return run_backup(context, request).id
 
 
-def nights(kit: Toolkit, clock: Clock, number: int) -> list[str]:
+def nights(context: BackupContext, clock: Clock, number: int) -> list[str]:
     """The ids of a backup for each night, the oldest first; it is the last night's morning then."""
     made = []
     for _ in range(number):
         clock.forward(days=1)
-        made.append(backup(kit))
+        made.append(backup(context))
     return made
 
 
-def ids(kit: Toolkit) -> list[str]:
-    return [entry.id for entry in reversed(kit.catalog.entries())]
+def ids(context: BackupContext) -> list[str]:
+    return [entry.id for entry in reversed(context.catalog.entries())]
 
 
-def stored(kit: Toolkit) -> set[str]:
+def stored(context: BackupContext) -> set[str]:
     """All keys but those of records of runs."""
-    return {item.key for item in kit.store.list() if not item.key.startswith(keys.RUNS)}
+    return {item.key for item in context.store.list() if not item.key.startswith(keys.RUNS)}
 
 
 def named(*manifests: Manifest) -> set[str]:
@@ -82,7 +82,7 @@ def swept(result: PruneResult) -> set[str]:
     return {item.key for item in result.swept}
 
 
-def test_a_backup_goes_at_once_and_its_packs_after_the_grace(nightly: Toolkit, clock: Clock) -> None:
+def test_a_backup_goes_at_once_and_its_packs_after_the_grace(nightly: BackupContext, clock: Clock) -> None:
     first, second, third = nights(nightly, clock, 3)
     gone = [nightly.catalog.get(first), nightly.catalog.get(second)]
     kept = nightly.catalog.get(third)
@@ -110,13 +110,13 @@ def test_a_backup_goes_at_once_and_its_packs_after_the_grace(nightly: Toolkit, c
     assert not (again.removed or again.swept or again.waiting) and again.whole
 
 
-def share(kit: Toolkit, clock: Clock, source: Manifest) -> Manifest:
+def share(context: BackupContext, clock: Clock, source: Manifest) -> Manifest:
     """A later backup that needs the packs of ``source``, as an incremental one does."""
     later = keys.make_id(clock(), "abcdef")
 
     def moved(item: StoredObject) -> StoredObject:
         key = item.key.replace(source.id, later)
-        kit.store.put(key, kit.store.open(item.key))
+        context.store.put(key, context.store.open(item.key))
         return replace(item, key=key)
 
     trees = tuple(
@@ -125,11 +125,11 @@ def share(kit: Toolkit, clock: Clock, source: Manifest) -> Manifest:
         if tree.index and tree.folders
     )
     made = replace(source, id=later, started=clock(), details=moved(source.details), trees=trees)
-    kit.store.put_small(keys.manifest_key(later), records.to_json(made))
+    context.store.put_small(keys.manifest_key(later), records.to_json(made))
     return made
 
 
-def test_a_pack_that_a_later_backup_needs_stays(nightly: Toolkit, clock: Clock) -> None:
+def test_a_pack_that_a_later_backup_needs_stays(nightly: BackupContext, clock: Clock) -> None:
     (first,) = nights(nightly, clock, 1)
     old = nightly.catalog.get(first)
     clock.forward(days=1)
@@ -141,7 +141,9 @@ def test_a_pack_that_a_later_backup_needs_stays(nightly: Toolkit, clock: Clock) 
     assert stored(nightly) == named(new) and packs(new) == packs(old)
 
 
-def test_a_pack_that_is_taken_into_use_after_it_was_marked_stays(nightly: Toolkit, clock: Clock) -> None:
+def test_a_pack_that_is_taken_into_use_after_it_was_marked_stays(
+    nightly: BackupContext, clock: Clock
+) -> None:
     first, _ = nights(nightly, clock, 2)
     old = nightly.catalog.get(first)
     copies = {item.key: b"".join(nightly.store.open(item.key)) for item in old.objects()}
@@ -159,7 +161,7 @@ def test_a_pack_that_is_taken_into_use_after_it_was_marked_stays(nightly: Toolki
 
 
 def test_nothing_goes_of_a_part_while_its_newest_run_failed(
-    nightly: Toolkit, clock: Clock, trees: tuple[Path, Path]
+    nightly: BackupContext, clock: Clock, trees: tuple[Path, Path]
 ) -> None:
     made = nights(nightly, clock, 2)
     sites, uploads = trees
@@ -193,7 +195,7 @@ def test_nothing_goes_of_a_part_while_its_newest_run_failed(
     assert result.whole and result.removed == tuple(made) and ids(nightly) == [good]
 
 
-def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: Toolkit, clock: Clock) -> None:
+def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: BackupContext, clock: Clock) -> None:
     made = nights(nightly, clock, 2)
     clock.forward(days=2, hours=1)
     result = prune(nightly)
@@ -204,7 +206,7 @@ def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: Toolkit, clock: 
     assert result.whole and result.removed == (made[0],)
 
 
-def test_a_backup_dated_in_the_future_neither_counts_nor_goes(nightly: Toolkit, clock: Clock) -> None:
+def test_a_backup_dated_in_the_future_neither_counts_nor_goes(nightly: BackupContext, clock: Clock) -> None:
     clock.forward(days=365)
     ahead = backup(nightly)
     clock.forward(days=-365)
@@ -214,7 +216,7 @@ def test_a_backup_dated_in_the_future_neither_counts_nor_goes(nightly: Toolkit, 
     assert ids(nightly) == [second, ahead]
 
 
-def test_a_pinned_backup_stays_until_it_is_unpinned(nightly: Toolkit, clock: Clock) -> None:
+def test_a_pinned_backup_stays_until_it_is_unpinned(nightly: BackupContext, clock: Clock) -> None:
     first, second = nights(nightly, clock, 2)
     for reason in ("", " ", "a\nb", "\x1b[2J"):
         with pytest.raises(UsageError, match="needs a reason"):
@@ -225,7 +227,7 @@ def test_a_pinned_backup_stays_until_it_is_unpinned(nightly: Toolkit, clock: Clo
         unpin(nightly, first)
     pin(nightly, first, "a first reason")
     made = pin(nightly, first, " before the move ")
-    assert read_remarks(nightly.store)[first].pin == made and made.reason == "before the move"
+    assert read_annotations(nightly.store)[first].pin == made and made.reason == "before the move"
     result = prune(nightly)
     assert not result.removed and result.plan.verdicts[1].reasons == ("pinned: before the move",)
     assert keys.pin_key(first) in stored(nightly)
@@ -235,7 +237,7 @@ def test_a_pinned_backup_stays_until_it_is_unpinned(nightly: Toolkit, clock: Clo
     assert prune(nightly).removed == (first,) and ids(nightly) == [second]
 
 
-def test_one_at_a_time(nightly: Toolkit, clock: Clock) -> None:
+def test_one_at_a_time(nightly: BackupContext, clock: Clock) -> None:
     first, _ = nights(nightly, clock, 2)
     before = stored(nightly)
     with nightly.locked("a backup"):
@@ -248,7 +250,7 @@ def test_one_at_a_time(nightly: Toolkit, clock: Clock) -> None:
 
 
 def test_litter_goes_after_the_grace_but_never_that_of_a_run_that_is_alive(
-    nightly: Toolkit, clock: Clock
+    nightly: BackupContext, clock: Clock
 ) -> None:
     (kept,) = nights(nightly, clock, 1)
     ours = {PACK, DUMP, f"{DUMP}.0a1b2c3d.partial", f"runs/{DEAD}.json.00ff00ff.partial"}
@@ -272,7 +274,7 @@ def test_litter_goes_after_the_grace_but_never_that_of_a_run_that_is_alive(
     assert strange <= stored(nightly)
 
 
-def test_a_backup_whose_run_has_not_ended_stays(nightly: Toolkit, clock: Clock) -> None:
+def test_a_backup_whose_run_has_not_ended_stays(nightly: BackupContext, clock: Clock) -> None:
     first, second = nights(nightly, clock, 2)
     run = nightly.catalog.run(first)
     assert run
@@ -283,7 +285,7 @@ def test_a_backup_whose_run_has_not_ended_stays(nightly: Toolkit, clock: Clock) 
     assert prune(nightly).removed == (first,)
 
 
-def test_beside_a_manifest_that_cannot_be_read_no_pack_goes(nightly: Toolkit, clock: Clock) -> None:
+def test_beside_a_manifest_that_cannot_be_read_no_pack_goes(nightly: BackupContext, clock: Clock) -> None:
     first, second, third = nights(nightly, clock, 3)
     whole = nightly.store.read_small(keys.manifest_key(second))
     needs = packs(nightly.catalog.get(first)) | packs(nightly.catalog.get(second))
@@ -297,7 +299,7 @@ def test_beside_a_manifest_that_cannot_be_read_no_pack_goes(nightly: Toolkit, cl
     assert prune(nightly).removed == (second,)
 
 
-def test_old_records_of_runs_go_but_never_the_newest_of_a_part(nightly: Toolkit, clock: Clock) -> None:
+def test_old_records_of_runs_go_but_never_the_newest_of_a_part(nightly: BackupContext, clock: Clock) -> None:
     first = backup(nightly, "sites", "uploads")
     second, third = backup(nightly, "uploads"), backup(nightly, "sites")
     for backup_id in (first, second):
@@ -311,18 +313,18 @@ def test_old_records_of_runs_go_but_never_the_newest_of_a_part(nightly: Toolkit,
 
 
 @pytest.fixture
-def failing(kit: Toolkit, settings: Any, clock: Clock) -> Iterator[Toolkit]:
+def failing(context: BackupContext, settings: Any, clock: Clock) -> Iterator[BackupContext]:
     """The toolkit on a storage that refuses to delete when told so."""
     alias = {**settings.STORAGES["dbbackup"], "BACKEND": "tests.operations.storages.FailsToDelete"}
     settings.STORAGES = {**settings.STORAGES, "dbbackup": alias}
     settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "RETENTION": {"last": 1}}
-    with assemble(progress=Notes(), clock=clock) as found:
+    with open_context(progress=Notes(), clock=clock) as found:
         yield found
     FailsToDelete.left = None
 
 
 def test_interrupted_at_each_deletion_it_leaves_whole_backups_and_litter(
-    failing: Toolkit, clock: Clock, tmp_path: Path
+    failing: BackupContext, clock: Clock, tmp_path: Path
 ) -> None:
     kept = nights(failing, clock, 3)[-1]
     before, copy = tmp_path / "storage", tmp_path / "copy"

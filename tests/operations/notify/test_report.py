@@ -14,7 +14,7 @@ import pytest
 from django.core.mail import EmailMessage
 
 from igny8_backup.errors import StorageError, UsageError
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.notify.mail import AGAIN, mail_failure, mail_recovery
 from igny8_backup.operations.notify.ping import MOST_BYTES
 from igny8_backup.operations.notify.redact import HIDDEN, redacted
@@ -36,8 +36,8 @@ def web() -> Iterator[WebServer]:
 
 
 @pytest.fixture
-def notes(kit: Toolkit) -> Notes:
-    """What people read; the settings are those of ``kit``."""
+def notes(context: BackupContext) -> Notes:
+    """What people read; the settings are those of ``context``."""
     return Notes()
 
 
@@ -52,7 +52,7 @@ def test_a_run_that_fails_sends_the_end_of_what_was_said(web: WebServer, notes: 
     with pytest.raises(StorageError), Report("backup_all", notes, url=f"{web.url}/uuid/") as report:
         for number in range(TAIL):
             report.note(f"note {number} {'x' * 300}")
-        raise StorageError("The storage is full.", fix="Make room.")
+        raise StorageError("The storage is full.", hint="Make room.")
     method, path, body = web.asked[1]
     assert (method, path) == ("POST", "/uuid/fail")
     assert body.endswith("\nThe storage is full. Make room.") and "note 49" in body
@@ -138,7 +138,7 @@ def test_what_is_a_secret(settings: Any) -> None:
 
 
 def test_failure_is_mailed_and_recovery_too(
-    kit: Toolkit, settings: Any, mailoutbox: list[EmailMessage]
+    context: BackupContext, settings: Any, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.ADMINS = ADMINS
     hours = timedelta(hours=1)
@@ -153,7 +153,7 @@ def test_failure_is_mailed_and_recovery_too(
         "prune_backups failed on web-1",
     ]
     assert [mail.body for mail in mailoutbox[:3]] == ["It is full.", "Now something else.", "Still."]
-    (file,) = kit.config.state_dir.glob("failing/backup_all.*")
+    (file,) = context.config.state_dir.glob("failing/backup_all.*")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and "full" not in file.read_text()
     for _ in range(2):
         assert mail_recovery("backup_all", NOW + 40 * hours) == ""
@@ -163,10 +163,10 @@ def test_failure_is_mailed_and_recovery_too(
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sign": 1}', '{"sign": "", "told": "x"}'])
 def test_a_memory_that_cannot_be_read_is_none(
-    kit: Toolkit, settings: Any, mailoutbox: list[EmailMessage], content: str
+    context: BackupContext, settings: Any, mailoutbox: list[EmailMessage], content: str
 ) -> None:
     settings.ADMINS = ADMINS
-    file = kit.config.state_dir / "failing/x.json"
+    file = context.config.state_dir / "failing/x.json"
     file.parent.mkdir(parents=True)
     file.write_text(content)
     mail_recovery("x", NOW)

@@ -47,8 +47,8 @@ def main() -> None:
 
     from django.db.migrations.loader import MigrationLoader
 
-    from igny8_backup.operations.context import assemble
-    from igny8_backup.operations.progress import Silence
+    from igny8_backup.operations.context import open_context
+    from igny8_backup.operations.progress import NullProgress
     from igny8_backup.operations.restore.plan import RestoreRequest
     from igny8_backup.operations.restore.planner import plan_restore
     from igny8_backup.operations.restore.run import resume_restore, run_restore
@@ -57,7 +57,7 @@ def main() -> None:
 
     MigrationLoader(None)  # what it imports, children need not
 
-    class Told(Silence):
+    class Told(NullProgress):
         """The phases that an operation tells of are boundaries as well."""
 
         def __init__(self, boundaries: Boundaries) -> None:
@@ -69,22 +69,22 @@ def main() -> None:
         def end(self) -> None:
             self._passed()
 
-    with assemble() as kit:
-        plan = plan_restore(kit, RestoreRequest(workers=WorkersPolicy(mode=IGNORE)))
+    with open_context() as context:
+        plan = plan_restore(context, RestoreRequest(workers=WorkersPolicy(mode=IGNORE)))
 
     def work(job: dict[str, Any], report: int) -> None:
         boundaries = Boundaries(job.get("at"))
         error = ""
         try:
-            with assemble(progress=Told(boundaries)) as kit:
+            with open_context(progress=Told(boundaries)) as context:
                 if job["work"] == "restore":
-                    run_restore(kit, plan)
+                    run_restore(context, plan)
                 elif job["work"] == "settle":
-                    resume_restore(kit)
+                    resume_restore(context)
                 elif job["work"] == "undo":
-                    undo(kit)
+                    undo(context)
                 else:
-                    discard_kept(kit)
+                    discard_kept(context)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
         os.write(report, json.dumps({"boundaries": boundaries.number, "error": error}).encode())

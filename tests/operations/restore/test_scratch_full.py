@@ -10,23 +10,23 @@ import pytest
 from igny8_backup.errors import FilesError
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
-from igny8_backup.operations.extract.plan import ElsewhereRequest, plan_elsewhere, run_elsewhere
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 from tests.services.disk import small_disk
 
 
-def test_a_copy_of_a_tree_elsewhere(kit: Toolkit, tmp_path: Path) -> None:
+def test_a_copy_of_a_tree_elsewhere(context: BackupContext, tmp_path: Path) -> None:
     for number in range(100):
-        (kit.config.sites["sites"] / f"{number:0200}").touch()
-    made = run_backup(kit, BackupRequest(trees=("sites",))).id
+        (context.config.sites["sites"] / f"{number:0200}").touch()
+    made = run_backup(context, BackupRequest(trees=("sites",))).id
     with small_disk(tmp_path / "scratch", 16 << 10) as scratch:
-        full = replace(kit, config=replace(kit.config, scratch_dir=scratch))
-        request = ElsewhereRequest(backup_id=made, to_dir=tmp_path / "there", only="sites")
-        plan = plan_elsewhere(kit, request)
+        full = replace(context, config=replace(context.config, scratch_dir=scratch))
+        request = ExtractRequest(backup_id=made, to_dir=tmp_path / "there", only="sites")
+        plan = plan_extract(context, request)
         with pytest.raises(
             FilesError,
             match=r"The index of the tree cannot be kept in .*scratch: Could not write it: No space left on"
             r" device\. Nothing live was changed\. Make room there",
         ):
-            run_elsewhere(full, plan)
+            run_extract(full, plan)
         assert not list(scratch.iterdir()) and not list((tmp_path / "there").iterdir())

@@ -14,15 +14,15 @@ from igny8_backup.formats.keys import stamp
 from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDOING, Journal
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore import swaps
 from igny8_backup.operations.restore import tree as restore_tree
 from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.planner import plan_restore
-from igny8_backup.operations.restore.preflight import tree_obstacles
+from igny8_backup.operations.restore.preflight import tree_blockers
 from igny8_backup.operations.restore.run import resume_restore, run_restore
 from igny8_backup.operations.restore.undo import discard_kept, kept, undo
-from igny8_backup.trees.model.names import before_name, side_name
+from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.swap.plan import SwapPlan
 from igny8_backup.trees.swap.swap import exchange
 from igny8_backup.trees.swap.target import Place
@@ -31,13 +31,13 @@ OLD, NEW = "as it is now\n", "as it was\n"
 
 
 @pytest.fixture
-def plan(kit: Toolkit, trees: tuple[Path, Path]) -> RestorePlan:
+def plan(context: BackupContext, trees: tuple[Path, Path]) -> RestorePlan:
     """What brings both trees back, after all their files were changed."""
-    assert run_backup(kit, BackupRequest(trees=("sites", "uploads"))).whole
+    assert run_backup(context, BackupRequest(trees=("sites", "uploads"))).whole
     for root in trees:
         for page in root.glob("*/page"):
             page.write_text(f"{root.name} {page.parent.name} {OLD}")
-    return plan_restore(kit, RestoreRequest(only="files"))
+    return plan_restore(context, RestoreRequest(only="files"))
 
 
 def pages(root: Path) -> list[str]:
@@ -50,19 +50,19 @@ def kept_pages(root: Path) -> list[str]:
     return [path.read_text().split(" ", 2)[2] for path in sorted(root.glob(".before-*/*/page"))]
 
 
-def stopped_in_the_swap(kit: Toolkit, plan: RestorePlan, *, after: int) -> Journal:
+def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int) -> Journal:
     """A restore that stopped when ``after`` children of the first tree had been swapped."""
-    journal = run_restore(kit, plan).journal
-    undo(kit)
-    discard_kept(kit)
+    journal = run_restore(context, plan).journal
+    undo(context)
+    discard_kept(context)
     # As the restore was just before its swap: the sides are whole, the journal says so.
     trees = []
     for tree, item in zip(journal.trees, plan.trees, strict=True):
         text = restore_tree.prepare(
-            kit, item.part, restore_tree.place_of(tree, journal.stamp), [], lambda amount: None
+            context, item.part, restore_tree.place_of(tree, journal.stamp), [], lambda amount: None
         )
         trees.append(replace(tree, plan=text))
-    journal = kit.journals.write(replace(journal, trees=tuple(trees)), SWAPPING)
+    journal = context.journals.write(replace(journal, trees=tuple(trees)), SWAPPING)
 
     class StoppedError(Exception):
         pass
@@ -81,217 +81,221 @@ def stopped_in_the_swap(kit: Toolkit, plan: RestorePlan, *, after: int) -> Journ
 
 
 def test_a_restore_of_trees_and_the_way_back(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    result = run_restore(kit, plan)
+    result = run_restore(context, plan)
     assert (result.journal.phase, result.resumed, result.warnings) == (DONE, False, ())
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     assert [kept_pages(root) for root in trees] == [[OLD] * 3] * 2
-    undo(kit)
+    undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
     assert [kept_pages(root) for root in trees] == [[NEW] * 3] * 2
     with pytest.raises(UsageError, match="no restore to undo"):
-        undo(kit)
-    assert len(discard_kept(kit)) == 1
+        undo(context)
+    assert len(discard_kept(context)) == 1
     assert [kept_pages(root) for root in trees] == [[]] * 2
     with pytest.raises(UsageError, match="Nothing is kept"):
-        discard_kept(kit)
+        discard_kept(context)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_swap_that_was_stopped_is_completed(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], after: int
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], after: int
 ) -> None:
-    stopped_in_the_swap(kit, plan, after=after)
+    stopped_in_the_swap(context, plan, after=after)
     assert sorted(pages(trees[0])).count(NEW) >= after
     with pytest.raises(UsageError, match="unfinished"):
-        discard_kept(kit)
-    result = resume_restore(kit)
+        discard_kept(context)
+    result = resume_restore(context)
     assert result and result.resumed and result.journal.phase == DONE
-    assert resume_restore(kit) is None
+    assert resume_restore(context) is None
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
-    undo(kit)
+    undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_swap_that_was_stopped_is_undone(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], after: int
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], after: int
 ) -> None:
-    stopped_in_the_swap(kit, plan, after=after)
-    undo(kit)
+    stopped_in_the_swap(context, plan, after=after)
+    undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
-    assert resume_restore(kit) is None
+    assert resume_restore(context) is None
 
 
 def test_a_swap_that_cannot_go_on_keeps_all_it_has_swapped_out(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    journal = stopped_in_the_swap(kit, plan, after=2)
+    journal = stopped_in_the_swap(context, plan, after=2)
     for root in trees:
         away = tmp_path / "not mounted"
         root.rename(away)
-        for work in (lambda: resume_restore(kit), lambda: undo(kit), lambda: run_restore(kit, plan)):
+        for work in (
+            lambda: resume_restore(context),
+            lambda: undo(context),
+            lambda: run_restore(context, plan),
+        ):
             with pytest.raises(UnfinishedError) as caught:
                 work()
             assert caught.value.exit_status == 8
             assert "restore_all again" in str(caught.value)
-        unfinished = kit.journals.unfinished()
+        unfinished = context.journals.unfinished()
         assert unfinished and unfinished.stamp == journal.stamp
         away.rename(root)
-    side = trees[0] / side_name(journal.stamp)
+    side = trees[0] / staging_name(journal.stamp)
     assert not side.exists() and len(kept_pages(trees[0])) == 3  # the first tree went through meanwhile
-    assert resume_restore(kit)
+    assert resume_restore(context)
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
-    undo(kit)
+    undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
 def test_what_the_application_puts_into_a_root_before_its_swap_is_kept_with_the_old_tree(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    stopped_in_the_swap(kit, plan, after=0)
+    stopped_in_the_swap(context, plan, after=0)
     (trees[0] / "written meanwhile").mkdir()
     (trees[1] / "b/page").unlink()
     (trees[1] / "b").rmdir()
-    assert resume_restore(kit)
+    assert resume_restore(context)
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     assert not (trees[0] / "written meanwhile").exists()
-    undo(kit)
+    undo(context)
     assert (trees[0] / "written meanwhile").is_dir()
     assert not (trees[1] / "b").exists()
 
 
 def test_a_failure_before_anything_was_swapped_removes_the_sides(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    journal = run_restore(kit, plan).journal
-    undo(kit)
-    discard_kept(kit)
+    journal = run_restore(context, plan).journal
+    undo(context)
+    discard_kept(context)
     text = restore_tree.prepare(
-        kit, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
+        context, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
     # A folder in which the side may not be exchanged: what the plan names is not there.
     broken = replace(
         journal, trees=(replace(journal.trees[0], plan=text.replace('"stamp": "2', '"stamp": "3')),)
     )
-    kit.journals.write(broken, SWAPPING)
+    context.journals.write(broken, SWAPPING)
     with pytest.raises(FilesError):
-        swaps.swap_all(kit, broken)
-    assert not (trees[0] / side_name(journal.stamp)).exists()
-    assert kit.journals.all() == []
+        swaps.swap_all(context, broken)
+    assert not (trees[0] / staging_name(journal.stamp)).exists()
+    assert context.journals.all() == []
     assert pages(trees[0]) == [OLD] * 3
 
 
 def test_an_old_tree_that_cannot_be_kept_under_its_name_is_not_removed(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    still = kit.clock()
-    taken = trees[0] / before_name(stamp(still))
+    still = context.clock()
+    taken = trees[0] / previous_name(stamp(still))
     (taken / "somebody's").mkdir(parents=True)
     one = replace(plan, trees=plan.trees[:1])
     with pytest.raises(UnfinishedError, match="what was swapped out is there"):
-        run_restore(replace(kit, clock=lambda: still), one)
+        run_restore(replace(context, clock=lambda: still), one)
     assert pages(trees[0]) == [NEW] * 3
     shutil.rmtree(taken)
-    assert resume_restore(kit)
-    undo(kit)
+    assert resume_restore(context)
+    undo(context)
     assert pages(trees[0]) == [OLD] * 3
 
 
 def test_a_swap_whose_end_cannot_be_written_down_is_unfinished(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     # The journal is swapped out with the tree, and a file comes in the place of its folder.
     page = trees[0] / "a/page"
     page.unlink()
     page.mkdir()
-    lost = replace(kit, config=replace(kit.config, state_dir=page))
+    lost = replace(context, config=replace(context.config, state_dir=page))
     with pytest.raises(UnfinishedError, match="The journal"):
         run_restore(lost, replace(plan, trees=plan.trees[:1]))
     assert pages(trees[0]) == [NEW] * 3
 
 
 def test_an_undo_that_was_stopped_goes_on_as_an_undo(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run_restore(kit, plan)
+    run_restore(context, plan)
     away = tmp_path / "not mounted"
-    (newest,) = kept(kit)
-    kit.journals.write(newest, UNDOING)
+    (newest,) = kept(context)
+    context.journals.write(newest, UNDOING)
     trees[1].rename(away)
-    for work in (lambda: undo(kit), lambda: resume_restore(kit)):
+    for work in (lambda: undo(context), lambda: resume_restore(context)):
         with pytest.raises(UnfinishedError, match="undo_restore again"):
             work()
     assert pages(trees[0]) == [OLD] * 3
     away.rename(trees[1])
-    result = resume_restore(kit)
+    result = resume_restore(context)
     assert result and result.resumed and result.journal.phase == "undone"
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
 def test_nothing_is_undone_when_what_was_before_is_gone(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    journal = run_restore(kit, plan).journal
+    journal = run_restore(context, plan).journal
     (trees[1] / f".before-{journal.stamp}").rename(trees[1] / "elsewhere")
     with pytest.raises(FilesError, match="gone"):
-        undo(kit)
-    assert kit.journals.unfinished() is None
+        undo(context)
+    assert context.journals.unfinished() is None
     assert pages(trees[0]) == [NEW] * 3
-    assert len(discard_kept(kit)) == 1
+    assert len(discard_kept(context)) == 1
 
 
 def test_restores_within_a_second_have_journals_of_their_own(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    still = kit.clock()
-    frozen = replace(kit, clock=lambda: still)
+    still = context.clock()
+    frozen = replace(context, clock=lambda: still)
     stamps = {run_restore(frozen, plan).journal.stamp for _ in range(3)}
-    assert len(stamps) == 3 == len(kept(kit))
+    assert len(stamps) == 3 == len(kept(context))
     for words in (NEW, NEW, OLD):
         undo(frozen)
         assert [pages(root) for root in trees] == [[words] * 3] * 2
 
 
 def test_the_first_failure_is_the_one_that_is_told(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     part = plan.trees[1].part
     assert part.index
     lost = replace(part, index=replace(part.index, key=part.index.key.replace("uploads", "others")))
     broken = replace(plan, trees=(plan.trees[0], replace(plan.trees[1], part=lost)))
     with pytest.raises(BackupError, match="others"):
-        run_restore(kit, broken)
-    assert kit.journals.all() == []
+        run_restore(context, broken)
+    assert context.journals.all() == []
     assert [sorted(path.name for path in root.iterdir()) for root in trees] == [["a", "b", "c"]] * 2
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
 def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
-    kit: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    journal = run_restore(kit, plan).journal
-    undo(kit)
-    discard_kept(kit)
+    journal = run_restore(context, plan).journal
+    undo(context)
+    discard_kept(context)
     restore_tree.prepare(
-        kit, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
+        context, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
-    kit.journals.write(journal, PREPARING)
-    assert undo(kit).journal.phase == PREPARING
-    assert kit.journals.all() == []
-    assert not (trees[0] / side_name(journal.stamp)).exists()
+    context.journals.write(journal, PREPARING)
+    assert undo(context).journal.phase == PREPARING
+    assert context.journals.all() == []
+    assert not (trees[0] / staging_name(journal.stamp)).exists()
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
 @pytest.fixture
-def whole(kit: Toolkit) -> Toolkit:
+def whole(context: BackupContext) -> BackupContext:
     """The toolkit whose first tree is swapped whole."""
-    return replace(kit, config=replace(kit.config, swap_whole=("sites",)))
+    return replace(context, config=replace(context.config, swap_whole=("sites",)))
 
 
 def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
-    whole: Toolkit, plan: RestorePlan, trees: tuple[Path, Path]
+    whole: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     parent, before = trees[0].parent, sorted(trees[0].parent.iterdir())
     trees[0].chmod(0o711)
@@ -312,7 +316,7 @@ def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
 
 @pytest.mark.parametrize("way", ["on", "back"])
 def test_a_whole_swap_that_was_stopped_is_settled(
-    whole: Toolkit, plan: RestorePlan, trees: tuple[Path, Path], way: str
+    whole: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], way: str
 ) -> None:
     stopped_in_the_swap(whole, plan, after=0)
     if way == "on":
@@ -323,6 +327,6 @@ def test_a_whole_swap_that_was_stopped_is_settled(
 
 
 def test_a_mount_is_not_swapped_whole(trees: tuple[Path, Path]) -> None:
-    assert tree_obstacles(trees[0], whole=True) == []
-    (text,) = tree_obstacles(Path("/proc"), whole=True)
+    assert tree_blockers(trees[0], whole=True) == []
+    (text,) = tree_blockers(Path("/proc"), whole=True)
     assert "is a mount point" in text and "SWAP_WHOLE" in text

@@ -18,7 +18,7 @@ from django.core.files.storage import FileSystemStorage, storages
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.planner import plan_restore
 from igny8_backup.operations.restore.run import run_restore
@@ -31,7 +31,7 @@ from igny8_backup.streams.zstd import compress
 FILES = 3000
 """So many that the end of their index is not needed to begin."""
 KNOWN = 1990
-"""The files in the first batch of records (``trees.spool``), about."""
+"""The files in the first batch of records (``trees.partition``), about."""
 TOP = "a folder with a name as long as names may be ".ljust(240, "-")
 FOLDER = "/".join([TOP] * 4)
 SECONDS = 60
@@ -59,7 +59,7 @@ class SlowIndex(LocalStore):
 class Large:
     """A tree that has changed since its backup, and what brings it back."""
 
-    kit: Toolkit
+    context: BackupContext
     plan: RestorePlan
     root: Path
     store: SlowIndex
@@ -81,7 +81,7 @@ class Large:
         made = replace(item.part.index, sha256=digest, stored_bytes=len(stored), raw_bytes=len(data))
         self.store.meanwhile = meanwhile
         tree = replace(item, part=replace(item.part, index=made))
-        run_restore(self.kit, replace(self.plan, trees=(tree,)))
+        run_restore(self.context, replace(self.plan, trees=(tree,)))
 
     def wait_for_files(self) -> None:
         """Until all are written whose records are known: now whoever writes waits for more."""
@@ -98,28 +98,28 @@ def children() -> set[str]:
 
 
 @pytest.fixture
-def large(kit: Toolkit, trees: tuple[Path, Path], tmp_path: Path) -> Large:
+def large(context: BackupContext, trees: tuple[Path, Path], tmp_path: Path) -> Large:
     root = trees[0]
     (root / FOLDER).mkdir(parents=True)
     for number in range(FILES):
         (root / FOLDER / f"{number:0200}").write_bytes(b"%d" % number)
-    assert run_backup(kit, BackupRequest(trees=("sites",))).whole
-    plan = plan_restore(kit, RestoreRequest(only="sites"))
+    assert run_backup(context, BackupRequest(trees=("sites",))).whole
+    plan = plan_restore(context, RestoreRequest(only="sites"))
     (item,) = plan.trees
     assert item.part.index
-    index = b"".join(kit.download(item.part.index, []))
+    index = b"".join(context.download(item.part.index, []))
     (root / "a" / "page").write_text("as it is now")
     storage = storages["dbbackup"]
     assert isinstance(storage, FileSystemStorage)
     store = SlowIndex(storage, "igny8/")
-    return Large(replace(kit, store=store), plan, root, store, index)
+    return Large(replace(context, store=store), plan, root, store, index)
 
 
 def nothing_is_left(large: Large, before: tuple[set[str], set[threading.Thread]]) -> None:
     assert (large.root / "a" / "page").read_text() == "as it is now"
     assert sorted(os.listdir(large.root)) == sorted(["a", "b", "c", TOP])
-    assert large.kit.journals.all() == []
-    assert not list(large.kit.config.scratch_dir.glob("igny8_backup-*"))
+    assert large.context.journals.all() == []
+    assert not list(large.context.config.scratch_dir.glob("igny8_backup-*"))
     assert children() <= before[0] and set(threading.enumerate()) <= before[1]
 
 
@@ -198,7 +198,7 @@ def test_a_storage_that_is_read_one_object_at_a_time_gives_the_index_first(large
             opened.append(f"{name} ends")
 
     storage = storages["dbbackup"]
-    run_restore(replace(large.kit, store=OneAtATime(storage, "igny8/")), large.plan)
+    run_restore(replace(large.context, store=OneAtATime(storage, "igny8/")), large.plan)
     (item,) = large.plan.trees
     assert item.part.index
     keys = [f"igny8/{stored.key}" for stored in (item.part.index, *item.part.packs)]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.engine import Wanted
+from igny8_backup.databases.engine import RestoreSelection
 from igny8_backup.databases.sqlite import SqliteEngine
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails, Privilege
-from igny8_backup.operations.staging.overrides import Changes, adapt
+from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 from tests.databases.stage import Stage, blocks_of, configured
 
 
@@ -45,28 +45,28 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
         stage.admin(f"DROP ROLE {role}")
     stage.roles.clear()
 
-    roles, policies, *_ = engine.obstacles(part, details)
+    roles, policies, *_ = engine.blockers(part, details)
     assert f'"{owner}"; CREATE ROLE "{reader}";' in roles and "--no-owner" in roles
     assert (
         policies
         == f'Roles that policies of row-level security name do not exist here: CREATE ROLE "{named}";'
     )
-    adapted, notes = adapt(engine, details, Changes(owners=False))
+    adapted, notes = apply_overrides(engine, details, RestoreOverrides(owners=False))
     assert notes == ("stage: everything will belong to igny8; privileges of other roles are left out.",)
     # What a policy says cannot be said without its role.
-    assert engine.obstacles(part, adapted) == [policies]
+    assert engine.blockers(part, adapted) == [policies]
     stage.make_role("named")
-    assert engine.obstacles(part, adapted) == []
-    engine.create_side(side, adapted)
+    assert engine.blockers(part, adapted) == []
+    engine.create_staging(side, adapted)
     engine.load(
         side,
         blocks_of(data),
         raw_bytes=len(data),
         scratch=stage.scratch,
         jobs=2,
-        wanted=Wanted(owners=False),
+        wanted=RestoreSelection(owners=False),
     )
-    engine.seal_side(side, adapted)
+    engine.seal_staging(side, adapted)
     engine.swap(side, stage.aside("before"), adapted)
     owners = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('item', 'part')"
     assert stage.sql(owners) == [("igny8",)]
@@ -79,21 +79,21 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        (Changes(locale="C"), ("libc", "C", "C", None)),
-        (Changes(locale="C.UTF-8", provider="builtin"), ("builtin", "C", "C", "C.UTF-8")),
+        (RestoreOverrides(locale="C"), ("libc", "C", "C", None)),
+        (RestoreOverrides(locale="C.UTF-8", provider="builtin"), ("builtin", "C", "C", "C.UTF-8")),
     ],
 )
 def test_a_server_without_the_locale_of_the_backup(
-    stage: Stage, changes: Changes, found: tuple[str, str, str, str | None]
+    stage: Stage, changes: RestoreOverrides, found: tuple[str, str, str, str | None]
 ) -> None:
     engine, side = stage.engine, stage.aside("side")
     recorded = DatabaseDetails(
         alias="stage", name="x", tables=(), encoding="UTF8", provider="icu", locale="xx-Nowhere",
         collate="xx_XX.utf8", ctype="xx_XX.utf8", icu_rules="&a < b", owner="igny8",
     )  # fmt: skip
-    adapted, notes = adapt(engine, recorded, changes)
+    adapted, notes = apply_overrides(engine, recorded, changes)
     assert "instead of xx-Nowhere" in notes[0]
-    engine.create_side(side, adapted)
+    engine.create_staging(side, adapted)
     made = stage.engine_with(NAME=side).describe(())
     assert (made.provider, made.collate, made.ctype, made.locale) == found
 
@@ -102,16 +102,16 @@ def test_privileges_of_everybody_on_the_database_stay(stage: Stage) -> None:
     everybody = Privilege(grantee="", privilege="CONNECT", grantable=False)
     other = Privilege(grantee="other", privilege="CONNECT", grantable=True)
     details = DatabaseDetails(alias="stage", name="x", tables=(), privileges=(everybody, other))
-    adapted, _ = adapt(stage.engine, details, Changes(owners=False))
+    adapted, _ = apply_overrides(stage.engine, details, RestoreOverrides(owners=False))
     assert adapted.privileges is not None
     assert [item.grantee for item in adapted.privileges] == ["igny8", "igny8", "igny8", ""]
     unchanged = DatabaseDetails(alias="stage", name="x", tables=())
-    assert adapt(stage.engine, unchanged, Changes(owners=False))[0].privileges is None
-    assert adapt(stage.engine, details, Changes()) == (details, ())
+    assert apply_overrides(stage.engine, unchanged, RestoreOverrides(owners=False))[0].privileges is None
+    assert apply_overrides(stage.engine, details, RestoreOverrides()) == (details, ())
 
 
 def test_sqlite_has_neither(tmp_path: Path) -> None:
     details = DatabaseDetails(alias="contract", name="x", tables=())
     sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3")}
     with configured("contract", sqlite), pytest.raises(UsageError, match="without owners and locales"):
-        adapt(SqliteEngine("contract", scratch=tmp_path), details, Changes(owners=False))
+        apply_overrides(SqliteEngine("contract", scratch=tmp_path), details, RestoreOverrides(owners=False))

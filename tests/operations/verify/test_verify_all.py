@@ -12,11 +12,11 @@ import pytest
 
 from igny8_backup.errors import IdentityError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import ALTERED, CONTENT, STORED, UNREADABLE, read_remarks
+from igny8_backup.formats.annotations import ALTERED, CONTENT, STORED, UNREADABLE, read_annotations
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import Toolkit
+from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
 from igny8_backup.operations.verify.verifier import VerifyRequest
 from igny8_backup.streams.age import generate_identity
@@ -45,33 +45,35 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def nights(kit: Toolkit, trees: tuple[Path, Path], clock: Clock) -> Toolkit:
+def nights(context: BackupContext, trees: tuple[Path, Path], clock: Clock) -> BackupContext:
     """The toolkit, with a few nights of one tree in storage: a page is changed in each of them."""
-    kit = replace(by_clock(kit, clock), progress=Read())
+    context = replace(by_clock(context, clock), progress=Read())
     (trees[0] / "b" / "page").write_bytes(os.urandom(50_000))  # what stays is more than what changes
     for night in range(NIGHTS):
         clock.forward(days=1)
         (trees[0] / "a" / "page").write_text(f"night {night}\n")
-        run_backup(kit, BackupRequest(trees=("sites",)))
-    assert isinstance(kit.progress, Read)
-    kit.progress.bytes = 0
-    return kit
+        run_backup(context, BackupRequest(trees=("sites",)))
+    assert isinstance(context.progress, Read)
+    context.progress.bytes = 0
+    return context
 
 
-def harm(kit: Toolkit, tmp_path: Path) -> str:
+def harm(context: BackupContext, tmp_path: Path) -> str:
     """A pack that all backups need is altered; its key."""
-    (first, *_) = sorted(kit.catalog.manifests(), key=lambda manifest: manifest.id)
+    (first, *_) = sorted(context.catalog.manifests(), key=lambda manifest: manifest.id)
     pack = first.trees[0].packs[0]
     path = tmp_path / "storage/igny8" / pack.key
     path.write_bytes(bytes(path.stat().st_size))
-    assert all(pack in manifest.objects() for manifest in kit.catalog.manifests())
+    assert all(pack in manifest.objects() for manifest in context.catalog.manifests())
     return pack.key
 
 
 @pytest.mark.parametrize("depth", [STORED, CONTENT])
-def test_what_is_shared_is_read_once(nights: Toolkit, depth: str) -> None:
+def test_what_is_shared_is_read_once(nights: BackupContext, depth: str) -> None:
     found = verify_all(nights, VerifyRequest(depth=depth))
-    assert found.whole and [result.check.id for result in found.results] == sorted(read_remarks(nights.store))
+    assert found.whole and [result.check.id for result in found.results] == sorted(
+        read_annotations(nights.store)
+    )
     assert all(result.check.read == result.check.objects for result in found.results)
     every = {item.key: item.stored_bytes for one in nights.catalog.manifests() for item in one.objects()}
     shared = sum(len(manifest.objects()) for manifest in nights.catalog.manifests()) - len(every)
@@ -80,7 +82,7 @@ def test_what_is_shared_is_read_once(nights: Toolkit, depth: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [STORED, CONTENT])
-def test_harm_to_what_is_shared_is_told_of_each(nights: Toolkit, tmp_path: Path, depth: str) -> None:
+def test_harm_to_what_is_shared_is_told_of_each(nights: BackupContext, tmp_path: Path, depth: str) -> None:
     key = harm(nights, tmp_path)
     newest = nights.catalog.entries()[0].id
     nights.store.delete(keys.manifest_key(newest))
@@ -89,28 +91,28 @@ def test_harm_to_what_is_shared_is_told_of_each(nights: Toolkit, tmp_path: Path,
         [(key, ALTERED)]
     ] * (NIGHTS - 1)
     assert len(found.lost) == 1 and newest in found.lost[0]
-    assert found.damaged and len(found.troubles()) == NIGHTS
+    assert found.damaged and len(found.problems()) == NIGHTS
 
 
-def forge(kit: Toolkit, manifest: Manifest, old: bytes, new: bytes) -> None:
+def forge(context: BackupContext, manifest: Manifest, old: bytes, new: bytes) -> None:
     """The first match of ``old`` in the backup's list of files becomes ``new``."""
     (tree,) = manifest.trees
     assert tree.index
-    data = b"".join(kit.download(tree.index, []))
+    data = b"".join(context.download(tree.index, []))
     wrong, changed = re.subn(old, new, data, count=1)
     assert changed and wrong != data
-    kit.store.delete(tree.index.key)
-    made = kit.upload(tree.index.key, from_bytes(wrong))
-    kit.store.delete(keys.run_key(manifest.id))
+    context.store.delete(tree.index.key)
+    made = context.upload(tree.index.key, from_bytes(wrong))
+    context.store.delete(keys.run_key(manifest.id))
     forged = replace(manifest, trees=(replace(tree, index=made),))
-    kit.store.put_small(keys.manifest_key(manifest.id), records.to_json(forged))
+    context.store.put_small(keys.manifest_key(manifest.id), records.to_json(forged))
 
 
 def kinds(found: AllVerified) -> list[list[str]]:
     return [[item.damage.kind for item in result.findings] for result in found.results]
 
 
-def test_what_contradicts_one_list_of_files_may_fit_another(nights: Toolkit) -> None:
+def test_what_contradicts_one_list_of_files_may_fit_another(nights: BackupContext) -> None:
     """The oldest backup's list has a wrong digest: that says nothing of the pack as the others have it."""
     oldest = min(nights.catalog.manifests(), key=lambda manifest: manifest.id)
     forge(nights, oldest, rb'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"')
@@ -127,7 +129,7 @@ def test_what_contradicts_one_list_of_files_may_fit_another(nights: Toolkit) -> 
     ids=["path", "sha256"],
 )
 def test_a_newer_list_that_contradicts_a_pack_is_told(
-    nights: Toolkit, before: bytes, old: bytes, new: bytes
+    nights: BackupContext, before: bytes, old: bytes, new: bytes
 ) -> None:
     """Of a file that has not changed: by the lists of the other backups all is well with the pack."""
     newer = sorted(nights.catalog.manifests(), key=lambda manifest: manifest.id)[-2]
@@ -138,7 +140,7 @@ def test_a_newer_list_that_contradicts_a_pack_is_told(
     assert finding.damage.key == newer.trees[0].packs[0].key
 
 
-def test_damage_is_told_until_it_is_mended(nights: Toolkit, clock: Clock, tmp_path: Path) -> None:
+def test_damage_is_told_until_it_is_mended(nights: BackupContext, clock: Clock, tmp_path: Path) -> None:
     """A sample that leaves out what is damaged must not say that all is well."""
     key = harm(nights, tmp_path)
     assert verify(nights, VerifyRequest()).findings
@@ -146,11 +148,11 @@ def test_damage_is_told_until_it_is_mended(nights: Toolkit, clock: Clock, tmp_pa
         clock.forward(days=1)
         (*_, newest) = verify_all(nights, VerifyRequest(sample=1)).results
         assert [item.damage.key for item in newest.findings] == [key]
-    (check,) = read_remarks(nights.store)[newest.check.id].checks
+    (check,) = read_annotations(nights.store)[newest.check.id].checks
     assert [damage.key for damage in check.damage] == [key]
 
 
-def test_nights_read_different_objects(nights: Toolkit, clock: Clock) -> None:
+def test_nights_read_different_objects(nights: BackupContext, clock: Clock) -> None:
     read = set()
     for _ in range(20):
         clock.forward(days=1)
@@ -161,22 +163,22 @@ def test_nights_read_different_objects(nights: Toolkit, clock: Clock) -> None:
     assert len(read) > 3
 
 
-def test_without_any_backup(kit: Toolkit, tmp_path: Path) -> None:
+def test_without_any_backup(context: BackupContext, tmp_path: Path) -> None:
     (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
-        verify_all(kit, VerifyRequest())
+        verify_all(context, VerifyRequest())
 
 
-def test_a_key_that_opens_one_of_two(kit: Toolkit, tmp_path: Path) -> None:
+def test_a_key_that_opens_one_of_two(context: BackupContext, tmp_path: Path) -> None:
     for name in ("old", "new"):
         identity, recipient = generate_identity()
         (tmp_path / name).touch(0o600)
         (tmp_path / name).write_text(identity)
-        encrypting = replace(kit, codec=replace(kit.codec, recipients=(recipient,)))
+        encrypting = replace(context, codec=replace(context.codec, recipients=(recipient,)))
         run_backup(encrypting, BackupRequest(trees=("sites",)))
-    found = verify_all(kit, VerifyRequest(depth=CONTENT, identity_file=tmp_path / "old"))
+    found = verify_all(context, VerifyRequest(depth=CONTENT, identity_file=tmp_path / "old"))
     assert (len(found.results), len(found.unopened), found.damaged, found.whole) == (1, 1, False, False)
-    assert found.sign == "unopened"
-    assert "UNREAD: " in found.troubles()[0]
+    assert found.failure_key == "unopened"
+    assert "UNREAD: " in found.problems()[0]
     with pytest.raises(IdentityError, match="no identity is given"):
-        verify_all(kit, VerifyRequest(depth=CONTENT))
+        verify_all(context, VerifyRequest(depth=CONTENT))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.archive.scan import TOGETHER
 from igny8_backup.trees.index import index
-from igny8_backup.trees.index.parent import Known
+from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.names import order
 from igny8_backup.trees.model.records import to_line
 from tests.trees.changes import CHANGES, Change, apply
@@ -126,7 +126,7 @@ def test_an_emptied_pack_is_needed_no_more(root: Path, tmp_path: Path) -> None:
     assert len(first.packs) == 2
     small, large = first.packs
     (root / "b").write_bytes(b"BETA")
-    second = take(root, earlier=first, emptied={small})
+    second = take(root, earlier=first, packs_to_rewrite={small})
     assert second.unopened == [b"z"]
     assert {record.pack for record in second.records if record.kind == "file"} == {
         large,
@@ -202,7 +202,7 @@ def test_an_index_is_compared_with_any_walk(names: set[bytes], data: st.DataObje
     asked = sorted(
         (record for record in backup.records if record.kind == "file"), key=lambda record: order(record.path)
     )
-    known = Known([to_line(record)] for record in kept)
+    known = ParentIndex([to_line(record)] for record in kept)
     for record in asked:
         if data.draw(st.booleans()):
             line = to_line(record)

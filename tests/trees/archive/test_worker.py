@@ -20,7 +20,7 @@ from igny8_backup.trees.archive.client import Job, read_report, tree_reader
 from igny8_backup.trees.archive.worker import FILES_TOLD
 from igny8_backup.trees.extract.client import Job as UnpackJob
 from igny8_backup.trees.extract.client import Report, unpacker
-from igny8_backup.trees.extract.partition import Spool
+from igny8_backup.trees.extract.partition import Partition
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
 from igny8_backup.trees.worker_protocol import finish, give_job, own_process
@@ -81,7 +81,7 @@ def test_a_process_gives_what_a_walk_in_this_one_gives(root: Path, tmp_path: Pat
     assert report.kinds == {"file": 4, "dir": 2, "symlink": 1, "hardlink": 0}
     assert report.bytes == 3 * BLOCK + 8
     # At first every byte of a pack is needed, headers and all: else packs of tiny files would seem dead.
-    assert report.living == {name: len(data) for name, data in here.packs.items()}
+    assert report.live_bytes == {name: len(data) for name, data in here.packs.items()}
     assert (report.skipped, report.skipped_in_all) == ([("fifo", "a FIFO", False)], 1)
 
 
@@ -165,11 +165,11 @@ def empty_job(tmp_path: Path) -> UnpackJob:
     return UnpackJob(side=side, records=records, report=report)
 
 
-def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Spool]:
+def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Partition]:
     made = empty_job(tmp_path)
-    spool = Spool(tmp_path / "spool", backup.packs)
-    spool.take(index.read(stream(backup.index())))
-    return made, spool
+    partition = Partition(tmp_path / "spool", backup.packs)
+    partition.take(index.read(stream(backup.index())))
+    return made, partition
 
 
 def unpack(made: UnpackJob, packs: dict[str, bytes]) -> Report:
@@ -184,12 +184,12 @@ def test_a_process_writes_packs_out(root: Path, tmp_path: Path) -> None:
     (root / "a").chmod(0o4755)
     backup = take(root, limit=BLOCK)
     assert len(backup.packs) > 1
-    made, spool = unpack_job(backup, tmp_path)
+    made, partition = unpack_job(backup, tmp_path)
     report = unpack(made, backup.packs)
     assert report.skipped == [("a", "its set-id bits were not set: --allow-set-id brings them back")]
     assert report.owners_left == 0
     with TreeWriter(tmp_path / "side", on_skip=lambda path, reason: None) as writer:
-        writer.finish(spool.others())
+        writer.finish(partition.others())
     (root / "fifo").unlink()
     (root / "a").chmod(0o755)
     assert look(tmp_path / "side") == look(root)
@@ -262,7 +262,7 @@ def test_a_process_that_waits_for_records_ends_with_the_one_that_feeds_it(tmp_pa
     backup = take(tmp_path / "small")
     ((name, data),) = backup.packs.items()
     made = empty_job(tmp_path)
-    Spool(Path(made.records), backup.packs)
+    Partition(Path(made.records), backup.packs)
     env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     argv = [sys.executable, "-c", started(made, name, data)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env) as program:
@@ -280,7 +280,7 @@ def test_a_process_that_waits_for_records_is_stopped_by_another_thread(root: Pat
     (root / "larger").write_bytes(bytes(40 * BLOCK))  # more than is sent before any of it is taken
     backup = take(root)
     made = empty_job(tmp_path)
-    Spool(Path(made.records), backup.packs)
+    Partition(Path(made.records), backup.packs)
     ((name, data),) = backup.packs.items()
     with unpacker() as process, ThreadPoolExecutor(1) as pool:
         process.begin(made)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError, IntegrityError, ToolError
-from igny8_backup.trees.extract.partition import Spool, read_spooled, spool_index
+from igny8_backup.trees.extract.partition import Partition, partition_index, read_spooled
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.worker_protocol import finish, own_process
 from tests.services.disk import fill, small_disk
@@ -27,9 +27,9 @@ def not_yet() -> None:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
+def partition(tmp_path: Path) -> Partition:
     (tmp_path / "spool").mkdir()
-    return Spool(tmp_path / "spool", [ONE, TWO])
+    return Partition(tmp_path / "spool", [ONE, TWO])
 
 
 def tree(files: int) -> list[Record]:
@@ -46,22 +46,22 @@ def in_pack(name: str, records: list[Record]) -> list[Record]:
     return [record for record in records if record.pack == name]
 
 
-def test_each_pack_has_its_records_in_order(spool: Spool) -> None:
+def test_each_pack_has_its_records_in_order(partition: Partition) -> None:
     records = tree(5000)
-    spool_index(spool, stream(Backup(records=records).index(), 1000))
+    partition_index(partition, stream(Backup(records=records).index(), 1000))
     for name in (ONE, TWO):
-        assert list(read_spooled(spool.folder / name, wait=not_yet)) == in_pack(name, records)
-    assert list(spool.others()) == [records[0], records[-1]]
+        assert list(read_spooled(partition.folder / name, wait=not_yet)) == in_pack(name, records)
+    assert list(partition.others()) == [records[0], records[-1]]
 
 
-def test_a_pack_without_records_has_an_end_as_well(spool: Spool) -> None:
-    spool.take(tree(0))
-    assert list(read_spooled(spool.folder / ONE, wait=not_yet)) == []
+def test_a_pack_without_records_has_an_end_as_well(partition: Partition) -> None:
+    partition.take(tree(0))
+    assert list(read_spooled(partition.folder / ONE, wait=not_yet)) == []
 
 
-def test_records_can_be_read_before_all_are_taken(spool: Spool) -> None:
+def test_records_can_be_read_before_all_are_taken(partition: Partition) -> None:
     records = tree(5000)
-    reader = read_spooled(spool.folder / ONE, wait=not_yet)
+    reader = read_spooled(partition.folder / ONE, wait=not_yet)
     found: list[Record] = []
 
     def taken() -> Iterator[Record]:
@@ -70,31 +70,31 @@ def test_records_can_be_read_before_all_are_taken(spool: Spool) -> None:
                 found.append(next(reader))
             yield record
 
-    spool.take(taken())
+    partition.take(taken())
     assert [*found, *reader] == in_pack(ONE, records)
 
 
-def test_where_records_end_is_known_when_all_are_taken_and_not_before(spool: Spool) -> None:
+def test_where_records_end_is_known_when_all_are_taken_and_not_before(partition: Partition) -> None:
     def cut() -> Iterator[Record]:
         yield from tree(5000)
         raise IntegrityError("The index is damaged.")
 
     with pytest.raises(IntegrityError, match="damaged"):
-        spool.take(cut())
-    reader = read_spooled(spool.folder / ONE, wait=not_yet)
+        partition.take(cut())
+    reader = read_spooled(partition.folder / ONE, wait=not_yet)
     with pytest.raises(NotYet):
         list(reader)
     with pytest.raises(RuntimeError, match="before all were taken"):
-        list(spool.others())
+        list(partition.others())
 
 
 @pytest.mark.parametrize("step", [1, 100, 4096])
-def test_a_reader_that_is_ahead_waits_for_the_rest(spool: Spool, step: int) -> None:
+def test_a_reader_that_is_ahead_waits_for_the_rest(partition: Partition, step: int) -> None:
     """Wherever what it meets has ended: in a length, or in the middle of a batch."""
     records = tree(100 if step == 1 else 5000)
-    spool.take(records)
-    whole = (spool.folder / ONE).read_bytes()
-    growing = spool.folder / "growing"
+    partition.take(records)
+    whole = (partition.folder / ONE).read_bytes()
+    growing = partition.folder / "growing"
     growing.touch()
     at = 0
 
@@ -111,46 +111,46 @@ def test_a_reader_that_is_ahead_waits_for_the_rest(spool: Spool, step: int) -> N
 
 def test_an_index_that_names_a_pack_that_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
-    spool = Spool(tmp_path / "spool", [ONE])
+    partition = Partition(tmp_path / "spool", [ONE])
     with pytest.raises(IntegrityError, match=f"names the pack {TWO}, and the manifest does not"):
-        spool_index(spool, stream(Backup(records=tree(2)).index()))
+        partition_index(partition, stream(Backup(records=tree(2)).index()))
 
 
-def test_an_index_that_is_not_whole_is_refused(spool: Spool) -> None:
+def test_an_index_that_is_not_whole_is_refused(partition: Partition) -> None:
     data = Backup(records=tree(5000)).index()
     with pytest.raises(IntegrityError, match=r"^The index ends in the middle of a line\.$"):
-        spool_index(spool, stream(data[:-1000]))
+        partition_index(partition, stream(data[:-1000]))
 
 
-def test_what_goes_wrong_with_the_stream_is_raised_as_it_is(spool: Spool) -> None:
+def test_what_goes_wrong_with_the_stream_is_raised_as_it_is(partition: Partition) -> None:
     def broken() -> Iterator[bytes]:
         yield Backup(records=tree(5000)).index()
         raise IntegrityError("It is not what was stored.")
 
     with pytest.raises(IntegrityError, match="not what was stored"):
-        spool_index(spool, broken())  # type: ignore[arg-type]
+        partition_index(partition, broken())  # type: ignore[arg-type]
     with pytest.raises(NotYet):
-        list(read_spooled(spool.folder / ONE, wait=not_yet))
+        list(read_spooled(partition.folder / ONE, wait=not_yet))
 
 
 def test_a_full_disk_is_said_as_it_is(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1 << 20) as disk:
         (disk / "spool").mkdir()
-        spool = Spool(disk / "spool", [ONE, TWO])
+        partition = Partition(disk / "spool", [ONE, TWO])
         fill(disk, 64 << 10)
         with pytest.raises(
             FilesError,
             match=f"^The index of the tree cannot be kept in {disk}: No space left on device."
             " Nothing live was changed. Make room there",
         ):
-            spool_index(spool, stream(Backup(records=tree(5000)).index()))
+            partition_index(partition, stream(Backup(records=tree(5000)).index()))
 
 
-def test_an_index_whose_sender_ends_is_not_taken_for_whole(spool: Spool) -> None:
+def test_an_index_whose_sender_ends_is_not_taken_for_whole(partition: Partition) -> None:
     with (
         pytest.raises(ToolError, match="exit status 1: There is nothing to do"),
         own_process("igny8_backup.trees.extract.partition_process") as (child, _),
     ):
         child.close_stdin()
         finish(child)
-    assert os.listdir(spool.folder)
+    assert os.listdir(partition.folder)

@@ -71,17 +71,17 @@ class Case:
 
     def assert_new(self) -> None:
         assert state(self.plan) == "new"
-        assert (seen(self.root), seen(self.plan.find_side())) == (self.new, self.old)
+        assert (seen(self.root), seen(self.plan.find_staging())) == (self.new, self.old)
         assert of_root(self.root) == self.new_root
         self.assert_ours()
 
     def assert_old(self) -> None:
         assert state(self.plan) == "old"
-        assert (seen(self.root), seen(self.plan.find_side())) == (self.old, self.new)
+        assert (seen(self.root), seen(self.plan.find_staging())) == (self.old, self.new)
         assert of_root(self.root) == self.old_root
         self.assert_ours()
 
     def assert_ours(self) -> None:
         ours = {name for name in os.listdir(self.root) if is_own(os.fsencode(name))}
-        assert ours == {".before-20261121T021500Z", self.plan.find_side().name}
-        assert not [name for name in os.listdir(self.plan.find_side()) if name.startswith(".igny8")]
+        assert ours == {".before-20261121T021500Z", self.plan.find_staging().name}
+        assert not [name for name in os.listdir(self.plan.find_staging()) if name.startswith(".igny8")]

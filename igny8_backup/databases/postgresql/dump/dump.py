@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from igny8_backup.databases.engine import Hidden, Versions
+from igny8_backup.databases.engine import PermissionGaps, Versions
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
@@ -19,10 +19,10 @@ from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
 from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
 from igny8_backup.databases.postgresql.dump.waiting import lock_holders
-from igny8_backup.databases.postgresql.hints import direct, one_line, way_out
+from igny8_backup.databases.postgresql.hints import direct, hint_for, one_line
 from igny8_backup.databases.postgresql.introspection import (
     describe,
-    list_hidden,
+    list_permission_gaps,
     list_tables,
     list_unreadable,
 )
@@ -62,13 +62,13 @@ class Dumper:
         )
         return client
 
-    def hidden(self, excluded: Sequence[str]) -> Hidden:
+    def hidden(self, excluded: Sequence[str]) -> PermissionGaps:
         with self._open() as session:
             (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
             left_out = self._left_out(session, excluded)
-            tables = tuple(table for table in list_hidden(session) if table not in left_out)
+            tables = tuple(table for table in list_permission_gaps(session) if table not in left_out)
             unreadable = list_unreadable(session)
-        return Hidden(role=role, tables=tables, unreadable=unreadable)
+        return PermissionGaps(role=role, tables=tables, unreadable=unreadable)
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         with self._open() as session:
@@ -106,8 +106,8 @@ class Dumper:
                         return
         raise DatabaseError(
             f"In each of {ATTEMPTS} attempts something else was waiting for a table that had to be dumped.",
-            untouched="No backup was recorded.",
-            fix="Run again when no migration is under way.",
+            unchanged="No backup was recorded.",
+            hint="Run again when no migration is under way.",
         )
 
     def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Mapping[str, str]) -> Answers:
@@ -136,7 +136,7 @@ class Dumper:
             except ToolError as error:
                 raise _explained(error, self._source.alias, user) from None
 
-    def held_up_by(self) -> str:
+    def blocking_sessions(self) -> str:
         with self._source.open() as session:
             return lock_holders(session)
 
@@ -148,8 +148,8 @@ class Dumper:
                 raise RefusedError(
                     f"A connection pooler (PgBouncer, or one like it) stands before {self._source.where}, and"
                     " a dump needs a session that is its own to the end.",
-                    untouched="Nothing was read or written.",
-                    fix=f"Go past it: {direct(self._source.alias)}",
+                    unchanged="Nothing was read or written.",
+                    hint=f"Go past it: {direct(self._source.alias)}",
                 )
             yield session
 
@@ -170,17 +170,17 @@ def _explained(error: ToolError, alias: str, user: str) -> ToolError:
     """The failure on one line with its way out, by the program's words where they are known."""
     text = one_line(_QUERY.sub("", str(error)))
     if "row-level security" in text or "row security" in text:
-        fix = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
+        hint = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
     elif "permission denied" in text:
-        fix = f"Grant the role: GRANT pg_read_all_data TO {user}; then run again."
+        hint = f"Grant the role: GRANT pg_read_all_data TO {user}; then run again."
     elif error.exit_status_of_tool == -signal.SIGKILL:
-        fix = "The system may have run out of memory: look into its log (dmesg), then run again."
-    elif not (fix := way_out(text, alias=alias)):
-        fix = "Mend what pg_dump complains of, then run again."
+        hint = "The system may have run out of memory: look into its log (dmesg), then run again."
+    elif not (hint := hint_for(text, alias=alias)):
+        hint = "Mend what pg_dump complains of, then run again."
     return type(error)(
         text,
-        untouched="No backup was recorded.",
-        fix=fix,
+        unchanged="No backup was recorded.",
+        hint=hint,
         stderr_tail=error.stderr_tail,
         exit_status_of_tool=error.exit_status_of_tool,
     )

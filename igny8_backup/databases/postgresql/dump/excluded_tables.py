@@ -47,8 +47,8 @@ def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setti
         if not family or family[0][0] != oid:
             raise RefusedError(
                 f"{setting} names {table!r}, which is no table of this database.",
-                untouched="Nothing was dumped.",
-                fix="Correct the name (with its schema where the search path does not lead there).",
+                unchanged="Nothing was dumped.",
+                hint="Correct the name (with its schema where the search path does not lead there).",
             )
         found |= {member: table_name(schema, name) for member, schema, name in family}
     broken = session.execute(_BROKEN, {"tables": list(found)}).fetchone()
@@ -57,8 +57,8 @@ def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setti
         raise RefusedError(
             f"{setting} leaves out the rows of {pointed}, which rows of {pointing} point to: such a backup"
             " could never be restored.",
-            untouched="Nothing was dumped.",
-            fix=f"Remove {pointed} from the setting, or add {pointing} as well.",
+            unchanged="Nothing was dumped.",
+            hint=f"Remove {pointed} from the setting, or add {pointing} as well.",
         )
     found |= {oid: table_name(schema, name) for oid, schema, name in session.execute(_LACKING)}
     return tuple(found.values())

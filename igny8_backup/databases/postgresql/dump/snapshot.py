@@ -56,8 +56,8 @@ def export_snapshot(session: psycopg.Connection[Any]) -> str:
         session.execute("ROLLBACK")
     raise DatabaseError(
         f"Tables were made, renamed or dropped in each of {ATTEMPTS} attempts to hold them all.",
-        untouched="Nothing was dumped.",
-        fix="Run again when no migration is under way.",
+        unchanged="Nothing was dumped.",
+        hint="Run again when no migration is under way.",
     )
 
 

@@ -38,6 +38,6 @@ def _require_listed(child: Child) -> None:
     except ToolError as error:
         raise IntegrityError(
             f"pg_restore cannot list what pg_dump wrote: {error}",
-            untouched="No backup was recorded.",
-            fix="Run the backup again; if it stays so, check CLIENT_BIN_DIR.",
+            unchanged="No backup was recorded.",
+            hint="Run the backup again; if it stays so, check CLIENT_BIN_DIR.",
         ) from None

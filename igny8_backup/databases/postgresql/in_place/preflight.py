@@ -12,7 +12,7 @@ import psycopg
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.connection import Connection, server_version
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry
-from igny8_backup.databases.postgresql.restore.preflight import server_obstacles
+from igny8_backup.databases.postgresql.restore.preflight import server_blockers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -60,7 +60,7 @@ _LARGE_OBJECTS = re.compile(r"BLOB (?:METADATA )?- (\d+)(?:\.\.(\d+))?")
 _LARGE_OBJECTS_OF_AN_ENTRY = 1000  # at most: MAX_BLOBS_PER_ARCHIVE_ENTRY of pg_dump
 
 
-def find_in_place_obstacles(
+def find_in_place_blockers(
     live: Connection,
     part: DatabasePart,
     details: DatabaseDetails,
@@ -74,15 +74,15 @@ def find_in_place_obstacles(
     ``excluded`` are tables whose rows no backup takes that is made through django-dbbackup's connector.
     """
     with live.open() as session:
-        found = server_obstacles(session, live, part, details, bin_dir)
-        found += _client_obstacles(session, bin_dir)
+        found = server_blockers(session, live, part, details, bin_dir)
+        found += _client_blockers(session, bin_dir)
         for text, query in _STANDING.items():
             if names := sorted(name for (name,) in session.execute(query)):
                 found.append(f"{text}: {', '.join(names)}.")
         may_create = "SELECT has_database_privilege(current_database(), 'CREATE')"
         if session.execute(may_create).fetchone() != (True,):
             found.append("This role may not create schemas in the database: GRANT CREATE ON DATABASE.")
-        found += _lock_obstacles(session, entries)
+        found += _lock_blockers(session, entries)
     if excluded:
         found.append(
             "DBBACKUP_CONNECTORS leaves rows out of backups, so that the backup made first would not have"
@@ -106,7 +106,7 @@ def _large_objects(entry: Entry) -> int:
     return min(last - first + 1, _LARGE_OBJECTS_OF_AN_ENTRY)
 
 
-def _lock_obstacles(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> list[str]:
+def _lock_blockers(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> list[str]:
     needed = locks_needed(session, entries)
     room, used = session.execute(_ROOM_FOR_LOCKS).fetchone() or (0, 0)
     if needed + used <= room:
@@ -118,7 +118,7 @@ def _lock_obstacles(session: psycopg.Connection[Any], entries: Sequence[Entry]) 
     ]
 
 
-def _client_obstacles(session: psycopg.Connection[Any], bin_dir: Path | None) -> list[str]:
+def _client_blockers(session: psycopg.Connection[Any], bin_dir: Path | None) -> list[str]:
     major = major_of(server_version(session))
     try:
         programs = [find_client(name, server_major=major, bin_dir=bin_dir) for name in ("pg_restore", "psql")]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from igny8_backup.databases.engine import Wanted
+from igny8_backup.databases.engine import RestoreSelection
 from igny8_backup.databases.postgresql.client_access import client_access, client_environment, private_file
 from igny8_backup.databases.postgresql.clients import find_client
 from igny8_backup.databases.postgresql.connection import Connection
@@ -46,7 +46,7 @@ def restore_in_place(
     blocks: Blocks,
     details: DatabaseDetails,
     *,
-    wanted: Wanted,
+    wanted: RestoreSelection,
     scratch: Path,
     bin_dir: Path | None,
     lock_seconds: float = LOCK_SECONDS,
@@ -134,26 +134,26 @@ def without_commit(script: Blocks) -> Blocks:
     begun = begun or _require_restricted(held)
     end = _END.search(held)
     if end is None:
-        raise ToolError("pg_restore did not end its script as it should.", fix="Report this as a fault.")
+        raise ToolError("pg_restore did not end its script as it should.", hint="Report this as a fault.")
     yield held[: end.start() + 1] + end[1]
 
 
 def _unknown(error: BaseException) -> UnfinishedError:
     return UnfinishedError(
         f"The server fell silent while the restore was committed: {without_values(str(error)) or 'stopped'}",
-        untouched="The database is the old one or the whole restored one.",
-        fix="When the server answers, run the same command again: it replaces either of them.",
+        unchanged="The database is the old one or the whole restored one.",
+        hint="When the server answers, run the same command again: it replaces either of them.",
     )
 
 
 def _explained(error: ToolError) -> ToolError:
-    fix = "Mend what is complained of, then run again."
+    hint = "Mend what is complained of, then run again."
     if "lock timeout" in error.stderr_tail or "deadlock" in error.stderr_tail:
-        fix = "Stop what holds the tables (the application, its workers, open shells), then run again."
+        hint = "Stop what holds the tables (the application, its workers, open shells), then run again."
     return type(error)(
         without_values(str(error)),
-        untouched="All of it was rolled back: the database is as it was.",
-        fix=fix,
+        unchanged="All of it was rolled back: the database is as it was.",
+        hint=hint,
         stderr_tail=without_values(error.stderr_tail),
         exit_status_of_tool=error.exit_status_of_tool,
     )
@@ -163,8 +163,8 @@ def _require_restricted(beginning: bytes) -> bool:
     if not _BEGINNING.match(beginning):
         raise ToolTooOldError(
             "This pg_restore writes scripts that let a dump run programs on this machine.",
-            untouched="Nothing was changed.",
-            fix="Install the newest minor release of the PostgreSQL client; those of August 2025 and later"
+            unchanged="Nothing was changed.",
+            hint="Install the newest minor release of the PostgreSQL client; those of August 2025 and later"
             " will do.",
         )
     return True

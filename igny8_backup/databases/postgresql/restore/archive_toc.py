@@ -80,8 +80,8 @@ def _listed(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], str]:
         except ToolError as error:
             raise IntegrityError(
                 f"pg_restore cannot list the dump: {error}",
-                untouched="The live database is as it was.",
-                fix="Choose another backup: list_backups.",
+                unchanged="The live database is as it was.",
+                hint="Choose another backup: list_backups.",
             ) from None
     return head, b"".join(listed).decode(errors="surrogateescape")
 

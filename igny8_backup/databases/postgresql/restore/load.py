@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from igny8_backup.databases.engine import WHOLE, Wanted
+from igny8_backup.databases.engine import WHOLE, RestoreSelection
 from igny8_backup.databases.postgresql.client_access import Access, client_access, private_file
 from igny8_backup.databases.postgresql.clients import Client, find_client
 from igny8_backup.databases.postgresql.connection import Connection
-from igny8_backup.databases.postgresql.hints import one_line, way_out
+from igny8_backup.databases.postgresql.hints import hint_for, one_line
 from igny8_backup.databases.postgresql.redact import without_values
 from igny8_backup.databases.postgresql.restore.archive_toc import (
     Entry,
@@ -23,8 +23,8 @@ from igny8_backup.databases.postgresql.restore.archive_toc import (
     read_contents,
     use_list,
 )
-from igny8_backup.databases.postgresql.restore.tables import Taken, take_tables
-from igny8_backup.databases.postgresql.restore.two_runs import in_two_runs
+from igny8_backup.databases.postgresql.restore.tables import TableSelection, take_tables
+from igny8_backup.databases.postgresql.restore.two_runs import split_phases
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams import stderr as said
@@ -49,7 +49,7 @@ def load(
     scratch: Path,
     jobs: int,
     bin_dir: Path | None,
-    wanted: Wanted = WHOLE,
+    wanted: RestoreSelection = WHOLE,
 ) -> tuple[str, ...]:
     """``pg_restore`` into ``side``; returns what was left out, as ``pg_restore`` lists it.
 
@@ -82,15 +82,17 @@ def load(
     return taken.left_out
 
 
-def _take(entries: Sequence[Entry], wanted: Wanted) -> Taken:
+def _take(entries: Sequence[Entry], wanted: RestoreSelection) -> TableSelection:
     if wanted.tables:
         return take_tables(entries, wanted.tables, wanted.table_owners)
     # An event trigger would fire in the side database, at each command of a migration.
     kept = tuple(entry for entry in entries if not is_event_trigger(entry))
-    return Taken(kept, tuple(entry.words for entry in entries if entry.words.startswith("EVENT TRIGGER ")))
+    return TableSelection(
+        kept, tuple(entry.words for entry in entries if entry.words.startswith("EVENT TRIGGER "))
+    )
 
 
-def _argv(program: Client, access: Access, server_major: int, wanted: Wanted) -> list[str]:
+def _argv(program: Client, access: Access, server_major: int, wanted: RestoreSelection) -> list[str]:
     # A restored subscription would carry production's slot name; it is never made.
     argv = [str(program.path), "--no-subscriptions", *access.arguments]
     if not wanted.owners:
@@ -116,13 +118,13 @@ def _load_from_scratch(
         except FilesError as error:
             raise FilesError(
                 f"The dump cannot be kept in {scratch}: {error}",
-                untouched="The live database is as it was.",
-                fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk, or set JOBS to 1: it needs none.",
+                unchanged="The live database is as it was.",
+                hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk, or set JOBS to 1: it needs none.",
             ) from None
         # Each job opens the archive again by this path.
         fds = (*access.pass_fds, file.fileno())
         listed = [ask(path, Path(argv[0]), pass_fds=fds) for ask in (list_post_data, list_unique)]
-        for run in in_two_runs(entries, *listed):
+        for run in split_phases(entries, *listed):
             with _only(run, scratch) as (option, fd):
                 run_process([*argv, option, f"--jobs={jobs}", path], env=access.env, pass_fds=(*fds, fd))
 
@@ -157,8 +159,8 @@ def _explained(error: ToolError, alias: str) -> ToolError:
     mend = "Mend what pg_restore complains of, or restore to a server like the one the dump was made of."
     return type(error)(
         one_line(text),
-        untouched="The live database is as it was.",
-        fix=way_out(text, alias=alias) or mend,
+        unchanged="The live database is as it was.",
+        hint=hint_for(text, alias=alias) or mend,
         stderr_tail=without_values(error.stderr_tail),
         exit_status_of_tool=error.exit_status_of_tool,
     )

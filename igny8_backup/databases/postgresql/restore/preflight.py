@@ -11,7 +11,7 @@ from psycopg import sql
 from igny8_backup.databases.postgresql.clients import find_client, major_of, require_major
 from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.postgresql.introspection import database_row
-from igny8_backup.databases.postgresql.sessions import untouchable
+from igny8_backup.databases.postgresql.sessions import protected_roles
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -36,20 +36,20 @@ _LIVE = {
 }
 
 
-def find_obstacles(
+def find_blockers(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
 ) -> list[str]:
     """Why this dump cannot be restored on the server of ``live``, one sentence each, with the way out."""
     with live.maintenance() as session:
-        found = server_obstacles(session, live, part, details, bin_dir)
-        found += _creation_obstacles(session)
+        found = server_blockers(session, live, part, details, bin_dir)
+        found += _creation_blockers(session)
         if database_row(session, live.name) is None:
-            found += _new_database_obstacles(session, details)
-        found += _live_obstacles(session, live.name)
+            found += _new_database_blockers(session, details)
+        found += _live_blockers(session, live.name)
     return found
 
 
-def server_obstacles(
+def server_blockers(
     session: psycopg.Connection[Any],
     live: Connection,
     part: DatabasePart,
@@ -57,7 +57,7 @@ def server_obstacles(
     bin_dir: Path | None,
 ) -> list[str]:
     """What of the server stands in the way, wherever on it the dump goes: versions, roles, extensions."""
-    found = _version_obstacles(session, part, bin_dir)
+    found = _version_blockers(session, part, bin_dir)
     if session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
         return [*found, "The server is a replica: restore on the primary."]
     if is_pooled(session):
@@ -65,12 +65,12 @@ def server_obstacles(
             f"A connection pooler stands before {live.where}: restore past it, with the HOST"
             " and PORT of the server itself."
         )
-    found += _role_obstacles(session, details)
-    found += _extension_obstacles(session, details)
+    found += _role_blockers(session, details)
+    found += _extension_blockers(session, details)
     return found
 
 
-def _version_obstacles(
+def _version_blockers(
     session: psycopg.Connection[Any], part: DatabasePart, bin_dir: Path | None
 ) -> list[str]:
     server = server_version(session)
@@ -89,7 +89,7 @@ def _version_obstacles(
     return found
 
 
-def _creation_obstacles(session: psycopg.Connection[Any]) -> list[str]:
+def _creation_blockers(session: psycopg.Connection[Any]) -> list[str]:
     user, allowed = session.execute(
         "SELECT current_user::text, rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
     ).fetchone() or ("", False)
@@ -101,7 +101,7 @@ def _creation_obstacles(session: psycopg.Connection[Any]) -> list[str]:
     ]
 
 
-def _role_obstacles(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+def _role_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
     (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
     found = []
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
@@ -122,7 +122,7 @@ def _role_obstacles(session: psycopg.Connection[Any], details: DatabaseDetails) 
     return found
 
 
-def _new_database_obstacles(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+def _new_database_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
     """Roles named by what lies on the database itself; where one is live, its own are taken instead."""
     named = {item.role for item in details.settings} | {item.grantee for item in details.privileges or ()}
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
@@ -130,13 +130,13 @@ def _new_database_obstacles(session: psycopg.Connection[Any], details: DatabaseD
 
 
 def _missing_roles(
-    names: set[str], doing: str, way_out: str = " (make them, or give --no-owner)"
+    names: set[str], doing: str, hint_for: str = " (make them, or give --no-owner)"
 ) -> list[str]:
     lines = " ".join(f"CREATE ROLE {_quoted(name)};" for name in sorted(names))
-    return [f"Roles that {doing} do not exist here{way_out}: {lines}"] if names else []
+    return [f"Roles that {doing} do not exist here{hint_for}: {lines}"] if names else []
 
 
-def _extension_obstacles(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+def _extension_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
     """Extensions that are not installed, or that this role may not create; trusted ones anybody may."""
     rows = session.execute(
         "SELECT name, bool_or(trusted OR NOT superuser) FROM pg_available_extension_versions GROUP BY name"
@@ -165,10 +165,10 @@ def _extension_obstacles(session: psycopg.Connection[Any], details: DatabaseDeta
     return found
 
 
-def _live_obstacles(session: psycopg.Connection[Any], name: str) -> list[str]:
+def _live_blockers(session: psycopg.Connection[Any], name: str) -> list[str]:
     """What would make the rename of the live database fail, or follow the old one."""
     found = [text for text, query in _LIVE.items() if session.execute(query, [name]).fetchone() == (True,)]
-    if users := untouchable(session, [name]):
+    if users := protected_roles(session, [name]):
         found.append(
             f"Sessions of {', '.join(users)} are in the live database, which this role may not end: end them."
         )

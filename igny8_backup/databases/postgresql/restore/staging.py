@@ -8,11 +8,11 @@ import psycopg
 from psycopg import sql
 
 from igny8_backup.databases.engine import Target
-from igny8_backup.databases.names import is_aside_name, is_side_name
+from igny8_backup.databases.names import is_previous_name, is_staging_name
 from igny8_backup.databases.postgresql.attributes import apply_settings
 from igny8_backup.databases.postgresql.connection import Connection, sentence
 from igny8_backup.databases.postgresql.introspection import database_row, list_settings, list_tables
-from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use, nobody_else, staying
+from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use, staying, terminate_sessions
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
 
@@ -36,7 +36,7 @@ def look_at_target(live: Connection) -> Target:
     return Target(name=live.name, where=live.where, exists=True, tables=tables, size=row["size"])
 
 
-def create_side(live: Connection, side: str, details: DatabaseDetails) -> None:
+def create_staging(live: Connection, side: str, details: DatabaseDetails) -> None:
     """``CREATE DATABASE`` from ``template0`` as recorded; nobody but its owner and us may connect until the
     swap.
 
@@ -53,15 +53,15 @@ def create_side(live: Connection, side: str, details: DatabaseDetails) -> None:
             raise DatabaseError(
                 f"There is a database {side} already: another restore to this server makes it, or two aliases"
                 " lead to one database.",
-                untouched="Nothing live was changed.",
-                fix="Run again; where two aliases lead to one database, give --only ALIAS.",
+                unchanged="Nothing live was changed.",
+                hint="Run again; where two aliases lead to one database, give --only ALIAS.",
             ) from None
         except psycopg.Error as error:
             recorded = f"{details.encoding}, {details.provider}, {details.locale or details.collate}"
             raise DatabaseError(
                 f"The side database cannot be made as recorded ({recorded}): {sentence(error)}.",
-                untouched="Nothing live was changed.",
-                fix="Give the server or the role what it lacks (a locale comes with locale-gen), or make it"
+                unchanged="Nothing live was changed.",
+                hint="Give the server or the role what it lacks (a locale comes with locale-gen), or make it"
                 " with another locale: --locale C.UTF-8.",
             ) from None
         session.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
@@ -93,7 +93,7 @@ def _create_options(session: psycopg.Connection[Any], details: DatabaseDetails) 
     return sql.SQL(" ").join(sql.SQL("{} = {}").format(sql.SQL(word), value) for word, value in options)
 
 
-def seal_side(live: Connection, side: str, details: DatabaseDetails) -> None:
+def seal_staging(live: Connection, side: str, details: DatabaseDetails) -> None:
     """Gives ``side`` the settings of the live database and of roles in it, else the recorded ones."""
     with live.maintenance() as session:
         apply_settings(session, side, _settings(session, live, details))
@@ -106,26 +106,26 @@ def _settings(
     return list_settings(session, live.name) if exists else details.settings
 
 
-def idle_sides(live: Connection) -> list[str]:
+def stale_staging_databases(live: Connection) -> list[str]:
     """Databases that were being made to take the name of ``live``, and to which nobody is connected."""
     query = """
         SELECT datname FROM pg_database d
         WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid)"""
     with live.maintenance() as session:
-        return sorted(name for (name,) in session.execute(query) if is_side_name(name, live.name))
+        return sorted(name for (name,) in session.execute(query) if is_staging_name(name, live.name))
 
 
 def drop(live: Connection, name: str) -> None:
     """Drops a database that a restore made or set aside. Raises :class:`RefusedError` for any other."""
-    if not is_aside_name(name, live.name):
+    if not is_previous_name(name, live.name):
         raise RefusedError(
             f"{name!r} is not a database that a restore made beside {live.name!r}.",
-            untouched="It was not dropped.",
+            unchanged="It was not dropped.",
         )
     # Not WITH (FORCE): for a role that is no superuser it refuses while autovacuum works in the database; a
     # plain DROP ends autovacuum by itself, and we end the sessions.
     statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
-    with nobody_else(live, [name]), live.maintenance() as session:
+    with terminate_sessions(live, [name]), live.maintenance() as session:
         session.execute(_WAIT_FOR_MAKER, [name])
         for attempt in range(1, ATTEMPTS + 1):
             try:

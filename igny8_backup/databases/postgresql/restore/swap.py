@@ -16,7 +16,7 @@ from psycopg import sql
 from igny8_backup.databases.postgresql.attributes import apply_comment, apply_limit, apply_privileges
 from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.introspection import database_row, list_privileges
-from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use, nobody_else, staying
+from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use, staying, terminate_sessions
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 
@@ -99,7 +99,7 @@ def _at_one_instant(
     """Does ``work`` in one transaction while nobody is in the databases; ``is_done`` is told which databases
     there are, where the server did not say whether it was committed."""
     try:
-        with nobody_else(live, names), live.maintenance() as session:
+        with terminate_sessions(live, names), live.maintenance() as session:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     with session.transaction():
@@ -122,8 +122,8 @@ def _look(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], 
     except DatabaseError:
         raise UnfinishedError(
             f"The server fell silent while databases were swapped: {error}",
-            untouched="Each is the old one or the whole new one.",
-            fix="When the server answers, run the same command again: it goes on from there.",
+            unchanged="Each is the old one or the whole new one.",
+            hint="When the server answers, run the same command again: it goes on from there.",
         ) from None
 
 

@@ -20,7 +20,7 @@ _LEFT_OUT = (_FOREIGN_KEY, "TRIGGER ", "RULE ", "POLICY ")
 
 
 @dataclass(frozen=True)
-class Taken:
+class TableSelection:
     """The entries to restore, and what belongs to the tables and is left out, as ``pg_restore`` lists it."""
 
     entries: tuple[Entry, ...]
@@ -39,14 +39,14 @@ def find_tables(details: DatabaseDetails, given: Sequence[str]) -> tuple[str, ..
             why = f"is in more than one schema: {', '.join(fitting)}" if fitting else "is not in the backup"
             raise UsageError(
                 f"The table {name!r} {why}.",
-                untouched="Nothing was changed.",
-                fix="Give its name as in SQL, with its schema: --table public.billing_invoice.",
+                unchanged="Nothing was changed.",
+                hint="Give its name as in SQL, with its schema: --table public.billing_invoice.",
             )
         found += fitting
     return tuple(dict.fromkeys(found))
 
 
-def take_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Sequence[str]) -> Taken:
+def take_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Sequence[str]) -> TableSelection:
     """What of an archive makes these ``tables`` (whole names) and their partitions: definitions, rows,
     indexes and constraints, and the types, functions and schemas that these need.
 
@@ -78,7 +78,7 @@ def take_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Sequenc
             taken.add(entry.number)
     names = {_without_owner(words, owners) for words, number in tables_of.items() if number in chosen}
     own_words = tuple(kind + name for kind in _LEFT_OUT for name in names)
-    return Taken(
+    return TableSelection(
         entries=tuple(entry for entry in entries if entry.number in taken),
         left_out=tuple(
             entry.words
@@ -104,13 +104,13 @@ def _number(entries: Sequence[Entry], table: str, owners: Sequence[str]) -> int:
         if f"MATERIALIZED VIEW {schema} {name} {owner}" in numbers:
             raise UsageError(
                 f"{table} is a materialized view, which has rows only where its tables have them.",
-                untouched="Nothing was changed.",
-                fix="Give the tables that it is made of, or restore the whole database without --table.",
+                unchanged="Nothing was changed.",
+                hint="Give the tables that it is made of, or restore the whole database without --table.",
             )
     raise IntegrityError(
         f"The dump does not have the table {table}, which the details of the backup name.",
-        untouched="Nothing live was changed.",
-        fix="Choose another backup: list_backups.",
+        unchanged="Nothing live was changed.",
+        hint="Choose another backup: list_backups.",
     )
 
 

@@ -1,6 +1,6 @@
 """What stands round a database that a restore would replace: the server, the tools, who is connected.
 
-All of it is for people to read before they agree; what stops a restore is said by ``obstacles``.
+All of it is for people to read before they agree; what stops a restore is said by ``blockers``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Subscription:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class TargetState:
     """The server that a database would be restored to, and what hangs on the live one. Empty for SQLite.
 
     ``server`` is its host and port.
@@ -100,14 +100,14 @@ _SUBSCRIPTIONS = """
     WHERE d.datname = %s ORDER BY 1"""
 
 
-def look_round(
+def inspect_target(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
-) -> Surroundings:
+) -> TargetState:
     """What stands round the database of ``live``, which need not exist. Raises ``DatabaseError``."""
     with live.maintenance() as session:
         version = server_version(session)
         name = [live.name]
-        return Surroundings(
+        return TargetState(
             server=f"{session.info.host}:{session.info.port}",
             server_version=version,
             system_identifier=system_identifier(session),

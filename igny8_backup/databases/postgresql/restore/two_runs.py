@@ -19,7 +19,7 @@ _TABLE = "TABLE "
 _INDEX = "INDEX "
 
 
-def in_two_runs(
+def split_phases(
     entries: Sequence[Entry], post_data: AbstractSet[int], unique: AbstractSet[int]
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
     """Each of ``entries`` in one of two runs, in the same order. ``post_data`` are the numbers of those that

@@ -120,6 +120,6 @@ def _forget(
         raise DatabaseError(
             f"{'.'.join(table)} has been emptied, and the statistics of its column {column} still hold what"
             f" was in it: {sentence(error)}.",
-            untouched="The live database is as it was.",
-            fix="Let a sanitizer leave one row in it, so that they are made anew.",
+            unchanged="The live database is as it was.",
+            hint="Let a sanitizer leave one row in it, so that they are made anew.",
         ) from None

@@ -53,7 +53,7 @@ def _read_sqlite(blocks: Blocks, scratch: Path) -> None:
     except OSError as error:
         raise FilesError(
             f"No scratch file can be made in {scratch}: {error.strerror}.",
-            fix="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
         ) from None
     if answer != "ok":
         raise IntegrityError(f"SQLite finds damage in the file: {answer}.")

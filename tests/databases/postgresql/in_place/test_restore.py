@@ -12,7 +12,7 @@ import pytest
 from demo.server import PostgresServer
 from psycopg import sql
 
-from igny8_backup.databases.engine import WHOLE, Wanted
+from igny8_backup.databases.engine import WHOLE, RestoreSelection
 from igny8_backup.databases.postgresql.in_place.preflight import locks_needed
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place, without_commit
 from igny8_backup.databases.postgresql.probes import COUNTED_TO, Answers
@@ -121,14 +121,18 @@ class Poor:
             session.execute(statements.encode())
 
     def restore(
-        self, blocks: Blocks | None = None, *, details: DatabaseDetails | None = None, wanted: Wanted = WHOLE
+        self,
+        blocks: Blocks | None = None,
+        *,
+        details: DatabaseDetails | None = None,
+        wanted: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         return self.engine.restore_in_place(
             blocks or blocks_of(self.data), details or self.details, wanted, self.stage.scratch
         )
 
-    def obstacles(self) -> list[str]:
-        return self.engine.in_place_obstacles(self.stage.part(), self.details, blocks_of(self.data))
+    def blockers(self) -> list[str]:
+        return self.engine.in_place_blockers(self.stage.part(), self.details, blocks_of(self.data))
 
 
 @pytest.fixture
@@ -140,13 +144,13 @@ def poor(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Iterator[Poor]
 
 @both_ends
 def test_all_that_was_there_is_replaced_to_the_byte(poor: Poor) -> None:
-    assert poor.obstacles() == []
+    assert poor.blockers() == []
     assert poor.restore() == ()
     assert poor.stage.plain_dump() == poor.before
     # Once more, over what is there now, and all belongs to the one who does it.
     poor.change()
-    assert poor.restore(wanted=Wanted(owners=False)) == ()
-    assert poor.obstacles() == []
+    assert poor.restore(wanted=RestoreSelection(owners=False)) == ()
+    assert poor.blockers() == []
     query = "SELECT count(*) FROM pg_stats WHERE tablename = 'account' AND attname = 'mood'"
     assert poor.stage.sql(query, superuser=True) == [(1,)]
     query = "SELECT count(*) FROM account, one"
@@ -157,7 +161,7 @@ def test_a_role_that_is_assumed_does_it_all(poor: Poor) -> None:
     stage = poor.stage
     stage.admin(sql.SQL("GRANT {} TO {}").format(*map(sql.Identifier, (poor.role, stage.server.role))))
     poor.engine = stage.engine_with(OPTIONS={"assume_role": poor.role})
-    assert poor.obstacles() == []
+    assert poor.blockers() == []
     poor.restore()
     assert stage.plain_dump() == poor.before
 
@@ -270,7 +274,7 @@ def test_what_stands_in_the_way_is_told(poor: Poor) -> None:
     """Nothing of it is dropped by a role that may not, half-way through."""
     stage = poor.stage
     newer = stage.part(dump_version="99.1", server_version="99.1")
-    older, client = poor.engine.in_place_obstacles(newer, poor.details, blocks_of(poor.data))
+    older, client = poor.engine.in_place_blockers(newer, poor.details, blocks_of(poor.data))
     assert "restore to 99 or newer" in older and "postgresql-client-99" in client
     strange = stage.make_role("strange")
     stage.sql(
@@ -281,7 +285,7 @@ def test_what_stands_in_the_way_is_told(poor: Poor) -> None:
         "CREATE SUBSCRIPTION feed CONNECTION '' PUBLICATION p WITH (connect = false, slot_name = NONE);",
         superuser=True,
     )
-    found = poor.obstacles()
+    found = poor.blockers()
     assert [text.rpartition(": ")[2] for text in found] == [
         "noisy.",
         "feed.",
@@ -292,9 +296,9 @@ def test_what_stands_in_the_way_is_told(poor: Poor) -> None:
     stage.sql("DROP SUBSCRIPTION feed", superuser=True)
     # More locks than the server has room for: one for each large object.
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 20000)")
-    assert "max_locks_per_transaction" in poor.obstacles()[-1]
+    assert "max_locks_per_transaction" in poor.blockers()[-1]
     stage.admin(sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(sql.Identifier(stage.name)))
-    assert "may not create schemas" in poor.obstacles()[-2]
+    assert "may not create schemas" in poor.blockers()[-2]
 
 
 HEAD = b"--\n-- PostgreSQL database dump\n--\n\n\\restrict KEY\n\nBEGIN;\n\nSELECT 1;\n"

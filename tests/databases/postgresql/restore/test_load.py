@@ -52,7 +52,7 @@ def load(stage: Stage, data: bytes, *, jobs: int, raw_bytes: int = 0, scratch: P
     side = stage.aside("side")
     engine = stage.engine
     if not engine.exists(side):
-        engine.create_side(side, engine.describe(()))
+        engine.create_staging(side, engine.describe(()))
     engine.load(
         side,
         blocks_of(data),
@@ -113,7 +113,7 @@ def test_a_stream_that_breaks_stops_pg_restore(stage: Stage) -> None:
         raise StorageError("cut")
 
     engine, side = stage.engine, stage.aside("side")
-    engine.create_side(side, engine.describe(()))
+    engine.create_staging(side, engine.describe(()))
     with pytest.raises(StorageError, match="cut"):
         engine.load(side, broken(), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"

@@ -14,7 +14,7 @@ from igny8_backup.databases.postgresql.restore.archive_toc import (
     list_unique,
     read_contents,
 )
-from igny8_backup.databases.postgresql.restore.two_runs import in_two_runs
+from igny8_backup.databases.postgresql.restore.two_runs import split_phases
 from tests.databases.stage import Stage, blocks_of
 
 SCHEMA = """
@@ -90,7 +90,7 @@ def load(stage: Stage, data: bytes, *, jobs: int) -> str:
     """Into a side that is new; its name."""
     engine, side = stage.engine, stage.aside("side")
     engine.drop(side)
-    engine.create_side(side, engine.describe(()))
+    engine.create_staging(side, engine.describe(()))
     engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
     return side
 
@@ -110,7 +110,7 @@ def test_indexes_of_a_table_with_rows_come_with_the_rows_and_everything_else_aft
     many_kinds: Stage, tmp_path: Path
 ) -> None:
     entries, post_data, unique = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
-    first, second = in_two_runs(entries, post_data, unique)
+    first, second = split_phases(entries, post_data, unique)
     early = [entry for entry in first if entry.number in post_data]
     assert {entry.words.split()[-2] for entry in early} == EARLY
     assert all(entry.words.startswith(("INDEX ", "CONSTRAINT ")) for entry in early)
@@ -139,7 +139,7 @@ def test_without_the_rows_of_a_table_its_indexes_are_not_early(many_kinds: Stage
     some = tuple(entry for entry in entries if not entry.words.startswith(rows))
     early = {
         entry.words.split()[-2]
-        for entry in in_two_runs(some, post_data, unique)[0]
+        for entry in split_phases(some, post_data, unique)[0]
         if entry.number in post_data
     }
     assert early == {"label_pkey", "odd"}
@@ -160,7 +160,7 @@ def test_each_entry_is_in_one_of_the_runs_in_its_order(
     drawn: list[tuple[str, frozenset[int]]], post_data: frozenset[int], unique: frozenset[int]
 ) -> None:
     entries = [Entry(number, words, needs) for number, (words, needs) in enumerate(drawn, start=1)]
-    runs = in_two_runs(entries, post_data, unique)
+    runs = split_phases(entries, post_data, unique)
     for run in runs:
         assert [entry.number for entry in run] == sorted(entry.number for entry in run)
     assert sorted(entry.number for run in runs for entry in run) == [entry.number for entry in entries]

@@ -55,7 +55,7 @@ def test_a_locale_that_the_server_lacks_is_refused_and_nothing_is_made(
 ) -> None:
     details = replace(stage.engine.describe(()), **changed)  # type: ignore[arg-type]
     with pytest.raises(DatabaseError, match="cannot be made as recorded.*Nothing live was changed"):
-        stage.engine.create_side(stage.aside("side"), details)
+        stage.engine.create_staging(stage.aside("side"), details)
     assert stage.names() == [stage.name]
 
 
@@ -98,12 +98,12 @@ def test_a_role_that_is_assumed_restores_though_the_login_inherits_nothing(stage
     stage.sql(f"ALTER TABLE item OWNER TO {owner}; ALTER TABLE part OWNER TO {owner}", superuser=True)
     engine = stage.engine_with(USER=login, OPTIONS={"assume_role": owner})
     details = engine.describe(())
-    assert engine.obstacles(stage.part(), details) == []
+    assert engine.blockers(stage.part(), details) == []
     data = b"".join(engine.dump(details))
     side, before = stage.aside("side"), stage.aside("before")
-    engine.create_side(side, details)
+    engine.create_staging(side, details)
     engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=2)
-    engine.seal_side(side, details)
+    engine.seal_staging(side, details)
     engine.swap(side, before, details)
     assert stage.sql("SELECT count(*) FROM item", superuser=True) == [(200,)]
     assert engine.describe(()).owners == (owner,)

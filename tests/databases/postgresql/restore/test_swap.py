@@ -142,7 +142,7 @@ def test_sessions_that_may_not_be_ended_stop_the_swap_and_nothing_is_changed(sta
     details = stage.make_side()
     old = state(stage)
     with stage.server.connect(stage.name, superuser=True) as session:
-        assert stage.engine.obstacles(stage.part(), details) == [
+        assert stage.engine.blockers(stage.part(), details) == [
             "Sessions of postgres are in the live database, which this role may not end: end them."
         ]
         with pytest.raises(DatabaseError, match="Sessions of postgres are in it.*It is as it was"):
@@ -189,7 +189,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_taken_over(stage: Stage) -> None:
     assert state(stage) == old
 
 
-class Silence:
+class NullProgress:
     """A server that commits and does not say so; with ``for_good`` it then says nothing any more."""
 
     def __init__(self, *, for_good: bool) -> None:
@@ -213,7 +213,7 @@ class Silence:
 
 def test_a_commit_whose_answer_is_lost_is_found_out(stage: Stage) -> None:
     details = stage.make_side()
-    silence = Silence(for_good=False)
+    silence = NullProgress(for_good=False)
     server = (stage.server.host, stage.server.port)
     with Relay("127.0.0.1", server, asking=silence.asking, answering=silence.answering) as relay:
         live = stage.engine_with(PORT=str(relay.port)).live
@@ -224,7 +224,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out(stage: Stage) -> None:
 
 def test_a_server_that_falls_silent_at_the_commit_leaves_a_restore_that_can_go_on(stage: Stage) -> None:
     details = stage.make_side()
-    silence = Silence(for_good=True)
+    silence = NullProgress(for_good=True)
     server = (stage.server.host, stage.server.port)
     with Relay("127.0.0.1", server, asking=silence.asking, answering=silence.answering) as relay:
         live = stage.engine_with(PORT=str(relay.port)).live

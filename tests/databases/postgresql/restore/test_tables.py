@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.engine import Wanted
+from igny8_backup.databases.engine import RestoreSelection
 from igny8_backup.databases.names import split_table_name, table_name
 from igny8_backup.databases.postgresql.restore.tables import find_tables
 from igny8_backup.errors import UsageError
@@ -61,14 +61,14 @@ class Tables:
         engine, side = self.stage.engine, self.stage.aside("side")
         tables = find_tables(self.details, given)
         engine.drop(side)
-        engine.create_side(side, self.details)
+        engine.create_staging(side, self.details)
         self.left_out = engine.load(
             side,
             blocks_of(self.data),
             raw_bytes=len(self.data),
             scratch=self.stage.scratch,
             jobs=jobs,
-            wanted=Wanted(tables=tables, table_owners=self.details.owners),
+            wanted=RestoreSelection(tables=tables, table_owners=self.details.owners),
         )
         return list(engine.tables(side))
 
@@ -165,7 +165,7 @@ def test_event_triggers_are_left_out_and_never_fire(stage: Stage) -> None:
     details = engine.describe(())
     data = b"".join(engine.dump(details))
     for jobs in (1, 2):
-        engine.create_side(side, details)
+        engine.create_staging(side, details)
         left_out = engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
         assert left_out == ("EVENT TRIGGER - noted postgres",)
         stage.sql("CREATE TABLE later ()", database=side, superuser=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.postgresql.restore import vacuum as scrubbing
+from igny8_backup.databases.postgresql.restore import vacuum
 from igny8_backup.errors import DatabaseError
 from tests.databases.stage import Stage
 
@@ -44,7 +44,7 @@ def test_triggers_are_off_and_then_as_they_were(stage: Stage) -> None:
     states = "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger ORDER BY 1, 2"
     before = stage.sql(states)
     assert {state for *_, state in before} == {"O", "D", "A", "R"}
-    with scrubbing.triggers_off(stage.engine.live):
+    with vacuum.triggers_off(stage.engine.live):
         stage.sql(FIRED)
         assert {state for *_, state in stage.sql(states)} == {"D"}
     assert stage.sql(states) == before
@@ -56,7 +56,7 @@ def test_the_statistics_of_an_emptied_table_are_forgotten(stage: Stage) -> None:
     stage.sql("TRUNCATE emptied")
     dump = stage.plain_dump()
     assert of_files(stage), "the statistics hold it"
-    scrubbing.rewrite(stage.engine.live)
+    vacuum.rewrite(stage.engine.live)
     assert of_files(stage) == []
     assert stage.plain_dump() == dump
 
@@ -65,7 +65,7 @@ def test_the_statistics_of_an_emptied_table_are_forgotten(stage: Stage) -> None:
 def test_statistics_that_cannot_be_forgotten_are_told(stage: Stage) -> None:
     stage.sql("CREATE VIEW reader AS SELECT name FROM emptied; ANALYZE emptied; TRUNCATE emptied")
     with pytest.raises(DatabaseError, match="emptied.* statistics of its column name .*leave one row in it"):
-        scrubbing.rewrite(stage.engine.live)
+        vacuum.rewrite(stage.engine.live)
 
 
 def of_files(stage: Stage) -> list[str]:
