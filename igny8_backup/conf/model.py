@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from igny8_backup.errors import BackupError
 from igny8_backup.retention import Part, Policy
-from igny8_backup.trees.archive import excludes
+from igny8_backup.trees.scan import excludes
 
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"

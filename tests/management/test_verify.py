@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.annotation_store import read_annotations
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE, read_annotations
+from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE
 from igny8_backup.formats.manifest import Manifest, StoredObject
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.prune import prune

@@ -20,13 +20,13 @@ from igny8_backup.streams import Blocks
 from igny8_backup.trees.archive.comparison import Comparison
 from igny8_backup.trees.archive.folders import FoldersTar
 from igny8_backup.trees.archive.packs import PACK_LIMIT, PackWriter
-from igny8_backup.trees.archive.scan import Scan
 from igny8_backup.trees.archive.telling import TOGETHER
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.records import Record, to_line
+from igny8_backup.trees.scan.scan import Scan
 from igny8_backup.trees.tar import format as tar
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 from igny8_backup.conf.model import SETTING
 from igny8_backup.conf.parser import Reader
 from igny8_backup.formats import keys
-from igny8_backup.trees.archive import excludes
+from igny8_backup.trees.scan import excludes
 
 
 def take_trees(reader: Reader, key: str) -> dict[str, Path]:

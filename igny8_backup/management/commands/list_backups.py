@@ -6,8 +6,9 @@ from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
 
+from igny8_backup.annotation_store import read_annotations
 from igny8_backup.catalog import Entry
-from igny8_backup.formats.annotations import Annotations, read_annotations
+from igny8_backup.formats.annotations import Annotations
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.journal import PREPARING, SWAPPING, Journal

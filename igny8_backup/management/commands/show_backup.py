@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.formats.annotations import DRILLED, Annotations, read_annotations
+from igny8_backup.annotation_store import read_annotations
+from igny8_backup.formats.annotations import DRILLED, Annotations
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.humanize import duration_in_words, size_in_words

@@ -28,14 +28,14 @@ from igny8_backup.formats.manifest import (
 )
 from igny8_backup.locks import AdvisoryLock
 from igny8_backup.operations.backup import parent_index
-from igny8_backup.operations.backup.clock_skew import dated_ahead
 from igny8_backup.operations.backup.database import backup_database
 from igny8_backup.operations.backup.deliveries import find_redelivery
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run_record import RunKeeper
 from igny8_backup.operations.backup.tree import backup_tree
+from igny8_backup.operations.clock_skew import dated_ahead
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.restore.secret_key import fingerprint
+from igny8_backup.operations.secret_key import fingerprint
 from igny8_backup.signals import BACKUP, announced
 from igny8_backup.streams.pipeline import from_bytes
 

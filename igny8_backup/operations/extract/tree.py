@@ -16,8 +16,8 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, Pattern, choose, select, with_link_targets
-from igny8_backup.operations.extract.warnings import note_owners, note_skips
 from igny8_backup.operations.preconditions import closed_folders
+from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees.extract.writer import TreeWriter

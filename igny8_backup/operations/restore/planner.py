@@ -11,7 +11,7 @@ from igny8_backup.databases.engine import RestoreSelection
 from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import StoredObject
-from igny8_backup.operations.backup.clock_skew import dated_ahead
+from igny8_backup.operations.clock_skew import dated_ahead
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.parts import left_out, read_details, wanted_parts
 from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, RestoreRequest, TreePlan

@@ -16,7 +16,7 @@ from igny8_backup.databases.postgresql.restore.load import SCRATCH_MARGIN
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.humanize import size_in_words
-from igny8_backup.operations.restore.secret_key import fingerprint
+from igny8_backup.operations.secret_key import fingerprint
 
 if TYPE_CHECKING:
     from igny8_backup.operations.restore.plan import DatabasePlan, TreePlan

@@ -16,8 +16,8 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.journal import TreeSwap
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.extract.warnings import note_owners, note_skips
 from igny8_backup.operations.restore.unpack import extract_packs, unpackers
+from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees.extract.partition import Partition, partition_index
 from igny8_backup.trees.extract.writer import TreeWriter

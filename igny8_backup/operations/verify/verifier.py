@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from igny8_backup.annotation_store import read_annotations
 from igny8_backup.errors import IdentityError, IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.annotations import (
@@ -19,7 +20,6 @@ from igny8_backup.formats.annotations import (
     Annotations,
     Check,
     Damage,
-    read_annotations,
 )
 from igny8_backup.formats.manifest import Manifest, StoredObject, read_manifest
 from igny8_backup.operations.context import BackupContext

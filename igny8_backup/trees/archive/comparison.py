@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 from igny8_backup.trees.archive import reader
 from igny8_backup.trees.archive.reader import Opened
-from igny8_backup.trees.archive.scan import Scan
 from igny8_backup.trees.index.lines import FileLines, stored_in, unchanged_files, unchanged_lines
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.entries import Entry, Files, Row, Status
 from igny8_backup.trees.model.records import Record, from_json, record_of
 from igny8_backup.trees.model.skips import REPLACED, OnSkip, why
 from igny8_backup.trees.model.xattrs import read_or_tell
+from igny8_backup.trees.scan.scan import Scan
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from igny8_backup.trees.archive import reader
 from igny8_backup.trees.archive.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.archive.folders import file_header, file_header_size
 from igny8_backup.trees.archive.reader import Opened
-from igny8_backup.trees.archive.scan import Excluded, Scan
 from igny8_backup.trees.archive.telling import TOGETHER, OnFiles, OnProgress, ProgressBatcher
 from igny8_backup.trees.fs.sparse import ZEROS
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import CHANGED, OnSkip, why
+from igny8_backup.trees.scan.scan import Excluded, Scan
 from igny8_backup.trees.tar import format as tar
 from igny8_backup.trees.tar.blocks import TarBlock, TarBlocks, new_room
 

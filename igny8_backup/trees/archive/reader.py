@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from igny8_backup.streams import BLOCK
-from igny8_backup.trees.archive.scan import Scan
 from igny8_backup.trees.fs.sparse import ZEROS, read_at
 from igny8_backup.trees.index.lines import stored_line
 from igny8_backup.trees.model.entries import Entry, Files, Row, row
 from igny8_backup.trees.model.records import Record, record_of, to_line
 from igny8_backup.trees.model.xattrs import Xattrs
+from igny8_backup.trees.scan.scan import Scan
 
 AHEAD = 32
 """Files that are open before it is their turn, so that the disk has several to read at a time."""

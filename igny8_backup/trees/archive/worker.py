@@ -20,16 +20,16 @@ from igny8_backup.errors import FilesError
 from igny8_backup.streams.shared_memory import COUNT, Sender, Slots
 from igny8_backup.trees.archive.client import Job, Report, pack_name
 from igny8_backup.trees.archive.comparison import Comparison
-from igny8_backup.trees.archive.excludes import Excludes
 from igny8_backup.trees.archive.folders import FoldersTar
 from igny8_backup.trees.archive.packs import PackWriter
-from igny8_backup.trees.archive.scanner_process import ScanAhead
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import NO_FAILURE
+from igny8_backup.trees.scan.excludes import Excludes
+from igny8_backup.trees.scan.scanner_process import ScanAhead
 from igny8_backup.trees.tar import format as tar
 from igny8_backup.trees.worker_protocol import BLOCK, END, MESSAGE, PROGRESS, run
 

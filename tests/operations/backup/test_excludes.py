@@ -8,7 +8,7 @@ from pathlib import Path
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.trees.archive.excludes import CACHE_SIGNATURE
+from igny8_backup.trees.scan.excludes import CACHE_SIGNATURE
 
 
 def test_what_is_excluded_is_not_in_the_backup_and_no_failure(

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from igny8_backup.annotation_store import read_annotations
 from igny8_backup.conf import Limits
 from igny8_backup.errors import FilesError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import DRILLED, read_annotations
+from igny8_backup.formats.annotations import DRILLED
 from igny8_backup.formats.manifest import RUNNING
 from igny8_backup.management.prometheus import text_of, write_metrics
 from igny8_backup.operations.backup.request import BackupRequest

@@ -7,7 +7,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 from igny8_backup.formats import keys
-from igny8_backup.operations.restore.secret_key import fingerprint
+from igny8_backup.operations.secret_key import fingerprint
 from tests.management.commands import Command, run_many
 from tests.services.project import Project
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from igny8_backup.annotation_store import read_annotations
 from igny8_backup.errors import IdentityError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import ALTERED, CONTENT, STORED, UNREADABLE, read_annotations
+from igny8_backup.formats.annotations import ALTERED, CONTENT, STORED, UNREADABLE
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igny8_backup.streams import BLOCK
-from igny8_backup.trees.archive.scan import TOGETHER
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.names import order
 from igny8_backup.trees.model.records import to_line
+from igny8_backup.trees.scan.scan import TOGETHER
 from tests.trees.changes import CHANGES, Change, apply
 from tests.trees.tools import Backup, bring_back, look, rsync_differences, take
 

@@ -14,9 +14,9 @@ import pytest
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.archive.packs import PackWriter
-from igny8_backup.trees.archive.scanner_process import ScanAhead
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import CHANGED, REPLACED, VANISHED
+from igny8_backup.trees.scan.scanner_process import ScanAhead
 from tests.trees.tools import Backup, bring_back, in_child, look, never, take
 
 

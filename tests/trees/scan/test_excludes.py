@@ -11,15 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from igny8_backup.trees.archive.excludes import (
-    CACHE_SIGNATURE,
-    CACHE_TAG,
-    CACHES,
-    MOST_STARS,
-    Excludes,
-    problem,
-)
-from igny8_backup.trees.archive.scan import Scan
+from igny8_backup.trees.scan.excludes import CACHE_SIGNATURE, CACHE_TAG, CACHES, MOST_STARS, Excludes, problem
+from igny8_backup.trees.scan.scan import Scan
 from tests.services import unavailable
 from tests.trees.tools import never
 

@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Literal, Self
 
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.archive.excludes import CACHE_TAG, is_cache_tag
 from igny8_backup.trees.model.entries import Entry, Files, Row, Status, row
 from igny8_backup.trees.model.names import DEPTH_LIMIT, is_own
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.skips import IS_OURS, SPECIAL, OnSkip, why
 from igny8_backup.trees.model.xattrs import Xattrs, read_or_tell
+from igny8_backup.trees.scan.excludes import CACHE_TAG, is_cache_tag
 
 Excluded = Callable[[bytes, bool], bool]
 """Whether a path, of a folder or not, stays out; asked before it is looked into."""

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.archive.scan import OPEN_FILE, OPEN_FOLDER, Excluded, Level, Scan
 from igny8_backup.trees.model.entries import Entry, Files, Row
 from igny8_backup.trees.model.xattrs import Xattrs
+from igny8_backup.trees.scan.scan import OPEN_FILE, OPEN_FOLDER, Excluded, Level, Scan
 
 AT_A_TIME = 500
 """So many files and other things are handed over together, about."""

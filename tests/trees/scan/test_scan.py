@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.archive.scan import Scan
-from igny8_backup.trees.archive.scanner_process import ScanAhead
 from igny8_backup.trees.fs.linux import exchange_names
 from igny8_backup.trees.model.entries import Entry, Files
 from igny8_backup.trees.model.names import DEPTH_LIMIT
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.skips import IS_OURS, NO_FAILURE, REPLACED, VANISHED, OnSkip, why
+from igny8_backup.trees.scan.scan import Scan
+from igny8_backup.trees.scan.scanner_process import ScanAhead
 from tests.trees.tools import IS_ROOT, in_child, never
 
 Scanning = Callable[..., Iterator[Entry]]
@@ -352,7 +352,7 @@ def test_nobody_is_left_behind_where_the_one_that_it_works_for_is_killed(tmp_pat
         (tmp_path / f"{number:04}").touch()
     script = """
 import multiprocessing, pathlib, sys
-from igny8_backup.trees.archive.scanner_process import ScanAhead
+from igny8_backup.trees.scan.scanner_process import ScanAhead
 with ScanAhead(pathlib.Path(sys.argv[1]), on_skip=print) as walk:
     next(iter(walk))
     print(multiprocessing.active_children()[0].pid, flush=True)

@@ -1,0 +1,70 @@
+"""Read and write annotations in a store: pins, the results of checks, and the marks of the sweep."""
+
+from __future__ import annotations
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.annotations import SCHEMA, Annotations, Check, Mark, Marks, Pin
+from igny8_backup.store.base import MissingObjectError, Store
+
+
+def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations]:
+    """Backup id -> what was added to it, of all or of one; backups without additions are absent.
+
+    A pin that cannot be read is a pin all the same; a check that cannot is none.
+    """
+    pins: dict[str, Pin] = {}
+    newest: dict[tuple[str, str], str] = {}
+    for stored in store.list(keys.backup_folder(backup_id) if backup_id else keys.BACKUPS):
+        parsed = keys.parse(stored.key)
+        if parsed and parsed.kind == "pin":
+            pins[parsed.backup_id] = _read_pin(store, parsed.backup_id)
+        elif parsed and parsed.kind == "check":
+            # Keys come sorted, and one of these tells its time.
+            newest[parsed.backup_id, parsed.name] = stored.key
+    checks: dict[str, list[Check]] = {}
+    for (checked, _), key in newest.items():
+        if check := _read_check(store, checked, key):
+            checks.setdefault(checked, []).append(check)
+    return {
+        found: Annotations(
+            pin=pins.get(found),
+            checks=tuple(sorted(checks.get(found, ()), key=lambda item: item.started, reverse=True)),
+        )
+        for found in pins.keys() | checks.keys()
+    }
+
+
+def read_marks(store: Store) -> tuple[Mark, ...]:
+    """The marks of the last sweep; none where they cannot be read: then litter is marked anew."""
+    try:
+        found = records.from_json(Marks, store.read_small(keys.MARKS), name="The marks", schema=SCHEMA)
+    except (MissingObjectError, IntegrityError):
+        return ()
+    return found.marks
+
+
+def write_marks(store: Store, marks: tuple[Mark, ...]) -> None:
+    """Replaces all the marks."""
+    if marks:
+        store.put_small(keys.MARKS, records.to_json(Marks(schema=SCHEMA, marks=marks)))
+    else:
+        store.delete(keys.MARKS)
+
+
+def _read_pin(store: Store, backup_id: str) -> Pin:
+    try:
+        data = store.read_small(keys.pin_key(backup_id))
+        return records.from_json(Pin, data, name=f"The pin of backup {backup_id}", schema=SCHEMA)
+    except (MissingObjectError, IntegrityError):
+        reason = "the reason cannot be read"
+        return Pin(schema=SCHEMA, id=backup_id, reason=reason, pinned=keys.id_time(backup_id))
+
+
+def _read_check(store: Store, backup_id: str, key: str) -> Check | None:
+    try:
+        data = store.read_small(key)
+        check = records.from_json(Check, data, name=f"The check {key}", schema=SCHEMA)
+    except (MissingObjectError, IntegrityError):
+        return None
+    return check if check.id == backup_id else None
