@@ -9,12 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from igny8_backup.errors import IntegrityError
 
 T = TypeVar("T")
+
+Upgrades = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
+"""How to read older schemas: ``upgrades[n]`` turns the JSON object of schema ``n`` into that of ``n + 1``."""
 
 _UNCHANGED = "Nothing was changed."
 
@@ -30,13 +34,20 @@ def to_plain(record: Any) -> Any:
 
 
 def from_json(
-    cls: type[T], data: bytes, *, name: str, schema: int, hint: str = "Choose another backup: list_backups."
+    cls: type[T],
+    data: bytes,
+    *,
+    name: str,
+    schema: int,
+    upgrades: Upgrades | None = None,
+    hint: str = "Choose another backup: list_backups.",
 ) -> T:
-    """The record in ``data``, its times in UTC. ``name`` says in errors what is being read, ``hint`` what
-    to do when it is damaged.
+    """Read a record from JSON; its times are in UTC.
 
-    Raises :class:`IntegrityError` for anything that is not such a record, and for a ``schema`` newer than the
-    one given.
+    ``name`` is what errors call the record and ``hint`` what they suggest when it is damaged. ``schema`` is
+    the newest schema that the caller can read; ``upgrades`` convert records of older schemas.
+
+    Raises :class:`IntegrityError` for anything that is not such a record, and for a newer schema.
     """
     try:
         value = json.loads(data)
@@ -51,8 +62,11 @@ def from_json(
     try:
         if type(found) is int and found < 1:
             raise ValueError(f"its schema is {found}")
+        if upgrades and type(found) is int:
+            for old in range(found, schema):
+                value = {**upgrades[old](value), "schema": old + 1}
         result: T = _typed(cls, value)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{name} is malformed: {error}.", unchanged=_UNCHANGED, hint=hint) from None
     return result
 

@@ -172,6 +172,21 @@ def test_a_newer_schema_is_named_with_the_way_out() -> None:
     assert "pip install --upgrade igny8-backup" in str(caught.value)
 
 
+def test_from_json_old_schema_is_upgraded_step_by_step() -> None:
+    old = {**PLAIN, "schema": 1, "nested": {"name": "old"}}
+    del old["inner"]
+    upgrades: records.Upgrades = {
+        1: lambda found: {**found, "inside": found["nested"]},
+        2: lambda found: {**found, "inner": found["inside"]},
+    }
+    read = records.from_json(
+        Outer, json.dumps(old).encode(), name="The thing", schema=3, upgrades=upgrades, hint=""
+    )
+    assert (read.schema, read.inner) == (3, Inner(name="old"))
+    with pytest.raises(IntegrityError, match="The thing is malformed"):
+        records.from_json(Outer, b'{"schema": 1}', name="The thing", schema=3, upgrades=upgrades)
+
+
 def test_plain_values_are_what_json_can_print() -> None:
     plain = records.to_plain({"record": GOOD, "list": (1, None), "when": [WHEN]})
     assert json.loads(json.dumps(plain))["record"]["inner"] == {"name": "a", "size": 0}

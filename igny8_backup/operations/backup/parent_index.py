@@ -18,7 +18,8 @@ from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.operations.context import BackupContext
 
-SCHEMA = 1
+SCHEMA = 2
+UPGRADES: records.Upgrades = {1: lambda old: {**old, "live_bytes": old["living"]}}
 COMPACTED = 256 << 20
 """Bytes still needed that a run stores again at most, to be rid of packs that are mostly dead."""
 MOSTLY_DEAD = 0.5
@@ -189,7 +190,9 @@ def _read_local(index: Path) -> LocalIndex | None:
     altered would go from each backup into the next."""
     try:
         beside = index.with_suffix(".json")
-        local = records.from_json(LocalIndex, beside.read_bytes(), name=str(beside), schema=SCHEMA)
+        local = records.from_json(
+            LocalIndex, beside.read_bytes(), name=str(beside), schema=SCHEMA, upgrades=UPGRADES
+        )
         with open(index, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, IntegrityError):

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.formats.manifest import StoredObject, TreePart
-from igny8_backup.operations.backup.parent_index import COMPACTED, MOST_PACKS, packs_to_rewrite
 from tests.management.commands import Done, run_one
 from tests.management.harm import altered, missing, truncated
 from tests.services.project import Project
@@ -135,35 +133,3 @@ sys.addaudithook(remove)
     assert "went from storage during this backup" in done.stderr
     assert "backup_sites sites-data --full" in done.stderr
     assert len(list((nights.storage / "igny8" / "backups").glob("*/manifest.json"))) == 1
-
-
-def test_packs_that_are_mostly_dead_are_emptied() -> None:
-    def part(*sizes: int) -> TreePart:
-        stored = tuple(
-            StoredObject(
-                key=f"packs/h/t/20261122T021500Z-7f3a9c-{n:04}.tar.zst",
-                stored_bytes=1,
-                raw_bytes=size,
-                sha256="0" * 64,
-                codecs=("zstd",),
-            )
-            for n, size in enumerate(sizes)
-        )
-        return TreePart(name="t", role="sites", state="complete", started=None, finished=None, packs=stored)  # type: ignore[arg-type]
-
-    def names(*numbers: int) -> set[str]:
-        return {f"20261122T021500Z-7f3a9c-{n:04}" for n in numbers}
-
-    def live_bytes(*sizes: int) -> dict[str, int]:
-        return dict(zip(sorted(names(*range(len(sizes)))), sizes, strict=True))
-
-    assert packs_to_rewrite(part(100, 100, 100), live_bytes(100, 49, 50)) == names(1)
-    # The deadest first, as much as fits.
-    large = COMPACTED * 3
-    assert packs_to_rewrite(part(large, large), live_bytes(COMPACTED, COMPACTED - 1)) == names(1)
-    # Of too many the smallest.
-    many = [1000] * MOST_PACKS
-    assert packs_to_rewrite(part(*many, 10, 20), live_bytes(*many, 10, 20)) == names(
-        MOST_PACKS, MOST_PACKS + 1
-    )
-    assert packs_to_rewrite(part(*many), live_bytes(*many)) == set()
