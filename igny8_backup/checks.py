@@ -97,7 +97,7 @@ def check_debug_storage(**kwargs: Any) -> list[CheckMessage]:
     problem = Problem(
         id="igny8_backup.W001",
         message=f"STORAGES has no 'dbbackup': in DEBUG backups go to {preconditions.default_folder()}.",
-        hint="Add STORAGES['dbbackup'], as in docs/storage.md.",
+        hint='Add STORAGES["dbbackup"]: see "Store backups in S3" in the documentation.',
     )
     return [_message(problem)]
 
@@ -106,5 +106,5 @@ def _message(problem: Problem) -> CheckMessage:
     """As Django shows it, with its section in the documentation."""
     number = problem.id.rpartition(".")[2]
     kind = Error if number.startswith("E") else Warning
-    hint = f"{problem.hint} See docs/checks.md#{number.lower()}."
+    hint = f'{problem.hint} See {number} under "Checks" in the documentation.'
     return kind(problem.message, hint=hint, id=problem.id)

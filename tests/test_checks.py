@@ -54,7 +54,9 @@ def numbers(*, deploy: bool = True) -> list[str]:
     messages = found(deploy=deploy)
     ids = [str(message.id).removeprefix("igny8_backup.") for message in messages]
     for number, message in zip(ids, messages, strict=True):
-        assert message.msg and str(message.hint).endswith(f" See docs/checks.md#{number.lower()}.")
+        assert message.msg and str(message.hint).endswith(
+            f' See {number} under "Checks" in the documentation.'
+        )
     return ids
 
 

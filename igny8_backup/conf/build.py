@@ -71,6 +71,6 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         reader.wrong(
             "E002",
             f"{SETTING} has the unknown key {key!r}.",
-            "Remove it, or correct it: docs/settings.md.",
+            'Remove the key or correct its spelling: see "Settings" in the documentation.',
         )
     return (None if reader.problems else config), tuple(reader.problems)

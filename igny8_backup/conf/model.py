@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The settings, each documented in docs/settings.md. ``encryption`` is ``None`` only where the settings
+    """The settings, each documented on the page "Settings". ``encryption`` is ``None`` only where the settings
     say ``"ENCRYPTION": None`` in so many words."""
 
     prefix: str

@@ -22,7 +22,11 @@ class Reader:
         if isinstance(value, Mapping):
             self.value = dict(value)
         else:
-            self.wrong("E001", f"{SETTING} is not a dict.", f"Set {SETTING} = {{...}}; see docs/settings.md.")
+            self.wrong(
+                "E001",
+                f"{SETTING} is not a dict.",
+                f'Set {SETTING} = {{...}}: see "Settings" in the documentation.',
+            )
 
     def wrong(self, number: str, message: str, hint: str) -> None:
         # A private key may have been put anywhere by mistake: no message repeats it.
@@ -37,7 +41,7 @@ class Reader:
         self.wrong(
             "E003",
             f"{SETTING}[{key!r}] is {type(found).__name__}, not {kinds}.",
-            f"See {key} in docs/settings.md.",
+            f'See {key} under "Settings" in the documentation.',
         )
         return default
 

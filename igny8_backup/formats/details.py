@@ -1,4 +1,7 @@
-"""What a backup tells about its contents, encrypted like the data (see docs/format.md)."""
+"""What a backup tells about its contents, encrypted like the data.
+
+The page "JSON files in storage" of the documentation lists every field.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies beside the data and needs no key: the manifest and the record of a run (see docs/format.md).
+"""What lies beside the data and needs no key: the manifest and the record of a run.
 
 They tell nothing about the contents; the details do (``details``).
 """

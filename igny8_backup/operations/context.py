@@ -198,7 +198,7 @@ def open_context(
         raise UsageError(
             f"STORAGES has no {storage_alias!r}.",
             unchanged="Nothing was read or written.",
-            hint=f"Add it, as STORAGES[{STORAGE_ALIAS!r}] is: docs/storage.md.",
+            hint=f'Add it, like STORAGES[{STORAGE_ALIAS!r}]: see "Store backups in S3" in the documentation.',
         )
     found = preconditions.storage_problems(config, storage_alias) + preconditions.folder_problems(config)
     found += preconditions.encryption_problems(config) if writing else []

@@ -130,7 +130,8 @@ def readable_secrets(config: Config) -> list[Problem]:
             "W005",
             f"Backups are not encrypted and hold sessions or tokens ({', '.join(names)}): who reads a backup"
             " can log in.",
-            "Set ENCRYPTION, as in docs/keys.md, or leave their rows out with EXCLUDE_TABLE_DATA.",
+            'Set ENCRYPTION (see "Manage keys" in the documentation), or leave their rows out with'
+            " EXCLUDE_TABLE_DATA.",
         )
     ]
 

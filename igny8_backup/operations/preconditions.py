@@ -46,7 +46,7 @@ def find_storage(config: Config, alias: str = STORAGE_ALIAS) -> Storage | Proble
     return Problem(
         id="igny8_backup.E020",
         message=f"STORAGES has no {STORAGE_ALIAS!r}: there is nowhere to put backups.",
-        hint=f"Add STORAGES[{STORAGE_ALIAS!r}], as in docs/storage.md.",
+        hint=f'Add STORAGES[{STORAGE_ALIAS!r}]: see "Store backups in S3" in the documentation.',
     )
 
 

@@ -20,7 +20,7 @@ from demo.server import PostgresServer
 from psycopg import sql
 
 from tests.bad_input.outcome import nothing_changes
-from tests.docs.pages import blocks, page, without_variables
+from tests.docs.pages import blocks, messages, without_variables
 from tests.management.clients import client_folder, of_version
 from tests.management.commands import Command, Done, run_many
 from tests.services import unavailable
@@ -127,7 +127,7 @@ def test_it_is_one_refusal_with_a_list(refused: tuple[Done, Done]) -> None:
 def test_the_page_shows_such_a_list(refused: tuple[Done, Done]) -> None:
     _, done = refused
     said = done.stderr.replace(POOR, "igny8").replace(OWNER, "billing").replace("9999_x", "0042_summary")
-    (shown,) = [block for block in blocks(page("errors"), "text") if "The dump is of" in block]
+    (shown,) = [block for block in blocks(messages(), "text") if "The dump is of" in block]
     assert set(without_variables(shown).splitlines()) <= set(without_variables(said).splitlines())
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.bad_input.conftest import Ground
 from tests.bad_input.outcome import Case, assert_one_line, fail, nothing_changes
 from tests.bad_input.rights import AS_ANYBODY, run_as_anybody
-from tests.docs.pages import page
+from tests.docs.pages import messages
 from tests.management.commands import Done, run_many
 from tests.services.project import Project
 
@@ -138,7 +138,7 @@ def test_a_tree_that_changes_while_it_is_walked(walked: Project) -> None:
     assert skipped["z/refused"] == "cannot be read: Permission denied"
     assert skipped["z/fifo"] == "a FIFO"
     listed = {line for line in err.splitlines() if "z/refused" in line or "z/gone" in line}
-    assert listed <= set(page("errors").splitlines())
+    assert listed <= set(messages().splitlines())
     assert all(f"uploads: {path}: {reason}" in err for path, reason in skipped.items())
     later_seen = set(skipped) - {"z/refused", "z/fifo"}
     # The walk is ahead of the reading: what it had met before it changed is told by the path it had then.

@@ -11,8 +11,13 @@ _FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILIN
 
 
 def page(name: str) -> str:
-    """Return the text of a page, ``settings`` for docs/settings.md."""
+    """Return the text of a page, ``how-to/keys`` for docs/how-to/keys.md."""
     return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def messages() -> str:
+    """Return the text of the pages that show messages, one after the other."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("reference/messages*.md")))
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -61,7 +66,7 @@ def without_variables(message: str) -> str:
 def assert_shown(said: str) -> None:
     """Some block of the page "When something goes wrong" is in what was said, line by line."""
     lines = without_variables(said).splitlines()
-    shown = [without_variables(block).splitlines() for block in blocks(page("errors"), "text")]
+    shown = [without_variables(block).splitlines() for block in blocks(messages(), "text")]
     assert any(
         block == lines[start : start + len(block)] for block in shown for start in range(len(lines))
-    ), f"docs/errors.md does not show what was said:\n{said}"
+    ), f"No page of docs/reference/messages*.md shows this output:\n{said}"

@@ -14,7 +14,7 @@ from igny8_backup import __version__
 from tests.docs.pages import DOCS, ROOT, blocks
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+PAGES = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
 
 
 def test_the_two_commands_of_the_readme_are_one_line_each() -> None:

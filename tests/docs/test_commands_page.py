@@ -1,4 +1,4 @@
-"""docs/commands.md has every command, its options and examples; every exit status is there."""
+"""docs/reference/commands.md has every command, its options and examples; every exit status is there."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ DJANGOS = options(BaseCommand())
 
 
 def test_every_command_has_a_section_and_no_other() -> None:
-    headings = re.findall(r"^## (\w+)$", page("commands"), re.MULTILINE)
+    headings = re.findall(r"^## (\w+)$", page("reference/commands"), re.MULTILINE)
     assert sorted(headings) == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_are_those_of_the_command(name: str) -> None:
-    cells = code_cells(section(page("commands"), f"## {name}"))
+    cells = code_cells(section(page("reference/commands"), f"## {name}"))
     assert {cell[0].split()[0] for cell in cells} == options(command(name)) - DJANGOS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_are_those_of_the_help(name: str) -> None:
-    (shown,) = blocks(section(page("commands"), f"## {name}"), "text")
+    (shown,) = blocks(section(page("reference/commands"), f"## {name}"), "text")
     assert shown.rstrip("\n") == command(name).examples
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_begins_like_the_help(name: str) -> None:
-    said = section(page("commands"), f"## {name}").replace("`", "").replace("\n", " ").strip()
+    said = section(page("reference/commands"), f"## {name}").replace("`", "").replace("\n", " ").strip()
     assert said[:20] == command(name).help[:20]
 
 
@@ -67,12 +67,12 @@ def test_every_exit_status_is_on_the_page_and_no_other() -> None:
     ]
     # Signals are 128 and their number: see management/base.py.
     raised = {0, 130, 143, ConfigurationError.exit_status, *(kind.exit_status for kind in kinds)}
-    rows = re.findall(r"^\| (\d+) \|", section(page("commands"), "## Exit status"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \|", section(page("reference/commands"), "## Exit status"), re.MULTILINE)
     assert {int(row) for row in rows} == raised
 
 
 def test_the_statuses_of_a_restore_are_among_them() -> None:
-    rows = re.findall(r"^\| ([\d, ]+) \|", section(page("restore"), "## Exit status"), re.MULTILINE)
+    rows = re.findall(r"^\| ([\d, ]+) \|", section(page("how-to/restore"), "## Exit status"), re.MULTILINE)
     assert {number for row in rows for number in row.split(", ")} == {
         "0", "1", "2", "3", "4", "5", "6", "8", "130", "143"
     }  # fmt: skip

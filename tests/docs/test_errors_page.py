@@ -1,4 +1,4 @@
-"""docs/errors.md shows what the software says: no word of a message there is without its origin.
+"""docs/reference/messages*.md shows what the software says: no word of a message there is without its origin.
 
 Each block must be made up of the texts of the source (what an f-string or ``format`` fills in may be
 anything), of what PostgreSQL, the system and others say, and of values: names, paths, ids, numbers. Both are
@@ -15,7 +15,7 @@ from functools import cache
 
 import pytest
 
-from tests.docs.pages import ROOT, blocks, page
+from tests.docs.pages import ROOT, blocks, messages
 
 LETTERS = 6
 """A text with fewer is found by chance."""
@@ -125,7 +125,7 @@ def unexplained(message: str) -> str:
     return "".join(" " if done else letter for letter, done in zip(text, known, strict=True))
 
 
-SHOWN = blocks(page("errors"), "text")
+SHOWN = blocks(messages(), "text")
 
 
 @pytest.mark.parametrize("message", SHOWN, ids=range(len(SHOWN)))

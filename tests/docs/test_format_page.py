@@ -1,4 +1,4 @@
-"""docs/format.md lists the fields that the records have, and no others."""
+"""docs/reference/storage-format.md lists the fields that the records have, and no others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DATACLASSES = {
 def fields_of(heading: str) -> dict[str, bool]:
     """Return the fields in the table below a heading, and whether each is marked as always there."""
     found: dict[str, bool] = {}
-    for row in section(page("format"), f"### {heading}").splitlines():
+    for row in section(page("reference/storage-format"), f"### {heading}").splitlines():
         if row.startswith("| `"):
             cell = row.split("|")[1]
             found |= {name: bool(star) for name, star in re.findall(r"`(\w+)`( \*)?", cell)}
@@ -69,7 +69,10 @@ def test_the_fields_of_the_index_are_those_of_its_records() -> None:
     written: set[str] = set()
     kinds = set(
         re.findall(
-            r"`(\w+)`", section(page("format"), "### Index record").split("| `kind` |")[1].split("\n")[0]
+            r"`(\w+)`",
+            section(page("reference/storage-format"), "### Index record")
+            .split("| `kind` |")[1]
+            .split("\n")[0],
         )
     )
     for kind in kinds:
@@ -81,14 +84,16 @@ def test_the_fields_of_the_index_are_those_of_its_records() -> None:
 
 
 def test_the_index_of_the_page_is_one() -> None:
-    (example,) = [text for text in blocks(page("format"), "json") if "igny8_backup index" in text]
+    (example,) = [
+        text for text in blocks(page("reference/storage-format"), "json") if "igny8_backup index" in text
+    ]
     (record,) = index.read(block for block in [example.encode()])
     assert (record.path, record.kind) == (b"", "dir")
     assert json.loads(example.splitlines()[0]) == index.HEADER
 
 
 def test_every_kind_of_key_is_in_the_layout() -> None:
-    layout = blocks(page("format"), "text")[0]
+    layout = blocks(page("reference/storage-format"), "text")[0]
     example = {
         "ID": "20261122T021500Z-7f3a9c",
         "ALIAS": "default",
@@ -110,12 +115,12 @@ def test_every_kind_of_key_is_in_the_layout() -> None:
 
 
 def test_the_schema_is_the_one_written() -> None:
-    assert f"now `{manifest.SCHEMA}`" in page("format")
+    assert f"now `{manifest.SCHEMA}`" in page("reference/storage-format")
     assert manifest.SCHEMA == journal.SCHEMA == annotations.SCHEMA == 1
 
 
 def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:
-    text = page("format")
+    text = page("reference/storage-format")
     outcomes = {manifest.COMPLETE, manifest.FAILED, manifest.INCOMPLETE, manifest.RUNNING, manifest.STOPPED}
     phases = {journal.PREPARING, journal.SWAPPING, journal.DONE, journal.UNDOING, journal.UNDONE}
     for field, words in (("`outcome` *", outcomes), ("`phase` *", phases)):

@@ -28,7 +28,7 @@ def evaluated(source: str, **names: Any) -> dict[str, Any]:
 
 def test_the_settings_for_igny8_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_RECIPIENTS", RECIPIENT)
-    (source,) = blocks(page("install"), "python")
+    (source,) = blocks(page("how-to/containers"), "python")
     found = evaluated(source)
     assert found["INSTALLED_APPS"] == ["igny8_backup"]
     with override_settings(DEBUG=False, IGNY8_BACKUP=found["IGNY8_BACKUP"], STORAGES=found["STORAGES"]):
@@ -47,7 +47,7 @@ def test_the_settings_for_igny8_are_accepted(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
     with override_settings(IGNY8_BACKUP={}):
         config = get_config()
-    sources = blocks(page("storage"), "python")
+    sources = blocks(page("how-to/store-in-s3"), "python")
     assert len(sources) == 2
     for source in sources:
         with override_settings(STORAGES=evaluated(source)["STORAGES"]):
@@ -55,18 +55,20 @@ def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
 
 
 def test_the_schedule_of_the_page_is_one() -> None:
-    (source,) = [text for text in blocks(page("celery"), "python") if "beat_schedule" in text]
+    (source,) = [
+        text for text in blocks(page("how-to/schedule-with-celery-beat"), "python") if "beat_schedule" in text
+    ]
     entry, *_ = evaluated(source)["CELERY_BEAT_SCHEDULE"].values()
     assert entry["task"] == backup_all.name
     assert isinstance(entry["schedule"], crontab)
     times = [getattr(entry["schedule"], name) for name in ("hour", "minute")]
     assert times == [{1}, {15}]
-    assert "at 01:15" in page("celery")
+    assert "at 01:15" in page("how-to/schedule-with-celery-beat")
     assert entry["options"]["expires"] == 6 * 3600
 
 
 def test_the_stack_of_the_page_has_what_backups_and_restores_need() -> None:
-    (text,) = blocks(page("install"), "yaml")
+    (text,) = blocks(page("how-to/containers"), "yaml")
     assert "\t" not in text
     stack = yaml.safe_load(text)
     services = stack["services"]

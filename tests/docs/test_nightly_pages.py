@@ -23,34 +23,37 @@ def first_cells(text: str) -> set[str]:
 
 
 def test_every_rule_of_retention_is_explained() -> None:
-    assert first_cells(section(page("retention"), "## The rules")) == {
+    assert first_cells(section(page("how-to/retention"), "## The rules")) == {
         field.name for field in dataclasses.fields(Policy)
     }
 
 
 def test_the_default_policy_is_the_one_of_the_page() -> None:
-    (source,) = blocks(section(page("retention"), "## The rules"), "python")
+    (source,) = blocks(section(page("how-to/retention"), "## The rules"), "python")
     assert Policy.of(eval("{" + source + "}")["RETENTION"]) == DEFAULT
 
 
 def test_every_depth_of_verification_is_explained() -> None:
-    assert first_cells(page("verification")) == {STORED, CONTENT}
+    assert first_cells(page("how-to/verify")) == {STORED, CONTENT}
 
 
 def test_every_condition_is_explained() -> None:
-    source = (PACKAGE / "operations/monitor.py").read_text()
+    source = (PACKAGE / "operations/maintain/monitor.py").read_text()
     conditions = set(re.findall(r'_(?:condition|recent)\(\s*"(\w+)"', source))
-    assert first_cells(page("monitoring").split("\n## ")[0]) == conditions
+    assert first_cells(page("how-to/monitor").split("\n## ")[0]) == conditions
     shown = {
-        line.split()[1].rstrip(",") for line in blocks(page("monitoring"), "console")[0].splitlines()[1:-1]
+        line.split()[1].rstrip(",")
+        for line in blocks(page("how-to/monitor"), "console")[0].splitlines()[1:-1]
     }
     assert shown == conditions
     limits = Limits()
-    assert limits.verified and limits.verified.days == 9 and "began within nine days" in page("monitoring")
-    assert limits.drilled and limits.drilled.days == 35 and "began within 35 days" in page("monitoring")
+    assert (
+        limits.verified and limits.verified.days == 9 and "began within nine days" in page("how-to/monitor")
+    )
+    assert limits.drilled and limits.drilled.days == 35 and "began within 35 days" in page("how-to/monitor")
 
 
 def test_every_metric_is_explained() -> None:
     text = text_of(Health(now=datetime(2020, 1, 1, tzinfo=UTC), conditions=()))
     metrics = set(re.findall(r"^# TYPE (\w+) gauge$", text, re.MULTILINE))
-    assert first_cells(section(page("monitoring"), "## By Prometheus")) == metrics
+    assert first_cells(section(page("how-to/monitor"), "## By Prometheus")) == metrics

@@ -1,4 +1,4 @@
-"""docs/recovery-by-hand.md is followed to the letter: real programs, a real backup, nothing of ours."""
+"""docs/how-to/recovery-by-hand.md is followed to the letter: real programs, a real backup, nothing of ours."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def rows(project: Project, database: str) -> dict[str, tuple[object, ...]]:
 
 def script(values: dict[str, str]) -> str:
     """Return the page's blocks as one script, with our values where the reader writes theirs."""
-    text = "\n".join(blocks(page("recovery-by-hand"), "sh"))
+    text = "\n".join(blocks(page("how-to/recovery-by-hand"), "sh"))
     for name, value in values.items():
         text, found = re.subn(rf"^{name}=.*$", f"{name}='{value}'", text, flags=re.MULTILINE)
         assert found == 1, f"The page sets {name} {found} times."

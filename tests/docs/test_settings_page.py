@@ -1,4 +1,4 @@
-"""docs/settings.md names the keys that are read and no others, and every check."""
+"""docs/reference/settings.md names the keys that are read and no others, and every check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = Path(igny8_backup.__file__).parent
 
 
 def documented(heading: str) -> set[str]:
-    return {cell[0] for cell in code_cells(section(page("settings"), heading).split("\n### ")[0])}
+    return {cell[0] for cell in code_cells(section(page("reference/settings"), heading).split("\n### ")[0])}
 
 
 def known(keys: set[str]) -> set[str]:
@@ -35,14 +35,14 @@ def test_every_key_of_the_page_is_a_setting() -> None:
 
 
 def test_every_setting_is_on_the_page() -> None:
-    source = "".join(path.read_text() for path in (PACKAGE / "conf").glob("*.py"))
+    source = "".join(path.read_text() for path in (PACKAGE / "conf").rglob("*.py"))
     read = set(re.findall(r'take\w*\(\s*(?:reader, )?"([A-Z_]+)"', source))
     assert known(read) == read
     assert read == documented("## Keys")
 
 
 def test_every_key_has_a_section_of_its_own() -> None:
-    text = page("settings")
+    text = page("reference/settings")
     assert {
         re.sub("[#` ]", "", line) for line in text.splitlines() if line.startswith("### `")
     } == documented("## Keys")
@@ -59,7 +59,7 @@ def test_every_key_of_encryption_is_on_the_page() -> None:
 def test_the_defaults_are_those_of_the_page() -> None:
     table = {
         row.split("|")[1].strip(" `"): row.split("|")[3].strip(" `")
-        for row in section(page("settings"), "## Keys").splitlines()
+        for row in section(page("reference/settings"), "## Keys").splitlines()
         if row.startswith("| `")
     }
     with override_settings(IGNY8_BACKUP={}):
@@ -74,7 +74,7 @@ def test_the_defaults_are_those_of_the_page() -> None:
 
 
 def test_the_ranges_are_those_of_the_page() -> None:
-    text = section(page("settings"), "## Keys")
+    text = section(page("reference/settings"), "## Keys")
     for key in ("COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "JOBS", "STALL_SECONDS"):
         with override_settings(IGNY8_BACKUP={key: 0}):
             (problem,) = [item for item in problems() if item.id.endswith("E005")]

@@ -23,12 +23,14 @@ HEADINGS = ("## crontab", "## systemd timer", "## Docker Compose", "## Portainer
 
 
 def code(heading: str, language: str) -> list[str]:
-    return blocks(section(page("unattended"), heading), language)
+    return blocks(section(page("how-to/schedule-with-cron-or-systemd"), heading), language)
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
 def test_the_commands_take_these_options(heading: str) -> None:
-    text = section(page("unattended"), heading).replace('", "', " ").replace('"]', "")
+    text = (
+        section(page("how-to/schedule-with-cron-or-systemd"), heading).replace('", "', " ").replace('"]', "")
+    )
     found = re.findall(r"manage\.py (\w+)([^\n>]*)", "\n".join(text.split("```")[1::2]))
     assert found
     for name, rest in found:
@@ -81,7 +83,7 @@ def test_the_loop_of_the_stack_sleeps_until_a_quarter_past_one() -> None:
 
 
 def test_the_settings_are_good_and_the_policy_is_the_default() -> None:
-    text = page("unattended").split("\n## ")[0]
+    text = page("how-to/schedule-with-cron-or-systemd").split("\n## ")[0]
     found: dict[str, Any] = {}
     exec(blocks(text, "python")[0], found)
     with override_settings(IGNY8_BACKUP=found["IGNY8_BACKUP"]):

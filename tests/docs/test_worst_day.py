@@ -1,4 +1,4 @@
-"""docs/worst-day.md is followed to the letter, from nothing: an empty server, empty disks, the storage and
+"""docs/how-to/worst-day.md is followed to the letter, from nothing: an empty server, empty disks, the storage and
 the identity; and prints what the page shows."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROLE = "reporting"
 IDENTITY = "/key/igny8-backup.key"
 STEPS = {
     int(heading.split()[1].rstrip(".")): heading
-    for heading in re.findall(r"^## \d+\. .+$", page("worst-day"), re.MULTILINE)
+    for heading in re.findall(r"^## \d+\. .+$", page("how-to/worst-day"), re.MULTILINE)
 }
 
 
@@ -105,7 +105,7 @@ def skeleton(text: str) -> list[str]:
 def steps(number: int) -> list[tuple[list[str], str]]:
     """Each command of a step, and what the page shows that it prints."""
     found = []
-    for text in blocks(section(page("worst-day"), STEPS[number]), "console"):
+    for text in blocks(section(page("how-to/worst-day"), STEPS[number]), "console"):
         line, _, shown = text.removeprefix("$ ").partition("\n")
         python, manage, *argv = shlex.split(line)
         assert (python, manage) == ("python", "manage.py")
@@ -127,7 +127,7 @@ def follow(project: Project, number: int, *statuses: int) -> None:
 def make_the_missing_role(project: Project, said: str) -> None:
     """As the page says: by the line that was printed."""
     (create,) = re.findall(r"CREATE ROLE [^;]+;", said)
-    assert f"--command '{create}'" in section(page("worst-day"), STEPS[5])
+    assert f"--command '{create}'" in section(page("how-to/worst-day"), STEPS[5])
     with project.server.connect(superuser=True) as session:
         session.execute(create.encode())
 

@@ -43,7 +43,7 @@ def take_patterns(reader: Reader) -> dict[str, tuple[str, ...]]:
                 reader.wrong(
                     "E018",
                     f"{SETTING}['EXCLUDE'][{name!r}] has {pattern!r}: {fault}.",
-                    "Correct or remove it: EXCLUDE in docs/settings.md.",
+                    'Correct the pattern or remove it: see EXCLUDE under "Settings" in the documentation.',
                 )
     return {str(name): tuple(patterns) for name, patterns in found.items()}
 

