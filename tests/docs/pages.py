@@ -15,9 +15,19 @@ def page(name: str) -> str:
     return (DOCS / f"{name}.md").read_text(encoding="utf-8")
 
 
+def pages(prefix: str) -> str:
+    """Return the text of every page whose path begins with ``prefix``, in the order of their names."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob(f"{prefix}*.md")))
+
+
 def messages() -> str:
-    """Return the text of the pages that show messages, one after the other."""
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("reference/messages*.md")))
+    """Return the text of the pages that show messages."""
+    return pages("reference/messages")
+
+
+def settings_pages() -> str:
+    """Return the text of the page "Settings" and of the four pages that describe the keys."""
+    return page("reference/settings") + pages("reference/settings-")
 
 
 def blocks(text: str, language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""docs/reference/settings.md names the keys that are read and no others, and every check."""
+"""The pages docs/reference/settings*.md name every key that the package reads, and no other."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from django.test import override_settings
 
 import igny8_backup
 from igny8_backup.conf import get_config, problems
-from tests.docs.pages import code_cells, page, section
+from tests.docs.pages import code_cells, section, settings_pages
 
 PACKAGE = Path(igny8_backup.__file__).parent
 
 
 def documented(heading: str) -> set[str]:
-    return {cell[0] for cell in code_cells(section(page("reference/settings"), heading).split("\n### ")[0])}
+    return {cell[0] for cell in code_cells(section(settings_pages(), heading).split("\n### ")[0])}
 
 
 def known(keys: set[str]) -> set[str]:
@@ -42,7 +42,7 @@ def test_every_setting_is_on_the_page() -> None:
 
 
 def test_every_key_has_a_section_of_its_own() -> None:
-    text = page("reference/settings")
+    text = settings_pages()
     assert {
         re.sub("[#` ]", "", line) for line in text.splitlines() if line.startswith("### `")
     } == documented("## Keys")
@@ -59,7 +59,7 @@ def test_every_key_of_encryption_is_on_the_page() -> None:
 def test_the_defaults_are_those_of_the_page() -> None:
     table = {
         row.split("|")[1].strip(" `"): row.split("|")[3].strip(" `")
-        for row in section(page("reference/settings"), "## Keys").splitlines()
+        for row in section(settings_pages(), "## Keys").splitlines()
         if row.startswith("| `")
     }
     with override_settings(IGNY8_BACKUP={}):
@@ -74,7 +74,7 @@ def test_the_defaults_are_those_of_the_page() -> None:
 
 
 def test_the_ranges_are_those_of_the_page() -> None:
-    text = section(page("reference/settings"), "## Keys")
+    text = section(settings_pages(), "## Keys")
     for key in ("COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "JOBS", "STALL_SECONDS"):
         with override_settings(IGNY8_BACKUP={key: 0}):
             (problem,) = [item for item in problems() if item.id.endswith("E005")]
