@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import django
-import pyrage  # type: ignore[import-untyped]
+import pyrage
 
 from benchmarks.texts import generator
 from igny8_backup.store import Store, Stored

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyrage  # type: ignore[import-untyped]
+import pyrage
 
 from benchmarks import ROOT, TESTPROJECT
 from benchmarks.measure import Argv, RunFailed, run

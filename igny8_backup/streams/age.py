@@ -12,7 +12,7 @@ import stat
 from collections.abc import Sequence
 from typing import BinaryIO, NoReturn
 
-import pyrage  # type: ignore[import-untyped]
+import pyrage
 from pyrage import x25519
 
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError

@@ -52,7 +52,7 @@ def saved(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory)
 @contextmanager
 def volume(folder: Path, options: str) -> Iterator[None]:
     """A filesystem of its own is mounted on the folder while the context lasts."""
-    mount = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         unavailable("No filesystem can be mounted here.")
     try:

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,10 @@ def test_an_upload_that_is_cut_leaves_nothing(
     ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str], large: Path
 ) -> None:
     """Once in the middle of a part, once in the middle of a small object."""
-    cases = ((5 * MIB, {"SITES": {"large": str(large)}}, "backup_sites"), (SMALL, {}, "backup_db"))
+    cases: tuple[tuple[int, dict[str, Any], str], ...] = (
+        (5 * MIB, {"SITES": {"large": str(large)}}, "backup_sites"),
+        (SMALL, {}, "backup_db"),
+    )
     for size, settings, command in cases:
         proxy.cut_requests(size)
         with nothing_changes(ground.project, folder=bucket(server), env=env):

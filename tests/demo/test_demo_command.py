@@ -46,9 +46,9 @@ def test_the_demo_ends_well_and_twice(argv: list[str | Path], tmp_path: Path) ->
     assert not (tmp_path / "demo/server").exists() and not (tmp_path / "demo/server-folder").exists()
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_demo_leaves_no_server(
-    argv: list[str | Path], tmp_path: Path, failure_key: signal.Signals
+    argv: list[str | Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     with subprocess.Popen(
         argv, env=SHELL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -59,7 +59,7 @@ def test_a_stopped_demo_leaves_no_server(
                 break
         base = _server_folder(tmp_path / "demo")
         pid = int((base / "data/postmaster.pid").read_text().split()[0])
-        process.send_signal(failure_key)
+        process.send_signal(number)
         rest = process.stdout.read()
     assert process.returncode == 130, rest
     assert "Stopped" in rest and "Traceback" not in rest.rsplit("Stopped", 1)[1]

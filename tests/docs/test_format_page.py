@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from igny8_backup import journal
-from igny8_backup.formats import annotations, details, keys, manifest
+from igny8_backup.formats import annotations as notes
+from igny8_backup.formats import details, keys, manifest
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record, from_json, to_json
 from tests.docs.pages import blocks, page, section
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DATACLASSES = {
     "Manifest fields": manifest.Manifest,
@@ -26,11 +31,11 @@ DATACLASSES = {
     "Privilege": details.Privilege,
     "Skipped": details.Skipped,
     "RunRecord": manifest.RunRecord,
-    "Pin": annotations.Pin,
-    "Check": annotations.Check,
-    "Damage": annotations.Damage,
-    "Marks fields": annotations.Marks,
-    "Mark": annotations.Mark,
+    "Pin": notes.Pin,
+    "Check": notes.Check,
+    "Damage": notes.Damage,
+    "Marks fields": notes.Marks,
+    "Mark": notes.Mark,
     "Journal": journal.Journal,
     "DatabaseSwap": journal.DatabaseSwap,
     "TreeSwap": journal.TreeSwap,
@@ -48,16 +53,16 @@ def fields_of(heading: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize(("heading", "kind"), DATACLASSES.items(), ids=DATACLASSES)
-def test_the_fields_are_those_of_the_record(heading: str, kind: type) -> None:
+def test_the_fields_are_those_of_the_record(heading: str, kind: type[DataclassInstance]) -> None:
     required = {
         field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # each is a dataclass
+        for field in dataclasses.fields(kind)
     }
     assert fields_of(heading) == required
 
 
 def test_every_record_of_the_manifest_module_is_described() -> None:
-    described = {*DATACLASSES.values(), annotations.Annotations}  # the last is never written
+    described = {*DATACLASSES.values(), notes.Annotations}  # the last is never written
     for module in (manifest, journal, annotations):
         own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)}
         assert own <= described
@@ -116,7 +121,7 @@ def test_every_kind_of_key_is_in_the_layout() -> None:
 
 def test_the_schema_is_the_one_written() -> None:
     assert f"now `{manifest.SCHEMA}`" in page("reference/storage-format")
-    assert manifest.SCHEMA == journal.SCHEMA == annotations.SCHEMA == 1
+    assert manifest.SCHEMA == journal.SCHEMA == notes.SCHEMA == 1
 
 
 def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:

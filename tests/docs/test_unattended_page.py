@@ -42,8 +42,8 @@ def test_the_times_of_the_crontab() -> None:
     (text,) = code("## crontab", "text")
     lines = [line.split(None, 6) for line in text.splitlines() if line[0].isdigit()]
     assert len(lines) == 4
-    for *times, user, command in lines:
-        crontab(*times[:2], day_of_month=times[2], month_of_year=times[3], day_of_week=times[4])
+    for minute, hour, day, month, weekday, user, command in lines:
+        crontab(minute, hour, day_of_month=day, month_of_year=month, day_of_week=weekday)
         assert user == "app"
         subprocess.run(["/bin/sh", "-n", "-c", command], check=True)
 

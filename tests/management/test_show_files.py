@@ -73,7 +73,7 @@ def test_a_damaged_list_of_the_server_is_told_and_not_believed(
     shutil.copytree(project.state, state)
     (index,) = (state / "indexes").rglob("*/uploads/*.index")
     harm(index)
-    listing = ["show_backup", backed_up.id, "--files", "--json"]
+    listing: list[str | Path] = ["show_backup", backed_up.id, "--files", "--json"]
     good, locked, keyed = run_many(
         project,
         listing,
@@ -92,7 +92,7 @@ def test_a_damaged_list_in_storage_is_an_error(
 ) -> None:
     project = backed_up.project
     storage = damaged(project, tmp_path, "backups/*/files/uploads.index.zst.age", harm)
-    listing = ["show_backup", backed_up.id, "--files", "--identity", project.identity]
+    listing: list[str | Path] = ["show_backup", backed_up.id, "--files", "--identity", project.identity]
     here, elsewhere = run_many(
         project,
         Command(listing, storage=storage),

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,21 +95,20 @@ def test_each_harm_to_each_object_is_found(
     paths = {key: storage / "igny8" / key for key in every}
     whole = {key: path.read_bytes() for key, path in paths.items()}
     for number, (key, path) in enumerate(paths.items()):
-        other = every[number - 1]
-        size = len(whole[key])
-        harms: dict[str, Callable[[], Any]] = {
-            "first bit": lambda path=path: flip(path, 0),
-            "a bit within": lambda path=path, size=size: flip(path, size // 2),
-            "last bit": lambda path=path: flip(path, -1),
-            "truncated": lambda path=path, key=key: path.write_bytes(whole[key][:-1]),
-            "emptied": lambda path=path: path.write_bytes(b""),
-            "longer": lambda path=path, key=key: path.write_bytes(whole[key] + b"x"),
-            "swapped": lambda path=path, other=other: path.write_bytes(whole[other]),
-            "other bytes": lambda path=path, size=size: path.write_bytes(bytes(size)),
-            "removed": path.unlink,
+        content = whole[key]
+        harms: dict[str, Callable[[Path], object]] = {
+            "first bit": partial(flip, place=0),
+            "a bit within": partial(flip, place=len(content) // 2),
+            "last bit": partial(flip, place=-1),
+            "truncated": partial(Path.write_bytes, data=content[:-1]),
+            "emptied": partial(Path.write_bytes, data=b""),
+            "longer": partial(Path.write_bytes, data=content + b"x"),
+            "swapped": partial(Path.write_bytes, data=whole[every[number - 1]]),
+            "other bytes": partial(Path.write_bytes, data=bytes(len(content))),
+            "removed": Path.unlink,
         }
         for name, harm in harms.items():
-            harm()
+            harm(path)
             try:
                 found = damage(verify(context, VerifyRequest(backup_id=backed_up.id)))
                 text = ""

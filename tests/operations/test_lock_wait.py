@@ -25,7 +25,8 @@ class Notes(NullProgress):
 
 
 def test_who_waits_begins_when_the_other_has_ended(context: BackupContext) -> None:
-    notes, ended = Notes(), []
+    notes = Notes()
+    ended: list[str] = []
     patient = replace(context, wait=60, progress=notes)
 
     def other() -> None:

@@ -35,7 +35,7 @@ class Asked:
     stage: Stage
     config: Config
 
-    def __call__(self, bin_dir: Path | None = None, **changed: Any) -> list[Problem]:
+    def __call__(self, bin_dir: Path | None = None, /, **changed: Any) -> list[Problem]:
         """What is wrong with it, with the clients in ``bin_dir`` and other settings of the connection."""
         config = replace(self.config, client_bin_dir=bin_dir or self.stage.bin_dir)
         with configured(self.stage.alias, self.stage.settings(**changed)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.files.base import File
@@ -18,12 +18,21 @@ from igny8_backup.streams.pipeline import from_bytes
 from tests.store.sources import failing
 
 
+class StorageInMemory(InMemoryStorage):
+    """Declares the methods that Django's documentation tells subclasses to override; its stubs lack them."""
+
+    if TYPE_CHECKING:
+
+        def _save(self, name: str, content: File[Any]) -> str: ...
+        def _open(self, name: str, mode: str = "rb") -> File[Any]: ...
+
+
 class Renaming(InMemoryStorage):
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         return f"{name}.renamed"
 
 
-class Swallowing(InMemoryStorage):
+class Swallowing(StorageInMemory):
     def _save(self, name: str, content: File[Any]) -> str:
         try:
             return super()._save(name, content)
@@ -31,7 +40,7 @@ class Swallowing(InMemoryStorage):
             return name
 
 
-class Wrapping(InMemoryStorage):
+class Wrapping(StorageInMemory):
     def _save(self, name: str, content: File[Any]) -> str:
         try:
             return super()._save(name, content)
@@ -39,14 +48,14 @@ class Wrapping(InMemoryStorage):
             raise RuntimeError("upload of https://user:hunter2@host failed") from error
 
 
-class Impatient(InMemoryStorage):
+class Impatient(StorageInMemory):
     def _save(self, name: str, content: File[Any]) -> str:
         with self._open(name, "wb") as file:
             file.write(content.read(BLOCK))
         return name
 
 
-class Forgetful(InMemoryStorage):
+class Forgetful(StorageInMemory):
     """It stores all but the last byte."""
 
     def _save(self, name: str, content: File[Any]) -> str:

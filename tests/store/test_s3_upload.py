@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from io import BytesIO
 from tempfile import TemporaryFile
-from typing import IO
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -267,20 +267,20 @@ def test_under_a_claimed_key_nobody_asks_whether_it_is_free(open_s3: OpenStore, 
 
 
 @pytest.fixture
-def file() -> Iterator[IO[bytes]]:
+def file() -> Iterator[BinaryIO]:
     """A file longer than two parts."""
     with TemporaryFile() as made:
         made.write(os.urandom(TWO_PARTS + 5))
         yield made
 
 
-def content(file: IO[bytes]) -> bytes:
+def content(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
 
 
 def test_a_file_is_put_at_once_and_not_held_in_memory(
-    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+    open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
     tracemalloc.start()
@@ -293,7 +293,7 @@ def test_a_file_is_put_at_once_and_not_held_in_memory(
 
 
 def test_a_file_that_is_too_large_for_that_goes_in_parts(
-    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+    open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
     store.largest_file = TWO_PARTS
@@ -303,7 +303,7 @@ def test_a_file_that_is_too_large_for_that_goes_in_parts(
 
 
 def test_a_file_that_breaks_off_leaves_nothing(
-    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+    open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
     proxy.cut_requests(PART)
@@ -315,7 +315,7 @@ def test_a_file_that_breaks_off_leaves_nothing(
 
 
 def test_a_file_whose_answer_got_lost_is_there(
-    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+    open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
     proxy.lose_answer(b"PUT ")
@@ -325,7 +325,7 @@ def test_a_file_whose_answer_got_lost_is_there(
 
 
 def test_a_file_goes_again_to_a_server_that_does_not_know_the_condition(
-    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+    open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
     proxy.forge_answer(b"If-None-Match: *", error_answer(501, "NotImplemented"))
@@ -334,7 +334,7 @@ def test_a_file_goes_again_to_a_server_that_does_not_know_the_condition(
 
 
 def test_a_file_that_does_not_arrive_whole_is_an_integrity_error(
-    open_s3: OpenStore, proxy: CuttingProxy, file: IO[bytes]
+    open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
     head = b'HTTP/1.1 200 OK\r\nETag: "0"\r\nContent-Length: 99\r\nConnection: close\r\n\r\n'

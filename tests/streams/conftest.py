@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from igny8_backup.streams import Blocks
+
+Program = Callable[[str], str]
+"""Takes the body of a shell script, or the name of a tool, and returns the path of a program."""
+
 
 def _children() -> set[str]:
     children: set[str] = set()
@@ -49,7 +54,7 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Callable[[str], str]:
+def program(tmp_path: Path) -> Program:
     """Makes a shell script with the given body and returns its path; its name is ``pg_fake``."""
 
     def make(body: str) -> str:
@@ -62,7 +67,7 @@ def program(tmp_path: Path) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def installed() -> Callable[[str], str]:
+def installed() -> Program:
     """The path of a command line tool; without it the test is skipped, but fails in CI."""
 
     def find(name: str) -> str:
@@ -85,7 +90,7 @@ class Source:
         self.threads: set[int] = set()
         self.closed = False
 
-    def stream(self) -> Iterator[bytes]:
+    def stream(self) -> Blocks:
         try:
             for block in self._blocks:
                 self.threads.add(threading.get_ident())

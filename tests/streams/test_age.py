@@ -7,7 +7,10 @@ import random
 import re
 import subprocess
 import traceback
+from collections.abc import Iterable, Sequence
 from itertools import count
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 from igny8_backup.errors import BackupError, IdentityError, IntegrityError, UsageError
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.age import (
+    Identity,
     decrypt,
     encrypt,
     generate_identity,
@@ -24,6 +28,7 @@ from igny8_backup.streams.age import (
     parse_recipients,
 )
 from igny8_backup.streams.pipeline import from_bytes
+from tests.streams.conftest import Program, Source
 
 CHUNK = 64 << 10
 SIZES = sorted({0, 1, *(n + d for n in (8192, CHUNK, 2 * CHUNK, BLOCK, 3 * BLOCK) for d in (-1, 0, 1))})
@@ -36,7 +41,7 @@ OTHER_SECRET, OTHER_RECIPIENT = generate_identity()
 OTHER = parse_identities(OTHER_SECRET)
 
 
-def all_of(stream) -> bytes:
+def all_of(stream: Iterable[bytes]) -> bytes:
     return b"".join(stream)
 
 
@@ -44,7 +49,7 @@ def encrypted(content: bytes, *recipients: str) -> bytes:
     return all_of(encrypt(from_bytes(content), recipients or (RECIPIENT,)))
 
 
-def decrypted(data: bytes, identities=IDENTITIES) -> bytes:
+def decrypted(data: bytes, identities: Sequence[Identity] = IDENTITIES) -> bytes:
     return all_of(decrypt(from_bytes(data), identities))
 
 
@@ -52,7 +57,7 @@ def decrypted(data: bytes, identities=IDENTITIES) -> bytes:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_goes_in_comes_out_to_the_last_byte(size):
+def test_what_goes_in_comes_out_to_the_last_byte(size: int) -> None:
     content = random.Random(size).randbytes(size)
     blocks = list(encrypt(from_bytes(content), [RECIPIENT]))
     assert all(blocks)
@@ -64,13 +69,13 @@ def test_what_goes_in_comes_out_to_the_last_byte(size):
 
 @given(st.lists(st.binary(min_size=1, max_size=3000), max_size=10), st.integers(1, 5000))
 @settings(deadline=None, max_examples=50)
-def test_the_cut_into_blocks_does_not_matter(blocks, cut):
+def test_the_cut_into_blocks_does_not_matter(blocks: list[bytes], cut: int) -> None:
     data = all_of(encrypt((block for block in blocks), [RECIPIENT]))
     pieces = (data[i : i + cut] for i in range(0, len(data), cut))
     assert all_of(decrypt(pieces, IDENTITIES)) == b"".join(blocks)
 
 
-def test_blocks_are_large_in_both_directions():
+def test_blocks_are_large_in_both_directions() -> None:
     content = bytes(8 * BLOCK)
     data = list(encrypt(from_bytes(content), [RECIPIENT]))
     assert len(data) <= 10
@@ -78,7 +83,7 @@ def test_blocks_are_large_in_both_directions():
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 3 * BLOCK + 7])
-def test_the_age_tool_opens_ours(installed, tmp_path, size):
+def test_the_age_tool_opens_ours(installed: Program, tmp_path: Path, size: int) -> None:
     content = random.Random(size).randbytes(size)
     (tmp_path / "key").write_text(SECRET)
     argv = [installed("age"), "-d", "-i", str(tmp_path / "key")]
@@ -87,25 +92,25 @@ def test_the_age_tool_opens_ours(installed, tmp_path, size):
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 3 * BLOCK + 7])
 @pytest.mark.parametrize("options", [[], ["-r", OTHER_RECIPIENT], ["--armor"]])
-def test_we_open_what_the_age_tool_wrote(installed, size, options):
+def test_we_open_what_the_age_tool_wrote(installed: Program, size: int, options: list[str]) -> None:
     content = random.Random(size).randbytes(size)
     argv = [installed("age"), "-r", RECIPIENT, *options]
     data = subprocess.run(argv, input=content, stdout=-1, check=True).stdout
     assert decrypted(data) == content
 
 
-def test_each_recipient_can_open_it_and_nobody_else():
+def test_each_recipient_can_open_it_and_nobody_else() -> None:
     data = encrypted(b"content", RECIPIENT, OTHER_RECIPIENT)
     assert decrypted(data, IDENTITIES) == decrypted(data, OTHER) == b"content"
     with pytest.raises(IdentityError, match="not encrypted to this identity"):
         decrypted(data, parse_identities(generate_identity()[0]))
 
 
-def test_one_of_several_identities_is_enough():
+def test_one_of_several_identities_is_enough() -> None:
     assert decrypted(encrypted(b"content"), [*OTHER, *IDENTITIES]) == b"content"
 
 
-def test_an_identity_that_does_not_fit_is_no_damage():
+def test_an_identity_that_does_not_fit_is_no_damage() -> None:
     with pytest.raises(IdentityError):
         decrypted(encrypted(bytes(3 * BLOCK)), OTHER)
     with pytest.raises(IdentityError):
@@ -115,14 +120,14 @@ def test_an_identity_that_does_not_fit_is_no_damage():
 # --- damage
 
 
-def test_every_truncation_of_a_short_file_is_found():
+def test_every_truncation_of_a_short_file_is_found() -> None:
     data = encrypted(b"short content")
     for length in range(len(data)):
         with pytest.raises(IntegrityError):
             decrypted(data[:length])
 
 
-def test_truncations_of_a_long_file_are_found():
+def test_truncations_of_a_long_file_are_found() -> None:
     data = encrypted(bytes(3 * BLOCK))
     head = len(data) - 3 * BLOCK - 48 * 16
     chunk_ends = [head + n * (CHUNK + 16) for n in (0, 1, 2, 16, 47)]
@@ -131,7 +136,7 @@ def test_truncations_of_a_long_file_are_found():
             decrypted(data[:length])
 
 
-def test_every_flipped_bit_of_a_short_file_is_found():
+def test_every_flipped_bit_of_a_short_file_is_found() -> None:
     """In the recipient stanza it looks like somebody else's file, which the message admits."""
     data = encrypted(b"short content")
     identity_errors = 0
@@ -147,7 +152,7 @@ def test_every_flipped_bit_of_a_short_file_is_found():
     assert identity_errors < len(data)
 
 
-def test_flipped_bits_in_a_long_file_are_found():
+def test_flipped_bits_in_a_long_file_are_found() -> None:
     data = encrypted(bytes(2 * BLOCK))
     for place in range(CHUNK, len(data), len(data) // 20):
         damaged = bytearray(data)
@@ -158,12 +163,12 @@ def test_flipped_bits_in_a_long_file_are_found():
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, BLOCK])
 @pytest.mark.parametrize("tail", [b"x", bytes(16), bytes(CHUNK + 16), bytes(2 * BLOCK)])
-def test_bytes_after_the_end_are_found(size, tail):
+def test_bytes_after_the_end_are_found(size: int, tail: bytes) -> None:
     with pytest.raises(IntegrityError):
         decrypted(encrypted(bytes(size)) + tail)
 
 
-def test_a_second_file_after_the_first_is_found():
+def test_a_second_file_after_the_first_is_found() -> None:
     with pytest.raises(IntegrityError):
         decrypted(encrypted(b"one") + encrypted(b"two"))
 
@@ -171,7 +176,7 @@ def test_a_second_file_after_the_first_is_found():
 @pytest.mark.parametrize(
     "data", [b"", b"age", b"PGDMP" + bytes(1000), b"age-encryption.org/v2\n" + bytes(99)]
 )
-def test_what_is_no_age_file_is_an_integrity_error(data):
+def test_what_is_no_age_file_is_an_integrity_error(data: bytes) -> None:
     with pytest.raises(IntegrityError):
         decrypted(data)
 
@@ -179,7 +184,7 @@ def test_what_is_no_age_file_is_an_integrity_error(data):
 # --- streams
 
 
-def test_the_source_is_read_to_its_very_end(source):
+def test_the_source_is_read_to_its_very_end(source: type[Source]) -> None:
     """What stands behind the last byte (a digest, an exit status) must have had its say."""
     broken = IntegrityError("digest differs")
     with pytest.raises(IntegrityError) as caught:
@@ -187,7 +192,7 @@ def test_the_source_is_read_to_its_very_end(source):
     assert caught.value is broken
 
 
-def test_what_the_source_raises_comes_as_itself(source):
+def test_what_the_source_raises_comes_as_itself(source: type[Source]) -> None:
     broken = OSError("connection reset")
     for size in (10, BLOCK, 3 * BLOCK):
         with pytest.raises(OSError) as caught:
@@ -198,7 +203,7 @@ def test_what_the_source_raises_comes_as_itself(source):
         assert caught.value is broken
 
 
-def test_a_source_that_fails_ends_no_file(source):
+def test_a_source_that_fails_ends_no_file(source: type[Source]) -> None:
     taken = []
     with pytest.raises(ConnectionResetError):
         for block in encrypt(source(bytes(3 * BLOCK), error=ConnectionResetError()).stream(), [RECIPIENT]):
@@ -209,7 +214,7 @@ def test_a_source_that_fails_ends_no_file(source):
 
 
 @pytest.mark.parametrize("taken", [1, 2, 5])
-def test_closing_early_closes_the_source(source, taken):
+def test_closing_early_closes_the_source(source: type[Source], taken: int) -> None:
     clear = source(*[bytes(BLOCK)] * 10)
     stream = encrypt(clear.stream(), [RECIPIENT])
     for _ in range(taken):
@@ -226,7 +231,7 @@ def test_closing_early_closes_the_source(source, taken):
     assert secret.closed
 
 
-def test_two_streams_through_one_another_do_not_meet():
+def test_two_streams_through_one_another_do_not_meet() -> None:
     """Several threads of this kind at once, one the source of the other."""
     content = os.urandom(5 * BLOCK + 3)
     twice = encrypt(encrypt(from_bytes(content), [RECIPIENT]), [OTHER_RECIPIENT])
@@ -236,7 +241,7 @@ def test_two_streams_through_one_another_do_not_meet():
 # --- recipients
 
 
-def test_recipients_are_cleaned_and_kept_in_order():
+def test_recipients_are_cleaned_and_kept_in_order() -> None:
     assert parse_recipients([f" {RECIPIENT}\n", OTHER_RECIPIENT]) == (RECIPIENT, OTHER_RECIPIENT)
     assert parse_recipients([]) == ()
 
@@ -244,19 +249,19 @@ def test_recipients_are_cleaned_and_kept_in_order():
 @pytest.mark.parametrize(
     "wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "b", RECIPIENT + "q", "age1", "age1yubikey1q"], ids=count()
 )
-def test_a_mistyped_recipient_is_shown(wrong):
+def test_a_mistyped_recipient_is_shown(wrong: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"{wrong}, recipient 2 of 2, is not a valid")):
         parse_recipients([RECIPIENT, wrong])
 
 
 @pytest.mark.parametrize("wrong", ["", "ops@example.org", "ssh-ed25519 AAAA", RECIPIENT.upper()], ids=count())
-def test_what_is_no_age_recipient_is_placed(wrong):
+def test_what_is_no_age_recipient_is_placed(wrong: str) -> None:
     with pytest.raises(UsageError, match="given as recipient 1 of 1 is no age recipient"):
         parse_recipients([wrong])
 
 
 @pytest.mark.parametrize("text", [KEY, KEY.lower(), f"  {KEY}", f"age1{KEY}", f"'{KEY}'"], ids=count())
-def test_a_secret_key_given_as_recipient_is_refused_unprinted(text, source):
+def test_a_secret_key_given_as_recipient_is_refused_unprinted(text: str, source: type[Source]) -> None:
     for attempt in (
         lambda: parse_recipients([RECIPIENT, text]),
         lambda: list(encrypt(source(b"x").stream(), [text])),
@@ -266,7 +271,7 @@ def test_a_secret_key_given_as_recipient_is_refused_unprinted(text, source):
         assert_untold(caught.value)
 
 
-def test_encrypting_to_nobody_or_a_wrong_one_is_refused_and_closes_the_source(source):
+def test_encrypting_to_nobody_or_a_wrong_one_is_refused_and_closes_the_source(source: type[Source]) -> None:
     for recipients in ([], ["age1wrong"]):
         blocks = source(b"x", b"y")
         stream = blocks.stream()
@@ -285,9 +290,13 @@ def assert_untold(error: BaseException) -> None:
     assert KEY[16:40] not in told.upper()
 
 
+class WriteKey(Protocol):
+    def __call__(self, content: str | bytes, mode: int = ...) -> Path: ...
+
+
 @pytest.fixture
-def key_file(tmp_path):
-    def write(content: str | bytes, mode: int = 0o600):
+def key_file(tmp_path: Path) -> WriteKey:
+    def write(content: str | bytes, mode: int = 0o600) -> Path:
         path = tmp_path / "identity.txt"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         path.chmod(mode)
@@ -296,26 +305,26 @@ def key_file(tmp_path):
     return write
 
 
-def test_a_generated_identity_is_a_file_that_loads(key_file):
+def test_a_generated_identity_is_a_file_that_loads(key_file: WriteKey) -> None:
     (identity,) = load_identities(key_file(SECRET))
     assert identity.recipient == RECIPIENT
     assert decrypted(encrypted(b"content"), [identity]) == b"content"
     assert generate_identity() != generate_identity()
 
 
-def test_age_keygen_reads_a_generated_identity(installed, key_file):
+def test_age_keygen_reads_a_generated_identity(installed: Program, key_file: WriteKey) -> None:
     said = subprocess.run([installed("age-keygen"), "-y", key_file(SECRET)], stdout=-1, check=True).stdout
     assert said.decode().strip() == RECIPIENT
 
 
-def test_we_load_what_age_keygen_writes(installed, tmp_path):
+def test_we_load_what_age_keygen_writes(installed: Program, tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     subprocess.run([installed("age-keygen"), "-o", path], check=True, stderr=subprocess.DEVNULL)
     (identity,) = load_identities(path)
     assert f"# public key: {identity.recipient}\n" in path.read_text()
 
 
-def test_comments_empty_lines_blanks_and_several_keys_are_fine(key_file):
+def test_comments_empty_lines_blanks_and_several_keys_are_fine(key_file: WriteKey) -> None:
     text = f"# created: today\r\n\r\n{KEY}  \r\n\n# the old one\n{OTHER_SECRET}"
     assert [identity.recipient for identity in load_identities(key_file(text))] == [
         RECIPIENT,
@@ -324,7 +333,9 @@ def test_comments_empty_lines_blanks_and_several_keys_are_fine(key_file):
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o777])
-def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(key_file, mode):
+def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(
+    key_file: WriteKey, mode: int
+) -> None:
     path = key_file(SECRET, mode)
     with pytest.raises(
         IdentityError, match=f"open to other users. Nothing was changed. Run: chmod 600 {path}"
@@ -334,7 +345,7 @@ def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(key_fi
     assert load_identities(path)
 
 
-def test_the_output_of_a_program_will_do():
+def test_the_output_of_a_program_will_do() -> None:
     reader, writer = os.pipe()
     os.write(writer, SECRET.encode())
     os.close(writer)
@@ -344,7 +355,7 @@ def test_the_output_of_a_program_will_do():
         os.close(reader)
 
 
-def test_a_named_pipe_is_not_asked_for_its_mode(tmp_path):
+def test_a_named_pipe_is_not_asked_for_its_mode(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "pipe").chmod(0o644)
     (tmp_path / "key").write_text(SECRET)
@@ -352,7 +363,7 @@ def test_a_named_pipe_is_not_asked_for_its_mode(tmp_path):
         assert load_identities(tmp_path / "pipe")[0].recipient == RECIPIENT
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match=f"{tmp_path}/none cannot be read: No such file"):
         load_identities(tmp_path / "none")
     with pytest.raises(IdentityError, match="cannot be read: Is a directory"):
@@ -377,25 +388,27 @@ def test_what_cannot_be_read_is_named(tmp_path):
     ],
     ids=count(),
 )
-def test_a_malformed_file_is_told_without_its_content(key_file, content, said):
+def test_a_malformed_file_is_told_without_its_content(
+    key_file: WriteKey, content: str | bytes, said: str
+) -> None:
     with pytest.raises(IdentityError, match=said) as caught:
         load_identities(key_file(content))
     assert_untold(caught.value)
 
 
-def test_a_file_that_is_far_too_large_is_not_read_whole(key_file):
+def test_a_file_that_is_far_too_large_is_not_read_whole(key_file: WriteKey) -> None:
     with pytest.raises(IdentityError):
         load_identities(key_file(f"{KEY}\n" + "# padding\n" * 200_000))
 
 
-def test_a_secret_key_given_as_path_is_not_printed():
+def test_a_secret_key_given_as_path_is_not_printed() -> None:
     for path in (KEY, KEY.lower(), f"/tmp/{KEY}"):
         with pytest.raises(IdentityError, match="where the path of its file belongs") as caught:
             load_identities(path)
         assert_untold(caught.value)
 
 
-def test_an_identity_shows_its_public_half_only():
+def test_an_identity_shows_its_public_half_only() -> None:
     (identity,) = IDENTITIES
     for shown in (repr(identity), str(identity), f"{identity}", repr(IDENTITIES), repr({"key": identity})):
         assert KEY[16:40] not in shown.upper()
@@ -406,7 +419,7 @@ def test_an_identity_shows_its_public_half_only():
         assert_untold(caught.value)
 
 
-def test_errors_of_decryption_tell_no_secret():
+def test_errors_of_decryption_tell_no_secret() -> None:
     for data, identities in (
         (encrypted(b"x", OTHER_RECIPIENT), IDENTITIES),
         (encrypted(b"x")[:-1], IDENTITIES),

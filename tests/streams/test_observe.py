@@ -1,32 +1,35 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import pytest
 
 from igny8_backup.errors import IntegrityError
+from igny8_backup.streams import Blocks
 from igny8_backup.streams.observe import Digest, count, verified
+from tests.streams.conftest import Source
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
 
-def test_a_digest_knows_size_and_hash_of_what_passed(source):
+def test_a_digest_knows_size_and_hash_of_what_passed(source: type[Source]) -> None:
     digest = Digest()
     assert list(digest.watch(source(b"he", b"llo").stream())) == [b"he", b"llo"]
     assert (digest.size, digest.sha256) == (5, HELLO)
 
 
-def test_a_digest_of_nothing():
+def test_a_digest_of_nothing() -> None:
     assert (Digest().size, Digest().sha256) == (0, hashlib.sha256().hexdigest())
 
 
 @pytest.mark.parametrize("promised", [HELLO, HELLO.upper()])
-def test_what_was_promised_passes(source, promised):
+def test_what_was_promised_passes(source: type[Source], promised: str) -> None:
     stream = verified(source(b"he", b"llo").stream(), sha256=promised, size=5, name="key")
     assert list(stream) == [b"he", b"llo"]
 
 
-def test_nothing_passes_where_nothing_was_promised(source):
+def test_nothing_passes_where_nothing_was_promised(source: type[Source]) -> None:
     empty = hashlib.sha256().hexdigest()
     assert list(verified(source().stream(), sha256=empty, size=0, name="key")) == []
 
@@ -40,19 +43,19 @@ def test_nothing_passes_where_nothing_was_promised(source):
         ([b"he", b"llO"], "db/x was altered: its SHA-256 is"),
     ],
 )
-def test_anything_else_is_an_integrity_error(source, blocks, said):
+def test_anything_else_is_an_integrity_error(source: type[Source], blocks: list[bytes], said: str) -> None:
     with pytest.raises(IntegrityError, match=said):
         list(verified(source(*blocks).stream(), sha256=HELLO, size=5, name="db/x"))
 
 
-def test_too_many_bytes_do_not_pass(source):
+def test_too_many_bytes_do_not_pass(source: type[Source]) -> None:
     stream = verified(source(b"hello", b"!", b"more").stream(), sha256=HELLO, size=5, name="key")
     assert next(stream) == b"hello"
     with pytest.raises(IntegrityError):
         next(stream)
 
 
-def test_bytes_are_counted_as_they_pass(source):
+def test_bytes_are_counted_as_they_pass(source: type[Source]) -> None:
     passed: list[int] = []
     stream = count(source(b"he", b"llo").stream(), passed.append)
     next(stream)
@@ -70,7 +73,7 @@ def test_bytes_are_counted_as_they_pass(source):
         lambda blocks: count(blocks, lambda size: None),
     ],
 )
-def test_observers_close_their_source(source, stage):
+def test_observers_close_their_source(source: type[Source], stage: Callable[[Blocks], Blocks]) -> None:
     blocks = source(b"he", b"llo")
     stream = stage(blocks.stream())
     next(stream)
@@ -78,7 +81,7 @@ def test_observers_close_their_source(source, stage):
     assert blocks.closed
 
 
-def test_a_failing_source_is_no_end(source):
+def test_a_failing_source_is_no_end(source: type[Source]) -> None:
     broken = ConnectionResetError("gone")
     digest = Digest()
     with pytest.raises(ConnectionResetError):

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from igny8_backup.errors import ToolError, ToolMissingError
-from igny8_backup.streams import BLOCK, child
+from igny8_backup.streams import BLOCK, Blocks, child
 from igny8_backup.streams import stderr as said
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.process import feed_process, filtered, process_output, run_process
+from tests.streams.conftest import Program, Source
 
 SECRET = "hunter2-in-the-environment"
 
@@ -38,7 +40,7 @@ def wait_until_gone(pid: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
-def test_output_arrives_whole_in_full_blocks(tmp_path, size):
+def test_output_arrives_whole_in_full_blocks(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     (tmp_path / "content").write_bytes(content)
     blocks = list(process_output(["cat", "content"], cwd=str(tmp_path)))
@@ -47,13 +49,13 @@ def test_output_arrives_whole_in_full_blocks(tmp_path, size):
     assert all(blocks)
 
 
-def test_many_short_writes_become_one_block(program):
+def test_many_short_writes_become_one_block(program: Program) -> None:
     fake = program("i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done")
     (block,) = process_output([fake])
     assert block.split() == [str(i).encode() for i in range(500)]
 
 
-def test_the_program_starts_when_the_first_block_is_asked_for(program, tmp_path):
+def test_the_program_starts_when_the_first_block_is_asked_for(program: Program, tmp_path: Path) -> None:
     fake = program(f"touch {tmp_path}/started; echo x")
     stream = process_output([fake])
     assert not (tmp_path / "started").exists()
@@ -62,7 +64,7 @@ def test_the_program_starts_when_the_first_block_is_asked_for(program, tmp_path)
     stream.close()
 
 
-def test_a_failure_after_a_megabyte_is_raised_not_taken_for_the_end(program):
+def test_a_failure_after_a_megabyte_is_raised_not_taken_for_the_end(program: Program) -> None:
     stream = process_output([program("head -c 1048576 /dev/zero; echo 'disk on fire' >&2; exit 7")])
     assert next(stream) == bytes(BLOCK)
     with pytest.raises(ToolError) as caught:
@@ -73,23 +75,23 @@ def test_a_failure_after_a_megabyte_is_raised_not_taken_for_the_end(program):
     assert caught.value.exit_status == 1
 
 
-def test_a_silent_failure_says_so(program):
+def test_a_silent_failure_says_so(program: Program) -> None:
     with pytest.raises(ToolError, match="pg_fake failed with exit status 1 and said nothing"):
         list(process_output([program("exit 1")]))
 
 
-def test_death_by_signal_is_named(program):
+def test_death_by_signal_is_named(program: Program) -> None:
     with pytest.raises(ToolError, match="pg_fake was killed by SIGKILL") as caught:
         list(process_output([program("echo data; kill -KILL $$")]))
     assert caught.value.exit_status_of_tool == -signal.SIGKILL
 
 
-def test_a_signal_without_a_name_has_its_number(program):
+def test_a_signal_without_a_name_has_its_number(program: Program) -> None:
     with pytest.raises(ToolError, match="was killed by signal 40"):
         list(process_output([program("kill -40 $$")]))
 
 
-def test_a_flood_on_stderr_blocks_nothing_and_only_its_ends_are_kept(program):
+def test_a_flood_on_stderr_blocks_nothing_and_only_its_ends_are_kept(program: Program) -> None:
     fake = program(
         "echo the cause >&2; head -c 4000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero;"
         "head -c 4000000 /dev/zero | tr '\\0' f >&2; echo; echo last words >&2; exit 2"
@@ -102,17 +104,17 @@ def test_a_flood_on_stderr_blocks_nothing_and_only_its_ends_are_kept(program):
     assert len(str(caught.value)) < said.HEAD + said.TAIL + 100
 
 
-def test_a_flood_on_stderr_is_no_failure(program):
+def test_a_flood_on_stderr_is_no_failure(program: Program) -> None:
     fake = program("head -c 2000000 /dev/zero >&2; head -c 2000000 /dev/zero")
     assert sum(len(block) for block in process_output([fake])) == 2_000_000
 
 
-def test_stderr_that_is_not_text_is_shown_as_far_as_it_is(program):
+def test_stderr_that_is_not_text_is_shown_as_far_as_it_is(program: Program) -> None:
     with pytest.raises(ToolError, match="caf\ufffd closed"):
         list(process_output([program("printf 'caf\\351 closed' >&2; exit 1")]))
 
 
-def test_output_that_ends_long_before_the_program_is_not_the_end(program, tmp_path):
+def test_output_that_ends_long_before_the_program_is_not_the_end(program: Program, tmp_path: Path) -> None:
     """EOF on stdout proves nothing: the exit status comes later."""
     os.mkfifo(tmp_path / "gate")
     stream = process_output([program(f"echo data; exec >&-; read x <{tmp_path}/gate; exit 4")])
@@ -122,7 +124,7 @@ def test_output_that_ends_long_before_the_program_is_not_the_end(program, tmp_pa
     assert opener.wait() == 0
 
 
-def test_a_grandchild_that_keeps_stderr_open_does_not_keep_us(program, tmp_path):
+def test_a_grandchild_that_keeps_stderr_open_does_not_keep_us(program: Program, tmp_path: Path) -> None:
     fake = program(f"sleep 1000 >/dev/null & echo $! >{tmp_path}/pid; echo done")
     assert list(process_output([fake])) == [b"done\n"]
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
@@ -131,7 +133,7 @@ def test_a_grandchild_that_keeps_stderr_open_does_not_keep_us(program, tmp_path)
 # --- closing early
 
 
-def test_closing_early_stops_and_reaps_the_program_and_its_children(program):
+def test_closing_early_stops_and_reaps_the_program_and_its_children(program: Program) -> None:
     stream = process_output([program("sleep 1000 & echo $$ $!; head -c 2000000 /dev/zero; wait")])
     parent, grandchild = map(int, next(stream).split(b"\n")[0].split())
     assert is_running(parent)
@@ -141,7 +143,7 @@ def test_closing_early_stops_and_reaps_the_program_and_its_children(program):
     wait_until_gone(grandchild)
 
 
-def test_a_program_that_ignores_sigterm_is_killed(program, monkeypatch):
+def test_a_program_that_ignores_sigterm_is_killed(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "GRACE", 0.2)
     fake = program("trap '' TERM; echo $$; head -c 2000000 /dev/zero; while :; do sleep 1000; done")
     stream = process_output([fake])
@@ -150,7 +152,7 @@ def test_a_program_that_ignores_sigterm_is_killed(program, monkeypatch):
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_program_that_says_much_when_it_is_stopped_can_say_it(program, tmp_path):
+def test_a_program_that_says_much_when_it_is_stopped_can_say_it(program: Program, tmp_path: Path) -> None:
     """Its farewell must not block on a full pipe until it is killed."""
     fake = program(
         f"trap 'head -c 500000 /dev/zero >&2; touch {tmp_path}/farewell; exit' TERM;"
@@ -162,12 +164,12 @@ def test_a_program_that_says_much_when_it_is_stopped_can_say_it(program, tmp_pat
     assert (tmp_path / "farewell").exists()
 
 
-def test_closing_before_the_start_starts_nothing(program, tmp_path):
+def test_closing_before_the_start_starts_nothing(program: Program, tmp_path: Path) -> None:
     process_output([program(f"touch {tmp_path}/started")]).close()
     assert not (tmp_path / "started").exists()
 
 
-def test_a_forgotten_stream_takes_its_program_along(program):
+def test_a_forgotten_stream_takes_its_program_along(program: Program) -> None:
     stream = process_output([program("echo $$; head -c 2000000 /dev/zero; sleep 1000")])
     pid = int(next(stream).split(b"\n")[0])
     del stream
@@ -175,7 +177,7 @@ def test_a_forgotten_stream_takes_its_program_along(program):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_reaches_us_and_we_stop_the_program(program, number):
+def test_ctrl_c_reaches_us_and_we_stop_the_program(program: Program, number: int) -> None:
     """As far as Python turns the signal into an exception, which the commands see to."""
     reader, writer = os.pipe()
     fake = program(f"head -c 1048576 /dev/zero; echo $$ >/dev/fd/{writer}; exec sleep 1000")
@@ -203,27 +205,27 @@ def test_ctrl_c_reaches_us_and_we_stop_the_program(program, number):
 # --- what cannot start
 
 
-def test_a_missing_program_is_named_without_a_path(tmp_path):
+def test_a_missing_program_is_named_without_a_path(tmp_path: Path) -> None:
     with pytest.raises(ToolMissingError, match=r"^pg_nothing is not installed \(not found on PATH\)\.$"):
         next(process_output(["pg_nothing"]))
     with pytest.raises(ToolMissingError, match="pg_nothing is not installed in"):
         next(process_output([str(tmp_path / "pg_nothing")]))
 
 
-def test_a_program_that_may_not_run_is_not_called_missing(tmp_path):
+def test_a_program_that_may_not_run_is_not_called_missing(tmp_path: Path) -> None:
     (tmp_path / "pg_fake").write_text("#!/bin/sh\n")
     with pytest.raises(ToolError, match="pg_fake could not be started: Permission denied") as caught:
         run_process([str(tmp_path / "pg_fake")])
     assert not isinstance(caught.value, ToolMissingError)
 
 
-def test_a_missing_folder_is_not_a_missing_program(tmp_path):
+def test_a_missing_folder_is_not_a_missing_program(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="could not be started: No such file") as caught:
         run_process(["true"], cwd=str(tmp_path / "nowhere"))
     assert not isinstance(caught.value, ToolMissingError)
 
 
-def test_an_unknown_user_is_named():
+def test_an_unknown_user_is_named() -> None:
     with pytest.raises(ToolError, match="there is no system user nobody-of-that-name"):
         run_process(["true"], user="nobody-of-that-name")
 
@@ -231,11 +233,11 @@ def test_an_unknown_user_is_named():
 # --- what the program is given
 
 
-def test_the_environment_is_replaced_and_never_told(program):
+def test_the_environment_is_replaced_and_never_told(program: Program) -> None:
     env = {"PATH": os.environ["PATH"], "PGPASSWORD": SECRET}
     assert run_process([program('echo "$PGPASSWORD"')], env=env).decode().strip() == SECRET
     failing = program("head -c 3000000 /dev/zero; exit 1")
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: list(process_output([failing], env=env)),
         lambda: run_process([failing], env=env),
         lambda: run_process([failing], env=env, limit=10),
@@ -252,7 +254,7 @@ def test_the_environment_is_replaced_and_never_told(program):
         assert SECRET not in told
 
 
-def test_descriptors_are_passed_and_stdin_is_empty_unless_given(program, tmp_path):
+def test_descriptors_are_passed_and_stdin_is_empty_unless_given(program: Program, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"from a descriptor")
     with open(tmp_path / "secret", "rb") as file:
         fake = program(f"cat /dev/fd/{file.fileno()}; cat")
@@ -261,14 +263,14 @@ def test_descriptors_are_passed_and_stdin_is_empty_unless_given(program, tmp_pat
         assert list(process_output(["cat"], stdin=file.fileno())) == [b"from a descriptor"]
 
 
-def test_the_program_has_no_terminal_and_its_own_process_group():
+def test_the_program_has_no_terminal_and_its_own_process_group() -> None:
     script = "import os; print(os.getpid(), os.getpgrp(), os.getsid(0))"
     ids = run_process([sys.executable, "-c", script]).split()
     assert len(set(ids)) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
-def test_a_program_runs_as_another_user_without_our_groups():
+def test_a_program_runs_as_another_user_without_our_groups() -> None:
     assert run_process(["id", "-un"], user="nobody") == b"nobody\n"
     assert run_process(["id", "-G"], user="nobody") == b"%d\n" % pwd.getpwnam("nobody").pw_gid
 
@@ -277,13 +279,15 @@ def test_a_program_runs_as_another_user_without_our_groups():
 
 
 @pytest.mark.parametrize("size", [0, 1, 65537, BLOCK, 3 * BLOCK + 7])
-def test_the_program_gets_every_byte(program, tmp_path, size):
+def test_the_program_gets_every_byte(program: Program, tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     feed_process([program(f"cat >{tmp_path}/got")], from_bytes(content))
     assert (tmp_path / "got").read_bytes() == content
 
 
-def test_a_source_that_fails_never_looks_like_the_end_of_the_input(program, tmp_path, source):
+def test_a_source_that_fails_never_looks_like_the_end_of_the_input(
+    program: Program, tmp_path: Path, source: type[Source]
+) -> None:
     """A client that saw the end of half a dump would commit it."""
     broken = ConnectionResetError("storage went away")
     blocks = source(b"half", error=broken)
@@ -296,12 +300,12 @@ def test_a_source_that_fails_never_looks_like_the_end_of_the_input(program, tmp_
 
 
 def test_a_program_that_is_slow_to_stop_does_not_meet_the_end_of_its_input(
-    program, tmp_path, source, monkeypatch
-):
+    program: Program, tmp_path: Path, source: type[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(child, "GRACE", 0.3)
     fake = program(f"trap '' TERM; touch {tmp_path}/ready; cat >/dev/null; touch {tmp_path}/committed")
 
-    def half():
+    def half() -> Blocks:
         yield b"half"
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
@@ -312,10 +316,10 @@ def test_a_program_that_is_slow_to_stop_does_not_meet_the_end_of_its_input(
     assert not (tmp_path / "committed").exists()
 
 
-def test_the_last_words_of_a_program_that_died_unnoticed_are_heard(program, tmp_path):
+def test_the_last_words_of_a_program_that_died_unnoticed_are_heard(program: Program, tmp_path: Path) -> None:
     fake = program(f"echo $$ >{tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; echo bye >&2; exit 1")
 
-    def slow():
+    def slow() -> Blocks:
         yield b"x"
         while not (tmp_path / "pid").exists():
             time.sleep(0.01)
@@ -325,7 +329,7 @@ def test_the_last_words_of_a_program_that_died_unnoticed_are_heard(program, tmp_
         feed_process([fake], slow())
 
 
-def test_a_program_that_stops_reading_and_fails_tells_why(program, source):
+def test_a_program_that_stops_reading_and_fails_tells_why(program: Program, source: type[Source]) -> None:
     blocks = source(*[bytes(BLOCK)] * 5)
     with pytest.raises(ToolError, match="pg_fake failed with exit status 3: no space left") as caught:
         feed_process([program("head -c 10 >/dev/null; echo no space left >&2; exit 3")], blocks.stream())
@@ -333,7 +337,7 @@ def test_a_program_that_stops_reading_and_fails_tells_why(program, source):
     assert blocks.closed
 
 
-def test_a_program_that_stops_reading_has_failed_even_if_it_says_otherwise(program):
+def test_a_program_that_stops_reading_has_failed_even_if_it_says_otherwise(program: Program) -> None:
     with pytest.raises(
         ToolError, match="ended before it had read all of its input. It said: enough"
     ) as caught:
@@ -341,16 +345,16 @@ def test_a_program_that_stops_reading_has_failed_even_if_it_says_otherwise(progr
     assert caught.value.exit_status_of_tool == 0
 
 
-def test_a_program_that_fails_after_its_input_has_failed(program):
+def test_a_program_that_fails_after_its_input_has_failed(program: Program) -> None:
     with pytest.raises(ToolError, match="exit status 1: constraint violated"):
         feed_process([program("cat >/dev/null; echo constraint violated >&2; exit 1")], from_bytes(b"x"))
 
 
-def test_a_program_that_talks_while_it_is_fed_blocks_nothing(program):
+def test_a_program_that_talks_while_it_is_fed_blocks_nothing(program: Program) -> None:
     feed_process([program("tee /dev/stderr")], from_bytes(bytes(5 * BLOCK)))
 
 
-def test_a_program_that_cannot_start_closes_the_source(source):
+def test_a_program_that_cannot_start_closes_the_source(source: type[Source]) -> None:
     blocks = source(b"x")
     stream = blocks.stream()
     next(stream)
@@ -362,39 +366,39 @@ def test_a_program_that_cannot_start_closes_the_source(source):
 # --- small output
 
 
-def test_small_output_is_returned_whole(program):
+def test_small_output_is_returned_whole(program: Program) -> None:
     assert run_process([program("echo out; echo noise >&2")]) == b"out\n"
 
 
-def test_input_and_output_flow_side_by_side():
+def test_input_and_output_flow_side_by_side() -> None:
     content = os.urandom(4 * BLOCK)
     assert run_process(["cat"], input=content) == content
     assert run_process(["cat"], input=b"") == b""
     assert run_process(["cat"]) == b""
 
 
-def test_input_that_is_not_wanted_is_no_failure(program):
+def test_input_that_is_not_wanted_is_no_failure(program: Program) -> None:
     assert run_process([program("head -c 3")], input=b"abc" + bytes(3 * BLOCK)) == b"abc"
 
 
-def test_input_goes_on_after_the_end_of_the_output(program, tmp_path):
+def test_input_goes_on_after_the_end_of_the_output(program: Program, tmp_path: Path) -> None:
     fake = program(f"echo out; exec >&-; cat >{tmp_path}/got")
     assert run_process([fake], input=bytes(3 * BLOCK)) == b"out\n"
     assert (tmp_path / "got").stat().st_size == 3 * BLOCK
 
 
-def test_too_much_output_is_an_error_and_stops_the_program():
+def test_too_much_output_is_an_error_and_stops_the_program() -> None:
     with pytest.raises(ToolError, match="yes wrote more than 1000 bytes"):
         run_process(["yes"], limit=1000)
     assert run_process(["head", "-c", "1000", "/dev/zero"], limit=1000) == bytes(1000)
 
 
-def test_a_failure_with_small_output_is_raised(program):
+def test_a_failure_with_small_output_is_raised(program: Program) -> None:
     with pytest.raises(ToolError, match="exit status 9: why"):
         run_process([program("echo out; echo why >&2; exit 9")])
 
 
-def test_the_error_survives_a_result_backend():
+def test_the_error_survives_a_result_backend() -> None:
     error = ToolError("pg_dump failed.", stderr_tail="tail", exit_status_of_tool=3)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.stderr_tail, copy.exit_status_of_tool) == ("pg_dump failed.", "tail", 3)
@@ -405,12 +409,12 @@ def test_the_error_survives_a_result_backend():
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK, 5 * BLOCK + 7])
-def test_what_goes_through_a_program_arrives_whole(size):
+def test_what_goes_through_a_program_arrives_whole(size: int) -> None:
     content = os.urandom(size)
     assert b"".join(filtered(from_bytes(content), ["cat"])) == content
 
 
-def test_a_program_that_answers_last_and_one_that_answers_much_do_not_hang(program):
+def test_a_program_that_answers_last_and_one_that_answers_much_do_not_hang(program: Program) -> None:
     content = bytes(3 * BLOCK)
     assert b"".join(filtered(from_bytes(content), ["wc", "-c"])).split() == [str(3 * BLOCK).encode()]
     many = program("head -c 5000000 /dev/zero; cat > /dev/null")
@@ -419,15 +423,15 @@ def test_a_program_that_answers_last_and_one_that_answers_much_do_not_hang(progr
     assert list(filtered(from_bytes(content), [closed])) == []
 
 
-def test_a_program_that_fails_or_stops_reading_is_no_end_of_the_stream(program):
+def test_a_program_that_fails_or_stops_reading_is_no_end_of_the_stream(program: Program) -> None:
     with pytest.raises(ToolError, match="exit status 9: broken"):
         list(filtered(from_bytes(b"x"), [program("cat; echo broken >&2; exit 9")]))
     with pytest.raises(ToolError, match="ended before it had read all of its input"):
         list(filtered(from_bytes(bytes(9 * BLOCK)), ["head", "-c", "10"]))
 
 
-def test_a_source_that_breaks_stops_the_program_it_goes_through(tmp_path, program):
-    def broken():
+def test_a_source_that_breaks_stops_the_program_it_goes_through(tmp_path: Path, program: Program) -> None:
+    def broken() -> Blocks:
         yield b"x" * 100
         raise OSError("the source broke")
 
@@ -439,10 +443,10 @@ def test_a_source_that_breaks_stops_the_program_it_goes_through(tmp_path, progra
     assert not said or not is_running(int(said))
 
 
-def test_a_program_may_stop_reading_where_that_is_allowed_and_the_source_is_read_to_its_end():
+def test_a_program_may_stop_reading_where_that_is_allowed_and_the_source_is_read_to_its_end() -> None:
     read = []
 
-    def source(error=None):
+    def source(error: BaseException | None = None) -> Blocks:
         for number in range(5):
             read.append(number)
             yield bytes(BLOCK)

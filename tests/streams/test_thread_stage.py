@@ -5,27 +5,30 @@ import gc
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
-from igny8_backup.streams import BLOCK
+from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.thread_stage import FETCHED_AHEAD, MADE_AHEAD, run_in_thread
+from tests.streams.conftest import Source
 
+Stage = Callable[[Blocks], Blocks]
 PIECE = 65536
 SIZES = sorted({0, 1, *(n + d for n in (PIECE, BLOCK, 3 * BLOCK) for d in (-1, 0, 1))})
 
 
-def copy(blocks):
+def copy(blocks: Blocks) -> Blocks:
     """A stage, as good as any."""
     with contextlib.closing(blocks):
         yield from blocks
 
 
-def pieces_of(size):
+def pieces_of(size: int) -> Stage:
     """A stage that gives what it gets in pieces."""
 
-    def stage(blocks):
+    def stage(blocks: Blocks) -> Blocks:
         with contextlib.closing(blocks):
             for block in blocks:
                 yield from (block[start : start + size] for start in range(0, len(block), size))
@@ -33,35 +36,35 @@ def pieces_of(size):
     return stage
 
 
-def threads():
+def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "igny8-backup-stream"]
 
 
-def numbered(count):
+def numbered(count: int) -> list[bytes]:
     return [bytes([number]) for number in range(count)]
 
 
 @pytest.mark.parametrize("piece", [1000, PIECE, 5 * BLOCK])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_byte_comes_through_to_the_last(size, piece):
+def test_every_byte_comes_through_to_the_last(size: int, piece: int) -> None:
     content = os.urandom(size)
     assert b"".join(run_in_thread(pieces_of(piece), from_bytes(content))) == content
     assert not threads()
 
 
 @pytest.mark.parametrize("count", range(3 * (FETCHED_AHEAD + MADE_AHEAD)))
-def test_blocks_come_one_by_one_in_their_order(source, count):
+def test_blocks_come_one_by_one_in_their_order(source: type[Source], count: int) -> None:
     blocks = source(*numbered(count))
     assert list(run_in_thread(copy, blocks.stream())) == numbered(count)
     assert blocks.closed
 
 
-def test_an_empty_block_is_not_taken_for_the_end(source):
+def test_an_empty_block_is_not_taken_for_the_end(source: type[Source]) -> None:
     assert b"".join(run_in_thread(copy, source(b"", b"a", b"", b"b", b"").stream())) == b"ab"
 
 
-def test_a_stage_may_make_one_block_of_many_and_many_of_one(source):
-    def stage(blocks):
+def test_a_stage_may_make_one_block_of_many_and_many_of_one(source: type[Source]) -> None:
+    def stage(blocks: Blocks) -> Blocks:
         whole = b"".join(blocks)
         yield whole
         yield from numbered(50)
@@ -72,11 +75,11 @@ def test_a_stage_may_make_one_block_of_many_and_many_of_one(source):
     ]
 
 
-def test_only_the_consumer_pulls_the_source_and_only_the_thread_works(source):
+def test_only_the_consumer_pulls_the_source_and_only_the_thread_works(source: type[Source]) -> None:
     blocks = source(*numbered(20))
     workers = set()
 
-    def stage(blocks):
+    def stage(blocks: Blocks) -> Blocks:
         for block in blocks:
             workers.add(threading.get_ident())
             yield block
@@ -86,10 +89,10 @@ def test_only_the_consumer_pulls_the_source_and_only_the_thread_works(source):
     assert len(workers) == 1 and threading.get_ident() not in workers
 
 
-def test_the_stage_works_while_the_consumer_does_something_else(source):
+def test_the_stage_works_while_the_consumer_does_something_else(source: type[Source]) -> None:
     made = threading.Semaphore(0)
 
-    def stage(blocks):
+    def stage(blocks: Blocks) -> Blocks:
         for block in blocks:
             made.release()
             yield block
@@ -101,16 +104,16 @@ def test_the_stage_works_while_the_consumer_does_something_else(source):
     stream.close()
 
 
-def test_neither_side_runs_far_ahead():
+def test_neither_side_runs_far_ahead() -> None:
     pulled, made, more = 0, 0, threading.Semaphore(0)
 
-    def source():
+    def source() -> Blocks:
         nonlocal pulled
         for _ in range(30):
             pulled += 1
             yield b"0123456789"
 
-    def stage(blocks):
+    def stage(blocks: Blocks) -> Blocks:
         nonlocal made
         for piece in pieces_of(1)(blocks):
             made += 1
@@ -128,7 +131,9 @@ def test_neither_side_runs_far_ahead():
 
 
 @pytest.mark.parametrize("count", range(2 * (FETCHED_AHEAD + MADE_AHEAD)))
-def test_what_the_source_raises_comes_as_itself_after_all_that_came_before(source, count):
+def test_what_the_source_raises_comes_as_itself_after_all_that_came_before(
+    source: type[Source], count: int
+) -> None:
     broken = ConnectionResetError("storage went away")
     given = []
     with pytest.raises(ConnectionResetError) as caught:
@@ -140,8 +145,10 @@ def test_what_the_source_raises_comes_as_itself_after_all_that_came_before(sourc
 
 @pytest.mark.parametrize("error", [ValueError("stage"), KeyboardInterrupt(), SystemExit(3)])
 @pytest.mark.parametrize("count", range(2 * MADE_AHEAD))
-def test_what_the_stage_raises_comes_after_all_that_it_made(source, count, error):
-    def stage(blocks):
+def test_what_the_stage_raises_comes_after_all_that_it_made(
+    source: type[Source], count: int, error: BaseException
+) -> None:
+    def stage(blocks: Blocks) -> Blocks:
         for _, block in zip(range(count), blocks, strict=False):
             yield block
         raise error
@@ -156,7 +163,7 @@ def test_what_the_stage_raises_comes_after_all_that_it_made(source, count, error
     assert blocks.closed and not threads()
 
 
-def test_a_stage_that_is_done_early_leaves_the_rest_and_closes_the_source(source):
+def test_a_stage_that_is_done_early_leaves_the_rest_and_closes_the_source(source: type[Source]) -> None:
     blocks = source(*numbered(30))
     assert list(run_in_thread(lambda blocks: (next(blocks) for _ in range(1)), blocks.stream())) == [b"\0"]
     assert blocks.closed and not threads()
@@ -164,7 +171,9 @@ def test_a_stage_that_is_done_early_leaves_the_rest_and_closes_the_source(source
 
 @pytest.mark.parametrize("taken", range(3 * (FETCHED_AHEAD + MADE_AHEAD)))
 @pytest.mark.parametrize("stage", [copy, pieces_of(1)])
-def test_closing_early_ends_the_thread_and_closes_the_source(source, stage, taken):
+def test_closing_early_ends_the_thread_and_closes_the_source(
+    source: type[Source], stage: Stage, taken: int
+) -> None:
     blocks = source(*[b"ab"] * 40)
     stream = run_in_thread(stage, blocks.stream())
     for _ in range(taken):
@@ -174,8 +183,8 @@ def test_closing_early_ends_the_thread_and_closes_the_source(source, stage, take
     assert not threads()
 
 
-def test_closing_ends_a_stage_that_waits_for_more_and_one_that_swallows_its_end(source):
-    def stage(blocks):
+def test_closing_ends_a_stage_that_waits_for_more_and_one_that_swallows_its_end(source: type[Source]) -> None:
+    def stage(blocks: Blocks) -> Blocks:
         with contextlib.suppress(Exception):
             yield from blocks
         for _ in range(100):
@@ -187,16 +196,16 @@ def test_closing_ends_a_stage_that_waits_for_more_and_one_that_swallows_its_end(
     assert not threads()
 
 
-def test_an_exception_from_outside_while_the_source_is_read_goes_on_at_once(source):
+def test_an_exception_from_outside_while_the_source_is_read_goes_on_at_once(source: type[Source]) -> None:
     """As a signal brings it: it is not of the stream, and waits for nothing."""
     release = threading.Event()
 
-    def stage(blocks):
+    def stage(blocks: Blocks) -> Blocks:
         next(blocks)
         release.wait(60)
         yield from blocks
 
-    def interrupted():
+    def interrupted() -> Blocks:
         yield b"a"
         release.set()
         raise KeyboardInterrupt
@@ -206,7 +215,7 @@ def test_an_exception_from_outside_while_the_source_is_read_goes_on_at_once(sour
     assert not threads()
 
 
-def test_a_forgotten_stream_ends_its_thread(source):
+def test_a_forgotten_stream_ends_its_thread(source: type[Source]) -> None:
     blocks = source(*numbered(30))
     stream = run_in_thread(copy, blocks.stream())
     next(stream)
@@ -215,7 +224,7 @@ def test_a_forgotten_stream_ends_its_thread(source):
     assert blocks.closed and not threads()
 
 
-def test_an_exception_in_the_consumer_ends_the_thread(source):
+def test_an_exception_in_the_consumer_ends_the_thread(source: type[Source]) -> None:
     blocks = source(*numbered(30))
     stream = run_in_thread(copy, blocks.stream())
     next(stream)

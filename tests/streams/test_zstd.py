@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.streams import BLOCK
+from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.zstd import JOB, compress, decompress
+from tests.streams.conftest import Program, Source
 
 ZSTD_BLOCK = 128 << 10
 SIZES = sorted(
@@ -29,14 +31,14 @@ def made_of(kind: str, size: int) -> bytes:
     return (b"INSERT INTO content VALUES (%d);" * (size // 32 + 1))[:size]
 
 
-def all_of(stream) -> bytes:
+def all_of(stream: Iterable[bytes]) -> bytes:
     return b"".join(stream)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["random", "text"])
 @pytest.mark.parametrize("size", SIZES)
-def test_what_goes_in_comes_out(size, kind, workers):
+def test_what_goes_in_comes_out(size: int, kind: str, workers: int) -> None:
     content = made_of(kind, size)
     packed = list(compress(from_bytes(content), workers=workers))
     assert all(0 < len(block) <= BLOCK for block in packed)
@@ -45,19 +47,19 @@ def test_what_goes_in_comes_out(size, kind, workers):
     assert b"".join(unpacked) == content
 
 
-def iter_of(blocks):
+def iter_of(blocks: Iterable[bytes]) -> Blocks:
     yield from blocks
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=20), st.integers(1, 50))
 @settings(deadline=None, max_examples=100)
-def test_the_cut_into_blocks_does_not_matter(blocks, cut):
+def test_the_cut_into_blocks_does_not_matter(blocks: list[bytes], cut: int) -> None:
     packed = all_of(compress(iter_of(blocks), workers=0))
     pieces = (packed[i : i + cut] for i in range(0, len(packed), cut))
     assert all_of(decompress(iter_of(pieces))) == b"".join(blocks)
 
 
-def test_the_zstd_tool_opens_ours(installed):
+def test_the_zstd_tool_opens_ours(installed: Program) -> None:
     content = made_of("text", 3 * BLOCK) + made_of("random", BLOCK)
     packed = all_of(compress(from_bytes(content)))
     assert subprocess.run([installed("zstd"), "-dc"], input=packed, stdout=-1, check=True).stdout == content
@@ -66,13 +68,13 @@ def test_the_zstd_tool_opens_ours(installed):
 
 
 @pytest.mark.parametrize("options", [["-1"], ["-19", "--no-check"], ["-T2", "--long=27"]])
-def test_we_open_what_the_zstd_tool_wrote(installed, options):
+def test_we_open_what_the_zstd_tool_wrote(installed: Program, options: list[str]) -> None:
     content = made_of("text", 3 * BLOCK) + made_of("random", BLOCK)
     packed = subprocess.run([installed("zstd"), "-c", *options], input=content, stdout=-1, check=True).stdout
     assert all_of(decompress(from_bytes(packed))) == content
 
 
-def test_the_frame_carries_a_checksum_even_of_nothing():
+def test_the_frame_carries_a_checksum_even_of_nothing() -> None:
     """Frame_Header_Descriptor, bit 2 (RFC 8878, 3.1.1.1.1)."""
     for content in (b"", b"x", made_of("random", 3 * BLOCK)):
         frame = all_of(compress(from_bytes(content)))
@@ -80,34 +82,34 @@ def test_the_frame_carries_a_checksum_even_of_nothing():
         assert frame[4] & 0b100
 
 
-def test_a_higher_level_packs_tighter():
+def test_a_higher_level_packs_tighter() -> None:
     content = Path(subprocess.__file__).read_bytes()
     sizes = [len(all_of(compress(from_bytes(content), level=level))) for level in (1, 12)]
     assert sizes[1] < sizes[0]
 
 
-def test_several_frames_are_one_content():
+def test_several_frames_are_one_content() -> None:
     frames = [all_of(compress(from_bytes(part))) for part in (b"one", b"", b"two" * BLOCK, b"three")]
     together = b"one" + b"two" * BLOCK + b"three"
     assert all_of(decompress(from_bytes(b"".join(frames)))) == together
     assert all_of(decompress(iter_of(frames))) == together
 
 
-def test_every_truncation_is_found():
+def test_every_truncation_is_found() -> None:
     packed = all_of(compress(from_bytes(made_of("random", 1000))))
     for length in range(len(packed)):
         with pytest.raises(IntegrityError, match="cut off"):
             all_of(decompress(from_bytes(packed[:length])))
 
 
-def test_truncations_of_a_long_stream_are_found_after_its_content_was_given():
+def test_truncations_of_a_long_stream_are_found_after_its_content_was_given() -> None:
     packed = all_of(compress(from_bytes(made_of("random", 3 * BLOCK))))
     for length in (4, 100, BLOCK, 2 * BLOCK + 5, len(packed) - 4, len(packed) - 1):
         with pytest.raises(IntegrityError):
             all_of(decompress(from_bytes(packed[:length])))
 
 
-def test_no_flipped_bit_gives_another_content():
+def test_no_flipped_bit_gives_another_content() -> None:
     """A few bits of the frame header mean nothing to the content; those may pass."""
     content = made_of("text", 300) + made_of("random", 100)
     packed = all_of(compress(from_bytes(content)))
@@ -122,7 +124,7 @@ def test_no_flipped_bit_gives_another_content():
     assert found > len(packed) * 8 * 0.95
 
 
-def test_flipped_bits_in_a_long_stream_are_found():
+def test_flipped_bits_in_a_long_stream_are_found() -> None:
     packed = all_of(compress(from_bytes(made_of("random", 2 * BLOCK))))
     for place in range(50, len(packed), len(packed) // 20):
         damaged = bytearray(packed)
@@ -132,7 +134,7 @@ def test_flipped_bits_in_a_long_stream_are_found():
 
 
 @pytest.mark.parametrize("tail", [b"x", b"garbage", bytes(100)])
-def test_bytes_after_the_end_are_found(tail):
+def test_bytes_after_the_end_are_found(tail: bytes) -> None:
     packed = all_of(compress(from_bytes(b"content")))
     with pytest.raises(IntegrityError):
         all_of(decompress(from_bytes(packed + tail)))
@@ -140,10 +142,10 @@ def test_bytes_after_the_end_are_found(tail):
         all_of(decompress(iter_of([packed, tail])))
 
 
-def test_a_bomb_is_given_in_bounded_blocks():
+def test_a_bomb_is_given_in_bounded_blocks() -> None:
     size = 256 << 20
 
-    def zeros():
+    def zeros() -> Blocks:
         for _ in range(size // BLOCK):
             yield bytes(BLOCK)
 
@@ -162,7 +164,7 @@ def test_a_bomb_is_given_in_bounded_blocks():
     assert peak < 8 << 20
 
 
-def test_closing_early_closes_the_source_and_ends_the_workers(source):
+def test_closing_early_closes_the_source_and_ends_the_workers(source: type[Source]) -> None:
     before = len(os.listdir("/proc/self/task"))
     blocks = source(*[made_of("random", BLOCK)] * 30)
     stream = compress(blocks.stream(), workers=2)
@@ -180,7 +182,7 @@ def test_closing_early_closes_the_source_and_ends_the_workers(source):
     assert packed.closed
 
 
-def test_a_failing_source_ends_no_frame(source):
+def test_a_failing_source_ends_no_frame(source: type[Source]) -> None:
     broken = ConnectionResetError("gone")
     given_blocks = []
     with pytest.raises(ConnectionResetError) as caught:
@@ -194,7 +196,7 @@ def test_a_failing_source_ends_no_frame(source):
         all_of(decompress(source(packed, error=broken).stream()))
 
 
-def test_an_impossible_level_closes_the_source(source):
+def test_an_impossible_level_closes_the_source(source: type[Source]) -> None:
     blocks = source(b"x")
     stream = blocks.stream()
     next(stream)
@@ -204,10 +206,10 @@ def test_an_impossible_level_closes_the_source(source):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_the_compressor_holds_less_than_eighty_mebibytes_of_what_does_not_compress():
+def test_the_compressor_holds_less_than_eighty_mebibytes_of_what_does_not_compress() -> None:
     program = """
 import random
-from igny8_backup.streams import BLOCK
+from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.zstd import compress
 
 def peak():

@@ -104,7 +104,7 @@ def runs(project: Project) -> list[tuple[str, str]]:
 
 def below(pid: int) -> dict[int, str]:
     """The processes that a process has started, and those that they have, with their command lines."""
-    found = {}
+    found: dict[int, str] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (task / "children").read_text().split()):
             argv = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")

@@ -158,11 +158,11 @@ def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
     status = (side / "disk.img").stat()
     assert status.st_size == size
     assert status.st_blocks * 512 < 1 << 20
-    with open(side / "disk.img", "rb") as file:
-        file.seek(size // 2 + 12_345)
-        assert file.read(5) == b"data\0"
-        file.seek(size - 2)
-        assert file.read() == b"\0!"
+    with open(side / "disk.img", "rb") as image:
+        image.seek(size // 2 + 12_345)
+        assert image.read(5) == b"data\0"
+        image.seek(size - 2)
+        assert image.read() == b"\0!"
 
 
 def test_an_index_of_a_planted_tree_is_the_same_however_it_is_cut(tmp_path: Path) -> None:

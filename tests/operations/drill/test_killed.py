@@ -154,7 +154,7 @@ def test_a_drill_is_alone(drilled: Project, tmp_path: Path) -> None:
         "IGNY8_BACKUP_STATE_DIR": str(tmp_path / "state"),
         "IGNY8_BACKUP_SCRATCH_DIR": str(tmp_path / "scratch"),
     }
-    drill, prune = ["drill_backup", "--identity", drilled.identity], ["prune_backups"]
+    drill, prune = ["drill_backup", "--identity", str(drilled.identity)], ["prune_backups"]
     with at_the_gate(drilled) as (process, database):
         server = drilled.server
         with pytest.raises(psycopg.OperationalError, match="does not have CONNECT privilege"):

@@ -39,7 +39,7 @@ def left(saved: Saved) -> list[str]:
 def test_a_drill_restores_all_and_leaves_nothing(saved: Saved, storage: Path) -> None:
     project = saved.project
     before = state.of_project(project)
-    drill = ["drill_backup", "--identity", project.identity]
+    drill: list[str | Path] = ["drill_backup", "--identity", project.identity]
     killed = f"{project.database}__drill_20200101T000000Z"
     other = f"{project.database}__side_20200101T000000Z"
     for name in (killed, other):

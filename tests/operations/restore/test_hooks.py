@@ -43,13 +43,21 @@ def log(tmp_path: Path) -> Path:
 def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log: Path) -> None:
     project = saved.project
     before = of_project(project)
-    restore = ["restore_all", saved.id, "--noinput", "--only", "uploads", "--identity", project.identity]
+    restore: list[str | Path] = [
+        "restore_all",
+        saved.id,
+        "--noinput",
+        "--only",
+        "uploads",
+        "--identity",
+        project.identity,
+    ]
     failing: dict[str, Any] = {
         "BEFORE_RESTORE": [says(log, "one"), ["sh", "-c", FAILS, "--password=secret"], says(log, "three")],
         "AFTER_RESTORE": [says(log, "after")],
     }
     missing = {"BEFORE_RESTORE": [["no-such-program"]]}
-    asked = ["restore_all", *restore[3:], "--purge-queue"]
+    asked: list[str | Path] = ["restore_all", *restore[3:], "--purge-queue"]
     unanswered, stopped, absent, looked = run_many(
         project,
         asked,
@@ -103,7 +111,7 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
 def test_a_restore_that_is_stopped_after_its_swap_does_not_say_that_nothing_was_done(
     saved: Saved,
 ) -> None:
-    restore = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
+    restore: list[str | Path] = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
     stopping = {"AFTER_RESTORE": [["sh", "-c", "kill -TERM $PPID; exec sleep 60"]]}
     stopped, undone, discarded = run_many(
         saved.project,
@@ -118,7 +126,7 @@ def test_a_restore_that_is_stopped_after_its_swap_does_not_say_that_nothing_was_
 
 
 def test_a_hook_that_does_not_end_is_told_and_not_ended(saved: Saved) -> None:
-    restore = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
+    restore: list[str | Path] = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
     slow = {"BEFORE_RESTORE": [["sh", "-c", "sleep 1.5; exit 3"]], "STALL_SECONDS": 1}
     (stopped,) = run_many(saved.project, Command([*restore, "--identity", saved.project.identity], slow))
     told = "BEFORE_RESTORE[0] (sh): nothing has moved for 1 second, waiting for its end. The run goes on."

@@ -20,7 +20,7 @@ def test_answers_are_compared_before_the_swap(saved: Saved, tmp_path: Path) -> N
     def backup(**probes: str) -> Command:
         return Command(["backup_db", "--json"], {"PROBES": probes}, storage)
 
-    identity = ["--identity", project.identity]
+    identity = ["--identity", str(project.identity)]
     project.sql("CREATE TABLE probed AS SELECT generate_series(1, 5) AS id")
     full, typo = run_many(project, backup(ids=QUERY), backup(ids=QUERY, typo="SELECT FROM no_such"))
     assert "probes of default FAILED" in typo.ended(3).stderr and "'typo': relation" in typo.stderr

@@ -120,13 +120,13 @@ def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Pa
         _, blocks = next(reader.read(job(root, tmp_path / "job")))
         next(blocks)
         # Other tests may have left servers of their own among the children.
-        (reader,) = [
+        (worker,) = [
             int(number)
             for path in Path("/proc/self/task").glob("*/children")
             for number in path.read_text().split()
             if b"feed_process" in Path("/proc", number, "cmdline").read_bytes()
         ]
-        os.kill(reader, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
         with pytest.raises(ToolError, match="was killed by SIGKILL"):
             b"".join(blocks)
 

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.linux import exchange_names
-from igny8_backup.trees.model.entries import Entry, Files
+from igny8_backup.trees.model.entries import Entry, Files, Row
 from igny8_backup.trees.model.names import DEPTH_LIMIT
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.skips import IS_OURS, NO_FAILURE, REPLACED, VANISHED, OnSkip, why
@@ -57,7 +58,7 @@ def paths(scan: Scanning, root: Path) -> list[bytes]:
 def opened(walk: Scan, entry: Entry) -> int:
     """A descriptor of a file that the walk has met."""
     folder, slash, name = entry.path.rpartition(b"/")
-    return walk.open_file(Files(folder + slash, [name], [tuple(entry.status)], Owners()), 0)
+    return walk.open_file(Files(folder + slash, [name], [cast(Row, tuple(entry.status))], Owners()), 0)
 
 
 def test_a_folder_comes_before_its_contents_and_those_before_its_sibling(

@@ -93,7 +93,7 @@ def test_a_table_comes_with_what_it_needs_and_says_what_is_left_out(
     stage = make_stage(pg)
     tables = Tables(stage)
     assert tables.load("account") == ["public.account"]
-    assert tables.left_out == ()
+    assert list(tables.left_out) == []
     tables.same("public.account", "public.account_id_seq", "public.free")
     side = stage.aside("side")
     assert stage.sql("SELECT nextval('free'), count(*), sum(n) FROM account", database=side) == [(73, 3, 6)]
