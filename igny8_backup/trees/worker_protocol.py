@@ -107,7 +107,7 @@ def run(main: Callable[[dict[str, Any], Slots], None]) -> NoReturn:
             main(json.loads(_read(length)), slots)
     except (FilesError, IntegrityError) as error:
         what, unchanged, hint = error.parts
-        print(json.dumps({"what": what, "untouched": unchanged, "fix": hint}), file=sys.stderr)
+        print(json.dumps({"what": what, "unchanged": unchanged, "hint": hint}), file=sys.stderr)
         sys.exit(_STATUS[type(error)])
     sys.exit(0)
 

@@ -124,7 +124,7 @@ def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Pa
             int(number)
             for path in Path("/proc/self/task").glob("*/children")
             for number in path.read_text().split()
-            if b"feed_process" in Path("/proc", number, "cmdline").read_bytes()
+            if b"archive.worker" in Path("/proc", number, "cmdline").read_bytes()
         ]
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(ToolError, match="was killed by SIGKILL"):
