@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter, _MutuallyExclusiveGroup
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -56,7 +56,7 @@ class BackupCommand(BaseCommand):
             "--json", action="store_true", help="Print the result as JSON on standard output."
         )
 
-    def add_wait_argument(self, parser: ArgumentParser) -> None:
+    def add_wait_argument(self, parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
         """For commands that keep other runs out while they work."""
         parser.add_argument(
             "--wait",

@@ -25,6 +25,7 @@ COMMANDS = [
     "backup_db",
     "backup_sites",
     "drill_backup",
+    "extract_backup",
     "generate_backup_key",
     "list_backups",
     "monitor_backups",
@@ -106,17 +107,52 @@ def test_the_json_of_every_command_parses(backed_up: BackedUp, tmp_path: Path) -
 
 def test_usage_errors_of_the_command_line_are_usage_errors(backed_up: BackedUp) -> None:
     # An empty argument is a variable that was not set: never a reason to replace what is live.
-    empty = [["restore_all", *words, ""] for words in ([], ["--to-database"], ["--to-dir"], ["--path"])]
+    empty = [["extract_backup", *words, ""] for words in ([], ["--to-database"], ["--to-dir"], ["--path"])]
     results = run_many(
         backed_up.project,
         ["backup_db", "--no-such-option"],
         ["show_backup"],
         ["restore_all", "a", "b"],
+        ["restore_all", ""],
         ["restore_all", "--stop-timeout", "nan"],
+        ["restore_all", "--dry-run", "--wait", "1"],
+        ["prune_backups", "--dry-run", "--wait", "1"],
+        ["undo_restore", "--discard", "--stop-workers"],
         *empty,
     )
     for done in results:
         assert "usage: manage.py" in done.ended(2).stderr
+
+
+def test_restore_all_with_an_option_of_extract_backup_names_the_new_command(backed_up: BackedUp) -> None:
+    moved = [["--to-database", "copy"], ["--to-database", ""], ["--to-dir", "/x"], ["--table", "a"]]
+    moved += [["--path", "a"], ["--migrate"]]
+    for options, done in zip(
+        moved,
+        run_many(backed_up.project, *(["restore_all", "--noinput", *words] for words in moved)),
+        strict=True,
+    ):
+        text = done.ended(2).stderr
+        assert f"restore_all no longer takes {options[0]}. Nothing was changed. Use: manage.py" in text
+        assert "extract_backup [ID] --to-d" in text and options[0] in text.split("[ID]")[1]
+
+
+def test_worker_and_in_place_options_without_effect_are_refused(backed_up: BackedUp) -> None:
+    refused = run_many(
+        backed_up.project,
+        *(
+            ["restore_all", "--in-place", *given]
+            for given in (["--assume-space", "1GB"], ["--allow-set-id"], ["--locale", "C"], ["--sanitize"])
+        ),
+    )
+    for done in refused:
+        assert "cannot be combined with --in-place" in done.ended(2).stderr
+    for done in run_many(
+        backed_up.project,
+        ["restore_all", "--stop-timeout", "5"],
+        ["undo_restore", "--discard", "--stop-timeout", "5"],
+    ):
+        assert "--stop-timeout needs --stop-workers" in done.ended(2).stderr
 
 
 def test_words_from_elsewhere_do_not_steer_the_terminal(backed_up: BackedUp, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ class Command(BackupCommand):
 
     def _orphans(self, context: BackupContext) -> int:
         report, now = find_orphans(context), context.clock()
-        self.show_json(report)
+        self.show_json(
+            {"litter": report.orphans, **{k: v for k, v in vars(report).items() if k != "orphans"}}
+        )
         lists = {"litter": report.orphans, "in use": report.in_use, "doubtful": report.doubtful}
         rows = [_row(item, state, now) for state, items in lists.items() for item in items]
         if rows:

@@ -7,7 +7,6 @@ from typing import Any
 
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.restore.conflicts import require_no_wait
 from igny8_backup.management.tables import table
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.orphans import OrphanObject
@@ -25,12 +24,13 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="Show what would go, and remove nothing.")
-        self.add_wait_argument(parser)
+        # A dry run keeps nobody out, so there is nothing to wait for.
+        exclusive = parser.add_mutually_exclusive_group()
+        exclusive.add_argument("--dry-run", action="store_true", help="Show what would go; remove nothing.")
+        self.add_wait_argument(exclusive)
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
-        require_no_wait(options)
         with self.reported(options) as report:
             with open_context(progress=report, wait=options["wait"]) as context:
                 result = prune(context, dry_run=options["dry_run"])

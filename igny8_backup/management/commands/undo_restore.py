@@ -8,7 +8,6 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand, ask
-from igny8_backup.management.restore.conflicts import WORKERS, require_none_of
 from igny8_backup.management.restore.plan_text import journal_as_json, result_as_json
 from igny8_backup.management.restore.workers import add_worker_options, policy_of
 from igny8_backup.operations.context import open_context
@@ -29,14 +28,14 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--discard", action="store_true", help="Remove what is kept aside, for good.")
-        add_worker_options(parser)
+        add_worker_options(parser).add_argument(
+            "--discard", action="store_true", help="Delete what restores have kept, for good."
+        )
         self.add_wait_argument(parser)
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
 
     def work(self, **options: Any) -> int:
-        if options["discard"]:
-            require_none_of(options, WORKERS, beside="--discard", why="nothing live is exchanged")
+        policy = policy_of(options)
         with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
             context = context.when_free("undoing a restore")
             if options["discard"]:
@@ -45,11 +44,11 @@ class Command(BackupCommand):
                 self.show_json({"discarded": [journal_as_json(item) for item in removed]})
                 self.say(f"Removed what was kept from {len(removed)} restore(s).")
                 return 0
-            result = undo(context, policy_of(options))
+            result = undo(context, policy)
         self.show_json(result_as_json(result))
         journal = result.journal
         if journal.phase == "undone":
-            self.say("What was before the restore is live again.")
+            self.say("The data from before the restore is live again.")
             for swap in journal.databases:
                 self.say(f"  database {swap.name}: the restored one is kept as {swap.side}")
             for tree in journal.trees:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from igny8_backup.errors import UsageError
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_database, confirm_purge
-from igny8_backup.management.restore.conflicts import FILES, require_none_of
+from igny8_backup.management.restore.options import refuse_options
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.in_place import (
     InPlacePlan,
@@ -23,26 +22,12 @@ from igny8_backup.operations.restore.workers import WorkersPolicy
 
 def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPolicy) -> int:
     """Plans, shows, asks, backs up what is there and restores; returns the exit status."""
-    if options["locale"] or options["locale_provider"]:
-        raise UsageError(
-            "--locale is for a database that is made, and --in-place makes none.",
-            unchanged="Nothing was changed.",
-            hint="Leave it away.",
-        )
-    if options["sanitize"]:
-        raise UsageError(
-            "--sanitize works beside what is live, and --in-place in it.",
-            unchanged="Nothing was changed.",
-            hint="Sanitize where a role may create databases (--to-database NAME --sanitize), or give"
-            " --keep-personal-data.",
-        )
-    require_none_of(options, ("--assume-space",), beside="--in-place", why="no second copy is made")
-    require_none_of(options, FILES, beside="--in-place", why="no file is brought back")
+    _refuse_others(options)
     request = InPlaceRequest(
         backup_id=options["id"] or "",
         only=options["only"],
         identity_file=options["identity"],
-        owners=options["owners"],
+        owners=not options["no_owner"],
         keep_personal_data=options["keep_personal_data"],
         workers=policy,
     )
@@ -65,6 +50,19 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
             result = run_in_place(context, plan, own)
     command.show_json(result)
     return _show_result(command, plan, result)
+
+
+def _refuse_others(options: dict[str, Any]) -> None:
+    def refuse(*names: str, because: str) -> None:
+        refuse_options(options, *names, because=f"cannot be combined with --in-place: {because}")
+
+    refuse("--locale", "--assume-space", because="no database is created")
+    refuse("--allow-set-id", because="no file is restored")
+    refuse(
+        "--sanitize",
+        because="the data would be live before it is sanitized. extract_backup --to-database NAME --sanitize"
+        " makes a sanitized copy",
+    )
 
 
 def _show_plan(command: BackupCommand, plan: InPlacePlan) -> None:

@@ -1,4 +1,4 @@
-"""A restore's plan in words, and as JSON."""
+"""The plan and the result of ``restore_all``, as lines for people and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from igny8_backup.databases.postgresql.restore.target import TargetState
 from igny8_backup.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
-from igny8_backup.journal import Journal
+from igny8_backup.journal import UNDONE, Journal
+from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, TreePlan
 from igny8_backup.operations.restore.run import RestoreResult
 from igny8_backup.operations.restore.target import DATABASES, FILES, SCRATCH, Source, Space
@@ -84,6 +85,44 @@ def journal_as_json(journal: Journal) -> dict[str, Any]:
         {name: value for name, value in vars(swap).items() if name != "details"} for swap in journal.databases
     ]
     return {**vars(journal), "databases": databases}
+
+
+def show_result(command: BackupCommand, result: RestoreResult) -> int:
+    """Show what was restored, where the previous data is and what to do next; return the exit status."""
+    journal = result.journal
+    if result.resumed:
+        command.say(
+            "The interrupted work is complete. Nothing else was done: run the command again for another"
+            " restore."
+        )
+    if journal.phase == UNDONE:
+        command.say("The data from before the restore is live again.")
+    else:
+        command.say(f"Restored from {', '.join(journal.backup_ids)}.")
+        for line in previous_lines(journal):
+            command.say(f"  {line}")
+    if result.stopped:
+        command.say(f"Stopped: {', '.join(result.stopped)}.")
+    if result.purged is not None:
+        command.say(f"Discarded {count_in_words(result.purged, 'task')}.")
+    for warning in result.warnings:
+        command.warn(f"WARNING: {warning}")
+    command.say("Next: start the application, its workers and beat again.")
+    if journal.phase != UNDONE:
+        command.say("To go back:             python manage.py undo_restore")
+    command.say("When all is well, free the space: python manage.py undo_restore --discard")
+    return 3 if result.warnings else 0
+
+
+def previous_lines(journal: Journal) -> Iterator[str]:
+    """Yield where the previous data of each database and tree is kept."""
+    for swap in journal.databases:
+        if swap.existed:
+            yield f"database {swap.name}: the previous database is kept as {swap.before}"
+        else:
+            yield f"database {swap.name}: created"
+    for tree in journal.trees:
+        yield f"files {tree.name}: the previous files are kept in {tree.kept}"
 
 
 def _source(source: Source, plan: RestorePlan) -> str:

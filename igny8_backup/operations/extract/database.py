@@ -55,7 +55,7 @@ def plan_copy(
     tables: tuple[str, ...],
     migrate: bool,
     sanitized: bool,
-    changes: RestoreOverrides,
+    overrides: RestoreOverrides,
 ) -> PlannedCopy:
     """Plans the database ``name``; makes nothing.
 
@@ -65,14 +65,14 @@ def plan_copy(
     _check_name(engine, name)
     copied = engine.named(name)
     table_owners = details.owners
-    details, said = apply_overrides(engine, details, changes)
+    details, said = apply_overrides(engine, details, overrides)
     notes = list(said)
     notes += [
         f"An interrupted restore may have left the database {side}. If none is under way:"
         f' DROP DATABASE "{side}";'
         for side in copied.stale_staging_databases()
     ]
-    wanted = RestoreSelection(owners=changes.owners)
+    wanted = RestoreSelection(owners=overrides.owners)
     if tables:
         whole = find_tables(details, tables)
         wanted = replace(wanted, tables=whole, table_owners=table_owners)
@@ -142,7 +142,7 @@ def _engine(context: BackupContext, alias: str) -> PostgresqlEngine:
     if not isinstance(engine, PostgresqlEngine):
         raise UsageError(
             f"{alias!r} is no PostgreSQL database: it has no server to make another one on.",
-            unchanged="Nothing was made.",
+            unchanged="Nothing was created.",
             hint="Copy the file of the development database, or restore with settings that name a server.",
         )
     return engine
@@ -152,18 +152,18 @@ def _check_name(engine: PostgresqlEngine, name: str) -> None:
     if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_previous_name(name, engine.live.name):
         raise UsageError(
             f"{name!r} cannot be the name of a new database.",
-            unchanged="Nothing was made.",
+            unchanged="Nothing was created.",
             hint=f"Give one of at most {NAME_BYTES} bytes that no restore gives: --to-database igny8_copy.",
         )
     if name == engine.live.name:
         raise RefusedError(
             f"{name} is the database of the application.",
-            unchanged="Nothing was made.",
-            hint="Leave --to-database away to replace it, or give another name.",
+            unchanged="Nothing was created.",
+            hint="Give another name. To replace the live database, use restore_all.",
         )
     if engine.exists(name):
         raise RefusedError(
             f"There is a database {name} already.",
-            unchanged="Nothing was made.",
+            unchanged="Nothing was created.",
             hint="Give another name, or drop it first.",
         )

@@ -41,7 +41,7 @@ class ExtractRequest:
     sanitize: bool = False
     keep_personal_data: bool = False
     allow_set_id: bool = False
-    changes: RestoreOverrides = RestoreOverrides()
+    overrides: RestoreOverrides = RestoreOverrides()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
             tables=request.tables,
             migrate=request.migrate,
             sanitized=request.sanitize,
-            changes=request.changes,
+            overrides=request.overrides,
         )
         databases.append(planned.copy)
         notes += planned.notes
@@ -126,7 +126,7 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
         if not trees:
             raise UsageError(
                 f"Nothing in {', '.join(names)} is called so: {', '.join(request.paths)}.",
-                unchanged="Nothing was made.",
+                unchanged="Nothing was created.",
                 hint="Give paths below the root of the tree: --path example.com or --path '*/images/*.png'.",
             )
     check_objects(context, objects)
@@ -166,21 +166,31 @@ def run_extract(context: BackupContext, plan: ExtractPlan) -> ExtractResult:
 
 
 def _check(request: ExtractRequest) -> None:
-    """Raises :class:`UsageError` for what contradicts itself."""
-    if request.paths and not request.to_dir:
+    """Raises :class:`UsageError` for a request that contradicts itself."""
+    if not (request.to_database or request.to_dir):
         raise _contradiction(
-            "--path takes files out of a backup, and has nowhere to put them.", "--to-dir DIR"
+            "extract_backup needs a place to write to.", "Give --to-database NAME, --to-dir DIR, or both."
         )
-    if request.tables and not request.to_database:
-        raise _contradiction(
-            "--table takes tables out of a backup, and has nowhere to put them.", "--to-database NAME"
-        )
-    for option, given in (("--migrate", request.migrate), ("--sanitize", request.sanitize)):
-        if given and (request.tables or not request.to_database):
-            raise UsageError(
-                f"{option} works in a whole database.",
-                unchanged="Nothing was made.",
-                hint="Leave it away, or give --to-database NAME without --table.",
+    whole = {"--migrate": request.migrate, "--sanitize": request.sanitize}
+    database = {
+        "--table": request.tables,
+        **whole,
+        "--no-owner": not request.overrides.owners,
+        "--locale": request.overrides.locale,
+    }
+    files = {"--path": request.paths, "--allow-set-id": request.allow_set_id}
+    for target, options in (
+        ("" if request.to_database else "--to-database NAME", database),
+        ("" if request.to_dir else "--to-dir DIR", files),
+    ):
+        for option, given in options.items():
+            if target and given:
+                raise _contradiction(f"{option} needs {target}.", f"Add {target}, or remove {option}.")
+    for option, given in whole.items():
+        if given and request.tables:
+            raise _contradiction(
+                f"{option} works on a whole database and cannot be combined with --table.",
+                "Remove one of them.",
             )
 
 
@@ -193,12 +203,12 @@ def _only(request: ExtractRequest) -> str:
 def _check_parts(request: ExtractRequest, aliases: tuple[str, ...], names: tuple[str, ...]) -> None:
     if request.to_database and len(aliases) != 1:
         what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
-        raise _contradiction(f"--to-database takes one database, and {what}.", "--only ALIAS")
+        raise _contradiction(f"--to-database takes one database, and {what}.", "Give --only ALIAS.")
     if request.to_dir and not names:
         raise _contradiction(
-            f"--to-dir takes trees of files, and --only {request.only} is none.", "--only files"
+            f"--to-dir takes trees of files, and --only {request.only} is none.", "Give --only files."
         )
 
 
-def _contradiction(what: str, option: str) -> UsageError:
-    return UsageError(what, unchanged="Nothing was made.", hint=f"Give {option}.")
+def _contradiction(what: str, hint: str) -> UsageError:
+    return UsageError(what, unchanged="Nothing was created.", hint=hint)

@@ -46,7 +46,7 @@ def check_place(config: Config, folder: Path) -> None:
         if real.is_relative_to(closed) or closed.is_relative_to(real):
             raise RefusedError(
                 f"{folder} and {name} ({closed}) lie one in the other.",
-                unchanged="Nothing was made.",
+                unchanged="Nothing was created.",
                 hint="Give a private folder outside every tree and of all that is served.",
             )
     try:
@@ -60,11 +60,11 @@ def check_place(config: Config, folder: Path) -> None:
     if unfinished:
         raise RefusedError(
             f"{folder} is not empty: an interrupted restore left something in it, or one is under way.",
-            unchanged="Nothing was made.",
+            unchanged="Nothing was created.",
             hint=f"If none is: rm -r {' '.join(unfinished)}. Or give a new folder.",
         )
     raise RefusedError(
-        f"{folder} is not empty.", unchanged="Nothing was made.", hint="Give a new or an empty folder."
+        f"{folder} is not empty.", unchanged="Nothing was created.", hint="Give a new or an empty folder."
     )
 
 

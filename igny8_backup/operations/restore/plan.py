@@ -35,7 +35,7 @@ class RestoreRequest:
     sanitize: bool = False
     keep_personal_data: bool = False
     allow_set_id: bool = False
-    changes: RestoreOverrides = RestoreOverrides()
+    overrides: RestoreOverrides = RestoreOverrides()
 
 
 @dataclass(frozen=True, kw_only=True)

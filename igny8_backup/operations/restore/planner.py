@@ -31,7 +31,7 @@ from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_ov
 
 @adding_context("Nothing was changed.")
 def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan:
-    """The plan. Reads manifests, details and the state of the targets; changes nothing.
+    """The plan. Reads manifests, details and the state of the targets; overrides nothing.
 
     Raises ``UsageError`` for an unknown id or part, ``IdentityError``, ``IntegrityError``, ``DatabaseError``.
     """
@@ -41,7 +41,7 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
     encrypted = any(manifest.encrypted for manifest in chosen)
     identities = context.identities(request.identity_file, needed=encrypted)
     details = {manifest.id: read_details(context, manifest, identities) for manifest in chosen}
-    databases = _databases(context, request.changes, selection, details, said)
+    databases = _databases(context, request.overrides, selection, details, said)
     trees = _trees(context, selection, databases, said)
     check_objects(context, _objects(selection))
     sources = tuple(source(one, details[one.id]) for one in {one.id: one for one in chosen}.values())
@@ -110,7 +110,7 @@ def _selected(context: BackupContext, request: RestoreRequest, said: _Said) -> S
 
 def _databases(
     context: BackupContext,
-    changes: RestoreOverrides,
+    overrides: RestoreOverrides,
     selection: Selection,
     details: Mapping[str, Details],
     said: _Said,
@@ -122,7 +122,7 @@ def _databases(
         if part.engine != engine.engine:
             said.blockers.append(other_engine(part, engine.engine))
             continue
-        adapted, notes = apply_overrides(engine, details[manifest.id].database(part.alias), changes)
+        adapted, notes = apply_overrides(engine, details[manifest.id].database(part.alias), overrides)
         said.notes += [*notes, *removed_apps(adapted)]
         said.blockers += engine.blockers(part, adapted)
         said.blockers += [f"{part.alias}: {text}" for text in unknown_migrations(adapted)]
@@ -139,7 +139,7 @@ def _databases(
                 details=adapted,
                 target=target,
                 target_state=engine.target_state(part, adapted),
-                wanted=RestoreSelection(owners=changes.owners),
+                wanted=RestoreSelection(owners=overrides.owners),
             )
         )
     return found

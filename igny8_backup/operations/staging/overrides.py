@@ -23,13 +23,13 @@ class RestoreOverrides:
 
 
 def apply_overrides(
-    engine: Engine, details: DatabaseDetails, changes: RestoreOverrides
+    engine: Engine, details: DatabaseDetails, overrides: RestoreOverrides
 ) -> tuple[DatabaseDetails, tuple[str, ...]]:
     """The details as the restore is to find them, and notes that say what will differ.
 
     Raises :class:`UsageError` where the engine has no owners and no locales.
     """
-    if changes == RestoreOverrides():
+    if overrides == RestoreOverrides():
         return details, ()
     if not isinstance(engine, PostgresqlEngine):
         raise UsageError(
@@ -38,18 +38,18 @@ def apply_overrides(
             hint="Leave --no-owner and --locale away.",
         )
     notes = []
-    if not changes.owners:
+    if not overrides.owners:
         current, known = engine.roles()
         details = _without_owners(details, current, known)
         notes.append(
             f"{details.alias}: everything will belong to {current}; privileges of other roles are left out."
         )
-    if changes.locale:
+    if overrides.locale:
         was = details.locale or details.collate
-        details = _with_locale(details, changes)
+        details = _with_locale(details, overrides)
         notes.append(
-            f"{details.alias}: made with the locale {changes.locale} ({changes.provider}) instead of {was}:"
-            " text may sort and compare otherwise."
+            f"{details.alias}: created with the locale {overrides.locale} ({overrides.provider}) instead of"
+            f" {was}: text may sort and compare differently."
         )
     return details, tuple(notes)
 
@@ -74,17 +74,17 @@ def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str
     )
 
 
-def _with_locale(details: DatabaseDetails, changes: RestoreOverrides) -> DatabaseDetails:
-    if changes.provider == "libc":
+def _with_locale(details: DatabaseDetails, overrides: RestoreOverrides) -> DatabaseDetails:
+    if overrides.provider == "libc":
         return replace(
             details,
             provider="libc",
-            collate=changes.locale,
-            ctype=changes.locale,
+            collate=overrides.locale,
+            ctype=overrides.locale,
             locale=None,
             icu_rules=None,
         )
     # The provider sorts and compares; what is left to libc must exist on every server.
     return replace(
-        details, provider=changes.provider, collate="C", ctype="C", locale=changes.locale, icu_rules=None
+        details, provider=overrides.provider, collate="C", ctype="C", locale=overrides.locale, icu_rules=None
     )

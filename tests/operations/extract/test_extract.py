@@ -30,8 +30,8 @@ def elsewhere(saved: Saved, tmp_path: Path) -> Iterator[Saved]:
             saved.project.server.drop_database(name)
 
 
-def restore(saved: Saved, *options: str | Path) -> list[str | Path]:
-    return ["restore_all", saved.id, "--identity", saved.project.identity, *options]
+def extract(saved: Saved, *options: str | Path) -> list[str | Path]:
+    return ["extract_backup", saved.id, "--identity", saved.project.identity, *options]
 
 
 def copies(project: Project) -> list[str]:
@@ -41,31 +41,31 @@ def copies(project: Project) -> list[str]:
 def test_a_second_database(elsewhere: Saved) -> None:
     project = elsewhere.project
     copy, tables = f"{project.database}_copy", f"{project.database}_tables"
-    to_copy = restore(elsewhere, "--to-database", copy)
-    to_tables = restore(elsewhere, "--to-database", tables, "--table", "content_tag")
+    to_copy = extract(elsewhere, "--to-database", copy)
+    to_tables = extract(elsewhere, "--to-database", tables, "--table", "content_tag")
     planned, planned_json, made, again, live, one, bare, unknown, tree, moved = run_many(
         project,
         [*to_copy, "--dry-run"],
         [*to_tables, "--dry-run", "--json"],
         [*to_copy, "--migrate", "--json"],
         to_copy,
-        restore(elsewhere, "--to-database", project.database),
+        extract(elsewhere, "--to-database", project.database),
         to_tables,
-        restore(elsewhere, "--table", "content_tag"),
-        restore(elsewhere, "--to-database", "x", "--table", "no_such"),
-        restore(elsewhere, "--to-database", "x", "--only", "uploads"),
-        restore(elsewhere, "--migrate"),
+        extract(elsewhere, "--to-dir", "/x", "--table", "content_tag"),
+        extract(elsewhere, "--to-database", "x", "--table", "no_such"),
+        extract(elsewhere, "--to-database", "x", "--only", "uploads"),
+        extract(elsewhere, "--only", "db"),
     )
-    assert f"/{copy}\nDry run: nothing was made." in planned.ended(0).stdout
+    assert f"/{copy}\nDry run: nothing was created." in planned.ended(0).stdout
     assert planned_json.ended(0).json["databases"][0]["tables"] == ["public.content_tag"]
     assert made.ended(0).json == {"databases": [copy], "folders": [], "left_out": []}
     assert f"There is a database {copy} already" in again.ended(4).stderr
     assert "is the database of the application" in live.ended(4).stderr
-    assert f"Made the database {tables}" in one.ended(0).stdout
-    assert "Give --to-database NAME" in bare.ended(2).stderr
+    assert f"Created the database {tables}" in one.ended(0).stdout
+    assert "--table needs --to-database NAME" in bare.ended(2).stderr
     assert "'no_such' is not in the backup" in unknown.ended(2).stderr
     assert "Give --only ALIAS" in tree.ended(2).stderr
-    assert "--migrate" in moved.ended(2).stderr
+    assert "Give --to-database NAME, --to-dir DIR, or both" in moved.ended(2).stderr
     assert copies(project) == [copy, tables]
     assert plain_dump(project.server, copy) == plain_dump(project.server, project.database)
     kept = "--table=content_tag*"
@@ -91,8 +91,8 @@ def test_a_copy_that_fails_leaves_nothing(elsewhere: Saved) -> None:
     (unfinished := project.folder / "killed" / ".igny8_backup-unfinished-uploads").mkdir(parents=True)
     seen, refused = run_many(
         project,
-        restore(elsewhere, "--to-database", copy, "--dry-run"),
-        restore(elsewhere, "--to-dir", unfinished.parent),
+        extract(elsewhere, "--to-database", copy, "--dry-run"),
+        extract(elsewhere, "--to-dir", unfinished.parent),
     )
     assert f'DROP DATABASE "{forgotten}";' in seen.ended(0).stdout and kept not in seen.stdout
     assert f"If none is: rm -r {unfinished}." in refused.ended(4).stderr
@@ -104,8 +104,8 @@ def test_a_copy_that_fails_leaves_nothing(elsewhere: Saved) -> None:
     pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     failed, damaged = run_many(
         project,
-        Command(restore(elsewhere, "--to-database", copy), {"CLIENT_BIN_DIR": str(broken)}),
-        restore(elsewhere, "--to-dir", folder),
+        Command(extract(elsewhere, "--to-database", copy), {"CLIENT_BIN_DIR": str(broken)}),
+        extract(elsewhere, "--to-dir", folder),
     )
     pack.write_bytes(data)
     assert "pg_restore failed" in failed.ended(1).stderr
@@ -126,18 +126,18 @@ def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
     loop.symlink_to(loop)
     all_of_it, chosen, planned, nothing, full, inside, nowhere, logs, lost = run_many(
         project,
-        restore(elsewhere, "--to-dir", whole),
-        restore(elsewhere, "--to-dir", part, "--path", site, "--path", "*/[0-9]*", "--json"),
-        restore(elsewhere, "--to-dir", dry, "--path", "**/*.html", "--dry-run", "--json"),
-        restore(elsewhere, "--to-dir", dry, "--path", "no such"),
-        restore(elsewhere, "--to-dir", used),
-        restore(elsewhere, "--to-dir", project.uploads / "new"),
-        restore(elsewhere, "--path", site),
-        restore(elsewhere, "--to-dir", dry, "--only", "logs"),
-        restore(elsewhere, "--to-dir", loop / "new"),
+        extract(elsewhere, "--to-dir", whole),
+        extract(elsewhere, "--to-dir", part, "--path", site, "--path", "*/[0-9]*", "--json"),
+        extract(elsewhere, "--to-dir", dry, "--path", "**/*.html", "--dry-run", "--json"),
+        extract(elsewhere, "--to-dir", dry, "--path", "no such"),
+        extract(elsewhere, "--to-dir", used),
+        extract(elsewhere, "--to-dir", project.uploads / "new"),
+        extract(elsewhere, "--to-database", "x", "--path", site),
+        extract(elsewhere, "--to-dir", dry, "--only", "logs"),
+        extract(elsewhere, "--to-dir", loop / "new"),
     )
     assert "Too many levels of symbolic links" in lost.ended(1).stderr
-    assert f"Made the folder {whole / 'uploads'}" in all_of_it.ended(0).stdout
+    assert f"Created the folder {whole / 'uploads'}" in all_of_it.ended(0).stdout
     for root in (project.sites, project.uploads):
         live, made = state.of_tree(root), state.of_tree(whole / root.name)
         assert live.pop("the root") != made.pop("the root")
@@ -151,7 +151,7 @@ def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
     assert "Nothing in sites-data, uploads is called so: no such" in nothing.ended(2).stderr
     assert "is not empty" in full.ended(4).stderr
     assert "lie one in the other" in inside.ended(4).stderr
-    assert "Give --to-dir DIR" in nowhere.ended(2).stderr
+    assert "--path needs --to-dir DIR" in nowhere.ended(2).stderr
     logs.ended(0)
     assert [path.name for path in dry.iterdir()] == ["logs"]
 
@@ -170,8 +170,8 @@ def test_only_the_packs_that_are_needed_are_read(elsewhere: Saved) -> None:
     try:
         linked, needed = run_many(
             project,
-            restore(elsewhere, "--to-dir", links, "--path", "**/dangling", "--path", "**/empty folder"),
-            restore(elsewhere, "--to-dir", files, "--path", "**/empty file"),
+            extract(elsewhere, "--to-dir", links, "--path", "**/dangling", "--path", "**/empty folder"),
+            extract(elsewhere, "--to-dir", files, "--path", "**/empty file"),
         )
     finally:
         away.rename(packs)
@@ -185,7 +185,7 @@ def test_only_the_packs_that_are_needed_are_read(elsewhere: Saved) -> None:
 def test_a_hard_link_brings_the_file_that_it_is_a_name_of(elsewhere: Saved) -> None:
     project = elsewhere.project
     folder = project.folder / "linked"
-    (done,) = run_many(project, restore(elsewhere, "--to-dir", folder, "--path", "**/run.sh"))
+    (done,) = run_many(project, extract(elsewhere, "--to-dir", folder, "--path", "**/run.sh"))
     done.ended(0)
     (odd,) = (folder / "sites-data").rglob("odd")
     one, other = odd / "run.sh", odd / "run-hard-link.sh"
@@ -193,26 +193,18 @@ def test_a_hard_link_brings_the_file_that_it_is_a_name_of(elsewhere: Saved) -> N
     assert len(list(odd.iterdir())) == 2
 
 
-LIVE = [
-    ["--stop-workers"],
-    ["--ignore-workers"],
-    ["--stop-timeout", "5"],
-    ["--purge-queue"],
-    ["--assume-space", "1GB"],
-    ["--database-name", "x"],
-    ["--wait", "1"],
-]
+NEED_A_DATABASE = [["--migrate"], ["--sanitize"], ["--no-owner"], ["--locale", "C.UTF-8"]]
 
 
 def test_options_that_would_mean_nothing_are_refused(saved: Saved) -> None:
-    project = saved.project
-    cases = [(given, beside) for given in LIVE for beside in (["--to-database", "x"], ["--to-dir", "/x"])]
-    cases += [(given, ["--to-dir", "/x"]) for given in (["--no-owner"], ["--locale", "C.UTF-8"])]
-    cases += [(["--assume-space", "1GB"], ["--in-place"])]
-    cases += [(["--allow-set-id"], beside) for beside in (["--to-database", "x"], ["--in-place"])]
-    cases += [(["--wait", "1"], ["--dry-run", *more]) for more in ([], ["--in-place"])]
-    refused = run_many(project, *(restore(saved, *given, *beside) for given, beside in cases))
-    for (given, beside), done in zip(cases, refused, strict=True):
-        assert f"{given[0]} means nothing beside {beside[0]}" in done.ended(2).stderr
-    (kept,) = run_many(project, ["undo_restore", "--discard", "--stop-workers"])
-    assert "--stop-workers means nothing beside --discard" in kept.ended(2).stderr
+    cases = [
+        *((given, "needs --to-database NAME", ["--to-dir", "/x"]) for given in NEED_A_DATABASE),
+        (["--allow-set-id"], "needs --to-dir DIR", ["--to-database", "x"]),
+        *(
+            (given, "cannot be combined with --table", ["--to-database", "x", "--table", "y"])
+            for given in NEED_A_DATABASE[:2]
+        ),
+    ]
+    refused = run_many(saved.project, *(extract(saved, *given, *others) for given, _, others in cases))
+    for (given, reason, _), done in zip(cases, refused, strict=True):
+        assert f"{given[0]} {reason}" in done.ended(2).stderr.replace("works on a whole database and ", "")

@@ -76,7 +76,7 @@ def test_in_place_and_back_again(poor: Project) -> None:
     assert "NO OTHER WAY BACK" in planned.ended(0).stdout
     assert f"NOTE: Files stay as they are: restore_all {backup_id} --only files." in planned.stdout
     assert f"--database-name {poor.database}" in unnamed.ended(2).stderr
-    assert "one or the other" in mixed.ended(2).stderr
+    assert "no longer takes --to-database" in mixed.ended(2).stderr
     assert dumped(poor) == after
 
     killed_half_way(poor, [*named, backup_id])

@@ -35,6 +35,10 @@ def restore(project: Project, *options: str | Path) -> list[str | Path]:
     return ["restore_all", "--only", "uploads", "--noinput", "--identity", project.identity, *options]
 
 
+def extract(project: Project, *options: str | Path) -> list[str | Path]:
+    return ["extract_backup", "--only", "uploads", "--identity", project.identity, *options]
+
+
 def modes(root: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in root.iterdir() if path.name[0] != "."}
 
@@ -49,8 +53,8 @@ def test_they_are_dropped_and_told_unless_asked_for(backed_up: Project) -> None:
     found, given = project.folder / "found", project.folder / "given"
     copied, copied_whole, restored = run_many(
         project,
-        restore(project, "--to-dir", found),
-        restore(project, "--to-dir", given, "--allow-set-id"),
+        extract(project, "--to-dir", found),
+        extract(project, "--to-dir", given, "--allow-set-id"),
         restore(project),
     )
     plain = dict.fromkeys(recorded, 0o755) | {"folder": 0o2775}
@@ -80,7 +84,7 @@ def test_bits_of_a_file_that_keeps_another_owner_stay_away(backed_up: Project) -
     powerless = ("setpriv", "--bounding-set=-chown,-setfcap")
     made, restored = (
         project.run(*argv, under=powerless)
-        for argv in (["backup_sites", "uploads"], restore(project, "--to-dir", found, "--allow-set-id"))
+        for argv in (["backup_sites", "uploads"], extract(project, "--to-dir", found, "--allow-set-id"))
     )
     assert made.returncode == restored.returncode == 0, made.stderr + restored.stderr
     assert modes(found / "uploads")["as-owner"] == 0o755

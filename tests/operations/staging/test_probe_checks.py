@@ -33,6 +33,7 @@ def test_answers_are_compared_before_the_swap(saved: Saved, tmp_path: Path) -> N
     ids = [done.json["manifest"]["id"] for done in (full, moved, fewer)]
     before = state.of_project(project)
     restore = ["restore_all", ids[0], "--only", "db", *identity, "--noinput", "--database-name"]
+    extract = ["extract_backup", *restore[1:4], *identity, "--to-database"]
     (shown,) = run_many(project, Command(["show_backup", ids[0], "--json", *identity], {}, storage))
     details = shown.ended(0).json["details"]["databases"][0]
     assert details["row_counts"]["public.probed"] == 5
@@ -47,7 +48,7 @@ def test_answers_are_compared_before_the_swap(saved: Saved, tmp_path: Path) -> N
         stopped, beside = run_many(
             project,
             Command([*restore, project.database], {}, forged),
-            Command([*restore[:4], *identity, "--to-database", f"{project.database}_copy"], {}, forged),
+            Command([*extract, f"{project.database}_copy"], {}, forged),
         )
         for done in (stopped, beside):
             assert told in done.ended(6).stderr, done.stderr

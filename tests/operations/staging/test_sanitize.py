@@ -140,7 +140,7 @@ def test_not_a_byte_of_people_is_left(two: Two) -> None:
 
     # The same is true of a database made beside it.
     copy = f"{project.database}_copy"
-    beside = ["restore_all", "--from-storage", "production", "--identity", str(two.production.identity)]
+    beside = ["extract_backup", "--from-storage", "production", "--identity", str(two.production.identity)]
     beside += ["--to-database", copy]
     refused, made = run_many(project, beside, [*beside, "--sanitize"], env=DEBUG)
     assert "Give --sanitize" in refused.ended(4).stderr

@@ -1,0 +1,112 @@
+"""``manage.py extract_backup``: a backup, or part of it, as a new database or folder."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.extract import plan_as_json, plan_lines, result_lines
+from igny8_backup.management.restore.options import (
+    add_override_options,
+    add_personal_data_options,
+    add_set_id_option,
+    add_source_options,
+    not_empty,
+    overrides_from_options,
+)
+from igny8_backup.operations.context import open_context
+from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
+
+
+class Command(BackupCommand):
+    help = (
+        "Extract a backup, or part of it, into a new database or a new folder.\n"
+        "Nothing live is changed, and the application may keep running."
+    )
+    examples = (
+        "  manage.py extract_backup --to-database igny8_copy                  the whole database\n"
+        "  manage.py extract_backup --to-database rows --table billing_plan   one table, to copy rows from\n"
+        "  manage.py extract_backup --to-database igny8_copy --migrate        with the schema of the code\n"
+        "  manage.py extract_backup --to-dir /data/found                      all trees of files\n"
+        "  manage.py extract_backup --to-dir /data/found --path example.com   the folder of one site\n"
+        "  manage.py extract_backup 20261122T021500Z-7f3a9c --to-dir /data/found --only logs --dry-run"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        add_source_options(parser)
+        parser.add_argument("--dry-run", action="store_true", help="Show the plan and create nothing.")
+        add_personal_data_options(parser)
+        database = parser.add_argument_group("into a database")
+        database.add_argument(
+            "--to-database",
+            type=not_empty,
+            metavar="NAME",
+            help="Create a database of this name on the server of the live one.",
+        )
+        database.add_argument(
+            "--table",
+            type=not_empty,
+            action="append",
+            default=[],
+            metavar="TABLE",
+            help="Extract only this table. Repeat for more.",
+        )
+        database.add_argument(
+            "--migrate", action="store_true", help="Migrate the new database to the schema of the code."
+        )
+        add_override_options(database)
+        files = parser.add_argument_group("into a folder")
+        files.add_argument(
+            "--to-dir",
+            type=_folder,
+            metavar="DIR",
+            help="Write each tree into a folder of its name below DIR, which must be new or empty.",
+        )
+        files.add_argument(
+            "--path",
+            type=not_empty,
+            action="append",
+            default=[],
+            metavar="GLOB",
+            help="Extract only paths that match, relative to the root of a tree. Repeat for more.",
+        )
+        add_set_id_option(files)
+
+    def work(self, **options: Any) -> int:
+        request = ExtractRequest(
+            backup_id=options["id"] or "",
+            only=options["only"],
+            identity_file=options["identity"],
+            to_database=options["to_database"] or "",
+            to_dir=options["to_dir"],
+            paths=tuple(options["path"]),
+            tables=tuple(options["table"]),
+            migrate=options["migrate"],
+            sanitize=options["sanitize"],
+            keep_personal_data=options["keep_personal_data"],
+            allow_set_id=options["allow_set_id"],
+            overrides=overrides_from_options(options),
+        )
+        alias = options["from_storage"]
+        with self.progress() as shown, open_context(progress=shown, storage_alias=alias) as context:
+            plan = plan_extract(context, request)
+            for line in plan_lines(plan):
+                self.say(line)
+            if options["dry_run"]:
+                self.show_json(plan_as_json(plan))
+            plan.require_feasible()
+            if options["dry_run"]:
+                self.say("Dry run: nothing was created.")
+                return 0
+            result = run_extract(context, plan)
+        self.show_json(result)
+        for line in result_lines(result):
+            self.say(line)
+        return 0
+
+
+def _folder(text: str) -> Path:
+    return Path(not_empty(text)).absolute()
