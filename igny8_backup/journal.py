@@ -1,12 +1,15 @@
-"""What restores have done so far, on disk before they do it: how to go on, or back (law 3).
+"""Journals of restores, written before each step: how to go on after a failure, and how to go back.
 
-One file a restore, in ``STATE_DIR/restores``. ``phase`` is
+Each database and each tree is at every instant the old one or the whole new one: after a kill the next run
+reads here what it may complete or undo. There is one file for each restore, in ``STATE_DIR/restores``.
+``phase`` is
 
-* ``preparing``: sides are being made; nothing live was touched; the next run removes them;
-* ``swapping``: every side is whole and checked; the next run completes the swaps;
-* ``done``: the restored is live, what was before is kept aside;
+* ``preparing``: staging databases and folders are being built; nothing live was changed; the next run
+  removes them;
+* ``swapping``: everything staged is complete and checked; the next run completes the swaps;
+* ``done``: the restored data is live, the previous data is kept;
 * ``undoing``: as ``swapping``, the other way;
-* ``undone``: what was before is live again, the restored is kept aside.
+* ``undone``: the previous data is live again, the restored data is kept.
 """
 
 from __future__ import annotations
@@ -16,24 +19,27 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from igny8_backup.errors import FilesError
 from igny8_backup.formats import records
 from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.trees.swap.plan import SwapPlan
 
-SCHEMA = 1
+SCHEMA = 2
 PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "undoing", "undone"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSwap:
-    """One database: the live name, the side's, the name under which the other one is kept, and what the
-    swap must know of it. ``place`` says which database the alias led to."""
+    """One database. ``name`` is the live name; ``staging`` the name of the restored database until the swap,
+    and after an undo; ``previous`` the name of the previous one after the swap. ``details`` are those of the
+    backup; ``place`` says which database the alias led to."""
 
     alias: str
     name: str
-    side: str
-    before: str
+    staging: str
+    previous: str
     existed: bool
     details: DatabaseDetails
     place: str = ""
@@ -41,14 +47,15 @@ class DatabaseSwap:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeSwap:
-    """One tree; ``kept`` is where the other one will be; ``plan`` is the swap plan as JSON, empty until the
-    side is complete; ``whole`` where the root itself is swapped."""
+    """One tree. ``previous`` is the folder of the previous tree after the swap, and of the restored one after
+    an undo. ``plan`` is None until the staging folder is complete. ``swap_root`` says that the root itself is
+    swapped."""
 
     name: str
     root: str
-    kept: str
-    plan: str = ""
-    whole: bool = False
+    previous: str
+    plan: SwapPlan | None = None
+    swap_root: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +139,26 @@ def _read(path: Path) -> Journal:
         path.read_bytes(),
         name=f"The journal {path}",
         schema=SCHEMA,
+        upgrades={1: _from_schema_1},
         hint="It tells how far a restore came. Bring the file back; or look for databases named __side_ and"
         " __before_ and for folders named .before-, settle them by hand, and remove it.",
     )
+
+
+def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """Convert a journal of schema 1, in which the swap plan was JSON in a string."""
+    for database in fields.get("databases", ()):
+        _rename(database, side="staging", before="previous")
+    for tree in fields.get("trees", ()):
+        _rename(tree, kept="previous", whole="swap_root")
+        tree["plan"] = records.to_plain(SwapPlan.from_schema_1(tree.get("plan", "")))
+    return fields
+
+
+def _rename(fields: dict[str, Any], **names: str) -> None:
+    for old, new in names.items():
+        if old in fields:
+            fields[new] = fields.pop(old)
 
 
 def _unusable(path: Path, verb: str, error: OSError) -> FilesError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -26,6 +27,8 @@ from igny8_backup.journal import (
     Journals,
     TreeSwap,
 )
+from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.swap.plan import Child, SwapPlan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STARTED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -37,6 +40,18 @@ DETAILS = DatabaseDetails(
     settings=(DatabaseSetting(role="", name="work_mem", value="4MB"),),
     privileges=(Privilege(grantee="", privilege="CONNECT", grantable=False),),
 )
+ROOT = Record(
+    path=b"", kind="dir", mode=0o755, uid=0, gid=0, user="root", group="root", size=0, mtime_ns=2**70,
+    ctime_ns=0, inode=2**63, xattrs=(("user.a", b"b"),),
+)  # fmt: skip
+PLAN = SwapPlan(
+    folder=Path("/data/uploads"),
+    stamp="20261122T021500Z",
+    staging_inode=2**64 - 1,
+    children=(Child(b"caf\xe9", 1, 2), Child(b"new", None, 2**63)),
+    old=ROOT,
+    new=None,
+)
 JOURNAL = Journal(
     schema=SCHEMA,
     stamp="20261122T021500Z",
@@ -47,13 +62,35 @@ JOURNAL = Journal(
         DatabaseSwap(
             alias="default",
             name="igny8",
-            side="igny8__side",
-            before="igny8__before",
+            staging="igny8__side",
+            previous="igny8__before",
             existed=True,
             details=DETAILS,
         ),
     ),
-    trees=(TreeSwap(name="uploads", root="/data/uploads", kept="/data/uploads/.before", plan='{"a": 1}'),),
+    trees=(TreeSwap(name="uploads", root="/data/uploads", previous="/data/uploads/.before", plan=PLAN),),
+)
+SCHEMA_1 = """{
+  "backup_ids": ["20261121T021500Z-7f3a9c"],
+  "databases": [{"alias": "default", "before": "igny8__before", "existed": true,
+    "details": {"alias": "default", "name": "igny8", "tables": []}, "name": "igny8", "place": "", "side": "igny8__side"}],
+  "phase": "swapping",
+  "schema": 1,
+  "stamp": "20261122T021500Z",
+  "started": "2026-11-22T02:15:00.000000Z",
+  "trees": [
+    {"kept": "/data/uploads/.before-20261122T021500Z", "name": "uploads", "plan": PLAN,
+     "root": "/data/uploads", "whole": false},
+    {"kept": "/data/.before-20261122T021500Z-sites", "name": "sites", "plan": "", "root": "/data/sites",
+     "whole": true}
+  ]
+}
+"""
+PLAN_1 = (
+    '{"format": "igny8_backup swap", "version": 1, "root": "/data/uploads", "stamp": "20261122T021500Z",'
+    ' "side_inode": 5, "children": [["caf%E9", 1, 2], ["new", null, 3]], "old": {"path": "", "kind": "dir",'
+    ' "mode": "0755", "uid": 0, "gid": 0, "user": "root", "group": "root", "size": 0, "mtime_ns": 7,'
+    ' "ctime_ns": 8, "inode": 9}, "new": null, "undoing": false, "only": null}'
 )
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -93,6 +130,33 @@ def test_what_is_written_is_read_and_the_phase_moves_on(journals: Journals) -> N
     done = journals.write(JOURNAL, DONE)
     assert done == replace(JOURNAL, phase=DONE)
     assert Journals(journals.folder.parent).all() == [done]
+
+
+def test_journal_of_schema_1_is_read_and_written_in_the_new_schema(journals: Journals) -> None:
+    journals.folder.mkdir(parents=True)
+    path = journals.folder / "20261122T021500Z.json"
+    path.write_text(SCHEMA_1.replace("PLAN", json.dumps(PLAN_1)))
+    (found,) = journals.all()
+    assert (found.schema, found.phase, found.started) == (SCHEMA, SWAPPING, STARTED)
+    (database,) = found.databases
+    assert (database.staging, database.previous, database.existed) == ("igny8__side", "igny8__before", True)
+    uploads, sites = found.trees
+    assert uploads.plan is not None and sites.plan is None
+    assert (uploads.plan.folder, uploads.plan.staging_inode) == (Path("/data/uploads"), 5)
+    assert uploads.plan.children == (Child(b"caf\xe9", 1, 2), Child(b"new", None, 3))
+    assert uploads.previous == "/data/uploads/.before-20261122T021500Z" and not uploads.swap_root
+    assert sites.previous == "/data/.before-20261122T021500Z-sites" and sites.swap_root
+    assert journals.write(found, DONE) == replace(found, phase=DONE)
+    assert Journals(journals.folder.parent).all() == [replace(found, phase=DONE)]
+    assert json.loads(path.read_bytes())["schema"] == 2
+
+
+def test_journal_of_schema_1_with_a_malformed_plan_raises(journals: Journals) -> None:
+    journals.folder.mkdir(parents=True)
+    path = journals.folder / "20261122T021500Z.json"
+    path.write_text(SCHEMA_1.replace("PLAN", '"{}"'))
+    with pytest.raises(BackupError, match="the plan of a tree swap cannot be understood"):
+        journals.all()
 
 
 @pytest.mark.parametrize("phase", [PREPARING, SWAPPING, UNDOING])
@@ -135,7 +199,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_journal(journals: Journals) -> N
         assert len(set(found.backup_ids[0])) == 1 or found.backup_ids[0].isdigit()
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\x00" * 100, b'{"schema": 2}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\x00" * 100, b'{"schema": 3}', b'{"schema": 1}'])
 def test_what_is_no_journal_stops_everything_and_is_named(journals: Journals, content: bytes) -> None:
     journals.write(stamped(1, DONE))
     path = journals.folder / "20261122T021502Z.json"

@@ -1,7 +1,8 @@
 """Frozen dataclasses <-> JSON, strictly: what storage holds is hostile until it fits its type.
 
 Fields may be ``str``, ``int``, ``bool``, aware ``datetime`` (RFC 3339, UTC), ``X | None``, ``tuple[X, ...]``,
-``dict[str, X]`` and other such dataclasses. Unknown fields are passed over: a later release may add some.
+``dict[str, X]``, other such dataclasses, and classes with methods ``to_plain`` and ``from_plain``.
+Unknown fields are passed over: a later release may add some.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def from_json(
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "to_plain"):
+        return value.to_plain()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, datetime):
@@ -100,6 +103,8 @@ def _typed(kind: Any, value: Any, path: str = "") -> Any:
             raise TypeError(f"{where} is not an object")
         names = [_typed(str, key, f"a name in {where}") for key in value]
         return {key: _typed(get_args(kind)[1], value[key], f"{path}.{key}") for key in names}
+    if hasattr(kind, "from_plain"):
+        return kind.from_plain(value)
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, path)
     if kind is datetime:

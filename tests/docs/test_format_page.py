@@ -14,6 +14,7 @@ from igny8_backup.formats import annotations as notes
 from igny8_backup.formats import details, keys, manifest
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record, from_json, to_json
+from igny8_backup.trees.swap.plan import SwapPlan
 from tests.docs.pages import blocks, page, section
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ DATACLASSES = {
     "Journal": journal.Journal,
     "DatabaseSwap": journal.DatabaseSwap,
     "TreeSwap": journal.TreeSwap,
+    "SwapPlan": SwapPlan,
 }
 
 
@@ -121,7 +123,8 @@ def test_every_kind_of_key_is_in_the_layout() -> None:
 
 def test_the_schema_is_the_one_written() -> None:
     assert f"now `{manifest.SCHEMA}`" in page("reference/storage-format")
-    assert manifest.SCHEMA == journal.SCHEMA == notes.SCHEMA == 1
+    assert f"| `schema` * | `{journal.SCHEMA}`;" in page("reference/storage-format")
+    assert manifest.SCHEMA == notes.SCHEMA == 1
 
 
 def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:

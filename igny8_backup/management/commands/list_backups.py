@@ -125,7 +125,7 @@ def _state(journal: Journal) -> str:
         return f"The restore of {when} was undone; its data is kept until undo_restore --discard."
     what = f"UNFINISHED: the restore of {when} from {', '.join(journal.backup_ids)}"
     if journal.phase == PREPARING:
-        left = [swap.side for swap in journal.databases]
+        left = [swap.staging for swap in journal.databases]
         left += [f"the new files in {tree.root}" for tree in journal.trees]
         return (
             f"{what} was interrupted before it changed anything live. The next restore_all or undo_restore"

@@ -50,9 +50,9 @@ class Command(BackupCommand):
         if journal.phase == "undone":
             self.say("The data from before the restore is live again.")
             for swap in journal.databases:
-                self.say(f"  database {swap.name}: the restored one is kept as {swap.side}")
+                self.say(f"  database {swap.name}: the restored one is kept as {swap.staging}")
             for tree in journal.trees:
-                self.say(f"  files {tree.name}: the restored ones are kept in {tree.kept}")
+                self.say(f"  files {tree.name}: the restored ones are kept in {tree.previous}")
             if result.stopped:
                 self.say(f"Stopped: {', '.join(result.stopped)}.")
             for warning in result.warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -79,12 +80,32 @@ def result_as_json(result: RestoreResult | UndoResult) -> dict[str, Any]:
 
 
 def journal_as_json(journal: Journal) -> dict[str, Any]:
-    """What was swapped, by its names. The details of the databases stay in the journal: they are encrypted in
-    storage because settings may hold secrets."""
+    """The journal for scripts, under the keys of its first schema.
+
+    Details of databases are left out: they are encrypted in storage because settings may hold secrets.
+    """
     databases = [
-        {name: value for name, value in vars(swap).items() if name != "details"} for swap in journal.databases
+        {
+            "alias": swap.alias,
+            "name": swap.name,
+            "side": swap.staging,
+            "before": swap.previous,
+            "existed": swap.existed,
+            "place": swap.place,
+        }
+        for swap in journal.databases
     ]
-    return {**vars(journal), "databases": databases}
+    trees = [
+        {
+            "name": swap.name,
+            "root": swap.root,
+            "kept": swap.previous,
+            "plan": json.dumps(swap.plan.to_plain()) if swap.plan else "",
+            "whole": swap.swap_root,
+        }
+        for swap in journal.trees
+    ]
+    return {**vars(journal), "databases": databases, "trees": trees}
 
 
 def show_result(command: BackupCommand, result: RestoreResult) -> int:
@@ -118,11 +139,11 @@ def previous_lines(journal: Journal) -> Iterator[str]:
     """Yield where the previous data of each database and tree is kept."""
     for swap in journal.databases:
         if swap.existed:
-            yield f"database {swap.name}: the previous database is kept as {swap.before}"
+            yield f"database {swap.name}: the previous database is kept as {swap.previous}"
         else:
             yield f"database {swap.name}: created"
     for tree in journal.trees:
-        yield f"files {tree.name}: the previous files are kept in {tree.kept}"
+        yield f"files {tree.name}: the previous files are kept in {tree.previous}"
 
 
 def _source(source: Source, plan: RestorePlan) -> str:

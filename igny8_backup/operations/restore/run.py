@@ -19,7 +19,7 @@ from igny8_backup.operations.staging import sandbox, sanitize
 from igny8_backup.operations.staging.load import load_staging
 from igny8_backup.operations.staging.probe_checks import without_answers
 from igny8_backup.signals import RESTORE, UNDO, announced
-from igny8_backup.trees.swap.target import Place
+from igny8_backup.trees.swap.target import SwapTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +116,8 @@ def _journal(context: BackupContext, plan: RestorePlan) -> Journal:
             DatabaseSwap(
                 alias=item.part.alias,
                 name=item.target.name,
-                side=engine.previous_name("side", stamp),
-                before=engine.previous_name("before", stamp),
+                staging=engine.previous_name("side", stamp),
+                previous=engine.previous_name("before", stamp),
                 existed=item.target.exists,
                 # What its probes answered has no place on this disk.
                 details=without_answers(item.details),
@@ -129,8 +129,8 @@ def _journal(context: BackupContext, plan: RestorePlan) -> Journal:
         TreeSwap(
             name=item.part.name,
             root=str(item.root),
-            kept=str(Place(root=item.root, stamp=stamp, whole=item.part.name in whole).kept),
-            whole=item.part.name in whole,
+            previous=str(SwapTarget(root=item.root, stamp=stamp, swap_root=item.part.name in whole).previous),
+            swap_root=item.part.name in whole,
         )
         for item in plan.trees
     ]
@@ -154,7 +154,7 @@ def _free_stamp(context: BackupContext) -> str:
 
 
 def _prepare_databases(context: BackupContext, plan: RestorePlan, journal: Journal) -> None:
-    sides = {swap.alias: swap.side for swap in journal.databases}
+    sides = {swap.alias: swap.staging for swap in journal.databases}
     for item in plan.databases:
         _prepare_database(context, plan, item, sides[item.part.alias])
     migrated = {item.part.alias: sides[item.part.alias] for item in plan.databases if item.details.migrations}
@@ -193,7 +193,7 @@ def _prepare_trees(context: BackupContext, plan: RestorePlan, journal: Journal) 
         swap = swaps[item.part.name]
         context.progress.begin(f"files {item.part.name}", item.part.bytes)
         try:
-            text = restore_tree.prepare(
+            swap_plan = restore_tree.prepare(
                 context,
                 item.part,
                 restore_tree.place_of(swap, journal.stamp),
@@ -203,7 +203,7 @@ def _prepare_trees(context: BackupContext, plan: RestorePlan, journal: Journal) 
             )
         finally:
             context.progress.end()
-        done.append(replace(swap, plan=text))
+        done.append(replace(swap, plan=swap_plan))
     return replace(journal, trees=tuple(done))
 
 

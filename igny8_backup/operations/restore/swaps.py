@@ -23,8 +23,8 @@ def swap_all(context: BackupContext, journal: Journal, *, resumed: bool = False)
         for swap in journal.databases:
             engine = engine_of(context, swap)
             # No side says that an earlier run swapped it; without one, that somebody took it away.
-            if not resumed or engine.exists(swap.side):
-                engine.swap(swap.side, swap.before, swap.details)
+            if not resumed or engine.exists(swap.staging):
+                engine.swap(swap.staging, swap.previous, swap.details)
             begun = True
         for number, tree in enumerate(journal.trees):
             # Planned at the last moment: an application that still runs may have put something into the root.
@@ -57,8 +57,8 @@ def swap_back_all(context: BackupContext, journal: Journal) -> Journal:
     try:
         for swap in journal.databases:
             engine = engine_of(context, swap)
-            if not engine.exists(swap.side):
-                engine.swap_back(swap.before, swap.side)
+            if not engine.exists(swap.staging):
+                engine.swap_back(swap.previous, swap.staging)
         for tree in journal.trees:
             restore_tree.swap_back(tree)
         return context.journals.write(journal, UNDONE)
@@ -91,7 +91,7 @@ def _all_aside(context: BackupContext, journal: Journal) -> bool:
     """
     try:
         return all(
-            engine.exists(swap.side) or (swap.existed and not engine.exists(swap.before))
+            engine.exists(swap.staging) or (swap.existed and not engine.exists(swap.previous))
             for swap in journal.databases
             for engine in [engine_of(context, swap)]
         )
@@ -121,7 +121,7 @@ def remove_stale_staging(context: BackupContext, journal: Journal) -> None:
         restore_tree.remove_staging(place)
         restore_tree.remove_scratch(context.config.scratch_dir, place)
     for swap in journal.databases:
-        engine_of(context, swap).drop(swap.side)
+        engine_of(context, swap).drop(swap.staging)
     context.journals.remove(journal)
 
 
@@ -129,7 +129,7 @@ def discard(context: BackupContext, journal: Journal) -> None:
     """Removes what a finished restore (or undo) keeps aside, for good."""
     for swap in journal.databases:
         engine = engine_of(context, swap)
-        engine.drop(swap.before if journal.phase == DONE else swap.side)
+        engine.drop(swap.previous if journal.phase == DONE else swap.staging)
     for tree in journal.trees:
         restore_tree.remove_kept(restore_tree.place_of(tree, journal.stamp))
     context.journals.remove(journal)

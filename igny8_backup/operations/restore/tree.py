@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,19 +24,19 @@ from igny8_backup.trees.fs.remove import remove_tree
 from igny8_backup.trees.model.names import staging_name
 from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 from igny8_backup.trees.swap.swap import exchange, keep, state, undo
-from igny8_backup.trees.swap.target import Place
+from igny8_backup.trees.swap.target import SwapTarget
 
 
 def prepare(
     context: BackupContext,
     part: TreePart,
-    place: Place,
+    place: SwapTarget,
     identities: list[Identity],
     on_bytes: Callable[[int], None],
     *,
     allow_set_id: bool = False,
-) -> str:
-    """Writes the tree of ``part`` where ``place`` says, every digest checked; returns the swap plan as JSON.
+) -> SwapPlan:
+    """Write the tree of ``part`` into the staging folder, checking every digest. Returns the swap plan.
 
     A root that does not exist is made. ``allow_set_id`` lets set-id bits and capabilities of files come
     back. Raises ``IntegrityError``, ``FilesError``, ``StorageError``.
@@ -64,7 +63,7 @@ def prepare(
             owners_left = extract_packs(
                 context,
                 processes,
-                place.target,
+                place.new_tree,
                 packs.items(),
                 folder,
                 identities,
@@ -73,13 +72,13 @@ def prepare(
                 on_bytes=on_bytes,
                 allow_set_id=allow_set_id,
             )
-        with TreeWriter(place.target, on_skip=skip) as writer:
+        with TreeWriter(place.new_tree, on_skip=skip) as writer:
             writer.finish(records.others())
             writer.flush()
         owners_left += writer.owners_left
         note_owners(context.progress, part.name, owners_left)
         record = next(records.others())
-    return json.dumps(place.plan(record, skip).to_json())
+    return place.plan(record, skip)
 
 
 def planned_again(tree: TreeSwap) -> TreeSwap:
@@ -88,7 +87,7 @@ def planned_again(tree: TreeSwap) -> TreeSwap:
     side = plan.find_staging()
     if side.name != staging_name(plan.stamp) or (plan.children and state(plan) != "old"):
         return tree
-    return replace(tree, plan=json.dumps(plan_swap(plan.root, side, plan.new, only=plan.only).to_json()))
+    return replace(tree, plan=plan_swap(plan.folder, side, plan.new, only=plan.only))
 
 
 def check_kept(tree: TreeSwap) -> None:
@@ -110,25 +109,27 @@ def swap_back(tree: TreeSwap) -> None:
     keep(plan)
 
 
-def place_of(tree: TreeSwap, stamp: str) -> Place:
+def place_of(tree: TreeSwap, stamp: str) -> SwapTarget:
     """Where the tree of a journal with this stamp is swapped."""
-    return Place(root=Path(tree.root), stamp=stamp, whole=tree.whole)
+    return SwapTarget(root=Path(tree.root), stamp=stamp, swap_root=tree.swap_root)
 
 
-def remove_staging(place: Place) -> None:
+def remove_staging(place: SwapTarget) -> None:
     """Removes a tree that was never swapped in; a missing one is fine."""
     with _same_time(place.folder):
-        remove_tree(place.side)
+        remove_tree(place.staging)
 
 
-def remove_kept(place: Place) -> None:
+def remove_kept(place: SwapTarget) -> None:
     """Removes what a swap, or its undoing, keeps; a missing one is fine."""
     with _same_time(place.folder):
-        remove_tree(place.kept)
+        remove_tree(place.previous)
 
 
 def _plan(tree: TreeSwap) -> SwapPlan:
-    return SwapPlan.from_json(json.loads(tree.plan))
+    if tree.plan is None:
+        raise RuntimeError(f"the tree {tree.name} is swapped before its swap was planned")
+    return tree.plan
 
 
 @contextmanager
@@ -144,19 +145,19 @@ def _same_time(root: Path) -> Iterator[None]:
         os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def remove_scratch(folder: Path, place: Place) -> None:
+def remove_scratch(folder: Path, place: SwapTarget) -> None:
     """Removes the records that a killed restore of this tree left in the scratch ``folder``; none is fine."""
     shutil.rmtree(_scratch_name(folder, place), ignore_errors=True)
 
 
-def _scratch_name(folder: Path, place: Place) -> Path:
+def _scratch_name(folder: Path, place: SwapTarget) -> Path:
     # Known beforehand, so that the next run finds it; a folder that somebody else made is not taken.
-    named = hashlib.sha256(os.fsencode(place.side)).hexdigest()[:16]
+    named = hashlib.sha256(os.fsencode(place.staging)).hexdigest()[:16]
     return folder / f"igny8_backup-{place.stamp}-{named}"
 
 
 @contextmanager
-def _scratch_folder(folder: Path, place: Place) -> Iterator[Path]:
+def _scratch_folder(folder: Path, place: SwapTarget) -> Iterator[Path]:
     """A private folder for the records of the tree, which are asked for once for each pack."""
     scratch = _scratch_name(folder, place)
     try:

@@ -80,10 +80,10 @@ def _go_back(context: BackupContext, journal: Journal) -> Journal:
 def _check_kept(context: BackupContext, journal: Journal) -> None:
     """Raises ``UsageError`` or ``FilesError``, with nothing changed, when what was before is not there."""
     for swap in journal.databases:
-        there = engine_of(context, swap).exists(swap.before)
+        there = engine_of(context, swap).exists(swap.previous)
         if swap.existed and not there:
             raise UsageError(
-                f"What {swap.name} was before the restore is gone: there is no database {swap.before}.",
+                f"What {swap.name} was before the restore is gone: there is no database {swap.previous}.",
                 unchanged="Nothing was changed.",
                 hint="Restore a backup instead; undo_restore --discard forgets this restore.",
             )

@@ -1,7 +1,11 @@
-"""What a swap of two trees is to do, written down before anything moves."""
+"""The plan of a tree swap: which children are exchanged, recorded before anything moves.
+
+``plan_swap`` makes the plan, a journal stores it (``formats.records``), ``swap`` carries it out.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -18,46 +22,47 @@ from igny8_backup.trees.model.records import Record, from_json, record_of, to_js
 from igny8_backup.trees.model.xattrs import ACCESS_ACL, DEFAULT_ACL, read_xattrs
 from igny8_backup.trees.scan.scan import Scan
 
-_FORMAT = {"format": "igny8_backup swap", "version": 1}
+_UNCHANGED = "The live tree was not changed."
 
 
 class Child(NamedTuple):
-    """A name in the root, the side or both, with the inode it had in each when the swap was planned.
+    """A name in the live folder, the staging folder or both, with its inode in each at planning time.
 
-    No device: all lie on that of the root, and its number may be another after a reboot.
+    Devices are not recorded: all children lie on the device of the live folder, and its number may change
+    with a reboot.
     """
 
     name: bytes
     live: int | None
-    side: int | None
+    staging: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapPlan:
-    """The children of ``root`` against those of the side folder of this ``stamp`` inside it.
+    """The children of ``folder`` against those of the staging folder of this ``stamp`` inside it.
 
-    ``old`` and ``new`` describe the root folder itself in the two trees (``new`` None: it stays as
-    it is). ``undoing`` turns the direction around; the plan is otherwise the same, so that either
+    ``old`` and ``new`` describe ``folder`` itself in the two trees; where ``new`` is None its attributes are
+    not changed. ``undoing`` reverses the direction; the rest of the plan is the same, so that either
     direction can take over from the other at any point.
 
-    ``only`` names the one child that is swapped, where the root is not of a tree but the folder that
-    a whole tree lies in: nothing else in it is looked at.
+    ``folder`` is the root of the tree or, where the root itself is swapped, the folder that holds the root;
+    ``only`` then names the root, and every other child is ignored.
     """
 
-    root: Path
+    folder: Path
     stamp: str
-    side_inode: int
+    staging_inode: int
     children: tuple[Child, ...]
     old: Record
     new: Record | None
     undoing: bool = False
     only: bytes | None = None
 
-    def children_in(self, folder: int) -> dict[bytes, os.stat_result]:
-        """What lies in the open root or side, as far as it is swapped."""
+    def children_in(self, directory: int) -> dict[bytes, os.stat_result]:
+        """The children of the open live or staging folder that take part in the swap."""
         return {
             name: status
-            for name, status in children_of(folder).items()
+            for name, status in children_of(directory).items()
             if self.only is None or name == self.only
         }
 
@@ -65,14 +70,16 @@ class SwapPlan:
         """The plan that brings the old tree back; reversed again, the new one."""
         return replace(self, undoing=not self.undoing)
 
-    def to_json(self) -> dict[str, Any]:
-        """For a journal: a JSON object from which ``from_json`` makes an equal plan."""
+    def to_plain(self) -> dict[str, Any]:
+        """The plan as a JSON object; names are escaped (``names.escape``)."""
         return {
-            **_FORMAT,
-            "root": escape(os.fsencode(self.root)),
+            "folder": escape(os.fsencode(self.folder)),
             "stamp": self.stamp,
-            "side_inode": self.side_inode,
-            "children": [[escape(child.name), child.live, child.side] for child in self.children],
+            "staging_inode": self.staging_inode,
+            "children": [
+                {"name": escape(child.name), "live": child.live, "staging": child.staging}
+                for child in self.children
+            ],
             "old": to_json(self.old),
             "new": None if self.new is None else to_json(self.new),
             "undoing": self.undoing,
@@ -80,20 +87,20 @@ class SwapPlan:
         }
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
-        """The plan of a journal; ``FilesError`` when it is not one."""
+    def from_plain(cls, fields: Any) -> Self:
+        """The plan in such an object. Raises ``ValueError`` for any other."""
         try:
-            if any(fields[key] != value for key, value in _FORMAT.items()):
-                raise ValueError("another format")
             if "/" in fields["stamp"]:
-                raise ValueError("not the stamp of a folder in the root")
+                raise ValueError("its stamp is not one")
             return cls(
-                root=Path(os.fsdecode(unescape(fields["root"]))),
+                folder=Path(os.fsdecode(unescape(fields["folder"]))),
                 stamp=str(fields["stamp"]),
-                side_inode=int(fields["side_inode"]),
+                staging_inode=int(fields["staging_inode"]),
                 children=tuple(
-                    Child(check_path(unescape(name)), _inode(live), _inode(side))
-                    for name, live, side in fields["children"]
+                    Child(
+                        check_path(unescape(child["name"])), _inode(child["live"]), _inode(child["staging"])
+                    )
+                    for child in fields["children"]
                 ),
                 old=from_json(fields["old"]),
                 new=None if fields["new"] is None else from_json(fields["new"]),
@@ -101,27 +108,56 @@ class SwapPlan:
                 only=None if fields.get("only") is None else check_path(unescape(fields["only"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IntegrityError) as error:
-            raise FilesError("A journal of a tree swap cannot be understood.") from error
+            raise ValueError("the plan of a tree swap cannot be understood") from error
+
+    @classmethod
+    def from_schema_1(cls, text: str) -> Self | None:
+        """The plan in a journal of schema 1: JSON in a string, empty before there was a plan. Raises
+        ``ValueError`` for any other text."""
+        if not text:
+            return None
+        try:
+            fields = json.loads(text)
+            if (fields["format"], fields["version"]) != ("igny8_backup swap", 1):
+                raise ValueError("another format")
+            children = [
+                {"name": name, "live": live, "staging": staging} for name, live, staging in fields["children"]
+            ]
+            changed = {"folder": fields["root"], "staging_inode": fields["side_inode"], "children": children}
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError("the plan of a tree swap cannot be understood") from error
+        return cls.from_plain({**fields, **changed})
 
     def find_staging(self) -> Path:
-        """Where the side folder is: under its first name or, kept, as the one from before; ``FilesError``."""
+        """The staging folder, under the name it was made with or, after ``keep``, that of the previous tree.
+
+        Raises ``FilesError`` when neither is the folder that was planned for.
+        """
         for name in (staging_name(self.stamp), previous_name(self.stamp)):
-            path = self.root / name
+            path = self.folder / name
             try:
-                if os.lstat(path).st_ino == self.side_inode:
+                if os.lstat(path).st_ino == self.staging_inode:
                     return path
             except OSError:
                 continue
-        raise FilesError(f"The folder that was swapped with {self.root} is gone.")
+        raise FilesError(
+            f"The folder {previous_name(self.stamp)} that was swapped with the children of {self.folder} is"
+            " gone.",
+            unchanged="Nothing was changed.",
+            hint="Bring that folder back, or restore a backup instead.",
+        )
 
 
-def make_side(root: Path, stamp: str) -> Path:
-    """A new private folder in the root, for ``TreeWriter``; ``FilesError`` when it cannot be made."""
-    side = root / staging_name(stamp)
+def make_staging(folder: Path, stamp: str) -> Path:
+    """Make the staging folder: new, private, in ``folder``, for ``TreeWriter``. Returns its path.
+
+    Raises ``FilesError`` when it cannot be made.
+    """
+    staging = folder / staging_name(stamp)
     try:
-        side.mkdir(0o700)
-        side.chmod(0o700)  # a set-group-id bit, inherited from the root, would be so by all below
-        fd = os.open(side, FOLDER)
+        staging.mkdir(0o700)
+        staging.chmod(0o700)  # else everything below would inherit a set-group-id bit of the folder
+        fd = os.open(staging, FOLDER)
         try:
             for name, _ in read_xattrs(fd):
                 if name in (ACCESS_ACL, DEFAULT_ACL):  # inherited likewise
@@ -130,93 +166,99 @@ def make_side(root: Path, stamp: str) -> Path:
             os.close(fd)
     except OSError as error:
         raise FilesError(
-            f"No folder can be made in {root} for the new tree: {error.strerror}.",
-            unchanged="The live tree is as it was.",
+            f"The staging folder {staging} cannot be made: {error.strerror}.",
+            unchanged=_UNCHANGED,
+            hint=f"Give this user the right to write in {folder}, and restore again.",
         ) from error
-    return side
+    return staging
 
 
-def plan_swap(root: Path, side: Path, new: Record | None = None, *, only: bytes | None = None) -> SwapPlan:
-    """What it takes to put the children of ``side`` (from ``make_side``) in place of the root's, or that
-    child alone which ``only`` names.
+def plan_swap(
+    folder: Path, staging: Path, new: Record | None = None, *, only: bytes | None = None
+) -> SwapPlan:
+    """Plan the swap of the children of ``staging`` (from ``make_staging``) with those of ``folder``.
 
-    ``new`` is the root's own record in the index. Nothing is changed. ``FilesError`` when the side
-    is not in the root, on the same filesystem, when something is mounted where it would be moved, or
-    when a child may not be moved.
+    ``only`` restricts the swap to the child of that name. ``new`` is the record of the root in the index.
+    Nothing is changed. Raises ``FilesError`` when the staging folder is not in ``folder``, on the same
+    filesystem, when something is mounted where it would be moved, or when a child may not be moved.
     """
-    stamp = side.name.removeprefix(staging_name(""))
-    if side.name != staging_name(stamp) or side.parent.resolve() != root.resolve():
-        raise _refused(root, f"{side} is not a folder made for its new tree")
-    points = mounts_below(root)
+    stamp = staging.name.removeprefix(staging_name(""))
+    if staging.name != staging_name(stamp) or staging.parent.resolve() != folder.resolve():
+        raise _refused(folder, f"{staging} is not a staging folder in it")
+    points = mounts_below(folder)
     if only is not None:
-        moved = os.path.join(os.fsencode(root.resolve()), only)
+        moved = os.path.join(os.fsencode(folder.resolve()), only)
         points = [point for point in points if point == moved or point.startswith(moved + b"/")]
     if points:
-        raise _refused(root, f"{escape(points[0])!r} is a mount point below it")
-    with opened(root, side) as (root_fd, side_fd):
-        live, aside = _movable(root, root_fd, only), _movable(root, side_fd, only)
+        raise _refused(folder, f"{escape(points[0])!r} is a mount point below it")
+    with opened(folder, staging) as (live_fd, staging_fd):
+        live, staged = _movable(folder, live_fd, only), _movable(folder, staging_fd, only)
         return SwapPlan(
-            root=root,
+            folder=folder,
             stamp=stamp,
-            side_inode=os.fstat(side_fd).st_ino,
+            staging_inode=os.fstat(staging_fd).st_ino,
             children=tuple(
-                Child(name, live.get(name), aside.get(name)) for name in sorted(live.keys() | aside.keys())
+                Child(name, live.get(name), staged.get(name)) for name in sorted(live.keys() | staged.keys())
             ),
-            old=_record(root),
+            old=_record(folder),
             new=new,
             only=only,
         )
 
 
 @contextmanager
-def opened(root: Path, side: Path) -> Iterator[tuple[int, int]]:
-    """Descriptors of the root and of the side in it; ``FilesError`` when there are no such folders."""
+def opened(folder: Path, staging: Path) -> Iterator[tuple[int, int]]:
+    """Descriptors of the live folder and of the staging folder in it. Raises ``FilesError`` when one of them
+    cannot be opened or they lie on two filesystems."""
     try:
-        root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        live_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            side_fd = os.open(side.name, FOLDER, dir_fd=root_fd)
+            staging_fd = os.open(staging.name, FOLDER, dir_fd=live_fd)
         except OSError:
-            os.close(root_fd)
+            os.close(live_fd)
             raise
     except OSError as error:
-        raise _refused(root, f"{error.filename} cannot be opened: {error.strerror}") from error
+        raise _refused(folder, f"{error.filename} cannot be opened: {error.strerror}") from error
     try:
-        if os.fstat(root_fd).st_dev != os.fstat(side_fd).st_dev:
-            raise _refused(root, f"{side} is another filesystem")
-        yield root_fd, side_fd
+        if os.fstat(live_fd).st_dev != os.fstat(staging_fd).st_dev:
+            raise _refused(folder, f"{staging} is another filesystem")
+        yield live_fd, staging_fd
     finally:
-        os.close(side_fd)
-        os.close(root_fd)
+        os.close(staging_fd)
+        os.close(live_fd)
 
 
-def children_of(folder: int) -> dict[bytes, os.stat_result]:
-    """What lies in an open folder, but for what is ours."""
+def children_of(directory: int) -> dict[bytes, os.stat_result]:
+    """The children of an open folder, without those that this package made."""
     found: dict[bytes, os.stat_result] = {}
-    for name in map(os.fsencode, os.listdir(folder)):
+    for name in map(os.fsencode, os.listdir(directory)):
         if not is_own(name):
             try:
-                found[name] = os.lstat(name, dir_fd=folder)
+                found[name] = os.lstat(name, dir_fd=directory)
             except FileNotFoundError:
                 continue
     return found
 
 
-def _movable(root: Path, folder: int, only: bytes | None) -> dict[bytes, int]:
-    device = os.fstat(folder).st_dev
-    found = {name: status for name, status in children_of(folder).items() if only in (None, name)}
+def _movable(folder: Path, directory: int, only: bytes | None) -> dict[bytes, int]:
+    """The inodes of the children, all of which may be moved; else ``FilesError``."""
+    device = os.fstat(directory).st_dev
+    found = {name: status for name, status in children_of(directory).items() if only in (None, name)}
     for name, status in found.items():
         if status.st_dev != device:
-            raise _refused(root, f"{escape(name)!r} in it is another filesystem")
+            raise _refused(folder, f"{escape(name)!r} in it is another filesystem")
         # rename(2): to get another parent, a folder must be writable itself.
-        if stat.S_ISDIR(status.st_mode) and not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
-            raise _refused(root, f"the folder {escape(name)!r} in it is not writable for this user")
+        if stat.S_ISDIR(status.st_mode) and not os.access(
+            name, os.W_OK, dir_fd=directory, effective_ids=True
+        ):
+            raise _refused(folder, f"the folder {escape(name)!r} in it is not writable for this user")
     return {name: status.st_ino for name, status in found.items()}
 
 
-def _record(root: Path) -> Record:
-    with Scan(root, on_skip=lambda path, reason: None) as walk:
-        entry = next(walk.entries())
-        fd = walk.folder_fd(entry)
+def _record(folder: Path) -> Record:
+    with Scan(folder, on_skip=lambda path, reason: None) as scan:
+        entry = next(scan.entries())
+        fd = scan.folder_fd(entry)
         return record_of(entry, "dir", xattrs=() if fd is None else read_xattrs(fd))
 
 
@@ -226,9 +268,9 @@ def _inode(value: object) -> int | None:
     raise ValueError("not an inode")
 
 
-def _refused(root: Path, why: str) -> FilesError:
+def _refused(folder: Path, why: str) -> FilesError:
     return FilesError(
-        f"The children of {root} cannot be swapped: {why}.",
-        unchanged="The tree is as it was.",
-        hint="Mend that, or restore into another root.",
+        f"The children of {folder} cannot be swapped: {why}.",
+        unchanged=_UNCHANGED,
+        hint="Fix that, or restore into another root.",
     )

@@ -1,13 +1,12 @@
-"""A whole tree for a live one: the children of a root exchanged with those of a folder inside it.
+"""Exchange a live tree with a staged one: the children of a folder with those of a staging folder inside it.
 
-The root itself stays: a container's bind mount goes on serving the folder it was given, and a mount
-point cannot be renamed. Child by child is not one instant, so the plan goes into a journal first;
-where each child is can be told by its inode, and a swap that was killed is finished, or undone, by
-running it again in either direction. An application that goes on writing into the root meanwhile is
-borne.
+The root itself stays where it is: a container's bind mount goes on serving the folder it was given, and a
+mount point cannot be renamed. An exchange child by child is not atomic, so the plan is stored in a journal
+first. The inode of each child shows whether it has been exchanged, so a swap that was killed is finished, or
+undone, by running it again in either direction. The application may go on writing into the root meanwhile.
 
-A root that nothing is mounted on may by setting be swapped whole: then the folder that it lies in is
-the root of the plan, and the tree its only child.
+A root that is no mount point may, by a setting, be swapped itself: the plan is then of the folder that holds
+the root, and the root is its only child.
 """
 
 from __future__ import annotations
@@ -27,19 +26,20 @@ from igny8_backup.trees.swap.plan import Child, SwapPlan, opened
 
 State = Literal["old", "new", "mixed"]
 OnStep = Callable[[str], None]
-"""Told before each single change to the disk."""
+"""Called before each single change to the disk, with a description of it."""
 
-_MOVING = b".igny8_backup-moving-"  # and the child's number: it is on its way between root and side
+_MOVING = b".igny8_backup-moving-"  # and the number of the child: it is between the live and staging folders
+_INTERRUPTED = "Each child is the old one or the whole new one."
 
 
 def state(plan: SwapPlan) -> State:
-    """Which tree the root holds: the old one, the new one, or some of each.
+    """Which tree is live: the old one, the new one, or some children of each.
 
-    Where there is nothing to swap, the one that the plan leads to. ``FilesError`` when the root or
-    the side is gone.
+    Where there is nothing to swap, the tree that the plan leads to. Raises ``FilesError`` when the live or
+    the staging folder is gone.
     """
-    with opened(plan.root, plan.find_staging()) as (root, side):
-        return _state(plan, root, side)
+    with opened(plan.folder, plan.find_staging()) as (live_fd, staging_fd):
+        return _state(plan, live_fd, staging_fd)
 
 
 def exchange(
@@ -49,108 +49,109 @@ def exchange(
     on_skip: OnSkip | None = None,
     renames_only: bool = False,
 ) -> None:
-    """Carry the plan out, from wherever it stands; afterwards the side holds the children swapped out.
+    """Carry out the plan from wherever it stands; then the staging folder holds the children swapped out.
 
-    Before anything has moved, the root must be as it was planned: else ``FilesError``, and plan
-    again. When something fails later, ``UnfinishedError``: run it again, or with the plan reversed.
-    What the application has put into the root since goes to the side when the swap is undone.
-    ``on_skip`` is told what of the root's own metadata could not be set. ``renames_only`` does
-    without ``RENAME_EXCHANGE``, as on filesystems that lack it.
+    Raises ``FilesError`` when nothing has moved yet and the live folder is no longer as it was planned for:
+    plan again. Raises ``UnfinishedError`` for a later failure: run it again, or with the plan reversed.
+    When a swap is undone, files that the application added to the live folder move to the staging folder.
+    ``on_skip`` receives attributes of the root that could not be set. ``renames_only`` avoids
+    ``RENAME_EXCHANGE`` (renameat2(2)), as on filesystems that lack it.
     """
-    with opened(plan.root, plan.find_staging()) as (root, side):
+    with opened(plan.folder, plan.find_staging()) as (live_fd, staging_fd):
         try:
-            _exchange(plan, root, side, on_step or _ignore, renames_only)
-            _describe_root(plan, root, on_step or _ignore, on_skip or _ignore)
-            os.fsync(side)
-            os.fsync(root)
+            _exchange(plan, live_fd, staging_fd, on_step or _ignore, renames_only)
+            _describe_root(plan, live_fd, on_step or _ignore, on_skip or _ignore)
+            os.fsync(staging_fd)
+            os.fsync(live_fd)
         except OSError as error:
-            raise _failed(plan, root, side, error) from error
+            raise _failed(plan, live_fd, staging_fd, error) from error
 
 
 def undo(plan: SwapPlan, *, on_step: OnStep | None = None, on_skip: OnSkip | None = None) -> None:
-    """Bring the old tree back, from wherever the plan stands; as ``exchange`` with the plan reversed."""
+    """Bring the old tree back, from wherever the plan stands: ``exchange`` with the plan reversed."""
     exchange(plan if plan.undoing else plan.reversed(), on_step=on_step, on_skip=on_skip)
 
 
 def keep(plan: SwapPlan) -> Path:
-    """Give the side the name under which the old tree is kept, and return its path; again does no harm.
+    """Rename the staging folder to the name of the previous tree. Returns that path; may be repeated.
 
-    The root keeps its time, where we may set it. ``UnfinishedError`` when the side cannot be renamed: it
-    holds what was swapped out, and must not be taken for one that nobody needs.
+    The live folder keeps its time, where this user may set it. Raises ``UnfinishedError`` when the folder
+    cannot be renamed: it holds the previous tree, and a later run would remove it as a stale staging folder.
     """
-    now, kept = plan.find_staging(), plan.root / previous_name(plan.stamp)
-    if now != kept:
-        with opened(plan.root, now) as (root, _):
-            times = os.fstat(root)
+    staging, previous = plan.find_staging(), plan.folder / previous_name(plan.stamp)
+    if staging != previous:
+        with opened(plan.folder, staging) as (live_fd, _):
+            times = os.fstat(live_fd)
             try:
-                move(root, os.fsencode(now.name), root, os.fsencode(kept.name))
+                move(live_fd, os.fsencode(staging.name), live_fd, os.fsencode(previous.name))
                 with suppress(PermissionError):
-                    os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
-                os.fsync(root)
+                    os.utime(live_fd, ns=(times.st_atime_ns, times.st_mtime_ns))
+                os.fsync(live_fd)
             except OSError as error:
                 raise UnfinishedError(
-                    f"{now} cannot be renamed to {kept}: {error.strerror}.",
-                    unchanged="The tree is swapped, and what was swapped out is there.",
-                    hint="Mend that and run this again.",
+                    f"{staging} cannot be renamed to {previous}: {error.strerror}.",
+                    unchanged=f"The tree is swapped; {staging} holds the previous one.",
+                    hint="Fix that and run the same command again.",
                 ) from error
-    return kept
+    return previous
 
 
-def _exchange(plan: SwapPlan, root: int, side: int, on_step: OnStep, renames_only: bool) -> None:
+def _exchange(plan: SwapPlan, live_fd: int, staging_fd: int, on_step: OnStep, renames_only: bool) -> None:
     goal: State = "old" if plan.undoing else "new"
-    _complete_moves(plan, side, root, on_step)
-    live, aside = plan.children_in(root), plan.children_in(side)
-    places = [_place(child, live, aside) for child in plan.children]
+    _complete_moves(plan, staging_fd, live_fd, on_step)
+    live, staged = plan.children_in(live_fd), plan.children_in(staging_fd)
+    places = [_place(child, live, staged) for child in plan.children]
     if goal == "new" and "new" not in places:
-        _check_as_planned(plan, live, aside)
+        _check_as_planned(plan, live, staged)
     if goal == "old" and "old" not in places:
-        # First of all: once a child is back, what the root holds beyond the plan belongs to the old tree.
+        # Before any other change: once a child is back, additions to the live folder belong to the old tree.
         for name in live.keys() - {child.name for child in plan.children}:
-            on_step(f"{escape(name)} goes to the side")
-            move(root, name, side, name)
+            on_step(f"{escape(name)} goes to the staging folder")
+            move(live_fd, name, staging_fd, name)
     for number, (child, place) in enumerate(zip(plan.children, places, strict=True)):
         if place == "unclear":
             raise UnfinishedError(
-                f"{escape(child.name)!r} in {plan.root} is neither of the two that are being swapped.",
-                hint=f"Move it out of {plan.root} and run this again.",
+                f"{escape(child.name)!r} in {plan.folder} is neither of the two that are being swapped.",
+                unchanged=_INTERRUPTED,
+                hint=f"Move it out of {plan.folder} and run the same command again.",
             )
         if place not in (goal, None):
             name = child.name
             on_step(f"{escape(name)} is swapped")
             if name not in live:
-                move(side, name, root, name)
-            elif name not in aside:
-                move(root, name, side, name)
-            elif renames_only or not exchange_names(root, side, name):
+                move(staging_fd, name, live_fd, name)
+            elif name not in staged:
+                move(live_fd, name, staging_fd, name)
+            elif renames_only or not exchange_names(live_fd, staging_fd, name):
                 moving = _MOVING + b"%d" % number
-                move(root, name, side, moving)
+                move(live_fd, name, staging_fd, moving)
                 on_step(f"{escape(name)} is half swapped")
-                move(side, name, root, name)
+                move(staging_fd, name, live_fd, name)
                 on_step(f"{escape(name)} is nearly swapped")
-                move(side, moving, side, name)
+                move(staging_fd, moving, staging_fd, name)
 
 
-def _complete_moves(plan: SwapPlan, side: int, root: int, on_step: OnStep) -> None:
-    """Finish, or take back, the three renames of a child amid which an earlier run was killed."""
-    for moving in [name for name in map(os.fsencode, os.listdir(side)) if name.startswith(_MOVING)]:
+def _complete_moves(plan: SwapPlan, staging_fd: int, live_fd: int, on_step: OnStep) -> None:
+    """Finish, or take back, the three renames of a child if an earlier run was killed between them."""
+    for moving in [name for name in map(os.fsencode, os.listdir(staging_fd)) if name.startswith(_MOVING)]:
         name = plan.children[int(moving.removeprefix(_MOVING))].name
         on_step(f"{escape(name)} is no longer half swapped")
         try:
-            os.lstat(name, dir_fd=side)
+            os.lstat(name, dir_fd=staging_fd)
         except FileNotFoundError:  # two renames had happened
-            move(side, moving, side, name)
+            move(staging_fd, moving, staging_fd, name)
         else:
-            move(side, moving, root, name)
+            move(staging_fd, moving, live_fd, name)
 
 
-def _describe_root(plan: SwapPlan, root: int, on_step: OnStep, on_skip: OnSkip) -> None:
+def _describe_root(plan: SwapPlan, live_fd: int, on_step: OnStep, on_skip: OnSkip) -> None:
     record = plan.old if plan.undoing else plan.new
     if record is None or plan.only is not None:
         return
     on_step("the root gets its own mode and time")
     metadata = Metadata(allow_set_id=False, on_skip=on_skip)
     try:
-        metadata.apply(root, record, exactly=True)
+        metadata.apply(live_fd, record, exactly=True)
     except PermissionError as error:
         on_skip(b"", f"its mode and time cannot be set: {error.strerror}")
     if metadata.owners_left:
@@ -158,21 +159,21 @@ def _describe_root(plan: SwapPlan, root: int, on_step: OnStep, on_skip: OnSkip) 
 
 
 def _check_as_planned(
-    plan: SwapPlan, live: dict[bytes, os.stat_result], aside: dict[bytes, os.stat_result]
+    plan: SwapPlan, live: dict[bytes, os.stat_result], staged: dict[bytes, os.stat_result]
 ) -> None:
-    found = {name: (_inode(live, name), _inode(aside, name)) for name in live.keys() | aside.keys()}
-    if found != {child.name: (child.live, child.side) for child in plan.children}:
+    found = {name: (_inode(live, name), _inode(staged, name)) for name in live.keys() | staged.keys()}
+    if found != {child.name: (child.live, child.staging) for child in plan.children}:
         raise FilesError(
-            f"The children of {plan.root} are not those for which the swap was planned.",
-            unchanged="The tree is as it was.",
-            hint="Restore again; if it persists, stop what writes there.",
+            f"The children of {plan.folder} are not those for which the swap was planned.",
+            unchanged="The live tree was not changed.",
+            hint="Restore again; if it happens again, stop the programs that write there.",
         )
 
 
-def _state(plan: SwapPlan, root: int, side: int) -> State:
-    live, aside = plan.children_in(root), plan.children_in(side)
-    places = {_place(child, live, aside) for child in plan.children} - {None}
-    if any(os.fsencode(name).startswith(_MOVING) for name in os.listdir(side)):
+def _state(plan: SwapPlan, live_fd: int, staging_fd: int) -> State:
+    live, staged = plan.children_in(live_fd), plan.children_in(staging_fd)
+    places = {_place(child, live, staged) for child in plan.children} - {None}
+    if any(os.fsencode(name).startswith(_MOVING) for name in os.listdir(staging_fd)):
         return "mixed"
     if not places:
         return "old" if plan.undoing else "new"
@@ -182,21 +183,21 @@ def _state(plan: SwapPlan, root: int, side: int) -> State:
 
 
 def _place(
-    child: Child, live: dict[bytes, os.stat_result], aside: dict[bytes, os.stat_result]
+    child: Child, live: dict[bytes, os.stat_result], staged: dict[bytes, os.stat_result]
 ) -> Literal["old", "new", "unclear"] | None:
-    """Whether a child has been swapped; None when neither root nor side has it any more.
+    """Whether a child has been swapped; None when it is in neither folder any more.
 
-    The side is private, so what lies there is as we left it. In the root the application may have
-    put something else in a child's place, or taken it away, at any time.
+    The staging folder is private, so only this package changes it. In the live folder the application may
+    have replaced or removed the child at any time.
     """
-    here, there = _inode(live, child.name), _inode(aside, child.name)
+    here, there = _inode(live, child.name), _inode(staged, child.name)
     if here is None and there is None:
         return None
-    if child.side is not None and there == child.side or child.live is not None and here == child.live:
+    if child.staging is not None and there == child.staging or child.live is not None and here == child.live:
         return "old"
-    if child.live is not None and there == child.live or child.side is not None and here == child.side:
+    if child.live is not None and there == child.live or child.staging is not None and here == child.staging:
         return "new"
-    if child.side is None and (here is None or there is None):  # only in the old tree, and replaced since
+    if child.staging is None and (here is None or there is None):  # only in the old tree, and replaced since
         return "new" if here is None else "old"
     if child.live is None and (here is None or there is None):  # only in the new tree, and replaced since
         return "new" if there is None else "old"
@@ -208,12 +209,20 @@ def _inode(children: dict[bytes, os.stat_result], name: bytes) -> int | None:
     return None if status is None else status.st_ino
 
 
-def _failed(plan: SwapPlan, root: int, side: int, error: OSError) -> FilesError | UnfinishedError:
-    what = f"The children of {plan.root} cannot be swapped: {error.strerror}."
-    if _state(plan, root, side) == ("new" if plan.undoing else "old"):
-        return FilesError(what, unchanged="The tree is as it was.", hint="Mend that and run this again.")
-    return UnfinishedError(what, hint="Mend that and run this again, or undo_restore.")
+def _failed(plan: SwapPlan, live_fd: int, staging_fd: int, error: OSError) -> FilesError | UnfinishedError:
+    what = f"The children of {plan.folder} cannot be swapped: {error.strerror}."
+    if _state(plan, live_fd, staging_fd) == ("new" if plan.undoing else "old"):
+        return FilesError(
+            what,
+            unchanged="The live tree was not changed.",
+            hint="Fix that and run the same command again.",
+        )
+    return UnfinishedError(
+        what,
+        unchanged=_INTERRUPTED,
+        hint="Fix that and run the same command again, or run undo_restore.",
+    )
 
 
 def _ignore(*_: object) -> None:
-    """For those who are told of nothing."""
+    """The default of callbacks that nobody passed."""

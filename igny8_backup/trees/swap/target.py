@@ -1,4 +1,4 @@
-"""Where a tree is swapped: child by child inside its root, or whole, in the folder that the root lies in."""
+"""Where a tree is swapped: child by child inside its root, or the root itself in the folder that holds it."""
 
 from __future__ import annotations
 
@@ -12,63 +12,71 @@ from igny8_backup.trees.fs.safe_dirs import FOLDER
 from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip
-from igny8_backup.trees.swap.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.swap.plan import SwapPlan, make_staging, plan_swap
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """The folder in which a side is made for the tree in ``root``, and the names of what is made there."""
+class SwapTarget:
+    """The paths of one tree swap: ``root`` is the live tree, ``stamp`` the one of the restore.
+
+    ``swap_root``: the root itself is swapped, instead of its children one by one.
+    """
 
     root: Path
     stamp: str
-    whole: bool = False
+    swap_root: bool = False
 
     @property
     def folder(self) -> Path:
-        return self.root.parent if self.whole else self.root
+        """The folder whose children are swapped."""
+        return self.root.parent if self.swap_root else self.root
 
     @property
-    def side(self) -> Path:
+    def staging(self) -> Path:
+        """The staging folder."""
         return self.folder / staging_name(self._stamp)
 
     @property
-    def kept(self) -> Path:
-        """Where the other tree lies after a swap."""
+    def previous(self) -> Path:
+        """The folder that holds the previous tree after the swap, and the restored one after an undo."""
         return self.folder / previous_name(self._stamp)
 
     @property
-    def target(self) -> Path:
-        """The folder in the side that the new tree is written into."""
-        return self.side / self.root.name if self.whole else self.side
+    def new_tree(self) -> Path:
+        """The folder, in the staging folder, that the new tree is written into."""
+        return self.staging / self.root.name if self.swap_root else self.staging
 
     @property
     def _stamp(self) -> str:
-        # Two trees may lie in one folder.
-        return f"{self.stamp}-{self.root.name}" if self.whole else self.stamp
+        # Two roots may lie in one folder.
+        return f"{self.stamp}-{self.root.name}" if self.swap_root else self.stamp
 
     def make(self) -> None:
-        """Makes the side, private; ``FilesError``."""
-        make_side(self.folder, self._stamp)
-        if self.whole:
+        """Make the staging folder. Raises ``FilesError``."""
+        make_staging(self.folder, self._stamp)
+        if self.swap_root:
             try:
-                self.target.mkdir(0o700)
+                self.new_tree.mkdir(0o700)
             except OSError as error:
                 raise FilesError(
-                    f"{self.target} cannot be made: {error.strerror}.",
-                    unchanged="The live tree is as it was.",
+                    f"{self.new_tree} cannot be made: {error.strerror}.",
+                    unchanged="The live tree was not changed.",
+                    hint=f"Make room on the filesystem of {self.folder}, and restore again.",
                 ) from None
 
     def plan(self, record: Record | None, on_skip: OnSkip) -> SwapPlan:
-        """The swap, when the side is whole; ``record`` is the root's own in the index. A tree that is swapped
-        whole gets its mode and time now."""
-        if not self.whole:
-            return plan_swap(self.root, self.side, record)
+        """Plan the swap, once the staging folder is complete. ``record`` is the root's own in the index.
+
+        A root that is swapped itself gets its mode and time now. Raises ``FilesError``.
+        """
+        if not self.swap_root:
+            return plan_swap(self.root, self.staging, record)
         if record is not None:
-            fd = os.open(self.target, FOLDER)
+            fd = os.open(self.new_tree, FOLDER)
             try:
                 Metadata(allow_set_id=False, on_skip=on_skip).apply(fd, record)
             except PermissionError as error:
                 on_skip(b"", f"its mode and time cannot be set: {error.strerror}")
             finally:
                 os.close(fd)
-        return plan_swap(self.folder, self.side, only=os.fsencode(self.root.name))
+        return plan_swap(self.folder, self.staging, only=os.fsencode(self.root.name))

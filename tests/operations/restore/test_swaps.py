@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,8 @@ from igny8_backup.operations.restore.preflight import tree_blockers
 from igny8_backup.operations.restore.run import resume_restore, run_restore
 from igny8_backup.operations.restore.undo import discard_kept, kept, undo
 from igny8_backup.trees.model.names import previous_name, staging_name
-from igny8_backup.trees.swap.plan import SwapPlan
 from igny8_backup.trees.swap.swap import exchange
-from igny8_backup.trees.swap.target import Place
+from igny8_backup.trees.swap.target import SwapTarget
 
 OLD, NEW = "as it is now\n", "as it was\n"
 
@@ -58,10 +56,10 @@ def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int
     # As the restore was just before its swap: the sides are whole, the journal says so.
     trees = []
     for tree, item in zip(journal.trees, plan.trees, strict=True):
-        text = restore_tree.prepare(
+        swap_plan = restore_tree.prepare(
             context, item.part, restore_tree.place_of(tree, journal.stamp), [], lambda amount: None
         )
-        trees.append(replace(tree, plan=text))
+        trees.append(replace(tree, plan=swap_plan))
     journal = context.journals.write(replace(journal, trees=tuple(trees)), SWAPPING)
 
     class StoppedError(Exception):
@@ -76,7 +74,7 @@ def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        exchange(SwapPlan.from_json(json.loads(trees[0].plan)), on_step=step)
+        exchange(trees[0].plan, on_step=step)
     return journal
 
 
@@ -172,13 +170,12 @@ def test_a_failure_before_anything_was_swapped_removes_the_sides(
     journal = run_restore(context, plan).journal
     undo(context)
     discard_kept(context)
-    text = restore_tree.prepare(
-        context, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
+    swap_plan = restore_tree.prepare(
+        context, plan.trees[0].part, SwapTarget(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
-    # A folder in which the side may not be exchanged: what the plan names is not there.
-    broken = replace(
-        journal, trees=(replace(journal.trees[0], plan=text.replace('"stamp": "2', '"stamp": "3')),)
-    )
+    # The plan names a staging folder that does not exist.
+    wrong = replace(swap_plan, stamp=swap_plan.stamp.replace("2", "3", 1))
+    broken = replace(journal, trees=(replace(journal.trees[0], plan=wrong),))
     context.journals.write(broken, SWAPPING)
     with pytest.raises(FilesError):
         swaps.swap_all(context, broken)
@@ -194,7 +191,7 @@ def test_an_old_tree_that_cannot_be_kept_under_its_name_is_not_removed(
     taken = trees[0] / previous_name(stamp(still))
     (taken / "somebody's").mkdir(parents=True)
     one = replace(plan, trees=plan.trees[:1])
-    with pytest.raises(UnfinishedError, match="what was swapped out is there"):
+    with pytest.raises(UnfinishedError, match="holds the previous one"):
         run_restore(replace(context, clock=lambda: still), one)
     assert pages(trees[0]) == [NEW] * 3
     shutil.rmtree(taken)
@@ -279,7 +276,7 @@ def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
     undo(context)
     discard_kept(context)
     restore_tree.prepare(
-        context, plan.trees[0].part, Place(root=trees[0], stamp=journal.stamp), [], lambda amount: None
+        context, plan.trees[0].part, SwapTarget(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
     context.journals.write(journal, PREPARING)
     assert undo(context).journal.phase == PREPARING
@@ -305,7 +302,7 @@ def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
     assert trees[0].stat().st_ino != inodes[0] and trees[1].stat().st_ino == inodes[1]
     assert sorted(path.name for path in trees[0].iterdir()) == ["a", "b", "c"], "nothing of ours is in it"
     kept = parent / f".before-{journal.stamp}-sites"
-    assert journal.trees[0].kept == str(kept) and kept.stat().st_mode & 0o777 == 0o700
+    assert journal.trees[0].previous == str(kept) and kept.stat().st_mode & 0o777 == 0o700
     assert (kept / "sites").stat().st_ino == inodes[0]
     undo(whole)
     assert [root.stat().st_ino for root in trees] == inodes and trees[0].stat().st_mode & 0o777 == 0o711

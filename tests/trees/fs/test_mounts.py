@@ -16,12 +16,12 @@ import sys
 from pathlib import Path
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.mounts import mounts_below
-from igny8_backup.trees.swap.plan import make_side, plan_swap
+from igny8_backup.trees.swap.plan import make_staging, plan_swap
 
 root = Path(sys.argv[1])
 print(mounts_below(root))
 try:
-    plan_swap(root, make_side(root, "20261122T021500Z"))
+    plan_swap(root, make_staging(root, "20261122T021500Z"))
 except FilesError as error:
     print(error)
 """
@@ -47,7 +47,7 @@ def test_a_mounted_child_is_seen_and_refused(tmp_path: Path) -> None:
     (tmp_path / "cache one").mkdir()
     said = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT/cache one"')
     assert said.splitlines()[0] == repr([os.fsencode(tmp_path / "cache one")])
-    assert "is a mount point below it. The tree is as it was." in said
+    assert "is a mount point below it. The live tree was not changed." in said
 
 
 def test_a_bind_mount_of_the_same_filesystem_deep_below_is_seen_and_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from igny8_backup.trees.model.names import is_own
 from igny8_backup.trees.model.records import Record
-from igny8_backup.trees.swap.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.swap.plan import SwapPlan, make_staging, plan_swap
 from igny8_backup.trees.swap.swap import state
 from tests.trees.tools import look
 
@@ -42,7 +42,7 @@ class Case:
         (self.root / "kind").mkdir()
         (self.root / ".before-20261121T021500Z").mkdir()
         (self.root / ".before-20261121T021500Z" / "file").write_text("an earlier restore")
-        self.side = make_side(self.root, STAMP)
+        self.side = make_staging(self.root, STAMP)
         self.fill(self.side, "new")
         (self.side / "only-new").write_text("new")
         (self.side / "kind").symlink_to("dir")
@@ -56,7 +56,7 @@ class Case:
             mtime_ns=1_500_000_000_987_654_321, ctime_ns=0, inode=1,
         )  # fmt: skip
         self.new_root = (0o40711, *owner, 1_500_000_000_987_654_321)
-        self.journal = json.dumps(plan_swap(self.root, self.side, record).to_json())
+        self.journal = json.dumps(plan_swap(self.root, self.side, record).to_plain())
 
     @staticmethod
     def fill(folder: Path, what: str) -> None:
@@ -67,7 +67,7 @@ class Case:
 
     @property
     def plan(self) -> SwapPlan:
-        return SwapPlan.from_json(json.loads(self.journal))
+        return SwapPlan.from_plain(json.loads(self.journal))
 
     def assert_new(self) -> None:
         assert state(self.plan) == "new"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from igny8_backup.trees.fs.linux import exchange_names
-from igny8_backup.trees.swap.plan import make_side, plan_swap
+from igny8_backup.trees.swap.plan import make_staging, plan_swap
 from igny8_backup.trees.swap.swap import exchange, undo
 from tests.services import unavailable
 
@@ -54,7 +54,7 @@ def test_a_read_only_bind_mount_serves_old_or_new_and_never_nothing(tmp_path: Pa
     root.mkdir()
     mounted.mkdir()
     write(root, "old")
-    side = make_side(root, "20261122T021500Z")
+    side = make_staging(root, "20261122T021500Z")
     write(side, "new")
     if not can_exchange(root, side):
         unavailable("The filesystem has no RENAME_EXCHANGE.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError, UnfinishedError
-from igny8_backup.trees.swap.plan import SwapPlan, make_side, plan_swap
+from igny8_backup.trees.swap.plan import SwapPlan, make_staging, plan_swap
 from igny8_backup.trees.swap.swap import exchange, keep, state, undo
 from tests.trees.swap.swapcase import STAMP, WAYS, Case, of_root, seen
 from tests.trees.swap.test_killed import killed_at
@@ -132,14 +132,14 @@ def test_old_or_new_may_be_empty(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("old")
-    plan = plan_swap(root, make_side(root, "20261122T021501Z"))
+    plan = plan_swap(root, make_staging(root, "20261122T021501Z"))
     exchange(plan)
     assert (state(plan), seen(root)) == ("new", {})
     undo(plan)
     assert (state(plan), [*seen(root)]) == ("old", [b"file"])
     bare = tmp_path / "bare"
     bare.mkdir()
-    plan = plan_swap(bare, make_side(bare, "20261122T021501Z"))
+    plan = plan_swap(bare, make_staging(bare, "20261122T021501Z"))
     exchange(plan)
     assert state(plan) == "new"
     undo(plan)
@@ -168,7 +168,7 @@ def test_a_kept_tree_is_not_overwritten(tmp_path: Path) -> None:
 def test_another_folder_of_the_same_name_is_not_taken_for_the_side(tmp_path: Path) -> None:
     case = Case(tmp_path)
     case.side.rename(tmp_path / "gone")
-    make_side(case.root, STAMP)
+    make_staging(case.root, STAMP)
     for use in (state, exchange, undo, keep):
         with pytest.raises(FilesError, match="is gone"):
             use(case.plan)
@@ -177,8 +177,8 @@ def test_another_folder_of_the_same_name_is_not_taken_for_the_side(tmp_path: Pat
 
 def test_a_plan_survives_its_journal(tmp_path: Path) -> None:
     plan = Case(tmp_path).plan
-    assert SwapPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
-    assert SwapPlan.from_json(plan.reversed().to_json()) == plan.reversed()
+    assert SwapPlan.from_plain(json.loads(json.dumps(plan.to_plain()))) == plan
+    assert SwapPlan.from_plain(plan.reversed().to_plain()) == plan.reversed()
     assert plan.reversed().reversed() == plan
     assert any(child.name == b"caf\xe9%\n" for child in plan.children)
 
@@ -187,29 +187,54 @@ def test_a_plan_survives_its_journal(tmp_path: Path) -> None:
     "broken",
     [
         {},
-        {"format": "something else"},
-        {"version": 2},
-        {"children": [["../a", 1, 2]]},
-        {"children": [["a", "1", 2]]},
-        {"children": [["a", 1]]},
+        {"children": [{"name": "../a", "live": 1, "staging": 2}]},
+        {"children": [{"name": "a", "live": "1", "staging": 2}]},
+        {"children": [{"name": "a", "live": 1}]},
         {"children": 5},
         {"stamp": "../../x"},
         {"old": None},
-        {"root": 7},
-        {"side_inode": "x"},
+        {"folder": 7},
+        {"staging_inode": "x"},
     ],
 )
 def test_a_journal_that_is_none_is_refused(tmp_path: Path, broken: dict[str, object]) -> None:
-    whole = Case(tmp_path).plan.to_json()
-    with pytest.raises(FilesError):
-        SwapPlan.from_json({**whole, **broken} if broken else {})
+    complete = Case(tmp_path).plan.to_plain()
+    with pytest.raises(ValueError, match="cannot be understood"):
+        SwapPlan.from_plain({**complete, **broken} if broken else {})
+
+
+def as_schema_1(plan: SwapPlan, **changes: object) -> str:
+    """Return the plan as a journal of schema 1 held it."""
+    fields = plan.to_plain()
+    children = [[child["name"], child["live"], child["staging"]] for child in fields["children"]]
+    old = {"format": "igny8_backup swap", "version": 1, "root": fields.pop("folder")}
+    side = {"side_inode": fields.pop("staging_inode"), "children": children}
+    return json.dumps({**old, **fields, **side, **changes})
+
+
+def test_swap_plan_of_schema_1_is_read_and_carried_out(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    plan = SwapPlan.from_schema_1(as_schema_1(case.plan))
+    assert plan == case.plan
+    exchange(plan)
+    case.assert_new()
+    assert SwapPlan.from_schema_1("") is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"format": "something else"}, {"version": 2}, {"children": [["a", 1]]}, {"root": 7}, {"old": None}],
+)
+def test_swap_plan_of_schema_1_that_is_malformed_raises(tmp_path: Path, broken: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="cannot be understood"):
+        SwapPlan.from_schema_1(as_schema_1(Case(tmp_path).plan, **broken))
 
 
 def test_a_side_elsewhere_is_refused(tmp_path: Path) -> None:
     case = Case(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    for side in (make_side(other, STAMP), case.root / "dir", case.root / "missing", other):
+    for side in (make_staging(other, STAMP), case.root / "dir", case.root / "missing", other):
         with pytest.raises(FilesError, match="cannot be swapped"):
             plan_swap(case.root, side)
     with pytest.raises(FilesError, match="cannot be opened"):
@@ -224,7 +249,7 @@ def test_a_folder_that_its_user_may_not_move_is_refused_before_anything_moves(no
         (nobodys / "folder").mkdir()
         (nobodys / "folder").chmod(0o555)
         with pytest.raises(FilesError) as raised:
-            plan_swap(nobodys, make_side(nobodys, "20261122T021501Z"))
+            plan_swap(nobodys, make_staging(nobodys, "20261122T021501Z"))
         return str(raised.value)
 
     assert "the folder 'folder' in it is not writable" in in_child(work, as_nobody=True)
@@ -260,14 +285,14 @@ def test_a_failure_says_whether_anything_has_changed(
 def test_a_side_inherits_nothing_from_its_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o2777)
     os.setxattr(tmp_path, "system.posix_acl_default", ACL)
-    side = make_side(tmp_path, STAMP)
+    side = make_staging(tmp_path, STAMP)
     assert side == tmp_path / f".igny8_backup-side-{STAMP}"
     assert side.stat().st_mode == 0o40700
     (side / "below").mkdir()
     assert side.joinpath("below").stat().st_mode & 0o7000 == 0
     assert os.listxattr(side) == os.listxattr(side / "below") == []
     with pytest.raises(FilesError, match="File exists"):
-        make_side(tmp_path, STAMP)
+        make_staging(tmp_path, STAMP)
 
 
 def test_the_attributes_of_the_root_follow_its_tree(tmp_path: Path) -> None:
@@ -290,7 +315,7 @@ def test_a_root_of_another_user_is_swapped_as_far_as_its_rights_go(nobodys: Path
 
     def work() -> list[tuple[bytes, str]]:
         (nobodys / "file").write_text("old")
-        side = make_side(nobodys, "20261122T021501Z")
+        side = make_staging(nobodys, "20261122T021501Z")
         (side / "file").write_text("new")
         plan = plan_swap(nobodys, side, plan_swap(nobodys, side).old._replace(mode=0o711))
         told: list[tuple[bytes, str]] = []
