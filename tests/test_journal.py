@@ -73,7 +73,8 @@ JOURNAL = Journal(
 SCHEMA_1 = """{
   "backup_ids": ["20261121T021500Z-7f3a9c"],
   "databases": [{"alias": "default", "before": "igny8__before", "existed": true,
-    "details": {"alias": "default", "name": "igny8", "tables": []}, "name": "igny8", "place": "", "side": "igny8__side"}],
+    "details": {"alias": "default", "name": "igny8", "tables": []},
+    "name": "igny8", "place": "", "side": "igny8__side"}],
   "phase": "swapping",
   "schema": 1,
   "stamp": "20261122T021500Z",

@@ -74,6 +74,7 @@ def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int
             raise StoppedError
 
     with pytest.raises(StoppedError):
+        assert trees[0].plan is not None
         exchange(trees[0].plan, on_step=step)
     return journal
 
