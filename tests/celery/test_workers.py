@@ -15,7 +15,7 @@ ALONE = """
 import {first}
 from django.conf import settings
 settings.configure()
-from igny8_backup import workers
+from igny8_backup.celery import workers
 print(workers.ask_workers().unasked, "|", workers.stop_workers(seconds=1))
 """
 
@@ -74,7 +74,7 @@ APP = "celery; app = celery.Celery('project'); "
     ],
 )
 def test_what_beat_is_to_send_is_asked_of_the_app(first: str, tasks: str, tmp_path: Path) -> None:
-    source = f"import {first}\nfrom igny8_backup import workers\nprint(workers.scheduled_tasks())"
+    source = f"import {first}\nfrom igny8_backup.celery import workers\nprint(workers.scheduled_tasks())"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", source],
         capture_output=True,

@@ -102,7 +102,7 @@ def test_while_the_first_is_under_way_the_second_says_nothing(context: BackupCon
         run_backup(context, replace(REQUEST, task_id="another task"))
 
 
-@pytest.mark.usefixtures("kit")
+@pytest.mark.usefixtures("context")
 def test_a_failed_backup_is_a_failed_task_with_the_reason(trees: tuple[Path, Path]) -> None:
     result: Any = backup_sites.apply(args=("no-such-tree",))
     assert result.state == "FAILURE" and isinstance(result.result, BackupError)

@@ -174,7 +174,7 @@ def test_a_memory_that_cannot_be_read_is_none(
     assert len(mailoutbox) == 1 and json.loads(file.read_text())["told"]
 
 
-@pytest.mark.usefixtures("kit")
+@pytest.mark.usefixtures("context")
 def test_without_admins_nothing_is_mailed(tmp_path: Path, mailoutbox: list[EmailMessage]) -> None:
     assert mail_failure("x", "", "", NOW) == mail_recovery("x", NOW) == ""
     assert not mailoutbox and not list(tmp_path.glob("state/failing"))
