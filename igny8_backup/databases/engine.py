@@ -1,98 +1,119 @@
-"""What an engine must be able to do, whatever the database."""
+"""The interface of a database engine: all that the rest of the package knows about databases.
+
+An :class:`Engine` stands for one alias of ``DATABASES``. :func:`igny8_backup.databases.registry.make_engine`
+builds it. What only some engines can do is a :class:`Capability`: ask :meth:`Engine.supports`, or call
+:meth:`Engine.require`, before using the methods of that capability.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from datetime import datetime
+from enum import Enum
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
-from igny8_backup.databases.postgresql.probes import Answers
-from igny8_backup.databases.postgresql.restore.target import TargetState
+import psycopg
+
+from igny8_backup.conf import Problem
+from igny8_backup.databases.values import (
+    WHOLE,
+    Answers,
+    RestoreSelection,
+    Target,
+    TargetState,
+    Versions,
+)
+from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 
 
-@dataclass(frozen=True, kw_only=True)
-class Versions:
-    """The server's version and that of the program that dumps or restores, as people write them."""
+class Capability(Enum):
+    """What only some engines can do. The value completes the sentence "which cannot ..."."""
 
-    server: str
-    tool: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PermissionGaps:
-    """``tables`` (whole names) of which the ``role`` that backs up may not see every row, and what it may not
-    read at all: ``table NAME``, ``sequence NAME``, ``schema NAME``."""
-
-    role: str = ""
-    tables: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What stands where a restore would put a database. ``where`` is for people; no secrets.
-
-    ``tables`` is ``None`` where the database is there but cannot be read: damaged ones are restored too.
-    ``size`` is in bytes.
-    """
-
-    name: str
-    where: str
-    exists: bool
-    tables: int | None = 0
-    size: int = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing would be lost."""
-        return self.tables == 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RestoreSelection:
-    """What of a dump to load. ``owners``: things belong to whom they did, who may do with them what they
-    could; without, all is the loading role's. ``tables`` are whole names of single tables; none means all."""
-
-    owners: bool = True
-    tables: tuple[str, ...] = ()
-    table_owners: tuple[str, ...] = ()
-
-
-WHOLE = RestoreSelection()
+    LOCK = "hold a lock that other hosts see"
+    COPY = "be restored under another name"
+    OVERRIDE = "be restored with other owners or another locale"
+    IN_PLACE = "be restored in place"
+    DRILL = "be restored for a drill"
+    SANITIZE = "be sanitized"
 
 
 class Engine(ABC):
-    """One database alias. Every method may raise :class:`~igny8_backup.errors.DatabaseError`."""
+    """One database alias. Every method may raise :class:`~igny8_backup.errors.DatabaseError`.
 
-    engine: ClassVar[str]
-    """How the manifest calls the engine."""
+    A "staging database" is one that a restore builds beside the live database. A "previous database" is what
+    a swap has replaced. Both are called by the names that :meth:`derived_name` gives.
+    """
+
+    vendor: ClassVar[str]
+    """The engine's name in manifests: ``postgresql`` or ``sqlite``, as Django's ``connection.vendor``."""
+    display_name: ClassVar[str]
+    """The engine's name in messages."""
     dump_kind: ClassVar[str]
-    """The kind of object a dump is: see :func:`igny8_backup.formats.keys.database_key`."""
+    """The kind of object that a dump is: see :func:`igny8_backup.formats.keys.database_key`."""
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
 
-    # Backing up
+    # Which database it is
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name of the live database."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """The address of the live database for people, without secrets."""
+
+    @abstractmethod
+    def identity(self) -> str:
+        """A string that is equal for aliases that lead to the same database, whatever they call its host."""
+
+    # Capabilities
+
+    def supports(self, capability: Capability) -> bool:
+        return capability in self.capabilities
+
+    def require(self, capability: Capability, *, unchanged: str, hint: str) -> None:
+        """Raise :class:`~igny8_backup.errors.UsageError` if the engine lacks ``capability``."""
+        if not self.supports(capability):
+            raise UsageError(
+                f"The database {self.alias!r} is {self.display_name}, which cannot {capability.value}.",
+                unchanged=unchanged,
+                hint=hint,
+            )
+
+    # Back up
+
+    def check(self, excluded: Sequence[str]) -> list[Problem]:
+        """Return what would make the next backup fail; ``excluded`` as for :meth:`describe`.
+
+        Raises ``RefusedError`` or ``ToolError`` for a server or client that backups refuse.
+        """
+        return []
 
     @abstractmethod
     def versions(self) -> Versions:
-        """Raises :class:`~igny8_backup.errors.RefusedError` where the client must not dump this server."""
+        """Return the versions of server and tool.
 
-    def hidden(self, excluded: Sequence[str]) -> PermissionGaps:
-        """What the role may not see or read, so that a dump fails; ``excluded`` as for ``describe``."""
-        return PermissionGaps()
+        Raises :class:`~igny8_backup.errors.RefusedError` if the tool must not dump this server.
+        """
 
     @abstractmethod
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
-        """What a restore will need to know.
+        """Return what a restore needs to know about the database.
 
-        Raises ``RefusedError`` when ``excluded`` (tables whose rows stay out) names an unknown table or one
-        that a kept foreign key points to. The details name all tables that are excluded in the end.
+        ``excluded`` are tables whose rows are left out of the dump; ``excluded_data`` of the result names
+        them with their partitions. Raises ``RefusedError`` if a table is unknown, or if a foreign key of a
+        table that is dumped with its rows points to it.
         """
 
     @abstractmethod
@@ -102,89 +123,171 @@ class Engine(ABC):
         queries: Mapping[str, str] | None = None,
         on_answers: Callable[[Answers], None] | None = None,
     ) -> Blocks:
-        """The dump; it ends only when the dump is whole.
+        """Yield the dump; the stream ends only when the dump is complete, else it raises.
 
-        Where the engine can, ``on_answers`` hears what the probes ``queries`` answer and how many rows the
-        tables have in the very instant that the dump shows; of several times the last counts.
+        If the engine has probes, ``on_answers`` receives row counts and the results of ``queries``, read in
+        the same snapshot as the dump. It may be called more than once; the last call counts.
         """
 
-    def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
-        """What the database called ``name`` on the restore side answers to what ``details`` has answers to;
-        of ``tables`` alone their rows. An engine without probes has no answers."""
-        return Answers()
-
     def blocking_sessions(self) -> str:
-        """What keeps a dump waiting in the server, a sentence; empty where nothing is known. Any thread."""
+        """Describe in a sentence who holds locks that the dump waits for; empty if unknown.
+
+        May be called from any thread while the dump runs.
+        """
         return ""
 
-    @abstractmethod
-    def tables(self, name: str) -> tuple[str, ...]:
-        """The tables of the database called ``name`` on the restore side, sorted, with their schemas."""
-
-    # Restoring
-
-    @abstractmethod
-    def place(self) -> str:
-        """Which database the alias leads to, whatever name its host goes by today: equal for the same one."""
+    # Prepare a restore
 
     @abstractmethod
     def target(self) -> Target:
-        """What stands there now."""
+        """Describe the live database, which need not exist."""
 
     @abstractmethod
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
-        """Why this backup cannot be restored here, one sentence each; empty when it can."""
+        """Return why this backup cannot be restored here, one sentence each; empty if it can."""
 
     def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
-        """What stands round it, for people to read before they agree."""
+        """Describe the server of the live database and who uses it."""
         return TargetState()
 
     @abstractmethod
-    def previous_name(self, word: str, stamp: str) -> str:
-        """The name of a database beside the live one: ``word`` is ``side`` or ``before``."""
+    def derived_name(self, word: str, stamp: str) -> str:
+        """Return the name of a database beside the live one.
+
+        ``word`` is ``STAGING``, ``PREVIOUS`` or ``DRILL`` of :mod:`igny8_backup.databases.names`.
+        """
+
+    # Build a staging database
 
     @abstractmethod
-    def create_staging(self, side: str, details: DatabaseDetails) -> None:
-        """Makes the empty database ``side`` as recorded, open to nobody else."""
+    def create_staging(self, staging: str, details: DatabaseDetails) -> None:
+        """Create the empty database ``staging`` with the recorded encoding and owner, closed to others."""
 
     @abstractmethod
     def load(
         self,
-        side: str,
+        staging: str,
         blocks: Blocks,
         *,
         raw_bytes: int,
         scratch: Path,
         jobs: int,
         analyze: bool = True,
-        wanted: RestoreSelection = WHOLE,
+        selection: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
-        """Restores a dump of ``raw_bytes`` into ``side``, with ``jobs`` at a time where ``scratch`` (a
-        private folder) has room for the dump; ``analyze`` makes the planner's statistics as well.
-        Returns what of it was left out, in words.
+        """Restore a dump of ``raw_bytes`` into ``staging``. Return descriptions of what was left out.
 
-        Raises also ``ToolError``, ``FilesError`` and what ``blocks`` raises.
+        ``jobs`` connections work at a time if ``scratch``, a private folder, has room for the dump.
+        ``analyze`` also collects the planner's statistics. Also raises ``ToolError``, ``FilesError`` and what
+        ``blocks`` raises.
         """
 
     @abstractmethod
-    def seal_staging(self, side: str, details: DatabaseDetails) -> None:
-        """Gives ``side`` what no rename brings: the settings of the live database, else the recorded."""
+    def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
+        """Give ``staging`` the settings of the live database, or the recorded ones if there is none."""
 
     @abstractmethod
-    def swap(self, side: str, before: str, details: DatabaseDetails) -> None:
-        """``side`` becomes the live database and the live one ``before``: at one instant, or not at all.
+    def tables(self, name: str) -> tuple[str, ...]:
+        """List the tables of the database ``name`` with their schemas, sorted."""
 
-        Raises ``UnfinishedError`` where the server fell silent so that nobody knows which of the two.
+    def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
+        """Count rows and run probes in the database ``name``, as ``details`` record them.
+
+        With ``tables``, only count the rows of these. An engine without probes returns no answers.
         """
-
-    @abstractmethod
-    def swap_back(self, before: str, aside: str) -> None:
-        """Undoes a swap: the live database becomes ``aside``, and ``before``, if there, the live one."""
+        return Answers()
 
     @abstractmethod
     def exists(self, name: str) -> bool:
-        """Whether there is a database called ``name``."""
+        """Whether a database ``name`` exists."""
 
     @abstractmethod
     def drop(self, name: str) -> None:
-        """Removes the database called ``name``; never the live one. A missing one is fine."""
+        """Remove the database ``name`` if it exists.
+
+        Raises ``RefusedError`` for a name that :meth:`derived_name` does not give, such as the live one.
+        """
+
+    # Swap
+
+    @abstractmethod
+    def swap(self, staging: str, previous: str, details: DatabaseDetails) -> None:
+        """Rename the live database to ``previous`` and ``staging`` to the live name: both or neither.
+
+        Raises ``UnfinishedError`` if the connection was lost and it is unknown whether the server did it.
+        """
+
+    @abstractmethod
+    def swap_back(self, previous: str, replaced: str) -> None:
+        """Undo a swap: rename the live database to ``replaced``, and ``previous``, if any, to the live name.
+
+        Raises as :meth:`swap`.
+        """
+
+    # Capability.LOCK
+
+    def lock_session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Open a session on the primary server, in another database than the live one, to hold a lock in."""
+        raise self._lacks(Capability.LOCK)
+
+    # Capability.COPY
+
+    def for_database(self, name: str) -> Self:
+        """Return an engine for the same server whose live database is called ``name``."""
+        raise self._lacks(Capability.COPY)
+
+    def name_staging(self, staging: str, details: DatabaseDetails) -> None:
+        """Rename ``staging`` to the live name, which no database has, with the recorded privileges.
+
+        Raises as :meth:`swap`.
+        """
+        raise self._lacks(Capability.COPY)
+
+    def stale_staging_databases(self) -> list[str]:
+        """List staging databases without sessions, which interrupted restores leave."""
+        raise self._lacks(Capability.COPY)
+
+    # Capability.OVERRIDE
+
+    def roles(self) -> tuple[str, frozenset[str]]:
+        """Return the role that restores, and all roles of the server."""
+        raise self._lacks(Capability.OVERRIDE)
+
+    # Capability.IN_PLACE
+
+    def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
+        """Return why the dump ``blocks``, whose head is read, cannot replace what the live database holds."""
+        raise self._lacks(Capability.IN_PLACE)
+
+    def restore_in_place(
+        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection, scratch: Path
+    ) -> tuple[str, ...]:
+        """Replace what the live database holds in one transaction. Return what was left out.
+
+        Raises ``UnfinishedError`` if it is unknown whether the server committed; after any other error
+        nothing was changed.
+        """
+        raise self._lacks(Capability.IN_PLACE)
+
+    # Capability.DRILL
+
+    def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
+        """Return when the dump ``blocks``, whose head is read, was made; ``None`` if it does not say."""
+        raise self._lacks(Capability.DRILL)
+
+    def drill_databases(self) -> tuple[str, ...]:
+        """List the databases that interrupted drills have left."""
+        raise self._lacks(Capability.DRILL)
+
+    # Capability.SANITIZE
+
+    def triggers_disabled(self, name: str) -> AbstractContextManager[None]:
+        """Keep the project's triggers in the database ``name`` from firing; restore them afterwards."""
+        raise self._lacks(Capability.SANITIZE)
+
+    def rewrite(self, name: str) -> None:
+        """Rewrite the files of the database ``name``, so that they hold no deleted or changed row."""
+        raise self._lacks(Capability.SANITIZE)
+
+    def _lacks(self, capability: Capability) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} does not support {capability}")

@@ -1,66 +1,98 @@
-"""Names of databases that a restore makes beside the live one, and names of tables as we write them."""
+"""Names of the databases that restores and drills create, and names of tables.
+
+A restore never works under the live name: it builds a staging database and keeps the previous one, each under
+a name derived from the live name. Tables are written ``schema.table`` everywhere in this package.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
-SIDE, BEFORE, DRILL = "side", "before", "drill"
+from igny8_backup.errors import UsageError
+from igny8_backup.formats.details import DatabaseDetails
+
+STAGING, PREVIOUS, DRILL = "side", "before", "drill"
+"""The words by which the name of a database says what it is for. Users and journals have them: keep them."""
 
 NAME_BYTES = 63
-"""``NAMEDATALEN - 1``: PostgreSQL silently cuts longer names (PostgreSQL docs, 4.1.1)."""
+"""``NAMEDATALEN - 1``: PostgreSQL silently truncates longer names (PostgreSQL docs, 4.1.1)."""
 
 _TAIL = re.compile(r"__(?P<word>side|before|drill)_(?P<stamp>\d{8}T\d{6}Z)\Z")
 _NAMES = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
-def previous_name(name: str, word: str, stamp: str) -> str:
-    """``name__side_20261122T021500Z``, under 64 bytes: a long name is cut and told apart by a digest."""
+def derived_name(name: str, word: str, stamp: str) -> str:
+    """Return a name like ``igny8__side_20261122T021500Z``, of at most :data:`NAME_BYTES` bytes.
+
+    ``name`` is the live name, ``word`` is ``STAGING``, ``PREVIOUS`` or ``DRILL``. A long name is truncated
+    and gets a digest, so that two names with the same beginning do not collide.
+    """
     tail = f"__{word}_{stamp}"
-    room = NAME_BYTES - len(tail)
-    if len(name.encode()) > room:
+    available = NAME_BYTES - len(tail)
+    if len(name.encode()) > available:
         digest = hashlib.sha256(name.encode()).hexdigest()[:6]
-        name = name.encode()[: room - 7].decode(errors="ignore") + "_" + digest
+        name = name.encode()[: available - 7].decode(errors="ignore") + "_" + digest
     return name + tail
 
 
-def is_previous_name(found: str, name: str) -> bool:
-    """Whether ``found`` is a name that :func:`previous_name` gives beside ``name``."""
+def is_derived_name(found: str, name: str) -> bool:
+    """Whether :func:`derived_name` gives ``found`` for the live name ``name``."""
     match = _TAIL.search(found)
-    return match is not None and found == previous_name(name, match["word"], match["stamp"])
+    return match is not None and found == derived_name(name, match["word"], match["stamp"])
 
 
 def is_staging_name(found: str, name: str) -> bool:
-    """Whether ``found`` is the name of a database that is being made to be called ``name``."""
+    """Whether ``found`` is the name of a staging database for the live name ``name``."""
     match = _TAIL.search(found)
-    return match is not None and match["word"] == SIDE and is_previous_name(found, name)
+    return match is not None and match["word"] == STAGING and is_derived_name(found, name)
 
 
 def is_drill_name(found: str, name: str) -> bool:
-    """Whether ``found`` is a database that a drill made beside ``name``."""
+    """Whether ``found`` is the name of a drill's database for the live name ``name``."""
     match = _TAIL.search(found)
-    return match is not None and match["word"] == DRILL and is_previous_name(found, name)
+    return match is not None and match["word"] == DRILL and is_derived_name(found, name)
 
 
 def table_name(schema: str, table: str) -> str:
-    """``schema.table``, each quoted unless it is plain lower case.
+    """Return ``schema.table``, with quotes around each name that is not plain lower case.
 
-    The server's own ``quote_ident`` will not do: what it quotes depends on its version's keywords, and names
-    of two servers are compared. As a pattern of ``pg_dump`` it means this table and no other.
+    The server's ``quote_ident`` will not do: what it quotes depends on the keywords of its version, and names
+    from two servers are compared. As a pattern for ``pg_dump`` the result matches this table only.
     """
     return f"{quoted(schema)}.{quoted(table)}"
 
 
 def quoted(name: str) -> str:
-    """A name as it is written in SQL, by the rule of :func:`table_name`."""
+    """Return ``name`` as SQL, with quotes where :func:`table_name` sets them."""
     return name if _PLAIN.match(name) else '"' + name.replace('"', '""') + '"'
 
 
-def split_table_name(whole: str) -> tuple[str, str]:
-    """Schema and table as the server has them: the inverse of :func:`table_name`."""
-    schema, table = (match[0] for match in _NAMES.finditer(whole))
+def split_table_name(full_name: str) -> tuple[str, str]:
+    """Return schema and table without quotes: the inverse of :func:`table_name`."""
+    schema, table = (match[0] for match in _NAMES.finditer(full_name))
     return _unquoted(schema), _unquoted(table)
+
+
+def find_tables(details: DatabaseDetails, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the ``schema.table`` names of the tables ``given``, with or without their schema.
+
+    Raises :class:`UsageError` for a table that the backup lacks, or has in more than one schema.
+    """
+    found = []
+    for name in given:
+        matches = [table for table in details.tables if table == name or table.endswith(f".{name}")]
+        if len(matches) != 1:
+            why = f"is in more than one schema: {', '.join(matches)}" if matches else "is not in the backup"
+            raise UsageError(
+                f"The table {name!r} {why}.",
+                unchanged="Nothing was changed.",
+                hint="Give the name as in SQL, with its schema: --table public.billing_invoice.",
+            )
+        found += matches
+    return tuple(dict.fromkeys(found))
 
 
 def _unquoted(name: str) -> str:

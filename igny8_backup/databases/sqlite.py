@@ -13,9 +13,9 @@ from pathlib import Path
 
 from django.db import connections
 
-from igny8_backup.databases.engine import WHOLE, Engine, RestoreSelection, Target, Versions
-from igny8_backup.databases.names import is_previous_name, previous_name
-from igny8_backup.databases.postgresql.probes import Answers
+from igny8_backup.databases.engine import Engine
+from igny8_backup.databases.names import derived_name, is_derived_name
+from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, Versions
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -30,7 +30,8 @@ _BESIDE = ("-wal", "-shm", "-journal")
 class SqliteEngine(Engine):
     """One SQLite file. Names of databases are paths here."""
 
-    engine = "sqlite"
+    vendor = "sqlite"
+    display_name = "SQLite"
     dump_kind = "sqlite3"
 
     def __init__(self, alias: str, *, scratch: Path) -> None:
@@ -45,6 +46,17 @@ class SqliteEngine(Engine):
             )
         self._path = Path(name).resolve()
         self._scratch = scratch
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
+    @property
+    def where(self) -> str:
+        return str(self._path)
+
+    def identity(self) -> str:
+        return str(self._path)
 
     def versions(self) -> Versions:
         return Versions(server=sqlite3.sqlite_version, tool=sqlite3.sqlite_version)
@@ -107,9 +119,6 @@ class SqliteEngine(Engine):
         with _session(Path(name)) as session:
             return tuple(row[0] for row in session.execute(_TABLES))
 
-    def place(self) -> str:
-        return str(self._path)
-
     def target(self) -> Target:
         name = str(self._path)
         if not self._path.is_file():
@@ -125,8 +134,8 @@ class SqliteEngine(Engine):
             return []
         return [f"The folder {self._path.parent} cannot be written."]
 
-    def previous_name(self, word: str, stamp: str) -> str:
-        return str(self._path.with_name(previous_name(self._path.name, word, stamp)))
+    def derived_name(self, word: str, stamp: str) -> str:
+        return str(self._path.with_name(derived_name(self._path.name, word, stamp)))
 
     def create_staging(self, side: str, details: DatabaseDetails) -> None:
         with _files(self._path):
@@ -141,7 +150,7 @@ class SqliteEngine(Engine):
         scratch: Path,
         jobs: int,
         analyze: bool = True,
-        wanted: RestoreSelection = WHOLE,
+        selection: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         with closing(blocks), _files(self._path), open(side, "wb") as file:
             write_file(blocks, file.fileno(), fsync=True)
@@ -155,7 +164,7 @@ class SqliteEngine(Engine):
             )
         return ()
 
-    def seal_staging(self, side: str, details: DatabaseDetails) -> None:
+    def copy_settings(self, side: str, details: DatabaseDetails) -> None:
         with _files(self._path):
             if self._path.exists():
                 os.chmod(side, self._path.stat().st_mode & 0o777)
@@ -190,7 +199,7 @@ class SqliteEngine(Engine):
 
     def drop(self, name: str) -> None:
         path = Path(name)
-        if path.parent != self._path.parent or not is_previous_name(path.name, self._path.name):
+        if path.parent != self._path.parent or not is_derived_name(path.name, self._path.name):
             raise RefusedError(
                 f"{name!r} is not a file that a restore made.", unchanged="It was not removed."
             )

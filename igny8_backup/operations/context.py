@@ -12,8 +12,7 @@ from pathlib import Path
 
 from igny8_backup.catalog import Catalog
 from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, get_config
-from igny8_backup.databases.engine import Engine
-from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.databases.engine import Capability, Engine
 from igny8_backup.databases.registry import guard_sqlite, make_engine
 from igny8_backup.errors import (
     DatabaseError,
@@ -161,7 +160,7 @@ class BackupContext:
                 file_lock(self.own_store, self.config.state_dir, doing=doing, now=self.clock())
             )
             engines = (self.engine(alias) for alias in self.config.databases)
-            primary = next((item for item in engines if isinstance(item, PostgresqlEngine)), None)
+            primary = next((item for item in engines if item.supports(Capability.LOCK)), None)
             held = []
             if primary:
                 try:

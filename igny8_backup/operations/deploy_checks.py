@@ -16,7 +16,6 @@ from django.db import Error, connections, router
 
 from igny8_backup.celery.workers import scheduled_tasks
 from igny8_backup.conf import SETTING, Config, Problem, project_dir
-from igny8_backup.databases.engine import PermissionGaps
 from igny8_backup.databases.registry import make_engine
 from igny8_backup.errors import BackupError, RefusedError, ToolError
 
@@ -41,8 +40,6 @@ _HEADS = (
 _NOT_SEARCHED = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}
 MOST_FILES = 100_000
 """So many files of a project are looked at."""
-MOST_TABLES = 5
-"""So many tables are named."""
 
 
 def missing_trees(config: Config) -> list[Problem]:
@@ -160,46 +157,12 @@ def unfit_databases(config: Config) -> list[Problem]:
         if connections[alias].vendor == "sqlite":
             continue
         try:
-            engine = make_engine(alias, config)
-            engine.versions()
-            hidden = engine.hidden(config.exclude_table_data.get(alias, ()))
+            problems += make_engine(alias, config).check(config.exclude_table_data.get(alias, ()))
         except (RefusedError, ToolError) as error:
             problems.append(_of_error("E041", f"The database {alias!r} would not be backed up.", error))
         except BackupError as error:
             problems.append(_of_error("W007", f"The database {alias!r} could not be asked.", error))
-        else:
-            problems += _hidden_rows(alias, hidden)
     return problems
-
-
-def _hidden_rows(alias: str, hidden: PermissionGaps) -> list[Problem]:
-    role = connections[alias].ops.quote_name(hidden.role)
-    whys = (
-        (
-            hidden.unreadable,
-            f"The role {hidden.role} may not read {{}}.",
-            f"GRANT pg_read_all_data TO {role};",
-        ),
-        (
-            hidden.tables,
-            f"Row-level security hides rows of {{}} from the role {hidden.role}.",
-            f"ALTER ROLE {role} BYPASSRLS;",
-        ),
-    )
-    return [
-        _problem(
-            "E042",
-            f"The database {alias!r} would not be backed up. {why.format(_some(names))}",
-            f"As a superuser: `{command}`, or name a role that sees all of it in DBBACKUP_CONNECTORS.",
-        )
-        for names, why, command in whys
-        if names
-    ]
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = len(names) - MOST_TABLES
-    return ", ".join(names[:MOST_TABLES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _of_error(number: str, message: str, error: BackupError) -> Problem:

@@ -17,7 +17,7 @@ from django.db import connections
 from psycopg import sql
 from psycopg.sql import Composed
 
-from igny8_backup.databases.names import BEFORE, SIDE, previous_name
+from igny8_backup.databases.names import PREVIOUS, STAGING, derived_name
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -112,12 +112,12 @@ class Stage:
 
     def names(self) -> list[str]:
         """The databases of the stage: its own and those that a restore made beside it."""
-        asides = [previous_name(self.name, word, STAMP) for word in (SIDE, BEFORE)]
+        asides = [derived_name(self.name, word, STAMP) for word in (STAGING, PREVIOUS)]
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s) OR datname = ANY (%s)"
         return sorted(name for (name,) in self.admin(query, self.prefix, asides))
 
     def aside(self, word: str) -> str:
-        return self.engine.previous_name(word, STAMP)
+        return self.engine.derived_name(word, STAMP)
 
     def part(self, **changed: Any) -> DatabasePart:
         """What a manifest would say of a dump made here and now."""
@@ -147,7 +147,7 @@ class Stage:
             scratch=self.scratch,
             jobs=jobs,
         )
-        engine.seal_staging(self.aside("side"), details)
+        engine.copy_settings(self.aside("side"), details)
         return details
 
     def plain_dump(self, *options: str, name: str = "") -> bytes:

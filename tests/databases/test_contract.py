@@ -49,10 +49,10 @@ def add(subject: Subject, name: str) -> None:
 
 def restore_beside(subject: Subject, details: DatabaseDetails, data: bytes) -> tuple[str, str]:
     engine = subject.engine
-    side, before = engine.previous_name("side", STAMP), engine.previous_name("before", STAMP)
+    side, before = engine.derived_name("side", STAMP), engine.derived_name("before", STAMP)
     engine.create_staging(side, details)
     engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=subject.scratch, jobs=2)
-    engine.seal_staging(side, details)
+    engine.copy_settings(side, details)
     return side, before
 
 
@@ -149,7 +149,7 @@ def test_a_load_whose_source_breaks_raises_what_broke_it_and_leaves_the_live_dat
     fill(subject, "one")
     details = engine.describe(())
     data = b"".join(engine.dump(details))
-    side = engine.previous_name("side", STAMP)
+    side = engine.derived_name("side", STAMP)
     engine.create_staging(side, details)
 
     def broken() -> Blocks:
@@ -168,7 +168,7 @@ def test_a_load_whose_source_breaks_raises_what_broke_it_and_leaves_the_live_dat
 def test_garbage_is_not_loaded(subject: Subject) -> None:
     engine = subject.engine
     fill(subject, "one")
-    side = engine.previous_name("side", STAMP)
+    side = engine.derived_name("side", STAMP)
     engine.create_staging(side, engine.describe(()))
     with pytest.raises(BackupError):
         engine.load(side, blocks_of(b"no dump" * 999), raw_bytes=6993, scratch=subject.scratch, jobs=2)
@@ -179,7 +179,7 @@ def test_garbage_is_not_loaded(subject: Subject) -> None:
 def test_a_side_is_never_made_twice(subject: Subject) -> None:
     engine = subject.engine
     details = engine.describe(())
-    side = engine.previous_name("side", STAMP)
+    side = engine.derived_name("side", STAMP)
     engine.create_staging(side, details)
     with pytest.raises(BackupError):
         engine.create_staging(side, details)
@@ -190,7 +190,7 @@ def test_a_side_is_never_made_twice(subject: Subject) -> None:
 def test_swapping_in_a_side_that_is_not_there_changes_nothing(subject: Subject) -> None:
     engine = subject.engine
     fill(subject, "one")
-    side, before = engine.previous_name("side", STAMP), engine.previous_name("before", STAMP)
+    side, before = engine.derived_name("side", STAMP), engine.derived_name("before", STAMP)
     with pytest.raises(BackupError):
         engine.swap(side, before, engine.describe(()))
     assert subject.names() == ["one"]

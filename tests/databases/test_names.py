@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.names import is_previous_name, previous_name, table_name
+from igny8_backup.databases.names import derived_name, is_derived_name, table_name
 
 STAMP = "20261122T021500Z"
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(
@@ -13,22 +13,22 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 @given(NAMES, st.sampled_from(["side", "before"]))
 def test_a_name_aside_fits_and_is_known_again(name: str, word: str) -> None:
-    found = previous_name(name, word, STAMP)
+    found = derived_name(name, word, STAMP)
     assert len(found.encode()) <= 63
-    assert is_previous_name(found, name)
+    assert is_derived_name(found, name)
     assert found != name
 
 
 @given(NAMES, NAMES)
 def test_names_aside_of_two_databases_differ(one: str, other: str) -> None:
     if one != other:
-        assert previous_name(one, "side", STAMP) != previous_name(other, "side", STAMP)
-        assert not is_previous_name(previous_name(one, "side", STAMP), other)
+        assert derived_name(one, "side", STAMP) != derived_name(other, "side", STAMP)
+        assert not is_derived_name(derived_name(one, "side", STAMP), other)
 
 
 def test_what_is_aside_of_another_database_or_looks_like_it_is_not_ours() -> None:
     for name in ("shop", "shop2__side_" + STAMP, "shop__side_", "shop__side_copy", "shop__old_" + STAMP):
-        assert not is_previous_name(name, "shop")
+        assert not is_derived_name(name, "shop")
 
 
 def test_names_of_tables_are_quoted_where_they_are_not_plain() -> None:

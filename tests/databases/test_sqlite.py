@@ -53,11 +53,11 @@ def dump(engine: SqliteEngine) -> bytes:
 
 def make_side(engine: SqliteEngine) -> tuple[str, str]:
     data = dump(engine)
-    side, before = engine.previous_name("side", STAMP), engine.previous_name("before", STAMP)
+    side, before = engine.derived_name("side", STAMP), engine.derived_name("before", STAMP)
     details = engine.describe(())
     engine.create_staging(side, details)
     engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=Path("/nowhere"), jobs=2)
-    engine.seal_staging(side, details)
+    engine.copy_settings(side, details)
     return side, before
 
 
@@ -85,7 +85,7 @@ def test_swap_and_swap_back_leave_no_log_for_the_wrong_file(engine: SqliteEngine
     run(path, "INSERT INTO item VALUES ('later')")
     was = mode(path)
     path.chmod(0o640)
-    engine.seal_staging(side, engine.describe(()))
+    engine.copy_settings(side, engine.describe(()))
     engine.swap(side, before, engine.describe(()))
     assert (items(path), items(before)) == (["one"], ["later", "one"])
     assert (mode(path), mode(before)) == (was, was)
@@ -154,7 +154,7 @@ def test_a_damaged_dump_is_not_taken(engine: SqliteEngine, path: Path) -> None:
               " WHERE i < 5000) SELECT i, 'text ' || i AS t FROM n")  # fmt: skip
     data = bytearray(dump(engine))
     data[8192:32768] = bytes(32768 - 8192)
-    side = engine.previous_name("side", STAMP)
+    side = engine.derived_name("side", STAMP)
     engine.create_staging(side, engine.describe(()))
     with pytest.raises(DatabaseError, match="damaged|malformed"):
         engine.load(side, blocks_of(bytes(data)), raw_bytes=len(data), scratch=Path(), jobs=1)

@@ -13,7 +13,7 @@ import pytest
 from demo.server import PostgresServer
 
 from igny8_backup.databases.postgresql.restore.archive_toc import list_post_data, list_unique, read_contents
-from igny8_backup.databases.postgresql.restore.two_runs import split_phases
+from igny8_backup.databases.postgresql.restore.split_phases import split_phases
 from igny8_backup.streams.pipeline import from_file
 from tests.databases.postgresql.test_round_trip import same
 from tests.databases.stage import plain_dump

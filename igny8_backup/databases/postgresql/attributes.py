@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from igny8_backup.databases.postgresql.introspection import list_privileges
-from igny8_backup.databases.postgresql.redact import without_values
+from igny8_backup.databases.redact import without_values
 from igny8_backup.errors import DatabaseError
 from igny8_backup.formats.details import DatabaseSetting, Privilege
 

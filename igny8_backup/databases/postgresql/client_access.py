@@ -7,13 +7,10 @@ of our environment, which may hold the password as ``DATABASE_URL``, is not pass
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import psycopg
 from psycopg import conninfo
@@ -21,6 +18,7 @@ from psycopg import conninfo
 from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.errors import DatabaseError, FilesError
 from igny8_backup.streams.pipeline import from_bytes, write_file
+from igny8_backup.streams.private_file import private_file
 
 _OPTIONS = {option.keyword.decode(): option for option in psycopg.pq.Conninfo.get_defaults()}
 _VARIABLES = {key: option.envvar.decode() for key, option in _OPTIONS.items() if option.envvar}
@@ -105,28 +103,6 @@ def client_environment() -> dict[str, str]:
     """Our environment without what a client program has no need of; its messages are in English."""
     kept = {key: value for key, value in os.environ.items() if key in _KEPT or key.startswith(_KEPT_PREFIXES)}
     return {**kept, "LC_ALL": "C", "PGAPPNAME": "igny8_backup"}
-
-
-@contextmanager
-def private_file(folder: Path) -> Iterator[tuple[BinaryIO, str]]:
-    """An empty file of mode 0600 in ``folder``, and the path by which a child that is given its descriptor
-    opens it.
-
-    On Linux the file has no name: nothing is left of it, however we end.
-    """
-    nameless = sys.platform == "linux"
-    make: Callable[..., Any] = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = make(dir=folder, prefix="igny8_backup-")
-    except OSError as error:
-        raise FilesError(
-            f"No private file can be made in {folder}: {error.strerror}.",
-            unchanged="Nothing was changed.",
-            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
-        ) from None
-    with made as file:
-        yield file, f"/proc/self/fd/{file.fileno()}" if nameless else file.name
 
 
 def _dbname(explicit: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import conninfo, sql
 
 from igny8_backup.databases.postgresql.hints import hint_for, unreachable
-from igny8_backup.databases.postgresql.redact import without_values
+from igny8_backup.databases.redact import without_values
 from igny8_backup.errors import DatabaseError
 
 MAINTENANCE = ("postgres", "template1")

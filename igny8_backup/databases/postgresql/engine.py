@@ -1,18 +1,23 @@
-"""PostgreSQL as an engine: what does the work lies beside."""
+"""PostgreSQL as an :class:`~igny8_backup.databases.engine.Engine`: each method delegates to a module.
+
+Dumps go through django-dbbackup's connection, restores through the application's own, which must be the
+primary.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
-from igny8_backup.databases.engine import WHOLE, Engine, PermissionGaps, RestoreSelection, Target, Versions
-from igny8_backup.databases.names import is_drill_name, previous_name
+from igny8_backup.conf import Problem
+from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.names import derived_name, is_drill_name
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.configured import (
     excluded_by_connector,
@@ -25,13 +30,29 @@ from igny8_backup.databases.postgresql.dump.snapshot import BEGIN
 from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_blockers
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place
 from igny8_backup.databases.postgresql.introspection import list_tables, system_identifier
-from igny8_backup.databases.postgresql.probes import Answers, ask
+from igny8_backup.databases.postgresql.permissions import permission_problems
+from igny8_backup.databases.postgresql.probes import ask
 from igny8_backup.databases.postgresql.restore import load as loading
-from igny8_backup.databases.postgresql.restore import staging
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry, read_contents, read_time
 from igny8_backup.databases.postgresql.restore.preflight import find_blockers
-from igny8_backup.databases.postgresql.restore.swap import swap_back_databases, swap_databases
-from igny8_backup.databases.postgresql.restore.target import TargetState, inspect_target
+from igny8_backup.databases.postgresql.restore.staging import (
+    copy_settings,
+    create_staging,
+    describe_target,
+    drop_database,
+    stale_staging_databases,
+)
+from igny8_backup.databases.postgresql.restore.swap import name_database, swap_back_databases, swap_databases
+from igny8_backup.databases.postgresql.restore.target import inspect_target
+from igny8_backup.databases.postgresql.restore.vacuum import rewrite, triggers_disabled
+from igny8_backup.databases.values import (
+    WHOLE,
+    Answers,
+    RestoreSelection,
+    Target,
+    TargetState,
+    Versions,
+)
 from igny8_backup.errors import DatabaseError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -39,15 +60,18 @@ from igny8_backup.streams import Blocks
 
 
 class PostgresqlEngine(Engine):
-    """One PostgreSQL database. Dumps go through django-dbbackup's connection; restores through the
-    application's own, which must be the primary."""
+    """One PostgreSQL database."""
 
-    engine = "postgresql"
+    vendor = "postgresql"
+    display_name = "PostgreSQL"
     dump_kind = "dump"
+    capabilities = frozenset(Capability)
     lock_seconds = 60
-    """How long ``pg_dump`` waits for a table that we hold already: only for who waits for it behind us."""
+    """Seconds that ``pg_dump`` waits for a table. The snapshot's session has locked it already, so waiting
+    means that another session queues for an exclusive lock between the two."""
 
     def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
+        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; ``scratch`` is a private folder for passfiles."""
         super().__init__(alias)
         self.source: Connection = source_connection(alias)
         self.live: Connection = live_connection(alias)
@@ -55,47 +79,27 @@ class PostgresqlEngine(Engine):
         self._bin_dir = bin_dir
         self._dumper = Dumper(self.source, excluded=self._excluded, bin_dir=bin_dir, scratch=scratch)
 
-    def named(self, name: str) -> PostgresqlEngine:
-        """The same server seen as if the application's database were called ``name``."""
-        other = copy.copy(self)
-        other.live = self.live.to(name)
-        return other
+    @property
+    def name(self) -> str:
+        return self.live.name
 
-    def roles(self) -> tuple[str, frozenset[str]]:
-        """The role that restores, and all that the server knows."""
+    @property
+    def where(self) -> str:
+        return self.live.where
+
+    def identity(self) -> str:
+        # Hosts have several names; the system identifier and the database's name are the same by all of them.
         with self.live.maintenance() as session:
-            (current,) = session.execute("SELECT current_user::text").fetchone() or ("",)
-            return current, frozenset(row[0] for row in session.execute("SELECT rolname FROM pg_roles"))
+            return f"{system_identifier(session)}/{self.live.name}"
 
-    @contextmanager
-    def lock_session(self) -> Iterator[psycopg.Connection[Any]]:
-        """A session for the lock, in a maintenance database of the primary: by the application's connection
-        or, where that leads through a pooler, by the one for backups.
+    # Back up
 
-        Through a pooler the lock would stay with a session of the pooler when we are long gone. Raises
-        :class:`DatabaseError` where no such session can be had.
-        """
-        ways = [self.live] if self.source.params == self.live.params else [self.live, self.source]
-        refusals = []
-        with ExitStack() as stack:
-            for way in ways:
-                try:
-                    session = stack.enter_context(way.maintenance())
-                    if not is_pooled(session) and not _is_replica(session):
-                        break
-                except (DatabaseError, psycopg.Error) as error:
-                    refusals.append(str(error))
-                else:
-                    refusals.append(f"{way.where} leads to a connection pooler, or to a replica.")
-            else:
-                raise DatabaseError(refusals[0])
-            yield session
+    def check(self, excluded: Sequence[str]) -> list[Problem]:
+        self._dumper.versions()
+        return permission_problems(self.alias, self._dumper.permission_gaps(excluded))
 
     def versions(self) -> Versions:
         return self._dumper.versions()
-
-    def hidden(self, excluded: Sequence[str]) -> PermissionGaps:
-        return self._dumper.hidden(excluded)
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         return self._dumper.describe(excluded)
@@ -111,23 +115,10 @@ class PostgresqlEngine(Engine):
     def blocking_sessions(self) -> str:
         return self._dumper.blocking_sessions()
 
-    def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
-        with self.live.to(name).open() as session:
-            session.execute(BEGIN)
-            wanted = [table for table in details.row_counts if not tables or table in tables]
-            queries = {} if tables else {probe.name: probe.query for probe in details.probes}
-            return ask(session, wanted, queries, counted_to=details.counted_to)
-
-    def tables(self, name: str) -> tuple[str, ...]:
-        with self.live.to(name).open() as session:
-            return list_tables(session)
-
-    def place(self) -> str:
-        with self.live.maintenance() as session:
-            return f"{system_identifier(session)}/{self.live.name}"
+    # Prepare a restore
 
     def target(self) -> Target:
-        return staging.look_at_target(self.live)
+        return describe_target(self.live)
 
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         return find_blockers(self.live, part, details, self._bin_dir)
@@ -135,45 +126,26 @@ class PostgresqlEngine(Engine):
     def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
         return inspect_target(self.live, part, details, self._bin_dir)
 
-    def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
-        """Why the dump ``blocks``, of which the head is read, cannot replace what is in the live database."""
-        with self.live.open() as session:
-            server = major_of(server_version(session))
-        entries: tuple[Entry, ...] = ()
-        with closing(blocks):
-            pg_restore = find_client("pg_restore", server_major=server, bin_dir=self._bin_dir)
-            if pg_restore.major >= major_of(part.dump_version):  # an older one cannot read it, and is told
-                _, entries = read_contents(blocks, pg_restore.path)
-        return find_in_place_blockers(
-            self.live, part, details, entries, excluded=self._excluded, bin_dir=self._bin_dir
-        )
+    def derived_name(self, word: str, stamp: str) -> str:
+        return derived_name(self.live.name, word, stamp)
 
-    def restore_in_place(
-        self, blocks: Blocks, details: DatabaseDetails, wanted: RestoreSelection, scratch: Path
-    ) -> tuple[str, ...]:
-        """Replaces all that is in the live database, in one transaction. See ``in_place``."""
-        return restore_in_place(
-            self.live, blocks, details, wanted=wanted, scratch=scratch, bin_dir=self._bin_dir
-        )
+    # Build a staging database
 
-    def previous_name(self, word: str, stamp: str) -> str:
-        return previous_name(self.live.name, word, stamp)
-
-    def create_staging(self, side: str, details: DatabaseDetails) -> None:
-        staging.create_staging(self.live, side, details)
+    def create_staging(self, staging: str, details: DatabaseDetails) -> None:
+        create_staging(self.live, staging, details)
 
     def load(
         self,
-        side: str,
+        staging: str,
         blocks: Blocks,
         *,
         raw_bytes: int,
         scratch: Path,
         jobs: int,
         analyze: bool = True,
-        wanted: RestoreSelection = WHOLE,
+        selection: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
-        connection = self.live.to(side)
+        connection = self.live.to(staging)
         left_out = loading.load(
             connection,
             blocks,
@@ -181,46 +153,129 @@ class PostgresqlEngine(Engine):
             scratch=scratch,
             jobs=jobs,
             bin_dir=self._bin_dir,
-            wanted=wanted,
+            selection=selection,
         )
         if analyze:
             with connection.open() as session:
                 session.execute("ANALYZE")
         return left_out
 
-    def seal_staging(self, side: str, details: DatabaseDetails) -> None:
-        staging.seal_staging(self.live, side, details)
+    def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
+        copy_settings(self.live, staging, details)
 
-    def swap(self, side: str, before: str, details: DatabaseDetails) -> None:
-        swap_databases(self.live, side, before, details)
+    def tables(self, name: str) -> tuple[str, ...]:
+        with self.live.to(name).open() as session:
+            return list_tables(session)
 
-    def swap_back(self, before: str, aside: str) -> None:
-        swap_back_databases(self.live, before, aside)
+    def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
+        with self.live.to(name).open() as session:
+            session.execute(BEGIN)
+            counted = [table for table in details.row_counts if not tables or table in tables]
+            queries = {} if tables else {probe.name: probe.query for probe in details.probes}
+            return ask(session, counted, queries, counted_to=details.counted_to)
 
     def exists(self, name: str) -> bool:
         with self.live.maintenance() as session:
             return session.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 1
 
+    def drop(self, name: str) -> None:
+        drop_database(self.live, name)
+
+    # Swap
+
+    def swap(self, staging: str, previous: str, details: DatabaseDetails) -> None:
+        swap_databases(self.live, staging, previous, details)
+
+    def swap_back(self, previous: str, replaced: str) -> None:
+        swap_back_databases(self.live, previous, replaced)
+
+    # Capability.LOCK
+
+    @contextmanager
+    def lock_session(self) -> Iterator[psycopg.Connection[Any]]:
+        """Open a session in a maintenance database of the primary.
+
+        The application's connection is tried first, then the one for backups: a session through a pooler
+        would keep the lock after this process has ended. Raises :class:`DatabaseError` if neither will do.
+        """
+        connections = [self.live] if self.source.params == self.live.params else [self.live, self.source]
+        refusals = []
+        with ExitStack() as stack:
+            for connection in connections:
+                try:
+                    session = stack.enter_context(connection.maintenance())
+                    if not is_pooled(session) and not _is_replica(session):
+                        break
+                except (DatabaseError, psycopg.Error) as error:
+                    refusals.append(str(error))
+                else:
+                    refusals.append(f"{connection.where} leads to a connection pooler or to a replica.")
+            else:
+                raise DatabaseError(refusals[0])
+            yield session
+
+    # Capability.COPY
+
+    def for_database(self, name: str) -> Self:
+        other = copy.copy(self)
+        other.live = self.live.to(name)
+        return other
+
+    def name_staging(self, staging: str, details: DatabaseDetails) -> None:
+        name_database(self.live, staging, details)
+
     def stale_staging_databases(self) -> list[str]:
-        """Sides of this database that nobody is connected to: killed restores leave such."""
-        return staging.stale_staging_databases(self.live)
+        return stale_staging_databases(self.live)
+
+    # Capability.OVERRIDE
+
+    def roles(self) -> tuple[str, frozenset[str]]:
+        with self.live.maintenance() as session:
+            (current,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+            return current, frozenset(row[0] for row in session.execute("SELECT rolname FROM pg_roles"))
+
+    # Capability.IN_PLACE
+
+    def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
+        with self.live.open() as session:
+            server = server_version(session)
+        entries: tuple[Entry, ...] = ()
+        with closing(blocks):
+            pg_restore = find_client("pg_restore", server_major=major_of(server), bin_dir=self._bin_dir)
+            # An older pg_restore cannot read the archive; the blockers report that it is too old.
+            if pg_restore.major >= major_of(part.dump_version):
+                _, entries = read_contents(blocks, pg_restore.path)
+        return find_in_place_blockers(
+            self.live, part, details, entries, excluded=self._excluded, bin_dir=self._bin_dir
+        )
+
+    def restore_in_place(
+        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection, scratch: Path
+    ) -> tuple[str, ...]:
+        return restore_in_place(
+            self.live, blocks, details, selection=selection, scratch=scratch, bin_dir=self._bin_dir
+        )
+
+    # Capability.DRILL
 
     def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
-        """When the dump ``blocks``, of which the head is read, was made; ``None`` where it does not tell."""
         with closing(blocks):
             major = major_of(part.dump_version)
-            return read_time(
-                blocks, find_client("pg_restore", server_major=major, bin_dir=self._bin_dir).path
-            )
+            pg_restore = find_client("pg_restore", server_major=major, bin_dir=self._bin_dir)
+            return read_time(blocks, pg_restore.path)
 
-    def drills(self) -> tuple[str, ...]:
-        """The databases that drills have left."""
+    def drill_databases(self) -> tuple[str, ...]:
         with self.live.maintenance() as session:
             names = [name for (name,) in session.execute("SELECT datname::text FROM pg_database")]
         return tuple(name for name in names if is_drill_name(name, self.live.name))
 
-    def drop(self, name: str) -> None:
-        staging.drop(self.live, name)
+    # Capability.SANITIZE
+
+    def triggers_disabled(self, name: str) -> AbstractContextManager[None]:
+        return triggers_disabled(self.live.to(name))
+
+    def rewrite(self, name: str) -> None:
+        rewrite(self.live.to(name))
 
 
 def _is_replica(session: psycopg.Connection[Any]) -> bool:

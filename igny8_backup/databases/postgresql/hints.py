@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from igny8_backup.databases.postgresql.redact import without_values
+from igny8_backup.databases.redact import without_values
 
 _TRY = "try it with: python manage.py dbshell --database {alias}."
 _GRANT = "As a superuser: GRANT CONNECT ON DATABASE {name} TO {user}; then run again."

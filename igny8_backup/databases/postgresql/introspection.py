@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from igny8_backup.databases.names import quoted, table_name
+from igny8_backup.databases.names import table_name
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting, Privilege
 
 _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
@@ -41,24 +41,6 @@ _ROLES = """
         OR nspname = 'public') AND ('pg_namespace'::regclass, oid) NOT IN (TABLE members))
     SELECT rolname, bool_or(owns), bool_or(in_policy) FROM found JOIN pg_roles ON oid = role
     WHERE rolname !~ '^pg_' GROUP BY 1"""
-
-# Whether the policies of a table bind the current role: not a superuser, one with BYPASSRLS, or the owner
-# where they are not forced upon him (PostgreSQL docs, 5.9 and 9.27.7).
-_HIDDEN = """
-    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.relrowsecurity AND row_security_active(c.oid)"""
-
-# Of what pg_dump locks and reads: plain and partitioned tables, also those whose rows stay out (LOCK TABLE
-# needs SELECT), and sequences. Views are read from the catalog, which everybody may read.
-_UNREADABLE = """
-    SELECT n.nspname, c.relname, c.relkind = 'S', has_schema_privilege(n.oid, 'USAGE')
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                      AND d.objid = c.oid AND d.deptype = 'e')
-      AND NOT (has_schema_privilege(n.oid, 'USAGE')
-               AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
-                                  ELSE has_table_privilege(c.oid, 'SELECT') END)"""
 
 _SETTINGS = """
     SELECT coalesce(r.rolname, ''), entry FROM pg_db_role_setting s
@@ -96,22 +78,6 @@ def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[s
     those of ``pg_class.relkind``: with ``r`` alone, what can have rows of its own."""
     found = session.execute(_TABLES, [list(kinds)])
     return tuple(sorted(table_name(schema, table) for schema, table in found))
-
-
-def list_permission_gaps(session: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """``schema.table`` of each table with rows of its own that row-level security may hide, sorted."""
-    found = {table_name(schema, table) for schema, table in session.execute(_HIDDEN)}
-    return tuple(sorted(found.intersection(list_tables(session, "r"))))
-
-
-def list_unreadable(session: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """What a dump reads and the current role may not, sorted: ``table NAME`` and ``sequence NAME`` without
-    SELECT, ``schema NAME`` where it holds some of them and is without USAGE."""
-    found = set()
-    for schema, name, is_sequence, usable in session.execute(_UNREADABLE):
-        kind = "sequence" if is_sequence else "table"
-        found.add(f"{kind} {table_name(schema, name)}" if usable else f"schema {quoted(schema)}")
-    return tuple(sorted(found))
 
 
 def list_settings(session: psycopg.Connection[Any], name: str) -> tuple[DatabaseSetting, ...]:

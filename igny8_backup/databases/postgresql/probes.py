@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -11,10 +10,9 @@ from psycopg import sql
 
 from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.postgresql.connection import sentence
+from igny8_backup.databases.values import COUNTED_TO, Answers, Row
 from igny8_backup.formats.details import Probe
 
-COUNTED_TO = 1_000_000
-"""Rows of a table are counted up to here; one more means that there are more."""
 MOST_ROWS = 100
 """So many rows a probe may answer."""
 
@@ -26,20 +24,6 @@ FIXED = """
 
 # float4, float8 and their arrays (pg_type.dat): the sum of floats depends on the order of the rows.
 _FLOATS = {700, 701, 1021, 1022}
-
-Row = tuple[str | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What was answered in one instant. ``row_counts`` lacks tables that the role may not read, and
-    ``denied`` names such probes; ``failed`` maps a probe that has no answer to the reason."""
-
-    snapshot: str = ""
-    row_counts: dict[str, int] = field(default_factory=dict)
-    probes: tuple[Probe, ...] = ()
-    failed: dict[str, str] = field(default_factory=dict)
-    denied: tuple[str, ...] = ()
 
 
 class _Refused(Exception):

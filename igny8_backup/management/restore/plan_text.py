@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from igny8_backup.databases.postgresql.restore.target import TargetState
+from igny8_backup.databases.values import TargetState
 from igny8_backup.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
 from igny8_backup.journal import UNDONE, Journal
 from igny8_backup.management.base import BackupCommand

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from igny8_backup.databases.postgresql.probes import Answers
+from igny8_backup.databases.values import Answers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails

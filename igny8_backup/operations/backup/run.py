@@ -131,7 +131,7 @@ class _Run:
         started = self.context.clock()
         part = DatabasePart(
             alias=alias,
-            engine=self.context.engine(alias).engine,
+            engine=self.context.engine(alias).vendor,
             state=FAILED,
             started=started,
             finished=started,

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.databases.engine import Capability, Engine
 from igny8_backup.errors import FilesError
 from igny8_backup.locks import AdvisoryLock, Lockable, file_lock
 from igny8_backup.operations.context import BackupContext
@@ -52,9 +52,9 @@ def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], Non
     with ExitStack() as stack:
         stack.enter_context(_host_lock(context, doing))
         held = []
-        for place, engine in {engine.place(): engine for engine in postgresql_engines(context)}.items():
+        for place, engine in {engine.identity(): engine for engine in drill_engines(context)}.items():
             session = stack.enter_context(engine.lock_session())
-            beside = _Beside(place=place, where=engine.live.where)
+            beside = _Beside(place=place, where=engine.where)
             held.append(AdvisoryLock(session, beside, doing=f"{doing} of {context.config.host}"))
 
         def check() -> None:
@@ -93,10 +93,10 @@ def project_digest(context: BackupContext) -> str:
     return hashlib.sha256(of.encode()).hexdigest()[:12]
 
 
-def postgresql_engines(context: BackupContext) -> list[PostgresqlEngine]:
-    """Those of the settings."""
+def drill_engines(context: BackupContext) -> list[Engine]:
+    """Return the engines of the configured databases that a drill can restore."""
     engines = (context.engine(alias) for alias in context.config.databases)
-    return [engine for engine in engines if isinstance(engine, PostgresqlEngine)]
+    return [engine for engine in engines if engine.supports(Capability.DRILL)]
 
 
 @contextmanager

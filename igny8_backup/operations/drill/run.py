@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from igny8_backup.databases.engine import RestoreSelection
+from igny8_backup.databases.engine import Capability, Engine
 from igny8_backup.databases.names import DRILL
-from igny8_backup.databases.postgresql.engine import PostgresqlEngine
-from igny8_backup.databases.postgresql.restore.verify_dump import read_dump
+from igny8_backup.databases.values import RestoreSelection
+from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import (
     BackupError,
     IntegrityError,
     StorageError,
     ToolError,
-    UsageError,
 )
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.annotations import DRILLED, MISSING, SCHEMA, UNREADABLE, Check, Damage
@@ -56,7 +55,7 @@ class DrillRequest:
 class _Practice:
     """A database to restore: where, and what it must be like."""
 
-    engine: PostgresqlEngine
+    engine: Engine
     part: DatabasePart
     details: DatabaseDetails
     name: str
@@ -111,12 +110,17 @@ class _Drill:
         for part in self.manifest.databases:
             if part.state != COMPLETE:
                 continue
-            engine = _engine(self.context, part.alias)
+            engine = self.context.engine(part.alias)
+            engine.require(
+                Capability.DRILL,
+                unchanged="Nothing was created.",
+                hint="Run the drill with settings whose DATABASES name a PostgreSQL server.",
+            )
             adapted, _ = apply_overrides(
                 engine, details.database(part.alias), RestoreOverrides(owners=self.request.owners)
             )
-            name = engine.previous_name(DRILL, self.stamp)
-            blockers += engine.named(name).blockers(part, adapted) + unknown_migrations(adapted)
+            name = engine.derived_name(DRILL, self.stamp)
+            blockers += engine.for_database(name).blockers(part, adapted) + unknown_migrations(adapted)
             found.append(_Practice(engine=engine, part=part, details=adapted, name=name))
         require_none(blockers)
         return found
@@ -133,7 +137,7 @@ class _Drill:
                 practice.part,
                 practice.details,
                 self.identities,
-                wanted=RestoreSelection(owners=self.request.owners),
+                selection=RestoreSelection(owners=self.request.owners),
             )
         except ToolError:
             self.read_again(practice.part)
@@ -216,19 +220,8 @@ class _Drill:
         return VerifyResult(check=check, findings=tuple(self.findings), unrecorded=unrecorded)
 
 
-def _drop(context: BackupContext, engine: PostgresqlEngine, name: str) -> None:
+def _drop(context: BackupContext, engine: Engine, name: str) -> None:
     try:
         engine.drop(name)
     except BackupError as error:
         context.progress.note(f"The database {name} could not be dropped, the next drill will: {error}")
-
-
-def _engine(context: BackupContext, alias: str) -> PostgresqlEngine:
-    engine = context.engine(alias)
-    if not isinstance(engine, PostgresqlEngine):
-        raise UsageError(
-            f"{alias!r} is no PostgreSQL database: there is no server to restore it to for practice.",
-            unchanged="Nothing was made.",
-            hint="Run the drill with settings that name a server.",
-        )
-    return engine

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from igny8_backup.errors import BackupError, FilesError, LockedError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.drill.locks import drill_locks, look, postgresql_engines, project_digest
+from igny8_backup.operations.drill.locks import drill_engines, drill_locks, look, project_digest
 from igny8_backup.operations.lock_wait import retry_until
 from igny8_backup.trees.fs.remove import remove_tree
 
@@ -74,8 +74,8 @@ def killed_drills(context: BackupContext) -> tuple[str, ...]:
 
 
 def _remove_leftovers(context: BackupContext) -> None:
-    for engine in postgresql_engines(context):
-        for name in engine.drills():
+    for engine in drill_engines(context):
+        for name in engine.drill_databases():
             engine.drop(name)
     for folder in _folders(context):
         remove_tree(folder)

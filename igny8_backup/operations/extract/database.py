@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from igny8_backup.databases.engine import WHOLE, RestoreSelection
-from igny8_backup.databases.names import NAME_BYTES, SIDE, is_previous_name
-from igny8_backup.databases.postgresql.engine import PostgresqlEngine
-from igny8_backup.databases.postgresql.restore.swap import name_database
-from igny8_backup.databases.postgresql.restore.tables import find_tables
+from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.names import NAME_BYTES, STAGING, find_tables, is_derived_name
+from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import BackupError, RefusedError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails, Privilege
@@ -63,7 +61,7 @@ def plan_copy(
     """
     engine = _engine(context, part.alias)
     _check_name(engine, name)
-    copied = engine.named(name)
+    copied = engine.for_database(name)
     table_owners = details.owners
     details, said = apply_overrides(engine, details, overrides)
     notes = list(said)
@@ -93,7 +91,7 @@ def plan_copy(
         part=part,
         details=replace(details, privileges=privileges, connection_limit=-1, comment=comment),
         name=name,
-        where=copied.live.where,
+        where=copied.where,
         wanted=wanted,
         migrate=migrate,
         sanitize=sanitized,
@@ -105,9 +103,9 @@ def make_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ident
     """Makes the database; returns what was left out of it. A failure leaves nothing."""
     engine = _engine(context, copy.part.alias)
     _check_name(engine, copy.name)
-    engine = engine.named(copy.name)
+    engine = engine.for_database(copy.name)
     stamp = keys.stamp(context.clock())
-    side = engine.previous_name(SIDE, stamp)
+    side = engine.derived_name(STAGING, stamp)
     engine.create_staging(side, copy.details)
     try:
         left_out = load_staging(
@@ -117,7 +115,7 @@ def make_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ident
             copy.part,
             copy.details,
             identities,
-            wanted=copy.wanted,
+            selection=copy.wanted,
             # Statistics of what is to be sanitized would hold it still.
             analyze=not copy.sanitize,
         )
@@ -127,7 +125,7 @@ def make_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ident
         if copy.sanitize:
             sanitize.sanitize(context, {copy.part.alias: side})
         # Its name comes last: a database that is called so is whole.
-        name_database(engine.live, side, copy.details)
+        engine.name_staging(side, copy.details)
     except BaseException:
         try:
             engine.drop(side)
@@ -137,25 +135,24 @@ def make_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ident
     return left_out
 
 
-def _engine(context: BackupContext, alias: str) -> PostgresqlEngine:
+def _engine(context: BackupContext, alias: str) -> Engine:
     engine = context.engine(alias)
-    if not isinstance(engine, PostgresqlEngine):
-        raise UsageError(
-            f"{alias!r} is no PostgreSQL database: it has no server to make another one on.",
-            unchanged="Nothing was created.",
-            hint="Copy the file of the development database, or restore with settings that name a server.",
-        )
+    engine.require(
+        Capability.COPY,
+        unchanged="Nothing was created.",
+        hint="Copy the database file, or use settings whose DATABASES name a PostgreSQL server.",
+    )
     return engine
 
 
-def _check_name(engine: PostgresqlEngine, name: str) -> None:
-    if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_previous_name(name, engine.live.name):
+def _check_name(engine: Engine, name: str) -> None:
+    if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_derived_name(name, engine.name):
         raise UsageError(
             f"{name!r} cannot be the name of a new database.",
             unchanged="Nothing was created.",
             hint=f"Give one of at most {NAME_BYTES} bytes that no restore gives: --to-database igny8_copy.",
         )
-    if name == engine.live.name:
+    if name == engine.name:
         raise RefusedError(
             f"{name} is the database of the application.",
             unchanged="Nothing was created.",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.conf import Config
-from igny8_backup.databases.postgresql.client_access import private_file
 from igny8_backup.errors import FilesError, IntegrityError, RefusedError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
@@ -20,6 +19,7 @@ from igny8_backup.operations.preconditions import closed_folders
 from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
+from igny8_backup.streams.private_file import private_file
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.fs.remove import remove_tree
 from igny8_backup.trees.index import index

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from igny8_backup.catalog import select
 from igny8_backup.celery.workers import Workers, ask_workers
-from igny8_backup.databases.engine import RestoreSelection, Target
-from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.values import RestoreSelection, Target
 from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError, adding_context
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -230,12 +230,7 @@ def _after(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, 
     return hooks.after_restore(context, plan.backup_ids)
 
 
-def _engine(context: BackupContext, alias: str) -> PostgresqlEngine:
+def _engine(context: BackupContext, alias: str) -> Engine:
     engine = context.engine(alias)
-    if not isinstance(engine, PostgresqlEngine):
-        raise UsageError(
-            f"{alias!r} is no PostgreSQL database.",
-            unchanged="Nothing was changed.",
-            hint="Restore without --in-place.",
-        )
+    engine.require(Capability.IN_PLACE, unchanged="Nothing was changed.", hint="Restore without --in-place.")
     return engine

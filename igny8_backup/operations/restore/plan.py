@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.celery.workers import Workers
-from igny8_backup.databases.engine import WHOLE, RestoreSelection, Target
-from igny8_backup.databases.postgresql.restore.target import TargetState
+from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, TargetState
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, TreePart
 from igny8_backup.operations.parts import ALL, require_none

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from igny8_backup.catalog import Selection, select
 from igny8_backup.celery.workers import ask_workers
-from igny8_backup.databases.engine import RestoreSelection
+from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import StoredObject
@@ -119,15 +119,15 @@ def _databases(
     places: dict[str, str] = {}
     for manifest, part in selection.databases:
         engine = context.engine(part.alias)
-        if part.engine != engine.engine:
-            said.blockers.append(other_engine(part, engine.engine))
+        if part.engine != engine.vendor:
+            said.blockers.append(other_engine(part, engine.vendor))
             continue
         adapted, notes = apply_overrides(engine, details[manifest.id].database(part.alias), overrides)
         said.notes += [*notes, *removed_apps(adapted)]
         said.blockers += engine.blockers(part, adapted)
         said.blockers += [f"{part.alias}: {text}" for text in unknown_migrations(adapted)]
         target = engine.target()
-        twin = places.setdefault(engine.place(), part.alias)
+        twin = places.setdefault(engine.identity(), part.alias)
         if twin != part.alias:
             said.blockers.append(
                 f"{twin!r} and {part.alias!r} lead to one database, {target.name}: give --only {twin}."

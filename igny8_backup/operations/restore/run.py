@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from igny8_backup.databases.names import PREVIOUS, STAGING
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
 from igny8_backup.journal import PREPARING, UNDONE, DatabaseSwap, Journal, TreeSwap
@@ -116,12 +117,12 @@ def _journal(context: BackupContext, plan: RestorePlan) -> Journal:
             DatabaseSwap(
                 alias=item.part.alias,
                 name=item.target.name,
-                staging=engine.previous_name("side", stamp),
-                previous=engine.previous_name("before", stamp),
+                staging=engine.derived_name(STAGING, stamp),
+                previous=engine.derived_name(PREVIOUS, stamp),
                 existed=item.target.exists,
                 # What its probes answered has no place on this disk.
                 details=without_answers(item.details),
-                place=engine.place(),
+                place=engine.identity(),
             )
         )
     whole = context.config.swap_whole
@@ -178,7 +179,7 @@ def _prepare_database(context: BackupContext, plan: RestorePlan, item: DatabaseP
         item.part,
         item.details,
         list(plan.identities),
-        wanted=item.wanted,
+        selection=item.wanted,
         # Statistics of what is to be sanitized would hold it still.
         analyze=not (plan.sanitize and sanitize.has_sanitizers(context.config, alias)),
     )

@@ -74,7 +74,7 @@ def engine_of(context: BackupContext, swap: DatabaseSwap) -> Engine:
     """The engine of a database of a journal. Raises :class:`RefusedError` where its alias leads to another
     database than it did: a journal must not be carried out on that."""
     engine = context.engine(swap.alias)
-    place = engine.place()
+    place = engine.identity()
     if swap.place and place != swap.place:
         raise RefusedError(
             f"The journal of the restore is of {swap.place}, and DATABASES[{swap.alias!r}] leads to {place}.",

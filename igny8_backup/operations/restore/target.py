@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from igny8_backup.conf import Config
-from igny8_backup.databases.postgresql.restore.load import SCRATCH_MARGIN
+from igny8_backup.databases.values import SCRATCH_MARGIN
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.humanize import size_in_words

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from igny8_backup.databases.engine import WHOLE, Engine, RestoreSelection
+from igny8_backup.databases.engine import Engine
+from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -21,7 +22,7 @@ def load_staging(
     details: DatabaseDetails,
     identities: list[Identity],
     *,
-    wanted: RestoreSelection = WHOLE,
+    selection: RestoreSelection = WHOLE,
     analyze: bool = True,
 ) -> tuple[str, ...]:
     """Loads the dump of ``part`` into the empty database ``side`` and compares it with ``details``; returns
@@ -43,11 +44,11 @@ def load_staging(
                 scratch=context.config.scratch_dir,
                 jobs=context.config.jobs,
                 analyze=analyze,
-                wanted=wanted,
+                selection=selection,
             )
     finally:
         context.progress.end()
-    missing = sorted(set(wanted.tables or details.tables) - set(engine.tables(side)))
+    missing = sorted(set(selection.tables or details.tables) - set(engine.tables(side)))
     if missing:
         raise IntegrityError(
             f"The restored database {part.alias!r} lacks tables that it had: {', '.join(missing[:5])}.",
@@ -55,6 +56,6 @@ def load_staging(
             hint="Choose another backup: list_backups.",
         )
     # Before anybody asks or migrates: the search path of the database may be what leads to the tables.
-    engine.seal_staging(side, details)
-    check_answers(context, engine, side, details, wanted.tables)
+    engine.copy_settings(side, details)
+    check_answers(context, engine, side, details, selection.tables)
     return left_out

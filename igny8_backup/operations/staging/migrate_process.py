@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import Error
 from django.db.migrations import Migration, exceptions
 
-from igny8_backup.databases.postgresql.redact import without_values
+from igny8_backup.databases.redact import without_values
 from igny8_backup.operations.staging.silence import suppress_output
 
 # PostgreSQL docs, appendix A: data, functions, procedures, foreign data, and what PL/pgSQL raises. The

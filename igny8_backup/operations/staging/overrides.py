@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from igny8_backup.databases.engine import Engine
-from igny8_backup.databases.postgresql.engine import PostgresqlEngine
-from igny8_backup.errors import UsageError
+from igny8_backup.databases.engine import Capability, Engine
 from igny8_backup.formats.details import DatabaseDetails, Privilege
 
 PROVIDERS = ("libc", "icu", "builtin")
@@ -31,12 +29,9 @@ def apply_overrides(
     """
     if overrides == RestoreOverrides():
         return details, ()
-    if not isinstance(engine, PostgresqlEngine):
-        raise UsageError(
-            f"{engine.alias!r} is a database without owners and locales.",
-            unchanged="Nothing was changed.",
-            hint="Leave --no-owner and --locale away.",
-        )
+    engine.require(
+        Capability.OVERRIDE, unchanged="Nothing was changed.", hint="Remove --no-owner and --locale."
+    )
     notes = []
     if not overrides.owners:
         current, known = engine.roles()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from igny8_backup.databases.engine import Engine
-from igny8_backup.databases.postgresql.probes import COUNTED_TO, Answers, Row
+from igny8_backup.databases.values import COUNTED_TO, Answers, Row
 from igny8_backup.errors import DatabaseError, IntegrityError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.operations.context import BackupContext

@@ -54,7 +54,7 @@ def check(aliases: Sequence[str]) -> None:
 
 def _run(request: dict[str, Any], what: str) -> bytes:
     # Not at the top: the child imports this module before Django is set up.
-    from igny8_backup.databases.postgresql.redact import without_values
+    from igny8_backup.databases.redact import without_values
     from igny8_backup.streams.process import run_process
 
     module = os.environ.get("DJANGO_SETTINGS_MODULE")

@@ -7,12 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from django.db import connections
 from django.utils.module_loading import import_string
 
 from igny8_backup.conf import SETTING, Config
-from igny8_backup.databases.postgresql.engine import PostgresqlEngine
-from igny8_backup.databases.postgresql.restore import vacuum
+from igny8_backup.databases.engine import Capability
+from igny8_backup.databases.registry import make_engine
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging import sandbox
@@ -52,8 +51,8 @@ def _not_sanitizable(config: Config, alias: str) -> list[str]:
             " list if it holds no personal data."
         ]
     found = []
-    if config.sanitizers[alias] and connections[alias].vendor != "postgresql":
-        found.append(f"Sanitizers work in PostgreSQL, and {alias!r} is {connections[alias].vendor}.")
+    if config.sanitizers[alias] and not make_engine(alias, config).supports(Capability.SANITIZE):
+        found.append(f"The database {alias!r} cannot be sanitized: sanitizers work in PostgreSQL only.")
     for item in config.sanitizers[alias]:
         if item.endswith(".sql"):
             if not os.access(item, os.R_OK):
@@ -76,22 +75,17 @@ def sanitize(context: BackupContext, sides: Mapping[str, str]) -> None:
     listed = {
         alias: context.config.sanitizers[alias] for alias in sides if has_sanitizers(context.config, alias)
     }
-    engines = {alias: context.engine(alias) for alias in listed}
-    reached = {
-        alias: engine.live.to(sides[alias])
-        for alias, engine in engines.items()
-        if isinstance(engine, PostgresqlEngine)
-    }
     if not listed:
         return
     context.progress.note("Sanitizing the restored data.")
+    engines = {alias: context.engine(alias) for alias in listed}
     with ExitStack() as stack:
-        for connection in reached.values():
-            stack.enter_context(vacuum.triggers_off(connection))
+        for alias, engine in engines.items():
+            stack.enter_context(engine.triggers_disabled(sides[alias]))
         sandbox.sanitize(sides, listed)
     context.progress.note("Writing it anew, so that nothing of what was sanitized is left in its files.")
-    for connection in reached.values():
-        vacuum.rewrite(connection)
+    for alias, engine in engines.items():
+        engine.rewrite(sides[alias])
 
 
 def has_sanitizers(config: Config, alias: str) -> bool:

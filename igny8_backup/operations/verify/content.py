@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import IO
 
-from igny8_backup.databases.postgresql.restore.verify_dump import read_dump
+from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import Details

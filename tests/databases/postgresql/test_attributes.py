@@ -88,7 +88,7 @@ def test_recorded_settings_are_given_where_nothing_is_live(stage: Stage) -> None
     engine, side = stage.engine, stage.aside("side")
     engine.create_staging(side, details)
     engine.load(side, (block for block in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
-    engine.seal_staging(side, details)
+    engine.copy_settings(side, details)
     assert details.settings == (DatabaseSetting(role="", name="app.tenant", value="recorded"),)
     assert stage.sql("SHOW app.tenant", database=side) == [("recorded",)]
 

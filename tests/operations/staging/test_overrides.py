@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.engine import RestoreSelection
 from igny8_backup.databases.sqlite import SqliteEngine
+from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails, Privilege
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
@@ -64,9 +64,9 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
         raw_bytes=len(data),
         scratch=stage.scratch,
         jobs=2,
-        wanted=RestoreSelection(owners=False),
+        selection=RestoreSelection(owners=False),
     )
-    engine.seal_staging(side, adapted)
+    engine.copy_settings(side, adapted)
     engine.swap(side, stage.aside("before"), adapted)
     owners = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('item', 'part')"
     assert stage.sql(owners) == [("igny8",)]
@@ -113,5 +113,8 @@ def test_privileges_of_everybody_on_the_database_stay(stage: Stage) -> None:
 def test_sqlite_has_neither(tmp_path: Path) -> None:
     details = DatabaseDetails(alias="contract", name="x", tables=())
     sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3")}
-    with configured("contract", sqlite), pytest.raises(UsageError, match="without owners and locales"):
+    with (
+        configured("contract", sqlite),
+        pytest.raises(UsageError, match="with other owners"),
+    ):
         apply_overrides(SqliteEngine("contract", scratch=tmp_path), details, RestoreOverrides(owners=False))

@@ -11,22 +11,17 @@ from typing import Any
 
 import psycopg
 
-from igny8_backup.databases.engine import PermissionGaps, Versions
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
-from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot
+from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot, lock_holders
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
-from igny8_backup.databases.postgresql.dump.waiting import lock_holders
 from igny8_backup.databases.postgresql.hints import direct, hint_for, one_line
-from igny8_backup.databases.postgresql.introspection import (
-    describe,
-    list_permission_gaps,
-    list_tables,
-    list_unreadable,
-)
-from igny8_backup.databases.postgresql.probes import Answers, ask
+from igny8_backup.databases.postgresql.introspection import describe, list_tables
+from igny8_backup.databases.postgresql.permissions import PermissionGaps, find_permission_gaps
+from igny8_backup.databases.postgresql.probes import ask
+from igny8_backup.databases.values import Answers, Versions
 from igny8_backup.errors import DatabaseError, RefusedError, ToolError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.streams import Blocks
@@ -62,13 +57,9 @@ class Dumper:
         )
         return client
 
-    def hidden(self, excluded: Sequence[str]) -> PermissionGaps:
+    def permission_gaps(self, excluded: Sequence[str]) -> PermissionGaps:
         with self._open() as session:
-            (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
-            left_out = self._left_out(session, excluded)
-            tables = tuple(table for table in list_permission_gaps(session) if table not in left_out)
-            unreadable = list_unreadable(session)
-        return PermissionGaps(role=role, tables=tables, unreadable=unreadable)
+            return find_permission_gaps(session, self._left_out(session, excluded))
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         with self._open() as session:

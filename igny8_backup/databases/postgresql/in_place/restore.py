@@ -13,21 +13,22 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from igny8_backup.databases.engine import RestoreSelection
-from igny8_backup.databases.postgresql.client_access import client_access, client_environment, private_file
+from igny8_backup.databases.postgresql.client_access import client_access, client_environment
 from igny8_backup.databases.postgresql.clients import find_client
 from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.in_place.clear_sql import LOCK_SECONDS, clearing, finishing
-from igny8_backup.databases.postgresql.redact import without_values
 from igny8_backup.databases.postgresql.restore.archive_toc import (
     is_event_trigger,
     joined,
     read_contents,
     use_list,
 )
+from igny8_backup.databases.redact import without_values
+from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import ToolError, ToolTooOldError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.private_file import private_file
 from igny8_backup.streams.process import feed_process, filtered
 
 # What a script begins and ends with under --single-transaction. From the minor releases of August 2025 on it
@@ -46,7 +47,7 @@ def restore_in_place(
     blocks: Blocks,
     details: DatabaseDetails,
     *,
-    wanted: RestoreSelection,
+    selection: RestoreSelection,
     scratch: Path,
     bin_dir: Path | None,
     lock_seconds: float = LOCK_SECONDS,
@@ -70,7 +71,7 @@ def restore_in_place(
         access = stack.enter_context(client_access(Connection(live.params, alias=live.alias), scratch))
         restoring = [
             *(str(pg_restore.path), "--file=-", "--single-transaction", "--no-subscriptions"),
-            *(f"--use-list={path}", *(() if wanted.owners else ("--no-owner", "--no-privileges"))),
+            *(f"--use-list={path}", *(() if selection.owners else ("--no-owner", "--no-privileges"))),
         ]
         script = filtered(joined(head, blocks), restoring, env=client_environment(), pass_fds=[file.fileno()])
         state = _Committing()

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from igny8_backup.databases.engine import WHOLE, RestoreSelection
-from igny8_backup.databases.postgresql.client_access import Access, client_access, private_file
+from igny8_backup.databases.postgresql.client_access import Access, client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client
 from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.hints import hint_for, one_line
-from igny8_backup.databases.postgresql.redact import without_values
 from igny8_backup.databases.postgresql.restore.archive_toc import (
     Entry,
     is_event_trigger,
@@ -23,16 +21,16 @@ from igny8_backup.databases.postgresql.restore.archive_toc import (
     read_contents,
     use_list,
 )
+from igny8_backup.databases.postgresql.restore.split_phases import split_phases
 from igny8_backup.databases.postgresql.restore.tables import TableSelection, take_tables
-from igny8_backup.databases.postgresql.restore.two_runs import split_phases
+from igny8_backup.databases.redact import without_values
+from igny8_backup.databases.values import SCRATCH_MARGIN, WHOLE, RestoreSelection
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams import stderr as said
 from igny8_backup.streams.pipeline import write_file
+from igny8_backup.streams.private_file import private_file
 from igny8_backup.streams.process import feed_process, run_process
-
-SCRATCH_MARGIN = 64 << 20
-"""Bytes of scratch that stay free beside a dump."""
 
 # From 17 on pg_restore sends this setting, which older servers refuse.
 _NEW_SETTING_MAJOR = 17
@@ -49,7 +47,7 @@ def load(
     scratch: Path,
     jobs: int,
     bin_dir: Path | None,
-    wanted: RestoreSelection = WHOLE,
+    selection: RestoreSelection = WHOLE,
 ) -> tuple[str, ...]:
     """``pg_restore`` into ``side``; returns what was left out, as ``pg_restore`` lists it.
 
@@ -61,9 +59,9 @@ def load(
             server_major = session.info.server_version // 10000
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
         head, entries = read_contents(blocks, program.path)
-        taken = _take(entries, wanted)
+        taken = _take(entries, selection)
         access = stack.enter_context(client_access(side, scratch))
-        argv = _argv(program, access, server_major, wanted)
+        argv = _argv(program, access, server_major, selection)
         # One job then: what several say at once cannot be told apart.
         jobs = 1 if _is_new_to(server_major, program) else jobs
         try:
@@ -75,16 +73,16 @@ def load(
                     option, fd = stack.enter_context(_only(taken.entries, scratch))
                     argv, fds = [*argv, option], (*fds, fd)
                 stream = joined(head, blocks)
-                feed_process(argv, stream, env=access.env, pass_fds=fds, whole=not wanted.tables)
+                feed_process(argv, stream, env=access.env, pass_fds=fds, whole=not selection.tables)
         except ToolError as error:
             if not (_is_new_to(server_major, program) and _only_new_setting_refused(error)):
                 raise _explained(error, side.alias) from None
     return taken.left_out
 
 
-def _take(entries: Sequence[Entry], wanted: RestoreSelection) -> TableSelection:
-    if wanted.tables:
-        return take_tables(entries, wanted.tables, wanted.table_owners)
+def _take(entries: Sequence[Entry], selection: RestoreSelection) -> TableSelection:
+    if selection.tables:
+        return take_tables(entries, selection.tables, selection.table_owners)
     # An event trigger would fire in the side database, at each command of a migration.
     kept = tuple(entry for entry in entries if not is_event_trigger(entry))
     return TableSelection(
@@ -92,10 +90,10 @@ def _take(entries: Sequence[Entry], wanted: RestoreSelection) -> TableSelection:
     )
 
 
-def _argv(program: Client, access: Access, server_major: int, wanted: RestoreSelection) -> list[str]:
+def _argv(program: Client, access: Access, server_major: int, selection: RestoreSelection) -> list[str]:
     # A restored subscription would carry production's slot name; it is never made.
     argv = [str(program.path), "--no-subscriptions", *access.arguments]
-    if not wanted.owners:
+    if not selection.owners:
         argv += ["--no-owner", "--no-privileges"]
     return argv if _is_new_to(server_major, program) else [*argv, "--exit-on-error"]
 

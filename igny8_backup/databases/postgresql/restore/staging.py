@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from igny8_backup.databases.engine import Target
-from igny8_backup.databases.names import is_previous_name, is_staging_name
+from igny8_backup.databases.names import is_derived_name, is_staging_name
 from igny8_backup.databases.postgresql.attributes import apply_settings
 from igny8_backup.databases.postgresql.connection import Connection, sentence
 from igny8_backup.databases.postgresql.introspection import database_row, list_settings, list_tables
 from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use, staying, terminate_sessions
+from igny8_backup.databases.values import Target
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
 
@@ -21,7 +21,7 @@ from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
 _WAIT_FOR_MAKER = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
 
 
-def look_at_target(live: Connection) -> Target:
+def describe_target(live: Connection) -> Target:
     """What stands under the live name, seen from the maintenance database."""
     with live.maintenance() as session:
         row = database_row(session, live.name)
@@ -93,7 +93,7 @@ def _create_options(session: psycopg.Connection[Any], details: DatabaseDetails) 
     return sql.SQL(" ").join(sql.SQL("{} = {}").format(sql.SQL(word), value) for word, value in options)
 
 
-def seal_staging(live: Connection, side: str, details: DatabaseDetails) -> None:
+def copy_settings(live: Connection, side: str, details: DatabaseDetails) -> None:
     """Gives ``side`` the settings of the live database and of roles in it, else the recorded ones."""
     with live.maintenance() as session:
         apply_settings(session, side, _settings(session, live, details))
@@ -115,9 +115,9 @@ def stale_staging_databases(live: Connection) -> list[str]:
         return sorted(name for (name,) in session.execute(query) if is_staging_name(name, live.name))
 
 
-def drop(live: Connection, name: str) -> None:
+def drop_database(live: Connection, name: str) -> None:
     """Drops a database that a restore made or set aside. Raises :class:`RefusedError` for any other."""
-    if not is_previous_name(name, live.name):
+    if not is_derived_name(name, live.name):
         raise RefusedError(
             f"{name!r} is not a database that a restore made beside {live.name!r}.",
             unchanged="It was not dropped.",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry
 from igny8_backup.errors import IntegrityError, UsageError
-from igny8_backup.formats.details import DatabaseDetails
 
 # Kinds of entries, as the words of an entry begin.
 _ATTACH = "TABLE ATTACH "
@@ -25,25 +24,6 @@ class TableSelection:
 
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...]
-
-
-def find_tables(details: DatabaseDetails, given: Sequence[str]) -> tuple[str, ...]:
-    """The whole names (``schema.table``) of the tables ``given``, with or without their schema.
-
-    Raises :class:`UsageError` for one that the backup does not have, or has in more than one schema.
-    """
-    found = []
-    for name in given:
-        fitting = [table for table in details.tables if table == name or table.endswith(f".{name}")]
-        if len(fitting) != 1:
-            why = f"is in more than one schema: {', '.join(fitting)}" if fitting else "is not in the backup"
-            raise UsageError(
-                f"The table {name!r} {why}.",
-                unchanged="Nothing was changed.",
-                hint="Give its name as in SQL, with its schema: --table public.billing_invoice.",
-            )
-        found += fitting
-    return tuple(dict.fromkeys(found))
 
 
 def take_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Sequence[str]) -> TableSelection:

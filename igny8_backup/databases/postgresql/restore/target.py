@@ -5,7 +5,6 @@ All of it is for people to read before they agree; what stops a restore is said 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,76 +13,10 @@ import psycopg
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.connection import Connection, server_version
 from igny8_backup.databases.postgresql.introspection import system_identifier
+from igny8_backup.databases.values import Extension, Role, Sessions, Subscription, TargetState, Tool
 from igny8_backup.errors import ToolError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tool:
-    """A client program: the major version ``needed`` at least, and the version ``present`` at ``path``; both
-    empty where there is none."""
-
-    program: str
-    needed: int
-    present: str = ""
-    path: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Role:
-    """A role that the backup speaks of, and whether it exists here."""
-
-    name: str
-    exists: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extension:
-    """An extension: its version in the backup, and the one that would be created here; empty for none."""
-
-    name: str
-    version: str
-    available: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sessions:
-    """Sessions in the live database that look alike. ``address`` is ``hidden`` where this role may not see
-    it."""
-
-    application: str
-    address: str
-    role: str
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subscription:
-    """A subscription in the live database."""
-
-    name: str
-    enabled: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetState:
-    """The server that a database would be restored to, and what hangs on the live one. Empty for SQLite.
-
-    ``server`` is its host and port.
-    """
-
-    server: str = ""
-    server_version: str = ""
-    system_identifier: str = ""
-    tools: tuple[Tool, ...] = ()
-    roles: tuple[Role, ...] = ()
-    extensions: tuple[Extension, ...] = ()
-    sessions: tuple[Sessions, ...] = ()
-    replication_slots: tuple[str, ...] = ()
-    prepared_transactions: tuple[str, ...] = ()
-    subscriptions: tuple[Subscription, ...] = ()
-
 
 # Who may not see the address of another role's session gets no port and no kind either (PostgreSQL docs,
 # 27.2); the server's own processes have no role.

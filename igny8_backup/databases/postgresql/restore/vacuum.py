@@ -55,7 +55,7 @@ _REMEMBERED = """
 
 
 @contextmanager
-def triggers_off(side: Connection) -> Iterator[None]:
+def triggers_disabled(side: Connection) -> Iterator[None]:
     """No trigger of the project fires while the context lasts; afterwards each is as it was.
 
     Not ``session_replication_role``: few roles may set it, and it would switch foreign keys off as well.

@@ -12,11 +12,11 @@ import pytest
 from demo.server import PostgresServer
 from psycopg import sql
 
-from igny8_backup.databases.engine import WHOLE, RestoreSelection
 from igny8_backup.databases.postgresql.in_place.preflight import locks_needed
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place, without_commit
 from igny8_backup.databases.postgresql.probes import COUNTED_TO, Answers
 from igny8_backup.databases.postgresql.restore.archive_toc import read_contents
+from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
 from igny8_backup.formats.details import DatabaseDetails, Probe
 from igny8_backup.streams import Blocks
@@ -149,7 +149,7 @@ def test_all_that_was_there_is_replaced_to_the_byte(poor: Poor) -> None:
     assert poor.stage.plain_dump() == poor.before
     # Once more, over what is there now, and all belongs to the one who does it.
     poor.change()
-    assert poor.restore(wanted=RestoreSelection(owners=False)) == ()
+    assert poor.restore(selection=RestoreSelection(owners=False)) == ()
     assert poor.blockers() == []
     query = "SELECT count(*) FROM pg_stats WHERE tablename = 'account' AND attname = 'mood'"
     assert poor.stage.sql(query, superuser=True) == [(1,)]
@@ -262,7 +262,7 @@ def test_a_session_that_holds_a_table_is_waited_for_and_then_told(poor: Poor) ->
                 poor.engine.live,
                 blocks_of(poor.data),
                 poor.details,
-                wanted=WHOLE,
+                selection=WHOLE,
                 scratch=poor.stage.scratch,
                 bin_dir=poor.stage.bin_dir,
                 lock_seconds=0.2,

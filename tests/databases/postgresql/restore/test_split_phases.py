@@ -14,7 +14,7 @@ from igny8_backup.databases.postgresql.restore.archive_toc import (
     list_unique,
     read_contents,
 )
-from igny8_backup.databases.postgresql.restore.two_runs import split_phases
+from igny8_backup.databases.postgresql.restore.split_phases import split_phases
 from tests.databases.stage import Stage, blocks_of
 
 SCHEMA = """

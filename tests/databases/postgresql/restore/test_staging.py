@@ -103,7 +103,7 @@ def test_a_role_that_is_assumed_restores_though_the_login_inherits_nothing(stage
     side, before = stage.aside("side"), stage.aside("before")
     engine.create_staging(side, details)
     engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=2)
-    engine.seal_staging(side, details)
+    engine.copy_settings(side, details)
     engine.swap(side, before, details)
     assert stage.sql("SELECT count(*) FROM item", superuser=True) == [(200,)]
     assert engine.describe(()).owners == (owner,)

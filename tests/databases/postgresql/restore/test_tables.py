@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.engine import RestoreSelection
-from igny8_backup.databases.names import split_table_name, table_name
-from igny8_backup.databases.postgresql.restore.tables import find_tables
+from igny8_backup.databases.names import find_tables, split_table_name, table_name
+from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
 from tests.databases.stage import Stage, blocks_of
@@ -68,7 +67,7 @@ class Tables:
             raw_bytes=len(self.data),
             scratch=self.stage.scratch,
             jobs=jobs,
-            wanted=RestoreSelection(tables=tables, table_owners=self.details.owners),
+            selection=RestoreSelection(tables=tables, table_owners=self.details.owners),
         )
         return list(engine.tables(side))
 

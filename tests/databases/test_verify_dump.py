@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.databases.postgresql.restore.verify_dump import read_dump
+from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import IntegrityError, ToolError
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams.pipeline import from_bytes

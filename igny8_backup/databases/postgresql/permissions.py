@@ -1,0 +1,109 @@
+"""What the role that backs up may not read: rows hidden by row-level security, tables, sequences, schemas.
+
+``pg_dump`` stops at the first of them, so the system checks report all of them before the next backup.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from igny8_backup.conf import Problem
+from igny8_backup.databases.names import quoted, table_name
+from igny8_backup.databases.postgresql.introspection import list_tables
+
+SHOWN = 5
+"""At most this many names appear in a message."""
+
+# True if the policies of a table apply to the current role: it is not a superuser, lacks BYPASSRLS, and is
+# not the owner unless the policies are forced (PostgreSQL docs, 5.9 and 9.27.7).
+_ROW_SECURITY = """
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relrowsecurity AND row_security_active(c.oid)"""
+
+# What pg_dump locks and reads: plain and partitioned tables, also those whose rows are excluded (LOCK TABLE
+# needs SELECT), and sequences. Views are read from the catalog, which everybody may read.
+_UNREADABLE = """
+    SELECT n.nspname, c.relname, c.relkind = 'S', has_schema_privilege(n.oid, 'USAGE')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                      AND d.objid = c.oid AND d.deptype = 'e')
+      AND NOT (has_schema_privilege(n.oid, 'USAGE')
+               AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+                                  ELSE has_table_privilege(c.oid, 'SELECT') END)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermissionGaps:
+    """What ``role`` cannot back up.
+
+    ``hidden`` are the ``schema.table`` names whose rows row-level security may hide. ``unreadable`` are
+    ``table NAME``, ``sequence NAME`` and ``schema NAME``.
+    """
+
+    role: str
+    hidden: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+def find_permission_gaps(session: psycopg.Connection[Any], excluded: tuple[str, ...]) -> PermissionGaps:
+    """Return what the role of ``session`` cannot back up; the rows of ``excluded`` tables do not matter."""
+    (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+    hidden = (table for table in list_row_security(session) if table not in excluded)
+    return PermissionGaps(role=role, hidden=tuple(hidden), unreadable=list_unreadable(session))
+
+
+def list_row_security(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """List the tables whose rows row-level security may hide from the current role, sorted."""
+    found = {table_name(schema, table) for schema, table in session.execute(_ROW_SECURITY)}
+    return tuple(sorted(found.intersection(list_tables(session, "r"))))
+
+
+def list_unreadable(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """List what a dump reads and the current role may not read, sorted.
+
+    ``table NAME`` and ``sequence NAME`` lack the privilege SELECT; ``schema NAME`` lacks USAGE and is listed
+    instead of the tables and sequences in it.
+    """
+    found = set()
+    for schema, name, is_sequence, usable in session.execute(_UNREADABLE):
+        kind = "sequence" if is_sequence else "table"
+        found.add(f"{kind} {table_name(schema, name)}" if usable else f"schema {quoted(schema)}")
+    return tuple(sorted(found))
+
+
+def permission_problems(alias: str, gaps: PermissionGaps) -> list[Problem]:
+    """Return a problem with the statement that fixes it for each kind of gap."""
+    kinds = (
+        (
+            gaps.unreadable,
+            f"The role {gaps.role} may not read {{}}.",
+            f"GRANT pg_read_all_data TO {_identifier(gaps.role)};",
+        ),
+        (
+            gaps.hidden,
+            f"Row-level security hides rows of {{}} from the role {gaps.role}.",
+            f"ALTER ROLE {_identifier(gaps.role)} BYPASSRLS;",
+        ),
+    )
+    return [
+        Problem(
+            id="igny8_backup.E042",
+            message=f"The database {alias!r} would not be backed up. {cause.format(_shorten(names))}",
+            hint=f"As a superuser: `{statement}`, or name a role that sees all of it in DBBACKUP_CONNECTORS.",
+        )
+        for names, cause, statement in kinds
+        if names
+    ]
+
+
+def _identifier(name: str) -> str:
+    return psycopg.sql.Identifier(name).as_string(None)
+
+
+def _shorten(names: tuple[str, ...]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

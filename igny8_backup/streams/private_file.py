@@ -1,0 +1,34 @@
+"""A temporary file that nobody else can open and that leaves nothing behind."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from igny8_backup.errors import FilesError
+
+
+@contextmanager
+def private_file(folder: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """Create an empty file of mode 0600 in ``folder``; yield it and a path to open it again.
+
+    A child process opens the file by that path if it inherits the descriptor (``pass_fds``). On Linux the
+    file has no name, so that nothing is left of it even after ``kill -9``. Raises :class:`FilesError`.
+    """
+    nameless = sys.platform == "linux"
+    create: Callable[..., Any] = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        created = create(dir=folder, prefix="igny8_backup-")
+    except OSError as error:
+        raise FilesError(
+            f"No private file could be created in {folder}: {error.strerror}.",
+            unchanged="Nothing was changed.",
+            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to.",
+        ) from None
+    with created as file:
+        yield file, f"/proc/self/fd/{file.fileno()}" if nameless else file.name
