@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
-from igny8_backup.databases.postgresql.probes import MOST_ROWS, Answers, ask
+from igny8_backup.databases.postgresql.probes import MOST_ROWS, ask
+from igny8_backup.databases.values import Answers
 from tests.databases.stage import Stage
 
 SUM = {"items": "SELECT count(*), sum(id) FROM item;"}

@@ -14,9 +14,8 @@ from psycopg import sql
 
 from igny8_backup.databases.postgresql.in_place.preflight import locks_needed
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place, without_commit
-from igny8_backup.databases.postgresql.probes import COUNTED_TO, Answers
 from igny8_backup.databases.postgresql.restore.archive_toc import read_contents
-from igny8_backup.databases.values import WHOLE, RestoreSelection
+from igny8_backup.databases.values import COUNTED_TO, WHOLE, Answers, RestoreSelection
 from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
 from igny8_backup.formats.details import DatabaseDetails, Probe
 from igny8_backup.streams import Blocks
@@ -125,10 +124,10 @@ class Poor:
         blocks: Blocks | None = None,
         *,
         details: DatabaseDetails | None = None,
-        wanted: RestoreSelection = WHOLE,
+        selection: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         return self.engine.restore_in_place(
-            blocks or blocks_of(self.data), details or self.details, wanted, self.stage.scratch
+            blocks or blocks_of(self.data), details or self.details, selection, self.stage.scratch
         )
 
     def blockers(self) -> list[str]:

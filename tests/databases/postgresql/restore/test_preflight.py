@@ -10,7 +10,7 @@ import pytest
 from demo.account import private_folder
 from demo.server import PostgresServer
 
-from igny8_backup.databases.postgresql.restore.target import Extension, Role, Sessions, Subscription
+from igny8_backup.databases.values import Extension, Role, Sessions, Subscription
 from igny8_backup.errors import DatabaseError
 from igny8_backup.formats.details import DatabaseSetting, Privilege
 from tests.databases.relay import Relay

@@ -44,7 +44,7 @@ def test_triggers_are_off_and_then_as_they_were(stage: Stage) -> None:
     states = "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger ORDER BY 1, 2"
     before = stage.sql(states)
     assert {state for *_, state in before} == {"O", "D", "A", "R"}
-    with vacuum.triggers_off(stage.engine.live):
+    with vacuum.triggers_disabled(stage.engine.live):
         stage.sql(FIRED)
         assert {state for *_, state in stage.sql(states)} == {"D"}
     assert stage.sql(states) == before
