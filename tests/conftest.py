@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,19 +18,42 @@ from tests.services.project import Project, create, drop
 from tests.services.redis import RedisServer
 from tests.services.redis import installed as installed_redis
 
-POSTGRES_MARKER = "postgres(*majors): run pg and project with these majors; without it, with the newest"
+SERVICES = {"postgres_servers", "redis_server", "s3_server"}
+"""Fixtures that start a server. A test that uses one of them, directly or not, gets the marker ``services``."""
+
+WORKERS_PER_CORE, MORE_WORKERS = 2, 4
+"""Most tests wait for servers and processes most of the time, so a core serves two workers."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Use no workers for the tests of one file, whose start would take longer than they do."""
+    paths = [argument for argument in config.args if not argument.startswith("-")]
+    if len(paths) == 1 and Path(paths[0].partition("::")[0]).is_file():
+        return 0
+    cores = len(os.sched_getaffinity(0))
+    return min(WORKERS_PER_CORE * cores, cores + MORE_WORKERS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", POSTGRES_MARKER)
-    # A shell without job control starts what runs in the background with SIGINT ignored, which every program
-    # that the tests start would inherit.
+    if sys.flags.dev_mode:  # the workers of pytest-xdist do not inherit -X dev
+        os.environ["PYTHONDEVMODE"] = "1"
+    # A shell without job control starts background processes with SIGINT ignored, and every program that the
+    # tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What libpq reads by itself would send the tests to a server that is not theirs.
+    # libpq would read these variables and connect the tests to a server that is not theirs.
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
     if "sqlite3" not in settings.DATABASES["default"]["ENGINE"]:
         raise pytest.UsageError("Unset DATABASE_URL and DB_NAME: the tests start servers of their own.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need servers, and run their files first: they take longest."""
+    for item in items:
+        if SERVICES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.services)
+    files_with_services = {item.path for item in items if item.get_closest_marker("services")}
+    items.sort(key=lambda item: item.path not in files_with_services)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

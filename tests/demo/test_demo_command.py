@@ -15,6 +15,8 @@ from demo.story import MAJOR
 from tests.services import unavailable
 from tests.services.project import MANAGE
 
+pytestmark = pytest.mark.services
+
 # A shell that has another project's settings in it: none of them may reach the demo.
 SHELL = {
     "PATH": os.environ.get("PATH", os.defpath),

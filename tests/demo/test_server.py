@@ -20,6 +20,8 @@ from demo.server import PostgresServer, stop_forgotten
 from tests.services import unavailable
 from tests.services.postgres import MAJORS, NEWEST
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture
 def base() -> Iterator[Path]:

@@ -95,7 +95,9 @@ def local_store(root: Path) -> Store:
     return open_store(FileSystemStorage(location=root), "igny8/")
 
 
-@pytest.fixture(params=["local", "s3", "generic files", "generic memory"])
+@pytest.fixture(
+    params=["local", pytest.param("s3", marks=pytest.mark.services), "generic files", "generic memory"]
+)
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Store]:
     """Opens the store of one kind under the prefix given; each call opens the same storage."""
     storage: Storage

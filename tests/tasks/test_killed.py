@@ -201,7 +201,7 @@ def test_killed_in_a_tree_while_it_is_delivered_twice(
         half = gate.wait_for_half(killed, "packs/")
         with worker(project, "other", "--pool=solo") as other:
             other.wait_for(f"Task igny8_backup.backup_all[{task_id}] ignored")
-        kill(killed, "feed_process")
+        kill(killed, "archive.worker")
     assert manifests(project) == [] and runs(project) == [(task_id, "running")]
 
     with worker(project, "next", "--pool=prefork"):
