@@ -1,4 +1,4 @@
-"""What the three backup commands share: their options, and how a run is shown."""
+"""Options and output of the three backup commands."""
 
 from __future__ import annotations
 
@@ -15,23 +15,20 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.tree import TreeRequest
 from igny8_backup.operations.context import open_context
 
-_SHOWN = 10  # skipped files listed on the terminal; the details hold them all
+_SHOWN = 10  # skipped files on the terminal; the details of the backup list all of them
 
 
 class BackupRunCommand(BackupCommand):
-    """Subclasses say which parts are meant."""
+    """A command that makes a backup. Subclasses implement :meth:`parts`."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--label", default="", help="A word to find the backup by, for example before-0042."
-        )
-
+        parser.add_argument("--label", default="", help="A label for the backup, for example before-0042.")
         self.add_wait_argument(parser)
         self.add_ping_argument(parser)
 
     def add_reading_arguments(self, parser: ArgumentParser) -> None:
-        """For commands that read trees: how much of them."""
+        """Add ``--full`` and ``--checksum``, for commands that read trees."""
         reading = parser.add_mutually_exclusive_group()
         reading.add_argument(
             "--full", action="store_true", help="Read and store every file, whether it has changed or not."
@@ -39,11 +36,11 @@ class BackupRunCommand(BackupCommand):
         reading.add_argument(
             "--checksum",
             action="store_true",
-            help="Read every file, store what differs: where times tell nothing (rsync, git checkouts).",
+            help="Read every file and store what differs. For trees whose file times are unreliable.",
         )
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The aliases and the trees to back up."""
+        """Return the database aliases and the tree names to back up."""
         raise NotImplementedError
 
     def work(self, **options: Any) -> int:

@@ -1,4 +1,4 @@
-"""What every command shares: exit statuses, signals, progress, JSON."""
+"""Base class of the management commands: exit statuses, signals, progress and JSON output."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ from igny8_backup.streams.malloc import share_arenas
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception: what unwinds on Ctrl-C unwinds on a container's stop as well."""
+    """SIGTERM as an exception, so that stopping a container cleans up as Ctrl-C does."""
 
 
 class BackupCommand(BaseCommand):
-    """A command that parses, calls one operation and shows its result.
+    """A command that parses its options, calls one operation and shows the result.
 
-    Subclasses set ``help`` and ``examples`` and implement ``work``, which returns the exit status. Failures
-    of operations become :class:`CommandError` with their exit status: no traceback for what can be foreseen.
-    System checks do not run by themselves: a broken setting elsewhere must not stop a backup or a restore.
+    Subclasses set ``help`` and ``examples`` and implement ``work``, which returns the exit status. An
+    operation that fails raises :class:`~igny8_backup.errors.BackupError`; the command then ends with a
+    :class:`CommandError` that has the same exit status, without a traceback. Django's system checks do not
+    run first, because an unrelated wrong setting must not stop a backup or a restore.
     """
 
     examples = ""
     requires_system_checks: list[str] = []
 
     def run_from_argv(self, argv: list[str]) -> None:
-        # This process is the command's alone, and what is imported by now stays to its end: to collect
-        # garbage among all that when the interpreter ends would take a tenth of a second.
+        # What is imported by now stays to the end of this process. Collecting garbage among all of it when
+        # the interpreter exits would take a tenth of a second.
         gc.freeze()
         share_arenas()
         super().run_from_argv(argv)
@@ -57,26 +58,26 @@ class BackupCommand(BaseCommand):
         )
 
     def add_wait_argument(self, parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
-        """For commands that keep other runs out while they work."""
+        """Add ``--wait``, for commands that hold the lock while they work."""
         parser.add_argument(
             "--wait",
             type=seconds,
             default=0,
             metavar="SECONDS",
-            help="Wait so long for another run to end, instead of failing at once.",
+            help="Wait up to this long for another run to end. Default: fail at once.",
         )
 
     def add_ping_argument(self, parser: ArgumentParser) -> None:
-        """For commands that run unattended."""
+        """Add ``--ping``, for commands that run unattended."""
         parser.add_argument(
             "--ping",
             default="",
             metavar="URL",
-            help="Tell a monitor of cron jobs: URL/start, then URL, or URL/fail with what went wrong.",
+            help="Notify a cron monitor: request URL/start, then URL, or URL/fail with the error.",
         )
 
     def work(self, **options: Any) -> int:
-        """Does the work; returns the exit status."""
+        """Do the work and return the exit status."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -89,51 +90,51 @@ class BackupCommand(BaseCommand):
         except KeyboardInterrupt as error:
             number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
             self._fail(
-                f"Stopped by {number.name}; what was begun is cleaned up.", 128 + number, kind="Stopped"
+                f"Stopped by {number.name}. Unfinished work was cleaned up.", 128 + number, kind="Stopped"
             )
         if status:
             sys.stdout.flush()
-            raise CommandError("Done, but not all of it: see above.", returncode=status)
+            raise CommandError("Completed with problems; see above.", returncode=status)
 
     def say(self, text: str = "") -> None:
-        """A line for people; silent with ``--json``."""
+        """Print a line on standard output. Does nothing with ``--json``."""
         if not self.json:
             self.stdout.write(printable(text))
-            self.stdout.flush()  # or, in a log, it would come after what standard error says later
+            self.stdout.flush()  # keeps the order of the two streams where both go into one log
 
     def show_lines(self, lines: Iterable[str]) -> None:
-        """Any number of lines; with ``--json`` each is an object, and a failure after the first adds nothing.
-        Where nobody reads on (``| head``), that is the end of it."""
-        left = iter(lines)
+        """Print any number of lines; with ``--json`` each is a JSON object. Stops without an error when the
+        reader of the output has closed it, as ``head`` does."""
+        remaining = iter(lines)
         try:
-            while some := list(islice(left, 1000)):
+            while batch := list(islice(remaining, 1000)):
                 self._json_shown = True
-                self.stdout.write("\n".join(some if self.json else map(printable, some)))
+                self.stdout.write("\n".join(batch if self.json else map(printable, batch)))
             self.stdout.flush()
         except BrokenPipeError:
-            # What is still buffered must not be tried again, with a traceback, when the interpreter ends.
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            # Otherwise the interpreter would try to flush the buffer when it exits, and print a traceback.
+            with open(os.devnull, "wb") as devnull:
+                os.dup2(devnull.fileno(), sys.stdout.fileno())
 
     def warn(self, text: str) -> None:
-        """A line on standard error."""
+        """Print a line on standard error."""
         self.stderr.write(printable(text))
 
     def show_json(self, value: Any) -> None:
-        """The result for scripts, with ``--json`` only. A failure that comes after it adds nothing to it."""
+        """Print the result as JSON if ``--json`` was given. A later failure prints no second JSON object."""
         if self.json:
             self._json_shown = True
             self.stdout.write(json.dumps(records.to_plain(value), indent=2, sort_keys=True))
 
     @contextmanager
     def progress(self) -> Iterator[TextProgress]:
-        """Progress on standard error: a live line on a terminal, plain lines now and then elsewhere."""
+        """Show progress on standard error: a live line on a terminal, an occasional plain line in a log."""
         with TextProgress(self.stderr) as shown:
             yield shown
 
     @contextmanager
     def reported(self, options: Mapping[str, Any]) -> Iterator[Report]:
-        """A :meth:`progress` that also tells others how the command ended: see ``operations.reporting``."""
+        """As :meth:`progress`; also mail and ping how the command ended. See ``operations.notify.report``."""
         name = type(self).__module__.rpartition(".")[2]
         with self.progress() as shown, Report(name, shown, url=options["ping"]) as report:
             yield report
@@ -151,7 +152,7 @@ def _terminable() -> Iterator[None]:
 
     try:
         previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # Not the main thread: signals are somebody else's.
+    except ValueError:  # only the main thread may set signal handlers
         yield
         return
     try:
@@ -161,7 +162,7 @@ def _terminable() -> Iterator[None]:
 
 
 def seconds(text: str) -> float:
-    """A time to wait, as given on the command line."""
+    """Parse a number of seconds from the command line."""
     number = float(text)
     if not 0 <= number < math.inf:
         raise ValueError(text)
@@ -169,7 +170,7 @@ def seconds(text: str) -> float:
 
 
 def ask(question: str) -> str:
-    """What is typed on the terminal; nothing at the end of input."""
+    """Return what is typed on the terminal, or an empty string at the end of input."""
     try:
         return input(question)
     except EOFError:

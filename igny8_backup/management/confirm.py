@@ -1,4 +1,4 @@
-"""Danger asks to type a name."""
+"""Ask for confirmation before live data is replaced: the name of the database or tree must be typed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from igny8_backup.operations.restore.plan import RestorePlan
 
 
 def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) -> None:
-    """Asks for the name of each database that is replaced; where none is, of each tree. Without a question a
-    database must have been named. Raises :class:`UsageError`."""
+    """Ask for the name of each database that will be replaced, or, if there is none, of each tree.
+
+    With ``--noinput``, ``--database-name`` must name each database. Raises :class:`UsageError` if a
+    confirmation is missing.
+    """
     for name in plan.replaces:
         confirm_database(command, options, name)
     if plan.policy.purge:
@@ -24,48 +27,52 @@ def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) 
     for tree in plan.trees:
         if tree.empty:
             continue
-        if not _asking(command, options):
+        if not _can_ask(command, options):
             raise UsageError(
                 f"The files of {tree.part.name!r} in {tree.root} would be replaced.",
                 unchanged="Nothing was changed.",
-                hint="Give --noinput, or run on a terminal and type the name of the tree.",
+                hint="Run on a terminal and type the name of the tree, or give --noinput.",
             )
-        _ask(f"Type the name of the tree to replace its files ({tree.part.name}): ", tree.part.name)
+        _require_name(f"Type the name of the tree to replace its files ({tree.part.name}): ", tree.part.name)
 
 
 def confirm_database(command: BackupCommand, options: dict[str, Any], name: str) -> None:
-    """Asks for the name of a database that is replaced, unless it was given as an option."""
+    """Ask for the name of a database that will be replaced, unless ``--database-name`` gave it."""
     if name in options["database_name"]:
         return
-    if not _asking(command, options):
+    if not _can_ask(command, options):
         raise UsageError(
             f"The database {name!r} is not empty and would be replaced.",
             unchanged="Nothing was changed.",
-            hint=f"Give --noinput --database-name {shlex.quote(name)}, or run on a terminal and type its"
-            " name.",
+            hint="Run on a terminal and type its name, or give --noinput --database-name"
+            f" {shlex.quote(name)}.",
         )
-    _ask(f"Type the name of the database to replace it ({name}): ", name)
+    _require_name(f"Type the name of the database to replace it ({name}): ", name)
 
 
 def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int) -> None:
-    """Asks before tasks that wait in the broker are discarded."""
+    """Ask before the tasks that wait in the broker are discarded."""
     if not options["interactive"]:
         return
-    if not _asking(command, options):
+    if not _can_ask(command, options):
         raise UsageError(
             "The tasks that wait in the broker would be discarded.",
             unchanged="Nothing was changed.",
-            hint="Give --noinput, or run on a terminal and type purge.",
+            hint="Run on a terminal and type purge, or give --noinput.",
         )
     tasks = count_in_words(waiting, "task")
-    if ask(f"Type purge to discard what waits in the queues ({tasks} now): ") != "purge":
-        raise UsageError("Not confirmed.", unchanged="Nothing was changed.")
+    if ask(f"Type purge to discard the tasks in the queues ({tasks} now): ") != "purge":
+        raise UsageError(
+            "The word purge was not typed.", unchanged="Nothing was changed.", hint="Run the command again."
+        )
 
 
-def _asking(command: BackupCommand, options: dict[str, Any]) -> bool:
+def _can_ask(command: BackupCommand, options: dict[str, Any]) -> bool:
     return bool(options["interactive"]) and not command.json and sys.stdin.isatty()
 
 
-def _ask(question: str, name: str) -> None:
+def _require_name(question: str, name: str) -> None:
     if ask(question) != name:
-        raise UsageError("That is not its name.", unchanged="Nothing was changed.")
+        raise UsageError(
+            f"The name {name} was not typed.", unchanged="Nothing was changed.", hint="Run the command again."
+        )

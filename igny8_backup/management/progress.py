@@ -1,4 +1,4 @@
-"""Progress for people: rate, size and time left on a terminal; plain periodic lines in a log."""
+"""Progress of a command: rate, size and time left on a terminal, a plain line now and then in a log."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _EVERY = 30.0  # seconds between two lines in a log
 
 
 class TextProgress:
-    """The :class:`~igny8_backup.operations.context.Progress` of the commands.
+    """The :class:`~igny8_backup.operations.progress.Progress` of the commands.
 
-    In a log it is a line after ``every`` so many seconds.
+    Where ``stream`` is not a terminal, it gets one line every ``every`` seconds.
     """
 
     def __init__(self, stream: Any, *, every: float = _EVERY) -> None:
@@ -30,7 +30,7 @@ class TextProgress:
         self._total: int | None = None
         self._files = 0
         self._files_total: int | None = None
-        self._begun = self._told = 0.0
+        self._begun = self._shown = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -44,8 +44,8 @@ class TextProgress:
         self.end()
         self._what, self._total, self._done = what, total, 0
         self._files_total, self._files = files, 0
-        self._begun = self._told = time.monotonic()
-        # Live only while something is under way: it hides the cursor, and questions are asked between.
+        self._begun = self._shown = time.monotonic()
+        # The live line hides the cursor, so it must be gone while the command asks a question.
         if self._stream.isatty():
             self._live = _live_line()
             self._live.start()
@@ -59,9 +59,9 @@ class TextProgress:
             counted += f" of about {self._files_total:,} files" if self._files_total else " files"
         if self._live and self._task is not None:
             self._live.update(self._task, advance=amount, description=f"{self._what}{counted}")
-        elif time.monotonic() - self._told > self._every:
-            self._told = time.monotonic()
-            rate = self._done / max(self._told - self._begun, 0.001)
+        elif time.monotonic() - self._shown > self._every:
+            self._shown = time.monotonic()
+            rate = self._done / max(self._shown - self._begun, 0.001)
             of = f" of about {self._total / 1e6:,.0f}" if self._total else ""
             self.note(f"{self._what}: {self._done / 1e6:,.0f}{of} MB{counted}, {rate / 1e6:,.1f} MB/s")
 
@@ -72,7 +72,7 @@ class TextProgress:
 
     def note(self, text: str) -> None:
         text = printable(text)
-        live = self._live  # another thread may note something while this one ends the line
+        live = self._live  # another thread may call note() while this one calls end()
         if live:
             live.console.print(text, markup=False, highlight=False)
         else:
@@ -80,7 +80,7 @@ class TextProgress:
 
 
 def _live_line() -> Progress:
-    # Imported for a terminal only: at night there is none, and it would take 0.05 s of every run.
+    # Imported only for a terminal: the import takes 0.05 s, and scheduled runs have no terminal.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -102,5 +102,6 @@ def _live_line() -> Progress:
 
 
 def printable(text: str) -> str:
-    """``text`` without what could steer a terminal: names of files and words from storage are anybody's."""
+    """Return ``text`` with control characters escaped: file names and text from storage could otherwise
+    control the terminal."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -1,4 +1,4 @@
-"""What monitoring found, for Prometheus: a file for the textfile collector of its node exporter.
+"""Write the result of monitoring as metrics for the textfile collector of the Prometheus node exporter.
 
 The format is "Text-based format" in "Exposition formats" of the Prometheus documentation.
 """
@@ -18,15 +18,15 @@ Sample = tuple[dict[str, str], float]
 
 
 def text_of(health: Health) -> str:
-    """The metrics; times are in seconds since 1970, sizes in bytes."""
+    """Return the metrics as text. Times are in seconds since 1970, sizes in bytes."""
     parts = [
         ({"host": item.part.host, "kind": item.part.kind, "name": item.part.name}, item)
         for item in health.newest
     ]
     conditions = [({"condition": item.name, "of": item.of}, float(item.ok)) for item in health.conditions]
     families: list[tuple[str, str, Iterable[Sample]]] = [
-        ("healthy", "Whether every condition is as it should be.", [({}, float(not health.failed))]),
-        ("condition_ok", "Whether one condition is as it should be.", conditions),
+        ("healthy", "Whether every condition is met.", [({}, float(not health.failed))]),
+        ("condition_ok", "Whether one condition is met.", conditions),
         (
             "newest_timestamp_seconds",
             "When the newest complete backup of a part began.",
@@ -37,24 +37,26 @@ def text_of(health: Health) -> str:
             "The size of the newest complete backup of a part, before compression.",
             [(labels, float(item.bytes)) for labels, item in parts],
         ),
-        ("backups", "How many backups there are.", _known(health.backups)),
-        ("stored_bytes", "What the objects of all backups take.", _known(health.stored_bytes)),
+        ("backups", "The number of backups.", _sample(health.backups)),
+        ("stored_bytes", "The total size of the stored objects.", _sample(health.stored_bytes)),
         (
             "verified_timestamp_seconds",
             "When the newest verification began.",
-            _known(health.checked.timestamp() if health.checked else None),
+            _sample(health.checked.timestamp() if health.checked else None),
         ),
-        ("monitored_timestamp_seconds", "When this was found.", [({}, health.now.timestamp())]),
+        ("monitored_timestamp_seconds", "When these metrics were collected.", [({}, health.now.timestamp())]),
     ]
     return "".join(_family(f"igny8_backup_{name}", text, samples) for name, text, samples in families)
 
 
 def write_metrics(path: Path, health: Health) -> None:
-    """Replaces the file in one step, readable by all, as the collector is another user. Raises
-    ``FilesError``."""
+    """Replace the file atomically. Everybody may read it, because the collector runs as another user.
+
+    Raises ``FilesError``.
+    """
     partial = ""
     try:
-        # Not ending with .prom: the collector would read it half written.
+        # A name that ends with .prom would let the collector read a half-written file.
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with open(handle, "w", encoding="utf-8") as file:
             file.write(text_of(health))
@@ -65,7 +67,8 @@ def write_metrics(path: Path, health: Health) -> None:
             os.unlink(partial)
         raise FilesError(
             f"The metrics cannot be written to {path}: {error.strerror}.",
-            hint="Give a file in a folder that this user may write.",
+            unchanged="The previous file, if any, was not changed.",
+            hint="Give --prometheus a file in a folder that this user may write.",
         ) from None
 
 
@@ -77,8 +80,8 @@ def _family(name: str, text: str, samples: Iterable[Sample]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _known(value: float | None) -> list[Sample]:
-    """A sample without labels, or none of what is not known."""
+def _sample(value: float | None) -> list[Sample]:
+    """Return one sample without labels, or none if the value is unknown."""
     return [] if value is None else [({}, float(value))]
 
 

@@ -1,4 +1,4 @@
-"""Tables as text, for a terminal or a log."""
+"""Format rows as a text table, for a terminal or a log."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 140  # where there is no terminal to ask
+WIDTH = 140  # of the output where it is not a terminal
 LEAST = 100
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns with these headings, as wide as the terminal; ids are never broken, sizes stand right."""
-    made = Table(box=None, pad_edge=False, header_style="")
+    """Return a table with these headings, as wide as the terminal. Ids are never broken; sizes are aligned to
+    the right."""
+    result = Table(box=None, pad_edge=False, header_style="")
     for name in names:
-        made.add_column(
+        result.add_column(
             name, no_wrap=name == "ID", overflow="fold", justify="right" if name == "STORED" else "left"
         )
     for row in rows:
-        made.add_row(*row)
+        result.add_row(*row)
     text = io.StringIO()
     width = max(shutil.get_terminal_size((WIDTH, 24)).columns, LEAST)
-    Console(file=text, width=width, highlight=False, markup=False).print(made)
+    Console(file=text, width=width, highlight=False, markup=False).print(result)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -132,7 +132,7 @@ def test_a_tree_that_changes_while_it_is_walked(walked: Project) -> None:
         os.kill(reader, signal.SIGCONT)
         out, err = process.communicate(timeout=SECONDS)
     done = Done(["backup_sites"], process.returncode, out, err).ended(3)
-    assert err.endswith("CommandError: Done, but not all of it: see above.\n")
+    assert err.endswith("CommandError: Completed with problems; see above.\n")
     skipped = {item["path"]: item["reason"] for item in done.json["skipped"]}
     assert "a-large" not in skipped, "it was read again"
     assert skipped["z/refused"] == "cannot be read: Permission denied"

@@ -246,7 +246,7 @@ def test_danger_asks_for_the_name_and_takes_no_other_word(backed_up: BackedUp, t
     assert status == 2, shown
     question = f"Type the name of the database to replace it ({backed_up.project.database}): "
     assert question in shown and "\x1b[?25l" not in shown.split(question)[0], "the cursor is hidden"
-    assert "That is not its name. Nothing was changed." in shown
+    assert "was not typed. Nothing was changed." in shown
     assert "Traceback" not in shown
 
 
@@ -256,8 +256,8 @@ def test_tasks_are_discarded_only_where_purge_is_typed(backed_up: BackedUp) -> N
         backed_up, b"yes\n", *command, "--identity", str(backed_up.project.identity)
     )
     assert status == 2, shown
-    assert "Type purge to discard what waits in the queues (0 tasks now): " in shown
-    assert "Not confirmed. Nothing was changed." in shown
+    assert "Type purge to discard the tasks in the queues (0 tasks now): " in shown
+    assert "The word purge was not typed. Nothing was changed." in shown
 
 
 def test_a_status_without_a_failure_is_no_failure_of_call_command(settings: Any, tmp_path: Path) -> None:

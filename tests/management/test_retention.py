@@ -69,6 +69,6 @@ def test_monitoring_ends_with_a_status_of_its_own(backed_up: BackedUp, tmp_path:
     assert "OK      age, database default of web-1: " in well.stdout
     assert "igny8_backup_healthy 1.0\n" in metrics.read_text()
     assert "FAILED  storage, the folder" in gone.ended(7).stdout
-    assert "1 of 1 condition FAILED." in gone.stderr
+    assert "1 of 1 condition FAILED" in gone.stderr
     found = as_json.ended(7).json
     assert found["healthy"] is False and found["conditions"][0]["name"] == "storage"

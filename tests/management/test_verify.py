@@ -282,11 +282,11 @@ def test_what_the_operator_sees(backed_up: BackedUp, storage: Path) -> None:
         ["verify_backup", backed_up.id, "--all"],
     )
     assert [result["check"]["id"] for result in every.ended(0).json["results"]] == [backed_up.id]
-    assert "--all is every backup, and ID one of them" in both.ended(2).stderr
-    assert f"Backup {backed_up.id}, stored: all well, 9 of 9 objects read" in quick.ended(0).stdout
+    assert "--all cannot be combined with ID" in both.ended(2).stderr
+    assert f"Backup {backed_up.id}, stored: no damage, 9 of 9 objects read" in quick.ended(0).stdout
     assert deep.ended(0).json["check"]["damage"] == []
     assert "content checked" in " ".join(listed.ended(0).stdout.split())
-    assert "all well, 9 of 9 objects read" in shown.ended(0).stdout
+    assert "no damage, 9 of 9 objects read" in shown.ended(0).stdout
     assert "is not a whole number from 1 to 100" in wrong.ended(2).stderr
     (pack,) = storage.glob("igny8/packs/web-1/uploads/*")
     flip(pack, 1000)

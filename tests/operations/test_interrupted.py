@@ -70,7 +70,7 @@ def test_a_backup_that_is_stopped_cleans_up(project: Project, number: signal.Sig
     assert json.loads(out) == {
         "error": "Stopped",
         "exit_status": status,
-        "message": f"Stopped by {number.name}; what was begun is cleaned up.",
+        "message": f"Stopped by {number.name}. Unfinished work was cleaned up.",
     }
     assert err.startswith("CommandError: Stopped by ") and "Traceback" not in err
     assert_shown(err.replace("SIGINT", "SIGTERM"))

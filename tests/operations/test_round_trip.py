@@ -89,7 +89,7 @@ def test_a_restore_over_a_live_database_and_the_way_back(saved: Saved) -> None:
         ["undo_restore", "--discard", "--noinput"],
         ["undo_restore", "--discard", "--noinput"],
     )
-    assert "what was before is kept: undo_restore" in listed.ended(0).stdout
+    assert "the previous data is kept: undo_restore" in listed.ended(0).stdout
     assert "What was before the restore is live again." in undone.ended(0).stdout
     assert "There is no restore to undo." in twice.ended(2).stderr
     assert "was undone" in listed_again.ended(0).stdout

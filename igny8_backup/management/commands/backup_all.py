@@ -1,4 +1,4 @@
-"""``manage.py backup_all``: databases first, files after, under one id."""
+"""``manage.py backup_all``: back up all databases, then all trees, under one id."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Command(BackupRunCommand):
     help = "Back up every database, then every tree of files, under one id."
     examples = (
         "  manage.py backup_all             databases and SITES\n"
-        "  manage.py backup_all --logs      LOGS too\n"
-        "  manage.py backup_all --json      for scripts"
+        "  manage.py backup_all --logs      also the trees in LOGS\n"
+        "  manage.py backup_all --json      the result as JSON, for scripts"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         self.add_reading_arguments(parser)
-        parser.add_argument("--logs", action="store_true", help="Back up the trees in LOGS as well.")
+        parser.add_argument("--logs", action="store_true", help="Also back up the trees in LOGS.")
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if not config.databases:

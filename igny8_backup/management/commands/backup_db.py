@@ -1,4 +1,4 @@
-"""``manage.py backup_db``: the databases."""
+"""``manage.py backup_db``: back up databases."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from igny8_backup.operations.selection import choose
 
 
 class Command(BackupRunCommand):
-    help = "Back up databases: pg_dump, compressed, encrypted, streamed to storage."
+    help = "Back up databases: dump, compress, encrypt and stream each one to storage."
     examples = (
-        "  manage.py backup_db                      every database of the settings\n"
-        "  manage.py backup_db default              one of them\n"
-        "  manage.py backup_db --label before-0042  with a label to find it by"
+        "  manage.py backup_db                      every configured database\n"
+        "  manage.py backup_db default              only this alias\n"
+        "  manage.py backup_db --label before-0042  with a label"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="Aliases in DATABASES; default: all.")
+        parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="Aliases in DATABASES. Default: all.")
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return choose(tuple(options["aliases"]), config.databases, "database"), ()

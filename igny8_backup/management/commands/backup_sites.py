@@ -1,4 +1,4 @@
-"""``manage.py backup_sites``: the trees of files."""
+"""``manage.py backup_sites``: back up trees of files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from igny8_backup.operations.selection import choose_trees
 
 
 class Command(BackupRunCommand):
-    help = "Back up the trees of files named in IGNY8_BACKUP['SITES'], and with --logs those in LOGS."
+    help = "Back up the trees of files in IGNY8_BACKUP['SITES'], and with --logs those in LOGS."
     examples = (
         "  manage.py backup_sites               every tree in SITES\n"
-        "  manage.py backup_sites sites-data    one of them\n"
+        "  manage.py backup_sites sites-data    only this tree\n"
         "  manage.py backup_sites --logs        SITES and LOGS\n"
-        "  manage.py backup_sites --full        every file anew, not only what has changed"
+        "  manage.py backup_sites --full        store every file again, changed or not"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         self.add_reading_arguments(parser)
         parser.add_argument(
-            "names", nargs="*", metavar="NAME", help="Names in SITES or LOGS; default: all SITES."
+            "names", nargs="*", metavar="NAME", help="Names in SITES or LOGS. Default: all of SITES."
         )
-        parser.add_argument("--logs", action="store_true", help="Back up the trees in LOGS as well.")
+        parser.add_argument("--logs", action="store_true", help="Also back up the trees in LOGS.")
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return (), choose_trees(config, tuple(options["names"]), logs=options["logs"])

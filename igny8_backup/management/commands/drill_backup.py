@@ -1,4 +1,4 @@
-"""``manage.py drill_backup``: restore a backup for practice, and how long it took."""
+"""``manage.py drill_backup``: restore a backup to scratch databases and folders, compare and measure."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ from igny8_backup.operations.drill.run import DrillRequest, drill
 
 
 class Command(BackupCommand):
-    help = "Restore a backup for practice, compare it with what was backed up, and drop it again."
+    help = (
+        "Practise a restore: restore a backup beside the live data, compare it with what was backed up,\n"
+        "measure the time, and remove it again. Nothing live is changed."
+    )
     examples = (
-        "  manage.py drill_backup --identity igny8-backup.key     the newest\n"
+        "  manage.py drill_backup --identity igny8-backup.key                 the newest backup\n"
         "  manage.py drill_backup 20261122T021500Z-7f3a9c --identity igny8-backup.key\n"
-        "  manage.py drill_backup --no-owner --identity igny8-backup.key     on a server without the roles"
+        "  manage.py drill_backup --no-owner --identity igny8-backup.key      the roles do not exist here"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("id", metavar="ID", nargs="?", default="", help="An id that list_backups shows.")
-        parser.add_argument("--identity", type=Path, metavar="FILE", help="The private key.")
+        parser.add_argument("id", metavar="ID", nargs="?", default="", help="A backup. Default: the newest.")
+        parser.add_argument("--identity", type=Path, metavar="FILE", help="The file with the private key.")
         parser.add_argument(
-            "--no-owner", dest="owners", action="store_false", help="All belongs to the role that restores."
+            "--no-owner",
+            dest="owners",
+            action="store_false",
+            help="Make the restoring role the owner of everything.",
         )
         self.add_wait_argument(parser)
         self.add_ping_argument(parser)
@@ -49,9 +55,11 @@ class Command(BackupCommand):
             self.warn(f"The result could not be recorded: {result.unrecorded}")
         if result.findings:
             raise IntegrityError(
-                f"Backup {check.id} does not restore as it was.",
+                f"Backup {check.id} differs from what was backed up when it is restored; see above.",
                 unchanged="Nothing live was changed.",
-                hint="Back up again now, and drill that backup.",
+                hint="Make a new backup now, and drill that one.",
             )
-        self.say(f"Backup {check.id} was restored in {took}: all is as it was. It is dropped again.")
+        self.say(
+            f"Backup {check.id} was restored in {took} and matches what was backed up. The copy was removed."
+        )
         return 3 if result.unrecorded else 0

@@ -1,4 +1,4 @@
-"""``manage.py list_backups``: what there is."""
+"""``manage.py list_backups``: list the backups in storage."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Command(BackupCommand):
     examples = (
         "  manage.py list_backups\n"
         "  manage.py list_backups --json\n"
-        "  manage.py list_backups --litter   what failed and interrupted runs left in storage"
+        "  manage.py list_backups --litter   objects that failed and interrupted runs left in storage"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--litter", action="store_true", help="List what is in storage under no manifest instead."
+            "--litter", action="store_true", help="List objects that belong to no backup instead."
         )
 
     def work(self, **options: Any) -> int:
@@ -60,8 +60,8 @@ class Command(BackupCommand):
             self.say(_state(journal))
         for stamp in killed:
             self.say(
-                f"KILLED: the drill of {stamp} left what it had made: the next drill_backup or prune_backups"
-                " removes it."
+                f"KILLED: the drill of {stamp} left its scratch databases and folders. The next drill_backup"
+                " or prune_backups removes them."
             )
         return 0
 
@@ -74,7 +74,7 @@ class Command(BackupCommand):
                 continue
             age, size = age_in_words(found.started, now), size_in_words(found.stored_bytes)
             state = ("complete" if found.complete else "INCOMPLETE") + ("" if found.encrypted else ", plain")
-            state += _remarked(annotations.get(entry.id, Annotations()))
+            state += _annotation_text(annotations.get(entry.id, Annotations()))
             rows.append((entry.id, age, found.host, holds(found), size, state, found.label))
         self.say(table(("ID", "AGE", "HOST", "HOLDS", "STORED", "STATE", "LABEL"), rows))
 
@@ -101,7 +101,7 @@ def _row(item: OrphanObject, state: str, now: datetime) -> tuple[str, ...]:
     return size, age, state, f"{item.key} (unfinished upload)" if item.upload_id else item.key
 
 
-def _remarked(annotations: Annotations) -> str:
+def _annotation_text(annotations: Annotations) -> str:
     """``, pinned, stored checked 2026-11-22``."""
     found = ", pinned" if annotations.pin else ""
     for check in annotations.checks:
@@ -120,9 +120,11 @@ def holds(manifest: Manifest) -> str:
 def _state(journal: Journal) -> str:
     when = f"{journal.started:%Y-%m-%d %H:%M:%S} UTC"
     if journal.phase == "done":
-        return f"Restored {when} from {', '.join(journal.backup_ids)}; what was before is kept: undo_restore."
+        return (
+            f"Restored {when} from {', '.join(journal.backup_ids)}; the previous data is kept: undo_restore."
+        )
     if journal.phase == "undone":
-        return f"The restore of {when} was undone; its data is kept until undo_restore --discard."
+        return f"The restore of {when} was undone; the restored data is kept until undo_restore --discard."
     what = f"UNFINISHED: the restore of {when} from {', '.join(journal.backup_ids)}"
     if journal.phase == PREPARING:
         left = [swap.staging for swap in journal.databases]
@@ -132,5 +134,5 @@ def _state(journal: Journal) -> str:
             f" removes what it left: {'; '.join(left)}."
         )
     if journal.phase == SWAPPING:
-        return f"{what} was interrupted in its swap: restore_all completes it, undo_restore goes back."
-    return f"{what} is half undone: undo_restore, or restore_all, completes the way back."
+        return f"{what} was interrupted during the swap. restore_all completes it, undo_restore undoes it."
+    return f"{what} was being undone and was interrupted. undo_restore or restore_all completes the undo."

@@ -1,4 +1,4 @@
-"""``manage.py monitor_backups``: one line for each thing that should be so, and an exit status."""
+"""``manage.py monitor_backups``: check the health of the backups."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from igny8_backup.operations.maintain.monitor import monitor
 
 
 class Command(BackupCommand):
-    help = "Tell whether backups are as they should be: recent, complete, of the usual size, verified."
+    help = (
+        "Check whether the backups are recent, complete, of the usual size and verified.\n"
+        "Exits with status 7 if one condition is not met."
+    )
     examples = (
-        "  manage.py monitor_backups\n"
-        "  manage.py monitor_backups --json\n"
+        "  manage.py monitor_backups           one line for each condition\n"
+        "  manage.py monitor_backups --json    the result as JSON, for scripts\n"
         "  manage.py monitor_backups --prometheus /var/lib/node_exporter/igny8_backup.prom"
     )
 
@@ -28,7 +31,7 @@ class Command(BackupCommand):
             "--prometheus",
             type=Path,
             metavar="FILE",
-            help="Also write FILE for the textfile collector of Prometheus.",
+            help="Also write metrics for the textfile collector of Prometheus.",
         )
         self.add_ping_argument(parser)
 

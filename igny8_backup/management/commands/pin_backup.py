@@ -1,4 +1,4 @@
-"""``manage.py pin_backup``: keep one backup whatever the policy says."""
+"""``manage.py pin_backup``: exempt one backup from the retention policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from igny8_backup.operations.maintain.pin import pin, unpin
 
 
 class Command(BackupCommand):
-    help = "Keep a backup whatever the policy says, until it is unpinned."
+    help = "Keep a backup, whatever the retention policy says, until it is unpinned."
     examples = (
         '  manage.py pin_backup 20261122T021500Z-7f3a9c --reason "before the move to billing 2"\n'
         "  manage.py pin_backup 20261122T021500Z-7f3a9c --unpin"
@@ -21,8 +21,10 @@ class Command(BackupCommand):
         super().add_arguments(parser)
         parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
         choice = parser.add_mutually_exclusive_group(required=True)
-        choice.add_argument("--reason", help="Why it is kept; list_backups shows it.")
-        choice.add_argument("--unpin", action="store_true", help="Leave it to the policy again.")
+        choice.add_argument("--reason", help="Why the backup is kept. show_backup shows the reason.")
+        choice.add_argument(
+            "--unpin", action="store_true", help="Apply the retention policy to the backup again."
+        )
         self.add_wait_argument(parser)
 
     def work(self, **options: Any) -> int:
@@ -31,7 +33,7 @@ class Command(BackupCommand):
             if options["unpin"]:
                 unpin(context, backup_id)
                 self.show_json({"id": backup_id, "pin": None})
-                self.say(f"Backup {backup_id} is left to the policy again.")
+                self.say(f"Backup {backup_id} is no longer pinned: the retention policy applies to it again.")
             else:
                 made = pin(context, backup_id, options["reason"])
                 self.show_json({"id": backup_id, "pin": made})

@@ -1,4 +1,4 @@
-"""``manage.py prune_backups``: what is kept, what goes, and why."""
+"""``manage.py prune_backups``: apply the retention policy and remove orphaned objects."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from igny8_backup.retention import Verdict
 
 
 class Command(BackupCommand):
-    help = "Remove the backups that the setting RETENTION does not keep, and what failed runs left behind."
+    help = "Remove the backups that the setting RETENTION does not keep, and objects that failed runs left."
     examples = (
-        "  manage.py prune_backups --dry-run    show what would go, and why the rest stays\n"
+        "  manage.py prune_backups --dry-run    show what would be removed, and why the rest is kept\n"
         "  manage.py prune_backups              remove it\n"
-        "  manage.py prune_backups --json       for scripts"
+        "  manage.py prune_backups --json       the result as JSON, for scripts"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         # A dry run keeps nobody out, so there is nothing to wait for.
         exclusive = parser.add_mutually_exclusive_group()
-        exclusive.add_argument("--dry-run", action="store_true", help="Show what would go; remove nothing.")
+        exclusive.add_argument(
+            "--dry-run", action="store_true", help="Show what would be removed, and remove nothing."
+        )
         self.add_wait_argument(exclusive)
         self.add_ping_argument(parser)
 
@@ -54,7 +56,7 @@ class Command(BackupCommand):
 
 
 def _reasons(item: Verdict) -> list[str]:
-    """A line for the backup as a whole, then one for each set of parts that are kept for the same reasons."""
+    """Return a line for the whole backup, then one for each group of parts kept for the same reasons."""
     if not item.keep:
         return ["no rule keeps it"]
     parts: dict[tuple[str, ...], list[str]] = {}

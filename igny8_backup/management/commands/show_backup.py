@@ -1,4 +1,4 @@
-"""``manage.py show_backup``: one backup, in full."""
+"""``manage.py show_backup``: show one backup in detail, or list its files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from igny8_backup.trees.model.records import Record, to_json
 
 
 class Command(BackupCommand):
-    help = "Show one backup: its parts and objects; with the identity also what it says of the contents."
+    help = "Show one backup: its parts and objects, and with --identity also details of the contents."
     examples = (
         "  manage.py show_backup 20261122T021500Z-7f3a9c\n"
         "  manage.py show_backup 20261122T021500Z-7f3a9c --identity igny8-backup.key\n"
@@ -35,7 +35,10 @@ class Command(BackupCommand):
         super().add_arguments(parser)
         parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
         parser.add_argument(
-            "--identity", type=Path, metavar="FILE", help="The private key, to show the details."
+            "--identity",
+            type=Path,
+            metavar="FILE",
+            help="The file with the private key, to show the details.",
         )
 
         parser.add_argument(
@@ -43,8 +46,8 @@ class Command(BackupCommand):
             nargs="?",
             const="",
             metavar="GLOB",
-            help="List the files instead, all or those at paths like GLOB; with --json one object a line."
-            " The newest backup of this server needs no key.",
+            help="List the files instead: all, or those whose path matches GLOB. With --json, one object a"
+            " line. The newest backup of this server needs no key.",
         )
 
     def work(self, **options: Any) -> int:
@@ -63,7 +66,7 @@ class Command(BackupCommand):
         if details:
             self._show_details(details)
         else:
-            self.say("The details are encrypted: give --identity FILE to see them.")
+            self.say("The details are encrypted. Give --identity FILE to see them.")
         return 0
 
     def _line(self, found: tuple[str, Record]) -> str:
@@ -103,7 +106,7 @@ class Command(BackupCommand):
         if annotations.pin:
             self.say(f"  pinned {annotations.pin.pinned:%Y-%m-%d}: {annotations.pin.reason}")
         for check in annotations.checks:
-            result = f"{len(check.damage)} DAMAGED" if check.damage else "all well"
+            result = f"{len(check.damage)} DAMAGED" if check.damage else "no damage"
             read = f"{check.read} of {check.objects} objects read"
             if check.depth == DRILLED:
                 read += f", restored in {duration_in_words(check.finished - check.started, units=2)}"

@@ -1,4 +1,4 @@
-"""``manage.py undo_restore``: back to what was before the restore, or give that up."""
+"""``manage.py undo_restore``: bring back the data from before a restore, or delete it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.errors import UsageError
+from igny8_backup.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand, ask
 from igny8_backup.management.restore.plan_text import journal_as_json, result_as_json
 from igny8_backup.management.restore.workers import add_worker_options, policy_of
@@ -16,13 +17,13 @@ from igny8_backup.operations.restore.undo import discard_kept, kept, undo
 
 class Command(BackupCommand):
     help = (
-        "Bring back what was live before the newest restore, or with --discard remove what restores keep.\n"
-        "Stop the application, its workers and beat before undoing."
+        "Bring back the data from before the newest restore, or with --discard delete what restores keep.\n"
+        "Stop the application, its workers and beat before undoing a restore."
     )
     examples = (
-        "  manage.py undo_restore                      swap back; the restored data is kept aside\n"
-        "  manage.py undo_restore --stop-workers       let Celery workers finish, and stop them, before\n"
-        "  manage.py undo_restore --discard            remove all that is kept aside, after asking\n"
+        "  manage.py undo_restore                      swap back; the restored data is kept\n"
+        "  manage.py undo_restore --stop-workers       let Celery workers finish and stop them first\n"
+        "  manage.py undo_restore --discard            delete all that restores have kept, after asking\n"
         "  manage.py undo_restore --discard --noinput  without a question"
     )
 
@@ -32,7 +33,7 @@ class Command(BackupCommand):
             "--discard", action="store_true", help="Delete what restores have kept, for good."
         )
         self.add_wait_argument(parser)
-        parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask nothing.")
+        parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
 
     def work(self, **options: Any) -> int:
         policy = policy_of(options)
@@ -42,7 +43,7 @@ class Command(BackupCommand):
                 self._confirm(options, [item.stamp for item in kept(context)])
                 removed = discard_kept(context)
                 self.show_json({"discarded": [journal_as_json(item) for item in removed]})
-                self.say(f"Removed what was kept from {len(removed)} restore(s).")
+                self.say(f"Deleted what {count_in_words(len(removed), 'restore')} had kept.")
                 return 0
             result = undo(context, policy)
         self.show_json(result_as_json(result))
@@ -50,9 +51,9 @@ class Command(BackupCommand):
         if journal.phase == "undone":
             self.say("The data from before the restore is live again.")
             for swap in journal.databases:
-                self.say(f"  database {swap.name}: the restored one is kept as {swap.staging}")
+                self.say(f"  database {swap.name}: the restored database is kept as {swap.staging}")
             for tree in journal.trees:
-                self.say(f"  files {tree.name}: the restored ones are kept in {tree.previous}")
+                self.say(f"  files {tree.name}: the restored files are kept in {tree.previous}")
             if result.stopped:
                 self.say(f"Stopped: {', '.join(result.stopped)}.")
             for warning in result.warnings:
@@ -60,7 +61,7 @@ class Command(BackupCommand):
             self.say("Next: start the application, its workers and beat again.")
             self.say("To free the space: python manage.py undo_restore --discard")
         else:
-            self.say("The interrupted restore had changed nothing live: start again what was stopped for it.")
+            self.say("The interrupted restore had changed nothing live. Start again what was stopped for it.")
         return 3 if result.warnings else 0
 
     def _confirm(self, options: dict[str, Any], stamps: list[str]) -> None:
@@ -68,9 +69,13 @@ class Command(BackupCommand):
             return
         if self.json or not sys.stdin.isatty():
             raise UsageError(
-                "This removes data for good.",
-                unchanged="Nothing was removed.",
-                hint="Give --noinput to agree.",
+                "--discard deletes data for good and needs a confirmation.",
+                unchanged="Nothing was deleted.",
+                hint="Run on a terminal, or give --noinput.",
             )
-        if ask(f"Remove what is kept from {', '.join(stamps)}? Type discard: ") != "discard":
-            raise UsageError("Not confirmed.", unchanged="Nothing was removed.")
+        if ask(f"Delete what the restores {', '.join(stamps)} have kept? Type discard: ") != "discard":
+            raise UsageError(
+                "The word discard was not typed.",
+                unchanged="Nothing was deleted.",
+                hint="Run the command again.",
+            )

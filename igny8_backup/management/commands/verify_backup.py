@@ -1,4 +1,4 @@
-"""``manage.py verify_backup``: whether a backup is still what was written, and can be read."""
+"""``manage.py verify_backup``: check that backups are undamaged and can be read."""
 
 from __future__ import annotations
 
@@ -16,45 +16,50 @@ from igny8_backup.operations.verify.verifier import VerifyRequest
 
 
 class Command(BackupCommand):
-    help = "Verify a backup: that each object is there as it was written, or that it can be read to its end."
+    help = "Verify backups: that every object is stored as it was written, or that its contents can be read."
     examples = (
-        "  manage.py verify_backup                             the newest; needs no key\n"
-        "  manage.py verify_backup 20261122T021500Z-7f3a9c     another one\n"
-        "  manage.py verify_backup --all --sample 5%           of all backups one object in twenty,\n"
-        "                                                      tomorrow others\n"
+        "  manage.py verify_backup                             the newest backup; needs no key\n"
+        "  manage.py verify_backup 20261122T021500Z-7f3a9c     this backup\n"
+        "  manage.py verify_backup --all --sample 5%           one object in twenty of all backups,\n"
+        "                                                      other objects each day\n"
         "  manage.py verify_backup --depth content --identity igny8-backup.key"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("id", metavar="ID", nargs="?", default="", help="An id that list_backups shows.")
+        parser.add_argument("id", metavar="ID", nargs="?", default="", help="A backup. Default: the newest.")
         parser.add_argument(
-            "--all", action="store_true", help="All backups; what several of them share is read once."
+            "--all",
+            action="store_true",
+            help="Verify all backups. Objects that several backups share are read once.",
         )
         parser.add_argument(
             "--depth",
             choices=(STORED, CONTENT),
             default=STORED,
-            help="stored: sizes and digests. content: decrypt, and read every archive to its end.",
+            help="stored: compare sizes and digests. content: also decrypt and read all archives completely.",
         )
         parser.add_argument(
             "--sample",
             type=_percent,
             default=100,
             metavar="PERCENT",
-            help="Read this share of the objects, each day others; that each is there is always checked.",
+            help="Read only this share of the objects, others each day. Missing objects are always found.",
         )
         parser.add_argument(
-            "--identity", type=Path, metavar="FILE", help="The private key, for the depth content."
+            "--identity",
+            type=Path,
+            metavar="FILE",
+            help="The file with the private key, for --depth content.",
         )
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
         if options["id"] and options["all"]:
             raise UsageError(
-                "--all is every backup, and ID one of them.",
+                "--all cannot be combined with ID.",
                 unchanged="Nothing was read.",
-                hint="Give one or the other.",
+                hint="Remove one of them.",
             )
         request = VerifyRequest(
             backup_id=options["id"],
@@ -79,12 +84,13 @@ class Command(BackupCommand):
         for result in found.results:
             check = result.check
             if not result.findings:
-                self.say(f"Backup {check.id}, {check.depth}: all well, {_amount(check)}.")
+                self.say(f"Backup {check.id}, {check.depth}: no damage, {_amount(check)}.")
         if found.damaged:
             raise IntegrityError(
                 _damage(found),
-                hint="Back up again now; bring the objects back from another copy of the storage, if there is"
-                " one.",
+                unchanged="Nothing was changed.",
+                hint="Make a new backup now. If there is another copy of the storage, copy the damaged"
+                " objects back from it.",
             )
         return 0 if found.whole else 3
 

@@ -54,7 +54,7 @@ def test_a_tree_that_is_missing_does_not_take_the_database_with_it(project: Proj
     )
     oldest = old.ended(0).json["manifest"]["id"]
     assert "uploads FAILED: The folder" in partly.ended(3).stderr and "not mounted" in partly.stderr
-    assert "Done, but not all of it" in partly.stderr
+    assert "Completed with problems; see above" in partly.stderr
     assert "database default" in partly.stdout and "files sites-data" in partly.stdout
 
     # Where nothing at all is whole there is no backup; the first failure decides the exit status.

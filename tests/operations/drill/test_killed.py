@@ -103,7 +103,7 @@ def test_what_a_killed_drill_leaves_is_seen_and_removed(drilled: Project) -> Non
         (listed, pruned, after) = run_many(drilled, ["list_backups"], ["prune_backups"], ["list_backups"])
         assert left(drilled) == [], "though its session in the server still waits"
     stamp = database.rpartition("_")[2]
-    assert f"KILLED: the drill of {stamp} left what it had made" in listed.ended(0).stdout
+    assert f"KILLED: the drill of {stamp} left its scratch databases and folders" in listed.ended(0).stdout
     assert "could not be dropped" not in pruned.ended(0).said
     assert "KILLED" not in after.ended(0).stdout
     with at_the_gate(drilled) as (process, database):

@@ -100,7 +100,7 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web:
     fooled, found, older, torn, halved, listed, watched = run_many(
         project, *(Command(argv, {}, storage) for argv in commands)
     )
-    assert "all well" in fooled.ended(0).stdout, "only a restore tells"
+    assert "no damage" in fooled.ended(0).stdout, "only a restore tells"
     assert "public.kept had" in found.ended(6).stderr and "has now 0 rows" in found.stderr
     assert "not while this backup was: it is another one" in older.ended(6).stderr
     (finding,) = torn.ended(6).json["findings"]
