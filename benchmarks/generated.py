@@ -122,7 +122,7 @@ def main() -> None:
     # Only now: they read the settings.
     from igny8_backup.conf import get_config
     from igny8_backup.operations.context import BackupContext
-    from igny8_backup.operations.upload import codec_of_index
+    from igny8_backup.operations.upload import index_codec
 
     kind, amount = sys.argv[1], int(sys.argv[2])
     key = pyrage.x25519.Identity.generate()
@@ -131,7 +131,7 @@ def main() -> None:
     store = DiscardingStore("")
     context = BackupContext(config=get_config(), store=store, own_store=store, codec=codec)
     if kind == "encode":
-        context.upload("db/default.dump.zst.age", rows(amount), estimate=amount)
+        context.upload("db/default.dump.zst.age").send(rows(amount), estimate=amount)
     elif kind == "source":
         for block in Codec(recipients=(sys.argv[3],)).encode(rows(amount)):
             sys.stdout.buffer.write(block)
@@ -143,9 +143,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             _file(context, Path(folder), amount)
     elif kind == "records":
-        codec = codec_of_index(codec)
+        codec = index_codec(codec)
         blocks = decode(codec.encode(index_of(records(amount))), codec.names, identities)
-        context.upload("files/again.zst.age", index_of(index.read(blocks)), codec=codec)
+        context.upload("files/again.zst.age", codec=codec).send(index_of(index.read(blocks)))
     else:
         raise SystemExit(__doc__)
 
@@ -165,7 +165,7 @@ def _file(context: BackupContext, folder: Path, amount: int) -> None:
 
     with closing(packs()) as opened:
         for name, blocks in opened:
-            context.upload(f"packs/{name}", (bytes(block) for block in blocks))
+            context.upload(f"packs/{name}").send(bytes(block) for block in blocks)
     files = [record for file in found for record in file.records()]
     with TreeWriter(side, on_skip=lambda path, reason: None) as writer:
         for _, blocks in packs():

@@ -1,8 +1,8 @@
-"""Celery tasks: the same operations as the commands. A failed backup is a failed task with the reason.
+"""Celery tasks: the same operations as the commands. An operation that fails makes its task fail.
 
-A broker may deliver a task twice: Redis does so when it is not acknowledged within the visibility timeout,
-which a long queue or a long backup can exceed. The run is named after the task's id, so a second delivery
-finds it and does nothing. What verifies, prunes and monitors may as well run twice.
+A broker may deliver a task twice: Redis does so when a task is not acknowledged within the visibility
+timeout, which a long queue or a long backup can exceed. Backup runs are named after the id of their task, so
+the second delivery finds the run and does nothing. The other tasks may safely run twice.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import Ignore
 
+from igny8_backup.conf import get_config
 from igny8_backup.errors import IncompleteError, IntegrityError, UnhealthyError
 from igny8_backup.formats.manifest import RUNNING, RunRecord
 from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.backup.tree import TreeRequest
-from igny8_backup.operations.context import BackupContext, open_context
+from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.monitor import monitor
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.notify.report import Report
 from igny8_backup.operations.progress import NullProgress
-from igny8_backup.operations.selection import choose, choose_trees
+from igny8_backup.operations.selection import choose_databases, choose_trees
 from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
 from igny8_backup.operations.verify.verifier import VerifyRequest
 
@@ -33,7 +33,7 @@ _SHOWN = 10
 
 
 class LogProgress(NullProgress):
-    """A progress that logs what is to be read: the worker's log is all that anybody sees of a task."""
+    """Writes notes to the log of the worker, the only place where a task can show them."""
 
     def note(self, text: str) -> None:
         logger.warning("%s", text)
@@ -41,17 +41,16 @@ class LogProgress(NullProgress):
 
 @shared_task(bind=True, name="igny8_backup.backup_db", acks_late=False, ignore_result=False)
 def backup_db(self: Any, *aliases: str, label: str = "", wait: float = 0, ping: str = "") -> dict[str, Any]:
-    """Backs up the databases ``aliases``, by default all. Returns what was done; raises ``BackupError``.
+    """Back up the databases ``aliases``, by default all.
 
-    ``wait`` is how many seconds to wait for another run to end, ``ping`` a URL as for the commands.
+    ``wait`` is how many seconds to wait for another run to end; ``ping`` is a URL for a monitoring service.
+    Returns the id of the backup, its size and the number of skipped files. Raises ``BackupError``.
     """
-    with (
-        _report("backup_db", ping) as report,
-        open_context(progress=report, writing=True, wait=wait) as context,
-    ):
-        chosen = choose(aliases, context.config.databases, "database")
-        request = BackupRequest(databases=chosen, label=label, task_id=self.request.id or "")
-        return _run(context, request, report)
+    with _report("backup_db", ping) as report:
+        request = BackupRequest(
+            databases=choose_databases(get_config(), aliases), label=label, task_id=self.request.id or ""
+        )
+        return _back_up(request, wait, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
@@ -64,51 +63,53 @@ def backup_sites(
     wait: float = 0,
     ping: str = "",
 ) -> dict[str, Any]:
-    """Backs up the trees ``names``, by default all ``SITES``, with ``logs`` those in ``LOGS`` as well; with
-    ``full`` every file anew, not only what has changed."""
-    with (
-        _report("backup_sites", ping) as report,
-        open_context(progress=report, writing=True, wait=wait) as context,
-    ):
-        trees = choose_trees(context.config, names, logs=logs)
+    """Back up the trees ``names``, by default all of ``SITES``; with ``logs`` also those of ``LOGS``.
+
+    ``full`` stores every file again, changed or not. The rest is as with ``backup_db``.
+    """
+    with _report("backup_sites", ping) as report:
         request = BackupRequest(
-            trees=trees, reading=TreeRequest(full=full), label=label, task_id=self.request.id or ""
+            trees=choose_trees(get_config(), names, logs=logs),
+            full=full,
+            label=label,
+            task_id=self.request.id or "",
         )
-        return _run(context, request, report)
+        return _back_up(request, wait, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
 def backup_all(
     self: Any, logs: bool = False, full: bool = False, label: str = "", wait: float = 0, ping: str = ""
 ) -> dict[str, Any]:
-    """Backs up every database, then every tree, under one id; ``full`` as with ``backup_sites``."""
-    with (
-        _report("backup_all", ping) as report,
-        open_context(progress=report, writing=True, wait=wait) as context,
-    ):
-        trees = (*context.config.sites, *(context.config.logs if logs else ()))
+    """Back up every database, then every tree, under one id. The arguments are as with ``backup_sites``."""
+    with _report("backup_all", ping) as report:
+        config = get_config()
         request = BackupRequest(
-            databases=context.config.databases,
-            trees=trees,
-            reading=TreeRequest(full=full),
+            databases=config.databases,
+            trees=(*config.sites, *(config.logs if logs else ())),
+            full=full,
             label=label,
             task_id=self.request.id or "",
         )
-        return _run(context, request, report)
+        return _back_up(request, wait, report)
 
 
 @shared_task(name="igny8_backup.verify_backup", acks_late=False, ignore_result=False)
 def verify_backup(
     backup_id: str = "", sample: int = 100, every: bool = False, ping: str = ""
 ) -> dict[str, Any]:
-    """Reads what is stored of a backup, by default the newest, or of ``every`` one; needs no key. Raises
-    ``IntegrityError``."""
+    """Read the stored objects of a backup and compare them with its manifest; needs no key.
+
+    Verifies the newest backup unless ``backup_id`` is given, or ``every`` one. ``sample`` is the share of the
+    objects to read, in percent. Raises ``IntegrityError`` for damage, ``IncompleteError`` where a backup
+    could not be verified.
+    """
     request = VerifyRequest(backup_id=backup_id, sample=sample)
     with _report("verify_backup", ping) as report, open_context(progress=report) as context:
         found = verify_all(context, request) if every else AllVerified(results=(verify(context, request),))
         if found.damaged:
-            raise IntegrityError(f"What is stored is damaged. {' '.join(found.problems())}")
-        if not found.whole:
+            raise IntegrityError(f"Backups in storage are damaged. {' '.join(found.problems())}")
+        if not found.complete:
             raise IncompleteError(" ".join(found.problems()))
         checks = [result.check for result in found.results]
         return {
@@ -121,10 +122,14 @@ def verify_backup(
 
 @shared_task(name="igny8_backup.prune_backups", acks_late=False, ignore_result=False)
 def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
-    """Removes what retention gives up. Raises ``IncompleteError`` for what stood in the way."""
+    """Remove the backups that the retention policy no longer keeps, and orphans in storage.
+
+    Returns the ids removed, and how many orphans were removed or wait for a later run. Raises
+    ``IncompleteError`` where something could not be removed.
+    """
     with _report("prune_backups", ping) as report, open_context(progress=report, wait=wait) as context:
         result = prune(context)
-        if not result.whole:
+        if not result.complete:
             removed = count_in_words(len(result.removed), "backup")
             raise IncompleteError(f"{removed} removed. {' '.join(result.problems())}")
         return {"removed": list(result.removed), "swept": len(result.swept), "waiting": len(result.waiting)}
@@ -132,7 +137,7 @@ def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
 
 @shared_task(name="igny8_backup.monitor_backups", acks_late=False, ignore_result=False)
 def monitor_backups(ping: str = "") -> dict[str, Any]:
-    """Looks at everything. Raises ``UnhealthyError`` with each condition that failed."""
+    """Check the age, size and health of all backups. Raises ``UnhealthyError`` listing what is wrong."""
     with _report("monitor_backups", ping) as report, open_context(progress=report) as context:
         health = monitor(context)
         if health.failed:
@@ -145,16 +150,17 @@ def _report(what: str, url: str) -> Report:
     return Report(what, LogProgress(), url=url)
 
 
-def _run(context: BackupContext, request: BackupRequest, report: Report) -> dict[str, Any]:
-    result = run_backup(context, request)
+def _back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, Any]:
+    with open_context(progress=report, writing=True, wait=wait) as context:
+        result = run_backup(context, request)
     if result.earlier:
-        report.silence()  # the first delivery tells
+        report.silence()  # the first delivery reports the run
         return _repeated(result.earlier)
-    if not result.whole:
+    if not result.complete:
         report.fail(*result.problems(_SHOWN))
     if result.errors:
         failed = " ".join(f"{name}: {error}" for name, error in result.errors.items())
-        raise IncompleteError(f"Backup {result.id} lacks parts. {failed}")
+        raise IncompleteError(f"Backup {result.id} is incomplete. {failed}")
     return {
         "id": result.id,
         "repeated": False,
@@ -165,7 +171,7 @@ def _run(context: BackupContext, request: BackupRequest, report: Report) -> dict
 
 def _repeated(run: RunRecord) -> dict[str, Any]:
     if run.outcome == RUNNING:
-        # The first delivery is at work and will say how it ended; nobody shall read "success" before.
+        # The first delivery is still working and will set the result of the task.
         raise Ignore
     if run.errors:
         failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())

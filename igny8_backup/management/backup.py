@@ -5,14 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.conf import Config
+from igny8_backup.conf import Config, get_config
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.backup.tree import TreeRequest
 from igny8_backup.operations.context import open_context
 
 _SHOWN = 10  # skipped files on the terminal; the details of the backup list all of them
@@ -45,25 +44,26 @@ class BackupRunCommand(BackupCommand):
 
     def work(self, **options: Any) -> int:
         with self.reported(options) as report:
+            databases, trees = self.parts(get_config(), options)
+            request = BackupRequest(
+                databases=databases,
+                trees=trees,
+                full=options.get("full", False),
+                checksum=options.get("checksum", False),
+                label=options["label"],
+            )
             with open_context(progress=report, writing=True, wait=options["wait"]) as context:
-                databases, trees = self.parts(context.config, options)
-                reading = TreeRequest(
-                    full=options.get("full", False), checksum=options.get("checksum", False)
-                )
-                request = BackupRequest(
-                    databases=databases, trees=trees, reading=reading, label=options["label"]
-                )
                 result = run_backup(context, request)
                 where = context.store.describe()
             problems = result.problems(_SHOWN)
-            if not result.whole:
+            if not result.complete:
                 report.fail(*problems)
         if result.manifest:
-            self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.whole})
+            self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.complete})
             self._show(result.manifest, where)
         for line in problems:
             self.warn(f"  {line}")
-        return 0 if result.whole else 3
+        return 0 if result.complete else 3
 
     def _show(self, manifest: Manifest, where: str) -> None:
         for part in manifest.databases:

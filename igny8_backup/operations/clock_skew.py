@@ -1,4 +1,4 @@
-"""Clocks that are wrong: the newest backup is told by its date."""
+"""Warn about clocks that are wrong: the date in its id decides which backup is the newest."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from igny8_backup.formats import keys
 from igny8_backup.humanize import duration_in_words
 
 TOLERANCE = timedelta(minutes=5)
-"""Clocks of several hosts may differ by so much without a word."""
+"""By how much the clocks of several hosts may differ without a note."""
 
 
-def dated_ahead(newest: str, now: datetime) -> str:
-    """A note if the id of the ``newest`` backup is dated after ``now``; else, and without an id, empty."""
+def future_date_note(newest: str, now: datetime) -> str:
+    """A note if the id of the ``newest`` backup is dated after ``now``, else ``""``."""
     ahead = keys.id_time(newest) - now if newest else timedelta(0)
     if ahead <= TOLERANCE:
         return ""
     return (
-        f"Backup {newest} is dated {duration_in_words(ahead)} in the future: the clock here is wrong, or that"
-        " of the host that made it was. Until its date has passed it counts as the newest: give restore_all"
-        " the id of the one that you mean."
+        f"Backup {newest} is dated {duration_in_words(ahead)} in the future: the clock of this host is wrong,"
+        " or that of the host that made the backup was. Until that date it counts as the newest backup: give"
+        " restore_all the id of the backup that you mean."
     )

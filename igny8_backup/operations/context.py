@@ -1,9 +1,12 @@
-"""Turns the configuration into the objects that operations work with."""
+"""The context of a run: settings, storage, databases, locks and progress.
+
+:func:`open_context` checks the settings and yields a :class:`BackupContext`, which every operation takes as
+its first argument.
+"""
 
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,10 +29,10 @@ from igny8_backup.journal import Journals
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.operations import preconditions
 from igny8_backup.operations.lock_wait import retry_until
-from igny8_backup.operations.progress import NullProgress, Progress
-from igny8_backup.operations.upload import Encoding
+from igny8_backup.operations.progress import NullProgress, Progress, RunObserver
+from igny8_backup.operations.upload import Upload
 from igny8_backup.store import Store, open_store
-from igny8_backup.streams import Blocks, Views
+from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity, load_identities
 from igny8_backup.streams.observe import verified
 from igny8_backup.streams.pipeline import Codec, decode
@@ -45,10 +48,11 @@ def random_token() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupContext:
-    """What every operation needs. ``clock`` and ``token`` are parameters so that tests can set them.
+    """Settings, storage, databases and progress for one run; made by :func:`open_context`.
 
-    ``own_store`` is the project's own, ``store`` the one to read from, mostly the same: whatever is read,
-    the runs that must not meet are those of this project.
+    ``store`` is the storage that is read, ``own_store`` the project's own. They differ only where another
+    storage is named to restore from. Locks are always those of the project's own storage. ``wait`` is how
+    many seconds to wait for a lock that another run holds. ``clock`` and ``token`` are replaced in tests.
     """
 
     config: Config
@@ -59,7 +63,7 @@ class BackupContext:
     clock: Callable[[], datetime] = utc_now
     token: Callable[[], str] = random_token
     wait: float = 0
-    """Seconds to wait for a lock that another run holds."""
+    _engines: dict[str, Engine] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def catalog(self) -> Catalog:
@@ -70,40 +74,38 @@ class BackupContext:
         return Journals(self.config.state_dir)
 
     def engine(self, alias: str) -> Engine:
-        return make_engine(alias, self.config)
+        """The engine of a database, made once for each run. Raises as :func:`make_engine` does."""
+        if alias not in self._engines:
+            self._engines[alias] = make_engine(alias, self.config)
+        return self._engines[alias]
 
     @property
     def files_codec(self) -> Codec:
-        """How what belongs to a tree is written."""
+        """The codec for the objects of a tree, which have a compression level of their own."""
         return replace(self.codec, level=self.config.files_compression_level)
 
-    def upload(
-        self,
-        key: str,
-        blocks: Views,
-        *,
-        codec: Codec | None = None,
-        estimate: int | None = None,
-        on_bytes: Callable[[int], None] | None = None,
-        claimed: bool = False,
-        through: Path | None = None,
-    ) -> StoredObject:
-        """Encodes and stores ``blocks`` under ``key``; ``on_bytes`` hears of raw bytes as they pass.
+    def observe(
+        self, what: str, *, reason: Callable[[], str] = str, heartbeat: Callable[[], None] = lambda: None
+    ) -> RunObserver:
+        """An observer of one part of the run: see :class:`RunObserver`."""
+        return RunObserver(
+            what,
+            self.progress,
+            stall_seconds=self.config.stall_seconds,
+            reason=reason,
+            heartbeat=heartbeat,
+        )
 
-        ``claimed`` is for ``Store.put``. ``through`` is a private folder: what is stored first goes into a
-        file without a name there, and the storage knows its length; ``OSError`` if that cannot be written.
-        """
-        encoding = Encoding(blocks, codec or self.codec, on_bytes)
-        if through is None:
-            self.store.put(key, encoding.blocks, estimate=estimate, claimed=claimed)
-        else:
-            with closing(encoding.blocks), tempfile.TemporaryFile(dir=through) as file:
-                file.writelines(encoding.blocks)
-                self.store.put_file(key, file, claimed=claimed)
-        return encoding.stored_as(key)
+    def upload(self, key: str, *, codec: Codec | None = None, claimed: bool = False) -> Upload:
+        """An upload to ``key``: see :class:`Upload`. Without a ``codec`` that of databases is used."""
+        return Upload(self.store, key, codec or self.codec, claimed=claimed)
 
     def download(self, item: StoredObject, identities: list[Identity]) -> Blocks:
-        """The raw bytes of a stored object; raises ``IntegrityError`` when it is not what was written."""
+        """Read a stored object, decrypted and decompressed.
+
+        Size and SHA-256 are compared with ``item`` while the bytes pass. Raises ``IntegrityError`` where the
+        object is not what was written, ``IdentityError`` where no identity opens it, ``StorageError``.
+        """
         stored = verified(
             self.store.open(item.key), sha256=item.sha256, size=item.stored_bytes, name=item.key
         )
@@ -114,15 +116,17 @@ class BackupContext:
             error.add_context("Nothing live was changed.")
             raise
         except IntegrityError as error:
-            # Where decryption or decompression stumbles first, it does not know over which object.
+            # Decryption and decompression do not know the key of the object.
             what = str(error) if item.key in str(error) else f"{item.key}: {error}"
             raise IntegrityError(
                 what, unchanged="Nothing live was changed.", hint="Choose another backup: list_backups."
             ) from None
 
     def identities(self, chosen: Path | None, *, needed: bool) -> list[Identity]:
-        """The identities in ``chosen``, else in ``IDENTITY_FILE``. Raises :class:`IdentityError` when one is
-        ``needed`` and none is named."""
+        """Load the age identities from the file ``chosen``, else from the setting ``IDENTITY_FILE``.
+
+        Without either the list is empty; raises :class:`IdentityError` then if one is ``needed``.
+        """
         encryption = self.config.encryption
         path = chosen or (encryption.identity_file if encryption else None)
         if path:
@@ -137,16 +141,20 @@ class BackupContext:
 
     @contextmanager
     def locked(self, doing: str) -> Iterator[list[AdvisoryLock]]:
-        """Holds the locks and gives the advisory ones: none where no PostgreSQL answers, then the file lock
-        must do. Raises ``LockedError``, after ``wait`` seconds."""
+        """Hold the locks that keep other runs out; ``doing`` tells those runs what this one does.
+
+        Gives the advisory locks of the database server, for the caller to check before decisive steps. The
+        list is empty where no PostgreSQL server answers: then only the file lock protects this host. Raises
+        ``LockedError`` after waiting ``wait`` seconds.
+        """
         with retry_until(lambda: self._locks(doing), self.wait, self.progress) as held:
             yield held
 
     def when_free(self, doing: str) -> BackupContext:
-        """The toolkit when nobody holds the locks any more, for which it has waited now and will not again.
+        """Wait until no other run holds the locks; return a context that does not wait again.
 
-        For what is planned, shown and agreed to before the locks are taken: a plan that is made before the
-        waiting is one of what was there before the other run. Raises ``LockedError`` after ``wait`` seconds.
+        For operations that show a plan before they take the locks: a plan made before the wait would
+        describe the state before the other run. Raises ``LockedError`` after ``wait`` seconds.
         """
         if self.wait:
             with self.locked(doing):
@@ -166,7 +174,10 @@ class BackupContext:
                 try:
                     session = stack.enter_context(primary.lock_session())
                 except DatabaseError as error:
-                    self.progress.note(f"No lock on the database server, only this host is locked: {error}")
+                    self.progress.note(
+                        "The lock on the database server could not be taken. Runs on this host are kept out,"
+                        f" runs on other hosts are not. {error}"
+                    )
                 else:
                     held.append(AdvisoryLock(session, self.own_store, doing=f"{doing} of {self.config.host}"))
             yield held
@@ -182,13 +193,14 @@ def open_context(
     clock: Callable[[], datetime] = utc_now,
     token: Callable[[], str] = random_token,
 ) -> Iterator[BackupContext]:
-    """The toolkit for the settings as they are. ``writing`` asks for all that a backup needs;
-    ``storage_alias`` is the storage to read from, if it is not the project's own; ``wait`` is how many
-    seconds to wait for a lock.
+    """Check the settings and open the storage; yield the context of one run.
 
-    Raises :class:`~igny8_backup.conf.ConfigurationError`, and :class:`RefusedError` for SQLite outside DEBUG
-    (law 10), a storage that is missing or served, folders in one another, and, when ``writing``, for missing
-    encryption; :class:`UsageError` for another storage that ``STORAGES`` does not have.
+    ``writing`` also checks what only a backup needs: encryption. ``storage_alias`` is the entry of
+    ``STORAGES`` to read from, if not the project's own. The other arguments are fields of the context.
+
+    Raises :class:`~igny8_backup.conf.ConfigurationError`; :class:`RefusedError` for SQLite outside DEBUG, a
+    storage that is missing or served to the public, and folders that overlap; :class:`UsageError` where
+    ``STORAGES`` lacks ``storage_alias``.
     """
     config = get_config()
     for alias in config.databases:
@@ -208,9 +220,14 @@ def open_context(
         raise _refusal(storage)
     shown = progress or NullProgress()
     if not preconditions.has_storage(storage_alias):
-        shown.note(f"STORAGES has no 'dbbackup': in DEBUG backups go to {preconditions.default_folder()}.")
+        shown.note(
+            f"STORAGES has no 'dbbackup': with DEBUG on, backups go to {preconditions.default_folder()}."
+        )
     if writing and config.encryption is not None and not config.recipients:
-        shown.note("No recipient is set: in DEBUG backups are stored unencrypted. See generate_backup_key.")
+        shown.note(
+            "No recipient is set: with DEBUG on, backups are stored unencrypted. Run generate_backup_key to"
+            " encrypt them."
+        )
     preconditions.make_home(config)
     codec = Codec(level=config.compression_level, recipients=config.recipients)
     home = storage if storage_alias == STORAGE_ALIAS else preconditions.find_storage(config)

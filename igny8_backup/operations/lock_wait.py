@@ -1,4 +1,4 @@
-"""Waiting for a lock that another run holds."""
+"""Wait for a lock that another run holds."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from typing import TypeVar
 from igny8_backup.errors import LockedError
 from igny8_backup.operations.progress import Progress
 
-EVERY = 1.0
+RETRY_SECONDS = 1.0
 """Seconds between two attempts."""
 
-Held = TypeVar("Held")
+Lock = TypeVar("Lock")
 
 
 @contextmanager
 def retry_until(
-    take: Callable[[], AbstractContextManager[Held]], seconds: float, progress: Progress
-) -> Iterator[Held]:
-    """Enters what ``take`` gives; while that raises ``LockedError``, tries again for so many seconds.
+    acquire: Callable[[], AbstractContextManager[Lock]], seconds: float, progress: Progress
+) -> Iterator[Lock]:
+    """Enter the context manager that ``acquire`` returns; retry for ``seconds`` while it raises
+    ``LockedError``.
 
-    The first failure is noted, the last one raised.
+    The first ``LockedError`` is noted in ``progress``, the last one is raised.
     """
     deadline = time.monotonic() + seconds
     noted = False
     with ExitStack() as stack:
         while True:
             try:
-                held = stack.enter_context(take())
+                lock = stack.enter_context(acquire())
                 break
             except LockedError as error:
                 left = deadline - time.monotonic()
@@ -38,5 +39,5 @@ def retry_until(
                 if not noted:
                     progress.note(f"Waiting up to {seconds:.0f} s. {error}")
                     noted = True
-                time.sleep(min(EVERY, left))
-        yield held
+                time.sleep(min(RETRY_SECONDS, left))
+        yield lock

@@ -1,25 +1,39 @@
-"""How an operation tells how far it is, without knowing who reads it."""
+"""What an operation reports while it works, and how it notices that it stands still.
+
+:class:`Progress` is what commands and tasks implement to show a run. :class:`RunObserver` is what operations
+use: it feeds a ``Progress``, reports stalls, and renews the heartbeat of the run.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from datetime import timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from igny8_backup.errors import BackupError
+from igny8_backup.humanize import duration_in_words
+from igny8_backup.streams import Block
 
 
 class Progress(Protocol):
-    """Told by operations how far they are."""
+    """Receives progress and notes from operations, and shows them to people."""
 
     def begin(self, what: str, total: int | None, files: int | None = None) -> None:
-        """``what`` begins; ``total`` is its size in bytes, about, and ``files`` their number, if known."""
+        """Work on ``what`` begins. ``total`` bytes and ``files`` are estimates, ``None`` where unknown."""
 
     def advance(self, amount: int, files: int = 0) -> None:
-        """``amount`` more bytes are through, and so many ``files``. A file that is read again may take bytes
-        back."""
+        """``amount`` more bytes and ``files`` more files are done. ``amount`` is negative where a file that
+        changed while it was read is read again."""
 
     def end(self) -> None:
-        """What was begun has ended."""
+        """The work that began last has ended, well or not."""
 
     def note(self, text: str) -> None:
-        """Something to read."""
+        """A line for people to read. May be called from any thread."""
 
 
 class NullProgress:
@@ -32,3 +46,115 @@ class NullProgress:
     def end(self) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+
+class RunObserver:
+    """Observe one part of a run: show its progress, report stalls, renew the heartbeat of the run.
+
+    A context manager. While it is open, a thread checks the time. After ``stall_seconds`` in which nothing
+    moved it notes what the run waits for, again after twice that time, and so on; and once more when work
+    continues. It never cancels anything: a dump takes as long as it takes.
+
+    ``reason`` is called in that thread and explains the stall in a sentence, or returns nothing.
+    ``heartbeat`` is called whenever bytes or files are done.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        progress: Progress,
+        *,
+        stall_seconds: float,
+        reason: Callable[[], str] = str,
+        heartbeat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._what = what
+        self._progress = progress
+        self._stall_seconds = stall_seconds
+        self._reason = reason
+        self._heartbeat = heartbeat
+        self._begun = False
+        self._waiting_for = ""
+        self._moved = time.monotonic()
+        self._report_after = stall_seconds
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        # Daemon: a server that never answers reason() must not keep the interpreter from exiting.
+        self._thread = threading.Thread(
+            target=self._check_for_stalls, name="igny8_backup-stalls", daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+        if self._begun:
+            self._progress.end()
+
+    def begin(self, total: int | None, files: int | None = None) -> None:
+        """Show that the work begins; the arguments are as for :meth:`Progress.begin`."""
+        self._begun = True
+        self._progress.begin(self._what, total, files)
+
+    def advance(self, amount: int, files: int = 0) -> None:
+        """Report ``amount`` more bytes and ``files`` more files as done."""
+        self._progress.advance(amount, files)
+        self._heartbeat()
+
+    def waiting_for(self, party: str) -> None:
+        """Report that something moved and that ``party`` is to move next; ``""`` suspends the stall check."""
+        with self._lock:
+            if self._report_after > self._stall_seconds:
+                self._progress.note(f"{self._what}: moving again after {self._stalled_for()}.")
+            self._waiting_for, self._moved = party, time.monotonic()
+            self._report_after = self._stall_seconds
+
+    def monitor(
+        self, blocks: Generator[Block, None, None], *, source: str, sink: str, counted: bool = True
+    ) -> Generator[Block, None, None]:
+        """Pass ``blocks`` on, from ``source`` to ``sink``; a stall names the one that does not move.
+
+        With ``counted`` their sizes are reported as progress. At the end the observer waits again for
+        whatever it waited for before.
+        """
+        previous = self._waiting_for
+        with closing(blocks):
+            self.waiting_for(source)
+            for block in blocks:
+                if counted:
+                    self.advance(len(block))
+                self.waiting_for(sink)
+                yield block
+                self.waiting_for(source)
+            self.waiting_for(previous)
+
+    def _check_for_stalls(self) -> None:
+        while not self._closed.wait(max(self._report_after - self._idle_seconds(), 0.05)):
+            moved = self._moved
+            if self._waiting_for and self._idle_seconds() >= self._report_after:
+                reason = self._find_reason()
+                with self._lock:
+                    if moved == self._moved and not self._closed.is_set():
+                        self._report_stall(reason)
+
+    def _find_reason(self) -> str:
+        try:
+            return self._reason()
+        except BackupError as error:
+            return str(error)
+
+    def _report_stall(self, reason: str) -> None:
+        self._report_after = 2 * self._idle_seconds()
+        stall = f"{self._what}: nothing has moved for {self._stalled_for()}, waiting for {self._waiting_for}."
+        self._progress.note(" ".join(filter(None, (stall, reason, "The run goes on."))))
+
+    def _idle_seconds(self) -> float:
+        return time.monotonic() - self._moved
+
+    def _stalled_for(self) -> str:
+        return duration_in_words(timedelta(seconds=self._idle_seconds()), units=2)

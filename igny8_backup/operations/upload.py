@@ -1,9 +1,13 @@
-"""Content on its way into what is stored; and a file encoded while it is still being written."""
+"""The path of every object from raw bytes to storage.
+
+:class:`Upload` compresses, encrypts, counts and hashes one object on its way to the store.
+:func:`upload_index` does the same to the index of a tree while another process still writes that index.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,55 +16,82 @@ from typing import BinaryIO
 
 from igny8_backup.formats.manifest import StoredObject
 from igny8_backup.store import Store
-from igny8_backup.streams import Views
+from igny8_backup.streams import Blocks, Views
 from igny8_backup.streams.follow import LOOK, GrowingFile
 from igny8_backup.streams.observe import Digest, count
 from igny8_backup.streams.pipeline import Codec
 
 _INDEX_LEVEL = 1
-"""Most of an index is digests. To search them for longer finds more repetitions, short ones that are chance,
-and they cost more than they save: level 1 makes it a twelfth smaller than level 2, in half the time."""
+"""Most of an index is digests, which do not compress. Higher levels find only short chance repetitions:
+level 1 makes the index a twelfth smaller than level 2, in half the time."""
 
 
-def codec_of_index(codec: Codec) -> Codec:
-    """How the index of a tree is written whose packs are written so: without threads of the compressor, which
-    take memory, since it has time."""
+def index_codec(codec: Codec) -> Codec:
+    """The codec for a tree's index, where ``codec`` is that of its packs: without compressor threads, which
+    cost memory. There is time enough to compress the index without them."""
     return replace(codec, level=_INDEX_LEVEL, workers=0)
 
 
-class Encoding:
-    """``blocks``: what the codec makes of those given. ``on_bytes`` hears of raw bytes as they pass."""
+class Upload:
+    """One object on its way to storage: compressed, encrypted, counted and hashed as the bytes pass.
 
-    def __init__(self, blocks: Views, codec: Codec, on_bytes: Callable[[int], None] | None = None) -> None:
+    Call one of the ``send`` methods, once; it returns what the manifest records of the object. ``claimed``
+    is passed to :meth:`Store.put`: nothing lies under ``key``, and nobody else writes there.
+
+    Every ``send`` raises ``StorageError`` and whatever the blocks raise; then nothing is left in storage.
+    """
+
+    def __init__(self, store: Store, key: str, codec: Codec, *, claimed: bool = False) -> None:
+        self._store = store
+        self._key = key
         self._codec = codec
-        self._on_bytes = on_bytes
-        self._raw = 0
+        self._claimed = claimed
+        self._raw_bytes = 0
         self._stored = Digest()
-        self.blocks = self._stored.watch(codec.encode(count(blocks, self._passed)))
 
-    def stored_as(self, key: str) -> StoredObject:
-        """What a manifest says of them, once all have passed."""
+    def send(self, blocks: Views, *, estimate: int | None = None) -> StoredObject:
+        """Stream ``blocks`` to storage. ``estimate`` is their total size in bytes, if known."""
+        self._store.put(self._key, self.encode(blocks), estimate=estimate, claimed=self._claimed)
+        return self._result()
+
+    def send_by_file(self, blocks: Views, folder: Path) -> StoredObject:
+        """Encode ``blocks`` into an unnamed file in ``folder`` first, so that the storage knows the length.
+
+        ``folder`` must be private. Raises also ``OSError`` if the file cannot be written.
+        """
+        with closing(self.encode(blocks)) as encoded, tempfile.TemporaryFile(dir=folder) as file:
+            file.writelines(encoded)
+            return self.send_encoded(file)
+
+    def send_encoded(self, file: BinaryIO) -> StoredObject:
+        """Store a file that holds the output of :meth:`encode`."""
+        self._store.put_file(self._key, file, claimed=self._claimed)
+        return self._result()
+
+    def encode(self, blocks: Views) -> Blocks:
+        """Return the bytes to store."""
+        return self._stored.watch(self._codec.encode(count(blocks, self._count)))
+
+    def _count(self, size: int) -> None:
+        self._raw_bytes += size
+
+    def _result(self) -> StoredObject:
         return StoredObject(
-            key=key,
+            key=self._key,
             stored_bytes=self._stored.size,
-            raw_bytes=self._raw,
+            raw_bytes=self._raw_bytes,
             sha256=self._stored.sha256,
             codecs=self._codec.names,
         )
 
-    def _passed(self, amount: int) -> None:
-        self._raw += amount
-        if self._on_bytes:
-            self._on_bytes(amount)
 
+class IndexUpload:
+    """An index that a thread encodes into ``file`` while the archive worker still writes it to ``path``."""
 
-class GrowingIndex:
-    """An index that is encoded while the process that reads the tree still writes it."""
-
-    def __init__(self, path: Path, codec: Codec, file: BinaryIO, look: float | None) -> None:
-        self._growing = GrowingFile(path, look=look)
-        self._readable = Digest()
-        self._encoding = Encoding(self._readable.watch(self._growing.blocks()), codec_of_index(codec))
+    def __init__(self, upload: Upload, path: Path, file: BinaryIO, poll: float | None) -> None:
+        self._upload = upload
+        self._growing = GrowingFile(path, look=poll)
+        self._raw = Digest()
         self._file = file
         self._error: BaseException | None = None
         # Daemon: it must not keep the interpreter from exiting, whatever an interrupt cuts short.
@@ -69,44 +100,42 @@ class GrowingIndex:
 
     @property
     def sha256(self) -> str:
-        """Of the readable index, once it is stored."""
-        return self._readable.sha256
+        """SHA-256 of the index before it is encoded; available after :meth:`finish`."""
+        return self._raw.sha256
 
-    def store(self, store: Store, key: str) -> StoredObject:
-        """Stores the index, which is whole now, under a key of a claimed id. Raises ``StorageError``,
-        ``OSError``."""
+    def finish(self) -> StoredObject:
+        """Store the index; the worker has written all of it. Raises ``StorageError``, ``OSError``."""
         self._growing.complete()
         self._thread.join()
         if self._error:
             raise self._error
-        store.put_file(key, self._file, claimed=True)
-        return self._encoding.stored_as(key)
+        return self._upload.send_encoded(self._file)
 
-    def give_up(self) -> None:
-        """Nothing more is to be encoded; nothing happens where all is."""
+    def stop(self) -> None:
+        """Stop encoding. Does nothing after :meth:`finish`."""
         self._growing.give_up()
         self._thread.join()
 
     def _encode(self) -> None:
         try:
-            with closing(self._encoding.blocks) as blocks:
+            with closing(self._upload.encode(self._raw.watch(self._growing.blocks()))) as blocks:
                 self._file.writelines(blocks)
-        except BaseException as error:  # for the thread that asks for the result
+        except BaseException as error:  # raised again by finish()
             self._error = error
 
 
 @contextmanager
-def encoded_in_thread(path: Path, codec: Codec, *, at_end: bool = False) -> Iterator[GrowingIndex]:
-    """Makes the file ``path``, in a private folder, for another process to write an index to; a thread
-    encodes it meanwhile, so that at the end of the walk only the little that came last is left to be done.
-    ``at_end``: it waits for that end, because until then memory and processors are needed for packs.
+def upload_index(upload: Upload, path: Path, *, at_end: bool = False) -> Iterator[IndexUpload]:
+    """Create the file ``path`` for the archive worker to write an index to, and encode it in a thread.
 
-    What it is encoded to lies in the same folder, in a file without a name. Raises ``OSError``.
+    Encoding during the walk leaves only the last lines for the end. With ``at_end`` the thread waits for the
+    end of the walk, because packs need the memory and the processors until then. The encoded index lies in
+    an unnamed file in the folder of ``path``, which must be private. Raises ``OSError``.
     """
     path.touch(mode=0o600)
     with tempfile.TemporaryFile(dir=path.parent) as file:
-        index = GrowingIndex(path, codec, file, None if at_end else LOOK)
+        index = IndexUpload(upload, path, file, None if at_end else LOOK)
         try:
             yield index
         finally:
-            index.give_up()
+            index.stop()

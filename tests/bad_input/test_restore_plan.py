@@ -121,7 +121,7 @@ def test_it_is_one_refusal_with_a_list(refused: tuple[Done, Done]) -> None:
     first, *lines, last = done.ended(4).stderr.splitlines()
     assert first == "CommandError: This backup cannot be restored here:"
     assert all(line.startswith("  - ") for line in lines)
-    assert last.strip() == "Nothing was changed. Mend what is listed, then run again."
+    assert last.strip() == "Nothing was changed. Fix the problems listed above, then run the command again."
 
 
 def test_the_page_shows_such_a_list(refused: tuple[Done, Done]) -> None:

@@ -167,7 +167,7 @@ def test_words_from_elsewhere_do_not_steer_the_terminal(backed_up: BackedUp, tmp
         Command(["list_backups"], storage=storage),
         Command(["show_backup", backed_up.id], storage=storage),
     )
-    assert "The label holds characters that cannot be printed" in refused.ended(2).stderr
+    assert "The label contains characters that cannot be printed" in refused.ended(2).stderr
     for done in shown:
         assert "owned" in done.ended(0).stdout
         assert not set("\x1b\x07\r\u202e") & set(done.said)

@@ -150,7 +150,7 @@ def forge(
     identities = load_identities(backed_up.project.identity)
     data = change(b"".join(context.download(item, identities)))
     context.store.delete(item.key)
-    made = records.to_plain(context.upload(item.key, from_bytes(data)))
+    made = records.to_plain(context.upload(item.key).send(from_bytes(data)))
 
     def replaced(value: Any) -> Any:
         if isinstance(value, dict):

@@ -41,7 +41,9 @@ def test_an_id_whose_record_alone_is_gone_is_taken_too(context: BackupContext) -
     place = context.store.local_path()
     assert place is not None
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    with pytest.raises(StorageError, match=f"A backup {first.id} is already in .* Start the backup again"):
+    with pytest.raises(
+        StorageError, match=f"A backup {first.id} already exists in .* Start the backup again"
+    ):
         run_backup(same, REQUEST)
     after = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     record = after.pop(place / keys.run_key(first.id))

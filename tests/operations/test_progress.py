@@ -1,4 +1,4 @@
-"""Standstills are told, with what is known of the reason; nothing is ever ended for them."""
+"""RunObserver: it reports progress and stalls, and never cancels anything."""
 
 from __future__ import annotations
 
@@ -7,89 +7,121 @@ import threading
 import pytest
 
 from igny8_backup.errors import DatabaseError
-from igny8_backup.operations.stalls import StallMonitor
+from igny8_backup.operations.progress import NullProgress, RunObserver
 from igny8_backup.streams import Blocks
 from tests.operations.conftest import Notes
 
 SOON, SECONDS = 0.05, 60
 
 
-class Told(Notes):
-    """A progress that lets one wait for a note."""
+class AwaitableNotes(Notes):
+    """Keeps notes; a test can wait for the next one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told = threading.Event()
+        self.noted = threading.Event()
 
     def note(self, text: str) -> None:
         super().note(text)
-        self.told.set()
+        self.noted.set()
 
     def next(self) -> str:
-        assert self.told.wait(SECONDS)
-        self.told.clear()
+        assert self.noted.wait(SECONDS)
+        self.noted.clear()
         return self.texts[-1]
 
 
-def test_who_is_waited_for_is_told() -> None:
-    shown = Told()
+def test_run_observer_stall_names_what_it_waits_for() -> None:
+    notes = AwaitableNotes()
 
     def slow() -> Blocks:
-        shown.next()
+        notes.next()
         yield b"a block"
 
-    with StallMonitor("database default", shown, seconds=SOON) as watch:
-        watch.wait_for("the server")
-        for _ in watch.through(slow(), source="the dump", sink="the storage"):
-            shown.told.clear()
-            assert "waiting for the storage. The run goes on." in shown.next()
-        shown.told.clear()
-        assert "waiting for the server." in shown.next()
-    told = [text.partition(", ")[2] or text.partition(" after")[0] for text in shown.texts]
-    assert told[0] == "waiting for the dump. The run goes on."
-    assert "database default: moving again" in told
+    with RunObserver("database default", notes, stall_seconds=SOON) as observer:
+        observer.waiting_for("the server")
+        for _ in observer.monitor(slow(), source="the dump", sink="the storage"):
+            notes.noted.clear()
+            assert "waiting for the storage. The run goes on." in notes.next()
+        notes.noted.clear()
+        assert "waiting for the server." in notes.next()
+    texts = [text.partition(", ")[2] or text.partition(" after")[0] for text in notes.texts]
+    assert texts[0] == "waiting for the dump. The run goes on."
+    assert "database default: moving again" in texts
 
 
-def test_it_is_told_again_and_again_but_less_and_less() -> None:
-    shown = Told()
-    with StallMonitor("it", shown, seconds=SOON) as watch:
-        watch.wait_for("Godot")
+def test_run_observer_long_stall_is_reported_less_and_less_often() -> None:
+    notes = AwaitableNotes()
+    with RunObserver("database default", notes, stall_seconds=SOON) as observer:
+        observer.waiting_for("the server")
         for _ in range(3):
-            shown.next()
-        watch.wait_for("Godot")
-    assert len(shown.texts) == 4 and "moving again" in shown.texts[-1]
+            notes.next()
+        observer.waiting_for("the server")
+    assert len(notes.texts) == 4 and "moving again" in notes.texts[-1]
 
 
-def test_where_nobody_is_waited_for_standing_still_is_fine() -> None:
-    shown = Told()
-    with StallMonitor("it", shown, seconds=SOON) as watch:
-        assert not shown.told.wait(4 * SOON)
-        watch.wait_for("someone")
-        shown.next()
-        watch.wait_for("")
-        shown.told.clear()
-        assert not shown.told.wait(4 * SOON)
+def test_run_observer_waiting_for_nobody_reports_no_stall() -> None:
+    notes = AwaitableNotes()
+    with RunObserver("database default", notes, stall_seconds=SOON) as observer:
+        assert not notes.noted.wait(4 * SOON)
+        observer.waiting_for("the server")
+        notes.next()
+        observer.waiting_for("")
+        notes.noted.clear()
+        assert not notes.noted.wait(4 * SOON)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_reason_is_told_even_if_it_cannot_be_had(fails: bool) -> None:
-    shown = Told()
+def test_run_observer_stall_includes_the_reason_or_why_there_is_none(fails: bool) -> None:
+    notes = AwaitableNotes()
 
     def reason() -> str:
         if fails:
             raise DatabaseError("The server does not answer.")
         return "A lock is held."
 
-    with StallMonitor("it", shown, seconds=SOON, reason=reason) as watch:
-        watch.wait_for("the server")
-        wanted = "The server does not answer." if fails else "A lock is held."
-        assert f"waiting for the server. {wanted} The run goes on." in shown.next()
+    with RunObserver("database default", notes, stall_seconds=SOON, reason=reason) as observer:
+        observer.waiting_for("the server")
+        expected = "The server does not answer." if fails else "A lock is held."
+        assert f"waiting for the server. {expected} The run goes on." in notes.next()
 
 
-def test_a_failure_ends_the_watch() -> None:
-    shown = Told()
-    before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt), StallMonitor("it", shown, seconds=SOON) as watch:
-        watch.wait_for("Godot")
+def test_run_observer_error_inside_ends_its_thread() -> None:
+    threads = threading.active_count()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        RunObserver("database default", Notes(), stall_seconds=SOON) as observer,
+    ):
+        observer.waiting_for("the server")
         raise KeyboardInterrupt
-    assert threading.active_count() == before
+    assert threading.active_count() == threads
+
+
+def test_run_observer_reports_progress_and_renews_the_heartbeat() -> None:
+    events: list[object] = []
+
+    class Recorder(NullProgress):
+        def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+            events.append((what, total, files))
+
+        def advance(self, amount: int, files: int = 0) -> None:
+            events.append((amount, files))
+
+        def end(self) -> None:
+            events.append("end")
+
+    def blocks() -> Blocks:
+        yield b"12345"
+
+    with RunObserver(
+        "files", Recorder(), stall_seconds=60, heartbeat=lambda: events.append("beat")
+    ) as observer:
+        observer.begin(10, 2)
+        assert list(observer.monitor(blocks(), source="a", sink="b")) == [b"12345"]
+        assert list(observer.monitor(blocks(), source="a", sink="b", counted=False)) == [b"12345"]
+        observer.advance(0, 2)
+    assert events == [("files", 10, 2), (5, 0), "beat", (0, 2), "beat", "end"]
+
+    with RunObserver("never begun", Recorder(), stall_seconds=60):
+        pass
+    assert events[-1] == "end" and events.count("end") == 1

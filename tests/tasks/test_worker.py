@@ -89,7 +89,7 @@ def test_a_worker_backs_up_and_says_why_it_could_not(queued: Project, app: Celer
             result(app, "backup_db", "defualt")
         with pytest.raises(FilesError, match="not mounted"):
             result(app, "backup_sites", "logs")
-        with pytest.raises(IncompleteError, match="lacks parts. logs: The folder .*not mounted"):
+        with pytest.raises(IncompleteError, match="is incomplete. logs: The folder .*not mounted"):
             result(app, "backup_all", logs=True)
         assert [run["outcome"] for run in runs(project)] == ["complete", "failed", "incomplete"]
 

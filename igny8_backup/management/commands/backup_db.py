@@ -7,7 +7,7 @@ from typing import Any
 
 from igny8_backup.conf import Config
 from igny8_backup.management.backup import BackupRunCommand
-from igny8_backup.operations.selection import choose
+from igny8_backup.operations.selection import choose_databases
 
 
 class Command(BackupRunCommand):
@@ -23,4 +23,4 @@ class Command(BackupRunCommand):
         parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="Aliases in DATABASES. Default: all.")
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return choose(tuple(options["aliases"]), config.databases, "database"), ()
+        return choose_databases(config, tuple(options["aliases"])), ()

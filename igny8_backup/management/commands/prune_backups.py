@@ -37,7 +37,7 @@ class Command(BackupCommand):
             with open_context(progress=report, wait=options["wait"]) as context:
                 result = prune(context, dry_run=options["dry_run"])
                 now = context.clock()
-            if not result.whole:
+            if not result.complete:
                 report.fail(*result.problems())
         self.show_json({"dry_run": options["dry_run"], **vars(result)})
         rows = [
@@ -52,7 +52,7 @@ class Command(BackupCommand):
         self.say(f"Litter: {_amount(result.swept)} {would}removed, {_amount(result.waiting)} waiting.")
         for line in result.problems():
             self.warn(line)
-        return 0 if result.whole else 3
+        return 0 if result.complete else 3
 
 
 def _reasons(item: Verdict) -> list[str]:

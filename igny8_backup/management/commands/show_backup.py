@@ -17,7 +17,7 @@ from igny8_backup.humanize import duration_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.listing import list_files
-from igny8_backup.operations.parts import read_details
+from igny8_backup.operations.read_details import read_details
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record, to_json
 

@@ -73,7 +73,7 @@ class Command(BackupCommand):
                     found = verify_all(context, request)
                 else:
                     found = AllVerified(results=(verify(context, request),))
-            if not found.whole:
+            if not found.complete:
                 report.fail(*found.problems(), failure_key=found.failure_key)
         self.show_json(found if options["all"] else found.results[0])
         for line in found.problems():
@@ -92,7 +92,7 @@ class Command(BackupCommand):
                 hint="Make a new backup now. If there is another copy of the storage, copy the damaged"
                 " objects back from it.",
             )
-        return 0 if found.whole else 3
+        return 0 if found.complete else 3
 
 
 def _damage(found: AllVerified) -> str:

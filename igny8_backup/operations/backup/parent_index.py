@@ -1,8 +1,9 @@
-"""What this host remembers of the last backup of a tree: its index, readable, in ``STATE_DIR``.
+"""The index of the last backup of each tree, which this host keeps readable in ``STATE_DIR``.
 
-The server cannot read the index that it stored (law 5), but has the files anyway. Each backup leaves
-``ID.index`` and ``ID.json`` in ``STATE_DIR/indexes/HOST/TREE``; they count only while they are what the
-backup wrote, and storage has that backup and every pack that it needs.
+The server cannot decrypt the index that it stored, but it has the files anyway. Each backup leaves
+``ID.index`` and ``ID.json`` in ``STATE_DIR/indexes/HOST/TREE``. The next backup compares the tree with them
+(:func:`find_parent_backup`), provided that they are undamaged and that storage still has that backup and
+every pack it needs.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from igny8_backup.operations.context import BackupContext
 
 SCHEMA = 2
 UPGRADES: records.Upgrades = {1: lambda old: {**old, "live_bytes": old["living"]}}
-COMPACTED = 256 << 20
-"""Bytes still needed that a run stores again at most, to be rid of packs that are mostly dead."""
+REWRITE_LIMIT = 256 << 20
+"""Live bytes that one run stores again, at most, to get rid of packs that are mostly dead."""
 MOSTLY_DEAD = 0.5
-"""A pack of which less than this share of its bytes is needed is emptied."""
-MOST_PACKS = 200
-"""So many packs may a backup need; beyond that the smallest are emptied too."""
-IN_A_ROW = 3
-"""So many full runs one after the other, though not asked for, are worth a warning."""
+"""A pack is rewritten when less than this share of its bytes is live."""
+MAX_PACKS = 200
+"""A backup that needs more packs than this also rewrites the smallest."""
+FULL_RUNS_LIMIT = 3
+"""This many full runs in a row that nobody asked for are worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalIndex:
-    """``recipients``: who can read that backup; ``live_bytes``: the bytes it needs of each pack's tar;
-    ``sha256``: of the index beside it."""
+    """The file beside an index. ``recipients`` can decrypt that backup; ``live_bytes`` maps each pack to the
+    bytes that the backup needs of its tar; ``sha256`` is that of the index."""
 
     schema: int
     backup_id: str
@@ -44,7 +45,7 @@ class LocalIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class ParentBackup:
-    """The backup that a run compares with. ``packs_to_rewrite``: packs whose files are to be stored again."""
+    """The backup that a run compares a tree with. The files of ``packs_to_rewrite`` are stored again."""
 
     backup_id: str
     index: Path
@@ -53,7 +54,7 @@ class ParentBackup:
 
 
 def folder_of(context: BackupContext, tree: str) -> Path:
-    """Where the indexes of this host's tree lie."""
+    """The folder that holds the local index of a tree of this host."""
     return context.config.state_dir / "indexes" / context.config.host / tree
 
 
@@ -64,7 +65,7 @@ def stored_packs(context: BackupContext, tree: str) -> dict[str, int]:
 
 
 def lost_pack(context: BackupContext, part: TreePart) -> str:
-    """The key of a pack of earlier backups that this part needs and storage no longer has, or nothing.
+    """The key of a pack of earlier backups that this part needs and storage no longer has, or ``""``.
 
     Raises ``StorageError``.
     """
@@ -76,49 +77,50 @@ def lost_pack(context: BackupContext, part: TreePart) -> str:
 
 
 def find_parent_backup(context: BackupContext, tree: str) -> tuple[ParentBackup | None, str]:
-    """The newest backup of this tree that can be compared with; or None and why, as a sentence: it is empty
-    where there never was a backup. Raises ``StorageError``.
+    """Find the newest backup of this tree that a run can compare with.
+
+    Where there is none, the second value says why: a clause for "because ...", empty if the tree has never
+    been backed up. Raises ``StorageError``.
     """
     stored = stored_packs(context, tree)
-    why = f"there is no index of it in {folder_of(context, tree)}" if stored else ""
+    reason = f"there is no index of it in {folder_of(context, tree)}" if stored else ""
     for path in sorted(folder_of(context, tree).glob("*.index"), reverse=True):
         try:
             part = _complete_part(context, path.stem, tree)
         except (IntegrityError, UsageError):
             part = None
         if part is None:
-            why = f"storage no longer has the backup {path.stem}"
+            reason = f"storage no longer has the backup {path.stem}"
         elif (local := _read_local(path)) is None:
-            why = f"{path} is damaged"
+            reason = f"{path} is damaged"
         elif set(local.recipients) != set(context.codec.recipients):
-            why = "the recipients have changed"
+            reason = "the recipients have changed"
         elif any(stored.get(keys.pack_of(pack.key)) != pack.stored_bytes for pack in part.packs):
-            why = f"storage no longer has all the packs of {path.stem}"
+            reason = f"storage no longer has all the packs of {path.stem}"
         else:
-            chosen = packs_to_rewrite(part, local.live_bytes)
-            return ParentBackup(backup_id=path.stem, index=path, part=part, packs_to_rewrite=chosen), ""
-    return None, why
+            rewrite = packs_to_rewrite(part, local.live_bytes)
+            return ParentBackup(backup_id=path.stem, index=path, part=part, packs_to_rewrite=rewrite), ""
+    return None, reason
 
 
 def local_index(context: BackupContext, manifest: Manifest, part: TreePart) -> tuple[Path | None, str]:
-    """The index of this part of a backup, if this host still has it; or None and, where it has one that is
-    damaged, a sentence that says so."""
+    """The local index of this part of a backup, if this host has it; else ``None``.
+
+    The second value is a sentence where the local index is damaged, otherwise empty.
+    """
     path = folder_of(context, part.name) / f"{manifest.id}.index"
     if manifest.host != context.config.host or not path.exists():
         return None, ""
     if _read_local(path) is None:
-        return None, f"The list of the files of {part.name!r} in STATE_DIR is damaged: {path}."
+        return None, f"The index of {part.name!r} in STATE_DIR is damaged: {path}."
     return path, ""
 
 
 def remember(
     context: BackupContext, tree: str, backup_id: str, index: Path, live_bytes: Mapping[str, int], sha256: str
 ) -> None:
-    """Keeps ``index``, a private file in the folder of the tree, as that of this backup; ``sha256`` is the
-    index's.
-
-    Raises ``OSError``.
-    """
+    """Keep ``index`` as the local index of this backup. It must be a file on the same filesystem, and
+    ``sha256`` its digest. Raises ``OSError``."""
     local = LocalIndex(
         schema=SCHEMA,
         backup_id=backup_id,
@@ -138,7 +140,7 @@ def remember(
 
 
 def forget_others(context: BackupContext, tree: str, kept: Collection[str]) -> None:
-    """Removes the indexes of other backups than the ``kept``: older ones, and such as never came to an end.
+    """Remove the local indexes of all backups but ``kept``: older ones, and those of runs that never ended.
 
     Raises ``OSError``.
     """
@@ -148,10 +150,10 @@ def forget_others(context: BackupContext, tree: str, kept: Collection[str]) -> N
 
 
 def full_runs(context: BackupContext, tree: str) -> int:
-    """How many of the newest backups of this tree, one after the other, read everything."""
+    """How many of the newest backups of this tree, in a row, stored every file; counts to a limit."""
     ids = {keys.pack_writer(name) for name in stored_packs(context, tree)}
     count = 0
-    for backup_id in sorted(ids, reverse=True)[:IN_A_ROW]:
+    for backup_id in sorted(ids, reverse=True)[:FULL_RUNS_LIMIT]:
         try:
             part = _complete_part(context, backup_id, tree)
         except (IntegrityError, UsageError):
@@ -163,22 +165,24 @@ def full_runs(context: BackupContext, tree: str) -> int:
 
 
 def packs_to_rewrite(part: TreePart, live_bytes: Mapping[str, int]) -> frozenset[str]:
-    """The packs to be emptied: those that are mostly dead, the deadest first, and of too many the smallest;
-    as many as fit into ``COMPACTED``.
+    """Choose the packs whose live files are stored again, so that the old packs can be deleted.
+
+    First those that are mostly dead, the deadest first; then, if there are too many packs, the smallest; all
+    together at most ``REWRITE_LIMIT`` live bytes.
     """
     sizes = {keys.pack_of(pack.key): pack.raw_bytes for pack in part.packs}
     share = {name: live_bytes.get(name, 0) / max(size, 1) for name, size in sizes.items()}
-    chosen = sorted((name for name in sizes if share[name] < MOSTLY_DEAD), key=lambda name: share[name])
-    too_many = len(sizes) - len(chosen) - MOST_PACKS
+    candidates = sorted((name for name in sizes if share[name] < MOSTLY_DEAD), key=lambda name: share[name])
+    too_many = len(sizes) - len(candidates) - MAX_PACKS
     if too_many > 0:
-        rest = sorted(sizes.keys() - set(chosen), key=lambda name: live_bytes.get(name, 0))
-        chosen += rest[:too_many]
-    found, total = set(), 0
-    for name in chosen:
+        rest = sorted(sizes.keys() - set(candidates), key=lambda name: live_bytes.get(name, 0))
+        candidates += rest[:too_many]
+    chosen, total = set(), 0
+    for name in candidates:
         total += live_bytes.get(name, 0)
-        if total <= COMPACTED:
-            found.add(name)
-    return frozenset(found)
+        if total <= REWRITE_LIMIT:
+            chosen.add(name)
+    return frozenset(chosen)
 
 
 def _private(path: str, flags: int) -> int:
@@ -186,18 +190,20 @@ def _private(path: str, flags: int) -> int:
 
 
 def _read_local(index: Path) -> LocalIndex | None:
-    """What stands beside an index; None where either is not what the backup wrote. A record that a disk has
-    altered would go from each backup into the next."""
+    """Read the file beside ``index``; ``None`` where either is not what the backup wrote.
+
+    The index is checked because a record that the disk damaged would be copied from backup to backup.
+    """
+    path = index.with_suffix(".json")
     try:
-        beside = index.with_suffix(".json")
         local = records.from_json(
-            LocalIndex, beside.read_bytes(), name=str(beside), schema=SCHEMA, upgrades=UPGRADES
+            LocalIndex, path.read_bytes(), name=str(path), schema=SCHEMA, upgrades=UPGRADES
         )
         with open(index, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, IntegrityError):
         return None
-    return local if found == local.sha256 else None
+    return local if digest == local.sha256 else None
 
 
 def _complete_part(context: BackupContext, backup_id: str, tree: str) -> TreePart | None:

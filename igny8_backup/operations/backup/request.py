@@ -1,4 +1,4 @@
-"""What a backup is asked for, and what it answers."""
+"""What a backup is asked for, and what it returns."""
 
 from __future__ import annotations
 
@@ -7,24 +7,32 @@ from dataclasses import dataclass, field
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import Skipped
 from igny8_backup.formats.manifest import Manifest, RunRecord
-from igny8_backup.operations.backup.tree import TreeRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupRequest:
-    """Which databases (aliases) and trees (names) to back up, and how much of those trees is read.
-    ``task_id`` makes a queued task run once."""
+    """What to back up: ``databases`` by alias, ``trees`` by name.
+
+    ``full`` reads and stores every file; ``checksum`` reads every file and stores those whose content
+    differs from the last backup; without either only files whose metadata changed are read. ``task_id`` is
+    the id of a Celery task, so that a task that is delivered twice runs once.
+    """
 
     databases: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
-    reading: TreeRequest = TreeRequest()
+    full: bool = False
+    checksum: bool = False
     label: str = ""
     task_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupResult:
-    """What a run did. ``manifest`` is ``None`` when an ``earlier`` delivery of the task had done it."""
+    """The outcome of a run.
+
+    ``errors`` holds the error of each part that failed. ``manifest`` is ``None`` where the same task had
+    been delivered before; then ``earlier`` is the record of that run.
+    """
 
     id: str
     manifest: Manifest | None
@@ -33,14 +41,14 @@ class BackupResult:
     earlier: RunRecord | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether all that was asked for is in the backup."""
+    def complete(self) -> bool:
+        """Whether everything that was asked for is in the backup."""
         return not self.errors and not any(item.failure for item in self.skipped)
 
-    def problems(self, most: int) -> list[str]:
-        """What keeps it from being whole, a line for each part and for so many of the skipped files."""
+    def problems(self, limit: int) -> list[str]:
+        """One line for each failed part and for each skipped file, of these at most ``limit``."""
         lines = [f"{name} FAILED: {error}" for name, error in self.errors.items()]
-        lines += [f"{item.tree}: {item.path}: {item.reason}" for item in self.skipped[:most]]
-        if len(self.skipped) > most:
-            lines.append(f"... and {len(self.skipped) - most} more: show_backup {self.id}")
+        lines += [f"{item.tree}: {item.path}: {item.reason}" for item in self.skipped[:limit]]
+        if len(self.skipped) > limit:
+            lines.append(f"... and {len(self.skipped) - limit} more: show_backup {self.id}")
         return lines

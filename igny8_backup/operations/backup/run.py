@@ -1,4 +1,7 @@
-"""One run: databases first, trees after, one id; details, then the manifest last (law 1)."""
+"""One backup run: databases first, then trees, then the details, and the manifest last.
+
+:func:`run_backup` is the entry point of commands, tasks and other operations.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,10 @@ from igny8_backup.formats.manifest import (
 from igny8_backup.locks import AdvisoryLock
 from igny8_backup.operations.backup import parent_index
 from igny8_backup.operations.backup.database import backup_database
-from igny8_backup.operations.backup.deliveries import find_redelivery
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult
-from igny8_backup.operations.backup.run_record import RunKeeper
+from igny8_backup.operations.backup.run_record import RunRecorder, find_redelivery
 from igny8_backup.operations.backup.tree import backup_tree
-from igny8_backup.operations.clock_skew import dated_ahead
+from igny8_backup.operations.clock_skew import future_date_note
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.secret_key import fingerprint
 from igny8_backup.signals import BACKUP, announced
@@ -43,11 +45,11 @@ logger = logging.getLogger(__name__)
 
 
 def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
-    """Backs up what is asked for.
+    """Back up what ``request`` names, under one new id.
 
-    A part that fails is recorded as failed and the others go on. Raises the part's own error when no part is
-    complete (then no manifest is written), ``LockedError`` when another run is under way, ``UsageError`` when
-    nothing was asked for.
+    A part that fails is recorded as failed and the others go on. Where no part is complete, no manifest is
+    written and the error of the first part is raised. Raises ``LockedError`` while another run is under
+    way, ``UsageError`` for an empty request or an unprintable label.
     """
     if not (request.databases or request.trees):
         raise UsageError(
@@ -57,13 +59,15 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
         )
     if not request.label.isprintable():
         raise UsageError(
-            "The label holds characters that cannot be printed.", unchanged="Nothing was written."
+            "The label contains characters that cannot be printed.",
+            unchanged="Nothing was read or written.",
+            hint="Use letters, digits, spaces and punctuation only.",
         )
     with ExitStack() as stack:
         try:
             locks = stack.enter_context(context.locked("a backup"))
         except LockedError:
-            # The holder may be this very task, delivered before: then this delivery has nothing to do.
+            # The run that holds the lock may be an earlier delivery of this very task.
             if run := find_redelivery(context, request.task_id, locked=False):
                 return BackupResult(id=run.id, manifest=None, earlier=run)
             raise
@@ -73,6 +77,8 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
 
 
 class _Run:
+    """The state of one run: the parts so far, their details, and what failed."""
+
     def __init__(self, context: BackupContext, request: BackupRequest) -> None:
         self.context = context
         self.request = request
@@ -84,7 +90,7 @@ class _Run:
         self.details: list[DatabaseDetails] = []
         self.skipped: list[Skipped] = []
         self.errors: dict[str, BackupError] = {}
-        self.record = RunKeeper(
+        self.record = RunRecorder(
             context,
             RunRecord(
                 schema=SCHEMA,
@@ -101,9 +107,9 @@ class _Run:
         )
 
     def run(self, locks: list[AdvisoryLock]) -> BackupResult:
-        self.record.claim()
+        self.record.claim_id()
         try:
-            self.look_at_other_ids()
+            self.check_existing_ids()
             for alias in self.request.databases:
                 self.back_up_database(alias)
             for name in self.request.trees:
@@ -112,81 +118,100 @@ class _Run:
             with announced(BACKUP, "manifest", (self.id,)):
                 manifest = self.write_manifest(locks)
         except KeyboardInterrupt:
-            self.record.end(STOPPED, self.errors)
+            self.record.finish(STOPPED, self.errors)
             raise
         except BaseException as error:
             if isinstance(error, BackupError):
                 error.add_context("No backup was recorded.")
             if error not in self.errors.values():
                 self.errors["run"] = error if isinstance(error, BackupError) else _unexpected(error)
-            self.record.end(FAILED, self.errors)
+            self.record.finish(FAILED, self.errors)
             raise
         result = BackupResult(
             id=self.id, manifest=manifest, errors=dict(self.errors), skipped=tuple(self.skipped)
         )
-        self.record.end(COMPLETE if result.whole else INCOMPLETE, self.errors)
+        self.record.finish(COMPLETE if result.complete else INCOMPLETE, self.errors)
         return result
 
+    def check_existing_ids(self) -> None:
+        """Make sure that this id is new, and note if the newest backup is dated in the future.
+
+        The run record reserved the id; but somebody may have deleted the record of an earlier backup.
+        """
+        ids = set(filter(keys.is_id, self.context.store.list_dirs(keys.BACKUPS)))
+        if self.id in ids:
+            raise StorageError(
+                f"A backup {self.id} already exists in {self.context.store.describe()}.",
+                unchanged="The existing backup was not changed.",
+                hint="Start the backup again: each run writes under an id of its own.",
+            )
+        if note := future_date_note(max(ids, default=""), self.started):
+            self.context.progress.note(note)
+
     def back_up_database(self, alias: str) -> None:
-        started = self.context.clock()
+        """Back up one database; record its failure instead of raising it."""
+        engine = self.context.engine(alias)
+        what, started = f"database {alias}", self.context.clock()
         part = DatabasePart(
-            alias=alias,
-            engine=self.context.engine(alias).vendor,
-            state=FAILED,
-            started=started,
-            finished=started,
+            alias=alias, engine=engine.vendor, state=FAILED, started=started, finished=started
         )
         try:
-            with announced(BACKUP, f"database {alias}", (self.id,)):
-                part, details, unanswered = backup_database(
-                    self.context, self.id, part, on_bytes=self.on_bytes
-                )
+            with (
+                announced(BACKUP, what, (self.id,)),
+                self.context.observe(
+                    what, reason=engine.blocking_sessions, heartbeat=self.record.renew_heartbeat
+                ) as observer,
+            ):
+                part, details, probe_error = backup_database(self.context, self.id, part, observer)
             self.details.append(details)
-            if unanswered:
-                self.failed(f"probes of {alias}", unanswered)
+            if probe_error:
+                self.record_failure(f"probes of {alias}", probe_error)
         except Exception as error:
-            part = replace(part, error=self.failed(alias, error))
-        finally:
-            self.context.progress.end()
+            part = replace(part, error=self.record_failure(alias, error))
         self.databases.append(replace(part, finished=self.context.clock()))
 
     def back_up_tree(self, name: str) -> None:
+        """Back up one tree; record its failure instead of raising it."""
         config = self.context.config
         role, root = ("sites", config.sites[name]) if name in config.sites else ("logs", config.logs[name])
-        started = self.context.clock()
+        what, started = f"files {name}", self.context.clock()
         part = TreePart(name=name, role=role, state=FAILED, started=started, finished=started)
         try:
-            with announced(BACKUP, f"files {name}", (self.id,)):
-                part, skipped = backup_tree(
-                    self.context, self.id, part, root, self.request.reading, on_progress=self.on_bytes
-                )
+            with (
+                announced(BACKUP, what, (self.id,)),
+                self.context.observe(what, heartbeat=self.record.renew_heartbeat) as observer,
+            ):
+                part, skipped = backup_tree(self.context, self.id, part, root, self.request, observer)
             self.skipped += skipped
         except Exception as error:
-            part = replace(part, error=self.failed(name, error))
-        finally:
-            self.context.progress.end()
+            part = replace(part, error=self.record_failure(name, error))
         self.trees.append(replace(part, finished=self.context.clock()))
 
-    def failed(self, name: str, error: Exception) -> str:
-        """Takes down that a part failed, whatever it failed of: the others must not be lost with it."""
+    def record_failure(self, name: str, error: Exception) -> str:
+        """Record that a part failed; return the kind of the error. Unexpected errors do not end the run:
+        the other parts must not be lost with this one."""
         if not isinstance(error, BackupError):
             logger.exception("Unexpected failure of %s", name)
         self.errors[name] = error if isinstance(error, BackupError) else _unexpected(error)
         return type(error).__name__
 
     def check_packs(self) -> None:
-        """Looks the packs of earlier backups up again, just before the manifest names them: somebody may have
-        removed one meanwhile. A tree that lacks one has failed."""
+        """Check that storage still has the packs of earlier backups that the manifest is about to name.
+
+        Somebody may have deleted one since the run started. Then the tree that needs it has failed.
+        """
         for number, part in enumerate(self.trees):
             if lost := parent_index.lost_pack(self.context, part):
                 error = StorageError(
-                    f"{lost}, which holds files of {part.name!r}, went from storage during this backup.",
+                    f"The pack {lost}, which holds files of {part.name!r}, disappeared from storage during"
+                    " this backup.",
                     unchanged="The earlier backups that need it are damaged.",
                     hint=f"Store every file again: python manage.py backup_sites {part.name} --full.",
                 )
-                self.trees[number] = replace(part, state=FAILED, error=self.failed(part.name, error))
+                self.trees[number] = replace(part, state=FAILED, error=self.record_failure(part.name, error))
 
     def write_manifest(self, locks: list[AdvisoryLock]) -> Manifest:
+        """Store the details, then the manifest. Only with its manifest does the backup exist."""
         parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]
         if not any(part.state == COMPLETE for part in parts):
             first, *others = self.errors.items()
@@ -201,11 +226,8 @@ class _Run:
             skipped=tuple(self.skipped),
             errors={name: str(error) for name, error in self.errors.items()},
         )
-        stored = self.context.upload(
-            keys.details_key(self.id, self.context.codec.suffix),
-            from_bytes(records.to_json(details)),
-            claimed=True,
-        )
+        details_key = keys.details_key(self.id, self.context.codec.suffix)
+        stored = self.context.upload(details_key, claimed=True).send(from_bytes(records.to_json(details)))
         manifest = Manifest(
             schema=SCHEMA,
             id=self.id,
@@ -227,28 +249,10 @@ class _Run:
         for lock in locks:
             lock.check()
         data = records.to_json(manifest)
-        self.record.promise(data)
-        # Never in the place of another, and gone again if it fails: put_small promises neither.
+        self.record.expect_manifest(data)
+        # put() never replaces another manifest and removes this one if it fails; put_small() would not.
         self.context.store.put(keys.manifest_key(self.id), from_bytes(data))
         return manifest
-
-    def on_bytes(self, amount: int, files: int = 0) -> None:
-        """Bytes have passed: tells the progress, and now and then renews the heartbeat."""
-        self.context.progress.advance(amount, files)
-        self.record.beat()
-
-    def look_at_other_ids(self) -> None:
-        """What they tell of the clock; and that none of them is ours: the record that claims it was free, but
-        somebody may have removed that of an earlier backup."""
-        ids = set(filter(keys.is_id, self.context.store.list_dirs(keys.BACKUPS)))
-        if self.id in ids:
-            raise StorageError(
-                f"A backup {self.id} is already in {self.context.store.describe()}.",
-                unchanged="It was left as it is.",
-                hint="Start the backup again: each run writes under an id of its own.",
-            )
-        if note := dated_ahead(max(ids, default=""), self.started):
-            self.context.progress.note(note)
 
 
 def _unexpected(error: BaseException) -> BackupError:

@@ -1,4 +1,8 @@
-"""The record of a run, kept in storage from its first moment: what another host sees of it."""
+"""The record of a run in storage, which tells other hosts what the run does and how it ended.
+
+A run that dies leaves its record without an outcome; its heartbeat then stops. :func:`find_redelivery` uses
+the records to run a Celery task once that the broker delivers twice.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +12,42 @@ from dataclasses import replace
 
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import HEARTBEAT, RunRecord
+from igny8_backup.formats.manifest import HEARTBEAT, RUNNING, STOPPED, RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams.pipeline import from_bytes
 
 
-class RunKeeper:
-    """Writes the record of one run: when it begins, while it lives, and how it ended."""
+class RunRecorder:
+    """Writes the record of one run: at its start, with each heartbeat, and at its end."""
 
     def __init__(self, context: BackupContext, record: RunRecord) -> None:
         self._context = context
         self._record = record
 
-    def claim(self) -> None:
-        """Takes the id, which must be free: a clock set back, or a host that shares no lock with this one,
-        can bring it up again, and nothing of that other run may be touched. From then on the keys of this id
-        are ours alone."""
+    def claim_id(self) -> None:
+        """Write the first record, which reserves the id of this run. Raises ``StorageError`` if it is taken.
+
+        A clock that was set back, or a host that shares no lock with this one, can produce the same id; the
+        objects of that other run must not be overwritten. Afterwards only this run writes keys of this id.
+        """
         try:
             self._context.store.put(keys.run_key(self._record.id), from_bytes(records.to_json(self._record)))
         except BackupError as error:
             error.add_context("No backup was recorded.")
             raise
 
-    def beat(self) -> None:
-        """Renews the heartbeat, where it is time."""
+    def renew_heartbeat(self) -> None:
+        """Write the record again if the last heartbeat is old enough. Called often."""
         if self._context.clock() - self._record.heartbeat > HEARTBEAT:
             self._write()
 
-    def promise(self, manifest: bytes) -> None:
-        """Remembers the manifest that is about to be written; what is stored later is held against it."""
+    def expect_manifest(self, manifest: bytes) -> None:
+        """Remember the digest of the manifest that is about to be written. Verification compares it with the
+        manifest in storage."""
         self._record = replace(self._record, manifest_sha256=hashlib.sha256(manifest).hexdigest())
 
-    def end(self, outcome: str, errors: Mapping[str, BackupError]) -> None:
-        """The last word of the run. A storage that is gone is passed over: it must not hide the cause."""
+    def finish(self, outcome: str, errors: Mapping[str, BackupError]) -> None:
+        """Write how the run ended. Only notes a storage error: it must not hide the error of the run."""
         kinds = {name: type(error).__name__ for name, error in errors.items()}
         self._record = replace(self._record, outcome=outcome, finished=self._context.clock(), errors=kinds)
         try:
@@ -51,3 +58,19 @@ class RunKeeper:
     def _write(self) -> None:
         self._record = replace(self._record, heartbeat=self._context.clock())
         self._context.store.put_small(keys.run_key(self._record.id), records.to_json(self._record))
+
+
+def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> RunRecord | None:
+    """Find the run of an earlier delivery of the same task that has ended or is still working.
+
+    ``locked`` says that the caller holds the locks. Then a record without an outcome belongs to a run that
+    died, whose work is still to be done.
+    """
+    folder = context.store.local_path()
+    if not task_id or (folder is not None and not folder.exists()):
+        return None  # the first backup creates the folder
+    run = context.catalog.run_of_task(task_id)
+    if run is None:
+        return None
+    working = not locked and run.is_alive(context.clock())
+    return run if working or run.outcome not in (RUNNING, STOPPED) else None

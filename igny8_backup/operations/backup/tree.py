@@ -1,4 +1,4 @@
-"""One tree: packs while the walk goes on, then the folders' tar and the index.
+"""Back up one tree: packs while the walk goes on, then the folders' tar and the index.
 
 The page "Storage format" of the documentation describes each object.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
@@ -17,23 +17,15 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.details import Skipped
 from igny8_backup.formats.manifest import COMPLETE, StoredObject, TreePart
 from igny8_backup.operations.backup import parent_index
+from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.stalls import StallMonitor
-from igny8_backup.operations.upload import encoded_in_thread
+from igny8_backup.operations.progress import RunObserver
+from igny8_backup.operations.upload import index_codec, upload_index
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.archive.client import Job, Report, read_report, tree_reader
 
-NEW = ".new-"
-"""What the name of a folder in the state folder begins with, in which a backup is at work."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TreeRequest:
-    """How much of a tree is read: ``full`` reads and stores everything; ``checksum`` reads everything, and
-    stores what differs from the last backup."""
-
-    full: bool = False
-    checksum: bool = False
+_WORK_FOLDER = ".new-"
+"""Prefix of the folder, inside the state folder of a tree, that holds the files of a running backup."""
 
 
 def backup_tree(
@@ -41,72 +33,65 @@ def backup_tree(
     backup_id: str,
     part: TreePart,
     root: Path,
-    request: TreeRequest,
-    *,
-    on_progress: Callable[[int, int], None],
+    request: BackupRequest,
+    observer: RunObserver,
 ) -> tuple[TreePart, list[Skipped]]:
-    """Backs up the tree below ``root`` as ``part``; returns the part, complete, and what was skipped.
+    """Back up the tree below ``root`` as ``part``; return the completed part, and what was skipped.
 
-    Files that the last backup of this tree knows as they are stay in its packs and are not opened.
-    ``on_progress`` hears of bytes and files as they are done with, those included. Raises
-    ``FilesError`` for a root that is no folder, ``StorageError``.
+    Files that are unchanged since the last backup of this tree are not opened: their content stays in the
+    packs of that backup. Raises ``FilesError`` if ``root`` is not a folder, ``StorageError``.
     """
     config, codec, suffix = context.config, context.files_codec, context.codec.suffix
-    what = f"files {part.name}"
     files = size = 0
-    watch = StallMonitor(what, context.progress, seconds=config.stall_seconds)
 
-    def told(files_now: int, size_now: int) -> None:
+    def report_progress(files_now: int, size_now: int) -> None:
         nonlocal files, size
-        watch.wait_for("the files")
-        on_progress(size_now - size, files_now - files)
+        observer.waiting_for("the files")
+        observer.advance(size_now - size, files_now - files)
         files, size = files_now, size_now
 
-    new: list[StoredObject] = []
-    with watch, _state_files(parent_index.folder_of(context, part.name)) as folder, tree_reader() as reader:
-        earlier = _begin(context, part.name, request, what)
-        watch.wait_for("the files")
+    new_packs: list[StoredObject] = []
+    with _work_folder(parent_index.folder_of(context, part.name)) as folder, tree_reader() as reader:
+        parent = _find_parent(context, part.name, request, observer)
+        observer.waiting_for("the files")
         job = Job(
             root=str(root),
             packs=backup_id,
             index=str(folder / "index"),
             folders=str(folder / "folders"),
             report=str(folder / "report"),
-            known=str(earlier.index) if earlier else "",
+            known=str(parent.index) if parent else "",
             checksum=request.checksum,
-            packs_to_rewrite=tuple(earlier.packs_to_rewrite) if earlier else (),
+            packs_to_rewrite=tuple(parent.packs_to_rewrite) if parent else (),
             excluded=config.patterns_of(part.name),
             tagged=config.exclude_caches,
         )
-        with encoded_in_thread(Path(job.index), codec, at_end=earlier is None) as index:
-            for name, blocks in reader.read(job, on_progress=told):
+        index_key = keys.index_key(backup_id, part.name, suffix)
+        index_upload = context.upload(index_key, codec=index_codec(codec), claimed=True)
+        with upload_index(index_upload, Path(job.index), at_end=parent is None) as index:
+            for name, blocks in reader.read(job, on_progress=report_progress):
                 key = keys.pack_key(config.host, part.name, name, suffix)
-                watched = watch.through(blocks, source="the files", sink="the storage")
-                new.append(context.upload(key, watched, codec=codec))
-            watch.wait_for("the storage")
+                # Not counted here: report_progress counts unchanged files as well.
+                pack = observer.monitor(blocks, source="the files", sink="the storage", counted=False)
+                new_packs.append(context.upload(key, codec=codec).send(pack))
+            observer.waiting_for("the storage")
             report = read_report(job)
-            folders = context.upload(
-                keys.folders_key(backup_id, part.name, suffix),
-                from_file(job.folders),
-                codec=codec,
-                claimed=True,
-                through=folder,
+            folders_key = keys.folders_key(backup_id, part.name, suffix)
+            folders = context.upload(folders_key, codec=codec, claimed=True).send_by_file(
+                from_file(job.folders), folder
             )
-            stored = index.store(context.store, keys.index_key(backup_id, part.name, suffix))
+            stored_index = index.finish()
         parent_index.remember(context, part.name, backup_id, Path(job.index), report.live_bytes, index.sha256)
-        parent_index.forget_others(context, part.name, {backup_id, earlier.backup_id if earlier else ""})
-    kept = (
-        [pack for pack in earlier.part.packs if keys.pack_of(pack.key) in report.live_bytes]
-        if earlier
-        else []
-    )
+        parent_index.forget_others(context, part.name, {backup_id, parent.backup_id if parent else ""})
+    parent_packs = parent.part.packs if parent else ()
+    still_needed = [pack for pack in parent_packs if keys.pack_of(pack.key) in report.live_bytes]
     done = replace(
         part,
         state=COMPLETE,
-        full=earlier is None,
-        index=stored,
+        full=parent is None,
+        index=stored_index,
         folders=folders,
-        packs=(*kept, *new),
+        packs=(*still_needed, *new_packs),
         files=report.kinds["file"],
         directories=report.kinds["dir"],
         links=report.kinds["symlink"] + report.kinds["hardlink"],
@@ -117,16 +102,27 @@ def backup_tree(
     return done, _skipped(part.name, report)
 
 
-def _begin(
-    context: BackupContext, tree: str, request: TreeRequest, what: str
+def _find_parent(
+    context: BackupContext, tree: str, request: BackupRequest, observer: RunObserver
 ) -> parent_index.ParentBackup | None:
-    """What to compare with. Tells why there is nothing, and about how large the tree will be."""
-    last, why = parent_index.find_parent_backup(context, tree)
-    if why and not request.full:
-        _tell_why(context, tree, why)
-    # A tree is most of the time about as large as it was.
-    context.progress.begin(what, last.part.bytes if last else None, last.part.files if last else None)
-    return None if request.full else last
+    """Find the backup to compare the tree with, and begin to show progress."""
+    parent, reason = parent_index.find_parent_backup(context, tree)
+    if reason and not request.full:
+        _note_full_run(context, tree, reason)
+    # The size of the last backup is the best estimate for this one.
+    observer.begin(parent.part.bytes if parent else None, parent.part.files if parent else None)
+    return None if request.full else parent
+
+
+def _note_full_run(context: BackupContext, tree: str, reason: str) -> None:
+    """Explain why every file is read, and warn if that happens in every run."""
+    context.progress.note(f"{tree}: every file is read and stored again, because {reason}.")
+    if parent_index.full_runs(context, tree) >= parent_index.FULL_RUNS_LIMIT:
+        context.progress.note(
+            f"WARNING: {tree}: the last {parent_index.FULL_RUNS_LIMIT} backups stored every file again too."
+            f" Is STATE_DIR ({context.config.state_dir}) kept between runs? In a container it must be on a"
+            " volume."
+        )
 
 
 def _skipped(tree: str, report: Report) -> list[Skipped]:
@@ -139,30 +135,25 @@ def _skipped(tree: str, report: Report) -> list[Skipped]:
     return listed
 
 
-def _tell_why(context: BackupContext, tree: str, why: str) -> None:
-    """Where there should be a backup to compare with and is none, that is said."""
-    context.progress.note(f"{tree}: every file is read and stored again, because {why}.")
-    if parent_index.full_runs(context, tree) >= parent_index.IN_A_ROW:
-        context.progress.note(
-            f"WARNING: {tree}: so were the last {parent_index.IN_A_ROW} backups. Does STATE_DIR"
-            f" ({context.config.state_dir}) last? In a container it must be a volume."
-        )
-
-
 @contextmanager
-def _state_files(folder: Path) -> Iterator[Path]:
-    """A private folder for what is made of the tree, in the state folder of the tree, gone at the end."""
+def _work_folder(state_folder: Path) -> Iterator[Path]:
+    """Create a private folder for the files of this backup; remove it, and what killed runs left, at the end.
+
+    It lies in the state folder of the tree, so that the index can be moved to its place.
+    """
     try:
-        _make_private(folder)
-        for left in folder.glob(f"{NEW}*"):  # of a run that was killed: we hold the lock
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=NEW) as fresh:
-            yield Path(fresh)
+        _make_private(state_folder)
+        for stale in state_folder.glob(
+            f"{_WORK_FOLDER}*"
+        ):  # this run holds the lock, so no other run uses it
+            shutil.rmtree(stale)
+        with tempfile.TemporaryDirectory(dir=state_folder, prefix=_WORK_FOLDER) as folder:
+            yield Path(folder)
     except OSError as error:
         raise FilesError(
-            f"The state folder {folder} cannot be written: {error.strerror}.",
+            f"The state folder {state_folder} cannot be written: {error.strerror}.",
             unchanged="This tree is not in the backup.",
-            hint="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
+            hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
         ) from None
 
 

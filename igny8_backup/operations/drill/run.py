@@ -29,8 +29,9 @@ from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, Tree
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.scratch import drill_alone, scratch_folder
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, write_tree
-from igny8_backup.operations.parts import read_details, require_none
+from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.preflight import unknown_migrations
+from igny8_backup.operations.selection import require_none
 from igny8_backup.operations.staging.load import load_staging
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 from igny8_backup.operations.verify.run import newest_backup

@@ -17,8 +17,9 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.database import DatabaseCopy, make_copy, plan_copy
 from igny8_backup.operations.extract.path_filter import parse_pattern
 from igny8_backup.operations.extract.tree import TreeCopy, check_place, choose_files, write_tree
-from igny8_backup.operations.parts import ALL, DB, FILES, read_details, require_none, wanted_parts
+from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.preflight import check_objects
+from igny8_backup.operations.selection import ALL, DB, FILES, require_none, select_parts
 from igny8_backup.operations.staging import sanitize
 from igny8_backup.operations.staging.overrides import RestoreOverrides
 from igny8_backup.streams.age import Identity
@@ -79,7 +80,7 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
     """
     _check(request)
     wanted = context.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, names = wanted_parts(context, _only(request), wanted)
+    aliases, names = select_parts(context.config, _only(request), wanted)
     aliases = aliases if request.to_database else ()
     names = names if request.to_dir else ()
     _check_parts(request, aliases, names)

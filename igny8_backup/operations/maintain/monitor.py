@@ -15,7 +15,7 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import DRILLED
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, size_in_words
-from igny8_backup.operations.backup.parent_index import IN_A_ROW
+from igny8_backup.operations.backup.parent_index import FULL_RUNS_LIMIT
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import Inventory, parts_of, read_inventory
 from igny8_backup.retention import Part
@@ -181,7 +181,7 @@ def _full(copies: list[Newest]) -> Iterator[Condition]:
     full = sum(1 for _ in takewhile(lambda copy: copy.full, copies[:-1]))
     anew = f"the newest {count_in_words(full, 'backup')} stored every file anew"
     text = anew if full else "the newest backup stored only what had changed"
-    yield _condition("incremental", str(part), full < IN_A_ROW, text)
+    yield _condition("incremental", str(part), full < FULL_RUNS_LIMIT, text)
 
 
 def _runs(inventory: Inventory) -> Iterator[Condition]:

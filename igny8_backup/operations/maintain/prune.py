@@ -32,7 +32,7 @@ class PruneResult:
     problem: str = ""
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether nothing stood in the way."""
         return not (self.plan.blocked or self.unreadable or self.problem)
 

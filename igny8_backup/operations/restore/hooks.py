@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from igny8_backup.conf import SETTING
 from igny8_backup.errors import IncompleteError, ToolError, UnfinishedError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.stalls import StallMonitor
 from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.process import feed_process
@@ -87,8 +86,8 @@ def _run(
     context.progress.note(f"Running {which}.")
     environment = {"IGNY8_BACKUP_PHASE": phase, "IGNY8_BACKUP_IDS": " ".join(backup_ids)}
     try:
-        with StallMonitor(which, context.progress, seconds=context.config.stall_seconds) as watch:
-            watch.wait_for("its end")
+        with context.observe(which) as observer:
+            observer.waiting_for("the hook")
             # What it prints is kept for the error, and nothing waits for what it leaves running.
             feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
     except ToolError as error:

@@ -21,7 +21,7 @@ from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.parts import ALL, DB, read_details, require_none, wanted_parts
+from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore import hooks
 from igny8_backup.operations.restore.preflight import check_objects, differing_migrations
 from igny8_backup.operations.restore.workers import (
@@ -31,12 +31,11 @@ from igny8_backup.operations.restore.workers import (
     workers_blockers,
     workers_notes,
 )
+from igny8_backup.operations.selection import ALL, DB, require_none, select_parts
 from igny8_backup.operations.staging import sandbox, sanitize
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
-from igny8_backup.operations.stalls import StallMonitor
 from igny8_backup.signals import RESTORE, announced
 from igny8_backup.streams.age import Identity
-from igny8_backup.streams.observe import count
 
 LABEL = "before a restore in place"
 
@@ -99,7 +98,7 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
     Raises ``UsageError`` for anything but one PostgreSQL database that exists, and as ``plan_restore`` does.
     """
     wanted = context.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, _ = wanted_parts(context, DB if request.only == ALL else request.only, wanted)
+    aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, wanted)
     if len(aliases) != 1:
         what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
         raise UsageError(
@@ -195,22 +194,18 @@ def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str
     if stored is None:
         raise IntegrityError(f"The backup of {alias!r} names no object.")
     engine = _engine(context, alias)
-    context.progress.begin(f"database {alias}", stored.raw_bytes)
     try:
-        with StallMonitor(
-            f"database {alias}", context.progress, seconds=context.config.stall_seconds
-        ) as watch:
-            stream = count(context.download(stored, list(plan.identities)), context.progress.advance)
+        with context.observe(f"database {alias}") as observer:
+            observer.begin(stored.raw_bytes)
+            blocks = context.download(stored, list(plan.identities))
             return engine.restore_in_place(
-                watch.through(stream, source="the storage", sink="psql"),
+                observer.monitor(blocks, source="the storage", sink="psql"),
                 plan.details,
                 plan.wanted,
                 context.config.scratch_dir,
             )
     except UnfinishedError as error:
         raise UnfinishedError(str(error), hint=f"What was there before is in backup {saved}.") from None
-    finally:
-        context.progress.end()
 
 
 def how_to_undo(alias: str, saved: str) -> str:

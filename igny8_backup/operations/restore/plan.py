@@ -10,9 +10,9 @@ from igny8_backup.celery.workers import Workers
 from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, TargetState
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, TreePart
-from igny8_backup.operations.parts import ALL, require_none
 from igny8_backup.operations.restore.target import Source, Space
 from igny8_backup.operations.restore.workers import WorkersPolicy
+from igny8_backup.operations.selection import ALL, require_none
 from igny8_backup.operations.staging.overrides import RestoreOverrides
 from igny8_backup.streams.age import Identity
 

@@ -11,9 +11,9 @@ from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import StoredObject
-from igny8_backup.operations.clock_skew import dated_ahead
+from igny8_backup.operations.clock_skew import future_date_note
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.parts import left_out, read_details, wanted_parts
+from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, RestoreRequest, TreePlan
 from igny8_backup.operations.restore.preflight import (
     check_objects,
@@ -25,6 +25,7 @@ from igny8_backup.operations.restore.preflight import (
 )
 from igny8_backup.operations.restore.target import Source, find_spaces, seconds_after, source, space_blockers
 from igny8_backup.operations.restore.workers import workers_blockers, workers_notes
+from igny8_backup.operations.selection import missing_part_notes, select_parts
 from igny8_backup.operations.staging import sanitize
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 
@@ -89,7 +90,7 @@ class _Said:
 def _selected(context: BackupContext, request: RestoreRequest, said: _Said) -> Selection:
     """Which parts of which backups. Raises ``UsageError`` where there is nothing."""
     wanted = context.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, trees = wanted_parts(context, request.only, wanted)
+    aliases, trees = select_parts(context.config, request.only, wanted)
     pool = [wanted] if wanted else context.catalog.manifests()
     selection = select(pool, databases=aliases, trees=trees, wanted=wanted)
     if not (selection.databases or selection.trees):
@@ -98,8 +99,8 @@ def _selected(context: BackupContext, request: RestoreRequest, said: _Said) -> S
             unchanged="Nothing was changed.",
             hint="See what there is: python manage.py list_backups.",
         )
-    said.notes += [*selection.notes, *left_out(context, request.only, wanted)]
-    if note := dated_ahead(max(manifest.id for manifest in pool), context.clock()):
+    said.notes += [*selection.notes, *missing_part_notes(context.config, request.only, wanted)]
+    if note := future_date_note(max(manifest.id for manifest in pool), context.clock()):
         said.notes.append(note)
     if context.journals.unfinished():
         said.notes.append(

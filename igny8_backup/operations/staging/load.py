@@ -9,9 +9,7 @@ from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging.probe_checks import check_answers
-from igny8_backup.operations.stalls import StallMonitor
 from igny8_backup.streams.age import Identity
-from igny8_backup.streams.observe import count
 
 
 def load_staging(
@@ -30,24 +28,19 @@ def load_staging(
     stored = part.object
     if stored is None:
         raise IntegrityError(f"The backup of {part.alias!r} names no object.")
-    context.progress.begin(f"database {part.alias}", stored.raw_bytes)
-    try:
-        # Only while bytes should move: after the last of them pg_restore may work on for hours.
-        with StallMonitor(
-            f"database {part.alias}", context.progress, seconds=context.config.stall_seconds
-        ) as watch:
-            stream = count(context.download(stored, identities), context.progress.advance)
-            left_out = engine.load(
-                side,
-                watch.through(stream, source="the storage", sink="pg_restore"),
-                raw_bytes=stored.raw_bytes,
-                scratch=context.config.scratch_dir,
-                jobs=context.config.jobs,
-                analyze=analyze,
-                selection=selection,
-            )
-    finally:
-        context.progress.end()
+    with context.observe(f"database {part.alias}") as observer:
+        observer.begin(stored.raw_bytes)
+        # Stalls are reported while bytes move: after the last of them pg_restore may work for hours.
+        blocks = context.download(stored, identities)
+        left_out = engine.load(
+            side,
+            observer.monitor(blocks, source="the storage", sink="pg_restore"),
+            raw_bytes=stored.raw_bytes,
+            scratch=context.config.scratch_dir,
+            jobs=context.config.jobs,
+            analyze=analyze,
+            selection=selection,
+        )
     missing = sorted(set(selection.tables or details.tables) - set(engine.tables(side)))
     if missing:
         raise IntegrityError(

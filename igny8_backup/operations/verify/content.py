@@ -15,7 +15,7 @@ from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import SCHEMA, Manifest, StoredObject, TreePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.parts import join_details
+from igny8_backup.operations.read_details import join_details
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees.extract.check import check_folders, check_pack, otherwise

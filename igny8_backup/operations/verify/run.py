@@ -26,7 +26,7 @@ class AllVerified:
         return bool(self.lost) or any(result.findings for result in self.results)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether all was well, and every backup could be looked at and its result recorded."""
         return not (self.damaged or self.unopened or any(result.unrecorded for result in self.results))
 

@@ -23,7 +23,6 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import Manifest, TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.backup.tree import TreeRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 from igny8_backup.operations.maintain.prune import prune
@@ -36,7 +35,8 @@ from tests.trees.changes import CHANGES, NAMES, Change, apply
 from tests.trees.tools import rsync_differences
 
 KEPT = 2
-USUAL = TreeRequest()
+USUAL: dict[str, bool] = {}
+"""How much is read: arguments of ``BackupRequest``."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Night:
     host is alive while this night's pruning is done; ``forgets``: ``STATE_DIR`` is lost afterwards."""
 
     changes: list[Change]
-    reading: TreeRequest
+    reading: dict[str, bool]
     trusted: bool
     prunes: bool
     beside: bool
@@ -56,7 +56,7 @@ NIGHTS = st.lists(
     st.builds(
         Night,
         changes=st.lists(CHANGES, max_size=12),
-        reading=st.sampled_from([*[USUAL] * 3, TreeRequest(full=True), TreeRequest(checksum=True)]),
+        reading=st.sampled_from([*[USUAL] * 3, {"full": True}, {"checksum": True}]),
         trusted=st.sampled_from([True, True, True, False]),
         prunes=st.sampled_from([True, True, True, False]),
         beside=st.sampled_from([False, False, False, True]),
@@ -83,10 +83,10 @@ class Site:
     def root(self) -> Path:
         return self.context.config.sites["sites"]
 
-    def back_up(self, reading: TreeRequest = USUAL) -> TreePart:
+    def back_up(self, reading: dict[str, bool] = USUAL) -> TreePart:
         """One more backup and a copy of the tree; the part that the manifest has."""
-        made = run_backup(self.context, BackupRequest(trees=("sites",), reading=reading))
-        assert made.whole and made.manifest
+        made = run_backup(self.context, BackupRequest(trees=("sites",), **reading))
+        assert made.complete and made.manifest
         subprocess.run(["cp", "-a", "--", self.root, self.top / "copies" / made.id], check=True)
         (part,) = made.manifest.trees
         return part
@@ -189,7 +189,7 @@ def test_whatever_happens_every_backup_that_is_kept_restores(
                 apply(site.root, change)
             spend(site, night)
         for _ in range(2):
-            assert prune(site.context).whole
+            assert prune(site.context).complete
             site.clock.forward(hours=21)
         kept = site.kept()
         assert len(kept) == KEPT
@@ -210,7 +210,7 @@ def spend(site: Site, night: Night) -> None:
         if night.beside:
             running(site.context, other, requested=("uploads",))
         before = site.packs()
-        assert prune(site.context).whole
+        assert prune(site.context).complete
         gone = before - site.packs()
         assert not gone & packs_of(part)
         if night.beside:

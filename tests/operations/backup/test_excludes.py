@@ -24,7 +24,7 @@ def test_what_is_excluded_is_not_in_the_backup_and_no_failure(
     def counts(**settings: object) -> list[tuple[int, int, int]]:
         changed = replace(context, config=replace(context.config, **settings))  # type: ignore[arg-type]
         result = run_backup(changed, request)
-        assert result.whole and result.manifest and not result.skipped
+        assert result.complete and result.manifest and not result.skipped
         return [(part.files, part.directories, part.excluded) for part in result.manifest.trees]
 
     # In the folder c only the tag is left; of .cache nothing.

@@ -130,6 +130,6 @@ def remove(event, arguments):
 sys.addaudithook(remove)
 """)
     done = run_one(nights, "backup_sites", "sites-data").ended(1)
-    assert "went from storage during this backup" in done.stderr
+    assert "disappeared from storage during this backup" in done.stderr
     assert "backup_sites sites-data --full" in done.stderr
     assert len(list((nights.storage / "igny8" / "backups").glob("*/manifest.json"))) == 1

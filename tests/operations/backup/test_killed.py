@@ -90,7 +90,7 @@ class Nights:
 
     def whole(self) -> None:
         """A backup that nobody kills."""
-        assert run_backup(self.context, REQUEST).whole
+        assert run_backup(self.context, REQUEST).complete
         self.take_copies()
 
     def count(self) -> int:

@@ -6,8 +6,8 @@ import json
 
 from igny8_backup.formats.manifest import StoredObject, TreePart
 from igny8_backup.operations.backup.parent_index import (
-    COMPACTED,
-    MOST_PACKS,
+    MAX_PACKS,
+    REWRITE_LIMIT,
     find_parent_backup,
     folder_of,
     packs_to_rewrite,
@@ -55,11 +55,9 @@ def test_packs_to_rewrite_mostly_dead_packs_are_chosen() -> None:
 
     assert packs_to_rewrite(part(100, 100, 100), live_bytes(100, 49, 50)) == names(1)
     # The deadest first, as much as fits.
-    large = COMPACTED * 3
-    assert packs_to_rewrite(part(large, large), live_bytes(COMPACTED, COMPACTED - 1)) == names(1)
+    large = REWRITE_LIMIT * 3
+    assert packs_to_rewrite(part(large, large), live_bytes(REWRITE_LIMIT, REWRITE_LIMIT - 1)) == names(1)
     # Of too many the smallest.
-    many = [1000] * MOST_PACKS
-    assert packs_to_rewrite(part(*many, 10, 20), live_bytes(*many, 10, 20)) == names(
-        MOST_PACKS, MOST_PACKS + 1
-    )
+    many = [1000] * MAX_PACKS
+    assert packs_to_rewrite(part(*many, 10, 20), live_bytes(*many, 10, 20)) == names(MAX_PACKS, MAX_PACKS + 1)
     assert packs_to_rewrite(part(*many), live_bytes(*many)) == set()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.backup.tree import TreeRequest
 from igny8_backup.operations.context import BackupContext
 from tests.operations.conftest import Notes
 
@@ -35,10 +34,10 @@ def test_what_the_last_backup_had_is_the_total(context: BackupContext) -> None:
     for request, known in (
         (BackupRequest(trees=("sites",)), (None, None)),
         (BackupRequest(trees=("sites",)), (size, 3)),
-        (BackupRequest(trees=("sites",), reading=TreeRequest(full=True)), (size, 3)),
+        (BackupRequest(trees=("sites",), full=True), (size, 3)),
     ):
         steps.begun.clear()
-        assert run_backup(shown, request).whole
+        assert run_backup(shown, request).complete
         assert steps.begun == [("files sites", *known)]
         assert (steps.bytes, steps.files) == (size, 3)
 

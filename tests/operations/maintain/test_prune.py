@@ -17,7 +17,6 @@ from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import RUNNING, Manifest, StoredObject
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.backup.tree import TreeRequest
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
 from igny8_backup.operations.maintain.prune import PruneResult, prune
@@ -46,7 +45,7 @@ def nightly(context: BackupContext, clock: Clock) -> BackupContext:
 
 def backup(context: BackupContext, *trees: str) -> str:
     """The id of one more backup, which shares no pack with another."""
-    request = BackupRequest(trees=trees or ("sites", "uploads"), reading=TreeRequest(full=True))
+    request = BackupRequest(trees=trees or ("sites", "uploads"), full=True)
     return run_backup(context, request).id
 
 
@@ -92,7 +91,7 @@ def test_a_backup_goes_at_once_and_its_packs_after_the_grace(nightly: BackupCont
     assert stored(nightly) == before and nightly.catalog.run(first).pruned is None  # type: ignore[union-attr]
 
     result = prune(nightly)
-    assert result.removed == (first, second) and result.whole and not result.swept
+    assert result.removed == (first, second) and result.complete and not result.swept
     waiting = packs(gone[0]) | packs(gone[1])
     assert {item.key for item in result.waiting} == waiting and len(waiting) == 4
     assert stored(nightly) == named(kept) | waiting | {keys.MARKS}
@@ -107,7 +106,7 @@ def test_a_backup_goes_at_once_and_its_packs_after_the_grace(nightly: BackupCont
     assert swept(prune(nightly)) == waiting
     assert stored(nightly) == named(kept)
     again = prune(nightly)
-    assert not (again.removed or again.swept or again.waiting) and again.whole
+    assert not (again.removed or again.swept or again.waiting) and again.complete
 
 
 def share(context: BackupContext, clock: Clock, source: Manifest) -> Manifest:
@@ -174,7 +173,7 @@ def test_nothing_goes_of_a_part_while_its_newest_run_failed(
     result = prune(nightly)
     (block,) = result.plan.blocked
     assert (block.part.name, block.part.host, block.reason) == ("sites", "web-1", "its newest run failed")
-    assert result.removed == tuple(only_uploads) and not result.whole
+    assert result.removed == tuple(only_uploads) and not result.complete
     assert ids(nightly) == [*made, half.id]
 
     # A run that has nothing to show, one that was killed, and one that is under way.
@@ -192,7 +191,7 @@ def test_nothing_goes_of_a_part_while_its_newest_run_failed(
     assert result.removed == (half.id,), "of uploads it was one of many"
     nightly.store.put_small(keys.run_key(record.id), records.to_json(replace(record, heartbeat=clock())))
     result = prune(nightly)
-    assert result.whole and result.removed == tuple(made) and ids(nightly) == [good]
+    assert result.complete and result.removed == tuple(made) and ids(nightly) == [good]
 
 
 def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: BackupContext, clock: Clock) -> None:
@@ -203,7 +202,7 @@ def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: BackupContext, c
     assert not result.removed and ids(nightly) == made
     patient = {"uploads": timedelta(days=9), "web-1/sites": None}
     result = prune(replace(nightly, config=replace(nightly.config, max_age=patient)))
-    assert result.whole and result.removed == (made[0],)
+    assert result.complete and result.removed == (made[0],)
 
 
 def test_a_backup_dated_in_the_future_neither_counts_nor_goes(nightly: BackupContext, clock: Clock) -> None:
@@ -292,7 +291,7 @@ def test_beside_a_manifest_that_cannot_be_read_no_pack_goes(nightly: BackupConte
     nightly.store.put_small(keys.manifest_key(second), b"{")
     for _ in range(3):
         result = prune(nightly)
-        assert result.unreadable == (second,) and not result.whole and not result.swept
+        assert result.unreadable == (second,) and not result.complete and not result.swept
         clock.forward(hours=15)
     assert ids(nightly) == [second, third] and needs <= stored(nightly)
     nightly.store.put_small(keys.manifest_key(second), whole)

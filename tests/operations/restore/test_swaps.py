@@ -31,7 +31,7 @@ OLD, NEW = "as it is now\n", "as it was\n"
 @pytest.fixture
 def plan(context: BackupContext, trees: tuple[Path, Path]) -> RestorePlan:
     """What brings both trees back, after all their files were changed."""
-    assert run_backup(context, BackupRequest(trees=("sites", "uploads"))).whole
+    assert run_backup(context, BackupRequest(trees=("sites", "uploads"))).complete
     for root in trees:
         for page in root.glob("*/page"):
             page.write_text(f"{root.name} {page.parent.name} {OLD}")

@@ -103,7 +103,7 @@ def large(context: BackupContext, trees: tuple[Path, Path], tmp_path: Path) -> L
     (root / FOLDER).mkdir(parents=True)
     for number in range(FILES):
         (root / FOLDER / f"{number:0200}").write_bytes(b"%d" % number)
-    assert run_backup(context, BackupRequest(trees=("sites",))).whole
+    assert run_backup(context, BackupRequest(trees=("sites",))).complete
     plan = plan_restore(context, RestoreRequest(only="sites"))
     (item,) = plan.trees
     assert item.part.index

@@ -72,7 +72,7 @@ def harm(context: BackupContext, tmp_path: Path) -> str:
 @pytest.mark.parametrize("depth", [STORED, CONTENT])
 def test_what_is_shared_is_read_once(nights: BackupContext, depth: str) -> None:
     found = verify_all(nights, VerifyRequest(depth=depth))
-    assert found.whole and [result.check.id for result in found.results] == sorted(
+    assert found.complete and [result.check.id for result in found.results] == sorted(
         read_annotations(nights.store)
     )
     assert all(result.check.read == result.check.objects for result in found.results)
@@ -103,7 +103,7 @@ def forge(context: BackupContext, manifest: Manifest, old: bytes, new: bytes) ->
     wrong, changed = re.subn(old, new, data, count=1)
     assert changed and wrong != data
     context.store.delete(tree.index.key)
-    made = context.upload(tree.index.key, from_bytes(wrong))
+    made = context.upload(tree.index.key).send(from_bytes(wrong))
     context.store.delete(keys.run_key(manifest.id))
     forged = replace(manifest, trees=(replace(tree, index=made),))
     context.store.put_small(keys.manifest_key(manifest.id), records.to_json(forged))
@@ -159,7 +159,7 @@ def test_nights_read_different_objects(nights: BackupContext, clock: Clock) -> N
         clock.forward(days=1)
         assert isinstance(nights.progress, Read)
         nights.progress.bytes = 0
-        assert verify_all(nights, VerifyRequest(sample=10)).whole
+        assert verify_all(nights, VerifyRequest(sample=10)).complete
         read.add(nights.progress.bytes)
     assert len(read) > 3
 
@@ -178,7 +178,7 @@ def test_a_key_that_opens_one_of_two(context: BackupContext, tmp_path: Path) -> 
         encrypting = replace(context, codec=replace(context.codec, recipients=(recipient,)))
         run_backup(encrypting, BackupRequest(trees=("sites",)))
     found = verify_all(context, VerifyRequest(depth=CONTENT, identity_file=tmp_path / "old"))
-    assert (len(found.results), len(found.unopened), found.damaged, found.whole) == (1, 1, False, False)
+    assert (len(found.results), len(found.unopened), found.damaged, found.complete) == (1, 1, False, False)
     assert found.failure_key == "unopened"
     assert "UNREAD: " in found.problems()[0]
     with pytest.raises(IdentityError, match="no identity is given"):
