@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,13 +38,14 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
                     os._exit(99)
             return written
 
-    class EndingToolkit(BackupContext):
+    class EndingContext(BackupContext):
         @property
         def journals(self) -> Journals:
             return EndingJournals(self.config.state_dir)
 
     with open_context() as made:
-        context = EndingToolkit(**vars(made))
+        settings = {item.name: getattr(made, item.name) for item in fields(made) if item.init}
+        context = EndingContext(**settings)
         if work == "undo":
             undo(context)
         else:

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from django.core.files.storage import FileSystemStorage
 from hypothesis import HealthCheck, given, settings
@@ -35,7 +36,7 @@ from tests.trees.changes import CHANGES, NAMES, Change, apply
 from tests.trees.tools import rsync_differences
 
 KEPT = 2
-USUAL: dict[str, bool] = {}
+USUAL: dict[str, Any] = {}
 """How much is read: arguments of ``BackupRequest``."""
 
 
@@ -45,7 +46,7 @@ class Night:
     host is alive while this night's pruning is done; ``forgets``: ``STATE_DIR`` is lost afterwards."""
 
     changes: list[Change]
-    reading: dict[str, bool]
+    reading: dict[str, Any]
     trusted: bool
     prunes: bool
     beside: bool
@@ -83,7 +84,7 @@ class Site:
     def root(self) -> Path:
         return self.context.config.sites["sites"]
 
-    def back_up(self, reading: dict[str, bool] = USUAL) -> TreePart:
+    def back_up(self, reading: dict[str, Any] = USUAL) -> TreePart:
         """One more backup and a copy of the tree; the part that the manifest has."""
         made = run_backup(self.context, BackupRequest(trees=("sites",), **reading))
         assert made.complete and made.manifest
