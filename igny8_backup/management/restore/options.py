@@ -9,7 +9,7 @@ from typing import Any
 
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import UsageError
-from igny8_backup.operations.parts import ALL
+from igny8_backup.operations.selection import ALL
 from igny8_backup.operations.staging.overrides import PROVIDERS, RestoreOverrides
 
 
