@@ -46,7 +46,8 @@ _STANDING = {
     ),
 }
 
-# Every object that is dropped is locked, and the lock is held to the end (PostgreSQL docs, 20.12).
+# Every object that is dropped is locked until the transaction ends. The lock table of the server has room for
+# max_locks_per_transaction locked objects for each connection (PostgreSQL docs, Lock Management).
 _LOCKS_TO_DROP = """
     SELECT (SELECT count(DISTINCT (classid, objid)) FROM pg_depend WHERE objid >= 16384)
          + (SELECT count(*) FROM pg_largeobject_metadata)"""
@@ -55,7 +56,20 @@ _ROOM_FOR_LOCKS = """
            * (current_setting('max_connections')::bigint
               + current_setting('max_prepared_transactions')::bigint),
            (SELECT count(*) FROM pg_locks)"""
+# How many objects belong to each extension.
+_MEMBERS = """
+    SELECT extname, (SELECT count(*) FROM pg_depend d WHERE d.refclassid = 'pg_extension'::regclass
+                     AND d.refobjid = e.oid AND d.deptype = 'e')
+    FROM pg_extension e"""
+_MEMBERS_IF_UNKNOWN = 500  # more than any extension that comes with PostgreSQL has; isn has most, 463
+# A relation that is created is locked. Servers with the minor releases of 2026 also lock every object that a
+# new one refers to, such as types, functions, operators and constraints: they check that nobody drops it
+# meanwhile (dependencyLockAndCheckObject in PostgreSQL's dependency.c). The kinds of entries that need most:
+# a table without rows (itself, its row type, its TOAST table and the index of that) and a materialized view,
+# which has two entries and is built a second time when it is refreshed (ten).
+_LOCKS_OF_AN_ENTRY = 5
 _LOCKS_BESIDES = 300  # the server's catalogs, and what the count of a moment ago did not see
+_EXTENSION = "EXTENSION - "
 _LARGE_OBJECTS = re.compile(r"BLOB (?:METADATA )?- (\d+)(?:\.\.(\d+))?")
 _LARGE_OBJECTS_OF_AN_ENTRY = 1000  # at most: MAX_BLOBS_PER_ARCHIVE_ENTRY of pg_dump
 
@@ -94,8 +108,22 @@ def find_in_place_blockers(
 def locks_needed(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> int:
     """How many locks the transaction holds at its end, at most: for what goes and for what comes."""
     (dropped,) = session.execute(_LOCKS_TO_DROP).fetchone() or (0,)
-    # A table has an entry for itself and one for its rows; its locks are three, with those of its TOAST.
-    return int(dropped) + 2 * len(entries) + sum(map(_large_objects, entries)) + _LOCKS_BESIDES
+    members: dict[str, int] = dict(session.execute(_MEMBERS).fetchall())
+    created = sum(
+        _LOCKS_OF_AN_ENTRY + _large_objects(entry) + _extension_members(entry, members) for entry in entries
+    )
+    return int(dropped) + created + _LOCKS_BESIDES
+
+
+def _extension_members(entry: Entry, members: dict[str, int]) -> int:
+    """Count the objects that an extension brings with it.
+
+    The dump has one entry for all of them. The count is taken from the live database, which usually has the
+    extension already.
+    """
+    if not entry.words.startswith(_EXTENSION):
+        return 0
+    return members.get(entry.words.removeprefix(_EXTENSION).strip(), _MEMBERS_IF_UNKNOWN)
 
 
 def _large_objects(entry: Entry) -> int:

@@ -165,7 +165,7 @@ def test_a_role_that_is_assumed_does_it_all(poor: Poor) -> None:
     assert stage.plain_dump() == poor.before
 
 
-@both_ends
+@pytest.mark.postgres(15, 16, 18)
 def test_the_locks_of_the_transaction_are_not_more_than_foreseen(poor: Poor) -> None:
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 500)")
     _, entries = read_contents(blocks_of(poor.data), poor.stage.server.bin_dir / "pg_restore")
