@@ -19,7 +19,7 @@ from tests.services.redis import RedisServer
 from tests.services.redis import installed as installed_redis
 
 SERVICES = {"postgres_servers", "redis_server", "s3_server"}
-"""Fixtures that start a server. A test that uses one of them, directly or not, gets the marker ``services``."""
+"""Fixtures that start a server: a test that uses one of them, directly or not, is marked ``services``."""
 
 WORKERS_PER_CORE, MORE_WORKERS = 2, 4
 """Most tests wait for servers and processes most of the time, so a core serves two workers."""

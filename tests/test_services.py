@@ -12,6 +12,8 @@ from tests.services import unavailable
 from tests.services.project import Project
 from tests.services.redis import RedisServer, installed
 
+pytestmark = pytest.mark.services
+
 
 def test_the_sessions_redis_answers(redis_server: RedisServer) -> None:
     assert redis_server.command("SET", "key", "value").startswith(b"+OK")

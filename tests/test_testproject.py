@@ -110,6 +110,7 @@ def test_models_and_migrations_agree_on_postgresql(project: Project) -> None:
     project.run("migrate", check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_models_and_migrations_agree_on_sqlite() -> None:
     call_command("makemigrations", "--check", "--dry-run", stdout=io.StringIO())

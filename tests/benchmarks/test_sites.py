@@ -16,6 +16,8 @@ from benchmarks.sites_checks import FilesCheck
 from benchmarks.sites_data import content_of, name_of
 from benchmarks.texts import Prose
 
+pytestmark = pytest.mark.slow
+
 COUNT = 40
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.tasks.celery_app import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 ALONE = """
 import {first}
 from django.conf import settings

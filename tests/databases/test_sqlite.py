@@ -129,6 +129,7 @@ def test_a_file_that_is_open_elsewhere_is_not_swapped(engine: SqliteEngine, path
     engine.swap(side, before, engine.describe(()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["delete"], indirect=True)
 def test_a_locked_database_is_told(engine: SqliteEngine, path: Path) -> None:
     side, before = make_side(engine)

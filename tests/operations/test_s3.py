@@ -27,6 +27,8 @@ from tests.services.project import Project
 from tests.services.proxy import CuttingProxy
 from tests.services.s3 import RcloneS3, installed
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[RcloneS3]:

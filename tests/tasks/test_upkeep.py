@@ -74,6 +74,7 @@ def test_a_second_delivery_tells_nothing(context: BackupContext, trees: Trees, w
     assert web.paths == ["/start", "", "/start"] or web.paths == ["/start", "/", "/start"]
 
 
+@pytest.mark.slow
 def test_commands_ping_as_tasks_do(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
     for name in ("backup_all", "backup_sites", "verify_backup", "prune_backups", "monitor_backups"):
         call_command(name, ping=f"{web.url}/{name}")

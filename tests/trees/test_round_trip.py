@@ -112,6 +112,7 @@ def grow(folder: bytes, tree: dict[bytes, tuple[str, object, int, int]], files: 
         os.utime(path, ns=(time, time))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(TREE, st.integers(1, 3000), st.integers(1, 100_000))
 def test_any_tree_comes_back(tree: dict[bytes, tuple[str, object, int, int]], limit: int, block: int) -> None:
@@ -131,6 +132,7 @@ def test_any_tree_comes_back(tree: dict[bytes, tuple[str, object, int, int]], li
 GIBIBYTE = "fd7b32fb3966a76b5dabd3d3c728aceaa729d6296d074611fbd80c6eaa7485f1"
 
 
+@pytest.mark.slow
 def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
     """Streamed from one to the other: neither the disk nor the memory ever holds it."""
     size = 1 << 30

@@ -13,6 +13,7 @@ from igny8_backup.formats.details import DatabaseSetting
 from tests.databases.stage import Stage
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1))
 def test_a_list_of_quoted_names_is_read_as_it_was_written(names: list[str]) -> None:
     assert list_items(", ".join('"' + name.replace('"', '""') + '"' for name in names)) == names

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.core.files.storage import FileSystemStorage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,8 @@ from tests.operations.nights import let_time_pass, running
 from tests.services import unavailable
 from tests.trees.changes import CHANGES, NAMES, Change, apply
 from tests.trees.tools import rsync_differences
+
+pytestmark = pytest.mark.slow
 
 KEPT = 2
 USUAL: dict[str, Any] = {}

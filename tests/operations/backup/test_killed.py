@@ -25,6 +25,8 @@ from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, r
 from tests.services import unavailable
 from tests.trees.tools import exit_of_child, in_child, rsync_differences
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 45
 KILLED = -signal.SIGKILL
 BOUNDARIES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "subprocess.Popen"}

@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from igny8_backup.formats.annotations import CONTENT
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
@@ -18,6 +20,8 @@ from igny8_backup.operations.verify.run import verify
 from igny8_backup.operations.verify.verifier import VerifyRequest
 from igny8_backup.retention import Policy
 from tests.operations.clocks import Clock, by_clock
+
+pytestmark = pytest.mark.slow
 
 POLICY = Policy(last=2, daily=5, weekly=3)
 

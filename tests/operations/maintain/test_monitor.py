@@ -26,6 +26,8 @@ from igny8_backup.operations.verify.run import verify
 from igny8_backup.operations.verify.verifier import VerifyRequest
 from tests.operations.clocks import Clock, by_clock
 
+pytestmark = pytest.mark.slow
+
 
 class Site:
     """An application that was backed up for five nights and then verified; times long past, so that no time

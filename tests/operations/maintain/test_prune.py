@@ -26,6 +26,8 @@ from tests.operations.conftest import Notes
 from tests.operations.nights import running
 from tests.operations.storages import FailsToDelete
 
+pytestmark = pytest.mark.slow
+
 DEAD = "20260801T000000Z-0000aa"
 PACK = keys.pack_key("web-2", "sites", keys.pack_name(DEAD, 1), ".zst")
 DUMP = keys.database_key(DEAD, "default", "dump", ".zst")

@@ -25,6 +25,8 @@ from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.swap.swap import exchange
 from igny8_backup.trees.swap.target import SwapTarget
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = "as it is now\n", "as it was\n"
 
 

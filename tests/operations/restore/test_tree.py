@@ -28,6 +28,8 @@ from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.zstd import compress
 
+pytestmark = pytest.mark.slow
+
 FILES = 3000
 """So many that the end of their index is not needed to begin."""
 KNOWN = 1990

@@ -25,6 +25,8 @@ from igny8_backup.streams.pipeline import from_bytes
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes
 
+pytestmark = pytest.mark.slow
+
 NIGHTS = 4
 
 

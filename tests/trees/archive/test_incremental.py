@@ -157,6 +157,7 @@ def test_hard_links_stay_links(root: Path, tmp_path: Path) -> None:
     assert_restores(third, root, tmp_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(CHANGES, max_size=6), min_size=2, max_size=4))
 def test_whatever_happens_between_backups_each_restores_to_what_was_there(
@@ -184,6 +185,7 @@ def test_whatever_happens_between_backups_each_restores_to_what_was_there(
             assert [line for line in differences.splitlines() if not line.endswith(" ./")] == []
 
 
+@pytest.mark.slow
 @given(
     st.sets(
         st.binary(min_size=1, max_size=4).filter(

@@ -181,6 +181,7 @@ def test_what_vanishes_before_it_is_looked_at_is_told(tmp_path: Path) -> None:
     assert skipped == {b"b": VANISHED}
 
 
+@pytest.mark.slow
 def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path, scan: Scanning) -> None:
     """A thread swaps a folder and a symlink to a secret as fast as it can, while the tree is walked."""
     (tmp_path / "secrets").mkdir()

@@ -13,6 +13,8 @@ from igny8_backup.trees.swap.swap import exchange, state, undo
 from tests.trees.swap.swapcase import WAYS, Case
 from tests.trees.tools import exit_of_child
 
+pytestmark = pytest.mark.slow
+
 
 def steps(act: Callable[[Callable[[str], None]], None]) -> int:
     told: list[str] = []

@@ -151,6 +151,7 @@ KINDS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(KINDS, st.frozensets(st.integers(1, 30), max_size=3)), max_size=30),
     st.frozensets(st.integers(1, 30)),
