@@ -89,8 +89,8 @@ def test_in_debug_it_is_backed_up_and_restored(bare: Project) -> None:
 
     migrated, made, listed = run_many(bare, ["migrate", "-v0"], ["backup_all"], ["list_backups"], env=debug)
     migrated.ended(0)
-    assert "STORAGES has no 'dbbackup': in DEBUG backups go to" in made.ended(0).stderr
-    assert "No recipient is set: in DEBUG backups are stored unencrypted" in made.stderr
+    assert "STORAGES has no 'dbbackup': with DEBUG on, backups go to" in made.ended(0).stderr
+    assert "No recipient is set: with DEBUG on, backups are stored unencrypted" in made.stderr
     assert "NOT ENCRYPTED" in made.stdout
     assert "complete, plain" in listed.ended(0).stdout
     home = bare.folder / ".igny8_backup"

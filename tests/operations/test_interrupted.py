@@ -199,7 +199,7 @@ def test_a_power_cut_in_the_swap_is_settled_by_the_next_run(saved: Saved, swappe
         # No identity, no name: it was all said before.
         listed, done = run_many(project, ["list_backups"], ["restore_all"])
         assert "UNFINISHED" in listed.ended(0).stdout
-        assert "in its swap: restore_all completes it, undo_restore goes back." in listed.stdout
+        assert "during the swap. restore_all completes it, undo_restore undoes it." in listed.stdout
         assert "The interrupted work is complete." in done.ended(0).stdout
         saved.assert_restored()
         power_cut(project, "undo", "undoing", 1)
@@ -210,7 +210,7 @@ def test_a_power_cut_in_the_swap_is_settled_by_the_next_run(saved: Saved, swappe
         ["restore_all" if way == "on" else "undo_restore"],
         ["undo_restore", "--discard", "--noinput"],
     )
-    assert "What was before the restore is live again." in undone.ended(0).stdout
+    assert "The data from before the restore is live again." in undone.ended(0).stdout
     assert differences(later, of_project(project)) == []
     discarded.ended(0)
 

@@ -1,4 +1,4 @@
-"""The objects of a backup, decrypted, decompressed and read to the end of each archive."""
+"""Verify the content of a backup: decrypt and decompress its objects, and read each archive to its end."""
 
 from __future__ import annotations
 
@@ -24,26 +24,28 @@ from igny8_backup.trees.model.records import Record
 
 Reader = Callable[[Blocks], None]
 Attempt = Callable[[StoredObject, Reader], bool]
-"""Reads the content of one object; whether all was well with it."""
+"""Reads the content of one object and returns whether it is good; keeps the error otherwise."""
 
 
-class Lists:
-    """The lists of files that a run has read, the last of each tree, as scratch files; and what to do with a
-    pack of which a later list tells something else: ``forget`` that it was compared. Close it."""
+class TreeIndexes:
+    """The index that a run read last for each tree, as a scratch file. Must be closed.
 
-    def __init__(self, forget: Callable[[StoredObject], None]) -> None:
-        self._forget = forget
+    ``on_contradiction`` is called with each pack that the index of a later backup describes differently.
+    """
+
+    def __init__(self, on_contradiction: Callable[[StoredObject], None]) -> None:
+        self._on_contradiction = on_contradiction
         self._last: dict[str, IO[bytes]] = {}
 
-    def follow(self, folder: str, tree: TreePart, file: IO[bytes]) -> None:
-        """``file`` holds the list of the tree whose packs are in ``folder``; it is closed here."""
-        before = self._last.get(folder)
-        if before:
-            doubtful = otherwise(_records_in(file), _records_in(before))
+    def add(self, folder: str, tree: TreePart, file: IO[bytes]) -> None:
+        """Keep ``file``, the index of a tree whose packs are in ``folder``; it is closed later."""
+        previous = self._last.get(folder)
+        if previous:
+            contradicted = otherwise(_records_in(file), _records_in(previous))
             for item in tree.packs:
-                if keys.pack_of(item.key) in doubtful:
-                    self._forget(item)
-            before.close()
+                if keys.pack_of(item.key) in contradicted:
+                    self._on_contradiction(item)
+            previous.close()
         self._last[folder] = file
 
     def close(self) -> None:
@@ -53,13 +55,12 @@ class Lists:
 
 
 def read_content(
-    context: BackupContext, manifest: Manifest, chosen: set[str], attempt: Attempt, lists: Lists
+    context: BackupContext, manifest: Manifest, chosen: set[str], attempt: Attempt, indexes: TreeIndexes
 ) -> None:
-    """Reads the objects whose keys are ``chosen``; the index of a tree whenever anything of the tree is, and
-    ``lists`` keeps it for the next backup.
+    """Read the objects whose keys are ``chosen``, each by one call of ``attempt``.
 
-    What is wrong with an object is for ``attempt`` to take down. Raises ``FilesError`` where ``SCRATCH_DIR``
-    takes no file, ``ToolMissingError``, ``ToolTooOldError``.
+    The index of a tree is read whenever an object of that tree is, and added to ``indexes``. Raises
+    ``FilesError`` where no file can be created in ``SCRATCH_DIR``, ``ToolMissingError``, ``ToolTooOldError``.
     """
     if manifest.details.key in chosen:
         attempt(manifest.details, partial(_read_details, backup_id=manifest.id))
@@ -72,7 +73,7 @@ def read_content(
         objects = [item for item in (tree.index, tree.folders, *tree.packs) if item]
         if any(item.key in chosen for item in objects):
             folder = keys.pack_folder(manifest.host, tree.name)
-            _read_tree(context, tree, chosen, attempt, partial(lists.follow, folder, tree))
+            _read_tree(context, tree, chosen, attempt, partial(indexes.add, folder, tree))
 
 
 def _read_details(blocks: Blocks, backup_id: str) -> None:
@@ -87,7 +88,7 @@ def _read_tree(
     tree: TreePart,
     chosen: set[str],
     attempt: Attempt,
-    follow: Callable[[IO[bytes]], None],
+    keep_index: Callable[[IO[bytes]], None],
 ) -> None:
     with ExitStack() as stack:
         file = stack.enter_context(_scratch_file(context))
@@ -98,9 +99,9 @@ def _read_tree(
             _check_index(tree, _records_in(file))
 
         if tree.index is None or not attempt(tree.index, read_index):
-            return  # the rest can be compared with nothing
-        follow(file)
-        stack.pop_all()  # it stays open for the next backup
+            return  # without the index, packs cannot be compared with anything
+        keep_index(file)
+        stack.pop_all()  # the file stays open for the next backup
         if tree.folders and tree.folders.key in chosen:
             attempt(tree.folders, partial(check_folders, records=_records_in(file)))
         for item in tree.packs:
@@ -116,7 +117,7 @@ def _records_in(file: IO[bytes]) -> Iterator[Record]:
 
 
 def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
-    """The index is whole, names no pack that the manifest lacks, and holds as much as the manifest says."""
+    """Check that the index names no pack that the manifest lacks, and counts as many files as it says."""
     packs = {keys.pack_of(item.key) for item in tree.packs}
     counts = {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0}
     for record in found:
@@ -127,15 +128,18 @@ def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
             )
     links = counts["symlink"] + counts["hardlink"]
     if (counts["file"], counts["dir"], links) != (tree.files, tree.directories, tree.links):
-        raise IntegrityError("The index does not hold as many files, folders and links as the manifest says.")
+        raise IntegrityError(
+            "The numbers of files, folders and links in the index differ from those in the manifest."
+        )
 
 
 def _scratch_file(context: BackupContext) -> IO[bytes]:
-    """A private file without a name, for the index of a tree, which is read for each pack."""
+    """Create an unnamed private file for the index of a tree, which is read once for each pack."""
     try:
         return tempfile.TemporaryFile(dir=context.config.scratch_dir)
     except OSError as error:
         raise FilesError(
-            f"No scratch file can be made in {context.config.scratch_dir}: {error.strerror}.",
-            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            f"No scratch file can be created in {context.config.scratch_dir}: {error.strerror}.",
+            unchanged="Nothing was changed, and no result was recorded.",
+            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a writable folder.",
         ) from None

@@ -1,4 +1,4 @@
-"""Which objects to read, where reading all of them each time costs too much."""
+"""Choose which objects a verification reads on a day, where reading all of them costs too much."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import hashlib
 from collections.abc import Iterable
 
 _PLACES = 101
-"""Places on the circle where a sample may begin. A prime, so that whoever comes every so many days begins at
-each of them within as many runs; and more than a hundred, so that one percent reaches the next place."""
+"""Places on the circle where a sample may start.
+
+A prime number, so that runs every n days start at each place within 101 runs; and more than a hundred, so
+that one percent reaches from one place to the next."""
 _STEP = 62
-"""Places from one day to the next: near the golden section, which spreads the days evenly."""
+"""Places from one day to the next: close to the golden ratio, which spreads the days evenly."""
 
 
 def sample(keys: Iterable[str], percent: int, day: int) -> set[str]:
-    """About so many ``percent`` of the ``keys`` of objects, one at least; on each ``day`` (a number that goes
-    up by one) others, and after 101 runs every one of them has been chosen.
+    """Choose about ``percent`` of the ``keys`` of objects, at least one, for the day with number ``day``.
 
-    The keys lie on a circle, by their digests, and a day has an arc of it: the backups that share an object
-    choose it on the same day, and the more there is of it the better it comes to the percent.
+    After 101 consecutive days every key has been chosen. The keys are placed on a circle by their digests,
+    and each day covers an arc of it, so that backups that share an object choose it on the same day.
     """
     start = day * _STEP % _PLACES / _PLACES
-    behind = {key: (_place(key) - start) % 1 for key in keys}
-    chosen = {key for key, distance in behind.items() if distance < percent / 100}
-    return chosen or set(sorted(behind, key=lambda key: behind[key])[:1])
+    distances = {key: (_place(key) - start) % 1 for key in keys}
+    chosen = {key for key, distance in distances.items() if distance < percent / 100}
+    return chosen or set(sorted(distances, key=lambda key: distances[key])[:1])
 
 
 def _place(key: str) -> float:

@@ -1,4 +1,4 @@
-"""One backup looked at, object by object; the result is kept beside it."""
+"""Verify the objects of one backup and record the result in storage, beside the backup."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from igny8_backup.formats.annotations import (
     SCHEMA,
     STORED,
     UNREADABLE,
-    Annotations,
     Check,
     Damage,
 )
 from igny8_backup.formats.manifest import Manifest, StoredObject, read_manifest
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.verify.content import Lists, Reader, read_content
+from igny8_backup.operations.verify.content import Reader, TreeIndexes, read_content
 from igny8_backup.operations.verify.sample import sample
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity
@@ -32,8 +31,11 @@ from igny8_backup.streams.observe import count, verified
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyRequest:
-    """``backup_id`` is empty for the newest. ``sample`` is the share of the objects to read, in percent:
-    others each day."""
+    """Which backup to verify (the newest where ``backup_id`` is empty) and how.
+
+    ``depth`` is ``stored`` (compare sizes and digests) or ``content`` (also decrypt and parse). ``sample`` is
+    the share of the objects to read, in percent; each day chooses others.
+    """
 
     backup_id: str = ""
     depth: str = STORED
@@ -43,7 +45,7 @@ class VerifyRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something wrong with an object: what the check records of it, and a sentence that may name files."""
+    """One damaged object: what the check records, and a sentence for people, which may name files."""
 
     damage: Damage
     text: str
@@ -51,48 +53,51 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """The check; what it found in words; why it is not recorded, if it could not be."""
+    """The check as recorded, its findings, and the reason if it could not be recorded."""
 
     check: Check
     findings: tuple[Finding, ...]
     unrecorded: str = ""
 
     def problems(self) -> list[str]:
-        """What was found, and why it is not recorded, a line each."""
+        """One line for each finding, and one if the result could not be recorded."""
         lines = [f"{finding.damage.kind.upper()}: {finding.text}" for finding in self.findings]
         if self.unrecorded:
             lines.append(f"The result could not be recorded: {self.unrecorded}")
         return lines
 
 
-class Looked:
-    """What a run has found of objects that several backups share: what is wrong with each that it looked for
-    and, in ``read``, with each that it read; ``None`` where all is well. Close it."""
+class SharedResults:
+    """What a run found in objects that several backups share. Must be closed.
+
+    ``present`` has every object that was looked for, ``read`` every object that was read; the value is
+    ``None`` where the object is undamaged.
+    """
 
     def __init__(self) -> None:
         self.present: dict[StoredObject, Finding | None] = {}
         self.read: dict[StoredObject, Finding | None] = {}
-        self.lists = Lists(forget=self._forget)
+        self.indexes = TreeIndexes(on_contradiction=self._read_again)
 
-    def _forget(self, item: StoredObject) -> None:
-        """That all was well with it, by the lists so far; what was altered stays so."""
+    def _read_again(self, item: StoredObject) -> None:
+        """Have a pack read again that was found undamaged by an earlier index; damage stays damage."""
         if item in self.read and self.read[item] is None:
             del self.read[item]
 
     def close(self) -> None:
-        self.lists.close()
+        self.indexes.close()
 
 
-class Verification:
-    """Of one backup, by its ``manifest``. ``run`` it once."""
+class Verifier:
+    """Verifies one backup. Call :meth:`run` once."""
 
     def __init__(
-        self, context: BackupContext, request: VerifyRequest, manifest: Manifest, looked: Looked
+        self, context: BackupContext, request: VerifyRequest, manifest: Manifest, shared: SharedResults
     ) -> None:
         self.context = context
         self.request = request
         self.manifest = manifest
-        self.looked = looked
+        self.shared = shared
         self.started = context.clock()
         self.identities: list[Identity] = []
         if request.depth == CONTENT:
@@ -105,23 +110,23 @@ class Verification:
         objects = {item.key: item for item in self.manifest.objects()}
         self.check_manifest()
         present = {key: item for key, item in objects.items() if self.is_present(item)}
-        chosen = {key: present[key] for key in self.chosen(present)}
-        total = sum(item.stored_bytes for item in chosen.values() if item not in self.looked.read)
+        chosen = {key: present[key] for key in self.choose(present)}
+        total = sum(item.stored_bytes for item in chosen.values() if item not in self.shared.read)
         self.context.progress.begin(f"backup {self.manifest.id}", total)
         try:
             if self.request.depth == CONTENT:
-                read_content(self.context, self.manifest, set(chosen), self.attempt, self.looked.lists)
+                read_content(self.context, self.manifest, set(chosen), self.attempt, self.shared.indexes)
             else:
                 for item in chosen.values():
                     if not self.has_read(item):
                         self.check_stored(item)
-                        self.looked.read[item] = self.findings.get(item.key)
+                        self.shared.read[item] = self.findings.get(item.key)
         finally:
             self.context.progress.end()
         return self.record(len(objects) + 1)
 
     def check_manifest(self) -> None:
-        """Against what its run wrote down, where that is known."""
+        """Compare the manifest with the digest in the run record, if there is one."""
         key = keys.manifest_key(self.manifest.id)
         data = self.context.store.read_small(key)
         read_manifest(data, self.manifest.id)
@@ -129,38 +134,39 @@ class Verification:
         self.bytes += len(data)
         run = self.context.catalog.run(self.manifest.id)
         if run and run.manifest_sha256 and run.manifest_sha256 != hashlib.sha256(data).hexdigest():
-            self.found(key, ALTERED, f"{key} is not what its run wrote.")
+            self.add_finding(key, ALTERED, f"{key} is not what its run wrote.")
 
     def is_present(self, item: StoredObject) -> bool:
-        if item not in self.looked.present:
-            self.look_for(item)
-            self.looked.present[item] = self.findings.get(item.key)
-        elif finding := self.looked.present[item]:
+        """Whether the object exists in its recorded size; else add a finding."""
+        if item not in self.shared.present:
+            self.check_presence(item)
+            self.shared.present[item] = self.findings.get(item.key)
+        elif finding := self.shared.present[item]:
             self.findings[item.key] = finding
         return item.key not in self.findings
 
-    def look_for(self, item: StoredObject) -> None:
+    def check_presence(self, item: StoredObject) -> None:
         try:
             size = self.context.store.size(item.key)
         except MissingObjectError as error:
-            self.found(item.key, MISSING, str(error))
+            self.add_finding(item.key, MISSING, str(error))
             return
         if size != item.stored_bytes:
-            self.found(item.key, ALTERED, f"{item.key} has {size} bytes, not {item.stored_bytes}.")
+            self.add_finding(item.key, ALTERED, f"{item.key} has {size} bytes, not {item.stored_bytes}.")
 
-    def chosen(self, present: dict[str, StoredObject]) -> list[str]:
+    def choose(self, present: dict[str, StoredObject]) -> list[str]:
+        """The keys of the objects to read: the sample of the day, and whatever was damaged last time."""
         keys_of_day = sample(present, self.request.sample, self.started.toordinal())
-        annotations = read_annotations(self.context.store, self.manifest.id).get(
-            self.manifest.id, Annotations()
-        )
-        doubtful = {damage.key for check in annotations.checks for damage in check.damage}
-        return [key for key in present if key in keys_of_day or key in doubtful]
+        annotations = read_annotations(self.context.store, self.manifest.id).get(self.manifest.id)
+        checks = annotations.checks if annotations else ()
+        damaged = {damage.key for check in checks for damage in check.damage}
+        return [key for key in present if key in keys_of_day or key in damaged]
 
     def has_read(self, item: StoredObject) -> bool:
-        """Whether this run has read it for another backup; then takes down what was found."""
-        if item not in self.looked.read:
+        """Whether this run has read the object for another backup; then its finding is taken over."""
+        if item not in self.shared.read:
             return False
-        if finding := self.looked.read[item]:
+        if finding := self.shared.read[item]:
             self.findings[item.key] = finding
         else:
             self.read += 1
@@ -168,7 +174,7 @@ class Verification:
         return True
 
     def check_stored(self, item: StoredObject) -> bool:
-        """Reads the stored bytes to the end; whether they are those that were written."""
+        """Read the stored bytes; return whether they are those that were written, else add a finding."""
         key = item.key
         blocks = verified(self.context.store.open(key), sha256=item.sha256, size=item.stored_bytes, name=key)
         try:
@@ -176,9 +182,9 @@ class Verification:
                 for _ in counted:
                     pass
         except MissingObjectError as error:
-            self.found(key, MISSING, str(error))
+            self.add_finding(key, MISSING, str(error))
         except IntegrityError as error:
-            self.found(key, ALTERED, str(error))
+            self.add_finding(key, ALTERED, str(error))
         if key in self.findings:
             return False
         self.read += 1
@@ -186,33 +192,34 @@ class Verification:
         return True
 
     def attempt(self, item: StoredObject, reader: Reader) -> bool:
-        """Reads the content of an object, unless this run has; whether all is well with it."""
+        """Read the content of an object with ``reader``, unless this run has; return whether it is good."""
         if item.key in self.findings:
-            return False  # an index that is read for the sake of a pack
+            return False  # an index that is needed for a pack only
         if self.has_read(item):
             return item.key not in self.findings
-        well = self.read_through(item, reader)
+        good = self.read_object(item, reader)
         finding = self.findings.get(item.key)
-        if finding is None or finding.damage.kind != UNREADABLE:  # by the index of this backup, that is
-            self.looked.read[item] = finding
-        return well
+        # "Unreadable" may be the fault of this backup's index, so it does not count for other backups.
+        if finding is None or finding.damage.kind != UNREADABLE:
+            self.shared.read[item] = finding
+        return good
 
-    def read_through(self, item: StoredObject, reader: Reader) -> bool:
-        """Where reading fails, the stored bytes tell whether they were altered."""
+    def read_object(self, item: StoredObject, reader: Reader) -> bool:
+        """Read the content; where that fails, the digest tells whether the stored bytes were altered."""
         try:
             reader(self.context.download(item, self.identities))
         except (MissingObjectError, IntegrityError, IdentityError) as error:
             if self.check_stored(item):
                 if isinstance(error, IdentityError):
                     raise
-                self.found(item.key, UNREADABLE, f"{item.key}: {error}")
+                self.add_finding(item.key, UNREADABLE, f"{item.key}: {error}")
             return False
         self.context.progress.advance(item.stored_bytes)
         self.read += 1
         self.bytes += item.stored_bytes
         return True
 
-    def found(self, key: str, kind: str, text: str) -> None:
+    def add_finding(self, key: str, kind: str, text: str) -> None:
         self.findings[key] = Finding(damage=Damage(key=key, kind=kind), text=text)
 
     def record(self, objects: int) -> VerifyResult:
@@ -231,12 +238,12 @@ class Verification:
         )
         unrecorded = ""
         try:
-            # Read once more: what prune_backups has removed meanwhile was not lost.
+            # A backup that prune_backups removed during this run is not damaged.
             if not self.context.store.exists(keys.manifest_key(self.manifest.id)):
                 raise UsageError(
-                    f"Backup {self.manifest.id} was removed while it was read.",
+                    f"Backup {self.manifest.id} was removed while it was verified.",
                     unchanged="No result was recorded.",
-                    hint="See what there is: python manage.py list_backups.",
+                    hint="List the backups that exist: python manage.py list_backups.",
                 )
             key = keys.check_key(self.manifest.id, self.started, self.request.depth)
             self.context.store.put_small(key, records.to_json(check))

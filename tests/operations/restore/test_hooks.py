@@ -129,6 +129,6 @@ def test_a_hook_that_does_not_end_is_told_and_not_ended(saved: Saved) -> None:
     restore: list[str | Path] = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
     slow = {"BEFORE_RESTORE": [["sh", "-c", "sleep 1.5; exit 3"]], "STALL_SECONDS": 1}
     (stopped,) = run_many(saved.project, Command([*restore, "--identity", saved.project.identity], slow))
-    told = "BEFORE_RESTORE[0] (sh): nothing has moved for 1 second, waiting for its end. The run goes on."
+    told = "BEFORE_RESTORE[0] (sh): nothing has moved for 1 second, waiting for the hook. The run goes on."
     assert told in stopped.ended(1).stderr
     assert "failed with exit status 3" in stopped.stderr
