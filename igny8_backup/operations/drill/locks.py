@@ -1,4 +1,7 @@
-"""One drill at a time, on a host and beside a database: by locks that die with their holder."""
+"""The locks of drills: one drill at a time on a host, and on each database server.
+
+They are held by an open file and by database sessions, so they end with the process that holds them.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from igny8_backup.operations.context import BackupContext
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OnHost:
-    """The drills of one project on this host."""
+class _HostDrills:
+    """What the lock of this host protects: the drills of one project."""
 
     store: Lockable
 
@@ -30,8 +33,8 @@ class _OnHost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Beside:
-    """The databases that drills make beside one: what the lock across hosts is on."""
+class _ServerDrills:
+    """What the lock on a server protects: the scratch databases that drills create beside one database."""
 
     place: str
     where: str
@@ -45,17 +48,18 @@ class _Beside:
 
 @contextmanager
 def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], None]]:
-    """Holds the locks; gives what raises ``LockedError`` once one of them was lost.
+    """Hold the locks of a drill; ``doing`` tells other processes what for.
 
-    Raises ``LockedError`` naming who holds one, ``DatabaseError``, ``FilesError``.
+    Yields a function that raises ``LockedError`` if one of the locks was lost. Raises ``LockedError`` naming
+    the holder, ``DatabaseError``, ``FilesError``.
     """
     with ExitStack() as stack:
         stack.enter_context(_host_lock(context, doing))
         held = []
         for place, engine in {engine.identity(): engine for engine in drill_engines(context)}.items():
             session = stack.enter_context(engine.lock_session())
-            beside = _Beside(place=place, where=engine.where)
-            held.append(AdvisoryLock(session, beside, doing=f"{doing} of {context.config.host}"))
+            drills = _ServerDrills(place=place, where=engine.where)
+            held.append(AdvisoryLock(session, drills, doing=f"{doing} of {context.config.host}"))
 
         def check() -> None:
             for lock in held:
@@ -65,14 +69,13 @@ def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], Non
 
 
 @contextmanager
-def look(context: BackupContext) -> Iterator[bool]:
-    """Whether no drill goes on on this host; ``False`` too where nobody can tell.
+def no_drill_running(context: BackupContext) -> Iterator[bool]:
+    """Yield whether no drill is under way on this host; ``False`` where that cannot be determined.
 
-    It takes nothing from a drill that would begin: that one waits for the end of the look, and looks do not
-    keep one another out.
+    A drill that starts meanwhile waits until this context ends. Several processes may ask at once.
     """
     try:
-        handle = os.open(_looked_at(context), os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(_query_lock(context), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         yield False
         return
@@ -88,9 +91,9 @@ def look(context: BackupContext) -> Iterator[bool]:
 
 
 def project_digest(context: BackupContext) -> str:
-    """Stands for what the lock of this host is on, where it lies and the store: that of no other project."""
-    of = f"{os.path.realpath(context.config.state_dir)}\n{context.store.identity()}"
-    return hashlib.sha256(of.encode()).hexdigest()[:12]
+    """A digest that tells the drills of this project from those of others on the same host or server."""
+    identity = f"{os.path.realpath(context.config.state_dir)}\n{context.store.identity()}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
 def drill_engines(context: BackupContext) -> list[Engine]:
@@ -101,16 +104,24 @@ def drill_engines(context: BackupContext) -> list[Engine]:
 
 @contextmanager
 def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
-    """Two locks: drills keep one another out by the first, at once and with words. The second is for looks: a
-    shared hold of the first would end a drill that began meanwhile."""
-    with file_lock(_OnHost(store=context.store), _folder(context), doing=doing, now=context.clock()):
-        path = _looked_at(context)
+    """Hold the two locks of this host.
+
+    The first keeps drills apart; a second drill fails at once and names the holder. The second is for
+    :func:`no_drill_running`: if that took a shared lock on the first file, a drill starting meanwhile would
+    fail.
+    """
+    with file_lock(_HostDrills(store=context.store), _folder(context), doing=doing, now=context.clock()):
+        path = _query_lock(context)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise FilesError(f"{path} cannot be opened: {error.strerror}.") from None
+            raise FilesError(
+                f"The lock file {path} cannot be opened: {error.strerror}.",
+                unchanged="Nothing was changed.",
+                hint="Set IGNY8_BACKUP['STATE_DIR'] to a writable private folder.",
+            ) from None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # waits for looks only, and no look takes long
+            fcntl.flock(handle, fcntl.LOCK_EX)  # waits only for no_drill_running(), which is short
             yield
         finally:
             os.close(handle)
@@ -120,5 +131,5 @@ def _folder(context: BackupContext) -> Path:
     return context.config.state_dir / "drill"
 
 
-def _looked_at(context: BackupContext) -> Path:
+def _query_lock(context: BackupContext) -> Path:
     return _folder(context) / f"{project_digest(context)}.look"

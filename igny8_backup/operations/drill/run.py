@@ -1,7 +1,7 @@
-"""A backup restored for practice: into scratch that nobody else may enter, compared, and dropped.
+"""Restore a backup into scratch databases and a scratch folder, compare it with its details, and drop it.
 
-What a drill that was killed leaves is removed by the next one, or when backups are pruned. No lock against
-backups: nothing that a backup or a restore knows of is touched.
+A drill takes no lock against backups and restores, because it touches nothing that they use. What a killed
+drill leaves is removed by the next drill, or by prune_backups.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from igny8_backup.formats.annotations import DRILLED, MISSING, SCHEMA, UNREADABL
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.drill.scratch import drill_alone, scratch_folder
+from igny8_backup.operations.drill.scratch import exclusive_drill, scratch_folder
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, write_tree
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.preflight import unknown_migrations
@@ -40,12 +40,13 @@ from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity
 
 SKEW = timedelta(minutes=5)
-"""How far the clock may have been set while a dump was made."""
+"""By how much the clock may have been adjusted while a dump was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrillRequest:
-    """``backup_id`` is empty for the newest. Without ``owners`` all belongs to the role that restores."""
+    """Which backup to restore: the newest where ``backup_id`` is empty. Without ``owners`` everything in the
+    scratch databases belongs to the role that restores."""
 
     backup_id: str = ""
     identity_file: Path | None = None
@@ -53,8 +54,8 @@ class DrillRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Practice:
-    """A database to restore: where, and what it must be like."""
+class _ScratchDatabase:
+    """A database to restore: the part, its details, and the ``name`` of the scratch database."""
 
     engine: Engine
     part: DatabasePart
@@ -63,19 +64,21 @@ class _Practice:
 
 
 def drill(context: BackupContext, request: DrillRequest) -> VerifyResult:
-    """Restores every complete part of one backup and compares it with what its details say.
+    """Restore every complete part of one backup and compare it with its details; record the result.
 
-    The check that is recorded beside the backup has the depth ``drill``; from its beginning to its end is how
-    long a recovery takes. Raises ``UsageError`` for an unknown backup or a database that is not PostgreSQL,
-    ``LockedError`` while another drill goes on or when the lock was lost, ``IdentityError``, ``RefusedError``
-    where the server cannot take the backup, and what is no fault of the backup: ``FilesError``,
-    ``DatabaseError``, ``ToolError``, ``StorageError``. Nothing is recorded then.
+    The recorded check has the depth ``drill``; its duration is how long a recovery takes. Damage is part of
+    the result. Whatever is not the fault of the backup is raised, and nothing is recorded: ``UsageError`` for
+    an unknown backup or a database that is not PostgreSQL, ``LockedError`` while another drill is under way
+    or when the lock was lost, ``RefusedError`` where the server cannot hold the backup, ``IdentityError``,
+    ``FilesError``, ``DatabaseError``, ``ToolError``, ``StorageError``.
     """
-    with drill_alone(context) as check_locks:
+    with exclusive_drill(context) as check_locks:
         return _Drill(context, request, check_locks).run()
 
 
 class _Drill:
+    """The state of one drill: what was read so far, and what is damaged."""
+
     def __init__(
         self, context: BackupContext, request: DrillRequest, check_locks: Callable[[], None]
     ) -> None:
@@ -95,18 +98,19 @@ class _Drill:
     def run(self) -> VerifyResult:
         databases = self.plan()
         with scratch_folder(self.context, self.stamp) as folder:
-            for practice in databases:
-                with self.judging(practice.part.object and practice.part.object.key or ""):
-                    self.restore_database(practice)
+            for database in databases:
+                with self.recording_damage(database.part.object.key if database.part.object else ""):
+                    self.restore_database(database)
             for tree in self.manifest.trees:
                 if tree.state == COMPLETE:
-                    with self.judging(tree.index.key if tree.index else ""):
+                    with self.recording_damage(tree.index.key if tree.index else ""):
                         self.restore_tree(tree, folder)
         return self.record()
 
-    def plan(self) -> list[_Practice]:
+    def plan(self) -> list[_ScratchDatabase]:
+        """Choose the databases to restore. Raises ``RefusedError`` listing why one cannot be restored."""
         details = read_details(self.context, self.manifest, self.identities)
-        found: list[_Practice] = []
+        found: list[_ScratchDatabase] = []
         blockers: list[str] = []
         for part in self.manifest.databases:
             if part.state != COMPLETE:
@@ -117,55 +121,62 @@ class _Drill:
                 unchanged="Nothing was created.",
                 hint="Run the drill with settings whose DATABASES name a PostgreSQL server.",
             )
-            adapted, _ = apply_overrides(
+            database_details, _ = apply_overrides(
                 engine, details.database(part.alias), RestoreOverrides(owners=self.request.owners)
             )
             name = engine.derived_name(DRILL, self.stamp)
-            blockers += engine.for_database(name).blockers(part, adapted) + unknown_migrations(adapted)
-            found.append(_Practice(engine=engine, part=part, details=adapted, name=name))
+            blockers += engine.for_database(name).blockers(part, database_details) + unknown_migrations(
+                database_details
+            )
+            found.append(_ScratchDatabase(engine=engine, part=part, details=database_details, name=name))
         require_none(blockers)
         return found
 
-    def restore_database(self, practice: _Practice) -> None:
-        engine, name = practice.engine, practice.name
-        self.check_time(practice)
+    def restore_database(self, database: _ScratchDatabase) -> None:
+        engine, name = database.engine, database.name
+        self.check_time(database)
         try:
-            engine.create_staging(name, practice.details)
+            engine.create_staging(name, database.details)
             load_staging(
                 self.context,
                 engine,
                 name,
-                practice.part,
-                practice.details,
+                database.part,
+                database.details,
                 self.identities,
                 selection=RestoreSelection(owners=self.request.owners),
             )
         except ToolError:
-            self.read_again(practice.part)
+            self.check_dump(database.part)
             raise
         finally:
             _drop(self.context, engine, name)
-        if practice.part.object:
+        if database.part.object:
             self.read += 1
-            self.bytes += practice.part.object.stored_bytes
+            self.bytes += database.part.object.stored_bytes
 
-    def check_time(self, practice: _Practice) -> None:
-        """The dump was made by the run that the manifest is of: an older one may answer everything alike.
+    def check_time(self, database: _ScratchDatabase) -> None:
+        """Check that the dump was made during its run: an older dump could pass every other comparison.
 
-        Where the details name no instant, a release wrote them that did not fix the time zone of the dump."""
-        part, stored = practice.part, practice.part.object
-        if stored is None or not practice.details.snapshot:
+        Old releases recorded no snapshot and did not fix the time zone of the dump: then nothing is checked.
+        """
+        part, stored = database.part, database.part.object
+        if stored is None or not database.details.snapshot:
             return
-        made = practice.engine.dumped_at(part, self.context.download(stored, self.identities))
+        made = database.engine.dumped_at(part, self.context.download(stored, self.identities))
         if made and not part.started - SKEW <= made <= part.finished + SKEW:
             raise IntegrityError(
-                f"The dump was made {made:%Y-%m-%d %H:%M:%S} UTC, and not while this backup was: it is"
-                " another one."
+                f"The dump was made at {made:%Y-%m-%d %H:%M:%S} UTC, not while this backup ran: it belongs"
+                " to another backup.",
+                unchanged="Nothing live was changed.",
+                hint="Choose another backup: list_backups.",
             )
 
-    def read_again(self, part: DatabasePart) -> None:
-        """``pg_restore`` failed: at the dump, or at the server, its disk or the way to it? Without a server
-        only the dump can be it. Raises ``IntegrityError`` then."""
+    def check_dump(self, part: DatabasePart) -> None:
+        """Find out whether the dump is to blame after ``pg_restore`` failed, by reading it without a server.
+
+        Raises ``IntegrityError`` if so; otherwise the server, its disk or the network failed.
+        """
         if part.object:
             blocks = self.context.download(part.object, self.identities)
             config = self.context.config
@@ -174,28 +185,25 @@ class _Drill:
     def restore_tree(self, tree: TreePart, folder: Path) -> None:
         chosen = choose_files(self.context, tree, [], self.identities)
         copy = TreeCopy(backup_id=self.manifest.id, part=tree, chosen=chosen, place=folder / tree.name)
-        self.context.progress.begin(f"files {tree.name}", tree.bytes)
-        try:
-            write_tree(self.context, copy, self.identities, self.context.progress.advance)
-        finally:
-            self.context.progress.end()
+        with self.context.observe(f"files {tree.name}") as observer:
+            observer.begin(tree.bytes)
+            write_tree(self.context, copy, self.identities, observer.advance)
         objects = [item for item in (tree.index, tree.folders, *tree.packs) if item]
         self.read += len(objects)
         self.bytes += sum(item.stored_bytes for item in objects)
 
     @contextmanager
-    def judging(self, key: str) -> Iterator[None]:
-        """Takes down that a part is not what was backed up; the others are still to be tried. Whatever else
-        fails tells nothing about the backup, and ends the drill."""
+    def recording_damage(self, key: str) -> Iterator[None]:
+        """Record damage to the part with this key and go on; any other error ends the drill."""
         self.check_locks()
         try:
             yield
         except MissingObjectError as error:
-            self.found(key, MISSING, error)
+            self.add_finding(key, MISSING, error)
         except IntegrityError as error:
-            self.found(key, UNREADABLE, error)
+            self.add_finding(key, UNREADABLE, error)
 
-    def found(self, key: str, kind: str, error: BackupError) -> None:
+    def add_finding(self, key: str, kind: str, error: BackupError) -> None:
         self.findings.append(Finding(damage=Damage(key=key, kind=kind), text=str(error)))
 
     def record(self) -> VerifyResult:
@@ -225,4 +233,6 @@ def _drop(context: BackupContext, engine: Engine, name: str) -> None:
     try:
         engine.drop(name)
     except BackupError as error:
-        context.progress.note(f"The database {name} could not be dropped, the next drill will: {error}")
+        context.progress.note(
+            f"The scratch database {name} could not be dropped; the next drill tries again. {error}"
+        )

@@ -1,8 +1,7 @@
-"""What a drill makes and must not leave: its databases and its folder; and what of drills that were killed is
-left.
+"""The scratch databases and the scratch folder of a drill, and the removal of those that killed drills left.
 
-The names tell them apart from all else, and from those of another project that shares the server or the
-scratch folder. One drill at a time makes them: so all that lies there while the locks are held was left.
+Their names tell them apart from everything else, also from those of another project on the same server or
+in the same scratch folder. Only one drill runs at a time: what exists while the locks are held is a leftover.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from pathlib import Path
 
 from igny8_backup.errors import BackupError, FilesError, LockedError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.drill.locks import drill_engines, drill_locks, look, project_digest
+from igny8_backup.operations.drill.locks import drill_engines, drill_locks, no_drill_running, project_digest
 from igny8_backup.operations.lock_wait import retry_until
 from igny8_backup.trees.fs.remove import remove_tree
 
 
 @contextmanager
-def drill_alone(context: BackupContext) -> Iterator[Callable[[], None]]:
-    """Holds the locks of a drill, having removed what killed ones left; gives what raises ``LockedError``
-    once one of them was lost.
+def exclusive_drill(context: BackupContext) -> Iterator[Callable[[], None]]:
+    """Hold the locks of a drill, and remove what killed drills left.
 
-    Raises ``LockedError``, after ``context.wait`` seconds, naming the drill that goes on: on this host, or on
-    another one against the same databases. Raises ``DatabaseError``, ``FilesError``.
+    Yields a function that raises ``LockedError`` if one of the locks was lost. Raises ``LockedError`` after
+    ``context.wait`` seconds, naming the drill that is under way on this host or, against the same databases,
+    on another one; ``DatabaseError``, ``FilesError``.
     """
     with retry_until(lambda: drill_locks(context, "a drill"), context.wait, context.progress) as check:
         _remove_leftovers(context)
@@ -35,15 +34,15 @@ def drill_alone(context: BackupContext) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def scratch_folder(context: BackupContext, stamp: str) -> Iterator[Path]:
-    """The private folder of the drill, gone afterwards."""
+    """Create a private folder for the restored trees; remove it at the end. Raises ``FilesError``."""
     folder = context.config.scratch_dir / f"{_prefix(context)}{stamp}"
     try:
         folder.mkdir(0o700)
     except OSError as error:
         raise FilesError(
-            f"No scratch folder can be made in {folder.parent}: {error.strerror}.",
-            unchanged="Nothing was made.",
-            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            f"No scratch folder can be created in {folder.parent}: {error.strerror}.",
+            unchanged="Nothing was created.",
+            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a writable folder.",
         ) from None
     try:
         yield folder
@@ -51,21 +50,21 @@ def scratch_folder(context: BackupContext, stamp: str) -> Iterator[Path]:
         remove_tree(folder)
 
 
-def tidy(context: BackupContext) -> None:
-    """Removes what killed drills left, if no drill goes on. Why it could not is noted, and no failure."""
+def remove_killed_drills(context: BackupContext) -> None:
+    """Remove what killed drills left, unless a drill is under way. Problems are noted, not raised."""
     try:
         with drill_locks(context, "removing what drills left"):
             _remove_leftovers(context)
     except LockedError:
-        pass  # whatever is there is in use, or is for the next to remove
+        pass  # the drill that is under way uses what exists, or removes it
     except BackupError as error:
-        context.progress.note(f"What a killed drill may have left was not removed: {error}")
+        context.progress.note(f"Leftovers of killed drills could not be removed. {error}")
 
 
 def killed_drills(context: BackupContext) -> tuple[str, ...]:
-    """The stamps of drills that were killed on this host and not tidied up yet; asks no database."""
-    with look(context) as free:
-        # In the look: a drill that ends before it has a folder, and one that begins after it has none yet.
+    """The stamps of killed drills whose folder still exists on this host. Connects to no database."""
+    with no_drill_running(context) as free:
+        # While no drill can start or run: so every folder is a leftover.
         return (
             tuple(sorted(path.name.removeprefix(_prefix(context)) for path in _folders(context)))
             if free
@@ -82,7 +81,7 @@ def _remove_leftovers(context: BackupContext) -> None:
 
 
 def _prefix(context: BackupContext) -> str:
-    """How the folder in ``SCRATCH_DIR`` begins that stands as long as a drill does, and takes its trees."""
+    """Prefix of the name of a drill's folder in ``SCRATCH_DIR``."""
     return f"igny8_backup-drill-{project_digest(context)}-"
 
 
@@ -91,7 +90,7 @@ def _folders(context: BackupContext) -> list[Path]:
 
 
 def _is_our_folder(path: Path) -> bool:
-    """Scratch may be /tmp: anybody may have put something there by that name."""
+    """Whether ``path`` is a folder of this user: scratch may be /tmp, where anybody may create that name."""
     try:
         found = path.lstat()
     except FileNotFoundError:

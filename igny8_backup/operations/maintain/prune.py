@@ -9,7 +9,7 @@ from datetime import timedelta
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys, records
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.drill.scratch import tidy
+from igny8_backup.operations.drill.scratch import remove_killed_drills
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
@@ -83,7 +83,7 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
             if not (removed or swept):
                 raise
             return _result(plan, removed, swept, found, problem=str(error))
-    tidy(context)
+    remove_killed_drills(context)
     return _result(plan, removed, swept, found)
 
 

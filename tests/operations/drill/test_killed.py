@@ -1,4 +1,4 @@
-"""Drills that are killed, and drills that meet: nothing stays, nothing fires, nobody comes in."""
+"""Drills that are killed, that lose their session, or that start twice at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.services.processes import kill_tree
 from tests.services.project import Project, create, drop
 
 SECONDS = 120
-# In a drill's database a row of the table takes as long to load as a database of the gate's name is there, or
-# two minutes. What fires there fails the drill: the triggers at each login and change, the subscription at
+# In the scratch database of a drill, loading a row of the table takes until the gate database is gone, or two
+# minutes. Whatever fires there fails the drill: the triggers at each login and change, the subscription at
 # DROP DATABASE.
 SCHEMA = """
     CREATE FUNCTION passed(gate text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
@@ -39,7 +39,7 @@ SCHEMA = """
 
 @pytest.fixture(scope="module")
 def drilled(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project that has been backed up, reached by a superuser, who alone may have what could fire."""
+    """A project that has been backed up, used by a superuser: only one may create what could fire."""
     project = create(postgres_18, tmp_path_factory.mktemp("drilled"))
     server, gate = project.server, gate_of(project)
     project.environment["DATABASE_URL"] = project.environment["DATABASE_URL"].replace(
@@ -65,15 +65,15 @@ def gate_of(project: Project) -> str:
     return f"gate_of_{project.database}"
 
 
-def left(project: Project) -> list[str]:
-    """What lies beside the database, and in scratch."""
+def leftovers(project: Project) -> list[str]:
+    """Databases beside the live one, and what lies in the scratch folder."""
     databases = [name for name in project.databases() if name != project.database]
     return databases + [path.name for path in project.scratch.iterdir()]
 
 
 @contextmanager
 def at_the_gate(project: Project) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A drill in the middle of its load, which goes on when the context ends, and its database."""
+    """A drill in the middle of loading, and its database. The drill goes on when the context ends."""
     query = """SELECT datname FROM pg_stat_activity WHERE starts_with(datname, %s || '__drill_')
         AND query LIKE 'COPY%%' AND wait_event = 'PgSleep'"""
     gate = gate_of(project)
@@ -96,26 +96,26 @@ def at_the_gate(project: Project) -> Iterator[tuple[subprocess.Popen[str], str]]
         project.server.drop_database(gate)
 
 
-def test_what_a_killed_drill_leaves_is_seen_and_removed(drilled: Project) -> None:
+def test_drill_killed_leftovers_are_listed_and_removed(drilled: Project) -> None:
     with at_the_gate(drilled) as (process, database):
         kill_tree(process.pid)
         process.wait()
         (listed, pruned, after) = run_many(drilled, ["list_backups"], ["prune_backups"], ["list_backups"])
-        assert left(drilled) == [], "though its session in the server still waits"
+        assert leftovers(drilled) == [], "although its session on the server still waits"
     stamp = database.rpartition("_")[2]
     assert f"KILLED: the drill of {stamp} left its scratch databases and folders" in listed.ended(0).stdout
     assert "could not be dropped" not in pruned.ended(0).said
     assert "KILLED" not in after.ended(0).stdout
     with at_the_gate(drilled) as (process, database):
         kill_tree(process.pid)
-    assert database in left(drilled)
+    assert database in leftovers(drilled)
     (again,) = run_many(drilled, ["drill_backup", "--identity", drilled.identity])
     again.ended(0)
-    assert left(drilled) == []
+    assert leftovers(drilled) == []
 
 
 def end_session(project: Project, condition: str) -> None:
-    """Ends the one session of a drill that is so."""
+    """End the one session of a drill that fulfils the condition."""
     with project.server.connect(superuser=True) as session:
         ended = session.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {condition}")
         assert ended.fetchall() == [(True,)]
@@ -125,17 +125,17 @@ def checks(project: Project) -> list[str]:
     return [path.name for path in project.storage.rglob("checks/*")]
 
 
-def test_what_fails_at_the_server_is_no_damage(drilled: Project) -> None:
+def test_drill_server_ends_the_session_is_not_damage(drilled: Project) -> None:
     recorded = checks(drilled)
     with at_the_gate(drilled) as (process, database):
         end_session(drilled, f"datname = '{database}' AND query LIKE 'COPY%'")
         out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 1 and "Traceback" not in err, f"{out}{err}"
     assert "pg_restore" in err and "UNREADABLE" not in err
-    assert checks(drilled) == recorded and left(drilled) == []
+    assert checks(drilled) == recorded and leftovers(drilled) == []
 
 
-def test_a_drill_that_lost_its_lock_records_nothing(drilled: Project) -> None:
+def test_drill_lost_lock_records_nothing(drilled: Project) -> None:
     recorded = checks(drilled)
     with at_the_gate(drilled) as (process, _):
         end_session(drilled, "application_name = 'igny8_backup: a drill of web-1'")
@@ -143,10 +143,10 @@ def test_a_drill_that_lost_its_lock_records_nothing(drilled: Project) -> None:
         out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 5 and "Traceback" not in err, f"{out}{err}"
     assert "The lock was lost" in err and "no result was recorded" in err
-    assert checks(drilled) == recorded and left(drilled) == []
+    assert checks(drilled) == recorded and leftovers(drilled) == []
 
 
-def test_a_drill_is_alone(drilled: Project, tmp_path: Path) -> None:
+def test_drill_second_drill_is_locked_out_everywhere(drilled: Project, tmp_path: Path) -> None:
     for name in ("state", "scratch"):
         (tmp_path / name).mkdir()
     elsewhere = {
@@ -161,14 +161,14 @@ def test_a_drill_is_alone(drilled: Project, tmp_path: Path) -> None:
             psycopg.connect(
                 host=server.host, port=server.port, dbname=database, user="stranger", password="stranger"
             )
-        here, tidied, listed = run_many(drilled, drill, prune, ["list_backups"])
-        there, tidied_there = run_many(drilled, [*drill, "--wait", "1.5"], prune, env=elsewhere)
-        assert database in left(drilled), "nobody took it away"
+        here, pruned, listed = run_many(drilled, drill, prune, ["list_backups"])
+        there, pruned_there = run_many(drilled, [*drill, "--wait", "1.5"], prune, env=elsewhere)
+        assert database in leftovers(drilled), "nobody removed the database of the running drill"
     out, err = process.communicate()
     assert process.returncode == 0, f"{out}{err}"
     assert f"process {process.pid}, a drill, since 20" in here.ended(5).stderr
     assert "a drill of web-1 from 127.0.0.1, since 20" in there.ended(5).stderr
     assert "Waiting up to 2 s. Another run works on" in there.stderr
     assert "KILLED" not in listed.ended(0).stdout
-    assert tidied.ended(0).stderr == tidied_there.ended(0).stderr == ""
-    assert left(drilled) == [] and list((tmp_path / "scratch").iterdir()) == []
+    assert pruned.ended(0).stderr == pruned_there.ended(0).stderr == ""
+    assert leftovers(drilled) == [] and list((tmp_path / "scratch").iterdir()) == []

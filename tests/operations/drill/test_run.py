@@ -1,4 +1,4 @@
-"""A drill restores all of a backup, finds what is not as it was, and leaves nothing."""
+"""drill_backup: it restores a whole backup, finds damage, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def web() -> Iterator[WebServer]:
         yield server
 
 
-def left(saved: Saved) -> list[str]:
-    """What lies beside the database, and in scratch."""
+def leftovers(saved: Saved) -> list[str]:
+    """Databases beside the live one, and what lies in the scratch folder."""
     project = saved.project
     return [name for name in project.databases() if name != project.database] + [
         path.name for path in project.scratch.iterdir()
     ]
 
 
-def test_a_drill_restores_all_and_leaves_nothing(saved: Saved, storage: Path) -> None:
+def test_drill_backup_restores_everything_and_leaves_nothing(saved: Saved, storage: Path) -> None:
     project = saved.project
     before = state.of_project(project)
     drill: list[str | Path] = ["drill_backup", "--identity", project.identity]
@@ -57,7 +57,7 @@ def test_a_drill_restores_all_and_leaves_nothing(saved: Saved, storage: Path) ->
             )
         ),
     )
-    assert left(saved) == [other], "what a killed drill left is gone, what a restore left is not"
+    assert leftovers(saved) == [other], "leftovers of a killed drill are removed, those of a restore are not"
     project.server.drop_database(other)
     check = done.ended(0).json["check"]
     assert check["depth"] == "drill" and check["damage"] == [] and check["objects"] == check["read"]
@@ -72,7 +72,9 @@ def test_a_drill_restores_all_and_leaves_nothing(saved: Saved, storage: Path) ->
     assert state.differences(before, state.of_project(project)) == []
 
 
-def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web: WebServer) -> None:
+def test_drill_backup_finds_missing_rows_and_foreign_dumps(
+    saved: Saved, storage: Path, web: WebServer
+) -> None:
     project = saved.project
     project.sql("CREATE TABLE kept AS TABLE content_tag")
     (whole,) = run_many(project, Command(["backup_db", "--json"], {}, storage))
@@ -100,9 +102,9 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web:
     fooled, found, older, torn, halved, listed, watched = run_many(
         project, *(Command(argv, {}, storage) for argv in commands)
     )
-    assert "no damage" in fooled.ended(0).stdout, "only a restore tells"
+    assert "no damage" in fooled.ended(0).stdout, "only a restore finds missing rows"
     assert "public.kept had" in found.ended(6).stderr and "has now 0 rows" in found.stderr
-    assert "not while this backup was: it is another one" in older.ended(6).stderr
+    assert "not while this backup ran: it belongs to another backup" in older.ended(6).stderr
     (finding,) = torn.ended(6).json["findings"]
     assert pack.name in finding["text"] and "uploads.index" in finding["damage"]["key"]
     assert "UNREADABLE: " in halved.ended(6).stderr and "pg_restore cannot read the dump" in halved.stderr
@@ -110,14 +112,14 @@ def test_a_drill_finds_rows_that_are_not_there(saved: Saved, storage: Path, web:
     assert f"{full} (drill)" in watched.ended(7).stdout
     assert [path for _, path, _ in web.asked] == ["/start", "/fail"]
     assert "public.kept had" in web.asked[1][2]
-    assert left(saved) == []
+    assert leftovers(saved) == []
 
 
-def test_what_a_killed_drill_left_and_cannot_be_removed_fails_no_prune(saved: Saved, storage: Path) -> None:
+def test_prune_backups_leftover_of_a_drill_cannot_be_removed_is_noted(saved: Saved, storage: Path) -> None:
     project = saved.project
     killed = f"{project.database}__drill_20200101T000000Z"
     with project.server.connect("postgres", superuser=True) as session:
         session.execute(f'CREATE DATABASE "{killed}"')
         (pruned,) = run_many(project, Command(["prune_backups"], {}, storage))
         session.execute(f'DROP DATABASE "{killed}"')
-    assert "What a killed drill may have left was not removed: " in pruned.ended(0).stderr
+    assert "Leftovers of killed drills could not be removed. " in pruned.ended(0).stderr

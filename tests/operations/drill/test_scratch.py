@@ -1,4 +1,4 @@
-"""The folder of a drill in a scratch that others use too, and looks at whether a drill goes on."""
+"""The scratch folder of a drill, in a folder that others use too; detecting whether a drill is under way."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import pytest
 
 from igny8_backup.errors import LockedError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.drill.locks import look
-from igny8_backup.operations.drill.scratch import drill_alone, killed_drills, scratch_folder, tidy
+from igny8_backup.operations.drill.locks import no_drill_running
+from igny8_backup.operations.drill.scratch import (
+    exclusive_drill,
+    killed_drills,
+    remove_killed_drills,
+    scratch_folder,
+)
 
 STAMP, OTHER = "20261122T021500Z", "20261122T021501Z"
 
@@ -26,59 +31,59 @@ def left_behind(context: BackupContext, stamp: str) -> Path:
     return folder
 
 
-def test_another_project_leaves_a_drill_alone(context: BackupContext, tmp_path: Path) -> None:
+def test_another_project_leaves_a_exclusive_drill(context: BackupContext, tmp_path: Path) -> None:
     neighbour = replace(context, config=replace(context.config, state_dir=tmp_path / "another/state"))
-    its_own = left_behind(neighbour, OTHER)
-    with drill_alone(context), scratch_folder(context, STAMP) as folder:
-        tidy(neighbour)
-        assert folder.is_dir() and not its_own.exists()
-        with drill_alone(neighbour):
+    leftover = left_behind(neighbour, OTHER)
+    with exclusive_drill(context), scratch_folder(context, STAMP) as folder:
+        remove_killed_drills(neighbour)
+        assert folder.is_dir() and not leftover.exists()
+        with exclusive_drill(neighbour):
             assert folder.is_dir()
         assert killed_drills(neighbour) == ()
 
 
-def test_what_is_no_folder_of_ours_stands_in_no_way(context: BackupContext, tmp_path: Path) -> None:
+def test_exclusive_drill_ignores_what_is_not_its_folder(context: BackupContext, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
-    left = left_behind(context, STAMP)
-    start = str(left).removesuffix(STAMP)
+    leftover = left_behind(context, STAMP)
+    start = str(leftover).removesuffix(STAMP)
     link, file, foreign = (Path(f"{start}20200101T00000{number}Z") for number in range(3))
     link.symlink_to(kept)
     file.touch()
     foreign.mkdir()
-    if os.geteuid() == 0:  # nobody else may give a folder away
+    if os.geteuid() == 0:  # only root can give a folder to another user
         os.chown(foreign, 54321, 54321)
     else:
         foreign.rmdir()
-    with drill_alone(context):
+    with exclusive_drill(context):
         pass
-    assert not left.exists() and killed_drills(context) == ()
+    assert not leftover.exists() and killed_drills(context) == ()
     assert link.is_symlink() and kept.is_dir() and file.is_file()
     assert foreign.is_dir() == (os.geteuid() == 0)
 
 
-def test_a_look_sees_what_was_left_and_no_living_drill(context: BackupContext) -> None:
-    with drill_alone(context), scratch_folder(context, STAMP):
+def test_killed_drills_lists_leftovers_but_no_running_drill(context: BackupContext) -> None:
+    with exclusive_drill(context), scratch_folder(context, STAMP):
         assert killed_drills(context) == ()
-    left = left_behind(context, STAMP)
+    leftover = left_behind(context, STAMP)
     assert killed_drills(context) == (STAMP,)
-    tidy(context)
-    assert killed_drills(context) == () and not left.exists()
+    remove_killed_drills(context)
+    assert killed_drills(context) == () and not leftover.exists()
 
 
-def test_a_look_keeps_no_drill_from_beginning(context: BackupContext) -> None:
-    with drill_alone(context):
+def test_no_drill_running_does_not_fail_a_starting_drill(context: BackupContext) -> None:
+    with exclusive_drill(context):
         pass
     (lock,) = (context.config.state_dir / "drill").glob("*.lock")
     lock.write_text("")
 
     def begin() -> bool:
-        with drill_alone(context):
+        with exclusive_drill(context):
             return True
 
     with ThreadPoolExecutor(1) as pool:
-        with look(context) as free, look(context) as as_well:
-            assert free and as_well
+        with no_drill_running(context) as first, no_drill_running(context) as second:
+            assert first and second
             begun = pool.submit(begin)
             deadline = time.monotonic() + 60
             while not (lock.read_text() or begun.done()):
@@ -87,9 +92,9 @@ def test_a_look_keeps_no_drill_from_beginning(context: BackupContext) -> None:
         assert begun.result(60)
 
 
-def test_who_is_kept_out_is_told_of_a_drill(context: BackupContext) -> None:
-    told = pytest.raises(
+def test_exclusive_drill_locked_names_the_drill(context: BackupContext) -> None:
+    locked = pytest.raises(
         LockedError, match=f"works on the drills from .*: process {os.getpid()}, a drill, since"
     )
-    with drill_alone(context), told, drill_alone(context):
+    with exclusive_drill(context), locked, exclusive_drill(context):
         pytest.fail("two drills at once")
