@@ -83,7 +83,7 @@ def test_a_damaged_list_of_the_server_is_told_and_not_believed(
     assert str(index) in locked.ended(6).stderr and "--identity FILE" in locked.stderr
     assert locked.json["error"] == "IntegrityError"
     assert keyed.ended(0).stdout == good.ended(0).stdout
-    assert str(index) in keyed.stderr and "The list in storage is read." in keyed.stderr
+    assert str(index) in keyed.stderr and "The index in storage is read instead." in keyed.stderr
 
 
 @pytest.mark.parametrize("harm", [altered, truncated, packs_to_rewrite, extended])

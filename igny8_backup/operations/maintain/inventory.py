@@ -1,4 +1,4 @@
-"""All that is known of the backups in storage, read once: what retention and monitoring judge by."""
+"""Read all backups, run records and annotations in storage once, for retention and monitoring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from igny8_backup.retention import Backup, Part, Plan
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """The backups and the records of runs, newest first, and what was added to backups, at ``now``."""
+    """Backups and run records, newest first, and the annotations of backups (pins, checks), at ``now``."""
 
     now: datetime
     entries: list[Entry]
@@ -26,11 +26,11 @@ class Inventory:
 
     @property
     def manifests(self) -> list[Manifest]:
-        """The readable ones, newest first, without those that are dated in the future."""
+        """The readable manifests, newest first, without those that are dated in the future."""
         return [item.manifest for item in self.entries if item.manifest and item.started <= self.now]
 
     def plan(self, config: Config) -> Plan:
-        """What the policy makes of them."""
+        """What the retention policy keeps and what it removes."""
         backups = [self._backup(entry) for entry in self.entries]
         parts = {part for item in backups for part in item.parts}
         failed = self.failing()
@@ -45,7 +45,7 @@ class Inventory:
     def failing(self) -> set[tuple[str, str]]:
         """Host and name of each part whose newest run failed.
 
-        A name can be that of a database and of a tree: then both are said to fail.
+        A database and a tree of the same name are not told apart: if one fails, both count as failing.
         """
         manifests = {entry.id: entry.manifest for entry in self.entries}
         settled: dict[tuple[str, str], bool] = {}
@@ -55,8 +55,7 @@ class Inventory:
         return {part for part, failed in settled.items() if failed}
 
     def settled_runs(self) -> list[RunRecord]:
-        """The runs whose outcome is known, newest first: a run that is under way has not failed yet, and one
-        that is dated in the future tells nothing."""
+        """The runs whose outcome is known, newest first, without those dated in the future."""
         written = {entry.id for entry in self.entries}
         return [
             run
@@ -78,7 +77,7 @@ class Inventory:
 
 
 def read_inventory(context: BackupContext) -> Inventory:
-    """Raises ``StorageError``."""
+    """Read the inventory of the storage. Raises ``StorageError``."""
     return Inventory(
         now=context.clock(),
         entries=context.catalog.entries(),
@@ -88,7 +87,7 @@ def read_inventory(context: BackupContext) -> Inventory:
 
 
 def parts_of(manifest: Manifest) -> tuple[Part, ...]:
-    """The complete parts of a backup: one with files that could not be read counts as complete."""
+    """The complete parts of a backup. A tree with files that could not be read counts as complete."""
     found = [("database", part.alias, part.state) for part in manifest.databases]
     found += [("files", part.name, part.state) for part in manifest.trees]
     return tuple(
@@ -97,7 +96,7 @@ def parts_of(manifest: Manifest) -> tuple[Part, ...]:
 
 
 def _failed(run: RunRecord, name: str, manifest: Manifest | None) -> bool:
-    if manifest is not None:  # the manifest knows better than a run that could not say how it ended
+    if manifest is not None:  # more reliable than the record of a run that died
         parts = [(part.alias, part.state) for part in manifest.databases]
         parts += [(part.name, part.state) for part in manifest.trees]
         return any(state != COMPLETE for part, state in parts if part == name)

@@ -1,4 +1,4 @@
-"""What lies in the trees of a backup, file by file, as a stream: there may be millions."""
+"""List the files of a backup, as a stream: there may be millions."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from igny8_backup.trees.model.records import Record
 def list_files(
     context: BackupContext, manifest: Manifest, pattern: str, identities: list[Identity]
 ) -> Iterator[tuple[str, Record]]:
-    """The tree and the record of everything that ``pattern`` chooses (``parse_pattern``; all of it where that
-    is empty), tree after tree, in the order of the index.
+    """List the files, folders and links that match ``pattern`` (see ``parse_pattern``); all if it is empty.
 
-    A tree that this host backed up last is read from the index in ``STATE_DIR``, which needs no key; else, or
-    where that is damaged, which is told, from the index in storage. What was read before an
-    ``IntegrityError`` is not to be trusted. Before the first record it raises ``IdentityError`` where there
-    is no way to read a tree, ``IntegrityError`` where the only way is a damaged index, ``UsageError`` where
-    the backup has no tree.
+    Yields the name of the tree and the record, tree by tree, in the order of the index. Where this host still
+    has the index in ``STATE_DIR``, that is read and no identity is needed; otherwise, or if it is damaged,
+    the index in storage.
+
+    Raises before the first record ``UsageError`` for a backup without trees, ``IdentityError`` where the only
+    index is encrypted and no identity is given, ``IntegrityError`` where in addition the local index is
+    damaged. An ``IntegrityError`` later means that the records listed so far cannot be trusted.
     """
     parts = [part for part in manifest.trees if part.state == COMPLETE and part.index]
     if not parts:
         raise UsageError(
-            f"Backup {manifest.id} holds no tree of files.",
+            f"Backup {manifest.id} contains no tree of files.",
             unchanged="Nothing was read.",
-            hint="Choose another: list_backups.",
+            hint="Choose another backup: list_backups.",
         )
     local: dict[str, Path | None] = {}
     for part in parts:
@@ -43,7 +44,7 @@ def list_files(
         if local[part.name] is None and manifest.encrypted and not identities:
             raise _unreadable(part.name, damaged)
         if damaged:
-            context.progress.note(f"{damaged} The list in storage is read.")
+            context.progress.note(f"{damaged} The index in storage is read instead.")
     chosen = Chosen(patterns=(parse_pattern(pattern),) if pattern else ())
     return _records(context, parts, local, chosen, identities)
 
@@ -53,11 +54,11 @@ def _unreadable(tree: str, damaged: str) -> BackupError:
         return IntegrityError(
             damaged,
             unchanged="Nothing was read.",
-            hint="The list in storage needs the file that generate_backup_key wrote: --identity FILE. The next"
-            " backup stores every file anew and keeps a list of its own.",
+            hint="To read the index in storage, give the file that generate_backup_key wrote:"
+            " --identity FILE. The next backup stores every file again and writes a new local index.",
         )
     return IdentityError(
-        f"The list of files of {tree!r} is encrypted and no identity is given.",
+        f"The index of {tree!r} is encrypted and no identity is given.",
         unchanged="Nothing was read.",
         hint="Give the file that generate_backup_key wrote: --identity FILE. Without it only the newest"
         " backup can be listed, on the server that made it.",

@@ -1,4 +1,7 @@
-"""Whether backups are as they should be, told from the storage alone (law 9: silence is failure)."""
+"""Check the health of all backups from what is in storage: age, size, failures, verifications, clocks.
+
+A backup that is missing is a failure too: :func:`monitor` alarms when nothing happened for too long.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,16 @@ from igny8_backup.operations.maintain.inventory import Inventory, parts_of, read
 from igny8_backup.retention import Part
 
 RECENT, LEAST = 10, 3
-"""A copy is compared with the median of so many before it, where there are so many at least."""
+"""A copy is compared with the median size of up to ``RECENT`` copies before it, if there are ``LEAST``."""
 SHRUNK = 0.5
-"""Smaller than this share of the median is too small."""
+"""A copy smaller than this share of the median is too small."""
 SKEW = timedelta(minutes=5)
+"""By how much the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One thing that was looked at: its ``name``, of what, whether it is as it should be, and a sentence."""
+    """The result of one check: its ``name``, what it is ``of``, whether it is ``ok``, and an explanation."""
 
     name: str
     of: str
@@ -39,8 +43,8 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class Newest:
-    """A complete copy of a part: when it began, its size in bytes before the codecs; of a tree, whether every
-    file was stored anew."""
+    """A complete copy of a part: its start, its size in bytes before compression, and for a tree whether
+    every file was stored again."""
 
     part: Part
     backup_id: str
@@ -51,8 +55,8 @@ class Newest:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The conditions, and the figures behind them, ``None`` where they are not known; ``checked`` is when the
-    newest verification began."""
+    """The conditions, and the figures for metrics, ``None`` where they are unknown. ``checked`` is the start
+    of the newest verification."""
 
     now: datetime
     conditions: tuple[Condition, ...]
@@ -67,19 +71,19 @@ class Health:
 
     @property
     def failure_key(self) -> str:
-        """What failed, without the figures, which change from hour to hour."""
+        """What failed, without figures: a mail is sent again when this changes, not when a size does."""
         return "; ".join(f"{item.name}, {item.of}" for item in self.failed)
 
     def problems(self) -> list[str]:
-        """What failed, a line each."""
+        """One line for each condition that failed."""
         return [f"FAILED {item.name}, {item.of}: {item.text}" for item in self.failed]
 
 
 def monitor(context: BackupContext) -> Health:
-    """Looks at everything; changes nothing. A storage that does not answer is a condition, and no error.
+    """Check all conditions; change nothing. An unreachable storage is a failed condition, not an error.
 
-    The parts are those that the storage knows. On a host that writes there they are also those of the
-    settings, so that one which was never backed up is missed.
+    The parts checked are those in storage and, on a host that writes there, those in the settings as well: so
+    a part that was never backed up is noticed.
     """
     now = context.clock()
     where = context.store.describe()
@@ -120,7 +124,7 @@ def _condition(name: str, of: str, ok: bool, text: str) -> Condition:
 
 
 def _series(inventory: Inventory, config: Config) -> dict[Part, list[Newest]]:
-    """The complete copies of each part, newest first; without those of parts that may have any age."""
+    """The complete copies of each part, newest first; without parts that have no maximum age."""
     found: defaultdict[Part, list[Newest]] = defaultdict(list)
     if any(run.host == config.host for run in inventory.runs):
         for kind, names in (("database", config.databases), ("files", tuple(config.sites))):
@@ -173,19 +177,19 @@ def _part(part: Part, copies: list[Newest], inventory: Inventory, config: Config
 
 
 def _full(copies: list[Newest]) -> Iterator[Condition]:
-    """Of trees: full runs one after the other say that the state folder does not last; nothing else does."""
+    """For trees: several full runs in a row mean that STATE_DIR is lost between runs."""
     part = copies[0].part
     if part.kind != "files":
         return
-    # The first of all is full by right.
+    # The oldest copy is not counted: the first backup of a tree is always full.
     full = sum(1 for _ in takewhile(lambda copy: copy.full, copies[:-1]))
-    anew = f"the newest {count_in_words(full, 'backup')} stored every file anew"
-    text = anew if full else "the newest backup stored only what had changed"
+    again = f"the newest {count_in_words(full, 'backup')} stored every file again"
+    text = again if full else "the newest backup stored only what had changed"
     yield _condition("incremental", str(part), full < FULL_RUNS_LIMIT, text)
 
 
 def _runs(inventory: Inventory) -> Iterator[Condition]:
-    """Of each host, its newest run: files that could not be read are no failure of a part."""
+    """For each host: whether its newest run was complete. Unreadable files fail this, but no part."""
     hosts: set[str] = set()
     for run in inventory.settled_runs():
         if run.host not in hosts:
@@ -203,15 +207,15 @@ def _retention(inventory: Inventory, config: Config) -> Iterator[Condition]:
 
 
 def _checks(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
-    """Verifications: recent, and without damage to any backup that is there."""
+    """Whether verifications and drills are recent, and found no damage in any existing backup."""
     existing = [
         (entry, inventory.annotations[entry.id])
         for entry in inventory.entries
         if entry.id in inventory.annotations
     ]
     checks = [(entry, check) for entry, annotations in existing for check in annotations.checks]
-    began = [check.started for _, check in checks]
-    yield from _recent("verified", "the newest", began, inventory, limits.verified)
+    starts = [check.started for _, check in checks]
+    yield from _recent("verified", "the newest", starts, inventory, limits.verified)
     drills = [check.started for _, check in checks if check.depth == DRILLED and not check.damage]
     yield from _recent("drilled", "the newest good drill", drills, inventory, limits.drilled)
     damaged = [f"{entry.id} ({check.depth})" for entry, check in checks if check.damage]
@@ -221,7 +225,7 @@ def _checks(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
 def _recent(
     name: str, what: str, times: list[datetime], inventory: Inventory, most: timedelta | None
 ) -> Iterator[Condition]:
-    """Whether the newest of the ``times`` is at most so long ago; without any, the oldest backup."""
+    """Whether the newest of the ``times`` is at most ``most`` ago; without any, the oldest backup counts."""
     if most is None:
         return
     newest = max(times, default=None)
@@ -232,8 +236,10 @@ def _recent(
 
 
 def _clocks(context: BackupContext, inventory: Inventory) -> Iterator[Condition]:
-    """Whether a clock is ahead: a run that began after now, or a record that tells a later time than the
-    storage does. A copy of a storage has later times than the records, so that way round tells nothing."""
+    """For each host: whether its clock is ahead of the storage's or of ours, by its newest run record.
+
+    Only that direction counts: in a copy of a storage the files are younger than the records say.
+    """
     modified = {item.key: item.modified for item in context.store.list(keys.RUNS)}
     hosts: set[str] = set()
     for run in inventory.runs:

@@ -1,4 +1,7 @@
-"""What lies in storage under no manifest (law 1), and whose it may be. Nothing is removed here."""
+"""Find orphans: objects in storage that no manifest names. Nothing is removed here.
+
+A backup exists only once its manifest exists, so an interrupted run leaves orphans.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from igny8_backup.operations.context import BackupContext
 class OrphanObject:
     """An object that no readable manifest names: its key, its size in bytes, when it was written, if known.
 
-    An upload that was begun and not finished has an ``upload_id`` and no known size.
+    An unfinished upload has an ``upload_id`` and no known size.
     """
 
     key: str
@@ -25,10 +28,10 @@ class OrphanObject:
 
 @dataclass(frozen=True, kw_only=True)
 class OrphanReport:
-    """All that no readable manifest names, each thing in one of three lists, sorted by key.
+    """All objects that no readable manifest names, sorted by key.
 
-    ``orphans`` is of no use to anybody. What is ``in_use`` belongs to a run that is under way. What is
-    ``doubtful`` may be named by one of the manifests that cannot be read: those are ``unreadable``.
+    ``orphans`` belong to nothing, ``in_use`` to a run that is under way. ``doubtful`` objects may be named by
+    one of the ``unreadable`` manifests.
     """
 
     orphans: tuple[OrphanObject, ...] = ()
@@ -38,13 +41,13 @@ class OrphanReport:
 
 
 def find_orphans(context: BackupContext) -> OrphanReport:
-    """Compares what is stored with what the manifests name, and with what is kept beside them: records of
-    runs, pins, checks, marks.
+    """Compare the objects in storage with what the manifests name; run records, pins, checks and marks are
+    not orphans.
 
     Raises ``StorageError`` when the storage, or a part of it, cannot be listed.
     """
-    # In this order: what a run completes while we read is then named by the time that manifests are read,
-    # and what a run begins is not yet among the objects.
+    # Objects are listed before manifests are read: a run that ends meanwhile then has its manifest, and the
+    # objects of a run that starts meanwhile are not in the list.
     uploads = [
         OrphanObject(key=item.key, size=None, modified=item.initiated, upload_id=item.upload_id)
         for item in context.store.abandoned_uploads()
@@ -70,7 +73,7 @@ def find_orphans(context: BackupContext) -> OrphanReport:
         if writer in alive:
             in_use.append(item)
         elif not item.upload_id and (writer in broken or (broken and item.key.startswith(keys.PACKS))):
-            doubtful.append(item)  # packs are shared: any manifest may name any of them
+            doubtful.append(item)  # packs are shared: any unreadable manifest may name this one
         else:
             orphans.append(item)
     return OrphanReport(
@@ -82,5 +85,5 @@ def _is_record(key: str, existing: set[str]) -> bool:
     parsed = keys.parse(key)
     if parsed is None:
         return False
-    beside = parsed.kind in ("pin", "check") and parsed.backup_id in existing
-    return beside or parsed.kind in ("run", "marks")
+    annotation = parsed.kind in ("pin", "check") and parsed.backup_id in existing
+    return annotation or parsed.kind in ("run", "marks")

@@ -1,4 +1,4 @@
-"""Keeps a backup whatever the policy says, or no longer."""
+"""Pin a backup, so that retention keeps it, or unpin it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _UNCHANGED = "Nothing was changed."
 
 
 def pin(context: BackupContext, backup_id: str, reason: str) -> Pin:
-    """Pins a backup; a new reason replaces the old one.
+    """Pin a backup; a new reason replaces the old one.
 
-    Under the lock, so that it never comes between the decision to remove a backup and its removal. Raises
-    ``UsageError`` for an unknown id or a reason that says nothing, ``IntegrityError`` for an unreadable
-    manifest, ``LockedError``.
+    Takes the lock, so that the backup cannot be pruned at the same moment. Raises ``UsageError`` for an
+    unknown id or an empty or unprintable reason, ``IntegrityError`` for an unreadable manifest,
+    ``LockedError``.
     """
     if not reason.strip() or not reason.isprintable():
         raise UsageError(
-            "A pin needs a reason, in characters that can be printed.",
+            "A pin needs a reason made of printable characters.",
             unchanged=_UNCHANGED,
-            hint='Say why it is kept: --reason "before the move".',
+            hint='Say why the backup is kept: --reason "before the move".',
         )
     with context.locked("pinning a backup"):
         context.catalog.get(backup_id)
@@ -31,11 +31,11 @@ def pin(context: BackupContext, backup_id: str, reason: str) -> Pin:
 
 
 def unpin(context: BackupContext, backup_id: str) -> None:
-    """Leaves a backup to the policy again. Raises ``UsageError`` where it is not pinned."""
+    """Remove the pin: retention may remove the backup again. Raises ``UsageError`` if it is not pinned."""
     if not keys.is_id(backup_id) or not context.store.exists(keys.pin_key(backup_id)):
         raise UsageError(
             f"Backup {backup_id!r} is not pinned.",
             unchanged=_UNCHANGED,
-            hint="See what is: python manage.py list_backups.",
+            hint="See which backups are pinned: python manage.py list_backups.",
         )
     context.store.delete(keys.pin_key(backup_id))

@@ -1,4 +1,7 @@
-"""Removes the backups that the policy gives up, and sweeps what no manifest names any more (laws 1 and 8)."""
+"""Remove the backups that the retention policy no longer keeps, then sweep orphans.
+
+:func:`prune` is where the policy is applied; :mod:`igny8_backup.retention` decides what it keeps.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,17 @@ from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
 from igny8_backup.retention import Plan
 
-RUNS_STAY = timedelta(days=90)
-"""How long the record of a run outlasts its backup; that of the newest run of a part always does."""
+RECORDS_KEPT = timedelta(days=90)
+"""How long a run record outlasts its backup. The record of the newest run of a part is always kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """``removed`` are ids, ``swept`` the orphans that is gone, ``waiting`` what was marked for a later run. In
-    a dry run both are what would be. ``problem`` says why it stopped before the end."""
+    """What was removed, or would be in a dry run.
+
+    ``removed`` are ids of backups, ``swept`` the orphans removed, ``waiting`` those marked for a later run.
+    ``problem`` says why pruning stopped early.
+    """
 
     plan: Plan
     removed: tuple[str, ...]
@@ -33,30 +39,33 @@ class PruneResult:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing stood in the way."""
+        """Whether everything that the plan removes could be removed."""
         return not (self.plan.blocked or self.unreadable or self.problem)
 
     def problems(self) -> list[str]:
-        """What stood in the way, and what is odd, a line each."""
-        lines = [f"BLOCKED: no copy of {block.part} goes: {block.reason}." for block in self.plan.blocked]
+        """One line for each part that retention may not touch, for each backup that is unreadable or dated in
+        the future, and the reason if pruning stopped early."""
+        lines = [
+            f"BLOCKED: no copy of {block.part} is removed: {block.reason}." for block in self.plan.blocked
+        ]
         lines += [
-            f"IN THE FUTURE: backup {backup_id} neither counts nor goes; look at the clocks."
+            f"IN THE FUTURE: backup {backup_id} is ignored and not removed; check the clocks."
             for backup_id in self.plan.future
         ]
         lines += [
-            f"UNREADABLE: the manifest of backup {backup_id}; until it can be read no pack goes."
+            f"UNREADABLE: the manifest of backup {backup_id}; until it can be read, no pack is removed."
             for backup_id in self.unreadable
         ]
         return [*lines, f"STOPPED: {self.problem}"] if self.problem else lines
 
 
 def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
-    """Removes what the plan gives up; with ``dry_run`` tells what that would be, and takes no lock.
+    """Remove the backups that the policy no longer keeps; with ``dry_run`` only report them, without a lock.
 
-    A backup goes with its manifest first, then its own objects; packs that nothing names after that are
-    litter: marked now, removed by a later run. What killed drills left on this host and beside its databases
-    goes too. Raises ``LockedError``, and ``StorageError`` while nothing has
-    been removed; after that the result has it as its ``problem``.
+    Of each backup the manifest is deleted first, then its objects. Packs that no manifest names afterwards
+    are orphans: they are marked now and removed by a later run. Leftovers of killed drills are removed too.
+    Raises ``LockedError``, and ``StorageError`` if nothing has been removed yet; later storage errors are
+    reported as the ``problem`` of the result.
     """
     if dry_run:
         plan, found = read_inventory(context).plan(context.config), plan_sweep(context)
@@ -88,12 +97,15 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
 
 
 def _remove_manifest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> bool:
-    """Ends the existence of a backup, unless it was pinned meanwhile or its run has not ended."""
+    """Delete the manifest, which ends the existence of the backup; return whether it was deleted.
+
+    A backup that has been pinned since the plan was made, or whose run has not ended, is kept.
+    """
     run = context.catalog.run(backup_id)
     if context.store.exists(keys.pin_key(backup_id)) or (run and run.is_alive(context.clock())):
         return False
     check()
-    if run:  # first: a manifest that is missing without this was lost
+    if run:  # before the manifest: a manifest that is missing without this note counts as lost
         context.store.put_small(
             keys.run_key(backup_id), records.to_json(replace(run, pruned=context.clock()))
         )
@@ -102,19 +114,19 @@ def _remove_manifest(context: BackupContext, backup_id: str, check: Callable[[],
 
 
 def _remove_rest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> None:
-    """Removes all that lies in the folder of a backup; what an interruption leaves there is litter."""
+    """Delete everything in the folder of a backup. What an interruption leaves there is orphaned."""
     for item in list(context.store.list(keys.backup_folder(backup_id))):
         check()
         context.store.delete(item.key)
 
 
 def _forget_runs(context: BackupContext, check: Callable[[], None]) -> None:
-    """Removes old records of runs whose backups are gone; never that of the newest run of a part."""
+    """Delete old records of runs whose backups are gone, but never that of the newest run of a part."""
     existing = {entry.id for entry in context.catalog.entries()}
     seen: set[tuple[str, str]] = set()
     for run in context.catalog.runs():
         parts = {(run.host, name) for name in run.requested}
-        if run.id not in existing and parts <= seen and context.clock() - run.started > RUNS_STAY:
+        if run.id not in existing and parts <= seen and context.clock() - run.started > RECORDS_KEPT:
             check()
             context.store.delete(keys.run_key(run.id))
         seen |= parts

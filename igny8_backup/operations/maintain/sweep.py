@@ -1,7 +1,7 @@
-"""Removes litter in two phases: marked with a time in one run, removed by a later one after a grace.
+"""Remove orphans in two phases: one run marks them with the time, a later run removes them.
 
-In between the manifests are read again: what a run was writing, or taking into use, when it was marked has a
-manifest by then, and the mark goes.
+Before the removal all manifests are read again. An object that a run was still writing, or had begun to
+reuse, when it was marked is named by a manifest by then, and loses its mark.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from igny8_backup.operations.maintain.orphans import OrphanObject, find_orphans
 from igny8_backup.store import UnfinishedUpload
 
 GRACE = timedelta(hours=20)
-"""How long litter stays after it was marked: less than a day, so that a nightly run removes what the one of
-the night before has marked, even where it begins a little earlier."""
+"""How long an orphan stays after it was marked. Less than a day, so that a nightly run removes what the run
+of the night before marked, even if it starts a little earlier."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """``due`` orphans was marked long enough ago; the rest is ``waiting``. ``unreadable`` are the ids of
-    backups for whose sake no pack is litter."""
+    """``due`` orphans were marked long enough ago, the others are ``waiting``. While there are ``unreadable``
+    backups (their ids), no pack counts as an orphan."""
 
     due: tuple[OrphanObject, ...] = ()
     waiting: tuple[OrphanObject, ...] = ()
@@ -33,7 +33,7 @@ class Sweep:
 
 
 def plan_sweep(context: BackupContext) -> Sweep:
-    """What a sweep would do now. Reads every manifest; changes nothing."""
+    """Find what a sweep would remove and mark now. Reads every manifest; changes nothing."""
     now = context.clock()
     marked = {(item.key, item.upload_id): item.since for item in read_marks(context.store)}
     alive = {run.host for run in context.catalog.runs() if run.is_alive(now)}
@@ -41,7 +41,7 @@ def plan_sweep(context: BackupContext) -> Sweep:
     due: list[OrphanObject] = []
     waiting: list[OrphanObject] = []
     for item in report.orphans:
-        if _may_go(context, item, alive):
+        if _is_removable(context, item, alive):
             since = marked.get((item.key, item.upload_id), now)
             (due if since <= now - GRACE else waiting).append(item)
     return Sweep(
@@ -49,24 +49,24 @@ def plan_sweep(context: BackupContext) -> Sweep:
     )
 
 
-def _may_go(context: BackupContext, item: OrphanObject, alive: set[str]) -> bool:
-    """Whether a piece of litter is ours, and of no use to the backup or the run that it may belong to."""
+def _is_removable(context: BackupContext, item: OrphanObject, alive: set[str]) -> bool:
+    """Whether an orphan was written by this package, and no backup or run can need it."""
     writer = keys.writer(item.key)
     if writer is None:
-        return False  # somebody else's, whatever it does here
+        return False  # not written by this package
     if item.key.startswith(keys.PACKS):
-        # A run that is under way may take any pack of its host into use.
+        # A run that is under way may reuse any pack of its host.
         return item.key.split("/")[1] not in alive
     if item.key.startswith(keys.BACKUPS) and not item.upload_id:
-        # Beside a manifest it may be of a kind that a later release knows; it goes with the backup.
+        # Beside a manifest it may be something that a later release wrote; it is removed with the backup.
         return not context.store.exists(keys.manifest_key(writer))
     return True
 
 
 def sweep(context: BackupContext, plan: Sweep, check: Callable[[], None]) -> Iterable[OrphanObject]:
-    """Marks what waits and removes what is due, giving each thing once it is gone.
+    """Mark the waiting orphans and remove the due ones; yield each orphan after its removal.
 
-    ``check`` is asked before each removal, and raises when the lock was lost.
+    ``check`` is called before each removal and raises if the lock was lost.
     """
     _mark(context, plan.waiting, context.clock())
     for item in plan.due:
@@ -79,11 +79,11 @@ def sweep(context: BackupContext, plan: Sweep, check: Callable[[], None]) -> Ite
 
 
 def _mark(context: BackupContext, waiting: Iterable[OrphanObject], now: datetime) -> None:
-    before = read_marks(context.store)
-    since = {(item.key, item.upload_id): item.since for item in before}
+    previous = read_marks(context.store)
+    since = {(item.key, item.upload_id): item.since for item in previous}
     marks = tuple(
         Mark(key=item.key, upload_id=item.upload_id, since=since.get((item.key, item.upload_id), now))
         for item in waiting
     )
-    if marks != before:
+    if marks != previous:
         write_marks(context.store, marks)

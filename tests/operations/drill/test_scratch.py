@@ -31,7 +31,7 @@ def left_behind(context: BackupContext, stamp: str) -> Path:
     return folder
 
 
-def test_another_project_leaves_a_exclusive_drill(context: BackupContext, tmp_path: Path) -> None:
+def test_remove_killed_drills_spares_other_projects(context: BackupContext, tmp_path: Path) -> None:
     neighbour = replace(context, config=replace(context.config, state_dir=tmp_path / "another/state"))
     leftover = left_behind(neighbour, OTHER)
     with exclusive_drill(context), scratch_folder(context, STAMP) as folder:
