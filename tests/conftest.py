@@ -14,7 +14,7 @@ from django.conf import settings
 
 from tests.services import unavailable
 from tests.services.postgres import NEWEST, PostgresServers
-from tests.services.project import Project, create, drop
+from tests.services.project import COVERAGE_STARTUP, Project, create, drop
 from tests.services.redis import RedisServer
 from tests.services.redis import installed as installed_redis
 
@@ -37,6 +37,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     if sys.flags.dev_mode:  # the workers of pytest-xdist do not inherit -X dev
         os.environ["PYTHONDEVMODE"] = "1"
+    if "COVERAGE_PROCESS_CONFIG" in os.environ:
+        sys.path.append(COVERAGE_STARTUP)
     # A shell without job control starts background processes with SIGINT ignored, and every program that the
     # tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)

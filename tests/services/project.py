@@ -20,6 +20,8 @@ from demo.words import site_names
 
 MANAGE = Path(__file__).resolve().parents[2] / "testproject" / "manage.py"
 PYTHON = (sys.executable, "-X", "dev", "-W", "error")
+COVERAGE_STARTUP = str(Path(__file__).with_name("coverage_startup"))
+"""Must be on the path of processes that start workers while coverage is measured."""
 TEMPLATE = "project_template"
 SMALL_ACCOUNTS, SMALL_FILES = 2, 60
 SECONDS = 300
@@ -172,9 +174,10 @@ class Project:
 
 
 def base_environment(home: Path) -> dict[str, str]:
-    """Return what every command gets: nothing of the shell's but PATH, and what measures coverage."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    return kept | {
+    """Return the environment of every command: of the shell's, only PATH and what measures coverage."""
+    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    measured = [COVERAGE_STARTUP] if coverage else []
+    return coverage | {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
         "LANG": "C.UTF-8",
@@ -182,7 +185,7 @@ def base_environment(home: Path) -> dict[str, str]:
         "DJANGO_SECRET_KEY": "a key for tests, of no use elsewhere, fifty characters long",
         "CELERY_BROKER_URL": "memory://",
         # For programs other than manage.py, which finds both by itself.
-        "PYTHONPATH": f"{MANAGE.parent.parent}:{MANAGE.parent}",
+        "PYTHONPATH": ":".join(str(path) for path in (MANAGE.parent.parent, MANAGE.parent, *measured)),
     }
 
 
