@@ -67,12 +67,14 @@ def test_every_exit_status_is_on_the_page_and_no_other() -> None:
     ]
     # Signals are 128 and their number: see management/base.py.
     raised = {0, 130, 143, ConfigurationError.exit_status, *(kind.exit_status for kind in kinds)}
-    rows = re.findall(r"^\| (\d+) \|", section(page("reference/commands"), "## Exit status"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \|", page("reference/exit-statuses").split("\n## ")[0], re.MULTILINE)
     assert {int(row) for row in rows} == raised
 
 
 def test_the_statuses_of_a_restore_are_among_them() -> None:
-    rows = re.findall(r"^\| ([\d, ]+) \|", section(page("how-to/restore"), "## Exit status"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([\d, ]+) \|", section(page("reference/exit-statuses"), "## Restores"), re.MULTILINE
+    )
     assert {number for row in rows for number in row.split(", ")} == {
         "0", "1", "2", "3", "4", "5", "6", "8", "130", "143"
     }  # fmt: skip

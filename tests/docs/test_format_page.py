@@ -1,4 +1,4 @@
-"""docs/reference/storage-format.md lists the fields that the records have, and no others."""
+"""The pages "Storage format" and "JSON files in storage" list every field of the records, and no other."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tests.docs.pages import blocks, page, section
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+TEXT = page("reference/storage-format") + page("reference/stored-json")
 
 DATACLASSES = {
     "Manifest fields": manifest.Manifest,
@@ -47,7 +49,7 @@ DATACLASSES = {
 def fields_of(heading: str) -> dict[str, bool]:
     """Return the fields in the table below a heading, and whether each is marked as always there."""
     found: dict[str, bool] = {}
-    for row in section(page("reference/storage-format"), f"### {heading}").splitlines():
+    for row in section(TEXT, f"### {heading}").splitlines():
         if row.startswith("| `"):
             cell = row.split("|")[1]
             found |= {name: bool(star) for name, star in re.findall(r"`(\w+)`( \*)?", cell)}
@@ -65,7 +67,7 @@ def test_the_fields_are_those_of_the_record(heading: str, kind: type[DataclassIn
 
 def test_every_record_of_the_manifest_module_is_described() -> None:
     described = {*DATACLASSES.values(), notes.Annotations}  # the last is never written
-    for module in (manifest, journal, annotations):
+    for module in (manifest, journal, notes):
         own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)}
         assert own <= described
 
@@ -77,9 +79,7 @@ def test_the_fields_of_the_index_are_those_of_its_records() -> None:
     kinds = set(
         re.findall(
             r"`(\w+)`",
-            section(page("reference/storage-format"), "### Index record")
-            .split("| `kind` |")[1]
-            .split("\n")[0],
+            section(TEXT, "### Index record").split("| `kind` |")[1].split("\n")[0],
         )
     )
     for kind in kinds:
@@ -91,16 +91,14 @@ def test_the_fields_of_the_index_are_those_of_its_records() -> None:
 
 
 def test_the_index_of_the_page_is_one() -> None:
-    (example,) = [
-        text for text in blocks(page("reference/storage-format"), "json") if "igny8_backup index" in text
-    ]
+    (example,) = [text for text in blocks(TEXT, "json") if "igny8_backup index" in text]
     (record,) = index.read(block for block in [example.encode()])
     assert (record.path, record.kind) == (b"", "dir")
     assert json.loads(example.splitlines()[0]) == index.HEADER
 
 
 def test_every_kind_of_key_is_in_the_layout() -> None:
-    layout = blocks(page("reference/storage-format"), "text")[0]
+    layout = blocks(TEXT, "text")[0]
     example = {
         "ID": "20261122T021500Z-7f3a9c",
         "ALIAS": "default",
@@ -122,13 +120,13 @@ def test_every_kind_of_key_is_in_the_layout() -> None:
 
 
 def test_the_schema_is_the_one_written() -> None:
-    assert f"now `{manifest.SCHEMA}`" in page("reference/storage-format")
-    assert f"| `schema` * | `{journal.SCHEMA}`;" in page("reference/storage-format")
+    assert f"now `{manifest.SCHEMA}`" in TEXT
+    assert f"| `schema` * | `{journal.SCHEMA}`;" in TEXT
     assert manifest.SCHEMA == notes.SCHEMA == 1
 
 
 def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:
-    text = page("reference/storage-format")
+    text = TEXT
     outcomes = {manifest.COMPLETE, manifest.FAILED, manifest.INCOMPLETE, manifest.RUNNING, manifest.STOPPED}
     phases = {journal.PREPARING, journal.SWAPPING, journal.DONE, journal.UNDOING, journal.UNDONE}
     for field, words in (("`outcome` *", outcomes), ("`phase` *", phases)):

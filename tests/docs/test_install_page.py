@@ -47,7 +47,7 @@ def test_the_settings_for_igny8_are_accepted(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
     with override_settings(IGNY8_BACKUP={}):
         config = get_config()
-    sources = blocks(page("how-to/store-in-s3"), "python")
+    sources = blocks(page("how-to/store-in-s3") + page("how-to/store-in-a-folder"), "python")
     assert len(sources) == 2
     for source in sources:
         with override_settings(STORAGES=evaluated(source)["STORAGES"]):

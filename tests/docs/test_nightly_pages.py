@@ -23,13 +23,13 @@ def first_cells(text: str) -> set[str]:
 
 
 def test_every_rule_of_retention_is_explained() -> None:
-    assert first_cells(section(page("how-to/retention"), "## The rules")) == {
+    assert first_cells(section(page("how-to/retention"), "## Set the rules")) == {
         field.name for field in dataclasses.fields(Policy)
     }
 
 
 def test_the_default_policy_is_the_one_of_the_page() -> None:
-    (source,) = blocks(section(page("how-to/retention"), "## The rules"), "python")
+    (source,) = blocks(section(page("how-to/retention"), "## Set the rules"), "python")
     assert Policy.of(eval("{" + source + "}")["RETENTION"]) == DEFAULT
 
 
@@ -56,4 +56,4 @@ def test_every_condition_is_explained() -> None:
 def test_every_metric_is_explained() -> None:
     text = text_of(Health(now=datetime(2020, 1, 1, tzinfo=UTC), conditions=()))
     metrics = set(re.findall(r"^# TYPE (\w+) gauge$", text, re.MULTILINE))
-    assert first_cells(section(page("how-to/monitor"), "## By Prometheus")) == metrics
+    assert first_cells(page("reference/metrics")) == metrics

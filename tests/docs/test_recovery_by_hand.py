@@ -1,4 +1,4 @@
-"""docs/how-to/recovery-by-hand.md is followed to the letter: real programs, a real backup, nothing of ours."""
+"""The page "Recover by hand" works as written: real programs, a real backup, none of our code."""
 
 from __future__ import annotations
 

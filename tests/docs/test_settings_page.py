@@ -43,13 +43,13 @@ def test_every_setting_is_on_the_page() -> None:
 
 def test_every_key_has_a_section_of_its_own() -> None:
     text = settings_pages()
-    assert {
-        re.sub("[#` ]", "", line) for line in text.splitlines() if line.startswith("### `")
-    } == documented("## Keys")
+    assert {re.sub("[#` ]", "", line) for line in text.splitlines() if line.startswith("## `")} == documented(
+        "## Keys"
+    )
 
 
 def test_every_key_of_encryption_is_on_the_page() -> None:
-    keys = documented("### `ENCRYPTION`")
+    keys = documented("## `ENCRYPTION`")
     with override_settings(IGNY8_BACKUP={"ENCRYPTION": {**dict.fromkeys(keys), "NOT_A_KEY": 1}}):
         (unknown,) = [item for item in problems() if item.id.endswith("E002")]
     assert "'NOT_A_KEY'" in unknown.message

@@ -1,5 +1,5 @@
-"""docs/how-to/worst-day.md is followed to the letter, from nothing: an empty server, empty disks, the storage and
-the identity; and prints what the page shows."""
+"""The page "Recover on the worst day" works as written, from an empty server, empty disks, the storage and the
+identity; and it shows what the commands print."""
 
 from __future__ import annotations
 
