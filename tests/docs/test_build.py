@@ -11,7 +11,7 @@ import pytest
 from django.core.management import get_commands
 
 from igny8_backup import __version__
-from tests.docs.pages import DOCS, ROOT, blocks
+from tests.docs.pages import DOCS, ROOT, blocks, page
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
@@ -34,8 +34,8 @@ def test_the_two_commands_of_the_readme_are_one_line_each() -> None:
     assert "demo" in get_commands()
 
 
-def test_the_readme_shows_what_the_demo_prints() -> None:
-    found = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- /demo -->", README, re.DOTALL)
+def test_demo_page_shows_every_step_of_the_demo() -> None:
+    found = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- /demo -->", page("demo"), re.DOTALL)
     assert found is not None
     assert found[1].startswith("1. ")  # nothing of the installer's
     story = (ROOT / "testproject/demo/story.py").read_text(encoding="utf-8")

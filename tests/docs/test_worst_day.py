@@ -1,10 +1,9 @@
-"""The page "Recover on the worst day" works as written, from an empty server, empty disks, the storage and the
-identity; and it shows what the commands print."""
+"""The page "Recover on the worst day" works as written, from an empty server, empty disks, the storage
+and the identity; and it shows what the commands print."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from demo.account import private_folder
 from demo.installed import installed
 from demo.server import PostgresServer
 
+from tests.docs.output import as_on_the_page, commands_shown, skeleton
 from tests.docs.pages import blocks, page, section
 from tests.management.commands import run_many
 from tests.management.state import differences, leftovers, of_project
@@ -66,51 +66,10 @@ def lose_everything(project: Project, server: PostgresServer) -> None:
     project.environment["IGNY8_BACKUP_CLIENT_BIN_DIR"] = str(server.bin_dir)
 
 
-def as_on_the_page(text: str, project: Project) -> str:
-    """What a command printed, with the names of the page for those of this machine."""
-    names = {
-        project.database: "igny8",
-        str(project.server.bin_dir): f"/usr/lib/postgresql/{project.server.major}/bin",
-        str(project.storage): "/data/backups",
-        str(project.sites): "/data/app/sites-data",
-        str(project.uploads): "/data/app/igny8/sites",
-        str(project.logs): "/data/app/logs",
-        str(project.scratch): "/data/backup-scratch",
-        str(project.state): "/data/backup-state",
-        "not asked: the broker is in memory: no worker outside this process can share it": (
-            "none answers on redis://redis:6379/0; 0 tasks in the queues"
-        ),
-        "web-1": "igny8-1",
-        "environment test": "environment production",
-    }
-    for name, shown in names.items():
-        text = text.replace(name, shown)
-    return re.sub(re.escape(project.server.host) + r":\d+", "db:5432", text)
-
-
-def skeleton(text: str) -> list[str]:
-    """The lines without what differs from run to run: ids, times, sizes, versions. In no order: how the two
-    outputs of a command mix is up to the terminal."""
-    for pattern, word in (
-        (r"\d{8}T\d{6}Z(-[0-9a-f]{6})?", "ID"),
-        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
-        (r"(, )?\d+ (second|minute|hour)s?( and \d+ seconds?)?", " TIME"),
-        (r"[\d,.]+ ([kMGT]?B|bytes)", "SIZE"),
-        (r"\d[\d.]*", "N"),
-    ):
-        text = re.sub(pattern, word, text)
-    return sorted(" ".join(line.split()) for line in text.splitlines())
-
-
 def steps(number: int) -> list[tuple[list[str], str]]:
     """Each command of a step, and what the page shows that it prints."""
-    found = []
-    for text in blocks(section(page("how-to/worst-day"), STEPS[number]), "console"):
-        line, _, shown = text.removeprefix("$ ").partition("\n")
-        python, manage, *argv = shlex.split(line)
-        assert (python, manage) == ("python", "manage.py")
-        found.append((argv, shown))
-    return found
+    shown = blocks(section(page("how-to/worst-day"), STEPS[number]), "console")
+    return [command for block in shown for command in commands_shown(block)]
 
 
 def follow(project: Project, number: int, *statuses: int) -> None:

@@ -1,0 +1,55 @@
+"""What commands print, compared with what a page shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from tests.services.project import Project
+
+
+def as_on_the_page(text: str, project: Project) -> str:
+    """What a command printed, with the names of the page for those of this machine."""
+    names = {
+        project.database: "igny8",
+        str(project.server.bin_dir): f"/usr/lib/postgresql/{project.server.major}/bin",
+        str(project.storage): "/data/backups",
+        str(project.sites): "/data/app/sites-data",
+        str(project.uploads): "/data/app/igny8/sites",
+        str(project.logs): "/data/app/logs",
+        str(project.scratch): "/data/backup-scratch",
+        str(project.state): "/data/backup-state",
+        "not asked: the broker is in memory: no worker outside this process can share it": (
+            "none answers on redis://redis:6379/0; 0 tasks in the queues"
+        ),
+        "web-1": "igny8-1",
+        "environment test": "environment production",
+    }
+    for name, shown in names.items():
+        text = text.replace(name, shown)
+    return re.sub(re.escape(project.server.host) + r":\d+", "db:5432", text)
+
+
+def skeleton(text: str) -> list[str]:
+    """The lines without what differs from run to run: ids, times, sizes, versions. In no order: how the two
+    outputs of a command mix is up to the terminal."""
+    for pattern, word in (
+        (r"\d{8}T\d{6}Z(-[0-9a-f]{6})?", "ID"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
+        (r"(, )?\d+ (second|minute|hour)s?( and \d+ seconds?)?", " TIME"),
+        (r"[\d,.]+ ([kMGT]?B|bytes)", "SIZE"),
+        (r"\d[\d.]*", "N"),
+    ):
+        text = re.sub(pattern, word, text)
+    return sorted(" ".join(line.split()) for line in text.splitlines())
+
+
+def commands_shown(block: str) -> list[tuple[list[str], str]]:
+    """Return the arguments of each command in a console block, and the output shown below it."""
+    found = []
+    for part in re.split(r"(?m)^\$ ", block)[1:]:
+        line, _, shown = part.partition("\n")
+        python, manage, *argv = shlex.split(line)
+        assert (python, manage) == ("python", "manage.py"), line
+        found.append((argv, shown))
+    return found
