@@ -1,12 +1,12 @@
-"""Rows of the data kept out of what PostgreSQL's programs and drivers say.
+"""Remove the values of rows from messages of PostgreSQL's programs, drivers and migrations.
 
 A failing COPY, index or constraint is reported with the values that it failed on: in the fields DETAIL and
-CONTEXT, and at the end of the message itself (PostgreSQL docs, 55.8). Messages of ours go to logs, mails and
-pings. The names of tables, columns and constraints stay. The words of a server are in its own language, so
-what tells the fields apart is how they are written.
+CONTEXT, and at the end of the message itself (PostgreSQL docs, 55.8). Error messages go to logs, mails and
+pings, so the values are removed; names of tables, columns and constraints stay. Servers report in their own
+language, so fields are recognised by their layout.
 
-What cannot be told apart stays: a message that quotes a value as it would quote a name (``time zone "..." not
-recognized``), and what a function says that raises an error of its own.
+Two things cannot be recognised and stay: a value that is quoted like a name (``time zone "..." not
+recognized``), and the text of an error that a function raises itself.
 """
 
 from __future__ import annotations
@@ -16,44 +16,48 @@ import re
 from igny8_backup.streams.stderr import CUT
 
 HIDDEN = "********"
+"""Replaces each value."""
 
-# "DETAIL:  ", in whatever language; or a line that begins with the name of a program of PostgreSQL's.
+# "DETAIL:  ", in any language; or a line that begins with the name of a PostgreSQL program.
 _PART = re.compile(r"^(?=[^\W\d_]+ ?:  |(?:pg_restore|pg_dump|psql):|Command was: )", re.MULTILINE)
-# After a cut nobody knows whose words follow, up to a line that begins a message.
+# Text after a cut cannot be assigned to a field, up to a line that begins a message.
 _MESSAGE = re.compile(r"\n(?=(?:pg_restore|pg_dump|psql):|(?:ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|LOG):  )")
 _FIELD = re.compile(r"([^\W\d_]+) ?:  (.*)", re.DOTALL)
-_OPEN = {"ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "INFO", "LOG", "HINT"}
+_FIELDS_WITHOUT_VALUES = {"ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "INFO", "LOG", "HINT"}
 # "Key (email)=(a@example.org) already exists."
 _KEY = re.compile(r"(.*?\)=\().*(\).*)", re.DOTALL)
 # "COPY people, line 3, column age: ..."; "PL/pgSQL function check_age() line 2 at RAISE"
-_PLACE = re.compile(r'COPY [^,:]+, \w+ \d+(?:, \w+ [^\s:"»„«]+)?|PL/pgSQL \w+ \S+ \w+ \d+ \w+ [\w ]+')
+_CONTEXT = re.compile(r'COPY [^,:]+, \w+ \d+(?:, \w+ [^\s:"»„«]+)?|PL/pgSQL \w+ \S+ \w+ \d+ \w+ [\w ]+')
 # 'invalid input syntax for type integer: "..."', 'value "..." is out of range for type integer'
-_TOLD = re.compile(r': ["»„«].*', re.DOTALL)
-_VALUE = re.compile(r'\bvalue "(?:.*"|.*)', re.DOTALL)
-# "LINE 1: UPDATE people SET ...", in whatever language, and the line with a caret below it.
+_QUOTED_END = re.compile(r': ["»„«].*', re.DOTALL)
+_QUOTED_VALUE = re.compile(r'\bvalue "(?:.*"|.*)', re.DOTALL)
+# "LINE 1: UPDATE people SET ...", in any language, and the line with a caret below it.
 _STATEMENT = re.compile(r"^(?:[^\W\d_]+ \d+ ?: .*(?:\n *\^ *$)?|.*\n *\^ *$)\n?", re.MULTILINE)
 
 
-def without_values(said: str) -> str:
-    """``said`` by ``pg_restore``, ``psql``, a driver or a migration, before its lines are joined: without the
-    values of rows, as far as they can be told from names, and without the statement that failed."""
-    whole, cut, rest = said.partition(CUT)
-    *parts, last = _PART.split(whole)
-    text = "".join(map(_hidden, parts)) + _hidden(last, cut=bool(cut))
+def without_values(message: str) -> str:
+    """Return ``message`` without values of rows and without the statement that failed.
+
+    ``message`` is the stderr of ``pg_restore`` or ``psql``, or the text of a driver's error, with its line
+    breaks.
+    """
+    head, cut, tail = message.partition(CUT)
+    *parts, last = _PART.split(head)
+    text = "".join(map(_redact_part, parts)) + _redact_part(last, cut=bool(cut))
     if not cut:
         return text
-    begin = _MESSAGE.search(rest)
-    return text + CUT + (without_values(rest[begin.end() :]) if begin else "")
+    begin = _MESSAGE.search(tail)
+    return text + CUT + (without_values(tail[begin.end() :]) if begin else "")
 
 
-def _hidden(part: str, *, cut: bool = False) -> str:
-    """``part`` of what was said, perhaps ``cut`` off at its end."""
+def _redact_part(part: str, *, cut: bool = False) -> str:
+    """Redact one field or message; ``cut`` says that its end is missing."""
     end = "\n" if part.endswith("\n") else ""
     field = _FIELD.match(part)
-    if field is None or field[1] in _OPEN:
-        told = _TOLD.sub(f": {HIDDEN}{end}", _STATEMENT.sub("", part))
-        return _VALUE.sub(f'value "{HIDDEN}"', told)
+    if field is None or field[1] in _FIELDS_WITHOUT_VALUES:
+        text = _QUOTED_END.sub(f": {HIDDEN}{end}", _STATEMENT.sub("", part))
+        return _QUOTED_VALUE.sub(f'value "{HIDDEN}"', text)
     if key := _KEY.match(field[2]):
         return f"{field[1]}:  {key[1]}{HIDDEN}{'' if cut else key[2]}"
-    places = [place[0] for line in field[2].splitlines() if (place := _PLACE.match(line))]
+    places = [place[0] for line in field[2].splitlines() if (place := _CONTEXT.match(line))]
     return f"{field[1]}:  {'; '.join(places) or HIDDEN}{end}"

@@ -1,4 +1,7 @@
-"""Alias -> engine. Only an engine named here is ever made: metadata read from storage selects no code."""
+"""Build the engine of an alias.
+
+Only the engines named here are ever built: metadata read from storage never selects code.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from igny8_backup.errors import RefusedError, UsageError
 
 
 def make_engine(alias: str, config: Config) -> Engine:
-    """The engine of ``alias``, by its backend's vendor.
+    """Build the engine for the vendor of the backend of ``alias``.
 
-    Raises :class:`UsageError` for an alias that ``DATABASES`` lacks, :class:`RefusedError` for SQLite outside
-    DEBUG and for other databases.
+    Raises :class:`UsageError` if ``DATABASES`` lacks ``alias``, :class:`RefusedError` for SQLite outside
+    DEBUG and for other vendors.
     """
     if alias not in connections.settings:
         raise UsageError(
             f"There is no database {alias!r}.",
             unchanged="Nothing was read or written.",
-            hint=f"Choose among: {', '.join(config.databases)}.",
+            hint=f"Choose one of: {', '.join(config.databases)}.",
         )
     guard_sqlite(alias, config)
     vendor = connections[alias].vendor
@@ -37,11 +40,14 @@ def make_engine(alias: str, config: Config) -> Engine:
 
 
 def guard_sqlite(alias: str, config: Config) -> None:
-    """Law 10: raises :class:`RefusedError` where ``alias`` is SQLite outside DEBUG."""
+    """Raise :class:`RefusedError` if ``alias`` is SQLite and ``DEBUG`` is off.
+
+    Production data does not live in SQLite, so the process must have been started with the wrong settings.
+    """
     if not config.debug and connections[alias].vendor == "sqlite":
         raise RefusedError(
-            f"The database {alias!r} is SQLite and DEBUG is off: production data does not live in SQLite, so"
-            " the settings in use are not the ones you mean.",
+            f"The database {alias!r} is SQLite and DEBUG is off. Production data does not live in SQLite, so"
+            " this process uses the wrong settings.",
             unchanged="Nothing was read or written.",
             hint="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
         )

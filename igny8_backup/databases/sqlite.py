@@ -1,6 +1,7 @@
-"""SQLite, for development only (law 10): the online backup API, then the same pipeline.
+"""The SQLite engine, for development only: outside DEBUG every command refuses SQLite.
 
-The backup API needs a file to write to: one in private scratch, whose name is gone before anything is in it.
+A dump is a copy of the file that SQLite's online backup API makes in scratch. The copy has lost its name
+before anything is written to it. Names of databases are paths here.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from igny8_backup.streams.pipeline import from_file, write_file
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
 _MIGRATIONS = "SELECT app, name FROM django_migrations ORDER BY id"
-_BESIDE = ("-wal", "-shm", "-journal")
+_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 class SqliteEngine(Engine):
-    """One SQLite file. Names of databases are paths here."""
+    """One SQLite database file."""
 
     vendor = "sqlite"
     display_name = "SQLite"
     dump_kind = "sqlite3"
 
     def __init__(self, alias: str, *, scratch: Path) -> None:
-        """Raises :class:`RefusedError` for a database that is no file of its own."""
+        """Raises :class:`RefusedError` for a database in memory or with a URI."""
         super().__init__(alias)
         name = str(connections[alias].settings_dict["NAME"])
         if not name or name == ":memory:" or name.startswith("file:"):
             raise RefusedError(
-                f"The SQLite database {alias!r} lives in memory or behind a URI.",
+                f"The SQLite database {alias!r} is in memory or has a URI.",
                 unchanged="Nothing was read or written.",
-                hint=f"Give DATABASES[{alias!r}]['NAME'] the path of a file.",
+                hint=f"Set DATABASES[{alias!r}]['NAME'] to the path of a file.",
             )
         self._path = Path(name).resolve()
         self._scratch = scratch
@@ -64,13 +65,15 @@ class SqliteEngine(Engine):
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         if excluded:
             raise RefusedError(
-                "EXCLUDE_TABLE_DATA does not work with SQLite.",
+                "EXCLUDE_TABLE_DATA is not supported for SQLite.",
                 unchanged="Nothing was dumped.",
                 hint=f"Remove {self.alias!r} from IGNY8_BACKUP['EXCLUDE_TABLE_DATA'].",
             )
         if not self._path.is_file():
             raise DatabaseError(
-                f"There is no database file {self._path}.", hint="Run: python manage.py migrate."
+                f"The database file {self._path} does not exist.",
+                unchanged="Nothing was dumped.",
+                hint="Run: python manage.py migrate.",
             )
         tables = self.tables(str(self._path))
         with _session(self._path) as session:
@@ -105,9 +108,9 @@ class SqliteEngine(Engine):
             finally:
                 path.unlink()
             with closing(copy), _session(self._path) as session:
-                # A journal would have a name again, and a failed copy is thrown away as a whole.
+                # A journal would be a file with a name, and a failed copy is discarded anyway.
                 copy.execute("PRAGMA journal_mode = OFF")
-                # The lock is taken first: backup() would wait for it for ever.
+                # Take the lock first: backup() would wait for it without limit.
                 session.execute("BEGIN")
                 session.execute(_TABLES).fetchall()
                 session.backup(copy)
@@ -132,18 +135,18 @@ class SqliteEngine(Engine):
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         if self._path.parent.is_dir() and os.access(self._path.parent, os.W_OK):
             return []
-        return [f"The folder {self._path.parent} cannot be written."]
+        return [f"The folder {self._path.parent} cannot be written: make it writable for this user."]
 
     def derived_name(self, word: str, stamp: str) -> str:
         return str(self._path.with_name(derived_name(self._path.name, word, stamp)))
 
-    def create_staging(self, side: str, details: DatabaseDetails) -> None:
+    def create_staging(self, staging: str, details: DatabaseDetails) -> None:
         with _files(self._path):
-            os.close(os.open(side, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            os.close(os.open(staging, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def load(
         self,
-        side: str,
+        staging: str,
         blocks: Blocks,
         *,
         raw_bytes: int,
@@ -152,47 +155,48 @@ class SqliteEngine(Engine):
         analyze: bool = True,
         selection: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
-        with closing(blocks), _files(self._path), open(side, "wb") as file:
+        with closing(blocks), _files(self._path), open(staging, "wb") as file:
             write_file(blocks, file.fileno(), fsync=True)
-        with _session(Path(side)) as session:
+        with _session(Path(staging)) as session:
             (answer,) = session.execute("PRAGMA integrity_check").fetchone()
         if answer != "ok":
             raise DatabaseError(
                 f"The restored SQLite file is damaged: {answer}.",
-                unchanged=f"{self._path} is as it was.",
+                unchanged=f"{self._path} was not changed.",
                 hint="Choose another backup: list_backups.",
             )
         return ()
 
-    def copy_settings(self, side: str, details: DatabaseDetails) -> None:
+    def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
         with _files(self._path):
             if self._path.exists():
-                os.chmod(side, self._path.stat().st_mode & 0o777)
+                os.chmod(staging, self._path.stat().st_mode & 0o777)
 
-    def swap(self, side: str, before: str, details: DatabaseDetails) -> None:
-        """Each step may have been done by an interrupted try."""
-        self._settle(self._path)
-        self._settle(Path(side))
+    def swap(self, staging: str, previous: str, details: DatabaseDetails) -> None:
+        # An interrupted attempt may have done each of the steps.
+        self._close_files(self._path)
+        self._close_files(Path(staging))
         with _files(self._path):
-            if self._path.exists() and not os.path.exists(before):
-                os.link(self._path, before)
-            os.replace(side, self._path)
+            if self._path.exists() and not os.path.exists(previous):
+                os.link(self._path, previous)
+            os.replace(staging, self._path)
 
-    def swap_back(self, before: str, aside: str) -> None:
-        """``aside`` appears last: where it is, all is done. Each step may have been done before."""
-        parked = Path(aside + ".parked")
-        self._settle(self._path)
-        self._settle(Path(before))
+    def swap_back(self, previous: str, replaced: str) -> None:
+        # An interrupted attempt may have done each of the steps. ``replaced`` appears in the last one, so
+        # that its existence shows that all are done.
+        parked = Path(replaced + ".parked")
+        self._close_files(self._path)
+        self._close_files(Path(previous))
         with _files(self._path):
-            if os.path.exists(before):
+            if os.path.exists(previous):
                 if self._path.exists():
-                    parked.unlink(missing_ok=True)  # a second name of the live file, from an earlier try
+                    parked.unlink(missing_ok=True)  # a second link to the live file, from an earlier attempt
                     os.link(self._path, parked)
-                os.replace(before, self._path)
+                os.replace(previous, self._path)
             elif self._path.exists() and not parked.exists():
                 os.replace(self._path, parked)
             if parked.exists():
-                os.replace(parked, aside)
+                os.replace(parked, replaced)
 
     def exists(self, name: str) -> bool:
         return os.path.exists(name)
@@ -201,28 +205,31 @@ class SqliteEngine(Engine):
         path = Path(name)
         if path.parent != self._path.parent or not is_derived_name(path.name, self._path.name):
             raise RefusedError(
-                f"{name!r} is not a file that a restore made.", unchanged="It was not removed."
+                f"{name!r} is not a file that a restore created.",
+                unchanged="It was not removed.",
+                hint="If it is not needed, remove it by hand.",
             )
         with _files(self._path):
-            for suffix in ("", ".parked", *_BESIDE):
+            for suffix in ("", ".parked", *_SUFFIXES):
                 Path(name + suffix).unlink(missing_ok=True)
 
-    def _settle(self, path: Path) -> None:
-        """Leaves the file alone in its folder: a log left behind would be applied to the next file.
+    def _close_files(self, path: Path) -> None:
+        """Make sure that the database has no log files: they would be applied to the file that replaces it.
 
-        The last session to leave a database removes its log; one that is still there belongs to somebody.
+        The last session to close a database removes its logs. Raises :class:`DatabaseError` if one remains,
+        because another process uses the database.
         """
         if not path.exists():
             return
         connections[self.alias].close()
         with _session(path) as session:
-            session.execute(_TABLES)  # an interrupted transaction is rolled back by the first to read
+            session.execute(_TABLES)  # the first query rolls back an interrupted transaction
             session.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             session.execute("BEGIN EXCLUSIVE")
             session.execute("ROLLBACK")
-        if any(os.path.exists(f"{path}{suffix}") for suffix in _BESIDE):
+        if any(os.path.exists(f"{path}{suffix}") for suffix in _SUFFIXES):
             raise DatabaseError(
-                f"{path} is in use.",
+                f"{path} is in use by another process.",
                 unchanged="Nothing was replaced.",
                 hint="Stop the development server and shells, then run it again.",
             )
@@ -230,8 +237,10 @@ class SqliteEngine(Engine):
 
 @contextmanager
 def _session(path: Path) -> Iterator[sqlite3.Connection]:
-    """A session on an existing file, in autocommit mode. Raises :class:`DatabaseError`, also for what SQLite
-    raises inside the ``with``; a locked database is waited for, five seconds."""
+    """Open a session on an existing file, in autocommit mode, and wait five seconds for locks.
+
+    Raises :class:`DatabaseError`, also for errors of SQLite inside the ``with``.
+    """
     try:
         session = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         with closing(session):
@@ -245,8 +254,11 @@ def _session(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _files(path: Path) -> Iterator[None]:
-    """Turns an ``OSError`` into :class:`FilesError`."""
+    """Turn an ``OSError`` into a :class:`FilesError`."""
     try:
         yield
     except OSError as error:
-        raise FilesError(f"{path} and the files beside it cannot be handled: {error.strerror}.") from None
+        raise FilesError(
+            f"{path} or a file beside it cannot be used: {error.strerror}.",
+            hint=f"Check the permissions and the free space of {path.parent}.",
+        ) from None

@@ -1,4 +1,4 @@
-"""A dump, read to its end as a restore would, and thrown away."""
+"""Verify that a dump can be read to its end, without a server."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from igny8_backup.streams.process import feed_process
 
 
 def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scratch: Path) -> None:
-    """Reads the dump of ``part``: with ``pg_restore``, which turns all of it into SQL for nobody.
+    """Convert the whole dump of ``part`` to SQL with ``pg_restore``, and discard the output.
 
-    Needs no server. An SQLite file (development only) lies in ``scratch`` meanwhile. Raises
-    ``IntegrityError`` for a dump that cannot be restored from, ``ToolMissingError``, ``ToolTooOldError``,
-    ``ToolError`` where ``pg_restore`` could not run or was killed.
+    ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. A dump of SQLite (development only) is stored in
+    ``scratch`` and checked there. Raises ``IntegrityError`` if the dump cannot be restored,
+    ``ToolMissingError`` or ``ToolTooOldError`` for the client, ``ToolError`` if ``pg_restore`` could not run
+    or was killed.
     """
     with closing(blocks):
         if part.engine == "sqlite":
@@ -36,24 +37,29 @@ def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scrat
             feed_process([str(program.path), f"--file={os.devnull}"], blocks, env=client_environment())
         except ToolError as error:
             if error.exit_status_of_tool in (None, -signal.SIGKILL, -signal.SIGTERM):
-                raise  # by the system, mostly short of memory: it tells nothing about the dump
-            raise IntegrityError(f"pg_restore cannot read the dump: {error}") from None
+                raise  # killed, mostly for lack of memory: that says nothing about the dump
+            raise _damaged(f"pg_restore cannot read the dump: {error}") from None
 
 
 def _read_sqlite(blocks: Blocks, scratch: Path) -> None:
     try:
         with tempfile.NamedTemporaryFile(dir=scratch, prefix="igny8_backup-") as file:
             write_file(blocks, file.fileno())
-            # Read only and unchanging: no journal is made beside it.
+            # Read-only and immutable, so that SQLite creates no journal file.
             uri = f"{Path(file.name).as_uri()}?mode=ro&immutable=1"
             with closing(sqlite3.connect(uri, uri=True)) as session:
                 (answer,) = session.execute("PRAGMA integrity_check").fetchone()
     except sqlite3.Error as error:
-        raise IntegrityError(f"SQLite cannot read the file: {error}.") from None
+        raise _damaged(f"SQLite cannot read the dump: {error}.") from None
     except OSError as error:
         raise FilesError(
-            f"No scratch file can be made in {scratch}: {error.strerror}.",
-            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            f"No scratch file could be created in {scratch}: {error.strerror}.",
+            unchanged="Nothing was changed.",
+            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to.",
         ) from None
     if answer != "ok":
-        raise IntegrityError(f"SQLite finds damage in the file: {answer}.")
+        raise _damaged(f"SQLite reports damage in the dump: {answer}.")
+
+
+def _damaged(what: str) -> IntegrityError:
+    return IntegrityError(what, hint="Choose another backup: list_backups.")

@@ -88,7 +88,7 @@ def test_a_pg_dump_that_fails_after_a_megabyte(project: Project, tmp_path: Path)
     script = '"$REAL/pg_dump" "$@"; head -c 1048576 /dev/zero; echo "one line" >&2; echo last >&2; exit 1'
     changed = clients(project, tmp_path / "bin", pg_dump=script)
     what = "pg_dump failed with exit status 1: one line last."
-    fail(project, Case(BACKUP, 1, what, "No backup was", "Mend what pg_dump", settings=changed))
+    fail(project, Case(BACKUP, 1, what, "No backup was", "Fix what pg_dump", settings=changed))
 
 
 def test_a_pg_dump_that_hangs_is_told_and_waited_for(project: Project, tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_dump(project: Project) ->
     assert_one_line(
         done,
         1,
-        what="refused: terminating connection",
+        what="reported an error: terminating connection",
         unchanged="No backup was recorded.",
-        hint="See in the server's log why it ended the connection; when it answers, run again.",
+        hint="Look in the server's log for why it ended the connection. Run again when the server answers.",
         shown=True,
     )
 
@@ -200,7 +200,7 @@ def test_a_server_without_a_place_for_another_session(own: Ground) -> None:
             done,
             1,
             what="No connection to igny8@",
-            hint="End sessions that idle, or allow more (max_connections",
+            hint="End idle sessions, or raise max_connections",
             shown=done is saved,
             besides=ONLY_HERE,
         )
@@ -279,7 +279,7 @@ def test_a_backup_through_pgbouncer(own: Ground, pooler: int) -> None:
         Case(
             BACKUP,
             4,
-            "A connection pooler (PgBouncer, or one like it) stands before igny8@127.0.0.1",
+            "is a connection pooler (PgBouncer or similar)",
             "Nothing was read or written.",
             "DBBACKUP_CONNECTORS = {'default': {'HOST': '...', 'PORT': '5432'}}",
             besides=ONLY_HERE,
@@ -293,7 +293,7 @@ def test_a_backup_through_pgbouncer(own: Ground, pooler: int) -> None:
 def test_a_restore_through_pgbouncer(own: Ground, pooler: int) -> None:
     with nothing_changes(own.project):
         (done,) = run_many(own.project, [*own.restore, *own.identity], env=through(own.project, pooler))
-    assert "A connection pooler stands before" in done.ended(4).stderr
+    assert "is a connection pooler" in done.ended(4).stderr
 
 
 def test_the_way_past_pgbouncer(own: Ground, pooler: int, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_the_page_shows_such_a_list(refused: tuple[Done, Done]) -> None:
 
 
 def test_an_older_server(refused: tuple[Done, Done]) -> None:
-    assert "restore to 18 or newer" in listed(refused, "The dump is of PostgreSQL 18")
+    assert "restore to version 18 or newer" in listed(refused, "The dump is of PostgreSQL 18")
 
 
 def test_an_older_pg_restore(refused: tuple[Done, Done]) -> None:

@@ -231,17 +231,17 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
         Case(
             ["backup_db"],
             1,
-            f"cannot be kept in {full}: Could not write it: {full_disk}",
-            "",
-            room,
+            f"Could not write the passfile to {full}: {full_disk}",
+            "Nothing was changed.",
+            "Free space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             settings=scratch,
         ),
         Case(
             [*restore, "db"],
             1,
-            f"cannot be kept in {full}: Could not write it: {full_disk}",
-            "",
-            room,
+            f"Could not write the passfile to {full}: {full_disk}",
+            "Nothing was changed.",
+            "Free space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             settings=scratch,
         ),
         Case(

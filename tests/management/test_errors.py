@@ -145,7 +145,7 @@ def test_clients_that_are_missing_or_too_old(cases: Cases, tmp_path: Path) -> No
     package = "apt-get install postgresql-client-18"
     add(["backup_db"], 1, f"no pg_dump in {none}", package, CLIENT_BIN_DIR=str(none))
     add(["backup_db"], 4, f"{old}/pg_dump is version 14.9", package, CLIENT_BIN_DIR=str(old))
-    add(["backup_db"], 1, "does not tell its version", CLIENT_BIN_DIR=str(mute))
+    add(["backup_db"], 1, "is unknown: it printed", CLIENT_BIN_DIR=str(mute))
     add(restore, 4, "no pg_restore", package, "Nothing was changed", CLIENT_BIN_DIR=str(none))
     add(restore, 4, "pg_restore is version 14.9", package, "Nothing was", CLIENT_BIN_DIR=str(old))
     dry = ["restore_all", "--dry-run", "--json", *cases.identity]

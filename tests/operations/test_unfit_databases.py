@@ -77,7 +77,7 @@ def pooler(postgres_18: PostgresServer) -> Iterator[int]:
 
 def test_pgbouncer_in_transaction_mode(asked: Asked, pooler: int) -> None:
     problem = only(asked(PORT=str(pooler)), "E041")
-    assert "A connection pooler (PgBouncer, or one like it) stands before" in problem.message
+    assert "is a connection pooler (PgBouncer or similar)" in problem.message
     assert "DBBACKUP_CONNECTORS" in problem.hint
 
 

@@ -1,6 +1,6 @@
-"""What lies on a database and not in it: settings, privileges, connection limit, comment.
+"""Apply what belongs to a database but is not in it: settings, privileges, connection limit, comment.
 
-A dump of a database does not hold these, and they do not follow a rename: they are given, one by one.
+A dump does not hold these, and settings do not follow a rename, so a restore applies them itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from igny8_backup.formats.details import DatabaseSetting, Privilege
 
 _PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
 
-# Settings that are lists of names, stored with each name quoted (GUC_LIST_QUOTE in PostgreSQL's sources):
-# given as one string they would become one name.
+# Settings that are lists of names, stored with each name quoted (GUC_LIST_QUOTE in PostgreSQL's sources).
+# Set as one string they would become one name.
 _NAME_LISTS = {
     "local_preload_libraries",
     "search_path",
@@ -29,14 +29,16 @@ _NAME_LISTS = {
     "temp_tablespaces",
     "unix_socket_directories",
 }
-_LISTED = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
+_LIST_ITEM = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 
 def apply_settings(
     session: psycopg.Connection[Any], database: str, settings: Sequence[DatabaseSetting]
 ) -> None:
-    """Gives ``database`` these settings, its own and those of roles in it. Raises :class:`DatabaseError`
-    naming the one that this role may not give."""
+    """Apply ``settings`` to ``database``: its own, and those of roles in it (ALTER ROLE IN DATABASE).
+
+    Raises :class:`DatabaseError` naming the first setting that the server refuses.
+    """
     for setting in settings:
         target = sql.SQL("ALTER DATABASE {}").format(sql.Identifier(database))
         if setting.role:
@@ -53,22 +55,22 @@ def apply_settings(
                 )
             )
         except psycopg.Error as error:
-            # Not all its words: they may repeat the value, which may be a secret.
-            why = without_values(error.diag.message_primary or type(error).__name__)
+            # The whole message may repeat the value, which may be a secret.
+            reason = without_values(error.diag.message_primary or type(error).__name__)
             owner = f"of role {setting.role} in the database" if setting.role else "of the database"
             user = sql.Identifier(session.info.user).as_string(None)
             raise DatabaseError(
-                f"The setting {setting.name} {owner} cannot be carried over: {why}.",
-                unchanged="The live database is as it was.",
+                f"The setting {setting.name} {owner} could not be copied: {reason}.",
+                unchanged="The live database was not changed.",
                 hint=f"As a superuser: GRANT SET ON PARAMETER {setting.name} TO {user}; or restore with a"
-                " superuser, or drop that setting first.",
+                " superuser, or reset the setting first.",
             ) from None
 
 
 def list_items(value: str) -> list[str]:
-    """``["$user", "public"]`` of ``"$user", public``; one empty name of an empty list."""
+    """Return ``['$user', 'public']`` for ``"$user", public``, and one empty name for an empty list."""
     found = [
-        match[1].replace('""', '"') if match[2] is None else match[2] for match in _LISTED.finditer(value)
+        match[1].replace('""', '"') if match[2] is None else match[2] for match in _LIST_ITEM.finditer(value)
     ]
     return found or [""]
 
@@ -76,8 +78,11 @@ def list_items(value: str) -> list[str]:
 def apply_privileges(
     session: psycopg.Connection[Any], database: str, privileges: Sequence[Privilege] | None
 ) -> None:
-    """Gives the database exactly ``privileges``; ``None`` is the server's default (PostgreSQL docs, 5.8): all
-    may connect and use temporary tables, and the owner may do everything."""
+    """Give ``database`` exactly ``privileges``.
+
+    ``None`` stands for the server's default (PostgreSQL docs, 5.8): everybody may connect and create
+    temporary tables, and the owner has all privileges.
+    """
     name = sql.Identifier(database)
     present = {item.grantee for item in list_privileges(session, database) or ()} | {""}
     for grantee in sorted(present):
@@ -101,13 +106,14 @@ def apply_privileges(
 
 
 def apply_limit(session: psycopg.Connection[Any], database: str, limit: int) -> None:
-    """How many sessions the database takes; -1 for any number."""
+    """Set how many sessions ``database`` accepts; -1 means no limit."""
     session.execute(
         sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(database), sql.Literal(limit))
     )
 
 
 def apply_comment(session: psycopg.Connection[Any], database: str, text: str | None) -> None:
+    """Set the comment of ``database``; ``None`` removes it."""
     session.execute(
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(database), sql.Literal(text))
     )

@@ -1,7 +1,7 @@
-"""How a client program is told where to connect, without a secret in its arguments or environment.
+"""Let a client program connect without a secret in its arguments or environment.
 
-Facts go in ``PG*`` variables (PostgreSQL docs, 34.15), the password in a private passfile (34.16). The rest
-of our environment, which may hold the password as ``DATABASE_URL``, is not passed on.
+Connection parameters go in ``PG*`` variables (PostgreSQL docs, 34.15), the password in a private passfile
+(34.16). Other environment variables, which may hold the password as ``DATABASE_URL``, are not passed on.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _SECRETS = {key for key, option in _OPTIONS.items() if option.dispchar == b"*"} 
     "scram_client_key",
     "scram_server_key",
 }
-# Not ours to tell: pg_dump takes the encoding of the database, and the name of the program is our own.
+# pg_dump uses the encoding of the database, and client_environment() names the program.
 _NOT_PASSED = {"client_encoding", "application_name", "fallback_application_name", "password", "passfile"}
 
-# What is passed on of our environment: programs and their libraries, TLS and Kerberos, and what libpq reads.
-_KEPT = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "PGSERVICEFILE", "PGSYSCONFDIR"}
-_KEPT |= set(_VARIABLES.values()) - {"PGPASSWORD", "PGCLIENTENCODING"}
-_KEPT_PREFIXES = ("LD_", "DYLD_", "SSL_", "OPENSSL_", "KRB5", "GSS")
+# The environment that is passed on: programs and their libraries, TLS and Kerberos, and what libpq reads.
+_PASSED = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "PGSERVICEFILE", "PGSYSCONFDIR"}
+_PASSED |= set(_VARIABLES.values()) - {"PGPASSWORD", "PGCLIENTENCODING"}
+_PASSED_PREFIXES = ("LD_", "DYLD_", "SSL_", "OPENSSL_", "KRB5", "GSS")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What brings a client program to a database: its environment, its arguments, descriptors to pass on."""
+    """What a client program needs to connect: environment, arguments, and descriptors to inherit."""
 
     env: dict[str, str]
     arguments: tuple[str, ...]
@@ -46,22 +46,22 @@ class Access:
 
 @contextmanager
 def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
-    """The access to ``connection``; the passfile lasts as long as the context, without a name on Linux.
+    """Yield the access to ``connection``; the passfile in ``scratch`` lasts as long as the context.
 
-    Raises :class:`FilesError` when ``scratch`` cannot be used, :class:`DatabaseError` for a secret that no
-    passfile can hold.
+    Raises :class:`FilesError` if ``scratch`` cannot be used, :class:`DatabaseError` for a secret that a
+    passfile cannot hold.
     """
     env = client_environment()
     explicit = {"dbname": connection.name}
-    # A service file wins over variables; only the command line wins over it.
+    # A service file overrides variables; only the command line overrides a service file.
     service = connection.params.get("service") or env.get("PGSERVICE")
     for key, value in connection.params.items():
         if key in _NOT_PASSED or key == "dbname":
             continue
         if key in _SECRETS:
             raise DatabaseError(
-                f"OPTIONS[{key!r}] of {connection.alias!r} is a secret that client programs take only in the"
-                " open.",
+                f"OPTIONS[{key!r}] of {connection.alias!r} is a secret that client programs accept only where"
+                " other users of the machine can read it.",
                 unchanged="Nothing was read or written.",
                 hint="Use a password, or a client key without a passphrase in a file of mode 0600.",
             )
@@ -78,19 +78,19 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
         return
     if "\n" in password or "\r" in password:
         raise DatabaseError(
-            f"The password of {connection.where} has a line break, which no passfile can hold.",
+            f"The password of {connection.where} has a line break, which a passfile cannot hold.",
             unchanged="Nothing was read or written.",
             hint="Give the role another password.",
         )
     line = "*:*:*:*:" + password.replace("\\", "\\\\").replace(":", "\\:") + "\n"
     with private_file(scratch) as (file, path):
         try:
-            write_file(from_bytes(line.encode()), file.fileno(), name="it")
+            write_file(from_bytes(line.encode()), file.fileno(), name=f"the passfile to {scratch}")
         except FilesError as error:
             raise FilesError(
-                f"The password of {connection.where} cannot be kept in {scratch}: {error}",
+                error.parts[0],
                 unchanged="Nothing was changed.",
-                hint="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at another disk.",
+                hint="Free space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             ) from None
         yield Access(
             env=env,
@@ -100,9 +100,11 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
 
 
 def client_environment() -> dict[str, str]:
-    """Our environment without what a client program has no need of; its messages are in English."""
-    kept = {key: value for key, value in os.environ.items() if key in _KEPT or key.startswith(_KEPT_PREFIXES)}
-    return {**kept, "LC_ALL": "C", "PGAPPNAME": "igny8_backup"}
+    """Return the part of the environment that client programs need, with messages in English."""
+    passed = {
+        key: value for key, value in os.environ.items() if key in _PASSED or key.startswith(_PASSED_PREFIXES)
+    }
+    return {**passed, "LC_ALL": "C", "PGAPPNAME": "igny8_backup"}
 
 
 def _dbname(explicit: dict[str, str]) -> str:

@@ -1,7 +1,8 @@
-"""Finds PostgreSQL's client programs and refuses the wrong ones.
+"""Find PostgreSQL's client programs, and refuse those of an unsuitable version.
 
-Order: the setting ``CLIENT_BIN_DIR``; among the installed versions the one of the server's major; ``PATH``.
-The same major is preferred to a newer one: what a newer ``pg_restore`` sends, an older server may not know.
+They are looked for in the setting ``CLIENT_BIN_DIR``; else in the folder that packages use for the server's
+major version; else in ``PATH``. The same major version is preferred to a newer one, because an older server
+may not know what a newer ``pg_restore`` sends.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
 
 @dataclass(frozen=True)
 class Client:
-    """A client program: where it is and its version, ``18.1`` and major ``18``."""
+    """A client program, with its version (``18.1``) and major version (18)."""
 
     path: Path
     version: str
@@ -36,9 +37,10 @@ class Client:
 
 
 def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Client:
-    """``pg_dump`` or ``pg_restore`` for a server of ``server_major``: its own, or what ``PATH`` has.
+    """Return ``pg_dump``, ``pg_restore`` or ``psql`` for a server of ``server_major``.
 
-    Raises :class:`ToolMissingError`; :class:`ToolError` when the program does not tell its version.
+    ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. Raises :class:`ToolMissingError`, or :class:`ToolError` if
+    the program does not print its version.
     """
     for folder in _folders(server_major, bin_dir):
         path = folder / program
@@ -55,7 +57,10 @@ def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Cli
 
 
 def require_major(client: Client, needed: int, *, reason: str) -> None:
-    """Raises :class:`ToolTooOldError` where ``client`` is older than ``needed``; ``reason`` says why."""
+    """Raise :class:`ToolTooOldError` if ``client`` is older than ``needed``.
+
+    ``reason`` completes the sentence "pg_dump is version 15.1, and ...".
+    """
     if client.major < needed:
         raise ToolTooOldError(
             f"{client.path} is version {client.version}, and {reason}.",
@@ -65,7 +70,7 @@ def require_major(client: Client, needed: int, *, reason: str) -> None:
 
 
 def major_of(version: str) -> int:
-    """``18`` of ``18.1 (Debian 18.1-1)``; 0 where ``version`` begins with no number."""
+    """Return 18 for ``18.1 (Debian 18.1-1)``, and 0 if ``version`` does not begin with a number."""
     match = re.match(r"\d+", version)
     return int(match[0]) if match else 0
 
@@ -82,6 +87,7 @@ def _package(major: int) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _version(path: Path, mtime_ns: int) -> str:
+    """Run ``--version``; ``mtime_ns`` makes the cache forget a program that was replaced."""
     return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
 
 
@@ -90,6 +96,8 @@ def _client(path: Path) -> Client:
     match = _VERSION.search(text)
     if not match:
         raise ToolError(
-            f"{path} does not tell its version: {text[:80]!r}.", hint="Set IGNY8_BACKUP['CLIENT_BIN_DIR']."
+            f"The version of {path} is unknown: it printed {text[:80]!r}.",
+            unchanged="Nothing was changed.",
+            hint="Set IGNY8_BACKUP['CLIENT_BIN_DIR'] to a folder with PostgreSQL's own client programs.",
         )
     return Client(path, match["version"], int(match["major"]))

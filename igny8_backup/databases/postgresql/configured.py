@@ -1,4 +1,8 @@
-"""Django's database settings -> a :class:`Connection`, through django-dbbackup where backups are taken."""
+"""Build the :class:`Connection` of an alias from Django's settings.
+
+The connection for backups also goes through django-dbbackup's connector, so that ``DBBACKUP_CONNECTORS`` can
+name a replica, the server behind a pooler, or a role of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,15 @@ _LIBPQ = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults
 
 
 def live_connection(alias: str) -> Connection:
-    """The application's own connection."""
+    """Return the application's own connection. Raises :class:`ConfigurationError`."""
     return _connection(alias, dict(connections[alias].settings_dict))
 
 
 def source_connection(alias: str) -> Connection:
-    """Where backups are taken: the application's connection as changed by ``DBBACKUP_CONNECTORS``, which may
-    name a replica, the server behind a pooler, or a role of its own.
+    """Return the connection for backups: the application's, as changed by ``DBBACKUP_CONNECTORS``.
 
-    ``OPTIONS`` are merged key by key: a partial override keeps ``sslmode``.
+    ``OPTIONS`` are merged key by key, so that an override of one option keeps ``sslmode``. Raises
+    :class:`ConfigurationError`.
     """
     own = connections[alias].settings_dict
     override = _connector(alias).settings
@@ -35,7 +39,7 @@ def source_connection(alias: str) -> Connection:
 
 
 def excluded_by_connector(alias: str) -> tuple[str, ...]:
-    """The tables that django-dbbackup's connector (``EXCLUDE``) leaves without rows."""
+    """Return the tables whose rows ``EXCLUDE`` of django-dbbackup's connector leaves out."""
     return tuple(_connector(alias).exclude)
 
 
@@ -56,7 +60,9 @@ def _connection(alias: str, settings_dict: dict[str, Any]) -> Connection:
     try:
         params: Mapping[str, Any] = wrapper.get_connection_params()
     except ImproperlyConfigured as error:
-        raise ConfigurationError(str(error), unchanged="Nothing was read or written.") from None
+        raise ConfigurationError(
+            str(error), unchanged="Nothing was read or written.", hint=f"Correct DATABASES[{alias!r}]."
+        ) from None
     connection = Connection(
         {key: value for key, value in params.items() if key in _LIBPQ},
         role=str(options.get("assume_role") or ""),
@@ -64,7 +70,7 @@ def _connection(alias: str, settings_dict: dict[str, Any]) -> Connection:
     )
     if len(connection.params.get("dbname", "").encode()) > NAME_BYTES:
         raise ConfigurationError(
-            f"DATABASES[{alias!r}]['NAME'] is longer than {NAME_BYTES} bytes, which PostgreSQL cuts.",
+            f"DATABASES[{alias!r}]['NAME'] is longer than {NAME_BYTES} bytes; PostgreSQL would truncate it.",
             unchanged="Nothing was read or written.",
             hint="Write the name as the server has it.",
         )

@@ -1,7 +1,7 @@
-"""A way to one database of one server, and sessions on it.
+"""Connect to a PostgreSQL database as Django does.
 
-The facts are what Django itself would hand to libpq, so that we reach the same server in the same way (unix
-sockets, IPv6, TLS, service files).
+:class:`Connection` holds the parameters that Django itself would pass to libpq, so that unix sockets, IPv6,
+TLS and service files work the same way. ``open`` and ``maintenance`` give sessions.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, sql
 
-from igny8_backup.databases.postgresql.hints import hint_for, unreachable
+from igny8_backup.databases.postgresql.hints import connection_hint, hint_for
 from igny8_backup.databases.redact import without_values
 from igny8_backup.errors import DatabaseError
 
 MAINTENANCE = ("postgres", "template1")
+"""Databases to connect to while the live one is renamed or dropped, in this order."""
 
 CONNECT_SECONDS = 10
-"""How long a host may take to answer, unless the settings say otherwise; a session has no limit at all."""
+"""Time limit for connecting, unless the settings have one. An open session has no time limit."""
 
 KEEPALIVE_SECONDS = 60
-"""After how long an idle session shows that it lives: one that holds a lock is idle for hours, and firewalls
-between it and the server forget such."""
+"""A session idle for this long sends a keepalive: the one that holds a lock is idle for hours, and firewalls
+drop connections that are silent."""
 
-# Limits that roles and databases may have been given. An idle session holds the lock of a whole run.
+# Roles and databases may have time limits, and an idle session holds the lock of a whole run.
 _NO_LIMITS = """
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
                    'idle_in_transaction_session_timeout', 'idle_session_timeout')"""
 
 
-# Classes of errors that may tell the values of rows (PostgreSQL docs, appendix A): functions, data, integrity
-# constraints, procedures, views with a check, and what PL/pgSQL raises.
-_OF_ROWS = ("21", "22", "23", "2F", "38", "39", "44", "P0")
+# Classes of SQLSTATE whose messages may contain values of rows (PostgreSQL docs, appendix A): functions,
+# data, integrity constraints, procedures, views WITH CHECK OPTION, and errors that PL/pgSQL raises.
+_CLASSES_WITH_VALUES = ("21", "22", "23", "2F", "38", "39", "44", "P0")
 
 
 class Connection:
-    """How to reach one database. Its repr tells the place, never a password.
+    """How to reach one database. Its ``repr`` shows the address, never a password.
 
-    ``params`` are libpq's (PostgreSQL docs, 34.1.2). ``role`` is assumed after login, ``alias`` is Django's
-    name for it all.
+    ``params`` are libpq's parameters (PostgreSQL docs, 34.1.2), ``role`` is the role to assume after login,
+    ``alias`` is the alias in ``DATABASES``.
     """
 
     def __init__(self, params: Mapping[str, Any], *, role: str = "", alias: str = "") -> None:
@@ -52,12 +53,12 @@ class Connection:
 
     @property
     def name(self) -> str:
-        """The database's name; a service file may be what gives it."""
-        return self.params.get("dbname") or self._named_by_libpq()
+        """The name of the database, which may come from a service file."""
+        return self.params.get("dbname") or self._name_from_libpq()
 
     @property
     def where(self) -> str:
-        """``user@host:port/name`` for people."""
+        """The address for people: ``user@host:port/name``."""
         host = self.params.get("host") or self.params.get("hostaddr") or "local socket"
         host = f"[{host}]" if ":" in host else host
         port = f":{self.params['port']}" if self.params.get("port") else ""
@@ -69,15 +70,16 @@ class Connection:
         return f"<Connection {self.where}>"
 
     def to(self, name: str) -> Connection:
-        """The same server and role, another database."""
+        """Return a connection to another database of the same server."""
         return Connection({**self.params, "dbname": name}, role=self.role, alias=self.alias)
 
     @contextmanager
     def open(self) -> Iterator[psycopg.Connection[Any]]:
-        """A session in autocommit mode without time limits.
+        """Open a session in autocommit mode, without time limits.
 
-        Raises :class:`DatabaseError`, also for what psycopg raises inside the ``with``. In a session of a
-        pooler nothing is set, neither limits nor ``role``: it would stay there for the next client.
+        Raises :class:`DatabaseError` if the connection fails or psycopg raises inside the ``with``. Through a
+        pooler neither time limits nor ``role`` are set: the pooler's session would keep them for the next
+        client.
         """
         params: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
@@ -88,13 +90,13 @@ class Connection:
         try:
             session = psycopg.connect(conninfo.make_conninfo(**params), autocommit=True)
         except psycopg.Error as error:
-            said = sentence(error)
+            message = sentence(error)
             name, user = _quoted(self.params.get("dbname", "")), _quoted(self.params.get("user", ""))
             raise DatabaseError(
-                f"No connection to {self.where}: {said}.",
-                hint=unreachable(said, alias=self.alias, name=name, user=user),
+                f"No connection to {self.where}: {message}.",
+                hint=connection_hint(message, alias=self.alias, name=name, user=user),
             ) from None
-        # Not psycopg's own context manager: it would commit at the end, and fail where the server is gone.
+        # Not psycopg's own context manager, which commits at the end and fails if the server is gone.
         with closing(session):
             try:
                 if not is_pooled(session):
@@ -103,14 +105,15 @@ class Connection:
                         session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
                 yield session
             except psycopg.Error as error:
-                said = sentence(error)
+                message = sentence(error)
                 raise DatabaseError(
-                    f"The server of {self.where} refused: {said}.", hint=hint_for(said, alias=self.alias)
+                    f"The server of {self.where} reported an error: {message}.",
+                    hint=hint_for(message, alias=self.alias),
                 ) from None
 
     @contextmanager
     def maintenance(self) -> Iterator[psycopg.Connection[Any]]:
-        """A session in another database of the same server, as renaming and dropping this one need it."""
+        """Open a session in another database of the same server, for renaming and dropping this one."""
         with ExitStack() as stack:
             refusals = []
             for name in MAINTENANCE:
@@ -126,41 +129,43 @@ class Connection:
                 raise refusals[0]
             yield session
 
-    def _named_by_libpq(self) -> str:
-        """Asks libpq how it reads the facts; nothing is sent, so that the database need not exist."""
+    def _name_from_libpq(self) -> str:
+        """Let libpq resolve the parameters. Nothing is sent, so the database need not exist."""
         attempt = psycopg.pq.PGconn.connect_start(conninfo.make_conninfo(**self.params).encode())
         try:
             name = (attempt.db or b"").decode()
-            said = attempt.error_message.decode(errors="replace")
+            message = attempt.error_message.decode(errors="replace")
         finally:
             attempt.finish()
         if not name:
             raise DatabaseError(
-                f"DATABASES[{self.alias!r}] does not say which database is meant: {' '.join(said.split())}.",
+                f"DATABASES[{self.alias!r}] does not name a database: {' '.join(message.split())}.",
+                unchanged="Nothing was read or written.",
                 hint=f"Set DATABASES[{self.alias!r}]['NAME'], or correct the service file.",
             )
         return name
 
 
 def is_pooled(session: psycopg.Connection[Any]) -> bool:
-    """Whether a pooler stands before the server.
+    """Whether the session goes through a connection pooler.
 
-    It gives each client a number of its own to cancel by (PostgreSQL docs, 55.2.8), which is not that of the
-    server's process. So does one that keeps a whole session for each client: from here the two look the same.
+    A pooler gives each client a process number of its own for cancel requests (PostgreSQL docs, 55.2.8), so
+    the number differs from that of the server's process. A pooler in session mode cannot be distinguished
+    from one in transaction mode.
     """
     return session.execute("SELECT pg_backend_pid()").fetchone() != (session.info.backend_pid,)
 
 
 def sentence(error: psycopg.Error) -> str:
-    """The server's words on one line, without a full stop, and without the values of rows."""
-    said = str(error)
-    if (error.sqlstate or "").startswith(_OF_ROWS):
-        said = without_values(said)
-    return " ".join(said.split()).rstrip(".?")
+    """Return the server's message on one line, without a full stop and without values of rows."""
+    message = str(error)
+    if (error.sqlstate or "").startswith(_CLASSES_WITH_VALUES):
+        message = without_values(message)
+    return " ".join(message.split()).rstrip(".?")
 
 
 def server_version(session: psycopg.Connection[Any]) -> str:
-    """As the server writes it: ``18.1 (Debian 18.1-1.pgdg13+1)``."""
+    """Return the version as the server writes it: ``18.1 (Debian 18.1-1.pgdg13+1)``."""
     return session.info.parameter_status("server_version") or ""
 
 

@@ -1,6 +1,7 @@
-"""What a PostgreSQL database says of itself: catalog queries (PostgreSQL docs, chapter 53).
+"""Read a database's properties from the system catalogs (PostgreSQL docs, chapter 53).
 
-Rows of ``pg_database`` are read as JSON because its columns differ between major versions.
+:func:`describe` collects all that a restore needs to know; the other functions read one property each. Rows
+of ``pg_database`` are read as JSON because its columns differ between major versions.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting, Privi
 
 _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
 
-# Tables, partitioned tables and materialized views that are the application's own: what an extension brings
-# comes back with the extension.
+# The application's own tables, partitioned tables and materialized views. Tables of an extension are restored
+# with the extension.
 _TABLES = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind::text = ANY (%s) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                       AND d.objid = c.oid AND d.deptype = 'e')"""
 
-# What pg_dump writes down of roles: owners, and those that a privilege or a policy names. Objects of the
-# bootstrap superuser have no dependency on it and are looked for; those of an extension come with it.
+# The roles that a dump mentions: owners, and the roles in privileges and policies. Objects of the bootstrap
+# superuser have no entry in pg_shdepend, so their owners are read from the catalogs; objects of an extension
+# are restored with the extension.
 _ROLES = """
     WITH members AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'), found AS (
       SELECT refobjid AS role, deptype = 'o' AS owns, deptype = 'r' AS in_policy FROM pg_shdepend s
@@ -52,7 +54,7 @@ _PRIVILEGES = """
     FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
     WHERE d.datname = %s ORDER BY 1, 2"""
 
-# The size is a secret of those who may connect.
+# Only roles that may connect may read the size.
 _DATABASE = """
     SELECT to_jsonb(d) || jsonb_build_object(
       'encoding_name', pg_encoding_to_char(d.encoding), 'owner', pg_get_userbyid(d.datdba),
@@ -60,12 +62,15 @@ _DATABASE = """
       'size', CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END)
     FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s"""
 
-# Found as Django finds it: by the search path.
+# Without a schema: the search path finds the table, as it does for Django.
 _MIGRATIONS = "SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER BY app, id DESC"
 
 
 def system_identifier(session: psycopg.Connection[Any]) -> str:
-    """What tells this server's data from all others' (PostgreSQL docs, 9.28.11); empty where it is hidden."""
+    """Return the identifier of the server's data folder (PostgreSQL docs, 9.28.11).
+
+    Empty if the role may not read it.
+    """
     try:
         row = session.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
     except psycopg.errors.InsufficientPrivilege:
@@ -74,37 +79,47 @@ def system_identifier(session: psycopg.Connection[Any]) -> str:
 
 
 def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[str, ...]:
-    """``schema.table`` of each table of the application, quoted where it is not plain, sorted. ``kinds`` are
-    those of ``pg_class.relkind``: with ``r`` alone, what can have rows of its own."""
+    """List the application's tables as ``schema.table``, sorted.
+
+    ``kinds`` are values of ``pg_class.relkind``: ``r`` alone lists the tables that have rows of their own.
+    """
     found = session.execute(_TABLES, [list(kinds)])
     return tuple(sorted(table_name(schema, table) for schema, table in found))
 
 
 def list_settings(session: psycopg.Connection[Any], name: str) -> tuple[DatabaseSetting, ...]:
-    """Settings of the database called ``name`` and of roles in it."""
+    """List the settings of the database ``name`` and of roles in it."""
     rows = session.execute(_SETTINGS, [name]).fetchall()
     pairs = [(role, *entry.split("=", 1)) for role, entry in rows]
     return tuple(DatabaseSetting(role=role, name=key, value=value) for role, key, value in pairs)
 
 
 def list_privileges(session: psycopg.Connection[Any], name: str) -> tuple[Privilege, ...] | None:
-    """Who may do what with the database called ``name``; ``None`` for the server's default."""
+    """List the privileges on the database ``name``; ``None`` means the server's default."""
     acl = session.execute("SELECT datacl IS NULL FROM pg_database WHERE datname = %s", [name]).fetchone()
     if acl is None or acl[0]:
         return None
     rows = session.execute(_PRIVILEGES, [name]).fetchall()
-    return tuple(Privilege(grantee=who, privilege=what, grantable=option) for who, what, option in rows)
+    return tuple(
+        Privilege(grantee=grantee, privilege=name, grantable=grantable) for grantee, name, grantable in rows
+    )
 
 
 def database_row(session: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
-    """The row of ``pg_database``, with names instead of oids, ``comment`` and ``size`` in bytes."""
+    """Return the row of ``pg_database`` for ``name``, or ``None``.
+
+    ``owner``, ``tablespace`` and ``encoding_name`` are added as names, and ``comment`` and ``size`` (in
+    bytes).
+    """
     row = session.execute(_DATABASE, [name]).fetchone()
     return None if row is None else dict(row[0])
 
 
 def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[str]) -> DatabaseDetails:
-    """What a restore needs to know of the database of ``session``; ``excluded`` are the names of the tables
-    whose rows stay out of the dump."""
+    """Return what a restore needs to know about the database of ``session``.
+
+    ``excluded`` are the ``schema.table`` names of the tables whose rows are left out of the dump.
+    """
     name = session.info.dbname
     row = database_row(session, name) or {}
     roles = sorted(session.execute(_ROLES).fetchall())
@@ -138,6 +153,6 @@ def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[st
 
 
 def _last_migrations(session: psycopg.Connection[Any]) -> dict[str, str]:
-    """The last applied migration of each app; none where Django keeps no record here."""
+    """Return the last applied migration of each app; empty if there is no table ``django_migrations``."""
     found = session.execute("SELECT to_regclass('django_migrations') IS NOT NULL").fetchone()
     return dict(session.execute(_MIGRATIONS).fetchall()) if found == (True,) else {}

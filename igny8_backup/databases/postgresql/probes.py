@@ -1,4 +1,7 @@
-"""Questions whose answers must be the same in a database and in what is restored of it."""
+"""Count rows and run probes, in a database that is dumped and again in what is restored from the dump.
+
+A probe is a query from the settings whose answer must be the same in both. :func:`ask` is the entry point.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,20 @@ from igny8_backup.databases.values import COUNTED_TO, Answers, Row
 from igny8_backup.formats.details import Probe
 
 MOST_ROWS = 100
-"""So many rows a probe may answer."""
+"""The most rows that a probe may return."""
 
-# The text of a value depends on these. Rows hidden by row-level security are an error, as to pg_dump.
+# With row_security off, a table with hidden rows is an error instead of a wrong answer, as for pg_dump.
 FIXED = """
     SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';
     SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL row_security = off"""
-"""What the text of an answer depends on, for one transaction."""
+"""Fix, for one transaction, the settings that the text of an answer depends on."""
 
-# float4, float8 and their arrays (pg_type.dat): the sum of floats depends on the order of the rows.
+# float4, float8 and their arrays (pg_type.dat): a sum of floats depends on the order of the rows.
 _FLOATS = {700, 701, 1021, 1022}
 
 
-class _Refused(Exception):
-    """Why an answer cannot be compared."""
+class _NotComparable(Exception):
+    """The answer cannot be compared; the text says why."""
 
 
 def ask(
@@ -38,8 +41,12 @@ def ask(
     counted_to: int = COUNTED_TO,
     snapshot: str = "",
 ) -> Answers:
-    """Counts the rows of ``tables`` (whole names), each without its partitions and heirs, and asks the
-    ``queries`` by name. ``session`` is in a transaction that can write nothing."""
+    """Count the rows of ``tables`` and run ``queries``, which map the names of probes to SQL.
+
+    ``tables`` are ``schema.table`` names; rows of partitions and inheriting tables are not included.
+    ``session`` must be in a read-only transaction. ``snapshot`` is recorded in the result. Failing probes are
+    reported in the result; only a lost session raises ``psycopg.Error``.
+    """
     session.execute(FIXED)
     counts, found, failed, denied = {}, [], {}, []
     for table in tables:
@@ -54,7 +61,7 @@ def ask(
                 found.append(Probe(name=name, query=query, rows=_rows(session, query)))
         except psycopg.errors.InsufficientPrivilege:
             denied.append(name)
-        except _Refused as error:
+        except _NotComparable as error:
             failed[name] = str(error)
         except psycopg.Error as error:
             if session.closed:
@@ -78,22 +85,22 @@ def _count(session: psycopg.Connection[Any], table: str, most: int) -> int:
 
 
 def _rows(session: psycopg.Connection[Any], query: str) -> tuple[Row, ...]:
-    """The answer as text, its rows sorted: their order is the server's affair."""
-    # A cursor takes one query and nothing that writes. ``binary`` chooses the protocol that takes no more
-    # than one statement (PostgreSQL docs, 54.2.3).
+    """Return the answer as text, with its rows sorted: the server does not guarantee their order."""
+    # A cursor accepts one query that writes nothing. ``binary`` chooses the extended query protocol, which
+    # accepts one statement only (PostgreSQL docs, 54.2.3).
     session.execute(f"DECLARE igny8_backup_probe NO SCROLL CURSOR FOR {query}".encode(), binary=True)
     cursor = session.execute(f"FETCH {MOST_ROWS + 1} FROM igny8_backup_probe".encode())
     result = cursor.pgresult
     if result is None:
-        raise _Refused("It has no answer.")
+        raise _NotComparable("It returns no rows.")
     for number in range(result.nfields):
         if result.ftype(number) in _FLOATS:
             name = (result.fname(number) or b"").decode(errors="replace")
-            raise _Refused(
+            raise _NotComparable(
                 f"The column {name!r} is a float, which may differ in its last digit: cast it to numeric."
             )
     if result.ntuples > MOST_ROWS:
-        raise _Refused(f"It answers more than {MOST_ROWS} rows: count them, or add them up.")
+        raise _NotComparable(f"It returns more than {MOST_ROWS} rows: count them, or add them up.")
 
     def text(row: int, column: int) -> str | None:
         value = result.get_value(row, column)

@@ -44,7 +44,7 @@ def test_a_program_that_does_not_tell_its_version_is_refused(tmp_path: Path) -> 
     path = tmp_path / "pg_dump"
     path.write_text("#!/bin/sh\necho hello\n")
     path.chmod(0o755)
-    with pytest.raises(ToolError, match="does not tell its version: 'hello'"):
+    with pytest.raises(ToolError, match="printed 'hello'"):
         find_client("pg_dump", server_major=18, bin_dir=tmp_path)
     path.chmod(0o644)
     path.write_text("#!/bin/sh\necho not even executable\n")

@@ -132,18 +132,18 @@ def test_excluded_tables_come_back_empty_with_their_partitions_and_heirs(stage: 
 @all_majors
 def test_a_table_that_kept_rows_point_to_is_not_excluded(stage: Stage) -> None:
     engine = stage.engine
-    with pytest.raises(RefusedError, match=r"public\.item, which rows of public\.part point to"):
+    with pytest.raises(RefusedError, match=r"public\.item, which rows of public\.part reference"):
         engine.describe(["item"])
     assert engine.describe(["item", "part"]).excluded_data == ("public.item", "public.part")
     stage.sql(EXCLUDABLE)
     stage.sql('CREATE TABLE click (visit int REFERENCES log."Visit"); INSERT INTO click VALUES (5)')
     with pytest.raises(RefusedError, match=r'log\."Visit", which rows of public\.click point to'):
         engine.describe(['log."Visit"'])
-    with pytest.raises(RefusedError, match=r"log\.visit_1, which rows of public\.click point to"):
+    with pytest.raises(RefusedError, match=r"log\.visit_1, which rows of public\.click reference"):
         engine.describe(["log.visit_1"])
     stage.sql("CREATE TABLE seen (visit int REFERENCES log.\"Visit\") PARTITION BY LIST (visit);"
               " CREATE TABLE seen_1 PARTITION OF seen DEFAULT; DROP TABLE click")  # fmt: skip
-    with pytest.raises(RefusedError, match=r"public\.seen point to"):
+    with pytest.raises(RefusedError, match=r"public\.seen reference"):
         engine.describe(['log."Visit"'])
     assert "public.seen_1" in engine.describe(['log."Visit"', "seen"]).excluded_data
 
@@ -158,7 +158,7 @@ def test_a_key_that_was_never_checked_is_no_reason_to_refuse(stage: Stage) -> No
 
 @pytest.mark.parametrize("name", ["nothing", "public.nothing", "a b c", "a.b.c.d", "item_pkey", "", '"'])
 def test_what_is_no_table_cannot_be_excluded(stage: Stage, name: str) -> None:
-    with pytest.raises(RefusedError, match="EXCLUDE_TABLE_DATA.*no table"):
+    with pytest.raises(RefusedError, match="EXCLUDE_TABLE_DATA.*not a table"):
         stage.engine.describe([name])
 
 

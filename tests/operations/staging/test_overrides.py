@@ -49,7 +49,7 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
     assert f'"{owner}"; CREATE ROLE "{reader}";' in roles and "--no-owner" in roles
     assert (
         policies
-        == f'Roles that policies of row-level security name do not exist here: CREATE ROLE "{named}";'
+        == f'Roles that row-level security policies name do not exist here: CREATE ROLE "{named}";'
     )
     adapted, notes = apply_overrides(engine, details, RestoreOverrides(owners=False))
     assert notes == ("stage: everything will belong to igny8; privileges of other roles are left out.",)

@@ -1,4 +1,4 @@
-"""``pg_dump``: one instant of a database, what it answers in that instant, and why a dump fails."""
+"""Run ``pg_dump``: one consistent instant of a database as a stream, with its probes in the same snapshot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from igny8_backup.databases.postgresql.connection import Connection, is_pooled, 
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
 from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot, lock_holders
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
-from igny8_backup.databases.postgresql.hints import direct, hint_for, one_line
+from igny8_backup.databases.postgresql.hints import hint_for, one_line, pooler_hint
 from igny8_backup.databases.postgresql.introspection import describe, list_tables
 from igny8_backup.databases.postgresql.permissions import PermissionGaps, find_permission_gaps
 from igny8_backup.databases.postgresql.probes import ask
@@ -29,17 +29,20 @@ from igny8_backup.streams.process import process_output
 
 ATTEMPTS = 5
 
-# pg_dump repeats its query after the cause: that which locks all tables names each of them.
+# pg_dump repeats its query after an error, and the query that locks all tables names each of them.
 _QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOTALL)
 
 
 class Dumper:
-    """Takes the backups of the database that ``source`` leads to, as ``Engine`` says. Every method may raise
-    ``DatabaseError``, and ``RefusedError`` where a pooler stands before it."""
+    """The part of the engine that backs up; its methods are those of ``Engine``.
+
+    Every method may raise ``DatabaseError``, and ``RefusedError`` if ``source`` goes through a pooler.
+    """
 
     def __init__(
         self, source: Connection, *, excluded: Sequence[str], bin_dir: Path | None, scratch: Path
     ) -> None:
+        """``excluded`` are the tables that django-dbbackup's connector excludes; ``scratch`` holds passfiles."""
         self._source = source
         self._excluded = tuple(excluded)
         self._bin_dir = bin_dir
@@ -50,25 +53,14 @@ class Dumper:
             server = server_version(session)
         return Versions(server=server, tool=self._pg_dump(server).version)
 
-    def _pg_dump(self, server: str) -> Client:
-        client = find_client("pg_dump", server_major=major_of(server), bin_dir=self._bin_dir)
-        require_major(
-            client, major_of(server), reason=f"the server of {self._source.alias!r} is version {server}"
-        )
-        return client
-
     def permission_gaps(self, excluded: Sequence[str]) -> PermissionGaps:
+        """Return what the role cannot back up."""
         with self._open() as session:
-            return find_permission_gaps(session, self._left_out(session, excluded))
+            return find_permission_gaps(session, self._find_excluded(session, excluded))
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         with self._open() as session:
-            return describe(session, self._source.alias, self._left_out(session, excluded))
-
-    def _left_out(self, session: psycopg.Connection[Any], excluded: Sequence[str]) -> tuple[str, ...]:
-        alias = self._source.alias
-        setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
-        return find_excluded(session, tuple(dict.fromkeys((*excluded, *self._excluded))), setting)
+            return describe(session, self._source.alias, self._find_excluded(session, excluded))
 
     def dump(
         self,
@@ -78,8 +70,12 @@ class Dumper:
         *,
         lock_seconds: float,
     ) -> Blocks:
-        """The dump of what ``details`` describe. ``pg_dump`` waits ``lock_seconds`` for a table that we hold
-        already, because somebody waits for it behind us; then all begins anew."""
+        """Yield the dump of the database that ``details`` describe.
+
+        A session holds snapshot and locks until ``pg_dump`` has locks of its own. If ``pg_dump`` waits
+        longer than ``lock_seconds`` for one, because another session queues for an exclusive lock between
+        the two, the dump starts over with a new snapshot.
+        """
         for _ in range(ATTEMPTS):
             with self._open() as session:
                 server = server_version(session)
@@ -88,24 +84,42 @@ class Dumper:
                 if on_answers:
                     on_answers(self._ask_source(snapshot, details, queries))
                 with closing(self._run_pg_dump(details, server, user, snapshot, lock_seconds)) as blocks:
-                    first = _first(blocks)
+                    first = _first_block(blocks)
                     if first is not None:
-                        # pg_dump has locked the tables itself by now, and ours were never lost before.
+                        # pg_dump has its own locks now. This query fails if the session, and with it the
+                        # first locks, was lost before.
                         session.execute("SELECT")
                         yield first
                         yield from blocks
                         return
         raise DatabaseError(
-            f"In each of {ATTEMPTS} attempts something else was waiting for a table that had to be dumped.",
+            f"In each of {ATTEMPTS} attempts another session was waiting to change a table that had to be"
+            " dumped.",
             unchanged="No backup was recorded.",
-            hint="Run again when no migration is under way.",
+            hint="Run again when no migration is running.",
         )
+
+    def blocking_sessions(self) -> str:
+        with self._source.open() as session:
+            return lock_holders(session)
+
+    def _find_excluded(self, session: psycopg.Connection[Any], excluded: Sequence[str]) -> tuple[str, ...]:
+        alias = self._source.alias
+        setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
+        return find_excluded(session, tuple(dict.fromkeys((*excluded, *self._excluded))), setting)
+
+    def _pg_dump(self, server: str) -> Client:
+        client = find_client("pg_dump", server_major=major_of(server), bin_dir=self._bin_dir)
+        require_major(
+            client, major_of(server), reason=f"the server of {self._source.alias!r} is version {server}"
+        )
+        return client
 
     def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Mapping[str, str]) -> Answers:
         with self._open() as session:
             import_snapshot(session, snapshot)
-            left_out = set(details.excluded_data)
-            tables = [table for table in list_tables(session, "r") if table not in left_out]
+            excluded = set(details.excluded_data)
+            tables = [table for table in list_tables(session, "r") if table not in excluded]
             return ask(session, tables, queries, snapshot=snapshot)
 
     def _run_pg_dump(
@@ -118,56 +132,54 @@ class Dumper:
         options += [f"--snapshot={snapshot}", f"--lock-wait-timeout={int(lock_seconds * 1000)}"]
         with client_access(self._source, self._scratch) as access:
             argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *options]
-            # The archive tells its time without a zone: a drill compares it.
+            # The archive records its time without a zone, and a drill compares that time.
             env = {**access.env, "TZ": "UTC"}
             output = process_output(argv, env=env, pass_fds=access.pass_fds)
             try:
                 with closing(checked_toc(output, pg_restore.path)) as blocks:
                     yield from blocks
             except ToolError as error:
-                raise _explained(error, self._source.alias, user) from None
-
-    def blocking_sessions(self) -> str:
-        with self._source.open() as session:
-            return lock_holders(session)
+                raise _with_hint(error, self._source.alias, user) from None
 
     @contextmanager
     def _open(self) -> Iterator[psycopg.Connection[Any]]:
-        """A session where backups are taken. Raises ``RefusedError`` where it leads through a pooler."""
+        """Open a session on the source. Raises ``RefusedError`` if it goes through a pooler."""
         with self._source.open() as session:
             if is_pooled(session):
                 raise RefusedError(
-                    f"A connection pooler (PgBouncer, or one like it) stands before {self._source.where}, and"
-                    " a dump needs a session that is its own to the end.",
+                    f"{self._source.where} is a connection pooler (PgBouncer or similar). A dump needs a"
+                    " session of its own until it ends.",
                     unchanged="Nothing was read or written.",
-                    hint=f"Go past it: {direct(self._source.alias)}",
+                    hint=f"To bypass the pooler, {pooler_hint(self._source.alias)}",
                 )
             yield session
 
 
-def _first(blocks: Blocks) -> bytes | None:
-    """The first block of a dump; ``None`` where ``pg_dump`` waited too long for a lock: before its first byte
-    it takes them all."""
+def _first_block(blocks: Blocks) -> bytes | None:
+    """Return the first block of a dump, or ``None`` if ``pg_dump`` waited too long for a lock.
+
+    ``pg_dump`` locks all tables before it writes its first byte.
+    """
     try:
         return next(blocks)
     except ToolError as error:
-        # The words before are in the server's language, the query is not.
+        # The message before it is in the server's language; the query is not.
         if "LOCK TABLE" in error.stderr_tail and "permission denied" not in error.stderr_tail:
             return None
         raise
 
 
-def _explained(error: ToolError, alias: str, user: str) -> ToolError:
-    """The failure on one line with its way out, by the program's words where they are known."""
+def _with_hint(error: ToolError, alias: str, user: str) -> ToolError:
+    """Return the failure of ``pg_dump`` on one line with a hint."""
     text = one_line(_QUERY.sub("", str(error)))
     if "row-level security" in text or "row security" in text:
         hint = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
     elif "permission denied" in text:
         hint = f"Grant the role: GRANT pg_read_all_data TO {user}; then run again."
     elif error.exit_status_of_tool == -signal.SIGKILL:
-        hint = "The system may have run out of memory: look into its log (dmesg), then run again."
+        hint = "The system may have run out of memory: check its log (dmesg), then run again."
     elif not (hint := hint_for(text, alias=alias)):
-        hint = "Mend what pg_dump complains of, then run again."
+        hint = "Fix what pg_dump reports, then run again."
     return type(error)(
         text,
         unchanged="No backup was recorded.",

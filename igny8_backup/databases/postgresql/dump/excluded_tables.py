@@ -1,4 +1,4 @@
-"""Tables whose rows stay out of the dump: found, completed with partitions, or refused."""
+"""Resolve the tables whose rows are left out of a dump."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import psycopg
 from igny8_backup.databases.names import table_name
 from igny8_backup.errors import RefusedError
 
-# A table means its partitions and heirs as well, as it does in SQL; pg_dump before 16 means the table alone.
+# A table stands for its partitions and inheriting tables too, as in SQL. pg_dump before 16 would exclude the
+# rows of the named table only.
 _FAMILY = """
     WITH RECURSIVE family(oid) AS (
       SELECT %s::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON f.oid = i.inhparent)
@@ -18,27 +19,27 @@ _FAMILY = """
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm')
     ORDER BY c.oid <> %s, 2, 3"""
 
-# Foreign keys that a restore would find broken: their rows stay, those that they point to are left out.
-# Constraints that were never checked are not checked by a restore either.
-_BROKEN = """
+# Foreign keys that a restore could not create: the rows that reference are in the dump, the referenced rows
+# are not. A restore does not check constraints that are NOT VALID.
+_BROKEN_KEYS = """
     SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
     WHERE k.contype = 'f' AND k.convalidated AND k.confrelid = ANY (%(tables)s::oid[])
       AND NOT k.conrelid = ANY (%(tables)s::oid[]) ORDER BY k.conparentid <> 0, 1, 2, 3, 4 LIMIT 1"""
 
-# A replica has no rows of unlogged tables, and pg_dump says nothing of it.
-_LACKING = """
+# A replica has no rows of unlogged tables, and pg_dump does not report that.
+_UNLOGGED_ON_REPLICA = """
     SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE pg_is_in_recovery() AND c.relpersistence = 'u' AND c.relkind IN ('r', 'm') ORDER BY 2, 3"""
 
 
 def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setting: str) -> tuple[str, ...]:
-    """The whole names of ``tables``, which are written as in SQL, of their partitions and heirs, and of what
-    this server has no rows of.
+    """Return the ``schema.table`` names of all tables whose rows are left out.
 
-    Raises :class:`RefusedError`, naming ``setting``, for what is no table and for tables that kept rows
-    point to.
+    These are ``tables`` (written as in SQL), their partitions and inheriting tables, and on a replica the
+    unlogged tables. Raises :class:`RefusedError`, naming ``setting``, for an unknown table, and for one that
+    a foreign key of another table references.
     """
     found: dict[int, str] = {}
     for table in tables:
@@ -46,21 +47,21 @@ def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setti
         family = session.execute(_FAMILY, [oid, oid]).fetchall() if oid else []
         if not family or family[0][0] != oid:
             raise RefusedError(
-                f"{setting} names {table!r}, which is no table of this database.",
+                f"{setting} names {table!r}, which is not a table of this database.",
                 unchanged="Nothing was dumped.",
-                hint="Correct the name (with its schema where the search path does not lead there).",
+                hint="Correct the name; add the schema if the search path does not include it.",
             )
         found |= {member: table_name(schema, name) for member, schema, name in family}
-    broken = session.execute(_BROKEN, {"tables": list(found)}).fetchone()
+    broken = session.execute(_BROKEN_KEYS, {"tables": list(found)}).fetchone()
     if broken is not None:
-        pointing, pointed = table_name(*broken[:2]), table_name(*broken[2:])
+        referencing, referenced = table_name(*broken[:2]), table_name(*broken[2:])
         raise RefusedError(
-            f"{setting} leaves out the rows of {pointed}, which rows of {pointing} point to: such a backup"
-            " could never be restored.",
+            f"{setting} leaves out the rows of {referenced}, which rows of {referencing} reference: such a"
+            " backup could never be restored.",
             unchanged="Nothing was dumped.",
-            hint=f"Remove {pointed} from the setting, or add {pointing} as well.",
+            hint=f"Remove {referenced} from the setting, or add {referencing} as well.",
         )
-    found |= {oid: table_name(schema, name) for oid, schema, name in session.execute(_LACKING)}
+    found |= {oid: table_name(schema, name) for oid, schema, name in session.execute(_UNLOGGED_ON_REPLICA)}
     return tuple(found.values())
 
 
@@ -68,5 +69,5 @@ def _oid(session: psycopg.Connection[Any], table: str) -> int | None:
     try:
         (oid,) = session.execute("SELECT to_regclass(%s)::oid", [table]).fetchone() or (None,)
     except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
-        return None  # not even the form of a name
+        return None  # not a valid name in SQL
     return oid

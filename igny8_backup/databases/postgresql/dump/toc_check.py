@@ -1,7 +1,7 @@
-"""An observer: the table of contents of a custom-format archive, checked by ``pg_restore --list`` in flight.
+"""Check the table of contents of an archive with ``pg_restore --list`` while the archive passes.
 
-``pg_restore`` is fed a copy and not wired to ``pg_dump`` itself: it stops reading after the table of
-contents, and ``pg_dump`` would die of SIGPIPE.
+``pg_restore`` gets a copy of the stream and is not connected to ``pg_dump`` directly: it stops reading after
+the table of contents, and ``pg_dump`` would be killed by SIGPIPE.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ from igny8_backup.streams.child import Child
 
 
 def checked_toc(blocks: Blocks, pg_restore: Path) -> Blocks:
-    """Passes ``blocks``; raises :class:`IntegrityError`, at the end at the latest, if ``pg_restore`` cannot
-    list them."""
+    """Pass ``blocks`` on unchanged.
+
+    Raises :class:`IntegrityError`, at the end of the stream at the latest, if ``pg_restore`` cannot list it.
+    """
     with closing(blocks):
         child = Child([str(pg_restore), "--list"], env=client_environment(), feed=True)
         with closing(child):
-            listening = True
+            reading = True
             for block in blocks:
-                if listening and not child.write(block):
-                    listening = False
-                    _require_listed(child)
+                if reading and not child.write(block):
+                    reading = False
+                    _require_success(child)
                 yield block
-            if listening:
+            if reading:
                 child.close_stdin()
-                _require_listed(child)
+                _require_success(child)
 
 
-def _require_listed(child: Child) -> None:
+def _require_success(child: Child) -> None:
     try:
         child.finish()
     except ToolError as error:
         raise IntegrityError(
             f"pg_restore cannot list what pg_dump wrote: {error}",
             unchanged="No backup was recorded.",
-            hint="Run the backup again; if it stays so, check CLIENT_BIN_DIR.",
+            hint="Run the backup again. If it fails again, check IGNY8_BACKUP['CLIENT_BIN_DIR'].",
         ) from None

@@ -1,6 +1,6 @@
-"""SQL that empties a database of all that is not the server's own, and SQL that looks at what came instead.
+"""SQL for a restore in place: empty the database before, check what was restored afterwards.
 
-Both are part of one transaction, whose ``COMMIT`` is the last of all that is sent.
+:func:`clear_script` begins the transaction and :func:`check_script` ends it; the caller sends ``COMMIT``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from igny8_backup.databases.postgresql.probes import FIXED
 from igny8_backup.formats.details import DatabaseDetails
 
 LOCK_SECONDS = 30
-"""How long a statement waits for a session of the application that holds a table."""
+"""How long a statement waits for a session that has locked a table."""
 
-# Numbers below 16384 (FirstNormalObjectId in PostgreSQL's transam.h) are of what came with the server.
-# A schema goes with all that is in it, whoever owns that; extensions before, because some hold their schema.
-# ``public`` comes back as initdb makes it, which is what a dump takes for granted. Default privileges that
-# belong to no schema go when they are again what the server would give anyway (ALTER DEFAULT PRIVILEGES).
+# Objects with an oid below 16384 (FirstNormalObjectId in PostgreSQL's transam.h) belong to the server. DROP
+# SCHEMA removes everything in a schema, whoever owns it; extensions are dropped before, because some prevent
+# that of their schema. ``public`` is created again as initdb does, because a dump assumes that it exists.
+# Global default privileges disappear when they equal the server's own (PostgreSQL docs, ALTER DEFAULT
+# PRIVILEGES).
 _CLEAR = """
 DO $igny8_backup$
 DECLARE
@@ -74,16 +75,16 @@ _CHECK = """
 DO $igny8_backup$
 DECLARE
     expected jsonb := current_setting('igny8_backup.expected');
-    lacking text;
+    missing text;
     place text;
     found jsonb;
 BEGIN
-    SELECT string_agg(format('%I.%I', wanted ->> 0, wanted ->> 1), ', ') INTO lacking
-    FROM jsonb_array_elements(expected -> 'tables') wanted
+    SELECT string_agg(format('%I.%I', item ->> 0, item ->> 1), ', ') INTO missing
+    FROM jsonb_array_elements(expected -> 'tables') item
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
-        ON n.oid = c.relnamespace WHERE n.nspname = wanted ->> 0 AND c.relname = wanted ->> 1);
-    IF lacking IS NOT NULL THEN
-        RAISE EXCEPTION 'tables are lacking: %', lacking;
+        ON n.oid = c.relnamespace WHERE n.nspname = item ->> 0 AND c.relname = item ->> 1);
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'tables are missing: %', missing;
     END IF;
     IF expected -> 'migrations' = '{}' THEN RETURN; END IF;
     FOR place IN SELECT relnamespace::regnamespace FROM pg_catalog.pg_class
@@ -93,11 +94,11 @@ BEGIN
             ' FROM %s.django_migrations ORDER BY app, id DESC) AS last', place) INTO found;
         IF found = expected -> 'migrations' THEN RETURN; END IF;
     END LOOP;
-    RAISE EXCEPTION 'the migrations are not those of the backup';
+    RAISE EXCEPTION 'the migrations differ from those of the backup';
 END $igny8_backup$;
 """
 
-# A record as text (``record_out``) holds each value as its type writes it, as a probe's answer does.
+# The text of a record (``record_out``) holds the text of each value, as the recorded answers do.
 _COMPARE = """
 DO $igny8_backup$
 DECLARE
@@ -112,7 +113,7 @@ BEGIN
             item ->> 0, item ->> 2)
             INTO number;
         IF number <> (item ->> 1)::bigint THEN
-            RAISE EXCEPTION '% had % rows, and has now %', item ->> 0, item ->> 1, number;
+            RAISE EXCEPTION '% had % rows and now has %', item ->> 0, item ->> 1, number;
         END IF;
     END LOOP;
     FOR item IN SELECT * FROM jsonb_array_elements(expected -> 'probes')
@@ -123,14 +124,14 @@ BEGIN
            (SELECT array_agg(row ORDER BY row COLLATE "C")
             FROM jsonb_array_elements_text(item -> 'rows') AS row)
         THEN
-            RAISE EXCEPTION 'the probe "%" does not answer as it did', item ->> 'name';
+            RAISE EXCEPTION 'the probe "%" has another result than in the backup', item ->> 'name';
         END IF;
     END LOOP;
 END $igny8_backup$;
 """
 
-# As after a restore that swaps: what beat missed since the backup must not run all at once.
-_FORGET_MISSED = """
+# As after a restore with a swap: tasks that were due since the backup must not all run at once.
+_RESCHEDULE = """
 DO $igny8_backup$
 DECLARE
     place text;
@@ -150,9 +151,11 @@ END $igny8_backup$;
 """
 
 
-def clearing(role: str, lock_seconds: float) -> bytes:
-    """What begins the transaction and leaves the database as ``CREATE DATABASE`` makes one; ``role`` is
-    assumed before, if given."""
+def clear_script(role: str, lock_seconds: float) -> bytes:
+    """Return SQL that begins a transaction and empties the database, as ``CREATE DATABASE`` would create it.
+
+    ``role``, if not empty, is assumed first. ``lock_seconds`` limits how long a statement waits for a lock.
+    """
     beginning = "SET client_min_messages = error;\n"
     if role:
         beginning += sql.SQL("SET ROLE {};\n").format(sql.Identifier(role)).as_string(None)
@@ -160,10 +163,11 @@ def clearing(role: str, lock_seconds: float) -> bytes:
     return (beginning + _CLEAR).encode()
 
 
-def finishing(details: DatabaseDetails) -> bytes:
-    """What fails unless tables, last migrations, numbers of rows and answers of probes are those of
-    ``details``; then makes beat forget what it missed, and the planner's statistics: after ``COMMIT`` a
-    failure would come too late.
+def check_script(details: DatabaseDetails) -> bytes:
+    """Return SQL that fails unless tables, migrations, row counts and probes match ``details``.
+
+    It also moves the last run of periodic tasks to now and collects the planner's statistics: after
+    ``COMMIT`` a failure of these could not be rolled back.
     """
     names = {table: sql.Identifier(*split_table_name(table)).as_string(None) for table in details.row_counts}
     expected = json.dumps(
@@ -180,13 +184,13 @@ def finishing(details: DatabaseDetails) -> bytes:
         }
     )
     setting = sql.SQL("\nSET LOCAL igny8_backup.expected = {};").format(sql.Literal(expected))
-    # The script has emptied the search path; a probe may count on that of the database.
+    # The script has set an empty search path; probes use that of the database.
     checks = f"{_CHECK}{FIXED}; SET LOCAL search_path TO DEFAULT;{_COMPARE}"
-    return (setting.as_string(None) + checks + _FORGET_MISSED + "ANALYZE;\n").encode()
+    return (setting.as_string(None) + checks + _RESCHEDULE + "ANALYZE;\n").encode()
 
 
 def _record(values: Sequence[str | None]) -> str:
-    """A row as PostgreSQL writes a record (PostgreSQL docs, 8.16.6, Composite Type Input and Output)."""
+    """Return a row as the text of a record (PostgreSQL docs, 8.16.6, Composite Type Input and Output)."""
 
     def field(value: str | None) -> str:
         if value is None or (value and not re.search(r'["\\(),\s]', value)):

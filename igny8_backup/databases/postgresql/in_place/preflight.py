@@ -1,4 +1,7 @@
-"""What stands in the way of a restore into the live database itself, found before anything is done."""
+"""Find what prevents a restore in place, before anything is changed.
+
+Each blocker is one sentence that also says how to remove it.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,30 @@ from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 
-# Each with the names that it is about.
-_STANDING = {
-    "Event triggers are enabled in the database and would fire at each command; a superuser can disable them"
+# Each query lists the names that end the sentence.
+_BLOCKING_OBJECTS = {
+    "Event triggers are enabled in the database and would fire at each command; as a superuser, disable them"
     " (ALTER EVENT TRIGGER ... DISABLE)": "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'",
-    "The database subscribes to others, which no transaction can undo; drop the subscriptions": (
+    "The database has subscriptions, which cannot be dropped in a transaction; drop them before": (
         "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
         " WHERE d.datname = current_database()"
     ),
-    "The database belongs to a role that this one cannot act for": (
+    "The database belongs to a role whose privileges this role lacks": (
         "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
         " AND NOT pg_has_role(datdba, 'USAGE')"
     ),
-    "Schemas belong to a role that this one cannot act for": (
+    "Schemas belong to a role whose privileges this role lacks": (
         "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
         " AND NOT pg_has_role(nspowner, 'USAGE')"
     ),
-    "Extensions belong to a role that this one cannot act for": (
+    "Extensions belong to a role whose privileges this role lacks": (
         "SELECT extname FROM pg_extension WHERE oid >= 16384 AND extname <> 'plpgsql'"
         " AND NOT pg_has_role(extowner, 'USAGE')"
     ),
-    "Publications belong to a role that this one cannot act for": (
+    "Publications belong to a role whose privileges this role lacks": (
         "SELECT pubname FROM pg_publication WHERE NOT pg_has_role(pubowner, 'USAGE')"
     ),
-    "Large objects belong to a role that this one cannot act for": (
+    "Large objects belong to a role whose privileges this role lacks": (
         "SELECT DISTINCT pg_get_userbyid(lomowner) FROM pg_largeobject_metadata"
         " WHERE NOT pg_has_role(lomowner, 'USAGE')"
     ),
@@ -83,24 +86,24 @@ def find_in_place_blockers(
     excluded: Sequence[str],
     bin_dir: Path | None,
 ) -> list[str]:
-    """Why the dump of these ``entries`` cannot replace what is in ``live``, one sentence each.
+    """Return why the dump with these ``entries`` cannot replace the contents of ``live``.
 
-    ``excluded`` are tables whose rows no backup takes that is made through django-dbbackup's connector.
+    ``excluded`` are the tables whose rows django-dbbackup's connector leaves out of every backup.
     """
     with live.open() as session:
         found = server_blockers(session, live, part, details, bin_dir)
         found += _client_blockers(session, bin_dir)
-        for text, query in _STANDING.items():
+        for text, query in _BLOCKING_OBJECTS.items():
             if names := sorted(name for (name,) in session.execute(query)):
                 found.append(f"{text}: {', '.join(names)}.")
         may_create = "SELECT has_database_privilege(current_database(), 'CREATE')"
         if session.execute(may_create).fetchone() != (True,):
-            found.append("This role may not create schemas in the database: GRANT CREATE ON DATABASE.")
+            found.append("This role may not create schemas in the database: GRANT CREATE ON DATABASE to it.")
         found += _lock_blockers(session, entries)
     if excluded:
         found.append(
-            "DBBACKUP_CONNECTORS leaves rows out of backups, so that the backup made first would not have"
-            f" them ({', '.join(excluded)}): take EXCLUDE out of it for this run."
+            "DBBACKUP_CONNECTORS excludes rows from backups, so the backup before the restore would lack them"
+            f" ({', '.join(excluded)}): remove EXCLUDE from it for this run."
         )
     return found
 
@@ -127,7 +130,7 @@ def _extension_members(entry: Entry, members: dict[str, int]) -> int:
 
 
 def _large_objects(entry: Entry) -> int:
-    match = _LARGE_OBJECTS.match(entry.words)
+    match = _LARGE_OBJECTS.match(entry.label)
     if match is None:
         return 0
     first, last = int(match[1]), int(match[2] or match[1])
@@ -153,7 +156,7 @@ def _client_blockers(session: psycopg.Connection[Any], bin_dir: Path | None) -> 
     except BackupError as error:
         return [str(error)]
     return [
-        f"{program.path} is version {program.version}: what a newer one writes, this server may not know."
+        f"{program.path} is version {program.version}: this server may not know what a newer client writes."
         f" Install the client of PostgreSQL {major}, or set IGNY8_BACKUP['CLIENT_BIN_DIR']."
         for program in programs
         if program.major > major

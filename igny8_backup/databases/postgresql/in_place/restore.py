@@ -1,22 +1,22 @@
-"""A dump put into the live database itself, in one transaction: for roles that may not create databases.
+"""Restore a dump into the live database itself, in one transaction.
 
-``pg_restore`` writes the dump as a script and ``psql`` carries it out. ``psql`` is told ``COMMIT`` only when
-all of the script has come, ``pg_restore`` has ended well, the digest of what was stored is right and the
-checks have passed. Whatever happens before, a ``kill -9`` of any of the programs too, ends the session
-without it, and the server rolls back.
+``pg_restore`` converts the dump to a script that ``psql`` runs. ``psql`` receives ``COMMIT`` only when the
+whole script has passed, ``pg_restore`` has succeeded, the digest of the stored dump is right and the checks
+have passed. Any failure before that, even ``kill -9`` of one of the programs, ends the session without it,
+and the server rolls back.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.client_access import client_access, client_environment
 from igny8_backup.databases.postgresql.clients import find_client
 from igny8_backup.databases.postgresql.connection import Connection
-from igny8_backup.databases.postgresql.in_place.clear_sql import LOCK_SECONDS, clearing, finishing
+from igny8_backup.databases.postgresql.in_place.clear_sql import LOCK_SECONDS, check_script, clear_script
 from igny8_backup.databases.postgresql.restore.archive_toc import (
     is_event_trigger,
     joined,
@@ -31,15 +31,16 @@ from igny8_backup.streams import Blocks
 from igny8_backup.streams.private_file import private_file
 from igny8_backup.streams.process import feed_process, filtered
 
-# What a script begins and ends with under --single-transaction. From the minor releases of August 2025 on it
-# bars psql's own commands (\\restrict): without, a name in a dump could make psql run a program here.
+# Beginning and end of a script with --single-transaction. Since the minor releases of August 2025 it bars
+# psql's own commands (\\restrict): without that, a name in a dump could make psql run a program on this
+# machine.
 _BEGINNING = re.compile(rb"\A\s*--\n-- PostgreSQL database dump\n--\s+\\restrict \w+\n")
 _END = re.compile(rb"\nCOMMIT;\n+--\n-- PostgreSQL database dump complete\n--\n+(\\unrestrict \w+\n)\s*\Z")
-_HELD_BACK = 1024
+_HELD_BACK = 1024  # bytes: the end of a script is shorter
 
 _STATEMENT_FAILED = 3
-"""How psql ends when the server refused a statement, COMMIT itself too (PostgreSQL docs, psql, Exit
-Status): all was rolled back, though COMMIT may have been on its way already."""
+"""Exit status of psql when the server refused a statement, even COMMIT itself (PostgreSQL docs, psql, Exit
+Status): everything was rolled back, even if COMMIT was sent."""
 
 
 def restore_in_place(
@@ -52,11 +53,11 @@ def restore_in_place(
     bin_dir: Path | None,
     lock_seconds: float = LOCK_SECONDS,
 ) -> tuple[str, ...]:
-    """Replaces all that is in the database by what is in the dump, or changes nothing. Returns what was left
-    out, in words. ``lock_seconds``: how long to wait for a session of the application that holds a table.
+    """Replace the contents of the database with those of the dump, or change nothing.
 
-    Raises ``ToolError``, ``IntegrityError``, ``FilesError`` and what ``blocks`` raises, with nothing changed;
-    :class:`UnfinishedError` where nobody can tell whether the server committed.
+    ``lock_seconds`` is how long to wait for a session that has locked a table. Returns the labels of the
+    entries that were left out. Raises ``ToolError``, ``IntegrityError``, ``FilesError`` and what ``blocks``
+    raises, with nothing changed; :class:`UnfinishedError` if it is unknown whether the server committed.
     """
     with closing(blocks), ExitStack() as stack:
         with live.open() as session:
@@ -67,93 +68,93 @@ def restore_in_place(
         file, path = stack.enter_context(private_file(scratch))
         file.write(use_list(entry for entry in entries if not is_event_trigger(entry)))
         file.flush()
-        # psql knows no --role: the script assumes it.
+        # psql has no option --role; the script sets the role.
         access = stack.enter_context(client_access(Connection(live.params, alias=live.alias), scratch))
         restoring = [
             *(str(pg_restore.path), "--file=-", "--single-transaction", "--no-subscriptions"),
             *(f"--use-list={path}", *(() if selection.owners else ("--no-owner", "--no-privileges"))),
         ]
         script = filtered(joined(head, blocks), restoring, env=client_environment(), pass_fds=[file.fileno()])
-        state = _Committing()
+        commit = _Commit()
         try:
             feed_process(
                 [
                     *(str(psql.path), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"),
                     *("--output=/dev/null", *access.arguments),
                 ],
-                _one_transaction(script, clearing(live.role, lock_seconds), details, state.begins),
+                _transaction(script, clear_script(live.role, lock_seconds), details, commit),
                 env=access.env,
                 pass_fds=access.pass_fds,
             )
         except ToolError as error:
-            if state.begun and error.exit_status_of_tool != _STATEMENT_FAILED:
-                raise _unknown(error) from error
-            raise _explained(error) from None
+            if commit.sent and error.exit_status_of_tool != _STATEMENT_FAILED:
+                raise _unfinished(error) from error
+            raise _with_hint(error) from None
         except BaseException as error:
-            if state.begun:
-                raise _unknown(error) from error
+            if commit.sent:
+                raise _unfinished(error) from error
             raise
-    return tuple(entry.words for entry in entries if entry.words.startswith("EVENT TRIGGER "))
+    return tuple(entry.label for entry in entries if entry.label.startswith("EVENT TRIGGER "))
 
 
-class _Committing:
+@dataclass
+class _Commit:
     """Whether ``COMMIT`` may have been sent."""
 
-    def __init__(self) -> None:
-        self.begun = False
-
-    def begins(self) -> None:
-        self.begun = True
+    sent: bool = False
 
 
-def _one_transaction(
-    script: Blocks, beginning: bytes, details: DatabaseDetails, commits: Callable[[], None]
-) -> Blocks:
+def _transaction(script: Blocks, beginning: bytes, details: DatabaseDetails, commit: _Commit) -> Blocks:
     with closing(script):
         yield beginning
         yield from without_commit(script)
-    yield finishing(details)
-    commits()
+    yield check_script(details)
+    commit.sent = True
     yield b"COMMIT;\n"
 
 
 def without_commit(script: Blocks) -> Blocks:
-    """The script but for its own ``COMMIT``, its last command: it stands where not all is known to be well.
+    """Yield the script without its own ``COMMIT``, which would come before the checks.
 
-    Raises :class:`ToolTooOldError` where the script lets psql's own commands in, ``ToolError`` where it does
-    not end as it must.
+    Raises :class:`ToolTooOldError` if the script does not bar psql's own commands, ``ToolError`` if it does
+    not end as expected.
     """
     held = b""
-    begun = False
+    checked = False
     with closing(script):
         for block in script:
             held += block
             if len(held) > _HELD_BACK:
-                begun = begun or _require_restricted(held)
+                checked = checked or _require_restricted(held)
                 yield held[:-_HELD_BACK]
                 held = held[-_HELD_BACK:]
-    begun = begun or _require_restricted(held)
+    checked = checked or _require_restricted(held)
     end = _END.search(held)
     if end is None:
-        raise ToolError("pg_restore did not end its script as it should.", hint="Report this as a fault.")
+        raise ToolError(
+            "The script of pg_restore does not end with COMMIT.",
+            unchanged="Nothing was changed.",
+            hint="Report this as a bug, with the version of pg_restore.",
+        )
     yield held[: end.start() + 1] + end[1]
 
 
-def _unknown(error: BaseException) -> UnfinishedError:
+def _unfinished(error: BaseException) -> UnfinishedError:
     return UnfinishedError(
-        f"The server fell silent while the restore was committed: {without_values(str(error)) or 'stopped'}",
-        unchanged="The database is the old one or the whole restored one.",
+        "The connection to the server was lost while the restore was committed:"
+        f" {without_values(str(error)) or 'interrupted'}",
+        unchanged="The database is either as before or completely restored.",
         hint="When the server answers, run the same command again: it replaces either of them.",
     )
 
 
-def _explained(error: ToolError) -> ToolError:
-    hint = "Mend what is complained of, then run again."
+def _with_hint(error: ToolError) -> ToolError:
+    hint = "Fix what is reported, then run again."
     if "lock timeout" in error.stderr_tail or "deadlock" in error.stderr_tail:
-        hint = "Stop what holds the tables (the application, its workers, open shells), then run again."
+        hint = "Stop what uses the tables (the application, its workers, open shells), then run again."
     return type(error)(
         without_values(str(error)),
-        unchanged="All of it was rolled back: the database is as it was.",
+        unchanged="Everything was rolled back: the database was not changed.",
         hint=hint,
         stderr_tail=without_values(error.stderr_tail),
         exit_status_of_tool=error.exit_status_of_tool,
@@ -161,11 +162,11 @@ def _explained(error: ToolError) -> ToolError:
 
 
 def _require_restricted(beginning: bytes) -> bool:
+    """Raise :class:`ToolTooOldError` unless the script bars psql's own commands; return true."""
     if not _BEGINNING.match(beginning):
         raise ToolTooOldError(
-            "This pg_restore writes scripts that let a dump run programs on this machine.",
+            "This pg_restore writes scripts with which a dump could run programs on this machine.",
             unchanged="Nothing was changed.",
-            hint="Install the newest minor release of the PostgreSQL client; those of August 2025 and later"
-            " will do.",
+            hint="Install a minor release of the PostgreSQL client of August 2025 or later.",
         )
     return True

@@ -1,4 +1,7 @@
-"""What stands in the way of a PostgreSQL restore, found before anything is made."""
+"""Find what prevents a restore with a swap, before anything is created.
+
+Each blocker is one sentence that also says how to remove it.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,21 @@ from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 
-# Roles of managed servers: no superusers, yet allowed to create extensions that want one.
+# Administrative roles of managed servers: not superusers, but allowed to create extensions that need one.
 _MANAGED_ADMINS = ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"]
 
 _LIVE = {
     "Prepared transactions are open in the live database: COMMIT PREPARED or ROLLBACK PREPARED them.": (
         "SELECT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = %s)"
     ),
-    "Replication slots belong to the live database and would follow the old one: drop them.": (
+    "Replication slots belong to the live database and would stay with the previous one: drop them.": (
         "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE database = %s)"
     ),
     "Subscriptions are enabled in the live database: ALTER SUBSCRIPTION ... DISABLE.": (
         "SELECT EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
         " WHERE d.datname = %s AND s.subenabled)"
     ),
-    "The live database belongs to a role that this one cannot act for.": (
+    "The live database belongs to a role whose privileges this role lacks: restore as its owner.": (
         "SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s AND NOT pg_has_role(datdba, 'USAGE'))"
     ),
 }
@@ -39,7 +42,7 @@ _LIVE = {
 def find_blockers(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
 ) -> list[str]:
-    """Why this dump cannot be restored on the server of ``live``, one sentence each, with the way out."""
+    """Return why this dump cannot be restored on the server of ``live`` and swapped in."""
     with live.maintenance() as session:
         found = server_blockers(session, live, part, details, bin_dir)
         found += _creation_blockers(session)
@@ -56,14 +59,13 @@ def server_blockers(
     details: DatabaseDetails,
     bin_dir: Path | None,
 ) -> list[str]:
-    """What of the server stands in the way, wherever on it the dump goes: versions, roles, extensions."""
+    """Return the blockers that apply to any restore on this server: versions, roles, extensions."""
     found = _version_blockers(session, part, bin_dir)
     if session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
         return [*found, "The server is a replica: restore on the primary."]
     if is_pooled(session):
         found.append(
-            f"A connection pooler stands before {live.where}: restore past it, with the HOST"
-            " and PORT of the server itself."
+            f"{live.where} is a connection pooler: set HOST and PORT of the server itself for the restore."
         )
     found += _role_blockers(session, details)
     found += _extension_blockers(session, details)
@@ -77,7 +79,7 @@ def _version_blockers(
     found = []
     if major_of(server) < major_of(part.server_version):
         found.append(
-            f"The dump is of PostgreSQL {part.server_version} and this server is {server}: restore to"
+            f"The dump is of PostgreSQL {part.server_version} and this server is {server}: restore to version"
             f" {major_of(part.server_version)} or newer."
         )
     try:
@@ -97,7 +99,7 @@ def _creation_blockers(session: psycopg.Connection[Any]) -> list[str]:
         return []
     return [
         f"The role {user} may not create databases: ALTER ROLE {_quoted(user)} CREATEDB;"
-        " where nobody may grant that, see --in-place."
+        " if nobody can grant that, restore with --in-place."
     ]
 
 
@@ -106,71 +108,73 @@ def _role_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -
     found = []
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
     missing = {details.owner, *details.owners, *details.roles} - known
-    found += _missing_roles(missing - set(details.policy_roles), "own or may use something")
-    found += _missing_roles(missing & set(details.policy_roles), "policies of row-level security name", "")
-    # To give something away takes the right to become its owner (15: any membership); to rename the database
-    # afterwards takes the owner's own rights.
+    found += _missing_roles(missing - set(details.policy_roles), "own something or have privileges")
+    found += _missing_roles(missing & set(details.policy_roles), "row-level security policies name", "")
+    # ALTER ... OWNER TO needs the right to become the owner (before 16: any membership); renaming the
+    # database afterwards needs the owner's privileges.
     become = "SET" if session.info.server_version >= 160000 else "MEMBER"
     for role in sorted({details.owner, *details.owners} & known):
-        wanted = [become, "USAGE"] if role == details.owner else [become]
+        needed = [become, "USAGE"] if role == details.owner else [become]
         query = "SELECT bool_and(pg_has_role(%s::name, r)) FROM unnest(%s::text[]) r"
-        if session.execute(query, [role, wanted]).fetchone() != (True,):
+        if session.execute(query, [role, needed]).fetchone() != (True,):
             found.append(
-                f"The role {user} cannot act for {role}, which owns things:"
+                f"The role {user} may not create objects that belong to {role}:"
                 f" GRANT {_quoted(role)} TO {_quoted(user)};"
             )
     return found
 
 
 def _new_database_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
-    """Roles named by what lies on the database itself; where one is live, its own are taken instead."""
+    """Roles in the recorded settings and privileges of the database, which apply if there is no live one."""
     named = {item.role for item in details.settings} | {item.grantee for item in details.privileges or ()}
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
-    return _missing_roles(named - known - {"", *details.roles}, "own or may use the database")
+    return _missing_roles(named - known - {"", *details.roles}, "have settings or privileges in the database")
 
 
 def _missing_roles(
-    names: set[str], doing: str, hint_for: str = " (make them, or give --no-owner)"
+    names: set[str], relation: str, hint: str = " (create them, or use --no-owner)"
 ) -> list[str]:
-    lines = " ".join(f"CREATE ROLE {_quoted(name)};" for name in sorted(names))
-    return [f"Roles that {doing} do not exist here{hint_for}: {lines}"] if names else []
+    statements = " ".join(f"CREATE ROLE {_quoted(name)};" for name in sorted(names))
+    return [f"Roles that {relation} do not exist here{hint}: {statements}"] if names else []
 
 
 def _extension_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
-    """Extensions that are not installed, or that this role may not create; trusted ones anybody may."""
+    """Extensions that are not installed or that this role may not create; trusted ones need no superuser."""
     rows = session.execute(
         "SELECT name, bool_or(trusted OR NOT superuser) FROM pg_available_extension_versions GROUP BY name"
     )
-    for_all = dict(rows.fetchall())
+    for_every_role = dict(rows.fetchall())
     (privileged,) = session.execute(
         "SELECT bool_or(rolsuper OR rolname = ANY (%s)) FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
         " AND (rolname = current_user OR NOT rolsuper)",
         [_MANAGED_ADMINS],
     ).fetchone() or (False,)
-    wanted = sorted(details.extensions)
+    names = sorted(details.extensions)
     found = [
-        f"The extension {name} is not installed on this server." for name in wanted if name not in for_all
+        f"The extension {name} is not installed on this server."
+        for name in names
+        if name not in for_every_role
     ]
     if not privileged:
         found += [
             f"Only a superuser may create the extension {name}: restore with a superuser."
-            for name in wanted
-            if for_all.get(name) is False
+            for name in names
+            if for_every_role.get(name) is False
         ]
     if "pg_cron" in details.extensions:
         found.append(
-            "The database has the extension pg_cron, which exists in one database of a server only and can"
-            " therefore not be made beside it."
+            "The database has the extension pg_cron, which can exist in one database of a server only, so a"
+            " staging database cannot have it."
         )
     return found
 
 
 def _live_blockers(session: psycopg.Connection[Any], name: str) -> list[str]:
-    """What would make the rename of the live database fail, or follow the old one."""
+    """What would make the rename of the live database fail, or stay with the previous database."""
     found = [text for text, query in _LIVE.items() if session.execute(query, [name]).fetchone() == (True,)]
-    if users := protected_roles(session, [name]):
+    if roles := protected_roles(session, [name]):
         found.append(
-            f"Sessions of {', '.join(users)} are in the live database, which this role may not end: end them."
+            f"The live database has sessions of {', '.join(roles)}, which this role may not end: end them."
         )
     return found
 

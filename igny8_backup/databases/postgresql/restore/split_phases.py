@@ -1,10 +1,10 @@
-"""What ``pg_restore`` makes while rows are loaded, and what when all rows are there.
+"""Split a restore with several jobs into two runs of ``pg_restore``.
 
-With several jobs it makes an index as soon as the rows of its table are there, on a connection that would
-have nothing to do while the largest table is loaded. Not everything may be made so: a trigger of a
-partitioned table waits for the table, which has no rows, not for the rows of its partitions, and would fire
-at each of them; a function may read any table. So only what takes long and surely waits for all that it
-reads is made early.
+The first run loads rows and builds indexes as soon as their table is loaded, on connections that would be
+idle while the largest table is loaded. Not every entry may come that early. A trigger of a partitioned table
+only waits for that table, which has no rows of its own, and would fire while the partitions are loaded; a
+function may read any table. So the first run takes what is slow and waits for everything it reads, and the
+second run takes the rest.
 """
 
 from __future__ import annotations
@@ -14,35 +14,31 @@ from collections.abc import Set as AbstractSet
 
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry
 
-_ROWS = "TABLE DATA "
-_TABLE = "TABLE "
-_INDEX = "INDEX "
-
 
 def split_phases(
     entries: Sequence[Entry], post_data: AbstractSet[int], unique: AbstractSet[int]
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    """Each of ``entries`` in one of two runs, in the same order. ``post_data`` are the numbers of those that
-    ``pg_restore`` counts to that section: indexes, constraints, triggers and what is like them.
+    """Divide ``entries`` between two runs, each in the original order.
 
-    Of these the first run takes indexes, and primary and unique keys (``unique``), where they need nothing
-    but one table whose rows are among ``entries``: no function, operator or type of the database's own, of
-    which nobody knows what it reads. An index of a partition needs that of its table, so it comes after. Of
-    other constraints the list does not tell what they need: an exclusion may need a function, and NOT NULL
-    is asked of heirs of the table as well.
+    ``post_data`` are the numbers of the entries that ``pg_restore`` assigns to that section, ``unique`` those
+    of primary and unique keys. Of post-data the first run takes an index or unique key that depends on
+    nothing but one table whose rows are restored: no function, operator or type of the database, which might
+    read other tables. The index of a partition depends on that of its table and comes in the second run. So
+    do other constraints, whose dependencies the listing does not show: an exclusion constraint may need a
+    function, and NOT NULL is checked in inheriting tables too.
     """
-    tables = {entry.number for entry in entries if entry.words.startswith(_TABLE)}
-    of_rows = (entry.needs for entry in entries if entry.words.startswith(_ROWS))
-    with_rows = tables & frozenset().union(*of_rows)
+    tables = {entry.number for entry in entries if entry.label.startswith("TABLE ")}
+    row_needs = (entry.needs for entry in entries if entry.label.startswith("TABLE DATA "))
+    with_rows = tables & frozenset().union(*row_needs)
     early = {
         entry.number
         for entry in entries
-        if (entry.words.startswith(_INDEX) or entry.number in unique)
+        if (entry.label.startswith("INDEX ") or entry.number in unique)
         and len(entry.needs) == 1
         and entry.needs <= with_rows
     }
-    later = post_data - early
+    late = post_data - early
     return (
-        tuple(entry for entry in entries if entry.number not in later),
-        tuple(entry for entry in entries if entry.number in later),
+        tuple(entry for entry in entries if entry.number not in late),
+        tuple(entry for entry in entries if entry.number in late),
     )

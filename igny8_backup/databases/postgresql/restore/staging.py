@@ -1,4 +1,4 @@
-"""A PostgreSQL restore up to the swap, but for the load: what stands there, the side and its settings."""
+"""Create, configure and drop staging databases, and describe the live database that one will replace."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from igny8_backup.databases.names import is_derived_name, is_staging_name
 from igny8_backup.databases.postgresql.attributes import apply_settings
 from igny8_backup.databases.postgresql.connection import Connection, sentence
 from igny8_backup.databases.postgresql.introspection import database_row, list_settings, list_tables
-from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use, staying, terminate_sessions
+from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use_error, lasting_use, terminate_sessions
 from igny8_backup.databases.values import Target
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
 
-# The server goes on making a database whose maker was killed, and nobody sees it before it is made: who drops
-# it must wait for that, or it would stay for good.
-_WAIT_FOR_MAKER = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+# The server finishes CREATE DATABASE even if the client was killed, and the database is not visible before.
+# Creating and dropping take this lock, so that a drop waits for the server and finds the database.
+_LOCK_NAME = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
 
 
 def describe_target(live: Connection) -> Target:
-    """What stands under the live name, seen from the maintenance database."""
+    """Describe the live database as seen from the maintenance database; it need not exist."""
     with live.maintenance() as session:
         row = database_row(session, live.name)
     if row is None:
@@ -32,43 +32,43 @@ def describe_target(live: Connection) -> Target:
         with live.open() as session:
             tables = len(list_tables(session))
     except DatabaseError:
-        pass  # a database that lets nobody in is a reason to restore, not one to stop
+        pass  # a database that cannot be read is a reason to restore, not an obstacle
     return Target(name=live.name, where=live.where, exists=True, tables=tables, size=row["size"])
 
 
-def create_staging(live: Connection, side: str, details: DatabaseDetails) -> None:
-    """``CREATE DATABASE`` from ``template0`` as recorded; nobody but its owner and us may connect until the
-    swap.
+def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> None:
+    """Create the database ``staging`` from ``template0`` with the recorded encoding, locale and owner.
 
-    Settings that this role may not give are refused now and not after hours of loading.
+    Only its owner and this role may connect until the swap. Raises :class:`DatabaseError`, also for recorded
+    settings that this role may not set: better now than after hours of loading.
     """
-    name = sql.Identifier(side)
+    name = sql.Identifier(staging)
     with live.maintenance() as session:
-        session.execute(_WAIT_FOR_MAKER, [side])
+        session.execute(_LOCK_NAME, [staging])
         try:
             session.execute(
                 sql.SQL("CREATE DATABASE {} WITH {}").format(name, _create_options(session, details))
             )
         except psycopg.errors.DuplicateDatabase:
             raise DatabaseError(
-                f"There is a database {side} already: another restore to this server makes it, or two aliases"
-                " lead to one database.",
+                f"The database {staging} already exists: another restore to this server is creating it, or"
+                " two aliases lead to the same database.",
                 unchanged="Nothing live was changed.",
-                hint="Run again; where two aliases lead to one database, give --only ALIAS.",
+                hint="Run again; if two aliases lead to the same database, restore one: --only ALIAS.",
             ) from None
         except psycopg.Error as error:
             recorded = f"{details.encoding}, {details.provider}, {details.locale or details.collate}"
             raise DatabaseError(
-                f"The side database cannot be made as recorded ({recorded}): {sentence(error)}.",
+                f"The staging database could not be created as recorded ({recorded}): {sentence(error)}.",
                 unchanged="Nothing live was changed.",
-                hint="Give the server or the role what it lacks (a locale comes with locale-gen), or make it"
+                hint="Give the server or the role what is missing (locale-gen installs a locale), or restore"
                 " with another locale: --locale C.UTF-8.",
             ) from None
         session.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
-        # The role that logs in need not be the one that it assumes, nor inherit from it.
+        # The role that logs in may differ from the role it assumes, and need not inherit from it.
         session.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO SESSION_USER").format(name))
         with session.transaction(force_rollback=True):
-            apply_settings(session, side, _settings(session, live, details))
+            apply_settings(session, staging, _settings(session, live, details))
 
 
 def _create_options(session: psycopg.Connection[Any], details: DatabaseDetails) -> sql.Composable:
@@ -87,16 +87,19 @@ def _create_options(session: psycopg.Connection[Any], details: DatabaseDetails) 
         options.append((word, sql.Literal(details.locale)))
     if details.icu_rules:
         options.append(("ICU_RULES", sql.Literal(details.icu_rules)))
-    # pg_default is what comes anyway, and naming it takes a right that most roles lack.
+    # pg_default needs no option, and naming it needs a privilege that most roles lack.
     if details.tablespace != "pg_default" and details.tablespace in tablespaces:
         options.append(("TABLESPACE", sql.Identifier(details.tablespace)))
     return sql.SQL(" ").join(sql.SQL("{} = {}").format(sql.SQL(word), value) for word, value in options)
 
 
-def copy_settings(live: Connection, side: str, details: DatabaseDetails) -> None:
-    """Gives ``side`` the settings of the live database and of roles in it, else the recorded ones."""
+def copy_settings(live: Connection, staging: str, details: DatabaseDetails) -> None:
+    """Apply the settings of the live database, and of roles in it, to ``staging``.
+
+    If there is no live database, the recorded settings are applied. Raises :class:`DatabaseError`.
+    """
     with live.maintenance() as session:
-        apply_settings(session, side, _settings(session, live, details))
+        apply_settings(session, staging, _settings(session, live, details))
 
 
 def _settings(
@@ -107,7 +110,7 @@ def _settings(
 
 
 def stale_staging_databases(live: Connection) -> list[str]:
-    """Databases that were being made to take the name of ``live``, and to which nobody is connected."""
+    """List staging databases for ``live`` that have no sessions: interrupted restores leave them."""
     query = """
         SELECT datname FROM pg_database d
         WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid)"""
@@ -116,22 +119,26 @@ def stale_staging_databases(live: Connection) -> list[str]:
 
 
 def drop_database(live: Connection, name: str) -> None:
-    """Drops a database that a restore made or set aside. Raises :class:`RefusedError` for any other."""
+    """Drop a database that a restore or a drill created or renamed.
+
+    Raises :class:`RefusedError` for any other, :class:`DatabaseError` if it stays in use.
+    """
     if not is_derived_name(name, live.name):
         raise RefusedError(
-            f"{name!r} is not a database that a restore made beside {live.name!r}.",
+            f"{name!r} is not a database that a restore of {live.name!r} created.",
             unchanged="It was not dropped.",
+            hint="If it is not needed, drop it by hand: DROP DATABASE.",
         )
-    # Not WITH (FORCE): for a role that is no superuser it refuses while autovacuum works in the database; a
-    # plain DROP ends autovacuum by itself, and we end the sessions.
+    # Not WITH (FORCE): it refuses a role that is not a superuser while autovacuum works in the database. A
+    # plain DROP ends autovacuum, and terminate_sessions() ends the sessions.
     statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     with terminate_sessions(live, [name]), live.maintenance() as session:
-        session.execute(_WAIT_FOR_MAKER, [name])
+        session.execute(_LOCK_NAME, [name])
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 session.execute(statement)
                 return
             except psycopg.errors.ObjectInUse as error:
-                why = staying(session, [name])
-                if why or attempt == ATTEMPTS:
-                    raise in_use(name, why, error) from None
+                reason = lasting_use(session, [name])
+                if reason or attempt == ATTEMPTS:
+                    raise in_use_error(name, reason, error) from None

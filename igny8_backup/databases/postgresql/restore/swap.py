@@ -1,8 +1,8 @@
-"""The swap of two databases: both renames, privileges, connection limit and comments in one transaction.
+"""Swap databases: both renames, privileges, connection limit and comments in one transaction.
 
-``ALTER DATABASE ... RENAME`` needs the database without sessions, and its own lock keeps newcomers out: they
-wait at the door and then find no such database (PostgreSQL docs, ALTER DATABASE). So a second connection ends
-sessions until the transaction is through.
+``ALTER DATABASE ... RENAME`` needs a database without sessions, and its lock keeps new ones out until the
+transaction ends (PostgreSQL docs, ALTER DATABASE). So a second connection terminates sessions meanwhile. At
+every instant each name is that of the old database or of the complete new one.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from psycopg import sql
 from igny8_backup.databases.postgresql.attributes import apply_comment, apply_limit, apply_privileges
 from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.introspection import database_row, list_privileges
-from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use, staying, terminate_sessions
+from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use_error, lasting_use, terminate_sessions
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 
 Work = Callable[[psycopg.Connection[Any]], None]
 
 
-def swap_databases(live: Connection, side: str, before: str, details: DatabaseDetails) -> None:
-    """``side`` takes the live name and the live database becomes ``before``: both, or neither.
+def swap_databases(live: Connection, staging: str, previous: str, details: DatabaseDetails) -> None:
+    """Rename the live database to ``previous`` and ``staging`` to the live name: both or neither.
 
-    What lies on the live database (else what ``details`` record) goes with the name. Raises
-    :class:`DatabaseError` when nothing was changed, :class:`UnfinishedError` when nobody can tell.
+    Privileges, connection limit and comment of the live database stay with the live name; without a live
+    database the recorded ones are applied. Raises :class:`DatabaseError` if nothing was changed,
+    :class:`UnfinishedError` if it is unknown whether the server committed.
     """
     existed = False
 
@@ -41,63 +42,65 @@ def swap_databases(live: Connection, side: str, before: str, details: DatabaseDe
                 row["datconnlimit"],
                 row["comment"],
             )
-            _rename(session, live.name, before)
+            _rename(session, live.name, previous)
             apply_comment(
-                session, before, f"igny8_backup: what {live.name} was before a restore; undo_restore"
+                session, previous, f"igny8_backup: what {live.name} was before a restore; undo_restore"
             )
         else:
             privileges, limit, comment = details.privileges, details.connection_limit, details.comment
-        _rename(session, side, live.name)
+        _rename(session, staging, live.name)
         apply_privileges(session, live.name, privileges)
         apply_limit(session, live.name, limit)
         apply_comment(session, live.name, comment)
 
     def is_done(names: set[str]) -> bool:
-        return side not in names and live.name in names and (before in names or not existed)
+        return staging not in names and live.name in names and (previous in names or not existed)
 
-    _at_one_instant(live, [live.name, side], work, is_done)
+    _in_one_transaction(live, [live.name, staging], work, is_done)
 
 
-def name_database(live: Connection, side: str, details: DatabaseDetails) -> None:
-    """``side`` takes the live name, which nobody has, and what ``details`` record of it.
+def name_database(live: Connection, staging: str, details: DatabaseDetails) -> None:
+    """Rename ``staging`` to the live name, which no database has, and apply what ``details`` record.
 
-    Raises :class:`DatabaseError` where somebody has taken the name meanwhile, and else as
-    :func:`swap_databases` does; the sessions of that database are left alone.
+    Raises as :func:`swap_databases`, also if another database got the name meanwhile; the sessions of that
+    database are not terminated.
     """
 
     def work(session: psycopg.Connection[Any]) -> None:
-        _rename(session, side, live.name)
+        _rename(session, staging, live.name)
         apply_privileges(session, live.name, details.privileges)
         apply_limit(session, live.name, details.connection_limit)
         apply_comment(session, live.name, details.comment)
 
-    _at_one_instant(live, [side], work, lambda names: side not in names and live.name in names)
+    _in_one_transaction(live, [staging], work, lambda names: staging not in names and live.name in names)
 
 
-def swap_back_databases(live: Connection, before: str, aside: str) -> None:
-    """The live database becomes ``aside`` and ``before`` takes the live name: both, or neither.
+def swap_back_databases(live: Connection, previous: str, replaced: str) -> None:
+    """Rename the live database to ``replaced`` and ``previous`` to the live name: both or neither.
 
-    Where there is no ``before`` (the restore created the database) the live name is free afterwards. Raises
-    as :func:`swap_databases` does.
+    If there is no ``previous``, because the restore created the database, the live name is free afterwards.
+    Raises as :func:`swap_databases`.
     """
 
     def work(session: psycopg.Connection[Any]) -> None:
         row = database_row(session, live.name)
         if row:
-            _rename(session, live.name, aside)
-            apply_comment(session, aside, f"igny8_backup: what {live.name} was before undo_restore")
-        if database_row(session, before):
-            _rename(session, before, live.name)
+            _rename(session, live.name, replaced)
+            apply_comment(session, replaced, f"igny8_backup: what {live.name} was before undo_restore")
+        if database_row(session, previous):
+            _rename(session, previous, live.name)
             apply_comment(session, live.name, row["comment"] if row else None)
 
-    _at_one_instant(live, [live.name, before], work, lambda names: aside in names)
+    _in_one_transaction(live, [live.name, previous], work, lambda names: replaced in names)
 
 
-def _at_one_instant(
+def _in_one_transaction(
     live: Connection, names: Sequence[str], work: Work, is_done: Callable[[set[str]], bool]
 ) -> None:
-    """Does ``work`` in one transaction while nobody is in the databases; ``is_done`` is told which databases
-    there are, where the server did not say whether it was committed."""
+    """Run ``work`` in one transaction while the sessions of the databases ``names`` are terminated.
+
+    If the connection is lost, ``is_done`` decides by the names of all databases whether the server committed.
+    """
     try:
         with terminate_sessions(live, names), live.maintenance() as session:
             for attempt in range(1, ATTEMPTS + 1):
@@ -106,24 +109,24 @@ def _at_one_instant(
                         work(session)
                     return
                 except psycopg.errors.ObjectInUse as error:
-                    why = staying(session, names)
-                    if why or attempt == ATTEMPTS:
-                        raise in_use(live.name, why, error) from None
+                    reason = lasting_use(session, names)
+                    if reason or attempt == ATTEMPTS:
+                        raise in_use_error(live.name, reason, error) from None
     except DatabaseError as error:
-        if not _look(live, error, is_done):
+        if not _committed(live, error, is_done):
             raise
 
 
-def _look(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], bool]) -> bool:
-    """Whether the work is done although ``error`` came: an answer to COMMIT can be lost on its way."""
+def _committed(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], bool]) -> bool:
+    """Whether the server committed despite ``error``: the answer to COMMIT may have been lost."""
     try:
         with live.maintenance() as session:
             return is_done({name for (name,) in session.execute("SELECT datname FROM pg_database")})
     except DatabaseError:
         raise UnfinishedError(
-            f"The server fell silent while databases were swapped: {error}",
-            unchanged="Each is the old one or the whole new one.",
-            hint="When the server answers, run the same command again: it goes on from there.",
+            f"The connection to the server was lost while databases were swapped: {error}",
+            unchanged="Each database is either the old one or the complete new one.",
+            hint="When the server answers, run the same command again: it continues from there.",
         ) from None
 
 

@@ -1,6 +1,6 @@
-"""What stands round a database that a restore would replace: the server, the tools, who is connected.
+"""Describe the server of a restore, and who uses the live database, for people to read before they confirm.
 
-All of it is for people to read before they agree; what stops a restore is said by ``blockers``.
+What prevents a restore is found by ``preflight``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from igny8_backup.errors import ToolError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 
-# Who may not see the address of another role's session gets no port and no kind either (PostgreSQL docs,
-# 27.2); the server's own processes have no role.
+# A role that may not see the address of another role's session sees no port and no backend type either
+# (PostgreSQL docs, 27.2). The server's own processes have no role.
 _SESSIONS = """
     SELECT coalesce(application_name, ''), CASE WHEN client_port IS NULL THEN 'hidden'
       WHEN client_port < 0 THEN 'local socket' ELSE host(client_addr) END, usename::text, count(*)
@@ -36,7 +36,7 @@ _SUBSCRIPTIONS = """
 def inspect_target(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
 ) -> TargetState:
-    """What stands round the database of ``live``, which need not exist. Raises ``DatabaseError``."""
+    """Describe the server of ``live``, whose database need not exist. Raises ``DatabaseError``."""
     with live.maintenance() as session:
         version = server_version(session)
         name = [live.name]
@@ -71,8 +71,8 @@ def _pg_restore(part: DatabasePart, server: str, bin_dir: Path | None) -> Tool:
 
 def _roles(session: psycopg.Connection[Any], details: DatabaseDetails) -> tuple[Role, ...]:
     known = {name for (name,) in session.execute("SELECT rolname FROM pg_roles")}
-    named = {details.owner, *details.owners, *details.roles} - {""}
-    return tuple(Role(name=name, exists=name in known) for name in sorted(named))
+    mentioned = {details.owner, *details.owners, *details.roles} - {""}
+    return tuple(Role(name=name, exists=name in known) for name in sorted(mentioned))
 
 
 def _extensions(session: psycopg.Connection[Any], details: DatabaseDetails) -> tuple[Extension, ...]:

@@ -1,7 +1,8 @@
-"""What a PostgreSQL database needs around its sanitizing: triggers off meanwhile, and no old byte left after.
+"""Prepare a staging database for sanitizers, and remove what they deleted or changed from its files.
 
-An UPDATE leaves the old row where it was, a view that is materialized holds copies, and the statistics of the
-planner hold the most common values and the bounds of histograms (PostgreSQL docs, 25.1, 53.51).
+An UPDATE leaves the old row in the table's file, a materialized view holds copies, and the planner's
+statistics hold the most common values and histogram bounds (PostgreSQL docs, 25.1 and 53.51).
+:func:`triggers_disabled` surrounds the sanitizers, :func:`rewrite` follows them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from psycopg import sql
 from igny8_backup.databases.postgresql.connection import Connection, sentence
 from igny8_backup.errors import DatabaseError
 
-# Those of foreign keys stay (tgisinternal): a sanitizer must not leave rows that point to nothing. Triggers
-# of views stand for what the view lacks. Tables of an extension are the extension's.
+# Not the internal triggers of foreign keys: a sanitizer must not leave references to missing rows. Not those
+# of views, which replace the view's own INSERT and UPDATE. Not those of an extension's tables.
 _TRIGGERS = """
     SELECT n.nspname, c.relname, t.tgname, t.tgenabled::text FROM pg_trigger t
     JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -26,8 +27,8 @@ _TRIGGERS = """
                       AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2, 3"""
 _ENABLED = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
-# Views that others read come first. A view is read through its rule; views that are not materialized lie
-# between. Those without rows were so before.
+# Materialized views in the order in which they read one another, also through plain views. A view depends on
+# what it reads through its rewrite rule. Views that are not populated stay so.
 _VIEWS = """
     WITH RECURSIVE reads(reader, read) AS (
       SELECT DISTINCT r.ev_class, d.refobjid FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
@@ -40,9 +41,8 @@ _VIEWS = """
     JOIN (SELECT view, max(depth) AS depth FROM depths GROUP BY 1) d ON d.view = c.oid
     WHERE c.relkind = 'm' AND c.relispopulated ORDER BY d.depth, 1, 2"""
 
-# ANALYZE passes over a table without rows and keeps what it knew. Statistics of columns are there or not:
-# where autovacuum never came, there is nothing to forget.
-_REMEMBERED = """
+# Columns with statistics in tables without rows: ANALYZE skips an empty table and keeps its old statistics.
+_STALE_STATISTICS = """
     SELECT c.relkind::text, n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
            CASE WHEN a.attcollation <> 0 THEN cn.nspname END, co.collname
     FROM pg_stats s JOIN pg_namespace n ON n.nspname = s.schemaname
@@ -55,61 +55,61 @@ _REMEMBERED = """
 
 
 @contextmanager
-def triggers_disabled(side: Connection) -> Iterator[None]:
-    """No trigger of the project fires while the context lasts; afterwards each is as it was.
+def triggers_disabled(staging: Connection) -> Iterator[None]:
+    """Disable the project's triggers while the context lasts; restore the state of each afterwards.
 
-    Not ``session_replication_role``: few roles may set it, and it would switch foreign keys off as well.
+    After a failure they stay disabled: the staging database is dropped then. ``session_replication_role``
+    would be simpler, but few roles may set it, and it would disable foreign keys as well.
     """
-    with side.open() as session, session.transaction():
+    with staging.open() as session, session.transaction():
         triggers = session.execute(_TRIGGERS).fetchall()
         for schema, table, name, _ in triggers:
             _set_trigger(session, schema, table, name, "DISABLE")
     yield
-    with side.open() as session, session.transaction():
+    with staging.open() as session, session.transaction():
         for schema, table, name, enabled in triggers:
             _set_trigger(session, schema, table, name, _ENABLED[enabled])
 
 
-def _set_trigger(session: psycopg.Connection[Any], schema: str, table: str, name: str, how: str) -> None:
-    # ONLY: a partition's trigger has a state of its own.
+def _set_trigger(session: psycopg.Connection[Any], schema: str, table: str, name: str, action: str) -> None:
+    # ONLY: the trigger of a partition has its own state.
     session.execute(
         sql.SQL("ALTER TABLE ONLY {} {} TRIGGER {}").format(
-            sql.Identifier(schema, table), sql.SQL(how), sql.Identifier(name)
+            sql.Identifier(schema, table), sql.SQL(action), sql.Identifier(name)
         )
     )
 
 
-def rewrite(side: Connection) -> None:
-    """Materialized views are refreshed, every table is written anew, and the statistics are of what is there.
+def rewrite(staging: Connection) -> None:
+    """Refresh materialized views, rewrite every table, and collect the statistics again.
 
-    Afterwards no file of the database holds a row, or a value of one, that is gone. Raises
+    Afterwards no file of the database holds a row, or a value of one, that was deleted or changed. Raises
     :class:`DatabaseError`.
     """
-    with side.open() as session:
+    with staging.open() as session:
         for schema, view in session.execute(_VIEWS).fetchall():
             session.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(sql.Identifier(schema, view)))
         session.execute("VACUUM FULL")
-        for kind, schema, table, column, *rest in session.execute(_REMEMBERED).fetchall():
-            _forget(session, kind, (schema, table), column, *rest)
+        for kind, schema, table, column, *rest in session.execute(_STALE_STATISTICS).fetchall():
+            _drop_statistics(session, kind, (schema, table), column, *rest)
         session.execute("ANALYZE")
-        # The old statistics are dead rows now, of catalogs that were written anew before.
+        # ANALYZE and ALTER have left the old statistics in these catalogs as dead rows.
         session.execute("VACUUM FULL pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data")
 
 
-def _forget(
+def _drop_statistics(
     session: psycopg.Connection[Any],
     kind: str,
     table: tuple[str, str],
     column: str,
-    kind_of_column: str,
+    column_type: str,
     *collation: str | None,
 ) -> None:
-    """Drops the statistics of a column: ``ALTER COLUMN ... TYPE`` does, even to the same type (PostgreSQL
-    docs, ALTER TABLE)."""
+    """Drop the statistics of a column: setting its type does, even the same (PostgreSQL docs, ALTER TABLE)."""
     statement = sql.SQL("ALTER TABLE ONLY {} ALTER COLUMN {} TYPE {}{}").format(
         sql.Identifier(*table),
         sql.Identifier(column),
-        sql.SQL(kind_of_column),
+        sql.SQL(column_type),
         sql.SQL(" COLLATE {}").format(sql.Identifier(*filter(None, collation)))
         if collation[0]
         else sql.SQL(""),
@@ -118,8 +118,8 @@ def _forget(
         session.execute(statement)
     except psycopg.Error as error:
         raise DatabaseError(
-            f"{'.'.join(table)} has been emptied, and the statistics of its column {column} still hold what"
-            f" was in it: {sentence(error)}.",
-            unchanged="The live database is as it was.",
-            hint="Let a sanitizer leave one row in it, so that they are made anew.",
+            f"The table {'.'.join(table)} is empty, but the planner's statistics of its column {column} still"
+            f" hold values of deleted rows and could not be dropped: {sentence(error)}.",
+            unchanged="The live database was not changed.",
+            hint="Let a sanitizer leave one row in the table, so that ANALYZE replaces the statistics.",
         ) from None

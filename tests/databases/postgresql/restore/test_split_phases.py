@@ -112,10 +112,10 @@ def test_indexes_of_a_table_with_rows_come_with_the_rows_and_everything_else_aft
     entries, post_data, unique = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
     first, second = split_phases(entries, post_data, unique)
     early = [entry for entry in first if entry.number in post_data]
-    assert {entry.words.split()[-2] for entry in early} == EARLY
-    assert all(entry.words.startswith(("INDEX ", "CONSTRAINT ")) for entry in early)
+    assert {entry.label.split()[-2] for entry in early} == EARLY
+    assert all(entry.label.startswith(("INDEX ", "CONSTRAINT ")) for entry in early)
     assert {entry.number for entry in entries} - post_data <= {entry.number for entry in first}
-    later = "\n".join(entry.words for entry in second)
+    later = "\n".join(entry.label for entry in second)
     for kind in LATER:
         assert f"\n{kind} public " in f"\n{later}" or f"\n{kind} - " in f"\n{later}", kind
 
@@ -136,9 +136,9 @@ def test_the_whole_comes_back_with_any_number_of_jobs_and_no_trigger_fires(many_
 def test_without_the_rows_of_a_table_its_indexes_are_not_early(many_kinds: Stage, tmp_path: Path) -> None:
     entries, post_data, unique = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
     rows = "TABLE DATA public item "
-    some = tuple(entry for entry in entries if not entry.words.startswith(rows))
+    some = tuple(entry for entry in entries if not entry.label.startswith(rows))
     early = {
-        entry.words.split()[-2]
+        entry.label.split()[-2]
         for entry in split_phases(some, post_data, unique)[0]
         if entry.number in post_data
     }

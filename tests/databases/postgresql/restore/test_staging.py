@@ -54,7 +54,7 @@ def test_a_locale_that_the_server_lacks_is_refused_and_nothing_is_made(
     stage: Stage, changed: dict[str, str]
 ) -> None:
     details = replace(stage.engine.describe(()), **changed)  # type: ignore[arg-type]
-    with pytest.raises(DatabaseError, match="cannot be made as recorded.*Nothing live was changed"):
+    with pytest.raises(DatabaseError, match="could not be created as recorded.*Nothing live was changed"):
         stage.engine.create_staging(stage.aside("side"), details)
     assert stage.names() == [stage.name]
 
