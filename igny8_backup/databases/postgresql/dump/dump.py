@@ -42,7 +42,7 @@ class Dumper:
     def __init__(
         self, source: Connection, *, excluded: Sequence[str], bin_dir: Path | None, scratch: Path
     ) -> None:
-        """``excluded`` are the tables that django-dbbackup's connector excludes; ``scratch`` holds passfiles."""
+        """``excluded`` are the tables excluded by DBBACKUP_CONNECTORS; ``scratch`` holds passfiles."""
         self._source = source
         self._excluded = tuple(excluded)
         self._bin_dir = bin_dir

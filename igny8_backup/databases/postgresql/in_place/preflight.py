@@ -54,7 +54,7 @@ _BLOCKING_OBJECTS = {
 _LOCKS_TO_DROP = """
     SELECT (SELECT count(DISTINCT (classid, objid)) FROM pg_depend WHERE objid >= 16384)
          + (SELECT count(*) FROM pg_largeobject_metadata)"""
-_ROOM_FOR_LOCKS = """
+_LOCK_TABLE = """
     SELECT current_setting('max_locks_per_transaction')::bigint
            * (current_setting('max_connections')::bigint
               + current_setting('max_prepared_transactions')::bigint),
@@ -71,7 +71,7 @@ _MEMBERS_IF_UNKNOWN = 500  # more than any extension that comes with PostgreSQL 
 # a table without rows (itself, its row type, its TOAST table and the index of that) and a materialized view,
 # which has two entries and is built a second time when it is refreshed (ten).
 _LOCKS_OF_AN_ENTRY = 5
-_LOCKS_BESIDES = 300  # the server's catalogs, and what the count of a moment ago did not see
+_OTHER_LOCKS = 300  # on the server's catalogs, and of sessions that were not counted
 _EXTENSION = "EXTENSION - "
 _LARGE_OBJECTS = re.compile(r"BLOB (?:METADATA )?- (\d+)(?:\.\.(\d+))?")
 _LARGE_OBJECTS_OF_AN_ENTRY = 1000  # at most: MAX_BLOBS_PER_ARCHIVE_ENTRY of pg_dump
@@ -109,13 +109,16 @@ def find_in_place_blockers(
 
 
 def locks_needed(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> int:
-    """How many locks the transaction holds at its end, at most: for what goes and for what comes."""
+    """Return how many locks the transaction holds at its end, at most.
+
+    It locks the objects that it drops and those that it creates from ``entries``.
+    """
     (dropped,) = session.execute(_LOCKS_TO_DROP).fetchone() or (0,)
     members: dict[str, int] = dict(session.execute(_MEMBERS).fetchall())
     created = sum(
         _LOCKS_OF_AN_ENTRY + _large_objects(entry) + _extension_members(entry, members) for entry in entries
     )
-    return int(dropped) + created + _LOCKS_BESIDES
+    return int(dropped) + created + _OTHER_LOCKS
 
 
 def _extension_members(entry: Entry, members: dict[str, int]) -> int:
@@ -124,9 +127,9 @@ def _extension_members(entry: Entry, members: dict[str, int]) -> int:
     The dump has one entry for all of them. The count is taken from the live database, which usually has the
     extension already.
     """
-    if not entry.words.startswith(_EXTENSION):
+    if not entry.label.startswith(_EXTENSION):
         return 0
-    return members.get(entry.words.removeprefix(_EXTENSION).strip(), _MEMBERS_IF_UNKNOWN)
+    return members.get(entry.label.removeprefix(_EXTENSION).strip(), _MEMBERS_IF_UNKNOWN)
 
 
 def _large_objects(entry: Entry) -> int:
@@ -139,13 +142,13 @@ def _large_objects(entry: Entry) -> int:
 
 def _lock_blockers(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> list[str]:
     needed = locks_needed(session, entries)
-    room, used = session.execute(_ROOM_FOR_LOCKS).fetchone() or (0, 0)
-    if needed + used <= room:
+    available, used = session.execute(_LOCK_TABLE).fetchone() or (0, 0)
+    if needed + used <= available:
         return []
     return [
-        f"One transaction would need {needed} locks, for each table, index, large object and so on, and the"
-        f" server has room for {room}: raise max_locks_per_transaction and restart it, or restore with a role"
-        " that may create databases, without --in-place."
+        f"The transaction would need {needed} locks, one or more for each table, index, large object and so"
+        f" on, but the server's lock table holds {available}: raise max_locks_per_transaction and restart the"
+        " server, or restore without --in-place, with a role that may create databases."
     ]
 
 

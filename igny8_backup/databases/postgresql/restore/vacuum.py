@@ -105,7 +105,7 @@ def _drop_statistics(
     column_type: str,
     *collation: str | None,
 ) -> None:
-    """Drop the statistics of a column: setting its type does, even the same (PostgreSQL docs, ALTER TABLE)."""
+    """Drop the statistics of a column. Setting its type does that (PostgreSQL docs, ALTER TABLE)."""
     statement = sql.SQL("ALTER TABLE ONLY {} ALTER COLUMN {} TYPE {}{}").format(
         sql.Identifier(*table),
         sql.Identifier(column),
