@@ -1,4 +1,4 @@
-"""Engines over real databases, with Django's connections pointed at them."""
+"""Fixtures with real databases and their engines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.databases.stage import Stage
 
 @pytest.fixture
 def make_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    """A function that makes a :class:`Stage` on a server; what it leaves there is removed."""
+    """Return a function that creates a :class:`Stage` on a server; each is removed afterwards."""
     stages: list[Stage] = []
 
     def make(server: PostgresServer, **arguments: str) -> Stage:
@@ -27,7 +27,7 @@ def make_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
 
 @pytest.fixture
 def stage(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Stage:
-    """A database on ``pg`` with a few tables, and its engine."""
+    """A stage on ``pg`` with a few tables."""
     made = make_stage(pg)
     made.create()
     return made

@@ -1,4 +1,4 @@
-"""Fake client programs: executables that do as told and tell what they were given."""
+"""Fake client programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def fake(folder: Path, program: str, script: str, *, version: str = "18.1") -> Path:
-    """A shell script called ``program`` that answers ``--version`` and else does ``script``."""
+    """Create a shell script ``program`` that answers ``--version`` and otherwise runs ``script``."""
     folder.mkdir(exist_ok=True)
     path = folder / program
     answer = f'[ "$1" = --version ] && echo "{program} (PostgreSQL) {version} (Fake 1)" && exit 0'
@@ -16,6 +16,6 @@ def fake(folder: Path, program: str, script: str, *, version: str = "18.1") -> P
 
 
 def link(folder: Path, program: Path) -> None:
-    """The real ``program`` in ``folder``."""
+    """Link the real ``program`` into ``folder``."""
     folder.mkdir(exist_ok=True)
     (folder / program.name).symlink_to(program)

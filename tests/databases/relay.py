@@ -1,4 +1,4 @@
-"""Passes TCP connections on to a server, from another address, and changes what passes if told to."""
+"""Relay TCP connections to a server, and optionally change or cut what passes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Self
 
 
 class HangUp(Exception):
-    """Raised by a filter: the connection is closed instead."""
+    """Raised by a filter to close the connection."""
 
 
-def same(data: bytes) -> bytes:
+def unchanged(data: bytes) -> bytes:
     return data
 
 
 class Relay:
-    """Listens on ``host`` at a free ``port``; ``connections`` counts those it took.
+    """Listens on ``host`` at a free ``port``; ``connections`` counts the accepted ones.
 
-    ``asking`` and ``answering`` are given what clients and server say and return what is passed on.
+    ``from_client`` and ``from_server`` receive each piece of data and return what is sent on.
     """
 
     def __init__(
@@ -29,12 +29,12 @@ class Relay:
         host: str,
         target: tuple[str, int],
         *,
-        asking: Callable[[bytes], bytes] = same,
-        answering: Callable[[bytes], bytes] = same,
+        from_client: Callable[[bytes], bytes] = unchanged,
+        from_server: Callable[[bytes], bytes] = unchanged,
     ) -> None:
         self.target = target
-        self.asking = asking
-        self.answering = answering
+        self.from_client = from_client
+        self.from_server = from_server
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family)
         self.port = self._listener.getsockname()[1]
@@ -56,13 +56,13 @@ class Relay:
             while True:
                 client, _ = self._listener.accept()
                 self.connections += 1
-                self._threads.append(threading.Thread(target=self._pass_on, args=(client,)))
+                self._threads.append(threading.Thread(target=self._relay, args=(client,)))
                 self._threads[-1].start()
 
-    def _pass_on(self, client: socket.socket) -> None:
+    def _relay(self, client: socket.socket) -> None:
         with client, socket.create_connection(self.target) as server, selectors.DefaultSelector() as ready:
-            ready.register(client, selectors.EVENT_READ, (server, self.asking))
-            ready.register(server, selectors.EVENT_READ, (client, self.answering))
+            ready.register(client, selectors.EVENT_READ, (server, self.from_client))
+            ready.register(server, selectors.EVENT_READ, (client, self.from_server))
             with suppress(OSError, HangUp):
                 while True:
                     for key, _ in ready.select():

@@ -1,4 +1,4 @@
-"""One PostgreSQL database, its engine, and what the tests do with both."""
+"""A PostgreSQL database for tests, with its engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCHEMA = """
 
 @contextmanager
 def configured(alias: str, settings: dict[str, Any]) -> Iterator[None]:
-    """Django has the database ``alias`` while the context lasts."""
+    """Add ``alias`` to Django's databases while the context lasts."""
     before = connections.settings
     connections.settings = connections.configure_settings({**before, alias: settings})
     try:
@@ -47,7 +47,7 @@ def configured(alias: str, settings: dict[str, Any]) -> Iterator[None]:
 
 
 class Stage:
-    """``engine`` over the database ``name`` of ``server``, reached as ``role``."""
+    """A database of ``server``; ``engine`` connects to it as ``role``."""
 
     def __init__(self, server: PostgresServer, scratch: Path, *, name: str = "", role: str = "") -> None:
         self.server = server
@@ -60,7 +60,7 @@ class Stage:
         self.bin_dir = server.bin_dir
 
     def settings(self, **changed: Any) -> dict[str, Any]:
-        """Django's settings for the database."""
+        """Return Django's settings for the database."""
         superuser = self.role == "postgres"
         return {
             "ENGINE": "django.db.backends.postgresql",
@@ -73,7 +73,7 @@ class Stage:
         }
 
     def engine_with(self, **changed: Any) -> PostgresqlEngine:
-        """An engine over changed settings. It has read them when this returns."""
+        """Return an engine for changed settings, which it has read when this returns."""
         with configured(self.alias, self.settings(**changed)):
             return PostgresqlEngine(self.alias, bin_dir=self.bin_dir, scratch=self.scratch)
 
@@ -86,7 +86,7 @@ class Stage:
         self.sql(schema)
 
     def make_role(self, name: str, options: str = "") -> str:
-        """A role that ends with the stage, with the server's password for all."""
+        """Create a role with the server's password; it is dropped with the stage."""
         name = f"{self.prefix}_{name}"
         self.admin(
             sql.SQL("CREATE ROLE {} PASSWORD {} " + options).format(
@@ -97,7 +97,7 @@ class Stage:
         return name
 
     def sql(self, query: str, *parameters: object, database: str = "", superuser: bool = False) -> list[Any]:
-        """Rows of the last statement, if it has any."""
+        """Run SQL in the database; return the rows of the last statement."""
         with self.server.connect(database or self.name, superuser=superuser) as session:
             cursor = session.execute(query.encode(), parameters or None)
             while cursor.nextset():
@@ -105,22 +105,29 @@ class Stage:
             return cursor.fetchall() if cursor.description else []
 
     def admin(self, query: str | Composed, *parameters: object) -> list[Any]:
-        """As the superuser, in the maintenance database."""
+        """Run SQL as the superuser in the maintenance database."""
         with self.server.connect(superuser=True) as session:
             cursor = session.execute(query.encode() if isinstance(query, str) else query, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def names(self) -> list[str]:
-        """The databases of the stage: its own and those that a restore made beside it."""
-        asides = [derived_name(self.name, word, STAMP) for word in (STAGING, PREVIOUS)]
+    def databases(self) -> list[str]:
+        """List the databases of the stage: its own, and the staging and previous ones."""
+        derived = [derived_name(self.name, word, STAMP) for word in (STAGING, PREVIOUS)]
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s) OR datname = ANY (%s)"
-        return sorted(name for (name,) in self.admin(query, self.prefix, asides))
+        return sorted(name for (name,) in self.admin(query, self.prefix, derived))
 
-    def aside(self, word: str) -> str:
-        return self.engine.derived_name(word, STAMP)
+    @property
+    def staging(self) -> str:
+        """The name of the staging database."""
+        return self.engine.derived_name(STAGING, STAMP)
+
+    @property
+    def previous(self) -> str:
+        """The name of the previous database."""
+        return self.engine.derived_name(PREVIOUS, STAMP)
 
     def part(self, **changed: Any) -> DatabasePart:
-        """What a manifest would say of a dump made here and now."""
+        """Return the manifest entry of a dump made now."""
         versions = self.engine.versions()
         now = datetime.now(UTC)
         part = DatabasePart(
@@ -134,35 +141,35 @@ class Stage:
         )
         return replace(part, **changed)
 
-    def make_side(self, *, jobs: int = 2, details: DatabaseDetails | None = None) -> DatabaseDetails:
-        """Dumps the database and restores it beside itself, up to the swap."""
+    def make_staging(self, *, jobs: int = 2, details: DatabaseDetails | None = None) -> DatabaseDetails:
+        """Dump the database and restore it into the staging database."""
         engine = self.engine
         details = details or engine.describe(())
         data = b"".join(engine.dump(details))
-        engine.create_staging(self.aside("side"), details)
+        engine.create_staging(self.staging, details)
         engine.load(
-            self.aside("side"),
+            self.staging,
             (block for block in [data]),
             raw_bytes=len(data),
             scratch=self.scratch,
             jobs=jobs,
         )
-        engine.copy_settings(self.aside("side"), details)
+        engine.copy_settings(self.staging, details)
         return details
 
     def plain_dump(self, *options: str, name: str = "") -> bytes:
-        """What ``pg_dump`` writes as SQL, all of it the same for the same database."""
+        """Return the database as SQL, equal for equal databases."""
         return plain_dump(self.server, name or self.name, *options)
 
     def remove(self) -> None:
-        for name in self.names():
+        for name in self.databases():
             self.server.drop_database(name)
         for role in self.roles:
             self.admin(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 def plain_dump(server: PostgresServer, name: str, *options: str) -> bytes:
-    """``pg_dump`` in SQL by the server's own client, without the key that differs each time."""
+    """Return the output of the server's own ``pg_dump``, without the random key of ``\\restrict``."""
     environment = {
         "PATH": os.environ["PATH"],
         "PGHOST": server.host,
@@ -178,5 +185,5 @@ def plain_dump(server: PostgresServer, name: str, *options: str) -> bytes:
 
 
 def blocks_of(data: bytes) -> Any:
-    """``data`` as a stream."""
+    """Yield ``data`` as a stream of blocks."""
     yield from (data[start : start + 65536] for start in range(0, len(data), 65536))

@@ -1,4 +1,4 @@
-"""Databases of each engine, seen alike by the tests of the contract."""
+"""A database of each engine with the same interface, for the tests of the contract."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.databases.stage import STAMP, Stage
 
 
 class Subject(ABC):
-    """A live database, its engine, and a way to ask and change it."""
+    """A live database, its engine, and methods to query and change it."""
 
     engine: Engine
     scratch: Path
@@ -23,14 +23,14 @@ class Subject(ABC):
 
     @abstractmethod
     def lose(self) -> None:
-        """The live database is gone."""
+        """Remove the live database."""
 
     @abstractmethod
     def run(self, query: str, name: str = "") -> list[tuple[object, ...]]: ...
 
     @abstractmethod
-    def elsewhere(self) -> str:
-        """The name of a database that is not ours, beside the live one."""
+    def foreign(self) -> str:
+        """Create a database that belongs to another live name; return its name."""
 
     def names(self, name: str = "") -> list[object]:
         return [found for (found,) in self.run("SELECT name FROM item ORDER BY name", name)]
@@ -51,7 +51,7 @@ class PostgresqlSubject(Subject):
     def run(self, query: str, name: str = "") -> list[tuple[object, ...]]:
         return self.stage.sql(query, database=name)
 
-    def elsewhere(self) -> str:
+    def foreign(self) -> str:
         name = f"{self.stage.name}_other__side_{STAMP}"
         self.stage.server.create_database(name)
         return name
@@ -74,7 +74,7 @@ class SqliteSubject(Subject):
         with closing(sqlite3.connect(name or self.path)) as session, session:
             return session.execute(query).fetchall()
 
-    def elsewhere(self) -> str:
+    def foreign(self) -> str:
         path = self.path.with_name(f"other__side_{STAMP}")
         path.touch()
         return str(path)

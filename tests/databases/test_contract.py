@@ -1,18 +1,32 @@
-"""What every engine does, whatever the database: the same calls over SQLite and each PostgreSQL."""
+"""The contract of ``Engine``: the same calls on SQLite and on each version of PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from igny8_backup.errors import BackupError, DatabaseError, RefusedError, StorageError
+from igny8_backup.databases.engine import Capability
+from igny8_backup.databases.names import PREVIOUS, STAGING
+from igny8_backup.databases.values import WHOLE
+from igny8_backup.errors import BackupError, DatabaseError, RefusedError, StorageError, UsageError
 from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 from tests.databases.stage import STAMP, Stage, blocks_of, configured
 from tests.databases.subjects import PostgresqlSubject, SqliteSubject, Subject
 from tests.services.postgres import MAJORS, NEWEST, PostgresServers
+
+PART: dict[str, Any] = {
+    "alias": "contract",
+    "engine": "sqlite",
+    "state": "complete",
+    "started": datetime(2026, 11, 22, tzinfo=UTC),
+    "finished": datetime(2026, 11, 22, tzinfo=UTC),
+}
 
 everywhere = pytest.mark.parametrize("subject", ["sqlite", *MAJORS], indirect=True)
 of_each_kind = pytest.mark.parametrize("subject", ["sqlite", NEWEST], indirect=True)
@@ -47,17 +61,17 @@ def add(subject: Subject, name: str) -> None:
     subject.run(f"INSERT INTO item VALUES ('{name}')")
 
 
-def restore_beside(subject: Subject, details: DatabaseDetails, data: bytes) -> tuple[str, str]:
+def restore_staging(subject: Subject, details: DatabaseDetails, data: bytes) -> tuple[str, str]:
     engine = subject.engine
-    side, before = engine.derived_name("side", STAMP), engine.derived_name("before", STAMP)
-    engine.create_staging(side, details)
-    engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=subject.scratch, jobs=2)
-    engine.copy_settings(side, details)
-    return side, before
+    staging, previous = engine.derived_name(STAGING, STAMP), engine.derived_name(PREVIOUS, STAMP)
+    engine.create_staging(staging, details)
+    engine.load(staging, blocks_of(data), raw_bytes=len(data), scratch=subject.scratch, jobs=2)
+    engine.copy_settings(staging, details)
+    return staging, previous
 
 
 @everywhere
-def test_a_dump_comes_back_beside_the_live_database_then_in_its_place_and_back_again(
+def test_round_trip_through_staging_swap_and_swap_back(
     subject: Subject,
 ) -> None:
     engine = subject.engine
@@ -65,27 +79,27 @@ def test_a_dump_comes_back_beside_the_live_database_then_in_its_place_and_back_a
     details = engine.describe(())
     data = b"".join(engine.dump(details))
     add(subject, "three")
-    side, before = restore_beside(subject, details, data)
-    assert engine.tables(side) == details.tables != ()
+    staging, previous = restore_staging(subject, details, data)
+    assert engine.tables(staging) == details.tables != ()
     assert subject.names() == ["one", "three", "two"]
 
-    engine.swap(side, before, details)
+    engine.swap(staging, previous, details)
     assert subject.names() == ["one", "two"]
-    assert subject.names(before) == ["one", "three", "two"]
-    assert (engine.exists(side), engine.exists(before)) == (False, True)
+    assert subject.names(previous) == ["one", "three", "two"]
+    assert (engine.exists(staging), engine.exists(previous)) == (False, True)
 
-    engine.swap_back(before, side)
+    engine.swap_back(previous, staging)
     assert subject.names() == ["one", "three", "two"]
-    assert subject.names(side) == ["one", "two"]
-    assert (engine.exists(side), engine.exists(before)) == (True, False)
+    assert subject.names(staging) == ["one", "two"]
+    assert (engine.exists(staging), engine.exists(previous)) == (True, False)
 
-    engine.drop(side)
-    engine.drop(side)
-    assert not engine.exists(side)
+    engine.drop(staging)
+    engine.drop(staging)
+    assert not engine.exists(staging)
 
 
 @everywhere
-def test_where_there_is_no_live_database_the_restored_one_takes_its_name_and_can_be_taken_back(
+def test_swap_without_live_database_and_swap_back(
     subject: Subject,
 ) -> None:
     engine = subject.engine
@@ -95,19 +109,19 @@ def test_where_there_is_no_live_database_the_restored_one_takes_its_name_and_can
     subject.lose()
     assert not engine.target().exists
 
-    side, before = restore_beside(subject, details, data)
-    engine.swap(side, before, details)
+    staging, previous = restore_staging(subject, details, data)
+    engine.swap(staging, previous, details)
     assert subject.names() == ["one"]
-    assert not engine.exists(before)
+    assert not engine.exists(previous)
 
-    engine.swap_back(before, side)
+    engine.swap_back(previous, staging)
     assert not engine.target().exists
-    assert subject.names(side) == ["one"]
-    engine.drop(side)
+    assert subject.names(staging) == ["one"]
+    engine.drop(staging)
 
 
 @of_each_kind
-def test_the_target_tells_what_would_be_lost(subject: Subject) -> None:
+def test_target_reports_tables_and_size(subject: Subject) -> None:
     target = subject.engine.target()
     assert (target.exists, target.empty, target.tables) == (True, True, 0)
     fill(subject, "one")
@@ -117,15 +131,15 @@ def test_the_target_tells_what_would_be_lost(subject: Subject) -> None:
 
 
 @everywhere
-def test_versions_tell_the_server_and_the_program(subject: Subject) -> None:
+def test_versions_name_server_and_tool(subject: Subject) -> None:
     versions = subject.engine.versions()
     assert versions.server[0].isdigit() and versions.tool[0].isdigit()
 
 
 @of_each_kind
-def test_nothing_but_what_a_restore_made_is_dropped(subject: Subject) -> None:
+def test_drop_of_live_or_foreign_database_is_refused(subject: Subject) -> None:
     engine = subject.engine
-    other = subject.elsewhere()
+    other = subject.foreign()
     for name in (engine.target().name, other):
         with pytest.raises(RefusedError):
             engine.drop(name)
@@ -133,7 +147,7 @@ def test_nothing_but_what_a_restore_made_is_dropped(subject: Subject) -> None:
 
 
 @of_each_kind
-def test_a_dump_that_is_given_up_leaves_nothing_behind(subject: Subject) -> None:
+def test_dump_closed_early_leaves_scratch_empty(subject: Subject) -> None:
     fill(subject, "one")
     blocks = subject.engine.dump(subject.engine.describe(()))
     assert next(blocks)
@@ -142,15 +156,15 @@ def test_a_dump_that_is_given_up_leaves_nothing_behind(subject: Subject) -> None
 
 
 @of_each_kind
-def test_a_load_whose_source_breaks_raises_what_broke_it_and_leaves_the_live_database_alone(
+def test_load_from_broken_stream_raises_its_error(
     subject: Subject,
 ) -> None:
     engine = subject.engine
     fill(subject, "one")
     details = engine.describe(())
     data = b"".join(engine.dump(details))
-    side = engine.derived_name("side", STAMP)
-    engine.create_staging(side, details)
+    staging = engine.derived_name(STAGING, STAMP)
+    engine.create_staging(staging, details)
 
     def broken() -> Blocks:
         yield data[: len(data) // 2]
@@ -158,46 +172,79 @@ def test_a_load_whose_source_breaks_raises_what_broke_it_and_leaves_the_live_dat
 
     for jobs in (1, 2):
         with pytest.raises(StorageError, match="network is gone"):
-            engine.load(side, broken(), raw_bytes=len(data), scratch=subject.scratch, jobs=jobs)
-    engine.drop(side)
+            engine.load(staging, broken(), raw_bytes=len(data), scratch=subject.scratch, jobs=jobs)
+    engine.drop(staging)
     assert subject.names() == ["one"]
     assert list(subject.scratch.glob("*")) == []
 
 
 @of_each_kind
-def test_garbage_is_not_loaded(subject: Subject) -> None:
+def test_load_of_invalid_dump_raises(subject: Subject) -> None:
     engine = subject.engine
     fill(subject, "one")
-    side = engine.derived_name("side", STAMP)
-    engine.create_staging(side, engine.describe(()))
+    staging = engine.derived_name(STAGING, STAMP)
+    engine.create_staging(staging, engine.describe(()))
     with pytest.raises(BackupError):
-        engine.load(side, blocks_of(b"no dump" * 999), raw_bytes=6993, scratch=subject.scratch, jobs=2)
-    engine.drop(side)
+        engine.load(staging, blocks_of(b"no dump" * 999), raw_bytes=6993, scratch=subject.scratch, jobs=2)
+    engine.drop(staging)
 
 
 @of_each_kind
-def test_a_side_is_never_made_twice(subject: Subject) -> None:
+def test_create_staging_twice_raises(subject: Subject) -> None:
     engine = subject.engine
     details = engine.describe(())
-    side = engine.derived_name("side", STAMP)
-    engine.create_staging(side, details)
+    staging = engine.derived_name(STAGING, STAMP)
+    engine.create_staging(staging, details)
     with pytest.raises(BackupError):
-        engine.create_staging(side, details)
-    engine.drop(side)
+        engine.create_staging(staging, details)
+    engine.drop(staging)
 
 
 @of_each_kind
-def test_swapping_in_a_side_that_is_not_there_changes_nothing(subject: Subject) -> None:
+def test_swap_without_staging_changes_nothing(subject: Subject) -> None:
     engine = subject.engine
     fill(subject, "one")
-    side, before = engine.derived_name("side", STAMP), engine.derived_name("before", STAMP)
+    staging, previous = engine.derived_name(STAGING, STAMP), engine.derived_name(PREVIOUS, STAMP)
     with pytest.raises(BackupError):
-        engine.swap(side, before, engine.describe(()))
+        engine.swap(staging, previous, engine.describe(()))
     assert subject.names() == ["one"]
 
 
 @of_each_kind
-def test_what_is_not_there_cannot_be_described(subject: Subject) -> None:
+def test_describe_of_missing_database_raises(subject: Subject) -> None:
     subject.lose()
     with pytest.raises(DatabaseError):
         subject.engine.describe(())
+
+
+@of_each_kind
+def test_require_of_missing_capability_raises_usage_error(subject: Subject) -> None:
+    engine = subject.engine
+    for capability in Capability:
+        if engine.supports(capability):
+            engine.require(capability, unchanged="", hint="")
+            continue
+        with pytest.raises(UsageError, match="SQLite, which cannot be.*Nothing was done. Use a server."):
+            engine.require(capability, unchanged="Nothing was done.", hint="Use a server.")
+
+
+@pytest.mark.parametrize("subject", ["sqlite"], indirect=True)
+def test_method_of_missing_capability_is_not_implemented(subject: Subject) -> None:
+    engine = subject.engine
+    part, details = DatabasePart(**PART), engine.describe(())
+    calls: dict[str, Callable[[], object]] = {
+        "lock_session": engine.lock_session,
+        "for_database": lambda: engine.for_database("other"),
+        "name_staging": lambda: engine.name_staging("staging", details),
+        "stale_staging_databases": engine.stale_staging_databases,
+        "roles": engine.roles,
+        "in_place_blockers": lambda: engine.in_place_blockers(part, details, blocks_of(b"")),
+        "restore_in_place": lambda: engine.restore_in_place(blocks_of(b""), details, WHOLE, subject.scratch),
+        "dumped_at": lambda: engine.dumped_at(part, blocks_of(b"")),
+        "drill_databases": engine.drill_databases,
+        "triggers_disabled": lambda: engine.triggers_disabled("staging"),
+        "rewrite": lambda: engine.rewrite("staging"),
+    }
+    for call in calls.values():
+        with pytest.raises(NotImplementedError, match=r"SqliteEngine does not support Capability\."):
+            call()

@@ -1,9 +1,11 @@
+"""Names derived from the live name, and names of tables."""
+
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.names import derived_name, is_derived_name, table_name
+from igny8_backup.databases.names import DRILL, PREVIOUS, STAGING, derived_name, is_derived_name, table_name
 
 STAMP = "20261122T021500Z"
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(
@@ -11,8 +13,8 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 )
 
 
-@given(NAMES, st.sampled_from(["side", "before"]))
-def test_a_name_aside_fits_and_is_known_again(name: str, word: str) -> None:
+@given(NAMES, st.sampled_from([STAGING, PREVIOUS, DRILL]))
+def test_derived_name_fits_and_is_recognised(name: str, word: str) -> None:
     found = derived_name(name, word, STAMP)
     assert len(found.encode()) <= 63
     assert is_derived_name(found, name)
@@ -20,18 +22,18 @@ def test_a_name_aside_fits_and_is_known_again(name: str, word: str) -> None:
 
 
 @given(NAMES, NAMES)
-def test_names_aside_of_two_databases_differ(one: str, other: str) -> None:
+def test_derived_names_of_two_databases_differ(one: str, other: str) -> None:
     if one != other:
-        assert derived_name(one, "side", STAMP) != derived_name(other, "side", STAMP)
-        assert not is_derived_name(derived_name(one, "side", STAMP), other)
+        assert derived_name(one, STAGING, STAMP) != derived_name(other, STAGING, STAMP)
+        assert not is_derived_name(derived_name(one, STAGING, STAMP), other)
 
 
-def test_what_is_aside_of_another_database_or_looks_like_it_is_not_ours() -> None:
+def test_is_derived_name_rejects_similar_names() -> None:
     for name in ("shop", "shop2__side_" + STAMP, "shop__side_", "shop__side_copy", "shop__old_" + STAMP):
         assert not is_derived_name(name, "shop")
 
 
-def test_names_of_tables_are_quoted_where_they_are_not_plain() -> None:
+def test_table_name_quotes_names_that_are_not_plain() -> None:
     assert table_name("public", "billing_invoice2") == "public.billing_invoice2"
     assert table_name("Public", 'a "b".c') == '"Public"."a ""b"".c"'
     assert table_name("public", "user") == "public.user"

@@ -1,4 +1,4 @@
-"""What PostgreSQL says of rows, without their values: as a real server says it, and as others would."""
+"""Values of rows are removed from error messages, of a real server and of servers in other languages."""
 
 from __future__ import annotations
 
@@ -54,20 +54,24 @@ def session(postgres_18: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
     postgres_18.drop_database("hiding")
 
 
-@pytest.mark.parametrize(("statement", "told"), FAILURES)
-def test_a_statement_that_fails(session: psycopg.Connection[Any], statement: str, told: list[str]) -> None:
+@pytest.mark.parametrize(("statement", "expected"), FAILURES)
+def test_sentence_of_failed_statement_hides_values(
+    session: psycopg.Connection[Any], statement: str, expected: list[str]
+) -> None:
     with pytest.raises(psycopg.Error) as caught:
         session.execute(statement.encode())
-    said = sentence(caught.value)
-    assert SECRET not in said and all(words in said for words in told), said
+    message = sentence(caught.value)
+    assert SECRET not in message and all(words in message for words in expected), message
 
 
-@pytest.mark.parametrize(("rows", "told"), ROWS)
-def test_rows_that_cannot_be_loaded(session: psycopg.Connection[Any], rows: str, told: list[str]) -> None:
+@pytest.mark.parametrize(("rows", "expected"), ROWS)
+def test_sentence_of_failed_copy_hides_values(
+    session: psycopg.Connection[Any], rows: str, expected: list[str]
+) -> None:
     with pytest.raises(psycopg.Error) as caught, session.cursor().copy(COPY.encode()) as copy:
         copy.write(rows)
-    said = sentence(caught.value)
-    assert SECRET not in said and all(words in said for words in told), said
+    message = sentence(caught.value)
+    assert SECRET not in message and all(words in message for words in expected), message
 
 
 GERMAN = """FEHLER: x
@@ -87,7 +91,7 @@ OTHER_STATEMENT = STATEMENT.replace("ERROR", "FEHLER").replace("LINE", "ZEILE").
 
 
 @pytest.mark.parametrize(
-    ("said", "left"),
+    ("message", "expected"),
     [
         (STATEMENT, 'ERROR:  column "ag" does not exist\nHINT' + STATEMENT.partition("HINT")[2]),
         (OTHER_STATEMENT, f"FEHLER:  {HIDDEN}\nHINWEIS:  {HIDDEN}"),
@@ -101,12 +105,12 @@ OTHER_STATEMENT = STATEMENT.replace("ERROR", "FEHLER").replace("LINE", "ZEILE").
         ('relation "x" already exists\nHINT:  Drop it.\nCommand was: CREATE TABLE x ();', None),
     ],
 )
-def test_words_of_programs(said: str, left: str | None) -> None:
-    assert without_values(said) == (said if left is None else left)
+def test_without_values_keeps_names_and_hides_values(message: str, expected: str | None) -> None:
+    assert without_values(message) == (message if expected is None else expected)
 
 
-def test_what_was_cut_off_leaves_no_rest_of_a_value() -> None:
-    """Wherever the cut falls: in a value, in the word DETAIL, between two messages."""
+def test_without_values_of_truncated_message_leaves_no_part_of_a_value() -> None:
+    """The cut may fall in a value, in the word DETAIL or between two messages."""
     first = 'pg_restore: error: COPY failed for table "t": ERROR:  duplicate key value violates "t_key"\n'
     detail = f"DETAIL:  Key (a)=({SECRET} ({SECRET}) {SECRET}) already exists.\n"
     number = f'ERROR:  value "{SECRET}" is out of range for type integer: "{SECRET}"\n'
@@ -120,7 +124,7 @@ def test_what_was_cut_off_leaves_no_rest_of_a_value() -> None:
 
 
 @given(st.text(alphabet=st.characters(blacklist_categories=["Cs", "Zl", "Zp", "Cc"])))
-def test_no_value_comes_through(value: str) -> None:
-    said = f'x\nDETAIL:  Key (a)=(<{value}>) already exists.\nCONTEXT:  COPY t, line 1: "<{value}>"'
-    left = f"x\nDETAIL:  Key (a)=({HIDDEN}) already exists.\nCONTEXT:  COPY t, line 1"
-    assert without_values(said) == left
+def test_without_values_hides_any_value(value: str) -> None:
+    message = f'x\nDETAIL:  Key (a)=(<{value}>) already exists.\nCONTEXT:  COPY t, line 1: "<{value}>"'
+    expected = f"x\nDETAIL:  Key (a)=({HIDDEN}) already exists.\nCONTEXT:  COPY t, line 1"
+    assert without_values(message) == expected

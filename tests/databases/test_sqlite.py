@@ -1,4 +1,4 @@
-"""SQLite in development: copies of a database in use, and swaps of files that somebody may hold open."""
+"""The SQLite engine: dumps of a database in use, and swaps of files that may be open."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from igny8_backup.databases.names import PREVIOUS, STAGING
 from igny8_backup.databases.sqlite import SqliteEngine
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.formats.manifest import DatabasePart
@@ -51,17 +52,17 @@ def dump(engine: SqliteEngine) -> bytes:
     return b"".join(engine.dump(engine.describe(())))
 
 
-def make_side(engine: SqliteEngine) -> tuple[str, str]:
+def make_staging(engine: SqliteEngine) -> tuple[str, str]:
     data = dump(engine)
-    side, before = engine.derived_name("side", STAMP), engine.derived_name("before", STAMP)
+    staging, previous = engine.derived_name(STAGING, STAMP), engine.derived_name(PREVIOUS, STAMP)
     details = engine.describe(())
-    engine.create_staging(side, details)
-    engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=Path("/nowhere"), jobs=2)
-    engine.copy_settings(side, details)
-    return side, before
+    engine.create_staging(staging, details)
+    engine.load(staging, blocks_of(data), raw_bytes=len(data), scratch=Path("/nowhere"), jobs=2)
+    engine.copy_settings(staging, details)
+    return staging, previous
 
 
-def test_a_dump_holds_what_is_committed_while_others_are_at_work(engine: SqliteEngine, path: Path) -> None:
+def test_dump_during_open_transaction_holds_committed_rows(engine: SqliteEngine, path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("INSERT INTO item VALUES ('two')")
         other.commit()
@@ -72,7 +73,9 @@ def test_a_dump_holds_what_is_committed_while_others_are_at_work(engine: SqliteE
     assert items(copy) == ["one", "two"]
 
 
-def test_the_copy_in_scratch_has_no_name(engine: SqliteEngine, path: Path, tmp_path: Path) -> None:
+def test_dump_in_progress_leaves_no_named_file_in_scratch(
+    engine: SqliteEngine, path: Path, tmp_path: Path
+) -> None:
     run(path, "CREATE TABLE big AS SELECT randomblob(3000000)")
     blocks = engine.dump(engine.describe(()))
     assert next(blocks)
@@ -80,113 +83,115 @@ def test_the_copy_in_scratch_has_no_name(engine: SqliteEngine, path: Path, tmp_p
     blocks.close()
 
 
-def test_swap_and_swap_back_leave_no_log_for_the_wrong_file(engine: SqliteEngine, path: Path) -> None:
-    side, before = make_side(engine)
+def test_swap_and_swap_back_leave_no_log_of_another_file(engine: SqliteEngine, path: Path) -> None:
+    staging, previous = make_staging(engine)
     run(path, "INSERT INTO item VALUES ('later')")
-    was = mode(path)
+    journal_mode = mode(path)
     path.chmod(0o640)
-    engine.copy_settings(side, engine.describe(()))
-    engine.swap(side, before, engine.describe(()))
-    assert (items(path), items(before)) == (["one"], ["later", "one"])
-    assert (mode(path), mode(before)) == (was, was)
+    engine.copy_settings(staging, engine.describe(()))
+    engine.swap(staging, previous, engine.describe(()))
+    assert (items(path), items(previous)) == (["one"], ["later", "one"])
+    assert (mode(path), mode(previous)) == (journal_mode, journal_mode)
     assert path.stat().st_mode & 0o777 == 0o640
-    engine.swap_back(before, side)
-    assert (items(path), items(side)) == (["later", "one"], ["one"])
-    engine.drop(side)
+    engine.swap_back(previous, staging)
+    assert (items(path), items(staging)) == (["later", "one"], ["one"])
+    engine.drop(staging)
     assert sorted(found.name for found in path.parent.iterdir()) == [path.name]
 
 
-def test_a_swap_that_was_killed_is_completed(engine: SqliteEngine, path: Path) -> None:
-    side, before = make_side(engine)
+def test_swap_killed_between_steps_completes_on_next_call(engine: SqliteEngine, path: Path) -> None:
+    staging, previous = make_staging(engine)
     run(path, "INSERT INTO item VALUES ('later')")
-    os.link(path, before)  # killed between the two steps of the swap
-    engine.swap(side, before, engine.describe(()))
-    assert (items(path), items(before)) == (["one"], ["later", "one"])
+    os.link(path, previous)  # killed between the two steps of the swap
+    engine.swap(staging, previous, engine.describe(()))
+    assert (items(path), items(previous)) == (["one"], ["later", "one"])
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_an_undoing_that_was_killed_is_completed(engine: SqliteEngine, path: Path, steps: int) -> None:
-    side, before = make_side(engine)
+def test_swap_back_killed_between_steps_completes_on_next_call(
+    engine: SqliteEngine, path: Path, steps: int
+) -> None:
+    staging, previous = make_staging(engine)
     run(path, "INSERT INTO item VALUES ('later')")
-    engine.swap(side, before, engine.describe(()))
-    os.link(path, f"{side}.parked")
+    engine.swap(staging, previous, engine.describe(()))
+    os.link(path, f"{staging}.parked")
     if steps == 2:
-        os.replace(before, path)
-    assert not engine.exists(side)  # by which the caller knows that it is not done
-    engine.swap_back(before, side)
-    assert (items(path), items(side)) == (["later", "one"], ["one"])
-    assert not engine.exists(before) and not Path(f"{side}.parked").exists()
+        os.replace(previous, path)
+    assert not engine.exists(staging)  # the caller sees by this that it is not done
+    engine.swap_back(previous, staging)
+    assert (items(path), items(staging)) == (["later", "one"], ["one"])
+    assert not engine.exists(previous) and not Path(f"{staging}.parked").exists()
 
 
 @pytest.mark.parametrize("engine", ["wal"], indirect=True)
-def test_a_file_that_is_open_elsewhere_is_not_swapped(engine: SqliteEngine, path: Path) -> None:
-    side, before = make_side(engine)
+def test_swap_of_open_file_is_refused(engine: SqliteEngine, path: Path) -> None:
+    staging, previous = make_staging(engine)
     with closing(sqlite3.connect(path)) as other:
         other.execute("SELECT * FROM item").fetchall()
         with pytest.raises(DatabaseError, match="in use.*Nothing was replaced"):
-            engine.swap(side, before, engine.describe(()))
-    assert not engine.exists(before)
-    engine.swap(side, before, engine.describe(()))
+            engine.swap(staging, previous, engine.describe(()))
+    assert not engine.exists(previous)
+    engine.swap(staging, previous, engine.describe(()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["delete"], indirect=True)
-def test_a_locked_database_is_told(engine: SqliteEngine, path: Path) -> None:
-    side, before = make_side(engine)
+def test_dump_of_locked_database_names_the_lock(engine: SqliteEngine, path: Path) -> None:
+    staging, previous = make_staging(engine)
     details = engine.describe(())
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(DatabaseError, match="locked.*Stop the development server"):
             list(engine.dump(details))
         other.execute("ROLLBACK")
-    assert engine.tables(side) == ("item",)
-    assert not engine.exists(before)
+    assert engine.tables(staging) == ("item",)
+    assert not engine.exists(previous)
 
 
-def test_what_is_no_database_is_told(engine: SqliteEngine, path: Path) -> None:
+def test_describe_of_invalid_file_raises(engine: SqliteEngine, path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(DatabaseError, match="not a database"):
         engine.describe(())
     assert engine.target().tables is None
 
 
-def test_a_damaged_dump_is_not_taken(engine: SqliteEngine, path: Path) -> None:
+def test_load_of_damaged_dump_raises(engine: SqliteEngine, path: Path) -> None:
     run(path, "CREATE TABLE many AS WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n"
               " WHERE i < 5000) SELECT i, 'text ' || i AS t FROM n")  # fmt: skip
     data = bytearray(dump(engine))
     data[8192:32768] = bytes(32768 - 8192)
-    side = engine.derived_name("side", STAMP)
-    engine.create_staging(side, engine.describe(()))
+    staging = engine.derived_name(STAGING, STAMP)
+    engine.create_staging(staging, engine.describe(()))
     with pytest.raises(DatabaseError, match="damaged|malformed"):
-        engine.load(side, blocks_of(bytes(data)), raw_bytes=len(data), scratch=Path(), jobs=1)
+        engine.load(staging, blocks_of(bytes(data)), raw_bytes=len(data), scratch=Path(), jobs=1)
 
 
-def test_a_folder_that_cannot_be_written_is_told(engine: SqliteEngine, path: Path) -> None:
+def test_create_staging_in_missing_folder_raises(engine: SqliteEngine, path: Path) -> None:
     details = engine.describe(())
     with pytest.raises(FilesError, match="No such file"):
-        engine.create_staging(str(path.parent / "gone" / "side"), details)
+        engine.create_staging(str(path.parent / "gone" / "staging"), details)
     part = DatabasePart(alias="lite", engine="sqlite", state="complete", started=NOW, finished=NOW)
     assert engine.blockers(part, details) == []
 
 
-def test_the_file_behind_a_symbolic_link_is_the_database(engine: SqliteEngine, path: Path) -> None:
+def test_swap_through_symbolic_link_replaces_its_target(engine: SqliteEngine, path: Path) -> None:
     link = path.parent.parent / "db.sqlite3"
     link.symlink_to(path)
     with configured("linked", {"ENGINE": "django.db.backends.sqlite3", "NAME": link}):
         linked = SqliteEngine("linked", scratch=path.parent)
-        side, before = make_side(linked)
-        linked.swap(side, before, linked.describe(()))
+        staging, previous = make_staging(linked)
+        linked.swap(staging, previous, linked.describe(()))
     assert link.is_symlink() and items(link) == ["one"]
-    assert Path(before).parent == path.parent
+    assert Path(previous).parent == path.parent
 
 
 @pytest.mark.parametrize("name", ["", ":memory:", "file:shared?mode=memory&cache=shared"])
-def test_what_lives_in_memory_is_refused(name: str, tmp_path: Path) -> None:
+def test_engine_in_memory_is_refused(name: str, tmp_path: Path) -> None:
     settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": name}
     with configured("lite", settings), pytest.raises(RefusedError, match="in memory"):
         SqliteEngine("lite", scratch=tmp_path)
 
 
-def test_rows_cannot_be_left_out(engine: SqliteEngine) -> None:
+def test_describe_with_excluded_tables_is_refused(engine: SqliteEngine) -> None:
     with pytest.raises(RefusedError, match="EXCLUDE_TABLE_DATA"):
         engine.describe(["item"])

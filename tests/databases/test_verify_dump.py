@@ -1,4 +1,4 @@
-"""What a dump that is read for nobody tells, and what it does not."""
+"""Verify a dump without a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PART = DatabasePart(
 
 
 @pytest.mark.parametrize("script, expected", [("kill -KILL $$", ToolError), ("exit 1", IntegrityError)])
-def test_a_killed_pg_restore_says_nothing_about_the_dump(
+def test_read_dump_distinguishes_killed_from_failed_pg_restore(
     tmp_path: Path, script: str, expected: type[Exception]
 ) -> None:
     fake(tmp_path / "bin", "pg_restore", f"cat >/dev/null; {script}")

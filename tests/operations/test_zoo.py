@@ -15,7 +15,7 @@ from demo.server import PostgresServer
 from igny8_backup.databases.postgresql.restore.archive_toc import list_post_data, list_unique, read_contents
 from igny8_backup.databases.postgresql.restore.split_phases import split_phases
 from igny8_backup.streams.pipeline import from_file
-from tests.databases.postgresql.test_round_trip import same
+from tests.databases.postgresql.test_round_trip import assert_same
 from tests.databases.stage import plain_dump
 from tests.management.commands import run_many
 from tests.services.project import Project
@@ -165,6 +165,6 @@ def test_every_animal_comes_back(zoo: Project) -> None:
     zoo.server.drop_database(zoo.database)
     (restored,) = run_many(zoo, ["restore_all", "--only", "db", "--noinput", "--identity", zoo.identity])
     restored.ended(0)
-    same(dumps(zoo), before)
+    assert_same(dumps(zoo), before)
     assert zoo.sql("SELECT count(*) FROM pg_subscription") == [(0,)]
     assert zoo.sql("SELECT count(*) FROM pg_event_trigger") == [(0,)]

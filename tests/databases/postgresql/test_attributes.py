@@ -1,3 +1,5 @@
+"""Settings that a restore copies to the staging database."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -15,11 +17,11 @@ from tests.databases.stage import Stage
 
 @pytest.mark.slow
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1))
-def test_a_list_of_quoted_names_is_read_as_it_was_written(names: list[str]) -> None:
+def test_list_items_reads_quoted_names(names: list[str]) -> None:
     assert list_items(", ".join('"' + name.replace('"', '""') + '"' for name in names)) == names
 
 
-def test_a_list_of_plain_names_is_read() -> None:
+def test_list_items_reads_plain_names() -> None:
     assert list_items('"$user", public,  app') == ["$user", "public", "app"]
     assert list_items("") == list_items('""') == [""]
 
@@ -49,55 +51,55 @@ def own_settings(stage: Stage) -> Iterator[None]:
 
 @pytest.mark.postgres(15, 18)
 @pytest.mark.usefixtures("own_settings")
-def test_settings_of_a_database_and_of_roles_in_it_are_carried_over_exactly(stage: Stage) -> None:
+def test_copy_settings_copies_database_and_role_settings(stage: Stage) -> None:
     role = stage.server.role
     for name, value in SETTINGS:
         stage.sql(f"ALTER DATABASE {stage.name} SET {name} TO {value}")
         stage.sql(f"ALTER ROLE {role} IN DATABASE {stage.name} SET {name} TO {value}")
-    details = stage.make_side()
+    details = stage.make_staging()
     query = (
         "SELECT pg_get_userbyid(setrole), setconfig FROM pg_db_role_setting s JOIN pg_database d"
         " ON d.oid = setdatabase WHERE datname = %s ORDER BY 1"
     )
-    kept, given_ = stage.admin(query, stage.name), stage.admin(query, stage.aside("side"))
-    assert len(kept) == 2
-    assert [(who, sorted(entries)) for who, entries in given_] == [
-        (who, sorted(entries)) for who, entries in kept
+    live, copied = stage.admin(query, stage.name), stage.admin(query, stage.staging)
+    assert len(live) == 2
+    assert [(who, sorted(entries)) for who, entries in copied] == [
+        (who, sorted(entries)) for who, entries in live
     ]
     assert len(details.settings) == 2 * len(SETTINGS)
 
 
-def test_a_setting_that_this_role_may_not_give_is_refused_before_anything_is_loaded(stage: Stage) -> None:
+def test_create_staging_with_forbidden_setting_raises(stage: Stage) -> None:
     stage.admin(f"ALTER DATABASE {stage.name} SET log_statement TO 'all'")
     details = stage.engine.describe(())
     with pytest.raises(DatabaseError, match="log_statement of the database .* GRANT SET ON PARAMETER"):
-        stage.engine.create_staging(stage.aside("side"), details)
-    stage.engine.drop(stage.aside("side"))
+        stage.engine.create_staging(stage.staging, details)
+    stage.engine.drop(stage.staging)
     other = stage.make_role("other")
     stage.admin(f"ALTER DATABASE {stage.name} RESET log_statement")
     stage.admin(f"ALTER ROLE {other} IN DATABASE {stage.name} SET work_mem TO '8MB'")
     with pytest.raises(DatabaseError, match=f"work_mem of role {other} in the database"):
-        stage.engine.create_staging(stage.aside("side"), details)
+        stage.engine.create_staging(stage.staging, details)
 
 
 @pytest.mark.usefixtures("own_settings")
-def test_recorded_settings_are_given_where_nothing_is_live(stage: Stage) -> None:
+def test_copy_settings_without_live_database_applies_recorded_ones(stage: Stage) -> None:
     stage.sql(f"ALTER DATABASE {stage.name} SET app.tenant TO 'recorded'")
     details = stage.engine.describe(())
     data = b"".join(stage.engine.dump(details))
     stage.server.drop_database(stage.name)
-    engine, side = stage.engine, stage.aside("side")
-    engine.create_staging(side, details)
-    engine.load(side, (block for block in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
-    engine.copy_settings(side, details)
+    engine, staging = stage.engine, stage.staging
+    engine.create_staging(staging, details)
+    engine.load(staging, (block for block in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
+    engine.copy_settings(staging, details)
     assert details.settings == (DatabaseSetting(role="", name="app.tenant", value="recorded"),)
-    assert stage.sql("SHOW app.tenant", database=side) == [("recorded",)]
+    assert stage.sql("SHOW app.tenant", database=staging) == [("recorded",)]
 
 
-def test_a_setting_that_is_refused_is_told_without_its_value(stage: Stage) -> None:
+def test_apply_settings_error_hides_the_value(stage: Stage) -> None:
     wrong = DatabaseSetting(role="", name="work_mem", value="SENTINEL-9d")
     details = replace(stage.engine.describe(()), settings=(wrong,))
     stage.server.drop_database(stage.name)
     with pytest.raises(DatabaseError, match='invalid value for parameter "work_mem"') as caught:
-        stage.engine.create_staging(stage.aside("side"), details)
+        stage.engine.create_staging(stage.staging, details)
     assert "SENTINEL" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Client programs reach the same database as Django does, and nobody sees the password on the way."""
+"""Client programs connect as Django does, and the password stays hidden."""
 
 from __future__ import annotations
 
@@ -30,19 +30,17 @@ def dumped(stage: Stage, **changed: object) -> bytes:
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_databases_of_any_name_are_dumped_and_restored(
-    pg: PostgresServer, make_stage: object, name: str
-) -> None:
+def test_dump_and_load_with_unusual_database_name(pg: PostgresServer, make_stage: object, name: str) -> None:
     stage: Stage = make_stage(pg, name=name)  # type: ignore[operator]
     stage.create()
-    stage.make_side(jobs=2)
-    assert stage.names() == sorted([stage.name, stage.aside("side")])
-    assert stage.sql("SELECT count(*) FROM part", database=stage.aside("side")) == [(100,)]
-    stage.engine.drop(stage.aside("side"))
+    stage.make_staging(jobs=2)
+    assert stage.databases() == sorted([stage.name, stage.staging])
+    assert stage.sql("SELECT count(*) FROM part", database=stage.staging) == [(100,)]
+    stage.engine.drop(stage.staging)
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
-def test_passwords_of_any_characters_work(stage: Stage, password: str) -> None:
+def test_dump_with_unusual_password(stage: Stage, password: str) -> None:
     role = stage.make_role("odd", "LOGIN IN ROLE pg_read_all_data")
     stage.admin(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
     assert dumped(stage, USER=role, PASSWORD=password).startswith(b"PGDMP")
@@ -51,34 +49,32 @@ def test_passwords_of_any_characters_work(stage: Stage, password: str) -> None:
     assert password not in str(caught.value)
 
 
-def test_a_password_that_no_passfile_holds_is_refused(tmp_path: Path) -> None:
+def test_client_access_password_with_line_break_is_refused(tmp_path: Path) -> None:
     connection = Connection({"dbname": "x", "password": "two\nlines"}, alias="shop")
     with pytest.raises(DatabaseError, match="line break") as caught, client_access(connection, tmp_path):
         pass
     assert "two" not in str(caught.value)
 
 
-def test_secrets_that_only_arguments_could_hold_are_refused(tmp_path: Path) -> None:
+def test_client_access_secret_without_variable_is_refused(tmp_path: Path) -> None:
     connection = Connection({"dbname": "x", "sslpassword": "hidden"}, alias="shop")
     with pytest.raises(DatabaseError, match="sslpassword") as caught, client_access(connection, tmp_path):
         pass
     assert "hidden" not in str(caught.value)
 
 
-def test_a_unix_socket_works(stage: Stage) -> None:
+def test_dump_through_unix_socket(stage: Stage) -> None:
     assert stage.server.socket_dir is not None
     assert dumped(stage, HOST=str(stage.server.socket_dir)).startswith(b"PGDMP")
 
 
-def test_ipv6_works(stage: Stage) -> None:
+def test_dump_over_ipv6(stage: Stage) -> None:
     with Relay("::1", (stage.server.host, stage.server.port)) as relay:
         assert dumped(stage, HOST="::1", PORT=str(relay.port)).startswith(b"PGDMP")
         assert relay.connections > 2
 
 
-def test_a_service_file_works_with_and_without_a_password_in_it(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dump_with_service_file(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = stage.server
     lines = [f"host={server.host}", f"port={server.port}", f"user={server.role}", f"dbname={stage.name}"]
     path = tmp_path / "services.conf"
@@ -88,39 +84,35 @@ def test_a_service_file_works_with_and_without_a_password_in_it(
     assert dumped(stage, PASSWORD="", **nothing).startswith(b"PGDMP")
     path.write_text("\n".join(["[shop]", *lines]))
     assert dumped(stage, **nothing).startswith(b"PGDMP")
-    # What Django's settings say wins over the file, for the programs as for Django.
+    # Django's settings override the service file, for client programs as for Django.
     path.write_text("\n".join(["[shop]", *lines[:3], "dbname=another"]))
     engine = stage.engine_with(USER="", HOST="", PORT="", OPTIONS={"service": "shop"})
     data = b"".join(engine.dump(engine.describe(())))
-    engine.create_staging(stage.aside("side"), engine.describe(()))
-    engine.load(stage.aside("side"), blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
-    assert stage.sql("SELECT count(*) FROM part", database=stage.aside("side")) == [(100,)]
+    engine.create_staging(stage.staging, engine.describe(()))
+    engine.load(stage.staging, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
+    assert stage.sql("SELECT count(*) FROM part", database=stage.staging) == [(100,)]
 
 
-def test_a_passfile_of_the_operator_works(stage: Stage, tmp_path: Path) -> None:
+def test_dump_with_passfile_from_options(stage: Stage, tmp_path: Path) -> None:
     path = tmp_path / "pgpass"
     path.touch(mode=0o600)
     path.write_text(f"*:*:*:{stage.role}:{stage.server.password}\n")
     assert dumped(stage, PASSWORD="", OPTIONS={"passfile": str(path)}).startswith(b"PGDMP")
 
 
-def test_a_password_in_our_environment_reaches_the_program_by_the_passfile(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_access_moves_pgpassword_to_passfile(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", stage.server.password)
     assert dumped(stage, PASSWORD="").startswith(b"PGDMP")
     with client_access(stage.engine_with(PASSWORD="").source, stage.scratch) as access:
         assert "PGPASSWORD" not in access.env
 
 
-def test_the_encoding_of_the_dump_is_that_of_the_database(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dump_ignores_client_encoding(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     assert b"SET client_encoding = 'UTF8'" in dumped(stage)
 
 
-def test_facts_without_a_variable_go_on_the_command_line(stage: Stage) -> None:
+def test_client_access_passes_options_without_variable_as_arguments(stage: Stage) -> None:
     options = {"keepalives_idle": "30", "sslmode": "prefer", "application_name": "web"}
     with client_access(stage.engine_with(OPTIONS=options).source, stage.scratch) as access:
         assert "keepalives_idle=30" in access.arguments[0]
@@ -129,14 +121,14 @@ def test_facts_without_a_variable_go_on_the_command_line(stage: Stage) -> None:
     assert dumped(stage, OPTIONS=options).startswith(b"PGDMP")
 
 
-def test_scratch_that_cannot_be_used_is_told(stage: Stage, tmp_path: Path) -> None:
+def test_client_access_without_usable_scratch_raises(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     access = client_access(stage.engine.source, tmp_path / "file" / "below")
     with pytest.raises(FilesError, match="SCRATCH_DIR"), access:
         pass
 
 
-def test_the_passfile_is_private_and_gone_afterwards(stage: Stage) -> None:
+def test_client_access_passfile_is_private_and_removed(stage: Stage) -> None:
     with client_access(stage.engine.source, stage.scratch) as access:
         (handle,) = access.pass_fds
         assert os.fstat(handle).st_mode & 0o777 == 0o600
@@ -148,7 +140,7 @@ def test_the_passfile_is_private_and_gone_afterwards(stage: Stage) -> None:
         os.fstat(handle)
 
 
-def test_nothing_secret_is_seen_of_a_running_pg_dump(
+def test_running_pg_dump_shows_no_secret(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", stage.server.url(stage.name))
@@ -162,7 +154,7 @@ def test_nothing_secret_is_seen_of_a_running_pg_dump(
     details = engine.describe(())
     seen: list[bytes] = []
 
-    def look() -> None:
+    def inspect_process() -> None:
         try:
             while not (pid_file.exists() and pid_file.read_text().strip()):
                 time.sleep(0.01)
@@ -171,14 +163,14 @@ def test_nothing_secret_is_seen_of_a_running_pg_dump(
         finally:
             go_on.touch()
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=inspect_process)
     watcher.start()
     with closing(engine.dump(details)) as blocks, pytest.raises(ToolError) as caught:
         list(blocks)
     watcher.join()
     arguments, environment = seen
     assert b"--format=custom" in arguments and b"PGHOST=" in environment
-    said = [*seen, str(caught.value).encode(), repr(caught.value).encode(), repr(engine.source).encode()]
-    for text in said:
+    texts = [*seen, str(caught.value).encode(), repr(caught.value).encode(), repr(engine.source).encode()]
+    for text in texts:
         assert stage.server.password.encode() not in text
     assert "status 7" in str(caught.value)

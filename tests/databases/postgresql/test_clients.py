@@ -1,3 +1,5 @@
+"""Finding client programs."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,30 +11,24 @@ from igny8_backup.errors import ToolError, ToolMissingError, ToolTooOldError
 from tests.databases.fakes import fake
 
 
-def test_the_folder_of_the_setting_comes_first_and_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours = fake(tmp_path / "ours", "pg_dump", "", version="17.4")
+def test_find_client_searches_only_configured_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = fake(tmp_path / "configured", "pg_dump", "", version="17.4")
     fake(tmp_path / "path", "pg_dump", "", version="18.0")
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
-    client = find_client("pg_dump", server_major=18, bin_dir=tmp_path / "ours")
-    assert (client.path, client.version, client.major) == (ours, "17.4", 17)
+    client = find_client("pg_dump", server_major=18, bin_dir=tmp_path / "configured")
+    assert (client.path, client.version, client.major) == (configured, "17.4", 17)
     with pytest.raises(ToolMissingError, match="no pg_restore in .*CLIENT_BIN_DIR"):
-        find_client("pg_restore", server_major=18, bin_dir=tmp_path / "ours")
+        find_client("pg_restore", server_major=18, bin_dir=tmp_path / "configured")
 
 
-def test_what_path_has_is_taken_where_the_major_is_not_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_client_falls_back_to_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = fake(tmp_path / "path", "pg_dump", "", version="19devel")
     monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
     client = find_client("pg_dump", server_major=99, bin_dir=None)
     assert (client.path, client.version, client.major) == (found, "19devel", 19)
 
 
-def test_a_missing_program_names_the_package_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_client_without_program_names_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match="postgresql-client-99"):
         find_client("pg_dump", server_major=99, bin_dir=None)
@@ -40,7 +36,7 @@ def test_a_missing_program_names_the_package_to_install(
         find_client("pg_dump", server_major=18, bin_dir=tmp_path / "missing")
 
 
-def test_a_program_that_does_not_tell_its_version_is_refused(tmp_path: Path) -> None:
+def test_find_client_with_unknown_version_raises(tmp_path: Path) -> None:
     path = tmp_path / "pg_dump"
     path.write_text("#!/bin/sh\necho hello\n")
     path.chmod(0o755)
@@ -52,7 +48,7 @@ def test_a_program_that_does_not_tell_its_version_is_refused(tmp_path: Path) -> 
         find_client("pg_dump", server_major=18, bin_dir=tmp_path)
 
 
-def test_an_old_client_is_refused_and_the_package_named(tmp_path: Path) -> None:
+def test_require_major_refuses_older_client(tmp_path: Path) -> None:
     fake(tmp_path, "pg_dump", "", version="13.1")
     client = find_client("pg_dump", server_major=15, bin_dir=tmp_path)
     with pytest.raises(ToolTooOldError, match="13.1, and the server is 15.*postgresql-client-15"):
@@ -60,5 +56,5 @@ def test_an_old_client_is_refused_and_the_package_named(tmp_path: Path) -> None:
     require_major(client, 13, reason="")
 
 
-def test_the_major_of_a_version_as_servers_write_it() -> None:
+def test_major_of_reads_server_versions() -> None:
     assert [major_of(text) for text in ("18.1 (Debian 18.1-1)", "19devel", "16", "")] == [18, 19, 16, 0]

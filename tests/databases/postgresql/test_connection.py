@@ -1,4 +1,4 @@
-"""Connections: what Django's settings become, and sessions that end in errors of ours."""
+"""Connections from Django's settings, and the errors of their sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def settings_of(**changed: object) -> dict[str, object]:
     return {**base, "HOST": "db.example", "PORT": "5433", **changed}
 
 
-def test_no_repr_and_no_place_shows_a_password() -> None:
+def test_connection_repr_and_where_hide_password() -> None:
     with configured("shop", settings_of()):
         connection = live_connection("shop")
     assert connection.params["password"] == PASSWORD
@@ -31,13 +31,13 @@ def test_no_repr_and_no_place_shows_a_password() -> None:
     assert connection.where == "web@db.example:5433/shop"
 
 
-def test_the_place_is_written_as_people_write_it() -> None:
+def test_connection_where_formats_address() -> None:
     assert Connection({"host": "::1", "port": 5432, "dbname": "a"}).where == "default user@[::1]:5432/a"
     assert Connection({"dbname": "a b", "user": "u"}).where == "u@local socket/a b"
     assert Connection({"service": "s", "dbname": "a"}).where == "default user@local socket/a (service s)"
 
 
-def test_a_partial_override_of_the_backup_connection_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_connection_merges_partial_override(monkeypatch: pytest.MonkeyPatch) -> None:
     override = {"HOST": "replica.example", "USER": "backup", "OPTIONS": {"target_session_attrs": "any"}}
     monkeypatch.setattr("dbbackup.settings.CONNECTORS", {"shop": override})
     own = settings_of(OPTIONS={"sslmode": "verify-full", "assume_role": "owner"})
@@ -51,7 +51,7 @@ def test_a_partial_override_of_the_backup_connection_keeps_the_rest(monkeypatch:
     assert "target_session_attrs" not in live.params
 
 
-def test_wrong_settings_of_django_dbbackup_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_connection_with_wrong_connector_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     for connector in ("nowhere.Connector", "nothing", "os.nothing"):
         monkeypatch.setattr("dbbackup.settings.CONNECTORS", {"shop": {"CONNECTOR": connector}})
         with (
@@ -61,13 +61,13 @@ def test_wrong_settings_of_django_dbbackup_are_told(monkeypatch: pytest.MonkeyPa
             source_connection("shop")
 
 
-def test_a_name_that_django_or_postgresql_cannot_take_is_a_configuration_error() -> None:
+def test_live_connection_with_invalid_name_raises() -> None:
     for name in ("", "n" * 64, "ä" * 40):
         with configured("shop", settings_of(NAME=name)), pytest.raises(ConfigurationError):
             live_connection("shop")
 
 
-def test_only_facts_for_libpq_are_taken_from_options() -> None:
+def test_live_connection_keeps_only_libpq_options() -> None:
     options = {"isolation_level": 1, "server_side_binding": True, "pool": False, "connect_timeout": 3}
     with configured("shop", settings_of(OPTIONS=options)):
         params = live_connection("shop").params
@@ -82,9 +82,7 @@ def service_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_service_file_may_name_the_database_even_one_that_does_not_exist(
-    pg: PostgresServer, service_file: Path
-) -> None:
+def test_connection_name_comes_from_service_file(pg: PostgresServer, service_file: Path) -> None:
     lines = ["[shop]", f"host={pg.host}", f"port={pg.port}", f"user={pg.role}", "dbname=not there yet"]
     service_file.write_text("\n".join(lines))
     own = settings_of(NAME="", USER="", HOST="", PORT="", PASSWORD=pg.password, OPTIONS={"service": "shop"})
@@ -95,31 +93,31 @@ def test_a_service_file_may_name_the_database_even_one_that_does_not_exist(
         assert session.info.dbname == "postgres"
 
 
-def test_a_service_that_is_not_defined_is_told(service_file: Path) -> None:
+def test_connection_name_of_unknown_service_raises(service_file: Path) -> None:
     service_file.write_text("[other]\ndbname=x\n")
     with pytest.raises(DatabaseError, match='definition of service "shop" not found'):
         _ = Connection({"service": "shop"}, alias="shop").name
 
 
-def test_a_server_that_is_down_is_told_with_the_way_to_try_it(tmp_path: Path) -> None:
+def test_open_without_server_raises_with_hint(tmp_path: Path) -> None:
     settings = settings_of(HOST=str(tmp_path), PORT="5432")
     with configured("shop", settings):
         connection = live_connection("shop")
-    told = pytest.raises(DatabaseError, match="No connection to web@.*dbshell --database shop")
-    with told as caught, connection.open():
+    raises = pytest.raises(DatabaseError, match="No connection to web@.*dbshell --database shop")
+    with raises as caught, connection.open():
         pass
     assert "ssword" not in str(caught.value)
     with pytest.raises(DatabaseError, match="No connection"), connection.maintenance():
         pass
 
 
-def test_nonsense_in_the_settings_is_an_error_of_ours() -> None:
+def test_open_with_invalid_port_raises() -> None:
     connection = Connection({"host": "localhost", "port": "many", "dbname": "x"}, alias="shop")
     with pytest.raises(DatabaseError, match="No connection"), connection.open():
         pass
 
 
-def test_a_session_has_no_limits_whatever_the_role_has(stage: Stage) -> None:
+def test_open_removes_time_limits(stage: Stage) -> None:
     limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     limits += ["idle_session_timeout", "transaction_timeout"]
     for limit in limits:
@@ -129,21 +127,21 @@ def test_a_session_has_no_limits_whatever_the_role_has(stage: Stage) -> None:
             assert session.execute(f"SHOW {limit}").fetchone() == ("0",)
 
 
-def test_a_session_that_the_server_ends_is_an_error_of_ours(stage: Stage) -> None:
+def test_open_session_ended_by_server_raises(stage: Stage) -> None:
     for opened in (stage.engine.live.open, stage.engine.live.maintenance):
         with pytest.raises(DatabaseError, match="reported an error"), opened() as session:
             stage.admin("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
             session.execute("SELECT 1")
-        with opened() as session:  # and one that nobody uses any more ends quietly
+        with opened() as session:  # an unused session that was ended raises nothing
             stage.admin("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
 
 
-def test_other_errors_inside_a_session_pass(stage: Stage) -> None:
+def test_open_passes_other_exceptions_on(stage: Stage) -> None:
     with pytest.raises(ZeroDivisionError), stage.engine.live.open():
         _ = 1 / 0
 
 
-def test_the_maintenance_session_is_never_in_the_database_itself(pg: PostgresServer) -> None:
+def test_maintenance_uses_another_database(pg: PostgresServer) -> None:
     facts = {"host": pg.host, "port": pg.port, "user": pg.role, "password": pg.password}
     with Connection({**facts, "dbname": "postgres"}).maintenance() as session:
         assert session.info.dbname == "template1"
@@ -152,7 +150,7 @@ def test_the_maintenance_session_is_never_in_the_database_itself(pg: PostgresSer
         assert session.info.dbname == "postgres"
 
 
-def test_the_role_that_is_assumed_is_the_one_that_acts(stage: Stage) -> None:
+def test_open_assumes_role(stage: Stage) -> None:
     stage.make_role("login", "LOGIN")
     stage.make_role("owner", "NOLOGIN")
     login, owner = stage.roles
@@ -165,7 +163,7 @@ def test_the_role_that_is_assumed_is_the_one_that_acts(stage: Stage) -> None:
         pass
 
 
-def test_a_connection_is_what_psycopg_would_have_made(stage: Stage) -> None:
+def test_open_keeps_options_encoding_and_autocommit(stage: Stage) -> None:
     with stage.engine_with(OPTIONS={"options": "-c work_mem=5MB"}).live.open() as session:
         assert session.execute("SHOW work_mem").fetchone() == ("5MB",)
         assert session.info.encoding == "utf-8"

@@ -1,4 +1,4 @@
-"""What a database says of itself, on each version, and what may stay out of its dump."""
+"""Descriptions of databases on each version, and tables whose rows are excluded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ all_majors = pytest.mark.postgres(15, 16, 18)
 
 
 @all_majors
-def test_the_database_describes_itself(stage: Stage) -> None:
+def test_describe_plain_database(stage: Stage) -> None:
     name, owner = stage.name, stage.server.role
     stage.sql(f"COMMENT ON DATABASE {name} IS 'äöü € it''s'")
     stage.sql(f"ALTER DATABASE {name} CONNECTION LIMIT 50")
@@ -32,7 +32,7 @@ def test_the_database_describes_itself(stage: Stage) -> None:
 
 
 @pytest.mark.postgres(15)
-def test_an_icu_locale_is_described(stage: Stage) -> None:
+def test_describe_icu_locale(stage: Stage) -> None:
     stage.server.drop_database(stage.name)
     stage.admin(
         f"CREATE DATABASE {stage.name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de-AT'"
@@ -43,7 +43,7 @@ def test_an_icu_locale_is_described(stage: Stage) -> None:
 
 
 @all_majors
-def test_settings_and_privileges_are_told_apart_by_role(stage: Stage) -> None:
+def test_describe_settings_and_privileges_by_role(stage: Stage) -> None:
     name, owner = stage.name, stage.server.role
     reader = stage.make_role("reader")
     stage.sql(f"ALTER DATABASE {name} SET search_path TO \"$user\", public; "
@@ -60,7 +60,7 @@ def test_settings_and_privileges_are_told_apart_by_role(stage: Stage) -> None:
 
 
 @all_majors
-def test_roles_that_own_are_told_from_those_that_only_may(stage: Stage) -> None:
+def test_describe_separates_owners_from_other_roles(stage: Stage) -> None:
     reader, author = stage.make_role("reader"), stage.make_role("author")
     stage.sql(f"GRANT SELECT ON item TO {reader}; CREATE POLICY mine ON part TO {reader} USING (true)")
     stage.sql(f"CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO {author}", superuser=True)
@@ -72,8 +72,8 @@ def test_roles_that_own_are_told_from_those_that_only_may(stage: Stage) -> None:
 
 
 @pytest.mark.postgres(15)
-def test_what_an_extension_brings_is_not_the_applications(stage: Stage) -> None:
-    """Owned by the superuser though the application's role created it: such extensions are trusted."""
+def test_describe_omits_objects_of_extensions(stage: Stage) -> None:
+    """A trusted extension belongs to the superuser, though the application's role created it."""
     stage.sql("CREATE EXTENSION hstore")
     stage.sql("CREATE EXTENSION pg_stat_statements; CREATE EXTENSION pg_buffercache", superuser=True)
     details = stage.engine.describe(())
@@ -82,7 +82,7 @@ def test_what_an_extension_brings_is_not_the_applications(stage: Stage) -> None:
     assert details.extensions.keys() == {"plpgsql", "hstore", "pg_stat_statements", "pg_buffercache"}
 
 
-def test_last_migrations_are_found_by_the_search_path(stage: Stage) -> None:
+def test_describe_finds_migrations_by_search_path(stage: Stage) -> None:
     stage.sql(f"""
         CREATE SCHEMA app; CREATE TABLE app.django_migrations (id int, app text, name text);
         INSERT INTO app.django_migrations VALUES (1, 'a', '0001'), (3, 'a', '0002'), (2, 'b', '0001_x');
@@ -90,7 +90,7 @@ def test_last_migrations_are_found_by_the_search_path(stage: Stage) -> None:
     assert stage.engine.describe(()).migrations == {"a": "0002", "b": "0001_x"}
 
 
-def test_tables_are_named_alike_on_every_server(stage: Stage) -> None:
+def test_describe_quotes_table_names_independently_of_keywords(stage: Stage) -> None:
     stage.sql("""
         CREATE SCHEMA "My Schema"; CREATE TABLE "My Schema"."Ta""ble" ();
         CREATE TABLE "user" (); CREATE TABLE "json" (); CREATE MATERIALIZED VIEW "View" AS SELECT 1;
@@ -115,29 +115,29 @@ EXCLUDABLE = """
 
 
 @all_majors
-def test_excluded_tables_come_back_empty_with_their_partitions_and_heirs(stage: Stage) -> None:
+def test_excluded_tables_restore_empty_with_partitions_and_children(stage: Stage) -> None:
     stage.sql(EXCLUDABLE)
     details = stage.engine.describe(["part", 'log."Visit"', "base", 'log."odd ""T"".*?$Ü"'])
     assert details.excluded_data == (
         "public.part", 'log."Visit"', "log.visit_1", "log.visit_2", "log.visit_2a", "public.base",
         "public.heir", 'log."odd ""T"".*?$Ü"',
     )  # fmt: skip
-    stage.make_side(details=details)
-    side = stage.aside("side")
+    stage.make_staging(details=details)
+    staging = stage.staging
     left = [*details.excluded_data, "item", 'log."odd T"']
-    counts = {table: stage.sql(f"SELECT count(*) FROM {table}", database=side)[0][0] for table in left}
+    counts = {table: stage.sql(f"SELECT count(*) FROM {table}", database=staging)[0][0] for table in left}
     assert counts == {**dict.fromkeys(details.excluded_data, 0), "item": 200, 'log."odd T"': 1}
 
 
 @all_majors
-def test_a_table_that_kept_rows_point_to_is_not_excluded(stage: Stage) -> None:
+def test_excluding_referenced_table_is_refused(stage: Stage) -> None:
     engine = stage.engine
     with pytest.raises(RefusedError, match=r"public\.item, which rows of public\.part reference"):
         engine.describe(["item"])
     assert engine.describe(["item", "part"]).excluded_data == ("public.item", "public.part")
     stage.sql(EXCLUDABLE)
     stage.sql('CREATE TABLE click (visit int REFERENCES log."Visit"); INSERT INTO click VALUES (5)')
-    with pytest.raises(RefusedError, match=r'log\."Visit", which rows of public\.click point to'):
+    with pytest.raises(RefusedError, match=r'log\."Visit", which rows of public\.click reference'):
         engine.describe(['log."Visit"'])
     with pytest.raises(RefusedError, match=r"log\.visit_1, which rows of public\.click reference"):
         engine.describe(["log.visit_1"])
@@ -148,20 +148,20 @@ def test_a_table_that_kept_rows_point_to_is_not_excluded(stage: Stage) -> None:
     assert "public.seen_1" in engine.describe(['log."Visit"', "seen"]).excluded_data
 
 
-def test_a_key_that_was_never_checked_is_no_reason_to_refuse(stage: Stage) -> None:
+def test_excluding_table_with_unvalidated_reference_is_allowed(stage: Stage) -> None:
     stage.sql("ALTER TABLE part DROP CONSTRAINT part_item_id_fkey;"
               " ALTER TABLE part ADD FOREIGN KEY (item_id) REFERENCES item NOT VALID")  # fmt: skip
     details = stage.engine.describe(["item"])
-    stage.make_side(details=details)
-    assert stage.sql("SELECT count(*) FROM part", database=stage.aside("side")) == [(100,)]
+    stage.make_staging(details=details)
+    assert stage.sql("SELECT count(*) FROM part", database=stage.staging) == [(100,)]
 
 
 @pytest.mark.parametrize("name", ["nothing", "public.nothing", "a b c", "a.b.c.d", "item_pkey", "", '"'])
-def test_what_is_no_table_cannot_be_excluded(stage: Stage, name: str) -> None:
+def test_excluding_unknown_table_is_refused(stage: Stage, name: str) -> None:
     with pytest.raises(RefusedError, match="EXCLUDE_TABLE_DATA.*not a table"):
         stage.engine.describe([name])
 
 
-def test_what_django_dbbackup_excludes_is_excluded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exclude_of_connector_is_applied(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dbbackup.settings.CONNECTORS", {"stage": {"EXCLUDE": ["part"]}})
     assert stage.engine.describe(()).excluded_data == ("public.part",)

@@ -1,4 +1,4 @@
-"""What is asked in the instant of a dump is what the dump holds, whatever happens meanwhile."""
+"""Answers and dump show the same instant, whatever other sessions do meanwhile."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def rows(engine: PostgresqlEngine, query: str) -> tuple[tuple[str | None, ...], 
     return found.probes[0].rows
 
 
-def waits(stage: Stage) -> None:
-    """Returns when a session waits for a lock in the database of the stage."""
+def wait_for_lock_waiter(stage: Stage) -> None:
+    """Wait until a session waits for a lock in the database of the stage."""
     query = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
     while not stage.admin(query, stage.name):
         time.sleep(0.02)
 
 
-def test_rows_come_and_go_and_the_dump_is_of_one_instant(stage: Stage) -> None:
+def test_dump_during_writes_matches_its_answers(stage: Stage) -> None:
     engine, found = stage.engine, []
 
     def meanwhile(answers: Answers) -> None:
@@ -52,13 +52,15 @@ def test_rows_come_and_go_and_the_dump_is_of_one_instant(stage: Stage) -> None:
     (answers,) = found
     assert answers.row_counts == {"public.item": 200, "public.part": 100} and answers.snapshot
     assert answers.probes[0].rows == (("200", "20100"),)
-    side = stage.aside("side")
-    engine.create_staging(side, details)
-    engine.load(side, (b for b in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
-    assert stage.sql("SELECT (SELECT count(*) FROM item), count(*) FROM part", database=side) == [(200, 100)]
+    staging = stage.staging
+    engine.create_staging(staging, details)
+    engine.load(staging, (b for b in [data]), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
+    assert stage.sql("SELECT (SELECT count(*) FROM item), count(*) FROM part", database=staging) == [
+        (200, 100)
+    ]
 
 
-def test_who_waits_behind_us_is_let_through_and_all_starts_over(stage: Stage) -> None:
+def test_dump_starts_over_when_lock_is_queued_between(stage: Stage) -> None:
     engine, found = stage.engine, []
     engine.lock_seconds = 1
     altering = threading.Thread(target=stage.sql, args=["ALTER TABLE part ADD COLUMN late int"])
@@ -67,7 +69,7 @@ def test_who_waits_behind_us_is_let_through_and_all_starts_over(stage: Stage) ->
         found.append(answers)
         if len(found) == 1:
             altering.start()
-            waits(stage)
+            wait_for_lock_waiter(stage)
 
     data = b"".join(engine.dump(engine.describe(()), SUM, meanwhile))
     altering.join()
@@ -75,7 +77,7 @@ def test_who_waits_behind_us_is_let_through_and_all_starts_over(stage: Stage) ->
     assert b"late integer" in data
 
 
-def test_tables_that_change_before_they_are_held_are_listed_again(stage: Stage) -> None:
+def test_export_snapshot_lists_changed_tables_again(stage: Stage) -> None:
     engine, found = stage.engine, []
 
     def run() -> None:
@@ -85,14 +87,14 @@ def test_tables_that_change_before_they_are_held_are_listed_again(stage: Stage) 
     with stage.server.connect(stage.name) as other, other.transaction():
         other.execute("LOCK TABLE part IN ACCESS EXCLUSIVE MODE")
         thread.start()
-        waits(stage)
+        wait_for_lock_waiter(stage)
         other.execute("DROP TABLE part")
         other.execute("CREATE TABLE newer AS SELECT generate_series(1, 3)")
     thread.join()
     assert found[0].row_counts == {"public.item": 200, "public.newer": 3}
 
 
-def test_what_a_probe_may_be(stage: Stage) -> None:
+def test_ask_reports_probes_that_cannot_be_compared(stage: Stage) -> None:
     engine = stage.engine
     assert rows(engine, "VALUES (2, NULL), (1, 'b'), (1, 'a')") == (("1", "a"), ("1", "b"), ("2", None))
     assert rows(engine, "SELECT timestamptz '2026-01-31 12:00+02', date '2026-01-31'") == (
@@ -111,13 +113,13 @@ def test_what_a_probe_may_be(stage: Stage) -> None:
     }
     found = answered(engine, {**refused, **SUM})
     assert found.failed.keys() == refused.keys()
-    assert [probe.name for probe in found.probes] == ["items"], "one that fails harms no other"
+    assert [probe.name for probe in found.probes] == ["items"], "a failing probe does not affect the others"
     assert "'mean' is a float" in found.failed["float"]
     assert f"more than {MOST_ROWS} rows" in found.failed["many"]
     assert stage.sql("SELECT count(*) FROM part") == [(100,)]
 
 
-def test_what_is_counted(stage: Stage) -> None:
+def test_ask_counts_tables_with_rows_of_their_own(stage: Stage) -> None:
     stage.sql(
         "CREATE TABLE log (day int) PARTITION BY LIST (day);"
         " CREATE TABLE log_1 PARTITION OF log FOR VALUES IN (1); INSERT INTO log VALUES (1), (1);"
@@ -125,21 +127,23 @@ def test_what_is_counted(stage: Stage) -> None:
         " CREATE MATERIALIZED VIEW seen AS SELECT 1; CREATE VIEW shown AS SELECT 1"
     )
     found = answered(stage.engine, {}, ("item", "part"))
-    assert found.row_counts == {"public.log_1": 2}, "no rows of what is left out, with its heirs"
+    assert found.row_counts == {"public.log_1": 2}, (
+        "excluded tables are not counted, nor the tables that inherit from them"
+    )
     found = answered(stage.engine, {})
     assert found.row_counts == {
         "public.heir": 1, "public.item": 200, "public.log_1": 2, "public.part": 100,
     }  # fmt: skip
 
 
-def test_counting_ends_somewhere(stage: Stage) -> None:
+def test_ask_stops_counting_at_limit(stage: Stage) -> None:
     with stage.server.connect(stage.name) as session, session.transaction():
         counts = ask(session, ["public.item", "public.part"], {}, counted_to=100).row_counts
     assert counts == {"public.item": 101, "public.part": 100}
 
 
-def test_a_role_that_may_not_read_everything_asks_what_it_may(stage: Stage) -> None:
-    """After a restore things may belong to roles that the restoring one cannot read as."""
+def test_answers_of_restricted_role_omit_unreadable_tables(stage: Stage) -> None:
+    """After a restore, tables may belong to roles whose privileges the restoring role lacks."""
     role = stage.make_role("half", "LOGIN")
     stage.sql(f'GRANT SELECT ON part TO "{role}"')
     details = stage.engine.describe(())

@@ -1,4 +1,4 @@
-"""The promise: what comes back is what was there, to the byte of what ``pg_dump`` writes."""
+"""Restored databases are identical to the original: ``pg_dump`` writes the same bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.databases.stage import plain_dump
 from tests.services.project import Project
 
-# More than Django knows of: properties of the database and objects of all kinds.
+# Properties of the database, and objects that Django does not create.
 ODDITIES = """
     COMMENT ON DATABASE {name} IS 'igny8: äöü € 税, it''s all here';
     ALTER DATABASE {name} CONNECTION LIMIT 77;
@@ -32,14 +32,14 @@ ODDITIES = """
 
 
 def recorded(project: Project) -> tuple[bytes, bytes]:
-    """The whole database as SQL, without and with what lies on the database itself."""
+    """Return the database as SQL, and its schema with the properties of the database."""
     server, name = project.server, project.database
     return plain_dump(server, name), plain_dump(server, name, "--create", "--schema-only")
 
 
-def same(found: tuple[bytes, bytes], wanted: tuple[bytes, bytes]) -> None:
-    """Fails with the lines that differ: whole dumps would say nothing."""
-    for one, other in zip(found, wanted, strict=True):
+def assert_same(found: tuple[bytes, bytes], expected: tuple[bytes, bytes]) -> None:
+    """Compare two dumps; fail with the lines that differ."""
+    for one, other in zip(found, expected, strict=True):
         before, after = (text.decode(errors="backslashreplace").splitlines() for text in (other, one))
         assert list(difflib.unified_diff(before, after, n=1, lineterm="")) == []
         assert one == other
@@ -57,18 +57,18 @@ def restore(project: Project, *options: str | Path, **env: str) -> None:
 
 
 @pytest.mark.postgres(15, 16, 18)
-def test_a_destroyed_database_comes_back_to_the_byte(project: Project) -> None:
+def test_restore_of_destroyed_database_is_identical(project: Project) -> None:
     seed(project)
     before = recorded(project)
     assert len(before[0]) > 400_000 and b"ALTER DATABASE" in before[1]
     project.run("backup_db", check=True)
     project.server.drop_database(project.database)
     restore(project)
-    same(recorded(project), before)
+    assert_same(recorded(project), before)
     assert project.databases() == [project.database]
 
 
-def test_a_damaged_database_comes_back_to_the_byte_without_scratch(project: Project) -> None:
+def test_restore_of_damaged_database_without_scratch_is_identical(project: Project) -> None:
     seed(project)
     before = recorded(project)
     project.run("backup_db", check=True)
@@ -76,6 +76,6 @@ def test_a_damaged_database_comes_back_to_the_byte_without_scratch(project: Proj
     project.sql("TRUNCATE billing_invoice CASCADE")
     damaged = recorded(project)
     restore(project, "--database-name", project.database, IGNY8_BACKUP_JOBS="1")
-    same(recorded(project), before)
-    (kept,) = set(project.databases()) - {project.database}
-    assert plain_dump(project.server, kept) == damaged[0]
+    assert_same(recorded(project), before)
+    (previous,) = set(project.databases()) - {project.database}
+    assert plain_dump(project.server, previous) == damaged[0]

@@ -1,4 +1,4 @@
-"""What restores are built on: facts about PostgreSQL, each tried, and that we keep to them."""
+"""Facts about PostgreSQL that restores rely on, each verified against a server."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ from tests.databases.stage import Stage
 from tests.services.postgres import PostgresServers
 
 
-def test_settings_of_a_database_and_of_roles_in_it_do_not_follow_a_rename(stage: Stage) -> None:
-    name, before, side = stage.name, stage.aside("before"), stage.aside("side")
+def test_rename_does_not_move_settings(stage: Stage) -> None:
+    name, previous, staging = stage.name, stage.previous, stage.staging
     stage.sql(f"ALTER DATABASE {name} SET work_mem = '7MB'")
     stage.sql(f"ALTER ROLE {stage.server.role} IN DATABASE {name} SET statement_timeout = '77s'")
-    stage.server.create_database(side)
-    stage.admin(f'ALTER DATABASE {name} RENAME TO "{before}"')
-    stage.admin(f'ALTER DATABASE "{side}" RENAME TO {name}')
+    stage.server.create_database(staging)
+    stage.admin(f'ALTER DATABASE {name} RENAME TO "{previous}"')
+    stage.admin(f'ALTER DATABASE "{staging}" RENAME TO {name}')
     query = "SELECT current_setting('work_mem'), current_setting('statement_timeout')"
-    assert stage.sql(query, database=before) == [("7MB", "77s")]
+    assert stage.sql(query, database=previous) == [("7MB", "77s")]
     ((memory, timeout),) = stage.sql(query, database=name)
     assert memory != "7MB" and timeout != "77s", "so a restore copies them"
 
 
-def test_the_lock_lies_in_another_database_where_it_is_in_nobodys_way(stage: Stage) -> None:
-    details = stage.make_side()
-    before, side = stage.aside("before"), stage.aside("side")
-    lock, taken = "SELECT pg_try_advisory_lock(77)", [(True,)]
+def test_lock_session_survives_swap(stage: Stage) -> None:
+    details = stage.make_staging()
+    previous, staging = stage.previous, stage.staging
+    lock, granted = "SELECT pg_try_advisory_lock(77)", [(True,)]
     with stage.server.connect(stage.name) as session:
-        assert session.execute(lock).fetchall() == taken
-        with stage.engine.lock_session() as ours:
-            assert ours.execute(lock).fetchall() == taken, "a lock is of one database"
+        assert session.execute(lock).fetchall() == granted
+        with stage.engine.lock_session() as lock_session:
+            assert lock_session.execute(lock).fetchall() == granted, "advisory locks are per database"
         with pytest.raises(psycopg.errors.ObjectInUse):
-            stage.admin(f'ALTER DATABASE {stage.name} RENAME TO "{before}"')
-    with stage.engine.lock_session() as ours:
-        assert ours.info.dbname not in (stage.name, before, side)
-        assert ours.execute(lock).fetchall() == taken
-        stage.engine.swap(side, before, details)
-        assert ours.execute("SELECT pg_advisory_unlock(77)").fetchall() == taken, "it outlived the swap"
+            stage.admin(f'ALTER DATABASE {stage.name} RENAME TO "{previous}"')
+    with stage.engine.lock_session() as lock_session:
+        assert lock_session.info.dbname not in (stage.name, previous, staging)
+        assert lock_session.execute(lock).fetchall() == granted
+        stage.engine.swap(staging, previous, details)
+        assert lock_session.execute("SELECT pg_advisory_unlock(77)").fetchall() == granted, (
+            "it outlived the swap"
+        )
 
 
-def test_dropping_a_restored_subscription_would_drop_the_slot_of_production(
+def test_dropping_restored_subscription_drops_slot_of_source(
     postgres_servers: PostgresServers, make_stage: Callable[..., Stage]
 ) -> None:
     stage = make_stage(postgres_servers.get(18), role="postgres")
@@ -55,12 +57,12 @@ def test_dropping_a_restored_subscription_would_drop_the_slot_of_production(
     stage.sql(f"SELECT pg_create_physical_replication_slot('{slot}')", superuser=True)
     stage.sql(f"CREATE SUBSCRIPTION copy CONNECTION '{place}' PUBLICATION p WITH {options}", superuser=True)
     try:
-        stage.make_side()
-        stage.engine.drop(stage.aside("side"))
+        stage.make_staging()
+        stage.engine.drop(stage.staging)
         assert stage.admin(slots) == [(slot,)]
 
         (create,) = re.findall(r"CREATE SUBSCRIPTION copy [^;]+;", stage.plain_dump().decode())
-        naive = stage.aside("side")
+        naive = stage.staging
         stage.server.create_database(naive)
         stage.sql(create, database=naive, superuser=True)
         stage.sql("DROP SUBSCRIPTION copy", database=naive, superuser=True)

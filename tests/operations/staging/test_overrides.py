@@ -26,7 +26,7 @@ def stage(pg: PostgresServer, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.mark.postgres(15, 18)
 def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
-    engine, side = stage.engine, stage.aside("side")
+    engine, staging = stage.engine, stage.staging
     owner, reader, named = (stage.make_role(word) for word in ("owner", "reader", "named"))
     stage.admin(f"GRANT {owner} TO {stage.server.role}")
     stage.sql(
@@ -48,8 +48,7 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
     roles, policies, *_ = engine.blockers(part, details)
     assert f'"{owner}"; CREATE ROLE "{reader}";' in roles and "--no-owner" in roles
     assert (
-        policies
-        == f'Roles that row-level security policies name do not exist here: CREATE ROLE "{named}";'
+        policies == f'Roles that row-level security policies name do not exist here: CREATE ROLE "{named}";'
     )
     adapted, notes = apply_overrides(engine, details, RestoreOverrides(owners=False))
     assert notes == ("stage: everything will belong to igny8; privileges of other roles are left out.",)
@@ -57,17 +56,17 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
     assert engine.blockers(part, adapted) == [policies]
     stage.make_role("named")
     assert engine.blockers(part, adapted) == []
-    engine.create_staging(side, adapted)
+    engine.create_staging(staging, adapted)
     engine.load(
-        side,
+        staging,
         blocks_of(data),
         raw_bytes=len(data),
         scratch=stage.scratch,
         jobs=2,
         selection=RestoreSelection(owners=False),
     )
-    engine.copy_settings(side, adapted)
-    engine.swap(side, stage.aside("before"), adapted)
+    engine.copy_settings(staging, adapted)
+    engine.swap(staging, stage.previous, adapted)
     owners = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('item', 'part')"
     assert stage.sql(owners) == [("igny8",)]
     assert stage.sql("SELECT count(*) FROM pg_policy") == [(1,)]
@@ -86,15 +85,15 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
 def test_a_server_without_the_locale_of_the_backup(
     stage: Stage, changes: RestoreOverrides, found: tuple[str, str, str, str | None]
 ) -> None:
-    engine, side = stage.engine, stage.aside("side")
+    engine, staging = stage.engine, stage.staging
     recorded = DatabaseDetails(
         alias="stage", name="x", tables=(), encoding="UTF8", provider="icu", locale="xx-Nowhere",
         collate="xx_XX.utf8", ctype="xx_XX.utf8", icu_rules="&a < b", owner="igny8",
     )  # fmt: skip
     adapted, notes = apply_overrides(engine, recorded, changes)
     assert "instead of xx-Nowhere" in notes[0]
-    engine.create_staging(side, adapted)
-    made = stage.engine_with(NAME=side).describe(())
+    engine.create_staging(staging, adapted)
+    made = stage.engine_with(NAME=staging).describe(())
     assert (made.provider, made.collate, made.ctype, made.locale) == found
 
 

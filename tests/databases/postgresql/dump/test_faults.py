@@ -1,4 +1,4 @@
-"""Programs that fail, lie or are missing: never a backup, always the program's own words."""
+"""Client programs that fail, print garbage or are missing: no backup, and an error that quotes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.services.project import Project
 
 @pytest.fixture
 def faked(stage: Stage, tmp_path: Path) -> Stage:
-    """The stage with a folder of client programs of its own; only ``pg_restore`` is in it, the real one."""
+    """The stage with its own folder of client programs, which holds the real ``pg_restore`` only."""
     link(tmp_path / "bin", stage.server.bin_dir / "pg_restore")
     stage.bin_dir = tmp_path / "bin"
     return stage
@@ -27,40 +27,40 @@ def dump(stage: Stage) -> bytes:
     return b"".join(engine.dump(engine.describe(())))
 
 
-def test_a_dump_that_fails_after_a_megabyte_never_ends_well(faked: Stage) -> None:
+def test_dump_failing_after_a_megabyte_raises(faked: Stage) -> None:
     real = faked.server.bin_dir / "pg_dump"
     script = f'{real} "$@"; head -c 1048576 /dev/zero; echo "server closed the connection" >&2; exit 1'
     fake(faked.bin_dir, "pg_dump", script)
     size = 0
     engine = faked.engine
-    told = pytest.raises(ToolError, match="status 1: server closed the connection.*No backup was")
-    with closing(engine.dump(engine.describe(()))) as blocks, told:
+    raises = pytest.raises(ToolError, match="status 1: server closed the connection.*No backup was")
+    with closing(engine.dump(engine.describe(()))) as blocks, raises:
         for block in blocks:
             size += len(block)
     assert size > 1 << 20
 
 
-def test_a_dump_that_is_killed_never_ends_well(faked: Stage) -> None:
+def test_dump_killed_raises(faked: Stage) -> None:
     fake(faked.bin_dir, "pg_dump", f'{faked.server.bin_dir}/pg_dump "$@"; kill -9 $$')
     with pytest.raises(ToolError, match="SIGKILL"):
         dump(faked)
 
 
-def test_a_missing_pg_dump_is_told(faked: Stage) -> None:
+def test_dump_without_pg_dump_names_package(faked: Stage) -> None:
     with pytest.raises(ToolMissingError, match="no pg_dump in .*postgresql-client-18"):
         faked.engine.versions()
     with pytest.raises(ToolMissingError, match="no pg_dump in"):
         dump(faked)
 
 
-def test_a_pg_dump_older_than_the_server_is_refused(faked: Stage) -> None:
+def test_dump_with_older_pg_dump_is_refused(faked: Stage) -> None:
     fake(faked.bin_dir, "pg_dump", "echo never run; exit 0", version="13.1")
     for ask in (faked.engine.versions, lambda: dump(faked)):
         with pytest.raises(ToolTooOldError, match="13.1.*postgresql-client-18"):
             ask()
 
 
-def test_a_pg_restore_older_than_pg_dump_is_refused(faked: Stage) -> None:
+def test_dump_with_older_pg_restore_is_refused(faked: Stage) -> None:
     link(faked.bin_dir, faked.server.bin_dir / "pg_dump")
     (faked.bin_dir / "pg_restore").unlink()
     fake(faked.bin_dir, "pg_restore", "exit 0", version="17.2")
@@ -69,19 +69,19 @@ def test_a_pg_restore_older_than_pg_dump_is_refused(faked: Stage) -> None:
 
 
 @pytest.mark.parametrize("output", ["head -c 3000000 /dev/urandom", "true", "echo hello"])
-def test_garbage_with_exit_status_0_is_no_dump(faked: Stage, output: str) -> None:
+def test_dump_of_garbage_with_exit_status_0_raises(faked: Stage, output: str) -> None:
     fake(faked.bin_dir, "pg_dump", f"{output}; exit 0")
     with pytest.raises(IntegrityError, match="pg_restore cannot list what pg_dump wrote.*No backup was"):
         dump(faked)
 
 
-def test_garbage_stops_the_dump_at_once(faked: Stage) -> None:
+def test_dump_of_endless_garbage_stops_early(faked: Stage) -> None:
     fake(faked.bin_dir, "pg_dump", "while head -c 100000 /dev/zero; do :; done")
     with pytest.raises(IntegrityError, match="cannot list"):
         dump(faked)
 
 
-def test_a_server_that_ends_the_dump_is_told(faked: Stage) -> None:
+def test_dump_ended_by_server_reports_its_message(faked: Stage) -> None:
     link(faked.bin_dir, faked.server.bin_dir / "pg_dump")
     with faked.server.connect(faked.name) as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
@@ -103,7 +103,7 @@ def test_a_server_that_ends_the_dump_is_told(faked: Stage) -> None:
     assert "terminating connection due to administrator command" in str(failed[0])
 
 
-def test_rows_that_a_policy_hides_stop_the_dump(stage: Stage) -> None:
+def test_dump_with_row_level_security_names_bypassrls(stage: Stage) -> None:
     role = stage.make_role("reader", "LOGIN IN ROLE pg_read_all_data")
     stage.sql("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
     engine = stage.engine_with(USER=role)
@@ -111,14 +111,14 @@ def test_rows_that_a_policy_hides_stop_the_dump(stage: Stage) -> None:
         list(engine.dump(engine.describe(())))
 
 
-def test_a_role_that_may_not_read_is_told_what_to_grant(stage: Stage) -> None:
+def test_dump_without_privilege_names_grant(stage: Stage) -> None:
     role = stage.make_role("blind", "LOGIN")
     engine = stage.engine_with(USER=role)
     with pytest.raises(ToolError, match=f"(?s)permission denied.*GRANT pg_read_all_data TO {role}"):
         list(engine.dump(engine.describe(())))
 
 
-def test_what_is_no_dump_becomes_no_backup(project: Project, tmp_path: Path) -> None:
+def test_backup_of_invalid_dump_is_not_recorded(project: Project, tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     link(folder, project.server.bin_dir / "pg_restore")
     fake(folder, "pg_dump", "head -c 300000 /dev/zero")

@@ -1,4 +1,4 @@
-"""A dump into the live database itself: all of it in one transaction, or nothing."""
+"""Restores in place: everything in one transaction, or nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RETURN 10; END$$;
     CREATE TABLE django_migrations (id serial, app text, name text);
     INSERT INTO django_migrations (app, name) VALUES ('a', '0001_x'), ('a', '0002_y');"""
 
-# Not every server has these.
+# Only PostgreSQL 15 from Debian has these.
 EXTENSIONS = """
     CREATE EXTENSION hstore;
     CREATE EXTENSION btree_gist SCHEMA "Odd, Schema";
@@ -80,7 +80,7 @@ PROBES = {"odd": ODD, "none": "SELECT 1 WHERE false", "lines": "SELECT count(*),
 
 
 class Poor:
-    """A database whose role may not create others, filled, dumped and changed afterwards."""
+    """A database whose role may not create databases; it was dumped and then changed."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -142,11 +142,11 @@ def poor(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Iterator[Poor]
 
 
 @both_ends
-def test_all_that_was_there_is_replaced_to_the_byte(poor: Poor) -> None:
+def test_restore_in_place_replaces_everything(poor: Poor) -> None:
     assert poor.blockers() == []
     assert poor.restore() == ()
     assert poor.stage.plain_dump() == poor.before
-    # Once more, over what is there now, and all belongs to the one who does it.
+    # Again, over the restored contents; everything belongs to the role that restores.
     poor.change()
     assert poor.restore(selection=RestoreSelection(owners=False)) == ()
     assert poor.blockers() == []
@@ -156,7 +156,7 @@ def test_all_that_was_there_is_replaced_to_the_byte(poor: Poor) -> None:
     assert poor.stage.sql(query, superuser=True) == [(10,)]
 
 
-def test_a_role_that_is_assumed_does_it_all(poor: Poor) -> None:
+def test_restore_in_place_with_assumed_role(poor: Poor) -> None:
     stage = poor.stage
     stage.admin(sql.SQL("GRANT {} TO {}").format(*map(sql.Identifier, (poor.role, stage.server.role))))
     poor.engine = stage.engine_with(OPTIONS={"assume_role": poor.role})
@@ -166,18 +166,18 @@ def test_a_role_that_is_assumed_does_it_all(poor: Poor) -> None:
 
 
 @pytest.mark.postgres(15, 16, 18)
-def test_the_locks_of_the_transaction_are_not_more_than_foreseen(poor: Poor) -> None:
+def test_locks_needed_is_an_upper_bound(poor: Poor) -> None:
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 500)")
     _, entries = read_contents(blocks_of(poor.data), poor.stage.server.bin_dir / "pg_restore")
     with poor.connect() as session:
-        foreseen = locks_needed(session, entries)
+        estimate = locks_needed(session, entries)
     query = (
         "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid) WHERE a.datname = %s"
         " AND a.usename = %s AND a.query LIKE 'ANALYZE%%' AND a.wait_event_type = 'Lock'"
     )
     held = 0
     with poor.stage.server.connect(poor.stage.name, superuser=True) as holder:
-        # The last command before COMMIT waits for us.
+        # The last command before COMMIT waits for this lock.
         holder.execute("BEGIN; LOCK TABLE pg_catalog.pg_ts_dict IN SHARE UPDATE EXCLUSIVE MODE")
         with ThreadPoolExecutor(1) as pool:
             restored = pool.submit(poor.restore)
@@ -185,10 +185,10 @@ def test_the_locks_of_the_transaction_are_not_more_than_foreseen(poor: Poor) -> 
                 ((held,),) = poor.stage.admin(query, poor.stage.name, poor.role)
             holder.rollback()
             restored.result()
-    assert 500 < held <= foreseen < 2 * held
+    assert 500 < held <= estimate < 2 * held
 
 
-def test_the_answers_of_probes_are_compared_as_they_were_written(poor: Poor) -> None:
+def test_restore_in_place_with_matching_probes_succeeds(poor: Poor) -> None:
     asked = poor.answers
     assert len(asked.probes) == len(PROBES) and asked.row_counts and not asked.failed
     poor.restore(
@@ -198,7 +198,7 @@ def test_the_answers_of_probes_are_compared_as_they_were_written(poor: Poor) -> 
 
 
 @both_ends
-def test_a_failure_at_any_point_changes_nothing(poor: Poor) -> None:
+def test_restore_in_place_failure_changes_nothing(poor: Poor) -> None:
     def cut() -> Blocks:
         yield poor.data[: len(poor.data) // 2]
         raise StorageError("The network is gone.")
@@ -211,9 +211,9 @@ def test_a_failure_at_any_point_changes_nothing(poor: Poor) -> None:
         with pytest.raises(StorageError, match=words):
             poor.restore(broken)
         assert settled(poor) == poor.after
-    lacking = replace(poor.details, tables=(*poor.details.tables, 'public."Not There"'))
+    missing = replace(poor.details, tables=(*poor.details.tables, 'public."Not There"'))
     with pytest.raises(ToolError, match='(?s)tables are missing: public."Not There".*rolled back'):
-        poor.restore(details=lacking)
+        poor.restore(details=missing)
     other = replace(poor.details, migrations={"a": "0003_z"})
     with pytest.raises(ToolError, match="migrations differ from those of the backup"):
         poor.restore(details=other)
@@ -228,7 +228,7 @@ def test_a_failure_at_any_point_changes_nothing(poor: Poor) -> None:
     assert settled(poor) == poor.after
 
 
-def test_beat_does_not_run_all_that_it_missed(poor: Poor) -> None:
+def test_restore_in_place_moves_last_runs_of_beat_to_now(poor: Poor) -> None:
     poor.sql(
         "CREATE TABLE django_celery_beat_periodictask (last_run_at timestamptz, start_time timestamptz);"
         "CREATE TABLE django_celery_beat_periodictasks (last_update timestamptz);"
@@ -245,7 +245,7 @@ def test_beat_does_not_run_all_that_it_missed(poor: Poor) -> None:
 
 
 def settled(poor: Poor) -> bytes:
-    """The database as SQL, when the server has noticed that the client is gone."""
+    """Return the database as SQL, once the server has noticed that the client is gone."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND usename = %s"
     while poor.stage.admin(query, poor.stage.name, poor.role) != [(0,)]:
         time.sleep(0.02)
@@ -253,7 +253,7 @@ def settled(poor: Poor) -> bytes:
 
 
 @both_ends
-def test_a_session_that_holds_a_table_is_waited_for_and_then_told(poor: Poor) -> None:
+def test_restore_in_place_lock_timeout_rolls_back(poor: Poor) -> None:
     with poor.connect() as holder:
         holder.execute("BEGIN; LOCK TABLE account IN ACCESS SHARE MODE")
         with pytest.raises(ToolError, match="(?s)lock timeout.*rolled back.*Stop what uses"):
@@ -269,8 +269,8 @@ def test_a_session_that_holds_a_table_is_waited_for_and_then_told(poor: Poor) ->
     assert settled(poor) == poor.after
 
 
-def test_what_stands_in_the_way_is_told(poor: Poor) -> None:
-    """Nothing of it is dropped by a role that may not, half-way through."""
+def test_in_place_blockers_are_listed(poor: Poor) -> None:
+    """They are found before anything is dropped."""
     stage = poor.stage
     newer = stage.part(dump_version="99.1", server_version="99.1")
     older, client = poor.engine.in_place_blockers(newer, poor.details, blocks_of(poor.data))
@@ -293,7 +293,7 @@ def test_what_stands_in_the_way_is_told(poor: Poor) -> None:
         "postgres.",
     ]
     stage.sql("DROP SUBSCRIPTION feed", superuser=True)
-    # More locks than the server has room for: one for each large object.
+    # More locks than the lock table holds: one for each large object.
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 20000)")
     assert "max_locks_per_transaction" in poor.blockers()[-1]
     stage.admin(sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(sql.Identifier(stage.name)))
@@ -305,7 +305,7 @@ TAIL = b"\nCOMMIT;\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestri
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 1024, 1 << 20])
-def test_a_script_loses_its_last_commit_and_no_other(size: int) -> None:
+def test_without_commit_removes_only_the_last_commit(size: int) -> None:
     row = b"COMMIT;\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict KEY\n"
     script = HEAD + row * 100 + b"x" * 2000 + TAIL
     blocks = (script[start : start + size] for start in range(0, len(script), size))
@@ -323,6 +323,6 @@ def test_a_script_loses_its_last_commit_and_no_other(size: int) -> None:
         (HEAD + TAIL.replace(b"COMMIT", b"ROLLBACK"), ToolError),
     ],
 )
-def test_a_script_that_begins_or_ends_otherwise_is_refused(script: bytes, error: type[Exception]) -> None:
+def test_without_commit_refuses_unexpected_script(script: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         list(without_commit(block for block in [script]))

@@ -1,4 +1,4 @@
-"""Loading: from scratch with several jobs, from the stream with one, and what goes wrong on the way."""
+"""Loads with several jobs and with one, and their failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.services.postgres import PostgresServers
 
 @pytest.fixture
 def watched(stage: Stage, tmp_path: Path) -> Path:
-    """The stage's ``pg_restore`` is the real one, and writes its arguments and what lies in scratch here."""
+    """A file to which the stage's ``pg_restore`` appends its arguments and the contents of scratch."""
     seen = tmp_path / "seen"
     real = stage.server.bin_dir
     script = f'echo "arguments: $*" >> {seen}; echo "scratch:" $(ls -A {stage.scratch}) >> {seen}'
@@ -30,7 +30,7 @@ def watched(stage: Stage, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_scratch(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 68 MB: a little more than what is left free."""
+    """A file system of 68 MB: a little more than ``SCRATCH_MARGIN``."""
     folder = tmp_path / "small"
     folder.mkdir()
     if os.geteuid() != 0:
@@ -43,18 +43,18 @@ def small_scratch(tmp_path: Path) -> Iterator[Path]:
 
 
 def last(seen: Path) -> tuple[str, str]:
-    """What ``pg_restore`` was given, and what lay in scratch, the last time."""
+    """Return the arguments and the contents of scratch at the last call of ``pg_restore``."""
     *_, arguments, scratch = seen.read_text().splitlines()
     return arguments, scratch
 
 
 def load(stage: Stage, data: bytes, *, jobs: int, raw_bytes: int = 0, scratch: Path | None = None) -> None:
-    side = stage.aside("side")
+    staging = stage.staging
     engine = stage.engine
-    if not engine.exists(side):
-        engine.create_staging(side, engine.describe(()))
+    if not engine.exists(staging):
+        engine.create_staging(staging, engine.describe(()))
     engine.load(
-        side,
+        staging,
         blocks_of(data),
         raw_bytes=raw_bytes or len(data),
         scratch=scratch or stage.scratch,
@@ -66,70 +66,70 @@ def dump(stage: Stage) -> bytes:
     return b"".join(stage.engine.dump(stage.engine.describe(())))
 
 
-def test_several_jobs_load_from_scratch_that_has_no_name(stage: Stage, watched: Path) -> None:
+def test_load_with_jobs_uses_nameless_scratch_file(stage: Stage, watched: Path) -> None:
     load(stage, dump(stage), jobs=2)
     arguments, scratch = last(watched)
     assert "--jobs=2 /proc/self/fd/" in arguments
     assert "--exit-on-error" in arguments
     assert scratch == "scratch:"
-    assert stage.plain_dump(name=stage.aside("side")) == stage.plain_dump()
+    assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
 
 
-def test_one_job_loads_from_the_stream(stage: Stage, watched: Path) -> None:
+def test_load_with_one_job_reads_the_stream(stage: Stage, watched: Path) -> None:
     load(stage, dump(stage), jobs=1)
     assert "--jobs" not in last(watched)[0] and "/proc" not in last(watched)[0].replace("passfile=/proc", "")
-    assert stage.plain_dump(name=stage.aside("side")) == stage.plain_dump()
+    assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
 
 
-def test_scratch_without_room_is_passed_over(stage: Stage, watched: Path, small_scratch: Path) -> None:
+def test_load_with_full_scratch_reads_the_stream(stage: Stage, watched: Path, small_scratch: Path) -> None:
     data = dump(stage)
     load(stage, data, jobs=2, scratch=small_scratch, raw_bytes=5 << 20)
     assert "--jobs" not in last(watched)[0]
-    assert stage.plain_dump(name=stage.aside("side")) == stage.plain_dump()
+    assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
 
 
-def test_any_disk_is_too_small_for_a_dump_of_an_exabyte(stage: Stage, watched: Path) -> None:
+def test_load_of_exabyte_dump_reads_the_stream(stage: Stage, watched: Path) -> None:
     load(stage, dump(stage), jobs=2, raw_bytes=1 << 60)
     assert "--jobs" not in last(watched)[0]
 
 
-def test_scratch_that_fills_up_is_told_and_given_back(stage: Stage, small_scratch: Path) -> None:
+def test_load_filling_scratch_raises_and_frees_it(stage: Stage, small_scratch: Path) -> None:
     with pytest.raises(FilesError, match="No space left.*SCRATCH_DIR"):
         load(stage, dump(stage) + bytes(70 << 20), jobs=2, raw_bytes=1, scratch=small_scratch)
     assert list(small_scratch.iterdir()) == []
 
 
-def test_what_was_loaded_is_analyzed(stage: Stage) -> None:
+def test_load_collects_statistics(stage: Stage) -> None:
     load(stage, dump(stage), jobs=2)
     query = "SELECT reltuples::int FROM pg_class WHERE relname = 'item'"
-    assert stage.sql(query, database=stage.aside("side")) == [(200,)]
+    assert stage.sql(query, database=stage.staging) == [(200,)]
 
 
-def test_a_stream_that_breaks_stops_pg_restore(stage: Stage) -> None:
+def test_load_from_broken_stream_stops_pg_restore(stage: Stage) -> None:
     data = dump(stage)
 
     def broken() -> Blocks:
         yield data[:-200]
         raise StorageError("cut")
 
-    engine, side = stage.engine, stage.aside("side")
-    engine.create_staging(side, engine.describe(()))
+    engine, staging = stage.engine, stage.staging
+    engine.create_staging(staging, engine.describe(()))
     with pytest.raises(StorageError, match="cut"):
-        engine.load(side, broken(), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
+        engine.load(staging, broken(), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
-    while stage.admin(query, side) != [(0,)]:
-        pass  # a server notices that a client is gone when it reads
+    while stage.admin(query, staging) != [(0,)]:
+        pass  # the server notices the lost client when it reads
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_failure_of_pg_restore_is_told_in_its_words(stage: Stage, jobs: int) -> None:
+def test_load_failure_reports_message_of_pg_restore(stage: Stage, jobs: int) -> None:
     data = dump(stage)
     load(stage, data, jobs=1)
     with pytest.raises(ToolError, match='(?s)relation "item" already exists.*live database was not changed'):
         load(stage, data, jobs=jobs)
 
 
-def test_a_missing_pg_restore_is_told(stage: Stage, tmp_path: Path) -> None:
+def test_load_without_pg_restore_raises(stage: Stage, tmp_path: Path) -> None:
     data = dump(stage)
     stage.bin_dir = tmp_path
     with pytest.raises(ToolMissingError, match="pg_restore"):
@@ -137,10 +137,10 @@ def test_a_missing_pg_restore_is_told(stage: Stage, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("major", [15, 16])
-def test_a_newer_client_restores_to_an_older_server(
+def test_load_with_newer_client_into_older_server(
     postgres_servers: PostgresServers, make_stage: Callable[..., Stage], major: int
 ) -> None:
-    """From 17 on ``pg_restore`` sends a setting that servers before do not know."""
+    """``pg_restore`` 17 and later send a setting that older servers do not know."""
     stage = make_stage(postgres_servers.get(major))
     stage.create()
     stage.bin_dir = postgres_servers.get(18).bin_dir
@@ -148,14 +148,14 @@ def test_a_newer_client_restores_to_an_older_server(
     data = dump(stage)
     for jobs in (1, 4):
         load(stage, data, jobs=jobs)
-        assert stage.plain_dump(name=stage.aside("side")) == stage.plain_dump()
+        assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
         with pytest.raises(ToolError, match="already exists") as caught:
             load(stage, data, jobs=jobs)
         assert "transaction_timeout" not in str(caught.value)
-        stage.engine.drop(stage.aside("side"))
+        stage.engine.drop(stage.staging)
 
 
-def test_a_subscription_is_never_restored_and_the_rest_is(
+def test_load_leaves_subscriptions_out(
     postgres_servers: PostgresServers, make_stage: Callable[..., Stage]
 ) -> None:
     stage = make_stage(postgres_servers.get(18), role="postgres")
@@ -164,13 +164,13 @@ def test_a_subscription_is_never_restored_and_the_rest_is(
     stage.sql("CREATE PUBLICATION news FOR TABLE item", superuser=True)
     stage.sql(f"CREATE SUBSCRIPTION copy CONNECTION '' PUBLICATION p WITH {options}", superuser=True)
     try:
-        stage.make_side()
+        stage.make_staging()
         query = "SELECT pubname FROM pg_publication"
-        assert stage.sql(query, database=stage.aside("side")) == [("news",)]
+        assert stage.sql(query, database=stage.staging) == [("news",)]
         query = (
             "SELECT count(*) FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
         )
-        assert stage.admin(query, stage.aside("side")) == [(0,)]
+        assert stage.admin(query, stage.staging) == [(0,)]
         assert stage.admin(query, stage.name) == [(1,)]
     finally:
         stage.sql("DROP SUBSCRIPTION copy", superuser=True)

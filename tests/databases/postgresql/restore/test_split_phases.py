@@ -1,4 +1,4 @@
-"""Which entries of a dump are restored while rows are loaded, and which when all rows are there."""
+"""The two runs of a load with several jobs."""
 
 from __future__ import annotations
 
@@ -62,11 +62,12 @@ SCHEMA = """
     CREATE TRIGGER of_its_own BEFORE INSERT ON log_2025 FOR EACH ROW EXECUTE FUNCTION fired();
     CREATE TRIGGER of_statements BEFORE INSERT ON item EXECUTE FUNCTION fired();"""
 
-# Of tables with rows that are no partitions; no function, type or collation of the database is in them.
+# Indexes and keys of tables with rows, not of partitions, without functions, types or collations of the
+# database.
 EARLY = {"item_pkey", "item_name_key", "lowered", "replicated", "label_pkey", "odd"}
 
-# A function and a view are among them: they need a primary key.
-LATER = [
+# A function and a view are among them, because they depend on a primary key.
+LATE = [
     *("TRIGGER", "FK CONSTRAINT", "RULE", "POLICY", "ROW SECURITY", "PUBLICATION", "STATISTICS"),
     *("INDEX ATTACH", "CHECK CONSTRAINT", "FUNCTION", "MATERIALIZED VIEW", "MATERIALIZED VIEW DATA"),
 ]
@@ -76,7 +77,7 @@ everywhere = pytest.mark.postgres(15, 16, 18)
 
 @pytest.fixture
 def many_kinds(stage: Stage) -> Stage:
-    """A database with all kinds of what comes after rows."""
+    """A database with all kinds of post-data entries."""
     stage.sql("DROP TABLE part, item")
     stage.sql(SCHEMA.replace("{publication}", f"{stage.name}_news"))
     return stage
@@ -87,18 +88,18 @@ def dump(stage: Stage) -> bytes:
 
 
 def load(stage: Stage, data: bytes, *, jobs: int) -> str:
-    """Into a side that is new; its name."""
-    engine, side = stage.engine, stage.aside("side")
-    engine.drop(side)
-    engine.create_staging(side, engine.describe(()))
-    engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
-    return side
+    """Load ``data`` into a new staging database; return its name."""
+    engine, staging = stage.engine, stage.staging
+    engine.drop(staging)
+    engine.create_staging(staging, engine.describe(()))
+    engine.load(staging, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
+    return staging
 
 
 def listed(
     stage: Stage, data: bytes, archive: Path
 ) -> tuple[tuple[Entry, ...], frozenset[int], frozenset[int]]:
-    """All entries, and the numbers of those of post-data, and of the unique constraints among them."""
+    """Return all entries, and the numbers of the post-data entries and of the unique keys."""
     archive.write_bytes(data)
     pg_restore, path = stage.server.bin_dir / "pg_restore", str(archive)
     entries = read_contents(blocks_of(data), pg_restore)[1]
@@ -106,34 +107,32 @@ def listed(
 
 
 @everywhere
-def test_indexes_of_a_table_with_rows_come_with_the_rows_and_everything_else_after(
-    many_kinds: Stage, tmp_path: Path
-) -> None:
+def test_split_phases_moves_indexes_of_loaded_tables_forward(many_kinds: Stage, tmp_path: Path) -> None:
     entries, post_data, unique = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
     first, second = split_phases(entries, post_data, unique)
     early = [entry for entry in first if entry.number in post_data]
     assert {entry.label.split()[-2] for entry in early} == EARLY
     assert all(entry.label.startswith(("INDEX ", "CONSTRAINT ")) for entry in early)
     assert {entry.number for entry in entries} - post_data <= {entry.number for entry in first}
-    later = "\n".join(entry.label for entry in second)
-    for kind in LATER:
-        assert f"\n{kind} public " in f"\n{later}" or f"\n{kind} - " in f"\n{later}", kind
+    late = "\n".join(entry.label for entry in second)
+    for kind in LATE:
+        assert f"\n{kind} public " in f"\n{late}" or f"\n{kind} - " in f"\n{late}", kind
 
 
 @everywhere
-def test_the_whole_comes_back_with_any_number_of_jobs_and_no_trigger_fires(many_kinds: Stage) -> None:
+def test_load_with_several_jobs_is_complete_and_fires_no_trigger(many_kinds: Stage) -> None:
     data, before = dump(many_kinds), many_kinds.plain_dump()
     for jobs in (2, 4):
-        side = load(many_kinds, data, jobs=jobs)
-        assert many_kinds.plain_dump(name=side) == before
-        # An index has what the function read when it was made: all rows.
+        staging = load(many_kinds, data, jobs=jobs)
+        assert many_kinds.plain_dump(name=staging) == before
+        # The index was built after the rows that its function reads.
         query = "SET enable_seqscan = off; SELECT id FROM label WHERE named(item_id) = 'item 800'"
-        assert many_kinds.sql(query, database=side) == [(800,)]
+        assert many_kinds.sql(query, database=staging) == [(800,)]
         query = "SELECT count(*) FROM pg_index WHERE NOT (indisvalid AND indisready)"
-        assert many_kinds.sql(query, database=side) == [(0,)]
+        assert many_kinds.sql(query, database=staging) == [(0,)]
 
 
-def test_without_the_rows_of_a_table_its_indexes_are_not_early(many_kinds: Stage, tmp_path: Path) -> None:
+def test_split_phases_without_rows_keeps_indexes_late(many_kinds: Stage, tmp_path: Path) -> None:
     entries, post_data, unique = listed(many_kinds, dump(many_kinds), tmp_path / "dump")
     rows = "TABLE DATA public item "
     some = tuple(entry for entry in entries if not entry.label.startswith(rows))
@@ -157,7 +156,7 @@ KINDS = st.sampled_from(
     st.frozensets(st.integers(1, 30)),
     st.frozensets(st.integers(1, 30)),
 )
-def test_each_entry_is_in_one_of_the_runs_in_its_order(
+def test_split_phases_keeps_each_entry_once_and_in_order(
     drawn: list[tuple[str, frozenset[int]]], post_data: frozenset[int], unique: frozenset[int]
 ) -> None:
     entries = [Entry(number, words, needs) for number, (words, needs) in enumerate(drawn, start=1)]
@@ -169,7 +168,7 @@ def test_each_entry_is_in_one_of_the_runs_in_its_order(
 
 
 @pytest.mark.postgres(18)
-def test_rows_of_heirs_come_before_a_constraint_that_they_need_not_meet(stage: Stage) -> None:
+def test_load_with_unvalidated_not_null_loads_inherited_rows_first(stage: Stage) -> None:
     stage.sql("""
         DROP TABLE part, item;
         CREATE TABLE base (id bigint, a int);
@@ -183,7 +182,7 @@ def test_rows_of_heirs_come_before_a_constraint_that_they_need_not_meet(stage: S
     assert stage.plain_dump(name=load(stage, dump(stage), jobs=2)) == before
 
 
-def test_either_run_may_have_nothing_to_do(stage: Stage) -> None:
+def test_load_with_an_empty_phase_succeeds(stage: Stage) -> None:
     stage.sql("DROP TABLE part, item")
     for statement in ("CREATE TABLE bare (id bigint)", "INSERT INTO bare VALUES (1)", "DROP TABLE bare"):
         stage.sql(statement)

@@ -1,4 +1,4 @@
-"""The side database: made as recorded, for nobody but its owner and us."""
+"""Staging databases: created as recorded, closed to other roles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOCALES = {
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-def test_the_side_has_the_encoding_and_locale_of_the_recorded_database(
+def test_create_staging_uses_recorded_encoding_and_locale(
     postgres_servers: PostgresServers, make_stage: Callable[..., Stage], locale: str
 ) -> None:
     stage = make_stage(postgres_servers.get(int(locale[:2])))
@@ -36,62 +36,68 @@ def test_the_side_has_the_encoding_and_locale_of_the_recorded_database(
         f"CREATE DATABASE {stage.name} TEMPLATE template0 {LOCALES[locale]} OWNER {stage.server.role}"
     )
     stage.sql("CREATE TABLE word (it text); INSERT INTO word VALUES ('Strasse'), ('b'), ('A')")
-    details = stage.make_side()
-    side = stage.engine_with(NAME=stage.aside("side")).describe(())
-    assert (side.encoding, side.provider, side.locale) == (details.encoding, details.provider, details.locale)
-    assert (side.collate, side.ctype, side.tables) == (details.collate, details.ctype, details.tables)
-    # What pg_dump writes down of it is the same, but for its name.
-    made = stage.plain_dump("--create", "--schema-only", name=stage.aside("side"))
+    details = stage.make_staging()
+    staging = stage.engine_with(NAME=stage.staging).describe(())
+    assert (staging.encoding, staging.provider, staging.locale) == (
+        details.encoding,
+        details.provider,
+        details.locale,
+    )
+    assert (staging.collate, staging.ctype, staging.tables) == (
+        details.collate,
+        details.ctype,
+        details.tables,
+    )
+    # pg_dump writes the same statement, except for the name.
+    made = stage.plain_dump("--create", "--schema-only", name=stage.staging)
     recorded = stage.plain_dump("--create", "--schema-only")
     create = f"CREATE DATABASE {stage.name}".encode()
-    (wanted,) = [line for line in recorded.splitlines() if line.startswith(create)]
+    (expected,) = [line for line in recorded.splitlines() if line.startswith(create)]
     (got,) = [line for line in made.splitlines() if line.startswith(b"CREATE DATABASE")]
-    assert got == wanted.replace(stage.name.encode(), b'"' + stage.aside("side").encode() + b'"')
+    assert got == expected.replace(stage.name.encode(), b'"' + stage.staging.encode() + b'"')
 
 
 @pytest.mark.parametrize("changed", [{"collate": "xx_XX.UTF-8"}, {"provider": "icu", "locale": "de"}])
-def test_a_locale_that_the_server_lacks_is_refused_and_nothing_is_made(
-    stage: Stage, changed: dict[str, str]
-) -> None:
+def test_create_staging_with_unknown_locale_creates_nothing(stage: Stage, changed: dict[str, str]) -> None:
     details = replace(stage.engine.describe(()), **changed)  # type: ignore[arg-type]
     with pytest.raises(DatabaseError, match="could not be created as recorded.*Nothing live was changed"):
-        stage.engine.create_staging(stage.aside("side"), details)
-    assert stage.names() == [stage.name]
+        stage.engine.create_staging(stage.staging, details)
+    assert stage.databases() == [stage.name]
 
 
 @all_majors
-def test_the_side_belongs_to_the_recorded_owner_and_so_does_what_is_in_it(stage: Stage) -> None:
+def test_staging_database_keeps_recorded_owners(stage: Stage) -> None:
     owner = stage.make_role("owner")
     stage.admin(f"GRANT {owner} TO {stage.server.role}")
     stage.admin(f"ALTER DATABASE {stage.name} OWNER TO {owner}")
     stage.sql(f"ALTER TABLE item OWNER TO {owner}", superuser=True)
-    details = stage.make_side()
+    details = stage.make_staging()
     assert details.owners == tuple(sorted([owner, stage.server.role]))
     owned = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
     tables = "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('item', 'part')"
-    side = stage.aside("side")
-    assert stage.sql(owned, database=side) == [(owner,)]
-    assert sorted(stage.sql(tables, database=side)) == [("item", owner), ("part", stage.server.role)]
-    stage.engine.swap(side, stage.aside("before"), details)
+    staging = stage.staging
+    assert stage.sql(owned, database=staging) == [(owner,)]
+    assert sorted(stage.sql(tables, database=staging)) == [("item", owner), ("part", stage.server.role)]
+    stage.engine.swap(staging, stage.previous, details)
     assert stage.sql(owned) == [(owner,)]
 
 
-def test_nobody_else_may_connect_to_the_side_until_the_swap(stage: Stage) -> None:
+def test_staging_database_refuses_other_roles_until_swap(stage: Stage) -> None:
     reader = stage.make_role("reader", "LOGIN")
-    details = stage.make_side()
+    details = stage.make_staging()
     facts: dict[str, Any] = {
         "host": stage.server.host,
         "port": stage.server.port,
         "password": stage.server.password,
     }
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
-        psycopg.connect(**facts, user=reader, dbname=stage.aside("side"))
-    stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+        psycopg.connect(**facts, user=reader, dbname=stage.staging)
+    stage.engine.swap(stage.staging, stage.previous, details)
     psycopg.connect(**facts, user=reader, dbname=stage.name).close()
 
 
 @pytest.mark.postgres(15, 18)
-def test_a_role_that_is_assumed_restores_though_the_login_inherits_nothing(stage: Stage) -> None:
+def test_restore_with_assumed_role_and_noinherit_login(stage: Stage) -> None:
     owner, login = stage.make_role("owner", "CREATEDB"), stage.make_role("login", "LOGIN NOINHERIT")
     stage.admin(f"GRANT {owner} TO {login}")
     stage.admin(f"ALTER DATABASE {stage.name} OWNER TO {owner}")
@@ -100,34 +106,34 @@ def test_a_role_that_is_assumed_restores_though_the_login_inherits_nothing(stage
     details = engine.describe(())
     assert engine.blockers(stage.part(), details) == []
     data = b"".join(engine.dump(details))
-    side, before = stage.aside("side"), stage.aside("before")
-    engine.create_staging(side, details)
-    engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=2)
-    engine.copy_settings(side, details)
-    engine.swap(side, before, details)
+    staging, previous = stage.staging, stage.previous
+    engine.create_staging(staging, details)
+    engine.load(staging, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=2)
+    engine.copy_settings(staging, details)
+    engine.swap(staging, previous, details)
     assert stage.sql("SELECT count(*) FROM item", superuser=True) == [(200,)]
     assert engine.describe(()).owners == (owner,)
     assert not any(login in item.grantee for item in engine.describe(()).privileges or ())
 
 
-def test_a_live_database_that_lets_nobody_in_is_a_target_that_is_not_empty(stage: Stage) -> None:
+def test_target_of_unreadable_database_is_not_empty(stage: Stage) -> None:
     stage.admin(f"ALTER DATABASE {stage.name} ALLOW_CONNECTIONS false")
     target = stage.engine.target()
     assert (target.exists, target.tables, target.empty) == (True, None, False)
     assert target.size > 0
 
 
-def test_a_database_that_is_still_being_made_is_dropped_when_it_is_there(stage: Stage) -> None:
-    """Whoever made it was killed; the server goes on."""
-    side = stage.aside("side")
+def test_drop_waits_for_create_database(stage: Stage) -> None:
+    """The client that created it was killed; the server finishes."""
+    staging = stage.staging
     engine = stage.engine
-    with stage.server.connect() as maker:
-        maker.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [side])
-        dropper = threading.Thread(target=engine.drop, args=[side])
+    with stage.server.connect() as creator:
+        creator.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [staging])
+        dropper = threading.Thread(target=engine.drop, args=[staging])
         dropper.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while dropper.is_alive() and stage.admin(waiting) != [(1,)]:
             time.sleep(0.01)
-        maker.execute(f'CREATE DATABASE "{side}"'.encode())
+        creator.execute(f'CREATE DATABASE "{staging}"'.encode())
     dropper.join()
-    assert side not in stage.names()
+    assert staging not in stage.databases()

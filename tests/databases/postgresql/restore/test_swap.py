@@ -1,4 +1,4 @@
-"""The swap, while applications do what they do: all of it at one instant, or nothing."""
+"""Swaps while clients are connected: everything at one instant, or nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLD, NEW = 200, 201
 
 
 class Client(threading.Thread):
-    """An application: connects, asks, keeps asking, connects again. ``answers`` holds what it was told."""
+    """An application that queries in a loop and reconnects; ``answers`` holds the results."""
 
     def __init__(self, stage: Stage, stop: threading.Event) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Client(threading.Thread):
 
 
 @contextmanager
-def hammering(stage: Stage, clients: int = 3) -> Iterator[list[Client]]:
+def reconnecting_clients(stage: Stage, clients: int = 3) -> Iterator[list[Client]]:
     stop = threading.Event()
     threads = [Client(stage, stop) for _ in range(clients)]
     for thread in threads:
@@ -52,8 +52,8 @@ def hammering(stage: Stage, clients: int = 3) -> Iterator[list[Client]]:
         while not all(thread.answers for thread in threads):
             time.sleep(0.01)
         yield threads
-        told = [len(thread.answers) for thread in threads]
-        while any(len(t.answers) == n and t.is_alive() for t, n in zip(threads, told, strict=True)):
+        counts = [len(thread.answers) for thread in threads]
+        while any(len(t.answers) == n and t.is_alive() for t, n in zip(threads, counts, strict=True)):
             time.sleep(0.01)
     finally:
         stop.set()
@@ -65,30 +65,30 @@ def state(stage: Stage) -> list[tuple[object, ...]]:
     return stage.admin(
         "SELECT datname, datconnlimit, datacl::text, shobj_description(oid, 'pg_database')"
         " FROM pg_database WHERE datname = ANY (%s) ORDER BY 1",
-        stage.names(),
+        stage.databases(),
     )
 
 
 @all_majors
-def test_reconnecting_clients_see_the_old_database_or_the_whole_new_one(stage: Stage) -> None:
-    details = stage.make_side()
-    stage.sql("INSERT INTO item (name) VALUES ('new')", database=stage.aside("side"))
-    engine, side, before = stage.engine, stage.aside("side"), stage.aside("before")
-    with hammering(stage) as clients:
-        engine.swap(side, before, details)
+def test_swap_shows_clients_the_old_or_the_new_database(stage: Stage) -> None:
+    details = stage.make_staging()
+    stage.sql("INSERT INTO item (name) VALUES ('new')", database=stage.staging)
+    engine, staging, previous = stage.engine, stage.staging, stage.previous
+    with reconnecting_clients(stage) as clients:
+        engine.swap(staging, previous, details)
     for client in clients:
         assert set(client.answers) == {OLD, NEW}
         assert client.answers == sorted(client.answers)
         assert client.refused
-    with hammering(stage) as clients:
-        engine.swap_back(before, side)
+    with reconnecting_clients(stage) as clients:
+        engine.swap_back(previous, staging)
     for client in clients:
         assert client.answers == sorted(client.answers, reverse=True)
         assert client.answers[-1] == OLD
 
 
 @all_majors
-def test_what_lies_on_the_live_database_goes_with_the_name(stage: Stage) -> None:
+def test_swap_keeps_attributes_of_live_name(stage: Stage) -> None:
     reader, writer = stage.make_role("reader"), stage.make_role("writer")
     name, owner = stage.name, stage.server.role
     stage.sql(f"""
@@ -100,134 +100,138 @@ def test_what_lies_on_the_live_database_goes_with_the_name(stage: Stage) -> None
         GRANT CONNECT ON DATABASE {name} TO {reader};
         GRANT CONNECT, CREATE ON DATABASE {name} TO {writer} WITH GRANT OPTION""")
     recorded = stage.plain_dump("--create")
-    details = stage.make_side()
-    engine, side, before = stage.engine, stage.aside("side"), stage.aside("before")
+    details = stage.make_staging()
+    engine, staging, previous = stage.engine, stage.staging, stage.previous
     old = state(stage)
-    engine.swap(side, before, details)
+    engine.swap(staging, previous, details)
     assert stage.plain_dump("--create") == recorded
     comment = stage.admin(
-        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", before
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", previous
     )
     assert comment == [(f"igny8_backup: what {name} was before a restore; undo_restore",)]
-    engine.swap_back(before, side)
+    engine.swap_back(previous, staging)
     assert stage.plain_dump("--create") == recorded
     assert [row for row in state(stage) if row[0] == name] == [row for row in old if row[0] == name]
     stage.sql(f"REVOKE ALL ON DATABASE {name} FROM {reader}, {writer} CASCADE")
-    stage.sql(f'REVOKE ALL ON DATABASE "{side}" FROM {reader}, {writer} CASCADE')
+    stage.sql(f'REVOKE ALL ON DATABASE "{staging}" FROM {reader}, {writer} CASCADE')
 
 
-def test_default_privileges_stay_as_good_as_the_default(stage: Stage) -> None:
+def test_swap_keeps_default_privileges(stage: Stage) -> None:
     recorded = stage.plain_dump("--create")
-    details = stage.make_side()
+    details = stage.make_staging()
     assert details.privileges is None
-    stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+    stage.engine.swap(stage.staging, stage.previous, details)
     assert stage.plain_dump("--create") == recorded
 
 
-def test_where_nothing_is_live_what_is_recorded_is_given(stage: Stage) -> None:
+def test_swap_without_live_database_applies_recorded_attributes(stage: Stage) -> None:
     reader = stage.make_role("reader")
     name = stage.name
     stage.sql(f"COMMENT ON DATABASE {name} IS 'recorded'; ALTER DATABASE {name} CONNECTION LIMIT 41;"
               f" REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC;"
               f" GRANT CONNECT ON DATABASE {name} TO {reader}")  # fmt: skip
     recorded = stage.plain_dump("--create")
-    details = stage.make_side()
+    details = stage.make_staging()
     stage.server.drop_database(name)
-    stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+    stage.engine.swap(stage.staging, stage.previous, details)
     assert stage.plain_dump("--create") == recorded
     stage.sql(f"REVOKE ALL ON DATABASE {name} FROM {reader}")
 
 
-def test_sessions_that_may_not_be_ended_stop_the_swap_and_nothing_is_changed(stage: Stage) -> None:
-    details = stage.make_side()
+def test_swap_with_protected_sessions_changes_nothing(stage: Stage) -> None:
+    details = stage.make_staging()
     old = state(stage)
     with stage.server.connect(stage.name, superuser=True) as session:
         assert stage.engine.blockers(stage.part(), details) == [
             "The live database has sessions of postgres, which this role may not end: end them."
         ]
         with pytest.raises(DatabaseError, match="It has sessions of postgres.*It was not changed"):
-            stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+            stage.engine.swap(stage.staging, stage.previous, details)
         assert session.execute("SELECT count(*) FROM item").fetchone() == (OLD,)
     assert state(stage) == old
     with (
-        stage.server.connect(stage.aside("side"), superuser=True),
+        stage.server.connect(stage.staging, superuser=True),
         pytest.raises(DatabaseError, match="It has sessions of postgres.*It was not changed"),
     ):
-        stage.engine.drop(stage.aside("side"))
-    stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+        stage.engine.drop(stage.staging)
+    stage.engine.swap(stage.staging, stage.previous, details)
 
 
-def test_a_session_that_takes_long_to_end_is_waited_for(stage: Stage) -> None:
-    """A rename waits five seconds, and is tried again: hours of loading may lie behind it."""
-    details = stage.make_side()
+def test_swap_waits_for_slow_session(stage: Stage) -> None:
+    """A rename waits five seconds and is repeated, because hours of loading may precede it."""
+    details = stage.make_staging()
     with stage.server.connect(stage.name) as session:
         pid = session.info.backend_pid
         os.kill(pid, signal.SIGSTOP)
         timer = threading.Timer(5.5, os.kill, (pid, signal.SIGCONT))
         timer.start()
-        stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+        stage.engine.swap(stage.staging, stage.previous, details)
         timer.join()
-    assert stage.names() == [stage.name, stage.aside("before")]
+    assert stage.databases() == [stage.name, stage.previous]
 
 
-def test_a_name_that_is_taken_stops_the_swap_and_nothing_is_changed(stage: Stage) -> None:
-    details = stage.make_side()
-    stage.server.create_database(stage.aside("before"))
+def test_swap_with_existing_previous_name_changes_nothing(stage: Stage) -> None:
+    details = stage.make_staging()
+    stage.server.create_database(stage.previous)
     old = state(stage)
     with pytest.raises(DatabaseError, match="already exists"):
-        stage.engine.swap(stage.aside("side"), stage.aside("before"), details)
+        stage.engine.swap(stage.staging, stage.previous, details)
     assert state(stage) == old
 
 
-def test_a_name_that_is_taken_meanwhile_is_not_taken_over(stage: Stage) -> None:
-    details = stage.make_side()
+def test_name_database_with_existing_name_changes_nothing(stage: Stage) -> None:
+    details = stage.make_staging()
     old = state(stage)
     with stage.server.connect(stage.name) as session:
         with pytest.raises(DatabaseError, match="already exists"):
-            name_database(stage.engine.live, stage.aside("side"), details)
-        assert session.execute("SELECT 1").fetchone() == (1,), "its sessions are left alone"
+            name_database(stage.engine.live, stage.staging, details)
+        assert session.execute("SELECT 1").fetchone() == (1,), "sessions of the other database stay"
     assert state(stage) == old
 
 
-class NullProgress:
-    """A server that commits and does not say so; with ``for_good`` it then says nothing any more."""
+class LostCommit:
+    """Filters that drop the answer to COMMIT, and with ``for_good`` every later connection."""
 
     def __init__(self, *, for_good: bool) -> None:
         self.for_good = for_good
         self.committing = False
-        self.silent = False
+        self.lost = False
 
-    def asking(self, data: bytes) -> bytes:
-        if self.silent and self.for_good:
+    def from_client(self, data: bytes) -> bytes:
+        if self.lost and self.for_good:
             raise HangUp
         if b"COMMIT" in data:
             self.committing = True
         return data
 
-    def answering(self, data: bytes) -> bytes:
-        if self.committing and not self.silent and b"COMMIT" in data:
-            self.silent = True
+    def from_server(self, data: bytes) -> bytes:
+        if self.committing and not self.lost and b"COMMIT" in data:
+            self.lost = True
             raise HangUp
         return data
 
 
-def test_a_commit_whose_answer_is_lost_is_found_out(stage: Stage) -> None:
-    details = stage.make_side()
-    silence = NullProgress(for_good=False)
+def test_swap_with_lost_commit_answer_detects_commit(stage: Stage) -> None:
+    details = stage.make_staging()
+    lost_commit = LostCommit(for_good=False)
     server = (stage.server.host, stage.server.port)
-    with Relay("127.0.0.1", server, asking=silence.asking, answering=silence.answering) as relay:
+    with Relay(
+        "127.0.0.1", server, from_client=lost_commit.from_client, from_server=lost_commit.from_server
+    ) as relay:
         live = stage.engine_with(PORT=str(relay.port)).live
-        swap_databases(live, stage.aside("side"), stage.aside("before"), details)
-    assert silence.silent
-    assert stage.names() == [stage.name, stage.aside("before")]
+        swap_databases(live, stage.staging, stage.previous, details)
+    assert lost_commit.lost
+    assert stage.databases() == [stage.name, stage.previous]
 
 
-def test_a_server_that_falls_silent_at_the_commit_leaves_a_restore_that_can_go_on(stage: Stage) -> None:
-    details = stage.make_side()
-    silence = NullProgress(for_good=True)
+def test_swap_with_lost_connection_raises_unfinished(stage: Stage) -> None:
+    details = stage.make_staging()
+    lost_commit = LostCommit(for_good=True)
     server = (stage.server.host, stage.server.port)
-    with Relay("127.0.0.1", server, asking=silence.asking, answering=silence.answering) as relay:
+    with Relay(
+        "127.0.0.1", server, from_client=lost_commit.from_client, from_server=lost_commit.from_server
+    ) as relay:
         live = stage.engine_with(PORT=str(relay.port)).live
         with pytest.raises(UnfinishedError, match="connection to the server was lost"):
-            swap_databases(live, stage.aside("side"), stage.aside("before"), details)
-    assert stage.names() == [stage.name, stage.aside("before")]
+            swap_databases(live, stage.staging, stage.previous, details)
+    assert stage.databases() == [stage.name, stage.previous]

@@ -1,4 +1,4 @@
-"""Single tables of a dump: what comes with them, what is left out."""
+"""Single tables of a dump: what is restored with them, what is left out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ both_ends = pytest.mark.postgres(15, 18)
 
 
 class Tables:
-    """Loads tables of one dump into a side of its own each time; ``left_out`` is what the last load said."""
+    """Loads tables of one dump, each time into a new staging database.
+
+    ``left_out`` is the result of the last load.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -56,29 +59,28 @@ class Tables:
         self.left_out: tuple[str, ...] = ()
 
     def load(self, *given: str, jobs: int = 1) -> list[str]:
-        """The tables of the side, as ``pg_dump`` writes their names."""
-        engine, side = self.stage.engine, self.stage.aside("side")
+        """Load the tables ``given``; return the tables of the staging database."""
+        engine, staging = self.stage.engine, self.stage.staging
         tables = find_tables(self.details, given)
-        engine.drop(side)
-        engine.create_staging(side, self.details)
+        engine.drop(staging)
+        engine.create_staging(staging, self.details)
         self.left_out = engine.load(
-            side,
+            staging,
             blocks_of(self.data),
             raw_bytes=len(self.data),
             scratch=self.stage.scratch,
             jobs=jobs,
             selection=RestoreSelection(tables=tables, table_owners=self.details.owners),
         )
-        return list(engine.tables(side))
+        return list(engine.tables(staging))
 
-    def same(self, *tables: str) -> None:
-        """``pg_dump`` writes these tables of the side as it does those of the source, but for what is left
-        out."""
+    def assert_same(self, *tables: str) -> None:
+        """Compare the dumps of these tables in the staging and the live database, except what is left out."""
         options = [f"--table={table}" for table in tables]
-        side = self.stage.plain_dump(*options, name=self.stage.aside("side"))
+        staging = self.stage.plain_dump(*options, name=self.stage.staging)
         source = self.stage.plain_dump(*options)
         words = (b"FOREIGN KEY", b"TRIGGER", b"POLICY", b"CREATE FUNCTION")
-        assert [line for line in side.splitlines() if line and not line.startswith(b"--")] == [
+        assert [line for line in staging.splitlines() if line and not line.startswith(b"--")] == [
             line
             for line in source.splitlines()
             if line and not line.startswith(b"--") and not any(word in line for word in words)
@@ -86,18 +88,20 @@ class Tables:
 
 
 @both_ends
-def test_a_table_comes_with_what_it_needs_and_says_what_is_left_out(
+def test_load_of_single_tables_includes_dependencies(
     pg: PostgresServer, make_stage: Callable[..., Stage]
 ) -> None:
     stage = make_stage(pg)
     tables = Tables(stage)
     assert tables.load("account") == ["public.account"]
     assert list(tables.left_out) == []
-    tables.same("public.account", "public.account_id_seq", "public.free")
-    side = stage.aside("side")
-    assert stage.sql("SELECT nextval('free'), count(*), sum(n) FROM account", database=side) == [(73, 3, 6)]
+    tables.assert_same("public.account", "public.account_id_seq", "public.free")
+    staging = stage.staging
+    assert stage.sql("SELECT nextval('free'), count(*), sum(n) FROM account", database=staging) == [
+        (73, 3, 6)
+    ]
 
-    # A foreign key to a table that is not there is left out, a trigger and a policy are always.
+    # A foreign key to a missing table is left out; triggers and policies always are.
     for jobs in (1, 2):
         assert tables.load("public.invoice", jobs=jobs) == ["public.invoice"]
         assert [line.rsplit(" ", 2)[-2] for line in tables.left_out] == [
@@ -106,30 +110,30 @@ def test_a_table_comes_with_what_it_needs_and_says_what_is_left_out(
             "all_of_it",
         ]
         query = "SELECT indexname FROM pg_indexes WHERE tablename = 'invoice' ORDER BY 1"
-        assert stage.sql(query, database=side) == [("by_total",), ("invoice_pkey",)]
-        assert stage.sql("SELECT count(*) FROM pg_statistic_ext", database=side) == [(1,)]
+        assert stage.sql(query, database=staging) == [("by_total",), ("invoice_pkey",)]
+        assert stage.sql("SELECT count(*) FROM pg_statistic_ext", database=staging) == [(1,)]
 
-    # Where both ends are there, the foreign key is, too; the sequence of an identity goes on.
+    # With both tables the foreign key is restored; the sequence of an identity column continues.
     assert tables.load("invoice", "account") == ["public.account", "public.invoice"]
     assert [line.split()[0] for line in tables.left_out] == ["TRIGGER", "POLICY"]
     query = "INSERT INTO invoice (total, account_id) VALUES (1, 1) RETURNING id"
-    assert stage.sql(query, database=side) == [(4,)]
+    assert stage.sql(query, database=staging) == [(4,)]
 
-    # A partitioned table brings its partitions; a partition alone the definition of its table.
+    # A partitioned table includes its partitions; a partition includes the definition of its parent.
     assert tables.load("log") == ["public.log", "public.log_2025", "public.log_2026"]
-    tables.same("public.log", "public.log_2025", "public.log_2026")
+    tables.assert_same("public.log", "public.log_2025", "public.log_2026")
     tables.load("log_2026")
-    assert stage.sql("SELECT what FROM log_2026", database=side) == [("now",)]
+    assert stage.sql("SELECT what FROM log_2026", database=staging) == [("now",)]
 
     odd = '"Odd, Schema"."Ta""ble; --"'
     assert tables.load(odd) == [odd]
-    tables.same(odd)
+    tables.assert_same(odd)
     assert tables.load('"Ta"') == ['"Odd, Schema"."Ta"']
     with pytest.raises(UsageError, match="materialized view"):
         tables.load("kept")
 
 
-def test_a_table_is_named_as_in_sql() -> None:
+def test_find_tables_resolves_names() -> None:
     details = DatabaseDetails(
         alias="default", name="igny8", tables=("a.item", "b.item", "b.other", 'c."It""em.x"')
     )
@@ -146,11 +150,11 @@ def test_a_table_is_named_as_in_sql() -> None:
 
 
 @pytest.mark.parametrize("names", [("public", "item"), ('a"b', "c.d"), ('."', '"".'), ("Ä", " ")])
-def test_a_name_can_be_taken_apart_again(names: tuple[str, str]) -> None:
+def test_split_table_name_inverts_table_name(names: tuple[str, str]) -> None:
     assert split_table_name(table_name(*names)) == names
 
 
-def test_event_triggers_are_left_out_and_never_fire(stage: Stage) -> None:
+def test_load_leaves_event_triggers_out(stage: Stage) -> None:
     stage.role = "postgres"
     stage.sql(
         "CREATE TABLE fired (what text);"
@@ -160,14 +164,16 @@ def test_event_triggers_are_left_out_and_never_fire(stage: Stage) -> None:
         "COMMENT ON EVENT TRIGGER noted IS 'of all commands';",
         superuser=True,
     )
-    engine, side = stage.engine, stage.aside("side")
+    engine, staging = stage.engine, stage.staging
     details = engine.describe(())
     data = b"".join(engine.dump(details))
     for jobs in (1, 2):
-        engine.create_staging(side, details)
-        left_out = engine.load(side, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
+        engine.create_staging(staging, details)
+        left_out = engine.load(
+            staging, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs
+        )
         assert left_out == ("EVENT TRIGGER - noted postgres",)
-        stage.sql("CREATE TABLE later ()", database=side, superuser=True)
-        assert stage.sql("SELECT what FROM fired", database=side, superuser=True) == []
-        engine.drop(side)
+        stage.sql("CREATE TABLE later ()", database=staging, superuser=True)
+        assert stage.sql("SELECT what FROM fired", database=staging, superuser=True) == []
+        engine.drop(staging)
     assert stage.sql("SELECT count(*) FROM pg_event_trigger", superuser=True) == [(1,)]

@@ -40,7 +40,7 @@ def stage(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Stage:
 
 
 @pytest.mark.postgres(15, 18)
-def test_triggers_are_off_and_then_as_they_were(stage: Stage) -> None:
+def test_triggers_disabled_restores_each_state(stage: Stage) -> None:
     states = "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger ORDER BY 1, 2"
     before = stage.sql(states)
     assert {state for *_, state in before} == {"O", "D", "A", "R"}
@@ -51,18 +51,18 @@ def test_triggers_are_off_and_then_as_they_were(stage: Stage) -> None:
 
 
 @pytest.mark.postgres(15, 18)
-def test_the_statistics_of_an_emptied_table_are_forgotten(stage: Stage) -> None:
+def test_rewrite_drops_statistics_of_emptied_table(stage: Stage) -> None:
     stage.sql("ANALYZE")
     stage.sql("TRUNCATE emptied")
     dump = stage.plain_dump()
-    assert of_files(stage), "the statistics hold it"
+    assert of_files(stage), "the statistics hold the value"
     vacuum.rewrite(stage.engine.live)
     assert of_files(stage) == []
     assert stage.plain_dump() == dump
 
 
 @pytest.mark.postgres(18)
-def test_statistics_that_cannot_be_forgotten_are_told(stage: Stage) -> None:
+def test_rewrite_reports_statistics_it_cannot_drop(stage: Stage) -> None:
     stage.sql("CREATE VIEW reader AS SELECT name FROM emptied; ANALYZE emptied; TRUNCATE emptied")
     with pytest.raises(
         DatabaseError, match="emptied.* statistics of its column name .*leave one row in the table"
@@ -71,12 +71,12 @@ def test_statistics_that_cannot_be_forgotten_are_told(stage: Stage) -> None:
 
 
 def of_files(stage: Stage) -> list[str]:
-    """The files of the database that hold the canary."""
+    """List the files of the database that contain the canary."""
     stage.sql("CHECKPOINT", superuser=True)
     ((oid,),) = stage.sql("SELECT oid FROM pg_database WHERE datname = current_database()")
     folder = stage.server.data / "base" / str(oid)
     found = []
     for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # the server makes and removes files of its own meanwhile
+        with suppress(FileNotFoundError):  # the server creates and removes files meanwhile
             found += [path.name] if CANARY.encode() in path.read_bytes() else []
     return sorted(found)
