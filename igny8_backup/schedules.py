@@ -1,4 +1,4 @@
-"""A ready Celery beat schedule."""
+"""A ready-made schedule for Celery beat: :func:`beat_schedule`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def beat_schedule(
     *, hour: int = 1, minute: int = 15, logs: bool = False, pings: Mapping[str, str] = _NO_PINGS
 ) -> dict[str, Any]:
     """Entries for ``CELERY_BEAT_SCHEDULE``: ``backup_all`` every night at ``hour``:``minute``,
-    ``prune_backups`` three hours later, ``verify_backup`` on Sunday, five hours later, ``monitor_backups``
+    ``prune_backups`` three hours later, ``verify_backup`` on Sundays five hours later, ``monitor_backups``
     every hour.
 
-    ``pings`` maps one of these names to the URL that it pings. What would come between 02:00 and 03:00, which
-    happens twice or never when clocks change, comes an hour later; but the backup comes when it is told to.
-    A run that no worker has begun in time expires: the next is near, and two at once serve nobody.
+    ``logs`` includes the trees in ``LOGS``. ``pings`` maps a task name to the URL that it pings. Tasks other
+    than the backup avoid the time from 02:00 to 03:00, which occurs twice or never when clocks change. A task
+    that no worker has started before the next one is near expires.
     """
 
     def entry(name: str, schedule: crontab, expires: int, **kwargs: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def beat_schedule(
             "task": f"igny8_backup.{name}",
             "schedule": schedule,
             "kwargs": kwargs,
-            # django-celery-beat has a word of its own for it, and passes over Celery's.
+            # django-celery-beat ignores "expires" and has an option of its own.
             "options": {"expires": expires, "expire_seconds": expires},
         }
 
@@ -41,7 +41,7 @@ def beat_schedule(
     nightly = crontab(hour=str(hour), minute=str(minute))
     return {
         "igny8_backup nightly": entry("backup_all", nightly, 6 * _HOUR, logs=logs),
-        # A backup that takes longer than three hours is waited for.
+        # Waits for a backup that takes longer than three hours.
         "igny8_backup prune": entry("prune_backups", later(3), 6 * _HOUR, wait=2 * _HOUR),
         "igny8_backup weekly verification": entry("verify_backup", later(5, day_of_week="sun"), 24 * _HOUR),
         "igny8_backup hourly monitor": entry("monitor_backups", crontab(minute="45"), _HOUR),

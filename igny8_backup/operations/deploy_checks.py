@@ -1,6 +1,6 @@
-"""What can be known before the night: told by the system checks, in the way of nobody.
+"""Deployment checks for the next scheduled backup. They never block other commands.
 
-Each question is asked of the settings, the disk or the database server.
+:func:`find_problems` looks at the settings, the disk and the database servers.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from igny8_backup.databases.registry import make_engine
 from igny8_backup.errors import BackupError, RefusedError, ToolError
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
-_CREDENTIALS = {
+_CREDENTIAL_APPS = {
     "django.contrib.sessions",
     "knox",
     "oauth2_provider",
     "rest_framework.authtoken",
     "rest_framework_simplejwt.token_blacklist",
 }
-_LEGACY = {".sql", ".dump", ".sqlite3"}
-_HEADS = (
+_DUMP_SUFFIXES = {".sql", ".dump", ".sqlite3"}
+_DUMP_HEADS = (
     b"PGDMP",
     b"SQLite format 3\0",
     b"--\n-- PostgreSQL database",
@@ -37,18 +37,30 @@ _HEADS = (
     b"/*M!999999\\- enable the sandbox",
     b"/*!999999\\- enable the sandbox",
 )
-_NOT_SEARCHED = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}
-MOST_FILES = 100_000
-"""So many files of a project are looked at."""
+_SKIPPED_FOLDERS = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}
+MAX_FILES = 100_000
+"""How many files of a project are searched for dumps."""
+
+
+def find_problems(config: Config) -> list[Problem]:
+    """Find everything that would go wrong in the next backup, as far as it can be known now."""
+    return [
+        *missing_trees(config),
+        *unset_host(config),
+        *absent_schedule(),
+        *readable_secrets(config),
+        *legacy_dumps(),
+        *unfit_databases(config),
+    ]
 
 
 def missing_trees(config: Config) -> list[Problem]:
-    """Trees that are not there: each would be a failed part."""
+    """W002: trees that do not exist. Their backup would fail."""
     return [
         _problem(
             "W002",
             f"The tree {name!r} ({path}) does not exist: its backup would fail.",
-            "Mount it, or correct its path; make it, if it is to be empty.",
+            "Mount it, or correct its path. If it should be empty, create it.",
         )
         for name, path in {**config.sites, **config.logs}.items()
         if not path.is_dir()
@@ -56,20 +68,21 @@ def missing_trees(config: Config) -> list[Problem]:
 
 
 def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> list[Problem]:
-    """In a container, whose own name changes with every start, HOST must be set."""
+    """W003: no ``HOST`` in a container, whose own name changes with every start. ``marks`` are files that
+    container engines create."""
     if "HOST" in getattr(settings, SETTING, {}) or not any(mark.exists() for mark in marks):
         return []
     return [
         _problem(
             "W003",
-            f"HOST is not set, and this is a container: its name ({config.host}) changes with every start.",
-            f"Set {SETTING}['HOST'] to a name that lasts.",
+            f"HOST is not set and this is a container, whose name ({config.host}) changes with every start.",
+            f"Set {SETTING}['HOST'] to a permanent name.",
         )
     ]
 
 
 def absent_schedule() -> list[Problem]:
-    """Celery is in use, and beat has no backup to send. What cron does, nobody can see."""
+    """W004: Celery is in use, but beat sends no backup task. Cron jobs cannot be seen from here."""
     entries: Mapping[str, Mapping[str, object]] = getattr(settings, "CELERY_BEAT_SCHEDULE", None) or {}
     of_app = scheduled_tasks()
     tasks = [str(item.get("task", "")) for item in entries.values()] + (of_app or [])
@@ -83,9 +96,9 @@ def absent_schedule() -> list[Problem]:
     return [
         _problem(
             "W004",
-            "Celery beat has no backup to send: neither the settings and the Celery app (beat_schedule) nor"
-            " the periodic tasks in the database have one.",
-            "Add **beat_schedule() of igny8_backup.schedules; silence this check where cron backs up.",
+            "Celery beat sends no backup task: there is none in the settings, in the Celery app"
+            " (beat_schedule), or among the periodic tasks in the database.",
+            "Add **beat_schedule() of igny8_backup.schedules. If cron makes the backups, silence this check.",
         )
     ]
 
@@ -95,8 +108,8 @@ def _backs_up(task: str) -> bool:
 
 
 def _periodic_tasks() -> list[str] | None:
-    """The tasks that django-celery-beat would send, where it is in use: its own entry, which it adds by
-    itself, tells nothing. ``None`` where the tables cannot be asked."""
+    """The enabled tasks of django-celery-beat, without the one that it adds itself; ``None`` where its tables
+    cannot be read."""
     if not apps.is_installed("django_celery_beat"):
         return []
     model = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")
@@ -106,11 +119,11 @@ def _periodic_tasks() -> list[str] | None:
     try:
         return [str(task) for task in enabled.values_list("task", flat=True)]
     except Error:
-        return None  # not there, or not migrated: unfit_databases or migrate tell
+        return None  # unreachable or not migrated: unfit_databases or migrate report that
 
 
 def readable_secrets(config: Config) -> list[Problem]:
-    """Sessions and tokens, with which one logs in, would be stored in the clear."""
+    """W005: sessions or tokens, which allow to log in, would be stored unencrypted."""
     if config.recipients or config.debug:
         return []
     excluded = [table for tables in config.exclude_table_data.values() for table in tables]
@@ -118,15 +131,16 @@ def readable_secrets(config: Config) -> list[Problem]:
     names = [
         app.name
         for app in apps.get_app_configs()
-        if app.name in _CREDENTIALS and not {model._meta.db_table for model in app.get_models()} <= left_out
+        if app.name in _CREDENTIAL_APPS
+        and not {model._meta.db_table for model in app.get_models()} <= left_out
     ]
     if not names or not config.databases:
         return []
     return [
         _problem(
             "W005",
-            f"Backups are not encrypted and hold sessions or tokens ({', '.join(names)}): who reads a backup"
-            " can log in.",
+            f"Backups are not encrypted and contain sessions or tokens ({', '.join(names)}): whoever reads a"
+            " backup can log in.",
             'Set ENCRYPTION (see "Manage keys" in the documentation), or leave their rows out with'
             " EXCLUDE_TABLE_DATA.",
         )
@@ -134,15 +148,15 @@ def readable_secrets(config: Config) -> list[Problem]:
 
 
 def legacy_dumps(folder: Path | None = None) -> list[Problem]:
-    """Dumps that lie in the project, where they are committed, copied and deployed."""
+    """W006: database dumps in the project folder, where they may be committed, copied and deployed."""
     root = folder or project_dir()
     used = {str(database.get("NAME", "")) for database in settings.DATABASES.values()}
     found = sorted(str(path) for path in _dumps(root) if str(path) not in used)
     return [
         _problem(
             "W006",
-            f"A dump of a database lies in the project: {path}.",
-            "Move it out of the project; if it was committed, take it out of the repository:"
+            f"A database dump lies in the project: {path}.",
+            "Move it out of the project. If it was committed, remove it from the repository:"
             f" `{_git_rm(path)}`.",
         )
         for path in found
@@ -150,8 +164,10 @@ def legacy_dumps(folder: Path | None = None) -> list[Problem]:
 
 
 def unfit_databases(config: Config) -> list[Problem]:
-    """Databases that would not be backed up (the client is older or missing, a pooler stands before the
-    server, the role may not see or read all of it), or that do not answer."""
+    """E041, E042, W007: databases that would not be backed up, or that cannot be checked.
+
+    The client may be missing or too old, a connection pooler in the way, or a permission missing.
+    """
     problems = []
     for alias in config.databases:
         if connections[alias].vendor == "sqlite":
@@ -159,42 +175,42 @@ def unfit_databases(config: Config) -> list[Problem]:
         try:
             problems += make_engine(alias, config).check(config.exclude_table_data.get(alias, ()))
         except (RefusedError, ToolError) as error:
-            problems.append(_of_error("E041", f"The database {alias!r} would not be backed up.", error))
+            problems.append(_error_problem("E041", f"The database {alias!r} would not be backed up.", error))
         except BackupError as error:
-            problems.append(_of_error("W007", f"The database {alias!r} could not be asked.", error))
+            problems.append(_error_problem("W007", f"The database {alias!r} could not be checked.", error))
     return problems
 
 
-def _of_error(number: str, message: str, error: BackupError) -> Problem:
+def _error_problem(number: str, message: str, error: BackupError) -> Problem:
     what, _, hint = error.parts
-    return _problem(number, f"{message} {what}", hint or "Mend that, then ask again.")
+    return _problem(number, f"{message} {what}", hint or "Fix that, then run the check again.")
 
 
 def _dumps(root: Path) -> Iterator[Path]:
-    seen = 0
+    searched = 0
     for folder, names, files in os.walk(root):
-        names[:] = sorted(set(names) - _NOT_SEARCHED)
+        names[:] = sorted(set(names) - _SKIPPED_FOLDERS)
         for name in files:
-            seen += 1
-            if seen > MOST_FILES:
+            searched += 1
+            if searched > MAX_FILES:
                 return
             path = Path(folder, name)
-            if path.suffix.lower() in _LEGACY and _is_dump(path):
+            if path.suffix.lower() in _DUMP_SUFFIXES and _is_dump(path):
                 yield path
 
 
 def _is_dump(path: Path) -> bool:
     try:
-        if not path.is_file():  # to open a FIFO would be to wait for its writer
+        if not path.is_file():  # opening a FIFO would wait for a writer
             return False
         with path.open("rb") as file:
-            return file.read(64).startswith(_HEADS)
+            return file.read(64).startswith(_DUMP_HEADS)
     except OSError:
         return False
 
 
 def _git_rm(path: str) -> str:
-    """The command, to be run in any folder."""
+    """The command that removes ``path`` from its repository; it works in any folder."""
     return shlex.join(["git", "-C", os.path.dirname(path), "rm", "--cached", "--", os.path.basename(path)])
 
 

@@ -1,4 +1,4 @@
-"""A new age identity in a private file (law 5)."""
+"""Create an age identity: the private key that restores need and the backup server must not have."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from igny8_backup.streams.age import generate_identity
 
 
 def make_key(path: Path, now: datetime) -> str:
-    """Writes a new identity to ``path`` (0600, in the format of age's own files) and returns its recipient.
+    """Write a new identity to ``path`` (mode 0600, in the format of age-keygen) and return its recipient.
 
-    Raises :class:`UsageError` when the file exists: overwriting a key would lose every backup made for it.
+    Raises :class:`UsageError` when the file exists, because overwriting a key would make every backup
+    encrypted to it unreadable; :class:`FilesError` when the file cannot be written.
     """
     identity, recipient = generate_identity()
     text = f"# created: {now:%Y-%m-%dT%H:%M:%SZ}\n{identity}"
@@ -21,13 +22,15 @@ def make_key(path: Path, now: datetime) -> str:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists.",
-            unchanged="It was not overwritten: it may be the only key to your backups.",
+            f"{path} already exists.",
+            unchanged="The file was not overwritten: it may be the only key to your backups.",
             hint="Choose another file name.",
         ) from None
     except OSError as error:
         raise FilesError(
-            f"{path} cannot be written: {error.strerror}.", hint="Choose another folder."
+            f"{path} cannot be written: {error.strerror}.",
+            unchanged="No key was created.",
+            hint="Choose another folder.",
         ) from None
     with os.fdopen(handle, "w") as file:
         file.write(text)

@@ -1,6 +1,7 @@
-"""What must be true before a backup: a storage of its own, encryption, no SQLite in production.
+"""Preconditions of every run: a private storage, encryption, separate folders, no SQLite in production.
 
-Each question is asked once here; commands raise the answer, the system checks list it.
+Each function returns :class:`~igny8_backup.conf.Problem` values. ``open_context`` raises the first one; the
+system checks list all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, Storage, storages
+from django.db import connections
 
 from igny8_backup.conf import SETTING, STORAGE_ALIAS, Config, Problem, home_dir
 from igny8_backup.errors import BackupError, FilesError
@@ -18,28 +20,28 @@ from igny8_backup.streams.age import parse_recipients
 
 
 def has_storage(alias: str = STORAGE_ALIAS) -> bool:
-    """Whether ``STORAGES`` has the alias for backups."""
+    """Whether ``STORAGES`` has an entry ``alias``."""
     return alias in getattr(settings, "STORAGES", {})
 
 
 def default_folder() -> Path:
-    """Where backups go in DEBUG when ``STORAGES`` names no place."""
+    """The folder for backups when DEBUG is on and ``STORAGES`` has no entry for them."""
     return home_dir() / "backups"
 
 
 def find_storage(config: Config, alias: str = STORAGE_ALIAS) -> Storage | Problem:
-    """``STORAGES[alias]``; in DEBUG without one, a private folder of the project."""
+    """Return ``STORAGES[alias]``, or with DEBUG on a private folder of the project; else the problem."""
     if has_storage(alias):
         try:
             storage = storages[alias]
             if isinstance(storage, FileSystemStorage):
-                os.fspath(storage.location)  # computed when first asked for
+                os.fspath(storage.location)  # Django computes it on first use, and may raise
             return storage
-        except Exception as error:  # a storage that somebody else wrote raises what it likes
+        except Exception as error:  # third-party storages raise any exception
             return Problem(
                 id="igny8_backup.E021",
                 message=f"STORAGES[{alias!r}] cannot be used: {type(error).__name__}: {error}.",
-                hint="Correct its BACKEND and OPTIONS; for S3: install igny8-backup with its extra: s3.",
+                hint="Correct its BACKEND and OPTIONS. For S3, install igny8-backup[s3].",
             )
     if config.debug:
         return FileSystemStorage(location=default_folder())
@@ -51,7 +53,7 @@ def find_storage(config: Config, alias: str = STORAGE_ALIAS) -> Storage | Proble
 
 
 def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem]:
-    """A storage that is missing, is served to the public, or lies in what it backs up (or round it)."""
+    """Find a storage that is missing, served to the public, inside a tree of files, or around one."""
     storage = find_storage(config, alias)
     if isinstance(storage, Problem):
         return [storage]
@@ -61,8 +63,8 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
     found = [
         Problem(
             id="igny8_backup.E022",
-            message=f"Backups would lie in {name} ({root}), which is served to the public.",
-            hint=f"Give STORAGES[{alias!r}] a location outside it.",
+            message=f"Backups would be stored in {name} ({root}), which is served to the public.",
+            hint=f"Give STORAGES[{alias!r}] a location outside that folder.",
         )
         for name, root in _served().items()
         if place.is_relative_to(root)
@@ -73,7 +75,7 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
             found.append(
                 Problem(
                     id="igny8_backup.E023",
-                    message=f"The storage {place} and the tree {name!r} ({tree}) lie one in the other.",
+                    message=f"The storage {place} and the tree {name!r} ({tree}) contain one another.",
                     hint=f"Give STORAGES[{alias!r}] a location outside every tree.",
                 )
             )
@@ -81,13 +83,13 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
 
 
 def folder_problems(config: Config) -> list[Problem]:
-    """Trees that overlap, or hold our own folders: a restore swaps all that lies in a tree."""
+    """Find trees that overlap, and a state or scratch folder inside one: restores replace whole trees."""
     trees = {name: _real(path) for name, path in {**config.sites, **config.logs}.items()}
     found = [
         Problem(
             id="igny8_backup.E024",
-            message=f"The tree {inner!r} ({trees[inner]}) lies in the tree {outer!r} ({trees[outer]}).",
-            hint="Back up the outer one alone, or move the inner one out of it.",
+            message=f"The tree {inner!r} ({trees[inner]}) lies inside the tree {outer!r} ({trees[outer]}).",
+            hint="Back up only the outer tree, or move the inner one out of it.",
         )
         for inner, outer in permutations(trees, 2)
         if trees[inner].is_relative_to(trees[outer]) and (inner > outer or trees[inner] != trees[outer])
@@ -96,8 +98,8 @@ def folder_problems(config: Config) -> list[Problem]:
         found += [
             Problem(
                 id="igny8_backup.E025",
-                message=f"{SETTING}[{setting!r}] ({folder}) lies in {name} ({path}).",
-                hint="Point it at a private folder outside every tree and of all that is served.",
+                message=f"{SETTING}[{setting!r}] ({folder}) lies inside {name} ({path}).",
+                hint="Set it to a private folder outside every tree and every folder that is served.",
             )
             for name, path in closed_folders(config).items()
             if _real(folder).is_relative_to(path)
@@ -106,24 +108,24 @@ def folder_problems(config: Config) -> list[Problem]:
 
 
 def closed_folders(config: Config) -> dict[str, Path]:
-    """The folders in which nothing of ours may lie, by what they are: the trees, and what is served."""
+    """The folders in which this package must not put anything, by description: trees and served folders."""
     trees = {**config.sites, **config.logs}
     return {f"the tree {name!r}": _real(path) for name, path in trees.items()} | _served()
 
 
 def _real(path: object) -> Path:
-    """Where ``path`` leads. A loop of symlinks leads to itself; ``Path.resolve`` would raise."""
+    """Resolve symlinks. Unlike ``Path.resolve``, this does not raise for a loop of symlinks."""
     return Path(os.path.realpath(str(path)))
 
 
 def _served() -> dict[str, Path]:
-    """The folders that a web server gives to the public."""
+    """The folders that a web server serves to the public."""
     roots = {"MEDIA_ROOT": settings.MEDIA_ROOT, "STATIC_ROOT": settings.STATIC_ROOT}
     return {name: _real(root) for name, root in roots.items() if root}
 
 
 def encryption_problems(config: Config) -> list[Problem]:
-    """No recipient outside DEBUG, or one that is no age public key."""
+    """Find recipients that are missing while DEBUG is off, or that are not age public keys."""
     if config.encryption is None:
         return []
     if not config.recipients:
@@ -132,10 +134,10 @@ def encryption_problems(config: Config) -> list[Problem]:
         return [
             Problem(
                 id="igny8_backup.E030",
-                message="No recipient is set: backups would be stored in the clear.",
+                message="No recipient is set: backups would be stored unencrypted.",
                 hint="Run generate_backup_key FILE and put the recipient that it prints into"
-                " IGNY8_BACKUP['ENCRYPTION']['RECIPIENTS']; or, if the storage is safe enough,"
-                " set IGNY8_BACKUP['ENCRYPTION'] = None.",
+                " IGNY8_BACKUP['ENCRYPTION']['RECIPIENTS']. Or, if you trust the storage, set"
+                " IGNY8_BACKUP['ENCRYPTION'] = None.",
             )
         ]
     try:
@@ -145,15 +147,30 @@ def encryption_problems(config: Config) -> list[Problem]:
             Problem(
                 id="igny8_backup.E031",
                 message=str(error),
-                hint="Copy the recipient that generate_backup_key printed; the identity file repeats it.",
+                hint="Copy the recipient that generate_backup_key printed. It is also in the identity file.",
             )
         ]
     return []
 
 
+def sqlite_problems(config: Config) -> list[Problem]:
+    """Find SQLite databases while DEBUG is off: they are never backed up."""
+    return [
+        Problem(
+            id="igny8_backup.E040",
+            message=f"The database {alias!r} is SQLite and DEBUG is off: it will not be backed up.",
+            hint="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
+        )
+        for alias in config.databases
+        if not config.debug and connections[alias].vendor == "sqlite"
+    ]
+
+
 def make_home(config: Config) -> None:
-    """Makes the project's own folder private and keeps it out of version control, where it is in use. Raises
-    :class:`FilesError`."""
+    """Create the project's private folder, ignored by version control, if the settings use it.
+
+    Raises :class:`FilesError`.
+    """
     home = home_dir()
     if has_storage() and not config.state_dir.is_relative_to(home):
         return
@@ -164,7 +181,7 @@ def make_home(config: Config) -> None:
         (home / ".gitignore").write_text("*\n")
     except OSError as error:
         raise FilesError(
-            f"The folder {home} cannot be made: {error.strerror}.",
+            f"The folder {home} cannot be created: {error.strerror}.",
             unchanged="Nothing was read or written.",
-            hint="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a volume that lasts.",
+            hint="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a persistent volume.",
         ) from None

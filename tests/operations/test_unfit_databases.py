@@ -91,7 +91,7 @@ def test_a_server_that_does_not_answer(asked: Asked) -> None:
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         problem = only(asked(PORT=str(bound.getsockname()[1])), "W007")
-    assert "could not be asked. No connection" in problem.message and "Start the server" in problem.hint
+    assert "could not be checked. No connection" in problem.message and "Start the server" in problem.hint
 
 
 RULES = "ALTER TABLE item ENABLE ROW LEVEL SECURITY, {} FORCE ROW LEVEL SECURITY"

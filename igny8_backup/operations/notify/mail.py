@@ -1,7 +1,7 @@
-"""Mail to ``ADMINS``: when something fails, when it fails in another way, and when it works again.
+"""Mail ``ADMINS`` when a command fails, when it fails in another way, and when it works again.
 
-What failed last is remembered in ``STATE_DIR``, one small file for each command, so that what runs every hour
-does not mail every hour.
+The last failure of each command is remembered in a small file in ``STATE_DIR``, so that a command that runs
+every hour does not send a mail every hour.
 """
 
 from __future__ import annotations
@@ -18,41 +18,46 @@ from django.core.mail import mail_admins
 
 from igny8_backup.conf import ConfigurationError, get_config
 
-AGAIN = timedelta(hours=20)
-"""What fails in the same way is mailed again after so long: every night, not every hour."""
+REPEAT_AFTER = timedelta(hours=20)
+"""When the same failure is mailed again: a nightly failure every night, an hourly one once a day."""
 
 
 def mail_failure(what: str, failure_key: str, text: str, now: datetime) -> str:
-    """Mails that ``what`` failed; ``failure_key`` tells one kind of failure from another. Returns why no mail could
-    be sent, or nothing."""
-    memory = _memory(what)
-    sign_then, told = _recall(memory)
-    if not settings.ADMINS or (sign_then == failure_key and told and now - told < AGAIN):
+    """Mail that the command ``what`` failed, unless the same kind of failure was mailed recently.
+
+    ``failure_key`` identifies the kind of failure. Returns why the mail could not be sent, or ``""``.
+    """
+    file = _memory_file(what)
+    previous_key, mailed = _recall(file)
+    if not settings.ADMINS or (previous_key == failure_key and mailed and now - mailed < REPEAT_AFTER):
         return ""
     if problem := _mail(f"{what} failed on {_host()}", text):
         return problem
-    if memory:
-        _remember(memory, failure_key, now)
+    if file:
+        _remember(file, failure_key, now)
     return ""
 
 
 def mail_recovery(what: str, now: datetime) -> str:
-    """Mails that ``what`` works again, where its failure was mailed. Returns as :func:`mail_failure`."""
-    memory = _memory(what)
-    _, told = _recall(memory)
-    if not (memory and told):
+    """Mail that the command ``what`` works again, if its failure was mailed.
+
+    Returns as :func:`mail_failure` does.
+    """
+    file = _memory_file(what)
+    _, mailed = _recall(file)
+    if not (file and mailed):
         return ""
-    text = f"It failed last at {told.isoformat(timespec='seconds')}, as far as was mailed."
+    text = f"{what} works again. Its last failure was mailed at {mailed.isoformat(timespec='seconds')}."
     if problem := _mail(f"{what} works again on {_host()}", text):
         return problem
-    memory.unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
     return ""
 
 
 def _mail(subject: str, text: str) -> str:
     try:
         mail_admins(subject, text)
-    except Exception as error:  # a mail backend raises what it likes
+    except Exception as error:  # mail backends raise any exception
         return f"No mail could be sent to ADMINS: {type(error).__name__}: {error}."
     return ""
 
@@ -64,26 +69,27 @@ def _host() -> str:
         return socket.gethostname()
 
 
-def _memory(what: str) -> Path | None:
+def _memory_file(what: str) -> Path | None:
     try:
         return get_config().state_dir / "failing" / f"{what}.json"
     except ConfigurationError:
-        return None  # then every failure is mailed
+        return None  # every failure is mailed
 
 
-def _recall(memory: Path | None) -> tuple[str, datetime | None]:
+def _recall(file: Path | None) -> tuple[str, datetime | None]:
+    """The failure key that was mailed last, and when."""
     try:
-        found = json.loads(memory.read_bytes()) if memory else {}
+        found = json.loads(file.read_bytes()) if file else {}
         return str(found["sign"]), datetime.fromisoformat(found["told"])
     except (OSError, ValueError, KeyError, TypeError):
         return "", None
 
 
-def _remember(memory: Path, failure_key: str, now: datetime) -> None:
-    # Where the state folder cannot be used, the next failure is mailed too.
+def _remember(file: Path, failure_key: str, now: datetime) -> None:
+    # If this fails, the next failure is mailed again.
     with suppress(OSError):
-        memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = memory.with_suffix(".new")
-        with open(new, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            json.dump({"sign": failure_key, "told": now.isoformat()}, file)
-        os.replace(new, memory)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        with open(new, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as handle:
+            json.dump({"sign": failure_key, "told": now.isoformat()}, handle)
+        os.replace(new, file)

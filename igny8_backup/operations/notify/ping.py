@@ -1,4 +1,4 @@
-"""Pings in the style of healthchecks: ``URL/start``, then ``URL``, or ``URL/fail`` with what went wrong."""
+"""Ping a monitoring service as Healthchecks does: ``URL/start``, then ``URL`` or ``URL/fail``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from urllib.request import Request, urlopen
 from igny8_backup.errors import UsageError
 
 START, SUCCESS, FAIL = "start", "", "fail"
-SECONDS = 10.0
-MOST_BYTES = 10_000
-"""Of a message; services keep about so much."""
+TIMEOUT = 10.0
+"""Seconds to wait for the service."""
+MAX_BYTES = 10_000
+"""Bytes of a message: services keep about this much."""
 
 
 def check_url(url: str) -> None:
-    """Raises :class:`UsageError` for what cannot be pinged."""
+    """Raise :class:`UsageError` if ``url`` cannot be pinged."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -24,22 +25,24 @@ def check_url(url: str) -> None:
         usable = False
     if not usable:
         raise UsageError(
-            "What to ping is no URL that begins with http:// or https://.",
+            "The URL to ping does not begin with http:// or https://.",
             unchanged="Nothing was read or written.",
-            hint="Give the whole URL, as https://hc-ping.com/UUID.",
+            hint="Give the complete URL, such as https://hc-ping.com/UUID.",
         )
 
 
 def ping(url: str, word: str, message: str = "") -> str:
-    """Sends ``word`` and a message, of which the end is kept. Returns why it failed, or nothing: a ping that
-    fails is no reason to fail. Only the host is told; the rest of the URL is as good as a password.
+    """Send a ping; return why it failed, or ``""``, because a failing ping must not fail the run.
+
+    ``word`` is ``START``, ``SUCCESS`` or ``FAIL``; of a long ``message`` only the end is sent. The returned
+    text names only the host: the rest of the URL is as secret as a password.
     """
     parts = urlsplit(url)
     path = "/".join(filter(None, (parts.path.rstrip("/"), word)))
     target = SplitResult(parts.scheme, parts.netloc, path, parts.query, "").geturl()
-    data = message.encode(errors="replace")[-MOST_BYTES:] or None
+    data = message.encode(errors="replace")[-MAX_BYTES:] or None
     try:
-        with urlopen(Request(target, data=data), timeout=SECONDS):  # noqa: S310  (see check_url)
+        with urlopen(Request(target, data=data), timeout=TIMEOUT):  # noqa: S310  (see check_url)
             return ""
     except HTTPError as error:
         with error:

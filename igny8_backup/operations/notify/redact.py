@@ -1,7 +1,7 @@
-"""Takes secrets out of a text before it leaves the machine.
+"""Remove secrets from a text before it leaves the machine.
 
-No message of ours holds one (law 6); this is for the words of others that a message repeats: a driver's, a
-mail server's, a program's.
+Messages of this package contain no secrets; this is for messages of others that they quote: of a database
+driver, a mail server or a program.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from django.conf import settings
 from django.views.debug import SafeExceptionReporterFilter
 
 HIDDEN = "********"
-_SHORTEST = 4
-"""Shorter values are words that stand everywhere: hiding them would hide the text."""
+_MIN_LENGTH = 4
+"""Shorter values occur in ordinary words: replacing them would make the text unreadable."""
 _PATTERNS = (
     (re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE), HIDDEN),
     (re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
@@ -24,11 +24,11 @@ _PATTERNS = (
 
 
 def redacted(text: str) -> str:
-    """``text`` without passwords, keys and tokens of the settings, passwords in URLs, and age identities."""
+    """Return ``text`` without the secrets in the settings, passwords in URLs, and age identities."""
     for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    for pattern, hidden in _PATTERNS:
-        text = pattern.sub(hidden, text)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
     return text
 
 
@@ -39,15 +39,15 @@ def _secrets() -> Iterator[str]:
 
 
 def _within(name: str, value: Any) -> Iterator[str]:
-    """The secrets in a setting, by the names that Django hides on its own error pages."""
+    """The secrets in a setting: values whose names Django hides on its error pages."""
     if isinstance(value, Mapping):
         for key, found in value.items():
             yield from _within(str(key), found)
     elif isinstance(value, (list, tuple)):
         for found in value:
             yield from _within(name, found)
-    elif isinstance(value, str) and len(value) >= _SHORTEST:
-        # A dotted path is the name of code: AUTH_USER_MODEL, PASSWORD_HASHERS.
+    elif isinstance(value, str) and len(value) >= _MIN_LENGTH:
+        # A dotted path names code, as in AUTH_USER_MODEL and PASSWORD_HASHERS, and is not a secret.
         named = SafeExceptionReporterFilter.hidden_settings.search(name)
         if named and not re.fullmatch(r"[A-Za-z_]+(\.\w+)+", value):
             yield value

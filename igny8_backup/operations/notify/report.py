@@ -1,4 +1,4 @@
-"""Tells others how a run ended: a ping, a mail to ``ADMINS``, the signal ``reported``."""
+"""Report how a command or task ended: by a ping, a mail to ``ADMINS`` and the signal ``reported``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from igny8_backup.operations.notify.redact import redacted
 from igny8_backup.operations.progress import Progress
 
 TAIL = 50
-"""Lines of what was said that go with a failure."""
+"""How many of the last notes are included in the report of a failure."""
 
 
 class Report:
-    """A context manager round one run, and its :class:`Progress`: it passes on what it is told, and keeps the
-    notes. An exception is a failure, and so is what :meth:`fail` says. Telling never fails: why a ping or a
-    mail did not go out is a note.
+    """A context manager around one command or task; reports its outcome on exit.
 
-    ``what`` is the name of the command; ``url`` is what to ping, if anything. Raises ``UsageError`` on
-    entering for a URL that is none.
+    It is also the :class:`Progress` of the run: it forwards everything to ``progress`` and remembers the
+    last notes for the report. The run failed if an exception leaves the context or :meth:`fail` was called.
+    A ping or mail that cannot be sent is noted and never fails the run.
+
+    ``what`` is the name of the command, ``url`` the URL to ping, if any. Entering raises ``UsageError`` for
+    an invalid URL.
     """
 
     def __init__(self, what: str, progress: Progress, *, url: str = "") -> None:
@@ -49,12 +51,15 @@ class Report:
         self._progress.note(text)
 
     def fail(self, *lines: str, failure_key: str = "incomplete") -> None:
-        """It did not go well, for these reasons; ``failure_key`` tells one kind of failure from another."""
+        """Report the run as failed, for the reasons in ``lines``.
+
+        ``failure_key`` identifies the kind of failure: the same kind is not mailed again every hour.
+        """
         self._tail.extend(lines)
         self._failed, self._failure_key = True, failure_key
 
     def silence(self) -> None:
-        """Nothing is to be told: somebody else does this work, and will tell."""
+        """Report nothing: another run does this work and reports it."""
         self._silent = True
 
     def __enter__(self) -> Self:
@@ -75,7 +80,7 @@ class Report:
         problem = ""
         if not self._failed:
             problem = mail_recovery(self._what, utc_now())
-        elif error is None or isinstance(error, Exception):  # not for one who pressed Ctrl-C
+        elif error is None or isinstance(error, Exception):  # no mail after Ctrl-C
             problem = mail_failure(self._what, self._failure_key, text, utc_now())
         if problem:
             self._progress.note(redacted(problem))

@@ -15,8 +15,8 @@ from django.core.mail import EmailMessage
 
 from igny8_backup.errors import StorageError, UsageError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.notify.mail import AGAIN, mail_failure, mail_recovery
-from igny8_backup.operations.notify.ping import MOST_BYTES
+from igny8_backup.operations.notify.mail import REPEAT_AFTER, mail_failure, mail_recovery
+from igny8_backup.operations.notify.ping import MAX_BYTES
 from igny8_backup.operations.notify.redact import HIDDEN, redacted
 from igny8_backup.operations.notify.report import TAIL, Report
 from igny8_backup.signals import reported
@@ -56,7 +56,7 @@ def test_a_run_that_fails_sends_the_end_of_what_was_said(web: WebServer, notes: 
     method, path, body = web.asked[1]
     assert (method, path) == ("POST", "/uuid/fail")
     assert body.endswith("\nThe storage is full. Make room.") and "note 49" in body
-    assert "note 0 " not in body and len(body) <= MOST_BYTES
+    assert "note 0 " not in body and len(body) <= MAX_BYTES
 
 
 def test_what_was_not_whole_is_a_failure_and_told_once(web: WebServer, notes: Notes) -> None:
@@ -146,7 +146,7 @@ def test_failure_is_mailed_and_recovery_too(
     assert mail_failure("backup_all", "StorageError", "It is full.", NOW) == ""
     mail_failure("backup_all", "StorageError", "It is full, an hour later.", NOW + hours)
     mail_failure("backup_all", "DatabaseError", "Now something else.", NOW + 2 * hours)
-    mail_failure("backup_all", "DatabaseError", "Still.", NOW + 2 * hours + AGAIN)
+    mail_failure("backup_all", "DatabaseError", "Still.", NOW + 2 * hours + REPEAT_AFTER)
     mail_failure("prune_backups", "DatabaseError", "Another command.", NOW)
     assert [mail.subject.partition("] ")[2] for mail in mailoutbox] == [
         *["backup_all failed on web-1"] * 3,
