@@ -61,24 +61,24 @@ def numbers(*, deploy: bool = True) -> list[str]:
 
 
 @pytest.mark.usefixtures("configure")
-def test_good_settings_have_no_messages() -> None:
+def test_checks_valid_settings_report_nothing() -> None:
     assert numbers() == []
 
 
-def test_broken_settings_are_told_once_and_only_on_request(configure: Configure) -> None:
+def test_checks_invalid_settings_are_reported_with_deploy_only(configure: Configure) -> None:
     configure(JOBS=0, HOST="web 1")
     assert sorted(numbers()) == ["E005", "E010"]
     # A plain error would stop migrate and with it a deployment, or a restore.
     assert numbers(deploy=False) == []
 
 
-def test_a_storage_must_be_named(configure: Configure) -> None:
+def test_check_storage_missing_is_e020(configure: Configure) -> None:
     configure(storage=None)
     assert numbers() == ["E020"]
 
 
 @pytest.mark.parametrize("backend", ["no.such.Storage", "storages.no_such", "json.dumps.x"])
-def test_a_storage_that_cannot_be_made(configure: Configure, backend: str) -> None:
+def test_check_storage_unknown_backend_is_e021(configure: Configure, backend: str) -> None:
     configure(storage={"BACKEND": backend})
     assert numbers() == ["E021"]
 
@@ -92,20 +92,22 @@ def test_a_storage_that_cannot_be_made(configure: Configure, backend: str) -> No
         {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"no_such_option": 1}},
     ],
 )
-def test_a_storage_with_wrong_options(configure: Configure, storage: dict[str, Any]) -> None:
+def test_check_storage_wrong_options_are_e021(configure: Configure, storage: dict[str, Any]) -> None:
     configure(storage=storage)
     assert numbers() == ["E021"]
 
 
 @pytest.mark.parametrize("root", ["media", "static"])
 @pytest.mark.parametrize("below", ["", "backups"])
-def test_backups_are_not_served(configure: Configure, tmp_path: Path, root: str, below: str) -> None:
+def test_check_storage_in_served_folder_is_e022(
+    configure: Configure, tmp_path: Path, root: str, below: str
+) -> None:
     configure(storage={"BACKEND": FILES, "OPTIONS": {"location": tmp_path / root / below}})
     assert numbers() == ["E022"]
 
 
 @pytest.mark.parametrize("place", ["sites", "sites/x/y", ""])
-def test_backups_do_not_lie_in_what_they_back_up_nor_around_it(
+def test_check_storage_inside_or_around_a_tree_is_e023(
     configure: Configure, tmp_path: Path, place: str
 ) -> None:
     configure(storage={"BACKEND": FILES, "OPTIONS": {"location": tmp_path / place}})
@@ -113,14 +115,14 @@ def test_backups_do_not_lie_in_what_they_back_up_nor_around_it(
     assert str(tmp_path / "sites") in found()[0].msg
 
 
-def test_a_symlink_does_not_hide_where_backups_lie(configure: Configure, tmp_path: Path) -> None:
+def test_check_storage_behind_a_symlink_is_e023(configure: Configure, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "sites")
     configure(storage={"BACKEND": FILES, "OPTIONS": {"location": tmp_path / "link/x"}})
     assert numbers() == ["E023"]
 
 
 @pytest.mark.parametrize("inner", ["sites", "sites/logs"])
-def test_trees_do_not_lie_in_one_another(configure: Configure, tmp_path: Path, inner: str) -> None:
+def test_check_folders_nested_trees_are_e024(configure: Configure, tmp_path: Path, inner: str) -> None:
     for folder in (inner, "sites-2"):
         (tmp_path / folder).mkdir(exist_ok=True)
     configure(LOGS={"logs": tmp_path / inner})
@@ -131,7 +133,7 @@ def test_trees_do_not_lie_in_one_another(configure: Configure, tmp_path: Path, i
 
 @pytest.mark.parametrize("key", ["STATE_DIR", "SCRATCH_DIR"])
 @pytest.mark.parametrize("place", ["sites/x", "media", "static/x"])
-def test_our_own_folders_lie_outside_of_trees_and_of_what_is_served(
+def test_check_folders_state_dir_in_a_tree_is_e025(
     configure: Configure, tmp_path: Path, key: str, place: str
 ) -> None:
     configure(**{key: tmp_path / place})
@@ -139,7 +141,7 @@ def test_our_own_folders_lie_outside_of_trees_and_of_what_is_served(
     assert key in found()[0].msg
 
 
-def test_encryption_is_asked_for(configure: Configure, settings: Any) -> None:
+def test_check_encryption_no_recipient_is_e030(configure: Configure, settings: Any) -> None:
     configure(ENCRYPTION={})
     assert numbers() == ["E030"]
     assert "generate_backup_key" in str(found()[0].hint)
@@ -151,19 +153,19 @@ def test_encryption_is_asked_for(configure: Configure, settings: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "x", "ssh-ed25519 AAAA", "", SECRET])
-def test_a_mistyped_recipient(configure: Configure, wrong: str) -> None:
+def test_check_encryption_invalid_recipient_is_e031(configure: Configure, wrong: str) -> None:
     configure(ENCRYPTION={"RECIPIENTS": [RECIPIENT, wrong]})
     assert numbers() == ["E031"]
     assert "recipient 2 of 2" in found()[0].msg
 
 
-def test_a_private_key_among_the_recipients_is_not_repeated(configure: Configure) -> None:
+def test_check_encryption_private_key_is_not_repeated(configure: Configure) -> None:
     configure(ENCRYPTION={"RECIPIENTS": [SECRET]})
     assert "secret key" in found()[0].msg
     assert "Q" * 8 not in repr([(message.msg, message.hint) for message in found()])
 
 
-def test_sqlite_outside_debug(configure: Configure, settings: Any) -> None:
+def test_check_sqlite_without_debug_is_e040(configure: Configure, settings: Any) -> None:
     assert connections["default"].vendor == "sqlite"
     configure(DATABASES=["default"])
     assert numbers() == ["E040"]
@@ -171,7 +173,7 @@ def test_sqlite_outside_debug(configure: Configure, settings: Any) -> None:
     assert numbers() == []
 
 
-def test_debug_without_a_storage_is_a_warning_at_every_check(configure: Configure, settings: Any) -> None:
+def test_check_debug_storage_missing_is_w001(configure: Configure, settings: Any) -> None:
     settings.DEBUG = True
     configure(storage=None)
     assert numbers(deploy=False) == ["W001"]

@@ -18,7 +18,7 @@ from tests.operations.conftest import Notes
 REQUEST = BackupRequest(trees=("sites",))
 
 
-def test_a_run_whose_id_is_taken_leaves_the_other_alone(context: BackupContext) -> None:
+def test_backup_id_taken_leaves_the_other_run_alone(context: BackupContext) -> None:
     """The same second and token: by chance, or of a clock set back, on a host that shares no lock."""
     now = context.clock()
     same = replace(context, clock=lambda: now, token=lambda: "abcdef")
@@ -33,7 +33,7 @@ def test_a_run_whose_id_is_taken_leaves_the_other_alone(context: BackupContext) 
     assert [manifest.id for manifest in context.catalog.manifests()] == [first.id]
 
 
-def test_an_id_whose_record_alone_is_gone_is_taken_too(context: BackupContext) -> None:
+def test_backup_id_taken_without_run_record_is_refused(context: BackupContext) -> None:
     now = context.clock()
     same = replace(context, clock=lambda: now, token=lambda: "abcdef")
     first = run_backup(same, REQUEST)
@@ -52,7 +52,7 @@ def test_an_id_whose_record_alone_is_gone_is_taken_too(context: BackupContext) -
     assert [manifest.id for manifest in context.catalog.manifests()] == [first.id]
 
 
-def test_a_clock_set_back_while_a_run_is_under_way(context: BackupContext) -> None:
+def test_backup_clock_set_back_during_the_run_succeeds(context: BackupContext) -> None:
     """The backup is whole all the same, and its record ended."""
     now = context.clock()
 

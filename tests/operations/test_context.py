@@ -10,7 +10,7 @@ from igny8_backup.errors import LockedError
 from igny8_backup.operations.context import BackupContext, open_context
 
 
-def test_a_restore_from_another_storage_keeps_the_runs_of_this_project_out(
+def test_locked_other_storage_locks_the_own_storage(
     context: BackupContext, settings: Any, tmp_path: Any
 ) -> None:
     other = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(tmp_path / "other")}}

@@ -21,14 +21,14 @@ def ids(problems: list[Problem]) -> list[str]:
     return [problem.id.removeprefix("igny8_backup.") for problem in problems]
 
 
-def test_trees_that_are_not_there(context: BackupContext, trees: tuple[Path, Path]) -> None:
+def test_missing_trees_reports_a_missing_tree(context: BackupContext, trees: tuple[Path, Path]) -> None:
     assert deploy_checks.missing_trees(context.config) == []
     trees[1].rename(trees[1].with_name("away"))
     (problem,) = deploy_checks.missing_trees(context.config)
     assert problem.id.endswith("W002") and str(trees[1]) in problem.message
 
 
-def test_a_host_that_changes_with_every_start(context: BackupContext, settings: Any, tmp_path: Path) -> None:
+def test_unset_host_in_a_container_is_reported(context: BackupContext, settings: Any, tmp_path: Path) -> None:
     mark = tmp_path / ".dockerenv"
     assert deploy_checks.unset_host(context.config, (mark,)) == []
     mark.touch()
@@ -39,7 +39,7 @@ def test_a_host_that_changes_with_every_start(context: BackupContext, settings: 
     assert deploy_checks.unset_host(context.config, (mark,)) == []
 
 
-def test_a_schedule_without_a_backup(settings: Any) -> None:
+def test_absent_schedule_without_backup_task_is_reported(settings: Any) -> None:
     other = {"mail": {"task": "newsletter.send"}}
     settings.CELERY_BEAT_SCHEDULE = other
     assert ids(deploy_checks.absent_schedule()) == ["W004"]
@@ -47,7 +47,7 @@ def test_a_schedule_without_a_backup(settings: Any) -> None:
     assert deploy_checks.absent_schedule() == []
 
 
-def test_sessions_in_the_clear(context: BackupContext) -> None:
+def test_readable_secrets_unencrypted_sessions_are_reported(context: BackupContext) -> None:
     clear = replace(context.config, databases=("default",), encryption=None, debug=False)
     (problem,) = deploy_checks.readable_secrets(clear)
     assert problem.id.endswith("W005") and "django.contrib.sessions" in problem.message
@@ -66,7 +66,7 @@ class AuthToken(models.Model):
 """
 
 
-def test_tokens_in_the_clear(
+def test_readable_secrets_unencrypted_tokens_are_reported(
     context: BackupContext, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lib/knox").mkdir(parents=True)
@@ -99,7 +99,9 @@ def test_tokens_in_the_clear(
         ("node_modules/h.dump", b"PGDMP", False),
     ],
 )
-def test_dumps_in_the_project(tmp_path: Path, name: str, head: bytes, told: bool) -> None:
+def test_legacy_dumps_finds_dumps_by_name_and_content(
+    tmp_path: Path, name: str, head: bytes, told: bool
+) -> None:
     path = tmp_path / "app" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(head)
@@ -117,14 +119,14 @@ def git(folder: Path, *argv: str) -> str:
     return subprocess.run(["git", *argv], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def test_what_cannot_be_read_is_no_dump(tmp_path: Path) -> None:
+def test_legacy_dumps_unreadable_files_are_ignored(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.sql")
     (tmp_path / "b.sql").symlink_to("nowhere")
     (tmp_path / "c.sql").mkdir()
     assert deploy_checks.legacy_dumps(tmp_path) == []
 
 
-def test_the_database_that_the_project_uses_is_no_stray_dump(settings: Any, tmp_path: Path) -> None:
+def test_legacy_dumps_database_in_use_is_ignored(settings: Any, tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite3"
     path.write_bytes(b"SQLite format 3\0")
     assert len(deploy_checks.legacy_dumps(tmp_path)) == 1

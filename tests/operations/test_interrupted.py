@@ -62,7 +62,7 @@ def waiting_client(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_backup_that_is_stopped_cleans_up(project: Project, number: signal.Signals, status: int) -> None:
+def test_backup_stopped_cleans_up(project: Project, number: signal.Signals, status: int) -> None:
     with waiting_client(project, "pg_dump", "backup_all", "--json") as (process, dump):
         process.send_signal(number)
         out, err = process.communicate(timeout=SECONDS)
@@ -81,7 +81,7 @@ def test_a_backup_that_is_stopped_cleans_up(project: Project, number: signal.Sig
     assert list(project.scratch.iterdir()) == []
 
 
-def test_one_run_at_a_time(project: Project) -> None:
+def test_second_run_is_locked_out(project: Project) -> None:
     with waiting_client(project, "pg_dump", "backup_db") as (process, dump):
         assert_no_password_shows(project, process.pid, dump)
         another_host = {"STATE_DIR": str(project.folder / "state of another host")}
@@ -113,7 +113,7 @@ def test_one_run_at_a_time(project: Project) -> None:
     assert len(manifests(project)) == 1
 
 
-def test_a_run_that_has_lost_its_lock_records_nothing(project: Project) -> None:
+def test_backup_lost_lock_records_nothing(project: Project) -> None:
     """The server ended the session that held it: another host may have begun since."""
     started, gate = project.folder / "started", project.folder / "gate"
     gate.touch()
@@ -149,9 +149,7 @@ def assert_no_password_shows(project: Project, *pids: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restore_that_is_stopped_before_the_swap_changes_nothing(
-    saved: Saved, number: signal.Signals
-) -> None:
+def test_restore_stopped_before_swap_changes_nothing(saved: Saved, number: signal.Signals) -> None:
     project, before = saved.project, of_project(saved.project)
     with waiting_client(project, "pg_restore", *saved.restore) as (process, load):
         assert len(project.databases()) == 2, "the side database is there"
@@ -186,7 +184,7 @@ def test_a_restore_that_is_stopped_before_the_swap_changes_nothing(
 
 
 @pytest.mark.parametrize(("swapped", "way"), [(0, "back"), (1, "on"), (2, "back")])
-def test_a_power_cut_in_the_swap_is_settled_by_the_next_run(saved: Saved, swapped: int, way: str) -> None:
+def test_restore_power_cut_during_swap_is_settled_by_next_run(saved: Saved, swapped: int, way: str) -> None:
     project = saved.project
     project.sql("DELETE FROM igny8_sites_pageview")
     for root in (project.sites, project.uploads):

@@ -24,7 +24,7 @@ class Notes(NullProgress):
         self.told.set()
 
 
-def test_who_waits_begins_when_the_other_has_ended(context: BackupContext) -> None:
+def test_locked_waiting_run_starts_when_the_other_ends(context: BackupContext) -> None:
     notes = Notes()
     ended: list[str] = []
     patient = replace(context, wait=60, progress=notes)
@@ -46,7 +46,7 @@ def test_who_waits_begins_when_the_other_has_ended(context: BackupContext) -> No
     assert text.startswith("Waiting up to 60 s. Another run works on") and "pruning, since" in text
 
 
-def test_who_waited_in_vain_is_locked_out(context: BackupContext) -> None:
+def test_locked_wait_expires_raises(context: BackupContext) -> None:
     notes = Notes()
     patient = replace(context, wait=0.01, progress=notes)
     with context.locked("pruning"), pytest.raises(LockedError, match="pruning"), patient.locked("a backup"):
@@ -54,7 +54,7 @@ def test_who_waited_in_vain_is_locked_out(context: BackupContext) -> None:
     assert len(notes.texts) == 1
 
 
-def test_what_fails_inside_is_not_tried_again(context: BackupContext) -> None:
+def test_locked_error_inside_is_not_retried(context: BackupContext) -> None:
     patient, times = replace(context, wait=60), []
     with pytest.raises(LockedError, match="lost"), patient.locked("a backup"):
         times.append(1)

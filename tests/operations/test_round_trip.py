@@ -22,7 +22,7 @@ def destroy(project: Project) -> None:
 
 
 @pytest.mark.postgres(15)
-def test_a_whole_application_comes_back(project: Project) -> None:
+def test_restore_all_empty_server_restores_the_application(project: Project) -> None:
     project.seed_small()
     before = of_project(project)
     made = run_one(project, "backup_all", "--logs", "--label", "before the storm").ended(0)
@@ -60,7 +60,7 @@ def _id_of(made: Done) -> str:
     return line.split()[1]
 
 
-def test_a_restore_over_a_live_database_and_the_way_back(saved: Saved) -> None:
+def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
     project = saved.project
     # Life goes on: rows come and go, files change, vanish and come; and somebody is connected.
     project.sql("DELETE FROM automation_run")
@@ -121,7 +121,7 @@ def look_before_restoring(saved: Saved) -> None:
     assert stored == [(path, path.stat().st_mtime_ns) for path in objects(project)]
 
 
-def test_parts_come_back_by_themselves(saved: Saved) -> None:
+def test_restore_all_only_restores_single_parts(saved: Saved) -> None:
     project = saved.project
     destroy(project)
     project.server.create_database(project.database)

@@ -51,7 +51,7 @@ def environment(server: RcloneS3) -> dict[str, str]:
     }
 
 
-def test_a_whole_application_comes_back_from_a_bucket(project: Project, s3: RcloneS3) -> None:
+def test_restore_all_from_s3_restores_the_application(project: Project, s3: RcloneS3) -> None:
     project.seed_small()
     before = of_project(project)
     empty, made, listed = run_many(
@@ -87,7 +87,7 @@ def test_a_whole_application_comes_back_from_a_bucket(project: Project, s3: Rclo
 
 
 @pytest.mark.parametrize("trouble", ["wrong keys", "no such bucket", "down"])
-def test_a_bucket_that_refuses(project: Project, s3: RcloneS3, trouble: str) -> None:
+def test_backup_s3_refused_is_explained(project: Project, s3: RcloneS3, trouble: str) -> None:
     env = environment(s3)
     secret = env["IGNY8_BACKUP_S3_SECRET_KEY"]
     if trouble == "wrong keys":
@@ -105,7 +105,7 @@ def test_a_bucket_that_refuses(project: Project, s3: RcloneS3, trouble: str) -> 
             assert done.json["error"] in ("StorageError", "UnreachableError")
 
 
-def test_an_upload_that_was_never_finished_goes_after_the_grace(context: BackupContext, s3: RcloneS3) -> None:
+def test_prune_unfinished_s3_upload_is_aborted_later(context: BackupContext, s3: RcloneS3) -> None:
     clock = Clock()
     with S3Store(S3Storage(**s3.options()), "igny8/") as store:
         bucket = by_clock(replace(context, store=store), clock)
@@ -123,7 +123,7 @@ def test_an_upload_that_was_never_finished_goes_after_the_grace(context: BackupC
         assert [entry.id for entry in bucket.catalog.entries()] == [made.id]
 
 
-def test_what_a_night_in_which_nothing_changed_asks_of_a_bucket(context: BackupContext, s3: RcloneS3) -> None:
+def test_backup_unchanged_tree_s3_requests_are_few(context: BackupContext, s3: RcloneS3) -> None:
     with (
         CuttingProxy(s3.port) as proxy,
         S3Store(S3Storage(**s3.options(proxy.endpoint)), "igny8/") as store,

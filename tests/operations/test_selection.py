@@ -14,7 +14,7 @@ from igny8_backup.operations.read_details import DETAILS_LIMIT, read_details
 from igny8_backup.streams import BLOCK, Blocks
 
 
-def test_details_that_would_fill_the_memory_are_refused(context: BackupContext) -> None:
+def test_read_details_oversized_are_refused(context: BackupContext) -> None:
     manifest = run_backup(context, BackupRequest(trees=("uploads",))).manifest
     assert manifest and read_details(context, manifest, []).id == manifest.id
     sent = 0

@@ -54,7 +54,7 @@ def only(problems: list[Problem], number: str) -> Problem:
 
 
 @pytest.mark.postgres(16, 18)
-def test_a_client_that_is_older_than_the_server(asked: Asked, pg: PostgresServer) -> None:
+def test_unfit_databases_old_client_is_reported(asked: Asked, pg: PostgresServer) -> None:
     assert asked() == []
     if (older := installed(15)) is None:
         unavailable("PostgreSQL 15 is not installed.")
@@ -64,7 +64,7 @@ def test_a_client_that_is_older_than_the_server(asked: Asked, pg: PostgresServer
     assert f"apt-get install postgresql-client-{pg.major}" in problem.hint
 
 
-def test_no_client_at_all(asked: Asked, tmp_path: Path) -> None:
+def test_unfit_databases_missing_client_is_reported(asked: Asked, tmp_path: Path) -> None:
     problem = only(asked(tmp_path), "E041")
     assert f"There is no pg_dump in {tmp_path}" in problem.message and "Install" in problem.hint
 
@@ -75,19 +75,19 @@ def pooler(postgres_18: PostgresServer) -> Iterator[int]:
         yield port
 
 
-def test_pgbouncer_in_transaction_mode(asked: Asked, pooler: int) -> None:
+def test_unfit_databases_pgbouncer_is_reported(asked: Asked, pooler: int) -> None:
     problem = only(asked(PORT=str(pooler)), "E041")
     assert "is a connection pooler (PgBouncer or similar)" in problem.message
     assert "DBBACKUP_CONNECTORS" in problem.hint
 
 
-def test_rows_that_nobody_can_leave_out(asked: Asked) -> None:
+def test_unfit_databases_wrong_exclusion_is_reported(asked: Asked) -> None:
     asked = replace(asked, config=replace(asked.config, exclude_table_data={"stage": ("nothing",)}))
     problem = only(asked(), "E041")
     assert "names 'nothing', which is no table" in problem.message and "Correct the name" in problem.hint
 
 
-def test_a_server_that_does_not_answer(asked: Asked) -> None:
+def test_unfit_databases_unreachable_server_is_reported(asked: Asked) -> None:
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         problem = only(asked(PORT=str(bound.getsockname()[1])), "W007")
@@ -102,7 +102,7 @@ PARTITIONED = """
 
 
 @pytest.mark.postgres(15, 18)
-def test_row_level_security_is_told_just_where_a_dump_would_fail(asked: Asked) -> None:
+def test_unfit_databases_row_level_security_agrees_with_pg_dump(asked: Asked) -> None:
     stage = asked.stage  # noqa: F811
     reader = stage.make_role("reader", "LOGIN IN ROLE pg_read_all_data")
 
@@ -152,7 +152,7 @@ BROUGHT = "ALTER EXTENSION plpgsql ADD TABLE brought; ALTER EXTENSION plpgsql AD
 
 
 @pytest.mark.postgres(15, 18)
-def test_what_the_role_may_not_read_is_told_just_where_a_dump_would_fail(asked: Asked) -> None:
+def test_unfit_databases_missing_permissions_agree_with_pg_dump(asked: Asked) -> None:
     stage = asked.stage  # noqa: F811
     reader = stage.make_role("reader", "LOGIN")
     stage.sql(SECLUDED.format(reader))
@@ -194,7 +194,7 @@ def test_what_the_role_may_not_read_is_told_just_where_a_dump_would_fail(asked: 
     assert unread() == ""
 
 
-def test_only_some_of_many_tables_are_named(asked: Asked) -> None:
+def test_unfit_databases_many_tables_are_shortened(asked: Asked) -> None:
     for number in range(7):
         asked.stage.sql(f"CREATE TABLE t{number} (); ALTER TABLE t{number} ENABLE ROW LEVEL SECURITY")
         asked.stage.sql(f"ALTER TABLE t{number} FORCE ROW LEVEL SECURITY")
@@ -212,7 +212,7 @@ QUEUE_BEAT_SCHEDULE = beat_schedule()
 """
 
 
-def test_the_command_asks_the_server(project: Project) -> None:
+def test_check_command_connects_to_the_server(project: Project) -> None:
     """And django-celery-beat's tables, when the settings have no schedule of a backup."""
     add_row = "INSERT INTO django_celery_beat_periodictask (name, task, interval_id, enabled, args, kwargs,"
     add_row += " description, headers, one_off, total_run_count, date_changed)"

@@ -155,7 +155,7 @@ def assert_each_is_in_one_run(project: Project) -> None:
 
 
 @pytest.mark.postgres(15, 16, 18)
-def test_every_animal_comes_back(zoo: Project) -> None:
+def test_restore_every_kind_of_database_object_comes_back(zoo: Project) -> None:
     before = dumps(zoo)
     assert b"\xe6\xb3\xa8\xe6\x96\x87" in before[0] and (zoo.server.major == 15 or b"hnsw" in before[0])
     assert_each_is_in_one_run(zoo)

@@ -56,7 +56,7 @@ def hours(schedule: dict[str, Any]) -> list[set[int]]:
     return [entry["schedule"].hour for entry in schedule.values()]
 
 
-def test_the_schedule_backs_up_prunes_verifies_and_monitors() -> None:
+def test_beat_schedule_has_all_four_tasks() -> None:
     schedule = beat_schedule()
     assert [entry["task"] for entry in schedule.values()] == [
         task.name
@@ -75,7 +75,7 @@ def test_the_schedule_backs_up_prunes_verifies_and_monitors() -> None:
         assert {2} not in hours(beat_schedule(hour=hour)), "two o'clock comes twice or never"
 
 
-def test_the_arguments_fit_the_tasks() -> None:
+def test_beat_schedule_arguments_fit_the_tasks() -> None:
     names = ("backup_all", "prune_backups", "verify_backup", "monitor_backups")
     for entry in beat_schedule(pings=dict.fromkeys(names, "https://example.org/uuid")).values():
         task = getattr(tasks, entry["task"].removeprefix("igny8_backup."))
@@ -83,7 +83,7 @@ def test_the_arguments_fit_the_tasks() -> None:
         assert set(entry["kwargs"]) <= set(inspect.signature(task.run).parameters)
 
 
-def test_beat_makes_backups(queued: Project) -> None:
+def test_beat_runs_the_backup_task(queued: Project) -> None:
     add_settings(queued, EVERY_SECOND)
     begun = datetime.now(UTC)
     with worker(queued, "worker", "--pool=solo") as program, beat(queued) as clock:
@@ -97,7 +97,7 @@ def test_beat_makes_backups(queued: Project) -> None:
     assert datetime.fromisoformat(made["started"]) >= begun.replace(microsecond=0)
 
 
-def test_the_scheduler_that_keeps_its_entries_in_the_database(queued: Project, app: Celery) -> None:
+def test_beat_database_scheduler_runs_the_backup_task(queued: Project, app: Celery) -> None:
     add_settings(queued, READY)
     with worker(queued, "worker", "--pool=solo") as program, beat(queued, *DATABASE_SCHEDULER) as clock:
         clock.wait_until(lambda: len(queued.sql(ROWS)) == 4)

@@ -165,7 +165,7 @@ def swept_later(context: BackupContext) -> list[str]:
     return [item.key for item in found.orphans]
 
 
-def test_killed_in_a_dump_and_delivered_again(
+def test_backup_task_killed_during_dump_runs_again(
     queued: Project, app: Celery, gate: Gate, context: BackupContext
 ) -> None:
     project, task_id = queued, str(uuid.uuid4())
@@ -191,7 +191,7 @@ def test_killed_in_a_dump_and_delivered_again(
     assert swept_later(context) == [half] and manifests(project) == [made]
 
 
-def test_killed_in_a_tree_while_it_is_delivered_twice(
+def test_backup_task_killed_during_tree_and_delivered_twice_runs_once(
     queued: Project, app: Celery, gate: Gate, context: BackupContext
 ) -> None:
     project, task_id = queued, str(uuid.uuid4())

@@ -90,7 +90,7 @@ def restore(project: Project, *options: str) -> Done:
     return done
 
 
-def test_workers_that_answer_are_refused_or_stopped(
+def test_restore_running_workers_are_refused_or_stopped(
     queued: Project, app: Celery, redis_server: RedisServer
 ) -> None:
     project, gate, log, hold = (queued, queued.folder / "shut", queued.folder / "log", queued.folder / "hold")
@@ -198,7 +198,7 @@ def a_worker_that_comes_back_is_seen_before_the_swap(project: Project, log: Path
     assert project.databases() == before
 
 
-def test_tasks_see_the_old_data_or_the_new_and_never_a_part_of_it(queued: Project) -> None:
+def test_restore_tasks_see_old_or_new_data_only(queued: Project) -> None:
     project, seen = queued, queued.folder / "seen"
     add_settings(project, EVERY.format(path=str(seen)))
     new = counts(project)

@@ -30,7 +30,9 @@ def run(task: Any, *args: Any, **kwargs: Any) -> Any:
     return task.apply(args=args, kwargs=kwargs, throw=True).get()
 
 
-def test_a_night_and_its_week(context: BackupContext, trees: Trees, web: WebServer, tmp_path: Path) -> None:  # noqa: F811
+def test_upkeep_tasks_a_week_succeeds(
+    context: BackupContext, trees: Trees, web: WebServer, tmp_path: Path
+) -> None:  # noqa: F811
     (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
         run(verify_backup)
@@ -45,7 +47,9 @@ def test_a_night_and_its_week(context: BackupContext, trees: Trees, web: WebServ
     assert web.paths[2:] == ["/week/start", "/week", "/hour/start", "/hour"]
 
 
-def test_what_goes_wrong_is_raised_and_told(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
+def test_upkeep_tasks_failures_are_raised_and_reported(
+    context: BackupContext, trees: Trees, web: WebServer
+) -> None:  # noqa: F811
     made = run(backup_all)
     shutil.move(trees[1], trees[1].with_name("away"))
     with pytest.raises(IncompleteError, match="uploads"):
@@ -68,14 +72,16 @@ def test_what_goes_wrong_is_raised_and_told(context: BackupContext, trees: Trees
         assert words in body
 
 
-def test_a_second_delivery_tells_nothing(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
+def test_backup_task_second_delivery_sends_no_ping(
+    context: BackupContext, trees: Trees, web: WebServer
+) -> None:  # noqa: F811
     for _ in range(2):
         backup_all.apply(kwargs={"ping": web.url}, task_id="one", throw=True)
     assert web.paths == ["/start", "", "/start"] or web.paths == ["/start", "/", "/start"]
 
 
 @pytest.mark.slow
-def test_commands_ping_as_tasks_do(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
+def test_commands_ping_like_tasks(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
     for name in ("backup_all", "backup_sites", "verify_backup", "prune_backups", "monitor_backups"):
         call_command(name, ping=f"{web.url}/{name}")
         assert web.paths[-2:] == [f"/{name}/start", f"/{name}"]

@@ -71,7 +71,7 @@ def result(app: Celery, name: str, *args: str, task_id: str | None = None, **kwa
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_worker_backs_up_and_says_why_it_could_not(queued: Project, app: Celery, pool: str) -> None:
+def test_worker_runs_backup_and_reports_failure(queued: Project, app: Celery, pool: str) -> None:
     project = queued
     with worker(project, pool, f"--pool={pool}") as program:
         for name in ("backup_all", "backup_db", "backup_sites"):
@@ -116,7 +116,7 @@ def test_a_worker_backs_up_and_says_why_it_could_not(queued: Project, app: Celer
         assert secret not in program.said
 
 
-def test_what_the_broker_delivers_to_two_workers_is_done_once(queued: Project, app: Celery) -> None:
+def test_worker_task_delivered_to_two_runs_once(queued: Project, app: Celery) -> None:
     """Redis gives a message to another worker when the first one has not begun it in time."""
     project = queued
     settings = Path(project.folder, "settings/further_settings.py")
@@ -141,7 +141,7 @@ def test_what_the_broker_delivers_to_two_workers_is_done_once(queued: Project, a
     assert len(runs(project)) == 1
 
 
-def test_what_there_is_to_read_is_in_the_log_of_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_progress_notes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     LogProgress().note("database default: nothing has moved for 1 minute.")
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("igny8_backup.tasks", "WARNING")

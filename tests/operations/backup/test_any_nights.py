@@ -139,7 +139,7 @@ def packs_of(*parts: TreePart) -> set[str]:
     return {pack.key for part in parts for pack in part.packs}
 
 
-def test_an_unchanged_tree_stores_nothing_however_small_its_files_are(context: BackupContext) -> None:
+def test_backup_unchanged_tree_stores_nothing(context: BackupContext) -> None:
     site = make_site(context)
     try:
         for number, name in enumerate(NAMES):
@@ -154,7 +154,7 @@ def test_an_unchanged_tree_stores_nothing_however_small_its_files_are(context: B
         site.close()
 
 
-def test_a_pack_that_is_mostly_dead_is_emptied_and_goes(context: BackupContext) -> None:
+def test_backup_mostly_dead_pack_is_rewritten_and_pruned(context: BackupContext) -> None:
     site = make_site(context)
     try:
         for number, name in enumerate(NAMES):
@@ -181,7 +181,7 @@ def test_a_pack_that_is_mostly_dead_is_emptied_and_goes(context: BackupContext) 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nights=NIGHTS)
-def test_whatever_happens_every_backup_that_is_kept_restores(
+def test_backup_any_sequence_of_nights_every_kept_backup_restores(
     context: BackupContext, nights: list[Night]
 ) -> None:
     site = make_site(context)

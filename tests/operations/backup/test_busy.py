@@ -77,7 +77,7 @@ def sums(project: Project) -> tuple[int, ...]:
 
 
 @pytest.mark.postgres(15, 16, 18)
-def test_the_sums_of_a_backup_balance(bank: Project) -> None:
+def test_backup_busy_database_is_one_instant(bank: Project) -> None:
     with writers(bank):
         before = sums(bank)[4]
         (made,) = run_many(bank, ["backup_db"])

@@ -11,7 +11,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.trees.scan.excludes import CACHE_SIGNATURE
 
 
-def test_what_is_excluded_is_not_in_the_backup_and_no_failure(
+def test_backup_excluded_files_are_left_out_without_failure(
     context: BackupContext, trees: tuple[Path, Path]
 ) -> None:
     for root in trees:

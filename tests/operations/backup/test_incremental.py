@@ -44,7 +44,7 @@ def nights(project: Project) -> Project:
 
 
 @pytest.mark.postgres(18)
-def test_each_night_stores_what_changed_and_restores_to_what_was_there(nights: Project) -> None:
+def test_backup_incremental_stores_changes_and_restores(nights: Project) -> None:
     seen = {}
     first, _ = back_up(nights)
     seen[first["id"]] = look(nights.sites)
@@ -82,7 +82,7 @@ def test_each_night_stores_what_changed_and_restores_to_what_was_there(nights: P
 
 
 @pytest.mark.postgres(18)
-def test_everything_is_read_again_where_what_was_remembered_is_of_no_use(nights: Project) -> None:
+def test_backup_unusable_local_index_reads_everything(nights: Project) -> None:
     first, _ = back_up(nights)
 
     for night in (1, 2, 3):
@@ -115,7 +115,7 @@ def test_everything_is_read_again_where_what_was_remembered_is_of_no_use(nights:
 
 
 @pytest.mark.postgres(18)
-def test_a_pack_that_goes_while_a_backup_runs_fails_the_tree(nights: Project) -> None:
+def test_backup_pack_deleted_meanwhile_fails_the_tree(nights: Project) -> None:
     first, _ = back_up(nights)
     (pack,) = packs(first, own=True)
     stored = nights.storage / "igny8" / pack

@@ -154,7 +154,7 @@ def nights(context: BackupContext, tmp_path: Path) -> Nights:
 
 
 @pytest.mark.parametrize("seed", [20261122])
-def test_a_backup_that_is_killed_harms_no_other(nights: Nights, seed: int) -> None:
+def test_backup_killed_leaves_other_backups_intact(nights: Nights, seed: int) -> None:
     luck = random.Random(seed)
     nights.whole()
     most = nights.count()

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 POLICY = Policy(last=2, daily=5, weekly=3)
 
 
-def test_after_a_month_every_backup_that_was_kept_can_be_read(
+def test_backup_and_prune_for_a_month_kept_backups_are_readable(
     context: BackupContext, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
     chance, clock = random.Random(1), Clock()

@@ -35,7 +35,7 @@ def outcomes(project: Project) -> list[str]:
     return [run["outcome"] for run in sorted(runs, key=lambda run: str(run["started"]))]
 
 
-def test_a_tree_that_is_missing_does_not_take_the_database_with_it(project: Project) -> None:
+def test_backup_missing_tree_fails_only_the_tree(project: Project) -> None:
     project.seed_small()
     before = of_project(project)
     missing = {"SITES": {"sites-data": str(project.sites), "uploads": str(project.folder / "not mounted")}}
@@ -78,7 +78,7 @@ def test_a_tree_that_is_missing_does_not_take_the_database_with_it(project: Proj
     assert differences(before, of_project(project)) == []
 
 
-def test_what_cannot_be_read_is_listed(project: Project) -> None:
+def test_backup_unreadable_files_are_listed(project: Project) -> None:
     project.seed_small()
     dig(project.uploads)
     (project.uploads / "a socket \x1b[2J").touch()
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_listed(project: Project) -> None:
     shutil.rmtree(project.uploads / "d")
 
 
-def test_rows_that_were_left_out_are_told(project: Project) -> None:
+def test_backup_excluded_rows_are_reported(project: Project) -> None:
     project.seed_small()
     before = of_project(project)
     views = {"EXCLUDE_TABLE_DATA": {"default": ["igny8_sites_pageview"]}}
@@ -134,7 +134,7 @@ def test_rows_that_were_left_out_are_told(project: Project) -> None:
         assert line.startswith("table public.igny8_sites_pageview_") and line.endswith("(0, Decimal('0'))")
 
 
-def test_two_databases_come_back_together_and_one_by_one(project: Project) -> None:
+def test_backup_two_databases_restore_together_and_separately(project: Project) -> None:
     second = f"{project.database}_second"
     project.server.create_database(second)
     project.sql("CREATE TABLE notes (text text); INSERT INTO notes VALUES ('as it was')", database=second)
@@ -170,7 +170,7 @@ def test_two_databases_come_back_together_and_one_by_one(project: Project) -> No
     assert differences(before, of_project(project)) == []
 
 
-def test_trees_alone_need_no_database(project: Project) -> None:
+def test_backup_trees_without_database_work(project: Project) -> None:
     project.seed_small()
     before = of_tree(project.uploads)
     down = {"DATABASE_URL": project.environment["DATABASE_URL"].replace(f":{project.server.port}/", ":1/")}

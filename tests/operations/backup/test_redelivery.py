@@ -46,7 +46,7 @@ def leave(context: BackupContext, outcome: str, *, heartbeat: datetime | None = 
     return backup_id
 
 
-def test_a_second_delivery_finds_what_the_first_has_done(context: BackupContext) -> None:
+def test_backup_task_delivered_again_returns_the_first_run(context: BackupContext) -> None:
     first = run_backup(context, REQUEST)
     assert first.manifest and first.earlier is None
     second = run_backup(context, REQUEST)
@@ -58,7 +58,7 @@ def test_a_second_delivery_finds_what_the_first_has_done(context: BackupContext)
     assert run_backup(context, replace(REQUEST, task_id="")).earlier is None
 
 
-def test_what_failed_is_told_again_and_not_done_again(
+def test_backup_task_failed_and_delivered_again_fails_again(
     context: BackupContext, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
     trees[0].rename(tmp_path / "not mounted")
@@ -72,7 +72,7 @@ def test_what_failed_is_told_again_and_not_done_again(
 
 
 @pytest.mark.parametrize("outcome", [RUNNING, STOPPED])
-def test_what_died_half_way_is_done_now(context: BackupContext, outcome: str) -> None:
+def test_backup_task_died_and_delivered_again_runs(context: BackupContext, outcome: str) -> None:
     dead = leave(context, outcome)
     result = run_backup(context, REQUEST)
     assert result.manifest and result.earlier is None
@@ -87,13 +87,13 @@ def under_way(context: BackupContext) -> Iterator[str]:
         yield leave(context, RUNNING, heartbeat=context.clock())
 
 
-def test_one_that_died_is_not_taken_for_the_holder_of_the_lock(context: BackupContext) -> None:
+def test_backup_task_died_is_not_the_lock_holder(context: BackupContext) -> None:
     leave(context, RUNNING)
     with context.locked("another run"), pytest.raises(LockedError, match="another run"):
         run_backup(context, REQUEST)
 
 
-def test_while_the_first_is_under_way_the_second_says_nothing(context: BackupContext, under_way: str) -> None:
+def test_backup_task_first_delivery_running_second_is_silent(context: BackupContext, under_way: str) -> None:
     result = run_backup(context, REQUEST)
     assert (result.id, result.manifest) == (under_way, None)
     ignored: Any = backup_sites.apply(args=("sites",), task_id=TASK)
@@ -103,7 +103,7 @@ def test_while_the_first_is_under_way_the_second_says_nothing(context: BackupCon
 
 
 @pytest.mark.usefixtures("context")
-def test_a_failed_backup_is_a_failed_task_with_the_reason(trees: tuple[Path, Path]) -> None:
+def test_backup_task_failed_part_raises_with_the_reason(trees: tuple[Path, Path]) -> None:
     result: Any = backup_sites.apply(args=("no-such-tree",))
     assert result.state == "FAILURE" and isinstance(result.result, BackupError)
     assert "There is no tree 'no-such-tree'" in str(result.result)

@@ -27,7 +27,7 @@ class Steps(Notes):
         self.files += files
 
 
-def test_what_the_last_backup_had_is_the_total(context: BackupContext) -> None:
+def test_backup_tree_progress_total_is_the_last_backup(context: BackupContext) -> None:
     steps = Steps()
     shown = replace(context, progress=steps)
     size = 3 * len("sites a as it was\n")
@@ -42,7 +42,7 @@ def test_what_the_last_backup_had_is_the_total(context: BackupContext) -> None:
         assert (steps.bytes, steps.files) == (size, 3)
 
 
-def test_a_line_in_a_log_counts_files_and_bytes() -> None:
+def test_backup_tree_progress_log_line_counts_files_and_bytes() -> None:
     class Log(io.StringIO):
         def write(self, text: str) -> int:
             return super().write(text + "\n")

@@ -207,7 +207,7 @@ TROUBLES: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
 
 
 @pytest.mark.parametrize(("trouble", "told"), TROUBLES, ids=[trouble.__name__ for trouble, _ in TROUBLES])
-def test_each_trouble_is_told(
+def test_monitor_site_fails_the_expected_conditions(
     site: Site, trouble: Callable[[Site], None], told: set[tuple[str, str]]
 ) -> None:
     trouble(site)
@@ -217,7 +217,7 @@ def test_each_trouble_is_told(
     assert len(pairs) == len(set(pairs)), "a metric would come twice"
 
 
-def test_a_storage_that_does_not_answer_is_a_trouble_like_others(site: Site, context: BackupContext) -> None:
+def test_monitor_unreachable_storage_is_a_failed_condition(site: Site, context: BackupContext) -> None:
     storage_gone(site)
     health = monitor(site.context)
     assert failed(health) == {("storage", context.store.describe())} and len(health.conditions) == 1
@@ -225,7 +225,7 @@ def test_a_storage_that_does_not_answer_is_a_trouble_like_others(site: Site, con
     assert health.backups is None
 
 
-def test_a_storage_without_a_backup_is_no_healthy_one(context: BackupContext, tmp_path: Path) -> None:
+def test_monitor_empty_storage_is_unhealthy(context: BackupContext, tmp_path: Path) -> None:
     (tmp_path / "storage").mkdir()
     assert failed(monitor(context)) == {("storage", context.store.describe())}
 
@@ -242,7 +242,7 @@ def metrics(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     }
 
 
-def test_prometheus_reads_the_same(site: Site, tmp_path: Path) -> None:
+def test_write_metrics_agrees_with_monitor(site: Site, tmp_path: Path) -> None:
     health = monitor(site.context)
     file = tmp_path / "igny8_backup.prom"
     file.write_text("before")
@@ -263,7 +263,7 @@ def test_prometheus_reads_the_same(site: Site, tmp_path: Path) -> None:
     assert found["igny8_backup_healthy"] == {(): 0} and not found["igny8_backup_backups"]
 
 
-def test_any_name_survives_the_text_format() -> None:
+def test_text_of_escapes_any_name() -> None:
     odd = 'a"b\\c\nd{}=, ü'
     health = Health(
         now=datetime(2020, 1, 1, tzinfo=UTC),
@@ -273,6 +273,6 @@ def test_any_name_survives_the_text_format() -> None:
     assert dict(labels)["of"] == odd
 
 
-def test_metrics_that_cannot_be_written_are_an_error(site: Site, tmp_path: Path) -> None:
+def test_write_metrics_missing_folder_raises(site: Site, tmp_path: Path) -> None:
     with pytest.raises(FilesError, match="cannot be written"):
         write_metrics(tmp_path / "missing" / "x.prom", monitor(site.context))

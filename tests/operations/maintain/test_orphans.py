@@ -45,15 +45,13 @@ def run_under_way(context: BackupContext) -> RunRecord:
     )
 
 
-def test_what_a_manifest_names_and_records_of_runs_are_no_litter(context: BackupContext) -> None:
+def test_find_orphans_sound_storage_finds_none(context: BackupContext) -> None:
     backup(context)
     backup(context)
     assert find_orphans(context) == OrphanReport()
 
 
-def test_what_no_manifest_names_is_told_with_its_size_and_time(
-    context: BackupContext, tmp_path: Path
-) -> None:
+def test_find_orphans_reports_size_and_time(context: BackupContext, tmp_path: Path) -> None:
     backup(context)
     partial = f"{DUMP}.0a1b2c3d.partial"
     stray = {PACK: 3, DUMP: 5, partial: 7, "packs/notes.txt": 2, f"runs/{OTHER}.json.00ff00ff.partial": 4}
@@ -68,14 +66,14 @@ def test_what_no_manifest_names_is_told_with_its_size_and_time(
     assert replace(found, orphans=()) == OrphanReport()
 
 
-def test_a_backup_that_loses_its_manifest_is_litter(context: BackupContext) -> None:
+def test_find_orphans_lost_manifest_orphans_the_backup(context: BackupContext) -> None:
     backup_id = backup(context)
     rest = [item.key for item in context.catalog.get(backup_id).objects()]
     context.store.delete(keys.manifest_key(backup_id))
     assert names(find_orphans(context).orphans) == sorted(rest)
 
 
-def test_what_a_run_is_writing_is_in_use_until_its_heart_stops(context: BackupContext) -> None:
+def test_find_orphans_running_backup_is_in_use_until_its_heartbeat_stops(context: BackupContext) -> None:
     record = run_under_way(context)
     for key in (PACK, f"{DUMP}.0a1b2c3d.partial"):
         context.store.put_small(key, b"x")
@@ -93,9 +91,7 @@ def test_what_a_run_is_writing_is_in_use_until_its_heart_stops(context: BackupCo
 
 
 @pytest.mark.parametrize("harm", ["newer", "no JSON"])
-def test_beside_a_manifest_that_cannot_be_read_nothing_is_called_litter_that_it_may_name(
-    context: BackupContext, harm: str
-) -> None:
+def test_find_orphans_unreadable_manifest_makes_objects_doubtful(context: BackupContext, harm: str) -> None:
     backup_id = backup(context)
     manifest = context.catalog.get(backup_id)
     context.store.put_small(PACK, b"x")
@@ -110,9 +106,7 @@ def test_beside_a_manifest_that_cannot_be_read_nothing_is_called_litter_that_it_
     assert names(found.orphans) == [DUMP], "the folder of another run is not its concern"
 
 
-def test_a_storage_that_cannot_be_listed_has_no_litter_to_tell_of(
-    context: BackupContext, tmp_path: Path
-) -> None:
+def test_find_orphans_listing_fails_raises(context: BackupContext, tmp_path: Path) -> None:
     backup(context)
     (tmp_path / "storage").rename(tmp_path / "not mounted")
     with pytest.raises(StorageError, match="does not exist"):

@@ -83,7 +83,7 @@ def swept(result: PruneResult) -> set[str]:
     return {item.key for item in result.swept}
 
 
-def test_a_backup_goes_at_once_and_its_packs_after_the_grace(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_removes_a_backup_at_once_and_its_packs_later(nightly: BackupContext, clock: Clock) -> None:
     first, second, third = nights(nightly, clock, 3)
     gone = [nightly.catalog.get(first), nightly.catalog.get(second)]
     kept = nightly.catalog.get(third)
@@ -130,7 +130,7 @@ def share(context: BackupContext, clock: Clock, source: Manifest) -> Manifest:
     return made
 
 
-def test_a_pack_that_a_later_backup_needs_stays(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_pack_needed_by_a_later_backup_stays(nightly: BackupContext, clock: Clock) -> None:
     (first,) = nights(nightly, clock, 1)
     old = nightly.catalog.get(first)
     clock.forward(days=1)
@@ -142,9 +142,7 @@ def test_a_pack_that_a_later_backup_needs_stays(nightly: BackupContext, clock: C
     assert stored(nightly) == named(new) and packs(new) == packs(old)
 
 
-def test_a_pack_that_is_taken_into_use_after_it_was_marked_stays(
-    nightly: BackupContext, clock: Clock
-) -> None:
+def test_prune_marked_pack_reused_later_stays(nightly: BackupContext, clock: Clock) -> None:
     first, _ = nights(nightly, clock, 2)
     old = nightly.catalog.get(first)
     copies = {item.key: b"".join(nightly.store.open(item.key)) for item in old.objects()}
@@ -161,7 +159,7 @@ def test_a_pack_that_is_taken_into_use_after_it_was_marked_stays(
     assert not {mark.key for mark in read_marks(nightly.store)} & packs(new), "the grace begins anew"
 
 
-def test_nothing_goes_of_a_part_while_its_newest_run_failed(
+def test_prune_newest_run_failed_keeps_the_part(
     nightly: BackupContext, clock: Clock, trees: tuple[Path, Path]
 ) -> None:
     made = nights(nightly, clock, 2)
@@ -196,7 +194,7 @@ def test_nothing_goes_of_a_part_while_its_newest_run_failed(
     assert result.complete and result.removed == tuple(made) and ids(nightly) == [good]
 
 
-def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_no_recent_backup_keeps_the_part(nightly: BackupContext, clock: Clock) -> None:
     made = nights(nightly, clock, 2)
     clock.forward(days=2, hours=1)
     result = prune(nightly)
@@ -207,7 +205,7 @@ def test_nothing_goes_of_a_part_without_a_fresh_backup(nightly: BackupContext, c
     assert result.complete and result.removed == (made[0],)
 
 
-def test_a_backup_dated_in_the_future_neither_counts_nor_goes(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_backup_dated_in_the_future_is_ignored(nightly: BackupContext, clock: Clock) -> None:
     clock.forward(days=365)
     ahead = backup(nightly)
     clock.forward(days=-365)
@@ -217,7 +215,7 @@ def test_a_backup_dated_in_the_future_neither_counts_nor_goes(nightly: BackupCon
     assert ids(nightly) == [second, ahead]
 
 
-def test_a_pinned_backup_stays_until_it_is_unpinned(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_pinned_backup_stays_until_unpinned(nightly: BackupContext, clock: Clock) -> None:
     first, second = nights(nightly, clock, 2)
     for reason in ("", " ", "a\nb", "\x1b[2J"):
         with pytest.raises(UsageError, match="needs a reason"):
@@ -238,7 +236,7 @@ def test_a_pinned_backup_stays_until_it_is_unpinned(nightly: BackupContext, cloc
     assert prune(nightly).removed == (first,) and ids(nightly) == [second]
 
 
-def test_one_at_a_time(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_locked_raises(nightly: BackupContext, clock: Clock) -> None:
     first, _ = nights(nightly, clock, 2)
     before = stored(nightly)
     with nightly.locked("a backup"):
@@ -250,9 +248,7 @@ def test_one_at_a_time(nightly: BackupContext, clock: Clock) -> None:
     assert stored(nightly) == before
 
 
-def test_litter_goes_after_the_grace_but_never_that_of_a_run_that_is_alive(
-    nightly: BackupContext, clock: Clock
-) -> None:
+def test_prune_orphans_are_swept_unless_a_run_is_alive(nightly: BackupContext, clock: Clock) -> None:
     (kept,) = nights(nightly, clock, 1)
     ours = {PACK, DUMP, f"{DUMP}.0a1b2c3d.partial", f"runs/{DEAD}.json.00ff00ff.partial"}
     # Neither what is not ours nor what a later release may have put beside a backup.
@@ -275,7 +271,7 @@ def test_litter_goes_after_the_grace_but_never_that_of_a_run_that_is_alive(
     assert strange <= stored(nightly)
 
 
-def test_a_backup_whose_run_has_not_ended_stays(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_backup_of_a_running_run_stays(nightly: BackupContext, clock: Clock) -> None:
     first, second = nights(nightly, clock, 2)
     run = nightly.catalog.run(first)
     assert run
@@ -286,7 +282,7 @@ def test_a_backup_whose_run_has_not_ended_stays(nightly: BackupContext, clock: C
     assert prune(nightly).removed == (first,)
 
 
-def test_beside_a_manifest_that_cannot_be_read_no_pack_goes(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_unreadable_manifest_keeps_all_packs(nightly: BackupContext, clock: Clock) -> None:
     first, second, third = nights(nightly, clock, 3)
     whole = nightly.store.read_small(keys.manifest_key(second))
     needs = packs(nightly.catalog.get(first)) | packs(nightly.catalog.get(second))
@@ -300,7 +296,7 @@ def test_beside_a_manifest_that_cannot_be_read_no_pack_goes(nightly: BackupConte
     assert prune(nightly).removed == (second,)
 
 
-def test_old_records_of_runs_go_but_never_the_newest_of_a_part(nightly: BackupContext, clock: Clock) -> None:
+def test_prune_removes_old_run_records_but_the_newest(nightly: BackupContext, clock: Clock) -> None:
     first = backup(nightly, "sites", "uploads")
     second, third = backup(nightly, "uploads"), backup(nightly, "sites")
     for backup_id in (first, second):
@@ -324,7 +320,7 @@ def failing(context: BackupContext, settings: Any, clock: Clock) -> Iterator[Bac
     FailsToDelete.left = None
 
 
-def test_interrupted_at_each_deletion_it_leaves_whole_backups_and_litter(
+def test_prune_interrupted_leaves_complete_backups(
     failing: BackupContext, clock: Clock, tmp_path: Path
 ) -> None:
     kept = nights(failing, clock, 3)[-1]

@@ -41,14 +41,14 @@ def notes(context: BackupContext) -> Notes:
     return Notes()
 
 
-def test_a_run_that_succeeds(web: WebServer, notes: Notes) -> None:
+def test_report_success_pings_start_and_end(web: WebServer, notes: Notes) -> None:
     with Report("backup_all", notes, url=f"{web.url}/ping/uuid?rid=7"):
         assert web.asked == [("GET", "/ping/uuid/start?rid=7", "")]
     assert web.asked[1:] == [("GET", "/ping/uuid?rid=7", "")]
     assert notes.texts == []
 
 
-def test_a_run_that_fails_sends_the_end_of_what_was_said(web: WebServer, notes: Notes) -> None:
+def test_report_failure_sends_the_last_notes(web: WebServer, notes: Notes) -> None:
     with pytest.raises(StorageError), Report("backup_all", notes, url=f"{web.url}/uuid/") as report:
         for number in range(TAIL):
             report.note(f"note {number} {'x' * 300}")
@@ -59,14 +59,14 @@ def test_a_run_that_fails_sends_the_end_of_what_was_said(web: WebServer, notes: 
     assert "note 0 " not in body and len(body) <= MAX_BYTES
 
 
-def test_what_was_not_whole_is_a_failure_and_told_once(web: WebServer, notes: Notes) -> None:
+def test_report_failed_then_raised_is_reported_once(web: WebServer, notes: Notes) -> None:
     with pytest.raises(StorageError), Report("x", notes, url=web.url) as report:
         report.fail("uploads FAILED: gone", "more")
         raise StorageError("the same in other words")
     assert web.asked[1] == ("POST", "/fail", "uploads FAILED: gone\nmore")
 
 
-def test_who_leaves_it_to_another_tells_nothing(
+def test_report_silenced_sends_nothing(
     web: WebServer, notes: Notes, settings: Any, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.ADMINS = ADMINS
@@ -79,19 +79,19 @@ def test_who_leaves_it_to_another_tells_nothing(
 @pytest.mark.parametrize(
     "url", ["hc-ping.com/uuid", "ftp://example.org", "http://", "file:///etc/passwd", "http://[x"]
 )
-def test_what_is_no_url_is_refused_before_anything_is_done(notes: Notes, url: str) -> None:
+def test_report_invalid_url_is_refused_first(notes: Notes, url: str) -> None:
     with pytest.raises(UsageError, match="http"), Report("x", notes, url=url):
         pytest.fail("the work began")
 
 
-def test_a_ping_that_fails_is_a_note(web: WebServer, notes: Notes) -> None:
+def test_report_ping_rejected_is_noted(web: WebServer, notes: Notes) -> None:
     web.status = 500
     with Report("x", notes, url=f"{web.url}/uuid"):
         pass
     assert notes.texts == ["The ping to 127.0.0.1 failed: HTTP status 500."] * 2
 
 
-def test_a_ping_that_reaches_nobody_is_a_note(notes: Notes) -> None:
+def test_report_ping_unreachable_is_noted(notes: Notes) -> None:
     with web_server() as gone:
         url = f"{gone.url}/uuid"
     with Report("x", notes, url=url):
@@ -101,7 +101,7 @@ def test_a_ping_that_reaches_nobody_is_a_note(notes: Notes) -> None:
     assert not any("uuid" in text for text in notes.texts)
 
 
-def test_no_secret_is_sent(
+def test_report_secrets_are_removed(
     web: WebServer, notes: Notes, settings: Any, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.ADMINS = ADMINS
@@ -123,7 +123,7 @@ def test_no_secret_is_sent(
         assert text == f"the driver said: {HIDDEN}, and {HIDDEN}"
 
 
-def test_what_is_a_secret(settings: Any) -> None:
+def test_redacted_removes_secrets_only(settings: Any) -> None:
     settings.STORAGES = {
         **settings.STORAGES,
         "dbbackup": {"BACKEND": "a.b", "OPTIONS": {"secret_key": "s3cr3t", "bucket_name": "bucket"}},
@@ -137,7 +137,7 @@ def test_what_is_a_secret(settings: Any) -> None:
     assert redacted("dbname=a password='x y' sslmode=b") == f"dbname=a password={HIDDEN} sslmode=b"
 
 
-def test_failure_is_mailed_and_recovery_too(
+def test_mail_failure_and_recovery_are_sent_once(
     context: BackupContext, settings: Any, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.ADMINS = ADMINS
@@ -162,7 +162,7 @@ def test_failure_is_mailed_and_recovery_too(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sign": 1}', '{"sign": "", "told": "x"}'])
-def test_a_memory_that_cannot_be_read_is_none(
+def test_mail_failure_unreadable_memory_mails_again(
     context: BackupContext, settings: Any, mailoutbox: list[EmailMessage], content: str
 ) -> None:
     settings.ADMINS = ADMINS
@@ -175,14 +175,12 @@ def test_a_memory_that_cannot_be_read_is_none(
 
 
 @pytest.mark.usefixtures("context")
-def test_without_admins_nothing_is_mailed(tmp_path: Path, mailoutbox: list[EmailMessage]) -> None:
+def test_mail_failure_without_admins_sends_nothing(tmp_path: Path, mailoutbox: list[EmailMessage]) -> None:
     assert mail_failure("x", "", "", NOW) == mail_recovery("x", NOW) == ""
     assert not mailoutbox and not list(tmp_path.glob("state/failing"))
 
 
-def test_settings_that_cannot_be_read_are_mailed_each_time(
-    settings: Any, mailoutbox: list[EmailMessage]
-) -> None:
+def test_mail_failure_invalid_settings_mails_each_time(settings: Any, mailoutbox: list[EmailMessage]) -> None:
     settings.ADMINS = ADMINS
     settings.IGNY8_BACKUP = {"JOBS": 0}
     for _ in range(2):
@@ -190,7 +188,7 @@ def test_settings_that_cannot_be_read_are_mailed_each_time(
     assert len(mailoutbox) == 2 and mail_recovery("x", NOW) == ""
 
 
-def test_a_mail_that_cannot_be_sent_is_a_note(notes: Notes, settings: Any) -> None:
+def test_report_mail_fails_is_noted(notes: Notes, settings: Any) -> None:
     settings.ADMINS = ADMINS
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     with web_server() as gone:
@@ -201,7 +199,7 @@ def test_a_mail_that_cannot_be_sent_is_a_note(notes: Notes, settings: Any) -> No
     assert text.startswith("No mail could be sent to ADMINS: ConnectionRefusedError")
 
 
-def test_who_pressed_ctrl_c_needs_no_mail(
+def test_report_interrupted_by_ctrl_c_sends_no_mail(
     web: WebServer, notes: Notes, settings: Any, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.ADMINS = ADMINS

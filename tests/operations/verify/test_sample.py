@@ -14,20 +14,22 @@ DAYS = st.integers(700_000, 800_000)
 
 
 @given(KEYS, PERCENT, DAYS)
-def test_it_is_never_empty_and_the_same_again(keys: set[str], percent: int, day: int) -> None:
+def test_sample_is_never_empty_and_repeatable(keys: set[str], percent: int, day: int) -> None:
     chosen = sample(keys, percent, day)
     assert chosen and chosen <= keys and chosen == sample(sorted(keys), percent, day)
     assert sample(keys, 100, day) == keys
 
 
 @given(KEYS, PERCENT, DAYS, st.integers(1, 100))
-def test_every_rhythm_comes_round_to_everything(keys: set[str], percent: int, day: int, every: int) -> None:
+def test_sample_any_interval_covers_everything_in_101_runs(
+    keys: set[str], percent: int, day: int, every: int
+) -> None:
     read = [sample(keys, percent, day + turn * every) for turn in range(101)]
     assert set().union(*read) == keys
 
 
 @given(KEYS, KEYS, PERCENT, DAYS)
-def test_what_two_backups_share_is_read_on_the_same_day(
+def test_sample_shared_objects_are_chosen_on_the_same_day(
     mine: set[str], others: set[str], percent: int, day: int
 ) -> None:
     chosen = sample(mine | others, percent, day)
@@ -36,7 +38,7 @@ def test_what_two_backups_share_is_read_on_the_same_day(
 
 
 @pytest.mark.parametrize(("percent", "nights"), [(5, 31), (10, 13), (20, 8)])
-def test_so_many_nights_are_enough(percent: int, nights: int) -> None:
+def test_sample_consecutive_days_cover_everything(percent: int, nights: int) -> None:
     keys = {f"packs/web-1/sites/{number}" for number in range(5000)}
     read = [sample(keys, percent, 739_000 + night) for night in range(nights)]
     assert set().union(*read) == keys

@@ -72,7 +72,7 @@ def harm(context: BackupContext, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("depth", [STORED, CONTENT])
-def test_what_is_shared_is_read_once(nights: BackupContext, depth: str) -> None:
+def test_verify_all_shared_packs_are_read_once(nights: BackupContext, depth: str) -> None:
     found = verify_all(nights, VerifyRequest(depth=depth))
     assert found.complete and [result.check.id for result in found.results] == sorted(
         read_annotations(nights.store)
@@ -85,7 +85,9 @@ def test_what_is_shared_is_read_once(nights: BackupContext, depth: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [STORED, CONTENT])
-def test_harm_to_what_is_shared_is_told_of_each(nights: BackupContext, tmp_path: Path, depth: str) -> None:
+def test_verify_all_damaged_shared_pack_is_reported_for_each_backup(
+    nights: BackupContext, tmp_path: Path, depth: str
+) -> None:
     key = harm(nights, tmp_path)
     newest = nights.catalog.entries()[0].id
     nights.store.delete(keys.manifest_key(newest))
@@ -115,7 +117,7 @@ def kinds(found: AllVerified) -> list[list[str]]:
     return [[item.damage.kind for item in result.findings] for result in found.results]
 
 
-def test_what_contradicts_one_list_of_files_may_fit_another(nights: BackupContext) -> None:
+def test_verify_all_wrong_index_damages_only_its_backup(nights: BackupContext) -> None:
     """The oldest backup's list has a wrong digest: that says nothing of the pack as the others have it."""
     oldest = min(nights.catalog.manifests(), key=lambda manifest: manifest.id)
     forge(nights, oldest, rb'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"')
@@ -131,7 +133,7 @@ def test_what_contradicts_one_list_of_files_may_fit_another(nights: BackupContex
     ],
     ids=["path", "sha256"],
 )
-def test_a_newer_list_that_contradicts_a_pack_is_told(
+def test_verify_all_newer_index_contradicts_a_pack_is_damage(
     nights: BackupContext, before: bytes, old: bytes, new: bytes
 ) -> None:
     """Of a file that has not changed: by the lists of the other backups all is well with the pack."""
@@ -143,7 +145,9 @@ def test_a_newer_list_that_contradicts_a_pack_is_told(
     assert finding.damage.key == newer.trees[0].packs[0].key
 
 
-def test_damage_is_told_until_it_is_mended(nights: BackupContext, clock: Clock, tmp_path: Path) -> None:
+def test_verify_damage_is_reported_until_it_is_repaired(
+    nights: BackupContext, clock: Clock, tmp_path: Path
+) -> None:
     """A sample that leaves out what is damaged must not say that all is well."""
     key = harm(nights, tmp_path)
     assert verify(nights, VerifyRequest()).findings
@@ -155,7 +159,7 @@ def test_damage_is_told_until_it_is_mended(nights: BackupContext, clock: Clock, 
     assert [damage.key for damage in check.damage] == [key]
 
 
-def test_nights_read_different_objects(nights: BackupContext, clock: Clock) -> None:
+def test_verify_all_sample_differs_each_day(nights: BackupContext, clock: Clock) -> None:
     read = set()
     for _ in range(20):
         clock.forward(days=1)
@@ -166,13 +170,13 @@ def test_nights_read_different_objects(nights: BackupContext, clock: Clock) -> N
     assert len(read) > 3
 
 
-def test_without_any_backup(context: BackupContext, tmp_path: Path) -> None:
+def test_verify_all_no_backup_raises(context: BackupContext, tmp_path: Path) -> None:
     (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
         verify_all(context, VerifyRequest())
 
 
-def test_a_key_that_opens_one_of_two(context: BackupContext, tmp_path: Path) -> None:
+def test_verify_all_identity_opens_one_of_two_backups(context: BackupContext, tmp_path: Path) -> None:
     for name in ("old", "new"):
         identity, recipient = generate_identity()
         (tmp_path / name).touch(0o600)
