@@ -5,7 +5,7 @@ Proven by other tests, end to end as well:
 
 * ``pg_dump`` or ``pg_restore`` missing, too old, or mute: ``tests/management/test_errors.py``,
   ``test_clients_that_are_missing_or_too_old``;
-* the server down, a wrong password: there, ``test_unfit_databases_unreachable_server_is_reported``;
+* the server down, a wrong password: there, ``test_a_server_that_does_not_answer``;
 * an unknown alias: there, ``test_what_does_not_exist``;
 * two aliases of one database: ``tests/operations/test_obstacles.py``;
 * what is no dump though ``pg_dump`` exits with 0: ``tests/databases/test_faults.py``;

@@ -157,7 +157,7 @@ def test_clients_that_are_missing_or_too_old(cases: Cases, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("trouble", ["down", "wrong password"])
-def test_unfit_databases_unreachable_server_is_reported(backed_up: BackedUp, trouble: str) -> None:
+def test_a_server_that_does_not_answer(backed_up: BackedUp, trouble: str) -> None:
     project = backed_up.project
     url = project.environment["DATABASE_URL"]
     env = {
