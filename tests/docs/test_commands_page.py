@@ -1,4 +1,4 @@
-"""docs/reference/commands.md has every command, its options and examples; every exit status is there."""
+"""The pages of commands have every option and example; every exit status is documented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from igny8_backup import errors
 from igny8_backup.conf import ConfigurationError
 from igny8_backup.errors import BackupError
 from igny8_backup.management.base import BackupCommand
-from tests.docs.pages import blocks, code_cells, page, section
+from tests.docs.pages import DOCS, blocks, code_cells, page, section
 
 COMMANDS = sorted(name for name, app in get_commands().items() if app == "igny8_backup")
 
@@ -35,30 +35,50 @@ def options(found: BaseCommand) -> set[str]:
     }
 
 
+def plain(text: str) -> str:
+    """The text on one line, without the marks of Markdown."""
+    return " ".join(re.sub(r"\\?([`|])", r"\1", text).replace("`", "").split())
+
+
 DJANGOS = options(BaseCommand())
 
 
 def test_every_command_has_a_section_and_no_other() -> None:
-    headings = re.findall(r"^## (\w+)$", page("reference/commands"), re.MULTILINE)
-    assert sorted(headings) == COMMANDS
+    assert sorted(path.stem for path in (DOCS / "reference/commands").glob("*.md")) == COMMANDS
+    linked = re.findall(r"\]\(commands/(\w+)\.md\)", page("reference/commands"))
+    assert sorted(linked) == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_are_those_of_the_command(name: str) -> None:
-    cells = code_cells(section(page("reference/commands"), f"## {name}"))
+    cells = code_cells(page(f"reference/commands/{name}"))
     assert {cell[0].split()[0] for cell in cells} == options(command(name)) - DJANGOS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_options_page_describes_each_as_the_help_does(name: str) -> None:
+    parser: Any = command(name).create_parser("manage.py", name)
+    helps = {
+        option: plain(action.help % {"default": action.default})
+        for action in parser._actions
+        for option in action.option_strings
+        if action.help is not SUPPRESS
+    }
+    for row in re.findall(r"(?m)^\| `--.*$", page(f"reference/commands/{name}")):
+        _, cell, text, _ = re.split(r"(?<!\\)\|", row)
+        assert plain(text) == helps[plain(cell).split()[0]]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_are_those_of_the_help(name: str) -> None:
-    (shown,) = blocks(section(page("reference/commands"), f"## {name}"), "text")
+    (shown,) = blocks(page(f"reference/commands/{name}"), "text")
     assert shown.rstrip("\n") == command(name).examples
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_begins_like_the_help(name: str) -> None:
-    said = section(page("reference/commands"), f"## {name}").replace("`", "").replace("\n", " ").strip()
-    assert said[:20] == command(name).help[:20]
+    summary = plain(page(f"reference/commands/{name}").removeprefix(f"# {name}\n"))
+    assert summary[:20] == plain(command(name).help)[:20]
 
 
 def test_every_exit_status_is_on_the_page_and_no_other() -> None:
