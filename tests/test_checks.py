@@ -1,4 +1,4 @@
-"""The system checks: which run when, and what each says."""
+"""The system checks: when each runs, and what it reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Configure = Callable[..., None]
 
 @pytest.fixture
 def configure(settings: Any, tmp_path: Path) -> Configure:
-    """Sets what production has, all folders below ``tmp_path``; keyword arguments change it."""
+    """Configure a production-like project below ``tmp_path``; keyword arguments change settings."""
 
     (tmp_path / "sites").mkdir()
 
@@ -127,7 +127,7 @@ def test_check_folders_nested_trees_are_e024(configure: Configure, tmp_path: Pat
         (tmp_path / folder).mkdir(exist_ok=True)
     configure(LOGS={"logs": tmp_path / inner})
     assert numbers() == ["E024"]
-    configure(LOGS={"logs": tmp_path / "sites-2"})  # a longer name is no folder below
+    configure(LOGS={"logs": tmp_path / "sites-2"})  # a longer name is not a subfolder
     assert numbers() == []
 
 

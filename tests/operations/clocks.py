@@ -11,7 +11,7 @@ NIGHT = datetime(2026, 9, 1, 1, 15, tzinfo=UTC)
 
 
 class Clock:
-    """Tells the time that it was set to, a millisecond later at each look, as time goes on."""
+    """Returns the time that it was set to, a millisecond later at each call."""
 
     def __init__(self, now: datetime = NIGHT) -> None:
         self.now = now
@@ -21,10 +21,10 @@ class Clock:
         return self.now
 
     def forward(self, **amount: float) -> None:
-        """Sets it forward: ``days=1``, ``hours=2``."""
+        """Set the clock forward: ``days=1``, ``hours=2``."""
         self.now += timedelta(**amount)
 
 
 def by_clock(context: BackupContext, clock: Clock) -> BackupContext:
-    """The toolkit, living by that clock."""
+    """The context with that clock."""
     return replace(context, clock=clock)

@@ -1,4 +1,4 @@
-"""Fixtures: a toolkit over folders alone, in this process; an application that has been backed up once."""
+"""Fixtures: a context with folders only, in this process; an application that has been backed up once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.services.project import Project, create, drop
 
 
 class Notes:
-    """A progress that keeps what it is told, and may run something at each step."""
+    """A progress that keeps the notes."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -45,7 +45,7 @@ def trees(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def context(settings: Any, tmp_path: Path, trees: tuple[Path, Path]) -> Iterator[BackupContext]:
-    """The toolkit for these trees, no database, stored in the clear in a folder."""
+    """A context for these trees without a database; backups are stored unencrypted in a folder."""
     sites, uploads = trees
     settings.STORAGES = {
         **settings.STORAGES,
@@ -69,7 +69,7 @@ def context(settings: Any, tmp_path: Path, trees: tuple[Path, Path]) -> Iterator
 
 @dataclass(frozen=True)
 class Saved:
-    """The project, the id of its one backup, which holds the logs as well, and what it held then."""
+    """A project, the id of its only backup, which includes the logs, and the state of the project then."""
 
     project: Project
     id: str
@@ -77,7 +77,7 @@ class Saved:
 
     @property
     def restore(self) -> list[str]:
-        """The command that brings it back without a question."""
+        """The command that restores the backup without asking."""
         named = ["--database-name", self.project.database]
         return ["restore_all", "--noinput", *named, "--identity", str(self.project.identity)]
 
@@ -96,6 +96,6 @@ def _saved(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def saved(_saved: Saved) -> Iterator[Saved]:
-    """The same backup for every test: what is live a test may change, what lies beside it must be gone."""
+    """The same backup for every test. A test may change live data, but must leave nothing beside it."""
     yield _saved
     assert state.leftovers(_saved.project) == []

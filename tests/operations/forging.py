@@ -1,4 +1,4 @@
-"""A backup whose dump is another one, and all else of it is valid."""
+"""Forge backups: replace or cut a dump, and keep everything else valid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from igny8_backup.streams.pipeline import Codec, decode, from_bytes
 
 
 def cut_dump(storage: Path, backup_id: str, identity: Path, recipient: str) -> None:
-    """The second half of the dump is not there, and never was: manifest and encryption are in order."""
+    """Cut the dump in half before encryption, so that manifest and encryption are valid."""
     path = storage / f"igny8/backups/{backup_id}/manifest.json"
     manifest = json.loads(path.read_bytes())
     item = manifest["databases"][0]["object"]
@@ -24,11 +24,11 @@ def cut_dump(storage: Path, backup_id: str, identity: Path, recipient: str) -> N
     stored.write_bytes(data)
     item |= {"sha256": hashlib.sha256(data).hexdigest(), "stored_bytes": len(data), "raw_bytes": len(raw)}
     path.write_text(json.dumps(manifest))
-    (storage / f"igny8/runs/{backup_id}.json").unlink()  # it knows the digest of the manifest
+    (storage / f"igny8/runs/{backup_id}.json").unlink()  # it contains the digest of the manifest
 
 
 def put_dump(storage: Path, into: str, of: str) -> None:
-    """The dump of backup ``of`` takes the place of the one of ``into``, whose manifest tells its digest."""
+    """Replace the dump of backup ``into`` with that of backup ``of``, and adapt its manifest."""
     home = storage / "igny8/backups"
     path = home / into / "manifest.json"
     manifest, other = (json.loads((home / name / "manifest.json").read_bytes()) for name in (into, of))
@@ -36,11 +36,11 @@ def put_dump(storage: Path, into: str, of: str) -> None:
     shutil.copyfile(storage / "igny8" / found["key"], storage / "igny8" / item["key"])
     item |= {key: found[key] for key in ("sha256", "stored_bytes", "raw_bytes")}
     path.write_text(json.dumps(manifest))
-    (storage / f"igny8/runs/{into}.json").unlink()  # it knows the digest of the manifest
+    (storage / f"igny8/runs/{into}.json").unlink()  # it contains the digest of the manifest
 
 
 def date_later(storage: Path, backup_id: str) -> None:
-    """The dump of the backup is an hour older than the manifest says."""
+    """Make the manifest say that the backup ran an hour after its dump was made."""
     path = storage / f"igny8/backups/{backup_id}/manifest.json"
     manifest = json.loads(path.read_bytes())
     for key in ("started", "finished"):

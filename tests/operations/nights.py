@@ -1,4 +1,4 @@
-"""What happens on a host between its backups and beside them."""
+"""Helpers: what happens on a host between backups, and during them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from igny8_backup.operations.backup.parent_index import SCHEMA, LocalIndex
 from igny8_backup.operations.context import BackupContext
 
 TICK = 0.02
-"""Seconds, more than two changes may lie apart and leave the same times: the kernel's clock for files."""
+"""Seconds: more than the resolution of the kernel's clock for file times."""
 
 
 def let_time_pass(context: BackupContext, tree: str) -> None:
-    """As if no file had changed shortly before the last backup of the tree read it: the next one trusts its
-    times, for which it would have to lie two seconds later."""
+    """Make the next backup trust the file times that the last one recorded.
+
+    Otherwise a file that changed within two seconds of its backup is read again.
+    """
     time.sleep(TICK)
     for index in parent_index.folder_of(context, tree).glob("*.index"):
         lines = index.read_bytes().replace(b',"racy":true', b"")
-        beside = index.with_suffix(".json")
-        local = records.from_json(LocalIndex, beside.read_bytes(), name=str(beside), schema=SCHEMA)
+        sidecar = index.with_suffix(".json")
+        local = records.from_json(LocalIndex, sidecar.read_bytes(), name=str(sidecar), schema=SCHEMA)
         index.write_bytes(lines)
-        beside.write_bytes(records.to_json(replace(local, sha256=hashlib.sha256(lines).hexdigest())))
+        sidecar.write_bytes(records.to_json(replace(local, sha256=hashlib.sha256(lines).hexdigest())))
 
 
 def running(context: BackupContext, backup_id: str, **changed: Any) -> RunRecord:
-    """The record of a run of the sites that says it is under way, written."""
+    """Write and return the record of a backup of the sites that is under way."""
     record = RunRecord(
         schema=1,
         id=backup_id,

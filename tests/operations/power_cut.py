@@ -1,7 +1,7 @@
-"""A program: a restore, or an undo, that ends as in a power cut once its journal has been written so often.
+"""A program: a restore or an undo that ends, as in a power cut, after a given write of its journal.
 
-``power_cut.py WORK PHASE NUMBER IDENTITY`` leaves with exit status 99, and without any cleaning up, right
-after the journal has said PHASE for the NUMBER-th time.
+``power_cut.py WORK PHASE NUMBER IDENTITY`` exits with status 99 and without cleaning up, right after the
+journal was written with PHASE for the NUMBER-th time.
 """
 
 from __future__ import annotations

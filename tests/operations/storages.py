@@ -1,4 +1,4 @@
-"""Django storages that misbehave as told."""
+"""Django storages that fail on purpose."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from django.core.files.storage import FileSystemStorage
 
 
 class FailsToDelete(FileSystemStorage):
-    """Refuses to delete once it has deleted so many objects."""
+    """Refuses to delete after a number of deletions."""
 
     left: int | None = None
-    """How many deletions are still done; ``None`` for any number."""
+    """How many deletions are still allowed; ``None`` for any number."""
 
     def delete(self, name: str) -> Any:
         kind = type(self)

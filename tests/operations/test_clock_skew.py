@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and what they bring with them: ids that come up again."""
+"""Clocks that are wrong, and the duplicate ids that they cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUEST = BackupRequest(trees=("sites",))
 
 
 def test_backup_id_taken_leaves_the_other_run_alone(context: BackupContext) -> None:
-    """The same second and token: by chance, or of a clock set back, on a host that shares no lock."""
+    """The same second and token: by chance, or because a clock was set back on a host with no common lock."""
     now = context.clock()
     same = replace(context, clock=lambda: now, token=lambda: "abcdef")
     first = run_backup(same, REQUEST)
@@ -53,7 +53,7 @@ def test_backup_id_taken_without_run_record_is_refused(context: BackupContext) -
 
 
 def test_backup_clock_set_back_during_the_run_succeeds(context: BackupContext) -> None:
-    """The backup is whole all the same, and its record ended."""
+    """The backup is complete nevertheless, and its record has an outcome."""
     now = context.clock()
 
     class SetsItBack(Notes):

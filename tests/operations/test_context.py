@@ -1,4 +1,4 @@
-"""The toolkit: what is the same whatever storage is read from."""
+"""The context: which storage its locks belong to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the night would find is told before it, and nothing else is."""
+"""Deployment checks: what would go wrong in the next scheduled backup."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def test_readable_secrets_unencrypted_sessions_are_reported(context: BackupConte
     assert problem.id.endswith("W005") and "django.contrib.sessions" in problem.message
     assert deploy_checks.readable_secrets(replace(clear, databases=())) == []
     assert deploy_checks.readable_secrets(replace(clear, debug=True)) == []
-    for table, told in (("django_session", 0), ('public."django_session"', 0), ("django_site", 1)):
+    for table, expected in (("django_session", 0), ('public."django_session"', 0), ("django_site", 1)):
         left_out = replace(clear, exclude_table_data={"default": (table,)})
-        assert len(deploy_checks.readable_secrets(left_out)) == told
+        assert len(deploy_checks.readable_secrets(left_out)) == expected
 
 
 TOKENS = """
@@ -83,7 +83,7 @@ def test_readable_secrets_unencrypted_tokens_are_reported(
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "told"),
+    ("name", "head", "expected"),
     [
         ("a.dump", b"PGDMP\x01\x0e", True),
         ("b.sql", b"--\n-- PostgreSQL database dump\n--", True),
@@ -100,14 +100,14 @@ def test_readable_secrets_unencrypted_tokens_are_reported(
     ],
 )
 def test_legacy_dumps_finds_dumps_by_name_and_content(
-    tmp_path: Path, name: str, head: bytes, told: bool
+    tmp_path: Path, name: str, head: bytes, expected: bool
 ) -> None:
     path = tmp_path / "app" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(head)
     found = deploy_checks.legacy_dumps(tmp_path)
-    assert ids(found) == ["W006"] * told
-    if told:
+    assert ids(found) == ["W006"] * expected
+    if expected:
         git(tmp_path, "init", "--quiet")
         git(tmp_path, "add", "--all")
         (command,) = re.findall("`(.*)`", found[0].hint)

@@ -1,4 +1,4 @@
-"""Stopped, killed, or met by another run: nothing half done is taken for done, and nothing runs on."""
+"""Runs that are stopped, killed or locked out leave nothing incomplete and no process behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS = 120
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> int:
-    """The process id that a program has written to ``path``, once it has."""
+    """Wait for the process id that a program writes to ``path``."""
     deadline = time.monotonic() + SECONDS
     while not path.exists():
         assert process.poll() is None, process.communicate()
@@ -39,7 +39,7 @@ def runs(pid: int) -> bool:
 
 
 def outcome(project: Project) -> str:
-    """How the newest run ended, as its record says."""
+    """The outcome in the record of the newest run."""
     runs = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").iterdir()]
     return str(max(runs, key=lambda run: str(run["started"]))["outcome"])
 
@@ -48,7 +48,7 @@ def outcome(project: Project) -> str:
 def waiting_client(
     project: Project, program: str, *argv: str | Path
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A command under way, waiting for a program that has begun; with the program's process id."""
+    """A running command that waits for a program it has started; with the process id of that program."""
     started = project.folder / f"{program} has started"
     started.unlink(missing_ok=True)
     folder = project.folder / f"slow {program}"
@@ -103,7 +103,7 @@ def test_second_run_is_locked_out(project: Project) -> None:
         assert "from 127.0.0.1, since 20" in failure["message"]
         assert "There is no backup" in listed.ended(0).stdout
         elsewhere.ended(0)
-        process.kill()  # not even a chance to clean up: the locks are free all the same
+        process.kill()  # it cannot clean up, but its locks are released
         process.wait()
         os.kill(dump, signal.SIGKILL)
         assert outcome(project) == "running"
@@ -114,7 +114,7 @@ def test_second_run_is_locked_out(project: Project) -> None:
 
 
 def test_backup_lost_lock_records_nothing(project: Project) -> None:
-    """The server ended the session that held it: another host may have begun since."""
+    """The server ended the session that held the lock: another host may have started a run since."""
     started, gate = project.folder / "started", project.folder / "gate"
     gate.touch()
     slow = client_folder(
@@ -138,7 +138,7 @@ def test_backup_lost_lock_records_nothing(project: Project) -> None:
 
 
 def assert_no_password_shows(project: Project, *pids: int) -> None:
-    """Not in what any user of the machine may see of the processes, nor in what the dump inherited."""
+    """Neither the command lines, which every user can see, nor the dump's environment show the password."""
     argv = (project.folder / "pg_dump has started.argv").read_text()
     shown = [argv, *(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)]
     shown.append(Path(f"/proc/{pids[-1]}/environ").read_text().replace("DATABASE_URL=", ""))
@@ -192,9 +192,9 @@ def test_restore_power_cut_during_swap_is_settled_by_next_run(saved: Saved, swap
     later = of_project(project)
     # The journal says "swapping" before the database, and before each of the two trees.
     power_cut(project, "restore", "swapping", swapped + 1)
-    assert whole_things(project, saved.before, later) == ["database", "sites-data", "uploads"][:swapped]
+    assert restored_parts(project, saved.before, later) == ["database", "sites-data", "uploads"][:swapped]
     if way == "on":
-        # No identity, no name: it was all said before.
+        # Neither the identity nor the name of the database is needed: the journal has them.
         listed, done = run_many(project, ["list_backups"], ["restore_all"])
         assert "UNFINISHED" in listed.ended(0).stdout
         assert "during the swap. restore_all completes it, undo_restore undoes it." in listed.stdout
@@ -202,7 +202,7 @@ def test_restore_power_cut_during_swap_is_settled_by_next_run(saved: Saved, swap
         saved.assert_restored()
         power_cut(project, "undo", "undoing", 1)
         saved.assert_restored()
-    # A restore that was cut off is completed and undone; an undo goes on as one, whoever settles it.
+    # undo_restore completes an interrupted restore and undoes it; restore_all completes an interrupted undo.
     undone, discarded = run_many(
         project,
         ["restore_all" if way == "on" else "undo_restore"],
@@ -213,8 +213,8 @@ def test_restore_power_cut_during_swap_is_settled_by_next_run(saved: Saved, swap
     discarded.ended(0)
 
 
-def whole_things(project: Project, before: dict[str, Any], later: dict[str, Any]) -> list[str]:
-    """Which of the three are as in the backup; fails the test if one is neither that nor as it was live."""
+def restored_parts(project: Project, before: dict[str, Any], later: dict[str, Any]) -> list[str]:
+    """Which of the three are as in the backup. Fails if one is neither that nor as it was live."""
     now, restored = of_project(project), []
     for name, prefix in (("database", ""), ("sites-data", "sites-data/"), ("uploads", "uploads/")):
         parts = [
@@ -232,7 +232,7 @@ def whole_things(project: Project, before: dict[str, Any], later: dict[str, Any]
 
 
 def power_cut(project: Project, work: str, phase: str, number: int) -> None:
-    """A restore or an undo that ends, cleaning nothing, when its journal says ``phase`` the n-th time."""
+    """Run a restore or an undo that is cut off when its journal is written with ``phase`` the n-th time."""
     done = subprocess.run(
         [*PYTHON, Path(__file__).with_name("power_cut.py"), work, phase, str(number), project.identity],
         capture_output=True,

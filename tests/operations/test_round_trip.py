@@ -1,4 +1,4 @@
-"""What was lost is back: whole applications backed up, destroyed and restored, by the commands alone."""
+"""Applications that are backed up, destroyed and restored, by the commands alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.services.project import Project
 
 
 def destroy(project: Project) -> None:
-    """The worst day of the year: the database and all files are gone."""
+    """Delete the database and all files."""
     project.server.drop_database(project.database)
     for root in (project.sites, project.uploads, project.logs):
         for child in root.iterdir():
@@ -62,7 +62,7 @@ def _id_of(made: Done) -> str:
 
 def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
     project = saved.project
-    # Life goes on: rows come and go, files change, vanish and come; and somebody is connected.
+    # Rows and files are added, changed and deleted; and somebody is connected.
     project.sql("DELETE FROM automation_run")
     project.sql("CREATE TABLE made_later (id int)")
     (project.uploads / "later").write_text("written after the backup")
@@ -99,7 +99,7 @@ def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
 
 
 def look_before_restoring(saved: Saved) -> None:
-    """The plan is shown, and nothing is written anywhere."""
+    """The plan is shown and nothing is written."""
     project = saved.project
     stored = [(path, path.stat().st_mtime_ns) for path in objects(project)]
     plain, as_json, unnamed, wrong = run_many(
@@ -137,7 +137,7 @@ def test_restore_all_only_restores_single_parts(saved: Saved) -> None:
     assert "logs" in logs.ended(0).stdout
     assert "sites-data" in files.ended(0).stdout and project.database not in files.stdout
     assert project.database in database.ended(0).stdout and "sites-data" not in database.stdout
-    # With settings that lead to another database an undo would rename that one.
+    # With settings for another database, an undo would rename that one.
     other = f"{project.database}_other"
     project.server.create_database(other)
     before = project.databases()
@@ -150,7 +150,7 @@ def test_restore_all_only_restores_single_parts(saved: Saved) -> None:
         assert "leads to" in refused.ended(4).stderr
         assert project.databases() == before
     project.server.drop_database(other)
-    # Who has removed what was before by hand has given up the way back, and keeps what is live.
+    # After the previous database was dropped by hand, an undo is impossible and the live one stays.
     (kept,) = [name for name in project.databases() if name != project.database]
     project.server.drop_database(kept)
     undone, discarded = run_many(project, ["undo_restore"], ["undo_restore", "--discard", "--noinput"])

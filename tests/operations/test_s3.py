@@ -1,4 +1,4 @@
-"""The whole way through an S3 server, as a bucket is what most will use."""
+"""Backup, restore and pruning with an S3 server."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_restore_all_from_s3_restores_the_application(project: Project, s3: Rclo
     restored.ended(0)
     assert [line for line in differences(before, of_project(project)) if not line.startswith("logs/")] == []
 
-    # One byte of a pack altered in the bucket.
+    # Alter one byte of a pack in the bucket.
     (pack,) = (s3.folder / "buckets").rglob("packs/web-1/uploads/*.tar.zst.age")
     data = bytearray(pack.read_bytes())
     data[1000] ^= 1
@@ -143,13 +143,13 @@ def test_backup_unchanged_tree_s3_requests_are_few(context: BackupContext, s3: R
     top = f"/{s3.bucket}/igny8"
     run, folder = f"{top}/runs/{made.id}.json", f"{top}/backups/{made.id}"
     assert asked == [
-        *(f"HEAD {run}", f"PUT {run}", f"HEAD {run}"),  # is the id free; it is ours; really
-        backups,  # is its folder free, and are the clocks right
-        *(packs, f"GET {top}/backups/{before.id}/manifest.json"),  # what to compare with
+        *(f"HEAD {run}", f"PUT {run}", f"HEAD {run}"),  # the id is free; claim it; the claim is stored
+        backups,  # no backup has this id, and none is dated in the future
+        *(packs, f"GET {top}/backups/{before.id}/manifest.json"),  # the parent backup
         *(f"PUT {folder}/files/sites.folders.tar.zst", f"HEAD {folder}/files/sites.folders.tar.zst"),
         *(f"PUT {folder}/files/sites.index.zst", f"HEAD {folder}/files/sites.index.zst"),
-        packs,  # are all still there that the manifest will name
+        packs,  # all packs that the manifest will name still exist
         *(f"PUT {folder}/details.json.zst", f"HEAD {folder}/details.json.zst"),
         *(f"HEAD {folder}/manifest.json", f"PUT {folder}/manifest.json", f"HEAD {folder}/manifest.json"),
-        f"PUT {run}",  # how it ended
+        f"PUT {run}",  # the outcome
     ]

@@ -1,4 +1,4 @@
-"""The details of a backup, by whoever wrote them."""
+"""Reading the details of a backup, which anybody with write access may have forged."""
 
 from __future__ import annotations
 

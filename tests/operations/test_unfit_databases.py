@@ -1,4 +1,4 @@
-"""Databases that the night could not back up, told before it by real servers."""
+"""Databases that cannot be backed up, as the deployment checks find them on real servers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CHECK = ["check", "--deploy", "--tag", "backup"]
 
 @dataclass(frozen=True)
 class Asked:
-    """The database of a stage, and the settings of the backup."""
+    """The database of a stage, and the settings for its backup."""
 
     stage: Stage
     config: Config
 
     def __call__(self, bin_dir: Path | None = None, /, **changed: Any) -> list[Problem]:
-        """What is wrong with it, with the clients in ``bin_dir`` and other settings of the connection."""
+        """The problems found with the clients in ``bin_dir`` and changed settings of the connection."""
         config = replace(self.config, client_bin_dir=bin_dir or self.stage.bin_dir)
         with configured(self.stage.alias, self.stage.settings(**changed)):
             return deploy_checks.unfit_databases(config)
@@ -88,7 +88,7 @@ def test_unfit_databases_wrong_exclusion_is_reported(asked: Asked) -> None:
 
 
 def test_unfit_databases_unreachable_server_is_reported(asked: Asked) -> None:
-    with socket.socket() as bound:  # and not listening
+    with socket.socket() as bound:  # but not listening
         bound.bind(("127.0.0.1", 0))
         problem = only(asked(PORT=str(bound.getsockname()[1])), "W007")
     assert "could not be checked. No connection" in problem.message and "Start the server" in problem.hint
@@ -124,7 +124,7 @@ def test_unfit_databases_row_level_security_agrees_with_pg_dump(asked: Asked) ->
         return {"USER": role, "PASSWORD": secret}
 
     owner = stage.role
-    stage.sql(PARTITIONED)  # a dump reads the partitions, whose policies are their own
+    stage.sql(PARTITIONED)  # pg_dump reads the partitions, which have policies of their own
     assert not hidden_from(reader)
     stage.sql(RULES.format("NO"))
     assert [hidden_from(role) for role in (owner, reader, "postgres")] == [False, True, False]
@@ -147,7 +147,7 @@ SECLUDED = """
     CREATE TABLE brought (id bigserial);
     GRANT SELECT ON item, part, shown, "Own Room".diary TO {0};
     REVOKE ALL ON SCHEMA public FROM public; GRANT USAGE ON SCHEMA public TO {0};"""
-# As an extension brings a table: its definition comes back with the extension.
+# A table that belongs to an extension: its definition is restored with the extension.
 BROUGHT = "ALTER EXTENSION plpgsql ADD TABLE brought; ALTER EXTENSION plpgsql ADD SEQUENCE brought_id_seq"
 
 
@@ -160,7 +160,7 @@ def test_unfit_databases_missing_permissions_agree_with_pg_dump(asked: Asked) ->
     as_reader = {"USER": reader, "PASSWORD": stage.server.password}
 
     def unread(*excluded: str) -> str:
-        """What the check says that the role may not read; a dump fails where it says something."""
+        """What the role may not read according to the check; a dump fails exactly if that is not empty."""
         config = replace(asked.config, exclude_table_data={"stage": excluded})
         found = replace(asked, config=config)(**as_reader)
         engine = stage.engine_with(**as_reader)
@@ -213,7 +213,7 @@ QUEUE_BEAT_SCHEDULE = beat_schedule()
 
 
 def test_check_command_connects_to_the_server(project: Project) -> None:
-    """And django-celery-beat's tables, when the settings have no schedule of a backup."""
+    """It also reads the tables of django-celery-beat where the settings schedule no backup."""
     add_row = "INSERT INTO django_celery_beat_periodictask (name, task, interval_id, enabled, args, kwargs,"
     add_row += " description, headers, one_off, total_run_count, date_changed)"
     add_row += " VALUES (%s, %s, 1, true, '[]', '{}', '', '{}', false, 0, now())"

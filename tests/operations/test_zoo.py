@@ -1,4 +1,4 @@
-"""A zoo of a schema: what comes back through the commands is what was there, to the byte of ``pg_dump``.
+"""Restore a schema with every kind of object; ``pg_dump`` shows the same before and after.
 
 Left out are, by list, subscriptions and event triggers: they would act, on production or in the restore.
 """
@@ -63,7 +63,7 @@ SELECT pg_catalog.pg_extension_config_dump('zoo_counter', '');
 
 @pytest.fixture
 def extension(pg: PostgresServer) -> Iterator[bool]:
-    """An extension of our own among those of the server, where its folder may be written."""
+    """Install a test extension on the server, if its folder is writable."""
     with pg.connect(superuser=True) as session:
         (folder,) = session.execute("SELECT setting FROM pg_config WHERE name = 'SHAREDIR'").fetchone() or (
             "",
@@ -82,7 +82,7 @@ def extension(pg: PostgresServer) -> Iterator[bool]:
 
 @pytest.fixture
 def zoo(project: Project, extension: bool) -> Iterator[Project]:
-    """The project, reached by a superuser as in Docker's images, with all the animals."""
+    """The project with all kinds of objects, used by a superuser as in Docker images."""
     server = project.server
     roles = {name: f"{project.database}_{name}" for name in ("role", "reader")}
     project.environment["DATABASE_URL"] = project.environment["DATABASE_URL"].replace(
@@ -117,14 +117,14 @@ def fill(text: str, project: Project, roles: dict[str, str]) -> bytes:
 
 
 def empty(project: Project, database: str) -> None:
-    """Without what keeps a database from being dropped."""
+    """Remove what prevents a database from being dropped."""
     with project.server.connect(database, superuser=True) as session:
         session.execute("DROP EVENT TRIGGER IF EXISTS no_changes")
         session.execute("DROP SUBSCRIPTION IF EXISTS taken")
 
 
 def dumps(project: Project) -> tuple[bytes, bytes]:
-    """As the proof has them, without the kinds that a restore leaves out."""
+    """The definitions to compare, without the kinds of objects that a restore leaves out."""
     name = project.database
     found = (
         plain_dump(project.server, name, "--no-subscriptions"),
@@ -143,7 +143,7 @@ def dumps(project: Project) -> tuple[bytes, bytes]:
 
 
 def assert_each_is_in_one_run(project: Project) -> None:
-    """Of the two runs of ``pg_restore``: see ``two_runs``."""
+    """The entries of both runs of ``pg_restore``."""
     archive, pg_restore = project.folder / "zoo.dump", project.server.bin_dir / "pg_restore"
     archive.write_bytes(plain_dump(project.server, project.database, "--format=custom"))
     entries = read_contents(from_file(archive), pg_restore)[1]

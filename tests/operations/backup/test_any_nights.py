@@ -1,4 +1,4 @@
-"""The law of incremental backups: whatever happens to a tree and whatever is pruned, what is kept comes back.
+"""Incremental backups: after any sequence of changes and prunings, every kept backup restores.
 
 Nights of a tree as Hypothesis thinks them up: changes, a backup, a pruning. Another run of the host may be
 alive while litter is swept, and ``STATE_DIR`` may be lost. Every backup that retention keeps must restore to
@@ -45,8 +45,8 @@ USUAL: dict[str, Any] = {}
 
 @dataclass(frozen=True)
 class Night:
-    """``trusted``: the next backup may trust the times of what this one reads; ``beside``: another run of the
-    host is alive while this night's pruning is done; ``forgets``: ``STATE_DIR`` is lost afterwards."""
+    """One night. ``trusted``: the next backup trusts the file times of this one; ``beside``: another run of
+    the host is alive while this night is pruned; ``forgets``: ``STATE_DIR`` is lost afterwards."""
 
     changes: list[Change]
     reading: dict[str, Any]
@@ -77,7 +77,7 @@ def quiet_night() -> Night:
 
 @dataclass
 class Site:
-    """A tree ``root`` in the folder ``top``, with all that its backups need, and a copy of it for each."""
+    """A tree ``root`` in the folder ``top``, its backups, and a copy of the tree for each backup."""
 
     top: Path
     context: BackupContext
@@ -88,7 +88,7 @@ class Site:
         return self.context.config.sites["sites"]
 
     def back_up(self, reading: dict[str, Any] = USUAL) -> TreePart:
-        """One more backup and a copy of the tree; the part that the manifest has."""
+        """Make a backup and a copy of the tree; return the part of the manifest."""
         made = run_backup(self.context, BackupRequest(trees=("sites",), **reading))
         assert made.complete and made.manifest
         subprocess.run(["cp", "-a", "--", self.root, self.top / "copies" / made.id], check=True)
@@ -100,17 +100,17 @@ class Site:
         return {item.key for item in self.context.store.list("packs")}
 
     def kept(self) -> list[Manifest]:
-        """The backups that there are, newest first."""
+        """The existing backups, newest first."""
         return self.context.catalog.manifests()
 
     def assert_restores(self) -> None:
-        """Every backup that is kept restores to what was there."""
+        """Check that every kept backup restores to its copy."""
         for manifest in self.kept():
             place = self.top / "restored" / manifest.id
             request = ExtractRequest(backup_id=manifest.id, to_dir=place, only="sites")
             run_extract(self.context, plan_extract(self.context, request))
             found = rsync_differences(self.top / "copies" / manifest.id, place / "sites").splitlines()
-            # The new folder itself is private, whatever the root was.
+            # The restored root is private, whatever the mode of the original was.
             assert [line for line in found if not line.endswith(" ./")] == []
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class Site:
 
 
 def make_site(context: BackupContext) -> Site:
-    """A new site with a storage of its own, for which ``context`` is the model."""
+    """A new site with its own storage, otherwise configured like ``context``."""
     if not shutil.which("rsync"):
         unavailable("rsync is not installed.")
     top, clock = Path(tempfile.mkdtemp(prefix="igny8-backup-tests-")), Clock()
@@ -161,9 +161,9 @@ def test_backup_mostly_dead_pack_is_rewritten_and_pruned(context: BackupContext)
             apply(site.root, Change("write", name, name, 400 * number))
         spend(site, quiet_night())
         (first,) = site.packs()
-        kept_as_it_was = Change("change, size and mtime kept", "b", "", 0)
+        same_size_and_mtime = Change("change, size and mtime kept", "b", "", 0)
         deleted = (Change("delete", name, "", 0) for name in NAMES if name not in ("b", "ä"))
-        for change in (kept_as_it_was, *deleted):
+        for change in (same_size_and_mtime, *deleted):
             apply(site.root, change)
         spend(site, quiet_night())
         assert first in packs_of(*site.kept()[0].trees), "ä lies in it"
@@ -204,7 +204,7 @@ def test_backup_any_sequence_of_nights_every_kept_backup_restores(
 
 
 def spend(site: Site, night: Night) -> None:
-    """A backup and, perhaps, a pruning."""
+    """Make a backup and, if the night says so, prune."""
     site.clock.forward(days=1)
     part = site.back_up(night.reading)
     if night.trusted:
@@ -218,7 +218,7 @@ def spend(site: Site, night: Night) -> None:
         gone = before - site.packs()
         assert not gone & packs_of(part)
         if night.beside:
-            assert not gone, "a run of the host that is alive may take any pack into use"
+            assert not gone, "a running backup of the host may reuse any pack"
             site.context.store.delete(keys.run_key(other))
     if night.forgets:
         shutil.rmtree(site.context.config.state_dir)

@@ -1,4 +1,4 @@
-"""Writers that never rest: what a backup holds is one instant of the database, in which the sums balance."""
+"""A backup of a database under constant writes shows one instant, in which the sums balance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from demo.server import PostgresServer
 from tests.management.commands import run_many
 from tests.services.project import Project, drop
 
-# Each transaction of pgbench adds one amount to an account, its teller and its branch, and notes it.
+# Each transaction of pgbench adds one amount to an account, its teller and its branch, and logs it.
 SUMS = """
     SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers),
            (SELECT sum(bbalance) FROM pgbench_branches), (SELECT sum(delta) FROM pgbench_history),
@@ -51,7 +51,7 @@ def facts(server: PostgresServer) -> dict[str, str]:
 
 @contextmanager
 def writers(project: Project) -> Iterator[None]:
-    """Three sessions at work while the context lasts, and for a while before it begins."""
+    """Run three writing sessions before and during the context."""
     argv = [*pgbench(project), "--no-vacuum", "--client=3", "--time=600"]
     with subprocess.Popen(
         argv, env=facts(project.server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -59,7 +59,7 @@ def writers(project: Project) -> Iterator[None]:
         try:
             wait_for_more(project, 0)
             yield
-            assert process.poll() is None, "they never rested"
+            assert process.poll() is None, "the writers stopped early"
         finally:
             process.terminate()
 
@@ -90,5 +90,5 @@ def test_backup_busy_database_is_one_instant(bank: Project) -> None:
     restored.ended(0)
     accounts, tellers, branches, noted, transactions, rows = sums(bank)
     assert accounts == tellers == branches == noted
-    assert before <= transactions <= after < left[4], "it was written to before, meanwhile and after"
+    assert before <= transactions <= after < left[4], "there were writes before, during and after the backup"
     assert rows == ACCOUNTS

@@ -1,4 +1,4 @@
-"""What the settings exclude is in no backup, is counted, and is no failure."""
+"""Excluded files are not in the backup, are counted, and are no failure."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_backup_excluded_files_are_left_out_without_failure(
         assert result.complete and result.manifest and not result.skipped
         return [(part.files, part.directories, part.excluded) for part in result.manifest.trees]
 
-    # In the folder c only the tag is left; of .cache nothing.
+    # Of the folder c only the tag remains, of .cache nothing.
     assert counts(exclude={"sites": ("*.tmp",)}) == [(3, 4, 3), (4, 4, 2)]
-    # What is no longer excluded is stored, though it has not changed.
+    # Files that are no longer excluded are stored, although they have not changed.
     assert counts(exclude={"sites": ("!.cache/",)}) == [(5, 5, 1), (4, 4, 2)]
     assert counts(exclude={}, exclude_caches=False) == [(6, 5, 0), (6, 5, 0)]
     assert counts(exclude={"sites": ("/*",)}) == [(0, 1, 3), (4, 4, 2)]

@@ -1,4 +1,4 @@
-"""Nights: each backup of a tree stores what changed, and each of them restores to what was there."""
+"""Incremental backups of a tree store what changed, and each restores completely."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.management.harm import altered, missing, truncated
 from tests.services.project import Project
 from tests.trees.tools import look
 
-HANDS_OFF = 2.1  # seconds after which times tell whether a file has changed
+HANDS_OFF = 2.1  # seconds after which a file's times are trusted
 
 
 def back_up(project: Project, *words: str) -> tuple[dict[str, Any], Done]:
-    """Back the sites up; the manifest's part, and what was said."""
+    """Back up the sites; return the part of the manifest and the command's output."""
     done = run_one(project, "backup_sites", "sites-data", *words, "--json").ended(0)
     (part,) = done.json["manifest"]["trees"]
     return {"id": done.json["manifest"]["id"], **part}, done
@@ -37,7 +37,7 @@ def restored(project: Project, backup_id: str) -> dict[bytes, tuple[object, ...]
 
 @pytest.fixture
 def nights(project: Project) -> Project:
-    """A project whose sites are old enough for their times to be trusted."""
+    """A project whose files are old enough for their times to be trusted."""
     project.seed_small()
     time.sleep(HANDS_OFF)
     return project
@@ -69,7 +69,7 @@ def test_backup_incremental_stores_changes_and_restores(nights: Project) -> None
     assert raw[packs(third, own=True)[0]] < 5000
 
     time.sleep(HANDS_OFF)
-    fourth, _ = back_up(nights)  # reads what is two seconds old once more, and stores nothing
+    fourth, _ = back_up(nights)  # reads recent files once more, and stores nothing
     seen[fourth["id"]] = look(nights.sites)
     assert not packs(fourth, own=True), "a pack of tiny files is needed, though it is mostly headers"
 
@@ -119,7 +119,7 @@ def test_backup_pack_deleted_meanwhile_fails_the_tree(nights: Project) -> None:
     first, _ = back_up(nights)
     (pack,) = packs(first, own=True)
     stored = nights.storage / "igny8" / pack
-    # It goes at the moment when the host remembers the new index: all is stored but the manifest.
+    # The pack is deleted when the host stores the new local index: only the manifest is missing then.
     nights.settings(f"""
 import os, sys
 def remove(event, arguments):

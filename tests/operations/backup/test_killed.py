@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of a backup: the next run goes on, every earlier backup restores.
+"""SIGKILL at any moment of a backup: the next run works, every earlier backup restores.
 
 Killed are the run, the process beside it that reads the tree, both, or the one that walks ahead of that.
 """
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.slow
 ROUNDS = 45
 KILLED = -signal.SIGKILL
 BOUNDARIES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "subprocess.Popen"}
-"""What Python tells its audit hooks before it does it."""
+"""Events that Python reports to audit hooks before they happen."""
 REQUEST = BackupRequest(trees=("sites",))
 
 
 class Boundaries:
-    """Counts what this process does, and kills it at one of them."""
+    """Counts the events of this process, and kills it at one of them."""
 
     def __init__(self, kill_at: int = 0) -> None:
         self.number = 0
@@ -50,7 +50,7 @@ class Boundaries:
 
 
 class Reader:
-    """The process that reads the tree, and when it dies: see ``killing/sitecustomize.py``."""
+    """The archive worker, and when it dies: see ``killing/sitecustomize.py``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -58,19 +58,19 @@ class Reader:
         shutil.copy(Path(__file__).with_name("killing") / "sitecustomize.py", folder)
 
     def counted(self) -> int:
-        """How many moments it had when it was not killed."""
+        """How many moments it had in a run that was not killed."""
         return int((self._folder / "counted").read_text())
 
     def dies(self, victim: str, moment: int) -> None:
         (self._folder / "moment").write_text(json.dumps([victim, moment]))
 
     def take_over(self) -> None:
-        """From now on this process starts such readers."""
+        """Have this process start such workers from now on."""
         sys.path.insert(0, str(self._folder))
 
 
 def change(root: Path, luck: random.Random, number: int) -> None:
-    """Something new, something changed, something gone."""
+    """Add a file, change one and delete one."""
     (root / f"new-{number}").mkdir()
     (root / f"new-{number}" / "page").write_text(f"new {number}\n" * luck.randint(1, 5000))
     files = sorted(path for path in root.rglob("page") if path.is_file())
@@ -80,23 +80,23 @@ def change(root: Path, luck: random.Random, number: int) -> None:
 
 
 class Nights:
-    """A tree that is backed up night after night, and a copy of it for each backup that there is."""
+    """A tree that is backed up again and again, and a copy of it for each backup."""
 
     def __init__(self, context: BackupContext, folder: Path) -> None:
         self.context = context
         self.root = context.config.sites["sites"]
-        self.said = folder / "said"
+        self.message = folder / "message"
         self.reader = Reader(folder / "reader")
         self._folder = folder
         (folder / "copies").mkdir()
 
-    def whole(self) -> None:
-        """A backup that nobody kills."""
+    def complete_backup(self) -> None:
+        """Make a backup that is not killed."""
         assert run_backup(self.context, REQUEST).complete
         self.take_copies()
 
     def count(self) -> int:
-        """How many moments a backup has; those of the reader are left where it counts them."""
+        """How many moments a backup has; the worker writes its own count to a file."""
 
         def counted() -> int:
             self.reader.take_over()
@@ -109,7 +109,7 @@ class Nights:
         return most
 
     def killed(self, at: int = 0) -> int:
-        """A backup in a process that dies at this moment; how it ended. It may be whole before it dies."""
+        """Make a backup in a process that dies at this moment; return how the process ended."""
 
         def work() -> None:
             self.reader.take_over()
@@ -117,7 +117,7 @@ class Nights:
             try:
                 run_backup(self.context, REQUEST)
             except BackupError as error:
-                self.said.write_text(f"{error.exit_status}: {error}")
+                self.message.write_text(f"{error.exit_status}: {error}")
                 raise
 
         status = exit_of_child(work)
@@ -125,7 +125,7 @@ class Nights:
         return status
 
     def take_copies(self) -> None:
-        """A copy of the tree for each backup that has none: all that has a manifest must restore."""
+        """Copy the tree for each new backup: everything with a manifest must restore."""
         for entry in self.context.catalog.entries():
             if not self.copy(entry.id).exists():
                 subprocess.run(["cp", "-a", "--", self.root, self.copy(entry.id)], check=True)
@@ -141,7 +141,7 @@ class Nights:
                 self.context, ExtractRequest(backup_id=manifest.id, to_dir=place, only="sites")
             )
             run_extract(self.context, plan)
-            # The new folder itself is private, whatever the root was.
+            # The restored root is private, whatever the mode of the original was.
             differences = rsync_differences(self.copy(manifest.id), place / "sites").splitlines()
             assert [line for line in differences if not line.endswith(" ./")] == []
 
@@ -156,7 +156,7 @@ def nights(context: BackupContext, tmp_path: Path) -> Nights:
 @pytest.mark.parametrize("seed", [20261122])
 def test_backup_killed_leaves_other_backups_intact(nights: Nights, seed: int) -> None:
     luck = random.Random(seed)
-    nights.whole()
+    nights.complete_backup()
     most = nights.count()
     died = {"run": 0, "reader": 0, "both": 0, "walker": 0}
     who = {
@@ -170,19 +170,19 @@ def test_backup_killed_leaves_other_backups_intact(nights: Nights, seed: int) ->
             nights.reader.dies("nobody", 0)
             status = nights.killed(luck.randint(1, most))
         else:
-            # It has more to read than when it was counted, now that the tree has grown.
+            # The tree has grown since the moments were counted, so there may be more.
             most_of_it = nights.reader.counted() if victim != "walker" else len(list(nights.root.rglob("*/")))
             nights.reader.dies(victim, luck.randint(1, most_of_it + number))
             before = len(nights.context.catalog.entries())
             status = nights.killed()
             if victim in who and status:
                 assert status == 1 and len(nights.context.catalog.entries()) == before
-                said = nights.said.read_text()
-                assert who[victim] in said
-                assert victim == "walker" or "was killed by SIGKILL" in said
+                message = nights.message.read_text()
+                assert who[victim] in message
+                assert victim == "walker" or "was killed by SIGKILL" in message
         assert status in (0, 1 if victim in who else KILLED)
         died[victim] += status != 0
         if number % 5 == 4:
-            nights.whole()
+            nights.complete_backup()
     assert min(died.values()) > ROUNDS / 6, died
     nights.assert_restore()

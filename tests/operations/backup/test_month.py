@@ -1,4 +1,4 @@
-"""A month of nights, with failures, pins, prunings, lost state: what the plan keeps comes back whole."""
+"""A month of backups with failures, pins, prunings and lost state: every kept backup is complete."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_backup_and_prune_for_a_month_kept_backups_are_readable(
         assert {item.id for item in context.catalog.entries()} == {v.id for v in planned.verdicts if v.keep}
         blocked, removed = blocked + len(result.plan.blocked), removed + len(result.removed)
         swept += len(result.swept)
-    assert blocked and removed and swept and pinned, "the month had some of everything"
+    assert blocked and removed and swept and pinned, "the month had every kind of event"
     kept = context.catalog.entries()
     assert pinned <= {entry.id for entry in kept} and 5 <= len(kept) < len(made)
     for entry in kept:

@@ -1,4 +1,4 @@
-"""Done, but not all of it: what fails is listed, what is whole is kept, and the exit status says which."""
+"""Incomplete backups: failures are listed, complete parts are kept, and the exit status says so."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from tests.management.commands import Command, run_many
 from tests.management.state import differences, manifests, objects, of_project, of_tree
 from tests.services.project import Project
 
-DEPTH = (
-    520  # folders in folders: deeper than a walk goes, so that root as well meets something it cannot read
-)
+DEPTH = 520  # nested folders: deeper than a walk goes, so that root too meets something unreadable
 
 
 def dig(root: Path) -> None:
-    """A chain of folders so deep that the end of it is left out."""
+    """Create folders nested so deep that the innermost are skipped."""
     here = os.open(root, os.O_RDONLY)
     for _ in range(DEPTH):
         os.mkdir("d", dir_fd=here)
@@ -30,7 +28,7 @@ def dig(root: Path) -> None:
 
 
 def outcomes(project: Project) -> list[str]:
-    """How the runs ended, oldest first."""
+    """The outcomes of the runs, oldest first."""
     runs = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").iterdir()]
     return [run["outcome"] for run in sorted(runs, key=lambda run: str(run["started"]))]
 
@@ -57,7 +55,7 @@ def test_backup_missing_tree_fails_only_the_tree(project: Project) -> None:
     assert "Completed with problems; see above" in partly.stderr
     assert "database default" in partly.stdout and "files sites-data" in partly.stdout
 
-    # Where nothing at all is whole there is no backup; the first failure decides the exit status.
+    # Where no part is complete there is no backup; the first failure decides the exit status.
     failure = nothing.ended(1).json
     assert failure["error"] == "ToolMissingError" and failure["exit_status"] == 1
     assert "no pg_dump" in failure["message"]
@@ -71,7 +69,7 @@ def test_backup_missing_tree_fails_only_the_tree(project: Project) -> None:
     assert "uploads (failed)" in listed.ended(0).stdout and "INCOMPLETE" in listed.stdout
     assert outcomes(project) == ["complete", "incomplete", "failed", "incomplete"]
 
-    # The newest complete database, the files of the same backup, and those that it lacks from another.
+    # The newest complete database, the files of the same backup, and the missing ones from another.
     assert oldest in by_id.ended(0).stdout
     assert f"The files of 'uploads' come from backup {oldest}" in restored.ended(0).stdout
     assert "BEFORE the database" in restored.stdout
@@ -99,7 +97,7 @@ def test_backup_unreadable_files_are_listed(project: Project) -> None:
         project, ["show_backup", newest["id"], "--identity", project.identity], ["show_backup", newest["id"]]
     )
     assert "d/d/d/d" in shown.ended(0).stdout and "deeper than" in shown.stdout
-    assert "d/d/d" not in without.ended(0).stdout, "names of files are told to the holder of the key only"
+    assert "d/d/d" not in without.ended(0).stdout, "file names are shown only with the key"
     assert "--identity" in without.stdout
     shutil.rmtree(project.uploads / "d")
 

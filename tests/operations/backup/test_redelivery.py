@@ -1,4 +1,4 @@
-"""A queued task that is delivered again: done once when it was done, done again when it died half-way."""
+"""A task that the broker delivers twice runs once, and runs again only if the first run died."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def records_of(context: BackupContext) -> list[tuple[str, str]]:
 
 
 def leave(context: BackupContext, outcome: str, *, heartbeat: datetime | None = None) -> str:
-    """The record of an earlier delivery that ended so; its id."""
+    """Write the record of an earlier delivery with this outcome; return its id."""
     began = context.clock().replace(year=2020)
     backup_id = keys.make_id(began, keys.task_token(TASK))
     record = RunRecord(
@@ -82,7 +82,7 @@ def test_backup_task_died_and_delivered_again_runs(context: BackupContext, outco
 
 @pytest.fixture
 def under_way(context: BackupContext) -> Iterator[str]:
-    """The first delivery is at work: its record says so, and it holds the lock. Its id."""
+    """Run as the first delivery: hold the lock, with a record that says so. Yields its id."""
     with context.locked("the first delivery"):
         yield leave(context, RUNNING, heartbeat=context.clock())
 

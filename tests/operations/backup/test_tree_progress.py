@@ -1,4 +1,4 @@
-"""How far the backup of a tree is, against what the last one had; and that it stands still."""
+"""The progress of a tree's backup, compared with the size of the last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each trouble is told, and nothing else is called one."""
+"""Monitoring: each problem fails its condition, and nothing else fails."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ pytestmark = pytest.mark.slow
 
 
 class Site:
-    """An application that was backed up for five nights and then verified; times long past, so that no time
-    of a file is before that of a record."""
+    """An application that was backed up on five nights and then verified.
+
+    The clock is set to years ago, so that no file is older than the record about it.
+    """
 
     def __init__(self, context: BackupContext, clock: Clock, trees: tuple[Path, Path], storage: Path) -> None:
         self.context, self.clock, self.storage = context, clock, storage
@@ -46,7 +48,7 @@ class Site:
         self.last = run_backup(self.context, BackupRequest(trees=("sites", "uploads"))).id
 
     def record(self, **changed: object) -> None:
-        """Changes the record of the last run."""
+        """Change the record of the last run."""
         run = self.context.catalog.run(self.last)
         assert run
         self.context.store.put_small(keys.run_key(self.last), records.to_json(replace(run, **changed)))  # type: ignore[arg-type]
@@ -182,7 +184,7 @@ def storage_gone(site: Site) -> None:
 
 
 RETENTION, HOST = ("retention", "all backups"), "host web-1"
-TROUBLES: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
+PROBLEMS: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
     (nothing, set()),
     (under_way, set()),
     (another_machine, set()),
@@ -206,15 +208,15 @@ TROUBLES: list[tuple[Callable[[Site], None], set[tuple[str, str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("trouble", "told"), TROUBLES, ids=[trouble.__name__ for trouble, _ in TROUBLES])
+@pytest.mark.parametrize(("cause", "expected"), PROBLEMS, ids=[cause.__name__ for cause, _ in PROBLEMS])
 def test_monitor_site_fails_the_expected_conditions(
-    site: Site, trouble: Callable[[Site], None], told: set[tuple[str, str]]
+    site: Site, cause: Callable[[Site], None], expected: set[tuple[str, str]]
 ) -> None:
-    trouble(site)
+    cause(site)
     health = monitor(site.context)
-    assert failed(health) == told
+    assert failed(health) == expected
     pairs = [(item.name, item.of) for item in health.conditions]
-    assert len(pairs) == len(set(pairs)), "a metric would come twice"
+    assert len(pairs) == len(set(pairs)), "a metric would occur twice"
 
 
 def test_monitor_unreachable_storage_is_a_failed_condition(site: Site, context: BackupContext) -> None:

@@ -1,4 +1,4 @@
-"""What lies in storage under no manifest is found, and nothing else is taken for it."""
+"""Orphans: objects that no manifest names are found, and nothing else is."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_find_orphans_unreadable_manifest_makes_objects_doubtful(context: Backup
     assert [entry.id for entry in found.unreadable] == [backup_id]
     assert ("has schema 2" if harm == "newer" else "is not JSON") in found.unreadable[0].problem
     assert names(found.doubtful) == sorted([PACK, *(item.key for item in manifest.objects())])
-    assert names(found.orphans) == [DUMP], "the folder of another run is not its concern"
+    assert names(found.orphans) == [DUMP], "the object belongs to the folder of another run"
 
 
 def test_find_orphans_listing_fails_raises(context: BackupContext, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What goes is gone for good, in an order that survives interruptions; everything else is as it was."""
+"""Pruning removes completely, in an order that survives interruptions, and touches nothing else."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def clock() -> Clock:
 
 @pytest.fixture
 def nightly(context: BackupContext, clock: Clock) -> BackupContext:
-    """The toolkit by the clock; one backup is kept."""
+    """A context with a settable clock and a policy that keeps one backup."""
     return by_clock(replace(context, config=replace(context.config, retention=LAST)), clock)
 
 
 def backup(context: BackupContext, *trees: str) -> str:
-    """The id of one more backup, which shares no pack with another."""
+    """Make a full backup, which shares no pack with another; return its id."""
     request = BackupRequest(trees=trees or ("sites", "uploads"), full=True)
     return run_backup(context, request).id
 
 
 def nights(context: BackupContext, clock: Clock, number: int) -> list[str]:
-    """The ids of a backup for each night, the oldest first; it is the last night's morning then."""
+    """Make a backup each night; return their ids, oldest first. Afterwards it is the next morning."""
     made = []
     for _ in range(number):
         clock.forward(days=1)
@@ -65,12 +65,12 @@ def ids(context: BackupContext) -> list[str]:
 
 
 def stored(context: BackupContext) -> set[str]:
-    """All keys but those of records of runs."""
+    """All keys except those of run records."""
     return {item.key for item in context.store.list() if not item.key.startswith(keys.RUNS)}
 
 
 def named(*manifests: Manifest) -> set[str]:
-    """The keys of the manifests and of all that they name."""
+    """The keys of the manifests and of everything that they name."""
     found = {keys.manifest_key(manifest.id) for manifest in manifests}
     return found | {item.key for manifest in manifests for item in manifest.objects()}
 
@@ -112,7 +112,7 @@ def test_prune_removes_a_backup_at_once_and_its_packs_later(nightly: BackupConte
 
 
 def share(context: BackupContext, clock: Clock, source: Manifest) -> Manifest:
-    """A later backup that needs the packs of ``source``, as an incremental one does."""
+    """Write a later backup that needs the packs of ``source``, as an incremental one does."""
     later = keys.make_id(clock(), "abcdef")
 
     def moved(item: StoredObject) -> StoredObject:
@@ -156,7 +156,7 @@ def test_prune_marked_pack_reused_later_stays(nightly: BackupContext, clock: Clo
     result = prune(nightly)
     assert not swept(result) & packs(new)
     assert named(new) <= stored(nightly)
-    assert not {mark.key for mark in read_marks(nightly.store)} & packs(new), "the grace begins anew"
+    assert not {mark.key for mark in read_marks(nightly.store)} & packs(new), "the grace period starts again"
 
 
 def test_prune_newest_run_failed_keeps_the_part(
@@ -176,7 +176,7 @@ def test_prune_newest_run_failed_keeps_the_part(
     assert result.removed == tuple(only_uploads) and not result.complete
     assert ids(nightly) == [*made, half.id]
 
-    # A run that has nothing to show, one that was killed, and one that is under way.
+    # A run without a manifest, one that was killed, and one that is under way.
     clock.forward(hours=1)
     with pytest.raises(Exception, match="sites"):
         backup(nightly, "sites")
@@ -188,7 +188,7 @@ def test_prune_newest_run_failed_keeps_the_part(
     record = running(nightly, keys.make_id(clock(), "00dead"), heartbeat=clock() - timedelta(hours=1))
     result = prune(nightly)
     assert [block.part.name for block in result.plan.blocked] == ["sites"]
-    assert result.removed == (half.id,), "of uploads it was one of many"
+    assert result.removed == (half.id,), "the backup was one of several of uploads"
     nightly.store.put_small(keys.run_key(record.id), records.to_json(replace(record, heartbeat=clock())))
     result = prune(nightly)
     assert result.complete and result.removed == tuple(made) and ids(nightly) == [good]
@@ -231,7 +231,7 @@ def test_prune_pinned_backup_stays_until_unpinned(nightly: BackupContext, clock:
     assert not result.removed and result.plan.verdicts[1].reasons == ("pinned: before the move",)
     assert keys.pin_key(first) in stored(nightly)
     nightly.store.put_small(keys.pin_key(first), b"{")
-    assert not prune(nightly).removed, "a pin that cannot be read is a pin"
+    assert not prune(nightly).removed, "an unreadable pin counts as a pin"
     unpin(nightly, first)
     assert prune(nightly).removed == (first,) and ids(nightly) == [second]
 
@@ -251,7 +251,7 @@ def test_prune_locked_raises(nightly: BackupContext, clock: Clock) -> None:
 def test_prune_orphans_are_swept_unless_a_run_is_alive(nightly: BackupContext, clock: Clock) -> None:
     (kept,) = nights(nightly, clock, 1)
     ours = {PACK, DUMP, f"{DUMP}.0a1b2c3d.partial", f"runs/{DEAD}.json.00ff00ff.partial"}
-    # Neither what is not ours nor what a later release may have put beside a backup.
+    # Neither foreign objects nor what a later release may have written beside a backup.
     strange = {"notes.txt", "packs/notes.txt", f"backups/{kept}/signature", f"{keys.backup_folder(kept)}db/x"}
     for key in ours | strange:
         nightly.store.put_small(key, b"x")
@@ -260,7 +260,7 @@ def test_prune_orphans_are_swept_unless_a_run_is_alive(nightly: BackupContext, c
     running(nightly, DEAD, host="web-2")
     result = prune(nightly)
     assert not result.swept and not result.waiting
-    # Another run of that host may take the packs into use; the rest is nobody's any more.
+    # Another run of that host may reuse the packs; the other objects are orphans.
     nightly.store.delete(keys.run_key(DEAD))
     running(nightly, DEAD.replace("aa", "ab"), host="web-2")
     assert {item.key for item in prune(nightly).waiting} == ours - {PACK}
@@ -311,7 +311,7 @@ def test_prune_removes_old_run_records_but_the_newest(nightly: BackupContext, cl
 
 @pytest.fixture
 def failing(context: BackupContext, settings: Any, clock: Clock) -> Iterator[BackupContext]:
-    """The toolkit on a storage that refuses to delete when told so."""
+    """A context whose storage can be made to refuse deletions."""
     alias = {**settings.STORAGES["dbbackup"], "BACKEND": "tests.operations.storages.FailsToDelete"}
     settings.STORAGES = {**settings.STORAGES, "dbbackup": alias}
     settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "RETENTION": {"last": 1}}
@@ -337,7 +337,7 @@ def test_prune_interrupted_leaves_complete_backups(
         finally:
             FailsToDelete.left = None
         for manifest in failing.catalog.manifests():
-            assert named(manifest) <= stored(failing), f"{manifest.id} is no longer whole"
+            assert named(manifest) <= stored(failing), f"{manifest.id} is no longer complete"
         for _ in range(2):
             prune(failing)
             clock.forward(hours=21)

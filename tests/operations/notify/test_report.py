@@ -1,4 +1,4 @@
-"""How a run ended is told: by pings, by mail, by a signal; and never a secret with it."""
+"""Reports of unattended runs: pings, mails and the signal, never with a secret."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def web() -> Iterator[WebServer]:
 
 @pytest.fixture
 def notes(context: BackupContext) -> Notes:
-    """What people read; the settings are those of ``context``."""
+    """The notes of a run with the settings of ``context``."""
     return Notes()
 
 
@@ -52,10 +52,10 @@ def test_report_failure_sends_the_last_notes(web: WebServer, notes: Notes) -> No
     with pytest.raises(StorageError), Report("backup_all", notes, url=f"{web.url}/uuid/") as report:
         for number in range(TAIL):
             report.note(f"note {number} {'x' * 300}")
-        raise StorageError("The storage is full.", hint="Make room.")
+        raise StorageError("The storage is full.", hint="Free some space.")
     method, path, body = web.asked[1]
     assert (method, path) == ("POST", "/uuid/fail")
-    assert body.endswith("\nThe storage is full. Make room.") and "note 49" in body
+    assert body.endswith("\nThe storage is full. Free some space.") and "note 49" in body
     assert "note 0 " not in body and len(body) <= MAX_BYTES
 
 
@@ -81,7 +81,7 @@ def test_report_silenced_sends_nothing(
 )
 def test_report_invalid_url_is_refused_first(notes: Notes, url: str) -> None:
     with pytest.raises(UsageError, match="http"), Report("x", notes, url=url):
-        pytest.fail("the work began")
+        pytest.fail("the work started")
 
 
 def test_report_ping_rejected_is_noted(web: WebServer, notes: Notes) -> None:
@@ -108,15 +108,15 @@ def test_report_secrets_are_removed(
     settings.DATABASES["default"]["PASSWORD"] = "correct horse"
     texts: list[str] = []
 
-    def hear(text: str, **kwargs: Any) -> None:
+    def receive(text: str, **kwargs: Any) -> None:
         texts.append(text)
 
-    reported.connect(hear)
+    reported.connect(receive)
     try:
         with Report("x", notes, url=web.url) as report:
             report.fail(f"the driver said: correct horse, and {SECRET}")
     finally:
-        reported.disconnect(hear)
+        reported.disconnect(receive)
         settings.DATABASES["default"].pop("PASSWORD")
     (mail,) = mailoutbox
     for text in (web.asked[1][2], mail.body, *texts):
@@ -130,8 +130,8 @@ def test_redacted_removes_secrets_only(settings: Any) -> None:
     }
     settings.AUTH_USER_MODEL = "auth.User"
     settings.EMAIL_HOST_PASSWORD = "mail-word"
-    said = f"auth.User s3cr3t bucket mail-word {settings.SECRET_KEY} redis://me:pw@host/0 {SECRET.lower()} x"
-    assert redacted(said) == (
+    text = f"auth.User s3cr3t bucket mail-word {settings.SECRET_KEY} redis://me:pw@host/0 {SECRET.lower()} x"
+    assert redacted(text) == (
         f"auth.User {HIDDEN} bucket {HIDDEN} {HIDDEN} redis://me:{HIDDEN}@host/0 {HIDDEN} x"
     )
     assert redacted("dbname=a password='x y' sslmode=b") == f"dbname=a password={HIDDEN} sslmode=b"

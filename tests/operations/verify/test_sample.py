@@ -1,4 +1,4 @@
-"""Laws of a sample: about as much as was asked for, on each day something else, in the end all of it."""
+"""Samples: about the share asked for, different objects each day, and eventually all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every backup verified in one run: what they share is read once, what is wrong is told of each."""
+"""Verify every backup in one run: shared objects are read once, damage is reported for each backup."""
 
 from __future__ import annotations
 
@@ -43,15 +43,17 @@ class Read(Notes):
 
 @pytest.fixture
 def clock() -> Clock:
-    """Ahead of the files, so that each is old when it is read."""
+    """A clock ahead of the files, so that every file is old when it is read."""
     return Clock(datetime.now(UTC))
 
 
 @pytest.fixture
 def nights(context: BackupContext, trees: tuple[Path, Path], clock: Clock) -> BackupContext:
-    """The toolkit, with a few nights of one tree in storage: a page is changed in each of them."""
+    """A context with a few backups of one tree in storage; one page changes between them."""
     context = replace(by_clock(context, clock), progress=Read())
-    (trees[0] / "b" / "page").write_bytes(os.urandom(50_000))  # what stays is more than what changes
+    (trees[0] / "b" / "page").write_bytes(
+        os.urandom(50_000)
+    )  # so that the unchanged part outweighs the changes
     for night in range(NIGHTS):
         clock.forward(days=1)
         (trees[0] / "a" / "page").write_text(f"night {night}\n")
@@ -62,7 +64,7 @@ def nights(context: BackupContext, trees: tuple[Path, Path], clock: Clock) -> Ba
 
 
 def harm(context: BackupContext, tmp_path: Path) -> str:
-    """A pack that all backups need is altered; its key."""
+    """Alter a pack that all backups need; return its key."""
     (first, *_) = sorted(context.catalog.manifests(), key=lambda manifest: manifest.id)
     pack = first.trees[0].packs[0]
     path = tmp_path / "storage/igny8" / pack.key
@@ -100,7 +102,7 @@ def test_verify_all_damaged_shared_pack_is_reported_for_each_backup(
 
 
 def forge(context: BackupContext, manifest: Manifest, old: bytes, new: bytes) -> None:
-    """The first match of ``old`` in the backup's list of files becomes ``new``."""
+    """Replace the first match of ``old`` in the backup's index with ``new``."""
     (tree,) = manifest.trees
     assert tree.index
     data = b"".join(context.download(tree.index, []))
@@ -118,7 +120,7 @@ def kinds(found: AllVerified) -> list[list[str]]:
 
 
 def test_verify_all_wrong_index_damages_only_its_backup(nights: BackupContext) -> None:
-    """The oldest backup's list has a wrong digest: that says nothing of the pack as the others have it."""
+    """A wrong digest in the oldest backup's index says nothing about the pack in the other backups."""
     oldest = min(nights.catalog.manifests(), key=lambda manifest: manifest.id)
     forge(nights, oldest, rb'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"')
     found = verify_all(nights, VerifyRequest(depth=CONTENT))
@@ -136,7 +138,7 @@ def test_verify_all_wrong_index_damages_only_its_backup(nights: BackupContext) -
 def test_verify_all_newer_index_contradicts_a_pack_is_damage(
     nights: BackupContext, before: bytes, old: bytes, new: bytes
 ) -> None:
-    """Of a file that has not changed: by the lists of the other backups all is well with the pack."""
+    """The index differs for an unchanged file; by the indexes of the other backups the pack is good."""
     newer = sorted(nights.catalog.manifests(), key=lambda manifest: manifest.id)[-2]
     forge(nights, newer, b"(" + before + b")" + old + b'"', rb"\g<1>" + new + b'"')
     found = verify_all(nights, VerifyRequest(depth=CONTENT))
@@ -148,7 +150,7 @@ def test_verify_all_newer_index_contradicts_a_pack_is_damage(
 def test_verify_damage_is_reported_until_it_is_repaired(
     nights: BackupContext, clock: Clock, tmp_path: Path
 ) -> None:
-    """A sample that leaves out what is damaged must not say that all is well."""
+    """A sample without the damaged object must not look like a repair."""
     key = harm(nights, tmp_path)
     assert verify(nights, VerifyRequest()).findings
     for _ in range(10):
