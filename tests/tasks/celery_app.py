@@ -1,4 +1,4 @@
-"""Workers, beat and a client: Celery as a project runs it."""
+"""Start workers, beat and a client of Celery as a project does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATABASE_SCHEDULER = ("-S", "django_celery_beat.schedulers:DatabaseScheduler", "
 class Program:
     """``celery -A project ...`` with the settings and in the environment of a project, as a context manager.
 
-    Its output goes to a file, whose text is ``said``. It is stopped as a container is: SIGTERM, and reaped.
+    Its output goes to a file, whose text is ``output``. It is stopped by SIGTERM, as a container is.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class Program:
         self._ready = ready
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace")
 
     def wait_for(self, words: str, times: int = 1) -> None:
-        """Until the output has the ``words`` so often; fails the test when it ends, or takes too long."""
-        self.wait_until(lambda: self.said.count(words) >= times)
+        """Wait until the output has the ``words`` so often; fail if the program ends or after a while."""
+        self.wait_until(lambda: self.output.count(words) >= times)
 
     def wait_until(self, found: Callable[[], object]) -> None:
-        """As long as it runs, and not too long."""
+        """Wait for a condition. Fails if the program ends or it takes too long."""
         deadline = time.monotonic() + SECONDS
         while not found():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.said
+            assert self.process.poll() is None and time.monotonic() < deadline, self.output
             time.sleep(0.05)
 
     def __enter__(self) -> Self:
@@ -80,20 +80,20 @@ class Program:
 
 
 def worker(project: Project, name: str, *argv: str, env: Mapping[str, str] | None = None) -> Program:
-    """A worker with one process or thread of work, named so."""
+    """Start a worker of this name with one process or thread."""
     quiet = ("--without-gossip", "--without-mingle", "--loglevel=INFO", f"--hostname={name}@test")
     return Program(project, name, "worker", "--concurrency=1", *quiet, *argv, ready=" ready.", env=env)
 
 
 def beat(project: Project, *argv: str) -> Program:
-    """Beat, which keeps its schedule in a file unless ``argv`` says otherwise."""
+    """Start beat, which keeps its schedule in a file unless ``argv`` says otherwise."""
     argv = argv or ("-s", str(project.folder / "beat-schedule"))
     return Program(project, "beat", "beat", "--loglevel=INFO", *argv, ready="beat: Starting...")
 
 
 @contextmanager
 def client(url: str) -> Iterator[Celery]:
-    """An application that only sends tasks and reads their results; everything it opened is closed."""
+    """An application that only sends tasks and reads results; closes all its connections at the end."""
     app = Celery("client", broker=url, backend=url, set_as_current=False)
     app.conf.broker_connection_retry_on_startup = False
     try:

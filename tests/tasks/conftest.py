@@ -1,4 +1,4 @@
-"""A project whose tasks go through a real Redis, which also keeps their results."""
+"""A project that uses a real Redis as broker and result backend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IGNY8_BACKUP["LOGS"] = {{"logs": {not_mounted!r}}}
 
 @pytest.fixture
 def queued(project: Project, redis_server: RedisServer) -> Project:
-    """The project with rows and files; its ``LOGS`` name a folder that is not there."""
+    """A project with rows and files whose ``LOGS`` name a missing folder."""
     redis_server.command("FLUSHALL")
     project.seed_small()
     project.environment["CELERY_BROKER_URL"] = redis_server.url

@@ -1,4 +1,4 @@
-"""The schedule: what it says, and that beat fires it."""
+"""The schedule: its entries, and that beat sends them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROWS = """
     SELECT name, task, kwargs, expire_seconds, minute, hour, day_of_week, timezone
     FROM django_celery_beat_periodictask t JOIN django_celery_beat_crontabschedule c ON c.id = t.crontab_id
     WHERE enabled AND starts_with(name, 'igny8_backup')"""
-# As if the entry had last run two hours ago and its time were every minute; beat looks at its tables again.
+# Make an entry due: last run two hours ago, scheduled every minute. Beat then reads its tables again.
 MOVED = (
     "UPDATE django_celery_beat_periodictask SET last_run_at = %s WHERE task = ANY (%s)",
     "UPDATE django_celery_beat_crontabschedule SET minute = '*', hour = '*' WHERE hour = '4'",
@@ -90,7 +90,7 @@ def test_beat_runs_the_backup_task(queued: Project) -> None:
         clock.wait_for("Sending due task igny8_backup nightly (igny8_backup.backup_all)")
         deadline = time.monotonic() + SECONDS
         while not manifests(queued):
-            assert time.monotonic() < deadline and "raised" not in program.said, program.said
+            assert time.monotonic() < deadline and "raised" not in program.output, program.output
             time.sleep(0.05)
     made = json.loads(manifests(queued)[0].read_text())
     assert made["label"] == "by beat"
@@ -104,20 +104,20 @@ def test_beat_database_scheduler_runs_the_backup_task(queued: Project, app: Cele
         found = {str(row[0]): row[1:] for row in queued.sql(ROWS)}
         assert found == {name: as_row(entry) for name, entry in beat_schedule().items()}
         for task, *_ in found.values():
-            assert f"  . {task}\n" in program.said, "a name that no worker knows"
+            assert f"  . {task}\n" in program.output, "the name is unknown to the worker"
         app.send_task("igny8_backup.backup_all").get(timeout=SECONDS)
         moved = ["igny8_backup.prune_backups", "igny8_backup.monitor_backups"]
         two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
         for statement, values in zip(MOVED, ((two_hours_ago, moved), (), ()), strict=True):
             queued.sql(statement, *values)
         program.wait_for("succeeded in", times=3)
-        assert "raised" not in program.said
+        assert "raised" not in program.output
         for task in moved:
-            assert f"({task})" in clock.said and f"Task {task}[" in program.said
+            assert f"({task})" in clock.output and f"Task {task}[" in program.output
 
 
 def as_row(entry: dict[str, Any]) -> tuple[Any, ...]:
-    """What the tables should hold of an entry."""
+    """What the tables should contain for an entry."""
     schedule = entry["schedule"]
     times = (schedule._orig_minute, schedule._orig_hour, schedule._orig_day_of_week)
     return (entry["task"], json.dumps(entry["kwargs"]), entry["options"]["expires"], *times, "UTC")

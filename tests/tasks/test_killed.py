@@ -1,5 +1,4 @@
-"""A worker that is killed in the middle of a backup: nothing half is left that counts, and the next run is
-clean."""
+"""Workers that are killed in the middle of a backup: nothing incomplete counts, and the next run succeeds."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ from tests.management.state import manifests
 from tests.services.project import Project
 from tests.tasks.celery_app import SECONDS, Program, worker
 
-# What a message is given back after, and looked for: at once, not in an hour.
+# Redis returns an unacknowledged message at once, not after an hour.
 IMPATIENT = """
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {{
@@ -37,7 +36,7 @@ STORAGES["dbbackup"]["BACKEND"] = "gated.Gated"
 STORAGES["dbbackup"]["OPTIONS"]["location"] = {storage!r}
 """
 
-# A storage that takes half of an object and then nothing, while the gate is shut.
+# A storage that accepts half of an object and then waits while the gate is shut.
 GATED = """
 import time
 from pathlib import Path
@@ -57,11 +56,11 @@ class Gated(FileSystemStorage):
 """
 HALF = 1 << 20
 MEBIBYTES = 64
-"""More than all that is on the way between a program and the storage."""
+"""More than all buffers between a program and the storage hold."""
 
 
 class Gate:
-    """Shut for the objects whose keys hold a word."""
+    """Shut for the objects whose keys contain a word."""
 
     def __init__(self, project: Project) -> None:
         self._path = project.folder / "gate"
@@ -80,7 +79,7 @@ class Gate:
             self._path.unlink()
 
     def wait_for_half(self, program: Program, word: str) -> str:
-        """Until half of such an object is stored; its key."""
+        """Wait until half of such an object is stored; return its key."""
 
         def halves() -> list[Path]:
             named = [path for path in self._storage.rglob("*.age") if word in str(path)]
@@ -103,7 +102,7 @@ def runs(project: Project) -> list[tuple[str, str]]:
 
 
 def below(pid: int) -> dict[int, str]:
-    """The processes that a process has started, and those that they have, with their command lines."""
+    """All descendants of a process, with their command lines."""
     found: dict[int, str] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (task / "children").read_text().split()):
@@ -121,8 +120,8 @@ def is_running(pid: int) -> bool:
 
 
 def kill(program: Program, reader: str) -> None:
-    """SIGKILL for the worker and its pool, in the middle of the work of a ``reader``: that one ends by
-    itself, with nobody left to read what it says."""
+    """Kill the worker and its pool while a ``reader`` works: that one ends by itself, because nobody reads
+    its output any more."""
     started = below(program.process.pid)
     assert any(reader in argv for argv in started.values()), started
     os.killpg(program.process.pid, signal.SIGKILL)
@@ -140,7 +139,7 @@ def orphans(project: Project, state: str) -> list[str]:
 
 @pytest.fixture
 def context(queued: Project, settings: Any) -> Iterator[BackupContext]:
-    """A toolkit over what the project has stored, in this process, where the clock can be set."""
+    """A context over the project's storage, in this process, with a settable clock."""
     storage = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(queued.storage)}}
     settings.STORAGES = {**settings.STORAGES, "dbbackup": storage}
     settings.IGNY8_BACKUP = {
@@ -151,7 +150,7 @@ def context(queued: Project, settings: Any) -> Iterator[BackupContext]:
 
 
 def swept_later(context: BackupContext) -> list[str]:
-    """What is litter an hour later, when no heart beats any more, and is gone the day after."""
+    """What is an orphan an hour later, when all heartbeats are old, and removed the day after."""
 
     def later(hours: int) -> BackupContext:
         now = datetime.now(UTC) + timedelta(hours=hours)
@@ -171,7 +170,7 @@ def test_backup_task_killed_during_dump_runs_again(
     project, task_id = queued, str(uuid.uuid4())
     with project.server.connect(project.database) as session:
         session.execute("CREATE TABLE filler (bytes bytea)")
-        for _ in range(MEBIBYTES // 2):  # in hexadecimal they are twice as many
+        for _ in range(MEBIBYTES // 2):  # in hexadecimal this is twice as much
             session.execute("INSERT INTO filler VALUES (%s)", [os.urandom(1 << 20)])
     with worker(project, "killed", "--pool=prefork") as killed, gate.shut("/db/"):
         app.send_task("igny8_backup.backup_all", task_id=task_id)
@@ -181,7 +180,7 @@ def test_backup_task_killed_during_dump_runs_again(
     assert orphans(project, "in_use") == [half], "an hour later nobody will think so any more"
 
     with worker(project, "next", "--pool=prefork") as following:
-        following.wait_for(f"[{task_id}] succeeded")  # Redis has given the message back
+        following.wait_for(f"[{task_id}] succeeded")  # Redis has returned the message
         app.send_task("igny8_backup.backup_all", task_id=task_id)
         following.wait_for(f"[{task_id}] succeeded", times=2)
     assert runs(project) == [(task_id, "running"), (task_id, "complete")]

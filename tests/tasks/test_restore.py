@@ -1,4 +1,4 @@
-"""Restores while a real worker and beat are at work: refused, stopped, or harmless."""
+"""Restores while a worker and beat are running: refused, with the workers stopped, or harmless."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def hammer(path):
             seen.flush()
 """
 
-# Listens from the settings, as an application would from the ready() of one of its apps.
+# Connects the signals in the settings, as an application would in an app's ready().
 LISTENING = """
 import time
 from pathlib import Path
 from igny8_backup.signals import phase_ended, phase_started
 
-def heard(operation, phase, error=None, **facts):
+def receive(operation, phase, error=None, **facts):
     if operation == "backup":
         return
     with open({log!r}, "a") as log:
@@ -61,7 +61,7 @@ def heard(operation, phase, error=None, **facts):
             time.sleep(0.05)
 
 for signal in (phase_started, phase_ended):
-    signal.connect(heard, weak=False)
+    signal.connect(receive, weak=False)
 """
 
 EVERY = """
@@ -84,7 +84,7 @@ def back_up(project: Project) -> None:
 
 
 def restore(project: Project, *options: str) -> Done:
-    """In a process that fails the test if the command leaves a connection to the broker open."""
+    """Run a command in a process that fails if it leaves a connection to the broker open."""
     named = ["--noinput", "--database-name", project.database, "--identity", str(project.identity)]
     (done,) = run_many(project, ["restore_all", "--only", "db", *named, *options])
     return done
@@ -136,7 +136,7 @@ def test_restore_running_workers_are_refused_or_stopped(
 
 
 def periodic(project: Project, then: datetime) -> None:
-    """Tasks that beat was to run: one every second, one a day, one never run so far, one not to begin yet."""
+    """Periodic tasks: one every second, one daily, one that never ran, one that starts later."""
     columns = "name, task, interval_id, last_run_at, date_changed, start_time, enabled, one_off, "
     columns += "total_run_count, args, kwargs, description, headers"
     for name, seconds, last, start in (
@@ -159,7 +159,7 @@ def periodic(project: Project, then: datetime) -> None:
 
 
 def check_times(project: Project, begun: datetime) -> None:
-    """The times of all are those of the restore, but for what is not to begin yet."""
+    """All last-run times are that of the restore, except for the task that starts later."""
     found = dict(project.sql("SELECT name, last_run_at FROM django_celery_beat_periodictask"))
     assert found.pop("later") is None
     assert sorted(found) == ["new", "nightly", "tick"] and min(found.values()) > begun
@@ -170,7 +170,7 @@ def check_times(project: Project, begun: datetime) -> None:
 def beat_runs_nothing_that_was_missed(project: Project) -> None:
     with beat(project, *DATABASE_SCHEDULER) as clock:
         clock.wait_for("Sending due task tick", times=2)
-    assert "nightly" not in clock.said and "Sending due task new" not in clock.said
+    assert "nightly" not in clock.output and "Sending due task new" not in clock.output
 
 
 def a_worker_that_comes_back_is_seen_before_the_swap(project: Project, log: Path, hold: Path) -> None:

@@ -1,4 +1,4 @@
-"""The tasks that verify, prune and monitor, and what tasks and commands tell others of how they ended."""
+"""The tasks that verify, prune and monitor; the reports of tasks and commands."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ def web() -> Iterator[WebServer]:
 
 
 def run(task: Any, *args: Any, **kwargs: Any) -> Any:
-    """What the task returns; raises what it raises."""
+    """Run the task; return what it returns, raise what it raises."""
     return task.apply(args=args, kwargs=kwargs, throw=True).get()
 
 
 def test_upkeep_tasks_a_week_succeeds(
-    context: BackupContext, trees: Trees, web: WebServer, tmp_path: Path
-) -> None:  # noqa: F811
+    context: BackupContext,
+    trees: Trees,
+    web: WebServer,
+    tmp_path: Path,  # noqa: F811
+) -> None:
     (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
         run(verify_backup)
@@ -48,8 +51,10 @@ def test_upkeep_tasks_a_week_succeeds(
 
 
 def test_upkeep_tasks_failures_are_raised_and_reported(
-    context: BackupContext, trees: Trees, web: WebServer
-) -> None:  # noqa: F811
+    context: BackupContext,
+    trees: Trees,
+    web: WebServer,  # noqa: F811
+) -> None:
     made = run(backup_all)
     shutil.move(trees[1], trees[1].with_name("away"))
     with pytest.raises(IncompleteError, match="uploads"):
@@ -73,15 +78,17 @@ def test_upkeep_tasks_failures_are_raised_and_reported(
 
 
 def test_backup_task_second_delivery_sends_no_ping(
-    context: BackupContext, trees: Trees, web: WebServer
-) -> None:  # noqa: F811
+    context: BackupContext,
+    trees: Trees,
+    web: WebServer,  # noqa: F811
+) -> None:
     for _ in range(2):
         backup_all.apply(kwargs={"ping": web.url}, task_id="one", throw=True)
     assert web.paths == ["/start", "", "/start"] or web.paths == ["/start", "/", "/start"]
 
 
 @pytest.mark.slow
-def test_commands_ping_like_tasks(context: BackupContext, trees: Trees, web: WebServer) -> None:  # noqa: F811
+def test_commands_ping_like_tasks(context: BackupContext, trees: Trees, web: WebServer) -> None:
     for name in ("backup_all", "backup_sites", "verify_backup", "prune_backups", "monitor_backups"):
         call_command(name, ping=f"{web.url}/{name}")
         assert web.paths[-2:] == [f"/{name}/start", f"/{name}"]

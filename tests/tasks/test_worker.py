@@ -1,4 +1,4 @@
-"""Backups by real workers: made, failed with the reason, and made once however often they are delivered."""
+"""Backups by real workers: made, failed with the reason, and made once if delivered twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gate(path):
         time.sleep(0.05)
 """
 
-# The workers look every second for what another one has fetched and not begun, not once in 100 seconds.
+# Workers check every second, not every 100, for messages that another one fetched and has not started.
 IMPATIENT = """
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -41,7 +41,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 """
 
-# The workers look every second for what another one has fetched and not begun, not once in 100 seconds.
+# Workers check every second, not every 100, for messages that another one fetched and has not started.
 IMPATIENT = """
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -52,7 +52,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 
 @contextmanager
 def opened_at_the_end(gate: Path) -> Iterator[None]:
-    """Whatever fails, the worker that waits at the gate can end."""
+    """Opens at the end whatever fails, so that the worker waiting there can end."""
     try:
         yield
     finally:
@@ -66,7 +66,7 @@ def runs(project: Project) -> list[dict[str, Any]]:
 
 
 def result(app: Celery, name: str, *args: str, task_id: str | None = None, **kwargs: Any) -> Any:
-    """What the task returned; raises what it raised."""
+    """Return what the task returned; raise what it raised."""
     return app.send_task(f"igny8_backup.{name}", args, kwargs, task_id=task_id).get(timeout=SECONDS)
 
 
@@ -75,7 +75,7 @@ def test_worker_runs_backup_and_reports_failure(queued: Project, app: Celery, po
     project = queued
     with worker(project, pool, f"--pool={pool}") as program:
         for name in ("backup_all", "backup_db", "backup_sites"):
-            assert f". igny8_backup.{name}" in program.said, "the tasks are found by themselves"
+            assert f". igny8_backup.{name}" in program.output, "Celery discovers the tasks"
 
         done = result(app, "backup_all", label="nightly")
         assert set(done) == {"id", "repeated", "skipped", "stored_bytes"}
@@ -113,11 +113,11 @@ def test_worker_runs_backup_and_reports_failure(queued: Project, app: Celery, po
         assert len([run for run in runs(project) if run["task_id"] == lost]) == 1
     assert program.process.returncode == 0
     for secret in (project.server.password, "AGE-SECRET-KEY", project.environment["DJANGO_SECRET_KEY"]):
-        assert secret not in program.said
+        assert secret not in program.output
 
 
 def test_worker_task_delivered_to_two_runs_once(queued: Project, app: Celery) -> None:
-    """Redis gives a message to another worker when the first one has not begun it in time."""
+    """Redis delivers a message to another worker when the first has not started it in time."""
     project = queued
     settings = Path(project.folder, "settings/further_settings.py")
     settings.write_text(settings.read_text() + IMPATIENT)
@@ -128,7 +128,7 @@ def test_worker_task_delivered_to_two_runs_once(queued: Project, app: Celery) ->
         app.send_task("gate", [str(gate)])
         busy.wait_for("Task gate[")
         sent = app.send_task("igny8_backup.backup_all", task_id=task_id)
-        # It has fetched it, and will begin it some time.
+        # The worker has fetched the message and will start it at some time.
         busy.wait_for(f"Task igny8_backup.backup_all[{task_id}] received")
         with worker(project, "free", "--pool=solo", "--include=gate") as free:
             done = sent.get(timeout=SECONDS)
@@ -136,7 +136,7 @@ def test_worker_task_delivered_to_two_runs_once(queued: Project, app: Celery) ->
             busy.wait_for(f"[{task_id}] succeeded")
             free.wait_for(f"[{task_id}] succeeded")
     for program in (busy, free):
-        assert f"Task igny8_backup.backup_all[{task_id}] received" in program.said
+        assert f"Task igny8_backup.backup_all[{task_id}] received" in program.output
     assert [json.loads(path.read_text())["id"] for path in manifests(project)] == [done["id"]]
     assert len(runs(project)) == 1
 
