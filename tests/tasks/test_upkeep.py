@@ -31,10 +31,10 @@ def run(task: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def test_upkeep_tasks_a_week_succeeds(
-    context: BackupContext,
-    trees: Trees,
+    context: BackupContext,  # noqa: F811
+    trees: Trees,  # noqa: F811
     web: WebServer,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "storage").mkdir()
     with pytest.raises(UsageError, match="There is no backup"):
@@ -51,9 +51,9 @@ def test_upkeep_tasks_a_week_succeeds(
 
 
 def test_upkeep_tasks_failures_are_raised_and_reported(
-    context: BackupContext,
-    trees: Trees,
-    web: WebServer,  # noqa: F811
+    context: BackupContext,  # noqa: F811
+    trees: Trees,  # noqa: F811
+    web: WebServer,
 ) -> None:
     made = run(backup_all)
     shutil.move(trees[1], trees[1].with_name("away"))
@@ -78,9 +78,9 @@ def test_upkeep_tasks_failures_are_raised_and_reported(
 
 
 def test_backup_task_second_delivery_sends_no_ping(
-    context: BackupContext,
-    trees: Trees,
-    web: WebServer,  # noqa: F811
+    context: BackupContext,  # noqa: F811
+    trees: Trees,  # noqa: F811
+    web: WebServer,
 ) -> None:
     for _ in range(2):
         backup_all.apply(kwargs={"ping": web.url}, task_id="one", throw=True)
@@ -88,7 +88,11 @@ def test_backup_task_second_delivery_sends_no_ping(
 
 
 @pytest.mark.slow
-def test_commands_ping_like_tasks(context: BackupContext, trees: Trees, web: WebServer) -> None:
+def test_commands_ping_like_tasks(
+    context: BackupContext,  # noqa: F811
+    trees: Trees,  # noqa: F811
+    web: WebServer,
+) -> None:
     for name in ("backup_all", "backup_sites", "verify_backup", "prune_backups", "monitor_backups"):
         call_command(name, ping=f"{web.url}/{name}")
         assert web.paths[-2:] == [f"/{name}/start", f"/{name}"]
