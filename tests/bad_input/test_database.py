@@ -180,7 +180,7 @@ def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path:
         server.start_again()
         assert len(project.databases()) == 2
         (removed,) = run_many(project, ["undo_restore"])
-        assert "The interrupted restore had changed nothing; what it left is removed." in removed.said
+        assert "The interrupted restore had changed nothing live. What it left was removed." in removed.said
     assert_one_line(
         done,
         1,
@@ -188,7 +188,7 @@ def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path:
         unchanged="The live database is as it was.",
         hint="Start the server",
         shown=True,
-        besides=["could not be removed, the next restore_all will"],
+        besides=["could not be removed. The next restore_all will"],
     )
 
 

@@ -152,7 +152,7 @@ def test_an_extension_that_is_not_installed(refused: tuple[Done, Done]) -> None:
 
 
 def test_a_migration_that_the_code_lacks(refused: tuple[Done, Done]) -> None:
-    assert "install the code it was made with" in listed(refused, "content.9999_x")
+    assert "install the code that made the backup" in listed(refused, "content.9999_x")
 
 
 def test_a_volume_without_room(refused: tuple[Done, Done], small: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_pack_that_is_found_damaged_at_the_very_end_takes_all_sides_with_it(
     storage = damaged(backed_up.project, tmp_path, "packs/web-1/uploads/*.tar.zst.age", altered)
     (done,) = restores(backed_up, [storage], "all")
     check(done, altered, "packs/web-1/uploads/")
-    assert "Migrating the restored schema" in done.stderr, "the database was ready by then"
+    assert "Migrating the restored databases" in done.stderr, "the database was ready by then"
 
 
 def test_a_damaged_manifest_is_listed_and_never_restored(backed_up: BackedUp, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_what_does_not_exist(cases: Cases, backed_up: BackedUp, tmp_path: Path) 
     add([*cases.restore, "--only", "files", *identity], 2, "There is no backup", storage=empty)
     add(["list_backups"], 0, storage=empty)
     add(["undo_restore"], 2, "no restore to undo", "Nothing was changed")
-    add(["undo_restore", "--discard", "--noinput"], 2, "Nothing is kept", "Nothing was removed")
+    add(["undo_restore", "--discard", "--noinput"], 2, "No restore keeps", "Nothing was deleted")
     results = cases.check()
     assert_shown(results[0].stderr.replace("defualt", "nosuch"))
     assert_shown(results[4].stderr)
@@ -191,7 +191,7 @@ def test_a_plan_warns_of_another_key_and_another_environment(backed_up: BackedUp
         Command(["restore_all", "--dry-run", *Cases(backed_up).identity], {"ENVIRONMENT": "staging"}),
         env={"DJANGO_SECRET_KEY": "another key for tests, of no use elsewhere, fifty characters"},
     )
-    assert "NOTE: SECRET_KEY is not the one of the backup" in planned.ended(0).stdout
+    assert "NOTE: SECRET_KEY differs from that of the backup" in planned.ended(0).stdout
     assert "NOTE: The backup is of environment 'test', this is 'staging'" in planned.stdout
 
 

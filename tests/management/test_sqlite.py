@@ -106,7 +106,7 @@ def test_in_debug_it_is_backed_up_and_restored(bare: Project) -> None:
         env=debug,
     )
     assert "--database-name" in unnamed.ended(2).stderr
-    assert "Migrating the restored schema" in restored.ended(0).stderr
+    assert "Migrating the restored databases" in restored.ended(0).stderr
     assert "later" not in tables(path) and (bare.uploads / "file").read_text() == "as it was\n"
     undone, discarded = run_many(
         bare, ["undo_restore"], ["undo_restore", "--discard", "--noinput"], env=debug

@@ -22,8 +22,7 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
     from igny8_backup.journal import Journal, Journals
     from igny8_backup.operations.context import BackupContext, open_context
     from igny8_backup.operations.restore.plan import RestoreRequest
-    from igny8_backup.operations.restore.planner import plan_restore
-    from igny8_backup.operations.restore.run import run_restore
+    from igny8_backup.operations.restore.run import RestoreSession
     from igny8_backup.operations.restore.undo import undo
 
     left = number
@@ -49,7 +48,8 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
         if work == "undo":
             undo(context)
         else:
-            run_restore(context, plan_restore(context, RestoreRequest(identity_file=identity)))
+            session = RestoreSession(context)
+            session.execute(session.plan(RestoreRequest(identity_file=identity)))
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def test_restore_tasks_see_old_or_new_data_only(queued: Project) -> None:
         hammering.wait_until(lambda: observed()[-50:] == [new] * 50)
         (undone,) = run_many(project, ["undo_restore"])
         assert "1 worker answers (hammering@test). Nothing was restored." in undone.ended(4).stderr
-    assert "1 worker answers (hammering@test), and will go on" in done.stdout
+    assert "1 worker answers (hammering@test) and will keep running" in done.stdout
     found = observed()
     first = found.index(new)
     assert first > 50 and during > 50, "it went on while the restore was under way"

@@ -21,8 +21,7 @@ from igny8_backup.management.restore.plan_text import plan_as_json, plan_lines, 
 from igny8_backup.management.restore.workers import add_worker_options, policy_of
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.plan import RestoreRequest
-from igny8_backup.operations.restore.planner import plan_restore
-from igny8_backup.operations.restore.run import resume_restore, run_restore
+from igny8_backup.operations.restore.run import RestoreSession
 
 MOVED = {
     "--to-database": "--to-database NAME",
@@ -109,11 +108,10 @@ class Command(BackupCommand):
             self.progress() as shown,
             open_context(progress=shown, storage_alias=alias, wait=wait) as context,
         ):
-            if not options["dry_run"]:
-                context = context.when_free("a restore")
-            result = None if options["dry_run"] else resume_restore(context)
+            session = RestoreSession(context, dry_run=options["dry_run"])
+            result = None if options["dry_run"] else session.settle()
             if result is None:
-                plan = plan_restore(context, request)
+                plan = session.plan(request)
                 for line in plan_lines(plan):
                     self.say(line)
                 if options["dry_run"]:
@@ -123,7 +121,7 @@ class Command(BackupCommand):
                     self.say("Dry run: nothing was changed.")
                     return 0
                 confirm(self, plan, options)
-                result = run_restore(context, plan)
+                result = session.execute(plan)
         self.show_json(result_as_json(result))
         return show_result(self, result)
 

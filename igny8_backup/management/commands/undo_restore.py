@@ -8,11 +8,12 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.humanize import count_in_words
+from igny8_backup.journal import UNDONE
 from igny8_backup.management.base import BackupCommand, ask
 from igny8_backup.management.restore.plan_text import journal_as_json, result_as_json
 from igny8_backup.management.restore.workers import add_worker_options, policy_of
 from igny8_backup.operations.context import open_context
-from igny8_backup.operations.restore.undo import discard_kept, kept, undo
+from igny8_backup.operations.restore.undo import discard_all, finished_restores, undo
 
 
 class Command(BackupCommand):
@@ -40,15 +41,15 @@ class Command(BackupCommand):
         with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
             context = context.when_free("undoing a restore")
             if options["discard"]:
-                self._confirm(options, [item.stamp for item in kept(context)])
-                removed = discard_kept(context)
+                self._confirm(options, [item.stamp for item in finished_restores(context)])
+                removed = discard_all(context)
                 self.show_json({"discarded": [journal_as_json(item) for item in removed]})
                 self.say(f"Deleted what {count_in_words(len(removed), 'restore')} had kept.")
                 return 0
             result = undo(context, policy)
         self.show_json(result_as_json(result))
         journal = result.journal
-        if journal.phase == "undone":
+        if journal.phase == UNDONE:
             self.say("The data from before the restore is live again.")
             for swap in journal.databases:
                 self.say(f"  database {swap.name}: the restored database is kept as {swap.staging}")

@@ -1,4 +1,4 @@
-"""``restore_all --in-place``: plan, question and result for people and scripts."""
+"""``restore_all --in-place``: the plan, the question and the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from igny8_backup.operations.restore.workers import WorkersPolicy
 
 
 def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPolicy) -> int:
-    """Plans, shows, asks, backs up what is there and restores; returns the exit status."""
+    """Plan, show, ask, back up and restore; return the exit status."""
     _refuse_others(options)
     request = InPlaceRequest(
         backup_id=options["id"] or "",
@@ -73,8 +73,10 @@ def _show_plan(command: BackupCommand, plan: InPlacePlan) -> None:
         f"  database {part.alias}: from {plan.backup_id} ({age} old, {size_in_words(plan.details.size)})"
         f" into {target.where}, which holds {target.tables} tables, {size_in_words(target.size)}"
     )
-    command.say("  First, a backup is made of what is there: there is NO OTHER WAY BACK.")
-    command.say("  Then all of it is replaced in one transaction; the application waits meanwhile.")
+    command.say(
+        "  First the database is backed up. Only this backup can undo the restore: NO OTHER WAY BACK."
+    )
+    command.say("  Then its contents are replaced in one transaction. The application waits meanwhile.")
     for note in plan.notes:
         command.say(f"  NOTE: {note}")
 
@@ -86,9 +88,9 @@ def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResul
     for warning in result.warnings:
         command.warn(f"WARNING: {warning}")
     if result.purged is not None:
-        command.say(f"Discarded {count_in_words(result.purged, 'task')} that waited in the queues.")
+        command.say(f"Discarded {count_in_words(result.purged, 'task')} from the queues.")
     command.say("Next: start the application, its workers and beat again.")
-    command.say(f"To go back: {how_to_undo(plan.part.alias, result.saved)}")
+    command.say(f"To undo the restore: {how_to_undo(plan.part.alias, result.saved)}")
     return 3 if result.warnings else 0
 
 

@@ -11,9 +11,17 @@ from igny8_backup.databases.values import TargetState
 from igny8_backup.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
 from igny8_backup.journal import UNDONE, Journal
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, TreePlan
+from igny8_backup.operations.restore.plan import (
+    DATABASES,
+    FILES,
+    SCRATCH,
+    DatabasePlan,
+    RestorePlan,
+    Source,
+    Space,
+    TreePlan,
+)
 from igny8_backup.operations.restore.run import RestoreResult
-from igny8_backup.operations.restore.target import DATABASES, FILES, SCRATCH, Source, Space
 from igny8_backup.operations.restore.undo import UndoResult
 
 
@@ -130,8 +138,8 @@ def show_result(command: BackupCommand, result: RestoreResult) -> int:
         command.warn(f"WARNING: {warning}")
     command.say("Next: start the application, its workers and beat again.")
     if journal.phase != UNDONE:
-        command.say("To go back:             python manage.py undo_restore")
-    command.say("When all is well, free the space: python manage.py undo_restore --discard")
+        command.say("To undo the restore: python manage.py undo_restore")
+    command.say("To delete the kept data when all is well: python manage.py undo_restore --discard")
     return 3 if result.warnings else 0
 
 

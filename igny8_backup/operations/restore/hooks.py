@@ -1,4 +1,7 @@
-"""Programs of the project round a restore: to stop what writes before, and to start it again after."""
+"""Run the project's programs around a restore.
+
+``BEFORE_RESTORE`` stops what writes to the live data, ``AFTER_RESTORE`` starts it again.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ BEFORE, AFTER = "before_restore", "after_restore"
 def before_restore(
     context: BackupContext, backup_ids: tuple[str, ...], *, operation: str = RESTORE
 ) -> Iterator[None]:
-    """Runs ``BEFORE_RESTORE``, then what is inside the context; if that fails, says that the hooks have run.
-    Going back is a restore too.
+    """Run ``BEFORE_RESTORE``, then the body of the ``with`` statement. ``operation`` may also be ``UNDO``.
 
-    Raises :class:`ToolError` for the first hook that fails; the later ones are not run then.
+    If the body fails, tell the operator to start again what the hooks have stopped. Raises
+    :class:`ToolError` for the first hook that fails; the later hooks are not run then.
     """
     commands = context.config.before_restore
     if not commands:
@@ -32,40 +35,44 @@ def before_restore(
     try:
         with announced(operation, BEFORE, backup_ids):
             for number in range(len(commands)):
-                _run(context, BEFORE, commands, number, backup_ids, unchanged="Nothing was restored.")
+                _run(context, BEFORE, commands, number, backup_ids, unchanged="Nothing was changed.")
         yield
     except UnfinishedError:
-        raise  # to be completed before anything is started
+        raise  # the swap must be completed before anything is started again
     except BaseException:
-        context.progress.note("BEFORE_RESTORE was run and nothing was restored: start again what it stopped.")
+        context.progress.note(
+            "BEFORE_RESTORE was run and nothing live was changed. Start again what it stopped."
+        )
         raise
 
 
 @contextmanager
-def when_restored() -> Iterator[None]:
-    """What comes when all is restored. Stopped there, the restore must not look like one that changed
-    nothing: raises :class:`IncompleteError`."""
+def incomplete_when_interrupted() -> Iterator[None]:
+    """Raise :class:`IncompleteError` for a signal that arrives in the body, which runs after the swap.
+
+    The exit status of an interruption would suggest that nothing was restored.
+    """
     try:
         yield
     except KeyboardInterrupt:
         raise IncompleteError(
-            "It was stopped when all was restored: the queues, the check of what is live or AFTER_RESTORE may"
-            " be left to do.",
-            hint="Start what BEFORE_RESTORE stopped, and look whether the application works.",
+            "The command was stopped after everything was restored. Purging the queues, checking the live"
+            " databases or AFTER_RESTORE may be missing.",
+            hint="Start what BEFORE_RESTORE stopped, and check that the application works.",
         ) from None
 
 
 def after_restore(
     context: BackupContext, backup_ids: tuple[str, ...], *, operation: str = RESTORE
 ) -> tuple[str, ...]:
-    """Runs each of ``AFTER_RESTORE``; returns a sentence for each that failed."""
+    """Run all of ``AFTER_RESTORE``; return a sentence for each hook that failed."""
     commands = context.config.after_restore
     failed = []
     if commands:
         with announced(operation, AFTER, backup_ids):
             for number in range(len(commands)):
                 try:
-                    _run(context, AFTER, commands, number, backup_ids, unchanged="All is restored.")
+                    _run(context, AFTER, commands, number, backup_ids, unchanged="Everything is restored.")
                 except ToolError as error:
                     failed.append(str(error))
     return tuple(failed)
@@ -81,20 +88,20 @@ def _run(
     unchanged: str,
 ) -> None:
     argv = commands[number]
-    # Only the program is named: an argument may be a secret.
-    which = f"{phase.upper()}[{number}] ({argv[0]})"
-    context.progress.note(f"Running {which}.")
+    # Only the program is named, because an argument may be a secret.
+    hook = f"{phase.upper()}[{number}] ({argv[0]})"
+    context.progress.note(f"Running {hook}.")
     environment = {"IGNY8_BACKUP_PHASE": phase, "IGNY8_BACKUP_IDS": " ".join(backup_ids)}
     try:
-        with context.observe(which) as observer:
+        with context.observe(hook) as observer:
             observer.waiting_for("the hook")
-            # What it prints is kept for the error, and nothing waits for what it leaves running.
+            # Keeps the hook's output for the error. Does not wait for processes that the hook leaves running.
             feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
     except ToolError as error:
         raise ToolError(
-            f"The hook {which} failed: {str(error).rstrip('.')}.",
+            f"The hook {hook} failed: {str(error).rstrip('.')}.",
             unchanged=unchanged,
-            hint=f"Mend it, or change {SETTING}[{phase.upper()!r}].",
+            hint=f"Fix the program, or change {SETTING}[{phase.upper()!r}].",
             stderr_tail=error.stderr_tail,
             exit_status_of_tool=error.exit_status_of_tool,
         ) from None

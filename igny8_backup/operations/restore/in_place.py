@@ -1,7 +1,8 @@
-"""A database restored into itself, in one transaction, after a backup of what is there.
+"""Replace the contents of a live database in one transaction, after a backup of them.
 
-For roles that may not create databases, as on many managed servers, and never chosen without being asked for:
-the application waits meanwhile, and the backup made first is the only way back.
+For roles that may not create databases, as on many managed servers. Only on request, because the application
+waits meanwhile, and only the backup made first can undo it. The entry points are :func:`plan_in_place` and
+:func:`run_in_place`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ LABEL = "before a restore in place"
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceRequest:
-    """``only`` is an alias, or ``all`` or ``db`` where there is one database only."""
+    """What to restore. ``only`` is an alias; ``all`` or ``db`` if there is only one database."""
 
     backup_id: str = ""
     only: str = ALL
@@ -54,14 +55,14 @@ class InPlaceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class InPlacePlan:
-    """What will replace what, notes to read before, and obstacles: with one of those nothing will be done."""
+    """What will be done. ``notes`` are to be read before confirming; any of ``blockers`` prevents it."""
 
     created: datetime
     backup_id: str
     part: DatabasePart
     details: DatabaseDetails
     target: Target
-    wanted: RestoreSelection
+    selection: RestoreSelection
     notes: tuple[str, ...]
     blockers: tuple[str, ...]
     identities: tuple[Identity, ...]
@@ -73,15 +74,14 @@ class InPlacePlan:
         return (self.backup_id,)
 
     def require_feasible(self) -> None:
-        """Raises ``RefusedError`` listing what is in the way."""
+        """Raise ``RefusedError`` that lists the blockers, if there are any."""
         require_none(self.blockers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceResult:
-    """``saved`` is the id of the backup of what was there; ``left_out`` what of the dump was not restored,
-    ``warnings`` what is not as it should be, though restored. ``stopped`` and ``purged`` are as for a restore
-    that swaps."""
+    """The result. ``saved`` is the id of the backup of the previous contents, ``left_out`` describes what was
+    not restored from the dump. ``warnings``, ``stopped`` and ``purged`` are as in ``RestoreResult``."""
 
     backup_id: str
     saved: str
@@ -93,12 +93,13 @@ class InPlaceResult:
 
 @adding_context("Nothing was changed.")
 def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePlan:
-    """The plan. Reads manifest, details and the head of the dump; changes nothing.
+    """Plan it from manifest, details and the beginning of the dump. Nothing is changed.
 
-    Raises ``UsageError`` for anything but one PostgreSQL database that exists, and as ``plan_restore`` does.
+    Raises ``UsageError`` unless the request names one PostgreSQL database that exists, and as
+    ``plan_restore`` does.
     """
-    wanted = context.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, wanted)
+    given = context.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
     if len(aliases) != 1:
         what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
         raise UsageError(
@@ -106,19 +107,19 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
             unchanged="Nothing was changed.",
             hint="Give --only ALIAS.",
         )
-    pool = [wanted] if wanted else context.catalog.manifests()
-    selection = select(pool, databases=aliases, trees=(), wanted=wanted)
-    ((manifest, part),) = selection.databases
+    pool = [given] if given else context.catalog.manifests()
+    selected = select(pool, databases=aliases, trees=(), wanted=given)
+    ((manifest, part),) = selected.databases
     identities = context.identities(request.identity_file, needed=manifest.encrypted)
     details = read_details(context, manifest, identities).database(part.alias)
     engine = _engine(context, part.alias)
-    details, said = apply_overrides(engine, details, RestoreOverrides(owners=request.owners))
+    details, override_notes = apply_overrides(engine, details, RestoreOverrides(owners=request.owners))
     target = engine.target()
     if part.object is None or not target.exists:
         raise UsageError(
-            f"There is no database {target.name} to restore in.",
+            f"There is no database {target.name} to restore into.",
             unchanged="Nothing was changed.",
-            hint=f"Have it made, empty, with the encoding {details.encoding}; or restore without --in-place.",
+            hint=f"Create it, empty, with the encoding {details.encoding}; or restore without --in-place.",
         )
     check_objects(context, [part.object])
     workers = ask_workers()
@@ -128,22 +129,24 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
     keep = request.keep_personal_data
     blockers += sanitize.blockers(context.config, [manifest], aliases, sanitize=False, keep=keep)
     if context.journals.unfinished():
-        blockers.append("An earlier restore, or its undoing, was interrupted: restore_all settles that.")
-    notes = [*selection.notes, *said, *workers_notes(workers, request.workers)]
+        blockers.append(
+            "An earlier restore or undo was interrupted. Run restore_all without --in-place to settle it."
+        )
+    notes = [*selected.notes, *override_notes, *workers_notes(workers, request.workers)]
     if details.excluded_data:
         notes.append(
-            f"The backup does not have the rows of {', '.join(details.excluded_data)}: these tables will be"
-            " empty."
+            f"The backup does not contain the rows of {', '.join(details.excluded_data)}. These tables will"
+            " be empty."
         )
     if request.only == ALL and context.config.sites:
-        notes.append(f"Files stay as they are: restore_all {manifest.id} --only files.")
+        notes.append(f"Files are not restored. To restore them: restore_all {manifest.id} --only files.")
     return InPlacePlan(
         created=context.clock(),
         backup_id=manifest.id,
         part=part,
         details=details,
         target=target,
-        wanted=RestoreSelection(owners=request.owners),
+        selection=RestoreSelection(owners=request.owners),
         notes=tuple(dict.fromkeys(notes)),
         blockers=tuple(blockers),
         identities=tuple(identities),
@@ -153,26 +156,27 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
 
 
 def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) -> InPlaceResult:
-    """Carries the plan out, after a backup of what is there, which ``own`` (one that may write) makes when
-    nobody is at work any more.
+    """Stop the workers, back up the database, then replace its contents in one transaction.
 
-    Either all of it is done, or nothing: a failure raises with the database as it was. ``UnfinishedError``
-    where nobody can tell which.
+    ``own`` is a context that may write backups. After a failure the database is unchanged, except that
+    ``UnfinishedError`` means that the server did not say whether it has committed.
     """
     plan.require_feasible()
     with hooks.before_restore(context, plan.backup_ids):
         stopped = ensure_workers_stopped(context, plan.policy)
         saved = _save_first(own, plan)
-        context.progress.note(f"What is there is in backup {saved}, the only way back.")
+        context.progress.note(
+            f"The previous contents are in backup {saved}. Only this backup can undo the restore."
+        )
         with context.locked("a restore"):
-            # What restarts workers may have brought them back.
+            # A supervisor may have started the workers again meanwhile.
             stopped = tuple(dict.fromkeys((*stopped, *ensure_workers_stopped(context, plan.policy))))
             with announced(RESTORE, "swap", plan.backup_ids):
                 left_out = _replace(context, plan, saved)
-    # Not before: a restore that fails must not cost the tasks that wait.
-    with hooks.when_restored():
-        purged, trouble = purge(plan.policy, plan.workers)
-        warnings = (*trouble, *_after(context, plan, saved))
+    # The queues are purged last: a restore that fails must not discard tasks.
+    with hooks.incomplete_when_interrupted():
+        purged, problems = purge(plan.policy, plan.workers)
+        warnings = (*problems, *_after(context, plan, saved))
     return InPlaceResult(
         backup_id=plan.backup_id,
         saved=saved,
@@ -184,15 +188,19 @@ def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) 
 
 
 def _save_first(own: BackupContext, plan: InPlacePlan) -> str:
-    """Backs up all that is in the database, rows that the settings leave out too; returns the id."""
-    whole = replace(own, config=replace(own.config, exclude_table_data={}))
-    return run_backup(whole, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
+    """Back up the whole database, with the rows that the settings exclude; return the id of the backup."""
+    complete = replace(own, config=replace(own.config, exclude_table_data={}))
+    return run_backup(complete, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
 
 
 def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
     stored, alias = plan.part.object, plan.part.alias
     if stored is None:
-        raise IntegrityError(f"The backup of {alias!r} names no object.")
+        raise IntegrityError(
+            f"The backup of {alias!r} names no object.",
+            unchanged="Nothing live was changed.",
+            hint="Choose another backup: list_backups.",
+        )
     engine = _engine(context, alias)
     try:
         with context.observe(f"database {alias}") as observer:
@@ -201,27 +209,27 @@ def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str
             return engine.restore_in_place(
                 observer.monitor(blocks, source="the storage", sink="psql"),
                 plan.details,
-                plan.wanted,
+                plan.selection,
                 context.config.scratch_dir,
             )
     except UnfinishedError as error:
-        raise UnfinishedError(str(error), hint=f"What was there before is in backup {saved}.") from None
+        raise UnfinishedError(str(error), hint=f"The previous contents are in backup {saved}.") from None
 
 
 def how_to_undo(alias: str, saved: str) -> str:
-    """The command that brings back what was there."""
+    """Return the command that restores the previous contents."""
     return f"python manage.py restore_all {saved} --in-place --only {shlex.quote(alias)}"
 
 
 def _after(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
-    """Connects as the application will; if all is well, runs the hooks. Returns warnings: all is restored."""
+    """Connect as the application does and, if that works, run ``AFTER_RESTORE``. Returns warnings."""
     try:
         if plan.details.migrations:
             with announced(RESTORE, "check", plan.backup_ids):
                 sandbox.check([plan.part.alias])
     except BackupError as error:
-        unrun = ("AFTER_RESTORE was not run.",) if context.config.after_restore else ()
-        return (f"{error} To go back: {how_to_undo(plan.part.alias, saved)}.", *unrun)
+        not_run = ("AFTER_RESTORE was not run.",) if context.config.after_restore else ()
+        return (f"{error} To undo the restore: {how_to_undo(plan.part.alias, saved)}.", *not_run)
     return hooks.after_restore(context, plan.backup_ids)
 
 

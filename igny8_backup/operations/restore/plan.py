@@ -1,4 +1,7 @@
-"""What a restore would do, as people and scripts are shown it before: made by ``planning``."""
+"""The values of a restore: what was asked for, and the plan that is shown before anything is changed.
+
+:mod:`.planner` makes the plan.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,24 @@ from igny8_backup.celery.workers import Workers
 from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, TargetState
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, TreePart
-from igny8_backup.operations.restore.target import Source, Space
 from igny8_backup.operations.restore.workers import WorkersPolicy
 from igny8_backup.operations.selection import ALL, require_none
 from igny8_backup.operations.staging.overrides import RestoreOverrides
 from igny8_backup.streams.age import Identity
 
+SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
+"""Kinds of :class:`Space`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRequest:
-    """``only`` is ``all``, ``db``, ``files``, an alias or the name of a tree; logs come back by name only.
+    """What to restore, and how.
 
-    ``assume_space`` is the room, in bytes, on the volume of the database server, where the settings do not
-    say. ``sanitize`` runs the project's sanitizers; ``keep_personal_data`` lets production's data into DEBUG;
-    ``allow_set_id`` lets set-user-id and set-group-id bits and capabilities of files come back.
+    ``backup_id``: empty for the newest complete backup. ``only``: ``all``, ``db``, ``files``, a database
+    alias or the name of a tree; logs are restored only by name. ``assume_space``: free bytes on the volume
+    of the database server, if the settings do not say. ``sanitize``: run the project's sanitizers.
+    ``keep_personal_data``: accept a production backup in DEBUG. ``allow_set_id``: restore set-user-ID and
+    set-group-ID bits and file capabilities.
     """
 
     backup_id: str = ""
@@ -38,28 +45,63 @@ class RestoreRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """A backup that a restore reads. ``secret_key_equal``: the project has the same ``SECRET_KEY`` now."""
+
+    id: str
+    host: str
+    environment: str
+    label: str
+    started: datetime
+    software: dict[str, str]
+    secret_key_equal: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Space that a restore needs on one volume beside the live data, in bytes.
+
+    ``place`` is a folder or a database server. The volume of a server is not visible over SQL: ``free`` is
+    then what was ``assumed``, or None. ``required`` is false if the restore also works without the space.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    place: str
+    needed: int
+    free: int | None
+    assumed: bool = False
+    required: bool = True
+
+    @property
+    def enough(self) -> bool:
+        """Whether the space suffices, as far as is known."""
+        return self.free is None or self.free >= self.needed
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatabasePlan:
-    """One database: from where, what it was, what stands there now and round it."""
+    """One database: the backup to restore, and the live database and server as they are now."""
 
     backup_id: str
     part: DatabasePart
     details: DatabaseDetails
     target: Target
     target_state: TargetState
-    wanted: RestoreSelection = WHOLE
+    selection: RestoreSelection = WHOLE
 
     @property
     def same_server(self) -> bool | None:
-        """Whether the backup is of the very server that it goes to; ``None`` where nobody knows."""
+        """Whether the backup was made on the server that it will be restored to; None if unknown."""
         then, now = self.details.system_identifier, self.target_state.system_identifier
         return then == now if then and now else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreePlan:
-    """One tree: from where, the root that it goes to, and whether there is nothing in it to be replaced.
+    """One tree: the backup to restore, and the live root. ``empty``: the root has no files to be replaced.
 
-    ``seconds_after_database``: how long after the database snapshot it was read; negative for before.
+    ``seconds_after_database``: how long after the database snapshot the tree was read; negative if before.
     """
 
     backup_id: str
@@ -71,9 +113,10 @@ class TreePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RestorePlan:
-    """What will be done, notes to read before, and obstacles: with one of those nothing will be done.
+    """What a restore will do.
 
-    ``host`` and ``environment`` are those of this machine; ``sources`` are the backups that are used.
+    ``notes`` are to be read before confirming. Any of ``blockers`` prevents the restore. ``host`` and
+    ``environment`` are those of this machine.
     """
 
     created: datetime
@@ -93,15 +136,15 @@ class RestorePlan:
 
     @property
     def replaces(self) -> tuple[str, ...]:
-        """The names of live databases that hold something and would be replaced."""
+        """The names of the live databases that are not empty and will be replaced."""
         return tuple(item.target.name for item in self.databases if not item.target.empty)
 
     @property
     def backup_ids(self) -> tuple[str, ...]:
-        """The backups that something is taken from, oldest first."""
+        """The ids of the backups to read, oldest first."""
         ids = {item.backup_id for item in self.databases} | {item.backup_id for item in self.trees}
         return tuple(sorted(ids))
 
     def require_feasible(self) -> None:
-        """Raises ``RefusedError`` listing what is in the way."""
+        """Raise ``RefusedError`` that lists the blockers, if there are any."""
         require_none(self.blockers)

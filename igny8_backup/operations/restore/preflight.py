@@ -1,4 +1,4 @@
-"""What stands in the way of a restore, asked before anything is made; one sentence each."""
+"""Find what would make a restore fail, before anything is built. Blockers and notes are one sentence each."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from igny8_backup.trees.model.names import escape, is_own
 
 
 def check_objects(context: BackupContext, objects: list[StoredObject]) -> None:
-    """Raises ``MissingObjectError`` for an object that storage lacks, ``IntegrityError`` for one that has
-    another size than was written: before hours of work are done for the others."""
+    """Check that all objects are in storage with the size that was written.
+
+    Raises ``MissingObjectError`` or ``IntegrityError``, before hours of work are spent on the other objects.
+    """
     for item in objects:
         size = context.store.size(item.key)
         if size != item.stored_bytes:
             raise IntegrityError(
-                f"The object {item.key} has {size} bytes in storage, not {item.stored_bytes}.",
+                f"The object {item.key} has {size} bytes in storage instead of {item.stored_bytes}.",
                 unchanged="Nothing live was changed.",
                 hint="Choose another backup: list_backups.",
             )
 
 
 def other_engine(part: DatabasePart, here: str) -> str:
-    """Why a database of one engine does not become one of another."""
-    found = f"The backup of {part.alias!r} is of {part.engine}, and DATABASES has {here} there"
+    """Return why a backup of one engine cannot be restored into another."""
+    found = f"The backup of {part.alias!r} is of {part.engine}, but DATABASES[{part.alias!r}] is {here}"
     if part.engine != "postgresql":
         return f"{found}."
     return (
@@ -42,13 +44,13 @@ def other_engine(part: DatabasePart, here: str) -> str:
 
 
 def removed_apps(details: DatabaseDetails) -> list[str]:
-    """A note on apps that left rows in ``django_migrations`` and are not installed here."""
+    """Return a note on apps of the backup that are not installed here."""
     gone = sorted(details.migrations.keys() - apps.app_configs.keys())
     return [f"Apps of the backup that are not installed here: {', '.join(gone)}."] if gone else []
 
 
 def is_empty(root: Path) -> bool:
-    """Whether ``root`` holds nothing but what restores keep there, or does not exist."""
+    """Return whether ``root`` does not exist or holds nothing but data that restores keep."""
     try:
         return all(is_own(name) for name in os.listdir(os.fsencode(root)))
     except FileNotFoundError:
@@ -57,30 +59,35 @@ def is_empty(root: Path) -> bool:
         raise FilesError(
             f"{root} cannot be read: {error.strerror}.",
             unchanged="Nothing was changed.",
-            hint="Run the restore where the tree is mounted, as a user that may write it.",
+            hint="Run the restore on a host where the tree is mounted, as a user that may write it.",
         ) from None
 
 
-def tree_blockers(root: Path, *, whole: bool = False) -> list[str]:
-    """Why no tree can be put in place below ``root``, or with ``whole`` at its own place, one sentence each;
-    empty when one can."""
-    if whole and os.fsencode(root.resolve()) in mounts_below(root.parent):
-        return [f"{root} is a mount point, which cannot be swapped whole: take it out of SWAP_WHOLE."]
-    place = root.parent if whole else root
-    while not os.path.lexists(place):
-        place = place.parent
-    if not os.access(place, os.W_OK | os.X_OK):
+def tree_blockers(root: Path, *, swap_root: bool = False) -> list[str]:
+    """Return why the tree at ``root`` cannot be swapped; empty if it can. ``swap_root``: the root itself is
+    swapped, instead of its children."""
+    if swap_root and os.fsencode(root.resolve()) in mounts_below(root.parent):
+        return [f"{root} is a mount point, which cannot be swapped as a whole: remove it from SWAP_WHOLE."]
+    folder = root.parent if swap_root else root
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
         return [
-            f"{place} cannot be written: restore where it is mounted writable, as a user that may write it."
+            f"{folder} cannot be written: restore on a host where it is mounted writable, as a user that may"
+            " write it."
         ]
     points = ", ".join(escape(point) for point in mounts_below(root))
-    return [f"{points} is mounted below {root}: unmount it, the tree is swapped as one."] if points else []
+    return (
+        [f"{points} is mounted below {root}: unmount it, because the tree is swapped as one."]
+        if points
+        else []
+    )
 
 
 def unknown_migrations(details: DatabaseDetails) -> list[str]:
-    """Migrations of the backup that the installed code lacks: it is older than the backup, or another.
+    """Return a blocker if the installed code lacks migrations of the backup: it is older, or another project.
 
-    Apps that are not installed do not count: every project that removed one keeps its rows.
+    Apps that are not installed are ignored, because projects that remove an app keep its migration rows.
     """
     loader = MigrationLoader(None, ignore_no_migrations=True)
     known = set(loader.disk_migrations or ())
@@ -94,14 +101,15 @@ def unknown_migrations(details: DatabaseDetails) -> list[str]:
     if not lacking:
         return []
     return [
-        f"the code lacks migrations of the backup ({', '.join(lacking)}): install the code it was made with."
+        f"the code lacks migrations of the backup ({', '.join(lacking)}): install the code that made the"
+        " backup."
     ]
 
 
 def differing_migrations(details: DatabaseDetails) -> list[str]:
-    """Apps whose last migration in the backup is not the code's: one sentence; none where they are equal.
+    """Return a blocker if the last migration of an app differs between backup and code.
 
-    A squashed migration counts as those that it replaces.
+    A squashed migration equals the migrations that it replaces.
     """
     if not details.migrations:
         return []
@@ -115,6 +123,6 @@ def differing_migrations(details: DatabaseDetails) -> list[str]:
     if not differing:
         return []
     return [
-        f"the migrations of backup and code differ ({'; '.join(differing)}): install the code that it was"
-        " made with."
+        f"the migrations of backup and code differ ({'; '.join(differing)}): install the code that made the"
+        " backup."
     ]

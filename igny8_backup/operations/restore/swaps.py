@@ -1,4 +1,4 @@
-"""The swaps of a restore and of its undoing, resumable from the journal at any point."""
+"""Swap the databases and trees of a journal, and swap them back. Both can resume after a kill at any point."""
 
 from __future__ import annotations
 
@@ -12,47 +12,46 @@ from igny8_backup.operations.restore import tree as restore_tree
 
 
 def swap_all(context: BackupContext, journal: Journal, *, resumed: bool = False) -> Journal:
-    """Swaps every database, then every tree; ``resumed`` where an earlier run began that.
+    """Swap in every database, then every tree. ``resumed``: an earlier run may have swapped some of them.
 
-    A failure before anything was changed removes the sides and raises. A later one, a signal too, raises
-    :class:`UnfinishedError`: the journal stays, and what was swapped is whole.
+    A failure before the first swap removes the staging databases and folders and raises. A later failure or
+    a signal raises :class:`UnfinishedError`, and the journal stays. Each database and tree is then either
+    the previous one or completely the restored one.
     """
     begun = resumed
     try:
         journal = context.journals.write(journal, SWAPPING)
         for swap in journal.databases:
             engine = engine_of(context, swap)
-            # No side says that an earlier run swapped it; without one, that somebody took it away.
+            # When a restore is resumed, a missing staging database means that it is swapped in already.
             if not resumed or engine.exists(swap.staging):
                 engine.swap(swap.staging, swap.previous, swap.details)
             begun = True
         for number, tree in enumerate(journal.trees):
-            # Planned at the last moment: an application that still runs may have put something into the root.
+            # A running application may have written files into the root since the swap was planned.
             trees = list(journal.trees)
-            trees[number] = restore_tree.planned_again(tree)
+            trees[number] = restore_tree.replan(tree)
             journal = context.journals.write(replace(journal, trees=tuple(trees)))
             restore_tree.swap(trees[number])
             begun = True
         return context.journals.write(journal, DONE)
     except (BackupError, KeyboardInterrupt) as error:
-        if (
-            begun
-            or isinstance(error, (UnfinishedError, KeyboardInterrupt))
-            or not _all_aside(context, journal)
-        ):
+        resumable = isinstance(error, (UnfinishedError, KeyboardInterrupt))
+        if begun or resumable or not _nothing_swapped(context, journal):
             raise UnfinishedError(
-                f"The restore was interrupted in its swap: {_reason(error)}",
-                unchanged="What was swapped is whole, and so is what was not.",
-                hint="Run restore_all again to complete it, then undo_restore to go back if need be.",
+                f"The restore was interrupted during the swap: {_reason(error)}",
+                unchanged="Every database and tree is either the previous or the restored one, complete.",
+                hint="Run restore_all again to complete it, then undo_restore if you want to undo it.",
             ) from error
-        remove_stale_staging(context, journal)
+        remove_staging(context, journal)
         raise
 
 
 def swap_back_all(context: BackupContext, journal: Journal) -> Journal:
-    """Brings back what was before, and keeps the restored aside under the names of the sides' ``before``.
+    """Make the previous databases and trees live again. The restored ones are kept: the databases under the
+    names of the staging databases, the trees where the previous ones were.
 
-    Raises :class:`UnfinishedError` when something stands in the way, or on a signal; the journal stays.
+    Raises :class:`UnfinishedError` if a swap fails or a signal arrives; the journal stays.
     """
     try:
         for swap in journal.databases:
@@ -65,29 +64,62 @@ def swap_back_all(context: BackupContext, journal: Journal) -> Journal:
     except (BackupError, KeyboardInterrupt) as error:
         raise UnfinishedError(
             f"undo_restore was interrupted: {_reason(error)}",
-            unchanged="What was swapped back is whole, and so is what was not.",
+            unchanged="Every database and tree is either the previous or the restored one, complete.",
             hint="Run undo_restore again to complete it.",
         ) from error
 
 
+def complete_swap(context: BackupContext, journal: Journal) -> Journal:
+    """Complete an interrupted restore, or an interrupted undo, in its own direction."""
+    if journal.phase == SWAPPING:
+        context.progress.note("An earlier restore was interrupted during its swap. Completing it now.")
+        return swap_all(context, journal, resumed=True)
+    if journal.phase == UNDOING:
+        context.progress.note("An earlier undo_restore was interrupted. Completing it now.")
+        return swap_back_all(context, journal)
+    return journal
+
+
+def remove_staging(context: BackupContext, journal: Journal) -> None:
+    """Remove the staging databases and folders of a restore that changed nothing live, and its journal."""
+    for tree in journal.trees:
+        target = restore_tree.target_of(tree, journal.stamp)
+        restore_tree.remove_staging_tree(target)
+        restore_tree.remove_scratch(context.config.scratch_dir, target)
+    for swap in journal.databases:
+        engine_of(context, swap).drop(swap.staging)
+    context.journals.remove(journal)
+
+
+def discard(context: BackupContext, journal: Journal) -> None:
+    """Delete the data that a finished restore or undo has kept, and its journal."""
+    for swap in journal.databases:
+        engine = engine_of(context, swap)
+        engine.drop(swap.previous if journal.phase == DONE else swap.staging)
+    for tree in journal.trees:
+        restore_tree.remove_previous_tree(restore_tree.target_of(tree, journal.stamp))
+    context.journals.remove(journal)
+
+
 def engine_of(context: BackupContext, swap: DatabaseSwap) -> Engine:
-    """The engine of a database of a journal. Raises :class:`RefusedError` where its alias leads to another
-    database than it did: a journal must not be carried out on that."""
+    """Return the engine of a database in a journal. Raises :class:`RefusedError` if its alias leads to a
+    different database now, which the journal must not change."""
     engine = context.engine(swap.alias)
     place = engine.identity()
     if swap.place and place != swap.place:
         raise RefusedError(
-            f"The journal of the restore is of {swap.place}, and DATABASES[{swap.alias!r}] leads to {place}.",
+            f"The journal of the restore names {swap.place}, but DATABASES[{swap.alias!r}] leads to {place}.",
             unchanged="Nothing was changed.",
-            hint="Run it with the settings of the restore, or with the STATE_DIR that belongs to these.",
+            hint="Use the settings of that restore, or the STATE_DIR that belongs to these settings.",
         )
     return engine
 
 
-def _all_aside(context: BackupContext, journal: Journal) -> bool:
-    """Whether no database was swapped, as far as can be told: a server may have committed and not said so.
+def _nothing_swapped(context: BackupContext, journal: Journal) -> bool:
+    """Return whether no database was swapped. A server may have committed a swap and then have failed.
 
-    A side that is gone was swapped, unless what was live is not kept either: then somebody took it away.
+    A missing staging database was swapped in, unless the previous database is missing as well: then somebody
+    has dropped the staging database.
     """
     try:
         return all(
@@ -101,35 +133,3 @@ def _all_aside(context: BackupContext, journal: Journal) -> bool:
 
 def _reason(error: BaseException) -> str:
     return str(error) or "it was stopped."
-
-
-def finish(context: BackupContext, journal: Journal) -> Journal:
-    """Completes what was interrupted, in the direction it had."""
-    if journal.phase == SWAPPING:
-        context.progress.note("An earlier restore was interrupted in its swap; it is completed now.")
-        return swap_all(context, journal, resumed=True)
-    if journal.phase == UNDOING:
-        context.progress.note("An earlier undo_restore was interrupted; it is completed now.")
-        return swap_back_all(context, journal)
-    return journal
-
-
-def remove_stale_staging(context: BackupContext, journal: Journal) -> None:
-    """Removes the sides of a restore that changed nothing, and its journal."""
-    for tree in journal.trees:
-        place = restore_tree.place_of(tree, journal.stamp)
-        restore_tree.remove_staging(place)
-        restore_tree.remove_scratch(context.config.scratch_dir, place)
-    for swap in journal.databases:
-        engine_of(context, swap).drop(swap.staging)
-    context.journals.remove(journal)
-
-
-def discard(context: BackupContext, journal: Journal) -> None:
-    """Removes what a finished restore (or undo) keeps aside, for good."""
-    for swap in journal.databases:
-        engine = engine_of(context, swap)
-        engine.drop(swap.previous if journal.phase == DONE else swap.staging)
-    for tree in journal.trees:
-        restore_tree.remove_kept(restore_tree.place_of(tree, journal.stamp))
-    context.journals.remove(journal)

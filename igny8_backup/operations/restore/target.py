@@ -1,13 +1,10 @@
-"""What a plan says of the backup and of the machine, to be read before anything is replaced."""
+"""Facts for the plan: which backup, how old compared with the database, and space on each volume."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -16,52 +13,20 @@ from igny8_backup.databases.values import SCRATCH_MARGIN
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.humanize import size_in_words
+from igny8_backup.operations.restore.plan import (
+    DATABASES,
+    FILES,
+    SCRATCH,
+    DatabasePlan,
+    Source,
+    Space,
+    TreePlan,
+)
 from igny8_backup.operations.secret_key import fingerprint
 
-if TYPE_CHECKING:
-    from igny8_backup.operations.restore.plan import DatabasePlan, TreePlan
 
-SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
-"""Kinds of :class:`Space`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A backup that a restore takes something from. ``secret_key_equal``: whether the ``SECRET_KEY`` here is
-    the one that it was made with."""
-
-    id: str
-    host: str
-    environment: str
-    label: str
-    started: datetime
-    software: dict[str, str]
-    secret_key_equal: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Space:
-    """Room on one volume, in bytes: ``needed`` beside what is live, and what is ``free``.
-
-    ``place`` is a folder, or a database server, whose volume nobody can see over SQL: ``free`` is then what
-    was ``assumed``, or ``None``. ``required`` is false where the restore can do without.
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    place: str
-    needed: int
-    free: int | None
-    assumed: bool = False
-    required: bool = True
-
-    @property
-    def enough(self) -> bool:
-        """Whether there is room, as far as anybody knows."""
-        return self.free is None or self.free >= self.needed
-
-
-def source(manifest: Manifest, details: Details) -> Source:
+def describe_source(manifest: Manifest, details: Details) -> Source:
+    """Return the facts about a backup that the plan shows."""
     return Source(
         id=manifest.id,
         host=manifest.host,
@@ -74,26 +39,28 @@ def source(manifest: Manifest, details: Details) -> Source:
 
 
 def seconds_after(tree: TreePart, databases: Iterable[DatabasePart]) -> int | None:
-    """How long after the newest database snapshot the tree was read, in whole seconds; negative for before,
-    ``None`` where no database is restored with it."""
+    """Return how many seconds after the newest database snapshot the tree was read; negative if before, None
+    if no database is restored with it."""
     snapshot = max((part.started for part in databases), default=None)
     return None if snapshot is None else round((tree.started - snapshot).total_seconds())
 
 
-def find_spaces(
+def estimate_space(
     config: Config,
     databases: Sequence[DatabasePlan],
     trees: Sequence[TreePlan],
     *,
     assumed: int | None,
 ) -> tuple[Space, ...]:
-    """The room that a restore takes beside what is live: in scratch, on the volume of each tree, on each
-    database server. ``assumed`` is what its volume has free, in bytes, as somebody says who can see it."""
-    return (*_scratch(config, databases), *_volumes(trees), *_servers(databases, assumed))
+    """Estimate the space that a restore needs in scratch, on the volume of each tree and on each server.
+
+    ``assumed`` is the free space on the volume of a database server, in bytes; None if nobody said.
+    """
+    return (*_scratch_space(config, databases), *_tree_space(trees), *_server_space(databases, assumed))
 
 
 def space_blockers(spaces: Iterable[Space]) -> list[str]:
-    """A sentence for each volume that is known to be too small."""
+    """Return a sentence for each volume that is known to be too small."""
     return [
         f"There is not enough space on {space.place} for {', '.join(space.names)}:"
         f" {size_in_words(space.needed)} needed, {size_in_words(space.free or 0)} free"
@@ -103,8 +70,8 @@ def space_blockers(spaces: Iterable[Space]) -> list[str]:
     ]
 
 
-def _scratch(config: Config, databases: Sequence[DatabasePlan]) -> list[Space]:
-    """The dump lies in scratch where several jobs read it; without the room one job reads the stream."""
+def _scratch_space(config: Config, databases: Sequence[DatabasePlan]) -> list[Space]:
+    """With several jobs the dump is written to scratch. Without the space one job restores the stream."""
     dumps = {
         item.part.alias: item.part.object.raw_bytes
         for item in databases
@@ -113,37 +80,35 @@ def _scratch(config: Config, databases: Sequence[DatabasePlan]) -> list[Space]:
     if not dumps or config.jobs < 2:
         return []
     largest = max(dumps, key=lambda alias: dumps[alias])
-    folder = config.scratch_dir
     return [
         Space(
             kind=SCRATCH,
             names=(largest,),
-            place=str(folder),
+            place=str(config.scratch_dir),
             needed=dumps[largest] + SCRATCH_MARGIN,
-            free=_free(folder),
+            free=_free_bytes(config.scratch_dir),
             required=False,
         )
     ]
 
 
-def _volumes(trees: Sequence[TreePlan]) -> list[Space]:
-    """The trees of one volume share its room."""
+def _tree_space(trees: Sequence[TreePlan]) -> list[Space]:
     volumes: dict[int, list[TreePlan]] = {}
     for item in trees:
-        volumes.setdefault(os.stat(_existing(item.root)).st_dev, []).append(item)
+        volumes.setdefault(os.stat(_nearest_existing(item.root)).st_dev, []).append(item)
     return [
         Space(
             kind=FILES,
             names=tuple(item.part.name for item in items),
-            place=str(_existing(items[0].root)),
+            place=str(_nearest_existing(items[0].root)),
             needed=sum(item.part.bytes for item in items),
-            free=_free(items[0].root),
+            free=_free_bytes(items[0].root),
         )
         for items in volumes.values()
     ]
 
 
-def _servers(databases: Sequence[DatabasePlan], assumed: int | None) -> list[Space]:
+def _server_space(databases: Sequence[DatabasePlan], assumed: int | None) -> list[Space]:
     servers: dict[str, list[DatabasePlan]] = {}
     for item in databases:
         if item.target_state.server:
@@ -162,13 +127,13 @@ def _servers(databases: Sequence[DatabasePlan], assumed: int | None) -> list[Spa
     ]
 
 
-def _existing(folder: Path) -> Path:
-    """``folder``, or the nearest folder above it that exists."""
+def _nearest_existing(folder: Path) -> Path:
+    """Return ``folder``, or the nearest folder above it that exists."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder
 
 
-def _free(folder: Path) -> int:
-    found = os.statvfs(_existing(folder))
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(_nearest_existing(folder))
     return found.f_bavail * found.f_frsize

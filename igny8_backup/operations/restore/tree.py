@@ -1,4 +1,4 @@
-"""One tree: written beside the live one, checked, then swapped child by child (law 3)."""
+"""Restore one tree: write it into a staging folder, check it, swap it with the live tree, or swap it back."""
 
 from __future__ import annotations
 
@@ -27,43 +27,48 @@ from igny8_backup.trees.swap.swap import exchange, keep, state, undo
 from igny8_backup.trees.swap.target import SwapTarget
 
 
-def prepare(
+def build_staging_tree(
     context: BackupContext,
     part: TreePart,
-    place: SwapTarget,
+    target: SwapTarget,
     identities: list[Identity],
     on_bytes: Callable[[int], None],
     *,
     allow_set_id: bool = False,
 ) -> SwapPlan:
-    """Write the tree of ``part`` into the staging folder, checking every digest. Returns the swap plan.
+    """Write the tree of ``part`` into the staging folder and check every digest; return the plan of the swap.
 
-    A root that does not exist is made. ``allow_set_id`` lets set-id bits and capabilities of files come
-    back. Raises ``IntegrityError``, ``FilesError``, ``StorageError``.
+    Creates the root if it does not exist. ``on_bytes`` receives the number of bytes read. ``allow_set_id``
+    restores set-ID bits and capabilities of files. Raises ``IntegrityError``, ``FilesError``,
+    ``StorageError``.
     """
     if part.index is None:
-        raise IntegrityError(f"The backup of {part.name!r} names no index.")
-    root = place.root
+        raise IntegrityError(
+            f"The backup of {part.name!r} names no index.",
+            unchanged="Nothing live was changed.",
+            hint="Choose another backup: list_backups.",
+        )
+    root = target.root
     try:
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
         raise FilesError(
-            f"{root} cannot be made: {error.strerror}.",
+            f"{root} cannot be created: {error.strerror}.",
             unchanged="Nothing live was changed.",
-            hint="Run the restore where the tree is mounted writable.",
+            hint="Run the restore on a host where the tree is mounted writable.",
         ) from None
-    with _same_time(place.folder):
-        place.make()
+    with _keeping_mtime(target.folder):
+        target.make()
     packs = {keys.pack_of(item.key): item for item in part.packs}
     skip = note_skips(context.progress, part.name)
-    with _scratch_folder(context.config.scratch_dir, place) as folder:
+    with _scratch_folder(context.config.scratch_dir, target) as folder:
         records = Partition(folder, packs)
         blocks = context.download(part.index, identities)
         with unpackers(context, len(packs)) as processes:
             owners_left = extract_packs(
                 context,
                 processes,
-                place.new_tree,
+                target.new_tree,
                 packs.items(),
                 folder,
                 identities,
@@ -72,58 +77,58 @@ def prepare(
                 on_bytes=on_bytes,
                 allow_set_id=allow_set_id,
             )
-        with TreeWriter(place.new_tree, on_skip=skip) as writer:
+        with TreeWriter(target.new_tree, on_skip=skip) as writer:
             writer.finish(records.others())
             writer.flush()
         owners_left += writer.owners_left
         note_owners(context.progress, part.name, owners_left)
         record = next(records.others())
-    return place.plan(record, skip)
+    return target.plan(record, skip)
 
 
-def planned_again(tree: TreeSwap) -> TreeSwap:
-    """The swap, planned for the root as it is now, if nothing of it was swapped yet; else as it was."""
+def replan(tree: TreeSwap) -> TreeSwap:
+    """Plan the swap again for the root as it is now. Returns ``tree`` unchanged if its swap has begun."""
     plan = _plan(tree)
-    side = plan.find_staging()
-    if side.name != staging_name(plan.stamp) or (plan.children and state(plan) != "old"):
+    staging = plan.find_staging()
+    if staging.name != staging_name(plan.stamp) or (plan.children and state(plan) != "old"):
         return tree
-    return replace(tree, plan=plan_swap(plan.folder, side, plan.new, only=plan.only))
+    return replace(tree, plan=plan_swap(plan.folder, staging, plan.new, only=plan.only))
 
 
-def check_kept(tree: TreeSwap) -> None:
-    """Raises ``FilesError`` when what the swap set aside is gone."""
+def require_previous_tree(tree: TreeSwap) -> None:
+    """Raise ``FilesError`` if the previous tree is missing."""
     _plan(tree).find_staging()
 
 
 def swap(tree: TreeSwap) -> None:
-    """The new tree becomes the live one, from wherever an earlier try stopped; the old one is kept."""
+    """Make the restored tree the live one, or complete a swap that has begun. The previous tree is kept."""
     plan = _plan(tree)
     exchange(plan)
     keep(plan)
 
 
 def swap_back(tree: TreeSwap) -> None:
-    """The old tree becomes the live one again; the new one is kept where the old one was."""
+    """Make the previous tree the live one again. The restored tree is kept in its place."""
     plan = _plan(tree)
     undo(plan)
     keep(plan)
 
 
-def place_of(tree: TreeSwap, stamp: str) -> SwapTarget:
-    """Where the tree of a journal with this stamp is swapped."""
+def target_of(tree: TreeSwap, stamp: str) -> SwapTarget:
+    """Return the paths of the swap of a tree in the journal with this stamp."""
     return SwapTarget(root=Path(tree.root), stamp=stamp, swap_root=tree.swap_root)
 
 
-def remove_staging(place: SwapTarget) -> None:
-    """Removes a tree that was never swapped in; a missing one is fine."""
-    with _same_time(place.folder):
-        remove_tree(place.staging)
+def remove_staging_tree(target: SwapTarget) -> None:
+    """Remove a tree that was never swapped in. It may be missing."""
+    with _keeping_mtime(target.folder):
+        remove_tree(target.staging)
 
 
-def remove_kept(place: SwapTarget) -> None:
-    """Removes what a swap, or its undoing, keeps; a missing one is fine."""
-    with _same_time(place.folder):
-        remove_tree(place.previous)
+def remove_previous_tree(target: SwapTarget) -> None:
+    """Remove the tree that a swap or an undo has kept. It may be missing."""
+    with _keeping_mtime(target.folder):
+        remove_tree(target.previous)
 
 
 def _plan(tree: TreeSwap) -> SwapPlan:
@@ -133,40 +138,40 @@ def _plan(tree: TreeSwap) -> SwapPlan:
 
 
 @contextmanager
-def _same_time(root: Path) -> Iterator[None]:
-    """What we put into the live root and take out again leaves its time as it was, where we may set it."""
+def _keeping_mtime(folder: Path) -> Iterator[None]:
+    """Keep the modification time of ``folder``, if this user may set it, while its contents change."""
     try:
-        times = os.stat(root)
-    except OSError:  # it is not there: whoever needs it says so
+        times = os.stat(folder)
+    except OSError:  # missing: the body of the "with" statement raises if it needs the folder
         yield
         return
     yield
     with suppress(OSError):
-        os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def remove_scratch(folder: Path, place: SwapTarget) -> None:
-    """Removes the records that a killed restore of this tree left in the scratch ``folder``; none is fine."""
-    shutil.rmtree(_scratch_name(folder, place), ignore_errors=True)
+def remove_scratch(folder: Path, target: SwapTarget) -> None:
+    """Remove the index records that a killed restore of this tree left in the scratch ``folder``, if any."""
+    shutil.rmtree(_scratch_name(folder, target), ignore_errors=True)
 
 
-def _scratch_name(folder: Path, place: SwapTarget) -> Path:
-    # Known beforehand, so that the next run finds it; a folder that somebody else made is not taken.
-    named = hashlib.sha256(os.fsencode(place.staging)).hexdigest()[:16]
-    return folder / f"igny8_backup-{place.stamp}-{named}"
+def _scratch_name(folder: Path, target: SwapTarget) -> Path:
+    # Derived from the journal, so that the next run finds it after a kill.
+    digest = hashlib.sha256(os.fsencode(target.staging)).hexdigest()[:16]
+    return folder / f"igny8_backup-{target.stamp}-{digest}"
 
 
 @contextmanager
-def _scratch_folder(folder: Path, place: SwapTarget) -> Iterator[Path]:
-    """A private folder for the records of the tree, which are asked for once for each pack."""
-    scratch = _scratch_name(folder, place)
+def _scratch_folder(folder: Path, target: SwapTarget) -> Iterator[Path]:
+    """Create a private folder for the index records of the tree, sorted by pack."""
+    scratch = _scratch_name(folder, target)
     try:
         scratch.mkdir(0o700)
     except OSError as error:
         raise FilesError(
-            f"No scratch folder can be made in {folder}: {error.strerror}.",
+            f"No scratch folder can be created in {folder}: {error.strerror}.",
             unchanged="Nothing live was changed.",
-            hint="Point IGNY8_BACKUP['SCRATCH_DIR'] at a folder that may be written.",
+            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user may write.",
         ) from None
     try:
         yield scratch

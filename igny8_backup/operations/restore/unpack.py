@@ -1,4 +1,4 @@
-"""The packs of a tree written out, several at a time."""
+"""Write the files of a tree from its packs, several packs at a time."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
 from igny8_backup.trees.model.skips import OnSkip
 
 READERS = 2
-"""Packs at a time: while one waits for storage or the disk, the other goes on. Each takes about 20 MiB."""
+"""Packs at a time: one is decoded while the other waits for storage or disk. Each takes about 20 MiB."""
 
 
 class _Stopped(Exception):
-    """Another pack has failed: this one is of no use any more."""
+    """Another pack has failed, so this one is not needed any more."""
 
 
 @contextmanager
 def unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
-    """The processes that write out so many packs. Left early, they are stopped."""
+    """Start the worker processes that write ``packs`` packs. They are stopped when the body raises."""
     with ExitStack() as stack:
         count = min(READERS if context.store.parallel_reads else 1, packs)
         yield [stack.enter_context(unpacker()) for _ in range(count)]
@@ -36,7 +36,7 @@ def unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
 def extract_packs(
     context: BackupContext,
     processes: Collection[Unpacker],
-    side: Path,
+    staging: Path,
     packs: Collection[tuple[str, StoredObject]],
     records: Path,
     identities: list[Identity],
@@ -46,25 +46,25 @@ def extract_packs(
     on_bytes: Callable[[int], None],
     allow_set_id: bool,
 ) -> int:
-    """Has the ``processes`` write the files of the packs (name and object) below ``side``; returns how many
-    kept this user as their owner.
+    """Let ``processes`` write the files of ``packs`` (name and object) into the folder ``staging``.
 
-    ``records`` is the folder of a ``Partition``, which ``read_index`` fills: in this thread, and beside the first
-    packs where the storage lets them be read at the same time. The index places a file in one pack only, so
-    the order of packs does not matter. ``on_bytes`` is called by one thread at a time.
+    Returns how many files and folders could not be given to their owner. ``records`` is the folder of a
+    ``Partition`` that ``read_index`` fills in this thread, while the first packs are read if the storage
+    allows parallel reads. Each file is in one pack only, so packs may be written in any order. ``on_bytes``
+    is called by one thread at a time.
 
-    Raises what ``read_index`` raises, whatever is wrong besides; else ``IntegrityError``, ``FilesError``,
-    ``StorageError``. All is stopped then.
+    Raises what ``read_index`` raises, before any other error; else ``IntegrityError``, ``FilesError`` or
+    ``StorageError``. All processes are stopped then.
     """
     stopped = threading.Event()
-    told = threading.Lock()
+    reporting = threading.Lock()
 
     def counted(blocks: Blocks) -> Blocks:
         with closing(blocks):
             for block in blocks:
                 if stopped.is_set():
                     raise _Stopped
-                with told:
+                with reporting:
                     on_bytes(len(block))
                 yield block
 
@@ -74,7 +74,7 @@ def extract_packs(
         try:
             process.begin(
                 Job(
-                    side=str(side),
+                    side=str(staging),
                     records=str(records),
                     report=str(records / f"report-{number}"),
                     allow_set_id=allow_set_id,
@@ -101,7 +101,9 @@ def extract_packs(
             wait(futures)
         except BaseException:
             stopped.set()
-            for process in processes:  # they may wait for records that never come, and the threads for them
+            for (
+                process
+            ) in processes:  # they may wait for records that never come, and the threads wait for them
                 process.stop()
             raise
     failures = [error for future in futures if (error := future.exception())]

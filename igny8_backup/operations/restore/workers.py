@@ -1,4 +1,4 @@
-"""Nobody at work while databases are swapped: workers that answer are refused, stopped, or ignored."""
+"""Decide what happens to Celery workers while live data is replaced: refuse, stop them, or ignore them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from igny8_backup.operations.context import BackupContext
 
 REFUSE, STOP, IGNORE = "refuse", "stop", "ignore"
 STOP_SECONDS = 300
-"""How long running tasks may take, unless told otherwise."""
+"""The default time that running tasks may take to finish."""
 
-_WAYS_OUT = "Stop them (docker compose stop worker beat), or give --stop-workers or --ignore-workers."
+_HINT = "Stop them (docker compose stop worker beat), or give --stop-workers or --ignore-workers."
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersPolicy:
-    """``mode``: ``refuse`` while workers answer, ``stop`` them within ``seconds``, or ``ignore`` them. With
-    ``purge`` the queues are emptied once all is restored."""
+    """What to do with workers. ``mode``: ``refuse`` the restore while workers answer, ``stop`` them within
+    ``seconds``, or ``ignore`` them. ``purge``: empty the queues after the restore."""
 
     mode: str = REFUSE
     seconds: float = STOP_SECONDS
@@ -27,37 +27,37 @@ class WorkersPolicy:
 
 
 def workers_notes(workers: Workers, policy: WorkersPolicy) -> list[str]:
-    """What to know of the workers before agreeing."""
+    """Return notes on the workers and queues, to be read before confirming."""
     notes = []
     if workers.names and policy.mode == STOP:
-        notes.append(f"{_listed(workers.names)}, and will be stopped: start them again afterwards.")
+        notes.append(f"{_listed(workers.names)} and will be stopped. Start them again afterwards.")
     if workers.names and policy.mode == IGNORE:
         notes.append(
-            f"{_listed(workers.names)}, and will go on: what they write before the swap is set aside with"
-            " the old data."
+            f"{_listed(workers.names)} and will keep running. What they write before the swap will not be in"
+            " the restored data."
         )
     if workers.waiting:
-        fate = (
-            "will be discarded"
+        tasks = count_in_words(workers.waiting, "task")
+        notes.append(
+            f"{tasks} in the queues will be discarded."
             if policy.purge
-            else "may be of another time: --purge-queue discards what waits"
+            else f"{tasks} in the queues may not match the restored data: --purge-queue discards them."
         )
-        notes.append(f"{count_in_words(workers.waiting, 'task')} in the queues {fate}.")
     return notes
 
 
 def workers_blockers(workers: Workers, policy: WorkersPolicy, *, hooks: bool) -> list[str]:
-    """Workers that answer and are neither to be stopped nor ignored. ``hooks``, which run before anything is
-    made, may stop them: they are asked again then."""
+    """Return a blocker if workers answer and the policy is to refuse. With ``hooks`` there is none, because
+    ``BEFORE_RESTORE`` may stop the workers; they are asked again after it."""
     if policy.mode != REFUSE or not workers.names or hooks:
         return []
-    return [f"{_listed(workers.names)}. {_WAYS_OUT}"]
+    return [f"{_listed(workers.names)}. {_HINT}"]
 
 
 def ensure_workers_stopped(context: BackupContext, policy: WorkersPolicy) -> tuple[str, ...]:
-    """Asks the workers again, and does as ``policy`` says; returns the names of those that were stopped.
+    """Ask the workers again and apply ``policy``; return the names of the workers that were stopped.
 
-    Raises :class:`RefusedError` where one answers that must not, or does not stop in time.
+    Raises :class:`RefusedError` if a worker answers although it must not, or does not stop in time.
     """
     if policy.mode == IGNORE:
         return ()
@@ -68,12 +68,12 @@ def ensure_workers_stopped(context: BackupContext, policy: WorkersPolicy) -> tup
         return stopped
     names = ask_workers().names
     if names:
-        raise RefusedError(f"{_listed(names)}.", unchanged="Nothing was restored.", hint=_WAYS_OUT)
+        raise RefusedError(f"{_listed(names)}.", unchanged="Nothing live was changed.", hint=_HINT)
     return ()
 
 
 def purge(policy: WorkersPolicy, workers: Workers) -> tuple[int | None, tuple[str, ...]]:
-    """Empties the queues, where ``policy`` says so: how many tasks were discarded, and warnings."""
+    """Empty the queues if ``policy`` says so; return the number of discarded tasks, and warnings."""
     if not policy.purge:
         return None, ()
     try:

@@ -51,8 +51,8 @@ def main() -> None:
     from igny8_backup.operations.progress import NullProgress
     from igny8_backup.operations.restore.plan import RestoreRequest
     from igny8_backup.operations.restore.planner import plan_restore
-    from igny8_backup.operations.restore.run import resume_restore, run_restore
-    from igny8_backup.operations.restore.undo import discard_kept, undo
+    from igny8_backup.operations.restore.run import RestoreSession
+    from igny8_backup.operations.restore.undo import discard_all, undo
     from igny8_backup.operations.restore.workers import IGNORE, WorkersPolicy
 
     MigrationLoader(None)  # what it imports, children need not
@@ -78,13 +78,13 @@ def main() -> None:
         try:
             with open_context(progress=Told(boundaries)) as context:
                 if job["work"] == "restore":
-                    run_restore(context, plan)
+                    RestoreSession(context).execute(plan)
                 elif job["work"] == "settle":
-                    resume_restore(context)
+                    RestoreSession(context).settle()
                 elif job["work"] == "undo":
                     undo(context)
                 else:
-                    discard_kept(context)
+                    discard_all(context)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
         os.write(report, json.dumps({"boundaries": boundaries.number, "error": error}).encode())

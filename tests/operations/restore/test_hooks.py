@@ -67,7 +67,7 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     )
     assert "tasks that wait in the broker would be discarded" in unanswered.ended(2).stderr
     assert "The hook BEFORE_RESTORE[1] (sh) failed: sh failed with exit status 7" in stopped.ended(1).stderr
-    assert "the last words" in stopped.stderr and "Nothing was restored." in stopped.stderr
+    assert "the last words" in stopped.stderr and "Nothing was changed." in stopped.stderr
     assert "secret" not in stopped.said
     said = stopped.stderr.replace("(sh)", "(docker)")
     assert_shown(re.sub("sh failed with .*\nthe last words", DOCKER, said))
@@ -81,7 +81,7 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     broken = flipped(project.storage, log.parent / "flipped", "uploads")
     hooks = {"BEFORE_RESTORE": [says(log, "stop")], "AFTER_RESTORE": [says(log, "start")]}
     (damaged,) = run_many(project, Command(restore, hooks, storage=broken))
-    assert "BEFORE_RESTORE was run and nothing was restored: start again" in damaged.ended(6).stderr
+    assert "BEFORE_RESTORE was run and nothing live was changed. Start again"  in damaged.ended(6).stderr
     assert log.read_text() == f"stop before_restore {saved.id}\n"
     assert leftovers(project) == []
 
@@ -90,7 +90,7 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     (done,) = run_many(project, Command([*restore, "--purge-queue", "--json"], hooks))
     unpurged, warning = done.ended(3).json["warnings"]
     assert unpurged.startswith("No queue was purged: the broker is in memory")
-    assert "The hook AFTER_RESTORE[0] (sh) failed" in warning and "All is restored." in warning
+    assert "The hook AFTER_RESTORE[0] (sh) failed" in warning and "Everything is restored." in warning
     assert log.read_text() == f"stop before_restore {saved.id}\nstart after_restore {saved.id}\n"
 
     # Going back exchanges what is live too.
@@ -119,7 +119,7 @@ def test_a_restore_that_is_stopped_after_its_swap_does_not_say_that_nothing_was_
         ["undo_restore"],
         ["undo_restore", "--discard", "--noinput"],
     )
-    assert "It was stopped when all was restored" in stopped.ended(3).stderr
+    assert "The command was stopped after everything was restored" in stopped.ended(3).stderr
     assert "cleaned up" not in stopped.said
     undone.ended(0)
     discarded.ended(0)

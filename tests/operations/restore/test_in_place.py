@@ -74,7 +74,7 @@ def test_in_place_and_back_again(poor: Project) -> None:
     )
     assert "may not create databases" in swapped.ended(4).stderr and "--in-place" in swapped.stderr
     assert "NO OTHER WAY BACK" in planned.ended(0).stdout
-    assert f"NOTE: Files stay as they are: restore_all {backup_id} --only files." in planned.stdout
+    assert f"NOTE: Files are not restored. To restore them: restore_all {backup_id} --only files." in planned.stdout
     assert f"--database-name {poor.database}" in unnamed.ended(2).stderr
     assert "no longer takes --to-database" in mixed.ended(2).stderr
     assert dumped(poor) == after
@@ -88,7 +88,7 @@ def test_in_place_and_back_again(poor: Project) -> None:
     assert dumped(poor) == before
     # The only way back is whole, also of rows that the settings keep out of backups.
     (back,) = run_many(poor, ["restore_all", result["saved"], "--in-place", "--only", "default", *named])
-    assert "To go back: python manage.py restore_all 2" in back.ended(0).stdout
+    assert "To undo the restore: python manage.py restore_all 2" in back.ended(0).stdout
     assert dumped(poor) == after
 
 

@@ -78,7 +78,7 @@ def test_everything_is_said_in_words_and_as_json(saved: Saved, postgres_15: Post
     elsewhere = {"DATABASE_URL": postgres_15.url("nothing_there"), "DJANGO_SECRET_KEY": "another" * 10}
     env = {**elsewhere, "IGNY8_BACKUP_CLIENT_BIN_DIR": str(postgres_15.bin_dir)}
     (other,) = run_many(project, look, env=env)
-    assert other.ended(4).stdout.count("NOTE: SECRET_KEY is not the one of the backup") == 1
+    assert other.ended(4).stdout.count("NOTE: SECRET_KEY differs from that of the backup") == 1
     assert "its SECRET_KEY is ANOTHER" in other.stdout
     assert "which does not exist" in other.stdout
     assert re.search(

@@ -48,7 +48,7 @@ def test_two_aliases_of_one_database_are_told_apart_before_anything_is_made(proj
     look = ["restore_all", "--dry-run", "--identity", str(project.identity), "--only"]
     made, refused, one = run_many(project, ["backup_db"], [*look, "db"], [*look, "default"])
     made.ended(0)
-    assert "lead to one database" in refused.ended(4).stderr
+    assert "lead to the same database" in refused.ended(4).stderr
     one.ended(0)
 
 

@@ -19,8 +19,8 @@ from igny8_backup.operations.restore import tree as restore_tree
 from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.planner import plan_restore
 from igny8_backup.operations.restore.preflight import tree_blockers
-from igny8_backup.operations.restore.run import resume_restore, run_restore
-from igny8_backup.operations.restore.undo import discard_kept, kept, undo
+from igny8_backup.operations.restore.run import RestoreSession
+from igny8_backup.operations.restore.undo import discard_all, finished_restores, undo
 from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.swap.swap import exchange
 from igny8_backup.trees.swap.target import SwapTarget
@@ -52,14 +52,14 @@ def kept_pages(root: Path) -> list[str]:
 
 def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int) -> Journal:
     """A restore that stopped when ``after`` children of the first tree had been swapped."""
-    journal = run_restore(context, plan).journal
+    journal = RestoreSession(context).execute(plan).journal
     undo(context)
-    discard_kept(context)
+    discard_all(context)
     # As the restore was just before its swap: the sides are whole, the journal says so.
     trees = []
     for tree, item in zip(journal.trees, plan.trees, strict=True):
-        swap_plan = restore_tree.prepare(
-            context, item.part, restore_tree.place_of(tree, journal.stamp), [], lambda amount: None
+        swap_plan = restore_tree.build_staging_tree(
+            context, item.part, restore_tree.target_of(tree, journal.stamp), [], lambda amount: None
         )
         trees.append(replace(tree, plan=swap_plan))
     journal = context.journals.write(replace(journal, trees=tuple(trees)), SWAPPING)
@@ -84,7 +84,7 @@ def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int
 def test_a_restore_of_trees_and_the_way_back(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    result = run_restore(context, plan)
+    result = RestoreSession(context).execute(plan)
     assert (result.journal.phase, result.resumed, result.warnings) == (DONE, False, ())
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     assert [kept_pages(root) for root in trees] == [[OLD] * 3] * 2
@@ -93,10 +93,10 @@ def test_a_restore_of_trees_and_the_way_back(
     assert [kept_pages(root) for root in trees] == [[NEW] * 3] * 2
     with pytest.raises(UsageError, match="no restore to undo"):
         undo(context)
-    assert len(discard_kept(context)) == 1
+    assert len(discard_all(context)) == 1
     assert [kept_pages(root) for root in trees] == [[]] * 2
-    with pytest.raises(UsageError, match="Nothing is kept"):
-        discard_kept(context)
+    with pytest.raises(UsageError, match="No restore keeps"):
+        discard_all(context)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -106,10 +106,10 @@ def test_a_swap_that_was_stopped_is_completed(
     stopped_in_the_swap(context, plan, after=after)
     assert sorted(pages(trees[0])).count(NEW) >= after
     with pytest.raises(UsageError, match="unfinished"):
-        discard_kept(context)
-    result = resume_restore(context)
+        discard_all(context)
+    result = RestoreSession(context).settle()
     assert result and result.resumed and result.journal.phase == DONE
-    assert resume_restore(context) is None
+    assert RestoreSession(context).settle() is None
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
@@ -122,7 +122,7 @@ def test_a_swap_that_was_stopped_is_undone(
     stopped_in_the_swap(context, plan, after=after)
     undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
-    assert resume_restore(context) is None
+    assert RestoreSession(context).settle() is None
 
 
 def test_a_swap_that_cannot_go_on_keeps_all_it_has_swapped_out(
@@ -133,9 +133,9 @@ def test_a_swap_that_cannot_go_on_keeps_all_it_has_swapped_out(
         away = tmp_path / "not mounted"
         root.rename(away)
         for work in (
-            lambda: resume_restore(context),
+            lambda: RestoreSession(context).settle(),
             lambda: undo(context),
-            lambda: run_restore(context, plan),
+            lambda: RestoreSession(context).execute(plan),
         ):
             with pytest.raises(UnfinishedError) as caught:
                 work()
@@ -146,7 +146,7 @@ def test_a_swap_that_cannot_go_on_keeps_all_it_has_swapped_out(
         away.rename(root)
     side = trees[0] / staging_name(journal.stamp)
     assert not side.exists() and len(kept_pages(trees[0])) == 3  # the first tree went through meanwhile
-    assert resume_restore(context)
+    assert RestoreSession(context).settle()
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
@@ -159,7 +159,7 @@ def test_what_the_application_puts_into_a_root_before_its_swap_is_kept_with_the_
     (trees[0] / "written meanwhile").mkdir()
     (trees[1] / "b/page").unlink()
     (trees[1] / "b").rmdir()
-    assert resume_restore(context)
+    assert RestoreSession(context).settle()
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     assert not (trees[0] / "written meanwhile").exists()
     undo(context)
@@ -170,10 +170,10 @@ def test_what_the_application_puts_into_a_root_before_its_swap_is_kept_with_the_
 def test_a_failure_before_anything_was_swapped_removes_the_sides(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    journal = run_restore(context, plan).journal
+    journal = RestoreSession(context).execute(plan).journal
     undo(context)
-    discard_kept(context)
-    swap_plan = restore_tree.prepare(
+    discard_all(context)
+    swap_plan = restore_tree.build_staging_tree(
         context, plan.trees[0].part, SwapTarget(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
     # The plan names a staging folder that does not exist.
@@ -195,10 +195,10 @@ def test_an_old_tree_that_cannot_be_kept_under_its_name_is_not_removed(
     (taken / "somebody's").mkdir(parents=True)
     one = replace(plan, trees=plan.trees[:1])
     with pytest.raises(UnfinishedError, match="holds the previous one"):
-        run_restore(replace(context, clock=lambda: still), one)
+        RestoreSession(replace(context, clock=lambda: still)).execute(one)
     assert pages(trees[0]) == [NEW] * 3
     shutil.rmtree(taken)
-    assert resume_restore(context)
+    assert RestoreSession(context).settle()
     undo(context)
     assert pages(trees[0]) == [OLD] * 3
 
@@ -212,24 +212,24 @@ def test_a_swap_whose_end_cannot_be_written_down_is_unfinished(
     page.mkdir()
     lost = replace(context, config=replace(context.config, state_dir=page))
     with pytest.raises(UnfinishedError, match="The journal"):
-        run_restore(lost, replace(plan, trees=plan.trees[:1]))
+        RestoreSession(lost).execute(replace(plan, trees=plan.trees[:1]))
     assert pages(trees[0]) == [NEW] * 3
 
 
 def test_an_undo_that_was_stopped_goes_on_as_an_undo(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run_restore(context, plan)
+    RestoreSession(context).execute(plan)
     away = tmp_path / "not mounted"
-    (newest,) = kept(context)
+    (newest,) = finished_restores(context)
     context.journals.write(newest, UNDOING)
     trees[1].rename(away)
-    for work in (lambda: undo(context), lambda: resume_restore(context)):
+    for work in (lambda: undo(context), lambda: RestoreSession(context).settle()):
         with pytest.raises(UnfinishedError, match="undo_restore again"):
             work()
     assert pages(trees[0]) == [OLD] * 3
     away.rename(trees[1])
-    result = resume_restore(context)
+    result = RestoreSession(context).settle()
     assert result and result.resumed and result.journal.phase == "undone"
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
@@ -237,13 +237,13 @@ def test_an_undo_that_was_stopped_goes_on_as_an_undo(
 def test_nothing_is_undone_when_what_was_before_is_gone(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    journal = run_restore(context, plan).journal
+    journal = RestoreSession(context).execute(plan).journal
     (trees[1] / f".before-{journal.stamp}").rename(trees[1] / "elsewhere")
     with pytest.raises(FilesError, match="gone"):
         undo(context)
     assert context.journals.unfinished() is None
     assert pages(trees[0]) == [NEW] * 3
-    assert len(discard_kept(context)) == 1
+    assert len(discard_all(context)) == 1
 
 
 def test_restores_within_a_second_have_journals_of_their_own(
@@ -251,8 +251,8 @@ def test_restores_within_a_second_have_journals_of_their_own(
 ) -> None:
     still = context.clock()
     frozen = replace(context, clock=lambda: still)
-    stamps = {run_restore(frozen, plan).journal.stamp for _ in range(3)}
-    assert len(stamps) == 3 == len(kept(context))
+    stamps = {RestoreSession(frozen).execute(plan).journal.stamp for _ in range(3)}
+    assert len(stamps) == 3 == len(finished_restores(context))
     for words in (NEW, NEW, OLD):
         undo(frozen)
         assert [pages(root) for root in trees] == [[words] * 3] * 2
@@ -266,7 +266,7 @@ def test_the_first_failure_is_the_one_that_is_told(
     lost = replace(part, index=replace(part.index, key=part.index.key.replace("uploads", "others")))
     broken = replace(plan, trees=(plan.trees[0], replace(plan.trees[1], part=lost)))
     with pytest.raises(BackupError, match="others"):
-        run_restore(context, broken)
+        RestoreSession(context).execute(broken)
     assert context.journals.all() == []
     assert [sorted(path.name for path in root.iterdir()) for root in trees] == [["a", "b", "c"]] * 2
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
@@ -275,10 +275,10 @@ def test_the_first_failure_is_the_one_that_is_told(
 def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    journal = run_restore(context, plan).journal
+    journal = RestoreSession(context).execute(plan).journal
     undo(context)
-    discard_kept(context)
-    restore_tree.prepare(
+    discard_all(context)
+    restore_tree.build_staging_tree(
         context, plan.trees[0].part, SwapTarget(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
     context.journals.write(journal, PREPARING)
@@ -300,7 +300,7 @@ def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
     parent, before = trees[0].parent, sorted(trees[0].parent.iterdir())
     trees[0].chmod(0o711)
     inodes = [root.stat().st_ino for root in trees]
-    journal = run_restore(whole, plan).journal
+    journal = RestoreSession(whole).execute(plan).journal
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     assert trees[0].stat().st_ino != inodes[0] and trees[1].stat().st_ino == inodes[1]
     assert sorted(path.name for path in trees[0].iterdir()) == ["a", "b", "c"], "nothing of ours is in it"
@@ -310,7 +310,7 @@ def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
     undo(whole)
     assert [root.stat().st_ino for root in trees] == inodes and trees[0].stat().st_mode & 0o777 == 0o711
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
-    discard_kept(whole)
+    discard_all(whole)
     assert sorted(parent.iterdir()) == sorted({*before, parent / "state"})
 
 
@@ -320,13 +320,13 @@ def test_a_whole_swap_that_was_stopped_is_settled(
 ) -> None:
     stopped_in_the_swap(whole, plan, after=0)
     if way == "on":
-        assert resume_restore(whole)
+        assert RestoreSession(whole).settle()
     else:
         undo(whole)
     assert [pages(root) for root in trees] == [[NEW if way == "on" else OLD] * 3] * 2
 
 
 def test_a_mount_is_not_swapped_whole(trees: tuple[Path, Path]) -> None:
-    assert tree_blockers(trees[0], whole=True) == []
-    (text,) = tree_blockers(Path("/proc"), whole=True)
+    assert tree_blockers(trees[0], swap_root=True) == []
+    (text,) = tree_blockers(Path("/proc"), swap_root=True)
     assert "is a mount point" in text and "SWAP_WHOLE" in text

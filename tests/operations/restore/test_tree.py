@@ -21,7 +21,7 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.planner import plan_restore
-from igny8_backup.operations.restore.run import run_restore
+from igny8_backup.operations.restore.run import RestoreSession
 from igny8_backup.store.generic import GenericStore
 from igny8_backup.store.local import LocalStore
 from igny8_backup.streams import Blocks
@@ -83,7 +83,7 @@ class Large:
         made = replace(item.part.index, sha256=digest, stored_bytes=len(stored), raw_bytes=len(data))
         self.store.meanwhile = meanwhile
         tree = replace(item, part=replace(item.part, index=made))
-        run_restore(self.context, replace(self.plan, trees=(tree,)))
+        RestoreSession(self.context).execute(replace(self.plan, trees=(tree,)))
 
     def wait_for_files(self) -> None:
         """Until all are written whose records are known: now whoever writes waits for more."""
@@ -200,7 +200,7 @@ def test_a_storage_that_is_read_one_object_at_a_time_gives_the_index_first(large
             opened.append(f"{name} ends")
 
     storage = storages["dbbackup"]
-    run_restore(replace(large.context, store=OneAtATime(storage, "igny8/")), large.plan)
+    RestoreSession(replace(large.context, store=OneAtATime(storage, "igny8/"))).execute(large.plan)
     (item,) = large.plan.trees
     assert item.part.index
     keys = [f"igny8/{stored.key}" for stored in (item.part.index, *item.part.packs)]
