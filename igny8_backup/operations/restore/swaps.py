@@ -1,4 +1,4 @@
-"""Swap the databases and trees of a journal, and swap them back. Both can resume after a kill at any point."""
+"""Swap the databases and trees of a journal, and swap them back. Both can resume after a kill."""
 
 from __future__ import annotations
 

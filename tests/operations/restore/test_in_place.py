@@ -74,7 +74,8 @@ def test_in_place_and_back_again(poor: Project) -> None:
     )
     assert "may not create databases" in swapped.ended(4).stderr and "--in-place" in swapped.stderr
     assert "NO OTHER WAY BACK" in planned.ended(0).stdout
-    assert f"NOTE: Files are not restored. To restore them: restore_all {backup_id} --only files." in planned.stdout
+    note = f"NOTE: Files are not restored. To restore them: restore_all {backup_id} --only files."
+    assert note in planned.stdout
     assert f"--database-name {poor.database}" in unnamed.ended(2).stderr
     assert "no longer takes --to-database" in mixed.ended(2).stderr
     assert dumped(poor) == after
