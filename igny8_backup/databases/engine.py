@@ -1,23 +1,17 @@
 """The interface of a database engine: all that the rest of the package knows about databases.
 
 An :class:`Engine` stands for one alias of ``DATABASES``. :func:`igny8_backup.databases.registry.make_engine`
-builds it. What only some engines can do is a :class:`Capability`: ask :meth:`Engine.supports`, or call
-:meth:`Engine.require`, before using the methods of that capability.
+builds it. What only some engines can do is in ``capabilities``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
-from enum import Enum
-from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import psycopg
+from typing import ClassVar
 
 from igny8_backup.conf import Problem
+from igny8_backup.databases.capabilities import OptionalMethods
 from igny8_backup.databases.values import (
     WHOLE,
     Answers,
@@ -26,24 +20,12 @@ from igny8_backup.databases.values import (
     TargetState,
     Versions,
 )
-from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 
 
-class Capability(Enum):
-    """What only some engines can do. The value completes the sentence "which cannot ..."."""
-
-    LOCK = "hold a lock that other hosts see"
-    COPY = "be restored under another name"
-    OVERRIDE = "be restored with other owners or another locale"
-    IN_PLACE = "be restored in place"
-    DRILL = "be restored for a drill"
-    SANITIZE = "be sanitized"
-
-
-class Engine(ABC):
+class Engine(OptionalMethods, ABC):
     """One database alias. Every method may raise :class:`~igny8_backup.errors.DatabaseError`.
 
     A "staging database" is one that a restore builds beside the live database. A "previous database" is what
@@ -52,11 +34,8 @@ class Engine(ABC):
 
     vendor: ClassVar[str]
     """The engine's name in manifests: ``postgresql`` or ``sqlite``, as Django's ``connection.vendor``."""
-    display_name: ClassVar[str]
-    """The engine's name in messages."""
     dump_kind: ClassVar[str]
     """The kind of object that a dump is: see :func:`igny8_backup.formats.keys.database_key`."""
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -69,27 +48,13 @@ class Engine(ABC):
         """The name of the live database."""
 
     @property
-    @abstractmethod
     def where(self) -> str:
         """The address of the live database for people, without secrets."""
+        return self.name
 
-    @abstractmethod
     def identity(self) -> str:
         """A string that is equal for aliases that lead to the same database, whatever they call its host."""
-
-    # Capabilities
-
-    def supports(self, capability: Capability) -> bool:
-        return capability in self.capabilities
-
-    def require(self, capability: Capability, *, unchanged: str, hint: str) -> None:
-        """Raise :class:`~igny8_backup.errors.UsageError` if the engine lacks ``capability``."""
-        if not self.supports(capability):
-            raise UsageError(
-                f"The database {self.alias!r} is {self.display_name}, which cannot {capability.value}.",
-                unchanged=unchanged,
-                hint=hint,
-            )
+        return self.name
 
     # Back up
 
@@ -170,16 +135,14 @@ class Engine(ABC):
         blocks: Blocks,
         *,
         raw_bytes: int,
-        scratch: Path,
         jobs: int,
         analyze: bool = True,
         selection: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         """Restore a dump of ``raw_bytes`` into ``staging``. Return descriptions of what was left out.
 
-        ``jobs`` connections work at a time if ``scratch``, a private folder, has room for the dump.
-        ``analyze`` also collects the planner's statistics. Also raises ``ToolError``, ``FilesError`` and what
-        ``blocks`` raises.
+        ``jobs`` connections work at a time if scratch has space for the dump. ``analyze`` also collects the
+        planner's statistics. Also raises ``ToolError``, ``FilesError`` and what ``blocks`` raises.
         """
 
     @abstractmethod
@@ -223,71 +186,3 @@ class Engine(ABC):
 
         Raises as :meth:`swap`.
         """
-
-    # Capability.LOCK
-
-    def lock_session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
-        """Open a session on the primary server, in another database than the live one, to hold a lock in."""
-        raise self._lacks(Capability.LOCK)
-
-    # Capability.COPY
-
-    def for_database(self, name: str) -> Self:
-        """Return an engine for the same server whose live database is called ``name``."""
-        raise self._lacks(Capability.COPY)
-
-    def name_staging(self, staging: str, details: DatabaseDetails) -> None:
-        """Rename ``staging`` to the live name, which no database has, with the recorded privileges.
-
-        Raises as :meth:`swap`.
-        """
-        raise self._lacks(Capability.COPY)
-
-    def stale_staging_databases(self) -> list[str]:
-        """List staging databases without sessions, which interrupted restores leave."""
-        raise self._lacks(Capability.COPY)
-
-    # Capability.OVERRIDE
-
-    def roles(self) -> tuple[str, frozenset[str]]:
-        """Return the role that restores, and all roles of the server."""
-        raise self._lacks(Capability.OVERRIDE)
-
-    # Capability.IN_PLACE
-
-    def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
-        """Return why the dump ``blocks``, whose head is read, cannot replace what the live database holds."""
-        raise self._lacks(Capability.IN_PLACE)
-
-    def restore_in_place(
-        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection, scratch: Path
-    ) -> tuple[str, ...]:
-        """Replace what the live database holds in one transaction. Return what was left out.
-
-        Raises ``UnfinishedError`` if it is unknown whether the server committed; after any other error
-        nothing was changed.
-        """
-        raise self._lacks(Capability.IN_PLACE)
-
-    # Capability.DRILL
-
-    def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
-        """Return when the dump ``blocks``, whose head is read, was made; ``None`` if it does not say."""
-        raise self._lacks(Capability.DRILL)
-
-    def drill_databases(self) -> tuple[str, ...]:
-        """List the databases that interrupted drills have left."""
-        raise self._lacks(Capability.DRILL)
-
-    # Capability.SANITIZE
-
-    def triggers_disabled(self, name: str) -> AbstractContextManager[None]:
-        """Keep the project's triggers in the database ``name`` from firing; restore them afterwards."""
-        raise self._lacks(Capability.SANITIZE)
-
-    def rewrite(self, name: str) -> None:
-        """Rewrite the files of the database ``name``, so that they hold no deleted or changed row."""
-        raise self._lacks(Capability.SANITIZE)
-
-    def _lacks(self, capability: Capability) -> NotImplementedError:
-        return NotImplementedError(f"{type(self).__name__} does not support {capability}")

@@ -1,7 +1,6 @@
 """The SQLite engine, for development only: outside DEBUG every command refuses SQLite.
 
-A dump is a copy of the file that SQLite's online backup API makes in scratch. The copy has lost its name
-before anything is written to it. Names of databases are paths here.
+A dump is a nameless copy of the file, made in scratch by SQLite's online backup API. Names are paths here.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from igny8_backup.streams.pipeline import from_file, write_file
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
 _MIGRATIONS = "SELECT app, name FROM django_migrations ORDER BY id"
+_CLOSE = "Stop the development server and shells, then run again."
 _SUFFIXES = ("-wal", "-shm", "-journal")
 
 
@@ -52,13 +52,6 @@ class SqliteEngine(Engine):
     def name(self) -> str:
         return str(self._path)
 
-    @property
-    def where(self) -> str:
-        return str(self._path)
-
-    def identity(self) -> str:
-        return str(self._path)
-
     def versions(self) -> Versions:
         return Versions(server=sqlite3.sqlite_version, tool=sqlite3.sqlite_version)
 
@@ -75,12 +68,12 @@ class SqliteEngine(Engine):
                 unchanged="Nothing was dumped.",
                 hint="Run: python manage.py migrate.",
             )
-        tables = self.tables(str(self._path))
+        tables = self.tables(self.name)
         with _session(self._path) as session:
             rows = session.execute(_MIGRATIONS).fetchall() if "django_migrations" in tables else []
         return DatabaseDetails(
             alias=self.alias,
-            name=str(self._path),
+            name=self.name,
             tables=tables,
             migrations=dict(rows),
             size=self._path.stat().st_size,
@@ -97,7 +90,7 @@ class SqliteEngine(Engine):
 
     @contextmanager
     def _copy(self) -> Iterator[int]:
-        """A consistent copy, as a descriptor at its start; the file has no name when the copy begins."""
+        """Yield a descriptor of a consistent copy; the file loses its name before the copy begins."""
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._scratch / f"igny8_backup-{os.getpid()}-{self.alias}.sqlite3"
         path.unlink(missing_ok=True)
@@ -123,14 +116,14 @@ class SqliteEngine(Engine):
             return tuple(row[0] for row in session.execute(_TABLES))
 
     def target(self) -> Target:
-        name = str(self._path)
         if not self._path.is_file():
-            return Target(name=name, where=name, exists=False)
+            return Target(name=self.name, where=self.where, exists=False)
         try:
-            tables = len(self.tables(name))
+            tables = len(self.tables(self.name))
         except DatabaseError:
             tables = None
-        return Target(name=name, where=name, exists=True, tables=tables, size=self._path.stat().st_size)
+        size = self._path.stat().st_size
+        return Target(name=self.name, where=self.where, exists=True, tables=tables, size=size)
 
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         if self._path.parent.is_dir() and os.access(self._path.parent, os.W_OK):
@@ -150,7 +143,6 @@ class SqliteEngine(Engine):
         blocks: Blocks,
         *,
         raw_bytes: int,
-        scratch: Path,
         jobs: int,
         analyze: bool = True,
         selection: RestoreSelection = WHOLE,
@@ -182,8 +174,7 @@ class SqliteEngine(Engine):
             os.replace(staging, self._path)
 
     def swap_back(self, previous: str, replaced: str) -> None:
-        # An interrupted attempt may have done each of the steps. ``replaced`` appears in the last one, so
-        # that its existence shows that all are done.
+        # An interrupted attempt may have done each of the steps; ``replaced`` appears in the last one.
         parked = Path(replaced + ".parked")
         self._close_files(self._path)
         self._close_files(Path(previous))
@@ -216,8 +207,7 @@ class SqliteEngine(Engine):
     def _close_files(self, path: Path) -> None:
         """Make sure that the database has no log files: they would be applied to the file that replaces it.
 
-        The last session to close a database removes its logs. Raises :class:`DatabaseError` if one remains,
-        because another process uses the database.
+        The last session removes them. Raises :class:`DatabaseError` if another process has one.
         """
         if not path.exists():
             return
@@ -231,24 +221,19 @@ class SqliteEngine(Engine):
             raise DatabaseError(
                 f"{path} is in use by another process.",
                 unchanged="Nothing was replaced.",
-                hint="Stop the development server and shells, then run it again.",
+                hint=_CLOSE,
             )
 
 
 @contextmanager
 def _session(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a session on an existing file, in autocommit mode, and wait five seconds for locks.
-
-    Raises :class:`DatabaseError`, also for errors of SQLite inside the ``with``.
-    """
+    """Open a session in autocommit mode. Raises ``DatabaseError``, also for errors inside the ``with``."""
     try:
         session = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         with closing(session):
             yield session
     except sqlite3.Error as error:
-        hint = ""
-        if "locked" in str(error):
-            hint = "Stop the development server and shells, then run it again."
+        hint = _CLOSE if "locked" in str(error) else "Check that it is an SQLite database of this user."
         raise DatabaseError(f"The SQLite database {path} cannot be used: {error}.", hint=hint) from None
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from igny8_backup.catalog import Catalog
 from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, get_config
-from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.registry import guard_sqlite, make_engine
 from igny8_backup.errors import (
     DatabaseError,

@@ -151,7 +151,6 @@ class Stage:
             self.staging,
             (block for block in [data]),
             raw_bytes=len(data),
-            scratch=self.scratch,
             jobs=jobs,
         )
         engine.copy_settings(self.staging, details)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.databases.engine import Capability
+from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.names import PREVIOUS, STAGING
 from igny8_backup.databases.values import WHOLE
 from igny8_backup.errors import BackupError, DatabaseError, RefusedError, StorageError, UsageError
@@ -65,7 +65,7 @@ def restore_staging(subject: Subject, details: DatabaseDetails, data: bytes) -> 
     engine = subject.engine
     staging, previous = engine.derived_name(STAGING, STAMP), engine.derived_name(PREVIOUS, STAMP)
     engine.create_staging(staging, details)
-    engine.load(staging, blocks_of(data), raw_bytes=len(data), scratch=subject.scratch, jobs=2)
+    engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=2)
     engine.copy_settings(staging, details)
     return staging, previous
 
@@ -172,7 +172,7 @@ def test_load_from_broken_stream_raises_its_error(
 
     for jobs in (1, 2):
         with pytest.raises(StorageError, match="network is gone"):
-            engine.load(staging, broken(), raw_bytes=len(data), scratch=subject.scratch, jobs=jobs)
+            engine.load(staging, broken(), raw_bytes=len(data), jobs=jobs)
     engine.drop(staging)
     assert subject.names() == ["one"]
     assert list(subject.scratch.glob("*")) == []
@@ -185,7 +185,7 @@ def test_load_of_invalid_dump_raises(subject: Subject) -> None:
     staging = engine.derived_name(STAGING, STAMP)
     engine.create_staging(staging, engine.describe(()))
     with pytest.raises(BackupError):
-        engine.load(staging, blocks_of(b"no dump" * 999), raw_bytes=6993, scratch=subject.scratch, jobs=2)
+        engine.load(staging, blocks_of(b"no dump" * 999), raw_bytes=6993, jobs=2)
     engine.drop(staging)
 
 
@@ -239,7 +239,7 @@ def test_method_of_missing_capability_is_not_implemented(subject: Subject) -> No
         "stale_staging_databases": engine.stale_staging_databases,
         "roles": engine.roles,
         "in_place_blockers": lambda: engine.in_place_blockers(part, details, blocks_of(b"")),
-        "restore_in_place": lambda: engine.restore_in_place(blocks_of(b""), details, WHOLE, subject.scratch),
+        "restore_in_place": lambda: engine.restore_in_place(blocks_of(b""), details, WHOLE),
         "dumped_at": lambda: engine.dumped_at(part, blocks_of(b"")),
         "drill_databases": engine.drill_databases,
         "triggers_disabled": lambda: engine.triggers_disabled("staging"),

@@ -156,6 +156,11 @@ def is_pooled(session: psycopg.Connection[Any]) -> bool:
     return session.execute("SELECT pg_backend_pid()").fetchone() != (session.info.backend_pid,)
 
 
+def is_replica(session: psycopg.Connection[Any]) -> bool:
+    """Whether the server is a replica (PostgreSQL docs, 9.28.4)."""
+    return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+
 def sentence(error: psycopg.Error) -> str:
     """Return the server's message on one line, without a full stop and without values of rows."""
     message = str(error)

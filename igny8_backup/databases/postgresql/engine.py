@@ -7,8 +7,8 @@ primary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,8 @@ from typing import Any, Self
 import psycopg
 
 from igny8_backup.conf import Problem
-from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.names import derived_name, is_drill_name
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.configured import (
@@ -24,7 +25,7 @@ from igny8_backup.databases.postgresql.configured import (
     live_connection,
     source_connection,
 )
-from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
+from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.dump.dump import Dumper
 from igny8_backup.databases.postgresql.dump.snapshot import BEGIN
 from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_blockers
@@ -33,7 +34,7 @@ from igny8_backup.databases.postgresql.introspection import list_tables, system_
 from igny8_backup.databases.postgresql.permissions import permission_problems
 from igny8_backup.databases.postgresql.probes import ask
 from igny8_backup.databases.postgresql.restore import load as loading
-from igny8_backup.databases.postgresql.restore.archive_toc import Entry, read_contents, read_time
+from igny8_backup.databases.postgresql.restore.archive_toc import read_time
 from igny8_backup.databases.postgresql.restore.preflight import find_blockers
 from igny8_backup.databases.postgresql.restore.staging import (
     copy_settings,
@@ -45,6 +46,7 @@ from igny8_backup.databases.postgresql.restore.staging import (
 from igny8_backup.databases.postgresql.restore.swap import name_database, swap_back_databases, swap_databases
 from igny8_backup.databases.postgresql.restore.target import inspect_target
 from igny8_backup.databases.postgresql.restore.vacuum import rewrite, triggers_disabled
+from igny8_backup.databases.postgresql.sessions import open_lock_session
 from igny8_backup.databases.values import (
     WHOLE,
     Answers,
@@ -53,7 +55,6 @@ from igny8_backup.databases.values import (
     TargetState,
     Versions,
 )
-from igny8_backup.errors import DatabaseError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
@@ -71,12 +72,13 @@ class PostgresqlEngine(Engine):
     means that another session queues for an exclusive lock between the two."""
 
     def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
-        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; ``scratch`` is a private folder for passfiles."""
+        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; ``scratch`` is a private folder."""
         super().__init__(alias)
         self.source: Connection = source_connection(alias)
         self.live: Connection = live_connection(alias)
         self._excluded = excluded_by_connector(alias)
         self._bin_dir = bin_dir
+        self._scratch = scratch
         self._dumper = Dumper(self.source, excluded=self._excluded, bin_dir=bin_dir, scratch=scratch)
 
     @property
@@ -140,7 +142,6 @@ class PostgresqlEngine(Engine):
         blocks: Blocks,
         *,
         raw_bytes: int,
-        scratch: Path,
         jobs: int,
         analyze: bool = True,
         selection: RestoreSelection = WHOLE,
@@ -150,7 +151,7 @@ class PostgresqlEngine(Engine):
             connection,
             blocks,
             raw_bytes=raw_bytes,
-            scratch=scratch,
+            scratch=self._scratch,
             jobs=jobs,
             bin_dir=self._bin_dir,
             selection=selection,
@@ -191,28 +192,8 @@ class PostgresqlEngine(Engine):
 
     # Capability.LOCK
 
-    @contextmanager
-    def lock_session(self) -> Iterator[psycopg.Connection[Any]]:
-        """Open a session in a maintenance database of the primary.
-
-        The application's connection is tried first, then the one for backups: a session through a pooler
-        would keep the lock after this process has ended. Raises :class:`DatabaseError` if neither will do.
-        """
-        connections = [self.live] if self.source.params == self.live.params else [self.live, self.source]
-        refusals = []
-        with ExitStack() as stack:
-            for connection in connections:
-                try:
-                    session = stack.enter_context(connection.maintenance())
-                    if not is_pooled(session) and not _is_replica(session):
-                        break
-                except (DatabaseError, psycopg.Error) as error:
-                    refusals.append(str(error))
-                else:
-                    refusals.append(f"{connection.where} leads to a connection pooler or to a replica.")
-            else:
-                raise DatabaseError(refusals[0])
-            yield session
+    def lock_session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        return open_lock_session(self.live, self.source)
 
     # Capability.COPY
 
@@ -237,23 +218,15 @@ class PostgresqlEngine(Engine):
     # Capability.IN_PLACE
 
     def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
-        with self.live.open() as session:
-            server = server_version(session)
-        entries: tuple[Entry, ...] = ()
-        with closing(blocks):
-            pg_restore = find_client("pg_restore", server_major=major_of(server), bin_dir=self._bin_dir)
-            # An older pg_restore cannot read the archive; the blockers report that it is too old.
-            if pg_restore.major >= major_of(part.dump_version):
-                _, entries = read_contents(blocks, pg_restore.path)
         return find_in_place_blockers(
-            self.live, part, details, entries, excluded=self._excluded, bin_dir=self._bin_dir
+            self.live, part, details, blocks, excluded=self._excluded, bin_dir=self._bin_dir
         )
 
     def restore_in_place(
-        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection, scratch: Path
+        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
     ) -> tuple[str, ...]:
         return restore_in_place(
-            self.live, blocks, details, selection=selection, scratch=scratch, bin_dir=self._bin_dir
+            self.live, blocks, details, selection=selection, scratch=self._scratch, bin_dir=self._bin_dir
         )
 
     # Capability.DRILL
@@ -276,7 +249,3 @@ class PostgresqlEngine(Engine):
 
     def rewrite(self, name: str) -> None:
         rewrite(self.live.to(name))
-
-
-def _is_replica(session: psycopg.Connection[Any]) -> bool:
-    return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)

@@ -1,15 +1,15 @@
-"""Terminate sessions in a database while it is renamed or dropped, as far as the role may."""
+"""Open the session that holds a lock, and terminate sessions in a database that is renamed or dropped."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
 
-from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica
 from igny8_backup.errors import DatabaseError
 
 ATTEMPTS = 6
@@ -28,6 +28,29 @@ _SESSIONS = """
     WHERE a.datname = ANY (%s) AND a.pid <> pg_backend_pid()"""
 _TERMINATE = f"SELECT count(pg_terminate_backend(a.pid)) {_SESSIONS} AND ({_MAY_TERMINATE})"  # noqa: S608
 _PROTECTED = f"SELECT DISTINCT r.rolname {_SESSIONS} AND NOT ({_MAY_TERMINATE}) ORDER BY 1"  # noqa: S608
+
+
+@contextmanager
+def open_lock_session(live: Connection, source: Connection) -> Iterator[psycopg.Connection[Any]]:
+    """Open a session in a maintenance database of the primary.
+
+    ``live`` is tried first, then ``source``, the connection for backups: a session through a pooler would
+    keep the lock after this process has ended. Raises :class:`DatabaseError` if neither will do.
+    """
+    refusals = []
+    with ExitStack() as stack:
+        for connection in [live] if source.params == live.params else [live, source]:
+            try:
+                session = stack.enter_context(connection.maintenance())
+                if not is_pooled(session) and not is_replica(session):
+                    break
+            except (DatabaseError, psycopg.Error) as error:
+                refusals.append(str(error))
+            else:
+                refusals.append(f"{connection.where} leads to a connection pooler or to a replica.")
+        else:
+            raise DatabaseError(refusals[0])
+        yield session
 
 
 def protected_roles(session: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import FilesError
 from igny8_backup.locks import AdvisoryLock, Lockable, file_lock
 from igny8_backup.operations.context import BackupContext

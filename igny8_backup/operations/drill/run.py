@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.names import DRILL
 from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.databases.verify_dump import read_dump

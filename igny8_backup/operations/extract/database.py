@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.names import NAME_BYTES, STAGING, find_tables, is_derived_name
 from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import BackupError, RefusedError, UsageError

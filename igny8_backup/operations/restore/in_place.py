@@ -14,7 +14,8 @@ from pathlib import Path
 
 from igny8_backup.catalog import select
 from igny8_backup.celery.workers import Workers, ask_workers
-from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import RestoreSelection, Target
 from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError, adding_context
 from igny8_backup.formats.details import DatabaseDetails
@@ -210,7 +211,6 @@ def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str
                 observer.monitor(blocks, source="the storage", sink="psql"),
                 plan.details,
                 plan.selection,
-                context.config.scratch_dir,
             )
     except UnfinishedError as error:
         raise UnfinishedError(str(error), hint=f"The previous contents are in backup {saved}.") from None

@@ -36,7 +36,6 @@ def load_staging(
             side,
             observer.monitor(blocks, source="the storage", sink="pg_restore"),
             raw_bytes=stored.raw_bytes,
-            scratch=context.config.scratch_dir,
             jobs=context.config.jobs,
             analyze=analyze,
             selection=selection,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from igny8_backup.databases.engine import Capability, Engine
+from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.engine import Engine
 from igny8_backup.formats.details import DatabaseDetails, Privilege
 
 PROVIDERS = ("libc", "icu", "builtin")

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from django.utils.module_loading import import_string
 
 from igny8_backup.conf import SETTING, Config
-from igny8_backup.databases.engine import Capability
+from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.registry import make_engine
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext

@@ -61,7 +61,6 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
         staging,
         blocks_of(data),
         raw_bytes=len(data),
-        scratch=stage.scratch,
         jobs=2,
         selection=RestoreSelection(owners=False),
     )

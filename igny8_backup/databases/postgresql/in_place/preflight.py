@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import psycopg
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.connection import Connection, server_version
-from igny8_backup.databases.postgresql.restore.archive_toc import Entry
+from igny8_backup.databases.postgresql.restore.archive_toc import Entry, read_contents
 from igny8_backup.databases.postgresql.restore.preflight import server_blockers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.streams import Blocks
 
 # Each query lists the names that end the sentence.
 _BLOCKING_OBJECTS = {
@@ -81,16 +83,17 @@ def find_in_place_blockers(
     live: Connection,
     part: DatabasePart,
     details: DatabaseDetails,
-    entries: Sequence[Entry],
+    blocks: Blocks,
     *,
     excluded: Sequence[str],
     bin_dir: Path | None,
 ) -> list[str]:
-    """Return why the dump with these ``entries`` cannot replace the contents of ``live``.
+    """Return why the dump ``blocks``, whose head is read, cannot replace the contents of ``live``.
 
     ``excluded`` are the tables whose rows django-dbbackup's connector leaves out of every backup.
     """
     with live.open() as session:
+        entries = _read_entries(session, part, blocks, bin_dir)
         found = server_blockers(session, live, part, details, bin_dir)
         found += _client_blockers(session, bin_dir)
         for text, query in _BLOCKING_OBJECTS.items():
@@ -106,6 +109,18 @@ def find_in_place_blockers(
             f" ({', '.join(excluded)}): remove EXCLUDE from it for this run."
         )
     return found
+
+
+def _read_entries(
+    session: psycopg.Connection[Any], part: DatabasePart, blocks: Blocks, bin_dir: Path | None
+) -> tuple[Entry, ...]:
+    """Read the entries from the head of the dump; none if ``pg_restore`` is too old, which is a blocker."""
+    with closing(blocks):
+        server_major = major_of(server_version(session))
+        pg_restore = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
+        if pg_restore.major < major_of(part.dump_version):
+            return ()
+        return read_contents(blocks, pg_restore.path)[1]
 
 
 def locks_needed(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> int:

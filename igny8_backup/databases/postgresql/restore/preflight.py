@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of, require_major
-from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
+from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica, server_version
 from igny8_backup.databases.postgresql.introspection import database_row
 from igny8_backup.databases.postgresql.sessions import protected_roles
 from igny8_backup.errors import BackupError
@@ -61,7 +61,7 @@ def server_blockers(
 ) -> list[str]:
     """Return the blockers that apply to any restore on this server: versions, roles, extensions."""
     found = _version_blockers(session, part, bin_dir)
-    if session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+    if is_replica(session):
         return [*found, "The server is a replica: restore on the primary."]
     if is_pooled(session):
         found.append(

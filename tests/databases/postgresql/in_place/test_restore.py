@@ -127,7 +127,7 @@ class Poor:
         selection: RestoreSelection = WHOLE,
     ) -> tuple[str, ...]:
         return self.engine.restore_in_place(
-            blocks or blocks_of(self.data), details or self.details, selection, self.stage.scratch
+            blocks or blocks_of(self.data), details or self.details, selection
         )
 
     def blockers(self) -> list[str]:

@@ -48,7 +48,7 @@ def last(seen: Path) -> tuple[str, str]:
     return arguments, scratch
 
 
-def load(stage: Stage, data: bytes, *, jobs: int, raw_bytes: int = 0, scratch: Path | None = None) -> None:
+def load(stage: Stage, data: bytes, *, jobs: int, raw_bytes: int = 0) -> None:
     staging = stage.staging
     engine = stage.engine
     if not engine.exists(staging):
@@ -57,7 +57,6 @@ def load(stage: Stage, data: bytes, *, jobs: int, raw_bytes: int = 0, scratch: P
         staging,
         blocks_of(data),
         raw_bytes=raw_bytes or len(data),
-        scratch=scratch or stage.scratch,
         jobs=jobs,
     )
 
@@ -83,7 +82,8 @@ def test_load_with_one_job_reads_the_stream(stage: Stage, watched: Path) -> None
 
 def test_load_with_full_scratch_reads_the_stream(stage: Stage, watched: Path, small_scratch: Path) -> None:
     data = dump(stage)
-    load(stage, data, jobs=2, scratch=small_scratch, raw_bytes=5 << 20)
+    stage.scratch = small_scratch
+    load(stage, data, jobs=2, raw_bytes=5 << 20)
     assert "--jobs" not in last(watched)[0]
     assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
 
@@ -94,8 +94,9 @@ def test_load_of_exabyte_dump_reads_the_stream(stage: Stage, watched: Path) -> N
 
 
 def test_load_filling_scratch_raises_and_frees_it(stage: Stage, small_scratch: Path) -> None:
+    stage.scratch = small_scratch
     with pytest.raises(FilesError, match="No space left.*SCRATCH_DIR"):
-        load(stage, dump(stage) + bytes(70 << 20), jobs=2, raw_bytes=1, scratch=small_scratch)
+        load(stage, dump(stage) + bytes(70 << 20), jobs=2, raw_bytes=1)
     assert list(small_scratch.iterdir()) == []
 
 
@@ -115,7 +116,7 @@ def test_load_from_broken_stream_stops_pg_restore(stage: Stage) -> None:
     engine, staging = stage.engine, stage.staging
     engine.create_staging(staging, engine.describe(()))
     with pytest.raises(StorageError, match="cut"):
-        engine.load(staging, broken(), raw_bytes=len(data), scratch=stage.scratch, jobs=1)
+        engine.load(staging, broken(), raw_bytes=len(data), jobs=1)
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
     while stage.admin(query, staging) != [(0,)]:
         pass  # the server notices the lost client when it reads

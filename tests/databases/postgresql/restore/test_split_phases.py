@@ -92,7 +92,7 @@ def load(stage: Stage, data: bytes, *, jobs: int) -> str:
     engine, staging = stage.engine, stage.staging
     engine.drop(staging)
     engine.create_staging(staging, engine.describe(()))
-    engine.load(staging, blocks_of(data), raw_bytes=len(data), scratch=stage.scratch, jobs=jobs)
+    engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
     return staging
 
 
