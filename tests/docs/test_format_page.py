@@ -1,4 +1,4 @@
-"""The pages "Storage format" and "JSON files in storage" list every field of the records, and no other."""
+"""The pages on the storage format list every field of the records, and no other."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from igny8_backup.formats import details, keys, manifest
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record, from_json, to_json
 from igny8_backup.trees.swap.plan import SwapPlan
-from tests.docs.pages import blocks, page, section
+from tests.docs.pages import blocks, page, pages, section
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-TEXT = page("reference/storage-format") + page("reference/stored-json")
+TEXT = page("reference/storage-format") + pages("reference/stored-")
 
 DATACLASSES = {
     "Manifest fields": manifest.Manifest,
