@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.docs.output import as_on_the_page, commands_shown, skeleton
 from tests.docs.pages import ROOT, blocks
 from tests.management.commands import run_many
@@ -18,6 +20,7 @@ def test_readme_stays_short() -> None:
     assert len(README.splitlines()) <= LINES
 
 
+@pytest.mark.slow
 def test_readme_quick_start_prints_what_it_shows(project: Project) -> None:
     project.seed_small()
     found = re.search(r"<!-- quick start -->\n(.*?)<!-- /quick start -->", README, re.DOTALL)
