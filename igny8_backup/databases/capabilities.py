@@ -85,7 +85,7 @@ class OptionalMethods:
     # Capability.IN_PLACE
 
     def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
-        """Return why the dump ``blocks``, whose head is read, cannot replace what the live database holds."""
+        """Return why the dump ``blocks`` cannot replace what the live database holds; reads its head only."""
         raise self._lacks(Capability.IN_PLACE)
 
     def restore_in_place(
@@ -101,7 +101,7 @@ class OptionalMethods:
     # Capability.DRILL
 
     def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
-        """Return when the dump ``blocks``, whose head is read, was made; ``None`` if it does not say."""
+        """Return when the dump ``blocks`` was made, read from its head; ``None`` if it does not say."""
         raise self._lacks(Capability.DRILL)
 
     def drill_databases(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreSelection:
-    """What of a dump to load.
+    """The part of a dump to load.
 
     With ``owners``, objects keep their recorded owners and privileges; without, everything belongs to the
     role that restores. ``tables`` are ``schema.table`` names to restore alone; empty means the whole dump.

@@ -88,7 +88,7 @@ def find_in_place_blockers(
     excluded: Sequence[str],
     bin_dir: Path | None,
 ) -> list[str]:
-    """Return why the dump ``blocks``, whose head is read, cannot replace the contents of ``live``.
+    """Return why the dump ``blocks`` cannot replace the contents of ``live``. Only its head is read.
 
     ``excluded`` are the tables whose rows django-dbbackup's connector leaves out of every backup.
     """
