@@ -84,7 +84,7 @@ def test_unfit_databases_pgbouncer_is_reported(asked: Asked, pooler: int) -> Non
 def test_unfit_databases_wrong_exclusion_is_reported(asked: Asked) -> None:
     asked = replace(asked, config=replace(asked.config, exclude_table_data={"stage": ("nothing",)}))
     problem = only(asked(), "E041")
-    assert "names 'nothing', which is no table" in problem.message and "Correct the name" in problem.hint
+    assert "names 'nothing', which is not a table" in problem.message and "Correct the name" in problem.hint
 
 
 def test_unfit_databases_unreachable_server_is_reported(asked: Asked) -> None:
