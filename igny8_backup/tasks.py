@@ -25,8 +25,8 @@ from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.notify.report import Report
 from igny8_backup.operations.progress import NullProgress
 from igny8_backup.operations.selection import choose_databases, choose_trees
+from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
-from igny8_backup.operations.verify.verifier import VerifyRequest
 
 logger = logging.getLogger(__name__)
 _SHOWN = 10

@@ -52,8 +52,8 @@ class BackupContext:
     """Settings, storage, databases and progress for one run; made by :func:`open_context`.
 
     ``store`` is the storage that is read, ``own_store`` the project's own. They differ only where another
-    storage is named to restore from. Locks are always those of the project's own storage. ``wait`` is how
-    many seconds to wait for a lock that another run holds. ``clock`` and ``token`` are replaced in tests.
+    storage is named to restore from; locks always belong to the own one. ``wait`` is how many seconds to
+    wait for a lock that another run holds. ``clock`` and ``token`` are replaced in tests.
     """
 
     config: Config
@@ -212,13 +212,12 @@ def open_context(
             unchanged="Nothing was read or written.",
             hint=f'Add it, like STORAGES[{STORAGE_ALIAS!r}]: see "Store backups in S3" in the documentation.',
         )
-    found = preconditions.storage_problems(config, storage_alias) + preconditions.folder_problems(config)
-    found += preconditions.encryption_problems(config) if writing else []
-    if found:
-        raise _refusal(found[0])
+    problems = preconditions.storage_problems(config, storage_alias) + preconditions.folder_problems(config)
+    problems += preconditions.encryption_problems(config) if writing else []
     storage = preconditions.find_storage(config, storage_alias)
-    if isinstance(storage, Problem):
-        raise _refusal(storage)
+    if problems or isinstance(storage, Problem):
+        problem = storage if isinstance(storage, Problem) else problems[0]
+        raise RefusedError(problem.message, unchanged="Nothing was read or written.", hint=problem.hint)
     shown = progress or NullProgress()
     if not preconditions.has_storage(storage_alias):
         shown.note(
@@ -247,7 +246,3 @@ def open_context(
             token=token,
             wait=wait,
         )
-
-
-def _refusal(problem: Problem) -> RefusedError:
-    return RefusedError(problem.message, unchanged="Nothing was read or written.", hint=problem.hint)

@@ -19,8 +19,8 @@ from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, 
 from igny8_backup.formats.manifest import Manifest, StoredObject
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.run import verify
-from igny8_backup.operations.verify.verifier import VerifyRequest, VerifyResult
 from igny8_backup.streams.age import generate_identity, load_identities
 from igny8_backup.streams.pipeline import from_bytes
 from tests.management.commands import Command, run_many

@@ -11,8 +11,8 @@ from igny8_backup.formats.annotations import CONTENT, STORED, Check
 from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.context import open_context
+from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
-from igny8_backup.operations.verify.verifier import VerifyRequest
 
 
 class Command(BackupCommand):

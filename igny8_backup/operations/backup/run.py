@@ -21,12 +21,10 @@ from igny8_backup.formats.manifest import (
     COMPLETE,
     FAILED,
     INCOMPLETE,
-    RUNNING,
     SCHEMA,
     STOPPED,
     DatabasePart,
     Manifest,
-    RunRecord,
     TreePart,
 )
 from igny8_backup.locks import AdvisoryLock
@@ -90,21 +88,7 @@ class _Run:
         self.details: list[DatabaseDetails] = []
         self.skipped: list[Skipped] = []
         self.errors: dict[str, BackupError] = {}
-        self.record = RunRecorder(
-            context,
-            RunRecord(
-                schema=SCHEMA,
-                id=self.id,
-                host=context.config.host,
-                environment=context.config.environment,
-                label=request.label,
-                requested=(*request.databases, *request.trees),
-                started=self.started,
-                heartbeat=self.started,
-                outcome=RUNNING,
-                task_id=request.task_id,
-            ),
-        )
+        self.record = RunRecorder(context, request, self.id, self.started)
 
     def run(self, locks: list[AdvisoryLock]) -> BackupResult:
         self.record.claim_id()

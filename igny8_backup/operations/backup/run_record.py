@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import HEARTBEAT, RUNNING, STOPPED, RunRecord
+from igny8_backup.formats.manifest import HEARTBEAT, RUNNING, SCHEMA, STOPPED, RunRecord
+from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams.pipeline import from_bytes
 
@@ -20,9 +22,22 @@ from igny8_backup.streams.pipeline import from_bytes
 class RunRecorder:
     """Writes the record of one run: at its start, with each heartbeat, and at its end."""
 
-    def __init__(self, context: BackupContext, record: RunRecord) -> None:
+    def __init__(
+        self, context: BackupContext, request: BackupRequest, backup_id: str, started: datetime
+    ) -> None:
         self._context = context
-        self._record = record
+        self._record = RunRecord(
+            schema=SCHEMA,
+            id=backup_id,
+            host=context.config.host,
+            environment=context.config.environment,
+            label=request.label,
+            requested=(*request.databases, *request.trees),
+            started=started,
+            heartbeat=started,
+            outcome=RUNNING,
+            task_id=request.task_id,
+        )
 
     def claim_id(self) -> None:
         """Write the first record, which reserves the id of this run. Raises ``StorageError`` if it is taken.

@@ -17,13 +17,8 @@ from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.names import DRILL
 from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.databases.verify_dump import read_dump
-from igny8_backup.errors import (
-    BackupError,
-    IntegrityError,
-    StorageError,
-    ToolError,
-)
-from igny8_backup.formats import keys, records
+from igny8_backup.errors import BackupError, IntegrityError, ToolError
+from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import DRILLED, MISSING, SCHEMA, UNREADABLE, Check, Damage
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
@@ -35,8 +30,8 @@ from igny8_backup.operations.restore.preflight import unknown_migrations
 from igny8_backup.operations.selection import require_none
 from igny8_backup.operations.staging.load import load_staging
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
+from igny8_backup.operations.verify.result import Finding, VerifyResult, record_check
 from igny8_backup.operations.verify.run import newest_backup
-from igny8_backup.operations.verify.verifier import Finding, VerifyResult
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity
 
@@ -221,13 +216,7 @@ class _Drill:
             bytes=self.bytes,
             damage=tuple(finding.damage for finding in self.findings),
         )
-        unrecorded = ""
-        try:
-            key = keys.check_key(self.manifest.id, self.started, DRILLED)
-            self.context.store.put_small(key, records.to_json(check))
-        except StorageError as error:
-            unrecorded = str(error)
-        return VerifyResult(check=check, findings=tuple(self.findings), unrecorded=unrecorded)
+        return record_check(self.context, check, tuple(self.findings))
 
 
 def _drop(context: BackupContext, engine: Engine, name: str) -> None:

@@ -19,6 +19,7 @@ from igny8_backup.formats.annotations import DRILLED
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, size_in_words
 from igny8_backup.operations.backup.parent_index import FULL_RUNS_LIMIT
+from igny8_backup.operations.clock_skew import TOLERANCE
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import Inventory, parts_of, read_inventory
 from igny8_backup.retention import Part
@@ -27,8 +28,6 @@ RECENT, LEAST = 10, 3
 """A copy is compared with the median size of up to ``RECENT`` copies before it, if there are ``LEAST``."""
 SHRUNK = 0.5
 """A copy smaller than this share of the median is too small."""
-SKEW = timedelta(minutes=5)
-"""By how much the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,5 +247,5 @@ def _clocks(context: BackupContext, inventory: Inventory) -> Iterator[Condition]
         hosts.add(run.host)
         written = modified.get(keys.run_key(run.id)) or inventory.now
         ahead = run.heartbeat - min(written, inventory.now)
-        text = f"{duration_in_words(ahead)} ahead" if ahead > SKEW else "not ahead"
-        yield _condition("clock", f"host {run.host}", ahead <= SKEW, text)
+        text = f"{duration_in_words(ahead)} ahead" if ahead > TOLERANCE else "not ahead"
+        yield _condition("clock", f"host {run.host}", ahead <= TOLERANCE, text)

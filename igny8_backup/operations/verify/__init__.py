@@ -2,5 +2,6 @@
 
 ``run`` is the entry point: :func:`~igny8_backup.operations.verify.run.verify` checks one backup,
 :func:`~igny8_backup.operations.verify.run.verify_all` every one. ``verifier`` checks the objects of one
-backup, ``content`` decrypts and parses them, ``sample`` chooses what to read each day.
+backup, ``content`` decrypts and parses them, ``sample`` chooses what to read each day, ``result`` is recorded
+beside the backup.
 """

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 
 from igny8_backup.annotation_store import read_annotations
-from igny8_backup.errors import IdentityError, IntegrityError, StorageError, UsageError
-from igny8_backup.formats import keys, records
+from igny8_backup.errors import IdentityError, IntegrityError
+from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import (
     ALTERED,
     CONTENT,
     MISSING,
     SCHEMA,
-    STORED,
     UNREADABLE,
     Check,
     Damage,
@@ -23,48 +20,11 @@ from igny8_backup.formats.annotations import (
 from igny8_backup.formats.manifest import Manifest, StoredObject, read_manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.verify.content import Reader, TreeIndexes, read_content
+from igny8_backup.operations.verify.result import Finding, VerifyRequest, VerifyResult, record_check
 from igny8_backup.operations.verify.sample import sample
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.observe import count, verified
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyRequest:
-    """Which backup to verify (the newest where ``backup_id`` is empty) and how.
-
-    ``depth`` is ``stored`` (compare sizes and digests) or ``content`` (also decrypt and parse). ``sample`` is
-    the share of the objects to read, in percent; each day chooses others.
-    """
-
-    backup_id: str = ""
-    depth: str = STORED
-    sample: int = 100
-    identity_file: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One damaged object: what the check records, and a sentence for people, which may name files."""
-
-    damage: Damage
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyResult:
-    """The check as recorded, its findings, and the reason if it could not be recorded."""
-
-    check: Check
-    findings: tuple[Finding, ...]
-    unrecorded: str = ""
-
-    def problems(self) -> list[str]:
-        """One line for each finding, and one if the result could not be recorded."""
-        lines = [f"{finding.damage.kind.upper()}: {finding.text}" for finding in self.findings]
-        if self.unrecorded:
-            lines.append(f"The result could not be recorded: {self.unrecorded}")
-        return lines
 
 
 class SharedResults:
@@ -236,17 +196,4 @@ class Verifier:
             bytes=self.bytes,
             damage=tuple(finding.damage for finding in findings),
         )
-        unrecorded = ""
-        try:
-            # A backup that prune_backups removed during this run is not damaged.
-            if not self.context.store.exists(keys.manifest_key(self.manifest.id)):
-                raise UsageError(
-                    f"Backup {self.manifest.id} was removed while it was verified.",
-                    unchanged="No result was recorded.",
-                    hint="List the backups that exist: python manage.py list_backups.",
-                )
-            key = keys.check_key(self.manifest.id, self.started, self.request.depth)
-            self.context.store.put_small(key, records.to_json(check))
-        except StorageError as error:
-            unrecorded = str(error)
-        return VerifyResult(check=check, findings=findings, unrecorded=unrecorded)
+        return record_check(self.context, check, findings)

@@ -22,8 +22,8 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.monitor import Condition, Health, monitor
+from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
-from igny8_backup.operations.verify.verifier import VerifyRequest
 from tests.operations.clocks import Clock, by_clock
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,69 @@
+"""What a verification or drill is asked for and returns; storing its result beside the backup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from igny8_backup.errors import StorageError, UsageError
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.annotations import STORED, Check, Damage
+from igny8_backup.operations.context import BackupContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyRequest:
+    """Which backup to verify (the newest where ``backup_id`` is empty) and how.
+
+    ``depth`` is ``stored`` (compare sizes and digests) or ``content`` (also decrypt and parse). ``sample`` is
+    the share of the objects to read, in percent; each day chooses others.
+    """
+
+    backup_id: str = ""
+    depth: str = STORED
+    sample: int = 100
+    identity_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One damaged object: what the check records, and a sentence for people, which may name files."""
+
+    damage: Damage
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """The check as recorded, its findings, and the reason if it could not be recorded."""
+
+    check: Check
+    findings: tuple[Finding, ...]
+    unrecorded: str = ""
+
+    def problems(self) -> list[str]:
+        """One line for each finding, and one if the result could not be recorded."""
+        lines = [f"{finding.damage.kind.upper()}: {finding.text}" for finding in self.findings]
+        if self.unrecorded:
+            lines.append(f"The result could not be recorded: {self.unrecorded}")
+        return lines
+
+
+def record_check(context: BackupContext, check: Check, findings: tuple[Finding, ...]) -> VerifyResult:
+    """Store a check beside its backup. A storage error becomes part of the result.
+
+    Raises ``UsageError`` if prune_backups removed the backup meanwhile: that is not damage.
+    """
+    unrecorded = ""
+    try:
+        if not context.store.exists(keys.manifest_key(check.id)):
+            raise UsageError(
+                f"Backup {check.id} was removed while it was verified.",
+                unchanged="No result was recorded.",
+                hint="List the backups that exist: python manage.py list_backups.",
+            )
+        key = keys.check_key(check.id, check.started, check.depth)
+        context.store.put_small(key, records.to_json(check))
+    except StorageError as error:
+        unrecorded = str(error)
+    return VerifyResult(check=check, findings=findings, unrecorded=unrecorded)
