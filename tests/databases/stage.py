@@ -6,7 +6,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from psycopg.sql import Composed
 
 from igny8_backup.databases.names import PREVIOUS, STAGING, derived_name
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
+from igny8_backup.databases.values import Answers
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 
@@ -186,3 +187,13 @@ def plain_dump(server: PostgresServer, name: str, *options: str) -> bytes:
 def blocks_of(data: bytes) -> Any:
     """Yield ``data`` as a stream of blocks."""
     yield from (data[start : start + 65536] for start in range(0, len(data), 65536))
+
+
+def ask_during_dump(
+    engine: PostgresqlEngine, queries: dict[str, str], excluded: tuple[str, ...] = ()
+) -> Answers:
+    """Begin a dump; return the answers that it reports."""
+    found: list[Answers] = []
+    with closing(engine.dump(engine.describe(excluded), queries, found.append)) as blocks:
+        next(blocks)
+    return found[-1]

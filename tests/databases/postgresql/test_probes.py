@@ -1,97 +1,20 @@
-"""Answers and dump show the same instant, whatever other sessions do meanwhile."""
+"""Probes and row counts."""
 
 from __future__ import annotations
 
-import threading
-import time
-from contextlib import closing
 from dataclasses import replace
-
-import psycopg
-import pytest
 
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.postgresql.probes import MOST_ROWS, ask
-from igny8_backup.databases.values import Answers
-from tests.databases.stage import Stage
+from tests.databases.stage import Stage, ask_during_dump
 
 SUM = {"items": "SELECT count(*), sum(id) FROM item;"}
 
 
-def answered(engine: PostgresqlEngine, queries: dict[str, str], excluded: tuple[str, ...] = ()) -> Answers:
-    found: list[Answers] = []
-    with closing(engine.dump(engine.describe(excluded), queries, found.append)) as blocks:
-        next(blocks)
-    return found[-1]
-
-
 def rows(engine: PostgresqlEngine, query: str) -> tuple[tuple[str | None, ...], ...]:
-    found = answered(engine, {"it": query})
+    found = ask_during_dump(engine, {"it": query})
     assert not found.failed and not found.denied
     return found.probes[0].rows
-
-
-def wait_for_lock_waiter(stage: Stage) -> None:
-    """Wait until a session waits for a lock in the database of the stage."""
-    query = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-    while not stage.admin(query, stage.name):
-        time.sleep(0.02)
-
-
-def test_dump_during_writes_matches_its_answers(stage: Stage) -> None:
-    engine, found = stage.engine, []
-
-    def meanwhile(answers: Answers) -> None:
-        found.append(answers)
-        stage.sql("INSERT INTO item (name) VALUES ('late'); DELETE FROM part")
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            stage.sql("SET lock_timeout = 100; TRUNCATE part")
-
-    details = engine.describe(())
-    data = b"".join(engine.dump(details, SUM, meanwhile))
-    (answers,) = found
-    assert answers.row_counts == {"public.item": 200, "public.part": 100} and answers.snapshot
-    assert answers.probes[0].rows == (("200", "20100"),)
-    staging = stage.staging
-    engine.create_staging(staging, details)
-    engine.load(staging, (b for b in [data]), raw_bytes=len(data), jobs=1)
-    assert stage.sql("SELECT (SELECT count(*) FROM item), count(*) FROM part", database=staging) == [
-        (200, 100)
-    ]
-
-
-def test_dump_starts_over_when_lock_is_queued_between(stage: Stage) -> None:
-    engine, found = stage.engine, []
-    engine.lock_seconds = 1
-    altering = threading.Thread(target=stage.sql, args=["ALTER TABLE part ADD COLUMN late int"])
-
-    def meanwhile(answers: Answers) -> None:
-        found.append(answers)
-        if len(found) == 1:
-            altering.start()
-            wait_for_lock_waiter(stage)
-
-    data = b"".join(engine.dump(engine.describe(()), SUM, meanwhile))
-    altering.join()
-    assert len(found) == 2 and found[0].snapshot != found[1].snapshot
-    assert b"late integer" in data
-
-
-def test_export_snapshot_lists_changed_tables_again(stage: Stage) -> None:
-    engine, found = stage.engine, []
-
-    def run() -> None:
-        found.append(answered(engine, {}))
-
-    thread = threading.Thread(target=run)
-    with stage.server.connect(stage.name) as other, other.transaction():
-        other.execute("LOCK TABLE part IN ACCESS EXCLUSIVE MODE")
-        thread.start()
-        wait_for_lock_waiter(stage)
-        other.execute("DROP TABLE part")
-        other.execute("CREATE TABLE newer AS SELECT generate_series(1, 3)")
-    thread.join()
-    assert found[0].row_counts == {"public.item": 200, "public.newer": 3}
 
 
 def test_ask_reports_probes_that_cannot_be_compared(stage: Stage) -> None:
@@ -111,7 +34,7 @@ def test_ask_reports_probes_that_cannot_be_compared(stage: Stage) -> None:
         "nonsense": "SELECT FROM nowhere",
         "volatile": "SELECT nextval('item_id_seq')",
     }
-    found = answered(engine, {**refused, **SUM})
+    found = ask_during_dump(engine, {**refused, **SUM})
     assert found.failed.keys() == refused.keys()
     assert [probe.name for probe in found.probes] == ["items"], "a failing probe does not affect the others"
     assert "'mean' is a float" in found.failed["float"]
@@ -126,11 +49,11 @@ def test_ask_counts_tables_with_rows_of_their_own(stage: Stage) -> None:
         " CREATE TABLE heir () INHERITS (part); INSERT INTO heir VALUES (1000, 1);"
         " CREATE MATERIALIZED VIEW seen AS SELECT 1; CREATE VIEW shown AS SELECT 1"
     )
-    found = answered(stage.engine, {}, ("item", "part"))
+    found = ask_during_dump(stage.engine, {}, ("item", "part"))
     assert found.row_counts == {"public.log_1": 2}, (
         "excluded tables are not counted, nor the tables that inherit from them"
     )
-    found = answered(stage.engine, {})
+    found = ask_during_dump(stage.engine, {})
     assert found.row_counts == {
         "public.heir": 1, "public.item": 200, "public.log_1": 2, "public.part": 100,
     }  # fmt: skip
@@ -147,7 +70,7 @@ def test_answers_of_restricted_role_omit_unreadable_tables(stage: Stage) -> None
     role = stage.make_role("half", "LOGIN")
     stage.sql(f'GRANT SELECT ON part TO "{role}"')
     details = stage.engine.describe(())
-    asked = answered(stage.engine, {**SUM, "parts": "SELECT count(*) FROM part"})
+    asked = ask_during_dump(stage.engine, {**SUM, "parts": "SELECT count(*) FROM part"})
     details = replace(details, row_counts=asked.row_counts, counted_to=1000, probes=asked.probes)
     found = stage.engine_with(USER=role).answers(stage.name, details)
     assert found.row_counts == {"public.part": 100} and found.denied == ("items",)
