@@ -1,4 +1,4 @@
-"""Reading the details of a backup, which anybody with write access may have forged."""
+"""Selection: which databases and trees a backup or a restore works on."""
 
 from __future__ import annotations
 
@@ -6,26 +6,64 @@ from dataclasses import replace
 
 import pytest
 
-from igny8_backup.errors import IntegrityError
+from igny8_backup.errors import RefusedError, UsageError
+from igny8_backup.formats.manifest import FAILED
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.read_details import DETAILS_LIMIT, read_details
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.operations.selection import (
+    choose_databases,
+    choose_trees,
+    missing_part_notes,
+    require_none,
+    select_parts,
+)
 
 
-def test_read_details_oversized_are_refused(context: BackupContext) -> None:
-    manifest = run_backup(context, BackupRequest(trees=("uploads",))).manifest
-    assert manifest and read_details(context, manifest, []).id == manifest.id
-    sent = 0
+def test_choose_databases_and_trees_default_to_all(context: BackupContext) -> None:
+    config = replace(context.config, databases=("default", "other"), logs={"logs": context.config.state_dir})
+    assert choose_databases(config, ()) == ("default", "other")
+    assert choose_databases(config, ("other", "other")) == ("other",)
+    assert choose_trees(config, (), logs=False) == ("sites", "uploads")
+    assert choose_trees(config, ("uploads",), logs=True) == ("uploads", "logs")
+    assert choose_trees(config, ("logs",), logs=False) == ("logs",)
 
-    def zeros() -> Blocks:
-        nonlocal sent
-        for _ in range(4 * DETAILS_LIMIT // BLOCK):
-            sent += BLOCK
-            yield bytes(BLOCK)
 
-    made = context.upload(manifest.details.key.replace("details", "bomb")).send(zeros())
-    assert made.stored_bytes < BLOCK < sent
-    with pytest.raises(IntegrityError, match="are larger than"):
-        read_details(context, replace(manifest, details=made), [])
+def test_choose_unknown_or_no_names_raises(context: BackupContext) -> None:
+    with pytest.raises(UsageError, match="There is no database 'x'. .* none is configured"):
+        choose_databases(context.config, ("x",))
+    with pytest.raises(UsageError, match="There is no tree 'x'. .* Choose among: sites, uploads"):
+        choose_trees(context.config, ("x",), logs=False)
+    with pytest.raises(UsageError, match="No tree is configured"):
+        choose_trees(replace(context.config, sites={}), (), logs=True)
+
+
+def test_select_parts_groups_are_limited_to_complete_parts(context: BackupContext) -> None:
+    config = replace(context.config, databases=("default",))
+    assert select_parts(config, "all", None) == (("default",), ("sites", "uploads"))
+    assert select_parts(config, "db", None) == (("default",), ())
+    assert select_parts(config, "files", None) == ((), ("sites", "uploads"))
+    assert select_parts(config, "default", None) == (("default",), ())
+    assert select_parts(config, "uploads", None) == ((), ("uploads",))
+    with pytest.raises(UsageError, match="no database or tree 'x'"):
+        select_parts(config, "x", None)
+
+    manifest = run_backup(context, BackupRequest(trees=("sites", "uploads"))).manifest
+    assert manifest
+    sites, uploads = manifest.trees
+    manifest = replace(manifest, trees=(sites, replace(uploads, state=FAILED)))
+    assert select_parts(config, "all", manifest) == ((), ("sites",))
+    assert [note.split("'")[1] for note in missing_part_notes(config, "all", manifest)] == [
+        "default",
+        "uploads",
+    ]
+    assert len(missing_part_notes(config, "files", manifest)) == 1
+    assert missing_part_notes(config, "uploads", manifest) == []
+
+
+def test_require_none_lists_the_blockers() -> None:
+    require_none([])
+    with pytest.raises(
+        RefusedError, match="(?s)cannot be restored here:\n  - One\n  - Two\n.*Fix the problems"
+    ):
+        require_none(["One", "Two"])

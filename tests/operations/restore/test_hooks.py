@@ -81,7 +81,7 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     broken = flipped(project.storage, log.parent / "flipped", "uploads")
     hooks = {"BEFORE_RESTORE": [says(log, "stop")], "AFTER_RESTORE": [says(log, "start")]}
     (damaged,) = run_many(project, Command(restore, hooks, storage=broken))
-    assert "BEFORE_RESTORE was run and nothing live was changed. Start again"  in damaged.ended(6).stderr
+    assert "BEFORE_RESTORE was run and nothing live was changed. Start again" in damaged.ended(6).stderr
     assert log.read_text() == f"stop before_restore {saved.id}\n"
     assert leftovers(project) == []
 
