@@ -24,6 +24,7 @@ from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.age import parse_identities
 from igny8_backup.streams.pipeline import Codec, decode
 from igny8_backup.streams.process import process_output
+from igny8_backup.trees.archive.events import Event, FilesArchived
 from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
@@ -158,9 +159,13 @@ def _file(context: BackupContext, folder: Path, amount: int) -> None:
         file.truncate(amount)
     found: list[FileLines] = []
 
+    def emit(event: Event) -> None:
+        if isinstance(event, FilesArchived):
+            found.append(event.files)
+
     def packs() -> Generator[tuple[str, TarBlocks], None, None]:
         found.clear()
-        writer = PackWriter(source, name=str, on_files=found.append, on_skip=lambda path, reason: None)
+        writer = PackWriter(source, backup_id="large", emit=emit)
         return writer.packs()
 
     with closing(packs()) as opened:

@@ -1,7 +1,28 @@
-"""Processes of our own for the work on small files: how one is started, fed and heard.
+"""The protocol between this process and the worker processes that read, hash and write files.
 
-Python works on files with one thread at a time; beside such a process, this one encodes, decodes and talks
-to the storage. Blocks go through shared memory (``streams.slots``), messages about them through pipes.
+Python runs one thread at a time: while a worker is busy with files, this process encodes, decodes and
+transfers. A worker is ``python -m MODULE FD``. It imports nothing that needs Django and knows no secret.
+
+1. FD is shared memory, divided into slots (``streams.shared_memory``). Blocks of data go through the slots;
+   the pipes carry only messages about them.
+2. On stdin the worker first receives its job: the length, then a JSON object.
+3. After that both sides send messages: a kind, two numbers, and for some kinds a payload:
+
+   ======== ============== ==================================================================
+   kind     numbers        meaning
+   ======== ============== ==================================================================
+   BEGIN    length         a stream begins; the payload is its name
+   BLOCK    length, slot   the next block of the stream is in this slot
+   FREE     slot           the receiver has read the block; the slot may be filled again
+   END                     the stream is complete; between streams: there are no more streams
+   PROGRESS files, bytes   totals so far
+   RESULT   length         the payload is the result as JSON; the worker is done
+   FAILED   length         the payload is an error as JSON: its kind, what, unchanged, hint
+   ======== ============== ==================================================================
+
+4. A worker ends with ``RESULT`` or ``FAILED``. Any other end of its output, or of its input, is an error.
+
+``start_worker`` and ``Worker`` are this process's side, ``run`` and ``Parent`` the worker's.
 """
 
 from __future__ import annotations
@@ -11,8 +32,8 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any, NoReturn
+from contextlib import closing, contextmanager, suppress
+from typing import Any, NamedTuple, NoReturn
 
 from igny8_backup.errors import BackupError, FilesError, IntegrityError, ToolError
 from igny8_backup.streams import Blocks
@@ -20,130 +41,206 @@ from igny8_backup.streams.child import Child
 from igny8_backup.streams.shared_memory import Sender, Slots
 from igny8_backup.trees.tar.blocks import TarBlocks
 
-MESSAGE = struct.Struct(">BQQ")
-"""One of the kinds, and two numbers: so little is written whole or not at all (PIPE_BUF in pipe(7))."""
-BLOCK, END, PROGRESS, PACK = range(4)
-"""A block of a pack or an index: its length, and its slot, whose number comes back as one byte when it is
-free again; the end of it: nothing; progress: files and bytes of contents so far; a pack that begins: the
-length of its name, which follows."""
+BEGIN, BLOCK, FREE, END, PROGRESS, RESULT, FAILED = range(7)
 
+_HEADER = struct.Struct(">BQQ")
+"""A kind and two numbers: so short a message is written in one piece or not at all (PIPE_BUF in pipe(7))."""
 _LENGTH = struct.Struct(">I")
-"""Bytes of the job, which follows: JSON."""
+_WITH_PAYLOAD = (BEGIN, RESULT, FAILED)
+_ERRORS: dict[str, type[BackupError]] = {"files": FilesError, "integrity": IntegrityError}
 
-_STATUS: dict[type[BackupError], int] = {FilesError: 3, IntegrityError: 6}
-"""Exit statuses of a process that has told an error on stderr."""
+_UNCHANGED = "Nothing live was changed."
+_RUN_AGAIN = (
+    "Run the same command again. If it fails again, find out what stops the process: where memory is short it"
+    " is the kernel, and its log says so (dmesg)."
+)
+
+
+class Message(NamedTuple):
+    """A kind, two numbers, and the payload, if the kind has one."""
+
+    kind: int
+    first: int = 0
+    second: int = 0
+    payload: bytes = b""
+
+    def encoded(self) -> bytes:
+        first = len(self.payload) if self.kind in _WITH_PAYLOAD else self.first
+        return _HEADER.pack(self.kind, first, self.second) + self.payload
 
 
 @contextmanager
-def own_process(module: str) -> Iterator[tuple[Child, Slots]]:
-    """Runs ``python -m MODULE FD``; gives the child, whose stdin and stdout are pipes, and the memory. It
-    waits for its job (``give_job``).
+def start_worker(module: str) -> Iterator[Worker]:
+    """Start ``python -m MODULE FD``, which waits for its job. It is stopped at the end of the context.
 
-    Left early, it is stopped.
+    It takes a tenth of a second to start: start it first, and find out meanwhile what it has to do.
     """
     with closing(Slots()) as slots:
         argv = [sys.executable, "-m", module, str(slots.fd)]
         path = os.pathsep.join(path or os.getcwd() for path in sys.path)
         env = {"PYTHONPATH": path, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         with closing(Child(argv, env=env, pass_fds=(slots.fd,), feed=True, read=True)) as child:
-            yield child, slots
+            yield Worker(child, slots, module.removeprefix("igny8_backup."))
 
 
-def give_job(child: Child, job: dict[str, Any]) -> None:
-    """Tells the process what to do. One that has failed already tells that when it is read or finished."""
-    data = json.dumps(job).encode()
-    child.write(_LENGTH.pack(len(data)) + data)
+class Worker:
+    """A worker process, seen from this process. One thread uses it; ``stop`` may be called from any.
 
+    Every method but ``stop`` raises the error that ended the worker: ``FilesError`` and ``IntegrityError``
+    as the worker raised them, ``ToolError`` for a worker that was killed or failed otherwise.
+    """
 
-def sender(child: Child, slots: Slots) -> Sender:
-    """What hands blocks to the process (``send``)."""
+    def __init__(self, child: Child, slots: Slots, name: str) -> None:
+        self._child = child
+        self._slots = slots
+        self._name = name
+        self._sender = Sender(slots, tell=self._send_block, freed=self._receive_free)
 
-    def tell(length: int, slot: int) -> None:
-        child.write(MESSAGE.pack(BLOCK, length, slot))
+    def begin(self, job: dict[str, Any]) -> None:
+        """Send the job. A worker that has failed already raises when something is received."""
+        data = json.dumps(job).encode()
+        self._child.write(_LENGTH.pack(len(data)) + data)
 
-    return Sender(slots, tell=tell, freed=lambda: child.read_block(1))
+    def send(self, message: Message) -> None:
+        """Send a message; if the worker has ended, ``receive`` raises the reason."""
+        self._child.write(message.encoded())
 
-
-def send(child: Child, sender: Sender, blocks: Blocks) -> None:
-    """All of the ``blocks``, and that they have ended well. Raises what they raise, and as ``finish`` where
-    the process takes no more."""
-    with closing(blocks):
-        try:
+    def send_stream(self, blocks: Blocks, name: bytes = b"") -> None:
+        """Send all of ``blocks`` as a stream of this name. Raises what they raise as well."""
+        with closing(blocks):
+            self.send(Message(BEGIN, payload=name))
             for block in blocks:
-                sender.send(block)
-            sender.flush()
+                self._sender.send(block)
+            self._sender.flush()
+            self.send(Message(END))
+
+    def receive(self) -> Message:
+        """Wait for the next message."""
+        header = self._child.read_block(_HEADER.size)
+        if len(header) < _HEADER.size:
+            self._raise_end()
+        kind, first, second = _HEADER.unpack(header)
+        payload = self._child.read_block(first) if kind in _WITH_PAYLOAD else b""
+        if kind in _WITH_PAYLOAD and len(payload) < first:
+            self._raise_end()
+        if kind == FAILED:
+            with suppress(ToolError):
+                self._child.finish()
+            error = json.loads(payload)
+            raise _ERRORS[error.pop("kind")](**error)
+        return Message(kind, first, second, payload)
+
+    def block(self, message: Message) -> memoryview:
+        """The block that a ``BLOCK`` message is about, valid until ``free``."""
+        return self._slots.room(message.second)[: message.first]
+
+    def free(self, message: Message) -> None:
+        """Give the slot of a ``BLOCK`` message back to the worker."""
+        self.send(Message(FREE, message.second))
+
+    def result(self) -> dict[str, Any]:
+        """Wait until the worker is done; return its result."""
+        while (message := self.receive()).kind != RESULT:
+            pass
+        self._child.finish()
+        found: dict[str, Any] = json.loads(message.payload)
+        return found
+
+    def close_input(self) -> None:
+        """Close the worker's input; a worker that waits for more fails."""
+        self._child.close_stdin()
+
+    def stop(self) -> None:
+        """Ask the worker to end, from any thread; a thread that is using it gets an error."""
+        self._child.terminate()
+
+    def _send_block(self, length: int, slot: int) -> None:
+        self.send(Message(BLOCK, length, slot))
+
+    def _receive_free(self) -> bytes:
+        while (message := self.receive()).kind != FREE:
+            pass
+        return bytes((message.first,))
+
+    def _raise_end(self) -> NoReturn:
+        try:
+            self._child.finish()
+        except ToolError as error:
+            raise ToolError(
+                f"The worker process {self._name} failed: {error}",
+                unchanged=_UNCHANGED,
+                hint=_RUN_AGAIN,
+                stderr_tail=error.stderr_tail,
+                exit_status_of_tool=error.exit_status_of_tool,
+            ) from None
+        raise ToolError(
+            f"The worker process {self._name} ended before it was done.",
+            unchanged=_UNCHANGED,
+            hint=_RUN_AGAIN,
+        )
+
+
+class Parent:
+    """The parent process, seen from a worker. A worker whose parent is gone exits."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self.sender = Sender(slots, tell=self._send_block, freed=self._receive_free)
+        """Sends blocks; the worker sends ``END`` after the last one of a stream."""
+
+    def send(self, message: Message) -> None:
+        """Send a message."""
+        rest = message.encoded()
+        try:
+            while rest:
+                rest = rest[os.write(sys.stdout.fileno(), rest) :]
         except BrokenPipeError:
-            finish(child)
-            raise ToolError(
-                "A process of ours that works on the files ended before it had read all."
-            ) from None
-        child.write(MESSAGE.pack(END, 0, 0))
+            sys.exit("The parent process has ended.")
+
+    def receive(self) -> Message:
+        """Wait for the next message."""
+        kind, first, second = _HEADER.unpack(_read(_HEADER.size))
+        return Message(kind, first, second, _read(first) if kind in _WITH_PAYLOAD else b"")
+
+    def streams(self) -> Iterator[tuple[bytes, TarBlocks]]:
+        """The name and the blocks of each stream; consume a stream to its end before asking for the next."""
+        while (message := self.receive()).kind == BEGIN:
+            yield message.payload, self._blocks()
+
+    def _blocks(self) -> TarBlocks:
+        while (message := self.receive()).kind != END:
+            yield self._slots.room(message.second)[: message.first]
+            self.send(Message(FREE, message.second))
+
+    def _send_block(self, length: int, slot: int) -> None:
+        self.send(Message(BLOCK, length, slot))
+
+    def _receive_free(self) -> bytes:
+        return bytes((self.receive().first,))
 
 
-def finish(child: Child) -> None:
-    """Waits for its end. Raises what the process has told, ``ToolError`` when it failed otherwise."""
-    try:
-        child.finish()
-    except ToolError as error:
-        found = error.exit_status_of_tool
-        for kind, status in _STATUS.items():
-            if found == status:
-                raise _error(error.stderr_tail, kind) from None
-        if found is not None and found < 0:
-            raise ToolError(
-                f"The process of ours that works on the files did not come to its end: {error}",
-                hint="Run again. If it happens again, find out who ends it: where memory is short it is the"
-                " kernel, and its log says so (dmesg).",
-                exit_status_of_tool=found,
-            ) from None
-        raise
-
-
-def run(main: Callable[[dict[str, Any], Slots], None]) -> NoReturn:
-    """The other side: waits for its job, does it, and tells the error that ends it."""
-    try:
-        with closing(Slots(int(sys.argv[1]))) as slots:
-            (length,) = _LENGTH.unpack(_read(_LENGTH.size))
-            main(json.loads(_read(length)), slots)
-    except (FilesError, IntegrityError) as error:
-        what, unchanged, hint = error.parts
-        print(json.dumps({"what": what, "unchanged": unchanged, "hint": hint}), file=sys.stderr)
-        sys.exit(_STATUS[type(error)])
+def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
+    """Run a worker: wait for the job, call ``main`` with it, send the result or the error that ends it."""
+    with closing(Slots(int(sys.argv[1]))) as slots:
+        parent = Parent(slots)
+        (length,) = _LENGTH.unpack(_read(_LENGTH.size))
+        try:
+            parent.send(Message(RESULT, payload=json.dumps(main(json.loads(_read(length)), parent)).encode()))
+        except (FilesError, IntegrityError) as error:
+            what, unchanged, hint = error.parts
+            kind = next(kind for kind, cls in _ERRORS.items() if isinstance(error, cls))
+            fields = {"kind": kind, "what": what, "unchanged": unchanged, "hint": hint}
+            parent.send(Message(FAILED, payload=json.dumps(fields).encode()))
+            sys.exit(1)
     sys.exit(0)
 
 
-def received(slots: Slots) -> TarBlocks:
-    """What is sent (``send``) to this process, to its end."""
-    while True:
-        kind, length, slot = heard()
-        if kind == END:
-            return
-        yield slots.room(slot)[:length]
-        os.write(sys.stdout.fileno(), bytes((slot,)))
-
-
-def heard() -> tuple[int, int, int]:
-    """The next message to this process, which ends where there is none."""
-    message = os.read(sys.stdin.fileno(), MESSAGE.size)
-    if not message:
-        sys.exit("What was sent was not told to its end.")
-    kind, one, other = MESSAGE.unpack(message)
-    return kind, one, other
-
-
 def _read(size: int) -> bytes:
+    """Read ``size`` bytes of stdin; the worker exits where it ends before."""
     data = b""
     while len(data) < size:
         piece = os.read(sys.stdin.fileno(), size - len(data))
         if not piece:
-            sys.exit("There is nothing to do.")
+            sys.exit("The input ended before the job was done.")
         data += piece
     return data
-
-
-def _error(said: str, kind: type[BackupError]) -> BackupError:
-    """The error that was told; the bare text where it was too long to be kept whole."""
-    try:
-        return kind(**json.loads(said))
-    except ValueError:
-        return kind(said)

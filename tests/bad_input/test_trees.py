@@ -25,7 +25,7 @@ from tests.services.project import Project
 
 MIB = 1 << 20
 SECONDS = 120
-FIX = "Create it, give this user access to it, or take it out of the settings."
+FIX = "Create it, give this user access to it, or remove it from the settings."
 
 
 def test_a_tree_that_is_no_folder(ground: Ground, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedU
         backed_up.project, prune, Command(["prune_backups", "--json"], storage=storage)
     )
     assert (
-        "BLOCKED: no copy of files uploads of web-1 is removed: its newest run failed." in blocked.ended(3).stderr
+        "BLOCKED: no copy of files uploads of web-1 is removed: its newest run failed."
+        in blocked.ended(3).stderr
     )
     assert f"UNREADABLE: the manifest of backup {later}" in blocked.stderr
     assert f"IN THE FUTURE: backup {later}" in blocked.stderr

@@ -179,15 +179,18 @@ FORGERIES: dict[str, list[tuple[Callable[[bytes], bytes], str]]] = {
         (lambda data: data.replace(b'-0001"', b'-0002"'), "which the manifest does not name"),
     ],
     "folders": [
-        (lambda data: data[: len(data) // 2 // 512 * 512] + bytes(1024), "is lacking, which the index has"),
+        (
+            lambda data: data[: len(data) // 2 // 512 * 512] + bytes(1024),
+            "The tar of folders does not hold",
+        ),
         (lambda data: b"no tar at all" * 100, "cannot be read"),
-        (lambda data: data[512:], "not what the index has at that place"),
+        (lambda data: data[512:], "where the index has another entry"),
     ],
     "pack": [
         (altered, "is not the file that the index describes"),
-        (lambda data: bytes(1024), "is lacking, which the index places there"),
-        (lambda data: data[:-1024], "ends before its end"),
-        (lambda data: data + b"x" * 512, "goes on after its end"),
+        (lambda data: bytes(1024), "The pack does not hold the file"),
+        (lambda data: data[:-1024], "is truncated"),
+        (lambda data: data + b"x" * 512, "holds data after its end-of-archive block"),
     ],
 }
 

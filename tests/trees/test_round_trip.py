@@ -19,7 +19,7 @@ from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from tests.services import unavailable
 from tests.trees.planting import plant
-from tests.trees.tools import bring_back, in_child, look, never, rsync_differences, stream, take
+from tests.trees.tools import bring_back, in_child, look, only_files, rsync_differences, stream, take
 
 
 @pytest.mark.parametrize("limit", [1, 50_000, 1 << 30])
@@ -146,7 +146,7 @@ def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
         file.seek(size - 1)
         file.write(b"!")
     files: list[FileLines] = []
-    writer = PackWriter(root, name=str, on_files=files.append, on_skip=never)
+    writer = PackWriter(root, backup_id="id", emit=only_files(files))
     packs = writer.packs()
     name, blocks = next(packs)
     expected = Record(

@@ -1,4 +1,4 @@
-"""Trees for tests: taken, brought back, and looked at by other eyes than the package's."""
+"""Back up, restore and inspect trees in tests, independently of the code under test where it matters."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ from typing import TypeVar, cast
 
 from igny8_backup.streams import Blocks
 from igny8_backup.trees.archive.comparison import Comparison
+from igny8_backup.trees.archive.events import (
+    BATCH_FILES,
+    EntryArchived,
+    Event,
+    FilesArchived,
+    Progress,
+    Skipped,
+)
 from igny8_backup.trees.archive.folders import FoldersTar
 from igny8_backup.trees.archive.packs import PACK_LIMIT, PackWriter
-from igny8_backup.trees.archive.telling import TOGETHER
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.lines import FileLines
@@ -46,13 +53,13 @@ ACL = (2).to_bytes(4, "little") + ACL
 
 
 def stream(data: bytes, block: int = 1 << 20) -> Blocks:
-    """The bytes in blocks of this size."""
+    """Yield the bytes in blocks of this size."""
     yield from (data[start : start + block] for start in range(0, len(data), block))
 
 
 @dataclass
 class Backup:
-    """What one walk of ``PackWriter`` gave."""
+    """The packs and events of one walk of ``PackWriter``."""
 
     packs: dict[str, bytes] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
@@ -87,21 +94,23 @@ def take(
     on_record: Callable[[Record], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     ahead: int = 0,
-    together: int | None = None,
+    batch_files: int | None = None,
     earlier: Backup | None = None,
     checksum: bool = False,
     packs_to_rewrite: Collection[str] = (),
     scan: type[Scan] = Scan,
 ) -> Backup:
-    """Back a tree up into memory; what ``earlier`` holds already stays in its packs. With ``on_record`` or
-    ``on_progress`` each file is told as it is read, unless ``together`` says otherwise."""
-    if together is None:
-        together = 1 if on_record or on_progress else TOGETHER
+    """Back up a tree into memory; unchanged files stay in the packs of ``earlier``.
+
+    With ``on_record`` or ``on_progress`` each file is reported at once, unless ``batch_files`` is given.
+    """
+    if batch_files is None:
+        batch_files = 1 if on_record or on_progress else BATCH_FILES
     backup = Backup()
-    number = len(earlier.packs) if earlier else 0
+    number = len(earlier.packs) if earlier else 0xC
     if earlier:
         backup.packs.update(earlier.packs)
-        known = ParentIndex(index.lines(io.BytesIO(earlier.index())))
+        parent = ParentIndex(index.lines(io.BytesIO(earlier.index())))
 
     def record(found: Record) -> None:
         backup.records.append(found)
@@ -112,27 +121,34 @@ def take(
         records = found.records()
         assert list(map(to_line, records)) == found.lines
         assert found.size == sum(file.size for file in records)
-        rooms: dict[str, int] = {}
+        packed_sizes: dict[str, int] = {}
         for file in records:
-            rooms[file.pack] = rooms.get(file.pack, 0) + tar.room(len(b"./") + len(file.path), file.size)
+            packed_size = tar.packed_size(len(b"./") + len(file.path), file.size)
+            packed_sizes[file.pack] = packed_sizes.get(file.pack, 0) + packed_size
             record(file)
-        assert found.rooms == rooms
+        assert found.packed_sizes == packed_sizes
 
-    def unchanged(found: FileLines) -> None:
-        backup.unopened.extend(file.path for file in found.records())
-        stored(found)
+    def emit(event: Event) -> None:
+        match event:
+            case EntryArchived(found):
+                record(found)
+            case FilesArchived(files, unchanged):
+                if unchanged:
+                    backup.unopened.extend(file.path for file in files.records())
+                stored(files)
+            case Skipped(path, reason):
+                backup.skipped.append((path, reason))
+            case Progress(files_so_far, bytes_so_far):
+                if on_progress is not None:
+                    on_progress(files_so_far, bytes_so_far)
 
     writer = PackWriter(
         root,
-        name=lambda count: f"20261122T021500Z-7f3a9c-{number + count:04}",
-        on_record=record,
-        on_files=stored,
-        on_unchanged=unchanged,
-        compared=Comparison(known, checksum, packs_to_rewrite) if earlier else None,
+        backup_id=f"20261122T021500Z-7f3a9{number % 16:x}",
+        emit=emit,
+        compared=Comparison(parent, checksum, packs_to_rewrite) if earlier else None,
         ahead=ahead,
-        together=together,
-        on_skip=lambda path, reason: backup.skipped.append((path, reason)),
-        on_progress=on_progress,
+        batch_files=batch_files,
         limit=limit,
         scan=scan,
     )
@@ -142,29 +158,29 @@ def take(
     return backup
 
 
-def bring_back(backup: Backup, side: Path, *, allow_set_id: bool = False, block: int = 1 << 20) -> Backup:
-    """Write a backup's tree into a new private folder, through its index as it would lie in storage.
+def bring_back(backup: Backup, staging: Path, *, allow_set_id: bool = False, block: int = 1 << 20) -> Backup:
+    """Write the tree of a backup into a new private folder, through its index as it would be stored.
 
-    The answer's ``skipped`` tells what could not come back as it was.
+    The ``skipped`` of the result lists what could not be restored.
     """
-    side.mkdir(0o700)
+    staging.mkdir(0o700)
     records = list(index.read(stream(backup.index(), block)))
     assert records == backup.records
-    told = Backup()
+    result = Backup()
     with TreeWriter(
-        side, on_skip=lambda path, reason: told.skipped.append((path, reason)), allow_set_id=allow_set_id
+        staging, on_skip=lambda path, reason: result.skipped.append((path, reason)), allow_set_id=allow_set_id
     ) as writer:
         for name, data in backup.packs.items():
             writer.extract_pack(stream(data, block), [record for record in records if record.pack == name])
         writer.finish(records)
         writer.flush()
-    return told
+    return result
 
 
 def look(root: Path, *, times: int = 1) -> dict[bytes, tuple[object, ...]]:
-    """All that must come back of everything below ``root``, found with plain ``os.walk``.
+    """Everything that a restore must bring back of each path below ``root``, found with plain ``os.walk``.
 
-    ``times``: nanoseconds to which times are rounded down.
+    Times are rounded down to ``times`` nanoseconds.
     """
     top = os.fsencode(root)
     found: dict[bytes, tuple[object, ...]] = {}
@@ -195,7 +211,7 @@ def look(root: Path, *, times: int = 1) -> dict[bytes, tuple[object, ...]]:
 
 
 def in_child(work: Callable[[], T], *, as_nobody: bool = False) -> T:
-    """What ``work`` returns in a forked child; ``as_nobody`` counts if root runs the tests."""
+    """Run ``work`` in a forked child and return its result; ``as_nobody`` counts if root runs the tests."""
 
     def pickled() -> bytes:
         if as_nobody and IS_ROOT:
@@ -238,8 +254,7 @@ def _forked(work: Callable[[], object]) -> tuple[int, bytes]:
 
 
 def rsync_differences(one: Path, other: Path) -> str:
-    """What rsync would change to make ``other`` as ``one``: contents, modes, owners, times, hard links, ACLs
-    and extended attributes."""
+    """What rsync would change to make ``other`` equal to ``one``, ACLs and hard links included."""
     run = subprocess.run(
         ["rsync", "-aHAXnci", "--delete", "--numeric-ids", f"{one}/", f"{other}/"],
         capture_output=True,
@@ -254,5 +269,16 @@ def descriptors() -> set[str]:
 
 
 def never(path: bytes, reason: str) -> None:
-    """For a tree of which nothing may be skipped."""
+    """An ``on_skip`` for trees of which nothing may be skipped."""
     raise AssertionError((path, reason))
+
+
+def only_files(found: list[FileLines]) -> Callable[[Event], None]:
+    """An ``emit`` that collects the files, for trees of which nothing may be skipped."""
+
+    def emit(event: Event) -> None:
+        if isinstance(event, FilesArchived):
+            found.append(event.files)
+        assert not isinstance(event, Skipped), event
+
+    return emit

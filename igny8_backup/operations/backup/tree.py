@@ -22,7 +22,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.progress import RunObserver
 from igny8_backup.operations.upload import index_codec, upload_index
 from igny8_backup.streams.pipeline import from_file
-from igny8_backup.trees.archive.client import Job, Report, read_report, tree_reader
+from igny8_backup.trees.archive.client import Job, Report, tree_reader
 
 _WORK_FOLDER = ".new-"
 """Prefix of the folder, inside the state folder of a tree, that holds the files of a running backup."""
@@ -56,15 +56,14 @@ def backup_tree(
         observer.waiting_for("the files")
         job = Job(
             root=str(root),
-            packs=backup_id,
+            backup_id=backup_id,
             index=str(folder / "index"),
             folders=str(folder / "folders"),
-            report=str(folder / "report"),
-            known=str(parent.index) if parent else "",
+            parent_index=str(parent.index) if parent else "",
             checksum=request.checksum,
             packs_to_rewrite=tuple(parent.packs_to_rewrite) if parent else (),
             excluded=config.patterns_of(part.name),
-            tagged=config.exclude_caches,
+            exclude_caches=config.exclude_caches,
         )
         index_key = keys.index_key(backup_id, part.name, suffix)
         index_upload = context.upload(index_key, codec=index_codec(codec), claimed=True)
@@ -75,7 +74,7 @@ def backup_tree(
                 pack = observer.monitor(blocks, source="the files", sink="the storage", counted=False)
                 new_packs.append(context.upload(key, codec=codec).send(pack))
             observer.waiting_for("the storage")
-            report = read_report(job)
+            report = reader.report
             folders_key = keys.folders_key(backup_id, part.name, suffix)
             folders = context.upload(folders_key, codec=codec, claimed=True).send_by_file(
                 from_file(job.folders), folder
@@ -96,7 +95,7 @@ def backup_tree(
         directories=report.kinds["dir"],
         links=report.kinds["symlink"] + report.kinds["hardlink"],
         bytes=report.bytes,
-        skipped=report.skipped_in_all,
+        skipped=report.skipped_total,
         excluded=report.excluded,
     )
     return done, _skipped(part.name, report)
@@ -130,7 +129,7 @@ def _skipped(tree: str, report: Report) -> list[Skipped]:
         Skipped(tree=tree, path=path, reason=reason, failure=failure)
         for path, reason, failure in report.skipped
     ]
-    if more := report.skipped_in_all - len(listed):
+    if more := report.skipped_total - len(listed):
         listed.append(Skipped(tree=tree, path="", reason=f"{more} more were skipped"))
     return listed
 

@@ -12,7 +12,7 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, StoredObject
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.trees.fs.mounts import mounts_below
+from igny8_backup.trees.fs.linux import mounts_below
 from igny8_backup.trees.model.names import escape, is_own
 
 

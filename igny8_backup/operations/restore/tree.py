@@ -78,11 +78,11 @@ def build_staging_tree(
                 allow_set_id=allow_set_id,
             )
         with TreeWriter(target.new_tree, on_skip=skip) as writer:
-            writer.finish(records.others())
+            writer.finish(records.non_files())
             writer.flush()
         owners_left += writer.owners_left
         note_owners(context.progress, part.name, owners_left)
-        record = next(records.others())
+        record = next(records.non_files())
     return target.plan(record, skip)
 
 

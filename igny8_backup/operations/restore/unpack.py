@@ -70,16 +70,9 @@ def extract_packs(
 
     waiting = deque(packs)
 
-    def extract(number: int, process: Unpacker) -> Report:
+    def extract(process: Unpacker) -> Report:
         try:
-            process.begin(
-                Job(
-                    side=str(staging),
-                    records=str(records),
-                    report=str(records / f"report-{number}"),
-                    allow_set_id=allow_set_id,
-                )
-            )
+            process.begin(Job(staging=str(staging), records=str(records), allow_set_id=allow_set_id))
             while not stopped.is_set():
                 try:
                     name, item = waiting.popleft()
@@ -95,7 +88,7 @@ def extract_packs(
         read_index()
     with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
         try:
-            futures = [pool.submit(extract, *numbered) for numbered in enumerate(processes)]
+            futures = [pool.submit(extract, process) for process in processes]
             if context.store.parallel_reads:
                 read_index()
             wait(futures)

@@ -18,7 +18,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read_details import join_details
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
-from igny8_backup.trees.extract.check import check_folders, check_pack, otherwise
+from igny8_backup.trees.extract.check import check_folders, check_pack, packs_not_confirmed
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record
 
@@ -41,7 +41,7 @@ class TreeIndexes:
         """Keep ``file``, the index of a tree whose packs are in ``folder``; it is closed later."""
         previous = self._last.get(folder)
         if previous:
-            contradicted = otherwise(_records_in(file), _records_in(previous))
+            contradicted = packs_not_confirmed(_records_in(file), _records_in(previous))
             for item in tree.packs:
                 if keys.pack_of(item.key) in contradicted:
                     self._on_contradiction(item)

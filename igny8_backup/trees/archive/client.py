@@ -1,6 +1,6 @@
-"""A tree read by a process of its own (``feed_process``), seen from the process that stores its packs.
+"""Read a tree in a worker process (``archive.worker``), from the process that stores its packs.
 
-Walking, reading, hashing and writing tars is most of the work of a backup of small files.
+Walking the tree, reading, hashing and writing tars is most of the work of a backup of small files.
 """
 
 from __future__ import annotations
@@ -9,110 +9,94 @@ import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
-from igny8_backup.errors import ToolError
-from igny8_backup.streams.child import Child
-from igny8_backup.streams.shared_memory import Slots
+from igny8_backup.trees.archive.packs import pack_name
 from igny8_backup.trees.tar.blocks import TarBlocks
-from igny8_backup.trees.worker_protocol import BLOCK, MESSAGE, PROGRESS, finish, give_job, own_process
+from igny8_backup.trees.worker_protocol import BLOCK, PROGRESS, Message, Worker, start_worker
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to read: ``root``. ``packs`` is what the names of new packs begin with; ``known`` the index to
-    compare with, or empty (``Comparison`` has the rest); ``excluded`` are patterns of what stays out, with
-    ``tagged`` so do tagged caches (``Scan``); ``index``, ``folders`` and ``report`` are the files
-    to write."""
+    """What the archive worker reads and writes.
+
+    ``root`` is the tree; packs are named after ``backup_id``. ``parent_index`` is the file to compare with,
+    or empty; ``checksum`` and ``packs_to_rewrite`` are as in ``Comparison``. ``excluded`` are patterns
+    (``Excludes``), ``exclude_caches`` is as for ``Scan``. ``index`` and ``folders`` are the files to write.
+    """
 
     root: str
-    packs: str
+    backup_id: str
     index: str
     folders: str
-    report: str
-    known: str = ""
+    parent_index: str = ""
     checksum: bool = False
     packs_to_rewrite: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
-    tagged: bool = False
+    exclude_caches: bool = False
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What was in the tree. ``bytes`` of contents of files; ``live_bytes``: how many bytes of each pack's tar are
-    needed; ``skipped``: path (escaped), reason, and whether it is a failure, up to a number; ``excluded``:
-    how many files and folders the patterns and tags keep out."""
+    """What was in the tree.
+
+    ``kinds``: the number of each kind of record; ``bytes``: contents of files; ``live_bytes``: bytes of each
+    pack's tar that this backup needs; ``skipped``: path (escaped), reason, and whether that is a failure, of
+    the first ``MAX_SKIPPED``; ``skipped_total``: all of them; ``excluded``: files and folders that patterns
+    and cache tags exclude.
+    """
 
     kinds: dict[str, int] = field(default_factory=lambda: {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0})
     bytes: int = 0
     live_bytes: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str, bool]] = field(default_factory=list)
-    skipped_in_all: int = 0
+    skipped_total: int = 0
     excluded: int = 0
-
-
-def pack_name(packs: str, number: int) -> str:
-    """The name of pack 1, 2 and so on."""
-    return f"{packs}-{number:04d}"
 
 
 @contextmanager
 def tree_reader() -> Iterator[TreeReader]:
-    """A process that reads one tree. It takes a tenth of a second to start: begin with it, and find out
-    meanwhile what is to be read. Left early, it is stopped.
-    """
-    with own_process("igny8_backup.trees.archive.worker") as (child, slots):
-        yield TreeReader(child, slots)
+    """Start a worker that reads one tree. It is stopped at the end of the context."""
+    with start_worker("igny8_backup.trees.archive.worker") as worker:
+        yield TreeReader(worker)
 
 
 class TreeReader:
-    """The packs of a tree, as the process makes them."""
+    """Yields the packs of a tree as the worker makes them; then it has the ``report``."""
 
-    def __init__(self, child: Child, slots: Slots) -> None:
-        self._child = child
-        self._slots = slots
+    def __init__(self, worker: Worker) -> None:
+        self.report: Report
+        self._worker = worker
         self._on_progress: Callable[[int, int], None]
-        self._length = self._slot = 0
+        self._message: Message
 
     def read(
         self, job: Job, *, on_progress: Callable[[int, int], None] = lambda files, size: None
     ) -> Generator[tuple[str, TarBlocks], None, None]:
-        """Each new pack's name and its tar; a pack must be consumed to its end before the next is asked for.
-        ``on_progress`` hears now and then of files and bytes of contents so far, unchanged ones included.
+        """Yield the name and the tar of each new pack; consume a pack to its end before asking for the next.
 
-        Exhausted, it has left index, folders' tar and report behind. Raises ``FilesError`` for a folder that
-        cannot be read or written, ``ToolError`` when the process fails otherwise.
+        ``on_progress`` is called with totals of files and bytes so far, unchanged files included. When the
+        generator is exhausted, the index and the folders' tar are written, and ``report`` is set. Raises
+        ``FilesError`` for a folder that cannot be read or written, ``ToolError`` when the worker fails.
         """
         self._on_progress = on_progress
-        give_job(self._child, asdict(job))
+        self._worker.begin(asdict(job))
         number = 0
-        while self._next_block(may_end=True):
+        while self._receive().kind == BLOCK:
             number += 1
-            yield pack_name(job.packs, number), self._pack()
+            yield pack_name(job.backup_id, number), self._pack()
+        found = json.loads(self._message.payload)
+        self.report = Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
 
     def _pack(self) -> TarBlocks:
-        """The rest of a pack, from the block that was told last."""
-        going_on = True
-        while going_on:
-            yield self._slots.room(self._slot)[: self._length]
-            self._child.write(bytes((self._slot,)))
-            going_on = self._next_block()
+        """The rest of a pack, from the block that was received last."""
+        while (message := self._message).kind == BLOCK:
+            yield self._worker.block(message)
+            self._worker.free(message)
+            self._receive()
 
-    def _next_block(self, *, may_end: bool = False) -> bool:
-        """Hear of the next block; False at the end of a pack and, if it ``may_end``, of everything."""
-        while len(message := self._child.read_block(MESSAGE.size)) == MESSAGE.size:
-            kind, one, other = MESSAGE.unpack(message)
-            if kind != PROGRESS:
-                self._length, self._slot = one, other
-                return bool(kind == BLOCK)
-            self._on_progress(one, other)
-        finish(self._child)
-        if not may_end:
-            raise ToolError("The process that reads the tree ended in the middle of a pack.")
-        return False
-
-
-def read_report(job: Job) -> Report:
-    """What the process has said at its end."""
-    found = json.loads(Path(job.report).read_bytes())
-    return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
+    def _receive(self) -> Message:
+        """Receive the next message that is not about progress."""
+        while (message := self._worker.receive()).kind == PROGRESS:
+            self._on_progress(message.first, message.second)
+        self._message = message
+        return message

@@ -1,8 +1,9 @@
-"""File contents as packs: ordinary tars of bounded size, and everything else as records.
+"""Write the files of a tree into packs: ordinary tars of bounded size.
 
-One walk feeds both. A pack opens without this software: extract every pack of a tree in their order,
-then the tar of ``folders``, which brings empty folders, symlinks, hard links and the folders'
-own modes and times (``tar x --numeric-owner -p``).
+``PackWriter`` walks the tree once. It yields the packs and emits everything for the index as events. A pack
+opens without this software: extract every pack of a tree in their order, then the tar of ``folders``, which
+brings empty folders, symlinks, hard links and the folders' own modes and times
+(``tar x --numeric-owner -p``).
 """
 
 from __future__ import annotations
@@ -16,182 +17,182 @@ from pathlib import Path
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.archive import reader
 from igny8_backup.trees.archive.comparison import ComparedWalk, Comparison, Found
+from igny8_backup.trees.archive.events import BATCH_FILES, Emit, EntryArchived, FileBatcher, Skipped
 from igny8_backup.trees.archive.folders import file_header, file_header_size
-from igny8_backup.trees.archive.reader import Opened
-from igny8_backup.trees.archive.telling import TOGETHER, OnFiles, OnProgress, ProgressBatcher
+from igny8_backup.trees.archive.reader import OpenedFile
 from igny8_backup.trees.fs.sparse import ZEROS
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.names import escape
-from igny8_backup.trees.model.records import Record
-from igny8_backup.trees.model.skips import CHANGED, OnSkip, why
+from igny8_backup.trees.model.skips import CHANGED, why
 from igny8_backup.trees.scan.scan import Excluded, Scan
 from igny8_backup.trees.tar import format as tar
-from igny8_backup.trees.tar.blocks import TarBlock, TarBlocks, new_room
+from igny8_backup.trees.tar.blocks import TarBlock, TarBlocks, new_buffer
 
 PACK_LIMIT = 512 << 20
 """Bytes of a pack before compression, unless one file alone is larger."""
 
 
-class PackWriter:
-    """The tree below ``root`` as packs and records, in one walk.
+def pack_name(backup_id: str, number: int) -> str:
+    """The name of pack 1, 2 and so on of a backup."""
+    return f"{backup_id}-{number:04d}"
 
-    ``name`` gives the name of pack 1, 2, and so on. While the packs are consumed ``on_record`` gets the
-    record of each folder and link, ``on_files`` the lines of files that were read, ``together`` at most,
-    ``on_unchanged`` those of files that ``compared`` knows as they are: all in the order of the index.
-    ``on_skip`` is told what is not backed up, and what changed while it was read (stored as it was read, at
-    the size it had when opened). ``excluded`` and ``tagged`` are as for ``Scan``. ``room`` gives the memory
-    that the next block of a tar is written into, ``ROOM`` bytes: memory of the consumer's saves it a copy.
-    ``scan`` walks the tree.
-    Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked
-    files.
+
+class PackWriter:
+    """The tree below ``root`` as packs, in one walk.
+
+    The packs are named after ``backup_id`` (``pack_name``). While they are consumed ``emit`` receives the
+    events. Unchanged files of ``compared`` are not opened. A file that changes while it is read is stored as
+    it was read, at the size it had when it was opened, and is reported as skipped. ``excluded`` and
+    ``exclude_caches`` are as for ``Scan``, ``scan`` is the class that walks. ``limit`` is in bytes, ``ahead``
+    in files. ``new_buffer`` returns the memory for the next block of a tar, ``BUFFER_SIZE`` bytes: memory
+    that the consumer reads from saves a copy.
+
+    Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked files.
     """
 
     def __init__(
         self,
         root: Path,
         *,
-        name: Callable[[int], str],
-        on_skip: OnSkip,
-        on_record: Callable[[Record], None] = lambda _: None,
-        on_files: OnFiles = lambda _: None,
-        on_unchanged: OnFiles = lambda _: None,
-        on_progress: OnProgress | None = None,
+        backup_id: str,
+        emit: Emit,
         compared: Comparison | None = None,
         excluded: Excluded | None = None,
-        tagged: bool = False,
+        exclude_caches: bool = False,
         limit: int = PACK_LIMIT,
         ahead: int = reader.AHEAD,
-        together: int = TOGETHER,
-        room: Callable[[], memoryview] = new_room,
+        batch_files: int = BATCH_FILES,
+        new_buffer: Callable[[], memoryview] = new_buffer,
         scan: type[Scan] = Scan,
     ) -> None:
-        self._walk = scan(root, on_skip=on_skip, excluded=excluded, tagged=tagged)
-        self._compared = ComparedWalk(self._walk, compared, on_skip=on_skip)
-        self._name = name
-        self._on_record = on_record
-        self._on_unchanged = on_unchanged
-        self._on_skip = on_skip
-        self._told = ProgressBatcher(on_files, on_progress, together)
+        self._backup_id = backup_id
+        self._emit = emit
+        self._scan = scan(root, on_skip=self._skip, excluded=excluded, exclude_caches=exclude_caches)
+        self._compared = ComparedWalk(self._scan, compared, on_skip=self._skip)
+        self._batch = FileBatcher(emit, batch_files)
         self._limit = limit
         self._ahead = ahead
-        self._room = room
+        self._new_buffer = new_buffer
         self._unread: set[bytes] = set()  # of files with several names, those that could not be read
-        self._waiting: Opened | None = None  # the next to be stored
+        self._next: OpenedFile | None = None  # the next file to be stored
         self._pack = ""
-        self._aside = new_room()  # for the contents of the first file of a pack, whose block is not there yet
+        self._spare = (
+            new_buffer()
+        )  # for the first small file of a pack, which is read before there is a block
 
     @property
-    def left_out(self) -> int:
-        """How many files and folders were excluded so far; what lies in such a folder is not counted."""
-        return self._walk.left_out
+    def excluded_count(self) -> int:
+        """Files and folders that were excluded so far; the contents of an excluded folder are not counted."""
+        return self._scan.excluded_count
 
     def packs(self) -> Generator[tuple[str, TarBlocks], None, None]:
-        """Each pack's name and its tar; a pack must be consumed to its end before the next is asked for.
+        """Yield the name and the tar of each pack; consume a pack to its end before asking for the next.
 
-        None at all where nothing is to be stored. Close it (or exhaust it) to give back the descriptors.
-        ``FilesError`` when the root cannot be read.
+        There is no pack where nothing has to be stored. Close or exhaust the generator to close its files.
+        Raises ``FilesError`` when the root cannot be read.
         """
-        with self._walk, closing(reader.ahead(self._compared.found(), self._ahead)) as found:
+        with self._scan, closing(reader.ahead(self._compared.found(), self._ahead)) as found:
             try:
-                self._waiting = self._next_file(found, lambda header: self._aside)
+                self._next = self._next_file(found, lambda header: self._spare)
                 number = 0
-                while self._waiting is not None:
+                while self._next is not None:
                     number += 1
-                    self._pack = self._name(number)
+                    self._pack = pack_name(self._backup_id, number)
                     yield self._pack, self._tar(found)
                     if self._pack:
                         raise RuntimeError(f"the pack {self._pack} was not consumed")
             finally:
-                if self._waiting is not None:
-                    os.close(self._waiting.fd)
-                    self._waiting = None
+                if self._next is not None:
+                    os.close(self._next.fd)
+                    self._next = None
 
     def _next_file(
-        self, found: Generator[Found, None, None], room: Callable[[int], memoryview]
-    ) -> Opened | None:
-        """The next file that must be stored; the records of all before it are told on the way.
+        self, found: Generator[Found, None, None], buffer: Callable[[int], memoryview]
+    ) -> OpenedFile | None:
+        """The next file that must be stored; everything before it is emitted.
 
-        A small one is read into the ``room`` for the contents that follow a header of so many bytes.
+        A small file is read into ``buffer``, called with the size of its header: the place for its contents.
         """
         for item in found:
-            if isinstance(item, Opened):
-                if self._read(item, room):
+            if isinstance(item, OpenedFile):
+                if self._read(item, buffer):
                     return item
-                continue
-            self._told.now()
-            if isinstance(item, FileLines):
-                self._on_unchanged(item)
-                self._told.unchanged(item)
+            elif isinstance(item, FileLines):
+                self._batch.add_unchanged(item)
             elif item.kind == "hardlink" and item.target in self._unread:
-                self._on_skip(item.path, f"another name of {escape(item.target)}, which was not read")
+                self._skip(item.path, f"another name of {escape(item.target)}, which was not read")
             else:
-                self._on_record(item)
-        self._told.now()
+                self._batch.flush()
+                self._emit(EntryArchived(item))
+        self._batch.flush()
         return None
 
-    def _read(self, file: Opened, room: Callable[[int], memoryview]) -> bool:
-        """Whether it must be stored; not where its contents are those of the last backup, or unreadable."""
+    def _read(self, file: OpenedFile, buffer: Callable[[int], memoryview]) -> bool:
+        """Read a file that may have changed; True if it must be stored.
+
+        False, with the file closed, where its contents are those of the parent index or cannot be read.
+        """
         must = False
         old = file.old
         try:
             if file.size <= BLOCK:
-                reader.read_small(file, room(file_header_size(file)))
+                reader.read_small(file, buffer(file_header_size(file)))
             elif old and old.size == file.size:
                 file.sha256 = reader.digest(file)
             if old and (old.size, old.sha256) == (file.size, file.sha256):
-                self._told.bytes += file.size
-                self._tell(file, old.pack)
+                self._batch.bytes += file.size
+                self._archived(file, old.pack)
             else:
                 must = True
         except OSError as error:
-            self._lost(file, error)
+            self._unreadable(file, error)
         finally:
             if not must:
                 os.close(file.fd)
         return must
 
     def _tar(self, found: Generator[Found, None, None]) -> TarBlocks:
-        block = TarBlock(self._room())
+        block = TarBlock(self._new_buffer())
         used = 0
-        while (file := self._waiting) is not None:
+        while (file := self._next) is not None:
             size = file.size
             if used and used + tar.RECORD + size > self._limit:
-                if file.data is not None:  # the end of this pack will be written there
-                    file.data = _moved(file.data, self._aside)
+                if file.data is not None:  # it lies where the end of this pack will be written
+                    file.data = _copied(file.data, self._spare)
                 break
             if not used and file.data is not None:
-                _moved(file.data, block.free(file_header_size(file)))
+                _copied(file.data, block.free(file_header_size(file)))
             used += tar.RECORD + size + tar.padding(size)
-            self._waiting = None  # its descriptor is now closed by whoever stores it
+            self._next = None  # from here on the code that stores the file closes it
             if file.data is not None:
-                self._small(file, block)
+                self._store_small(file, block)
             else:
-                with closing(self._large(file)) as pieces:
+                with closing(self._store_large(file)) as pieces:
                     for piece in pieces:
                         block.add(piece)
                         if block.used >= BLOCK:
                             yield block.content()
-                            block = TarBlock(self._room())
+                            block = TarBlock(self._new_buffer())
             if block.used >= BLOCK:
                 yield block.content()
-                block = TarBlock(self._room())
-            self._waiting = self._next_file(found, block.free)
+                block = TarBlock(self._new_buffer())
+            self._next = self._next_file(found, block.free)
         self._pack = ""
         block.add(tar.END)
         yield block.content()
 
-    def _small(self, file: Opened, block: TarBlock) -> None:
-        """A file of which all is known, and whose contents are in their place."""
+    def _store_small(self, file: OpenedFile, block: TarBlock) -> None:
+        """Store a file whose contents are in their place in the block already."""
         os.close(file.fd)
         size = file.size
         block.add_file(file_header(file), size, tar.padding(size))
-        self._told.bytes += size
-        self._tell(file, self._pack)
+        self._batch.bytes += size
+        self._archived(file, self._pack)
 
-    def _large(self, file: Opened) -> Generator[bytes, None, None]:
-        """A file in pieces: exactly as many bytes as its header promises, whatever becomes of the file.
+    def _store_large(self, file: OpenedFile) -> Generator[bytes, None, None]:
+        """Store a file in pieces: as many bytes as its header promises, even if the file shrinks meanwhile.
 
-        One that changes meanwhile follows again under the same name: of two members the later counts.
+        A file that changes while it is read is stored again under the same name: the later member counts.
         """
         try:
             for last in (False, True):
@@ -204,38 +205,41 @@ class PackWriter:
                     piece = reader.read_piece(file, at)
                     sha256.update(piece)
                     at += len(piece)
-                    self._told.bytes += len(piece)
+                    self._batch.bytes += len(piece)
                     yield piece
                     if at < size:
-                        self._told.progress()
+                        self._batch.report_progress()
                 yield ZEROS[: tar.padding(size)]
                 status = os.fstat(file.fd)
                 file.stable = reader.is_same(file, status)
                 if file.stable or last or file.error:
                     break
-                self._told.bytes -= size
-                file.is_now(status)
+                self._batch.bytes -= size
+                file.update(status)
         finally:
             os.close(file.fd)
         if file.error:
-            self._lost(file, file.error)
+            self._unreadable(file, file.error)
             return
         file.sha256 = sha256.hexdigest()
-        self._tell(file, self._pack)
-        self._told.now()
+        self._archived(file, self._pack)
+        self._batch.flush()
 
-    def _lost(self, file: Opened, error: OSError) -> None:
-        self._on_skip(file.path, why(error))
+    def _archived(self, file: OpenedFile, pack: str) -> None:
+        if not file.stable:
+            self._skip(file.path, CHANGED)
+        self._batch.add(reader.line_of(file, pack), pack, file.path, file.size)
+
+    def _unreadable(self, file: OpenedFile, error: OSError) -> None:
+        self._skip(file.path, why(error))
         if file.entry.status.links > 1:
             self._unread.add(file.path)
 
-    def _tell(self, file: Opened, pack: str) -> None:
-        if not file.stable:
-            self._on_skip(file.path, CHANGED)
-        self._told.file(reader.line_of(file, pack), pack, file.path, file.size)
+    def _skip(self, path: bytes, reason: str) -> None:
+        self._emit(Skipped(path, reason))
 
 
-def _moved(data: memoryview, room: memoryview) -> memoryview:
-    """The same bytes in the front of the room."""
-    room[: len(data)] = data
-    return room[: len(data)]
+def _copied(data: memoryview, target: memoryview) -> memoryview:
+    """Copy ``data`` to the front of ``target``; return that part of it."""
+    target[: len(data)] = data
+    return target[: len(data)]

@@ -1,5 +1,4 @@
-"""Files opened ahead of their reading; small ones read whole, again if they change meanwhile, large ones in
-pieces."""
+"""Open and read the files of a tree: small ones whole, again if they change; large ones in pieces."""
 
 from __future__ import annotations
 
@@ -15,33 +14,34 @@ from typing import TypeVar
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.fs.sparse import ZEROS, read_at
-from igny8_backup.trees.index.lines import stored_line
+from igny8_backup.trees.index.lines import complete_line
 from igny8_backup.trees.model.entries import Entry, Files, Row, row
 from igny8_backup.trees.model.records import Record, record_of, to_line
 from igny8_backup.trees.model.xattrs import Xattrs
 from igny8_backup.trees.scan.scan import Scan
 
 AHEAD = 32
-"""Files that are open before it is their turn, so that the disk has several to read at a time."""
+"""Files that are opened ahead of the one being read, so that the disk reads several at a time."""
 
 TRIES = 3
-"""How often a file is read that changes while it is read."""
+"""How often a small file is read that changes while it is read."""
 
 RACY_NS = 2 * 10**9
-"""So shortly before the reading, a change may leave the same times as one after it (FAT: two seconds)."""
+"""Nanoseconds within which two changes of a file may have the same times (FAT: two seconds)."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Opened:
-    """An open file, as ``fstat`` saw it: this one of ``files``, of which ``path`` and ``size`` are. ``begin``
-    is how its line begins if it is stored as it is (``unchanged_lines``), empty where it has changed
-    meanwhile; ``old`` is what the last backup knows of its path.
+class OpenedFile:
+    """An open file, as ``fstat`` saw it: number ``number`` of ``files``, with its ``path`` and ``size``.
 
-    Once it was read: ``data``, its contents, of a small one, good until the next is read; ``sha256`` of them;
-    ``stable``, whether they are of one instant, as far as its times tell; ``racy``, whether a change since
-    the reading began may have left the same times; ``error``, why it could not be read to its end.
+    ``prefix`` is how its index line begins if it is unchanged (``unchanged_prefixes``), empty if it has
+    changed since the scan. ``old`` is the record of its path in the parent index.
+
+    Set by reading: ``data``, the contents of a small file, valid until the next one is read; ``sha256``;
+    ``stable``, whether size and times were the same before and after; ``racy``, whether a later change may
+    leave the same times; ``error``, why the file could not be read to its end.
     """
 
     files: Files
@@ -49,7 +49,7 @@ class Opened:
     path: bytes
     size: int
     fd: int
-    begin: bytes
+    prefix: bytes
     old: Record | None
     xattrs: Xattrs = ()
     data: memoryview | None = None
@@ -60,28 +60,28 @@ class Opened:
 
     @property
     def row(self) -> Row:
-        """What ``fstat`` said."""
+        """Its row in ``files``."""
         return self.files.rows[self.number]
 
     @property
     def entry(self) -> Entry:
         return self.files.entry(self.number)
 
-    def is_now(self, status: os.stat_result) -> None:
-        """Take it as it is now."""
+    def update(self, status: os.stat_result) -> None:
+        """Describe the file by this newer ``fstat``."""
         name = self.files.names[self.number]
         self.files = self.files._replace(names=[name], rows=[row(status)])
         self.number = 0
         self.size = status.st_size
-        self.begin = b""
+        self.prefix = b""
 
 
-def open_file(walk: Scan, files: Files, number: int, begin: bytes, old: Record | None) -> Opened | None:
-    """One of the files just met, as it is now; None when it is no regular file any more.
+def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile | None:
+    """Open one of the files that the scan has just yielded, and have the kernel read ahead.
 
-    ``OSError`` when it is gone or refused. The kernel is asked to begin reading.
+    Returns None when it is no longer a regular file. Raises ``OSError`` when it is gone or refused.
     """
-    fd = walk.open_file(files, number)
+    fd = scan.open_file(files, number)
     now = os.fstat(fd)
     if not stat.S_ISREG(now.st_mode):
         os.close(fd)
@@ -89,16 +89,16 @@ def open_file(walk: Scan, files: Files, number: int, begin: bytes, old: Record |
     _, inode, device, _, _, _, size, _, ctime_ns = files.rows[number]
     if size:
         os.posix_fadvise(fd, 0, min(size, BLOCK), os.POSIX_FADV_WILLNEED)
-    file = Opened(files, number, files.path(number), size, fd, begin, old)
+    file = OpenedFile(files, number, files.path(number), size, fd, prefix, old)
     if now.st_ctime_ns != ctime_ns or now.st_ino != inode or now.st_dev != device:
-        # Changed, or another file put in its place, since lstat(2). The record must be of the instant of
-        # this fstat(2): the same inode and ctime will tell a later run that all the rest is the same.
-        file.is_now(now)
+        # Changed or replaced since lstat(2). The record must be of the instant of this fstat(2): from the
+        # same inode and ctime a later run concludes that everything else is the same.
+        file.update(now)
     return file
 
 
 def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
-    """The same items, ``count`` of them fetched before the first is handed out."""
+    """Yield the same items, fetching ``count`` of them in advance."""
     waiting: deque[T] = deque()
     try:
         with closing(items):
@@ -113,28 +113,30 @@ def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, Non
 
 
 def close_all(items: Iterable[object]) -> None:
-    """Close the files among these."""
+    """Close the open files among ``items``."""
     for item in items:
-        if isinstance(item, Opened):
+        if isinstance(item, OpenedFile):
             os.close(item.fd)
 
 
-def is_same(file: Opened, now: os.stat_result) -> bool:
-    """Whether a file is still what it was when it was opened."""
+def is_same(file: OpenedFile, now: os.stat_result) -> bool:
+    """Whether size and times of a file are those it had when it was opened."""
     *_, size, mtime_ns, ctime_ns = file.row
     return now.st_ctime_ns == ctime_ns and now.st_mtime_ns == mtime_ns and now.st_size == size
 
 
-def is_racy(file: Opened) -> bool:
-    """Whether a change from now on, when the reading begins, could go unnoticed by size and times."""
+def is_racy(file: OpenedFile) -> bool:
+    """Whether a change after this moment might leave the same size and times."""
     *_, mtime_ns, ctime_ns = file.row
     old = time.time_ns() - RACY_NS
     return mtime_ns > old or ctime_ns > old
 
 
-def read_small(file: Opened, into: memoryview) -> None:
-    """Read a file of at most ``BLOCK`` bytes: its ``data`` are in the front of ``into``, which has room for
-    ``BLOCK`` bytes. ``OSError`` when it cannot be read."""
+def read_small(file: OpenedFile, into: memoryview) -> None:
+    """Read a file of at most ``BLOCK`` bytes into the front of ``into``, which holds ``BLOCK`` bytes.
+
+    Sets ``data`` and ``sha256``. Raises ``OSError`` when the file cannot be read.
+    """
     for _ in range(TRIES):
         file.racy = is_racy(file)
         size = file.size
@@ -143,18 +145,18 @@ def read_small(file: Opened, into: memoryview) -> None:
         file.stable = found == size and is_same(file, now)
         if file.stable or now.st_size > BLOCK:
             break
-        file.is_now(now)
+        file.update(now)
     if not file.stable:
-        # What its header promises, whatever became of it.
+        # As many bytes as its header promises.
         size = file.size
         into[found:size] = ZEROS[found:size]
     file.data = into[:size]
     file.sha256 = hashlib.sha256(file.data).hexdigest()
 
 
-def read_piece(file: Opened, at: int) -> bytes:
-    """The next bytes of a large file; zeros from where it cannot be read (its ``error``) or has come to lack
-    them."""
+def read_piece(file: OpenedFile, at: int) -> bytes:
+    """The next bytes of a large file, from offset ``at``; zeros where it has shrunk or cannot be read, which
+    sets ``error``."""
     size = min(file.size - at, BLOCK)
     piece = b""
     if file.error is None:
@@ -165,8 +167,8 @@ def read_piece(file: Opened, at: int) -> bytes:
     return piece or ZEROS[:size]
 
 
-def digest(file: Opened) -> str:
-    """The SHA-256 of a whole file as it is now; ``OSError`` when it cannot be read."""
+def digest(file: OpenedFile) -> str:
+    """The SHA-256 of the whole file as it is now. Raises ``OSError`` when it cannot be read."""
     file.racy = is_racy(file)
     sha256 = hashlib.sha256()
     at = 0
@@ -176,11 +178,11 @@ def digest(file: Opened) -> str:
     return sha256.hexdigest()
 
 
-def line_of(file: Opened, pack: str) -> bytes:
-    """The line of a file that was read, and whose contents this pack holds."""
+def line_of(file: OpenedFile, pack: str) -> bytes:
+    """The index line of a file that was read and whose contents are in this pack."""
     racy = file.racy or not file.stable
-    if file.begin and not file.xattrs and not racy:
-        return stored_line(file.begin, file.sha256, pack)
+    if file.prefix and not file.xattrs and not racy:
+        return complete_line(file.prefix, file.sha256, pack)
     return to_line(
         record_of(file.entry, "file", xattrs=file.xattrs, sha256=file.sha256, pack=pack, racy=racy)
     )

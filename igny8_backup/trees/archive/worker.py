@@ -1,150 +1,135 @@
-"""``python -m igny8_backup.trees.archive.worker FD``: reads a tree; ``feed`` is the other side.
+"""``python -m igny8_backup.trees.archive.worker FD``: the archive worker, which reads a tree.
 
-Its job comes through stdin (``processes.give_job``), FD is the memory that the packs go through; index,
-folders' tar and report go into their files. Nothing that needs Django is imported: the process starts in a
-tenth of a second, and it knows no secret.
+It sends each pack as a stream of blocks, writes the index and the folders' tar into their files, and its
+result is a ``Report``. ``archive.client`` is the other side.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams.shared_memory import COUNT, Sender, Slots
-from igny8_backup.trees.archive.client import Job, Report, pack_name
+from igny8_backup.trees.archive.client import Job, Report
 from igny8_backup.trees.archive.comparison import Comparison
+from igny8_backup.trees.archive.events import EntryArchived, Event, FilesArchived, Skipped
 from igny8_backup.trees.archive.folders import FoldersTar
 from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.index import index
-from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.names import escape
-from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import NO_FAILURE
 from igny8_backup.trees.scan.excludes import Excludes
 from igny8_backup.trees.scan.scanner_process import ScanAhead
 from igny8_backup.trees.tar import format as tar
-from igny8_backup.trees.worker_protocol import BLOCK, END, MESSAGE, PROGRESS, run
+from igny8_backup.trees.worker_protocol import END, PROGRESS, Message, Parent, run
 
-FILES_TOLD, BYTES_TOLD = 500, 4 << 20
-"""After so many files or bytes progress is told."""
-MOST_SKIPPED = 10_000
-"""So many skipped things are listed by path; beyond that they are counted."""
+PROGRESS_FILES, PROGRESS_BYTES = 500, 4 << 20
+"""Progress is sent after so many files or bytes."""
+
+MAX_SKIPPED = 10_000
+"""Skipped paths that the report lists; the rest is only counted."""
 
 
-class Writer:
-    """Writes index and folders' tar from the records, and counts for the report."""
+class EventWriter:
+    """Writes the index and the folders' tar from the events of a walk, counts, and sends progress."""
 
-    def __init__(self, index_writer: index.IndexWriter, folders: FoldersTar) -> None:
+    def __init__(self, index_writer: index.IndexWriter, folders: FoldersTar, parent: Parent) -> None:
         self.report = Report()
         self._index = index_writer
         self._folders = folders
+        self._parent = parent
+        self._now = self._sent = 0, 0  # files and bytes
 
-    def add(self, record: Record) -> None:
-        """A folder or a link."""
-        self.report.kinds[record.kind] += 1
-        self._folders.add(record)
-        self._index.add(record)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, FilesArchived):
+            self._add_files(event)
+        elif isinstance(event, EntryArchived):
+            self.report.kinds[event.record.kind] += 1
+            self._folders.add(event.record)
+            self._index.add(event.record)
+        elif isinstance(event, Skipped):
+            self._add_skipped(event)
+        else:
+            self._now = event.files, event.bytes
+            if event.files - self._sent[0] >= PROGRESS_FILES or event.bytes - self._sent[1] >= PROGRESS_BYTES:
+                self._send_progress()
 
-    def add_files(self, files: FileLines) -> None:
+    def finish(self) -> None:
+        """Complete both files and send the final progress."""
+        self._index.finish()
+        self._folders.finish()
+        self._send_progress()
+
+    def _add_files(self, event: FilesArchived) -> None:
+        files = event.files
         self.report.kinds["file"] += len(files.lines)
         self.report.bytes += files.size
         live_bytes = self.report.live_bytes
-        for pack, room in files.rooms.items():
-            live_bytes[pack] = live_bytes.get(pack, len(tar.END)) + room
+        for pack, packed_size in files.packed_sizes.items():
+            live_bytes[pack] = live_bytes.get(pack, len(tar.END)) + packed_size
         self._index.add_lines(files.lines)
 
-    def skip(self, path: bytes, reason: str) -> None:
-        self.report.skipped_in_all += 1
-        if self.report.skipped_in_all <= MOST_SKIPPED:
-            self.report.skipped.append((escape(path), reason, reason not in NO_FAILURE))
+    def _add_skipped(self, event: Skipped) -> None:
+        self.report.skipped_total += 1
+        if self.report.skipped_total <= MAX_SKIPPED:
+            self.report.skipped.append((escape(event.path), event.reason, event.reason not in NO_FAILURE))
+
+    def _send_progress(self) -> None:
+        self._sent = self._now
+        self._parent.send(Message(PROGRESS, *self._now))
 
 
-def main(fields: dict[str, Any], slots: Slots) -> None:
+def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
+    """Do the job in ``fields``; return the report."""
     job = Job(**fields)
-    sender = Sender(slots, tell=partial(_say, BLOCK), freed=_freed)
     try:
         with open(job.index, "wb") as index_file, open(job.folders, "wb") as folders_file:
-            index_writer, folders = index.IndexWriter(index_file), FoldersTar(folders_file)
-            writer = Writer(index_writer, folders)
-            _feed(job, writer, sender)
-            index_writer.finish()
-            folders.finish()
-        Path(job.report).write_text(json.dumps(vars(writer.report)))
+            writer = EventWriter(index.IndexWriter(index_file), FoldersTar(folders_file), parent)
+            writer.report.excluded = _send_packs(job, writer, parent)
+            writer.finish()
     except BrokenPipeError:
-        sys.exit("Nobody takes the packs any more.")
+        sys.exit("The parent process has ended.")
     except OSError as error:
         raise FilesError(
             f"The state folder {Path(job.index).parent.parent} cannot be written: {error.strerror}.",
             unchanged="This tree is not in the backup.",
-            hint="Make room there, or point IGNY8_BACKUP['STATE_DIR'] at a volume that lasts.",
+            hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
         ) from None
+    return vars(writer.report)
 
 
-def _feed(job: Job, writer: Writer, sender: Sender) -> None:
-    teller = _Teller()
+def _send_packs(job: Job, writer: EventWriter, parent: Parent) -> int:
+    """Send all packs; return how many files and folders were excluded."""
     with _comparison(job) as compared:
         tree = PackWriter(
             Path(job.root),
-            name=lambda number: pack_name(job.packs, number),
-            on_record=writer.add,
-            on_files=writer.add_files,
-            on_unchanged=writer.add_files,
-            on_skip=writer.skip,
+            backup_id=job.backup_id,
+            emit=writer,
             compared=compared,
             excluded=Excludes(job.excluded) if job.excluded else None,
-            tagged=job.tagged,
-            on_progress=teller.tell,
-            room=sender.room,
+            exclude_caches=job.exclude_caches,
+            new_buffer=parent.sender.room,
             scan=ScanAhead,
         )
         with closing(tree.packs()) as packs:
             for _, blocks in packs:
                 for block in blocks:
-                    sender.sent(len(block))
-                _say(END)
-        teller.tell_now()
-        writer.report.excluded = tree.left_out
-
-
-class _Teller:
-    """Tells how far the walk is: not of each file, which would take longer than to look at it."""
-
-    def __init__(self) -> None:
-        self._now = self._told = 0, 0
-
-    def tell(self, files: int, size: int) -> None:
-        self._now = files, size
-        if files - self._told[0] >= FILES_TOLD or size - self._told[1] >= BYTES_TOLD:
-            self.tell_now()
-
-    def tell_now(self) -> None:
-        self._told = self._now
-        _say(PROGRESS, *self._now)
-
-
-def _freed() -> bytes:
-    return os.read(sys.stdin.fileno(), COUNT)
-
-
-def _say(kind: int, one: int = 0, other: int = 0) -> None:
-    os.write(sys.stdout.fileno(), MESSAGE.pack(kind, one, other))
+                    parent.sender.sent(len(block))
+                parent.send(Message(END))
+        return tree.excluded_count
 
 
 @contextmanager
 def _comparison(job: Job) -> Iterator[Comparison | None]:
     with ExitStack() as stack:
-        if not job.known:
+        if not job.parent_index:
             yield None
             return
-        lines = index.lines(stack.enter_context(open(job.known, "rb")))
+        lines = index.lines(stack.enter_context(open(job.parent_index, "rb")))
         yield Comparison(ParentIndex(lines), job.checksum, frozenset(job.packs_to_rewrite))
 
 

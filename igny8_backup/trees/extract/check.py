@@ -1,4 +1,4 @@
-"""What is stored of a tree, walked to its end and compared with its index; nothing is written."""
+"""Read the stored objects of a tree to their end and compare them with the index; nothing is written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import BlockReader
+from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import escape, order
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.tar.format import read_tar
@@ -19,10 +19,10 @@ _TYPES = {"dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfil
 
 
 def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
-    """Reads a pack; ``records`` are those that the index places in it, in order.
+    """Read a pack and compare it with ``records``, those of the index that name this pack, in order.
 
-    A member without a record is dead and passed over. Raises ``IntegrityError`` for a record without a member
-    or of another size or digest, and for a pack that is no sound tar.
+    A member without a record is no longer needed, and skipped. Raises ``IntegrityError`` for a record without
+    a member, for another size or digest, and for a pack that is no valid tar.
     """
     wanted = iter(records)
     record = next(wanted, None)
@@ -36,17 +36,19 @@ def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
             for piece in member.contents:
                 digest.update(piece)
             if (member.size, digest.hexdigest()) != (record.size, record.sha256):
-                raise IntegrityError(f"{escape(record.path)!r} is not the file that the index describes.")
+                raise damaged(f"{escape(record.path)!r} is not the file that the index describes.")
             record = next(wanted, None)
     if record is not None:
-        raise IntegrityError(f"The file {escape(record.path)!r} is lacking, which the index places there.")
+        raise damaged(f"The pack does not hold the file {escape(record.path)!r} that the index names.")
 
 
-def otherwise(records: Iterable[Record], known: Iterable[Record]) -> set[str]:
-    """The packs in which ``records`` places a file that ``known`` does not place there, with this size and
-    this digest. Both are indexes, in their order; memory does not grow with them."""
+def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) -> set[str]:
+    """The packs with a file in ``records`` that ``checked`` does not have in the same pack, size and digest.
+
+    Both are indexes, in their order; memory does not grow with them.
+    """
     found: set[str] = set()
-    files = (record for record in known if record.kind == "file")
+    files = (record for record in checked if record.kind == "file")
     other = next(files, None)
     for record in records:
         if record.kind != "file":
@@ -63,17 +65,19 @@ def _stored(file: Record) -> tuple[bytes, str, int, str]:
 
 
 def check_folders(blocks: Blocks, records: Iterable[Record]) -> None:
-    """Reads the tar of folders and links; ``records`` are all of the index.
+    """Read the tar of folders and links and compare it with ``records``, all those of the index.
 
-    Raises ``IntegrityError`` unless it holds exactly these folders, symlinks and hard links, in this order.
+    Raises ``IntegrityError`` unless the tar holds exactly these folders, symlinks and hard links in order.
     """
     expected = (_member(record) for record in records if record.kind in _TYPES)
     with closing(blocks):
         for found in _members(blocks):
             if found != next(expected, None):
-                raise IntegrityError(f"{escape(found[1])!r} is not what the index has at that place.")
-    if (lacking := next(expected, None)) is not None:
-        raise IntegrityError(f"{escape(lacking[1])!r} is lacking, which the index has.")
+                raise damaged(
+                    f"The tar of folders holds {escape(found[1])!r} where the index has another entry."
+                )
+    if (missing := next(expected, None)) is not None:
+        raise damaged(f"The tar of folders does not hold {escape(missing[1])!r} that the index names.")
 
 
 def _member(record: Record) -> tuple[bytes, bytes, bytes]:
@@ -82,7 +86,7 @@ def _member(record: Record) -> tuple[bytes, bytes, bytes]:
 
 
 def _members(blocks: Blocks) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Type, name and target of each member; ends when the stream has ended well."""
+    """Type, name and target of each member; the stream is read to its end."""
     with BlockReader(blocks) as reader:
         try:
             with tarfile.open(fileobj=reader, mode="r|", errors="surrogateescape") as archive:
@@ -90,6 +94,6 @@ def _members(blocks: Blocks) -> Iterator[tuple[bytes, bytes, bytes]]:
                     archive.members.clear()  # type: ignore[attr-defined]  # or all would stay in memory
                     yield member.type, os.fsencode(member.name), os.fsencode(member.linkname)
         except tarfile.TarError as error:
-            raise IntegrityError(f"The tar of folders cannot be read ({error}).") from None
+            raise damaged(f"The tar of folders cannot be read ({error}).") from None
         while reader.read(BLOCK):
             pass

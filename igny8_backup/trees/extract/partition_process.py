@@ -1,7 +1,6 @@
-"""``python -m igny8_backup.trees.extract.partition_process FD``: reads an index; ``partition.partition_index`` is the other side.
+"""``python -m igny8_backup.trees.extract.partition_process FD``: the partition worker, which reads an index.
 
-Its job comes through stdin (``processes.give_job``), FD is the memory that the index comes through.
-Nothing that needs Django is imported, no secret is known.
+It receives the index as a stream; ``partition.partition_index`` is the other side.
 """
 
 from __future__ import annotations
@@ -10,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.shared_memory import Slots
 from igny8_backup.trees.extract.partition import Partition
 from igny8_backup.trees.index import index
-from igny8_backup.trees.worker_protocol import received, run
+from igny8_backup.trees.tar.blocks import TarBlocks
+from igny8_backup.trees.worker_protocol import Parent, run
 
 
-def main(fields: dict[str, Any], slots: Slots) -> None:
-    Partition(Path(fields["folder"]), fields["packs"]).take(index.read(_copies(slots)))
+def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
+    """Do the job in ``fields``; the result is empty."""
+    partition = Partition(Path(fields["folder"]), fields["packs"])
+    for _, blocks in parent.streams():
+        partition.add_all(index.read(_copies(blocks)))
+        break  # one stream is the whole index
+    return {}
 
 
-def _copies(slots: Slots) -> Blocks:
-    for view in received(slots):
+def _copies(views: TarBlocks) -> Blocks:
+    for view in views:
         yield bytes(view)
 
 

@@ -1,8 +1,7 @@
-"""A tree written again, in a private folder beside the live one.
+"""Write a tree into a private staging folder.
 
-Nothing is written through a symlink and nothing outside the side folder, whatever an index or a
-pack says: each folder on the way is opened relative to the one above, with ``O_NOFOLLOW``, and each
-file is new (``O_EXCL``).
+Nothing is written through a symlink or outside the staging folder, whatever the index or a pack contains:
+each folder is opened relative to the one above, with ``O_NOFOLLOW``, and each file is new (``O_EXCL``).
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from igny8_backup.trees.fs.linux import sync_filesystem
 from igny8_backup.trees.fs.metadata import Metadata
 from igny8_backup.trees.fs.safe_dirs import FOLDER, Folders, refused
 from igny8_backup.trees.fs.sparse import SparseFile
+from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import escape, order
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip
@@ -31,19 +31,18 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class TreeWriter:
-    """Writes a tree into ``side``, a folder that is private, empty and ours.
+    """Writes a tree into ``staging``, a private, empty folder that this package made.
 
-    First ``extract_pack`` for each pack, in any order, then ``finish``, then ``flush``. ``files``
-    and ``bytes`` count what was written, ``owners_left`` the things that kept this user as their
-    owner. ``allow_set_id`` lets set-id bits and capabilities of files come back. ``on_skip`` is told
-    of what could not come back as it was; what cannot come back at all is an error:
-    ``IntegrityError`` where index and packs contradict each other, ``FilesError`` where the disk
-    refuses. After an error the side is to be removed.
+    Call ``extract_pack`` for each pack, in any order, then ``finish``, then ``flush``. ``files`` and
+    ``bytes`` count what was written; ``owners_left`` files and folders whose owner is not the recorded one.
+    ``allow_set_id`` restores set-id bits and capabilities of files. ``on_skip`` receives attributes that
+    could not be restored. Raises ``IntegrityError`` where index and packs contradict each other,
+    ``FilesError`` where the disk refuses. After an error, remove the staging folder.
     """
 
     def __init__(
         self,
-        side: Path,
+        staging: Path,
         *,
         on_skip: OnSkip,
         on_progress: Callable[[int, int], None] | None = None,
@@ -54,10 +53,14 @@ class TreeWriter:
         self._on_progress = on_progress
         self._metadata = Metadata(allow_set_id=allow_set_id, on_skip=on_skip)
         try:
-            self._side = os.open(side, FOLDER)
+            self._staging = os.open(staging, FOLDER)
         except OSError as error:
-            raise FilesError(f"The folder {side} cannot be opened: {error.strerror}.") from error
-        self._folders = Folders(self._side, self._metadata.apply)
+            raise FilesError(
+                f"The staging folder {staging} cannot be opened: {error.strerror}.",
+                unchanged="The live tree was not changed.",
+                hint="Fix that and restore again.",
+            ) from error
+        self._folders = Folders(self._staging, self._metadata.apply)
 
     @property
     def owners_left(self) -> int:
@@ -72,15 +75,15 @@ class TreeWriter:
         self.close()
 
     def close(self) -> None:
-        """Give back the descriptors."""
+        """Close the descriptors."""
         self._folders.close()
-        os.close(self._side)
+        os.close(self._staging)
 
     def extract_pack(self, blocks: Views, records: Iterable[Record]) -> None:
-        """Write the files of one pack. ``records`` are those that the index places in it, in order.
+        """Write the files of one pack. ``records`` are those of the index that name this pack, in order.
 
-        A member without a record is dead and passed over; a record without a member, or whose size
-        or digest differs, is an ``IntegrityError``.
+        A member without a record is no longer needed, and skipped. Raises ``IntegrityError`` for a record
+        without a member, or one whose size or digest differs.
         """
         wanted = iter(records)
         record = next(wanted, None)
@@ -89,7 +92,7 @@ class TreeWriter:
         with closing(blocks):
             for member in read_tar(blocks):
                 if written is not None and member.path == written.path:
-                    # Of a file that changed while it was read there are two copies, of which the last counts.
+                    # A file that changed while it was read has two members, of which the second counts.
                     self._remove(written)
                     wrong = self._write(member, written)
                     continue
@@ -101,20 +104,22 @@ class TreeWriter:
                     break
                 wrong = self._write(member, record)
                 self.files += 1
-                self._tell()
+                self._report_progress()
                 written, record = record, next(wanted, None)
         if wrong is not None:
             raise wrong
         if record is not None:
-            raise IntegrityError(f"The pack {record.pack} lacks the file {escape(record.path)!r}.")
+            raise damaged(
+                f"The pack {record.pack} does not hold the file {escape(record.path)!r} that the index names."
+            )
         self._folders.leave_all()
 
     def finish(self, records: Iterable[Record]) -> None:
-        """Complete the tree: folders, symlinks, hard links; a folder's metadata comes after its contents.
+        """Make folders, symlinks and hard links; set the metadata of each folder after its contents.
 
-        ``records`` are all of the index, or all but those of files that were extracted already: each one
-        that is named must be there. The root's own record is not applied: the side stays private, and
-        ``swap`` gives the root what it needs.
+        ``records`` are all of the index, or all but those of files: a file that is named must have been
+        extracted. The record of the root is not applied: the staging folder stays private, and ``swap`` sets
+        the metadata of the root.
         """
         for record in records:
             if record.path:
@@ -122,9 +127,9 @@ class TreeWriter:
         self._folders.leave_all()
 
     def flush(self) -> None:
-        """Have all that was written on the disk."""
+        """Write everything to the disk."""
         try:
-            sync_filesystem(self._side)
+            sync_filesystem(self._staging)
         except OSError as error:
             raise refused(b"", error) from error
 
@@ -134,7 +139,7 @@ class TreeWriter:
             os.unlink(name, dir_fd=folder)
 
     def _write(self, member: Member, record: Record) -> IntegrityError | None:
-        """What is wrong with this copy of the file, if it is not what the record says."""
+        """Write one member; return the error if it is not the file that the record describes."""
         if member.size != record.size:
             return _contradicted(record, "has another size in its pack than in the index")
         folder, name = self._folders.reach(record.path)
@@ -152,7 +157,7 @@ class TreeWriter:
                 except OSError as error:
                     raise refused(record.path, error) from error
                 self.bytes += len(piece)
-                self._tell()
+                self._report_progress()
             if digest.hexdigest() != record.sha256:
                 return _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
             try:
@@ -180,33 +185,29 @@ class TreeWriter:
                 if not stat.S_ISREG(status.st_mode) or status.st_size != record.size:
                     raise _contradicted(record, "is not the file that its pack held")
         except FileNotFoundError as error:
-            raise _contradicted(record, "came with none of the packs") from error
+            raise _contradicted(record, "is in the index and in none of the packs") from error
         except OSError as error:
             raise refused(record.path, error) from error
 
     def _link(self, record: Record, name: bytes, folder: int) -> None:
         *parents, first = record.target.split(b"/")
-        # O_PATH: a folder that is finished may no longer be readable for us.
-        fd = os.open(b".", os.O_PATH, dir_fd=self._side)
+        # O_PATH: this user may no longer be allowed to read a folder whose mode is set.
+        fd = os.open(b".", os.O_PATH, dir_fd=self._staging)
         try:
             for parent in parents:
                 below = os.open(parent, FOLDER | os.O_PATH, dir_fd=fd)
                 os.close(fd)
                 fd = below
             if not stat.S_ISREG(os.lstat(first, dir_fd=fd).st_mode):
-                raise _contradicted(record, "is a hard link to something else than a file")
+                raise _contradicted(record, "is a hard link to something other than a file")
             os.link(first, name, src_dir_fd=fd, dst_dir_fd=folder, follow_symlinks=False)
         finally:
             os.close(fd)
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self.files, self.bytes)
 
 
 def _contradicted(record: Record, how: str) -> IntegrityError:
-    return IntegrityError(
-        f"{escape(record.path)!r} {how}.",
-        unchanged="The live tree is as it was.",
-        hint="Restore another backup, and verify this one.",
-    )
+    return damaged(f"{escape(record.path)!r} {how}.")

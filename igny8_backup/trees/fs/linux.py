@@ -1,25 +1,28 @@
-"""Two calls of Linux that Python does not have: renameat2(2) and syncfs(2)."""
+"""Linux interfaces that Python does not wrap: renameat2(2), syncfs(2), and the mount points in proc(5)."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
+import re
+from pathlib import Path
 
 _NOREPLACE = 1
 _EXCHANGE = 2
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def exchange_names(folder: int, other: int, name: bytes) -> bool:
-    """Swap what two open folders hold under one name, in one step; False where that is not supported."""
+    """Exchange the entries of this name in two open folders, atomically; False where not supported."""
     return _renameat2(folder, name, other, name, _EXCHANGE)
 
 
 def move(source: int, name: bytes, target: int, new_name: bytes) -> None:
-    """Rename from one open folder into another; ``FileExistsError`` if the new name is taken."""
+    """Rename from one open folder into another. Raises ``FileExistsError`` if the new name is taken."""
     if _renameat2(source, name, target, new_name, _NOREPLACE):
         return
     try:
@@ -31,7 +34,7 @@ def move(source: int, name: bytes, target: int, new_name: bytes) -> None:
 
 
 def sync_filesystem(fd: int) -> None:
-    """Have all of the filesystem that holds this descriptor on its disk; ``OSError`` when that fails."""
+    """Write the whole filesystem that holds this descriptor to its disk. Raises ``OSError``."""
     try:
         call = _libc.syncfs
     except AttributeError:
@@ -39,6 +42,21 @@ def sync_filesystem(fd: int) -> None:
         return
     if call(fd):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def mounts_below(folder: Path) -> list[bytes]:
+    """Mount points strictly below a folder, sorted; bind mounts of the same filesystem too.
+
+    From proc(5), ``/proc/pid/mountinfo``: the fifth field, in which blanks and backslashes are octal. Empty
+    where there is no such file: device numbers then reveal all mounts but bind mounts.
+    """
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return []
+    points = (re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), line.split()[4]) for line in lines)
+    above = os.path.join(os.fsencode(folder.resolve()), b"")
+    return sorted({point for point in points if point.startswith(above)})
 
 
 def _renameat2(source: int, name: bytes, target: int, new_name: bytes, flags: int) -> bool:

@@ -1,4 +1,4 @@
-"""Owner, mode, attributes and time of what has been written, set as far as this user may."""
+"""Set owner, mode, attributes and time of restored files, folders and symlinks, as far as this user may."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ASK = "--allow-set-id brings them back"
 
 
 class Metadata:
-    """Gives files, folders and symlinks what their records say.
+    """Sets what the records say.
 
-    Owners are set by root only, by name where this machine knows the name; ``owners_left`` counts
-    the things whose owner is not the recorded one. A file's set-id bits and capabilities hand its
-    owner's power to whoever runs it: without ``allow_set_id`` they are dropped and told to
-    ``on_skip``, as is every attribute that could not be set. With it, set-id bits are still dropped
-    where the owner is not the recorded one: they would hand out another one's power. A folder's
-    set-group-id and sticky bits grant nothing and come back always.
+    Owners are set by root only, by name where this machine knows the name; ``owners_left`` counts the entries
+    whose owner is not the recorded one. Set-id bits and capabilities of a file give its owner's rights to
+    every user who runs it: without ``allow_set_id`` they are dropped. With it, set-id bits are still dropped
+    where the owner is not the recorded one: they would give away the rights of another user. Set-group-id
+    and sticky bits of a folder grant no rights and are always set. ``on_skip`` receives everything that was
+    dropped or could not be set.
     """
 
     def __init__(self, *, allow_set_id: bool, on_skip: OnSkip) -> None:
@@ -36,14 +36,14 @@ class Metadata:
         self._creator: tuple[int, int] | None = None
 
     def apply(self, fd: int, record: Record, *, exactly: bool = False) -> None:
-        """To an open file or folder; ``OSError`` if mode or time cannot be set.
+        """Set the metadata of an open file or folder. Raises ``OSError`` if mode or time cannot be set.
 
-        ``exactly`` also removes attributes that the record lacks: what was just created has none.
+        ``exactly`` also removes attributes that the record lacks; a new file or folder has none.
         """
         self._apply(fd, record, _owner(os.fstat(fd)), exactly)
 
     def apply_to_new(self, fd: int, record: Record) -> None:
-        """The same to a file just created in a side: all those have one owner, who is asked for once."""
+        """The same for a file just created in the staging folder: all have one owner, looked up once."""
         if self._creator is None:
             self._creator = _owner(os.fstat(fd))
         self._apply(fd, record, self._creator, exactly=False)
@@ -53,7 +53,7 @@ class Metadata:
         mode, xattrs = record.mode, record.xattrs
         if record.kind == "file" and mode & _SET_ID and not (self._allow_set_id and owned):
             mode &= ~_SET_ID
-            why = "only root can give it back to its owner" if self._allow_set_id else _ASK
+            why = "only root can set its owner" if self._allow_set_id else _ASK
             self._on_skip(record.path, f"its set-id bits were not set: {why}")
         if xattrs and record.kind == "file" and not self._allow_set_id and CAPABILITY in dict(xattrs):
             xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
@@ -67,7 +67,7 @@ class Metadata:
         os.utime(fd, ns=(record.mtime_ns, record.mtime_ns))
 
     def apply_to_symlink(self, name: bytes, folder: int, record: Record) -> None:
-        """To the symlink of this name in an open folder; a symlink has no mode of its own."""
+        """The same for the symlink of this name in an open folder; a symlink has no mode of its own."""
         status = os.lstat(name, dir_fd=folder)
         self._own(
             record,
@@ -77,7 +77,7 @@ class Metadata:
         os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
     def _own(self, record: Record, owner: tuple[int, int], chown: Callable[[int, int], None]) -> bool:
-        """Whether it has the recorded owner and group now."""
+        """Set owner and group; return whether they are the recorded ones."""
         wanted = self._owners.ids(record.user, record.uid, record.group, record.gid)
         if owner == wanted:
             return True

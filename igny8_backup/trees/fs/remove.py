@@ -1,4 +1,4 @@
-"""A tree of ours, removed."""
+"""Delete a directory tree that this package created."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.safe_dirs import FOLDER
 
-PATIENCE = 10.0
-"""Seconds in which a folder may come to hold something again. The process that writes files for a restore
-ends by itself when the restore was killed, but first it writes what it was given already."""
+RETRY_SECONDS = 10.0
+"""Seconds during which a folder that is not empty is emptied again. The extract worker of a killed restore
+ends by itself, but first it writes the files that it has received already."""
 
 
 @dataclass(slots=True)
@@ -25,11 +25,11 @@ class _Level:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all in it, nothing outside; no error when it is not there.
+    """Delete a folder and its contents, and nothing outside; a missing folder is no error.
 
-    Symlinks are removed, never followed, and ``path`` itself must not be one. Folders whose mode
-    shuts their owner out are opened up first. ``FilesError`` when something cannot be removed;
-    running it again goes on.
+    Symlinks are deleted, never followed, and ``path`` itself must not be one. Folders whose mode locks out
+    their owner are made accessible first. Raises ``FilesError`` when something cannot be deleted; call it
+    again to continue.
     """
     try:
         above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -42,15 +42,15 @@ def remove_tree(path: Path) -> None:
     except OSError as error:
         raise FilesError(
             f"{path} cannot be removed: {error.strerror}.",
-            unchanged="Part of it may be gone.",
-            hint="Mend what stands in the way and remove it again.",
+            unchanged="Some of its contents may have been removed already; nothing outside it was changed.",
+            hint="Fix that and run the same command again.",
         ) from error
     finally:
         os.close(above)
 
 
 def _remove_with_retries(name: bytes, above: int) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + RETRY_SECONDS
     while True:
         try:
             return _remove(name, above)
@@ -61,7 +61,7 @@ def _remove_with_retries(name: bytes, above: int) -> None:
 
 
 def _remove(name: bytes, above: int) -> None:
-    here = _opened(name, above)
+    here = _open(name, above)
     levels = [_level(name, here)]
     try:
         while True:
@@ -71,24 +71,24 @@ def _remove(name: bytes, above: int) -> None:
                 try:
                     os.unlink(name, dir_fd=here)
                 except IsADirectoryError:
-                    here = _swapped(here, _opened(name, here))
+                    here = _replaced(here, _open(name, here))
                     levels.append(_level(name, here))
                 continue
             levels.pop()
             if not levels:
                 break
-            # Back by "..", not by a descriptor kept for each level: there may be more levels than those.
-            here = _swapped(here, os.open(b"..", FOLDER, dir_fd=here))
+            # Go up by "..": with a descriptor for each level, a deep tree would exceed the limit of files.
+            here = _replaced(here, os.open(b"..", FOLDER, dir_fd=here))
             if os.fstat(here).st_ino != levels[-1].inode:
-                raise OSError(0, "it was moved meanwhile")
+                raise OSError(0, "it was moved while it was being removed")
             os.rmdir(level.name, dir_fd=here)
     finally:
         os.close(here)
     os.rmdir(level.name, dir_fd=above)
 
 
-def _opened(name: bytes, above: int) -> int:
-    """The folder, opened for removal even if its mode forbids it."""
+def _open(name: bytes, above: int) -> int:
+    """Open a folder of which this user is the owner, even if its mode forbids it."""
     fd = os.open(name, FOLDER | os.O_PATH, dir_fd=above)
     try:
         if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
@@ -98,7 +98,7 @@ def _opened(name: bytes, above: int) -> int:
         os.close(fd)
 
 
-def _swapped(old: int, new: int) -> int:
+def _replaced(old: int, new: int) -> int:
     os.close(old)
     return new
 

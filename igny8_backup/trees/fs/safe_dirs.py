@@ -1,4 +1,4 @@
-"""Folders below a side folder: made, entered and finished without ever following a symlink."""
+"""Make and enter folders below the staging folder without ever following a symlink."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-"""How a folder is opened: relative to the one above, never through a symlink."""
+"""Flags to open a folder with, relative to the one above: a symlink is refused."""
 
 
 class Folders:
-    """The open folders from the side down to where writing goes on, each made when first needed."""
+    """The chain of open folders from the staging folder down to the current one, each made when first needed.
 
-    def __init__(self, side: int, finish: Callable[[int, Record], None]) -> None:
-        self._side = side
+    ``finish`` is called with the descriptor and the record of each folder that is left.
+    """
+
+    def __init__(self, staging: int, finish: Callable[[int, Record], None]) -> None:
+        self._staging = staging
         self._finish = finish
         self._levels: list[tuple[bytes, int, Record | None]] = []  # path with its slash, descriptor
 
     def reach(self, path: bytes) -> tuple[int, bytes]:
-        """The open folder that holds ``path``, and its name in there. Folders that do not are left.
+        """A descriptor of the folder of ``path``, and the last name of ``path``. Other folders are left.
 
-        ``FilesError`` when one cannot be made or finished.
+        Raises ``FilesError`` when a folder cannot be made or finished.
         """
         end = path.rfind(b"/") + 1
         if self._levels and path[:end] == self._levels[-1][0]:
             return self._levels[-1][1], path[end:]
         while self._levels and not path.startswith(self._levels[-1][0]):
             self._leave()
-        prefix, fd, _ = self._levels[-1] if self._levels else (b"", self._side, None)
+        prefix, fd, _ = self._levels[-1] if self._levels else (b"", self._staging, None)
         *missing, name = path[len(prefix) :].split(b"/")
         for part in missing:
             prefix += part + b"/"
@@ -40,17 +43,17 @@ class Folders:
         return fd, name
 
     def enter(self, path: bytes, record: Record) -> None:
-        """Make this folder if need be; ``record`` is applied to it when it is left."""
+        """Make this folder if it is missing; ``record`` is applied when the folder is left."""
         fd, name = self.reach(path)
         self._push(fd, name, path + b"/", record)
 
     def leave_all(self) -> None:
-        """Finish and close them all; ``FilesError`` as with the others."""
+        """Finish and close all folders. Raises ``FilesError``."""
         while self._levels:
             self._leave()
 
     def close(self) -> None:
-        """Close without finishing anything."""
+        """Close all folders without finishing them."""
         while self._levels:
             os.close(self._levels.pop()[1])
 
@@ -76,9 +79,9 @@ class Folders:
 
 
 def refused(path: bytes, error: OSError) -> FilesError:
-    """The disk said no while ``path`` was written."""
+    """The error for a ``path`` that the disk refused to write."""
     return FilesError(
-        f"{escape(path)!r} cannot be written beside the live tree: {error.strerror}.",
-        unchanged="The live tree is as it was.",
-        hint="Make room or mend the permissions, and restore again.",
+        f"{escape(path)!r} cannot be written to the staging folder: {error.strerror}.",
+        unchanged="The live tree was not changed.",
+        hint="Make room or fix the permissions, and restore again.",
     )

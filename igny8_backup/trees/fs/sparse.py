@@ -1,4 +1,4 @@
-"""Files with holes: read without reading those, written with them."""
+"""Read and write sparse files: holes are neither read from the disk nor written to it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ import os
 from igny8_backup.streams import BLOCK
 
 HOLE = 64 << 10
-"""Bytes of zeros in a row, at least, that are not written but left a hole."""
+"""Consecutive zero bytes, at least, that become a hole instead of being written."""
 
 ZEROS = bytes(BLOCK)
 _RUN = bytes(HOLE)
 
 
 def read_at(fd: int, at: int, size: int) -> bytes:
-    """Up to ``size`` (at most ``BLOCK``) bytes from this offset; ``b""`` at the end of the file, or zeros.
+    """Up to ``size`` (at most ``BLOCK``) bytes from offset ``at``; ``b""``, or zeros, at the end of the file.
 
-    A whole block that lies in a hole never goes through the page cache, from which it would drive better
-    things.
+    A block that lies in a hole is not read: it would only displace other data in the page cache.
     """
     if size == BLOCK:
         try:
             in_hole = os.lseek(fd, at, os.SEEK_DATA) >= at + size
         except OSError as error:
-            in_hole = error.errno == errno.ENXIO  # no data from here on; another filesystem: no answer
+            in_hole = error.errno == errno.ENXIO  # no data follows; other errors: the filesystem cannot tell
         if in_hole:
             return ZEROS
     return os.pread(fd, size, at)
 
 
 class SparseFile:
-    """Writes a new file front to back and leaves runs of zeros out."""
+    """Writes a new file sequentially, and leaves holes for runs of zeros."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -39,14 +38,14 @@ class SparseFile:
         self._in_hole = False
 
     def write(self, piece: memoryview) -> None:
-        """Append; ``OSError`` when the disk refuses."""
+        """Append ``piece``. Raises ``OSError``."""
         if len(piece) < HOLE and not self._in_hole:
             self._put(piece)
             return
-        data = 0  # where in the piece the bytes begin that are still to be written
+        data = 0  # offset in the piece of the bytes that are not written yet
         for start in range(0, len(piece), HOLE):
             run = bytes(piece[start : start + HOLE])
-            # Less than a whole run is a hole only where it goes on one: blocks of the stream end anywhere.
+            # Less than a whole run is a hole only where it continues one: blocks of the stream end anywhere.
             hole = (len(run) == HOLE or self._in_hole) and _RUN.startswith(run)
             if hole:
                 self._put(piece[data:start])
@@ -56,7 +55,7 @@ class SparseFile:
         self._put(piece[data:])
 
     def end(self) -> None:
-        """Give a file that ends in a hole its size."""
+        """Set the size of a file that ends in a hole."""
         if self._in_hole:
             os.ftruncate(self._fd, self._at)
 

@@ -1,6 +1,6 @@
-"""Lines of the index of ordinary files: made and compared without a ``Record``, since there are millions.
+"""Index lines of regular files, made and compared without a ``Record`` for each: there may be millions.
 
-They are those that ``records.to_line`` writes.
+The lines are the same that ``records.to_line`` writes.
 """
 
 from __future__ import annotations
@@ -14,34 +14,39 @@ from igny8_backup.trees.model.records import Record, access, from_json, quoted
 from igny8_backup.trees.tar import format as tar
 
 _SHA256 = 64
-"""Digits of a digest."""
+"""Hexadecimal digits of a digest."""
 
 _SIZE = Status._fields.index("size")
 
 _DOT_SLASH = len(b"./")
-"""With which paths begin in a tar."""
+"""Length of the prefix of every path in a tar."""
 
 
 class FileLines(NamedTuple):
-    """Files as their lines in the index, in order, and what must be known without reading those again.
+    """Files as their lines in the index, in order, with totals that need no parsing of the lines.
 
-    ``size``: bytes of their contents; ``rooms``: bytes that they take in tars, by the names of packs.
+    ``size``: bytes of contents; ``packed_sizes``: bytes in tars, headers included, by the name of the pack.
     """
 
     lines: list[bytes]
     size: int
-    rooms: dict[str, int]
+    packed_sizes: dict[str, int]
 
     def records(self) -> list[Record]:
-        """Their records."""
+        """Parse the lines."""
         return [from_json(json.loads(line)) for line in self.lines]
 
 
-def unchanged_lines(files: Files) -> list[bytes]:
-    """How the line of each of these files begins if a backup has seen it just so and may trust that."""
-    # Written by hand, as in to_line: a fifth of the time that json takes, and always the same bytes.
+def unchanged_prefixes(files: Files) -> list[bytes]:
+    """How the line of each file begins in an index if the file is unchanged and was not racy.
+
+    That is everything up to the digest: path, access, size, times and inode.
+    """
+    # Formatted by hand, as in to_line: five times as fast as json, and always the same bytes.
     folder = quoted(escape(files.prefix))[:-1]
-    names = quoted(escape(b"/".join(files.names)))[1:-1].split("/")  # a slash is in no name, and stays one
+    names = quoted(escape(b"/".join(files.names)))[1:-1].split(
+        "/"
+    )  # no name holds a slash, and quoting keeps it
     owner = files.owners.owner
     return [
         (
@@ -54,63 +59,66 @@ def unchanged_lines(files: Files) -> list[bytes]:
     ]
 
 
-def stored_line(begin: bytes, sha256: str, pack: str) -> bytes:
-    """The line of an ordinary file that begins so (``unchanged_lines``): what ``to_line`` makes of it."""
-    return b'%b%b","pack":"%b"}\n' % (begin, sha256.encode(), pack.encode())
+def complete_line(prefix: bytes, sha256: str, pack: str) -> bytes:
+    """The whole line for a prefix from ``unchanged_prefixes``, as ``to_line`` writes it."""
+    return b'%b%b","pack":"%b"}\n' % (prefix, sha256.encode(), pack.encode())
 
 
 class LineBuffer:
-    """Gathers files one by one."""
+    """Collects files one by one into a ``FileLines``."""
 
-    __slots__ = ("_lines", "_rooms", "_size")
+    __slots__ = ("_lines", "_packed_sizes", "_size")
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
         self._size = 0
-        self._rooms: dict[str, int] = {}
+        self._packed_sizes: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def add(self, line: bytes, pack: str, path: bytes, size: int) -> None:
-        """A file of this line, in this pack."""
+        """Add a file: its line, the pack that holds it, and its size in bytes."""
         self._lines.append(line)
         self._size += size
-        self._rooms[pack] = self._rooms.get(pack, 0) + tar.room(_DOT_SLASH + len(path), size)
+        self._packed_sizes[pack] = self._packed_sizes.get(pack, 0) + tar.packed_size(
+            _DOT_SLASH + len(path), size
+        )
 
     def take(self) -> FileLines:
-        """What was added since the last time."""
-        files = FileLines(self._lines, self._size, self._rooms)
-        self._lines, self._size, self._rooms = [], 0, {}
+        """Return and forget the files added so far."""
+        files = FileLines(self._lines, self._size, self._packed_sizes)
+        self._lines, self._size, self._packed_sizes = [], 0, {}
         return files
 
 
-def unchanged_files(files: Files, begins: list[bytes], lines: list[bytes]) -> FileLines:
-    """These files, whose lines begin so (``unchanged_lines``) and are these."""
+def unchanged_files(files: Files, prefixes: list[bytes], lines: list[bytes]) -> FileLines:
+    """Unchanged files as ``FileLines``: ``lines`` are theirs, ``prefixes`` from ``unchanged_prefixes``."""
     folder = _DOT_SLASH + len(files.prefix)
     sizes = [row[_SIZE] for row in files.rows]
-    rooms: dict[bytes, int] = {}  # by the ends of lines, in which the pack stands: they are few
-    for line, begin, name, size in zip(lines, begins, files.names, sizes, strict=True):
-        end = line[len(begin) + _SHA256 :]
-        # Headers and all: of a tar of tiny files, which are most of it, little would seem to be needed.
-        rooms[end] = rooms.get(end, 0) + tar.room(folder + len(name), size)
-    found: dict[str, int] = {}
-    for end, room in rooms.items():
+    by_end: dict[bytes, int] = {}  # the end of a line names the pack: there are few different ones
+    for line, prefix, name, size in zip(lines, prefixes, files.names, sizes, strict=True):
+        end = line[len(prefix) + _SHA256 :]
+        # Headers count: without them a pack of tiny files would seem to hold little that is needed.
+        by_end[end] = by_end.get(end, 0) + tar.packed_size(folder + len(name), size)
+    packed_sizes: dict[str, int] = {}
+    for end, packed_size in by_end.items():
         pack = _pack(end)
-        found[pack] = found.get(pack, 0) + room
-    return FileLines(lines, sum(sizes), found)
+        packed_sizes[pack] = packed_sizes.get(pack, 0) + packed_size
+    return FileLines(lines, sum(sizes), packed_sizes)
 
 
 def is_of_file(line: bytes) -> bool:
-    """Whether a line is the record of a file. (No path looks like that: its quotes have backslashes.)"""
+    """Whether a line is the record of a regular file."""
+    # No path can look like this: quotes in it are escaped.
     return b'","kind":"file"' in line
 
 
-def stored_in(line: bytes, begin: bytes) -> str:
-    """The pack that a line names which begins so (``unchanged_lines``)."""
-    return _pack(line[len(begin) + _SHA256 :])
+def pack_of_line(line: bytes, prefix: bytes) -> str:
+    """The pack that a line with this prefix (``unchanged_prefixes``) names."""
+    return _pack(line[len(prefix) + _SHA256 :])
 
 
 def _pack(end: bytes) -> str:
-    """The pack that the line of an ordinary file names, of which this comes after the digest."""
+    """The pack in the part of a line that follows the digest."""
     return end.removeprefix(b'","pack":"').partition(b'"')[0].decode()

@@ -1,4 +1,4 @@
-"""The index of an earlier backup, compared with a walk as both go on: memory does not grow with either."""
+"""The index of the parent backup, read in the order of the walk: memory does not grow with either."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from igny8_backup.trees.model.names import order, unescape
 
 
 class ParentIndex:
-    """The lines of an index, asked for in the order of the walk.
+    """Looks up files of an earlier backup, in the order of the walk.
 
-    ``lines`` are those of its records, some at a time (``index.lines``), from a private file that this host
-    wrote itself.
+    ``lines`` are the lines of its records, some at a time (``index.lines``), from a private file that this
+    host wrote itself.
     """
 
     def __init__(self, lines: Iterator[list[bytes]]) -> None:
         self._lines = lines
-        self._next: list[bytes] = []  # those that were read already
-        self._order: bytes | None = None  # of the path in the first of them, once somebody had to know it
+        self._next: list[bytes] = []  # read but not yet used
+        self._order: bytes | None = None  # of the path in the first of them, once ``find`` needed it
 
-    def take(self, likely: list[bytes]) -> list[bytes]:
-        """The lines of files in a row, as many of them as nothing has changed about since.
+    def match_unchanged(self, prefixes: list[bytes]) -> list[bytes]:
+        """The lines of the files that follow, up to the first file that has changed.
 
-        ``likely`` is how their lines begin, path and all, if nothing has: then, as for most files on most
-        nights, no line is parsed.
+        ``prefixes`` are how the lines of these files begin if the files are unchanged
+        (``unchanged_prefixes``). Most files are, and then no line is parsed.
         """
-        while self._read(len(likely)) and not is_of_file(self._next[0]):
-            self._drop(1)  # a folder's, or a link's: nobody asks for them
-        same = list(map(bytes.startswith, self._next, likely))
+        while self._read(len(prefixes)) and not is_of_file(self._next[0]):
+            self._drop(1)  # folders and links are not looked up
+        same = list(map(bytes.startswith, self._next, prefixes))
         count = len(same) if all(same) else same.index(False)
         return self._drop(count)
 
     def find(self, path: bytes) -> bytes | None:
-        """The line of the record of this path; None where there is none."""
+        """The line of this path; None where the index has none."""
         wanted = order(path)
         while self._read(1):
             if self._order is None:
@@ -48,7 +48,7 @@ class ParentIndex:
         return None
 
     def _read(self, count: int) -> bool:
-        """Have so many lines in ``_next``, if there are; whether there is one at all."""
+        """Read until ``_next`` holds ``count`` lines or the index ends; False if ``_next`` is empty."""
         while count > len(self._next) and (some := next(self._lines, None)) is not None:
             self._next.extend(some)
         return bool(self._next)

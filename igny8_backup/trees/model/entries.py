@@ -1,4 +1,4 @@
-"""What a walk of a tree finds."""
+"""What a scan of a tree yields: runs of regular files, and single entries."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple, Self, TypeAlias
 from igny8_backup.trees.model.owners import Owner, Owners
 
 Row: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
-"""The fields of a ``Status``, in order: there are millions, of which most are never looked at one by one."""
+"""The fields of a ``Status``, in order: a plain tuple, because there may be millions."""
 
 
 class Status(NamedTuple):
-    """What ``lstat`` tells of a thing, as far as a backup needs it; times in nanoseconds since the epoch."""
+    """The fields of ``lstat`` that a backup needs; times in nanoseconds since the epoch."""
 
     mode: int
     inode: int
@@ -32,7 +32,7 @@ class Status(NamedTuple):
 
 
 def row(found: os.stat_result) -> Row:
-    """The fields of its ``Status``."""
+    """The fields of the ``Status`` of this ``stat`` result."""
     return (
         found.st_mode,
         found.st_ino,
@@ -47,7 +47,7 @@ def row(found: os.stat_result) -> Row:
 
 
 class Entry(NamedTuple):
-    """One thing in a tree as ``lstat`` saw it; ``target`` is a symlink's."""
+    """One file, folder or symlink as ``lstat`` saw it; ``target`` is where a symlink points."""
 
     path: bytes
     kind: Literal["file", "dir", "symlink"]
@@ -76,14 +76,14 @@ class Entry(NamedTuple):
 
     @property
     def inode(self) -> tuple[int, int]:
-        """The file that this is a name of: its device and its number there."""
+        """The device and the inode number."""
         return self.status.device, self.status.inode
 
 
 class Files(NamedTuple):
-    """Regular files that follow each other in a folder, whose path with a slash is ``prefix``.
+    """Consecutive regular files in a folder; ``prefix`` is the path of the folder with a slash.
 
-    Of millions of files most have not changed, and are compared without an ``Entry`` being made of each.
+    Most of millions of files are unchanged, and are compared without an ``Entry`` for each.
     """
 
     prefix: bytes
@@ -92,17 +92,17 @@ class Files(NamedTuple):
     owners: Owners
 
     def path(self, number: int) -> bytes:
-        """The path of one of them, counted from 0."""
+        """The path of file ``number``, counted from 0."""
         return self.prefix + self.names[number]
 
     def entry(self, number: int) -> Entry:
-        """One of them, counted from 0."""
+        """File ``number``, counted from 0."""
         status = Status._make(self.rows[number])
         owner = self.owners.owner(status.uid, status.gid)
         return Entry(self.path(number), "file", status, owner)
 
     def part(self, start: int, end: int) -> Files:
-        """Some of them, counted as in a slice."""
+        """The files from ``start`` to before ``end``, as in a slice."""
         return self._replace(names=self.names[start:end], rows=self.rows[start:end])
 
     def entries(self) -> Iterator[Entry]:

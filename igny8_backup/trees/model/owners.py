@@ -1,4 +1,4 @@
-"""User and group names of numeric ids, and back, each asked for once."""
+"""User and group names of numeric ids, and the reverse, with each look-up cached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Owner(NamedTuple):
-    """To whom something belongs; a name is ``""`` where this machine has none for the id."""
+    """The user and group that own a file; a name is ``""`` where this machine has none for the id."""
 
     uid: int
     gid: int
@@ -18,9 +18,9 @@ class Owner(NamedTuple):
 
 
 class Owners:
-    """Look-ups in the user and group databases of this machine, remembered as long as this object.
+    """Looks up users and groups of this machine; the cache lives as long as the object.
 
-    An object per run, not a cache per process: a worker lives for weeks, and users come and go.
+    Make one for each run, not one for the process: a worker lives for weeks, and users come and go.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Owners:
         self._owners: dict[tuple[int, int], Owner] = {}
 
     def owner(self, uid: int, gid: int) -> Owner:
-        """The ids with their names."""
+        """These ids with their names."""
         owner = self._owners.get((uid, gid))
         if owner is None:
             owner = self._owners[uid, gid] = Owner(uid, gid, self.user(uid), self.group(gid))
@@ -59,7 +59,7 @@ class Owners:
         return name
 
     def ids(self, user: str, uid: int, group: str, gid: int) -> tuple[int, int]:
-        """The ids of these names on this machine; the recorded number where a name is unknown here."""
+        """The ids of these names on this machine; the given number where a name is unknown here."""
         key = (user, uid, group, gid)
         ids = self._ids.get(key)
         if ids is None:
@@ -72,5 +72,5 @@ class Owners:
 
 
 def _text(name: str) -> str:
-    # A name the locale could not decode holds lone surrogates, which JSON cannot: the number will do.
+    # A name that the locale could not decode holds lone surrogates, which JSON cannot: use the number alone.
     return name if name.isprintable() else ""

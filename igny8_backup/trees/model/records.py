@@ -1,4 +1,4 @@
-"""What the index holds of one thing in a tree, and its JSON."""
+"""The index record of a file, folder or link, and its JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from igny8_backup.errors import IntegrityError
+from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.entries import Entry
 from igny8_backup.trees.model.names import check_path, escape, order, unescape
 from igny8_backup.trees.model.owners import Owner
@@ -23,17 +23,16 @@ _MODE = re.compile("[0-7]{4}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PACK = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 quoted = json.encoder.encode_basestring
-"""As JSONEncoder(ensure_ascii=False) does, which is three times as slow."""
+"""Quote a string as ``JSONEncoder(ensure_ascii=False)`` does, three times as fast."""
 
 
 class Record(NamedTuple):
-    """One thing in a backed-up tree. (A named tuple: there are millions, and it is the cheapest.)
+    """One file, folder or link of a backed-up tree. (A named tuple, the cheapest: there may be millions.)
 
-    ``mode`` holds the permission bits, times are nanoseconds since the epoch. ``sha256``
-    (hexadecimal, of the contents as stored) and ``pack`` (the name of the pack that holds them)
-    belong to files. ``target`` is where a symlink points, or the path in the tree of the file that
-    a hard link is another name of; that file comes earlier. ``racy``: the file may have changed within
-    the same tick of the clock in which it was read, so that the next backup must read it again.
+    ``mode`` holds the permission bits; times are nanoseconds since the epoch. Files have ``sha256``
+    (hexadecimal, of the contents as stored) and ``pack`` (the name of the pack that holds them). ``target``
+    is where a symlink points or, for a hard link, the path of the earlier file that it is another name of.
+    ``racy``: the file may have changed again with the same times, so the next backup must read it.
     """
 
     path: bytes
@@ -55,7 +54,7 @@ class Record(NamedTuple):
 
     @property
     def owner(self) -> Owner:
-        """To whom it belonged."""
+        """The recorded user and group."""
         return Owner(self.uid, self.gid, self.user, self.group)
 
 
@@ -69,7 +68,7 @@ def record_of(
     pack: str = "",
     racy: bool = False,
 ) -> Record:
-    """The record of what a scan saw."""
+    """The record of an entry of a scan."""
     status = entry.status
     return Record(
         entry.path,
@@ -89,9 +88,9 @@ def record_of(
 
 
 def to_line(record: Record) -> bytes:
-    """The record as a line of JSON; what does not belong to its kind is absent.
+    """The record as a line of JSON; fields that its kind does not have are absent.
 
-    It begins with what ``lstat`` tells of the file, in one fixed order: ``unchanged_lines``.
+    The line begins with the fields from ``lstat``, in a fixed order: ``lines.unchanged_prefixes``.
     """
     text = (
         f'{{"path":{quoted(escape(record.path))}{access(record.kind, record.mode, record.owner)}'
@@ -112,14 +111,14 @@ def to_line(record: Record) -> bytes:
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """The same as a JSON object."""
+    """The record as a JSON object."""
     fields: dict[str, Any] = json.loads(to_line(record))
     return fields
 
 
 @functools.lru_cache(maxsize=256)
 def access(kind: Kind, mode: int, owner: Owner) -> str:
-    """What most lines have in common."""
+    """The part of a line that most records share."""
     return (
         f',"kind":"{kind}","mode":"{mode:04o}","uid":{owner.uid},"gid":{owner.gid}'
         f',"user":{quoted(owner.user)},"group":{quoted(owner.group)}'
@@ -135,10 +134,10 @@ _PLAIN = re.compile(
 
 
 def from_plain_line(line: bytes) -> Record | None:
-    """The record of a line (without its end) that ``to_line`` wrote for an ordinary file; None for any other.
+    """The record in a line (without newline) that ``to_line`` wrote for a regular file; None for any other.
 
-    One expression understands and checks it, in a quarter of the time that JSON takes; what it does not match
-    is for ``from_json`` to judge. Raises ``IntegrityError`` for a path that cannot be.
+    One regular expression parses and checks the line, four times as fast as JSON; pass other lines to
+    ``from_json``. Raises ``IntegrityError`` for an impossible path.
     """
     try:
         found = _PLAIN.fullmatch(line.decode())
@@ -168,13 +167,13 @@ def from_plain_line(line: bytes) -> Record | None:
 
 
 def from_json(fields: object) -> Record:
-    """The record of such an object; ``IntegrityError`` when it is not one that ``to_line`` writes."""
+    """The record in a JSON object. Raises ``IntegrityError`` unless ``to_line`` may have written it."""
     if not isinstance(fields, dict):
-        raise IntegrityError("A record of the index is not a JSON object.")
+        raise damaged("A record of the index is not a JSON object.")
     left = dict(fields)
     kind = _text(left, "kind")
     if kind not in _KINDS:
-        raise IntegrityError(f"The index holds a record of the unknown kind {kind[:50]!r}.")
+        raise damaged(f"The index holds a record of the unknown kind {kind[:50]!r}.")
     path = unescape(_text(left, "path"))
     record = Record(
         path=path if path == b"" and kind == "dir" else check_path(path),
@@ -195,21 +194,21 @@ def from_json(fields: object) -> Record:
         racy=kind == "file" and left.pop("racy", False) is True,
     )
     if left:
-        raise IntegrityError(f"A record of the index has fields that a {kind} does not have.")
+        raise damaged(f"A record of the index has fields that a {kind} does not have.")
     return record
 
 
 def _text(fields: dict[str, Any], key: str, shape: re.Pattern[str] | None = None) -> str:
     value = fields.pop(key, None)
     if not isinstance(value, str) or (shape is not None and not shape.fullmatch(value)):
-        raise IntegrityError(f"A record of the index has no good value of {key!r}.")
+        raise damaged(f"A record of the index has no valid value of {key!r}.")
     return value
 
 
 def _number(fields: dict[str, Any], key: str, least: int, most: int) -> int:
     value = fields.pop(key, None)
     if type(value) is not int or not least <= value <= most:
-        raise IntegrityError(f"A record of the index has no good value of {key!r}.")
+        raise damaged(f"A record of the index has no valid value of {key!r}.")
     return value
 
 
@@ -217,23 +216,23 @@ def _target(fields: dict[str, Any], kind: str, path: bytes) -> bytes:
     target = unescape(_text(fields, "target"))
     if kind == "hardlink":
         if order(check_path(target)) >= order(path):
-            raise IntegrityError(f"The hard link {escape(path)[:200]!r} comes before the file it belongs to.")
+            raise damaged(f"The hard link {escape(path)[:200]!r} comes before the file it belongs to.")
     elif not target or b"\0" in target or len(target) > 4095:  # PATH_MAX with its NUL
-        raise IntegrityError(f"The symlink {escape(path)[:200]!r} has an impossible target.")
+        raise damaged(f"The symlink {escape(path)[:200]!r} has an impossible target.")
     return target
 
 
 def _xattrs(fields: dict[str, Any]) -> Xattrs:
     given = fields.pop("xattrs", {})
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-        raise IntegrityError("A record of the index has no good value of 'xattrs'.")
+        raise damaged("A record of the index has no valid value of 'xattrs'.")
     found: list[tuple[str, bytes]] = []
     for key, value in given.items():
         name = os.fsdecode(unescape(key))
         try:
             found.append((name, base64.b64decode(value, validate=True)))
         except binascii.Error:
-            raise IntegrityError("An extended attribute in the index is not base64.") from None
+            raise damaged("An extended attribute in the index is not base64.") from None
         if not is_kept(name) or "\0" in name or sum(len(n) + len(v) for n, v in found) > SIZE_LIMIT:
-            raise IntegrityError("The index holds an extended attribute that a backup never holds.")
+            raise damaged("The index holds an extended attribute that a backup never holds.")
     return tuple(found)

@@ -1,4 +1,4 @@
-"""What is left out of a backup or a restore of a tree, wholly or in part, and why."""
+"""Why a path is skipped by a backup, or comes back incomplete in a restore: reasons and callback type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 
 OnSkip = Callable[[bytes, str], None]
-"""Told of each thing left out, wholly or in part: its path and the reason."""
+"""Called with the path and the reason for each file, folder or link that is skipped, entirely or in part."""
 
 IS_OURS = "belongs to igny8_backup"
 CHANGED = "changed while it was read"
@@ -20,13 +20,13 @@ SPECIAL = {
     stat.S_IFBLK: "a device",
 }
 NO_FAILURE = frozenset({IS_OURS, *SPECIAL.values()})
-"""Reasons that are listed but are no failure: a backup never holds such things."""
+"""Reasons that are listed but are no failure: a backup never holds these."""
 
 
 def why(error: OSError) -> str:
-    """The reason, for ``on_skip``, why something could not be read."""
+    """The reason, for ``on_skip``, why a path could not be read."""
     if error.errno == errno.ENOENT:
         return VANISHED
-    if error.errno in (errno.ELOOP, errno.ENOTDIR):  # a symlink or a file where a moment ago there was none
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):  # a symlink or file took the place of a file or folder
         return REPLACED
     return f"cannot be read: {error.strerror}"

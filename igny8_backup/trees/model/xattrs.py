@@ -1,8 +1,8 @@
-"""Extended attributes worth keeping: those of users, POSIX ACLs, and file capabilities.
+"""Extended attributes that are backed up: those of users, POSIX ACLs, and file capabilities.
 
-Linux keeps an ACL in the attributes ``system.posix_acl_access`` and ``system.posix_acl_default``
-(acl(5), xattr(7)), in numeric ids. ``security.selinux`` and its like belong to the machine's policy
-and are left to it.
+Linux stores an ACL in the attributes ``system.posix_acl_access`` and ``system.posix_acl_default`` (acl(5),
+xattr(7)), with numeric ids. ``security.selinux`` and similar attributes belong to the policy of the machine
+and are not backed up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_ACL = "system.posix_acl_default"
 CAPABILITY = "security.capability"
 
 SIZE_LIMIT = 128 * 1024
-"""Bytes of names and values for one file; ext4 holds 4 KiB, others up to 64 KiB in a value."""
+"""Bytes of names and values of one file, at most; ext4 holds 4 KiB, others up to 64 KiB in a value."""
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
@@ -28,10 +28,9 @@ def is_kept(name: str) -> bool:
 
 
 def read_xattrs(fd: int) -> Xattrs:
-    """The attributes of an open file or folder that are kept, sorted by name.
+    """The attributes of an open file or folder that are backed up, sorted by name.
 
-    ``OSError`` (E2BIG) when they are more than ``SIZE_LIMIT`` bytes. None where the filesystem has
-    none.
+    Empty where the filesystem has none. Raises ``OSError``, E2BIG for more than ``SIZE_LIMIT`` bytes.
     """
     try:
         names = os.listxattr(fd)
@@ -54,12 +53,12 @@ def read_xattrs(fd: int) -> Xattrs:
             found.append((name, value))
             size += len(name) + len(value)
     if size > SIZE_LIMIT:
-        raise OSError(errno.E2BIG, "more extended attributes than can be kept")
+        raise OSError(errno.E2BIG, "more extended attributes than a backup holds")
     return tuple(found)
 
 
-def read_or_tell(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
-    """As ``read_xattrs``; none, and ``on_skip`` is told, where they cannot be read."""
+def read_xattrs_or_skip(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
+    """The same; where they cannot be read, none, and ``on_skip`` receives the reason."""
     try:
         return read_xattrs(fd)
     except OSError as error:
@@ -68,9 +67,9 @@ def read_or_tell(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
 
 
 def set_xattrs(fd: int, wanted: Xattrs) -> None:
-    """Give an open file or folder exactly these of the kept attributes.
+    """Set these attributes of an open file or folder, and remove its others that would be backed up.
 
-    ``OSError`` when one is refused; the others are set all the same.
+    Raises ``OSError`` when one is refused, after setting the others.
     """
     refusal: OSError | None = None
     present = dict(read_xattrs(fd))

@@ -1,8 +1,8 @@
-"""What stays out of a backup: patterns as in a ``.gitignore``, and folders tagged as caches.
+"""Exclude paths from a backup: patterns as in a ``.gitignore``, and folders tagged as caches.
 
-The one module that knows ``pathspec``, which turns each pattern into a regular expression. They are tried
-here, against one name at a time: a walk never enters an excluded folder, so that no path has to be asked
-whether a folder above it is excluded. That is also how git sees it (gitignore(5)).
+The only module that uses ``pathspec``, which turns each pattern into a regular expression. Expressions are
+matched against one entry at a time: a walk never enters an excluded folder, so no path has to be checked for
+an excluded folder above it. git does the same (gitignore(5)).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 CACHES = ("__pycache__/", ".cache/", ".sass-cache/")
-"""Folders that whoever made them makes again."""
+"""Folders whose contents the programs that made them make again."""
 
 CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
-"""How a tag begins (Cache Directory Tagging Specification, https://bford.info/cachedir/)."""
+"""First bytes of a tag (Cache Directory Tagging Specification, https://bford.info/cachedir/)."""
 
-MOST_STARS = 4
-"""In one pattern, where ``**`` for folders counts once. Whoever may upload files chooses their names: with
-more stars a single name of 255 bytes could keep a walk busy for hours."""
+MAX_STARS = 4
+"""Stars in one pattern, at most; ``**`` for folders counts once. Users who upload files choose their names:
+with more stars a single name of 255 bytes could take hours to match."""
 
 
 class _Rule(NamedTuple):
-    """``excludes``: what it says of a name that ``matches``, which is asked of the whole path or, where the
-    pattern has no slash but at its end, of the last name of it alone: several times as fast."""
+    """``excludes``: whether a path that ``matches`` is excluded or included again. ``whole_path``: the whole
+    path is matched, as the pattern has a slash inside; else only its last name, which is faster."""
 
     matches: Callable[[str], object]
     excludes: bool
@@ -37,9 +37,9 @@ class _Rule(NamedTuple):
 
 
 class Excludes:
-    """Patterns, of which the last that matches a name decides; ``!`` before one takes back what others said.
+    """Patterns; the last one that matches a path decides, and one that begins with ``!`` includes it again.
 
-    Raises ``ValueError`` for a pattern that is none (``problem``).
+    Raises ``ValueError`` for a malformed pattern (``problem``).
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -47,28 +47,28 @@ class Excludes:
         self._files: list[_Rule] = []
         for text in patterns:
             rule = _compiled(text)
-            # Last first. A slash at the end means folders only: no file is held against such a pattern.
+            # Last first. A pattern that ends with a slash matches folders only.
             self._folders.insert(0, rule)
             if not text.rstrip().endswith("/"):
                 self._files.insert(0, rule)
 
     def __call__(self, path: bytes, is_folder: bool) -> bool:
-        """Whether what lies at ``path`` stays out; the folders above it are taken to be in."""
+        """Whether ``path`` is excluded, given that the folders above it are not."""
         rules = self._folders if is_folder else self._files
         if not rules:
             return False
-        whole = os.fsdecode(path)
-        name = whole[whole.rfind("/") + 1 :]
+        text = os.fsdecode(path)
+        name = text[text.rfind("/") + 1 :]
         if is_folder:
-            whole, name = whole + "/", name + "/"
+            text, name = text + "/", name + "/"
         for rule in rules:
-            if rule.matches(whole if rule.whole_path else name):
+            if rule.matches(text if rule.whole_path else name):
                 return rule.excludes
         return False
 
 
 def problem(pattern: str) -> str:
-    """What is wrong with a pattern; nothing if all is well."""
+    """What is wrong with a pattern; empty if nothing is."""
     try:
         _compiled(pattern)
     except ValueError as error:
@@ -77,7 +77,7 @@ def problem(pattern: str) -> str:
 
 
 def is_cache_tag(name: bytes, folder: int) -> bool:
-    """Whether the file ``name`` in the open ``folder`` tags that as a cache. Raises ``OSError``."""
+    """Whether the file ``name`` in the open ``folder`` tags the folder as a cache. Raises ``OSError``."""
     # O_NONBLOCK: opening a FIFO must not hang.
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
@@ -88,13 +88,11 @@ def is_cache_tag(name: bytes, folder: int) -> bool:
 
 def _compiled(text: str) -> _Rule:
     if "\0" in text or "\n" in text:
-        raise ValueError("it holds a character that no pattern has")
-    if sum(1 if part == "**" else part.count("*") for part in text.split("/")) > MOST_STARS:
-        raise ValueError(f"it has more than {MOST_STARS} stars")
+        raise ValueError("it contains a NUL or a newline")
+    if sum(1 if part == "**" else part.count("*") for part in text.split("/")) > MAX_STARS:
+        raise ValueError(f"it has more than {MAX_STARS} stars")
     if text.rstrip().endswith("**/"):
-        raise ValueError(
-            "it ends with **/, write ** without the slash"
-        )  # pathspec reads it otherwise than git
+        raise ValueError("it ends with **/, write ** without the slash")  # pathspec and git differ here
     try:
         pattern = GitIgnoreSpecPattern(text)
     except (GitIgnorePatternError, re.error) as error:
@@ -105,8 +103,8 @@ def _compiled(text: str) -> _Rule:
 
 
 def _matcher(regex: re.Pattern[str]) -> Callable[[str], object]:
-    # pathspec lets a name match for the sake of a folder above it; here only the whole of it counts, with its
-    # slash. The exceptions are "*" and "folder/**": what begins so matches, but not the folder itself.
+    # The expressions of pathspec also match below an excluded folder; here the whole text must match, with
+    # its slash. The exceptions are "*" and "folder/**", which match a beginning, but not the folder itself.
     if not regex.groups:
         return lambda text: regex.match(text.removesuffix("/"))
     if regex.pattern.startswith("^"):

@@ -1,8 +1,8 @@
-"""A tree, walked in one fixed order, safe against whoever changes it meanwhile.
+"""Walk a tree in one fixed order, safely even while others change it.
 
 Every folder is opened relative to the one above it and never through a symlink (``openat`` with
-``O_NOFOLLOW``), so that a folder swapped for a symlink during the walk leads nowhere. Memory holds
-one listing of names per level.
+``O_NOFOLLOW``), so that a folder that is replaced by a symlink during the walk leads nowhere. Memory holds
+one listing of names per level of folders.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from igny8_backup.trees.model.entries import Entry, Files, Row, Status, row
 from igny8_backup.trees.model.names import DEPTH_LIMIT, is_own
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.skips import IS_OURS, SPECIAL, OnSkip, why
-from igny8_backup.trees.model.xattrs import Xattrs, read_or_tell
+from igny8_backup.trees.model.xattrs import Xattrs, read_xattrs_or_skip
 from igny8_backup.trees.scan.excludes import CACHE_TAG, is_cache_tag
 
 Excluded = Callable[[bytes, bool], bool]
-"""Whether a path, of a folder or not, stays out; asked before it is looked into."""
+"""Called with a path and whether it is a folder, before it is opened; returns whether it is excluded."""
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-# O_NONBLOCK: a FIFO put in a file's place must not hang us; it means nothing to a regular file.
+# O_NONBLOCK: opening a FIFO that took the place of a file must not hang; regular files ignore it.
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-TOGETHER = 200
-"""So many files of a folder are looked at before the first of them is handed out, at most."""
+BATCH_FILES = 200
+"""Files of a folder that are yielded together, at most."""
 
 
 @dataclass(slots=True)
 class Level:
-    """An open folder, and what its paths begin with; ``names`` are those still to come, last first."""
+    """An open folder; ``prefix`` begins the paths in it; ``names`` are those still to come, last first."""
 
     fd: int
     prefix: bytes
@@ -45,15 +45,14 @@ class Level:
 
 
 class Scan:
-    """A walk over the tree below ``root``: a context manager, and an iterator over what is in it: files, some
-    at a time, and everything else.
+    """A walk over the tree below ``root``: a context manager, and an iterator over runs of files and entries.
 
-    A folder comes before what is in it, siblings are sorted by their bytes, the root itself
-    (``b""``) is first. What cannot be taken is told to ``on_skip``. A folder that may not be read
-    is still an entry, empty, and skipped too. ``FilesError`` when the root is missing, no folder,
-    or unreadable. What is ``excluded`` is neither given nor told, only counted (``left_out``); with
-    ``tagged`` so is all but the tag in a folder, other than the root, that ``CACHEDIR.TAG`` tags as a cache.
-    ``root_fd`` is a descriptor of the root where that is open already.
+    The root itself (``b""``) is first, a folder comes before its contents, siblings are sorted by their
+    bytes. ``on_skip`` receives what cannot be backed up. A folder that cannot be read is yielded, empty, and
+    skipped as well. What is ``excluded`` is only counted (``excluded_count``). With ``exclude_caches``, of a
+    folder below the root that ``CACHEDIR.TAG`` marks as a cache only that tag is yielded. ``root_fd`` is a
+    descriptor of the root where it is open already. Raises ``FilesError`` when the root is missing, no
+    folder, or unreadable.
     """
 
     def __init__(
@@ -62,18 +61,18 @@ class Scan:
         *,
         on_skip: OnSkip,
         excluded: Excluded | None = None,
-        tagged: bool = False,
+        exclude_caches: bool = False,
         root_fd: int | None = None,
     ) -> None:
-        self.left_out = 0
+        self.excluded_count = 0
         self._root = root
         self._root_fd = root_fd
         self._on_skip = on_skip
         self._excluded = excluded
-        self._tagged = tagged
+        self._exclude_caches = exclude_caches
         self._owners = Owners()
         self._levels: list[Level] = []
-        self._found = self._walk()
+        self._items = self._walk()
 
     def __enter__(self) -> Self:
         return self
@@ -84,10 +83,10 @@ class Scan:
         self.close()
 
     def __iter__(self) -> Iterator[Entry | Files]:
-        return self._found
+        return self._items
 
     def entries(self) -> Iterator[Entry]:
-        """Everything one by one."""
+        """Yield every entry, files one by one."""
         for found in self:
             if isinstance(found, Files):
                 yield from found.entries()
@@ -95,28 +94,27 @@ class Scan:
                 yield found
 
     def close(self) -> None:
-        """Give back the descriptors. The walk is over."""
-        self._found.close()
+        """End the walk and close its descriptors."""
+        self._items.close()
         while self._levels:
             os.close(self._levels.pop().fd)
 
     def open_file(self, files: Files, number: int) -> int:
-        """A descriptor of one of the files just yielded; ``OSError`` when it is gone, refused, or a symlink
-        now.
+        """Open file ``number`` of the run just yielded. Raises ``OSError`` if it is gone or a symlink.
 
-        Who opens it must ``fstat`` it: something else may stand in its place by now.
+        Call ``fstat`` on the result: another file may have taken its place.
         """
         return os.open(files.names[number], OPEN_FILE, dir_fd=self._levels[-1].fd)
 
     def folder_fd(self, entry: Entry) -> int | None:
-        """The walk's own descriptor of the folder just yielded; None if it could not be opened."""
+        """The walk's own descriptor of the folder just yielded; None if the folder could not be opened."""
         level = self._levels[-1]
         return level.fd if level.prefix == (entry.path + b"/" if entry.path else b"") else None
 
     def folder_xattrs(self, entry: Entry) -> Xattrs:
-        """Those of the folder just yielded; none where it could not be opened."""
+        """The attributes of the folder just yielded; none where the folder could not be opened."""
         fd = self.folder_fd(entry)
-        return () if fd is None else read_or_tell(entry.path, fd, self._on_skip)
+        return () if fd is None else read_xattrs_or_skip(entry.path, fd, self._on_skip)
 
     def describe(
         self,
@@ -125,7 +123,7 @@ class Scan:
         kind: Literal["file", "dir", "symlink"],
         target: bytes = b"",
     ) -> Entry:
-        """An entry with what this ``stat`` says."""
+        """An entry with this status, and the names of its owner."""
         return Entry(path, kind, status, self._owners.owner(status.uid, status.gid), target)
 
     def _walk(self) -> Generator[Entry | Files, None, None]:
@@ -136,44 +134,44 @@ class Scan:
                 yield files
             elif not level.names:
                 os.close(self._levels.pop().fd)
-            elif (entry := self._other(level)) is not None:
+            elif (entry := self._non_file(level)) is not None:
                 yield entry
 
     def _files(self, level: Level) -> Files | None:
-        """Those that come next in this folder; None where something else does, or nothing."""
+        """The run of files that comes next in this folder; None where it is empty."""
         names: list[bytes] = []
         rows: list[Row] = []
-        while level.names and len(names) < TOGETHER:
+        while level.names and len(names) < BATCH_FILES:
             name = level.names[-1]
             try:
                 status = os.lstat(name, dir_fd=level.fd)
             except OSError as error:
-                # Temporary files, which are what is excluded most, vanish most as well.
-                if not self._leaves_out(level.prefix + name, False):
+                # Files that vanish are mostly temporary, and so mostly excluded.
+                if not self._is_excluded(level.prefix + name, False):
                     self._on_skip(level.prefix + name, why(error))
                 level.names.pop()
                 continue
             if not stat.S_ISREG(status.st_mode):
                 break
             level.names.pop()
-            if self._excluded is None or not self._leaves_out(level.prefix + name, False):
+            if self._excluded is None or not self._is_excluded(level.prefix + name, False):
                 names.append(name)
                 rows.append(row(status))
         return Files(level.prefix, names, rows, self._owners) if names else None
 
-    def _other(self, level: Level) -> Entry | None:
-        """What comes next in this folder and was no file just now."""
+    def _non_file(self, level: Level) -> Entry | None:
+        """The entry that comes next in this folder and was no regular file a moment ago."""
         name = level.names.pop()
         path = level.prefix + name
         try:
             return self._entry(path, name, level)
         except OSError as error:
-            if not self._leaves_out(path, False):
+            if not self._is_excluded(path, False):
                 self._on_skip(path, why(error))
             return None
 
     def _open_root(self) -> int:
-        """A descriptor of the root, for this walk to close."""
+        """A descriptor of the root, which this walk closes."""
         if self._root_fd is not None:
             return os.dup(self._root_fd)
         try:
@@ -182,7 +180,7 @@ class Scan:
         except OSError as error:
             raise FilesError(
                 f"The folder {self._root} cannot be read: {error.strerror}.",
-                hint="Create it, give this user access to it, or take it out of the settings.",
+                hint="Create it, give this user access to it, or remove it from the settings.",
             ) from error
 
     def _begin(self) -> Entry:
@@ -198,16 +196,16 @@ class Scan:
     def _entry(self, path: bytes, name: bytes, level: Level) -> Entry | None:
         status = Status.of(os.lstat(name, dir_fd=level.fd))
         kind = stat.S_IFMT(status.mode)
-        if self._excluded is not None and self._leaves_out(path, kind == stat.S_IFDIR):
+        if self._excluded is not None and self._is_excluded(path, kind == stat.S_IFDIR):
             return None
         if kind == stat.S_IFDIR:
             return self._folder(path, name, level.fd, status)
         if kind == stat.S_IFLNK:
             return self.describe(path, status, "symlink", os.readlink(name, dir_fd=level.fd))
         if kind == stat.S_IFREG:
-            level.names.append(name)  # put there a moment ago: it is looked at as a file
+            level.names.append(name)  # created a moment ago: it belongs to the next run of files
             return None
-        self._on_skip(path, SPECIAL.get(kind, "neither a file nor a folder nor a symlink"))
+        self._on_skip(path, SPECIAL.get(kind, "neither a file, a folder nor a symlink"))
         return None
 
     def _folder(self, path: bytes, name: bytes, folder: int, status: Status) -> Entry:
@@ -226,23 +224,25 @@ class Scan:
     def _push(self, fd: int, prefix: bytes) -> None:
         self._levels.append(Level(fd, prefix, []))
         try:
-            names = os.fsencode("\0".join(os.listdir(fd))).split(b"\0")  # all in one go: no name holds a NUL
+            names = os.fsencode("\0".join(os.listdir(fd))).split(
+                b"\0"
+            )  # encode all at once: no name holds a NUL
         except OSError as error:
             self._on_skip(prefix.rstrip(b"/"), why(error))
             return
-        if self._tagged and prefix and CACHE_TAG in names and self._is_cache(fd):
-            self.left_out += len(names) - 1
+        if self._exclude_caches and prefix and CACHE_TAG in names and self._is_cache(fd):
+            self.excluded_count += len(names) - 1
             names = [CACHE_TAG]
         names.sort(reverse=True)
-        self._levels[-1].names = [name for name in names if name]  # of an empty folder one without a name
+        self._levels[-1].names = [name for name in names if name]  # an empty folder gives one empty name
 
-    def _leaves_out(self, path: bytes, is_folder: bool) -> bool:
-        out = self._excluded is not None and self._excluded(path, is_folder)
-        self.left_out += out
-        return out
+    def _is_excluded(self, path: bytes, is_folder: bool) -> bool:
+        excluded = self._excluded is not None and self._excluded(path, is_folder)
+        self.excluded_count += excluded
+        return excluded
 
     def _is_cache(self, folder: int) -> bool:
         try:
             return is_cache_tag(CACHE_TAG, folder)
         except OSError:
-            return False  # no tag that can be read: the folder is as any other
+            return False  # a tag that cannot be read does not mark a cache

@@ -1,7 +1,7 @@
-"""A tree, walked by a process of its own ahead of the one that compares and reads its files.
+"""Walk a tree in a second process, ahead of the archive worker that compares and reads its files.
 
-Listing folders and ``lstat`` are half of the work of a night in which little has changed; of two processes
-each has a processor. The one is forked off the other, which must have a single thread.
+Listing folders and ``lstat`` are half of the work of a backup in which little has changed. The scanner
+process is forked from the archive worker, which must have a single thread.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from igny8_backup.trees.model.entries import Entry, Files, Row
 from igny8_backup.trees.model.xattrs import Xattrs
 from igny8_backup.trees.scan.scan import OPEN_FILE, OPEN_FOLDER, Excluded, Level, Scan
 
-AT_A_TIME = 500
-"""So many files and other things are handed over together, about."""
+BATCH_ENTRIES = 500
+"""Files and other entries that are sent together, about."""
 
 _UNCHANGED = "This tree is not in the backup."
 
 
 class _Files(NamedTuple):
-    """``Files``, whose names are joined by slashes."""
+    """``Files``, its names joined by slashes."""
 
     prefix: bytes
     names: bytes
     rows: list[Row]
 
 
-class _Other(NamedTuple):
-    """Anything else, and a folder's extended attributes."""
+class _NonFile(NamedTuple):
+    """Any other entry, and a folder's extended attributes."""
 
     entry: Entry
     xattrs: Xattrs
@@ -57,22 +57,22 @@ class _Failed(NamedTuple):
 
 
 class _End(NamedTuple):
-    left_out: int
+    excluded_count: int
 
 
-_Message: TypeAlias = _Other | _Files | _Skipped | _Failed | _End
+_Message: TypeAlias = _NonFile | _Files | _Skipped | _Failed | _End
 
 
 class ScanAhead(Scan):
-    """As ``Scan``, by a process that is some thousand files ahead: each thing is as it was a moment ago.
+    """A ``Scan`` by the scanner process, which is some thousand files ahead.
 
-    The root is opened once for both. Another folder is opened here a second time, in the same safe way, once
-    a file in it is; if it is not the one that was listed, the file counts as replaced. ``FilesError`` also
-    when the process cannot be had, or ends before the tree does.
+    Both processes share one descriptor of the root. Any other folder is opened here again, in the same safe
+    way, when a file in it is opened; if it is another folder than the one that was listed, the file counts as
+    replaced. Raises ``FilesError`` also when the process cannot be started, or ends before the walk does.
     """
 
     _xattrs: Xattrs = ()  # of the folder just yielded
-    _listed: dict[bytes, tuple[int, int]]  # by prefix: the folders that the walk is in
+    _listed: dict[bytes, tuple[int, int]]  # device and inode, by prefix, of the folders that the walk is in
 
     def open_file(self, files: Files, number: int) -> int:
         level = self._levels[-1]
@@ -88,7 +88,7 @@ class ScanAhead(Scan):
         return self._xattrs
 
     def _open_folder(self, prefix: bytes) -> int:
-        """The folder whose paths begin so, opened from the root downwards; it stays open for what follows."""
+        """Open the folder with this prefix, from the root down; it stays open for the entries that follow."""
         while not prefix.startswith(self._levels[-1].prefix):
             os.close(self._levels.pop().fd)
         for name in prefix[len(self._levels[-1].prefix) :].split(b"/")[:-1]:
@@ -98,7 +98,7 @@ class ScanAhead(Scan):
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) != self._listed.get(level.prefix):
                 os.close(fd)
-                raise OSError(errno.ELOOP, "another folder stands there now")  # told as a symlink would be
+                raise OSError(errno.ELOOP, "another folder took its place")  # reported like a symlink
             self._levels.append(level)
         return self._levels[-1].fd
 
@@ -107,7 +107,7 @@ class ScanAhead(Scan):
             for message in messages:
                 if isinstance(message, _Files):
                     yield Files(message.prefix, message.names.split(b"/"), message.rows, self._owners)
-                elif isinstance(message, _Other):
+                elif isinstance(message, _NonFile):
                     self._xattrs = message.xattrs
                     if message.entry.kind == "dir":
                         self._list(message.entry)
@@ -117,7 +117,7 @@ class ScanAhead(Scan):
                 elif isinstance(message, _Failed):
                     raise FilesError(message.what, unchanged=message.unchanged, hint=message.hint)
                 else:
-                    self.left_out = message.left_out
+                    self.excluded_count = message.excluded_count
 
     def _list(self, folder: Entry) -> None:
         while self._listed and not folder.path.startswith(next(reversed(self._listed))):
@@ -132,23 +132,23 @@ class ScanAhead(Scan):
             receiver, process = self._start()
         except OSError as error:
             raise FilesError(
-                f"No process can be had to walk {self._root}: {error.strerror}.",
+                f"The scanner process for {self._root} cannot be started: {error.strerror}.",
                 unchanged=_UNCHANGED,
-                hint="Raise the limits of processes and of open files.",
+                hint="Raise the limits of processes and of open files (ulimit -u, ulimit -n).",
             ) from None
         message: _Message | None = None
         try:
             while not isinstance(message, _End | _Failed):
                 for message in receiver.recv():
                     yield message
-        except (EOFError, OSError):  # OSError: in the middle of what it said
+        except (EOFError, OSError):  # OSError: in the middle of a message
             process.join()
             raise FilesError(
-                f"The process of ours that walks {self._root} did not come to its end (exit status"
+                f"The scanner process for {self._root} ended before it was done (exit status"
                 f" {process.exitcode}).",
                 unchanged=_UNCHANGED,
-                hint="Run again. If it happens again, find out who ends it: where memory is short it is"
-                " the kernel, and its log says so (dmesg).",
+                hint="Run the backup again. If it fails again, find out what stops the process: where memory"
+                " is short it is the kernel, and its log says so (dmesg).",
             ) from None
         finally:
             receiver.close()
@@ -160,8 +160,8 @@ class ScanAhead(Scan):
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
         with sender:
-            job = self._root, self._levels[0].fd, self._excluded, self._tagged
-            process = context.Process(target=_look, args=(sender, receiver, *job), daemon=True)
+            job = self._root, self._levels[0].fd, self._excluded, self._exclude_caches
+            process = context.Process(target=_scan, args=(sender, receiver, *job), daemon=True)
             try:
                 process.start()
             except BaseException:
@@ -170,61 +170,65 @@ class ScanAhead(Scan):
         return receiver, process
 
 
-class _Teller:
-    """Hands over some messages at a time: each hand-over takes longer than a look at a file."""
+class _MessageBatcher:
+    """Sends some messages at a time: sending takes longer than ``lstat``."""
 
     def __init__(self, sender: Connection) -> None:
         self._sender = sender
         self._messages: list[_Message] = []
         self._count = 0
 
-    def tell(self, message: _Message, count: int = 1) -> None:
+    def add(self, message: _Message, count: int = 1) -> None:
         self._messages.append(message)
         self._count += count
-        if self._count >= AT_A_TIME:
-            self.tell_now()
+        if self._count >= BATCH_ENTRIES:
+            self.flush()
 
-    def look(self, met: Entry | Files, scan: Scan) -> None:
-        if isinstance(met, Files):
-            self.tell(_Files(met.prefix, b"/".join(met.names), met.rows), len(met.names))
+    def add_item(self, item: Entry | Files, scan: Scan) -> None:
+        if isinstance(item, Files):
+            self.add(_Files(item.prefix, b"/".join(item.names), item.rows), len(item.names))
         else:
-            self.tell(_Other(met, scan.folder_xattrs(met) if met.kind == "dir" else ()))
+            self.add(_NonFile(item, scan.folder_xattrs(item) if item.kind == "dir" else ()))
 
-    def tell_now(self) -> None:
+    def flush(self) -> None:
         self._sender.send(self._messages)
         self._messages = []
         self._count = 0
 
 
-def _look(
+def _scan(
     sender: Connection,
     receiver: Connection,
     root: Path,
     root_fd: int,
     excluded: Excluded | None,
-    tagged: bool,
+    exclude_caches: bool,
 ) -> None:
-    """The other process: ends with its work, or when nobody wants to hear of it any more."""
+    """The scanner process: ends with its work, or when the archive worker is gone."""
     receiver.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 1)  # who reads that must not wait for us when the one that we work for ends
-    teller = _Teller(sender)
+        os.dup2(
+            nothing.fileno(), 1
+        )  # a reader of the archive worker's stdout must see it end with the worker
+    batcher = _MessageBatcher(sender)
 
     def skip(path: bytes, reason: str) -> None:
-        teller.tell(_Skipped(path, reason))
+        batcher.add(_Skipped(path, reason))
 
     with suppress(BrokenPipeError):
         end: _End | _Failed
         try:
-            with Scan(root, on_skip=skip, excluded=excluded, tagged=tagged, root_fd=root_fd) as scan:
-                for met in scan:
-                    teller.look(met, scan)
-                end = _End(scan.left_out)
+            with Scan(
+                root, on_skip=skip, excluded=excluded, exclude_caches=exclude_caches, root_fd=root_fd
+            ) as scan:
+                for item in scan:
+                    batcher.add_item(item, scan)
+                end = _End(scan.excluded_count)
         except BrokenPipeError:
             raise
-        except Exception as error:  # told there, by whoever tells of errors
-            what = f"The process of ours that walks {root} failed: {error!r}."
-            end = _Failed(what, _UNCHANGED, "Run again.")
-        teller.tell(end)
-        teller.tell_now()
+        except Exception as error:  # raised again in the archive worker
+            what = f"The scanner process for {root} failed: {error!r}."
+            end = _Failed(what, _UNCHANGED, "Run the backup again. If it fails again, report this as a bug.")
+        batcher.add(end)
+        batcher.flush()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.trees.fs.mounts import mounts_below
+from igny8_backup.trees.fs.linux import mounts_below
 from igny8_backup.trees.fs.safe_dirs import FOLDER
 from igny8_backup.trees.model.names import check_path, escape, is_own, previous_name, staging_name, unescape
 from igny8_backup.trees.model.records import Record, from_json, record_of, to_json

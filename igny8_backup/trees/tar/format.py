@@ -1,10 +1,9 @@
-"""Tars of our own: the GNU format, written lean and read strictly.
+"""Write and read tars in the GNU format, with little overhead for many small files.
 
-The standard library's ``tarfile`` spends most of its time on objects and checks that many small
-files do not need. The layout is that of the GNU tar manual, "Basic Tar Format" (``oldgnu_header``,
-"ustar  "): names over 100 bytes travel in ``././@LongLink`` members of type L, link targets in
-those of type K, as raw bytes; numbers that do not fit their octal field are base-256. GNU tar,
-bsdtar and Python's tarfile read it.
+The standard library's ``tarfile`` spends most of its time on objects and checks that small files do not need.
+The layout is that of the GNU tar manual, "Basic Tar Format" (``oldgnu_header``, magic "ustar  "): names over
+100 bytes are in ``././@LongLink`` members of type L, link targets in those of type K, as raw bytes; numbers
+that do not fit their octal field are base-256. GNU tar, bsdtar and Python's tarfile read it.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ import zlib
 from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
-from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Views
+from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import PATH_LIMIT, check_path, escape, order
 from igny8_backup.trees.model.owners import Owner
 
@@ -29,12 +28,12 @@ _LONG = b"././@LongLink"
 _NOBODY = Owner(0, 0, "", "")
 _OCTAL = frozenset(b"01234567")
 _FIELDS = struct.Struct("100s 24x 12s 12x 8s c 100x 8s 247x")
-"""Of a header: name, size, checksum, type, magic."""
+"""The fields of a header that are read: name, size, checksum, type, magic."""
 
 
 class Member(NamedTuple):
-    """A regular file in a tar being read. Each piece of ``contents`` is good until the next one, or the next
-    member, is asked for."""
+    """A regular file in a tar that is being read. Each piece of ``contents`` is valid until the next piece or
+    member is asked for."""
 
     path: bytes
     size: int
@@ -51,7 +50,7 @@ def header(
     size: int = 0,
     target: bytes = b"",
 ) -> bytes:
-    """What stands before the contents of a member. ``path`` is written as given; whole seconds only."""
+    """The header of a member. ``path`` is written as given; the time is cut to whole seconds."""
     head = b""
     if len(target) > 100:
         head += _long(b"K", target)
@@ -61,43 +60,42 @@ def header(
 
 
 def padding(size: int) -> int:
-    """Bytes of zero after contents of this size."""
+    """Bytes of zeros after contents of this size."""
     return -size % RECORD
 
 
 def header_size(path_length: int) -> int:
-    """Bytes of the ``header`` of a file with such a path, as written."""
+    """Bytes of the ``header`` of a file whose path, as written, has this length."""
     if path_length <= 100:
         return RECORD
     return 2 * RECORD + path_length + 1 + padding(path_length + 1)
 
 
-def room(path_length: int, size: int) -> int:
-    """Bytes that a file takes in a tar, header and all, of such a path, as written, and such contents."""
+def packed_size(path_length: int, size: int) -> int:
+    """Bytes that a file takes in a tar, header and padding included, for this length of path and size."""
     return header_size(path_length) + size + padding(size)
 
 
 def read_tar(blocks: Views) -> Iterator[Member]:
-    """The members of a pack, streaming: regular files, named ``./path``, sorted.
+    """Read the members of a pack as it streams in: regular files, named ``./path``, sorted.
 
-    A file that changed while it was read comes twice, one after the other: the later counts. Anything
-    else is an ``IntegrityError``: another type, a path outside, a wrong checksum, an end before the end.
-    Contents left unread are passed over. Nothing read is to be trusted before the
-    iterator has ended.
+    A file that changed while it was read is there twice in a row: the later member counts. Contents that the
+    caller does not read are skipped. Raises ``IntegrityError`` for another type of member, a path outside the
+    tree, a wrong checksum, or a truncated tar. Trust no member before the iterator has ended.
     """
     source = _Source(blocks)
     last = b""
     while (found := source.take(RECORD)) != END[:RECORD]:
-        kind, name, size = _understood(found)
+        kind, name, size = _parsed(found)
         if kind == b"L":
             name = _long_name(source, size)
-            kind, _, size = _understood(source.take(RECORD))
+            kind, _, size = _parsed(source.take(RECORD))
         if kind != FILE or not name.startswith(b"./"):
-            raise IntegrityError("A pack holds something else than files.")
+            raise damaged("A pack holds a member that is not a regular file.")
         path = check_path(name[2:])
         place = order(path)
         if place < last:
-            raise IntegrityError(f"A pack is not sorted at {escape(path)[:200]!r}.")
+            raise damaged(f"A pack is not sorted at {escape(path)[:200]!r}.")
         last = place
         if size <= BLOCK:
             yield Member(path, size, (source.take(size),))
@@ -111,7 +109,7 @@ def read_tar(blocks: Views) -> Iterator[Member]:
 
 
 class _Source:
-    """Exact amounts of a stream of blocks, as views: none is copied unless it lies in two of them."""
+    """Reads exact amounts from a stream of blocks, as views; only bytes that span two blocks are copied."""
 
     def __init__(self, blocks: Views) -> None:
         self._blocks = blocks
@@ -124,7 +122,7 @@ class _Source:
                 self._block = memoryview(next(self._blocks, b""))
                 self._at = 0
                 if not self._block:
-                    raise IntegrityError("A pack ends before its end.")
+                    raise damaged("A pack is truncated.")
             piece = self._block[self._at : self._at + size]
             self._at += len(piece)
             size -= len(piece)
@@ -136,18 +134,18 @@ class _Source:
             piece = self._block[self._at : end]
             self._at = end
             return piece
-        whole = bytearray()
+        joined = bytearray()
         for piece in self.run(size):
-            whole += piece
-        return memoryview(whole)
+            joined += piece
+        return memoryview(joined)
 
     def expect_zeros(self) -> None:
-        """Read to the true end: only there has the stream said that all was well behind it."""
+        """Read to the end of the stream, which raises there if a process behind it has failed."""
         if bytes(self.take(RECORD)).strip(b"\0") or bytes(self._block[self._at :]).strip(b"\0"):
-            raise IntegrityError("A pack goes on after its end.")
+            raise damaged("A pack holds data after its end-of-archive block.")
         for block in self._blocks:
             if bytes(block).strip(b"\0"):
-                raise IntegrityError("A pack goes on after its end.")
+                raise damaged("A pack holds data after its end-of-archive block.")
 
 
 def _long(kind: bytes, name: bytes) -> bytes:
@@ -166,7 +164,7 @@ def _block(path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: 
 
 @functools.lru_cache(maxsize=256)
 def _shared(kind: bytes, mode: int, owner: Owner, target: bytes) -> tuple[bytes, bytes, int]:
-    """What many headers have in common: mode and owner, all after the checksum, and the sum of the latter."""
+    """The parts that many headers share: mode and owner, all fields after the checksum, and their sum."""
     uid, gid, user, group = owner
     access = b"%07o\0%b%b" % (
         mode,
@@ -185,8 +183,10 @@ def _shared(kind: bytes, mode: int, owner: Owner, target: bytes) -> tuple[bytes,
 
 
 def _sum(data: bytes | memoryview) -> int:
-    """The sum of at most 256 bytes, six times as fast as ``sum``: the lower half of an Adler-32 (RFC 1950) is
-    one more, modulo 65521."""
+    """The sum of at most 256 bytes, six times as fast as ``sum``.
+
+    The lower half of an Adler-32 (RFC 1950) is that sum plus one, modulo 65521.
+    """
     return (zlib.adler32(data) & 0xFFFF) - 1
 
 
@@ -198,30 +198,30 @@ def _number(value: int, width: int) -> bytes:
 
 
 def _owner(name: str) -> bytes:
-    # 31 bytes and a NUL is all there is room for; half a name would be another user's.
+    # The field holds 31 bytes and a NUL; a truncated name might be that of another user.
     raw = name.encode("utf-8")
     return raw if len(raw) < 32 else b""
 
 
-def _understood(block: memoryview) -> tuple[bytes, bytes, int]:
+def _parsed(block: memoryview) -> tuple[bytes, bytes, int]:
     """Type, name and size of a header block."""
     name, size, checksum, kind, magic = _FIELDS.unpack(block)
     # The checksum counts its own field as blanks.
     counted = _sum(block[:256]) + _sum(block[256:]) - sum(checksum) + 8 * 32
     if magic != _MAGIC or checksum != b"%06o\0 " % counted:
-        raise IntegrityError("A pack is damaged: the checksum of a header is wrong.")
+        raise damaged("A pack is damaged: the checksum of a header is wrong.")
     if size[0] == 0x80:
         return kind, name.rstrip(b"\0"), int.from_bytes(size[1:], "big")
     if size[11] or not _OCTAL.issuperset(size[:11]):
-        raise IntegrityError("A pack is damaged: a size is not a number.")
+        raise damaged("A pack is damaged: a size is not a number.")
     return kind, name.rstrip(b"\0"), int(size[:11], 8)
 
 
 def _long_name(source: _Source, size: int) -> bytes:
     if size > PATH_LIMIT + 3:  # "./" and the NUL at the end
-        raise IntegrityError("A pack holds a name longer than any path.")
+        raise damaged("A pack holds a name longer than any path.")
     name = bytes(source.take(size))
     source.take(padding(size))
     if not name.endswith(b"\0"):
-        raise IntegrityError("A pack is damaged: a long name has no end.")
+        raise damaged("A pack is damaged: a long name has no end.")
     return name[:-1]

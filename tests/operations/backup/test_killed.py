@@ -160,8 +160,8 @@ def test_backup_killed_leaves_other_backups_intact(nights: Nights, seed: int) ->
     most = nights.count()
     died = {"run": 0, "reader": 0, "both": 0, "walker": 0}
     who = {
-        "reader": "The process of ours that works on the files did not come to its end: ",
-        "walker": f"The process of ours that walks {nights.root} did not come to its end (exit status -9).",
+        "reader": "The worker process trees.archive.worker failed: ",
+        "walker": f"The scanner process for {nights.root} ended before it was done (exit status -9).",
     }
     for number in range(ROUNDS):
         change(nights.root, luck, number)

@@ -90,5 +90,5 @@ def test_bits_of_a_file_that_keeps_another_owner_stay_away(backed_up: Project) -
     assert modes(found / "uploads")["as-owner"] == 0o755
     assert modes(found / "uploads")["as-group"] == 0o2755
     said = restored.stderr
-    assert "uploads: as-owner: its set-id bits were not set: only root can give it back to its owner" in said
+    assert "uploads: as-owner: its set-id bits were not set: only root can set its owner" in said
     assert "uploads: able: its extended attributes cannot be set: " in said

@@ -143,10 +143,10 @@ def test_an_index_that_turns_out_damaged_is_refused(large: Large) -> None:
     for data, told in {
         whole[:-1000]: "ends in the middle of a line",
         head + b"\n": "ends before its last line",
-        head + b'\n{"records":7}\n': "does not hold as many records as it says",
+        head + b'\n{"records":7}\n': "does not hold as many records as its last line says",
         b"\n".join((above, outside, trailer, b"")): "is not a path below the root of a tree",
         b"\n".join((above, last.replace(pack, b"another"), trailer, b"")): (
-            "names the pack another, and the manifest does not"
+            "names the pack another, which the manifest does not name"
         ),
     }.items():
         with pytest.raises(IntegrityError, match=told):

@@ -20,7 +20,7 @@ from igny8_backup.trees.index import index
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.names import order
 from igny8_backup.trees.model.records import to_line
-from igny8_backup.trees.scan.scan import TOGETHER
+from igny8_backup.trees.scan.scan import BATCH_FILES
 from tests.trees.changes import CHANGES, Change, apply
 from tests.trees.tools import Backup, bring_back, look, rsync_differences, take
 
@@ -72,19 +72,19 @@ def test_of_many_files_in_a_row_one_has_changed(tmp_path: Path) -> None:
     """Rows of files are compared at once; one that stands between them changes nothing for the others."""
     root = tmp_path / "root"
     root.mkdir()
-    names = [f"{number:04}" for number in range(2 * TOGETHER + 50)]
+    names = [f"{number:04}" for number in range(2 * BATCH_FILES + 50)]
     for name in names:
         (root / name).write_text(name)
-    (root / names[TOGETHER]).unlink()
-    (root / names[TOGETHER]).mkdir()
+    (root / names[BATCH_FILES]).unlink()
+    (root / names[BATCH_FILES]).mkdir()
     time.sleep(2.1)
     first = take(root)
-    changed, gone, new = names[TOGETHER // 2], names[TOGETHER + 5], f"{names[-20]}-new"
+    changed, gone, new = names[BATCH_FILES // 2], names[BATCH_FILES + 5], f"{names[-20]}-new"
     (root / changed).write_text("else")
     (root / gone).unlink()
     (root / new).write_text(new)
     second = take(root, earlier=first)
-    same = set(names) - {changed, gone, names[TOGETHER]}
+    same = set(names) - {changed, gone, names[BATCH_FILES]}
     assert second.unopened == [name.encode() for name in sorted(same)]
     assert [record.path for record in second.records] == [
         b"",
@@ -210,7 +210,7 @@ def test_an_index_is_compared_with_any_walk(names: set[bytes], data: st.DataObje
             line = to_line(record)
             known_so = [line] if record in kept else []
             if data.draw(st.booleans()):
-                taken = known.take([line, b"no line begins so"])
+                taken = known.match_unchanged([line, b"no line begins so"])
                 assert taken in ([], known_so)
                 if taken:
                     continue

@@ -14,14 +14,14 @@ import pytest
 
 from igny8_backup.errors import FilesError
 from igny8_backup.streams import BLOCK
+from igny8_backup.trees.archive.events import BATCH_FILES
 from igny8_backup.trees.archive.packs import PackWriter
-from igny8_backup.trees.archive.telling import TOGETHER
 from igny8_backup.trees.model.names import DEPTH_LIMIT
 from igny8_backup.trees.model.skips import NO_FAILURE
-from igny8_backup.trees.tar.blocks import TarBlocks, new_room
+from igny8_backup.trees.tar.blocks import TarBlocks, new_buffer
 from igny8_backup.trees.tar.format import RECORD
 from tests.trees.planting import plant
-from tests.trees.tools import IS_ROOT, look, never, take
+from tests.trees.tools import IS_ROOT, look, only_files, take
 
 
 def members(data: bytes) -> dict[str, bytes]:
@@ -35,7 +35,7 @@ def files(root: Path, **contents: bytes) -> None:
 
 
 def packs_of(root: Path, limit: int = 1 << 30) -> Iterator[tuple[str, TarBlocks]]:
-    writer = PackWriter(root, name=str, on_skip=never, limit=limit)
+    writer = PackWriter(root, backup_id="id", emit=only_files([]), limit=limit)
     with closing(writer.packs()) as packs:
         yield from packs
 
@@ -140,7 +140,7 @@ def test_special_files_are_listed_and_never_opened(tmp_path: Path) -> None:
 
 def test_a_pack_left_unread_is_a_mistake_and_leaks_nothing(tmp_path: Path) -> None:
     files(tmp_path, a=b"a" * 3 * BLOCK, b=b"b", c=b"c")
-    writer = PackWriter(tmp_path, name=str, on_skip=never, limit=10_000)
+    writer = PackWriter(tmp_path, backup_id="id", emit=only_files([]), limit=10_000)
     with closing(writer.packs()) as packs:
         _, blocks = next(packs)
         next(blocks)
@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     for name, blocks in packs_of(tmp_path, limit=20 * 1024):
         for _ in blocks:
             pass
-        if name in ("10", "29"):
+        if name in ("id-0010", "id-0029"):
             gc.collect()
             alive.append(len(gc.get_objects()))
     first, last = alive
@@ -218,18 +218,18 @@ def test_memory_that_was_used_before_leaves_no_trace(tmp_path: Path) -> None:
     for number, size in enumerate((0, 1, 511, 512, 513, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7)):
         (tmp_path / f"{number}").write_bytes(os.urandom(size))
 
-    def tar_of(room: Callable[[], memoryview]) -> bytes:
-        writer = PackWriter(tmp_path, name=str, on_skip=never, room=room)
+    def tar_of(buffer: Callable[[], memoryview]) -> bytes:
+        writer = PackWriter(tmp_path, backup_id="id", emit=only_files([]), new_buffer=buffer)
         with closing(writer.packs()) as packs:
             return b"".join(bytes(block) for _, blocks in packs for block in blocks)
 
-    used = new_room()
+    used = new_buffer()
 
-    def used_room() -> memoryview:
+    def used_buffer() -> memoryview:
         used[:] = b"\xff" * len(used)
         return used
 
-    assert tar_of(used_room) == tar_of(new_room)
+    assert tar_of(used_buffer) == tar_of(new_buffer)
 
 
 def test_progress_is_told_while_large_files_turn_out_to_be_as_they_were(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_progress_is_told_while_large_files_turn_out_to_be_as_they_were(tmp_path
         tmp_path,
         earlier=earlier,
         checksum=True,
-        together=TOGETHER,
+        batch_files=BATCH_FILES,
         on_progress=lambda *now: told.append(now),
     )
     assert again.packs == earlier.packs

@@ -14,10 +14,11 @@ import pytest
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.archive.packs import PackWriter
+from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import CHANGED, REPLACED, VANISHED
 from igny8_backup.trees.scan.scanner_process import ScanAhead
-from tests.trees.tools import Backup, bring_back, in_child, look, never, take
+from tests.trees.tools import Backup, bring_back, in_child, look, only_files, take
 
 
 def files(root: Path, **contents: bytes) -> None:
@@ -218,13 +219,12 @@ def test_a_file_that_had_just_changed_when_its_reading_began_is_read_again_howev
     (tmp_path / "small").mkdir()
     files(tmp_path / "large", a=b"x" * (3 * BLOCK))
     files(tmp_path / "small", a=b"x" * 3000, b=b"x" * 3000)  # b is read when the end of a's pack is stored
-    racy: list[bool] = []
+    found: list[FileLines] = []
     writers = [
         PackWriter(
             tmp_path / name,
-            name=str,
-            on_files=lambda file: racy.extend(record.racy for record in file.records()),
-            on_skip=never,
+            backup_id="id",
+            emit=only_files(found),
             limit=4000,
         ).packs()
         for name in ("large", "small")
@@ -236,7 +236,7 @@ def test_a_file_that_had_just_changed_when_its_reading_began_is_read_again_howev
     for writer, blocks in zip(writers, under_way, strict=True):
         list(blocks)
         assert all(b"".join(more) for _, more in writer)
-    assert racy == [True] * 3
+    assert [record.racy for files in found for record in files.records()] == [True] * 3
 
 
 def test_an_unreadable_file_is_told(nobodys: Path) -> None:

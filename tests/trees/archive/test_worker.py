@@ -16,14 +16,15 @@ import pytest
 from igny8_backup.errors import FilesError, IntegrityError, ToolError, UsageError
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.trees.archive.client import Job, read_report, tree_reader
-from igny8_backup.trees.archive.worker import FILES_TOLD
+from igny8_backup.trees.archive.client import Job, tree_reader
+from igny8_backup.trees.archive.client import Report as ReadReport
+from igny8_backup.trees.archive.worker import PROGRESS_FILES
 from igny8_backup.trees.extract.client import Job as UnpackJob
 from igny8_backup.trees.extract.client import Report, unpacker
 from igny8_backup.trees.extract.partition import Partition
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
-from igny8_backup.trees.worker_protocol import finish, give_job, own_process
+from igny8_backup.trees.worker_protocol import start_worker
 from tests.trees.tools import Backup, look, stream, take
 
 BACKUP_ID = "20261122T021500Z-7f3a9c"
@@ -44,28 +45,32 @@ def root(tmp_path: Path) -> Path:
 
 def job(root: Path, folder: Path, **more: object) -> Job:
     folder.mkdir(exist_ok=True)
-    files = {name: str(folder / name) for name in ("index", "folders", "report")}
-    return Job(root=str(root), packs=BACKUP_ID, **files, **more)  # type: ignore[arg-type]
+    files = {name: str(folder / name) for name in ("index", "folders")}
+    return Job(root=str(root), backup_id=BACKUP_ID, **files, **more)  # type: ignore[arg-type]
 
 
 def read(job: Job) -> dict[str, bytes]:
+    return read_and_report(job)[0]
+
+
+def read_and_report(job: Job) -> tuple[dict[str, bytes], ReadReport]:
     with tree_reader() as reader:
-        return {name: b"".join(map(bytes, blocks)) for name, blocks in reader.read(job)}
+        return {name: b"".join(map(bytes, blocks)) for name, blocks in reader.read(job)}, reader.report
 
 
 def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> None:
-    for number in range(FILES_TOLD):
+    for number in range(PROGRESS_FILES):
         (root / f"small-{number}").write_bytes(b"x")
         os.utime(root / f"small-{number}", (1, 1))
     time.sleep(2.1)  # until their times are trusted
     first = job(root, tmp_path / "first")
     told: list[tuple[int, int]] = []
-    for made in (first, job(root, tmp_path / "second", known=first.index)):
+    for made in (first, job(root, tmp_path / "second", parent_index=first.index)):
         told.clear()
         with tree_reader() as reader:
             packs = reader.read(made, on_progress=lambda *now: told.append(now))
             stored = sum(len(b"".join(blocks)) for _, blocks in packs)
-        assert len(told) >= 2 and told[-1] == (FILES_TOLD + 4, FILES_TOLD + 3 * BLOCK + 8)
+        assert len(told) >= 2 and told[-1] == (PROGRESS_FILES + 4, PROGRESS_FILES + 3 * BLOCK + 8)
         assert told == sorted(told)
     assert stored == 0
 
@@ -73,16 +78,16 @@ def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> 
 def test_a_process_gives_what_a_walk_in_this_one_gives(root: Path, tmp_path: Path) -> None:
     here = take(root)
     made = job(root, tmp_path / "job")
-    assert read(made) == here.packs
+    packs, report = read_and_report(made)
+    assert packs == here.packs
     racy = b',"racy":true'  # whether it is so depends on when it was read
     assert Path(made.index).read_bytes().replace(racy, b"") == here.index().replace(racy, b"")
     assert Path(made.folders).read_bytes() == here.folders()
-    report = read_report(made)
     assert report.kinds == {"file": 4, "dir": 2, "symlink": 1, "hardlink": 0}
     assert report.bytes == 3 * BLOCK + 8
     # At first every byte of a pack is needed, headers and all: else packs of tiny files would seem dead.
     assert report.live_bytes == {name: len(data) for name, data in here.packs.items()}
-    assert (report.skipped, report.skipped_in_all) == ([("fifo", "a FIFO", False)], 1)
+    assert (report.skipped, report.skipped_total) == ([("fifo", "a FIFO", False)], 1)
 
 
 def test_a_process_compares_with_an_index(root: Path, tmp_path: Path) -> None:
@@ -90,10 +95,10 @@ def test_a_process_compares_with_an_index(root: Path, tmp_path: Path) -> None:
     first = job(root, tmp_path / "first")
     read(first)
     (root / "a").write_bytes(b"other")
-    second = job(root, tmp_path / "second", known=first.index)
+    second = job(root, tmp_path / "second", parent_index=first.index)
     ((name, data),) = read(second).items()
     assert name == f"{BACKUP_ID}-0001" and data.count(b"ustar") == 1
-    nothing = job(root, tmp_path / "nothing", known=first.index, checksum=True)
+    nothing = job(root, tmp_path / "nothing", parent_index=first.index, checksum=True)
     assert len(read(nothing)) == 1
 
 
@@ -134,7 +139,7 @@ def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Pa
 def test_a_known_index_that_is_damaged_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
     (tmp_path / "known").write_bytes(b"not an index")
     with pytest.raises(IntegrityError, match="a line that is not JSON"):
-        read(job(root, tmp_path / "job", known=str(tmp_path / "known")))
+        read(job(root, tmp_path / "job", parent_index=str(tmp_path / "known")))
 
 
 def test_closing_stops_the_process(root: Path, tmp_path: Path) -> None:
@@ -151,24 +156,23 @@ def test_a_process_whose_job_never_comes_is_stopped() -> None:
 
 def test_a_process_that_nobody_has_a_job_for_ends() -> None:
     with (
-        pytest.raises(ToolError, match="exit status 1: There is nothing to do"),
-        own_process("igny8_backup.trees.archive.worker") as (child, _),
+        pytest.raises(ToolError, match="exit status 1: The input ended before the job was done"),
+        start_worker("igny8_backup.trees.archive.worker") as worker,
     ):
-        child.close_stdin()
-        finish(child)
+        worker.close_input()
+        worker.result()
 
 
 def empty_job(tmp_path: Path) -> UnpackJob:
     (tmp_path / "spool").mkdir()
     (tmp_path / "side").mkdir(0o700)
-    side, records, report = (str(tmp_path / name) for name in ("side", "spool", "report"))
-    return UnpackJob(side=side, records=records, report=report)
+    return UnpackJob(staging=str(tmp_path / "side"), records=str(tmp_path / "spool"))
 
 
 def unpack_job(backup: Backup, tmp_path: Path) -> tuple[UnpackJob, Partition]:
     made = empty_job(tmp_path)
     partition = Partition(tmp_path / "spool", backup.packs)
-    partition.take(index.read(stream(backup.index())))
+    partition.add_all(index.read(stream(backup.index())))
     return made, partition
 
 
@@ -189,7 +193,7 @@ def test_a_process_writes_packs_out(root: Path, tmp_path: Path) -> None:
     assert report.skipped == [("a", "its set-id bits were not set: --allow-set-id brings them back")]
     assert report.owners_left == 0
     with TreeWriter(tmp_path / "side", on_skip=lambda path, reason: None) as writer:
-        writer.finish(partition.others())
+        writer.finish(partition.non_files())
     (root / "fifo").unlink()
     (root / "a").chmod(0o755)
     assert look(tmp_path / "side") == look(root)
@@ -217,19 +221,19 @@ def test_packs_that_end_before_their_end_are_not_taken_for_whole(root: Path, tmp
     """Whatever ends the process that sends them."""
     made, _ = unpack_job(take(root), tmp_path)
     with (
-        pytest.raises(ToolError, match="exit status 1: What was sent was not told to its end"),
-        own_process("igny8_backup.trees.extract.worker") as (child, _),
+        pytest.raises(ToolError, match="exit status 1: The input ended before the job was done"),
+        start_worker("igny8_backup.trees.extract.worker") as worker,
     ):
-        give_job(child, asdict(made))
-        child.close_stdin()
-        finish(child)
+        worker.begin(asdict(made))
+        worker.close_input()
+        worker.result()
 
 
 def test_a_disk_that_refuses_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
     backup = take(root)
     made, _ = unpack_job(backup, tmp_path)
     (tmp_path / "side" / "a").write_bytes(b"in the way")
-    with pytest.raises(FilesError, match="'a' cannot be written beside the live tree: File exists"):
+    with pytest.raises(FilesError, match="'a' cannot be written to the staging folder: File exists"):
         unpack(made, backup.packs)
 
 

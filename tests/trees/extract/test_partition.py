@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError, IntegrityError, ToolError
-from igny8_backup.trees.extract.partition import Partition, partition_index, read_spooled
+from igny8_backup.trees.extract.partition import Partition, partition_index, read_records
 from igny8_backup.trees.model.records import Record
-from igny8_backup.trees.worker_protocol import finish, own_process
+from igny8_backup.trees.worker_protocol import start_worker
 from tests.services.disk import fill, small_disk
 from tests.trees.tools import Backup, stream
 
@@ -50,18 +50,18 @@ def test_each_pack_has_its_records_in_order(partition: Partition) -> None:
     records = tree(5000)
     partition_index(partition, stream(Backup(records=records).index(), 1000))
     for name in (ONE, TWO):
-        assert list(read_spooled(partition.folder / name, wait=not_yet)) == in_pack(name, records)
-    assert list(partition.others()) == [records[0], records[-1]]
+        assert list(read_records(partition.folder / name, wait=not_yet)) == in_pack(name, records)
+    assert list(partition.non_files()) == [records[0], records[-1]]
 
 
 def test_a_pack_without_records_has_an_end_as_well(partition: Partition) -> None:
-    partition.take(tree(0))
-    assert list(read_spooled(partition.folder / ONE, wait=not_yet)) == []
+    partition.add_all(tree(0))
+    assert list(read_records(partition.folder / ONE, wait=not_yet)) == []
 
 
 def test_records_can_be_read_before_all_are_taken(partition: Partition) -> None:
     records = tree(5000)
-    reader = read_spooled(partition.folder / ONE, wait=not_yet)
+    reader = read_records(partition.folder / ONE, wait=not_yet)
     found: list[Record] = []
 
     def taken() -> Iterator[Record]:
@@ -70,7 +70,7 @@ def test_records_can_be_read_before_all_are_taken(partition: Partition) -> None:
                 found.append(next(reader))
             yield record
 
-    partition.take(taken())
+    partition.add_all(taken())
     assert [*found, *reader] == in_pack(ONE, records)
 
 
@@ -80,19 +80,19 @@ def test_where_records_end_is_known_when_all_are_taken_and_not_before(partition:
         raise IntegrityError("The index is damaged.")
 
     with pytest.raises(IntegrityError, match="damaged"):
-        partition.take(cut())
-    reader = read_spooled(partition.folder / ONE, wait=not_yet)
+        partition.add_all(cut())
+    reader = read_records(partition.folder / ONE, wait=not_yet)
     with pytest.raises(NotYet):
         list(reader)
-    with pytest.raises(RuntimeError, match="before all were taken"):
-        list(partition.others())
+    with pytest.raises(RuntimeError, match="before all records were added"):
+        list(partition.non_files())
 
 
 @pytest.mark.parametrize("step", [1, 100, 4096])
 def test_a_reader_that_is_ahead_waits_for_the_rest(partition: Partition, step: int) -> None:
     """Wherever what it meets has ended: in a length, or in the middle of a batch."""
     records = tree(100 if step == 1 else 5000)
-    partition.take(records)
+    partition.add_all(records)
     whole = (partition.folder / ONE).read_bytes()
     growing = partition.folder / "growing"
     growing.touch()
@@ -105,20 +105,20 @@ def test_a_reader_that_is_ahead_waits_for_the_rest(partition: Partition, step: i
             file.write(whole[at : at + step])
         at += step
 
-    assert list(read_spooled(growing, wait=grow)) == in_pack(ONE, records)
+    assert list(read_records(growing, wait=grow)) == in_pack(ONE, records)
     assert at >= len(whole), "it has waited for the end"
 
 
 def test_an_index_that_names_a_pack_that_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     partition = Partition(tmp_path / "spool", [ONE])
-    with pytest.raises(IntegrityError, match=f"names the pack {TWO}, and the manifest does not"):
+    with pytest.raises(IntegrityError, match=f"names the pack {TWO}, which the manifest does not name"):
         partition_index(partition, stream(Backup(records=tree(2)).index()))
 
 
 def test_an_index_that_is_not_whole_is_refused(partition: Partition) -> None:
     data = Backup(records=tree(5000)).index()
-    with pytest.raises(IntegrityError, match=r"^The index ends in the middle of a line\.$"):
+    with pytest.raises(IntegrityError, match=r"^The index ends in the middle of a line\."):
         partition_index(partition, stream(data[:-1000]))
 
 
@@ -130,7 +130,7 @@ def test_what_goes_wrong_with_the_stream_is_raised_as_it_is(partition: Partition
     with pytest.raises(IntegrityError, match="not what was stored"):
         partition_index(partition, broken())  # type: ignore[arg-type]
     with pytest.raises(NotYet):
-        list(read_spooled(partition.folder / ONE, wait=not_yet))
+        list(read_records(partition.folder / ONE, wait=not_yet))
 
 
 def test_a_full_disk_is_said_as_it_is(tmp_path: Path) -> None:
@@ -141,16 +141,16 @@ def test_a_full_disk_is_said_as_it_is(tmp_path: Path) -> None:
         with pytest.raises(
             FilesError,
             match=f"^The index of the tree cannot be kept in {disk}: No space left on device."
-            " Nothing live was changed. Make room there",
+            " Nothing live was changed. Free some space there",
         ):
             partition_index(partition, stream(Backup(records=tree(5000)).index()))
 
 
 def test_an_index_whose_sender_ends_is_not_taken_for_whole(partition: Partition) -> None:
     with (
-        pytest.raises(ToolError, match="exit status 1: There is nothing to do"),
-        own_process("igny8_backup.trees.extract.partition_process") as (child, _),
+        pytest.raises(ToolError, match="exit status 1: The input ended before the job was done"),
+        start_worker("igny8_backup.trees.extract.partition_process") as worker,
     ):
-        child.close_stdin()
-        finish(child)
+        worker.close_input()
+        worker.result()
     assert os.listdir(partition.folder)

@@ -85,7 +85,7 @@ def test_dead_members_are_passed_over(side: Path) -> None:
 def test_a_record_without_a_member_is_refused(side: Path, missing: bytes) -> None:
     data, records = pack(a=b"a", b=b"b"), [file(b"a", b"a"), file(b"b", b"b"), file(missing, b"")]
     records.sort(key=lambda record: record.path)
-    refused(side, IntegrityError, lambda: written(side, data, records), "lacks the file")
+    refused(side, IntegrityError, lambda: written(side, data, records), "does not hold the file")
 
 
 def test_another_size_is_refused_before_anything_is_written(side: Path) -> None:
@@ -228,7 +228,8 @@ def test_a_full_disk_is_told_with_what_is_untouched(tmp_path: Path) -> None:
     message = in_child(work)
     assert isinstance(message, str)
     assert (
-        "'a' cannot be written beside the live tree: File too large. The live tree is as it was." in message
+        "'a' cannot be written to the staging folder: File too large. The live tree was not changed."
+        in message
     )
 
 

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from igny8_backup.trees.scan.excludes import CACHE_SIGNATURE, CACHE_TAG, CACHES, MOST_STARS, Excludes, problem
+from igny8_backup.trees.scan.excludes import CACHE_SIGNATURE, CACHE_TAG, CACHES, MAX_STARS, Excludes, problem
 from igny8_backup.trees.scan.scan import Scan
 from tests.services import unavailable
 from tests.trees.tools import never
 
 
-def walk(root: Path, *patterns: str, tagged: bool = False) -> tuple[set[bytes], int]:
+def walk(root: Path, *patterns: str, exclude_caches: bool = False) -> tuple[set[bytes], int]:
     """The paths that a walk gives, and how many it left out."""
-    with Scan(root, on_skip=never, excluded=Excludes(patterns), tagged=tagged) as scan:
-        return {entry.path for entry in scan.entries() if entry.path}, scan.left_out
+    with Scan(root, on_skip=never, excluded=Excludes(patterns), exclude_caches=exclude_caches) as scan:
+        return {entry.path for entry in scan.entries() if entry.path}, scan.excluded_count
 
 
 def plant(root: Path, *paths: str) -> None:
@@ -82,7 +82,7 @@ def test_an_excluded_folder_is_not_entered_and_counts_once(tmp_path: Path) -> No
 
     with Scan(tmp_path, on_skip=never, excluded=excluded) as scan:
         assert [entry.path for entry in scan.entries()] == [b"", b".cache.html", b"x", b"x/a"]
-        assert scan.left_out == 3
+        assert scan.excluded_count == 3
     assert b"__pycache__/a" not in asked
 
 
@@ -107,7 +107,7 @@ def test_an_excluded_file_that_vanishes_is_nobodys_business(tmp_path: Path) -> N
 def test_of_a_tagged_folder_only_the_tag_is_there(tmp_path: Path, tag: bytes) -> None:
     plant(tmp_path, "cache/a", "cache/deep/b", "page")
     (tmp_path / "cache" / os.fsdecode(CACHE_TAG)).write_bytes(tag)
-    assert walk(tmp_path, tagged=True) == ({b"cache", b"cache/CACHEDIR.TAG", b"page"}, 2)
+    assert walk(tmp_path, exclude_caches=True) == ({b"cache", b"cache/CACHEDIR.TAG", b"page"}, 2)
     assert len(walk(tmp_path)[0]) == 6
 
 
@@ -125,9 +125,9 @@ def test_what_is_no_tag_changes_nothing(tmp_path: Path, what: str) -> None:
     else:
         os.mkfifo(tag)
     skipped: list[bytes] = []
-    with Scan(tmp_path, on_skip=lambda path, _: skipped.append(path), tagged=True) as scan:
+    with Scan(tmp_path, on_skip=lambda path, _: skipped.append(path), exclude_caches=True) as scan:
         assert b"cache/a" in {entry.path for entry in scan.entries()}
-        assert scan.left_out == 0
+        assert scan.excluded_count == 0
     assert skipped == ([b"cache/CACHEDIR.TAG"] if what == "fifo" else [])
 
 
@@ -141,6 +141,6 @@ def test_a_pattern_that_is_none_is_told(pattern: str) -> None:
 
 
 def test_stars_are_counted() -> None:
-    assert problem("a*" * MOST_STARS) == "" == problem("**/a/**/*.*")
-    assert "more than" in problem("a*" * (MOST_STARS + 1))
+    assert problem("a*" * MAX_STARS) == "" == problem("**/a/**/*.*")
+    assert "more than" in problem("a*" * (MAX_STARS + 1))
     assert "more than" in problem("a**" * 3)

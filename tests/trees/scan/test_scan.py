@@ -311,7 +311,7 @@ def test_a_process_that_cannot_be_had_is_told(tmp_path: Path) -> None:
             return str(error)
         return ""
 
-    assert "No process can be had to walk" in in_child(work)
+    assert "cannot be started: Too many open files" in in_child(work)
 
 
 def test_what_the_process_raises_is_told(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_process_that_is_ended_is_told(tmp_path: Path, when: int) -> None:
         (process,) = multiprocessing.active_children()
         time.sleep(when)  # at the end: it is in the middle of what it says
         process.kill()
-        with pytest.raises(FilesError, match=r"did not come to its end \(exit status -9\)"):
+        with pytest.raises(FilesError, match=r"ended before it was done \(exit status -9\)"):
             list(entries)
 
 

@@ -65,7 +65,7 @@ def test_python_and_we_read_what_we_write(
         for name in sorted(files)
     )
     assert read(data + END, block) == sorted(files.items())
-    assert sum(tar.room(2 + len(name), len(files[name])) for name in files) == len(data)
+    assert sum(tar.packed_size(2 + len(name), len(files[name])) for name in files) == len(data)
     with tarfile.open(fileobj=io.BytesIO(data + END), encoding="utf-8") as archive:
         found = {}
         for info in archive:

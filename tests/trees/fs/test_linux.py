@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from igny8_backup.trees.fs.mounts import mounts_below
+from igny8_backup.trees.fs.linux import mounts_below
 from tests.services import unavailable
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.fs.mounts import mounts_below
+from igny8_backup.trees.fs.linux import mounts_below
 from igny8_backup.trees.swap.plan import make_staging, plan_swap
 
 root = Path(sys.argv[1])
