@@ -38,7 +38,7 @@ def argv(tmp_path: Path) -> list[str | Path]:
     return [sys.executable, MANAGE, "demo", *size, "--folder", tmp_path / "demo"]
 
 
-def test_the_demo_ends_well_and_twice(argv: list[str | Path], tmp_path: Path) -> None:
+def test_demo_run_twice_succeeds(argv: list[str | Path], tmp_path: Path) -> None:
     for _ in range(2):
         done = subprocess.run(argv, env=SHELL, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -49,7 +49,7 @@ def test_the_demo_ends_well_and_twice(argv: list[str | Path], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_demo_leaves_no_server(
+def test_demo_stopped_leaves_no_server(
     argv: list[str | Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     with subprocess.Popen(

@@ -18,7 +18,7 @@ def look(project: Project, database: str | None = None) -> dict[str, object]:
 
 
 @pytest.mark.postgres(15, 18)
-def test_a_restored_database_has_the_same_fingerprint(project: Project) -> None:
+def test_fingerprint_of_a_restored_database_is_equal(project: Project) -> None:
     rows = project.seed_small()
     before = look(project)
     assert fingerprint.rows_in(before) > rows
@@ -52,7 +52,7 @@ def test_a_restored_database_has_the_same_fingerprint(project: Project) -> None:
         ("DROP VIEW reporting.open_invoices", "the views"),
     ],
 )
-def test_a_change_in_the_database_is_noticed(project: Project, change: str, told: str) -> None:
+def test_fingerprint_of_a_changed_database_differs(project: Project, change: str, told: str) -> None:
     project.seed_small()
     before = look(project)
     project.sql(change)
@@ -60,7 +60,7 @@ def test_a_change_in_the_database_is_noticed(project: Project, change: str, told
     assert any(line.startswith(told) for line in lines)
 
 
-def test_a_faithful_copy_of_a_tree_has_the_same_fingerprint(project: Project) -> None:
+def test_fingerprint_of_a_copied_tree_is_equal(project: Project) -> None:
     project.seed_small()
     copy = project.folder / "copy"
     subprocess.run(["cp", "-a", project.sites, copy], check=True)
@@ -69,7 +69,7 @@ def test_a_faithful_copy_of_a_tree_has_the_same_fingerprint(project: Project) ->
     assert fingerprint.differences(before, fingerprint.of_tree(copy)) == []
 
 
-def test_a_change_in_a_tree_is_noticed(tmp_path: Path) -> None:
+def test_fingerprint_of_a_changed_tree_differs(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "a").write_text("one")
     (tmp_path / "b").hardlink_to(tmp_path / "a")

@@ -43,7 +43,7 @@ def refused(server: PostgresServer, **wrong: object) -> str:
 
 
 @pytest.mark.postgres(*MAJORS)
-def test_a_server_wants_passwords_and_its_role_is_no_superuser(pg: PostgresServer) -> None:
+def test_server_requires_passwords_and_its_role_is_no_superuser(pg: PostgresServer) -> None:
     assert "password" in refused(pg, passfile="/nowhere")
     assert "password authentication failed" in refused(pg, password="wrong")
     if pg.socket_dir and os.geteuid() == 0:
@@ -58,7 +58,7 @@ def test_a_server_wants_passwords_and_its_role_is_no_superuser(pg: PostgresServe
     assert pg.password not in repr(pg) and pg.superuser_password not in repr(pg)
 
 
-def test_a_database_with_an_odd_name_is_made_reached_by_url_and_removed(postgres_18: PostgresServer) -> None:
+def test_server_creates_and_drops_a_database_with_an_odd_name(postgres_18: PostgresServer) -> None:
     name = "odd name/é%?#"
     postgres_18.create_database(name)
     with psycopg.connect(postgres_18.url(name)) as connection:
@@ -69,7 +69,7 @@ def test_a_database_with_an_odd_name_is_made_reached_by_url_and_removed(postgres
     assert "does not exist" in refused(postgres_18, dbname=name, password=postgres_18.password)
 
 
-def test_a_stopped_server_is_reaped_and_leaves_no_password(bin_dir: Path, base: Path) -> None:
+def test_server_stopped_leaves_no_process_and_no_password(bin_dir: Path, base: Path) -> None:
     with PostgresServer(bin_dir, base, durable=False) as server:
         pid = int((server.data / "postmaster.pid").read_text().split()[0])
         assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
@@ -81,7 +81,7 @@ def test_a_stopped_server_is_reaped_and_leaves_no_password(bin_dir: Path, base: 
     server.stop()
 
 
-def test_a_server_that_cannot_start_says_why_and_leaves_nothing_running(bin_dir: Path, base: Path) -> None:
+def test_server_that_cannot_start_says_why_and_leaves_no_process(bin_dir: Path, base: Path) -> None:
     server = PostgresServer(bin_dir, base)
     (base / "data").mkdir()
     (base / "data" / "something").touch()
@@ -89,7 +89,7 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing_running(bin_dir:
         server.start()
 
 
-def test_a_long_path_means_no_socket(bin_dir: Path, base: Path) -> None:
+def test_server_with_a_long_path_has_no_socket(bin_dir: Path, base: Path) -> None:
     deep = base / ("d" * 90)
     deep.mkdir()
     server_account().own(base)
@@ -98,7 +98,7 @@ def test_a_long_path_means_no_socket(bin_dir: Path, base: Path) -> None:
         server.connect().close()
 
 
-def test_a_server_that_a_killed_process_forgot_is_stopped(bin_dir: Path, base: Path) -> None:
+def test_server_left_by_a_killed_process_is_stopped(bin_dir: Path, base: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from demo.server import PostgresServer\n"
         "server = PostgresServer(Path(sys.argv[1]), Path(sys.argv[2]), durable=False); server.start()\n"
@@ -122,9 +122,7 @@ def test_a_server_that_a_killed_process_forgot_is_stopped(bin_dir: Path, base: P
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Only root starts servers under another account.")
-def test_programs_in_a_folder_closed_to_the_account_are_copied(
-    bin_dir: Path, base: Path, tmp_path: Path
-) -> None:
+def test_programs_in_a_closed_folder_are_copied(bin_dir: Path, base: Path, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     package = bin_dir.parent.parent

@@ -9,14 +9,14 @@ import pytest
 from demo.workplace import MARKER, Workplace, WorkplaceError
 
 
-def test_a_folder_without_the_marker_is_left_alone(tmp_path: Path) -> None:
+def test_workplace_without_the_marker_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years of work")
     with pytest.raises(WorkplaceError, match="not the demo's"), Workplace(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_leftovers_are_removed_and_what_a_demo_made_stays_after_it(tmp_path: Path) -> None:
+def test_workplace_removes_leftovers_and_keeps_results(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").touch()
@@ -32,7 +32,7 @@ def test_leftovers_are_removed_and_what_a_demo_made_stays_after_it(tmp_path: Pat
     assert (outside / "kept").exists()
 
 
-def test_a_second_demo_is_told_that_one_is_running(tmp_path: Path) -> None:
+def test_workplace_in_use_refuses_a_second_demo(tmp_path: Path) -> None:
     with Workplace(tmp_path / "demo") as place:
         (place.storage / "mine").touch()
         with pytest.raises(WorkplaceError, match="Another demo is running"), Workplace(tmp_path / "demo"):
@@ -42,7 +42,7 @@ def test_a_second_demo_is_told_that_one_is_running(tmp_path: Path) -> None:
         pass
 
 
-def test_the_servers_folder_goes_with_the_demo(tmp_path: Path) -> None:
+def test_workplace_removes_the_servers_folder_at_the_end(tmp_path: Path) -> None:
     with Workplace(tmp_path / "demo") as place:
         base = place.server()
         (base / "data").mkdir()
@@ -50,7 +50,7 @@ def test_the_servers_folder_goes_with_the_demo(tmp_path: Path) -> None:
     assert not base.exists()
 
 
-def test_a_servers_folder_without_the_marker_is_never_removed(tmp_path: Path) -> None:
+def test_workplace_never_removes_a_servers_folder_without_the_marker(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     with Workplace(tmp_path / "demo") as place:

@@ -9,7 +9,7 @@ from tests.services.project import Project
 
 
 def as_on_the_page(text: str, project: Project) -> str:
-    """What a command printed, with the names of the page for those of this machine."""
+    """Replace the names of the test project in the output by those that the pages use."""
     names = {
         project.database: "igny8",
         str(project.server.bin_dir): f"/usr/lib/postgresql/{project.server.major}/bin",
@@ -31,8 +31,9 @@ def as_on_the_page(text: str, project: Project) -> str:
 
 
 def skeleton(text: str) -> list[str]:
-    """The lines without what differs from run to run: ids, times, sizes, versions. In no order: how the two
-    outputs of a command mix is up to the terminal."""
+    """Return the sorted lines without ids, times, sizes and versions, which differ from run to run.
+
+    They are sorted because standard output and standard error mix in any order."""
     for pattern, word in (
         (r"\d{8}T\d{6}Z(-[0-9a-f]{6})?", "ID"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),

@@ -1,4 +1,4 @@
-"""The pages of the documentation, and what stands in their fenced blocks."""
+"""Read the pages of the documentation, their sections, fenced blocks and tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def section(text: str, heading: str) -> str:
-    """Return what stands below a heading (given with its ``#``), up to the next of its level or above."""
+    """Return the text below a heading (given with its ``#``), up to the next heading of its level."""
     level = len(heading) - len(heading.lstrip("#"))
     found = re.search(
         rf"^{re.escape(heading)}$\n(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL
@@ -67,16 +67,16 @@ _VARIABLE = (
 
 
 def without_variables(message: str) -> str:
-    """The message with ids, keys, servers, databases, paths, times and numbers made alike."""
+    """Replace ids, keys, servers, databases, paths, times and numbers in a message by their kinds."""
     for pattern, name in _VARIABLE:
         message = re.sub(pattern, name, message)
     return message
 
 
-def assert_shown(said: str) -> None:
-    """Some block of the page "When something goes wrong" is in what was said, line by line."""
-    lines = without_variables(said).splitlines()
+def assert_shown(output: str) -> None:
+    """Fail the test unless a page of messages shows these lines of the output."""
+    lines = without_variables(output).splitlines()
     shown = [without_variables(block).splitlines() for block in blocks(messages(), "text")]
     assert any(
         block == lines[start : start + len(block)] for block in shown for start in range(len(lines))
-    ), f"No page of docs/reference/messages*.md shows this output:\n{said}"
+    ), f"No page of docs/reference/messages*.md shows this output:\n{output}"

@@ -1,4 +1,4 @@
-"""docs/reference/checks.md has a section for every check, where its hint points, and for no other."""
+"""The page "Checks" has a section for every check, which its hint names, and no other."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ PACKAGE = Path(igny8_backup.__file__).parent
 ID = re.compile(r'"(?:igny8_backup\.)?([EW]\d{3})"')
 
 
-def test_every_check_has_its_section_and_no_other() -> None:
+def test_checks_page_has_one_section_for_each_id() -> None:
     written = {number for path in PACKAGE.rglob("*.py") for number in ID.findall(path.read_text())}
     sections = Counter(re.findall(r"^### (.*)$", page("reference/checks"), re.MULTILINE))
-    # The anchor of a heading is its text in lower case: once, and of nothing else.
+    # The anchor of a heading is its text in lower case, so each id must be a heading once.
     assert sections == Counter(written)
     assert len(written) >= 30
 
 
-def test_every_section_says_what_is_wrong_and_what_to_do() -> None:
+def test_checks_page_sections_say_what_is_wrong_and_what_to_do() -> None:
     text = page("reference/checks")
     for heading in re.findall(r"^### .*$", text, re.MULTILINE):
         wrong, _, mended = section(text, heading).partition("\n**Do:** ")
         assert wrong.strip() and mended.strip(), heading
 
 
-def test_the_ids_that_checks_py_tells_of_are_those_that_there_are() -> None:
-    """Its docstrings name each id, or the range that it lies in."""
+def test_checks_module_docstrings_name_every_id() -> None:
+    """Each docstring names ids, or ranges of ids."""
     told = re.findall(r'"""([EW]\d{3}[^:]*): ', (PACKAGE / "checks.py").read_text())
     numbers = set()
     for part in ", ".join(told).split(", "):

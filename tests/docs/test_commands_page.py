@@ -43,20 +43,20 @@ def plain(text: str) -> str:
 DJANGOS = options(BaseCommand())
 
 
-def test_every_command_has_a_section_and_no_other() -> None:
+def test_commands_page_links_to_one_page_for_each_command() -> None:
     assert sorted(path.stem for path in (DOCS / "reference/commands").glob("*.md")) == COMMANDS
     linked = re.findall(r"\]\(commands/(\w+)\.md\)", page("reference/commands"))
     assert sorted(linked) == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_options_are_those_of_the_command(name: str) -> None:
+def test_command_page_lists_every_option(name: str) -> None:
     cells = code_cells(page(f"reference/commands/{name}"))
     assert {cell[0].split()[0] for cell in cells} == options(command(name)) - DJANGOS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_options_page_describes_each_as_the_help_does(name: str) -> None:
+def test_command_page_describes_options_as_the_help_does(name: str) -> None:
     parser: Any = command(name).create_parser("manage.py", name)
     helps = {
         option: plain(action.help % {"default": action.default})
@@ -70,18 +70,18 @@ def test_options_page_describes_each_as_the_help_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_examples_are_those_of_the_help(name: str) -> None:
+def test_command_page_shows_the_examples_of_the_help(name: str) -> None:
     (shown,) = blocks(page(f"reference/commands/{name}"), "text")
     assert shown.rstrip("\n") == command(name).examples
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_summary_begins_like_the_help(name: str) -> None:
+def test_command_page_begins_like_the_help(name: str) -> None:
     summary = plain(page(f"reference/commands/{name}").removeprefix(f"# {name}\n"))
     assert summary[:20] == plain(command(name).help)[:20]
 
 
-def test_every_exit_status_is_on_the_page_and_no_other() -> None:
+def test_exit_statuses_page_lists_every_status() -> None:
     kinds = [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BackupError)
     ]
@@ -91,7 +91,7 @@ def test_every_exit_status_is_on_the_page_and_no_other() -> None:
     assert {int(row) for row in rows} == raised
 
 
-def test_the_statuses_of_a_restore_are_among_them() -> None:
+def test_exit_statuses_page_lists_those_of_a_restore() -> None:
     rows = re.findall(
         r"^\| ([\d, ]+) \|", section(page("reference/exit-statuses"), "## Restores"), re.MULTILINE
     )

@@ -31,7 +31,7 @@ def tools(project: Project) -> None:
 
 
 def make_odd(root: Path) -> None:
-    """Add what is hard to bring back: odd names, links, folders that may not be written."""
+    """Add entries that are hard to restore: odd names, links, read-only folders."""
     odd = os.path.join(os.fsencode(root), b"by hand")
     os.makedirs(os.path.join(odd, b"empty"))
     for name in (
@@ -56,7 +56,7 @@ def make_odd(root: Path) -> None:
 
 
 def tree(root: Path) -> dict[bytes, tuple[object, ...]]:
-    """Return what is below the root: kind, mode, owner, time to the second, and contents or target."""
+    """Return the kind, mode, owner, time in seconds, and contents or target of each entry."""
     found: dict[bytes, tuple[object, ...]] = {}
     links: dict[int, bytes] = {}
     top = os.fsencode(root)
@@ -84,7 +84,7 @@ def rows(project: Project, database: str) -> dict[str, tuple[object, ...]]:
 
 
 def script(values: dict[str, str]) -> str:
-    """Return the page's blocks as one script, with our values where the reader writes theirs."""
+    """Return the blocks of the page as one script, with the values that a reader would fill in."""
     text = "\n".join(blocks(page("how-to/recovery-by-hand"), "sh"))
     for name, value in values.items():
         text, found = re.subn(rf"^{name}=.*$", f"{name}='{value}'", text, flags=re.MULTILINE)
@@ -93,7 +93,7 @@ def script(values: dict[str, str]) -> str:
 
 
 def run(project: Project, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script with ``-e``: the page says to stop where a command complains."""
+    """Run the script with ``-e``, because the page says to stop at the first error."""
     server = project.server
     passfile = folder / "pgpass"
     passfile.touch(mode=0o600)
@@ -117,7 +117,7 @@ def run(project: Project, text: str, folder: Path) -> subprocess.CompletedProces
 
 
 @pytest.mark.postgres(15, 18)
-def test_a_backup_is_brought_back_by_the_words_of_the_page(project: Project, tmp_path: Path) -> None:
+def test_recovery_page_commands_restore_a_backup(project: Project, tmp_path: Path) -> None:
     tools(project)
     project.seed_small()
     make_odd(project.sites)
@@ -145,7 +145,7 @@ def test_a_backup_is_brought_back_by_the_words_of_the_page(project: Project, tmp
     assert not work.exists()
 
 
-def test_an_altered_object_is_found_before_anything_is_restored(project: Project, tmp_path: Path) -> None:
+def test_recovery_page_commands_stop_at_an_altered_object(project: Project, tmp_path: Path) -> None:
     tools(project)
     project.seed_small()
     project.run("backup_all", check=True)

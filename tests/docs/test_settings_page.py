@@ -28,27 +28,27 @@ def known(keys: set[str]) -> set[str]:
     return keys - unknown
 
 
-def test_every_key_of_the_page_is_a_setting() -> None:
+def test_settings_page_lists_only_existing_keys() -> None:
     keys = documented("## Keys")
     assert len(keys) >= 13
     assert known(keys | {"NOT_A_KEY"}) == keys
 
 
-def test_every_setting_is_on_the_page() -> None:
+def test_settings_page_lists_every_key() -> None:
     source = "".join(path.read_text() for path in (PACKAGE / "conf").rglob("*.py"))
     read = set(re.findall(r'take\w*\(\s*(?:reader, )?"([A-Z_]+)"', source))
     assert known(read) == read
     assert read == documented("## Keys")
 
 
-def test_every_key_has_a_section_of_its_own() -> None:
+def test_settings_pages_have_a_section_for_each_key() -> None:
     text = settings_pages()
     assert {re.sub("[#` ]", "", line) for line in text.splitlines() if line.startswith("## `")} == documented(
         "## Keys"
     )
 
 
-def test_every_key_of_encryption_is_on_the_page() -> None:
+def test_settings_page_lists_every_key_of_encryption() -> None:
     keys = documented("## `ENCRYPTION`")
     with override_settings(IGNY8_BACKUP={"ENCRYPTION": {**dict.fromkeys(keys), "NOT_A_KEY": 1}}):
         (unknown,) = [item for item in problems() if item.id.endswith("E002")]
@@ -56,7 +56,7 @@ def test_every_key_of_encryption_is_on_the_page() -> None:
     assert set(re.findall(r"[A-Z_]{2,}", unknown.hint)) == keys == {"RECIPIENTS", "IDENTITY_FILE"}
 
 
-def test_the_defaults_are_those_of_the_page() -> None:
+def test_settings_page_shows_the_defaults() -> None:
     table = {
         row.split("|")[1].strip(" `"): row.split("|")[3].strip(" `")
         for row in section(settings_pages(), "## Keys").splitlines()
@@ -73,7 +73,7 @@ def test_the_defaults_are_those_of_the_page() -> None:
     assert not config.sites and not config.logs and not config.exclude_table_data and not config.recipients
 
 
-def test_the_ranges_are_those_of_the_page() -> None:
+def test_settings_page_shows_the_ranges() -> None:
     text = section(settings_pages(), "## Keys")
     for key in ("COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "JOBS", "STALL_SECONDS"):
         with override_settings(IGNY8_BACKUP={key: 0}):

@@ -28,7 +28,7 @@ STEPS = {
 
 @pytest.fixture
 def empty_server(pg: PostgresServer) -> Iterator[PostgresServer]:
-    """Another server of the same major: it has the application's role and nothing else."""
+    """A second server of the same major version, with only the application's role."""
     bin_dir = installed(pg.major)
     assert bin_dir
     base = private_folder("igny8-empty-")
@@ -41,7 +41,7 @@ def empty_server(pg: PostgresServer) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def project_with_a_role(project: Project) -> Iterator[Project]:
-    """The project as it was before that day; a role that only reads has a privilege in its database."""
+    """The project before the disaster. A second role has a privilege in its database."""
     lost = project.server
     with lost.connect(project.database, superuser=True) as session:
         session.execute(f"CREATE ROLE {ROLE}".encode())
@@ -56,7 +56,7 @@ def project_with_a_role(project: Project) -> Iterator[Project]:
 
 
 def lose_everything(project: Project, server: PostgresServer) -> None:
-    """The server and all disks are gone; there are new ones. The storage and the identity are left."""
+    """Replace the server and all folders by empty ones. Only the storage and the identity are left."""
     for folder in (project.sites, project.uploads, project.logs, project.state, project.scratch):
         shutil.rmtree(folder)
         folder.mkdir()
@@ -67,14 +67,13 @@ def lose_everything(project: Project, server: PostgresServer) -> None:
 
 
 def steps(number: int) -> list[tuple[list[str], str]]:
-    """Each command of a step, and what the page shows that it prints."""
+    """Return each command of a step, and the output that the page shows."""
     shown = blocks(section(page("how-to/worst-day"), STEPS[number]), "console")
     return [command for block in shown for command in commands_shown(block)]
 
 
 def follow(project: Project, number: int, *statuses: int) -> None:
-    """Runs the first commands of a step, which end with ``statuses``; fails the test where one prints
-    something else than the page shows."""
+    """Run the commands of a step, expecting these exit statuses and the output that the page shows."""
     for (argv, shown), status in zip(steps(number), statuses, strict=False):
         (done,) = run_many(project, [str(project.identity) if word == IDENTITY else word for word in argv])
         said = as_on_the_page(done.ended(status).said, project)
@@ -84,14 +83,16 @@ def follow(project: Project, number: int, *statuses: int) -> None:
 
 
 def make_the_missing_role(project: Project, said: str) -> None:
-    """As the page says: by the line that was printed."""
+    """Create the missing role with the SQL that the command printed, as the page says."""
     (create,) = re.findall(r"CREATE ROLE [^;]+;", said)
     assert f"--command '{create}'" in section(page("how-to/worst-day"), STEPS[5])
     with project.server.connect(superuser=True) as session:
         session.execute(create.encode())
 
 
-def test_from_nothing(project_with_a_role: Project, empty_server: PostgresServer) -> None:
+def test_worst_day_page_commands_restore_onto_an_empty_server(
+    project_with_a_role: Project, empty_server: PostgresServer
+) -> None:
     project = project_with_a_role
     project.seed_small()
     before = of_project(project)
@@ -104,7 +105,7 @@ def test_from_nothing(project_with_a_role: Project, empty_server: PostgresServer
     follow(project, 7, 0)
     follow(project, 10, 0, 0)
     assert differences(before, of_project(project)) == []
-    # Back from the logs, which came last, and then as the page has it.
+    # The restore of the logs was the newest one: undo it first.
     (logs,) = run_many(project, ["undo_restore"])
     logs.ended(0)
     follow(project, 9, 0)

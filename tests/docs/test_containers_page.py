@@ -1,4 +1,4 @@
-"""The settings of the pages are settings that work; the snippets are well-formed."""
+"""The settings, storages, schedules and stacks of the how-to pages work."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ RECIPIENT = "age16asdtdmufvjl9up6lazg5r90a6vtqq6fh63j7aruw8u8e6nnwslqsnllqs"
 
 
 def evaluated(source: str, **names: Any) -> dict[str, Any]:
-    """Run a block of the documentation with what a settings module would have."""
+    """Run a Python block of a page as a settings module would."""
     found: dict[str, Any] = {"os": os, "STORAGES": {}, "INSTALLED_APPS": [], **names}
     exec(compile(source, "docs", "exec"), found)
     return found
 
 
-def test_the_settings_for_igny8_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_containers_page_settings_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_RECIPIENTS", RECIPIENT)
     (source,) = blocks(page("how-to/containers"), "python")
     found = evaluated(source)
@@ -44,7 +44,7 @@ def test_the_settings_for_igny8_are_accepted(monkeypatch: pytest.MonkeyPatch) ->
     assert config.host == "igny8-1"
 
 
-def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
+def test_storage_pages_define_usable_storages(tmp_path: Path) -> None:
     with override_settings(IGNY8_BACKUP={}):
         config = get_config()
     sources = blocks(page("how-to/store-in-s3") + page("how-to/store-in-a-folder"), "python")
@@ -54,7 +54,7 @@ def test_the_storages_of_the_page_can_be_made(tmp_path: Path) -> None:
             assert preconditions.storage_problems(config) == []
 
 
-def test_the_schedule_of_the_page_is_one() -> None:
+def test_celery_beat_page_schedule_runs_at_the_stated_time() -> None:
     (source,) = [
         text for text in blocks(page("how-to/schedule-with-celery-beat"), "python") if "beat_schedule" in text
     ]
@@ -67,7 +67,7 @@ def test_the_schedule_of_the_page_is_one() -> None:
     assert entry["options"]["expires"] == 6 * 3600
 
 
-def test_the_stack_of_the_page_has_what_backups_and_restores_need() -> None:
+def test_containers_page_stack_mounts_what_backups_and_restores_need() -> None:
     (text,) = blocks(page("how-to/containers"), "yaml")
     assert "\t" not in text
     stack = yaml.safe_load(text)

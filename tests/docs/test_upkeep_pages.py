@@ -1,4 +1,4 @@
-"""The pages on retention, verification, monitoring have the rules, conditions and metrics that there are."""
+"""The pages on retention, verification and monitoring list every rule, condition and metric."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def first_cells(text: str) -> set[str]:
     return {name for cell in code_cells(text) for name in cell}
 
 
-def test_every_rule_of_retention_is_explained() -> None:
+def test_retention_page_explains_every_rule() -> None:
     assert first_cells(section(page("how-to/retention"), "## Set the rules")) == {
         field.name for field in dataclasses.fields(Policy)
     }
 
 
-def test_the_default_policy_is_the_one_of_the_page() -> None:
+def test_retention_page_shows_the_default_policy() -> None:
     (source,) = blocks(section(page("how-to/retention"), "## Set the rules"), "python")
     assert Policy.of(eval("{" + source + "}")["RETENTION"]) == DEFAULT
 
 
-def test_every_depth_of_verification_is_explained() -> None:
+def test_verify_page_explains_every_depth() -> None:
     assert first_cells(page("how-to/verify")) == {STORED, CONTENT}
 
 
-def test_every_condition_is_explained() -> None:
+def test_monitor_page_explains_every_condition() -> None:
     source = (PACKAGE / "operations/maintain/monitor.py").read_text()
     conditions = set(re.findall(r'_(?:condition|recent)\(\s*"(\w+)"', source))
     assert first_cells(page("how-to/monitor").split("\n## ")[0]) == conditions
@@ -53,7 +53,7 @@ def test_every_condition_is_explained() -> None:
     assert limits.drilled and limits.drilled.days == 35 and "began within 35 days" in page("how-to/monitor")
 
 
-def test_every_metric_is_explained() -> None:
+def test_metrics_page_lists_every_metric() -> None:
     text = text_of(Health(now=datetime(2020, 1, 1, tzinfo=UTC), conditions=()))
     metrics = set(re.findall(r"^# TYPE (\w+) gauge$", text, re.MULTILINE))
     assert first_cells(page("reference/metrics")) == metrics

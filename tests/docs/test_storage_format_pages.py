@@ -57,7 +57,7 @@ def fields_of(heading: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize(("heading", "kind"), DATACLASSES.items(), ids=DATACLASSES)
-def test_the_fields_are_those_of_the_record(heading: str, kind: type[DataclassInstance]) -> None:
+def test_storage_format_lists_every_field_of_a_record(heading: str, kind: type[DataclassInstance]) -> None:
     required = {
         field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         for field in dataclasses.fields(kind)
@@ -65,14 +65,14 @@ def test_the_fields_are_those_of_the_record(heading: str, kind: type[DataclassIn
     assert fields_of(heading) == required
 
 
-def test_every_record_of_the_manifest_module_is_described() -> None:
+def test_storage_format_describes_every_record() -> None:
     described = {*DATACLASSES.values(), notes.Annotations}  # the last is never written
     for module in (manifest, journal, notes):
         own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)}
         assert own <= described
 
 
-def test_the_fields_of_the_index_are_those_of_its_records() -> None:
+def test_storage_format_lists_every_field_of_the_index() -> None:
     common = {"path": b"a", "mode": 0, "uid": 0, "gid": 0, "user": "", "group": "", "size": 0}
     times = {"mtime_ns": 0, "ctime_ns": 0, "inode": 0, "xattrs": (("user.x", b"y"),)}
     written: set[str] = set()
@@ -90,14 +90,14 @@ def test_the_fields_of_the_index_are_those_of_its_records() -> None:
     assert written == fields_of("Index record").keys()
 
 
-def test_the_index_of_the_page_is_one() -> None:
+def test_storage_format_example_of_an_index_can_be_read() -> None:
     (example,) = [text for text in blocks(TEXT, "json") if "igny8_backup index" in text]
     (record,) = index.read(block for block in [example.encode()])
     assert (record.path, record.kind) == (b"", "dir")
     assert json.loads(example.splitlines()[0]) == index.HEADER
 
 
-def test_every_kind_of_key_is_in_the_layout() -> None:
+def test_storage_format_layout_has_every_kind_of_key() -> None:
     layout = blocks(TEXT, "text")[0]
     example = {
         "ID": "20261122T021500Z-7f3a9c",
@@ -119,13 +119,13 @@ def test_every_kind_of_key_is_in_the_layout() -> None:
     assert kinds == keys.KINDS
 
 
-def test_the_schema_is_the_one_written() -> None:
+def test_storage_format_names_the_schemas_in_use() -> None:
     assert f"now `{manifest.SCHEMA}`" in TEXT
     assert f"| `schema` * | `{journal.SCHEMA}`;" in TEXT
     assert manifest.SCHEMA == notes.SCHEMA == 1
 
 
-def test_the_words_for_outcomes_and_phases_are_those_in_use() -> None:
+def test_storage_format_lists_every_outcome_and_phase() -> None:
     text = TEXT
     outcomes = {manifest.COMPLETE, manifest.FAILED, manifest.INCOMPLETE, manifest.RUNNING, manifest.STOPPED}
     phases = {journal.PREPARING, journal.SWAPPING, journal.DONE, journal.UNDOING, journal.UNDONE}

@@ -1,9 +1,8 @@
-"""docs/reference/messages*.md shows what the software says: no word of a message there is without its origin.
+"""docs/reference/messages*.md shows only text that the software prints.
 
-Each block must be made up of the texts of the source (what an f-string or ``format`` fills in may be
-anything), of what PostgreSQL, the system and others say, and of values: names, paths, ids, numbers. Both are
-listed here. That the texts come together as shown is proven where the failure is provoked, by
-``tests.docs.pages.assert_shown``.
+Each block must consist of string literals of the source (with any text in their placeholders), of texts of
+PostgreSQL, the system and others, and of values such as names, paths, ids and numbers. The last two are
+listed here. Tests that provoke a failure check the whole message with ``tests.docs.pages.assert_shown``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pytest
 from tests.docs.pages import ROOT, blocks, messages
 
 LETTERS = 6
-"""A text with fewer is found by chance."""
+"""The minimum number of letters: shorter texts match by chance."""
 
 SAID_BY_OTHERS = (
     # PostgreSQL, its client programs and libpq
@@ -49,7 +48,7 @@ SAID_BY_OTHERS = (
     "CommandError: ",
 )
 SHORT = ("A lock on ", ", role ", "list", ", under ", ".publish on ")
-"""Of the source's texts, those that are short and yet meant; a caller may begin a sentence with one."""
+"""Short texts of the source that are needed as well."""
 VALUES = (
     r"age1\w{58}",
     r"igny8@[\w:/]+",
@@ -62,11 +61,11 @@ VALUES = (
     r"\b(content_article|content\.0042_summary|public\.accounts_(account|membership)|nightly report)\b",
     r"\b(celery@web-1|publishing\.publish|docker|SIGKILL|SIGTERM)\b|\(Debian [^)]*\)",
 )
-"""What a message is about."""
+"""Values in messages."""
 
 
 def texts() -> Iterator[tuple[str | None, ...]]:
-    """The texts in the source, each in its literal pieces, ``None`` where something is filled in."""
+    """Yield each string of the source as its literal pieces, with ``None`` for placeholders."""
     for path in (ROOT / "igny8_backup").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         parts = {
@@ -88,7 +87,7 @@ def texts() -> Iterator[tuple[str | None, ...]]:
 
 @cache
 def known_texts() -> set[tuple[str | None, ...]]:
-    """Those of the source that are long enough, and those of others."""
+    """Return the texts of the source that are long enough, and the listed ones."""
     found = {pieces for pieces in texts() if _letters(pieces) >= LETTERS}
     found |= {(text,) for text in (*SHORT, *SAID_BY_OTHERS)}
     return {tuple(piece and _one_line(piece) for piece in pieces) for pieces in found}
@@ -99,11 +98,11 @@ def _letters(pieces: tuple[str | None, ...]) -> int:
 
 
 def patterns(message: str) -> Iterator[re.Pattern[str]]:
-    """What finds the texts that are in a message, and values; the literal pieces are its groups."""
+    """Yield patterns for the known texts and values in a message; the literal pieces are groups."""
     lower = message.lower()
     for pieces in known_texts():
         if all(piece is None or piece.lower() in lower for piece in pieces):
-            # A sentence may begin with what the source has as a part of one.
+            # A literal of the source may become the beginning of a sentence.
             filled = (".{1,250}?" if piece is None else f"({re.escape(piece)})" for piece in pieces)
             yield re.compile("".join(filled), re.IGNORECASE)
     yield from (re.compile(f"({value})") for value in VALUES)
@@ -114,7 +113,7 @@ def _one_line(text: str) -> str:
 
 
 def unexplained(message: str) -> str:
-    """The message without all that has an origin."""
+    """Return the message without everything that a known text or value explains."""
     text = _one_line(message)
     known = bytearray(len(text))
     for pattern in patterns(text):
@@ -129,17 +128,17 @@ SHOWN = blocks(messages(), "text")
 
 
 @pytest.mark.parametrize("message", SHOWN, ids=range(len(SHOWN)))
-def test_every_word_of_a_message_has_its_origin(message: str) -> None:
+def test_messages_page_shows_only_text_from_the_source(message: str) -> None:
     assert re.findall(r"\w[\w ]*", unexplained(message)) == []
 
 
-def test_what_is_listed_here_is_on_the_page() -> None:
+def test_messages_page_contains_every_listed_text() -> None:
     said = _one_line(" ".join(SHOWN))
     assert [text for text in (*SAID_BY_OTHERS, *SHORT) if text not in said] == []
     assert [value for value in VALUES if not re.search(value, said)] == []
 
 
-def test_what_nothing_says_is_seen() -> None:
+def test_unexplained_text_is_detected() -> None:
     message = "The backup is encrypted and no identity is given. Nothing was changed."
     assert unexplained(message).strip() == ""
     assert "in cipher" in unexplained(message.replace("encrypted", "in cipher"))

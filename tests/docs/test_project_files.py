@@ -1,4 +1,4 @@
-"""What the README says is there; that the pages build without a warning is the business of `.ci/run`."""
+"""The README, the changelog and all links name things that exist. `.ci/run` builds the pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
 
 
-def test_the_two_commands_of_the_readme_are_one_line_each() -> None:
+def test_readme_commands_install_and_run_in_one_line() -> None:
     lines = [text.removeprefix("$ ").strip() for text in blocks(README, "console")]
     (demo,) = [line for line in lines if line.endswith("manage.py demo")]
     (tests,) = [line for line in lines if line.endswith("-m pytest")]
@@ -34,10 +34,10 @@ def test_the_two_commands_of_the_readme_are_one_line_each() -> None:
     assert "demo" in get_commands()
 
 
-def test_demo_page_shows_every_step_of_the_demo() -> None:
+def test_demo_page_shows_every_step() -> None:
     found = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- /demo -->", page("demo"), re.DOTALL)
     assert found is not None
-    assert found[1].startswith("1. ")  # nothing of the installer's
+    assert found[1].startswith("1. ")  # not the output of pip
     story = (ROOT / "testproject/demo/story.py").read_text(encoding="utf-8")
     titles = re.findall(r'self\._timed\(f?"([^"]+)"', story)
     assert len(titles) >= 8
@@ -46,28 +46,28 @@ def test_demo_page_shows_every_step_of_the_demo() -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_links_to_files_lead_somewhere(path: Path) -> None:
+def test_page_links_lead_to_existing_files(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+\.md)(?:#[\w-]+)?\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).is_file(), target
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_the_commands_shown_exist(path: Path) -> None:
+def test_page_names_only_existing_commands(path: Path) -> None:
     named = re.findall(r"manage\.py (\w+)", path.read_text(encoding="utf-8"))
     assert set(named) <= get_commands().keys()
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_readme_names_every_command() -> None:
     own = {name for name, app in get_commands().items() if app == "igny8_backup"}
     assert len(own) >= 8
     assert own <= set(re.findall(r"\w+", README))
 
 
-def test_the_changelog_has_the_version() -> None:
+def test_changelog_has_a_section_for_the_version() -> None:
     assert f"\n## {__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_licence_is_the_one_of_the_package() -> None:
+def test_licence_file_matches_pyproject() -> None:
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)["project"]
     assert project["license"] == "MIT"

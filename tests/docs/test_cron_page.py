@@ -1,4 +1,4 @@
-"""The ready files: each is read by what will read it, and names commands and options that there are."""
+"""The files of the page "Schedule backups with cron or systemd" are valid and name existing options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def code(heading: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
-def test_the_commands_take_these_options(heading: str) -> None:
+def test_cron_page_commands_accept_their_options(heading: str) -> None:
     text = (
         section(page("how-to/schedule-with-cron-or-systemd"), heading).replace('", "', " ").replace('"]', "")
     )
@@ -38,7 +38,7 @@ def test_the_commands_take_these_options(heading: str) -> None:
         command.create_parser("manage.py", name).parse_args(shlex.split(rest))
 
 
-def test_the_times_of_the_crontab() -> None:
+def test_cron_page_crontab_is_valid() -> None:
     (text,) = code("## crontab", "text")
     lines = [line.split(None, 6) for line in text.splitlines() if line[0].isdigit()]
     assert len(lines) == 4
@@ -48,7 +48,7 @@ def test_the_times_of_the_crontab() -> None:
         subprocess.run(["/bin/sh", "-n", "-c", command], check=True)
 
 
-def test_the_units_of_systemd() -> None:
+def test_cron_page_systemd_units_are_valid() -> None:
     service, timer = code("## systemd timer", "ini")
     units = []
     for text in (service, timer):
@@ -61,7 +61,7 @@ def test_the_units_of_systemd() -> None:
 
 
 @pytest.mark.parametrize("heading", HEADINGS[2:])
-def test_the_services_keep_their_state(heading: str) -> None:
+def test_cron_page_services_keep_their_state(heading: str) -> None:
     (text,) = code(heading, "yaml")
     found = yaml.safe_load(text)
     (service,) = found["services"].values()
@@ -70,7 +70,7 @@ def test_the_services_keep_their_state(heading: str) -> None:
     assert set(found["volumes"]) == {"igny8-backup-state"}
 
 
-def test_the_loop_of_the_stack_sleeps_until_a_quarter_past_one() -> None:
+def test_cron_page_stack_sleeps_until_a_quarter_past_one() -> None:
     (text,) = code("## Portainer stack", "yaml")
     script = yaml.safe_load(text)["services"]["igny8-backup"]["command"][2].replace("$$", "$")
     subprocess.run(["/bin/sh", "-n", "-c", script], check=True)
@@ -82,7 +82,7 @@ def test_the_loop_of_the_stack_sleeps_until_a_quarter_past_one() -> None:
         assert (now + int(said.stdout)) % 86_400 == 4501
 
 
-def test_the_settings_are_good_and_the_policy_is_the_default() -> None:
+def test_cron_page_settings_are_accepted() -> None:
     text = page("how-to/schedule-with-cron-or-systemd").split("\n## ")[0]
     found: dict[str, Any] = {}
     exec(blocks(text, "python")[0], found)
@@ -91,7 +91,7 @@ def test_the_settings_are_good_and_the_policy_is_the_default() -> None:
     assert config.retention == DEFAULT and config.max_age == {"sites-data": timedelta(days=2)}
 
 
-def test_the_schedule_of_beat() -> None:
+def test_cron_page_beat_schedule_has_four_entries() -> None:
     found: dict[str, Any] = {}
     exec(code("## Celery beat", "python")[0], found)
     assert len(found["CELERY_BEAT_SCHEDULE"]) == 4
