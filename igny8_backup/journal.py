@@ -78,7 +78,7 @@ class Journals:
         self.folder = state_dir / "restores"
 
     def all(self) -> list[Journal]:
-        """Oldest first. Raises ``IntegrityError`` for a file that is no journal, ``FilesError``."""
+        """Return all journals, oldest first. Raises ``IntegrityError`` if one is damaged, ``FilesError``."""
         found = []
         try:
             for name in sorted(os.listdir(self.folder)):
@@ -91,11 +91,11 @@ class Journals:
         return found
 
     def unfinished(self) -> Journal | None:
-        """The restore or undo that was interrupted, if any."""
+        """Return the restore or undo that was interrupted, or is still running; None if there is none."""
         return next((item for item in self.all() if item.phase in (PREPARING, SWAPPING, UNDOING)), None)
 
     def write(self, journal: Journal, phase: str | None = None) -> Journal:
-        """Makes the journal (with ``phase``, if given) durable; returns what was written."""
+        """Write the journal, with ``phase`` if given, durably to disk; return it. Raises ``FilesError``."""
         written = replace(journal, phase=phase or journal.phase)
         path = self._path(written)
         partial = self._partial
@@ -115,7 +115,7 @@ class Journals:
         return written
 
     def remove(self, journal: Journal) -> None:
-        """Forgets a restore of which nothing is kept any more; a missing one is fine."""
+        """Delete the journal of a restore that keeps no data any more. It may be missing."""
         path = self._path(journal)
         try:
             path.unlink(missing_ok=True)
@@ -126,7 +126,7 @@ class Journals:
 
     @property
     def _partial(self) -> Path:
-        # One for all, as there is one writer at a time: what a kill leaves, the next one writes over.
+        # One name for all journals: there is one writer at a time, and the file of a killed one is replaced.
         return self.folder / "journal.partial"
 
     def _path(self, journal: Journal) -> Path:
@@ -140,8 +140,9 @@ def _read(path: Path) -> Journal:
         name=f"The journal {path}",
         schema=SCHEMA,
         upgrades={1: _from_schema_1},
-        hint="It tells how far a restore came. Bring the file back; or look for databases named __side_ and"
-        " __before_ and for folders named .before-, settle them by hand, and remove it.",
+        hint="It says how far a restore has come. Bring the file back from a copy. If there is none, look for"
+        " databases named __side_ and __before_ and folders named .before-, rename or delete them by hand,"
+        " and delete the file.",
     )
 
 
@@ -164,7 +165,7 @@ def _rename(fields: dict[str, Any], **names: str) -> None:
 def _unusable(path: Path, verb: str, error: OSError) -> FilesError:
     return FilesError(
         f"The journal {path} cannot be {verb}: {error.strerror}.",
-        hint="Mend that, or point IGNY8_BACKUP['STATE_DIR'] elsewhere; then run again.",
+        hint="Make IGNY8_BACKUP['STATE_DIR'] writable or free some space in it, then run the command again.",
     )
 
 

@@ -9,7 +9,7 @@ from igny8_backup.conf import Config, get_config
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import count_in_words, size_in_words
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, add_wait_argument
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import open_context
@@ -23,7 +23,7 @@ class BackupRunCommand(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--label", default="", help="A label for the backup, for example before-0042.")
-        self.add_wait_argument(parser)
+        add_wait_argument(parser)
         self.add_ping_argument(parser)
 
     def add_reading_arguments(self, parser: ArgumentParser) -> None:

@@ -57,16 +57,6 @@ class BackupCommand(BaseCommand):
             "--json", action="store_true", help="Print the result as JSON on standard output."
         )
 
-    def add_wait_argument(self, parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
-        """Add ``--wait``, for commands that hold the lock while they work."""
-        parser.add_argument(
-            "--wait",
-            type=seconds,
-            default=0,
-            metavar="SECONDS",
-            help="Wait up to this long for another run to end. Default: fail at once.",
-        )
-
     def add_ping_argument(self, parser: ArgumentParser) -> None:
         """Add ``--ping``, for commands that run unattended."""
         parser.add_argument(
@@ -159,6 +149,17 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def add_wait_argument(parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
+    """Add ``--wait``, for commands that hold the lock while they work."""
+    parser.add_argument(
+        "--wait",
+        type=seconds,
+        default=0,
+        metavar="SECONDS",
+        help="Wait up to this long for another run to end. Default: fail at once.",
+    )
 
 
 def seconds(text: str) -> float:

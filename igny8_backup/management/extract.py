@@ -1,12 +1,63 @@
-"""The plan and the result of ``extract_backup``, as lines for people and as JSON for scripts."""
+"""Options, plan and result of ``extract_backup``."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
+from igny8_backup.management.restore.options import (
+    add_override_options,
+    add_personal_data_options,
+    add_set_id_option,
+    add_source_options,
+    not_empty,
+)
 from igny8_backup.operations.extract.plan import ExtractPlan, ExtractResult
+
+
+def add_extract_options(parser: ArgumentParser) -> None:
+    """Add all options of ``extract_backup``."""
+    add_source_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="Show the plan and create nothing.")
+    add_personal_data_options(parser)
+    database = parser.add_argument_group("into a database")
+    database.add_argument(
+        "--to-database",
+        type=not_empty,
+        metavar="NAME",
+        help="Create a database of this name on the server of the live one.",
+    )
+    database.add_argument(
+        "--table",
+        type=not_empty,
+        action="append",
+        default=[],
+        metavar="TABLE",
+        help="Extract only this table. Repeat for more.",
+    )
+    database.add_argument(
+        "--migrate", action="store_true", help="Migrate the new database to the schema of the code."
+    )
+    add_override_options(database)
+    files = parser.add_argument_group("into a folder")
+    files.add_argument(
+        "--to-dir",
+        type=_folder,
+        metavar="DIR",
+        help="Write each tree into a folder of its name below DIR, which must be new or empty.",
+    )
+    files.add_argument(
+        "--path",
+        type=not_empty,
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="Extract only paths that match, relative to the root of a tree. Repeat for more.",
+    )
+    add_set_id_option(files)
 
 
 def plan_lines(plan: ExtractPlan) -> Iterator[str]:
@@ -14,7 +65,7 @@ def plan_lines(plan: ExtractPlan) -> Iterator[str]:
     yield "Plan: nothing live is changed"
     for copy in plan.databases:
         age = age_in_words(copy.part.started, plan.created)
-        what = f"tables {', '.join(copy.wanted.tables)}" if copy.wanted.tables else "all of it"
+        what = f"tables {', '.join(copy.selection.tables)}" if copy.selection.tables else "all of it"
         then = ", then migrated" * copy.migrate + ", then sanitized" * copy.sanitize
         yield (
             f"  database {copy.part.alias}: {what} from {copy.backup_id} ({age} old) to the new database"
@@ -35,7 +86,7 @@ def plan_as_json(plan: ExtractPlan) -> dict[str, Any]:
     """Return the plan for scripts, without identities and details."""
     return {
         "databases": [
-            {"backup": copy.backup_id, "part": copy.part, "name": copy.name, "tables": copy.wanted.tables}
+            {"backup": copy.backup_id, "part": copy.part, "name": copy.name, "tables": copy.selection.tables}
             for copy in plan.databases
         ],
         "trees": [
@@ -61,3 +112,7 @@ def result_lines(result: ExtractResult) -> Iterator[str]:
         yield f"  left out: {line}"
     for folder in result.folders:
         yield f"Created the folder {folder}. Only this user may open it."
+
+
+def _folder(text: str) -> Path:
+    return Path(not_empty(text)).absolute()

@@ -125,7 +125,7 @@ def loose(folder: Path) -> set[str]:
 
 def shown(project: Project, env: Mapping[str, str] | None = None) -> set[str]:
     """The keys that ``list_backups --orphans`` shows; of an unfinished upload the key it was to have."""
-    (done,) = run_many(project, ["list_backups", "--litter", "--json"], env=env)
+    (done,) = run_many(project, ["list_backups", "--orphans", "--json"], env=env)
     report = done.ended(0).json
     return {item["key"] for name in ("litter", "in_use", "doubtful") for item in report[name]}
 

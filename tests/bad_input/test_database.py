@@ -185,7 +185,7 @@ def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path:
         done,
         1,
         what="pg_restore failed with exit status 1",
-        unchanged="The live database is as it was.",
+        unchanged="The live database was not changed.",
         hint="Start the server",
         shown=True,
         besides=["could not be removed. The next restore_all will"],

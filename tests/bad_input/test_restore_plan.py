@@ -165,4 +165,4 @@ def test_scratch_without_room_is_told_and_no_obstacle(refused: tuple[Done, Done]
     (scratch,) = [space for space in planned.json["spaces"] if space["kind"] == "scratch"]
     assert scratch["free"] < scratch["needed"] and not scratch["required"]
     (line,) = [line for line in done.stdout.splitlines() if "space for the dump of default" in line]
-    assert str(small) in line and "so one connection restores it: slower, no scratch" in line
+    assert str(small) in line and "so one connection restores the dump: slower, without scratch" in line

@@ -100,7 +100,7 @@ def test_an_upload_that_is_cut_leaves_nothing(
             done, left = run_many(
                 ground.project,
                 Command([command], settings),
-                ["list_backups", "--litter", "--json"],
+                ["list_backups", "--orphans", "--json"],
                 env=env,
             )
         assert proxy.cuts == 1
@@ -127,7 +127,7 @@ def test_a_storage_that_goes_for_good_leaves_what_litter_shows(
         proxy.forget()
     besides = ["An unfinished upload is left", "The record of the run could not be written"]
     assert_one_line(done, 1, what=BROKE, unchanged=UNRECORDED, hint="Check the network", besides=besides)
-    (left,) = run_many(ground.project, ["list_backups", "--litter", "--json"], env=env)
+    (left,) = run_many(ground.project, ["list_backups", "--orphans", "--json"], env=env)
     # Its record still says that it is running: nobody could tell the storage.
     (upload,) = left.ended(0).json["in_use"]
     assert upload["upload_id"] and upload["key"].startswith("packs/web-1/large/")
@@ -159,7 +159,7 @@ def test_a_listing_that_fails_is_never_an_empty_one(
     commands: list[list[str]] = [
         ["list_backups"],
         ["list_backups", "--json"],
-        ["list_backups", "--litter"],
+        ["list_backups", "--orphans"],
         ["restore_all", "--dry-run", *ground.identity],
     ]
     page = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n"

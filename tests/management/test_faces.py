@@ -61,7 +61,7 @@ def test_the_json_of_every_command_parses(backed_up: BackedUp, tmp_path: Path) -
     good: list[tuple[Command, str]] = [
         (Command(["backup_db", "--json"], elsewhere, tmp_path / "storage"), "manifest"),
         (Command(["backup_sites", "uploads", "--json"], elsewhere, tmp_path / "storage"), "manifest"),
-        (Command(["list_backups", "--litter", "--json"]), "litter"),
+        (Command(["list_backups", "--orphans", "--json"]), "litter"),
         (Command(["show_backup", backed_up.id, "--json"]), "manifest"),
         (Command(["show_backup", backed_up.id, "--json", *identity]), "details"),
         (Command(["restore_all", "--dry-run", "--json", *identity]), "obstacles"),

@@ -25,7 +25,7 @@ def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedU
         Command(["prune_backups", "--dry-run", "--json"], storage=storage),
         prune,
     )
-    assert "stays" in shown.ended(0).stdout
+    assert "keep" in shown.ended(0).stdout
     assert "default, sites-data, uploads: newest, last 1 of 3, daily" in " ".join(shown.stdout.split())
     assert "0 backups would be removed." in shown.stdout and "1 piece (6 B) waiting" in shown.stdout
     assert "is pinned: as long as it lasts" in pinned.ended(0).stdout

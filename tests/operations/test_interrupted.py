@@ -197,7 +197,7 @@ def test_restore_power_cut_during_swap_is_settled_by_next_run(saved: Saved, swap
         # Neither the identity nor the name of the database is needed: the journal has them.
         listed, done = run_many(project, ["list_backups"], ["restore_all"])
         assert "UNFINISHED" in listed.ended(0).stdout
-        assert "during the swap. restore_all completes it, undo_restore undoes it." in listed.stdout
+        assert "during the swap. restore_all completes it, undo_restore completes and" in listed.stdout
         assert "The interrupted work is complete." in done.ended(0).stdout
         saved.assert_restored()
         power_cut(project, "undo", "undoing", 1)

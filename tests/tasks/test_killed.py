@@ -133,7 +133,7 @@ def kill(program: Program, reader: str) -> None:
 
 
 def orphans(project: Project, state: str) -> list[str]:
-    (done,) = run_many(project, ["list_backups", "--litter", "--json"])
+    (done,) = run_many(project, ["list_backups", "--orphans", "--json"])
     return [item["key"] for item in done.ended(0).json[state]]
 
 

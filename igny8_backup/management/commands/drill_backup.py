@@ -8,7 +8,7 @@ from typing import Any
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.humanize import duration_in_words
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, add_wait_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.drill.run import DrillRequest, drill
 
@@ -34,7 +34,7 @@ class Command(BackupCommand):
             action="store_false",
             help="Make the restoring role the owner of everything.",
         )
-        self.add_wait_argument(parser)
+        add_wait_argument(parser)
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:

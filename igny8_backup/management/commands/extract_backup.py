@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.extract import plan_as_json, plan_lines, result_lines
-from igny8_backup.management.restore.options import (
-    add_override_options,
-    add_personal_data_options,
-    add_set_id_option,
-    add_source_options,
-    not_empty,
-    overrides_from_options,
-)
+from igny8_backup.management.extract import add_extract_options, plan_as_json, plan_lines, result_lines
+from igny8_backup.management.restore.options import overrides_from_options
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 
@@ -36,44 +28,7 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        add_source_options(parser)
-        parser.add_argument("--dry-run", action="store_true", help="Show the plan and create nothing.")
-        add_personal_data_options(parser)
-        database = parser.add_argument_group("into a database")
-        database.add_argument(
-            "--to-database",
-            type=not_empty,
-            metavar="NAME",
-            help="Create a database of this name on the server of the live one.",
-        )
-        database.add_argument(
-            "--table",
-            type=not_empty,
-            action="append",
-            default=[],
-            metavar="TABLE",
-            help="Extract only this table. Repeat for more.",
-        )
-        database.add_argument(
-            "--migrate", action="store_true", help="Migrate the new database to the schema of the code."
-        )
-        add_override_options(database)
-        files = parser.add_argument_group("into a folder")
-        files.add_argument(
-            "--to-dir",
-            type=_folder,
-            metavar="DIR",
-            help="Write each tree into a folder of its name below DIR, which must be new or empty.",
-        )
-        files.add_argument(
-            "--path",
-            type=not_empty,
-            action="append",
-            default=[],
-            metavar="GLOB",
-            help="Extract only paths that match, relative to the root of a tree. Repeat for more.",
-        )
-        add_set_id_option(files)
+        add_extract_options(parser)
 
     def work(self, **options: Any) -> int:
         request = ExtractRequest(
@@ -106,7 +61,3 @@ class Command(BackupCommand):
         for line in result_lines(result):
             self.say(line)
         return 0
-
-
-def _folder(text: str) -> Path:
-    return Path(not_empty(text)).absolute()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, add_wait_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
 
@@ -25,7 +25,7 @@ class Command(BackupCommand):
         choice.add_argument(
             "--unpin", action="store_true", help="Apply the retention policy to the backup again."
         )
-        self.add_wait_argument(parser)
+        add_wait_argument(parser)
 
     def work(self, **options: Any) -> int:
         backup_id = options["id"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.humanize import age_in_words, count_in_words
+from igny8_backup.management.backup_text import orphans_text
+from igny8_backup.management.base import BackupCommand, add_wait_argument
 from igny8_backup.management.tables import table
 from igny8_backup.operations.context import open_context
-from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.retention import Verdict
 
@@ -29,7 +29,7 @@ class Command(BackupCommand):
         exclusive.add_argument(
             "--dry-run", action="store_true", help="Show what would be removed, and remove nothing."
         )
-        self.add_wait_argument(exclusive)
+        add_wait_argument(exclusive)
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
@@ -41,7 +41,7 @@ class Command(BackupCommand):
                 report.fail(*result.problems())
         self.show_json({"dry_run": options["dry_run"], **vars(result)})
         rows = [
-            (item.id, age_in_words(item.started, now), "stays" if item.keep else "GOES", why)
+            (item.id, age_in_words(item.started, now), "keep" if item.keep else "REMOVE", why)
             for item in result.plan.verdicts
             for why in _reasons(item)
         ]
@@ -49,7 +49,7 @@ class Command(BackupCommand):
             self.say(table(("ID", "AGE", "", "WHY"), rows))
         would = "would be " if options["dry_run"] else ""
         self.say(f"{count_in_words(len(result.removed), 'backup')} {would}removed.")
-        self.say(f"Litter: {_amount(result.swept)} {would}removed, {_amount(result.waiting)} waiting.")
+        self.say(f"{orphans_text(result.swept)} {would}removed, {orphans_text(result.waiting)} waiting.")
         for line in result.problems():
             self.warn(line)
         return 0 if result.complete else 3
@@ -65,8 +65,3 @@ def _reasons(item: Verdict) -> list[str]:
             parts.setdefault(copy.reasons, []).append(copy.part.name)
     lines = [f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in parts.items()]
     return [*item.reasons, *lines]
-
-
-def _amount(items: tuple[OrphanObject, ...]) -> str:
-    size = size_in_words(sum(item.size or 0 for item in items))
-    return f"{count_in_words(len(items), 'piece')} ({size})"

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.errors import UsageError
-from igny8_backup.humanize import size_from_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm
 from igny8_backup.management.restore import in_place
 from igny8_backup.management.restore.options import (
-    add_override_options,
-    add_personal_data_options,
-    add_set_id_option,
-    add_source_options,
+    add_restore_options,
     overrides_from_options,
+    refuse_moved_options,
 )
-from igny8_backup.management.restore.plan_text import plan_as_json, plan_lines, result_as_json, show_result
-from igny8_backup.management.restore.workers import add_worker_options, policy_of
+from igny8_backup.management.restore.plan_text import plan_as_json, plan_lines
+from igny8_backup.management.restore.result_text import result_as_json, show_result
+from igny8_backup.management.restore.workers import policy_of
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.plan import RestoreRequest
 from igny8_backup.operations.restore.run import RestoreSession
-
-MOVED = {
-    "--to-database": "--to-database NAME",
-    "--to-dir": "--to-dir DIR",
-    "--table": "--to-database NAME --table TABLE",
-    "--path": "--to-dir DIR --path GLOB",
-    "--migrate": "--to-database NAME --migrate",
-}
-"""Former options of this command, and what ``extract_backup`` takes in their place."""
 
 
 class Command(BackupCommand):
@@ -51,44 +39,10 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        add_source_options(parser)
-        # A dry run keeps nobody out, so there is nothing to wait for.
-        exclusive = parser.add_mutually_exclusive_group()
-        exclusive.add_argument("--dry-run", action="store_true", help="Show the plan and change nothing.")
-        self.add_wait_argument(exclusive)
-        add_worker_options(parser)
-        parser.add_argument(
-            "--purge-queue",
-            action="store_true",
-            help="After the restore, discard the tasks that wait in the broker. Asks first.",
-        )
-        parser.add_argument(
-            "--assume-space",
-            type=_size,
-            metavar="SIZE",
-            help="Free space on the volume of the database server, for example 200GB.",
-        )
-        parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
-        parser.add_argument(
-            "--database-name",
-            action="append",
-            default=[],
-            metavar="NAME",
-            help="Confirm that this live database may be replaced. Repeat for each database.",
-        )
-        parser.add_argument(
-            "--in-place",
-            action="store_true",
-            help="Replace the contents of the live database, for roles that may not create databases.",
-        )
-        add_override_options(parser)
-        add_set_id_option(parser)
-        add_personal_data_options(parser)
-        for name in MOVED:
-            parser.add_argument(name, nargs="?", const="", help=SUPPRESS)
+        add_restore_options(parser)
 
     def work(self, **options: Any) -> int:
-        _refuse_moved(options)
+        refuse_moved_options(options)
         policy = policy_of(options)
         if options["in_place"]:
             return in_place.restore(self, options, policy)
@@ -124,20 +78,3 @@ class Command(BackupCommand):
                 result = session.execute(plan)
         self.show_json(result_as_json(result))
         return show_result(self, result)
-
-
-def _refuse_moved(options: dict[str, Any]) -> None:
-    for name, instead in MOVED.items():
-        if options[name.removeprefix("--").replace("-", "_")] is not None:
-            raise UsageError(
-                f"restore_all no longer takes {name}.",
-                unchanged="Nothing was changed.",
-                hint=f"Use: manage.py extract_backup [ID] {instead}",
-            )
-
-
-def _size(text: str) -> int:
-    try:
-        return size_from_words(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{error}.") from None

@@ -9,8 +9,8 @@ from typing import Any
 from igny8_backup.errors import UsageError
 from igny8_backup.humanize import count_in_words
 from igny8_backup.journal import UNDONE
-from igny8_backup.management.base import BackupCommand, ask
-from igny8_backup.management.restore.plan_text import journal_as_json, result_as_json
+from igny8_backup.management.base import BackupCommand, add_wait_argument, ask
+from igny8_backup.management.restore.result_text import journal_as_json, result_as_json
 from igny8_backup.management.restore.workers import add_worker_options, policy_of
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.undo import discard_all, finished_restores, undo
@@ -33,7 +33,7 @@ class Command(BackupCommand):
         add_worker_options(parser).add_argument(
             "--discard", action="store_true", help="Delete what restores have kept, for good."
         )
-        self.add_wait_argument(parser)
+        add_wait_argument(parser)
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
 
     def work(self, **options: Any) -> int:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, _ArgumentGroup
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, _ArgumentGroup
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import UsageError
+from igny8_backup.humanize import size_from_words
+from igny8_backup.management.base import add_wait_argument
+from igny8_backup.management.restore.workers import add_worker_options
 from igny8_backup.operations.selection import ALL
 from igny8_backup.operations.staging.overrides import PROVIDERS, RestoreOverrides
+
+MOVED = {
+    "--to-database": "--to-database NAME",
+    "--to-dir": "--to-dir DIR",
+    "--table": "--to-database NAME --table TABLE",
+    "--path": "--to-dir DIR --path GLOB",
+    "--migrate": "--to-database NAME --migrate",
+}
+"""Former options of this command, and what ``extract_backup`` takes in their place."""
 
 
 def add_source_options(parser: ArgumentParser) -> None:
@@ -99,3 +111,60 @@ def refuse_options(options: Mapping[str, Any], *names: str, because: str) -> Non
     for name in names:
         if options[name.removeprefix("--").replace("-", "_")] not in (None, False, "", []):
             raise UsageError(f"{name} {because}.", unchanged="Nothing was changed.", hint=f"Remove {name}.")
+
+
+def add_restore_options(parser: ArgumentParser) -> None:
+    """Add all options of ``restore_all``."""
+    add_source_options(parser)
+    # A dry run keeps nobody out, so there is nothing to wait for.
+    exclusive = parser.add_mutually_exclusive_group()
+    exclusive.add_argument("--dry-run", action="store_true", help="Show the plan and change nothing.")
+    add_wait_argument(exclusive)
+    add_worker_options(parser)
+    parser.add_argument(
+        "--purge-queue",
+        action="store_true",
+        help="After the restore, discard the tasks that wait in the broker. Asks first.",
+    )
+    parser.add_argument(
+        "--assume-space",
+        type=_size,
+        metavar="SIZE",
+        help="Free space on the volume of the database server, for example 200GB.",
+    )
+    parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
+    parser.add_argument(
+        "--database-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Confirm that this live database may be replaced. Repeat for each database.",
+    )
+    parser.add_argument(
+        "--in-place",
+        action="store_true",
+        help="Replace the contents of the live database, for roles that may not create databases.",
+    )
+    add_override_options(parser)
+    add_set_id_option(parser)
+    add_personal_data_options(parser)
+    for name in MOVED:
+        parser.add_argument(name, nargs="?", const="", help=SUPPRESS)
+
+
+def refuse_moved_options(options: Mapping[str, Any]) -> None:
+    """Raise :class:`UsageError` for a former option of ``restore_all`` that ``extract_backup`` takes now."""
+    for name, instead in MOVED.items():
+        if options[name.removeprefix("--").replace("-", "_")] is not None:
+            raise UsageError(
+                f"restore_all no longer takes {name}.",
+                unchanged="Nothing was changed.",
+                hint=f"Use: manage.py extract_backup [ID] {instead}",
+            )
+
+
+def _size(text: str) -> int:
+    try:
+        return size_from_words(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{error}.") from None

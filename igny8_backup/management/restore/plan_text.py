@@ -1,16 +1,13 @@
-"""The plan and the result of ``restore_all``, as lines for people and as JSON for scripts."""
+"""The plan of ``restore_all``, as lines for people and as JSON for scripts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from igny8_backup.databases.values import TargetState
 from igny8_backup.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
-from igny8_backup.journal import UNDONE, Journal
-from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.restore.plan import (
     DATABASES,
     FILES,
@@ -21,14 +18,12 @@ from igny8_backup.operations.restore.plan import (
     Space,
     TreePlan,
 )
-from igny8_backup.operations.restore.run import RestoreResult
-from igny8_backup.operations.restore.undo import UndoResult
 
 
 def plan_lines(plan: RestorePlan) -> Iterator[str]:
-    """The whole plan, line by line."""
+    """Yield the plan, line by line."""
     yield "Plan"
-    yield f"  here: host {plan.host}, environment {plan.environment}"
+    yield f"  this machine: host {plan.host}, environment {plan.environment}"
     for source in plan.sources:
         yield _source(source, plan)
     for database in plan.databases:
@@ -45,7 +40,7 @@ def plan_lines(plan: RestorePlan) -> Iterator[str]:
 
 
 def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
-    """The plan for scripts: everything but the identities and what the backup's details tell besides."""
+    """Return the plan for scripts, without identities and without details that are encrypted in storage."""
     return {
         "created": plan.created,
         "host": plan.host,
@@ -82,83 +77,11 @@ def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
     }
 
 
-def result_as_json(result: RestoreResult | UndoResult) -> dict[str, Any]:
-    """The result for scripts, without what the backup's details tell, as the plan."""
-    return {**vars(result), "journal": journal_as_json(result.journal)}
-
-
-def journal_as_json(journal: Journal) -> dict[str, Any]:
-    """The journal for scripts, under the keys of its first schema.
-
-    Details of databases are left out: they are encrypted in storage because settings may hold secrets.
-    """
-    databases = [
-        {
-            "alias": swap.alias,
-            "name": swap.name,
-            "side": swap.staging,
-            "before": swap.previous,
-            "existed": swap.existed,
-            "place": swap.place,
-        }
-        for swap in journal.databases
-    ]
-    trees = [
-        {
-            "name": swap.name,
-            "root": swap.root,
-            "kept": swap.previous,
-            "plan": json.dumps(swap.plan.to_plain()) if swap.plan else "",
-            "whole": swap.swap_root,
-        }
-        for swap in journal.trees
-    ]
-    return {**vars(journal), "databases": databases, "trees": trees}
-
-
-def show_result(command: BackupCommand, result: RestoreResult) -> int:
-    """Show what was restored, where the previous data is and what to do next; return the exit status."""
-    journal = result.journal
-    if result.resumed:
-        command.say(
-            "The interrupted work is complete. Nothing else was done: run the command again for another"
-            " restore."
-        )
-    if journal.phase == UNDONE:
-        command.say("The data from before the restore is live again.")
-    else:
-        command.say(f"Restored from {', '.join(journal.backup_ids)}.")
-        for line in previous_lines(journal):
-            command.say(f"  {line}")
-    if result.stopped:
-        command.say(f"Stopped: {', '.join(result.stopped)}.")
-    if result.purged is not None:
-        command.say(f"Discarded {count_in_words(result.purged, 'task')}.")
-    for warning in result.warnings:
-        command.warn(f"WARNING: {warning}")
-    command.say("Next: start the application, its workers and beat again.")
-    if journal.phase != UNDONE:
-        command.say("To undo the restore: python manage.py undo_restore")
-    command.say("To delete the kept data when all is well: python manage.py undo_restore --discard")
-    return 3 if result.warnings else 0
-
-
-def previous_lines(journal: Journal) -> Iterator[str]:
-    """Yield where the previous data of each database and tree is kept."""
-    for swap in journal.databases:
-        if swap.existed:
-            yield f"database {swap.name}: the previous database is kept as {swap.previous}"
-        else:
-            yield f"database {swap.name}: created"
-    for tree in journal.trees:
-        yield f"files {tree.name}: the previous files are kept in {tree.previous}"
-
-
 def _source(source: Source, plan: RestorePlan) -> str:
     label = f", labelled {source.label}" if source.label else ""
-    same = "the same" if source.secret_key_equal else "ANOTHER"
+    same = "the same" if source.secret_key_equal else "DIFFERENT"
     return (
-        f"  backup {source.id}: {old_in_words(source.started, plan.created)}, of host {source.host},"
+        f"  backup {source.id}: {old_in_words(source.started, plan.created)}, from host {source.host},"
         f" environment {source.environment}{label}; its SECRET_KEY is {same}"
     )
 
@@ -184,11 +107,11 @@ def _target_state(item: DatabasePlan) -> Iterator[str]:
         return
     here = f"PostgreSQL {found.server_version} at {found.server}{_identifier(found.system_identifier)}"
     if item.same_server:
-        yield f"server: {here}, the one of the backup"
+        yield f"server: {here}, the server of the backup"
     else:
-        then = details.server or "a server that it does not name"
+        then = details.server or "an unknown server"
         yield (
-            f"server: {here}; the backup is of PostgreSQL {item.part.server_version}"
+            f"server: {here}; the backup is from PostgreSQL {item.part.server_version}"
             f" at {then}{_identifier(details.system_identifier)}"
         )
     for tool in found.tools:
@@ -213,7 +136,7 @@ def _target_state(item: DatabasePlan) -> Iterator[str]:
 def _sessions(found: TargetState) -> str:
     listed = (
         f"{count_in_words(one.count, 'session')} of {one.application or 'an unnamed program'} as {one.role}"
-        f" from {'an address that is hidden' if one.address == 'hidden' else one.address}"
+        f" from {'a hidden address' if one.address == 'hidden' else one.address}"
         for one in found.sessions
     )
     return "; ".join(listed) or "nobody"
@@ -242,16 +165,20 @@ def _space(space: Space) -> str:
     what = f"for {_SPACE[space.kind]} {', '.join(space.names)} on {server}{space.place}"
     what = f"{what}: {size_in_words(space.needed)} needed"
     if space.free is None:
-        return f"{what}; what is free there cannot be seen over SQL: give --assume-space SIZE"
+        return f"{what}; the free space is not visible over SQL: give --assume-space SIZE"
     free = f"{size_in_words(space.free)} {'assumed to be ' if space.assumed else ''}free"
-    without = "" if space.enough or space.required else ", so one connection restores it: slower, no scratch"
+    without = (
+        ""
+        if space.enough or space.required
+        else ", so one connection restores the dump: slower, without scratch"
+    )
     return f"{what}, {free}{without}"
 
 
 def _workers(plan: RestorePlan) -> str:
     workers = plan.workers
     if workers.unasked:
-        return f"not asked: {workers.unasked}"
+        return f"unknown: {workers.unasked}"
     waiting = f"{count_in_words(workers.waiting, 'task')} in the queues"
     return f"{', '.join(workers.names) or 'none answers'} on {workers.broker}; {waiting}"
 

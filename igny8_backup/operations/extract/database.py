@@ -1,4 +1,4 @@
-"""A database, or some of its tables, restored under a name that nobody uses."""
+"""Extract a database, or some of its tables, into a new database on the same server."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from igny8_backup.streams.age import Identity
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseCopy:
-    """The database to make: its name, where for people, and whether ``migrate`` and the project's sanitizers
-    are to run in it."""
+    """The database to create. ``where`` is its address for people; ``migrate`` and ``sanitize`` say what runs
+    in it."""
 
     backup_id: str
     part: DatabasePart
     details: DatabaseDetails
     name: str
     where: str
-    wanted: RestoreSelection = WHOLE
+    selection: RestoreSelection = WHOLE
     migrate: bool = False
     sanitize: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCopy:
-    """The copy, notes to read before, and obstacles."""
+    """The plan of one copy, with notes and blockers."""
 
     copy: DatabaseCopy
     notes: tuple[str, ...]
@@ -56,34 +56,33 @@ def plan_copy(
     sanitized: bool,
     overrides: RestoreOverrides,
 ) -> PlannedCopy:
-    """Plans the database ``name``; makes nothing.
+    """Plan the database ``name``. Nothing is created.
 
-    Raises ``RefusedError`` where there is such a database, ``UsageError`` for a name or table that cannot be.
+    Raises ``RefusedError`` if the database exists already, ``UsageError`` for an invalid name or an unknown
+    table.
     """
     engine = _engine(context, part.alias)
     _check_name(engine, name)
     copied = engine.for_database(name)
     table_owners = details.owners
-    details, said = apply_overrides(engine, details, overrides)
-    notes = list(said)
+    details, override_notes = apply_overrides(engine, details, overrides)
+    notes = list(override_notes)
     notes += [
-        f"An interrupted restore may have left the database {side}. If none is under way:"
-        f' DROP DATABASE "{side}";'
-        for side in copied.stale_staging_databases()
+        f"An interrupted extract_backup may have left the database {staging}. If none is running:"
+        f' DROP DATABASE "{staging}";'
+        for staging in copied.stale_staging_databases()
     ]
-    wanted = RestoreSelection(owners=overrides.owners)
+    selection = RestoreSelection(owners=overrides.owners)
     if tables:
-        whole = find_tables(details, tables)
-        wanted = replace(wanted, tables=whole, table_owners=table_owners)
-        empty = sorted(set(whole) & set(details.excluded_data))
+        full_names = find_tables(details, tables)
+        selection = replace(selection, tables=full_names, table_owners=table_owners)
+        empty = sorted(set(full_names) & set(details.excluded_data))
         if empty:
-            notes.append(
-                f"The backup does not have the rows of {', '.join(empty)}: they were left out of it."
-            )
+            notes.append(f"The backup does not contain the rows of {', '.join(empty)}.")
     blockers = copied.blockers(part, details)
     if migrate:
         blockers += unknown_migrations(details)
-    # Open to its owner, and to nobody else until somebody says so.
+    # Only the owner may connect until somebody grants it to others.
     own = ("CONNECT", "CREATE", "TEMPORARY")
     privileges = tuple(Privilege(grantee=details.owner, privilege=word, grantable=False) for word in own)
     comment = f"igny8_backup: {part.alias} of backup {backup_id}"
@@ -93,45 +92,47 @@ def plan_copy(
         details=replace(details, privileges=privileges, connection_limit=-1, comment=comment),
         name=name,
         where=copied.where,
-        wanted=wanted,
+        selection=selection,
         migrate=migrate,
         sanitize=sanitized,
     )
     return PlannedCopy(copy=copy, notes=tuple(notes), blockers=tuple(blockers))
 
 
-def make_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
-    """Makes the database; returns what was left out of it. A failure leaves nothing."""
+def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
+    """Create the database; return descriptions of what was left out. After a failure nothing is left."""
     engine = _engine(context, copy.part.alias)
     _check_name(engine, copy.name)
     engine = engine.for_database(copy.name)
     stamp = keys.stamp(context.clock())
-    side = engine.derived_name(STAGING, stamp)
-    engine.create_staging(side, copy.details)
+    staging = engine.derived_name(STAGING, stamp)
+    engine.create_staging(staging, copy.details)
     try:
         left_out = load_staging(
             context,
             engine,
-            side,
+            staging,
             copy.part,
             copy.details,
             identities,
-            selection=copy.wanted,
-            # Statistics of what is to be sanitized would hold it still.
+            selection=copy.selection,
+            # Statistics collected before sanitizing would contain values that sanitizing removes.
             analyze=not copy.sanitize,
         )
         if copy.migrate:
-            context.progress.note(f"Migrating {copy.name} to the code's schema.")
-            sandbox.migrate({copy.part.alias: side})
+            context.progress.note(f"Migrating {copy.name} to the schema of the code.")
+            sandbox.migrate({copy.part.alias: staging})
         if copy.sanitize:
-            sanitize.sanitize(context, {copy.part.alias: side})
-        # Its name comes last: a database that is called so is whole.
-        engine.name_staging(side, copy.details)
+            sanitize.sanitize(context, {copy.part.alias: staging})
+        # The database gets its name last, so that a database of that name is complete.
+        engine.name_staging(staging, copy.details)
     except BaseException:
         try:
-            engine.drop(side)
+            engine.drop(staging)
         except BackupError as error:
-            context.progress.note(f"The database {side} could not be dropped, drop it by hand: {error}")
+            context.progress.note(
+                f"The staging database {staging} could not be dropped. Drop it by hand. {error}"
+            )
         raise
     return left_out
 
@@ -151,7 +152,8 @@ def _check_name(engine: Engine, name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be the name of a new database.",
             unchanged="Nothing was created.",
-            hint=f"Give one of at most {NAME_BYTES} bytes that no restore gives: --to-database igny8_copy.",
+            hint=f"Give a name of at most {NAME_BYTES} bytes that is not one of a restore's own names:"
+            " --to-database igny8_copy.",
         )
     if name == engine.name:
         raise RefusedError(

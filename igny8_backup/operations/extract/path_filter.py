@@ -1,4 +1,4 @@
-"""Part of a tree: what patterns choose of its index, with the folders that lead there."""
+"""Choose part of a tree by patterns, together with the folders that contain it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ Pattern = tuple[bytes, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What some patterns choose of a tree: all of it where there are none. ``also`` are the files that a
-    chosen name is a hard link to and that no pattern chooses: they come along. ``size`` is in bytes,
-    ``packs`` are the names of those that hold it all, ``found`` says whether there is anything."""
+    """The part of a tree that ``patterns`` choose; all of it if there are none.
+
+    ``also`` are files that no pattern matches but that a chosen hard link points to. ``size`` is in bytes.
+    ``packs`` are the names of the packs that contain the chosen files. ``found``: something matches.
+    """
 
     patterns: tuple[Pattern, ...] = ()
     also: frozenset[bytes] = frozenset()
@@ -26,7 +28,7 @@ class Chosen:
     found: bool = True
 
     def matches(self, path: bytes) -> bool:
-        """Whether ``path``, or a folder that it lies in, is chosen."""
+        """Return whether ``path`` or a folder that contains it is chosen."""
         if path in self.also or not self.patterns:
             return True
         parts = tuple(path.split(b"/"))
@@ -34,12 +36,15 @@ class Chosen:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """``sites/*/logo.png``: names with ``*``, ``?`` and ``[...]``, and ``**`` for any number of folders."""
+    """Parse a pattern such as ``sites/*/logo.png``.
+
+    ``*``, ``?`` and ``[...]`` match within one name; ``**`` matches any number of folders.
+    """
     return tuple(part for part in os.fsencode(text).split(b"/") if part not in (b"", b"."))
 
 
 def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
-    """What ``patterns`` choose of an index; what hard links bring along is not counted yet."""
+    """Choose the records that match. :func:`with_link_targets` must add the targets of hard links."""
     chosen = Chosen(patterns=tuple(patterns))
     files, size, found = 0, 0, False
     packs: set[str] = set()
@@ -57,7 +62,7 @@ def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
 
 
 def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
-    """``chosen``, with the size and the packs of the files that come along."""
+    """Return ``chosen`` with the sizes and packs of the files that chosen hard links point to."""
     targets = [record for record in records if record.path in chosen.also]
     return replace(
         chosen,
@@ -68,27 +73,29 @@ def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
 
 
 def select(chosen: Chosen, records: Iterable[Record]) -> Iterator[Record]:
-    """The chosen records, each after those of the folders that it lies in, in the order of the index."""
-    above: list[tuple[Record, bool]] = []  # folders on the way down, and whether they were given
+    """Yield the chosen records in the order of the index, each after the folders that contain it."""
+    above: list[
+        tuple[Record, bool]
+    ] = []  # the folders that contain the record, and whether they were yielded
     for record in records:
         while above and not record.path.startswith(above[-1][0].path + b"/"):
             above.pop()
         if record.path and chosen.matches(record.path):
-            for number, (folder, given) in enumerate(above):
-                if not given:
+            for number, (folder, yielded) in enumerate(above):
+                if not yielded:
                     above[number] = (folder, True)
                     yield folder
             yield record
-            given = True
+            yielded = True
         else:
-            given = False
+            yielded = False
         if record.kind == "dir" and record.path:
-            above.append((record, given))
+            above.append((record, yielded))
 
 
 def _matches(parts: Pattern, pattern: Pattern) -> bool:
     if not pattern:
-        return True  # what lies in a chosen folder is chosen
+        return True  # everything in a chosen folder is chosen
     if not parts:
         return False
     if pattern[0] == b"**":

@@ -1,7 +1,7 @@
-"""A backup, or part of one, brought back beside what is live and left there: nothing live is touched.
+"""Extract a backup, or part of it, into a new database or folder. Nothing live is changed.
 
-No journal and no lock: what is made has another name until it is whole, and nobody else knows of it. A backup
-may run at the same time.
+The entry points are :func:`plan_extract` and :func:`run_extract`. There is no journal and no lock, and a
+backup may run at the same time: a database or folder gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from igny8_backup.catalog import select
 from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats import keys
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.extract.database import DatabaseCopy, make_copy, plan_copy
+from igny8_backup.operations.extract.database import DatabaseCopy, create_copy, plan_copy
 from igny8_backup.operations.extract.path_filter import parse_pattern
-from igny8_backup.operations.extract.tree import TreeCopy, check_place, choose_files, write_tree
+from igny8_backup.operations.extract.tree import TreeCopy, choose_files, require_new_folder, write_tree
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.preflight import check_objects
 from igny8_backup.operations.selection import ALL, DB, FILES, require_none, select_parts
@@ -27,9 +27,12 @@ from igny8_backup.streams.age import Identity
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractRequest:
-    """Where to: the new database ``to_database``, the new or empty folder ``to_dir``, or both. ``paths`` are
-    patterns of files, ``tables`` names of single tables; without any, all of them. ``sanitize``,
-    ``keep_personal_data`` and ``allow_set_id`` are as for a restore that replaces."""
+    """What to extract, and where to.
+
+    ``to_database`` is the name of a new database, ``to_dir`` a new or empty folder; at least one is needed.
+    ``tables`` and ``paths`` (patterns) limit what is extracted. ``migrate`` brings the new database to the
+    schema of the code. The other fields are as in ``RestoreRequest``.
+    """
 
     backup_id: str = ""
     only: str = ALL
@@ -47,7 +50,7 @@ class ExtractRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractPlan:
-    """What will be made; with an obstacle nothing will."""
+    """What will be created. Any of ``blockers`` prevents it."""
 
     created: datetime
     databases: tuple[DatabaseCopy, ...]
@@ -57,14 +60,14 @@ class ExtractPlan:
     identities: tuple[Identity, ...]
 
     def require_feasible(self) -> None:
-        """Raises ``RefusedError`` listing what is in the way."""
+        """Raise ``RefusedError`` that lists the blockers, if there are any."""
         require_none(self.blockers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractResult:
-    """What was made; ``left_out`` is what belongs to the database or its tables and is not in it, as
-    ``pg_restore`` lists it."""
+    """What was created. ``left_out`` lists parts of the database or its tables that were not restored, in the
+    words of ``pg_restore``."""
 
     databases: tuple[str, ...]
     folders: tuple[str, ...]
@@ -73,25 +76,25 @@ class ExtractResult:
 
 @adding_context("Nothing was changed.")
 def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan:
-    """The plan. Reads manifests, details and, to choose files, an index; makes nothing.
+    """Plan it from manifests, details and, with ``paths``, an index. Nothing is created.
 
-    Raises as :func:`~igny8_backup.operations.restore.planner.plan_restore` does, and ``RefusedError`` or
-    ``UsageError`` for a place that is not new.
+    Raises as :func:`~igny8_backup.operations.restore.planner.plan_restore`; ``UsageError`` if the request
+    contradicts itself; ``RefusedError`` or ``UsageError`` if the target exists already.
     """
     _check(request)
-    wanted = context.catalog.get(request.backup_id) if request.backup_id else None
-    aliases, names = select_parts(context.config, _only(request), wanted)
+    given = context.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, names = select_parts(context.config, _only(request), given)
     aliases = aliases if request.to_database else ()
     names = names if request.to_dir else ()
     _check_parts(request, aliases, names)
-    pool = [wanted] if wanted else context.catalog.manifests()
-    found = select(pool, databases=aliases, trees=names, wanted=wanted)
-    encrypted = any(manifest.encrypted for manifest, _ in (*found.databases, *found.trees))
+    pool = [given] if given else context.catalog.manifests()
+    selected = select(pool, databases=aliases, trees=names, wanted=given)
+    encrypted = any(manifest.encrypted for manifest, _ in (*selected.databases, *selected.trees))
     identities = context.identities(request.identity_file, needed=encrypted)
-    notes = list(found.notes)
+    notes = list(selected.notes)
     blockers: list[str] = []
     databases, trees, objects = [], [], []
-    for manifest, part in found.databases:
+    for manifest, part in selected.databases:
         planned = plan_copy(
             context,
             manifest.id,
@@ -108,9 +111,9 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
         blockers += planned.blockers
         objects += [part.object] if part.object else []
     if request.to_dir:
-        check_place(context.config, request.to_dir)
+        require_new_folder(context.config, request.to_dir)
         patterns = [parse_pattern(text) for text in request.paths]
-        for manifest, tree in found.trees:
+        for manifest, tree in selected.trees:
             chosen = choose_files(context, tree, patterns, identities)
             if chosen.found:
                 objects += [item for item in tree.packs if keys.pack_of(item.key) in chosen.packs]
@@ -126,12 +129,13 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
                 )
         if not trees:
             raise UsageError(
-                f"Nothing in {', '.join(names)} is called so: {', '.join(request.paths)}.",
+                f"No path in {', '.join(names)} matches {', '.join(request.paths)}.",
                 unchanged="Nothing was created.",
-                hint="Give paths below the root of the tree: --path example.com or --path '*/images/*.png'.",
+                hint="Give paths relative to the root of a tree: --path example.com, or --path"
+                " '*/images/*.png'.",
             )
     check_objects(context, objects)
-    chosen_backups = [manifest for manifest, _ in (*found.databases, *found.trees)]
+    chosen_backups = [manifest for manifest, _ in (*selected.databases, *selected.trees)]
     blockers += sanitize.blockers(
         context.config, chosen_backups, aliases, sanitize=request.sanitize, keep=request.keep_personal_data
     )
@@ -147,12 +151,12 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
 
 
 def run_extract(context: BackupContext, plan: ExtractPlan) -> ExtractResult:
-    """Makes what the plan says. A part that fails leaves nothing of itself; what was whole stays."""
+    """Carry out the plan. A database or tree that fails is removed; those that are complete stay."""
     plan.require_feasible()
     identities = list(plan.identities)
     left_out: list[str] = []
     for copy in plan.databases:
-        left_out += make_copy(context, copy, identities)
+        left_out += create_copy(context, copy, identities)
     for tree in plan.trees:
         context.progress.begin(f"files {tree.part.name}", tree.chosen.size)
         try:
@@ -167,7 +171,7 @@ def run_extract(context: BackupContext, plan: ExtractPlan) -> ExtractResult:
 
 
 def _check(request: ExtractRequest) -> None:
-    """Raises :class:`UsageError` for a request that contradicts itself."""
+    """Raise :class:`UsageError` if the request contradicts itself."""
     if not (request.to_database or request.to_dir):
         raise _contradiction(
             "extract_backup needs a place to write to.", "Give --to-database NAME, --to-dir DIR, or both."

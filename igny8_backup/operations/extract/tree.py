@@ -1,4 +1,4 @@
-"""A tree, or part of it, written into a folder of its own: nothing live is near it."""
+"""Extract a tree, or part of it, into a new folder outside everything live."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNFINISHED = ".igny8_backup-unfinished-"
 
 @dataclass(frozen=True, kw_only=True)
 class TreeCopy:
-    """The folder to make, and what goes into it; ``allow_set_id`` is as for ``TreeWriter``."""
+    """The folder to create and what to write into it. ``allow_set_id`` is as in ``TreeWriter``."""
 
     backup_id: str
     part: TreePart
@@ -39,15 +39,15 @@ class TreeCopy:
     allow_set_id: bool = False
 
 
-def check_place(config: Config, folder: Path) -> None:
-    """Raises :class:`RefusedError` for a folder that is not empty, or lies in something live."""
+def require_new_folder(config: Config, folder: Path) -> None:
+    """Raise ``RefusedError`` if ``folder`` is not empty, or if it or a live folder contains the other."""
     real = Path(os.path.realpath(folder))  # ``Path.resolve`` raises at a loop of symlinks
     for name, closed in closed_folders(config).items():
         if real.is_relative_to(closed) or closed.is_relative_to(real):
             raise RefusedError(
-                f"{folder} and {name} ({closed}) lie one in the other.",
+                f"One of {folder} and {name} ({closed}) contains the other.",
                 unchanged="Nothing was created.",
-                hint="Give a private folder outside every tree and of all that is served.",
+                hint="Give a private folder outside all trees and outside everything that is served.",
             )
     try:
         if not (found := [path.name for path in folder.iterdir()]):
@@ -59,9 +59,9 @@ def check_place(config: Config, folder: Path) -> None:
     unfinished = [shlex.quote(str(folder / name)) for name in found if name.startswith(_UNFINISHED)]
     if unfinished:
         raise RefusedError(
-            f"{folder} is not empty: an interrupted restore left something in it, or one is under way.",
+            f"{folder} is not empty: an interrupted extract_backup has left data in it, or one is running.",
             unchanged="Nothing was created.",
-            hint=f"If none is: rm -r {' '.join(unfinished)}. Or give a new folder.",
+            hint=f"If none is running: rm -r {' '.join(unfinished)}. Or give a new folder.",
         )
     raise RefusedError(
         f"{folder} is not empty.", unchanged="Nothing was created.", hint="Give a new or an empty folder."
@@ -71,7 +71,7 @@ def check_place(config: Config, folder: Path) -> None:
 def choose_files(
     context: BackupContext, part: TreePart, patterns: Sequence[Pattern], identities: list[Identity]
 ) -> Chosen:
-    """What the patterns choose of this tree: all of it where there are none. Reads the index, no pack."""
+    """Choose the files of the tree that match; all if there are no patterns. Reads the index, but no pack."""
     if not patterns:
         packs = frozenset(keys.pack_of(item.key) for item in part.packs)
         return Chosen(files=part.files, size=part.bytes, packs=packs)
@@ -83,10 +83,10 @@ def choose_files(
 def write_tree(
     context: BackupContext, copy: TreeCopy, identities: list[Identity], on_bytes: Callable[[int], None]
 ) -> None:
-    """Writes what is chosen into the new folder ``copy.place`` (0700), every digest checked.
+    """Write the chosen files into the new folder ``copy.place`` (mode 0700) and check every digest.
 
-    The folder has another name until it is whole. Only the packs that hold something chosen are read. Raises
-    ``FilesError``, ``IntegrityError``, ``StorageError``; nothing is left then.
+    The folder has another name until it is complete. Only packs that contain chosen files are read. Raises
+    ``FilesError``, ``IntegrityError`` or ``StorageError``; nothing is left then.
     """
     partial = copy.place.with_name(f"{_UNFINISHED}{copy.place.name}")
     try:
@@ -139,18 +139,22 @@ def _write(
 def _index(
     context: BackupContext, part: TreePart, identities: list[Identity]
 ) -> Iterator[Callable[[], Iterator[Record]]]:
-    """A way to read the index of the tree from its beginning, as often as need be, one after the other: it
-    lies in private scratch, without a name."""
+    """Keep the index of the tree in an unnamed file in scratch; yield a function that reads it from the
+    beginning. Only one reader at a time."""
     if part.index is None:
-        raise IntegrityError(f"The backup of {part.name!r} names no index.")
+        raise IntegrityError(
+            f"The backup of {part.name!r} names no index.",
+            unchanged="Nothing live was changed.",
+            hint="Choose another backup: list_backups.",
+        )
     with private_file(context.config.scratch_dir) as (file, _):
         try:
             write_file(context.download(part.index, identities), file.fileno(), name="it")
         except FilesError as error:
             raise FilesError(
-                f"The index of the tree cannot be kept in {context.config.scratch_dir}: {error}",
+                f"The index of the tree cannot be written to {context.config.scratch_dir}: {error}",
                 unchanged="Nothing live was changed.",
-                hint="Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at a larger disk.",
+                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             ) from None
 
         def records() -> Iterator[Record]:
@@ -163,7 +167,7 @@ def _index(
 
 def _unusable(path: Path, error: OSError) -> FilesError:
     return FilesError(
-        f"{path} cannot be made: {error.strerror}.",
+        f"{path} cannot be created: {error.strerror}.",
         unchanged="Nothing live was changed.",
-        hint="Give a folder that this user may write: --to-dir DIR.",
+        hint="Give --to-dir a folder that this user may create or write.",
     )

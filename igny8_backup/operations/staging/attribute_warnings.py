@@ -1,4 +1,4 @@
-"""What a restored tree could not be given as it was, told the same way wherever it is written."""
+"""Notes about attributes of files that could not be restored, in the same words for every operation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from igny8_backup.trees.model.skips import OnSkip
 
 
 def note_skips(progress: Progress, tree: str) -> OnSkip:
-    """A callback that notes what of ``tree`` did not come back as it was: the path, and the reason."""
+    """Return a callback that notes the path and the reason for each attribute that was not restored."""
 
     def skip(path: bytes, reason: str) -> None:
         progress.note(f"{tree}: {escape(path)}: {reason}")
@@ -17,9 +17,8 @@ def note_skips(progress: Progress, tree: str) -> OnSkip:
 
 
 def note_owners(progress: Progress, tree: str, number: int) -> None:
-    """Notes that so many files and folders of ``tree`` could not be given to their owners."""
+    """Note that ``number`` files and folders of ``tree`` could not be given to their owners."""
     if number:
         progress.note(
-            f"{tree}: {number} files and folders now belong to this user: only root can give them back to"
-            " their owners."
+            f"{tree}: {number} files and folders now belong to this user. Only root can restore owners."
         )

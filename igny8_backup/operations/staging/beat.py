@@ -1,8 +1,8 @@
-"""The memory of django-celery-beat in a restored database: what it missed since must not run all at once.
+"""Prevent django-celery-beat from running all tasks at once that were due since the backup was made.
 
-Beat compares ``last_run_at`` with the schedule; a task that never ran counts from its last change, unless its
-``start_time`` is still to come. A beat that goes on while databases are swapped reads its tasks again when
-``last_update`` has changed.
+Beat compares ``last_run_at`` with the schedule. For a task that never ran it uses the time of its last
+change, unless its ``start_time`` is in the future. A running beat reads its tasks again when ``last_update``
+changes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _TASKS = "django_celery_beat_periodictask"
 _CHANGES = "django_celery_beat_periodictasks"
 
 
-def forget_missed(connection: Any) -> None:
-    """Moves the times of all periodic tasks in the database of ``connection`` (Django's) to now; nothing
-    where it has none."""
+def mark_tasks_as_run(connection: Any) -> None:
+    """Set the time of the last run of all periodic tasks to now. ``connection`` is Django's. Does nothing if
+    the database has no such tables."""
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)

@@ -1,4 +1,4 @@
-"""A dump loaded into a side database, whatever is to become of it, and compared with what was backed up."""
+"""Load a dump into a staging database and compare the result with the backup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from igny8_backup.streams.age import Identity
 def load_staging(
     context: BackupContext,
     engine: Engine,
-    side: str,
+    staging: str,
     part: DatabasePart,
     details: DatabaseDetails,
     identities: list[Identity],
@@ -23,31 +23,38 @@ def load_staging(
     selection: RestoreSelection = WHOLE,
     analyze: bool = True,
 ) -> tuple[str, ...]:
-    """Loads the dump of ``part`` into the empty database ``side`` and compares it with ``details``; returns
-    what was left out. Raises ``IntegrityError`` where the two differ."""
+    """Load the dump of ``part`` into the empty database ``staging`` and compare it with ``details``.
+
+    ``selection`` limits what is loaded. ``analyze`` also collects the planner's statistics. Returns
+    descriptions of what was left out. Raises ``IntegrityError`` if the result differs from the backup.
+    """
     stored = part.object
     if stored is None:
-        raise IntegrityError(f"The backup of {part.alias!r} names no object.")
+        raise IntegrityError(
+            f"The backup of {part.alias!r} names no object.",
+            unchanged="Nothing live was changed.",
+            hint="Choose another backup: list_backups.",
+        )
     with context.observe(f"database {part.alias}") as observer:
         observer.begin(stored.raw_bytes)
         # Stalls are reported while bytes move: after the last of them pg_restore may work for hours.
         blocks = context.download(stored, identities)
         left_out = engine.load(
-            side,
+            staging,
             observer.monitor(blocks, source="the storage", sink="pg_restore"),
             raw_bytes=stored.raw_bytes,
             jobs=context.config.jobs,
             analyze=analyze,
             selection=selection,
         )
-    missing = sorted(set(selection.tables or details.tables) - set(engine.tables(side)))
+    missing = sorted(set(selection.tables or details.tables) - set(engine.tables(staging)))
     if missing:
         raise IntegrityError(
-            f"The restored database {part.alias!r} lacks tables that it had: {', '.join(missing[:5])}.",
+            f"The restored database {part.alias!r} lacks tables of the backup: {', '.join(missing[:5])}.",
             unchanged="Nothing live was changed.",
             hint="Choose another backup: list_backups.",
         )
-    # Before anybody asks or migrates: the search path of the database may be what leads to the tables.
-    engine.copy_settings(side, details)
-    check_answers(context, engine, side, details, selection.tables)
+    # Probes and migrations may find their tables only with the search path of the database.
+    engine.copy_settings(staging, details)
+    check_answers(context, engine, staging, details, selection.tables)
     return left_out

@@ -1,7 +1,7 @@
-"""The part of a restore that runs in the side process: the project's migrations.
+"""Run the project's migrations in the sandbox process, and report errors without values of rows.
 
-A migration reads rows, and what it raises may repeat them: ``Field 'age' expected a number but got '...'``.
-Only the server's words are told, without values, and of errors whose words name things.
+A migration reads rows, and its exceptions may quote them: ``Field 'age' expected a number but got '...'``. So
+only messages of the server are shown, without values, and messages of errors that are only about names.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from django.db import Error
 from django.db.migrations import Migration, exceptions
 
 from igny8_backup.databases.redact import without_values
-from igny8_backup.operations.staging.silence import suppress_output
+from igny8_backup.operations.staging.sandbox import suppress_output
 
-# PostgreSQL docs, appendix A: data, functions, procedures, foreign data, and what PL/pgSQL raises. The
-# message itself may quote a value.
-_OF_VALUES = ("22", "2F", "38", "39", "HV", "P0")
-# Of Django's own, before any migration runs: about the names of migrations.
-_OF_NAMES = (
+# PostgreSQL documentation, appendix A: errors about data, functions, procedures and foreign data, and those
+# raised in PL/pgSQL. Their messages may quote values.
+_ABOUT_VALUES = ("22", "2F", "38", "39", "HV", "P0")
+# Django's errors about the names of migrations, raised before any migration runs.
+_ABOUT_NAMES = (
     CommandError,
     exceptions.AmbiguityError,
     exceptions.BadMigrationError,
@@ -31,11 +31,11 @@ _OF_NAMES = (
 
 
 class MigrationError(Exception):
-    """``migrate`` failed; the text is fit to be shown."""
+    """``migrate`` failed. The message contains no values of rows."""
 
 
 def run(alias: str) -> None:
-    """``migrate`` in the database ``alias``. Raises :class:`MigrationError`."""
+    """Run ``migrate`` in the database ``alias``. Raises :class:`MigrationError`."""
     try:
         with suppress_output():
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
@@ -43,25 +43,28 @@ def run(alias: str) -> None:
         found = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))
         migration = next((one for one in found if isinstance(one, Migration)), None)
         place = f"{migration}: " if migration else ""
-        raise MigrationError(f"{place}{_told(error, inside=migration is not None)}") from None
+        raise MigrationError(f"{place}{_without_values(error, in_migration=migration is not None)}") from None
 
 
-def _told(error: BaseException, *, inside: bool) -> str:
-    """What may be told of an error; ``inside``: a migration was running."""
+def _without_values(error: BaseException, *, in_migration: bool) -> str:
+    """Describe an error without values of rows. ``in_migration``: it was raised by a migration."""
     name, cause = type(error).__name__, error.__cause__
     if isinstance(error, Error) and isinstance(cause, psycopg.Error):
-        return _told_of_the_server(cause)
-    if isinstance(error, _OF_NAMES) and not inside:
+        return _describe_server_error(cause)
+    if isinstance(error, _ABOUT_NAMES) and not in_migration:
         return f"{name}: {error}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{name} in {frame.filename}, line {frame.lineno}; its words are not told: they may hold values"
+    return f"{name} in {frame.filename}, line {frame.lineno}; its message is hidden: it may contain values"
 
 
-def _told_of_the_server(error: psycopg.Error) -> str:
+def _describe_server_error(error: psycopg.Error) -> str:
     name, state = type(error).__name__, error.sqlstate
-    # Without a number it comes from the driver: no connection, or a value that it cannot convert.
-    if isinstance(error, psycopg.OperationalError) if state is None else not state.startswith(_OF_VALUES):
+    # Without SQLSTATE the error comes from the driver: a lost connection, or a value it cannot convert.
+    if isinstance(error, psycopg.OperationalError) if state is None else not state.startswith(_ABOUT_VALUES):
         return f"{name}: {without_values(str(error))}"
-    of = error.diag
-    words = [name, f"SQLSTATE {state}", of.schema_name, of.table_name, of.column_name, of.constraint_name]
-    return ", ".join(filter(None, words)) + "; its words are not told: they may hold values"
+    diag = error.diag
+    names = [diag.schema_name, diag.table_name, diag.column_name, diag.constraint_name]
+    return (
+        ", ".join(filter(None, [name, f"SQLSTATE {state}", *names]))
+        + "; its message is hidden: it may contain values"
+    )

@@ -1,4 +1,4 @@
-"""A database restored otherwise than it was: without its owners, with another locale."""
+"""Restore a database with differences from the backup: without its owners, or with another locale."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ PROVIDERS = ("libc", "icu", "builtin")
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOverrides:
-    """What is to differ from the recorded. ``locale`` is empty for the recorded one; ``provider`` says whose
-    ``locale`` is (PostgreSQL docs, CREATE DATABASE)."""
+    """Differences from the backup. ``owners``: restore owners and privileges. ``locale``: empty for the
+    recorded one. ``provider``: the locale provider of ``locale`` (PostgreSQL documentation, CREATE DATABASE).
+    """
 
     owners: bool = True
     locale: str = ""
@@ -24,9 +25,9 @@ class RestoreOverrides:
 def apply_overrides(
     engine: Engine, details: DatabaseDetails, overrides: RestoreOverrides
 ) -> tuple[DatabaseDetails, tuple[str, ...]]:
-    """The details as the restore is to find them, and notes that say what will differ.
+    """Apply ``overrides`` to the details of a backup; return the new details and notes on what will differ.
 
-    Raises :class:`UsageError` where the engine has no owners and no locales.
+    Raises ``UsageError`` if the engine has no owners and no locales.
     """
     if overrides == RestoreOverrides():
         return details, ()
@@ -38,21 +39,21 @@ def apply_overrides(
         current, known = engine.roles()
         details = _without_owners(details, current, known)
         notes.append(
-            f"{details.alias}: everything will belong to {current}; privileges of other roles are left out."
+            f"{details.alias}: {current} will own everything. Privileges of other roles are left out."
         )
     if overrides.locale:
         was = details.locale or details.collate
         details = _with_locale(details, overrides)
         notes.append(
             f"{details.alias}: created with the locale {overrides.locale} ({overrides.provider}) instead of"
-            f" {was}: text may sort and compare differently."
+            f" {was}. Text may sort and compare differently."
         )
     return details, tuple(notes)
 
 
 def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str]) -> DatabaseDetails:
-    """What lies on the database itself is kept for everybody, for the new owner and, of settings, for roles
-    that exist."""
+    """Keep the database's privileges of PUBLIC and the settings of roles that exist here, and give the role
+    ``current`` the privileges of an owner."""
     privileges = details.privileges
     if privileges is not None:
         own = (
@@ -80,7 +81,7 @@ def _with_locale(details: DatabaseDetails, overrides: RestoreOverrides) -> Datab
             locale=None,
             icu_rules=None,
         )
-    # The provider sorts and compares; what is left to libc must exist on every server.
+    # The provider sorts and compares text. libc still needs a locale, one that exists on every server.
     return replace(
         details, provider=overrides.provider, collate="C", ctype="C", locale=overrides.locale, icu_rules=None
     )

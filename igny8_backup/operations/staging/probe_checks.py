@@ -1,4 +1,4 @@
-"""What a database answered when it was dumped, kept, and asked again of what is restored."""
+"""Compare row counts and probe results of a restored database with those recorded in the backup."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _SHOWN = 5
 
 
 def with_answers(details: DatabaseDetails, answers: Answers) -> DatabaseDetails:
+    """Return ``details`` with the row counts and probe results of the dump's snapshot."""
     return replace(
         details,
         snapshot=answers.snapshot,
@@ -25,15 +26,16 @@ def with_answers(details: DatabaseDetails, answers: Answers) -> DatabaseDetails:
 
 
 def without_answers(details: DatabaseDetails) -> DatabaseDetails:
+    """Return ``details`` without row counts and probe results."""
     return replace(details, row_counts={}, probes=())
 
 
 def unanswered(answers: Answers) -> DatabaseError:
-    """The probes that could not be answered; the dump is none the worse for it."""
+    """Return an error about the probes that failed. The dump itself is complete."""
     reasons = {**answers.failed, **dict.fromkeys(answers.denied, "permission denied.")}
     listed = "; ".join(f"{name!r}: {reason}" for name, reason in reasons.items())
     return DatabaseError(
-        f"Probes were not answered: {listed}",
+        f"Probes failed: {listed}",
         unchanged="The database itself is in the backup.",
         hint="Correct IGNY8_BACKUP['PROBES'].",
     )
@@ -42,48 +44,51 @@ def unanswered(answers: Answers) -> DatabaseError:
 def check_answers(
     context: BackupContext, engine: Engine, name: str, details: DatabaseDetails, tables: Sequence[str] = ()
 ) -> None:
-    """Asks the restored database ``name`` again. Raises :class:`IntegrityError` where an answer differs from
-    that of the backup, or a probe has none any more.
+    """Count rows and run probes in the restored database ``name``, and compare with the backup.
 
-    Rows of ``tables`` alone where there are any. What this role may not count is noted. A backup that has no
-    answers passes.
+    With ``tables``, only the rows of these tables are counted. Tables that this role may not read are noted.
+    A backup without recorded answers passes. Raises :class:`IntegrityError` if an answer differs or a probe
+    fails.
     """
     found = engine.answers(name, details, tables)
-    wrong = [f"the probe {probe!r} cannot be asked: {reason}" for probe, reason in found.failed.items()]
+    wrong = [f"the probe {probe!r} fails: {reason}" for probe, reason in found.failed.items()]
     then = {probe.name: probe.rows for probe in details.probes}
     wrong += [
-        f"the probe {probe.name!r} was {_said(then[probe.name])}, and is now {_said(probe.rows)}"
+        f"the probe {probe.name!r} returned {_rows_as_text(then[probe.name])}, and now returns"
+        f" {_rows_as_text(probe.rows)}"
         for probe in found.probes
         if probe.rows != then[probe.name]
     ]
     wrong += [
-        f"{table} had {_number(details.row_counts[table], details)}, and has now {_number(count, details)}"
+        f"{table} had {_count_text(details.row_counts[table], details)}, and now has"
+        f" {_count_text(count, details)}"
         for table, count in found.row_counts.items()
         if count != details.row_counts[table]
     ]
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise IntegrityError(
-            f"The restored database {engine.alias!r} is not the one that was dumped:"
+            f"The restored database {engine.alias!r} differs from the one that was dumped:"
             f" {'; '.join(wrong[:_SHOWN])}{more}.",
-            unchanged="The live database is as it was.",
+            unchanged="The live database was not changed.",
             hint="Choose another backup: list_backups.",
         )
     uncounted = [table for table in details.row_counts if not tables and table not in found.row_counts]
-    if unasked := [f"the rows of {', '.join(uncounted[:_SHOWN])}"] * bool(uncounted) + list(found.denied):
+    denied = [f"the rows of {', '.join(uncounted[:_SHOWN])}"] * bool(uncounted) + list(found.denied)
+    if denied:
         context.progress.note(
-            f"{engine.alias}: this role may not ask for {', '.join(unasked)}: not compared."
+            f"{engine.alias}: not compared, because this role may not read it: {', '.join(denied)}."
         )
 
 
-def _said(rows: Sequence[Row]) -> str:
+def _rows_as_text(rows: Sequence[Row]) -> str:
     def text(row: Row) -> str:
         return ", ".join("NULL" if value is None else value for value in row)
 
     return " / ".join(map(text, rows)) or "no row"
 
 
-def _number(count: int, details: DatabaseDetails) -> str:
+def _count_text(count: int, details: DatabaseDetails) -> str:
     if count > details.counted_to:
         return f"more than {details.counted_to} rows"
     return f"{count} row{'' if count == 1 else 's'}"

@@ -1,11 +1,11 @@
-"""Runs the project's own code against side databases, in a process of its own.
+"""Run the project's own code (migrations, sanitizers) against staging databases, in a separate process.
 
-In the child each restored alias keeps its name and its NAME is the side database. A second alias would not
-do: routers skip it, and a data migration that says ``Model.objects`` would write into the live database.
-Every other alias raises when it is used; the broker is in memory, mail and cache lead nowhere.
+In that process each restored alias keeps its name, and its NAME is the staging database. A second alias would
+not do: routers skip it, and a data migration that uses ``Model.objects`` would write to the live database.
+Every other alias raises when it is used. The broker is in memory; mail and cache are dummies.
 
-``python -m igny8_backup.operations.staging.sandbox`` reads a request (JSON) from its standard input. No secret
-is in it: the child reads the project's settings itself.
+``python -m igny8_backup.operations.staging.sandbox`` reads a JSON request from standard input. The request
+contains no secret, because the process reads the project's settings itself.
 """
 
 from __future__ import annotations
@@ -13,67 +13,91 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from igny8_backup.errors import BackupError, RefusedError, ToolError, UsageError
 
 
 def migrate(names: Mapping[str, str]) -> None:
-    """``migrate`` in each side database: ``names`` maps aliases to the names of their side databases.
+    """Run ``migrate`` in staging databases; ``names`` maps each alias to the name of its staging database.
 
-    Raises :class:`BackupError` with the name of the migration that failed, and what may be told of why: see
-    ``migrate_process``.
+    Raises :class:`BackupError` that names the migration that failed, without values of rows.
     """
-    _run({"names": dict(names), "work": "migrate"}, "migrate in the side database")
+    _run(
+        {"names": dict(names), "work": "migrate"},
+        "Migrating the staging database",
+        hint="Fix the migration, or install the code that made the backup.",
+    )
 
 
 def sanitize(names: Mapping[str, str], sanitizers: Mapping[str, Sequence[str]]) -> None:
-    """Runs SQL files and callables, by alias, in the side databases: see ``sanitizer_process``.
+    """Run the SQL files and callables of each alias in its staging database.
 
-    Raises :class:`BackupError` without a word that could hold data.
+    Raises :class:`BackupError` with a message that contains no data.
     """
     from igny8_backup.operations.staging.sanitizer_process import DONE
 
-    unchanged = "The live database is as it was."
     request = {"names": dict(names), "work": "sanitize", "sanitizers": dict(sanitizers)}
-    try:
-        output = _run(request, "sanitizing the side database")
-    except BackupError as error:
-        raise BackupError(str(error), unchanged=unchanged) from None
-    if output != DONE:
+    what, hint = "Sanitizing the staging database", "Fix the sanitizer, then run the command again."
+    if _run(request, what, unchanged="The live database was not changed.", hint=hint) != DONE:
         raise BackupError(
-            "Sanitizing the side database failed: a sanitizer has ended the process.", unchanged=unchanged
+            f"{what} failed: a sanitizer has ended the process.",
+            unchanged="The live database was not changed.",
+            hint=hint,
         )
 
 
 def check(aliases: Sequence[str]) -> None:
-    """As the application will: connects to each live database, asks one query, and ``migrate --check``."""
-    _run({"names": {}, "aliases": list(aliases), "work": "check"}, "the check after the swap")
+    """Connect to each live database as the application does, run a query and ``migrate --check``."""
+    _run({"names": {}, "aliases": list(aliases), "work": "check"}, "The check of the live databases")
 
 
-def _run(request: dict[str, Any], what: str) -> bytes:
-    # Not at the top: the child imports this module before Django is set up.
+@contextmanager
+def suppress_output() -> Iterator[None]:
+    """Discard output and logs of the body and of its child processes, because they may contain data. On
+    standard error they would also be taken for an error message."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    os.close(devnull)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for number, copy in enumerate(saved, start=1):
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _run(request: dict[str, Any], what: str, *, unchanged: str = "", hint: str = "") -> bytes:
+    # Imported here because the child process imports this module before Django is set up.
     from igny8_backup.databases.redact import without_values
     from igny8_backup.streams.process import run_process
 
     module = os.environ.get("DJANGO_SETTINGS_MODULE")
     if not module:
         raise UsageError(
-            "DJANGO_SETTINGS_MODULE is not set, so migrations cannot run in a process of their own.",
-            unchanged="The live database is as it was.",
-            hint="Run through manage.py, or set DJANGO_SETTINGS_MODULE.",
+            "DJANGO_SETTINGS_MODULE is not set, so migrations cannot run in a separate process.",
+            unchanged="The live database was not changed.",
+            hint="Run the command through manage.py, or set DJANGO_SETTINGS_MODULE.",
         )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     argv = [sys.executable, "-m", "igny8_backup.operations.staging.sandbox"]
     try:
         return run_process(argv, env=env, input=json.dumps(request).encode())
     except ToolError as error:
-        raise BackupError(f"{what[0].upper()}{what[1:]} failed: {without_values(str(error))}") from None
+        text = f"{what} failed: {without_values(str(error))}"
+        raise BackupError(text, unchanged=unchanged, hint=hint) from None
 
 
 def _isolate(names: Mapping[str, str]) -> None:
-    """Settings of the child, changed after they are read and before anything uses them."""
+    """Change the settings of this process, after Django has read them and before anything uses them."""
     from django.conf import settings
 
     for alias, database in settings.DATABASES.items():
@@ -88,16 +112,16 @@ def _isolate(names: Mapping[str, str]) -> None:
     settings.CACHES = {
         alias: {"BACKEND": "django.core.cache.backends.dummy.DummyCache"} for alias in settings.CACHES
     }
-    # Celery takes the environment before any setting, and the URLs for one direction before the general one.
+    # Celery prefers the environment to settings, and the read and write URLs to the general one.
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL"):
         os.environ[name] = "memory://"
         setattr(settings, name, "memory://")
     os.environ["CELERY_RESULT_BACKEND"] = settings.CELERY_RESULT_BACKEND = "cache+memory://"
 
 
-def _require_sides(names: Mapping[str, str]) -> None:
-    """Raises :class:`RefusedError` where a connection leads elsewhere in spite of its NAME: an option, a
-    backend of the project's own or a pooler may say so, and nothing live must be touched."""
+def _require_staging(names: Mapping[str, str]) -> None:
+    """Raise :class:`RefusedError` if a connection leads to another database than its NAME says. An option, a
+    custom backend or a pooler may redirect it, and live data must not be changed."""
     from django.db import connections
 
     for alias, name in names.items():
@@ -108,9 +132,9 @@ def _require_sides(names: Mapping[str, str]) -> None:
             (found,) = cursor.fetchone()
         if found != name:
             raise RefusedError(
-                f"DATABASES[{alias!r}] leads to the database {found} though its NAME is {name}.",
-                unchanged="Nothing was done in it.",
-                hint="Take out of its OPTIONS, or of what it connects through, what names a database.",
+                f"DATABASES[{alias!r}] leads to the database {found}, although its NAME is {name}.",
+                unchanged="That database was not changed.",
+                hint="Remove the name of a database from its OPTIONS, or from the pooler that it uses.",
             )
 
 
@@ -126,15 +150,15 @@ def _main() -> None:
     from django.core.management import call_command
     from django.db import connections
 
-    from igny8_backup.operations.staging.beat import forget_missed
+    from igny8_backup.operations.staging.beat import mark_tasks_as_run
 
-    _require_sides(names)
+    _require_staging(names)
     if request["work"] == "migrate":
         from igny8_backup.operations.staging import migrate_process
 
         for alias in names:
             migrate_process.run(alias)
-            forget_missed(connections[alias])
+            mark_tasks_as_run(connections[alias])
     if request["work"] == "sanitize":
         from igny8_backup.operations.staging import sanitizer_process
 
@@ -150,5 +174,5 @@ if __name__ == "__main__":
     try:
         _main()
     except Exception as error:
-        # The last words are all that the parent shows: the reason, not the way through Django's frames.
+        # The parent shows the end of standard error: the reason, without a traceback through Django.
         sys.exit(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Production data for a developer: the project's sanitizers, run in the side databases before any swap."""
+"""Run the project's sanitizers in staging databases, before anybody can connect to them."""
 
 from __future__ import annotations
 
@@ -17,38 +17,40 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging import sandbox
 
 PRODUCTION = {"production", "prod", "prd", "live"}
-"""Words that tell, anywhere in the name of an environment, that it has the data of people."""
+"""Words in the name of an environment that mean that its backups contain personal data."""
 
-FILES_NOTE = "Sanitizers change databases; files come back as they are."
+FILES_NOTE = "Sanitizers change databases only. Files are restored unchanged."
 
 
 def blockers(
     config: Config, chosen: Sequence[Manifest], aliases: Sequence[str], *, sanitize: bool, keep: bool
 ) -> list[str]:
-    """Why data of people must not come, or cannot be sanitized: one sentence each. ``keep`` says that it may
-    come as it is."""
+    """Return why personal data must not be restored here, or cannot be sanitized, one sentence each.
+
+    ``chosen`` are the backups to restore. ``keep``: personal data may be restored unchanged.
+    """
     if sanitize:
         return [text for alias in aliases for text in _not_sanitizable(config, alias)]
     found = sorted({item.id for item in chosen if is_production(item.environment)})
     if not (config.debug and found) or keep:
         return []
     return [
-        f"{', '.join(found)} holds data of production, and DEBUG is on here. Give --sanitize: it runs"
-        f" {SETTING}['SANITIZERS'] before anybody can connect. To have the data of people as they are, give"
-        " --keep-personal-data."
+        f"{', '.join(found)} contains production data, and DEBUG is on here. Give --sanitize to run"
+        f" {SETTING}['SANITIZERS'] before anybody can connect, or --keep-personal-data to restore personal"
+        " data unchanged."
     ]
 
 
 def is_production(environment: str) -> bool:
-    """Whether the name has such a word: ``Production``, ``prod-eu``, ``igny8_live2``."""
+    """Return whether the name contains a word of ``PRODUCTION``: ``Prod``, ``prod-eu``, ``igny8_live2``."""
     return not PRODUCTION.isdisjoint(re.findall(r"[a-z]+", environment.casefold()))
 
 
 def _not_sanitizable(config: Config, alias: str) -> list[str]:
     if alias not in config.sanitizers:
         return [
-            f"{SETTING}['SANITIZERS'] has nothing for {alias!r}: name what sanitizes it, or give it an empty"
-            " list if it holds no personal data."
+            f"{SETTING}['SANITIZERS'] has no entry for {alias!r}. Add its sanitizers, or an empty list if it"
+            " contains no personal data."
         ]
     found = []
     if config.sanitizers[alias] and not make_engine(alias, config).supports(Capability.SANITIZE):
@@ -63,17 +65,18 @@ def _not_sanitizable(config: Config, alias: str) -> list[str]:
         except ImportError as error:
             found.append(f"The sanitizer {item} cannot be imported: {error}.")
         else:
-            found += [] if usable else [f"The sanitizer {item} is no callable."]
+            found += [] if usable else [f"The sanitizer {item} is not callable."]
     return found
 
 
-def sanitize(context: BackupContext, sides: Mapping[str, str]) -> None:
-    """Runs the sanitizers of each alias in its side database, and leaves no old byte in it.
+def sanitize(context: BackupContext, staging: Mapping[str, str]) -> None:
+    """Run the sanitizers in staging databases, and rewrite their files so that no removed data is left.
 
-    Raises :class:`~igny8_backup.errors.BackupError` without a word of the data.
+    ``staging`` maps each alias to the name of its staging database. Raises
+    :class:`~igny8_backup.errors.BackupError` with a message that contains no data.
     """
     listed = {
-        alias: context.config.sanitizers[alias] for alias in sides if has_sanitizers(context.config, alias)
+        alias: context.config.sanitizers[alias] for alias in staging if has_sanitizers(context.config, alias)
     }
     if not listed:
         return
@@ -81,13 +84,13 @@ def sanitize(context: BackupContext, sides: Mapping[str, str]) -> None:
     engines = {alias: context.engine(alias) for alias in listed}
     with ExitStack() as stack:
         for alias, engine in engines.items():
-            stack.enter_context(engine.triggers_disabled(sides[alias]))
-        sandbox.sanitize(sides, listed)
-    context.progress.note("Writing it anew, so that nothing of what was sanitized is left in its files.")
+            stack.enter_context(engine.triggers_disabled(staging[alias]))
+        sandbox.sanitize(staging, listed)
+    context.progress.note("Rewriting the sanitized databases, so that their files contain no removed data.")
     for alias, engine in engines.items():
-        engine.rewrite(sides[alias])
+        engine.rewrite(staging[alias])
 
 
 def has_sanitizers(config: Config, alias: str) -> bool:
-    """Whether anything is to be done: an empty list says that there are no personal data."""
+    """Return whether ``alias`` has sanitizers. An empty list means that it has no personal data."""
     return bool(config.sanitizers.get(alias))

@@ -1,7 +1,7 @@
-"""The part of a sanitizing that runs in the side process: the project's SQL files and callables.
+"""Run the project's sanitizers in the sandbox process, and report errors without data.
 
-What they raise is told without a word that could hold data: what kind of error, where, and the server's words
-only where they are about names.
+A sanitizer is an SQL file or a callable. Errors are reported by kind and place; messages of the server are
+shown only if they are about names.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import psycopg
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
-from igny8_backup.operations.staging.silence import suppress_output
+from igny8_backup.operations.staging.sandbox import suppress_output
 
 DONE = b"sanitized"
-"""What the process prints at its end: a sanitizer that leaves the interpreter has not been the last."""
+"""Printed when all sanitizers have run. Missing if a sanitizer has ended the process."""
 
-# PostgreSQL docs, appendix A: violated constraints; syntax, unknown names and missing rights. Their primary
-# messages name things. Values stand in details, which are not shown, and in the messages of other classes.
-_OF_NAMES = ("23", "42")
+# PostgreSQL documentation, appendix A: violated constraints, syntax errors, unknown names, missing rights.
+# Their primary messages contain only names. Values are in the details, which are not shown.
+_ABOUT_NAMES = ("23", "42")
 
 
 class SanitizerError(Exception):
-    """One failed; the text is fit to be shown."""
+    """A sanitizer failed. The message contains no data."""
 
 
 def run(sanitizers: Mapping[str, Sequence[str]]) -> None:
-    """Runs them in order, each in a transaction of its own. Raises :class:`SanitizerError`."""
+    """Run the sanitizers of each alias in order, each in its own transaction. Raises ``SanitizerError``."""
     with suppress_output():
         for alias, items in sanitizers.items():
             for item in items:
@@ -54,22 +54,23 @@ def _run_one(alias: str, item: str) -> None:
 
 
 def _without_data(error: BaseException, text: str) -> str:
-    """The kind of the error and the place; ``text`` is the SQL that was run, if it was a file."""
+    """Describe an error by kind and place. ``text`` is the SQL of the file that was run, if any."""
     cause = error.__cause__
     if isinstance(cause, psycopg.Error):
-        return _of_the_server(cause, text)
+        return _describe_server_error(cause, text)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {frame.filename}, line {frame.lineno}; its words may hold data"
+    place = f"{type(error).__name__} in {frame.filename}, line {frame.lineno}"
+    return f"{place}; its message is hidden: it may contain data"
 
 
-def _of_the_server(error: psycopg.Error, text: str) -> str:
-    said = error.diag
+def _describe_server_error(error: psycopg.Error, text: str) -> str:
+    diag = error.diag
     words = [f"{type(error).__name__}, SQLSTATE {error.sqlstate}"]
-    if position := text and said.statement_position:
+    if position := text and diag.statement_position:
         words.append(f"line {text.count(chr(10), 0, int(position) - 1) + 1}")
-    if (error.sqlstate or "").startswith(_OF_NAMES):
-        words.append(said.message_primary or "")
+    if (error.sqlstate or "").startswith(_ABOUT_NAMES):
+        words.append(diag.message_primary or "")
     else:
-        words += [name for name in (said.table_name, said.column_name, said.constraint_name) if name]
-        words.append("its words may hold data")
+        words += [name for name in (diag.table_name, diag.column_name, diag.constraint_name) if name]
+        words.append("its message is hidden: it may contain data")
     return ", ".join(words)

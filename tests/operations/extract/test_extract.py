@@ -95,7 +95,7 @@ def test_a_copy_that_fails_leaves_nothing(elsewhere: Saved) -> None:
         extract(elsewhere, "--to-dir", unfinished.parent),
     )
     assert f'DROP DATABASE "{forgotten}";' in seen.ended(0).stdout and kept not in seen.stdout
-    assert f"If none is: rm -r {unfinished}." in refused.ended(4).stderr
+    assert f"If none is running: rm -r {unfinished}." in refused.ended(4).stderr
     for name in (forgotten, kept):
         project.server.drop_database(name)
     folder = project.folder / "found"
@@ -148,9 +148,9 @@ def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
     assert same_below(project.sites / site, part / "sites-data" / site)
     files = planned.ended(0).json["trees"][0]["files"]
     assert files == len([path for path in project.sites.rglob("*.html") if not path.is_symlink()])
-    assert "Nothing in sites-data, uploads is called so: no such" in nothing.ended(2).stderr
+    assert "No path in sites-data, uploads matches no such" in nothing.ended(2).stderr
     assert "is not empty" in full.ended(4).stderr
-    assert "lie one in the other" in inside.ended(4).stderr
+    assert "contains the other" in inside.ended(4).stderr
     assert "--path needs --to-dir DIR" in nowhere.ended(2).stderr
     logs.ended(0)
     assert [path.name for path in dry.iterdir()] == ["logs"]

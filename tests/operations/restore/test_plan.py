@@ -31,11 +31,11 @@ def test_everything_is_said_in_words_and_as_json(saved: Saved, postgres_15: Post
         )
     text = shown.ended(0).stdout
     for line in (
-        "  here: host web-1, environment test",
+        "  this machine: host web-1, environment test",
         f"  backup {saved.id}: ",
         "of host web-1, environment test; its SECRET_KEY is the same",
         " and is REPLACED",
-        ", the one of the backup",
+        ", the server of the backup",
         "pg_restore: 18.",
         "; 18 or newer is needed",
         "    roles: igny8\n",
@@ -43,8 +43,8 @@ def test_everything_is_said_in_words_and_as_json(saved: Saved, postgres_15: Post
         "    connected: 1 session of gunicorn as igny8 from 127.0.0.1\n",
         "  space for the dump of default on ",
         "  space for the files of sites-data, uploads on ",
-        "what is free there cannot be seen over SQL: give --assume-space SIZE",
-        "  workers: not asked: the broker is in memory",
+        "the free space is not visible over SQL: give --assume-space SIZE",
+        "  workers: unknown: the broker is in memory",
     ):
         assert line in text, f"{line!r} is not in:\n{text}"
     assert re.search(r", read \d+ seconds? after the database\) to .*, whose files are REPLACED", text)
@@ -82,7 +82,7 @@ def test_everything_is_said_in_words_and_as_json(saved: Saved, postgres_15: Post
     assert "its SECRET_KEY is ANOTHER" in other.stdout
     assert "which does not exist" in other.stdout
     assert re.search(
-        r"server: PostgreSQL 15\S* .*; the backup is of PostgreSQL 18.* \(system \d+\)", other.stdout
+        r"server: PostgreSQL 15\S* .*; the backup is from PostgreSQL 18.* \(system \d+\)", other.stdout
     )
     assert "connected: nobody" in other.stdout
 

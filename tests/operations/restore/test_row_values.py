@@ -89,4 +89,4 @@ def test_a_migration_tells_no_value(project: Project, tmp_path: Path) -> None:
         "DJANGO_SETTINGS_MODULE": "further_settings",
     }
     (failed,) = run_many(project, [*restore, "--identity", project.identity], env=env)
-    assert_told_without_values(failed, ["Migrate in the side database failed", "one_each", ")=(********)"])
+    assert_told_without_values(failed, ["Migrating the staging database failed", "one_each", ")=(********)"])

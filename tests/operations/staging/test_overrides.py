@@ -51,7 +51,7 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
         policies == f'Roles that row-level security policies name do not exist here: CREATE ROLE "{named}";'
     )
     adapted, notes = apply_overrides(engine, details, RestoreOverrides(owners=False))
-    assert notes == ("stage: everything will belong to igny8; privileges of other roles are left out.",)
+    assert notes == ("stage: igny8 will own everything. Privileges of other roles are left out.",)
     # What a policy says cannot be said without its role.
     assert engine.blockers(part, adapted) == [policies]
     stage.make_role("named")

@@ -39,8 +39,8 @@ def test_answers_are_compared_before_the_swap(saved: Saved, tmp_path: Path) -> N
     assert details["row_counts"]["public.probed"] == 5
     assert details["probes"] == [{"name": "ids", "query": QUERY, "rows": [["5", "5"]]}]
     for other, told in (
-        (ids[1], "the probe 'ids' was 5, 5, and is now 5, 6."),
-        (ids[2], "public.probed had 5 rows, and has now 4 rows."),
+        (ids[1], "the probe 'ids' returned 5, 5, and now returns 5, 6."),
+        (ids[2], "public.probed had 5 rows, and now has 4 rows."),
     ):
         forged = tmp_path / f"forged {other}"
         shutil.copytree(storage, forged)

@@ -113,7 +113,7 @@ def test_not_a_byte_of_people_is_left(two: Two) -> None:
         [*two.restore, "--sanitize"],
         env=DEBUG,
     )
-    assert "holds data of production, and DEBUG is on here. Give --sanitize" in refused.ended(4).stderr
+    assert "contains production data, and DEBUG is on here. Give --sanitize" in refused.ended(4).stderr
     assert "STORAGES has no 'nowhere'" in unknown.ended(2).stderr
     kept.ended(0)
     assert "Sanitizing the restored data." in done.ended(0).stderr
@@ -159,7 +159,7 @@ FAILING: dict[str, tuple[str, ...]] = {
         "duplicate key",
     ),
     "syntax.sql": ("SELECT 1;\n\nUPDATE nothing SET x = 1;", "line 3", 'relation "nothing" does not exist'),
-    "data.sql": ("SELECT username::int FROM accounts_user;", "InvalidTextRepresentation", "may hold data"),
+    "data.sql": ("SELECT username::int FROM accounts_user;", "InvalidTextRepresentation", "may contain data"),
     "raised.sql": (
         "DO $$ BEGIN RAISE '%', (SELECT min(email) FROM accounts_user); END $$;",
         "RaiseException",
@@ -181,7 +181,7 @@ def orphan(alias):
     User.objects.using(alias).filter(id=1)._raw_delete(alias)
 """
 CALLABLES: dict[str, tuple[str, ...]] = {
-    "failing.shout": ("ValueError in ", "failing.py, line 8", "may hold data"),
+    "failing.shout": ("ValueError in ", "failing.py, line 8", "may contain data"),
     "failing.leave": ("SystemExit in ",),
     "failing.vanish": (),
     "failing.orphan": ("ForeignKeyViolation", "violates foreign key constraint"),
@@ -240,8 +240,8 @@ def test_a_sanitizer_that_fails_changes_nothing_live(saved: Saved, failing: dict
     assert "ValueError in " in raised.ended(1).stderr and "failing.shout (default)" in raised.stderr
     assert "a sanitizer has ended the process" in vanished.ended(1).stderr
     for done in (raised, vanished):
-        assert "Sanitizing the side database failed" in done.stderr
-        assert "The live database is as it was." in done.stderr
+        assert "Sanitizing the staging database failed" in done.stderr
+        assert "The live database was not changed." in done.stderr
         assert_told_without_data(done.said, project)
     assert leftovers(project) == []
     assert differences(before, of_project(project)) == []
@@ -250,7 +250,7 @@ def test_a_sanitizer_that_fails_changes_nothing_live(saved: Saved, failing: dict
 def test_what_cannot_be_run_is_an_obstacle(saved: Saved, tmp_path: Path) -> None:
     restore = [*saved.restore, "--only", "db", "--sanitize", "--dry-run"]
     cases: dict[str, Any] = {
-        "SANITIZERS'] has nothing for 'default'": {},
+        "SANITIZERS'] has no entry for 'default'": {},
         "no.sql cannot be read": {"default": [str(tmp_path / "no.sql")]},
         "nowhere.at_all cannot be imported": {"default": ["nowhere.at_all"]},
         "django.VERSION is no callable": {"default": ["django.VERSION"]},
@@ -264,7 +264,7 @@ def test_what_cannot_be_run_is_an_obstacle(saved: Saved, tmp_path: Path) -> None
         [*saved.restore, "--only", "files", "--sanitize", "--dry-run"],
     )
     assert "not allowed with" in both.ended(2).stderr
-    assert "files come back as they are" in files.ended(0).stdout
+    assert "Files are restored unchanged" in files.ended(0).stdout
 
 
 def test_postgresql_does_not_become_sqlite(saved: Saved) -> None:
