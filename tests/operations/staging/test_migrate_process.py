@@ -46,13 +46,13 @@ class Migration(migrations.Migration):
     ]
 '''
 CASES = {
-    "number": ("ValueError in ", "not told"),
-    "key": ("KeyError in ", "0001_initial.py, line 11", "not told"),
-    "refused": ("CommandError in ", "not told"),
-    "leave": ("SystemExit in ", "not told"),
+    "number": ("ValueError in ", "is hidden"),
+    "key": ("KeyError in ", "0001_initial.py, line 11", "is hidden"),
+    "refused": ("CommandError in ", "is hidden"),
+    "leave": ("SystemExit in ", "is hidden"),
     "statement": ('UndefinedColumn: column "emial" of relation "accounts_user" does not exist',),
-    "unit": ("InvalidParameterValue, SQLSTATE 22023", "not told"),
-    "raised": ("RaiseException, SQLSTATE P0001", "not told"),
+    "unit": ("InvalidParameterValue, SQLSTATE 22023", "is hidden"),
+    "raised": ("RaiseException, SQLSTATE P0001", "is hidden"),
     "twice": ("UniqueViolation: duplicate key value", "Key (username)=(********) already exists"),
 }
 

@@ -34,7 +34,7 @@ def test_a_connection_that_leads_elsewhere_in_spite_of_its_name_is_refused(
             },
             timeout=60,
         )
-        assert f"leads to the database {project.database} although its NAME is postgres" in done.stderr
+        assert f"leads to the database {project.database}, although its NAME is postgres" in done.stderr
         assert done.returncode == 1
         assert project.sql("SELECT to_regclass('django_migrations')") == [(None,)]
     finally:

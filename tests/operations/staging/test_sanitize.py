@@ -253,7 +253,7 @@ def test_what_cannot_be_run_is_an_obstacle(saved: Saved, tmp_path: Path) -> None
         "SANITIZERS'] has no entry for 'default'": {},
         "no.sql cannot be read": {"default": [str(tmp_path / "no.sql")]},
         "nowhere.at_all cannot be imported": {"default": ["nowhere.at_all"]},
-        "django.VERSION is no callable": {"default": ["django.VERSION"]},
+        "django.VERSION is not callable": {"default": ["django.VERSION"]},
     }
     ended = run_many(saved.project, *(Command(restore, {"SANITIZERS": value}) for value in cases.values()))
     for words, done in zip(cases, ended, strict=True):
