@@ -20,7 +20,7 @@ def test_what_is_left_is_seen_and_shown(ground: Ground) -> None:
         assert loose(storage) == shown(ground.project) == {key}
         (told,) = run_many(ground.project, ["list_backups", "--orphans"])
         size, unit, *_, what, name = told.ended(0).stdout.splitlines()[1].split()
-        assert (size, unit, what, name) == ("1.5", "kB", "litter", key)
+        assert (size, unit, what, name) == ("1.5", "kB", "orphan", key)
         assert f"1 orphaned object (1.5 kB) in the folder {storage}/igny8" in told.stdout
     finally:
         path.unlink()

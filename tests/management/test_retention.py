@@ -27,7 +27,7 @@ def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedU
     )
     assert "keep" in shown.ended(0).stdout
     assert "default, sites-data, uploads: newest, last 1 of 3, daily" in " ".join(shown.stdout.split())
-    assert "0 backups would be removed." in shown.stdout and "1 piece (6 B) waiting" in shown.stdout
+    assert "0 backups would be removed." in shown.stdout and "1 orphaned object (6 B) waiting" in shown.stdout
     assert "is pinned: as long as it lasts" in pinned.ended(0).stdout
     assert "complete, pinned" in " ".join(listed.ended(0).stdout.split())
     assert ": as long as it lasts" in detailed.ended(0).stdout
@@ -47,10 +47,8 @@ def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedU
     blocked, as_json = run_many(
         backed_up.project, prune, Command(["prune_backups", "--json"], storage=storage)
     )
-    assert (
-        "BLOCKED: no copy of files uploads of web-1 is removed: its newest run failed."
-        in blocked.ended(3).stderr
-    )
+    reason = "BLOCKED: no copy of files uploads of web-1 is removed: its newest run failed."
+    assert reason in blocked.ended(3).stderr
     assert f"UNREADABLE: the manifest of backup {later}" in blocked.stderr
     assert f"IN THE FUTURE: backup {later}" in blocked.stderr
     assert as_json.ended(3).json["unreadable"] == [later]
