@@ -1,26 +1,26 @@
-"""Every failure a user can meet, as one tree.
+"""The errors that a user can meet, with the exit status of the command that ends with them.
 
 ::
 
-    BackupError                  1  never raised itself
-    |-- UsageError               2  what was asked for does not exist or contradicts itself
-    |-- RefusedError             4  a guard says no: SQLite, plaintext, versions, an unsafe target
-    |   `-- ToolTooOldError      4  a PostgreSQL client that must not be used here
+    BackupError                  1  base class, never raised itself
+    |-- UsageError               2  the request names something that does not exist, or contradicts itself
+    |-- ConfigurationError       2  a setting is wrong (defined in igny8_backup.conf, which needs Django)
+    |-- IncompleteError          3  the work was done, except for the parts that are listed
+    |-- RefusedError             4  a safety rule forbids it (SQLite, no encryption, versions, unsafe target)
+    |   `-- ToolTooOldError      4  a PostgreSQL client is older than the server or the archive
     |-- LockedError              5  another run holds the lock
-    |-- IntegrityError           6  what is stored is not what was written
-    |-- UnhealthyError           7  what monitors backups alarms
-    |-- UnfinishedError          8  something was changed and is not finished: run again
-    |-- IncompleteError          3  done, but not all of it (tasks raise it; commands list and exit)
-    |-- ToolError                1  a program we ran failed
-    |   `-- ToolMissingError     1  a program we need is not installed
-    |-- DatabaseError            1  the server refused, is down, or lacks a right
-    |-- StorageError             1  the storage refused, is down, or did something else than asked
-    |-- FilesError               1  a folder or file of a tree cannot be used
-    `-- IdentityError            1  the identity is missing, malformed or not the one encrypted to
+    |-- IntegrityError           6  stored data differs from what was written
+    |-- UnhealthyError           7  the monitor found backups too old, too small or damaged
+    |-- UnfinishedError          8  a change was begun and not finished: the next run finishes it
+    |-- ToolError                1  a child process failed
+    |   `-- ToolMissingError     1  a program is not installed
+    |-- DatabaseError            1  the server is down, refused a statement, or the role lacks a privilege
+    |-- StorageError             1  the storage is down, refused a request, or returned something unexpected
+    |-- FilesError               1  a folder or file on this machine cannot be read or written
+    `-- IdentityError            1  the age identity is missing, malformed, or does not open the data
 
-``conf.ConfigurationError`` (2) completes the tree on the floor that knows Django. Signals are no errors of
-this tree: they pass as ``KeyboardInterrupt``, which no handler of failures swallows (exit 130, 143).
-The number is the exit status of the command that meets the error.
+Signals are not part of the tree. They arrive as ``KeyboardInterrupt``, which no handler of failures catches
+(exit status 130 or 143).
 """
 
 from __future__ import annotations
@@ -30,35 +30,51 @@ from contextlib import contextmanager
 
 
 class BackupError(Exception):
-    """What happened, what was left untouched, and the way out; its text is all three.
+    """An error with a message in three parts: what happened, what was not changed, what to do.
 
-    ``what`` is one sentence without secrets. ``unchanged`` says what is still as it was. ``hint`` is the
-    command or setting that mends it. Only the joined text is kept in ``args``, so that the error
-    survives a trip through a Celery result backend.
+    ``what`` is one sentence without secrets. ``unchanged`` names what was not changed. ``hint`` names the
+    command or setting that solves the problem; without it the ``default_hint`` of the class is used. ``args``
+    holds the joined text only, so that the error survives pickling and a Celery result backend.
     """
 
     exit_status = 1
+    default_hint = ""
 
     def __init__(self, what: str, *, unchanged: str = "", hint: str = "") -> None:
-        super().__init__(" ".join(part for part in (what, unchanged, hint) if part))
+        # A copy made by pickle is built from the joined text, which ends with the hint already.
+        if not hint and not what.endswith(self.default_hint):
+            hint = self.default_hint
         self._parts = what, unchanged, hint
+        super().__init__(_joined(self._parts))
+
+    @property
+    def what(self) -> str:
+        """The first part of the message, for lists in which each line reports one problem."""
+        return self._parts[0]
 
     @property
     def parts(self) -> tuple[str, str, str]:
-        """What happened, what was left untouched, the fix; those that are not said are empty."""
+        """What happened, what was not changed, and what to do; a missing part is empty."""
         return self._parts
 
     def add_context(self, unchanged: str) -> None:
-        """Say what is ``unchanged`` where the place that raised it could not know; what it says stays."""
-        what, said, hint = self._parts
-        if not said:
+        """Set what was not changed, unless the error says it already.
+
+        The caller knows it where the function that raised the error could not.
+        """
+        what, already, hint = self._parts
+        if not already:
             self._parts = what, unchanged, hint
-            self.args = (" ".join(part for part in self._parts if part),)
+            self.args = (_joined(self._parts),)
+
+
+def _joined(parts: tuple[str, str, str]) -> str:
+    return " ".join(part for part in parts if part)
 
 
 @contextmanager
 def adding_context(unchanged: str) -> Iterator[None]:
-    """Around what leaves this ``unchanged``: its errors say so, unless they tell it themselves."""
+    """Add what was not changed to every ``BackupError`` that leaves the block."""
     try:
         yield
     except BackupError as error:
@@ -67,19 +83,25 @@ def adding_context(unchanged: str) -> Iterator[None]:
 
 
 class UsageError(BackupError):
-    """What was asked for does not exist, or contradicts itself."""
+    """The request names something that does not exist, or contradicts itself."""
 
     exit_status = 2
 
 
+class IncompleteError(BackupError):
+    """The work was done, except for the parts that the message lists. Only tasks raise it."""
+
+    exit_status = 3
+
+
 class RefusedError(BackupError):
-    """A guard refused before anything was read or written."""
+    """A safety rule forbids the request. Nothing was read or written."""
 
     exit_status = 4
 
 
 class ToolTooOldError(RefusedError):
-    """A client program is older than the server or the archive it would have to read."""
+    """A client program is older than the server or the archive that it would have to read."""
 
 
 class LockedError(BackupError):
@@ -89,34 +111,29 @@ class LockedError(BackupError):
 
 
 class IntegrityError(BackupError):
-    """What is stored is not what was written."""
+    """Stored data differs from what was written."""
 
     exit_status = 6
+    default_hint = "Run verify_backup to see what is damaged, and use another backup (list_backups)."
 
 
 class UnhealthyError(BackupError):
-    """Backups are not as they should be: too old, too small, damaged, or nobody knows."""
+    """The monitor found backups that are too old, too small or damaged, or could not examine them."""
 
     exit_status = 7
 
 
 class UnfinishedError(BackupError):
-    """Something was changed and is not finished; the journal knows how to go on."""
+    """A change was begun and not finished. The next run reads the journal and finishes it."""
 
     exit_status = 8
 
 
-class IncompleteError(BackupError):
-    """Done, but not all of it."""
-
-    exit_status = 3
-
-
 class ToolError(BackupError):
-    """A program failed: its name, exit status and the tail of its stderr, never its environment.
+    """A child process failed. The message has its name, exit status and the end of its stderr.
 
-    ``exit_status_of_tool`` is as ``subprocess`` has it: negative for a signal, None where the program never
-    ended by itself (it could not start, or was stopped by us).
+    ``exit_status_of_tool`` is that of ``subprocess``: negative for a signal. ``None`` means that the process
+    did not start, or that this package stopped it. The environment of the process is never included.
     """
 
     def __init__(
@@ -138,16 +155,16 @@ class ToolMissingError(ToolError):
 
 
 class DatabaseError(BackupError):
-    """The database server refused, is down, or lacks a right."""
+    """The database server is down or refused a statement, or the role lacks a privilege."""
 
 
 class StorageError(BackupError):
-    """The storage refused, is down, or did something else than what was asked."""
+    """The storage is down, refused a request, or returned something unexpected."""
 
 
 class FilesError(BackupError):
-    """A folder or file of a tree, of scratch or of the state folder cannot be used."""
+    """A folder or file on this machine cannot be read or written."""
 
 
 class IdentityError(BackupError):
-    """The age identity is missing, malformed, or not one that the data was encrypted to."""
+    """The age identity is missing, malformed, or does not open the data."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from igny8_backup.streams.stderr import CUT
+from igny8_backup.streams.stderr_tail import CUT
 
 HIDDEN = "********"
 """Replaces each value."""

@@ -38,7 +38,7 @@ def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scrat
         except ToolError as error:
             if error.exit_status_of_tool in (None, -signal.SIGKILL, -signal.SIGTERM):
                 raise  # killed, mostly for lack of memory: that says nothing about the dump
-            raise _damaged(f"pg_restore cannot read the dump: {error}") from None
+            raise _damaged(f"pg_restore cannot read the dump: {error.what}") from None
 
 
 def _read_sqlite(blocks: Blocks, scratch: Path) -> None:

@@ -118,7 +118,7 @@ class BackupContext:
             raise
         except IntegrityError as error:
             # Decryption and decompression do not know the key of the object.
-            what = str(error) if item.key in str(error) else f"{item.key}: {error}"
+            what = error.what if item.key in error.what else f"{item.key}: {error.what}"
             raise IntegrityError(
                 what, unchanged="Nothing live was changed.", hint="Choose another backup: list_backups."
             ) from None

@@ -1,11 +1,14 @@
-"""Bytes on their way: sources, transformers, observers and sinks.
+"""Streams of bytes: sources, transformers, observers and sinks.
 
 A stream is a generator of non-empty ``bytes`` blocks of about 1 MiB (``Blocks``). Three rules make it safe:
 
-* It ends only when everything behind it has ended well: a child process has been reaped with exit status
-  0, a frame is complete, a digest is right. Otherwise it raises. End of stream is never a mere ``b""``.
-* Closing it (``close()``, or an exception in the consumer) stops and reaps everything behind it.
-* It is advanced by one thread at a time, the consumer's; a stage that needs a thread hides it.
+* A stream ends only when everything behind it has ended well: child processes have been reaped with exit
+  status 0, frames are complete, digests are right. Otherwise it raises. ``b""`` never means success.
+* Closing a stream (``close()``, or an exception in the consumer) stops and reaps everything behind it.
+* One thread at a time advances a stream: the consumer's. A stage that needs a thread of its own hides it.
+
+Entry points: ``pipeline`` (encode, decode, files), ``process`` (child processes), ``observe`` (digests). This
+package imports ``errors`` and no Django.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from typing import TypeAlias, TypeVar
 Blocks: TypeAlias = Generator[bytes, None, None]
 
 Views: TypeAlias = Generator[bytes | memoryview, None, None]
-"""Blocks that may lie in somebody else's memory: each is good until the next is asked for."""
+"""Blocks that may be views of a shared buffer. Each is valid until the next one is requested."""
 
 Block = TypeVar("Block", bound=bytes | memoryview)
-"""For what passes the blocks of either on as they are."""
+"""The type of the blocks, for stages that pass both kinds on."""
 
 BLOCK = 1 << 20
-"""Bytes in a block, about."""
+"""Approximate number of bytes in a block."""

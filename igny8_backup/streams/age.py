@@ -1,7 +1,8 @@
-"""age encryption, both directions: files of the format age-encryption.org/v1 that ``age -d`` opens.
+"""Encrypt and decrypt with age: files of the format age-encryption.org/v1, which ``age -d`` opens.
 
-Only X25519 keys: a recipient (``age1...``) is public and encrypts, an identity (``AGE-SECRET-KEY-1...``) is
-secret and decrypts. An identity never leaves this module in a message or a ``repr``.
+Only X25519 keys are supported. A recipient (``age1...``) is public and encrypts; an identity
+(``AGE-SECRET-KEY-1...``) is secret and decrypts. No message and no ``repr`` contains an identity.
+Entry points: ``encrypt``, ``decrypt``, ``load_identities``, ``parse_recipients``, ``generate_identity``.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from pyrage import x25519
 
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.handover import pull_through
+from igny8_backup.streams.pull_adapter import pull_through
 
-_SECRET_MARK = "AGE-SECRET-KEY-"  # noqa: S105 - how a secret begins, not a secret
+_SECRET_MARK = "AGE-SECRET-KEY-"  # noqa: S105 - the prefix of a secret
 _IDENTITY_FILE_LIMIT = 1 << 20
 _UNCHANGED = "Nothing was changed."
 _GIVE = "Give the file that generate_backup_key wrote: --identity FILE."
+_GIVE_RECIPIENT = "Give the public key (age1...) that generate_backup_key printed."
 _NO_MATCH = "No matching keys found"
-"""How pyrage says that no identity opens the header; every other text of it means damage."""
+"""Message of pyrage when no identity opens the header. Every other message means damage."""
 
 
 class Identity:
-    """A secret key that decrypts. Opaque: it shows its public recipient only, and cannot be pickled."""
+    """A secret key. It shows only its public recipient, and cannot be pickled."""
 
     __slots__ = ("_key",)
 
@@ -37,25 +39,25 @@ class Identity:
 
     @property
     def recipient(self) -> str:
-        """The public key that encrypts to this identity."""
+        """The public key for this identity."""
         return str(self._key.to_public())
 
     def __repr__(self) -> str:
         return f"<Identity of {self.recipient}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("An age identity is not pickled: its secret stays in this process.")
+        raise TypeError("An age identity cannot be pickled: its secret must stay in this process.")
 
 
 def generate_identity() -> tuple[str, str]:
-    """A new key pair: the text of an identity file (secret), and its recipient (public)."""
+    """Generate a key pair; return the text of an identity file (secret) and the recipient (public)."""
     key = x25519.Identity.generate()
     recipient = str(key.to_public())
     return f"# public key: {recipient}\n{key}\n", recipient
 
 
 def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
-    """The recipients, each checked, without surrounding blanks. ``UsageError`` tells which one is wrong."""
+    """Validate recipients and strip blanks. Raises ``UsageError``, which names the invalid one."""
     recipients = []
     for number, text in enumerate(texts, start=1):
         recipient = text.strip()
@@ -63,31 +65,37 @@ def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
         if _SECRET_MARK in recipient.upper():
             raise UsageError(
                 f"A secret key is given as {place}: a server that writes backups must not hold it.",
-                hint="Give the public key (age1...) of a new pair, and regard this one as exposed.",
+                hint="Give the public key (age1...) of a new pair, and treat this one as exposed.",
             )
         if not recipient.startswith("age1"):
-            raise UsageError(f"The text given as {place} is no age recipient: those begin with age1.")
+            raise UsageError(
+                f"The text given as {place} is not an age recipient: those begin with age1.",
+                unchanged=_UNCHANGED,
+                hint=_GIVE_RECIPIENT,
+            )
         try:
             x25519.Recipient.from_str(recipient)
         except pyrage.RecipientError:
             raise UsageError(
-                f"{recipient}, {place}, is not a valid X25519 recipient: mistyped or cut short."
+                f"{recipient}, {place}, is not a valid X25519 recipient: it is mistyped or incomplete.",
+                unchanged=_UNCHANGED,
+                hint=_GIVE_RECIPIENT,
             ) from None
         recipients.append(recipient)
     return tuple(recipients)
 
 
 def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
-    """The identities in an age identity file: ``AGE-SECRET-KEY-1...`` lines, comments and empty lines.
+    """Read an age identity file: ``AGE-SECRET-KEY-1...`` lines, comments and empty lines.
 
-    Raises ``IdentityError`` if the file is missing, unreadable, malformed, holds none, or is a regular file
-    that its group or others may read. A pipe is fine: ``--identity <(age -d key.age)``.
+    Raises ``IdentityError`` if the file is missing, unreadable or malformed, holds no identity, or is a
+    regular file that other users may read. A pipe is accepted: ``--identity <(age -d key.age)``.
     """
     if _SECRET_MARK in os.fspath(path).upper():
         raise IdentityError(
-            "A secret key is given where the path of its file belongs.",
+            "A secret key is given instead of the path of an identity file.",
             unchanged=_UNCHANGED,
-            hint="Write it to a file of mode 0600 and give its path; the shell's history may hold it now.",
+            hint="Write the key to a file of mode 0600 and give its path. Delete it from the shell's history.",
         )
     try:
         with open(path, "rb") as file:
@@ -107,7 +115,7 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
         raise IdentityError(
             f"The identity file {path} is itself encrypted.",
             unchanged=_UNCHANGED,
-            hint=f"Give what age prints: --identity <(age -d {path}).",
+            hint=f"Decrypt it with age: --identity <(age -d {path}).",
         )
     try:
         if len(content) <= _IDENTITY_FILE_LIMIT:
@@ -118,7 +126,7 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
 
 
 def parse_identities(text: str, *, name: str = "the identity file") -> list[Identity]:
-    """The identities in the text of an identity file; ``name`` is for the message of ``IdentityError``."""
+    """Parse the text of an identity file. Raises ``IdentityError``; ``name`` names the file in it."""
     identities = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.startswith("#"):
@@ -126,14 +134,14 @@ def parse_identities(text: str, *, name: str = "the identity file") -> list[Iden
                 identities.append(Identity(x25519.Identity.from_str(line.strip())))
             except pyrage.IdentityError:
                 raise IdentityError(
-                    f"Line {number} of {name} is not an X25519 age identity: mistyped, cut short, or of"
-                    " another kind.",
+                    f"Line {number} of {name} is not an X25519 age identity: it is mistyped, incomplete, or"
+                    " of another kind.",
                     unchanged=_UNCHANGED,
                     hint=_GIVE,
                 ) from None
     if not identities:
         raise IdentityError(
-            f"There is no identity in {name}: a line that begins with AGE-SECRET-KEY-1.",
+            f"There is no identity in {name}: no line begins with AGE-SECRET-KEY-1.",
             unchanged=_UNCHANGED,
             hint=_GIVE,
         )
@@ -141,40 +149,45 @@ def parse_identities(text: str, *, name: str = "the identity file") -> list[Iden
 
 
 def encrypt(blocks: Blocks, recipients: Sequence[str]) -> Blocks:
-    """An age file that each of the ``recipients`` opens. ``UsageError`` if one is wrong or none is given."""
+    """Encrypt the stream to ``recipients``; the identity of any one of them opens it.
+
+    Raises ``UsageError`` if a recipient is invalid or none is given.
+    """
     with contextlib.closing(blocks):
         if not recipients:
-            raise UsageError("There is no recipient to encrypt to.")
+            raise UsageError(
+                "There is no recipient to encrypt to.", unchanged=_UNCHANGED, hint=_GIVE_RECIPIENT
+            )
         keys = [x25519.Recipient.from_str(recipient) for recipient in parse_recipients(recipients)]
 
-        def push(reader: BinaryIO, writer: BinaryIO) -> None:
+        def loop(reader: BinaryIO, writer: BinaryIO) -> None:
             pyrage.encrypt_io(reader, writer, keys)
 
-        yield from pull_through(push, blocks)
+        yield from pull_through(loop, blocks)
 
 
 def decrypt(blocks: Blocks, identities: Sequence[Identity]) -> Blocks:
-    """The content of an age file; each block is authentic, but only the end proves that none is missing.
+    """Decrypt an age file. Each block is authentic; only the end proves that none is missing.
 
-    Raises ``IdentityError`` if none of the identities opens it, ``IntegrityError`` if it was altered, cut off
-    or goes on after its end.
+    Raises ``IdentityError`` if no identity opens the file, ``IntegrityError`` if it was altered, is
+    incomplete, or has bytes after its end.
     """
     keys = [identity._key for identity in identities]
     given = ", ".join(identity.recipient for identity in identities)
 
-    def push(reader: BinaryIO, writer: BinaryIO) -> None:
+    def loop(reader: BinaryIO, writer: BinaryIO) -> None:
         try:
             pyrage.decrypt_io(reader, writer, keys)
         except pyrage.DecryptError as error:
-            said = str(error).partition("\n")[0]
-            if said == _NO_MATCH:
+            message = str(error).partition("\n")[0]
+            if message == _NO_MATCH:
                 raise IdentityError(
                     f"The data is not encrypted to this identity (of {given}), or its first bytes were"
                     " altered.",
-                    hint="Give the identity of a recipient that the settings named when it was written.",
+                    hint="Give the identity of a recipient that the settings named when the backup was made.",
                 ) from None
-            raise IntegrityError(f"The head of the encrypted data is damaged ({said}).") from None
+            raise IntegrityError(f"The header of the encrypted data is damaged ({message}).") from None
         except OSError as error:
-            raise IntegrityError(f"The encrypted data was altered or cut off ({error}).") from None
+            raise IntegrityError(f"The encrypted data was altered or is incomplete ({error}).") from None
 
-    yield from pull_through(push, blocks)
+    yield from pull_through(loop, blocks)

@@ -1,7 +1,7 @@
-"""One child process, as the thread that waits for it sees it.
+"""Start, feed, read and stop one child process.
 
-No helper thread and no temporary file: whatever we wait for, the child's stderr is polled as well, its tail
-kept and the rest thrown away, so neither side can block the other.
+Needs no helper thread and no temporary file. Every wait also polls the child's stderr, of which only the
+beginning and the end are kept, so neither process can block the other.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from igny8_backup.errors import ToolError
-from igny8_backup.streams.interrupts import held_back
-from igny8_backup.streams.stderr import Said, ending, not_started
+from igny8_backup.streams.interrupts import delay_interrupts
+from igny8_backup.streams.stderr_tail import StderrTail, failure, start_error
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
 _TICK = 0.05
-"""Seconds between two looks at whether the child has ended, where no pipe can tell."""
+"""Seconds between two checks whether the child has ended, when no pipe would report it."""
 
 _PIPE_SIZE = 1 << 20
-"""Bytes a pipe should hold: what Linux grants to anyone (``pipe-max-size`` in proc(5))."""
+"""Capacity of a pipe in bytes: the most that Linux grants every user (``pipe-max-size`` in proc(5))."""
 
 
 class Child:
-    """A started program, its pipes and the tail of its stderr. ``close`` it to be sure that it is gone.
+    """A running program, its pipes and the tail of its stderr. ``close`` stops and reaps it.
 
-    It runs in a session of its own: Ctrl-C on the terminal reaches us alone and we stop it, it cannot ask
-    the terminal for a password, and the processes it starts are stopped with it.
+    The program runs in a session of its own. So Ctrl-C reaches only this process, which then stops the
+    program; the program cannot ask the terminal for a password; and the processes that it starts are stopped
+    with it.
     """
 
     def __init__(
@@ -52,17 +53,18 @@ class Child:
     ) -> None:
         """Start ``argv``.
 
-        ``feed``: its stdin is a pipe that we write; else it is the descriptor ``stdin``, or nothing.
-        ``read``: its stdout is a pipe that we read; else it is taken for stderr. ``user``: the system user
-        to run as, with that user's groups. Raises ``ToolMissingError`` or ``ToolError``.
+        ``feed``: connect its stdin to a pipe for ``write``; otherwise stdin is the descriptor ``stdin``, or
+        empty. ``read``: connect its stdout to a pipe for ``read_block``; otherwise stdout is treated as
+        stderr. ``env`` replaces the environment. ``user`` is the system user to run as, with that user's
+        groups. Raises ``ToolMissingError`` or ``ToolError``.
         """
         self.name = os.path.basename(argv[0])
-        self._said = Said()
+        self._tail = StderrTail()
         nothing = subprocess.DEVNULL if stdin is None else stdin
         try:
             account = None if user is None else pwd.getpwnam(user)
             with contextlib.ExitStack() as undo:
-                with held_back():
+                with delay_interrupts():
                     self._process = subprocess.Popen(
                         list(argv),
                         env=env,
@@ -78,12 +80,15 @@ class Child:
                         extra_groups=os.getgrouplist(account.pw_name, account.pw_gid) if account else None,
                     )
                     self._open(read)
-                    undo.callback(self.close)  # who is interrupted before there is an object cannot do it
+                    undo.callback(self.close)  # for an exception before the caller has this object
                 undo.pop_all()
         except KeyError:
-            raise ToolError(f"{self.name} could not be started: there is no system user {user}.") from None
+            raise ToolError(
+                f"{self.name} could not be started: there is no system user {user}.",
+                hint="Create the user, or name another one.",
+            ) from None
         except OSError as error:
-            raise not_started(argv[0], error, cwd) from None
+            raise start_error(argv[0], error, cwd) from None
 
     def _open(self, read: bool) -> None:
         pipes = self._process
@@ -95,17 +100,17 @@ class Child:
             if fd is not None:
                 _enlarge(fd)
         if self._stdin is not None:
-            # A blocking write of a whole block would wait for a child that waits for us to read its stderr.
-            # (The child's own end of the pipe stays a blocking one.)
+            # A blocking write would wait for a child that waits until this process reads its stderr.
+            # (The child's own end of the pipe stays blocking.)
             os.set_blocking(self._stdin, False)
 
     @property
     def stderr_tail(self) -> str:
-        """Its stderr as text, without the middle where it is longer than what is kept."""
-        return str(self._said)
+        """The child's stderr as text; of a long one, the beginning and the end."""
+        return str(self._tail)
 
     def read_block(self, size: int) -> bytes:
-        """``size`` bytes of its stdout, however long that takes; fewer at the end of it, and then none."""
+        """Read ``size`` bytes of its stdout, without a time limit; fewer only at the end of the output."""
         buffer = bytearray(size)
         filled = 0
         with memoryview(buffer) as view:
@@ -118,7 +123,7 @@ class Child:
             return bytes(view[:filled])
 
     def write(self, data: bytes) -> bool:
-        """Push ``data`` into its stdin. False if the child reads no more."""
+        """Write ``data`` to its stdin. Return whether the child still reads its stdin."""
         rest = memoryview(data)
         while rest and self._stdin is not None:
             self._wait({self._stdin: select.POLLOUT})
@@ -126,8 +131,11 @@ class Child:
         return self._stdin is not None
 
     def pump(self, data: bytes) -> Iterator[bytes]:
-        """Push ``data`` into its stdin and give what it writes to stdout meanwhile: a child that waits for
-        its output to be taken reads no input. ``reading`` tells afterwards whether it will read more."""
+        """Write ``data`` to its stdin and yield what it writes to stdout meanwhile.
+
+        A child whose output is not read stops reading its input. ``reading`` is false afterwards if the child
+        has closed its stdin.
+        """
         rest = memoryview(data)
         while rest and self._stdin is not None:
             wanted = {self._stdin: select.POLLOUT}
@@ -139,17 +147,17 @@ class Child:
             if self._stdout is not None and self._stdout in ready:
                 piece = os.read(self._stdout, _PIPE_SIZE)
                 if not piece:
-                    self._stdout = None  # the end of it, which poll(2) would report for ever
+                    self._stdout = None  # its end, which poll(2) would report again and again
                     continue
                 yield piece
 
     @property
     def reading(self) -> bool:
-        """Whether its stdin still takes something, as far as is known."""
+        """Whether the child has its stdin still open, as far as is known."""
         return self._stdin is not None
 
     def exchange(self, data: bytes, limit: int) -> bytes:
-        """Write ``data`` to its stdin and read its stdout, side by side; stop after ``limit`` bytes of it."""
+        """Write ``data`` to its stdin while reading its stdout. Return at most ``limit`` bytes of output."""
         rest = memoryview(data)
         output = bytearray()
         stdout = self._stdout
@@ -174,36 +182,29 @@ class Child:
         return bytes(output)
 
     def close_stdin(self) -> None:
-        """Tell the child that its input is complete."""
+        """Close the child's stdin: its input is complete."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._stdin = None
 
     def finish(self) -> None:
-        """Wait until the child has ended and raise ``ToolError`` unless its exit status is 0."""
+        """Wait until the child has ended. Raises ``ToolError`` unless its exit status is 0."""
         while self._stderr is not None and self._process.poll() is None:
             self._wait({}, _TICK)
         status = self._process.wait()
-        self._wait({}, 0)  # what it wrote last; one read empties the pipe
+        self._wait({}, 0)  # its last output; one read empties the pipe
         if status:
-            tail = self.stderr_tail
-            raise ToolError(
-                f"{self.name} {ending(status)}{': ' + tail if tail else ' and said nothing.'}",
-                stderr_tail=tail,
-                exit_status_of_tool=status,
-            )
+            raise failure(self.name, status, self.stderr_tail)
 
     def terminate(self) -> None:
-        """Send the child SIGTERM if it still runs, and wait for nothing: for threads other than the one that
-        does."""
+        """Send SIGTERM if the child still runs, and return at once. Other threads may call this."""
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)
 
     def close(self) -> None:
         """Stop the child if it still runs (SIGTERM, after ``GRACE`` SIGKILL), reap it, close its pipes.
 
-        Its stdin is closed last: a child that met the end of its input before its end would take half
-        of it for the whole.
+        Its stdin is closed last: a child that met the end of incomplete input would take it for complete.
         """
         process = self._process
         try:
@@ -214,7 +215,7 @@ class Child:
             deadline = time.monotonic() + GRACE
             while process.poll() is None and time.monotonic() < deadline:
                 self._wait({}, _TICK)
-        finally:  # also when a second Ctrl-C cuts the grace short
+        finally:  # also if a second Ctrl-C interrupts the wait
             if process.poll() is None:
                 self._signal(signal.SIGKILL)
                 process.wait()
@@ -223,7 +224,10 @@ class Child:
                     pipe.close()
 
     def _wait(self, wanted: Mapping[int, int], seconds: float | None = None) -> set[int]:
-        """Which of the ``wanted`` descriptors are ready; waits for one, or ``seconds``. Drains stderr."""
+        """Return those of the ``wanted`` descriptors that are ready, and read stderr meanwhile.
+
+        Waits until one is ready, or for ``seconds``.
+        """
         while True:
             poll = select.poll()
             for fd, events in wanted.items():
@@ -233,7 +237,7 @@ class Child:
             ready = {fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)}
             if self._stderr is not None and self._stderr in ready:
                 piece = os.read(self._stderr, _PIPE_SIZE)
-                self._said.keep(piece)
+                self._tail.append(piece)
                 if not piece:
                     self._stderr = None
             ready &= wanted.keys()
@@ -241,7 +245,7 @@ class Child:
                 return ready
 
     def _push(self, rest: memoryview) -> memoryview:
-        """Write what the pipe takes now and return what is left; close stdin if nobody reads it."""
+        """Write what fits into the pipe and return the rest. Close stdin if the child has closed it."""
         if self._stdin is not None:
             try:
                 return rest[os.write(self._stdin, rest) :]
@@ -252,14 +256,14 @@ class Child:
         return rest
 
     def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child's whole process group; only while the child is not reaped."""
-        # macOS answers EPERM where only zombies are left.
+        """Send a signal to the child's process group. Only valid until the child has been reaped."""
+        # macOS returns EPERM if only zombies are left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
 def _enlarge(fd: int) -> None:
     if sys.platform == "linux":
-        # Refused where the user already holds many large pipes; the default size works as well.
+        # Refused if the user has many large pipes open; the default size works as well.
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)

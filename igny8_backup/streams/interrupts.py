@@ -1,4 +1,4 @@
-"""Signals that must not fall into the middle of something."""
+"""Delay SIGINT and SIGTERM while an object is built that an exception would leave half finished."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import Any, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """SIGINT and SIGTERM that come inside are handled when it ends, not before.
+def delay_interrupts() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM that arrive inside the block when the block ends.
 
-    Python handles a signal between any two instructions of the main thread, and an exception from there
-    inside ``subprocess.Popen`` leaves a child that nobody knows. Masking them (sigprocmask(2)) is no way:
-    the child would inherit the mask. In other threads there is nothing to do.
+    Python runs a signal handler between any two instructions of the main thread. An exception raised there
+    inside ``subprocess.Popen`` leaves a child process that no object refers to. Masking the signals
+    (sigprocmask(2)) is not an option: the child would inherit the mask. Other threads receive no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    arrived: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        arrived.append(number)
 
-    before = {number: handler for number in _STOPPING if callable(handler := signal.getsignal(number))}
+    handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
     try:
-        for number in before:
+        for number in handlers:
             signal.signal(number, remember)
         yield
     finally:
-        _restore(list(before.items()))
-        for first in came[:1]:
+        _restore(list(handlers.items()))
+        for first in arrived[:1]:
             signal.raise_signal(first)
 
 
 def _restore(handlers: list[tuple[signal.Signals, Handler]]) -> None:
-    """All of them, also when a signal comes after the first and its handler raises."""
+    """Restore all handlers, even if a signal arrives after the first one and its handler raises."""
     try:
         for number, handler in handlers[:1]:
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Observers: the bytes pass unchanged, and afterwards something is known about them."""
+"""Observe streams: compute digests, verify them and count bytes while the blocks pass unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from igny8_backup.streams import Block, Blocks
 
 
 class Digest:
-    """Size and SHA-256 of what has passed so far; of the whole once the stream has ended."""
+    """The size and SHA-256 of all bytes that have passed so far."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -24,12 +24,12 @@ class Digest:
         return self._hash.hexdigest()
 
     def add(self, block: bytes) -> None:
-        """Count one block in."""
+        """Add one block."""
         self._hash.update(block)
         self.size += len(block)
 
     def watch(self, blocks: Blocks) -> Blocks:
-        """The same blocks. Several streams watched one after the other count as one."""
+        """Yield the blocks and add each. Streams watched one after the other count as one."""
         with contextlib.closing(blocks):
             for block in blocks:
                 self.add(block)
@@ -37,10 +37,10 @@ class Digest:
 
 
 def verified(blocks: Blocks, *, sha256: str, size: int, name: str) -> Blocks:
-    """The same blocks; raises ``IntegrityError`` unless they are what was promised.
+    """Yield the blocks; raise ``IntegrityError`` if their size or SHA-256 is not as expected.
 
-    ``size`` is in bytes, ``sha256`` in hexadecimal, ``name`` (an object key) is for the message. Too many
-    bytes are noticed before they pass, the rest at the end: nothing is proven before that.
+    ``size`` is in bytes, ``sha256`` in hexadecimal; ``name`` (an object key) is for the message. Surplus
+    bytes are never yielded. Everything else is known only at the end: until then the blocks are unverified.
     """
     digest = Digest()
     with contextlib.closing(blocks):
@@ -58,7 +58,7 @@ def verified(blocks: Blocks, *, sha256: str, size: int, name: str) -> Blocks:
 def count(
     blocks: Generator[Block, None, None], callback: Callable[[int], None]
 ) -> Generator[Block, None, None]:
-    """The same blocks; ``callback`` gets the size in bytes of each as it passes."""
+    """Yield the blocks and call ``callback`` with the size of each, in bytes."""
     with contextlib.closing(blocks):
         for block in blocks:
             callback(len(block))

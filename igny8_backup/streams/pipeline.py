@@ -1,4 +1,7 @@
-"""Stages put together: what an object in storage is encoded with, and both ends of a stream."""
+"""Combine stages: encode and decode the objects in storage, and connect streams to files and memory.
+
+Entry points: ``Codec`` and ``decode``, ``from_bytes``, ``from_file``, ``write_file``, ``BlockReader``.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ if TYPE_CHECKING:
     from igny8_backup.streams.age import Identity
 
 PathOrFd = str | os.PathLike[str] | int
-"""A path, or an open descriptor that stays the caller's."""
+"""A path, or an open descriptor, which the caller closes."""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How objects are written: compressed, then encrypted to the recipients; without any, not encrypted."""
+    """How objects are encoded: compressed, then encrypted if there are recipients."""
 
     level: int = zstd.DEFAULT_LEVEL
     recipients: tuple[str, ...] = ()
@@ -29,30 +32,34 @@ class Codec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The codec chain in the order of writing, as the manifest records it."""
+        """The codec chain as the manifest records it, in the order of encoding."""
         return ("zstd", "age") if self.recipients else ("zstd",)
 
     @property
     def suffix(self) -> str:
-        """What the object's name ends with."""
+        """The suffix of the object's key."""
         return ".zst.age" if self.recipients else ".zst"
 
     def encode(self, blocks: Views) -> Blocks:
-        """The bytes to store."""
+        """Return the bytes to store."""
         compressed = zstd.compress(blocks, level=self.level, workers=self.workers)
         return age.encrypt(compressed, self.recipients) if self.recipients else compressed
 
 
 def decode(blocks: Blocks, names: Sequence[str], identities: Sequence[Identity] = ()) -> Blocks:
-    """The content again; ``names`` is the codec chain of the manifest, ``identities`` may open it.
+    """Decode stored bytes; the inverse of ``Codec.encode``.
 
-    Raises ``IntegrityError`` for a codec we do not know, ``IdentityError`` if an identity is needed; both at
-    once, before anything is read. What the stages raise comes with the blocks.
+    ``names`` is the codec chain of the manifest; ``identities`` are tried for decryption. Before anything is
+    read, raises ``IntegrityError`` for an unknown codec and ``IdentityError`` if an identity is needed and
+    none is given. The stages raise their own errors while blocks are read.
     """
     unknown = [name for name in names if name not in ("zstd", "age")]
     if unknown:
         blocks.close()
-        raise IntegrityError(f"The manifest names a codec that this version does not know: {unknown[0]!r}.")
+        raise IntegrityError(
+            f"The manifest names a codec that this version does not know: {unknown[0]!r}.",
+            hint="If a newer igny8_backup wrote the backup, use that version.",
+        )
     if "age" in names and not identities:
         blocks.close()
         raise IdentityError(
@@ -64,10 +71,10 @@ def decode(blocks: Blocks, names: Sequence[str], identities: Sequence[Identity] 
 
 
 class BlockReader(io.BufferedIOBase):
-    """Blocks as a file object that is read once, forwards.
+    """A stream as a file object that can be read once, from start to end.
 
-    ``read(n)`` gives exactly ``n`` bytes except at the end. An error of the stream is raised again by every
-    later ``read``: after it there is no end of file that somebody could take for the real one.
+    ``read(n)`` returns exactly ``n`` bytes except at the end. After an error of the stream every later
+    ``read`` raises it again, so that code that retries never sees an end of file.
     """
 
     def __init__(self, blocks: Blocks) -> None:
@@ -78,7 +85,7 @@ class BlockReader(io.BufferedIOBase):
         self._error: BaseException | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """``size`` bytes, fewer at the end; without a size everything, which is for small streams only."""
+        """Read ``size`` bytes, fewer only at the end; without a size, everything (for small streams)."""
         wanted = -1 if size is None else size
         pieces: list[bytes] = []
         while wanted and (piece := self.read1(wanted)):
@@ -87,7 +94,7 @@ class BlockReader(io.BufferedIOBase):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read1(self, size: int = -1, /) -> bytes:
-        """At most ``size`` bytes of one block; none only at the end."""
+        """Read at most ``size`` bytes of one block; ``b""`` only at the end."""
         if self.closed:
             raise ValueError("read of a closed stream")
         if self._offset == len(self._block) and size:
@@ -95,13 +102,13 @@ class BlockReader(io.BufferedIOBase):
         start = self._offset
         self._offset = len(self._block) if size < 0 else min(start + size, len(self._block))
         self._position += self._offset - start
-        return self._block[start : self._offset]  # a whole block is not copied
+        return self._block[start : self._offset]  # slicing a complete block copies nothing
 
     def _next_block(self) -> bytes:
         if self._error is not None:
             raise self._error
         try:
-            # An empty block, which no source should give, is not the end either.
+            # An empty block, which no source should yield, is not the end.
             return next((block for block in self._blocks if block), b"")
         except BaseException as error:
             self._error = error
@@ -111,17 +118,17 @@ class BlockReader(io.BufferedIOBase):
         return True
 
     def tell(self) -> int:
-        """Bytes read so far."""
+        """Return the number of bytes read so far."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Only to the start, and only while we are there: what Django and S3 clients do before an upload."""
+        """Allow ``seek(0)`` at the start only: Django and S3 clients call it before an upload."""
         if (offset, whence, self._position) != (0, os.SEEK_SET, 0):
             raise io.UnsupportedOperation("a stream goes forwards only")
         return 0
 
     def close(self) -> None:
-        """Stop everything behind the stream."""
+        """Close the stream, and with it everything behind it."""
         if not self.closed:
             try:
                 self._blocks.close()
@@ -130,13 +137,13 @@ class BlockReader(io.BufferedIOBase):
 
 
 def from_bytes(data: bytes) -> Blocks:
-    """What is already in memory, as a stream."""
+    """Yield ``data`` in blocks."""
     for start in range(0, len(data), BLOCK):
         yield data[start : start + BLOCK]
 
 
 def from_file(path_or_fd: PathOrFd) -> Blocks:
-    """The content of a file, or what an open descriptor gives until its end. Raises ``FilesError``."""
+    """Yield the content of a file, or of an open descriptor up to its end. Raises ``FilesError``."""
     try:
         fd = path_or_fd if isinstance(path_or_fd, int) else os.open(path_or_fd, os.O_RDONLY)
         try:
@@ -150,11 +157,11 @@ def from_file(path_or_fd: PathOrFd) -> Blocks:
 
 
 def write_file(blocks: Blocks, path_or_fd: PathOrFd, *, fsync: bool = False, name: str = "") -> int:
-    """Write the stream to a new private file (0600), or to an open descriptor; return its size in bytes.
+    """Write the stream to a new file of mode 0600, or to an open descriptor; return its size in bytes.
 
-    A path must be free, and is free again if anything fails. ``fsync`` returns only when the content and,
-    for a path, its name in the folder are on the disk. ``name`` is what errors call it, if not as it is
-    called here. Raises ``FilesError`` and what the stream raises.
+    No file may exist at the path; if anything fails, the new file is removed. With ``fsync`` the content and,
+    for a path, the entry in its folder are on disk when the function returns. ``name`` replaces the path in
+    messages. Raises ``FilesError`` and the exceptions of the stream.
     """
     name = name or _name(path_or_fd)
     with contextlib.closing(blocks):
@@ -212,4 +219,7 @@ def _name(target: PathOrFd) -> str:
 
 
 def _files_error(verb: str, name: str, error: OSError) -> FilesError:
-    return FilesError(f"Could not {verb} {name}: {error.strerror}.")
+    return FilesError(
+        f"Could not {verb} {name}: {error.strerror}.",
+        hint="Check the path, its permissions and the free space, then run the command again.",
+    )

@@ -1,8 +1,8 @@
-"""Programs as sources and sinks: their stdout as blocks, blocks into their stdin.
+"""Use programs as sources, sinks and filters of streams.
 
-A program that fails never looks like one that has finished: the end of its output is told only after it has
-been reaped with exit status 0. Nothing here has a time limit: a dump takes as long as it takes. The
-environment given to a program appears in no error.
+A stream from a program ends only after the program has been reaped with exit status 0; a program that failed
+raises. There are no time limits, because a dump takes as long as it takes. Errors never contain the
+environment of a program. Entry points: ``process_output``, ``feed_process``, ``filtered``, ``run_process``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.child import Child
 
 OUTPUT_LIMIT = 16 << 20
-"""Bytes of output that ``run_process`` takes unless told otherwise."""
+"""Default for the largest output of ``run_process``, in bytes."""
 
 
 def process_output(
@@ -28,11 +28,12 @@ def process_output(
     stdin: int | None = None,
     user: str | None = None,
 ) -> Blocks:
-    """What the program writes to stdout, in blocks of ``BLOCK`` bytes; the last may be shorter.
+    """Yield what a program writes to stdout, in blocks of ``BLOCK`` bytes; the last may be shorter.
 
     The program starts at the first ``next()``. ``env`` replaces the environment, ``stdin`` is a descriptor
-    for the child (default: nothing to read), ``user`` a system user to run as (needs root).
-    Raises ``ToolMissingError`` if there is no such program, ``ToolError`` if it fails. Closing stops it.
+    for the child (default: empty input), ``user`` a system user to run as (needs root). Raises
+    ``ToolMissingError`` if the program does not exist, ``ToolError`` if it fails. Closing the stream stops
+    the program.
     """
     child = Child(argv, env=env, cwd=cwd, pass_fds=pass_fds, user=user, stdin=stdin, read=True)
     with contextlib.closing(child):
@@ -49,15 +50,15 @@ def feed_process(
     cwd: str | None = None,
     pass_fds: Collection[int] = (),
     user: str | None = None,
-    whole: bool = True,
+    reads_all: bool = True,
 ) -> None:
-    """Push ``blocks`` into the program's stdin and wait until it has ended well.
+    """Write ``blocks`` to a program's stdin and wait until the program has succeeded.
 
-    When the source raises, the program is stopped before its stdin is closed, so that it never takes the
-    break for the end of its input; then the source's error goes on as it is. A program that stops reading
-    early has failed, whatever its exit status; without ``whole`` it may, and the rest is read all the same,
-    because only the end tells that the source was good. Its stdout is taken for stderr.
-    Raises ``ToolMissingError``, ``ToolError``, and what the source raises.
+    If the source raises, the program is stopped before its stdin is closed, so that it never takes incomplete
+    input for complete; the source's exception is then raised unchanged. A program that stops reading early
+    has failed, whatever its exit status. With ``reads_all=False`` it may stop early; the rest of the source
+    is read all the same, because only its end proves it good. The program's stdout is treated as stderr.
+    Raises ``ToolMissingError``, ``ToolError``, and the exceptions of the source.
     """
     with contextlib.closing(blocks):
         child = Child(argv, env=env, cwd=cwd, pass_fds=pass_fds, user=user, feed=True)
@@ -65,15 +66,10 @@ def feed_process(
             for block in blocks:
                 if not child.write(block):
                     child.finish()
-                    if not whole:
+                    if not reads_all:
                         collections.deque(blocks, maxlen=0)
                         return
-                    said = f" It said: {child.stderr_tail}" if child.stderr_tail else ""
-                    raise ToolError(
-                        f"{child.name} ended before it had read all of its input.{said}",
-                        stderr_tail=child.stderr_tail,
-                        exit_status_of_tool=0,
-                    )
+                    raise _stopped_early(child)
             child.close_stdin()
             child.finish()
 
@@ -85,11 +81,10 @@ def filtered(
     env: Mapping[str, str] | None = None,
     pass_fds: Collection[int] = (),
 ) -> Blocks:
-    """What the program makes of ``blocks``: they go into its stdin, its stdout comes out, side by side.
+    """Write ``blocks`` to a program's stdin and yield what it writes to stdout meanwhile.
 
-    The end is told only when the source has ended well and the program too. One that stops reading early has
-    failed. Raises ``ToolMissingError``, ``ToolError``, and what the
-    source raises.
+    The stream ends only after both the source and the program have succeeded. A program that stops reading
+    early has failed. Raises ``ToolMissingError``, ``ToolError``, and the exceptions of the source.
     """
     with contextlib.closing(blocks):
         child = Child(argv, env=env, pass_fds=pass_fds, feed=True, read=True)
@@ -98,7 +93,7 @@ def filtered(
                 yield from child.pump(block)
                 if not child.reading:
                     child.finish()
-                    raise ToolError(f"{child.name} ended before it had read all of its input.")
+                    raise _stopped_early(child)
             child.close_stdin()
             while block := child.read_block(BLOCK):
                 yield block
@@ -117,14 +112,28 @@ def run_process(
 ) -> bytes:
     """Run a program whose output is small, and return its stdout.
 
-    ``input`` goes to its stdin; what the program leaves unread of it is no failure (``pg_restore --list``
-    reads the head of an archive only). Raises ``ToolMissingError`` if there is no such program, ``ToolError``
-    if it fails or writes more than ``limit`` bytes.
+    ``input`` is written to its stdin; the program need not read it all (``pg_restore --list`` reads only the
+    head of an archive). Raises ``ToolMissingError`` if the program does not exist, ``ToolError`` if it fails
+    or writes more than ``limit`` bytes.
     """
     child = Child(argv, env=env, cwd=cwd, pass_fds=pass_fds, user=user, feed=input is not None, read=True)
     with contextlib.closing(child):
         output = child.exchange(input or b"", limit + 1)
         if len(output) > limit:
-            raise ToolError(f"{child.name} wrote more than {limit} bytes.", stderr_tail=child.stderr_tail)
+            raise ToolError(
+                f"{child.name} wrote more than {limit} bytes.",
+                hint=f"Check that {child.name} is the program that its name says.",
+                stderr_tail=child.stderr_tail,
+            )
         child.finish()
         return output
+
+
+def _stopped_early(child: Child) -> ToolError:
+    message = f" Its message: {child.stderr_tail}" if child.stderr_tail else ""
+    return ToolError(
+        f"{child.name} ended before it had read all of its input.{message}",
+        hint=f"Check that {child.name} is the program that its name says, then run the command again.",
+        stderr_tail=child.stderr_tail,
+        exit_status_of_tool=0,
+    )

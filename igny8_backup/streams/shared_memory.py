@@ -1,8 +1,8 @@
-"""Memory that two processes share, to hand blocks from one to the other.
+"""Pass blocks between two processes through shared memory.
 
-A pipe copies every byte twice, and holds 1 MiB at most, so that the writer waits while the reader is at
-work. Here a block is copied once on each side, and the writer is some blocks ahead. What goes through pipes
-is small: which slot is filled, and which is free again.
+A pipe copies every byte twice and holds at most 1 MiB, so the writer waits while the reader works. Here each
+process copies a block once, and the writer can be several blocks ahead. Only small messages go through pipes:
+which slot has been filled, and which is free again. Entry points: ``Slots`` and ``Sender``.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK
 
 COUNT = 6
-"""Slots: the compressor takes its input in gulps, of some blocks at a time (``zstd.JOB``)."""
+"""Number of slots: the compressor reads several blocks at a time (``zstd.JOB``)."""
 
 SIZE = 2 * BLOCK + (256 << 10)
-"""Bytes in a slot. What a block does not fill of it takes no memory."""
+"""Bytes in a slot. The part that no block has filled takes no memory."""
 
 
 class Slots:
-    """``COUNT`` pieces of shared memory of ``SIZE`` bytes. Both processes close it.
+    """Shared memory of ``COUNT`` slots of ``SIZE`` bytes. Each process closes its own object.
 
-    Without a descriptor the memory is made, and ``fd`` is for the other process (``pass_fds``), which gives
-    it here. Raises ``ToolError`` where the system refuses.
+    The first process creates the memory and passes ``fd`` to the other (``pass_fds``), which gives it to the
+    constructor. Raises ``ToolError`` if the system provides no memory.
     """
 
     def __init__(self, fd: int | None = None) -> None:
         try:
-            self.fd = _unnamed(COUNT * SIZE) if fd is None else fd
+            self.fd = _create_unnamed_file(COUNT * SIZE) if fd is None else fd
             try:
                 self._memory = mmap.mmap(self.fd, COUNT * SIZE)
             except BaseException:
@@ -41,72 +41,82 @@ class Slots:
                 raise
         except OSError as error:
             raise ToolError(
-                f"No memory can be had to share with a process of our own: {error.strerror}.",
-                hint=f"It takes {COUNT * SIZE >> 20} MiB: raise the limits of memory and of open files, or"
-                " point TMPDIR at a folder with room.",
+                f"Memory to share with a worker process could not be allocated: {error.strerror}.",
+                hint=f"It needs {COUNT * SIZE >> 20} MiB. Raise the limits of memory and open files, or set"
+                " TMPDIR to a folder with free space.",
             ) from None
 
-    def room(self, slot: int) -> memoryview:
-        """The memory of a slot, ``SIZE`` bytes."""
+    def memory(self, slot: int) -> memoryview:
+        """Return the ``SIZE`` bytes of a slot."""
         start = slot * SIZE
         return memoryview(self._memory)[start : start + SIZE]
 
     def close(self) -> None:
-        # An error on its way may hold a view of it; then the memory goes when the last of them does.
+        # The traceback of an exception may hold a view; the memory is freed with the last view.
         with suppress(BufferError):
             self._memory.close()
         os.close(self.fd)
 
 
 class Sender:
-    """The side that fills. ``tell`` says a length and the slot; ``freed`` waits for the numbers of slots that
-    are free again, one byte each, and gives none when nobody takes any more."""
+    """Fill slots and announce them to the other process.
 
-    def __init__(self, slots: Slots, *, tell: Callable[[int, int], None], freed: Callable[[], bytes]) -> None:
+    ``announce`` gets the length of a block and the number of its slot. ``wait_free`` waits for slots that the
+    other process has read; it returns their numbers as bytes, or nothing if that process has ended.
+    """
+
+    def __init__(
+        self, slots: Slots, *, announce: Callable[[int, int], None], wait_free: Callable[[], bytes]
+    ) -> None:
         self._slots = slots
-        self._tell = tell
-        self._freed = freed
+        self._announce = announce
+        self._wait_free = wait_free
         self._free = deque(range(COUNT))
-        self._used = 0  # bytes of blocks that are in the next slot already
+        self._used = 0  # bytes in the next slot, from earlier calls of send()
 
-    def room(self) -> memoryview:
-        """The memory of a slot that is free, ``SIZE`` bytes, to be filled from the front and then ``sent``.
+    def free_slot(self) -> memoryview:
+        """Return the ``SIZE`` bytes of a free slot, to be filled and announced with ``send_slot``.
 
-        Raises ``BrokenPipeError`` when nobody takes any more.
+        Raises ``BrokenPipeError`` if the other process has ended.
         """
         if not self._free:
-            self._free.extend(self._freed())
+            self._free.extend(self._wait_free())
         if not self._free:
             raise BrokenPipeError
-        return self._slots.room(self._free[0])
+        return self._slots.memory(self._free[0])
 
-    def sent(self, length: int) -> None:
-        """Hand on what is in that slot now."""
-        self._tell(length, self._free.popleft())
+    def send_slot(self, length: int) -> None:
+        """Announce the first ``length`` bytes of the slot that ``free_slot`` returned."""
+        self._announce(length, self._free.popleft())
 
     def send(self, block: bytes) -> None:
-        """Hand on bytes of any length, small ones together; ``flush`` after the last. Raises
-        ``BrokenPipeError`` when nobody takes any more."""
+        """Send bytes of any length; small pieces are collected in one slot. Call ``flush`` after the last.
+
+        Raises ``BrokenPipeError`` if the other process has ended.
+        """
         rest = memoryview(block)
         while rest:
-            with self.room() as room:
+            with self.free_slot() as memory:
                 piece = rest[: SIZE - self._used]
-                room[self._used : self._used + len(piece)] = piece
+                memory[self._used : self._used + len(piece)] = piece
             self._used += len(piece)
             rest = rest[len(piece) :]
             if self._used >= BLOCK:
                 self.flush()
 
     def flush(self) -> None:
-        """Hand on what waits for more."""
+        """Send the bytes that ``send`` has collected."""
         if self._used:
-            self.sent(self._used)
+            self.send_slot(self._used)
             self._used = 0
 
 
-def _unnamed(size: int) -> int:
-    """A file without a name: in memory, or in the folder for such files where there is no memfd_create(2) or
-    the system forbids it (``vm.memfd_noexec``, a filter of system calls)."""
+def _create_unnamed_file(size: int) -> int:
+    """Create a file without a name and return its descriptor.
+
+    It lies in memory; on disk if memfd_create(2) does not exist or is forbidden (``vm.memfd_noexec``,
+    seccomp).
+    """
     try:
         fd = os.memfd_create("igny8_backup")
     except (AttributeError, OSError):

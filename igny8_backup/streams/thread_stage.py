@@ -1,7 +1,9 @@
-"""Work in a thread beside the consumer, for what does much outside the GIL, or cannot be pulled.
+"""Run a stage of a stream in a thread of its own.
 
-What it gives and where it fails is as if it ran in the consumer's thread. It never touches the source: the
-consumer's thread fetches the blocks for it, a few ahead, and goes on with what it has made.
+For stages that do much work outside the GIL, or that cannot be pulled. Output and exceptions are the same as
+without the thread. The thread never touches the source: the consumer's thread fetches blocks for it, a few
+ahead of need, and receives the blocks that it makes. Entry points: ``run_in_thread`` and
+``produce_in_thread``.
 """
 
 from __future__ import annotations
@@ -13,130 +15,131 @@ from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.interrupts import held_back
+from igny8_backup.streams.interrupts import delay_interrupts
 
 T = TypeVar("T")
 
-Give: TypeAlias = Callable[[bytes], None]
+Emit: TypeAlias = Callable[[bytes], None]
 
-Work: TypeAlias = Callable[[Blocks, Give], None]
-"""Takes its blocks from the one and gives those that it makes to the other. Both raise when nobody wants any
-more: it then ends."""
+Producer: TypeAlias = Callable[[Blocks, Emit], None]
+"""Reads blocks from the first argument and passes the blocks that it makes to the second. Both raise when the
+consumer has closed the stream; the producer then ends."""
 
 FETCHED_AHEAD = 1
-"""Blocks of the source that wait for the work, at most."""
+"""Largest number of source blocks that wait for the producer."""
 
 MADE_AHEAD = 2
-"""Blocks that were made and that the consumer has or that wait for it, at most."""
+"""Largest number of finished blocks that wait for the consumer, the one in its hands included."""
 
 
 class _Stopped(Exception):
-    """Ends the work when nobody wants its blocks any more."""
+    """Ends the producer when the consumer has closed the stream."""
 
 
-class _Taken:
-    """The thread begins with a block of the source: it is time to fetch another."""
+class _SourceBlockUsed:
+    """Message: the producer has taken a block of the source, so the next one can be fetched."""
 
 
-class _Ended:
-    """The thread is done."""
+class _Finished:
+    """Message: the producer has ended, with ``error`` if it failed."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class _Exchange:
-    """Where the two sides meet. ``room`` holds one entry for each block that may still be given."""
+    """The queues between both threads. ``permits`` has one entry for each block that may still be emitted."""
 
     def __init__(self) -> None:
         self.fetched: SimpleQueue[bytes | Exception | None] = SimpleQueue()
-        self.room: SimpleQueue[None] = SimpleQueue()
-        self.said: SimpleQueue[_Taken | bytes | _Ended] = SimpleQueue()
+        self.permits: SimpleQueue[None] = SimpleQueue()
+        self.messages: SimpleQueue[_SourceBlockUsed | bytes | _Finished] = SimpleQueue()
         self._stopped = False
         for _ in range(MADE_AHEAD):
-            self.room.put(None)
+            self.permits.put(None)
 
     def fetch(self, blocks: Blocks) -> None:
-        """Consumer's side: the next block of the source; at the end ``None``, or why there is no more."""
+        """In the consumer's thread: fetch the next block of the source, ``None`` at its end."""
         try:
             self.fetched.put(next(blocks, None))
-        except Exception as error:  # in its place: what is made of the blocks before comes first
+        except Exception as error:  # queued like a block: the output of earlier blocks comes first
             self.fetched.put(error)
 
     def stop(self) -> None:
-        """Consumer's side: the thread waits no more, whatever it waits for."""
+        """In the consumer's thread: end every wait of the producer."""
         self._stopped = True
         self.fetched.put(None)
-        self.room.put(None)
+        self.permits.put(None)
 
     def blocks(self) -> Blocks:
-        """Thread's side: the source."""
-        while (block := self._answer(self.fetched)) is not None:
+        """In the producer's thread: yield the blocks of the source."""
+        while (block := self._get(self.fetched)) is not None:
             if isinstance(block, Exception):
                 raise block
-            self.said.put(_Taken())
+            self.messages.put(_SourceBlockUsed())
             yield block
 
-    def give(self, block: bytes) -> None:
-        """Thread's side: a block for the consumer, as soon as there is room."""
-        self._answer(self.room)
-        self.said.put(block)
+    def emit(self, block: bytes) -> None:
+        """In the producer's thread: pass a block to the consumer as soon as that is permitted."""
+        self._get(self.permits)
+        self.messages.put(block)
 
-    def _answer(self, queue: SimpleQueue[T]) -> T:
-        answer = queue.get()
+    def _get(self, queue: SimpleQueue[T]) -> T:
+        item = queue.get()
         if self._stopped:
             raise _Stopped
-        return answer
+        return item
 
 
 def run_in_thread(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
-    """What ``stage(blocks)`` gives, made in a thread of its own: see ``made_beside``."""
+    """Yield the blocks of ``stage(blocks)``, which runs in a thread: see ``produce_in_thread``."""
 
-    def work(source: Blocks, give: Give) -> None:
+    def produce(source: Blocks, emit: Emit) -> None:
         with contextlib.closing(stage(source)) as made:
             for block in made:
-                give(block)
+                emit(block)
 
-    return made_beside(work, blocks)
+    return produce_in_thread(produce, blocks)
 
 
-def made_beside(work: Work, blocks: Blocks) -> Blocks:
-    """What ``work`` makes of the blocks, in a thread of its own.
+def produce_in_thread(produce: Producer, blocks: Blocks) -> Blocks:
+    """Yield the blocks that ``produce`` makes of ``blocks`` in a thread of its own.
 
-    Beyond what it holds itself, ``FETCHED_AHEAD`` blocks of the source and ``MADE_AHEAD`` that it made are in
-    memory. What the source and the work raise is raised here, as itself, after all that was made before.
-    Closing ends the thread as soon as it asks for a block or gives one, and closes the source.
+    Memory holds at most ``FETCHED_AHEAD`` blocks of the source and ``MADE_AHEAD`` finished blocks, beyond
+    what the producer holds itself. Exceptions of the source and of the producer are raised here unchanged,
+    after all blocks that were made before them. Closing the stream ends the thread as soon as it requests or
+    emits a block, and closes the source.
     """
     exchange = _Exchange()
-    # Daemon: a stream that somebody forgot to close must not keep the interpreter from exiting.
-    thread = threading.Thread(target=_run, args=(work, exchange), name="igny8-backup-stream", daemon=True)
+    # Daemon: a stream that was never closed must not keep the interpreter from exiting.
+    thread = threading.Thread(target=_run, args=(produce, exchange), name="igny8-backup-stream", daemon=True)
     with contextlib.closing(blocks):
         try:
-            with held_back():  # an exception within it leaves a lock behind that nobody holds
+            with delay_interrupts():  # an exception inside start() leaves a lock that nobody releases
                 thread.start()
             for _ in range(FETCHED_AHEAD):
                 exchange.fetch(blocks)
-            while not isinstance(said := exchange.said.get(), _Ended):
-                if isinstance(said, _Taken):
+            while not isinstance(message := exchange.messages.get(), _Finished):
+                if isinstance(message, _SourceBlockUsed):
                     exchange.fetch(blocks)
                 else:
-                    yield said
-                    exchange.room.put(None)
-            if said.error is not None:
-                raise said.error
+                    yield message
+                    exchange.permits.put(None)
+            if message.error is not None:
+                raise message.error
         finally:
             try:
                 exchange.stop()
-            finally:  # once more: a signal may have come in the middle of it
+            finally:  # again: a signal may have interrupted the first call
                 exchange.stop()
-                if thread.is_alive():  # not so if a signal came before it was started
+                if thread.is_alive():  # false if a signal came before the start
                     thread.join()
 
 
-def _run(work: Work, exchange: _Exchange) -> None:
+def _run(produce: Producer, exchange: _Exchange) -> None:
     error: BaseException | None = None
     try:
-        work(exchange.blocks(), exchange.give)
-    except BaseException as caught:  # everything belongs to the consumer
+        produce(exchange.blocks(), exchange.emit)
+    except BaseException as caught:  # every exception is raised in the consumer's thread
         error = caught
-    exchange.said.put(_Ended(error))
+    exchange.messages.put(_Finished(error))

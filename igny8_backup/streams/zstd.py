@@ -1,4 +1,4 @@
-"""Zstandard, both directions: RFC 8878 frames that ``zstd -d`` opens."""
+"""Compress and decompress with Zstandard: frames of RFC 8878, which ``zstd -d`` opens."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ DEFAULT_LEVEL = 3
 DEFAULT_WORKERS = 2
 
 JOB = 4 << 20
-"""Bytes that a worker takes at a time. libzstd's own choice, four windows, keeps twice as much in memory
-(112 MiB at level 3, against 56) and packs a thousandth tighter."""
+"""Bytes that a worker of libzstd compresses at a time. The default of libzstd, four windows, needs twice the
+memory (112 MiB at level 3, against 56) and saves one byte in a thousand."""
 
 PIECE = 512 << 10
-"""Bytes that are decompressed at a time, at most. Fewer, and the thread waits more often for the GIL, which
-decryption beside it holds for a millisecond or two; more only takes more memory."""
+"""Largest number of bytes that are decompressed at a time. With fewer, the thread waits more often for the
+GIL, which decryption holds for a millisecond or two; more only takes more memory."""
 
 _WIDER: dict[int, int] = {zstd.CompressionParameter.hash_log: 17}
-"""Added to level 2: a table twice as large finds more in pages of one site, which resemble each other."""
+"""Added to level 2: a table of twice the size finds more repetitions in similar pages of a web site."""
 
 
 def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAULT_WORKERS) -> Blocks:
-    """One frame with a checksum of the content; a frame also for a stream without bytes.
+    """Compress the stream into one frame with a checksum. An empty stream becomes an empty frame.
 
-    ``workers`` threads of libzstd compress outside the GIL, beside the source and the consumer.
+    ``level`` is the compression level of zstd. ``workers`` threads of libzstd compress outside the GIL, in
+    parallel with the source and the consumer.
     """
     parameter = zstd.CompressionParameter
     with contextlib.closing(blocks):
@@ -43,7 +44,7 @@ def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAUL
                 parameter.compression_level: level,
                 **(_WIDER if level == 2 else {}),
                 parameter.checksum_flag: 1,
-                # A libzstd built without threads allows none.
+                # A libzstd that was built without threads allows 0 only.
                 parameter.nb_workers: min(workers, parameter.nb_workers.bounds()[1]),
                 parameter.job_size: min(JOB, parameter.job_size.bounds()[1]),
             }
@@ -54,11 +55,11 @@ def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAUL
 
 
 def decompress(blocks: Blocks) -> Blocks:
-    """The content of one or more frames, in blocks of at most ``PIECE`` bytes whatever the ratio, made in a
-    thread beside the source and the consumer.
+    """Decompress one or more frames, in blocks of at most ``PIECE`` bytes whatever the ratio.
 
-    Raises ``IntegrityError`` where the stream is altered, ends within a frame or before the first, or goes
-    on with something else. A window over 128 MiB (never written here) is refused as well.
+    Runs in a thread, in parallel with the source and the consumer. Raises ``IntegrityError`` if the stream
+    was altered, is empty, ends inside a frame, or continues with other data, and for a window above 128 MiB,
+    which this package never writes.
     """
     return run_in_thread(_decompressed, blocks)
 
@@ -79,23 +80,23 @@ def _decompressed(blocks: Blocks) -> Blocks:
                     yield content
                 rest = decompressor.unused_data
         if not decompressor.eof:
-            raise IntegrityError("The compressed data ends too early: it was cut off.")
+            raise IntegrityError("The compressed data is incomplete.")
 
 
 def _in_blocks(pieces: Iterable[bytes]) -> Blocks:
-    """The same bytes: libzstd's workers hand them over in pieces from none to many megabytes."""
+    """Yield the same bytes in blocks: libzstd returns pieces of between zero and many megabytes."""
     small: list[bytes] = []
-    held = 0
+    size = 0
     for piece in pieces:
-        if small and held + len(piece) > BLOCK:
+        if small and size + len(piece) > BLOCK:
             yield b"".join(small)
-            small, held = [], 0
+            small, size = [], 0
         if len(piece) > BLOCK:
             view = memoryview(piece)
-            for at in range(0, len(piece), BLOCK):
-                yield bytes(view[at : at + BLOCK])
+            for start in range(0, len(piece), BLOCK):
+                yield bytes(view[start : start + BLOCK])
         elif piece:
             small.append(piece)
-            held += len(piece)
+            size += len(piece)
     if small:
         yield b"".join(small)

@@ -94,7 +94,7 @@ class Worker:
         self._child = child
         self._slots = slots
         self._name = name
-        self._sender = Sender(slots, tell=self._send_block, freed=self._receive_free)
+        self._sender = Sender(slots, announce=self._send_block, wait_free=self._receive_free)
 
     def begin(self, job: dict[str, Any]) -> None:
         """Send the job. A worker that has failed already raises when something is received."""
@@ -132,7 +132,7 @@ class Worker:
 
     def block(self, message: Message) -> memoryview:
         """The block that a ``BLOCK`` message is about, valid until ``free``."""
-        return self._slots.room(message.second)[: message.first]
+        return self._slots.memory(message.second)[: message.first]
 
     def free(self, message: Message) -> None:
         """Give the slot of a ``BLOCK`` message back to the worker."""
@@ -167,7 +167,7 @@ class Worker:
             self._child.finish()
         except ToolError as error:
             raise ToolError(
-                f"The worker process {self._name} failed: {error}",
+                f"The worker process {self._name} failed: {error.what}",
                 unchanged=_UNCHANGED,
                 hint=_RUN_AGAIN,
                 stderr_tail=error.stderr_tail,
@@ -185,7 +185,7 @@ class Parent:
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self.sender = Sender(slots, tell=self._send_block, freed=self._receive_free)
+        self.sender = Sender(slots, announce=self._send_block, wait_free=self._receive_free)
         """Sends blocks; the worker sends ``END`` after the last one of a stream."""
 
     def send(self, message: Message) -> None:
@@ -209,7 +209,7 @@ class Parent:
 
     def _blocks(self) -> TarBlocks:
         while (message := self.receive()).kind != END:
-            yield self._slots.room(message.second)[: message.first]
+            yield self._slots.memory(message.second)[: message.first]
             self.send(Message(FREE, message.second))
 
     def _send_block(self, length: int, slot: int) -> None:

@@ -79,7 +79,7 @@ def test_recipients_that_are_none(ground: Ground) -> None:
     wrong = {
         f"{mistyped}, recipient 2 of 2, is not a valid X25519 recipient": [right, mistyped],
         "recipient 1 of 1, is not a valid X25519 recipient": [right[:-4]],
-        "The text given as recipient 1 of 1 is no age recipient": [ssh],
+        "The text given as recipient 1 of 1 is not an age recipient": [ssh],
     }
     fail(
         ground.project,

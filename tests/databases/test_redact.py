@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from igny8_backup.databases.postgresql.connection import sentence
 from igny8_backup.databases.redact import HIDDEN, without_values
-from igny8_backup.streams.stderr import CUT
+from igny8_backup.streams.stderr_tail import CUT
 
 SECRET = "SENTINEL-5e"
 FAILURES = [

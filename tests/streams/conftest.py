@@ -1,4 +1,4 @@
-"""What the tests of streams share: fake programs, and a look at what a test leaves behind."""
+"""Fixtures for tests of streams: fake programs, and a check that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Program = Callable[[str], str]
 def _children() -> set[str]:
     children: set[str] = set()
     for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that is just leaving
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
             children.update((task / "children").read_text().split())
     return children
 
 
 def _descriptors() -> set[str]:
-    """Each open descriptor with what it leads to, but for the one that lists them."""
+    """Return each open descriptor with its target, except the one that lists them."""
     found: set[str] = set()
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
@@ -38,13 +38,13 @@ def _descriptors() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Every test of streams ends with the threads, child processes and descriptors it began with."""
+    """Assert that a test leaves no thread, child process or descriptor behind."""
     threads, children, descriptors = set(threading.enumerate()), _children(), _descriptors()
     yield
     assert set(threading.enumerate()) <= threads
     assert _children() <= children
     left = _descriptors() - descriptors
-    for _ in range(40):  # what earlier tests of other kinds left to the collector may come and go
+    for _ in range(40):  # objects of earlier tests may still wait for the garbage collector
         if not left:
             break
         gc.collect()
@@ -55,7 +55,7 @@ def nothing_left_behind() -> Iterator[None]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """Makes a shell script with the given body and returns its path; its name is ``pg_fake``."""
+    """Create a shell script ``pg_fake`` with the given body and return its path."""
 
     def make(body: str) -> str:
         path = tmp_path / "pg_fake"
@@ -68,7 +68,7 @@ def program(tmp_path: Path) -> Program:
 
 @pytest.fixture
 def installed() -> Program:
-    """The path of a command line tool; without it the test is skipped, but fails in CI."""
+    """Return the path of a command line tool; without it, skip the test, or fail it in CI."""
 
     def find(name: str) -> str:
         path = shutil.which(name)
@@ -82,7 +82,7 @@ def installed() -> Program:
 
 
 class Source:
-    """Blocks that remember who pulled them and whether they were closed."""
+    """A stream that records which threads pulled it and whether it was closed."""
 
     def __init__(self, *blocks: bytes, error: BaseException | None = None) -> None:
         self._blocks = blocks

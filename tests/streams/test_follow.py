@@ -1,4 +1,4 @@
-"""A file as a stream while somebody else still writes it."""
+"""Reading a file while another process still writes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_written_comes_before_the_end_is_known(path: Path) -> None:
+def test_growing_file_yields_content_before_completion(path: Path) -> None:
     growing = GrowingFile(path)
     blocks = growing.blocks()
     with open(path, "ab", buffering=0) as file:
@@ -31,14 +31,14 @@ def test_what_is_written_comes_before_the_end_is_known(path: Path) -> None:
     assert list(blocks) == [b"last"]
 
 
-def test_an_end_of_the_file_is_no_end_of_the_stream(path: Path) -> None:
+def test_growing_file_at_end_of_file_waits_for_more(path: Path) -> None:
     growing = GrowingFile(path)
     found: list[bytes] = []
     thread = threading.Thread(target=lambda: found.extend(growing.blocks()))
     thread.start()
     with open(path, "ab", buffering=0) as file:
         for number in range(3):
-            thread.join(0.15)  # longer than it waits between two looks
+            thread.join(0.15)  # longer than the polling interval
             assert thread.is_alive()
             file.write(b"%d" % number)
     growing.complete()
@@ -46,7 +46,7 @@ def test_an_end_of_the_file_is_no_end_of_the_stream(path: Path) -> None:
     assert b"".join(found) == b"012"
 
 
-def test_without_looking_all_comes_at_the_end(path: Path) -> None:
+def test_growing_file_without_polling_yields_all_at_completion(path: Path) -> None:
     growing = GrowingFile(path, look=None)
     found: list[bytes] = []
     thread = threading.Thread(target=lambda: found.extend(growing.blocks()))
@@ -59,7 +59,7 @@ def test_without_looking_all_comes_at_the_end(path: Path) -> None:
     assert found == [b"all of it"]
 
 
-def test_a_file_that_was_given_up_has_no_end(path: Path) -> None:
+def test_growing_file_given_up_raises(path: Path) -> None:
     path.write_bytes(b"half")
     growing = GrowingFile(path)
     blocks = growing.blocks()
@@ -69,7 +69,7 @@ def test_a_file_that_was_given_up_has_no_end(path: Path) -> None:
         next(blocks)
 
 
-def test_of_a_file_that_was_given_up_nothing_more_is_read(path: Path) -> None:
+def test_growing_file_given_up_reads_no_more(path: Path) -> None:
     path.write_bytes(bytes(3 * PIECE))
     growing = GrowingFile(path)
     blocks = growing.blocks()
@@ -79,7 +79,7 @@ def test_of_a_file_that_was_given_up_nothing_more_is_read(path: Path) -> None:
         next(blocks)
 
 
-def test_giving_up_what_is_complete_changes_nothing(path: Path) -> None:
+def test_growing_file_given_up_after_completion_ends_normally(path: Path) -> None:
     growing = GrowingFile(path)
     growing.complete()
     growing.give_up()

@@ -1,4 +1,4 @@
-"""A signal in the middle of starting a program: nobody else would know of that program."""
+"""Signals that arrive while a child process is started or handlers are restored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.streams.child import Child
-from igny8_backup.streams.interrupts import held_back
+from igny8_backup.streams.interrupts import delay_interrupts
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
 @pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
 def number(request: pytest.FixtureRequest) -> Any:
-    """Either signal, handled as a command handles it: by an exception."""
+    """Each signal, handled as commands handle it: by an exception."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped
@@ -30,9 +30,9 @@ def number(request: pytest.FixtureRequest) -> Any:
     signal.signal(request.param, before)
 
 
-def test_a_signal_inside_is_handled_at_the_end(number: signal.Signals) -> None:
+def test_delay_interrupts_signal_inside_is_handled_at_the_end(number: signal.Signals) -> None:
     reached, handler = [], signal.getsignal(number)
-    with pytest.raises(Stopped), held_back():
+    with pytest.raises(Stopped), delay_interrupts():
         signal.raise_signal(number)
         signal.raise_signal(number)
         reached.append("the end")
@@ -40,8 +40,8 @@ def test_a_signal_inside_is_handled_at_the_end(number: signal.Signals) -> None:
     assert signal.getsignal(number) is handler
 
 
-def test_a_signal_while_the_handlers_come_back_loses_none_of_them() -> None:
-    """SIGINT where its own handler is back and that of SIGTERM is not."""
+def test_delay_interrupts_signal_during_restore_keeps_all_handlers() -> None:
+    """SIGINT arrives after its own handler is restored and before that of SIGTERM is."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped
@@ -55,7 +55,7 @@ def test_a_signal_while_the_handlers_come_back_loses_none_of_them() -> None:
     sent: list[bool] = []
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with pytest.raises(Stopped), held_back():
+        with pytest.raises(Stopped), delay_interrupts():
             sys.setprofile(at_signal)
         assert sent
         assert {signal.getsignal(number) for number in before} == {stop}
@@ -65,17 +65,17 @@ def test_a_signal_while_the_handlers_come_back_loses_none_of_them() -> None:
             signal.signal(number, handler)
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_delay_interrupts_keeps_ignored_signals_ignored() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with held_back():
+        with delay_interrupts():
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_program_that_is_being_started_is_stopped(number: signal.Signals) -> None:
-    """The signal comes where ``Popen`` has forked and its caller has nothing yet."""
+def test_child_start_interrupted_stops_the_child(number: signal.Signals) -> None:
+    """The signal arrives after ``Popen`` has forked and before its caller has the object."""
     started: list[int] = []
 
     def in_popen(frame: FrameType, event: str, arg: object) -> Any:

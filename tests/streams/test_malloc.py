@@ -37,7 +37,7 @@ def arenas(how: str) -> int:
     return done.stdout.count("<heap nr=")
 
 
-def test_threads_share_two_arenas() -> None:
+def test_share_arenas_limits_threads_to_two_arenas() -> None:
     if not hasattr(ctypes.CDLL(None), "malloc_info"):
         unavailable("The C library is not glibc.")
     assert arenas("shared") == 2

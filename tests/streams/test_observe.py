@@ -13,29 +13,29 @@ from tests.streams.conftest import Source
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
 
-def test_a_digest_knows_size_and_hash_of_what_passed(source: type[Source]) -> None:
+def test_digest_has_size_and_hash_of_the_stream(source: type[Source]) -> None:
     digest = Digest()
     assert list(digest.watch(source(b"he", b"llo").stream())) == [b"he", b"llo"]
     assert (digest.size, digest.sha256) == (5, HELLO)
 
 
-def test_a_digest_of_nothing() -> None:
+def test_digest_of_nothing_is_that_of_empty_input() -> None:
     assert (Digest().size, Digest().sha256) == (0, hashlib.sha256().hexdigest())
 
 
-@pytest.mark.parametrize("promised", [HELLO, HELLO.upper()])
-def test_what_was_promised_passes(source: type[Source], promised: str) -> None:
-    stream = verified(source(b"he", b"llo").stream(), sha256=promised, size=5, name="key")
+@pytest.mark.parametrize("expected", [HELLO, HELLO.upper()])
+def test_verified_matching_stream_passes(source: type[Source], expected: str) -> None:
+    stream = verified(source(b"he", b"llo").stream(), sha256=expected, size=5, name="key")
     assert list(stream) == [b"he", b"llo"]
 
 
-def test_nothing_passes_where_nothing_was_promised(source: type[Source]) -> None:
+def test_verified_empty_stream_passes(source: type[Source]) -> None:
     empty = hashlib.sha256().hexdigest()
     assert list(verified(source().stream(), sha256=empty, size=0, name="key")) == []
 
 
 @pytest.mark.parametrize(
-    ("blocks", "said"),
+    ("blocks", "message"),
     [
         ([b"he", b"ll"], "db/x ends after 4 bytes of the 5"),
         ([], "db/x ends after 0 bytes of the 5"),
@@ -43,19 +43,21 @@ def test_nothing_passes_where_nothing_was_promised(source: type[Source]) -> None
         ([b"he", b"llO"], "db/x was altered: its SHA-256 is"),
     ],
 )
-def test_anything_else_is_an_integrity_error(source: type[Source], blocks: list[bytes], said: str) -> None:
-    with pytest.raises(IntegrityError, match=said):
+def test_verified_other_stream_raises_integrity_error(
+    source: type[Source], blocks: list[bytes], message: str
+) -> None:
+    with pytest.raises(IntegrityError, match=message):
         list(verified(source(*blocks).stream(), sha256=HELLO, size=5, name="db/x"))
 
 
-def test_too_many_bytes_do_not_pass(source: type[Source]) -> None:
+def test_verified_surplus_bytes_are_not_yielded(source: type[Source]) -> None:
     stream = verified(source(b"hello", b"!", b"more").stream(), sha256=HELLO, size=5, name="key")
     assert next(stream) == b"hello"
     with pytest.raises(IntegrityError):
         next(stream)
 
 
-def test_bytes_are_counted_as_they_pass(source: type[Source]) -> None:
+def test_count_reports_each_block_as_it_passes(source: type[Source]) -> None:
     passed: list[int] = []
     stream = count(source(b"he", b"llo").stream(), passed.append)
     next(stream)
@@ -81,7 +83,7 @@ def test_observers_close_their_source(source: type[Source], stage: Callable[[Blo
     assert blocks.closed
 
 
-def test_a_failing_source_is_no_end(source: type[Source]) -> None:
+def test_digest_with_failing_source_raises(source: type[Source]) -> None:
     broken = ConnectionResetError("gone")
     digest = Digest()
     with pytest.raises(ConnectionResetError):

@@ -48,13 +48,13 @@ def made_of(kind: str, size: int) -> bytes:
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("kind", ["random", "text"])
 @pytest.mark.parametrize("size", SIZES)
-def test_what_is_encoded_is_decoded(size: int, kind: str, codec: Codec) -> None:
+def test_encode_then_decode_returns_the_content(size: int, kind: str, codec: Codec) -> None:
     content = made_of(kind, size)
     stored = all_of(codec.encode(from_bytes(content)))
     assert all_of(decode(from_bytes(stored), codec.names, IDENTITIES)) == content
 
 
-def test_a_codec_knows_its_names_and_suffix() -> None:
+def test_codec_has_names_and_suffix() -> None:
     assert (Codec().names, Codec().suffix) == (("zstd",), ".zst")
     encrypting = Codec(recipients=(RECIPIENT,))
     assert (encrypting.names, encrypting.suffix) == (("zstd", "age"), ".zst.age")
@@ -63,7 +63,7 @@ def test_a_codec_knows_its_names_and_suffix() -> None:
         setattr(encrypting, "recipients", ())  # noqa: B010 - assigned at run time, past the type checker
 
 
-def test_the_command_line_tools_open_what_is_stored(installed: Program, tmp_path: Path) -> None:
+def test_encode_output_opens_with_command_line_tools(installed: Program, tmp_path: Path) -> None:
     """The recipe of the docs: age -d | zstd -d."""
     content = made_of("text", 3 * BLOCK + 5) + made_of("random", BLOCK)
     write_file(Codec(recipients=(RECIPIENT,)).encode(from_bytes(content)), tmp_path / "object")
@@ -72,14 +72,14 @@ def test_the_command_line_tools_open_what_is_stored(installed: Program, tmp_path
     assert subprocess.run(["sh", "-c", recipe], cwd=tmp_path, stdout=-1, check=True).stdout == content
 
 
-def test_we_open_what_the_command_line_tools_wrote(installed: Program) -> None:
+def test_decode_opens_output_of_command_line_tools(installed: Program) -> None:
     content = made_of("text", 3 * BLOCK + 5)
     recipe = f"{installed('zstd')} | {installed('age')} -r {RECIPIENT}"
     stored = subprocess.run(["sh", "-c", recipe], input=content, stdout=-1, check=True).stdout
     assert all_of(decode(from_bytes(stored), ["zstd", "age"], IDENTITIES)) == content
 
 
-def test_an_unknown_codec_is_an_integrity_error_and_closes_the_source(source: type[Source]) -> None:
+def test_decode_unknown_codec_raises_and_closes_source(source: type[Source]) -> None:
     blocks = source(b"x", b"y")
     stream = blocks.stream()
     next(stream)
@@ -88,7 +88,7 @@ def test_an_unknown_codec_is_an_integrity_error_and_closes_the_source(source: ty
     assert blocks.closed
 
 
-def test_encrypted_data_asks_for_an_identity_and_closes_the_source(source: type[Source]) -> None:
+def test_decode_encrypted_without_identity_raises_and_closes_source(source: type[Source]) -> None:
     blocks = source(b"x", b"y")
     stream = blocks.stream()
     next(stream)
@@ -97,21 +97,21 @@ def test_encrypted_data_asks_for_an_identity_and_closes_the_source(source: type[
     assert blocks.closed
 
 
-def test_no_codec_is_no_change() -> None:
+def test_decode_without_codecs_changes_nothing() -> None:
     assert all_of(decode(from_bytes(b"plain"), ())) == b"plain"
 
 
-def test_the_inner_codec_meets_the_outer_ones_errors() -> None:
+def test_decode_damaged_encryption_is_reported_as_such() -> None:
     stored = all_of(CODECS[1].encode(from_bytes(made_of("random", 2 * BLOCK))))
     for data in (stored[:-1], stored + b"x", stored[:BLOCK]):
         with pytest.raises(IntegrityError, match="encrypted data"):
             all_of(decode(from_bytes(data), ("zstd", "age"), IDENTITIES))
 
 
-# --- a whole way
+# --- from end to end
 
 
-def test_from_a_program_to_a_program(program: Program, tmp_path: Path) -> None:
+def test_process_to_process_content_is_unchanged(program: Program, tmp_path: Path) -> None:
     content = made_of("random", 5 * BLOCK + 1)
     (tmp_path / "dump").write_bytes(content)
     digest = Digest()
@@ -125,8 +125,8 @@ def test_from_a_program_to_a_program(program: Program, tmp_path: Path) -> None:
     assert (tmp_path / "restored").read_bytes() == content
 
 
-def test_a_dump_that_fails_leaves_no_object(program: Program, tmp_path: Path) -> None:
-    """1 MB, then exit status 1: the stored object must not exist, however well it would decode."""
+def test_write_file_with_failing_dump_leaves_no_object(program: Program, tmp_path: Path) -> None:
+    """After 1 MB and exit status 1 no object may exist, however well it would decode."""
     dump = process_output([program("head -c 1000000 /dev/urandom; echo out of memory >&2; exit 1")])
     with pytest.raises(ToolError, match="out of memory"):
         write_file(Codec(recipients=(RECIPIENT,)).encode(dump), tmp_path / "object")
@@ -134,8 +134,8 @@ def test_a_dump_that_fails_leaves_no_object(program: Program, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("taken", [1, 3])
-def test_a_long_chain_that_is_closed_in_the_middle_leaves_nothing(program: Program, taken: int) -> None:
-    """Threads, children and descriptors are counted by ``nothing_left_behind``."""
+def test_close_in_the_middle_of_a_long_chain_leaves_nothing(program: Program, taken: int) -> None:
+    """The fixture ``nothing_left_behind`` checks threads, children and descriptors."""
     dump = process_output([program("cat /dev/urandom")])
     stream = Digest().watch(Codec(recipients=(RECIPIENT,)).encode(dump))
     for _ in range(taken):
@@ -143,7 +143,7 @@ def test_a_long_chain_that_is_closed_in_the_middle_leaves_nothing(program: Progr
     stream.close()
 
 
-def test_a_restore_whose_program_fails_leaves_nothing(program: Program) -> None:
+def test_feed_process_failing_during_decode_leaves_nothing(program: Program) -> None:
     stored = all_of(CODECS[1].encode(from_bytes(made_of("random", 6 * BLOCK))))
     with pytest.raises(ToolError, match="exit status 1: no space"):
         feed_process(
@@ -156,7 +156,7 @@ def test_a_restore_whose_program_fails_leaves_nothing(program: Program) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=10), st.lists(st.integers(0, 50), max_size=20))
-def test_the_reader_gives_exactly_what_is_asked_for(blocks: list[bytes], sizes: list[int]) -> None:
+def test_reader_returns_exactly_the_requested_size(blocks: list[bytes], sizes: list[int]) -> None:
     content = b"".join(blocks)
     reader = BlockReader(block for block in blocks)
     position = 0
@@ -169,7 +169,7 @@ def test_the_reader_gives_exactly_what_is_asked_for(blocks: list[bytes], sizes: 
     reader.close()
 
 
-def test_the_reader_hands_whole_blocks_on_uncopied() -> None:
+def test_reader_returns_complete_blocks_uncopied() -> None:
     block = bytes(BLOCK)
     with BlockReader(iter_of(block, block)) as reader:
         assert reader.read(BLOCK) is block
@@ -179,12 +179,12 @@ def iter_of(*blocks: bytes) -> Blocks:
     yield from blocks
 
 
-def test_an_empty_block_is_not_taken_for_the_end() -> None:
+def test_reader_empty_block_is_not_the_end() -> None:
     with BlockReader(iter_of(b"", b"a", b"", b"b", b"")) as reader:
         assert [reader.read(1), reader.read(1), reader.read(1)] == [b"a", b"b", b""]
 
 
-def test_the_reader_seeks_to_the_start_at_the_start_only() -> None:
+def test_reader_seeks_to_the_start_at_the_start_only() -> None:
     with BlockReader(from_bytes(b"content")) as reader:
         assert reader.readable()
         assert not reader.seekable()
@@ -199,8 +199,8 @@ def test_the_reader_seeks_to_the_start_at_the_start_only() -> None:
         assert reader.read() == b"ntent"
 
 
-def test_the_reader_never_lets_a_failure_look_like_the_end(source: type[Source]) -> None:
-    """Code that catches and reads again (a retry, a finally) must not meet b''."""
+def test_reader_after_failure_raises_again(source: type[Source]) -> None:
+    """Code that catches the error and reads again must not get ``b''``."""
     broken = ConnectionResetError("gone")
     with BlockReader(source(b"some", error=broken).stream()) as reader:
         assert reader.read(4) == b"some"
@@ -209,7 +209,7 @@ def test_the_reader_never_lets_a_failure_look_like_the_end(source: type[Source])
                 reader.read(4)
 
 
-def test_the_reader_does_not_give_half_of_what_was_asked_for_before_a_failure(source: type[Source]) -> None:
+def test_reader_with_failure_inside_a_read_raises(source: type[Source]) -> None:
     with (
         BlockReader(source(b"some", error=ConnectionResetError()).stream()) as reader,
         pytest.raises(ConnectionResetError),
@@ -217,7 +217,7 @@ def test_the_reader_does_not_give_half_of_what_was_asked_for_before_a_failure(so
         reader.read(10)
 
 
-def test_the_reader_closes_its_source(source: type[Source]) -> None:
+def test_reader_close_closes_its_source(source: type[Source]) -> None:
     blocks = source(b"a", b"b")
     with BlockReader(blocks.stream()) as reader:
         assert reader.read(1) == b"a"
@@ -230,7 +230,7 @@ def test_the_reader_closes_its_source(source: type[Source]) -> None:
             read()
 
 
-def test_other_code_takes_the_reader_for_a_file() -> None:
+def test_reader_works_as_file_for_other_code() -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         member = tarfile.TarInfo("name")
@@ -247,7 +247,7 @@ def test_other_code_takes_the_reader_for_a_file() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5])
-def test_files_and_memory_become_streams_of_blocks(tmp_path: Path, size: int) -> None:
+def test_from_file_and_from_bytes_yield_full_blocks(tmp_path: Path, size: int) -> None:
     content = made_of("random", size)
     (tmp_path / "file").write_bytes(content)
     for stream in (from_bytes(content), from_file(tmp_path / "file"), from_file(str(tmp_path / "file"))):
@@ -256,7 +256,7 @@ def test_files_and_memory_become_streams_of_blocks(tmp_path: Path, size: int) ->
         assert all(0 < len(block) <= BLOCK for block in blocks)
 
 
-def test_a_descriptor_stays_the_callers(tmp_path: Path) -> None:
+def test_descriptors_stay_open_for_the_caller(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     with open(tmp_path / "file", "rb") as file:
         assert all_of(from_file(file.fileno())) == b"content"
@@ -268,7 +268,7 @@ def test_a_descriptor_stays_the_callers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fsync", [False, True])
-def test_a_written_file_is_private_and_whole(tmp_path: Path, fsync: bool) -> None:
+def test_write_file_is_private_and_complete(tmp_path: Path, fsync: bool) -> None:
     content = made_of("random", 2 * BLOCK + 5)
     before = os.umask(0)
     try:
@@ -279,7 +279,7 @@ def test_a_written_file_is_private_and_whole(tmp_path: Path, fsync: bool) -> Non
     assert (tmp_path / "file").read_bytes() == content
 
 
-def test_what_is_there_is_never_overwritten(tmp_path: Path, source: type[Source]) -> None:
+def test_write_file_on_existing_path_raises_and_keeps_it(tmp_path: Path, source: type[Source]) -> None:
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for name in ("file", "link"):
@@ -293,7 +293,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path, source: type[Source]
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_stream_that_fails_leaves_no_file(tmp_path: Path, source: type[Source]) -> None:
+def test_write_file_with_failing_stream_leaves_no_file(tmp_path: Path, source: type[Source]) -> None:
     broken = ConnectionResetError("gone")
     with pytest.raises(ConnectionResetError) as caught:
         write_file(source(b"half", error=broken).stream(), tmp_path / "file")
@@ -301,7 +301,7 @@ def test_a_stream_that_fails_leaves_no_file(tmp_path: Path, source: type[Source]
     assert not (tmp_path / "file").exists()
 
 
-def test_a_full_disk_is_a_files_error(source: type[Source]) -> None:
+def test_write_file_on_full_disk_raises_files_error(source: type[Source]) -> None:
     blocks = source(b"content")
     with (
         open("/dev/full", "wb", buffering=0) as full,
@@ -311,14 +311,14 @@ def test_a_full_disk_is_a_files_error(source: type[Source]) -> None:
     assert blocks.closed
 
 
-def test_a_file_that_cannot_be_read_is_a_files_error(tmp_path: Path) -> None:
+def test_from_file_unreadable_raises_files_error(tmp_path: Path) -> None:
     with pytest.raises(FilesError, match=f"Could not read {tmp_path}/none: No such file"):
         next(from_file(tmp_path / "none"))
     with pytest.raises(FilesError, match="Is a directory"):
         next(from_file(tmp_path))
 
 
-def test_a_file_that_is_not_read_to_its_end_is_closed(tmp_path: Path) -> None:
+def test_from_file_closed_early_closes_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(3 * BLOCK))
     stream = from_file(tmp_path / "file")
     next(stream)

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import ToolError, ToolMissingError
-from igny8_backup.streams import BLOCK, Blocks, child
-from igny8_backup.streams import stderr as said
+from igny8_backup.streams import BLOCK, Blocks, child, stderr_tail
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.process import feed_process, filtered, process_output, run_process
 from tests.streams.conftest import Program, Source
@@ -32,15 +31,15 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    while is_running(pid):  # the test's own time limit is the limit
+    while is_running(pid):
         time.sleep(0.01)
 
 
-# --- stdout as blocks
+# --- process_output
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
-def test_output_arrives_whole_in_full_blocks(tmp_path: Path, size: int) -> None:
+def test_process_output_yields_full_blocks(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     (tmp_path / "content").write_bytes(content)
     blocks = list(process_output(["cat", "content"], cwd=str(tmp_path)))
@@ -49,13 +48,13 @@ def test_output_arrives_whole_in_full_blocks(tmp_path: Path, size: int) -> None:
     assert all(blocks)
 
 
-def test_many_short_writes_become_one_block(program: Program) -> None:
+def test_process_output_collects_short_writes(program: Program) -> None:
     fake = program("i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done")
     (block,) = process_output([fake])
     assert block.split() == [str(i).encode() for i in range(500)]
 
 
-def test_the_program_starts_when_the_first_block_is_asked_for(program: Program, tmp_path: Path) -> None:
+def test_process_output_starts_at_the_first_block(program: Program, tmp_path: Path) -> None:
     fake = program(f"touch {tmp_path}/started; echo x")
     stream = process_output([fake])
     assert not (tmp_path / "started").exists()
@@ -64,34 +63,34 @@ def test_the_program_starts_when_the_first_block_is_asked_for(program: Program, 
     stream.close()
 
 
-def test_a_failure_after_a_megabyte_is_raised_not_taken_for_the_end(program: Program) -> None:
+def test_process_output_late_failure_raises(program: Program) -> None:
     stream = process_output([program("head -c 1048576 /dev/zero; echo 'disk on fire' >&2; exit 7")])
     assert next(stream) == bytes(BLOCK)
     with pytest.raises(ToolError) as caught:
         next(stream)
-    assert str(caught.value) == "pg_fake failed with exit status 7: disk on fire"
+    assert caught.value.what == "pg_fake failed with exit status 7: disk on fire"
     assert caught.value.exit_status_of_tool == 7
     assert caught.value.stderr_tail == "disk on fire"
     assert caught.value.exit_status == 1
 
 
-def test_a_silent_failure_says_so(program: Program) -> None:
-    with pytest.raises(ToolError, match="pg_fake failed with exit status 1 and said nothing"):
+def test_process_output_failure_without_stderr_says_so(program: Program) -> None:
+    with pytest.raises(ToolError, match="pg_fake failed with exit status 1 and printed no error message"):
         list(process_output([program("exit 1")]))
 
 
-def test_death_by_signal_is_named(program: Program) -> None:
+def test_process_output_killed_program_names_the_signal(program: Program) -> None:
     with pytest.raises(ToolError, match="pg_fake was killed by SIGKILL") as caught:
         list(process_output([program("echo data; kill -KILL $$")]))
     assert caught.value.exit_status_of_tool == -signal.SIGKILL
 
 
-def test_a_signal_without_a_name_has_its_number(program: Program) -> None:
+def test_process_output_unnamed_signal_has_its_number(program: Program) -> None:
     with pytest.raises(ToolError, match="was killed by signal 40"):
         list(process_output([program("kill -40 $$")]))
 
 
-def test_a_flood_on_stderr_blocks_nothing_and_only_its_ends_are_kept(program: Program) -> None:
+def test_process_output_long_stderr_keeps_both_ends(program: Program) -> None:
     fake = program(
         "echo the cause >&2; head -c 4000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero;"
         "head -c 4000000 /dev/zero | tr '\\0' f >&2; echo; echo last words >&2; exit 2"
@@ -101,21 +100,21 @@ def test_a_flood_on_stderr_blocks_nothing_and_only_its_ends_are_kept(program: Pr
     assert caught.value.stderr_tail.startswith("the cause\neee")
     assert "eee\n...\nfff" in caught.value.stderr_tail
     assert caught.value.stderr_tail.endswith("fff" + "last words")
-    assert len(str(caught.value)) < said.HEAD + said.TAIL + 100
+    assert len(caught.value.what) < stderr_tail.HEAD + stderr_tail.TAIL + 100
 
 
-def test_a_flood_on_stderr_is_no_failure(program: Program) -> None:
+def test_process_output_long_stderr_is_no_failure(program: Program) -> None:
     fake = program("head -c 2000000 /dev/zero >&2; head -c 2000000 /dev/zero")
     assert sum(len(block) for block in process_output([fake])) == 2_000_000
 
 
-def test_stderr_that_is_not_text_is_shown_as_far_as_it_is(program: Program) -> None:
+def test_process_output_binary_stderr_is_decoded_with_replacements(program: Program) -> None:
     with pytest.raises(ToolError, match="caf\ufffd closed"):
         list(process_output([program("printf 'caf\\351 closed' >&2; exit 1")]))
 
 
-def test_output_that_ends_long_before_the_program_is_not_the_end(program: Program, tmp_path: Path) -> None:
-    """EOF on stdout proves nothing: the exit status comes later."""
+def test_process_output_closed_early_waits_for_exit_status(program: Program, tmp_path: Path) -> None:
+    """The end of stdout proves nothing: the exit status comes later."""
     os.mkfifo(tmp_path / "gate")
     stream = process_output([program(f"echo data; exec >&-; read x <{tmp_path}/gate; exit 4")])
     opener = subprocess.Popen(["sh", "-c", f"sleep 0.2; echo >{tmp_path}/gate"])
@@ -124,7 +123,7 @@ def test_output_that_ends_long_before_the_program_is_not_the_end(program: Progra
     assert opener.wait() == 0
 
 
-def test_a_grandchild_that_keeps_stderr_open_does_not_keep_us(program: Program, tmp_path: Path) -> None:
+def test_process_output_ignores_stderr_held_by_grandchild(program: Program, tmp_path: Path) -> None:
     fake = program(f"sleep 1000 >/dev/null & echo $! >{tmp_path}/pid; echo done")
     assert list(process_output([fake])) == [b"done\n"]
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
@@ -133,7 +132,7 @@ def test_a_grandchild_that_keeps_stderr_open_does_not_keep_us(program: Program, 
 # --- closing early
 
 
-def test_closing_early_stops_and_reaps_the_program_and_its_children(program: Program) -> None:
+def test_close_early_stops_program_and_its_children(program: Program) -> None:
     stream = process_output([program("sleep 1000 & echo $$ $!; head -c 2000000 /dev/zero; wait")])
     parent, grandchild = map(int, next(stream).split(b"\n")[0].split())
     assert is_running(parent)
@@ -143,7 +142,9 @@ def test_closing_early_stops_and_reaps_the_program_and_its_children(program: Pro
     wait_until_gone(grandchild)
 
 
-def test_a_program_that_ignores_sigterm_is_killed(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_of_program_ignoring_sigterm_kills_it(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(child, "GRACE", 0.2)
     fake = program("trap '' TERM; echo $$; head -c 2000000 /dev/zero; while :; do sleep 1000; done")
     stream = process_output([fake])
@@ -152,24 +153,24 @@ def test_a_program_that_ignores_sigterm_is_killed(program: Program, monkeypatch:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_program_that_says_much_when_it_is_stopped_can_say_it(program: Program, tmp_path: Path) -> None:
-    """Its farewell must not block on a full pipe until it is killed."""
+def test_close_reads_final_stderr_of_program(program: Program, tmp_path: Path) -> None:
+    """Its last output must not block on a full pipe until the program is killed."""
     fake = program(
-        f"trap 'head -c 500000 /dev/zero >&2; touch {tmp_path}/farewell; exit' TERM;"
+        f"trap 'head -c 500000 /dev/zero >&2; touch {tmp_path}/finished; exit' TERM;"
         "head -c 1100000 /dev/zero; while :; do sleep 0.01; done"
     )
     stream = process_output([fake])
     next(stream)
     stream.close()
-    assert (tmp_path / "farewell").exists()
+    assert (tmp_path / "finished").exists()
 
 
-def test_closing_before_the_start_starts_nothing(program: Program, tmp_path: Path) -> None:
+def test_close_before_start_starts_nothing(program: Program, tmp_path: Path) -> None:
     process_output([program(f"touch {tmp_path}/started")]).close()
     assert not (tmp_path / "started").exists()
 
 
-def test_a_forgotten_stream_takes_its_program_along(program: Program) -> None:
+def test_process_output_garbage_collected_stops_program(program: Program) -> None:
     stream = process_output([program("echo $$; head -c 2000000 /dev/zero; sleep 1000")])
     pid = int(next(stream).split(b"\n")[0])
     del stream
@@ -177,8 +178,8 @@ def test_a_forgotten_stream_takes_its_program_along(program: Program) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_reaches_us_and_we_stop_the_program(program: Program, number: int) -> None:
-    """As far as Python turns the signal into an exception, which the commands see to."""
+def test_process_output_interrupted_stops_program(program: Program, number: int) -> None:
+    """Provided that the signal raises an exception in Python, as it does in commands."""
     reader, writer = os.pipe()
     fake = program(f"head -c 1048576 /dev/zero; echo $$ >/dev/fd/{writer}; exec sleep 1000")
     script = (
@@ -202,38 +203,40 @@ def test_ctrl_c_reaches_us_and_we_stop_the_program(program: Program, number: int
         assert not is_running(pid)
 
 
-# --- what cannot start
+# --- programs that cannot start
 
 
-def test_a_missing_program_is_named_without_a_path(tmp_path: Path) -> None:
-    with pytest.raises(ToolMissingError, match=r"^pg_nothing is not installed \(not found on PATH\)\.$"):
+def test_missing_program_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        ToolMissingError, match=r"^pg_nothing is not installed \(not found on PATH\)\. Install"
+    ):
         next(process_output(["pg_nothing"]))
     with pytest.raises(ToolMissingError, match="pg_nothing is not installed in"):
         next(process_output([str(tmp_path / "pg_nothing")]))
 
 
-def test_a_program_that_may_not_run_is_not_called_missing(tmp_path: Path) -> None:
+def test_program_without_permission_is_not_called_missing(tmp_path: Path) -> None:
     (tmp_path / "pg_fake").write_text("#!/bin/sh\n")
     with pytest.raises(ToolError, match="pg_fake could not be started: Permission denied") as caught:
         run_process([str(tmp_path / "pg_fake")])
     assert not isinstance(caught.value, ToolMissingError)
 
 
-def test_a_missing_folder_is_not_a_missing_program(tmp_path: Path) -> None:
+def test_missing_folder_is_not_reported_as_missing_program(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="could not be started: No such file") as caught:
         run_process(["true"], cwd=str(tmp_path / "nowhere"))
     assert not isinstance(caught.value, ToolMissingError)
 
 
-def test_an_unknown_user_is_named() -> None:
+def test_unknown_user_is_named() -> None:
     with pytest.raises(ToolError, match="there is no system user nobody-of-that-name"):
         run_process(["true"], user="nobody-of-that-name")
 
 
-# --- what the program is given
+# --- environment, descriptors, user
 
 
-def test_the_environment_is_replaced_and_never_told(program: Program) -> None:
+def test_environment_is_replaced_and_never_printed(program: Program) -> None:
     env = {"PATH": os.environ["PATH"], "PGPASSWORD": SECRET}
     assert run_process([program('echo "$PGPASSWORD"')], env=env).decode().strip() == SECRET
     failing = program("head -c 3000000 /dev/zero; exit 1")
@@ -248,13 +251,13 @@ def test_the_environment_is_replaced_and_never_told(program: Program) -> None:
     for attempt in attempts:
         with pytest.raises(ToolError) as caught:
             attempt()
-        told = (
+        printed = (
             "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
         )
-        assert SECRET not in told
+        assert SECRET not in printed
 
 
-def test_descriptors_are_passed_and_stdin_is_empty_unless_given(program: Program, tmp_path: Path) -> None:
+def test_descriptors_are_passed_and_stdin_is_empty_by_default(program: Program, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"from a descriptor")
     with open(tmp_path / "secret", "rb") as file:
         fake = program(f"cat /dev/fd/{file.fileno()}; cat")
@@ -263,32 +266,32 @@ def test_descriptors_are_passed_and_stdin_is_empty_unless_given(program: Program
         assert list(process_output(["cat"], stdin=file.fileno())) == [b"from a descriptor"]
 
 
-def test_the_program_has_no_terminal_and_its_own_process_group() -> None:
+def test_program_runs_in_its_own_session() -> None:
     script = "import os; print(os.getpid(), os.getpgrp(), os.getsid(0))"
     ids = run_process([sys.executable, "-c", script]).split()
     assert len(set(ids)) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
-def test_a_program_runs_as_another_user_without_our_groups() -> None:
+def test_program_as_other_user_has_no_groups_of_ours() -> None:
     assert run_process(["id", "-un"], user="nobody") == b"nobody\n"
     assert run_process(["id", "-G"], user="nobody") == b"%d\n" % pwd.getpwnam("nobody").pw_gid
 
 
-# --- blocks into stdin
+# --- feed_process
 
 
 @pytest.mark.parametrize("size", [0, 1, 65537, BLOCK, 3 * BLOCK + 7])
-def test_the_program_gets_every_byte(program: Program, tmp_path: Path, size: int) -> None:
+def test_feed_process_writes_every_byte(program: Program, tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     feed_process([program(f"cat >{tmp_path}/got")], from_bytes(content))
     assert (tmp_path / "got").read_bytes() == content
 
 
-def test_a_source_that_fails_never_looks_like_the_end_of_the_input(
+def test_feed_process_with_failing_source_stops_program_first(
     program: Program, tmp_path: Path, source: type[Source]
 ) -> None:
-    """A client that saw the end of half a dump would commit it."""
+    """A client that reads an incomplete dump to an apparent end would commit it."""
     broken = ConnectionResetError("storage went away")
     blocks = source(b"half", error=broken)
     fake = program(f"echo $$ >{tmp_path}/pid; cat >/dev/null; touch {tmp_path}/committed")
@@ -299,7 +302,7 @@ def test_a_source_that_fails_never_looks_like_the_end_of_the_input(
     assert not (tmp_path / "committed").exists()
 
 
-def test_a_program_that_is_slow_to_stop_does_not_meet_the_end_of_its_input(
+def test_feed_process_with_failing_source_and_slow_program_never_closes_stdin(
     program: Program, tmp_path: Path, source: type[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(child, "GRACE", 0.3)
@@ -316,7 +319,7 @@ def test_a_program_that_is_slow_to_stop_does_not_meet_the_end_of_its_input(
     assert not (tmp_path / "committed").exists()
 
 
-def test_the_last_words_of_a_program_that_died_unnoticed_are_heard(program: Program, tmp_path: Path) -> None:
+def test_feed_process_reports_stderr_of_program_that_died_meanwhile(program: Program, tmp_path: Path) -> None:
     fake = program(f"echo $$ >{tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; echo bye >&2; exit 1")
 
     def slow() -> Blocks:
@@ -329,7 +332,9 @@ def test_the_last_words_of_a_program_that_died_unnoticed_are_heard(program: Prog
         feed_process([fake], slow())
 
 
-def test_a_program_that_stops_reading_and_fails_tells_why(program: Program, source: type[Source]) -> None:
+def test_feed_process_program_that_stops_reading_and_fails_raises(
+    program: Program, source: type[Source]
+) -> None:
     blocks = source(*[bytes(BLOCK)] * 5)
     with pytest.raises(ToolError, match="pg_fake failed with exit status 3: no space left") as caught:
         feed_process([program("head -c 10 >/dev/null; echo no space left >&2; exit 3")], blocks.stream())
@@ -337,24 +342,24 @@ def test_a_program_that_stops_reading_and_fails_tells_why(program: Program, sour
     assert blocks.closed
 
 
-def test_a_program_that_stops_reading_has_failed_even_if_it_says_otherwise(program: Program) -> None:
+def test_feed_process_program_that_stops_reading_and_succeeds_raises(program: Program) -> None:
     with pytest.raises(
-        ToolError, match="ended before it had read all of its input. It said: enough"
+        ToolError, match="ended before it had read all of its input. Its message: enough"
     ) as caught:
         feed_process([program("head -c 10 >/dev/null; echo enough")], from_bytes(bytes(5 * BLOCK)))
     assert caught.value.exit_status_of_tool == 0
 
 
-def test_a_program_that_fails_after_its_input_has_failed(program: Program) -> None:
+def test_feed_process_program_that_fails_after_its_input_raises(program: Program) -> None:
     with pytest.raises(ToolError, match="exit status 1: constraint violated"):
         feed_process([program("cat >/dev/null; echo constraint violated >&2; exit 1")], from_bytes(b"x"))
 
 
-def test_a_program_that_talks_while_it_is_fed_blocks_nothing(program: Program) -> None:
+def test_feed_process_program_with_much_output_does_not_block(program: Program) -> None:
     feed_process([program("tee /dev/stderr")], from_bytes(bytes(5 * BLOCK)))
 
 
-def test_a_program_that_cannot_start_closes_the_source(source: type[Source]) -> None:
+def test_feed_process_that_cannot_start_closes_the_source(source: type[Source]) -> None:
     blocks = source(b"x")
     stream = blocks.stream()
     next(stream)
@@ -363,58 +368,58 @@ def test_a_program_that_cannot_start_closes_the_source(source: type[Source]) -> 
     assert blocks.closed
 
 
-# --- small output
+# --- run_process
 
 
-def test_small_output_is_returned_whole(program: Program) -> None:
+def test_run_process_returns_the_output(program: Program) -> None:
     assert run_process([program("echo out; echo noise >&2")]) == b"out\n"
 
 
-def test_input_and_output_flow_side_by_side() -> None:
+def test_run_process_reads_and_writes_at_the_same_time() -> None:
     content = os.urandom(4 * BLOCK)
     assert run_process(["cat"], input=content) == content
     assert run_process(["cat"], input=b"") == b""
     assert run_process(["cat"]) == b""
 
 
-def test_input_that_is_not_wanted_is_no_failure(program: Program) -> None:
+def test_run_process_unread_input_is_no_failure(program: Program) -> None:
     assert run_process([program("head -c 3")], input=b"abc" + bytes(3 * BLOCK)) == b"abc"
 
 
-def test_input_goes_on_after_the_end_of_the_output(program: Program, tmp_path: Path) -> None:
+def test_run_process_writes_input_after_end_of_output(program: Program, tmp_path: Path) -> None:
     fake = program(f"echo out; exec >&-; cat >{tmp_path}/got")
     assert run_process([fake], input=bytes(3 * BLOCK)) == b"out\n"
     assert (tmp_path / "got").stat().st_size == 3 * BLOCK
 
 
-def test_too_much_output_is_an_error_and_stops_the_program() -> None:
+def test_run_process_with_too_much_output_raises_and_stops_program() -> None:
     with pytest.raises(ToolError, match="yes wrote more than 1000 bytes"):
         run_process(["yes"], limit=1000)
     assert run_process(["head", "-c", "1000", "/dev/zero"], limit=1000) == bytes(1000)
 
 
-def test_a_failure_with_small_output_is_raised(program: Program) -> None:
+def test_run_process_failure_raises(program: Program) -> None:
     with pytest.raises(ToolError, match="exit status 9: why"):
         run_process([program("echo out; echo why >&2; exit 9")])
 
 
-def test_the_error_survives_a_result_backend() -> None:
+def test_tool_error_survives_pickling() -> None:
     error = ToolError("pg_dump failed.", stderr_tail="tail", exit_status_of_tool=3)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.stderr_tail, copy.exit_status_of_tool) == ("pg_dump failed.", "tail", 3)
     assert ToolError("one text").stderr_tail == ""
 
 
-# --- blocks through a program
+# --- filtered
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK, 5 * BLOCK + 7])
-def test_what_goes_through_a_program_arrives_whole(size: int) -> None:
+def test_filtered_returns_the_content(size: int) -> None:
     content = os.urandom(size)
     assert b"".join(filtered(from_bytes(content), ["cat"])) == content
 
 
-def test_a_program_that_answers_last_and_one_that_answers_much_do_not_hang(program: Program) -> None:
+def test_filtered_slow_and_verbose_programs_do_not_deadlock(program: Program) -> None:
     content = bytes(3 * BLOCK)
     assert b"".join(filtered(from_bytes(content), ["wc", "-c"])).split() == [str(3 * BLOCK).encode()]
     many = program("head -c 5000000 /dev/zero; cat > /dev/null")
@@ -423,14 +428,14 @@ def test_a_program_that_answers_last_and_one_that_answers_much_do_not_hang(progr
     assert list(filtered(from_bytes(content), [closed])) == []
 
 
-def test_a_program_that_fails_or_stops_reading_is_no_end_of_the_stream(program: Program) -> None:
+def test_filtered_failing_program_raises(program: Program) -> None:
     with pytest.raises(ToolError, match="exit status 9: broken"):
         list(filtered(from_bytes(b"x"), [program("cat; echo broken >&2; exit 9")]))
     with pytest.raises(ToolError, match="ended before it had read all of its input"):
         list(filtered(from_bytes(bytes(9 * BLOCK)), ["head", "-c", "10"]))
 
 
-def test_a_source_that_breaks_stops_the_program_it_goes_through(tmp_path: Path, program: Program) -> None:
+def test_filtered_failing_source_stops_program(tmp_path: Path, program: Program) -> None:
     def broken() -> Blocks:
         yield b"x" * 100
         raise OSError("the source broke")
@@ -438,12 +443,12 @@ def test_a_source_that_breaks_stops_the_program_it_goes_through(tmp_path: Path, 
     pid = tmp_path / "pid"
     with pytest.raises(OSError, match="the source broke"):
         list(filtered(broken(), [program(f"echo $$ > {pid}; exec cat")]))
-    # It may have been stopped before the shell had written anything.
-    said = pid.read_text() if pid.exists() else ""
-    assert not said or not is_running(int(said))
+    # The program may have been stopped before the shell wrote anything.
+    written = pid.read_text() if pid.exists() else ""
+    assert not written or not is_running(int(written))
 
 
-def test_a_program_may_stop_reading_where_that_is_allowed_and_the_source_is_read_to_its_end() -> None:
+def test_feed_process_without_reads_all_reads_source_to_the_end() -> None:
     read = []
 
     def source(error: BaseException | None = None) -> Blocks:
@@ -453,7 +458,7 @@ def test_a_program_may_stop_reading_where_that_is_allowed_and_the_source_is_read
         if error:
             raise error
 
-    feed_process(["head", "-c", "10"], source(), whole=False)
+    feed_process(["head", "-c", "10"], source(), reads_all=False)
     assert read == [0, 1, 2, 3, 4]
     with pytest.raises(OSError, match="not what was written"):
-        feed_process(["head", "-c", "10"], source(OSError("not what was written")), whole=False)
+        feed_process(["head", "-c", "10"], source(OSError("not what was written")), reads_all=False)

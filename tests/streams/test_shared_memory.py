@@ -1,4 +1,4 @@
-"""Blocks through memory that two processes share."""
+"""Passing blocks through shared memory."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from igny8_backup.streams.shared_memory import COUNT, SIZE, Sender, Slots
 
 @pytest.fixture(scope="module")
 def ends() -> Iterator[tuple[Slots, Slots]]:
-    """The memory as the two sides have it."""
+    """The same memory as the sending and the receiving process have it."""
     with closing(Slots()) as here, closing(Slots(os.dup(here.fd))) as there:
         yield here, there
 
 
-def test_every_byte_of_blocks_of_any_size_comes_through(ends: tuple[Slots, Slots]) -> None:
+def test_sender_blocks_of_any_size_arrive_unchanged(ends: tuple[Slots, Slots]) -> None:
     here, there = ends
     sizes = (0, 1, SIZE - 1, SIZE, SIZE + 1, 3 * SIZE + 7, COUNT * SIZE)
     blocks = [os.urandom(size) for size in sizes]
-    told: list[tuple[int, int]] = []
-    got = bytearray()
+    announced: list[tuple[int, int]] = []
+    received = bytearray()
 
-    def take() -> bytes:
-        length, slot = told.pop(0)
-        got.extend(bytes(there.room(slot)[:length]))
+    def receive() -> bytes:
+        length, slot = announced.pop(0)
+        received.extend(bytes(there.memory(slot)[:length]))
         return bytes((slot,))
 
-    sender = Sender(here, tell=lambda length, slot: told.append((length, slot)), freed=take)
+    sender = Sender(here, announce=lambda length, slot: announced.append((length, slot)), wait_free=receive)
     for block in blocks:
         sender.send(block)
     sender.flush()
-    while told:
-        take()
-    assert bytes(got) == b"".join(blocks)
+    while announced:
+        receive()
+    assert bytes(received) == b"".join(blocks)
 
 
 @given(st.lists(st.integers(1, 3), max_size=40))
-def test_a_slot_is_not_filled_again_before_it_is_free(ends: tuple[Slots, Slots], taken: list[int]) -> None:
-    """Whatever number of slots the other side gives back at a time, what it has not taken stays as it was."""
+def test_sender_reuses_slots_only_when_free(ends: tuple[Slots, Slots], counts: list[int]) -> None:
+    """Slots that the receiver has not released keep their content, however many it releases at a time."""
     here, there = ends
     waiting: list[tuple[int, bytes]] = []
-    turns = iter(taken)
+    turns = iter(counts)
 
     def free() -> bytes:
         some, waiting[:] = waiting[: (count := next(turns, 1))], waiting[count:]
         for slot, content in some:
-            assert bytes(there.room(slot)[: len(content)]) == content
+            assert bytes(there.memory(slot)[: len(content)]) == content
         return bytes(slot for slot, _ in some)
 
-    sender = Sender(here, tell=lambda length, slot: waiting.append((slot, sent[-1])), freed=free)
+    sender = Sender(here, announce=lambda length, slot: waiting.append((slot, sent[-1])), wait_free=free)
     sent: list[bytes] = []
     for number in range(3 * COUNT):
         sent.append(b"%08d" % number)
@@ -66,47 +66,53 @@ def test_a_slot_is_not_filled_again_before_it_is_free(ends: tuple[Slots, Slots],
         assert len({slot for slot, _ in waiting}) == len(waiting) <= COUNT
 
 
-def test_nobody_who_takes_is_said(ends: tuple[Slots, Slots]) -> None:
-    sender = Sender(ends[0], tell=lambda length, slot: None, freed=lambda: b"")
+def test_sender_without_receiver_raises_broken_pipe(ends: tuple[Slots, Slots]) -> None:
+    sender = Sender(ends[0], announce=lambda length, slot: None, wait_free=lambda: b"")
     for _ in range(COUNT):
         sender.send(bytes(BLOCK))
     with pytest.raises(BrokenPipeError):
         sender.send(b"x")
 
 
-def test_small_blocks_are_handed_on_together(ends: tuple[Slots, Slots]) -> None:
-    told: list[int] = []
-    sender = Sender(ends[0], tell=lambda length, slot: told.append(length), freed=lambda: b"")
+def test_sender_collects_small_blocks(ends: tuple[Slots, Slots]) -> None:
+    announced: list[int] = []
+    sender = Sender(ends[0], announce=lambda length, slot: announced.append(length), wait_free=lambda: b"")
     for _ in range(5):
         sender.send(bytes(BLOCK // 2 - 1))
-    assert told == [3 * (BLOCK // 2 - 1)]
+    assert announced == [3 * (BLOCK // 2 - 1)]
     sender.flush()
     sender.flush()
-    assert told[1:] == [2 * (BLOCK // 2 - 1)]
+    assert announced[1:] == [2 * (BLOCK // 2 - 1)]
 
 
-def test_what_is_written_into_a_slot_itself_comes_through(ends: tuple[Slots, Slots]) -> None:
+def test_sender_filled_slot_arrives_unchanged(ends: tuple[Slots, Slots]) -> None:
     here, there = ends
-    told: list[tuple[int, int]] = []
-    sender = Sender(here, tell=lambda length, slot: told.append((length, slot)), freed=lambda: b"")
+    announced: list[tuple[int, int]] = []
+    sender = Sender(
+        here, announce=lambda length, slot: announced.append((length, slot)), wait_free=lambda: b""
+    )
     for content in (b"first", b"second, longer", b"3"):
-        sender.room()[: len(content)] = content
-        sender.sent(len(content))
-    assert [bytes(there.room(slot)[:length]) for length, slot in told] == [b"first", b"second, longer", b"3"]
+        sender.free_slot()[: len(content)] = content
+        sender.send_slot(len(content))
+    assert [bytes(there.memory(slot)[:length]) for length, slot in announced] == [
+        b"first",
+        b"second, longer",
+        b"3",
+    ]
 
 
-def test_an_error_that_holds_a_view_of_the_memory_is_not_covered_up() -> None:
+def test_slots_closed_with_open_view_hides_no_error() -> None:
     with pytest.raises(OSError, match="the reason"), closing(Slots()) as slots:
-        view = slots.room(0)
+        view = slots.memory(0)
         raise OSError("the reason")
     assert len(view) == SIZE
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(slots.fd)
 
 
-def test_memory_that_cannot_be_had_is_told_and_leaves_no_descriptor() -> None:
-    with pytest.raises(ToolError, match="to share with a process of our own: .*TMPDIR"):
-        Slots(os.open(os.devnull, os.O_RDWR))  # the tests see a descriptor that is left
+def test_slots_without_memory_raise_and_leave_no_descriptor() -> None:
+    with pytest.raises(ToolError, match="to share with a worker process could not be allocated: .*TMPDIR"):
+        Slots(os.open(os.devnull, os.O_RDWR))  # nothing_left_behind finds an open descriptor
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:

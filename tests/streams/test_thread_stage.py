@@ -20,13 +20,13 @@ SIZES = sorted({0, 1, *(n + d for n in (PIECE, BLOCK, 3 * BLOCK) for d in (-1, 0
 
 
 def copy(blocks: Blocks) -> Blocks:
-    """A stage, as good as any."""
+    """Yield the blocks unchanged."""
     with contextlib.closing(blocks):
         yield from blocks
 
 
 def pieces_of(size: int) -> Stage:
-    """A stage that gives what it gets in pieces."""
+    """Return a stage that splits its blocks into pieces of ``size`` bytes."""
 
     def stage(blocks: Blocks) -> Blocks:
         with contextlib.closing(blocks):
@@ -46,27 +46,26 @@ def numbered(count: int) -> list[bytes]:
 
 @pytest.mark.parametrize("piece", [1000, PIECE, 5 * BLOCK])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_byte_comes_through_to_the_last(size: int, piece: int) -> None:
+def test_run_in_thread_yields_every_byte(size: int, piece: int) -> None:
     content = os.urandom(size)
     assert b"".join(run_in_thread(pieces_of(piece), from_bytes(content))) == content
     assert not threads()
 
 
 @pytest.mark.parametrize("count", range(3 * (FETCHED_AHEAD + MADE_AHEAD)))
-def test_blocks_come_one_by_one_in_their_order(source: type[Source], count: int) -> None:
+def test_run_in_thread_keeps_blocks_and_order(source: type[Source], count: int) -> None:
     blocks = source(*numbered(count))
     assert list(run_in_thread(copy, blocks.stream())) == numbered(count)
     assert blocks.closed
 
 
-def test_an_empty_block_is_not_taken_for_the_end(source: type[Source]) -> None:
+def test_run_in_thread_empty_block_is_not_the_end(source: type[Source]) -> None:
     assert b"".join(run_in_thread(copy, source(b"", b"a", b"", b"b", b"").stream())) == b"ab"
 
 
-def test_a_stage_may_make_one_block_of_many_and_many_of_one(source: type[Source]) -> None:
+def test_run_in_thread_stage_may_merge_and_split_blocks(source: type[Source]) -> None:
     def stage(blocks: Blocks) -> Blocks:
-        whole = b"".join(blocks)
-        yield whole
+        yield b"".join(blocks)
         yield from numbered(50)
 
     assert list(run_in_thread(stage, source(*numbered(50)).stream())) == [
@@ -75,7 +74,7 @@ def test_a_stage_may_make_one_block_of_many_and_many_of_one(source: type[Source]
     ]
 
 
-def test_only_the_consumer_pulls_the_source_and_only_the_thread_works(source: type[Source]) -> None:
+def test_run_in_thread_pulls_in_consumer_and_works_in_thread(source: type[Source]) -> None:
     blocks = source(*numbered(20))
     workers = set()
 
@@ -89,7 +88,7 @@ def test_only_the_consumer_pulls_the_source_and_only_the_thread_works(source: ty
     assert len(workers) == 1 and threading.get_ident() not in workers
 
 
-def test_the_stage_works_while_the_consumer_does_something_else(source: type[Source]) -> None:
+def test_run_in_thread_works_while_the_consumer_is_busy(source: type[Source]) -> None:
     made = threading.Semaphore(0)
 
     def stage(blocks: Blocks) -> Blocks:
@@ -99,12 +98,12 @@ def test_the_stage_works_while_the_consumer_does_something_else(source: type[Sou
 
     stream = run_in_thread(stage, source(*numbered(30)).stream())
     next(stream)
-    for _ in range(1 + FETCHED_AHEAD):  # what it was given beforehand, without another next()
+    for _ in range(1 + FETCHED_AHEAD):  # blocks that were fetched earlier, without another next()
         assert made.acquire(timeout=60)
     stream.close()
 
 
-def test_neither_side_runs_far_ahead() -> None:
+def test_run_in_thread_limits_blocks_ahead() -> None:
     pulled, made, more = 0, 0, threading.Semaphore(0)
 
     def source() -> Blocks:
@@ -123,7 +122,7 @@ def test_neither_side_runs_far_ahead() -> None:
     with contextlib.closing(run_in_thread(stage, source())) as stream:
         for taken in range(1, 200):
             next(stream)
-            while made < taken + MADE_AHEAD:  # one more than there is room for
+            while made < taken + MADE_AHEAD:  # until the producer waits for a permit
                 assert more.acquire(timeout=60)
             time.sleep(0.0005)
             assert made == taken + MADE_AHEAD
@@ -131,21 +130,19 @@ def test_neither_side_runs_far_ahead() -> None:
 
 
 @pytest.mark.parametrize("count", range(2 * (FETCHED_AHEAD + MADE_AHEAD)))
-def test_what_the_source_raises_comes_as_itself_after_all_that_came_before(
-    source: type[Source], count: int
-) -> None:
+def test_run_in_thread_source_exception_comes_after_earlier_blocks(source: type[Source], count: int) -> None:
     broken = ConnectionResetError("storage went away")
-    given = []
+    received = []
     with pytest.raises(ConnectionResetError) as caught:
         for block in run_in_thread(copy, source(*numbered(count), error=broken).stream()):
-            given.append(block)
+            received.append(block)
     assert caught.value is broken
-    assert given == numbered(count)
+    assert received == numbered(count)
 
 
 @pytest.mark.parametrize("error", [ValueError("stage"), KeyboardInterrupt(), SystemExit(3)])
 @pytest.mark.parametrize("count", range(2 * MADE_AHEAD))
-def test_what_the_stage_raises_comes_after_all_that_it_made(
+def test_run_in_thread_stage_exception_comes_after_earlier_blocks(
     source: type[Source], count: int, error: BaseException
 ) -> None:
     def stage(blocks: Blocks) -> Blocks:
@@ -154,16 +151,16 @@ def test_what_the_stage_raises_comes_after_all_that_it_made(
         raise error
 
     blocks = source(*numbered(30))
-    given = []
+    received = []
     with pytest.raises(type(error)) as caught:
         for block in run_in_thread(stage, blocks.stream()):
-            given.append(block)
+            received.append(block)
     assert caught.value is error
-    assert given == numbered(count)
+    assert received == numbered(count)
     assert blocks.closed and not threads()
 
 
-def test_a_stage_that_is_done_early_leaves_the_rest_and_closes_the_source(source: type[Source]) -> None:
+def test_run_in_thread_stage_ending_early_closes_the_source(source: type[Source]) -> None:
     blocks = source(*numbered(30))
     assert list(run_in_thread(lambda blocks: (next(blocks) for _ in range(1)), blocks.stream())) == [b"\0"]
     assert blocks.closed and not threads()
@@ -171,7 +168,7 @@ def test_a_stage_that_is_done_early_leaves_the_rest_and_closes_the_source(source
 
 @pytest.mark.parametrize("taken", range(3 * (FETCHED_AHEAD + MADE_AHEAD)))
 @pytest.mark.parametrize("stage", [copy, pieces_of(1)])
-def test_closing_early_ends_the_thread_and_closes_the_source(
+def test_run_in_thread_closed_early_ends_thread_and_closes_source(
     source: type[Source], stage: Stage, taken: int
 ) -> None:
     blocks = source(*[b"ab"] * 40)
@@ -183,7 +180,7 @@ def test_closing_early_ends_the_thread_and_closes_the_source(
     assert not threads()
 
 
-def test_closing_ends_a_stage_that_waits_for_more_and_one_that_swallows_its_end(source: type[Source]) -> None:
+def test_run_in_thread_closed_ends_waiting_stage(source: type[Source]) -> None:
     def stage(blocks: Blocks) -> Blocks:
         with contextlib.suppress(Exception):
             yield from blocks
@@ -196,8 +193,8 @@ def test_closing_ends_a_stage_that_waits_for_more_and_one_that_swallows_its_end(
     assert not threads()
 
 
-def test_an_exception_from_outside_while_the_source_is_read_goes_on_at_once(source: type[Source]) -> None:
-    """As a signal brings it: it is not of the stream, and waits for nothing."""
+def test_run_in_thread_interrupt_in_source_is_raised_at_once(source: type[Source]) -> None:
+    """An exception raised by a signal handler does not wait for earlier blocks."""
     release = threading.Event()
 
     def stage(blocks: Blocks) -> Blocks:
@@ -215,7 +212,7 @@ def test_an_exception_from_outside_while_the_source_is_read_goes_on_at_once(sour
     assert not threads()
 
 
-def test_a_forgotten_stream_ends_its_thread(source: type[Source]) -> None:
+def test_run_in_thread_garbage_collected_ends_its_thread(source: type[Source]) -> None:
     blocks = source(*numbered(30))
     stream = run_in_thread(copy, blocks.stream())
     next(stream)
@@ -224,7 +221,7 @@ def test_a_forgotten_stream_ends_its_thread(source: type[Source]) -> None:
     assert blocks.closed and not threads()
 
 
-def test_an_exception_in_the_consumer_ends_the_thread(source: type[Source]) -> None:
+def test_run_in_thread_consumer_exception_ends_the_thread(source: type[Source]) -> None:
     blocks = source(*numbered(30))
     stream = run_in_thread(copy, blocks.stream())
     next(stream)

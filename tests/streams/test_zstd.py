@@ -38,7 +38,7 @@ def all_of(stream: Iterable[bytes]) -> bytes:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["random", "text"])
 @pytest.mark.parametrize("size", SIZES)
-def test_what_goes_in_comes_out(size: int, kind: str, workers: int) -> None:
+def test_compress_then_decompress_returns_the_content(size: int, kind: str, workers: int) -> None:
     content = made_of(kind, size)
     packed = list(compress(from_bytes(content), workers=workers))
     assert all(0 < len(block) <= BLOCK for block in packed)
@@ -53,13 +53,13 @@ def iter_of(blocks: Iterable[bytes]) -> Blocks:
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=20), st.integers(1, 50))
 @settings(deadline=None, max_examples=100)
-def test_the_cut_into_blocks_does_not_matter(blocks: list[bytes], cut: int) -> None:
+def test_decompress_accepts_blocks_of_any_size(blocks: list[bytes], cut: int) -> None:
     packed = all_of(compress(iter_of(blocks), workers=0))
     pieces = (packed[i : i + cut] for i in range(0, len(packed), cut))
     assert all_of(decompress(iter_of(pieces))) == b"".join(blocks)
 
 
-def test_the_zstd_tool_opens_ours(installed: Program) -> None:
+def test_compress_output_opens_with_zstd(installed: Program) -> None:
     content = made_of("text", 3 * BLOCK) + made_of("random", BLOCK)
     packed = all_of(compress(from_bytes(content)))
     assert subprocess.run([installed("zstd"), "-dc"], input=packed, stdout=-1, check=True).stdout == content
@@ -68,13 +68,13 @@ def test_the_zstd_tool_opens_ours(installed: Program) -> None:
 
 
 @pytest.mark.parametrize("options", [["-1"], ["-19", "--no-check"], ["-T2", "--long=27"]])
-def test_we_open_what_the_zstd_tool_wrote(installed: Program, options: list[str]) -> None:
+def test_decompress_opens_output_of_zstd(installed: Program, options: list[str]) -> None:
     content = made_of("text", 3 * BLOCK) + made_of("random", BLOCK)
     packed = subprocess.run([installed("zstd"), "-c", *options], input=content, stdout=-1, check=True).stdout
     assert all_of(decompress(from_bytes(packed))) == content
 
 
-def test_the_frame_carries_a_checksum_even_of_nothing() -> None:
+def test_compress_writes_a_checksum_even_of_nothing() -> None:
     """Frame_Header_Descriptor, bit 2 (RFC 8878, 3.1.1.1.1)."""
     for content in (b"", b"x", made_of("random", 3 * BLOCK)):
         frame = all_of(compress(from_bytes(content)))
@@ -82,34 +82,34 @@ def test_the_frame_carries_a_checksum_even_of_nothing() -> None:
         assert frame[4] & 0b100
 
 
-def test_a_higher_level_packs_tighter() -> None:
+def test_compress_at_higher_level_is_smaller() -> None:
     content = Path(subprocess.__file__).read_bytes()
     sizes = [len(all_of(compress(from_bytes(content), level=level))) for level in (1, 12)]
     assert sizes[1] < sizes[0]
 
 
-def test_several_frames_are_one_content() -> None:
+def test_decompress_several_frames_returns_all_content() -> None:
     frames = [all_of(compress(from_bytes(part))) for part in (b"one", b"", b"two" * BLOCK, b"three")]
     together = b"one" + b"two" * BLOCK + b"three"
     assert all_of(decompress(from_bytes(b"".join(frames)))) == together
     assert all_of(decompress(iter_of(frames))) == together
 
 
-def test_every_truncation_is_found() -> None:
+def test_decompress_truncated_anywhere_raises() -> None:
     packed = all_of(compress(from_bytes(made_of("random", 1000))))
     for length in range(len(packed)):
-        with pytest.raises(IntegrityError, match="cut off"):
+        with pytest.raises(IntegrityError, match="incomplete"):
             all_of(decompress(from_bytes(packed[:length])))
 
 
-def test_truncations_of_a_long_stream_are_found_after_its_content_was_given() -> None:
+def test_decompress_long_stream_truncated_raises_after_its_content() -> None:
     packed = all_of(compress(from_bytes(made_of("random", 3 * BLOCK))))
     for length in (4, 100, BLOCK, 2 * BLOCK + 5, len(packed) - 4, len(packed) - 1):
         with pytest.raises(IntegrityError):
             all_of(decompress(from_bytes(packed[:length])))
 
 
-def test_no_flipped_bit_gives_another_content() -> None:
+def test_decompress_flipped_bit_never_changes_content() -> None:
     """A few bits of the frame header mean nothing to the content; those may pass."""
     content = made_of("text", 300) + made_of("random", 100)
     packed = all_of(compress(from_bytes(content)))
@@ -124,7 +124,7 @@ def test_no_flipped_bit_gives_another_content() -> None:
     assert found > len(packed) * 8 * 0.95
 
 
-def test_flipped_bits_in_a_long_stream_are_found() -> None:
+def test_decompress_long_stream_with_flipped_bit_raises() -> None:
     packed = all_of(compress(from_bytes(made_of("random", 2 * BLOCK))))
     for place in range(50, len(packed), len(packed) // 20):
         damaged = bytearray(packed)
@@ -134,7 +134,7 @@ def test_flipped_bits_in_a_long_stream_are_found() -> None:
 
 
 @pytest.mark.parametrize("tail", [b"x", b"garbage", bytes(100)])
-def test_bytes_after_the_end_are_found(tail: bytes) -> None:
+def test_decompress_trailing_bytes_raises(tail: bytes) -> None:
     packed = all_of(compress(from_bytes(b"content")))
     with pytest.raises(IntegrityError):
         all_of(decompress(from_bytes(packed + tail)))
@@ -142,7 +142,7 @@ def test_bytes_after_the_end_are_found(tail: bytes) -> None:
         all_of(decompress(iter_of([packed, tail])))
 
 
-def test_a_bomb_is_given_in_bounded_blocks() -> None:
+def test_decompress_bomb_yields_bounded_blocks() -> None:
     size = 256 << 20
 
     def zeros() -> Blocks:
@@ -164,7 +164,7 @@ def test_a_bomb_is_given_in_bounded_blocks() -> None:
     assert peak < 8 << 20
 
 
-def test_closing_early_closes_the_source_and_ends_the_workers(source: type[Source]) -> None:
+def test_close_early_closes_source_and_ends_workers(source: type[Source]) -> None:
     before = len(os.listdir("/proc/self/task"))
     blocks = source(*[made_of("random", BLOCK)] * 30)
     stream = compress(blocks.stream(), workers=2)
@@ -182,7 +182,7 @@ def test_closing_early_closes_the_source_and_ends_the_workers(source: type[Sourc
     assert packed.closed
 
 
-def test_a_failing_source_ends_no_frame(source: type[Source]) -> None:
+def test_compress_failing_source_leaves_incomplete_frame(source: type[Source]) -> None:
     broken = ConnectionResetError("gone")
     given_blocks = []
     with pytest.raises(ConnectionResetError) as caught:
@@ -196,7 +196,7 @@ def test_a_failing_source_ends_no_frame(source: type[Source]) -> None:
         all_of(decompress(source(packed, error=broken).stream()))
 
 
-def test_an_impossible_level_closes_the_source(source: type[Source]) -> None:
+def test_compress_invalid_level_closes_the_source(source: type[Source]) -> None:
     blocks = source(b"x")
     stream = blocks.stream()
     next(stream)
@@ -206,7 +206,7 @@ def test_an_impossible_level_closes_the_source(source: type[Source]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_the_compressor_holds_less_than_eighty_mebibytes_of_what_does_not_compress() -> None:
+def test_compress_incompressible_input_takes_less_than_80_mib() -> None:
     program = """
 import random
 from igny8_backup.streams import BLOCK, Blocks

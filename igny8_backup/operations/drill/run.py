@@ -200,7 +200,7 @@ class _Drill:
             self.add_finding(key, UNREADABLE, error)
 
     def add_finding(self, key: str, kind: str, error: BackupError) -> None:
-        self.findings.append(Finding(damage=Damage(key=key, kind=kind), text=str(error)))
+        self.findings.append(Finding(damage=Damage(key=key, kind=kind), text=error.what))
 
     def record(self) -> VerifyResult:
         self.check_locks()

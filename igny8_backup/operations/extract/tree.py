@@ -152,7 +152,7 @@ def _index(
             write_file(context.download(part.index, identities), file.fileno(), name="it")
         except FilesError as error:
             raise FilesError(
-                f"The index of the tree cannot be written to {context.config.scratch_dir}: {error}",
+                f"The index of the tree cannot be written to {context.config.scratch_dir}: {error.what}",
                 unchanged="Nothing live was changed.",
                 hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             ) from None

@@ -99,7 +99,7 @@ def _run(
             feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
     except ToolError as error:
         raise ToolError(
-            f"The hook {hook} failed: {str(error).rstrip('.')}.",
+            f"The hook {hook} failed: {error.what.rstrip('.')}.",
             unchanged=unchanged,
             hint=f"Fix the program, or change {SETTING}[{phase.upper()!r}].",
             stderr_tail=error.stderr_tail,

@@ -92,7 +92,7 @@ def _run(request: dict[str, Any], what: str, *, unchanged: str = "", hint: str =
     try:
         return run_process(argv, env=env, input=json.dumps(request).encode())
     except ToolError as error:
-        text = f"{what} failed: {without_values(str(error))}"
+        text = f"{what} failed: {without_values(error.what)}"
         raise BackupError(text, unchanged=unchanged, hint=hint) from None
 
 

@@ -89,7 +89,7 @@ def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
             try:
                 results.append(verify(context, replace(request, backup_id=backup_id), shared))
             except IntegrityError as error:
-                lost.append(str(error))
+                lost.append(error.what)
             except IdentityError as error:
                 if not request.identity_file and not context.identities(None, needed=False):
                     raise  # no identity at all, rather than a wrong one for this backup

@@ -142,9 +142,9 @@ class Verifier:
                 for _ in counted:
                     pass
         except MissingObjectError as error:
-            self.add_finding(key, MISSING, str(error))
+            self.add_finding(key, MISSING, error.what)
         except IntegrityError as error:
-            self.add_finding(key, ALTERED, str(error))
+            self.add_finding(key, ALTERED, error.what)
         if key in self.findings:
             return False
         self.read += 1
@@ -172,7 +172,7 @@ class Verifier:
             if self.check_stored(item):
                 if isinstance(error, IdentityError):
                     raise
-                self.add_finding(item.key, UNREADABLE, f"{item.key}: {error}")
+                self.add_finding(item.key, UNREADABLE, f"{item.key}: {error.what}")
             return False
         self.context.progress.advance(item.stored_bytes)
         self.read += 1

@@ -112,13 +112,13 @@ def _send_packs(job: Job, writer: EventWriter, parent: Parent) -> int:
             compared=compared,
             excluded=Excludes(job.excluded) if job.excluded else None,
             exclude_caches=job.exclude_caches,
-            new_buffer=parent.sender.room,
+            new_buffer=parent.sender.free_slot,
             scan=ScanAhead,
         )
         with closing(tree.packs()) as packs:
             for _, blocks in packs:
                 for block in blocks:
-                    parent.sender.sent(len(block))
+                    parent.sender.send_slot(len(block))
                 parent.send(Message(END))
         return tree.excluded_count
 

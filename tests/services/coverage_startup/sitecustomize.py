@@ -1,7 +1,7 @@
 """Measure coverage in processes that the package starts with an environment of its own.
 
-Python imports this module at its start where this folder is on ``PYTHONPATH``. tests/conftest.py puts the folder
-on ``sys.path`` while coverage is measured, and the package hands ``sys.path`` on to its workers.
+Python imports this module at its start where this folder is on ``PYTHONPATH``. tests/conftest.py puts it
+on ``sys.path`` while coverage is measured, and the package passes ``sys.path`` on to its workers.
 """
 
 from __future__ import annotations

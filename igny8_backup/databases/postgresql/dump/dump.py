@@ -171,7 +171,7 @@ def _first_block(blocks: Blocks) -> bytes | None:
 
 def _with_hint(error: ToolError, alias: str, user: str) -> ToolError:
     """Return the failure of ``pg_dump`` on one line with a hint."""
-    text = one_line(_QUERY.sub("", str(error)))
+    text = one_line(_QUERY.sub("", error.what))
     if "row-level security" in text or "row security" in text:
         hint = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
     elif "permission denied" in text:

@@ -39,7 +39,7 @@ def _require_success(child: Child) -> None:
         child.finish()
     except ToolError as error:
         raise IntegrityError(
-            f"pg_restore cannot list what pg_dump wrote: {error}",
+            f"pg_restore cannot list what pg_dump wrote: {error.what}",
             unchanged="No backup was recorded.",
             hint="Run the backup again. If it fails again, check IGNY8_BACKUP['CLIENT_BIN_DIR'].",
         ) from None

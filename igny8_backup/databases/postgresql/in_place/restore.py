@@ -153,7 +153,7 @@ def _with_hint(error: ToolError) -> ToolError:
     if "lock timeout" in error.stderr_tail or "deadlock" in error.stderr_tail:
         hint = "Stop what uses the tables (the application, its workers, open shells), then run again."
     return type(error)(
-        without_values(str(error)),
+        without_values(error.what),
         unchanged="Everything was rolled back: the database was not changed.",
         hint=hint,
         stderr_tail=without_values(error.stderr_tail),

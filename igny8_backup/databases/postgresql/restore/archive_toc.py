@@ -119,7 +119,7 @@ def _list_head(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], str]:
             child.finish()
         except ToolError as error:
             raise IntegrityError(
-                f"pg_restore cannot list the dump: {error}",
+                f"pg_restore cannot list the dump: {error.what}",
                 unchanged="The live database was not changed.",
                 hint="Choose another backup: list_backups.",
             ) from None

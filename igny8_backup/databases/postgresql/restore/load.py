@@ -29,8 +29,7 @@ from igny8_backup.databases.postgresql.restore.tables import TableSelection, sel
 from igny8_backup.databases.redact import without_values
 from igny8_backup.databases.values import SCRATCH_MARGIN, WHOLE, RestoreSelection
 from igny8_backup.errors import FilesError, ToolError
-from igny8_backup.streams import Blocks
-from igny8_backup.streams import stderr as stderr_limits
+from igny8_backup.streams import Blocks, stderr_tail
 from igny8_backup.streams.pipeline import write_file
 from igny8_backup.streams.private_file import private_file
 from igny8_backup.streams.process import feed_process, run_process
@@ -77,7 +76,7 @@ def load(
                     option, fd = stack.enter_context(_use_list_option(selected.entries, scratch))
                     argv, fds = [*argv, option], (*fds, fd)
                 stream = joined(head, blocks)
-                feed_process(argv, stream, env=access.env, pass_fds=fds, whole=not selection.tables)
+                feed_process(argv, stream, env=access.env, pass_fds=fds, reads_all=not selection.tables)
         except ToolError as error:
             if not (_sends_unknown_setting(program, server_major) and _only_setting_refused(error)):
                 raise _with_hint(error, staging.alias) from None
@@ -150,7 +149,7 @@ def _only_setting_refused(error: ToolError) -> bool:
     ``pg_restore`` was then run without ``--exit-on-error`` and ended with 1. All of its stderr must be
     present: a part that was cut could contain another error.
     """
-    complete = len(error.stderr_tail.encode()) < stderr_limits.HEAD + stderr_limits.TAIL - 64
+    complete = len(error.stderr_tail.encode()) < stderr_tail.HEAD + stderr_tail.TAIL - 64
     rest = _REFUSED_SETTING.sub("", error.stderr_tail)
     ended = re.search(r"^pg_restore: warning: errors ignored on restore: \d+\Z", rest, re.MULTILINE)
     return complete and error.exit_status_of_tool == 1 and bool(ended) and "pg_restore: error:" not in rest
@@ -159,7 +158,7 @@ def _only_setting_refused(error: ToolError) -> bool:
 def _with_hint(error: ToolError, alias: str) -> ToolError:
     """Return the failure of ``pg_restore`` on one line, without values of rows, with a hint."""
     stderr = _REFUSED_SETTING.sub("", error.stderr_tail)
-    text = str(error).replace(error.stderr_tail, stderr) if stderr else str(error)
+    text = error.what.replace(error.stderr_tail, stderr) if stderr else error.what
     general = "Fix what pg_restore reports, or restore to a server like the one that was dumped."
     return type(error)(
         one_line(text),

@@ -1,0 +1,134 @@
+"""Turn a copy loop into a stage that can be pulled.
+
+Some libraries read from one file object and write to another until they are done. ``pull_through`` runs such
+a loop in a thread and yields what it writes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.thread_stage import Emit, produce_in_thread
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+CopyLoop = Callable[[BinaryIO, BinaryIO], None]
+"""Reads its first argument to the end and writes to its second. It need not flush or close either."""
+
+
+def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
+    """Yield what ``loop`` writes while it reads ``blocks``, in blocks of about ``BLOCK`` bytes.
+
+    Exceptions of the loop and of the source are raised here unchanged. Closing the stream ends the thread as
+    soon as the loop reads or writes, and closes the source. Memory: see ``produce_in_thread``.
+    """
+
+    def produce(source: Blocks, emit: Emit) -> None:
+        _LoopFiles(source, emit).run(loop)
+
+    return produce_in_thread(produce, blocks)
+
+
+class _LoopFiles:
+    """Both file objects of a copy loop, and the first exception that one of them raised.
+
+    The exception is kept because a library may lose or wrap it and go on: pyrage loses a failed last write.
+    """
+
+    def __init__(self, source: Blocks, emit: Emit) -> None:
+        self._source = source
+        self._emit = emit
+        self.failure: BaseException | None = None
+
+    def run(self, loop: CopyLoop) -> None:
+        # The loop may read and write small pieces; only whole blocks pass between the threads.
+        reader: BinaryIO = io.BufferedReader(_Input(self), BLOCK)
+        writer = cast(BinaryIO, _Output(self))
+        try:
+            loop(reader, writer)
+            writer.flush()
+        except BaseException as error:
+            self.failure = self.failure or error
+        failure = self.failure
+        self.failure = failure or EOFError()  # so that closing the writer emits nothing after a failure
+        writer.close()
+        reader.close()
+        if failure is not None:
+            raise failure
+
+    def next_block(self) -> bytes:
+        """Return the next block of the source, ``b""`` at its end. After a failure, raise it again."""
+        if self.failure is not None:
+            raise self.failure
+        try:
+            # An empty block, which no source should yield, is not the end.
+            return next((block for block in self._source if block), b"")
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def emit(self, block: bytes) -> None:
+        """Pass a block to the consumer. After a failure the block is dropped."""
+        if self.failure is None:
+            try:
+                self._emit(block)
+            except BaseException as error:
+                self.failure = error
+                raise
+
+
+class _Input(io.RawIOBase):
+    """The file object that the loop reads."""
+
+    def __init__(self, files: _LoopFiles) -> None:
+        self._files = files
+        self._block = memoryview(b"")
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if not self._block and not self._ended:
+            self._block = memoryview(self._files.next_block())
+            self._ended = not self._block
+        with memoryview(buffer).cast("B") as target:
+            size = min(len(target), len(self._block))
+            target[:size] = self._block[:size]
+        self._block = self._block[size:]
+        return size
+
+
+class _Output(io.RawIOBase):
+    """The file object that the loop writes. Collects small pieces into blocks."""
+
+    def __init__(self, files: _LoopFiles) -> None:
+        self._files = files
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            piece = bytes(data)
+        except BaseException as error:
+            self._files.failure = self._files.failure or error
+            raise
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= BLOCK:
+            self.flush()
+        return len(piece)
+
+    def flush(self) -> None:
+        block = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        if block:
+            self._files.emit(block)
