@@ -62,7 +62,7 @@ class Catalog:
             except MissingObjectError:
                 continue  # A run that is under way, or litter: no manifest, no backup.
             except IntegrityError as error:
-                found.append(Entry(id=backup_id, manifest=None, problem=error.what))
+                found.append(Entry(id=backup_id, manifest=None, problem=str(error)))
         # Ids tell the second only; two small backups may begin within one.
         return sorted(found, key=lambda entry: entry.started, reverse=True)
 

@@ -146,7 +146,7 @@ def encryption_problems(config: Config) -> list[Problem]:
         return [
             Problem(
                 id="igny8_backup.E031",
-                message=str(error),
+                message=error.what,
                 hint="Copy the recipient that generate_backup_key printed. It is also in the identity file.",
             )
         ]

@@ -95,7 +95,7 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
         raise IdentityError(
             "A secret key is given instead of the path of an identity file.",
             unchanged=_UNCHANGED,
-            hint="Write the key to a file of mode 0600 and give its path. Delete it from the shell's history.",
+            hint="Write the key to a file of mode 0600 and give its path. Delete it from the shell history.",
         )
     try:
         with open(path, "rb") as file:

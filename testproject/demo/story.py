@@ -168,7 +168,7 @@ class Story:
         again = f"python {shlex.quote(sys.argv[0])} demo"
         self._say(f"  Run it all again:       {again}")
         self._say(f"  Other sizes:            {again} --rows 1000000 --files 20000")
-        self._say('  In your own project:    see the "Tutorial" in the documentation')
+        self._say("  In your own project:    see 'Tutorial' in the documentation")
 
     @contextmanager
     def _timed(self, title: str) -> Iterator[None]:

@@ -60,7 +60,7 @@ def test_the_identity_of_another_key_is_named_by_its_recipient(ground: Ground, t
     another = pyrage.x25519.Identity.generate()
     file = private(tmp_path / "another", f"{another}\n")
     what = f"not encrypted to this identity (of {another.to_public()})"
-    way = "Give the identity of a recipient that the settings named when it was written."
+    way = "Give the identity of a recipient that the settings named when the backup was made."
     results = fail(
         ground.project,
         *(

@@ -125,7 +125,7 @@ def test_identities_that_do_not_open_it(cases: Cases, backed_up: BackedUp, tmp_p
     add([*restore, "--identity", tmp_path / "none"], 1, "cannot be read: No such file")
     add([*restore, "--identity", tmp_path], 1, "cannot be read: Is a directory")
     add([*restore, "--identity", broken], 1, "Line 1 of")
-    add([*restore, "--identity", str(key)], 1, "secret key is given where the path")
+    add([*restore, "--identity", str(key)], 1, "secret key is given instead of the path")
     add(["show_backup", backed_up.id, "--identity", other], 1, "not encrypted to this identity")
     add(["restore_all", "--dry-run", "--identity", other], 1, "not encrypted to this identity")
     add(["show_backup", backed_up.id], 0)
