@@ -30,7 +30,7 @@ SHRUNK = 0.5
 """A copy smaller than this share of the median is too small."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Condition:
     """The result of one check: its ``name``, what it is ``of``, whether it is ``ok``, and an explanation."""
 
@@ -41,7 +41,7 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Newest:
+class PartCopy:
     """A complete copy of a part: its start, its size in bytes before compression, and for a tree whether
     every file was stored again."""
 
@@ -59,7 +59,7 @@ class Health:
 
     now: datetime
     conditions: tuple[Condition, ...]
-    newest: tuple[Newest, ...] = ()
+    newest: tuple[PartCopy, ...] = ()
     backups: int | None = None
     stored_bytes: int | None = None
     checked: datetime | None = None
@@ -88,22 +88,22 @@ def monitor(context: BackupContext) -> Health:
     where = context.store.describe()
     try:
         inventory = read_inventory(context)
-        ahead = tuple(_clocks(context, inventory))
+        ahead = tuple(_clock_conditions(context, inventory))
     except StorageError as error:
-        return Health(now=now, conditions=(_condition("storage", where, False, str(error)),))
-    series = _series(inventory, context.config)
+        return Health(now=now, conditions=(Condition("storage", where, False, str(error)),))
+    copies_by_part = _copies_by_part(inventory, context.config)
     conditions = [
-        _condition(
+        Condition(
             "storage", where, bool(inventory.entries), count_in_words(len(inventory.entries), "backup")
         ),
         *(
             found
-            for part, copies in series.items()
-            for found in _part(part, copies, inventory, context.config)
+            for part, copies in copies_by_part.items()
+            for found in _part_conditions(part, copies, inventory, context.config)
         ),
-        *_runs(inventory),
-        *_retention(inventory, context.config),
-        *_checks(inventory, context.config.limits),
+        *_run_conditions(inventory),
+        *_retention_conditions(inventory, context.config),
+        *_check_conditions(inventory, context.config.limits),
         *ahead,
     ]
     objects = {item.key: item.stored_bytes for manifest in inventory.manifests for item in manifest.objects()}
@@ -111,20 +111,16 @@ def monitor(context: BackupContext) -> Health:
     return Health(
         now=now,
         conditions=tuple(conditions),
-        newest=tuple(copies[0] for copies in series.values() if copies),
+        newest=tuple(copies[0] for copies in copies_by_part.values() if copies),
         backups=len(inventory.entries),
         stored_bytes=sum(objects.values()),
         checked=max(checks, default=None),
     )
 
 
-def _condition(name: str, of: str, ok: bool, text: str) -> Condition:
-    return Condition(name=name, of=of, ok=ok, text=text)
-
-
-def _series(inventory: Inventory, config: Config) -> dict[Part, list[Newest]]:
+def _copies_by_part(inventory: Inventory, config: Config) -> dict[Part, list[PartCopy]]:
     """The complete copies of each part, newest first; without parts that have no maximum age."""
-    found: defaultdict[Part, list[Newest]] = defaultdict(list)
+    found: defaultdict[Part, list[PartCopy]] = defaultdict(list)
     if any(run.host == config.host for run in inventory.runs):
         for kind, names in (("database", config.databases), ("files", tuple(config.sites))):
             for name in names:
@@ -132,7 +128,7 @@ def _series(inventory: Inventory, config: Config) -> dict[Part, list[Newest]]:
     for manifest in inventory.manifests:
         for part in parts_of(manifest):
             found[part].append(
-                Newest(
+                PartCopy(
                     part=part,
                     backup_id=manifest.id,
                     started=manifest.started,
@@ -155,27 +151,29 @@ def _full_tree(manifest: Manifest, part: Part) -> bool:
     return any(item.full and item.state == COMPLETE for item in manifest.trees if item.name == part.name)
 
 
-def _part(part: Part, copies: list[Newest], inventory: Inventory, config: Config) -> Iterator[Condition]:
-    most = config.max_age_of(part)
-    if not copies or most is None:
-        yield _condition("age", str(part), False, "there is no complete backup of it")
+def _part_conditions(
+    part: Part, copies: list[PartCopy], inventory: Inventory, config: Config
+) -> Iterator[Condition]:
+    max_age = config.max_age_of(part)
+    if not copies or max_age is None:
+        yield Condition("age", str(part), False, "there is no complete backup of it")
         return
     newest = copies[0]
     age = inventory.now - newest.started
-    text = f"{duration_in_words(age, units=2)} old; {duration_in_words(most, units=2)} are allowed"
-    yield _condition("age", str(part), age <= most, text)
+    text = f"{duration_in_words(age, units=2)} old; {duration_in_words(max_age, units=2)} are allowed"
+    yield Condition("age", str(part), age <= max_age, text)
     failing = (part.host, part.name) in inventory.failing()
     text = "its newest run failed" if failing else "its newest run succeeded"
-    yield _condition("complete", str(part), not failing, text)
-    yield from _full(copies)
-    before = [copy.bytes for copy in copies[1 : RECENT + 1]]
-    if len(before) >= LEAST:
-        usual = median(before)
+    yield Condition("complete", str(part), not failing, text)
+    yield from _full_run_conditions(copies)
+    previous = [copy.bytes for copy in copies[1 : RECENT + 1]]
+    if len(previous) >= LEAST:
+        usual = median(previous)
         text = f"{size_in_words(newest.bytes)}; {size_in_words(usual)} is usual"
-        yield _condition("size", str(part), newest.bytes >= SHRUNK * usual, text)
+        yield Condition("size", str(part), newest.bytes >= SHRUNK * usual, text)
 
 
-def _full(copies: list[Newest]) -> Iterator[Condition]:
+def _full_run_conditions(copies: list[PartCopy]) -> Iterator[Condition]:
     """For trees: several full runs in a row mean that STATE_DIR is lost between runs."""
     part = copies[0].part
     if part.kind != "files":
@@ -184,28 +182,28 @@ def _full(copies: list[Newest]) -> Iterator[Condition]:
     full = sum(1 for _ in takewhile(lambda copy: copy.full, copies[:-1]))
     again = f"the newest {count_in_words(full, 'backup')} stored every file again"
     text = again if full else "the newest backup stored only what had changed"
-    yield _condition("incremental", str(part), full < FULL_RUNS_LIMIT, text)
+    yield Condition("incremental", str(part), full < FULL_RUNS_LIMIT, text)
 
 
-def _runs(inventory: Inventory) -> Iterator[Condition]:
+def _run_conditions(inventory: Inventory) -> Iterator[Condition]:
     """For each host: whether its newest run was complete. Unreadable files fail this, but no part."""
     hosts: set[str] = set()
     for run in inventory.settled_runs():
         if run.host not in hosts:
             hosts.add(run.host)
             text = f"{run.id} ended {run.outcome}"
-            yield _condition("run", f"host {run.host}", run.outcome == COMPLETE, text)
+            yield Condition("run", f"host {run.host}", run.outcome == COMPLETE, text)
 
 
-def _retention(inventory: Inventory, config: Config) -> Iterator[Condition]:
+def _retention_conditions(inventory: Inventory, config: Config) -> Iterator[Condition]:
     blocked = [f"{block.part}: {block.reason}" for block in inventory.plan(config).blocked]
     blocked += [
         f"the manifest of backup {item.id} cannot be read" for item in inventory.entries if not item.manifest
     ]
-    yield _condition("retention", "all backups", not blocked, "; ".join(blocked) or "nothing blocks it")
+    yield Condition("retention", "all backups", not blocked, "; ".join(blocked) or "nothing blocks it")
 
 
-def _checks(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
+def _check_conditions(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
     """Whether verifications and drills are recent, and found no damage in any existing backup."""
     existing = [
         (entry, inventory.annotations[entry.id])
@@ -214,27 +212,27 @@ def _checks(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
     ]
     checks = [(entry, check) for entry, annotations in existing for check in annotations.checks]
     starts = [check.started for _, check in checks]
-    yield from _recent("verified", "the newest", starts, inventory, limits.verified)
+    yield from _recency_condition("verified", "the newest", starts, inventory, limits.verified)
     drills = [check.started for _, check in checks if check.depth == DRILLED and not check.damage]
-    yield from _recent("drilled", "the newest good drill", drills, inventory, limits.drilled)
+    yield from _recency_condition("drilled", "the newest good drill", drills, inventory, limits.drilled)
     damaged = [f"{entry.id} ({check.depth})" for entry, check in checks if check.damage]
-    yield _condition("damage", "all backups", not damaged, ", ".join(damaged) or "none was found")
+    yield Condition("damage", "all backups", not damaged, ", ".join(damaged) or "none was found")
 
 
-def _recent(
-    name: str, what: str, times: list[datetime], inventory: Inventory, most: timedelta | None
+def _recency_condition(
+    name: str, what: str, times: list[datetime], inventory: Inventory, max_age: timedelta | None
 ) -> Iterator[Condition]:
-    """Whether the newest of the ``times`` is at most ``most`` ago; without any, the oldest backup counts."""
-    if most is None:
+    """Whether the newest of the ``times``, or else the oldest backup, is at most ``max_age`` ago."""
+    if max_age is None:
         return
     newest = max(times, default=None)
     since = newest or min((entry.started for entry in inventory.entries), default=inventory.now)
     done = f"{what} was {age_in_words(newest, inventory.now)} ago" if newest else "there was none yet"
-    allowed = f"{duration_in_words(most, units=2)} are allowed"
-    yield _condition(name, "all backups", inventory.now - since <= most, f"{done}; {allowed}")
+    allowed = f"{duration_in_words(max_age, units=2)} are allowed"
+    yield Condition(name, "all backups", inventory.now - since <= max_age, f"{done}; {allowed}")
 
 
-def _clocks(context: BackupContext, inventory: Inventory) -> Iterator[Condition]:
+def _clock_conditions(context: BackupContext, inventory: Inventory) -> Iterator[Condition]:
     """For each host: whether its clock is ahead of the storage's or of ours, by its newest run record.
 
     Only that direction counts: in a copy of a storage the files are younger than the records say.
@@ -248,4 +246,4 @@ def _clocks(context: BackupContext, inventory: Inventory) -> Iterator[Condition]
         written = modified.get(keys.run_key(run.id)) or inventory.now
         ahead = run.heartbeat - min(written, inventory.now)
         text = f"{duration_in_words(ahead)} ahead" if ahead > TOLERANCE else "not ahead"
-        yield _condition("clock", f"host {run.host}", ahead <= TOLERANCE, text)
+        yield Condition("clock", f"host {run.host}", ahead <= TOLERANCE, text)
