@@ -176,8 +176,7 @@ class BackupContext:
                     session = stack.enter_context(primary.lock_session())
                 except DatabaseError as error:
                     self.progress.note(
-                        "The lock on the database server could not be taken. Runs on this host are kept out,"
-                        f" runs on other hosts are not. {error}"
+                        f"No lock on the database server, so only this host is locked: {error}"
                     )
                 else:
                     held.append(AdvisoryLock(session, self.own_store, doing=f"{doing} of {self.config.host}"))

@@ -93,7 +93,7 @@ def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
     assert "The data from before the restore is live again." in undone.ended(0).stdout
     assert "There is no restore to undo." in twice.ended(2).stderr
     assert "was undone" in listed_again.ended(0).stdout
-    assert "1 restore(s)" in discarded.ended(0).stdout
+    assert "what 1 restore had kept" in discarded.ended(0).stdout
     assert "No restore keeps any data" in nothing.ended(2).stderr
     assert differences(later, of_project(project)) == []
 
@@ -155,5 +155,5 @@ def test_restore_all_only_restores_single_parts(saved: Saved) -> None:
     project.server.drop_database(kept)
     undone, discarded = run_many(project, ["undo_restore"], ["undo_restore", "--discard", "--noinput"])
     assert f"there is no database {kept}" in undone.ended(2).stderr
-    assert "4 restore(s)" in discarded.ended(0).stdout
+    assert "what 4 restores had kept" in discarded.ended(0).stdout
     saved.assert_restored()

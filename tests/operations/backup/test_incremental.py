@@ -89,7 +89,7 @@ def test_backup_unusable_local_index_reads_everything(nights: Project) -> None:
         shutil.rmtree(nights.state / "indexes")
         lost, done = back_up(nights)
         assert lost["full"] and "there is no index of it in" in done.stderr
-        assert ("WARNING" in done.stderr and "must be a volume" in done.stderr) == (night == 3)
+        assert ("WARNING" in done.stderr and "must be on a volume" in done.stderr) == (night == 3)
 
     for harm in (altered, truncated, missing):
         (index,) = (nights.state / "indexes").rglob("*.index")
