@@ -23,7 +23,7 @@ from tests.trees.tools import bring_back, in_child, look, only_files, rsync_diff
 
 
 @pytest.mark.parametrize("limit", [1, 50_000, 1 << 30])
-def test_everything_odd_comes_back(tmp_path: Path, limit: int) -> None:
+def test_round_trip_odd_tree_is_equal(tmp_path: Path, limit: int) -> None:
     root, side = tmp_path / "root", tmp_path / "side"
     root.mkdir()
     plant(root)
@@ -36,7 +36,7 @@ def test_everything_odd_comes_back(tmp_path: Path, limit: int) -> None:
     assert take(root).records == backup.records if limit == 1 << 30 else True
 
 
-def test_rsync_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_round_trip_odd_tree_shows_no_difference_to_rsync(tmp_path: Path) -> None:
     if shutil.which("rsync") is None:
         unavailable("rsync is not installed.")
     root, side = tmp_path / "root", tmp_path / "side"
@@ -50,7 +50,7 @@ def test_rsync_finds_nothing_to_do(tmp_path: Path) -> None:
     assert "plain.txt" in rsync_differences(root, side)  # it would have been seen
 
 
-def test_a_user_without_rights_gets_all_but_the_owners(nobodys: Path) -> None:
+def test_round_trip_without_root_restores_all_but_owners(nobodys: Path) -> None:
     """Folders that may not be written, files that may not be read: their owner can still write them."""
 
     def work() -> tuple[object, object, object, int]:
@@ -115,7 +115,9 @@ def grow(folder: bytes, tree: dict[bytes, tuple[str, object, int, int]], files: 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(TREE, st.integers(1, 3000), st.integers(1, 100_000))
-def test_any_tree_comes_back(tree: dict[bytes, tuple[str, object, int, int]], limit: int, block: int) -> None:
+def test_round_trip_any_tree_is_equal(
+    tree: dict[bytes, tuple[str, object, int, int]], limit: int, block: int
+) -> None:
     top = Path(tempfile.mkdtemp(prefix="igny8-backup-tests-"))
     try:
         (top / "root").mkdir()
@@ -133,7 +135,7 @@ GIBIBYTE = "fd7b32fb3966a76b5dabd3d3c728aceaa729d6296d074611fbd80c6eaa7485f1"
 
 
 @pytest.mark.slow
-def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
+def test_round_trip_sparse_file_stays_sparse(tmp_path: Path) -> None:
     """Streamed from one to the other: neither the disk nor the memory ever holds it."""
     size = 1 << 30
     root, side = tmp_path / "root", tmp_path / "side"
@@ -167,7 +169,7 @@ def test_a_sparse_gibibyte_stays_sparse(tmp_path: Path) -> None:
         assert image.read() == b"\0!"
 
 
-def test_an_index_of_a_planted_tree_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
+def test_index_of_odd_tree_reads_the_same_in_any_blocks(tmp_path: Path) -> None:
     plant(tmp_path)
     backup = take(tmp_path)
     data = backup.index()
@@ -175,7 +177,7 @@ def test_an_index_of_a_planted_tree_is_the_same_however_it_is_cut(tmp_path: Path
         assert list(index.read(stream(data, block))) == backup.records
 
 
-def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+def test_two_backups_of_one_tree_are_identical(tmp_path: Path) -> None:
     """Nothing of the moment is in a pack: no times of reading, no order of the disk."""
     plant(tmp_path)
     one, other = take(tmp_path), take(tmp_path)

@@ -51,7 +51,7 @@ def assert_restores(backup: Backup, root: Path, tmp_path: Path) -> None:
     shutil.rmtree(side)
 
 
-def test_only_what_changed_is_opened_and_stored(root: Path, tmp_path: Path) -> None:
+def test_incremental_only_changed_files_are_opened(root: Path, tmp_path: Path) -> None:
     first = take(root)
     assert first.unopened == []
     (root / "b").write_bytes(b"BETA")
@@ -68,7 +68,7 @@ def test_only_what_changed_is_opened_and_stored(root: Path, tmp_path: Path) -> N
     assert_restores(third, root, tmp_path)
 
 
-def test_of_many_files_in_a_row_one_has_changed(tmp_path: Path) -> None:
+def test_incremental_one_changed_file_in_a_batch_is_opened(tmp_path: Path) -> None:
     """Rows of files are compared at once; one that stands between them changes nothing for the others."""
     root = tmp_path / "root"
     root.mkdir()
@@ -93,7 +93,7 @@ def test_of_many_files_in_a_row_one_has_changed(tmp_path: Path) -> None:
     assert_restores(second, root, tmp_path)
 
 
-def test_a_change_that_keeps_size_and_mtime_is_found(root: Path, tmp_path: Path) -> None:
+def test_incremental_change_of_same_size_and_mtime_is_found(root: Path, tmp_path: Path) -> None:
     first = take(root)
     times = os.stat(root / "a")
     (root / "a").write_bytes(b"ALPHA")
@@ -103,7 +103,7 @@ def test_a_change_that_keeps_size_and_mtime_is_found(root: Path, tmp_path: Path)
     assert_restores(second, root, tmp_path)
 
 
-def test_a_change_of_mode_is_recorded_and_nothing_is_stored(root: Path, tmp_path: Path) -> None:
+def test_incremental_change_of_mode_stores_nothing(root: Path, tmp_path: Path) -> None:
     first = take(root)
     (root / "a").chmod(0o600)
     (root / "z").chmod(0o640)
@@ -113,7 +113,7 @@ def test_a_change_of_mode_is_recorded_and_nothing_is_stored(root: Path, tmp_path
     assert_restores(second, root, tmp_path)
 
 
-def test_checksum_reads_everything_and_stores_nothing_again(root: Path, tmp_path: Path) -> None:
+def test_incremental_checksum_reads_everything_and_stores_nothing(root: Path, tmp_path: Path) -> None:
     first = take(root)
     second = take(root, earlier=first, checksum=True)
     assert second.unopened == []
@@ -121,7 +121,7 @@ def test_checksum_reads_everything_and_stores_nothing_again(root: Path, tmp_path
     assert_restores(second, root, tmp_path)
 
 
-def test_an_emptied_pack_is_needed_no_more(root: Path, tmp_path: Path) -> None:
+def test_incremental_pack_to_rewrite_is_no_longer_needed(root: Path, tmp_path: Path) -> None:
     first = take(root, limit=2 * BLOCK)
     assert len(first.packs) == 2
     small, large = first.packs
@@ -136,7 +136,7 @@ def test_an_emptied_pack_is_needed_no_more(root: Path, tmp_path: Path) -> None:
     assert_restores(second, root, tmp_path)
 
 
-def test_a_file_read_right_after_it_changed_is_read_again_next_time(root: Path) -> None:
+def test_incremental_racy_file_is_read_again(root: Path) -> None:
     (root / "a").write_bytes(b"young")
     first = take(root)
     assert first[b"a"].racy and not first[b"b"].racy
@@ -144,7 +144,7 @@ def test_a_file_read_right_after_it_changed_is_read_again_next_time(root: Path) 
     assert second.unopened == [b"b", b"sub/c", b"z"]
 
 
-def test_hard_links_stay_links(root: Path, tmp_path: Path) -> None:
+def test_incremental_hard_links_stay_links(root: Path, tmp_path: Path) -> None:
     os.link(root / "z", root / "sub" / "link")
     os.utime(root / "z", ns=LONG_AGO)
     time.sleep(2.1)
@@ -160,7 +160,7 @@ def test_hard_links_stay_links(root: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(CHANGES, max_size=6), min_size=2, max_size=4))
-def test_whatever_happens_between_backups_each_restores_to_what_was_there(
+def test_incremental_any_changes_restore_exactly(
     nights: list[list[Change]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -194,7 +194,7 @@ def test_whatever_happens_between_backups_each_restores_to_what_was_there(
     ),
     st.data(),
 )
-def test_an_index_is_compared_with_any_walk(names: set[bytes], data: st.DataObject) -> None:
+def test_parent_index_any_walk_finds_its_files(names: set[bytes], data: st.DataObject) -> None:
     """Both sorted: what is in both is found, whatever only one of them has."""
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -217,7 +217,7 @@ def test_an_index_is_compared_with_any_walk(names: set[bytes], data: st.DataObje
             assert known.find(record.path) == (line if record in kept else None)
 
 
-def test_a_line_begins_as_its_file_would(root: Path) -> None:
+def test_index_lines_equal_to_line(root: Path) -> None:
     backup = take(root)
     lines = [line for some in index.lines(io.BytesIO(backup.index())) for line in some]
     assert lines == [to_line(record) for record in backup.records]

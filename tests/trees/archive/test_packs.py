@@ -40,7 +40,7 @@ def packs_of(root: Path, limit: int = 1 << 30) -> Iterator[tuple[str, TarBlocks]
         yield from packs
 
 
-def test_records_come_sorted_with_digests_and_packs(tmp_path: Path) -> None:
+def test_pack_writer_records_are_sorted_with_digests_and_packs(tmp_path: Path) -> None:
     files(tmp_path, a=b"one", c=b"")
     (tmp_path / "b").mkdir()
     backup = take(tmp_path)
@@ -52,7 +52,7 @@ def test_records_come_sorted_with_digests_and_packs(tmp_path: Path) -> None:
     assert members(backup.packs[pack]) == {"./a": b"one", "./c": b""}
 
 
-def test_without_files_there_is_no_pack(tmp_path: Path) -> None:
+def test_pack_writer_tree_without_files_has_no_pack(tmp_path: Path) -> None:
     (tmp_path / "hollow").mkdir()
     (tmp_path / "link").symlink_to("hollow")
     backup = take(tmp_path)
@@ -60,12 +60,12 @@ def test_without_files_there_is_no_pack(tmp_path: Path) -> None:
     assert [record.path for record in backup.records] == [b"", b"hollow", b"link"]
 
 
-def test_a_missing_root_is_an_error_before_the_first_pack(tmp_path: Path) -> None:
+def test_pack_writer_missing_root_raises(tmp_path: Path) -> None:
     with pytest.raises(FilesError):
         take(tmp_path / "missing")
 
 
-def test_packs_are_cut_at_the_limit_and_a_larger_file_has_its_own(tmp_path: Path) -> None:
+def test_pack_writer_packs_end_at_the_limit(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * 1000, b=b"x" * 1000, c=b"x" * 9000, d=b"x", e=b"x" * 1500, f=b"x")
     backup = take(tmp_path, limit=2 * (512 + 1024))
     assert [list(members(data)) for data in backup.packs.values()] == [
@@ -77,7 +77,7 @@ def test_packs_are_cut_at_the_limit_and_a_larger_file_has_its_own(tmp_path: Path
     }  # fmt: skip
 
 
-def test_blocks_are_about_a_mebibyte(tmp_path: Path) -> None:
+def test_pack_writer_blocks_are_about_a_mebibyte(tmp_path: Path) -> None:
     files(tmp_path, large=os.urandom(5 * BLOCK + 17))
     for number in range(1500):
         (tmp_path / f"small{number}").write_bytes(b"x" * number)
@@ -86,7 +86,7 @@ def test_blocks_are_about_a_mebibyte(tmp_path: Path) -> None:
     assert len(sizes) > 6
 
 
-def test_the_longest_path_fits_into_a_block_that_is_nearly_full(tmp_path: Path) -> None:
+def test_pack_writer_longest_path_fits_into_nearly_full_block(tmp_path: Path) -> None:
     files(tmp_path, a=bytes(BLOCK - 2 * RECORD))
     folder = os.open(tmp_path, os.O_RDONLY)
     for _ in range(DEPTH_LIMIT - 1):
@@ -102,14 +102,14 @@ def test_the_longest_path_fits_into_a_block_that_is_nearly_full(tmp_path: Path) 
     assert [len(data) for data in members(*backup.packs.values()).values()] == [BLOCK - 2 * RECORD, BLOCK]
 
 
-def test_headers_of_empty_files_fill_blocks_too(tmp_path: Path) -> None:
+def test_pack_writer_empty_files_fill_blocks(tmp_path: Path) -> None:
     for number in range(2100):
         (tmp_path / str(number)).touch()
     (sizes,) = [[len(block) for block in blocks] for _, blocks in packs_of(tmp_path)]
     assert sizes == [BLOCK, 2100 * 512 + 1024 - BLOCK]
 
 
-def test_progress_tells_totals_while_a_large_file_is_read(tmp_path: Path) -> None:
+def test_pack_writer_large_file_reports_progress(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * 10, b=b"x" * (2 * BLOCK + 5), c=b"")
     told: list[tuple[int, int]] = []
     take(tmp_path, on_progress=lambda count, size: told.append((count, size)))
@@ -117,7 +117,7 @@ def test_progress_tells_totals_while_a_large_file_is_read(tmp_path: Path) -> Non
     assert told == [(1, 10), (1, BLOCK + 10), (1, 2 * BLOCK + 10), (2, end), (3, end)]
 
 
-def test_the_first_path_holds_the_contents_of_hard_links(tmp_path: Path) -> None:
+def test_pack_writer_hard_links_are_stored_under_the_first_path(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     files(tmp_path, c=b"contents")
     os.link(tmp_path / "c", tmp_path / "b" / "z")
@@ -129,7 +129,7 @@ def test_the_first_path_holds_the_contents_of_hard_links(tmp_path: Path) -> None
     ]  # fmt: skip
 
 
-def test_special_files_are_listed_and_never_opened(tmp_path: Path) -> None:
+def test_pack_writer_special_files_are_never_opened(tmp_path: Path) -> None:
     files(tmp_path, a=b"a", z=b"z")
     os.mkfifo(tmp_path / "fifo")  # opened for reading without O_NONBLOCK, it would wait for ever
     backup = take(tmp_path)
@@ -138,7 +138,7 @@ def test_special_files_are_listed_and_never_opened(tmp_path: Path) -> None:
     assert [record.path for record in backup.records] == [b"", b"a", b"z"]
 
 
-def test_a_pack_left_unread_is_a_mistake_and_leaks_nothing(tmp_path: Path) -> None:
+def test_pack_writer_unconsumed_pack_raises_and_closes(tmp_path: Path) -> None:
     files(tmp_path, a=b"a" * 3 * BLOCK, b=b"b", c=b"c")
     writer = PackWriter(tmp_path, backup_id="id", emit=only_files([]), limit=10_000)
     with closing(writer.packs()) as packs:
@@ -150,7 +150,7 @@ def test_a_pack_left_unread_is_a_mistake_and_leaks_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("limit", [1, 40_000, 1 << 30])
-def test_gnu_tar_brings_the_tree_back_without_us(tmp_path: Path, limit: int) -> None:
+def test_packs_are_extracted_by_gnu_tar(tmp_path: Path, limit: int) -> None:
     """The recipe of the docs: every pack, then the folders' tar."""
     root, out = tmp_path / "root", tmp_path / "out"
     root.mkdir()
@@ -171,7 +171,7 @@ def test_gnu_tar_brings_the_tree_back_without_us(tmp_path: Path, limit: int) -> 
     assert out.stat().st_mode == root.stat().st_mode
 
 
-def test_gnu_tar_and_python_see_the_same_contents(tmp_path: Path) -> None:
+def test_packs_are_read_alike_by_gnu_tar_and_python(tmp_path: Path) -> None:
     plant(tmp_path)
     (data,) = take(tmp_path).packs.values()
     with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8") as archive:
@@ -189,7 +189,7 @@ def test_gnu_tar_and_python_see_the_same_contents(tmp_path: Path) -> None:
             assert file.read() == found
 
 
-def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+def test_pack_writer_many_files_use_constant_memory(tmp_path: Path) -> None:
     """Objects alive while the last of many packs is made: as many as with the first."""
     for folder in range(20):
         (tmp_path / f"{folder:02}").mkdir()
@@ -207,14 +207,14 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
-def test_records_name_owners(tmp_path: Path) -> None:
+def test_pack_writer_records_name_owners(tmp_path: Path) -> None:
     files(tmp_path, a=b"")
     os.chown(tmp_path / "a", 33, 33)
     record = take(tmp_path)[b"a"]
     assert (record.uid, record.gid, record.user, record.group) == (33, 33, "www-data", "www-data")
 
 
-def test_memory_that_was_used_before_leaves_no_trace(tmp_path: Path) -> None:
+def test_pack_writer_used_buffers_leave_no_trace(tmp_path: Path) -> None:
     for number, size in enumerate((0, 1, 511, 512, 513, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7)):
         (tmp_path / f"{number}").write_bytes(os.urandom(size))
 
@@ -232,7 +232,7 @@ def test_memory_that_was_used_before_leaves_no_trace(tmp_path: Path) -> None:
     assert tar_of(used_buffer) == tar_of(new_buffer)
 
 
-def test_progress_is_told_while_large_files_turn_out_to_be_as_they_were(tmp_path: Path) -> None:
+def test_pack_writer_unchanged_large_files_report_progress(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / str(number)).write_bytes(os.urandom(3 * BLOCK))
     earlier = take(tmp_path)

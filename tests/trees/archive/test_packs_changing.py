@@ -66,7 +66,7 @@ def always(act: Callable[[], object]) -> Callable[[int, int], None]:
     return on_progress
 
 
-def test_a_file_that_changes_once_is_read_again(tmp_path: Path) -> None:
+def test_pack_writer_file_that_grows_once_is_read_again(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     files(root, a=b"x" * (3 * BLOCK), b=b"after")
@@ -86,7 +86,7 @@ def test_a_file_that_changes_once_is_read_again(tmp_path: Path) -> None:
     assert (tmp_path / "hand" / "a").read_bytes() == b"x" * (3 * BLOCK) + b"y" * 10_000
 
 
-def test_a_file_that_goes_on_growing_is_cut_at_the_size_it_had(tmp_path: Path) -> None:
+def test_pack_writer_growing_file_is_cut_at_its_size(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     files(root, a=b"x" * (3 * BLOCK), b=b"after")
@@ -105,7 +105,7 @@ def test_a_file_that_goes_on_growing_is_cut_at_the_size_it_had(tmp_path: Path) -
     assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"b"}
 
 
-def test_a_file_that_goes_on_shrinking_is_filled_with_zeros(tmp_path: Path) -> None:
+def test_pack_writer_shrinking_file_is_padded_with_zeros(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     files(root, a=b"x" * (6 * BLOCK), b=b"after")
@@ -122,7 +122,7 @@ def test_a_file_that_goes_on_shrinking_is_filled_with_zeros(tmp_path: Path) -> N
     assert (tmp_path / "side" / "b").read_bytes() == b"after"
 
 
-def test_a_file_rewritten_in_place_at_the_same_size_is_read_again(tmp_path: Path) -> None:
+def test_pack_writer_file_rewritten_in_place_is_read_again(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * (3 * BLOCK))
 
     def rewrite() -> None:
@@ -134,7 +134,7 @@ def test_a_file_rewritten_in_place_at_the_same_size_is_read_again(tmp_path: Path
     assert backup[b"a"].sha256 == hashlib.sha256(b"y" + b"x" * (3 * BLOCK - 1)).hexdigest()
 
 
-def test_files_that_vanish_are_told_and_the_rest_is_whole(tmp_path: Path) -> None:
+def test_pack_writer_vanished_files_are_skipped(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "dir").mkdir(parents=True)
     files(root, a=b"a", b=b"b", z=b"z")
@@ -150,14 +150,14 @@ def test_files_that_vanish_are_told_and_the_rest_is_whole(tmp_path: Path) -> Non
     assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"z"}
 
 
-def test_a_file_gone_while_it_is_read_is_still_read_to_its_end(tmp_path: Path) -> None:
+def test_pack_writer_file_deleted_while_read_is_complete(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * (2 * BLOCK))
     backup = take(tmp_path, on_progress=within(BLOCK, (tmp_path / "a").unlink))
     assert backup.skipped == []  # its ctime told of it, and the second reading found no other change
     assert backup[b"a"].sha256 == hashlib.sha256(b"x" * (2 * BLOCK)).hexdigest()
 
 
-def test_a_file_replaced_by_something_else_is_never_followed(tmp_path: Path) -> None:
+def test_pack_writer_file_replaced_by_non_file_is_skipped(tmp_path: Path) -> None:
     """A thread puts a symlink, a FIFO and another file in a file's place while it is backed up."""
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     root.mkdir()
@@ -196,7 +196,7 @@ def test_a_file_replaced_by_something_else_is_never_followed(tmp_path: Path) -> 
     assert b"secret" not in b"".join(packs)
 
 
-def test_a_file_that_is_replaced_keeps_its_contents_from_its_other_names(tmp_path: Path) -> None:
+def test_pack_writer_replaced_hard_link_is_no_link(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     files(root, a=b"a", b=b"old, and of two names", new=b"new")
@@ -212,7 +212,7 @@ def test_a_file_that_is_replaced_keeps_its_contents_from_its_other_names(tmp_pat
     assert (tmp_path / "side" / "c").read_bytes() == b"old, and of two names"
 
 
-def test_a_file_that_had_just_changed_when_its_reading_began_is_read_again_however_long_that_took(
+def test_pack_writer_slow_storage_keeps_recent_files_racy(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "large").mkdir()
@@ -239,7 +239,7 @@ def test_a_file_that_had_just_changed_when_its_reading_began_is_read_again_howev
     assert [record.racy for files in found for record in files.records()] == [True] * 3
 
 
-def test_an_unreadable_file_is_told(nobodys: Path) -> None:
+def test_pack_writer_unreadable_file_is_skipped(nobodys: Path) -> None:
     files(nobodys, a=b"a", b=b"b", c=b"c")
     (nobodys / "b").chmod(0)
     backup = in_child(lambda: take(nobodys), as_nobody=True)
@@ -248,7 +248,7 @@ def test_an_unreadable_file_is_told(nobodys: Path) -> None:
     assert [record.path for record in backup.records] == [b"", b"a", b"c"]
 
 
-def test_files_opened_ahead_that_change_before_they_are_read_are_taken_as_they_are_then(
+def test_pack_writer_file_changed_after_opening_is_stored_as_read(
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "root"
@@ -266,7 +266,7 @@ def test_files_opened_ahead_that_change_before_they_are_read_are_taken_as_they_a
     assert (tmp_path / "side" / "c").read_bytes() == b"c"
 
 
-def test_an_interrupted_walk_leaks_nothing(tmp_path: Path) -> None:
+def test_pack_writer_interrupted_closes_descriptors(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     files(tmp_path / "sub", a=b"a" * 3 * BLOCK, b=b"b")
 
@@ -282,7 +282,7 @@ def test_an_interrupted_walk_leaks_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_name_that_was_given_to_another_file_is_no_link(tmp_path: Path) -> None:
+def test_pack_writer_reused_inode_is_no_hard_link(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one")
     os.link(tmp_path / "a", tmp_path / "b")
 

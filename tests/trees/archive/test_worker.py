@@ -58,7 +58,7 @@ def read_and_report(job: Job) -> tuple[dict[str, bytes], ReadReport]:
         return {name: b"".join(map(bytes, blocks)) for name, blocks in reader.read(job)}, reader.report
 
 
-def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_progress_includes_unchanged_files(root: Path, tmp_path: Path) -> None:
     for number in range(PROGRESS_FILES):
         (root / f"small-{number}").write_bytes(b"x")
         os.utime(root / f"small-{number}", (1, 1))
@@ -75,7 +75,7 @@ def test_progress_is_told_of_unchanged_files_too(root: Path, tmp_path: Path) -> 
     assert stored == 0
 
 
-def test_a_process_gives_what_a_walk_in_this_one_gives(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_result_equals_pack_writer(root: Path, tmp_path: Path) -> None:
     here = take(root)
     made = job(root, tmp_path / "job")
     packs, report = read_and_report(made)
@@ -90,7 +90,7 @@ def test_a_process_gives_what_a_walk_in_this_one_gives(root: Path, tmp_path: Pat
     assert (report.skipped, report.skipped_total) == ([("fifo", "a FIFO", False)], 1)
 
 
-def test_a_process_compares_with_an_index(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_with_parent_index_stores_only_changes(root: Path, tmp_path: Path) -> None:
     time.sleep(2.1)
     first = job(root, tmp_path / "first")
     read(first)
@@ -102,24 +102,24 @@ def test_a_process_compares_with_an_index(root: Path, tmp_path: Path) -> None:
     assert len(read(nothing)) == 1
 
 
-def test_a_root_that_is_missing_is_said_as_it_is(tmp_path: Path) -> None:
+def test_archive_worker_missing_root_raises(tmp_path: Path) -> None:
     with pytest.raises(FilesError, match=r"root cannot be read: No such file or directory\. Create it"):
         read(job(tmp_path / "root", tmp_path / "job"))
 
 
-def test_a_state_folder_that_cannot_be_written_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_unwritable_state_folder_raises(root: Path, tmp_path: Path) -> None:
     made = job(root, tmp_path / "job")
     (tmp_path / "job").rmdir()
     with pytest.raises(FilesError, match="The state folder .* cannot be written: No such file or directory"):
         read(made)
 
 
-def test_a_process_that_fails_is_no_end_of_the_tree(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_crash_raises(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="exit status 1"):
         read(job(root, tmp_path / "job", excluded=7))
 
 
-def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_killed_raises(root: Path, tmp_path: Path) -> None:
     (root / "larger").write_bytes(bytes(40 * BLOCK))  # more than it can hand on before we take it
     with tree_reader() as reader:
         _, blocks = next(reader.read(job(root, tmp_path / "job")))
@@ -136,25 +136,25 @@ def test_a_process_that_is_killed_is_no_end_of_the_tree(root: Path, tmp_path: Pa
             b"".join(blocks)
 
 
-def test_a_known_index_that_is_damaged_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_damaged_parent_index_raises(root: Path, tmp_path: Path) -> None:
     (tmp_path / "known").write_bytes(b"not an index")
     with pytest.raises(IntegrityError, match="a line that is not JSON"):
         read(job(root, tmp_path / "job", parent_index=str(tmp_path / "known")))
 
 
-def test_closing_stops_the_process(root: Path, tmp_path: Path) -> None:
+def test_archive_worker_left_early_is_stopped(root: Path, tmp_path: Path) -> None:
     with tree_reader() as reader:
         _, blocks = next(reader.read(job(root, tmp_path / "job")))
         next(blocks)
     # the fixture of all tests looks for children left behind
 
 
-def test_a_process_whose_job_never_comes_is_stopped() -> None:
+def test_archive_worker_without_job_is_stopped() -> None:
     with pytest.raises(UsageError), tree_reader():
         raise UsageError("Nothing to read.")
 
 
-def test_a_process_that_nobody_has_a_job_for_ends() -> None:
+def test_archive_worker_input_closed_fails() -> None:
     with (
         pytest.raises(ToolError, match="exit status 1: The input ended before the job was done"),
         start_worker("igny8_backup.trees.archive.worker") as worker,
@@ -184,7 +184,7 @@ def unpack(made: UnpackJob, packs: dict[str, bytes]) -> Report:
         return process.finish()
 
 
-def test_a_process_writes_packs_out(root: Path, tmp_path: Path) -> None:
+def test_extract_worker_packs_are_written(root: Path, tmp_path: Path) -> None:
     (root / "a").chmod(0o4755)
     backup = take(root, limit=BLOCK)
     assert len(backup.packs) > 1
@@ -199,7 +199,7 @@ def test_a_process_writes_packs_out(root: Path, tmp_path: Path) -> None:
     assert look(tmp_path / "side") == look(root)
 
 
-def test_a_pack_that_is_not_what_the_index_says_is_refused(root: Path, tmp_path: Path) -> None:
+def test_extract_worker_contradicting_pack_raises(root: Path, tmp_path: Path) -> None:
     backup = take(root)
     made, _ = unpack_job(backup, tmp_path)
     packs = {name: data.replace(b"alpha", b"ALPHA") for name, data in backup.packs.items()}
@@ -207,7 +207,7 @@ def test_a_pack_that_is_not_what_the_index_says_is_refused(root: Path, tmp_path:
         unpack(made, packs)
 
 
-def test_a_pack_that_is_wrong_is_told_while_others_follow(root: Path, tmp_path: Path) -> None:
+def test_extract_worker_contradicting_pack_raises_while_others_are_sent(root: Path, tmp_path: Path) -> None:
     backup = take(root, limit=BLOCK)
     made, _ = unpack_job(backup, tmp_path)
     packs = dict.fromkeys(backup.packs, bytes(40 * BLOCK))
@@ -217,7 +217,7 @@ def test_a_pack_that_is_wrong_is_told_while_others_follow(root: Path, tmp_path: 
         unpack(made, packs)
 
 
-def test_packs_that_end_before_their_end_are_not_taken_for_whole(root: Path, tmp_path: Path) -> None:
+def test_extract_worker_input_closed_fails(root: Path, tmp_path: Path) -> None:
     """Whatever ends the process that sends them."""
     made, _ = unpack_job(take(root), tmp_path)
     with (
@@ -229,7 +229,7 @@ def test_packs_that_end_before_their_end_are_not_taken_for_whole(root: Path, tmp
         worker.result()
 
 
-def test_a_disk_that_refuses_is_said_as_it_is(root: Path, tmp_path: Path) -> None:
+def test_extract_worker_disk_error_raises(root: Path, tmp_path: Path) -> None:
     backup = take(root)
     made, _ = unpack_job(backup, tmp_path)
     (tmp_path / "side" / "a").write_bytes(b"in the way")
@@ -259,7 +259,7 @@ def ended(pid: int) -> bool:
         return True
 
 
-def test_a_process_that_waits_for_records_ends_with_the_one_that_feeds_it(tmp_path: Path) -> None:
+def test_extract_worker_waiting_for_records_ends_with_its_parent(tmp_path: Path) -> None:
     """Even if that is killed, and can tell nobody."""
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "a").write_bytes(b"alpha")
@@ -280,7 +280,7 @@ def test_a_process_that_waits_for_records_ends_with_the_one_that_feeds_it(tmp_pa
         time.sleep(0.01)
 
 
-def test_a_process_that_waits_for_records_is_stopped_by_another_thread(root: Path, tmp_path: Path) -> None:
+def test_extract_worker_waiting_for_records_is_stopped_by_a_thread(root: Path, tmp_path: Path) -> None:
     (root / "larger").write_bytes(bytes(40 * BLOCK))  # more than is sent before any of it is taken
     backup = take(root)
     made = empty_job(tmp_path)
@@ -295,7 +295,7 @@ def test_a_process_that_waits_for_records_is_stopped_by_another_thread(root: Pat
             waiting.result()
 
 
-def test_the_processes_know_nothing_of_django() -> None:
+def test_workers_do_not_import_django() -> None:
     code = "import sys, igny8_backup.trees.archive.worker, igny8_backup.trees.extract.worker\n"
     code += "import igny8_backup.trees.extract.partition_process\n"
     code += "assert not any(name.split('.')[0] in ('django', 'dbbackup') for name in sys.modules)"

@@ -46,7 +46,7 @@ def in_pack(name: str, records: list[Record]) -> list[Record]:
     return [record for record in records if record.pack == name]
 
 
-def test_each_pack_has_its_records_in_order(partition: Partition) -> None:
+def test_partition_index_gives_each_pack_its_records_in_order(partition: Partition) -> None:
     records = tree(5000)
     partition_index(partition, stream(Backup(records=records).index(), 1000))
     for name in (ONE, TWO):
@@ -54,12 +54,12 @@ def test_each_pack_has_its_records_in_order(partition: Partition) -> None:
     assert list(partition.non_files()) == [records[0], records[-1]]
 
 
-def test_a_pack_without_records_has_an_end_as_well(partition: Partition) -> None:
+def test_partition_pack_without_records_ends(partition: Partition) -> None:
     partition.add_all(tree(0))
     assert list(read_records(partition.folder / ONE, wait=not_yet)) == []
 
 
-def test_records_can_be_read_before_all_are_taken(partition: Partition) -> None:
+def test_partition_records_are_readable_before_all_are_added(partition: Partition) -> None:
     records = tree(5000)
     reader = read_records(partition.folder / ONE, wait=not_yet)
     found: list[Record] = []
@@ -74,7 +74,7 @@ def test_records_can_be_read_before_all_are_taken(partition: Partition) -> None:
     assert [*found, *reader] == in_pack(ONE, records)
 
 
-def test_where_records_end_is_known_when_all_are_taken_and_not_before(partition: Partition) -> None:
+def test_partition_after_an_error_readers_wait_for_more(partition: Partition) -> None:
     def cut() -> Iterator[Record]:
         yield from tree(5000)
         raise IntegrityError("The index is damaged.")
@@ -89,7 +89,7 @@ def test_where_records_end_is_known_when_all_are_taken_and_not_before(partition:
 
 
 @pytest.mark.parametrize("step", [1, 100, 4096])
-def test_a_reader_that_is_ahead_waits_for_the_rest(partition: Partition, step: int) -> None:
+def test_read_records_incomplete_file_waits_for_the_rest(partition: Partition, step: int) -> None:
     """Wherever what it meets has ended: in a length, or in the middle of a batch."""
     records = tree(100 if step == 1 else 5000)
     partition.add_all(records)
@@ -109,20 +109,20 @@ def test_a_reader_that_is_ahead_waits_for_the_rest(partition: Partition, step: i
     assert at >= len(whole), "it has waited for the end"
 
 
-def test_an_index_that_names_a_pack_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_partition_unknown_pack_raises(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     partition = Partition(tmp_path / "spool", [ONE])
     with pytest.raises(IntegrityError, match=f"names the pack {TWO}, which the manifest does not name"):
         partition_index(partition, stream(Backup(records=tree(2)).index()))
 
 
-def test_an_index_that_is_not_whole_is_refused(partition: Partition) -> None:
+def test_partition_truncated_index_raises(partition: Partition) -> None:
     data = Backup(records=tree(5000)).index()
     with pytest.raises(IntegrityError, match=r"^The index ends in the middle of a line\."):
         partition_index(partition, stream(data[:-1000]))
 
 
-def test_what_goes_wrong_with_the_stream_is_raised_as_it_is(partition: Partition) -> None:
+def test_partition_error_of_the_stream_is_raised(partition: Partition) -> None:
     def broken() -> Iterator[bytes]:
         yield Backup(records=tree(5000)).index()
         raise IntegrityError("It is not what was stored.")
@@ -133,7 +133,7 @@ def test_what_goes_wrong_with_the_stream_is_raised_as_it_is(partition: Partition
         list(read_records(partition.folder / ONE, wait=not_yet))
 
 
-def test_a_full_disk_is_said_as_it_is(tmp_path: Path) -> None:
+def test_partition_disk_full_raises(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1 << 20) as disk:
         (disk / "spool").mkdir()
         partition = Partition(disk / "spool", [ONE, TWO])
@@ -146,7 +146,7 @@ def test_a_full_disk_is_said_as_it_is(tmp_path: Path) -> None:
             partition_index(partition, stream(Backup(records=tree(5000)).index()))
 
 
-def test_an_index_whose_sender_ends_is_not_taken_for_whole(partition: Partition) -> None:
+def test_partition_worker_without_input_fails(partition: Partition) -> None:
     with (
         pytest.raises(ToolError, match="exit status 1: The input ended before the job was done"),
         start_worker("igny8_backup.trees.extract.partition_process") as worker,

@@ -60,7 +60,7 @@ def refused(side: Path, kind: type[BackupError], act: Callable[[], object], matc
     assert sorted(os.listdir(side.parent)) == ["outside", "side"]
 
 
-def test_files_and_their_folders_are_written(side: Path) -> None:
+def test_writer_pack_writes_files_and_folders(side: Path) -> None:
     told: list[tuple[int, int]] = []
     with TreeWriter(side, on_skip=never, on_progress=lambda *now: told.append(now)) as writer:
         data = pack(**{"a": b"one", "d/e/f": b"x" * 2000})
@@ -70,52 +70,52 @@ def test_files_and_their_folders_are_written(side: Path) -> None:
     assert (writer.files, writer.bytes) == told[-1] == (2, 2003)
 
 
-def test_until_they_are_finished_folders_are_private(side: Path) -> None:
+def test_writer_before_finish_folders_are_private(side: Path) -> None:
     written(side, pack(**{"d/f": b""}), [file(b"d/f", b"", mode=0o640)])
     assert stat.S_IMODE((side / "d").stat().st_mode) == 0o700
     assert stat.S_IMODE((side / "d" / "f").stat().st_mode) == 0o640
 
 
-def test_dead_members_are_passed_over(side: Path) -> None:
+def test_writer_member_without_record_is_skipped(side: Path) -> None:
     written(side, pack(a=b"dead", b=b"alive", c=b"dead"), [file(b"b", b"alive")])
     assert os.listdir(side) == ["b"]
 
 
 @pytest.mark.parametrize("missing", [b"0", b"aa", b"z"])
-def test_a_record_without_a_member_is_refused(side: Path, missing: bytes) -> None:
+def test_writer_record_without_member_raises(side: Path, missing: bytes) -> None:
     data, records = pack(a=b"a", b=b"b"), [file(b"a", b"a"), file(b"b", b"b"), file(missing, b"")]
     records.sort(key=lambda record: record.path)
     refused(side, IntegrityError, lambda: written(side, data, records), "does not hold the file")
 
 
-def test_another_size_is_refused_before_anything_is_written(side: Path) -> None:
+def test_writer_other_size_raises_before_writing(side: Path) -> None:
     refused(side, IntegrityError, lambda: written(side, pack(a=b"12"), [file(b"a", b"1")]), "another size")
     assert os.listdir(side) == []
 
 
 @pytest.mark.parametrize("others", ["", "b", "bc"])
-def test_other_contents_are_refused_whatever_follows(side: Path, others: str) -> None:
+def test_writer_other_digest_raises_whatever_follows(side: Path, others: str) -> None:
     data = pack(a=b"evil", **dict.fromkeys(others, b"x"))
     records = [file(b"a", b"good"), *(file(name.encode(), b"x") for name in others)]
     refused(side, IntegrityError, lambda: written(side, data, records), "'a' .* SHA-256")
 
 
 @pytest.mark.parametrize("first", [b"older", b"another size", b"newer"])
-def test_of_two_copies_the_later_counts(side: Path, first: bytes) -> None:
+def test_writer_two_members_of_a_file_keeps_the_second(side: Path, first: bytes) -> None:
     data = pack(**{"d/a": first})[: -len(END)] + pack(**{"d/a": b"newer", "d/b": b"b"})
     writer = written(side, data, [file(b"d/a", b"newer", mode=0o600), file(b"d/b", b"b")])
     assert ((side / "d" / "a").read_bytes(), writer.files) == (b"newer", 2)
 
 
 @pytest.mark.parametrize("last", [b"older", b"another size"])
-def test_of_two_copies_the_later_must_be_right(side: Path, last: bytes) -> None:
+def test_writer_second_member_with_other_digest_raises(side: Path, last: bytes) -> None:
     data = pack(a=b"newer")[: -len(END)] + pack(a=last, b=b"b")
     refused(
         side, IntegrityError, lambda: written(side, data, [file(b"a", b"newer"), file(b"b", b"b")]), "'a'"
     )
 
 
-def test_a_pack_cut_short_is_refused_even_after_its_last_living_file(side: Path) -> None:
+def test_writer_pack_truncated_after_last_needed_file_raises(side: Path) -> None:
     data = pack(a=b"a", b=b"b")
     for end in range(1024, len(data), 512):
         root = side / str(end)
@@ -123,14 +123,14 @@ def test_a_pack_cut_short_is_refused_even_after_its_last_living_file(side: Path)
         refused(side, IntegrityError, lambda: written(root, data[:end], [file(b"a", b"a")]))  # noqa: B023
 
 
-def test_nothing_that_is_there_is_overwritten(side: Path) -> None:
+def test_writer_existing_file_is_not_overwritten(side: Path) -> None:
     (side / "a").write_bytes(b"mine")
     refused(side, FilesError, lambda: written(side, pack(a=b"new"), [file(b"a", b"new")]), "File exists")
     assert (side / "a").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("where", ["folder", "file"])
-def test_nothing_is_written_through_a_symlink(side: Path, where: str) -> None:
+def test_writer_symlink_in_the_path_is_not_followed(side: Path, where: str) -> None:
     """Even if one lies in the side: ``index.read`` refuses the tree, and the writer does not rely on it."""
     if where == "folder":
         (side / "d").symlink_to("../outside")
@@ -140,7 +140,7 @@ def test_nothing_is_written_through_a_symlink(side: Path, where: str) -> None:
     refused(side, FilesError, lambda: written(side, pack(**{"d/f": b"x"}), [file(b"d/f", b"x")]))
 
 
-def test_a_tree_whose_symlink_is_also_a_folder_is_refused(side: Path) -> None:
+def test_writer_symlink_that_is_also_a_folder_raises(side: Path) -> None:
     link = ROOT._replace(path=b"d", kind="symlink", target=b"../outside")
     below = ROOT._replace(path=b"d/e", kind="dir")
     refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, link, below]))
@@ -148,7 +148,7 @@ def test_a_tree_whose_symlink_is_also_a_folder_is_refused(side: Path) -> None:
     refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, again]))
 
 
-def test_a_hard_link_to_the_outside_is_refused(side: Path) -> None:
+def test_writer_hard_link_to_the_outside_raises(side: Path) -> None:
     (side.parent / "outside" / "secret").touch()
     link = ROOT._replace(path=b"d", kind="symlink", target=b"../outside")
     hard = ROOT._replace(path=b"e", kind="hardlink", target=b"d/secret")
@@ -159,7 +159,7 @@ def test_a_hard_link_to_the_outside_is_refused(side: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [b"d", b"missing", b"link", b"missing/f"])
-def test_a_hard_link_to_anything_but_a_file_is_refused(side: Path, target: bytes) -> None:
+def test_writer_hard_link_to_a_non_file_raises(side: Path, target: bytes) -> None:
     tree = [
         ROOT,
         ROOT._replace(path=b"d", kind="dir"),
@@ -169,7 +169,7 @@ def test_a_hard_link_to_anything_but_a_file_is_refused(side: Path, target: bytes
     refused(side, IntegrityError, lambda: written(side, pack(), [], tree))
 
 
-def test_a_file_that_no_pack_brought_is_noticed(side: Path) -> None:
+def test_finish_file_missing_from_all_packs_raises(side: Path) -> None:
     tree = [ROOT, file(b"a", b"a"), file(b"b", b"b", pack="2")]
     refused(side, IntegrityError, lambda: written(side, pack(a=b"a"), tree[1:2], tree), "none of the packs")
 
@@ -177,14 +177,14 @@ def test_a_file_that_no_pack_brought_is_noticed(side: Path) -> None:
 @pytest.mark.parametrize(
     "told, brought", [(file(b"a", b"other"), b"a"), (file(b"d", b"x"), b"d/f"), (file(b"d/f", b"x"), b"d")]
 )
-def test_a_file_that_is_not_what_the_index_says_is_noticed(side: Path, told: Record, brought: bytes) -> None:
+def test_finish_file_of_other_size_raises(side: Path, told: Record, brought: bytes) -> None:
     """``extract_pack`` was given other records than ``finish``."""
     tree = [ROOT, ROOT._replace(path=b"d", kind="dir")] if told.path == b"d/f" and brought != b"d" else [ROOT]
     data = pack(**{brought.decode(): b"x"})
     refused(side, BackupError, lambda: written(side, data, [file(brought, b"x")], [*tree, told]))
 
 
-def test_a_missing_side_is_an_error(tmp_path: Path) -> None:
+def test_writer_missing_staging_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FilesError):
         TreeWriter(tmp_path / "missing", on_skip=never)
     (tmp_path / "link").symlink_to(tmp_path)
@@ -192,13 +192,13 @@ def test_a_missing_side_is_an_error(tmp_path: Path) -> None:
         TreeWriter(tmp_path / "link", on_skip=never)
 
 
-def test_the_side_itself_keeps_its_mode(side: Path) -> None:
+def test_finish_staging_folder_keeps_its_mode(side: Path) -> None:
     side.chmod(0o700)
     written(side, pack(), [], [ROOT._replace(mode=0o755)])
     assert stat.S_IMODE(side.stat().st_mode) == 0o700
 
 
-def test_runs_of_zeros_become_holes_wherever_blocks_end(side: Path) -> None:
+def test_sparse_file_runs_of_zeros_become_holes(side: Path) -> None:
     contents = b"x" * 10_000 + bytes(3_000_000) + b"y" + bytes(100) + b"z" + bytes(70_000)
     for block in (999, 65_536, 1 << 20):
         root = side / str(block)
@@ -210,7 +210,7 @@ def test_runs_of_zeros_become_holes_wherever_blocks_end(side: Path) -> None:
             assert (root / "a").stat().st_blocks * 512 < 220_000
 
 
-def test_a_full_disk_is_told_with_what_is_untouched(tmp_path: Path) -> None:
+def test_writer_disk_full_raises_and_says_what_is_unchanged(tmp_path: Path) -> None:
     """The limit on the size of a file stands for a disk that is full: the kernel refuses the write."""
     import resource
     import signal
@@ -233,7 +233,7 @@ def test_a_full_disk_is_told_with_what_is_untouched(tmp_path: Path) -> None:
     )
 
 
-def test_hard_links_lead_into_folders_that_are_already_finished(tmp_path: Path, nobodys: Path) -> None:
+def test_finish_hard_link_into_finished_folder_is_made(tmp_path: Path, nobodys: Path) -> None:
     def work() -> bool:
         root = nobodys / "root"
         (root / "a").mkdir(parents=True)
@@ -249,7 +249,7 @@ def test_hard_links_lead_into_folders_that_are_already_finished(tmp_path: Path, 
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root backs up what is not its own")
-def test_owners_are_left_and_counted_without_rights(nobodys: Path, tmp_path: Path) -> None:
+def test_writer_without_root_counts_owners_left(nobodys: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").touch()

@@ -43,25 +43,25 @@ def in_namespace(root: Path, mount: str) -> str:
     return run.stdout
 
 
-def test_a_mounted_child_is_seen_and_refused(tmp_path: Path) -> None:
+def test_plan_swap_mounted_child_raises(tmp_path: Path) -> None:
     (tmp_path / "cache one").mkdir()
     said = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT/cache one"')
     assert said.splitlines()[0] == repr([os.fsencode(tmp_path / "cache one")])
     assert "is a mount point below it. The live tree was not changed." in said
 
 
-def test_a_bind_mount_of_the_same_filesystem_deep_below_is_seen_and_refused(tmp_path: Path) -> None:
+def test_plan_swap_bind_mount_deep_below_raises(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "c").mkdir()
     said = in_namespace(tmp_path, 'mount --bind "$ROOT/c" "$ROOT/a/b"')
     assert f"'{tmp_path}/a/b' is a mount point below it" in said
 
 
-def test_a_root_that_is_itself_mounted_is_fine(tmp_path: Path) -> None:
+def test_plan_swap_mounted_root_is_accepted(tmp_path: Path) -> None:
     said = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT"')
     assert said == "[]\n"
 
 
-def test_proc_lies_below_the_top_and_not_below_a_neighbour() -> None:
+def test_mounts_below_lists_proc_only_below_its_parents() -> None:
     assert b"/proc" in mounts_below(Path("/"))
     assert mounts_below(Path("/pro")) == []

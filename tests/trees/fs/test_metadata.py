@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def test_set_id_bits_of_files_are_dropped_and_told(root: Path, tmp_path: Path) -> None:
+def test_metadata_set_id_bits_are_dropped_and_reported(root: Path, tmp_path: Path) -> None:
     (root / "file").chmod(0o6755)
     backup = take(root)
     assert backup[b"file"].mode == 0o6755
@@ -42,13 +42,13 @@ def test_set_id_bits_of_files_are_dropped_and_told(root: Path, tmp_path: Path) -
     assert told.skipped == [(b"file", f"its set-id bits were not set: {ASK}")]
 
 
-def test_set_id_bits_come_back_where_allowed(root: Path, tmp_path: Path) -> None:
+def test_metadata_set_id_bits_allowed_are_set(root: Path, tmp_path: Path) -> None:
     (root / "file").chmod(0o6755)
     assert bring_back(take(root), tmp_path / "side", allow_set_id=True).skipped == []
     assert stat.S_IMODE((tmp_path / "side" / "file").stat().st_mode) == 0o6755
 
 
-def test_set_group_id_and_sticky_folders_come_back(root: Path, tmp_path: Path) -> None:
+def test_metadata_set_group_id_and_sticky_folders_are_set(root: Path, tmp_path: Path) -> None:
     (root / "shared").mkdir()
     (root / "shared").chmod(0o3775)
     assert bring_back(take(root), tmp_path / "side").skipped == []
@@ -56,7 +56,7 @@ def test_set_group_id_and_sticky_folders_come_back(root: Path, tmp_path: Path) -
 
 
 @only_root
-def test_owners_come_back_by_name_where_the_name_is_known(root: Path, tmp_path: Path) -> None:
+def test_metadata_known_owner_name_is_used(root: Path, tmp_path: Path) -> None:
     """The user has another number here than where the backup was taken."""
     backup = take(root)
     user = pwd.getpwnam("www-data")
@@ -69,11 +69,11 @@ def test_owners_come_back_by_name_where_the_name_is_known(root: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["", "no such user", "a\0b", "\ud800", "x" * 100_000])
-def test_a_name_unknown_here_leaves_the_number(name: str) -> None:
+def test_metadata_unknown_owner_name_uses_the_number(name: str) -> None:
     assert Owners().ids(name, 12345, name, 54321) == (12345, 54321)
 
 
-def test_attributes_and_acls_of_files_and_folders_come_back(root: Path, tmp_path: Path) -> None:
+def test_metadata_attributes_and_acls_are_set(root: Path, tmp_path: Path) -> None:
     (root / "folder").mkdir()
     for name in ("file", "folder"):
         os.setxattr(root / name, "user.origin", bytes(range(256)))
@@ -87,9 +87,7 @@ def test_attributes_and_acls_of_files_and_folders_come_back(root: Path, tmp_path
     assert os.getxattr(tmp_path / "side" / "folder", "system.posix_acl_default") == ACL
 
 
-def test_a_default_acl_of_a_folder_does_not_leak_into_what_is_restored_below(
-    root: Path, tmp_path: Path
-) -> None:
+def test_metadata_default_acl_is_not_inherited_by_restored_files(root: Path, tmp_path: Path) -> None:
     (root / "folder").mkdir()
     (root / "folder" / "before").touch()  # has no ACL: it was there first
     os.setxattr(root / "folder", "system.posix_acl_default", ACL)
@@ -98,7 +96,7 @@ def test_a_default_acl_of_a_folder_does_not_leak_into_what_is_restored_below(
 
 
 @only_root
-def test_capabilities_are_dropped_and_told_or_come_back_where_allowed(root: Path, tmp_path: Path) -> None:
+def test_metadata_capabilities_are_dropped_unless_allowed(root: Path, tmp_path: Path) -> None:
     os.setxattr(root / "file", "security.capability", CAPABILITY)
     backup = take(root)
     told = bring_back(backup, tmp_path / "without")
@@ -109,12 +107,12 @@ def test_capabilities_are_dropped_and_told_or_come_back_where_allowed(root: Path
 
 
 @only_root
-def test_attributes_of_the_machine_are_not_kept(root: Path) -> None:
+def test_read_xattrs_machine_attributes_are_ignored(root: Path) -> None:
     os.setxattr(root / "file", "trusted.test", b"1")
     assert take(root)[b"file"].xattrs == ()
 
 
-def test_attributes_that_cannot_be_set_are_told(tmp_path: Path, root: Path) -> None:
+def test_metadata_refused_attributes_are_reported(tmp_path: Path, root: Path) -> None:
     told: list[tuple[bytes, str]] = []
     record = Record(
         path=b"file", kind="file", mode=0o644, uid=os.getuid(), gid=os.getgid(), user="", group="", size=8,
@@ -128,7 +126,7 @@ def test_attributes_that_cannot_be_set_are_told(tmp_path: Path, root: Path) -> N
     assert (root / "file").stat().st_mtime_ns == 5
 
 
-def test_one_attribute_that_cannot_be_set_does_not_cost_the_others(root: Path) -> None:
+def test_set_xattrs_one_refused_sets_the_others(root: Path) -> None:
     fd = os.open(root, os.O_RDONLY)
     with pytest.raises(OSError):
         set_xattrs(fd, (("user." + "x" * 300, b"1"), ("user.z", b"2")))
@@ -136,7 +134,7 @@ def test_one_attribute_that_cannot_be_set_does_not_cost_the_others(root: Path) -
     os.close(fd)
 
 
-def test_set_xattrs_makes_them_exactly_so(root: Path) -> None:
+def test_set_xattrs_replaces_and_removes_others(root: Path) -> None:
     os.setxattr(root, "user.gone", b"1")
     os.setxattr(root, "user.changed", b"1")
     fd = os.open(root, os.O_RDONLY)
@@ -146,7 +144,7 @@ def test_set_xattrs_makes_them_exactly_so(root: Path) -> None:
     os.close(fd)
 
 
-def test_owners_that_differ_are_counted_only_without_rights(root: Path, tmp_path: Path) -> None:
+def test_metadata_other_owner_is_counted_only_without_root(root: Path, tmp_path: Path) -> None:
     metadata = Metadata(allow_set_id=False, on_skip=never)
     record = take(root).records[0]
     fd = os.open(root, os.O_RDONLY)

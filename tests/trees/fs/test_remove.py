@@ -12,7 +12,7 @@ from tests.trees.planting import plant
 from tests.trees.tools import in_child
 
 
-def test_everything_odd_is_removed_and_nothing_outside(tmp_path: Path) -> None:
+def test_remove_tree_odd_tree_removes_nothing_outside(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").touch()
     tree = tmp_path / "tree"
@@ -27,12 +27,12 @@ def test_everything_odd_is_removed_and_nothing_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "missing/too"])
-def test_what_is_not_there_is_no_error(tmp_path: Path, name: str) -> None:
+def test_remove_tree_missing_folder_is_no_error(tmp_path: Path, name: str) -> None:
     remove_tree(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["file", "link"])
-def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_remove_tree_non_folder_raises(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "inside").touch()
@@ -43,7 +43,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [0, 0o400, 0o500, 0o300])
-def test_folders_that_shut_their_owner_out_are_removed_by_him(nobodys: Path, mode: int) -> None:
+def test_remove_tree_inaccessible_folders_are_removed_by_owner(nobodys: Path, mode: int) -> None:
     def work() -> bool:
         shut = nobodys / "tree" / "shut"
         (shut / "below" / "below").mkdir(parents=True)
@@ -56,7 +56,7 @@ def test_folders_that_shut_their_owner_out_are_removed_by_him(nobodys: Path, mod
     assert in_child(work, as_nobody=True) is False
 
 
-def test_a_tree_deeper_than_descriptors_last_is_removed(tmp_path: Path) -> None:
+def test_remove_tree_deeper_than_descriptor_limit_is_removed(tmp_path: Path) -> None:
     def work() -> bool:
         import resource
 
@@ -74,7 +74,7 @@ def test_a_tree_deeper_than_descriptors_last_is_removed(tmp_path: Path) -> None:
     assert in_child(work) is False
 
 
-def test_what_is_still_written_for_a_moment_is_removed_too(tmp_path: Path) -> None:
+def test_remove_tree_files_still_being_written_are_removed(tmp_path: Path) -> None:
     """As by the process that writes files for a restore which was killed."""
     (tmp_path / "tree" / "sub").mkdir(parents=True)
     folder = os.open(tmp_path / "tree" / "sub", os.O_RDONLY)

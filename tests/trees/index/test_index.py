@@ -61,11 +61,11 @@ def read(data: bytes, block: int = 1 << 20) -> list[Record]:
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
-def test_what_is_written_is_read(block: int) -> None:
+def test_index_round_trip_is_equal(block: int) -> None:
     assert read(written(RECORDS), block) == RECORDS
 
 
-def test_the_format_is_this() -> None:
+def test_index_writer_writes_the_documented_format() -> None:
     """What lies in storage is for ever: a change here is a new version of the format."""
     header, root, folder, file, link, hard, trailer = written(RECORDS).decode("utf-8").splitlines()
     assert header == '{"format":"igny8_backup index","version":1}'
@@ -98,19 +98,19 @@ FIELDS = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=50)
 @given(st.dictionaries(NAMES, FIELDS, max_size=8), st.integers(1, 1000))
-def test_any_records_survive(files: dict[bytes, dict[str, Any]], block: int) -> None:
+def test_index_any_records_round_trip_is_equal(files: dict[bytes, dict[str, Any]], block: int) -> None:
     records = [ROOT] + [FILE._replace(path=name, **files[name]) for name in sorted(files, key=order)]
     assert read(written(records), block) == records
 
 
-def test_an_index_cut_short_anywhere_is_refused() -> None:
+def test_read_index_truncated_anywhere_raises() -> None:
     whole = written(RECORDS)
     for end in range(len(whole)):
         with pytest.raises(IntegrityError):
             read(whole[:end])
 
 
-def test_an_index_with_a_line_missing_is_refused() -> None:
+def test_read_index_missing_line_raises() -> None:
     whole = written(RECORDS).splitlines(keepends=True)
     for number in range(len(whole)):
         with pytest.raises(IntegrityError):
@@ -199,12 +199,12 @@ SYMLINK_A = {**to_json(LINK), "path": "a"}
         *(sound(without(key)) for key in to_json(FILE) if key != "path"),
     ],
 )
-def test_what_no_backup_ever_wrote_is_refused(data: bytes) -> None:
+def test_read_index_malformed_record_raises(data: bytes) -> None:
     with pytest.raises(IntegrityError):
         read(data)
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
+def test_read_index_endless_line_raises_early() -> None:
     def endless() -> Any:
         yield lines(HEADER)
         for _ in range(100):
@@ -215,7 +215,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
         list(index.read(endless()))
 
 
-def test_the_end_of_the_stream_is_reached_before_the_end_is_believed() -> None:
+def test_read_index_error_at_stream_end_is_raised() -> None:
     def broken() -> Any:
         yield written(RECORDS)
         raise IntegrityError("The digest is wrong.")
@@ -226,7 +226,7 @@ def test_the_end_of_the_stream_is_reached_before_the_end_is_believed() -> None:
 
 @given(st.integers(0, 700))
 @settings(max_examples=30, deadline=None)
-def test_lines_come_as_they_stand_whatever_is_read_at_a_time(files: int) -> None:
+def test_lines_any_batch_size_gives_the_same_lines(files: int) -> None:
     records = [ROOT, *(FILE._replace(path=b"page-%04d" % number) for number in range(files))]
     data = written(records)
     whole = data.splitlines(keepends=True)

@@ -25,20 +25,20 @@ PATHS = st.lists(NAMES.map(lambda name: name.replace(b"/", b"_").replace(b"\0", 
         (b"\xed\xb2\x80", "%ED%B2%80"),  # a lone surrogate, which is no UTF-8
     ],
 )
-def test_a_name_has_one_spelling(name: bytes, text: str) -> None:
+def test_escape_name_gives_its_one_form(name: bytes, text: str) -> None:
     assert escape(name) == text
     assert unescape(text) == name
 
 
 @given(st.binary())
-def test_every_name_survives(name: bytes) -> None:
+def test_escape_any_name_is_reversed_by_unescape(name: bytes) -> None:
     text = escape(name)
     text.encode("utf-8")
     assert unescape(text) == name
 
 
 @given(st.text(alphabet="%0123456789ABCDEFabü\udce9"))
-def test_a_text_is_refused_or_the_only_one_for_its_name(text: str) -> None:
+def test_unescape_any_text_raises_or_is_reversed_by_escape(text: str) -> None:
     try:
         name = unescape(text)
     except IntegrityError:
@@ -47,13 +47,13 @@ def test_a_text_is_refused_or_the_only_one_for_its_name(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["%", "%4", "%41", "%zz", "%e9", "%C3%BC", "a\ud800b", "%2525%"])
-def test_other_spellings_are_refused(text: str) -> None:
+def test_unescape_other_form_raises(text: str) -> None:
     with pytest.raises(IntegrityError):
         unescape(text)
 
 
 @given(PATHS, PATHS)
-def test_the_order_is_that_of_components(one: bytes, other: bytes) -> None:
+def test_order_paths_sorts_by_components(one: bytes, other: bytes) -> None:
     assert (order(one) < order(other)) == (one.split(b"/") < other.split(b"/"))
 
 
@@ -74,7 +74,7 @@ def test_the_order_is_that_of_components(one: bytes, other: bytes) -> None:
     ]
     + [b".igny8_backup-side-20261122T021500Z", b"/".join([b"a"] * (DEPTH_LIMIT + 1)), b"a" * 200_000],
 )
-def test_a_path_must_lie_below_the_root_and_not_be_ours(path: bytes) -> None:
+def test_check_path_outside_the_root_or_own_name_raises(path: bytes) -> None:
     with pytest.raises(IntegrityError):
         check_path(path)
 
@@ -82,5 +82,5 @@ def test_a_path_must_lie_below_the_root_and_not_be_ours(path: bytes) -> None:
 @pytest.mark.parametrize(
     "path", [b"a", b"a/b", b"...", b".before-x", b"a/..b", b"-", b"\n", b"\xff", b"sub/.before-x"]
 )
-def test_odd_but_legal_paths_pass(path: bytes) -> None:
+def test_check_path_odd_but_legal_passes(path: bytes) -> None:
     assert check_path(path) == path

@@ -59,7 +59,7 @@ PATTERN = st.builds(
 @example(patterns=["da/**", "!da/a"])
 @example(patterns=["*", "!da"])
 @settings(max_examples=60, deadline=None)
-def test_files_stay_out_just_as_git_ignores_them(repository: Path, patterns: list[str]) -> None:
+def test_excludes_any_pattern_agrees_with_git(repository: Path, patterns: list[str]) -> None:
     exclude = repository / ".git" / "info" / "exclude"
     exclude.write_text("\n".join(patterns))
     told = subprocess.run(
@@ -71,7 +71,7 @@ def test_files_stay_out_just_as_git_ignores_them(repository: Path, patterns: lis
     assert files == set(told.split(b"\0")) - {b""}
 
 
-def test_an_excluded_folder_is_not_entered_and_counts_once(tmp_path: Path) -> None:
+def test_scan_excluded_folder_counts_once(tmp_path: Path) -> None:
     plant(tmp_path, "__pycache__/a", "__pycache__/b", "x/.cache/a", "x/a", "x/a.tmp", ".cache.html")
     asked = []
     excludes = Excludes([*CACHES, "*.tmp"])
@@ -86,13 +86,13 @@ def test_an_excluded_folder_is_not_entered_and_counts_once(tmp_path: Path) -> No
     assert b"__pycache__/a" not in asked
 
 
-def test_names_that_are_no_text_are_matched_as_well(tmp_path: Path) -> None:
+def test_excludes_name_not_utf_8_is_matched(tmp_path: Path) -> None:
     for name in (b"\xff.tmp", b"\xff\n.tmp", b"\xe4", b"\xff.html"):
         (tmp_path / os.fsdecode(name)).touch()
     assert walk(tmp_path, "*.tmp", "\udce4") == ({b"\xff.html"}, 3)
 
 
-def test_an_excluded_file_that_vanishes_is_nobodys_business(tmp_path: Path) -> None:
+def test_scan_vanished_excluded_file_is_not_reported(tmp_path: Path) -> None:
     plant(tmp_path, "a/x", "b.tmp", "c")
     with Scan(tmp_path, on_skip=never, excluded=Excludes(["*.tmp"])) as scan:
         found = []
@@ -104,7 +104,7 @@ def test_an_excluded_file_that_vanishes_is_nobodys_business(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("tag", [CACHE_SIGNATURE + b"\n# by a test", CACHE_SIGNATURE])
-def test_of_a_tagged_folder_only_the_tag_is_there(tmp_path: Path, tag: bytes) -> None:
+def test_scan_cache_folder_yields_only_the_tag(tmp_path: Path, tag: bytes) -> None:
     plant(tmp_path, "cache/a", "cache/deep/b", "page")
     (tmp_path / "cache" / os.fsdecode(CACHE_TAG)).write_bytes(tag)
     assert walk(tmp_path, exclude_caches=True) == ({b"cache", b"cache/CACHEDIR.TAG", b"page"}, 2)
@@ -112,7 +112,7 @@ def test_of_a_tagged_folder_only_the_tag_is_there(tmp_path: Path, tag: bytes) ->
 
 
 @pytest.mark.parametrize("what", ["empty", "other", "fifo", "symlink", "folder", "the root"])
-def test_what_is_no_tag_changes_nothing(tmp_path: Path, what: str) -> None:
+def test_scan_malformed_cache_tag_is_ignored(tmp_path: Path, what: str) -> None:
     plant(tmp_path, "cache/a")
     tag = (tmp_path if what == "the root" else tmp_path / "cache") / os.fsdecode(CACHE_TAG)
     if what in ("empty", "other", "the root"):
@@ -134,13 +134,13 @@ def test_what_is_no_tag_changes_nothing(tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize(
     "pattern", ["", " ", "/", "//", "!", "# note", "[", "[z-a]", "a\nb", "a\0b", "a/**/"]
 )
-def test_a_pattern_that_is_none_is_told(pattern: str) -> None:
+def test_problem_malformed_pattern_is_described(pattern: str) -> None:
     assert problem(pattern)
     with pytest.raises(ValueError, match=r"it .*"):
         Excludes([pattern])
 
 
-def test_stars_are_counted() -> None:
+def test_problem_too_many_stars_is_described() -> None:
     assert problem("a*" * MAX_STARS) == "" == problem("**/a/**/*.*")
     assert "more than" in problem("a*" * (MAX_STARS + 1))
     assert "more than" in problem("a**" * 3)

@@ -61,9 +61,7 @@ def opened(walk: Scan, entry: Entry) -> int:
     return walk.open_file(Files(folder + slash, [name], [cast(Row, tuple(entry.status))], Owners()), 0)
 
 
-def test_a_folder_comes_before_its_contents_and_those_before_its_sibling(
-    tmp_path: Path, scan: Scanning
-) -> None:
+def test_scan_order_is_depth_first(tmp_path: Path, scan: Scanning) -> None:
     for name in ("a/x", "a.b/x", "a!", "b", "a/y/z", "a/y.z"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -72,7 +70,7 @@ def test_a_folder_comes_before_its_contents_and_those_before_its_sibling(
     ]  # fmt: skip
 
 
-def test_an_entry_says_what_lstat_says(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_entry_equals_lstat(tmp_path: Path, scan: Scanning) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     (tmp_path / "file").chmod(0o2751)
     os.utime(tmp_path / "file", ns=(1, -999_999_999))
@@ -87,7 +85,7 @@ def test_an_entry_says_what_lstat_says(tmp_path: Path, scan: Scanning) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
-def test_an_owner_without_a_name_has_none(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_unknown_owner_has_no_name(tmp_path: Path, scan: Scanning) -> None:
     (tmp_path / "file").touch()
     os.chown(tmp_path / "file", 3_999_999_999, 3_999_999_998)
     *_, file = scan(tmp_path, on_skip=never)
@@ -99,7 +97,7 @@ def test_an_owner_without_a_name_has_none(tmp_path: Path, scan: Scanning) -> Non
     )
 
 
-def test_special_files_are_told_and_are_no_failure(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_special_files_are_skipped_without_failure(tmp_path: Path, scan: Scanning) -> None:
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.open(tmp_path, os.O_RDONLY)
@@ -112,14 +110,14 @@ def test_special_files_are_told_and_are_no_failure(tmp_path: Path, scan: Scannin
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root makes devices")
-def test_devices_are_told(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_devices_are_skipped(tmp_path: Path, scan: Scanning) -> None:
     os.mknod(tmp_path / "null", 0o20666, os.makedev(1, 3))
     skipped: dict[bytes, str] = {}
     assert [entry.path for entry in scan(tmp_path, on_skip=skipped.__setitem__)] == [b""]
     assert skipped == {b"null": "a device"}
 
 
-def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_own_names_in_the_root_are_skipped(tmp_path: Path, scan: Scanning) -> None:
     for name in (
         ".before-20261122T021500Z",
         ".igny8_backup-side-20261122T021500Z",
@@ -134,20 +132,20 @@ def test_what_is_ours_in_the_root_is_left_out_and_told(tmp_path: Path, scan: Sca
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, name: str, scan: Scanning) -> None:
+def test_scan_root_that_is_no_folder_raises(tmp_path: Path, name: str, scan: Scanning) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FilesError, match="cannot be read"):
         next(scan(tmp_path / name, on_skip=never))
 
 
-def test_the_root_may_be_a_symlink(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_root_may_be_a_symlink(tmp_path: Path, scan: Scanning) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").touch()
     (tmp_path / "root").symlink_to("real")
     assert paths(scan, tmp_path / "root") == [b"", b"file"]
 
 
-def test_what_may_not_be_read_is_told(nobodys: Path, scan: Scanning) -> None:
+def test_scan_unreadable_entries_are_skipped(nobodys: Path, scan: Scanning) -> None:
     for name in ("closed/file", "listed/file", "open/file"):
         (nobodys / name).parent.mkdir()
         (nobodys / name).touch()
@@ -168,7 +166,7 @@ def test_what_may_not_be_read_is_told(nobodys: Path, scan: Scanning) -> None:
     }
 
 
-def test_what_vanishes_before_it_is_looked_at_is_told(tmp_path: Path) -> None:
+def test_scan_vanished_entries_are_skipped(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).touch()
     skipped: dict[bytes, str] = {}
@@ -182,7 +180,7 @@ def test_what_vanishes_before_it_is_looked_at_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_folder_replaced_by_symlink_is_not_followed(tmp_path: Path, scan: Scanning) -> None:
     """A thread swaps a folder and a symlink to a secret as fast as it can, while the tree is walked."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "secret").touch()
@@ -216,7 +214,7 @@ def test_a_folder_that_turns_into_a_symlink_leads_nowhere(tmp_path: Path, scan: 
     assert b"folder/secret" not in {path for path, _ in seen}
 
 
-def test_a_tree_deeper_than_the_limit_is_cut_and_told(tmp_path: Path, scan: Scanning) -> None:
+def test_scan_deeper_than_limit_is_cut_and_reported(tmp_path: Path, scan: Scanning) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(DEPTH_LIMIT + 20):
         os.mkdir(b"d", dir_fd=here)
@@ -230,9 +228,7 @@ def test_a_tree_deeper_than_the_limit_is_cut_and_told(tmp_path: Path, scan: Scan
     assert skipped == {found[-1]: f"its contents lie deeper than {DEPTH_LIMIT} folders"}
 
 
-def test_a_file_is_opened_where_the_walk_stands_never_through_a_symlink(
-    tmp_path: Path, kind: type[Scan]
-) -> None:
+def test_open_file_replaced_folder_is_not_followed(tmp_path: Path, kind: type[Scan]) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "file").write_bytes(b"contents")
     (tmp_path / "elsewhere").write_bytes(b"other")
@@ -248,7 +244,7 @@ def test_a_file_is_opened_where_the_walk_stands_never_through_a_symlink(
                     opened(walk, entry)
 
 
-def test_a_walk_that_is_left_gives_its_descriptors_back(tmp_path: Path, kind: type[Scan]) -> None:
+def test_scan_left_early_closes_descriptors(tmp_path: Path, kind: type[Scan]) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     with kind(tmp_path, on_skip=never) as walk:
         for entry in walk.entries():
@@ -258,7 +254,7 @@ def test_a_walk_that_is_left_gives_its_descriptors_back(tmp_path: Path, kind: ty
     assert multiprocessing.active_children() == []
 
 
-def test_a_folder_that_is_gone_since_it_was_looked_at_is_no_other(tmp_path: Path) -> None:
+def test_scanner_process_folder_that_vanished_skips_its_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "sub").mkdir(parents=True)
     for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "sub"):
         (folder / "file").touch()
@@ -277,7 +273,7 @@ def test_a_folder_that_is_gone_since_it_was_looked_at_is_no_other(tmp_path: Path
         assert entry.path == b"file"
 
 
-def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_scanner_process_replaced_folder_skips_its_files(tmp_path: Path) -> None:
     """Nor another root, of a tree that is named by a symlink."""
     for name in ("one/d", "other/d"):
         (tmp_path / name).mkdir(parents=True)
@@ -301,7 +297,7 @@ def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path: Path) -> None
                 assert why(caught.value) == REPLACED
 
 
-def test_a_process_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+def test_scanner_process_that_cannot_start_raises(tmp_path: Path) -> None:
     def work() -> str:
         here = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1, here))
@@ -314,7 +310,7 @@ def test_a_process_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     assert "cannot be started: Too many open files" in in_child(work)
 
 
-def test_what_the_process_raises_is_told(tmp_path: Path) -> None:
+def test_scanner_process_error_is_raised(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     def excluded(path: bytes, is_folder: bool) -> bool:
@@ -326,7 +322,7 @@ def test_what_the_process_raises_is_told(tmp_path: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_a_tree_of_many_is_handed_over_whole(tmp_path: Path) -> None:
+def test_scanner_process_many_entries_are_all_received(tmp_path: Path) -> None:
     for folder in range(20):
         (tmp_path / f"{folder:02}").mkdir()
         for file in range(folder * 7):
@@ -336,7 +332,7 @@ def test_a_tree_of_many_is_handed_over_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", [0, 1])
-def test_a_process_that_is_ended_is_told(tmp_path: Path, when: int) -> None:
+def test_scanner_process_killed_raises(tmp_path: Path, when: int) -> None:
     for number in range(5000):
         (tmp_path / f"{number:04}").touch()
     with ScanAhead(tmp_path, on_skip=never) as walk:
@@ -349,7 +345,7 @@ def test_a_process_that_is_ended_is_told(tmp_path: Path, when: int) -> None:
             list(entries)
 
 
-def test_nobody_is_left_behind_where_the_one_that_it_works_for_is_killed(tmp_path: Path) -> None:
+def test_scanner_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     for number in range(5000):
         (tmp_path / f"{number:04}").touch()
     script = """

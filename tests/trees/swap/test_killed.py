@@ -37,7 +37,9 @@ def killed_at(number: int, act: Callable[[Callable[[str], None]], None]) -> None
 
 @WAYS
 @pytest.mark.parametrize("then", ["finished", "undone", "finished otherwise"])
-def test_killed_at_any_step_it_is_finished_or_undone(tmp_path: Path, renames_only: bool, then: str) -> None:
+def test_exchange_killed_at_any_step_is_finished_or_undone(
+    tmp_path: Path, renames_only: bool, then: str
+) -> None:
     case = Case(tmp_path / "count")
     total = steps(lambda tell: exchange(case.plan, on_step=tell, renames_only=renames_only))
     assert total == (7 + 2 * 4 if renames_only else 7) + 1
@@ -59,7 +61,7 @@ def test_killed_at_any_step_it_is_finished_or_undone(tmp_path: Path, renames_onl
 
 @WAYS
 @pytest.mark.parametrize("then", ["finished", "taken back"])
-def test_an_undo_killed_at_any_step_is_finished_or_taken_back(
+def test_undo_killed_at_any_step_is_finished_or_reversed(
     tmp_path: Path, renames_only: bool, then: str
 ) -> None:
     case = Case(tmp_path / "count")
@@ -78,7 +80,7 @@ def test_an_undo_killed_at_any_step_is_finished_or_taken_back(
             case.assert_new()
 
 
-def test_killed_again_and_again_it_still_ends_well(tmp_path: Path) -> None:
+def test_exchange_killed_repeatedly_is_finished(tmp_path: Path) -> None:
     case = Case(tmp_path)
     for number in (3, 2, 2, 4, 1):
         killed_at(number, lambda tell: exchange(case.plan, on_step=tell, renames_only=True))

@@ -47,7 +47,7 @@ def write(folder: Path, state: str) -> None:
         (folder / str(number) / "page").write_text(f"{state}\n" * 2000)
 
 
-def test_a_read_only_bind_mount_serves_old_or_new_and_never_nothing(tmp_path: Path) -> None:
+def test_exchange_bind_mount_always_serves_old_or_new(tmp_path: Path) -> None:
     if shutil.which("unshare") is None:
         unavailable("unshare is not installed.")
     root, mounted = tmp_path / "root", tmp_path / "mounted"

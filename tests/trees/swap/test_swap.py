@@ -18,7 +18,7 @@ from tests.trees.tools import ACL, IS_ROOT, in_child, take
 
 
 @WAYS
-def test_a_swap_is_whole_and_undone_exactly(tmp_path: Path, renames_only: bool) -> None:
+def test_exchange_then_reversed_restores_the_old_tree(tmp_path: Path, renames_only: bool) -> None:
     case = Case(tmp_path)
     assert state(case.plan) == "old"
     exchange(case.plan, renames_only=renames_only)
@@ -31,7 +31,7 @@ def test_a_swap_is_whole_and_undone_exactly(tmp_path: Path, renames_only: bool) 
 
 
 @WAYS
-def test_again_does_no_harm(tmp_path: Path, renames_only: bool) -> None:
+def test_exchange_repeated_changes_nothing(tmp_path: Path, renames_only: bool) -> None:
     case = Case(tmp_path)
     for _ in range(2):
         exchange(case.plan, renames_only=renames_only)
@@ -44,7 +44,7 @@ def test_again_does_no_harm(tmp_path: Path, renames_only: bool) -> None:
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "replaced", "added to the side"])
-def test_a_root_that_changed_since_it_was_planned_is_left_alone(tmp_path: Path, change: str) -> None:
+def test_exchange_root_changed_since_plan_raises(tmp_path: Path, change: str) -> None:
     case = Case(tmp_path)
     if change == "removed":
         (case.root / "file").unlink()
@@ -61,7 +61,7 @@ def test_a_root_that_changed_since_it_was_planned_is_left_alone(tmp_path: Path, 
     assert seen(case.side) == changed
 
 
-def test_what_the_application_wrote_since_goes_aside_when_it_is_undone(tmp_path: Path) -> None:
+def test_undo_moves_later_writes_to_the_staging_folder(tmp_path: Path) -> None:
     """It goes on writing into the new tree; undoing brings the old one back exactly, and loses nothing."""
     case = Case(tmp_path)
     exchange(case.plan)
@@ -82,7 +82,7 @@ def test_what_the_application_wrote_since_goes_aside_when_it_is_undone(tmp_path:
     assert seen(case.root) == case.old
 
 
-def test_a_child_replaced_amid_a_killed_swap_goes_aside_and_comes_back(tmp_path: Path) -> None:
+def test_exchange_child_replaced_during_killed_swap_is_kept(tmp_path: Path) -> None:
     case = Case(tmp_path)
     killed_at(6, lambda tell: exchange(case.plan, on_step=tell))  # all but the last: only-old
     shutil.rmtree(case.root / "only-old")
@@ -97,7 +97,7 @@ def test_a_child_replaced_amid_a_killed_swap_goes_aside_and_comes_back(tmp_path:
     assert seen(case.side) == case.new
 
 
-def test_what_the_application_removed_since_is_borne(tmp_path: Path) -> None:
+def test_undo_after_application_removed_files_restores_the_old_tree(tmp_path: Path) -> None:
     case = Case(tmp_path)
     exchange(case.plan)
     for name in ("file", "only-new", "link"):
@@ -106,7 +106,7 @@ def test_what_the_application_removed_since_is_borne(tmp_path: Path) -> None:
     assert seen(case.root) == case.old
 
 
-def test_what_the_application_writes_after_the_undo_stays(tmp_path: Path) -> None:
+def test_undo_repeated_keeps_later_writes(tmp_path: Path) -> None:
     """Undone a second time, because nobody noted the first."""
     case = Case(tmp_path)
     exchange(case.plan)
@@ -116,7 +116,7 @@ def test_what_the_application_writes_after_the_undo_stays(tmp_path: Path) -> Non
     assert (case.root / "added").read_text() == "since"
 
 
-def test_a_child_that_is_neither_old_nor_new_stops_it_and_says_so(tmp_path: Path) -> None:
+def test_exchange_unknown_child_raises_unfinished(tmp_path: Path) -> None:
     case = Case(tmp_path)
     killed_at(1, lambda tell: exchange(case.plan, on_step=tell))
     for folder in (case.root, case.side):
@@ -128,7 +128,7 @@ def test_a_child_that_is_neither_old_nor_new_stops_it_and_says_so(tmp_path: Path
         exchange(case.plan)
 
 
-def test_old_or_new_may_be_empty(tmp_path: Path) -> None:
+def test_exchange_empty_tree_is_swapped(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("old")
@@ -146,7 +146,7 @@ def test_old_or_new_may_be_empty(tmp_path: Path) -> None:
     assert state(plan.reversed()) == "old"
 
 
-def test_the_old_tree_is_kept_under_its_name_and_the_root_keeps_its_time(tmp_path: Path) -> None:
+def test_keep_renames_staging_folder_and_keeps_root_time(tmp_path: Path) -> None:
     case = Case(tmp_path)
     exchange(case.plan)
     for _ in range(2):
@@ -158,14 +158,14 @@ def test_the_old_tree_is_kept_under_its_name_and_the_root_keeps_its_time(tmp_pat
     case.assert_old()
 
 
-def test_a_kept_tree_is_not_overwritten(tmp_path: Path) -> None:
+def test_keep_existing_previous_tree_raises(tmp_path: Path) -> None:
     case = Case(tmp_path)
     (case.root / f".before-{STAMP}").mkdir()
     with pytest.raises(UnfinishedError, match="cannot be renamed"):
         keep(case.plan)
 
 
-def test_another_folder_of_the_same_name_is_not_taken_for_the_side(tmp_path: Path) -> None:
+def test_find_staging_other_folder_of_that_name_raises(tmp_path: Path) -> None:
     case = Case(tmp_path)
     case.side.rename(tmp_path / "gone")
     make_staging(case.root, STAMP)
@@ -175,7 +175,7 @@ def test_another_folder_of_the_same_name_is_not_taken_for_the_side(tmp_path: Pat
     assert seen(case.root) == case.old
 
 
-def test_a_plan_survives_its_journal(tmp_path: Path) -> None:
+def test_swap_plan_round_trip_is_equal(tmp_path: Path) -> None:
     plan = Case(tmp_path).plan
     assert SwapPlan.from_plain(json.loads(json.dumps(plan.to_plain()))) == plan
     assert SwapPlan.from_plain(plan.reversed().to_plain()) == plan.reversed()
@@ -197,7 +197,7 @@ def test_a_plan_survives_its_journal(tmp_path: Path) -> None:
         {"staging_inode": "x"},
     ],
 )
-def test_a_journal_that_is_none_is_refused(tmp_path: Path, broken: dict[str, object]) -> None:
+def test_swap_plan_malformed_raises(tmp_path: Path, broken: dict[str, object]) -> None:
     complete = Case(tmp_path).plan.to_plain()
     with pytest.raises(ValueError, match="cannot be understood"):
         SwapPlan.from_plain({**complete, **broken} if broken else {})
@@ -230,7 +230,7 @@ def test_swap_plan_of_schema_1_that_is_malformed_raises(tmp_path: Path, broken: 
         SwapPlan.from_schema_1(as_schema_1(Case(tmp_path).plan, **broken))
 
 
-def test_a_side_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_plan_swap_staging_folder_elsewhere_raises(tmp_path: Path) -> None:
     case = Case(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
@@ -244,7 +244,7 @@ def test_a_side_elsewhere_is_refused(tmp_path: Path) -> None:
         plan_swap(case.root, case.root / ".igny8_backup-side-20261122T021503Z")
 
 
-def test_a_folder_that_its_user_may_not_move_is_refused_before_anything_moves(nobodys: Path) -> None:
+def test_plan_swap_unwritable_child_raises(nobodys: Path) -> None:
     def work() -> str:
         (nobodys / "folder").mkdir()
         (nobodys / "folder").chmod(0o555)
@@ -256,7 +256,7 @@ def test_a_folder_that_its_user_may_not_move_is_refused_before_anything_moves(no
 
 
 @pytest.mark.parametrize("number, kind", [(0, FilesError), (2, UnfinishedError)])
-def test_a_failure_says_whether_anything_has_changed(
+def test_exchange_failure_says_whether_anything_changed(
     nobodys: Path, number: int, kind: type[Exception]
 ) -> None:
     """The root stops being writable before the change of this number."""
@@ -282,7 +282,7 @@ def test_a_failure_says_whether_anything_has_changed(
     assert "Permission denied" in in_child(work, as_nobody=True)
 
 
-def test_a_side_inherits_nothing_from_its_root(tmp_path: Path) -> None:
+def test_make_staging_inherits_nothing_from_the_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o2777)
     os.setxattr(tmp_path, "system.posix_acl_default", ACL)
     side = make_staging(tmp_path, STAMP)
@@ -295,7 +295,7 @@ def test_a_side_inherits_nothing_from_its_root(tmp_path: Path) -> None:
         make_staging(tmp_path, STAMP)
 
 
-def test_the_attributes_of_the_root_follow_its_tree(tmp_path: Path) -> None:
+def test_exchange_root_attributes_follow_the_tree(tmp_path: Path) -> None:
     case = Case(tmp_path)
     os.setxattr(case.root, "user.which", b"old")
     for xattrs in ((), (("user.new", b"new"),)):
@@ -308,7 +308,7 @@ def test_the_attributes_of_the_root_follow_its_tree(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives folders away")
-def test_a_root_of_another_user_is_swapped_as_far_as_its_rights_go(nobodys: Path) -> None:
+def test_exchange_root_of_another_user_keeps_its_mode(nobodys: Path) -> None:
     """A group may write into the root without owning it: its mode and time stay, and that is told."""
     os.chown(nobodys, 0, 65534)
     nobodys.chmod(0o2775)

@@ -57,7 +57,7 @@ NAMES = st.binary(min_size=1, max_size=300).map(
     st.integers(-(2**40), 2**40),
     st.integers(1, 3000),
 )
-def test_python_and_we_read_what_we_write(
+def test_header_any_member_is_read_by_tarfile_and_read_tar(
     files: dict[bytes, bytes], uid: int, mtime: int, block: int
 ) -> None:
     data = b"".join(
@@ -76,7 +76,7 @@ def test_python_and_we_read_what_we_write(
     assert found == files
 
 
-def test_a_short_member_is_byte_for_byte_what_gnu_tar_writes(tmp_path: Any) -> None:
+def test_header_short_member_equals_gnu_tar(tmp_path: Any) -> None:
     (tmp_path / "file").write_bytes(b"contents")
     written = subprocess.run(
         ["tar", "--format=gnu", "--mode=640", "--owner=user:1000", "--group=grp:33", "--mtime=@1700000000"]
@@ -91,7 +91,7 @@ def test_a_short_member_is_byte_for_byte_what_gnu_tar_writes(tmp_path: Any) -> N
     assert ours + END == written
 
 
-def test_long_names_and_targets_are_written_as_gnu_tar_does(tmp_path: Any) -> None:
+def test_header_long_name_or_target_equals_gnu_tar(tmp_path: Any) -> None:
     name, target = "n" * 120, "t" * 130
     (tmp_path / name).symlink_to(target)
     written = subprocess.run(
@@ -111,7 +111,7 @@ def test_long_names_and_targets_are_written_as_gnu_tar_does(tmp_path: Any) -> No
     assert (other.name, other.linkname) == (f"./{name}", target)
 
 
-def test_a_size_past_eight_gibibytes_is_written_in_base_256() -> None:
+def test_header_size_over_8_gib_is_base_256() -> None:
     size = 8**11 + 7
     info = tarfile.TarInfo.frombuf(header(b"./f", FILE, **PLAIN, size=size), "utf-8", "strict")
     assert info.size == size
@@ -119,14 +119,14 @@ def test_a_size_past_eight_gibibytes_is_written_in_base_256() -> None:
     assert found.size == size
 
 
-def test_a_user_name_that_does_not_fit_is_left_out() -> None:
+def test_header_long_user_name_is_omitted() -> None:
     info = tarfile.TarInfo.frombuf(
         header(b"./f", FILE, **{**PLAIN, "owner": Owner(0, 0, "u" * 32, "g" * 31)}), "utf-8", "strict"
     )
     assert (info.uname, info.gname) == ("", "g" * 31)
 
 
-def test_contents_left_unread_are_passed_over() -> None:
+def test_read_tar_unread_contents_are_skipped() -> None:
     data = member(b"./a", b"x" * 5000) + member(b"./b", b"y" * 700) + END
     assert [found.path for found in read_tar(stream(data, 100))] == [b"a", b"b"]
 
@@ -134,7 +134,7 @@ def test_contents_left_unread_are_passed_over() -> None:
 GOOD = member(b"./" + b"l" * 150, b"long name") + member(b"./z", b"y" * 600)
 
 
-def test_a_tar_cut_short_anywhere_is_refused() -> None:
+def test_read_tar_truncated_anywhere_raises() -> None:
     whole = GOOD + END
     assert len(read(whole)) == 2
     for end in range(0, len(whole), 7):
@@ -142,7 +142,7 @@ def test_a_tar_cut_short_anywhere_is_refused() -> None:
             read(whole[:end])
 
 
-def test_a_header_with_a_flipped_bit_is_refused() -> None:
+def test_read_tar_flipped_bit_in_header_raises() -> None:
     for at in range(RECORD):
         broken = bytearray(member(b"./z", b"contents") + END)
         broken[at] ^= 0x40
@@ -198,12 +198,12 @@ def with_size(text: bytes) -> bytes:
         with_size(b"\x80" + b"\xff" * 11),
     ],
 )
-def test_what_no_backup_ever_wrote_is_refused(data: bytes) -> None:
+def test_read_tar_member_no_backup_writes_raises(data: bytes) -> None:
     with pytest.raises(IntegrityError):
         read(data, 1000)
 
 
-def test_the_end_of_the_stream_is_reached_before_the_end_is_believed() -> None:
+def test_read_tar_error_at_stream_end_is_raised() -> None:
     def broken() -> Any:
         yield GOOD + END
         raise IntegrityError("The digest is wrong.")
@@ -212,5 +212,5 @@ def test_the_end_of_the_stream_is_reached_before_the_end_is_believed() -> None:
         list(read_tar(broken()))
 
 
-def test_padding_fills_records() -> None:
+def test_padding_any_size_fills_the_record() -> None:
     assert [tar.padding(size) for size in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
