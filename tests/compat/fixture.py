@@ -165,7 +165,7 @@ def contents_of_database(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
 
 def contents_of_tree(root: Path) -> dict[str, list[Any]]:
-    """Return mode, owner, time, contents and attributes of everything in a tree, without what restores keep."""
+    """Return mode, owner, time, contents and attributes of all in a tree, without what restores keep."""
     top = os.fsencode(root)
     first: dict[int, str] = {}
     found = {}
