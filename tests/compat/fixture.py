@@ -6,14 +6,17 @@ must outlast every reorganisation of the package.
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
 import os
+import pwd
 import re
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -137,13 +140,22 @@ def _adopted(line: str, root: bytes) -> str:
     if "inode" not in fields:
         return line
     status = os.lstat(os.path.join(root, unquote_to_bytes(fields["path"].encode())))
-    new = {"inode": status.st_ino, "ctime_ns": status.st_ctime_ns}
+    new: dict[str, int | str] = {"inode": status.st_ino, "ctime_ns": status.st_ctime_ns}
     if os.geteuid():  # who is not root cannot give files to their owners
         new |= {"uid": status.st_uid, "gid": status.st_gid}
+        new |= {"user": _name(lambda: pwd.getpwuid(status.st_uid).pw_name)}
+        new |= {"group": _name(lambda: grp.getgrgid(status.st_gid).gr_name)}
     for name, value in new.items():
-        line, count = re.subn(rf'"{name}":\d+', f'"{name}":{value}', line)
+        line, count = re.subn(rf'"{name}":(\d+|"[^"]*")', f'"{name}":{json.dumps(value)}', line)
         assert count == 1
     return line
+
+
+def _name(look_up: Callable[[], str]) -> str:
+    try:
+        return look_up()
+    except KeyError:
+        return ""
 
 
 def contents_of(project: Project) -> dict[str, Any]:
