@@ -1,4 +1,4 @@
-"""The journal of restores: there whole or as it was, whatever happens while it is written."""
+"""The journal of restores is always complete, whatever happens while it is written."""
 
 from __future__ import annotations
 
@@ -120,12 +120,12 @@ def stamped(number: int, phase: str) -> Journal:
     return replace(JOURNAL, stamp=f"20261122T02150{number}Z", phase=phase)
 
 
-def test_without_restores_there_is_nothing(journals: Journals) -> None:
+def test_journals_without_folder_are_empty(journals: Journals) -> None:
     assert journals.all() == []
     assert journals.unfinished() is None
 
 
-def test_what_is_written_is_read_and_the_phase_moves_on(journals: Journals) -> None:
+def test_journal_written_is_read_back_with_its_phase(journals: Journals) -> None:
     assert journals.write(JOURNAL) == JOURNAL
     assert journals.all() == [JOURNAL]
     done = journals.write(JOURNAL, DONE)
@@ -161,7 +161,7 @@ def test_journal_of_schema_1_with_a_malformed_plan_raises(journals: Journals) ->
 
 
 @pytest.mark.parametrize("phase", [PREPARING, SWAPPING, UNDOING])
-def test_the_unfinished_one_is_found_among_others(journals: Journals, phase: str) -> None:
+def test_unfinished_returns_the_interrupted_restore(journals: Journals, phase: str) -> None:
     journals.write(stamped(1, DONE))
     journals.write(stamped(3, UNDONE))
     assert journals.unfinished() is None
@@ -173,7 +173,7 @@ def test_the_unfinished_one_is_found_among_others(journals: Journals, phase: str
     journals.remove(stamped(2, phase))
 
 
-def test_journals_are_private(journals: Journals) -> None:
+def test_journal_files_are_private(journals: Journals) -> None:
     old = os.umask(0)
     try:
         journals.write(JOURNAL)
@@ -184,7 +184,7 @@ def test_journals_are_private(journals: Journals) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_writer_that_is_killed_leaves_a_whole_journal(journals: Journals) -> None:
+def test_journal_writer_killed_leaves_a_complete_journal(journals: Journals) -> None:
     journals.write(JOURNAL)
     for _ in range(3):
         with subprocess.Popen(
@@ -201,7 +201,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_journal(journals: Journals) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\x00" * 100, b'{"schema": 3}', b'{"schema": 1}'])
-def test_what_is_no_journal_stops_everything_and_is_named(journals: Journals, content: bytes) -> None:
+def test_damaged_journal_raises_and_is_named(journals: Journals, content: bytes) -> None:
     journals.write(stamped(1, DONE))
     path = journals.folder / "20261122T021502Z.json"
     path.write_bytes(content)
@@ -212,7 +212,7 @@ def test_what_is_no_journal_stops_everything_and_is_named(journals: Journals, co
         assert "Choose another backup" not in str(caught.value), "no other backup mends a journal"
 
 
-def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+def test_journal_folder_that_is_not_usable_raises(tmp_path: Path) -> None:
     (tmp_path / "restores").touch()
     journals = Journals(tmp_path)
     for work in (journals.all, journals.unfinished, lambda: journals.write(JOURNAL)):
@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
         journals.remove(JOURNAL)
 
 
-def test_a_journal_that_cannot_be_written_stays_as_it_was(journals: Journals) -> None:
+def test_journal_that_cannot_be_written_is_unchanged(journals: Journals) -> None:
     journals.write(JOURNAL)
     (journals.folder / "journal.partial").mkdir()
     with pytest.raises(FilesError, match="STATE_DIR"):

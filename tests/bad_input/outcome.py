@@ -58,7 +58,7 @@ def fail(
             besides=case.besides,
             shown=case.shown,
         )
-        assert project.server.password not in done.said
+        assert project.server.password not in done.output
     return results
 
 
@@ -75,7 +75,7 @@ def assert_one_line(
     """It ended with ``status``, no traceback, and one line of error that says all three, in this order;
     ``shown`` as for a :class:`Case`."""
     *notes, last = done.ended(status).stderr.splitlines() or [""]
-    assert last.startswith(START) and last.endswith("."), done.said
+    assert last.startswith(START) and last.endswith("."), done.output
     rest = last
     for part in filter(None, (what, unchanged, hint)):
         _, found, rest = rest.partition(part)

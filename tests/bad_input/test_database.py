@@ -180,7 +180,7 @@ def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path:
         server.start_again()
         assert len(project.databases()) == 2
         (removed,) = run_many(project, ["undo_restore"])
-        assert "The interrupted restore had changed nothing live. What it left was removed." in removed.said
+        assert "The interrupted restore had changed nothing live. What it left was removed." in removed.output
     assert_one_line(
         done,
         1,

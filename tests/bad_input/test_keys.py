@@ -68,7 +68,7 @@ def test_the_identity_of_another_key_is_named_by_its_recipient(ground: Ground, t
             for argv in (ground.restore, ["restore_all", "--dry-run"], ["show_backup", ground.id])
         ),
     )
-    assert not any(str(another)[20:] in done.said for done in results)
+    assert not any(str(another)[20:] in done.output for done in results)
 
 
 def test_recipients_that_are_none(ground: Ground) -> None:

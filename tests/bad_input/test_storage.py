@@ -171,7 +171,7 @@ def test_a_listing_that_fails_is_never_an_empty_one(
                 proxy.forge_answer(b"list-type=2", answer)
         cases = [Case(argv, 1, f"Cannot list the bucket {server.bucket} at", hint="") for argv in commands]
         for done in fail(ground.project, *cases, env=env, folder=bucket(server)):
-            assert what in done.stderr and "There is no backup" not in done.said
+            assert what in done.stderr and "There is no backup" not in done.output
         proxy.forget()
 
 

@@ -31,5 +31,5 @@ def test_readme_quick_start_prints_what_it_shows(project: Project) -> None:
     assert len(commands) == 3
     for argv, shown in commands:
         (done,) = run_many(project, [str(project.identity) if word == IDENTITY else word for word in argv])
-        printed = as_on_the_page(done.ended(0).said, project)
+        printed = as_on_the_page(done.ended(0).output, project)
         assert skeleton(printed) == skeleton(shown), printed

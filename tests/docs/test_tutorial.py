@@ -47,7 +47,7 @@ def test_tutorial_commands_print_what_it_shows(project: Project) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
             continue
         (result,) = run_many(project, words)
-        said = result.ended(0).said
+        said = result.ended(0).output
         if argv[0] == "backup_all":
             (made,) = re.findall(r"^Backup (\S+)", said, re.MULTILINE)
         if shown:

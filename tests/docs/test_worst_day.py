@@ -76,7 +76,7 @@ def follow(project: Project, number: int, *statuses: int) -> None:
     """Run the commands of a step, expecting these exit statuses and the output that the page shows."""
     for (argv, shown), status in zip(steps(number), statuses, strict=False):
         (done,) = run_many(project, [str(project.identity) if word == IDENTITY else word for word in argv])
-        said = as_on_the_page(done.ended(status).said, project)
+        said = as_on_the_page(done.ended(status).output, project)
         assert skeleton(said) == skeleton(shown), said
         if status:
             make_the_missing_role(project, said)
@@ -112,5 +112,5 @@ def test_worst_day_page_commands_restore_onto_an_empty_server(
     assert project.database not in project.databases()
     argv, shown = steps(10)[-1]
     (discarded,) = run_many(project, argv)
-    assert skeleton(discarded.ended(0).said) == skeleton(shown)
+    assert skeleton(discarded.ended(0).output) == skeleton(shown)
     assert leftovers(project) == [] and project.databases() == []

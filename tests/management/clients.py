@@ -1,4 +1,4 @@
-"""PostgreSQL clients that are not what one would wish: old ones, slow ones, none. All are real programs."""
+"""Folders of PostgreSQL client programs that are old, slow or missing. All are real programs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ PROGRAMS = ("pg_dump", "pg_restore")
 
 
 def client_folder(folder: Path, real: Path, **scripts: str) -> Path:
-    """A folder with both programs: those named run their shell script, the others are the real ones.
+    """Create a folder with both client programs. The named ones run a shell script, the others are real.
 
-    In a script ``$REAL`` is the folder of the real programs. ``--version`` is answered by the real one, but
-    for a script that answers it itself.
+    In a script ``$REAL`` is the folder of the real programs. The real program answers ``--version``, unless
+    the script does.
     """
     folder.mkdir()
     for name in PROGRAMS:
@@ -24,12 +24,12 @@ def client_folder(folder: Path, real: Path, **scripts: str) -> Path:
 
 
 def of_version(version: str) -> str:
-    """A program that says it is of this version, and does nothing else. ``--version`` is all it knows."""
+    """Return a script that only answers ``--version``, with this version."""
     return f"echo 'a client (PostgreSQL) {version}'  # --version"
 
 
 def waiting(started: Path) -> str:
-    """A program that writes its arguments beside ``started``, its process id to it, and waits for minutes."""
+    """Return a script that writes its process id to ``started`` and its arguments beside it, then waits."""
     return (
         f"""echo "$@" > '{started}.argv'\n"""
         f"""echo $$ > '{started}.new' && mv '{started}.new' '{started}' && exec sleep 600"""
@@ -37,7 +37,7 @@ def waiting(started: Path) -> str:
 
 
 def gated(started: Path, gate: Path, name: str) -> str:
-    """The real program, which begins its work when ``gate`` is gone."""
+    """Return a script that runs the real program when ``gate`` has been removed."""
     return (
         f"""echo $$ > '{started}.new' && mv '{started}.new' '{started}'\n"""
         f"""while [ -e '{gate}' ]; do sleep 0.05; done\nexec "$REAL/{name}" "$@\""""

@@ -1,4 +1,4 @@
-"""Commands in a project: one by one as an operator runs them, or many in one process, which is quicker."""
+"""Run commands in a project: one by one as an operator does, or many in one process, which is faster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).with_name("in_one_process.py")
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, with ``IGNY8_BACKUP`` changed by ``settings`` and another ``storage`` folder, if given."""
+    """A command to run, with changes to ``IGNY8_BACKUP`` and another ``storage`` folder, if given."""
 
     argv: Sequence[str | Path]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended."""
+    """The result of a command."""
 
     argv: list[str]
     returncode: int
@@ -40,38 +40,39 @@ class Done:
         return json.loads(self.stdout)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
+        """Standard output and standard error."""
         return self.stdout + self.stderr
 
     def ended(self, status: int) -> Done:
-        """Itself; fails the test if it did not end so, or with a traceback."""
-        assert self.returncode == status, f"{self.argv} ended with {self.returncode}:\n{self.said}"
-        assert "Traceback" not in self.said, self.said
+        """Return the result itself. Fails the test if the exit status differs or there was a traceback."""
+        assert self.returncode == status, f"{self.argv} ended with {self.returncode}:\n{self.output}"
+        assert "Traceback" not in self.output, self.output
         return self
 
 
 class _Server:
-    """The program ``in_one_process``, started when first asked for and stopped when the tests have ended."""
+    """The program ``in_one_process``, started on first use and stopped when the tests end."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def run(self, job: dict[str, Any]) -> Any:
-        """What the commands of the job did; fails the test when they did not come to their end."""
+        """Return the results of the commands of a job. Fails the test if they did not all end."""
         if self._process is None or self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="igny8-commands-")
             self._process = subprocess.Popen(
                 [*PYTHON, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             atexit.register(self._stop, self._process, self._folder)
-        answer, said = Path(self._folder.name, "answer"), Path(self._folder.name, "said")
-        said.write_text("")
+        answer, output = Path(self._folder.name, "answer"), Path(self._folder.name, "output")
+        output.write_text("")
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps({**job, "answer": str(answer), "said": str(said)}) + "\n")
+        self._process.stdin.write(json.dumps({**job, "answer": str(answer), "output": str(output)}) + "\n")
         self._process.stdin.flush()
         status = self._process.stdout.readline()
-        assert status == "0\n", f"{status}{said.read_text()}"
+        assert status == "0\n", f"{status}{output.read_text()}"
         return json.loads(answer.read_text())
 
     def _stop(self, process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str]) -> None:
@@ -85,7 +86,7 @@ _server = _Server()
 def run_many(
     project: Project, *commands: Command | Sequence[str | Path], env: Mapping[str, str] | None = None
 ) -> list[Done]:
-    """Runs them in one process, in order; fails the test if one leaves descriptors, threads or children."""
+    """Run commands in one process. Fails the test if one leaves descriptors, threads or children."""
     listed = [item if isinstance(item, Command) else Command(item) for item in commands]
     work: list[dict[str, Any]] = [
         {
@@ -112,6 +113,6 @@ def run_many(
 
 
 def run_one(project: Project, *argv: str | Path, env: Mapping[str, str] | None = None) -> Done:
-    """One command in a process of its own."""
+    """Run one command in its own process."""
     done = project.run(*argv, env=env)
     return Done([str(word) for word in argv], done.returncode, done.stdout, done.stderr)

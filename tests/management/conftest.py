@@ -1,4 +1,4 @@
-"""A project that has been backed up once, for all the commands that are to fail on it."""
+"""A project that was backed up once, shared by tests of commands that fail."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SENTINEL = "SENTINEL-7c1f"
 
 @dataclass(frozen=True)
 class BackedUp:
-    """The project, the id of its one backup, and what it held then."""
+    """The project, the id of its only backup, and its contents at that time."""
 
     project: Project
     id: str
     before: dict[str, Any]
 
-    def assert_untouched(self) -> None:
-        """Whatever has failed: what is live is as it was, and nothing lies beside it."""
+    def assert_unchanged(self) -> None:
+        """Assert that the live data is unchanged and that no staging or previous data exists."""
         assert state.differences(self.before, state.of_project(self.project)) == []
         assert state.leftovers(self.project) == []
 
@@ -45,9 +45,10 @@ def _backed_up(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def backed_up(_backed_up: BackedUp) -> Iterator[BackedUp]:
-    """The same project for every test: each must leave it as it was. Records of runs that were to fail go:
-    they would keep the next test from pruning, and alarm its monitor. What STATE_DIR knows of the backup
-    comes back, if a test has made another one."""
+    """Return the same project for every test; each must leave it unchanged.
+
+    Records of failed runs are removed, because they block pruning and alarm monitoring in the next test.
+    The state folder is restored if a test has made another backup."""
     indexes = _backed_up.project.state / "indexes"
     kept = _backed_up.project.folder / "indexes"
     if not kept.exists():
@@ -58,4 +59,4 @@ def backed_up(_backed_up: BackedUp) -> Iterator[BackedUp]:
     for record in _backed_up.project.storage.glob("igny8/runs/*"):
         if record.stem != _backed_up.id:
             record.unlink()
-    _backed_up.assert_untouched()
+    _backed_up.assert_unchanged()

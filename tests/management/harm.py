@@ -1,4 +1,4 @@
-"""What may happen to a stored file."""
+"""Ways in which a stored file can be damaged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HARM: list[Callable[[Path], None]] = [altered, truncated, packs_to_rewrite, exte
 
 
 def damaged(project: Project, tmp_path: Path, pattern: str, harm: Callable[[Path], None]) -> Path:
-    """A copy of the storage in which the objects of that pattern have come to harm."""
+    """Copy the storage and damage the objects that match the pattern."""
     storage = tmp_path / f"{harm.__name__}-{pattern.replace('/', '-').replace('*', '')}"
     shutil.copytree(project.storage, storage)
     found = list((storage / "igny8").glob(pattern))

@@ -1,9 +1,9 @@
-"""A program that runs management commands, many of them in one process, each as ``manage.py`` would.
+"""Run many management commands in one process, each as ``manage.py`` would.
 
-Each line of its standard input is a job: an environment, a folder, a list of commands and the name of a file
-for the answer. A child is made for it by ``fork``, which has the heavy modules already; the project's
-settings, which read the environment, are read in the child. The answer is a list of what each command did:
-exit status, output, and what it left open. A line of standard output tells how the child ended.
+Each line of standard input is a job: an environment, a folder, a list of commands and the name of a file for
+the result. A forked child runs the job; it has the large modules already, and reads the project's settings
+itself, because they depend on the environment. The result is a list: the exit status of each command, its
+output, and what it left open. A line of standard output says how the child ended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 300
-# What takes its time to import and looks at no settings.
+# Modules that take long to import and read no settings.
 HEAVY = (
     "celery.app",
     "django.core.management",
@@ -34,7 +34,7 @@ HEAVY = (
 
 
 def run(argv: list[str], changed: dict[str, Any], storage: str | None) -> dict[str, Any]:
-    """One command; ``changed`` are keys of ``IGNY8_BACKUP``, ``storage`` is another folder for backups."""
+    """Run one command. ``changed`` are keys of ``IGNY8_BACKUP``; ``storage`` is another folder of backups."""
     from django.conf import settings
     from django.core.management import ManagementUtility
     from django.test import override_settings
@@ -65,22 +65,25 @@ def run(argv: list[str], changed: dict[str, Any], storage: str | None) -> dict[s
 
 
 def _open_things() -> set[str]:
-    """Descriptors with what they lead to, threads, children."""
+    """Return open descriptors with their targets, threads and child processes."""
     found = {f"thread {thread.name}" for thread in threading.enumerate()}
     found |= {f"child {child}" for child in Path("/proc/thread-self/children").read_text().split()}
     for name in os.listdir("/proc/self/fd"):
         try:
             found.add(f"descriptor {name} {os.readlink(f'/proc/self/fd/{name}')}")
         except FileNotFoundError:
-            continue  # that of the listing itself
+            continue  # the descriptor of the listing itself
     return found
 
 
 def work(job: dict[str, Any]) -> None:
-    """In the child: all commands of a job, in order."""
+    """In the child: run all commands of a job, in order."""
     signal.alarm(SECONDS)
-    nothing, said = os.open(os.devnull, os.O_RDONLY), os.open(job["said"], os.O_WRONLY | os.O_CREAT, 0o600)
-    for ours, theirs in ((nothing, 0), (said, 1), (said, 2)):
+    nothing, output = (
+        os.open(os.devnull, os.O_RDONLY),
+        os.open(job["output"], os.O_WRONLY | os.O_CREAT, 0o600),
+    )
+    for ours, theirs in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(ours, theirs)
     os.umask(job["umask"])
     os.chdir(job["folder"])

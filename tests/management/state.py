@@ -1,4 +1,4 @@
-"""What a project holds, to be compared before and after."""
+"""The contents of a project, to be compared before and after an operation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OURS = (repr(b".before-")[:-1], repr(b".igny8_backup-")[:-1])
 
 
 def of_tree(root: Path) -> dict[str, Any]:
-    """All that is in a root but what restores keep there, and the root's own mode and time."""
+    """Return everything in a root except data that restores keep, and the root's own mode and time."""
     if not root.exists():
         return {}
     found = {name: what for name, what in fingerprint.of_tree(root).items() if not name.startswith(OURS)}
@@ -24,7 +24,7 @@ def of_tree(root: Path) -> dict[str, Any]:
 
 
 def of_project(project: Project) -> dict[str, Any]:
-    """Everything live: rows, sequences and objects of the database, files of the trees."""
+    """Return everything live: rows, sequences and objects of the database, and files of the trees."""
     with project.server.connect(project.database) as connection:
         found = fingerprint.of_database(connection)
     for root in (project.sites, project.uploads, project.logs):
@@ -33,12 +33,12 @@ def of_project(project: Project) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """One line for each thing that is not the same."""
+    """Return one line for each difference."""
     return fingerprint.differences(before, after)
 
 
 def leftovers(project: Project) -> list[str]:
-    """What a restore makes and should have removed or put away: databases, folders, scratch, journals."""
+    """Return what a restore creates and should have removed: databases, folders, scratch and journals."""
     found = [name for name in project.databases() if name != project.database]
     for root in (project.sites, project.uploads, project.logs):
         found += [
@@ -50,7 +50,7 @@ def leftovers(project: Project) -> list[str]:
 
 
 def modes(folder: Path) -> set[str]:
-    """The kinds and permissions of everything in the folder, and below: ``file 600``."""
+    """Return the kinds and permissions of everything below the folder, such as ``file 600``."""
     found = set()
     for path in folder.rglob("*"):
         status = path.lstat()
@@ -60,7 +60,7 @@ def modes(folder: Path) -> set[str]:
 
 
 def objects(project: Project, suffix: str = "") -> list[Path]:
-    """The files in the storage folder whose names end so."""
+    """Return the files in the storage folder whose names end with the suffix."""
     return sorted(
         path for path in project.storage.rglob("*") if path.is_file() and path.name.endswith(suffix)
     )

@@ -1,4 +1,4 @@
-"""What is stored is not what was written: every restore stops in time, says where, and leaves nothing."""
+"""Restores of damaged backups stop before the swap, name the damaged object and leave nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.management.harm import HARM, altered, damaged, missing, truncated
 
 
 def restores(backed_up: BackedUp, storages: list[Path], only: str) -> list[Done]:
-    """A restore from each of the storages, all in one process."""
+    """Restore from each of the storages, in one process."""
     project = backed_up.project
     options = ["--noinput", "--database-name", project.database, "--identity", str(project.identity)]
     return run_many(
@@ -30,7 +30,7 @@ def check(done: Done, harm: Callable[[Path], None], key: str) -> None:
     if harm is missing:
         assert key in done.ended(1).stderr and "is missing in the folder" in done.stderr
         return
-    assert key in done.ended(6).stderr, done.said
+    assert key in done.ended(6).stderr, done.output
     assert "Nothing live was changed. Choose another backup: list_backups." in done.stderr
 
 
@@ -43,7 +43,7 @@ def check(done: Done, harm: Callable[[Path], None], key: str) -> None:
         ("packs/web-1/uploads/*.tar.zst.age", "uploads"),
     ],
 )
-def test_each_kind_of_harm_to_each_kind_of_object(
+def test_restore_of_a_damaged_object_is_refused(
     backed_up: BackedUp, tmp_path: Path, pattern: str, only: str
 ) -> None:
     storages = [damaged(backed_up.project, tmp_path, pattern, harm) for harm in HARM]
@@ -53,7 +53,7 @@ def test_each_kind_of_harm_to_each_kind_of_object(
             assert_shown(done.stderr)
 
 
-def test_a_pack_that_is_found_damaged_at_the_very_end_takes_all_sides_with_it(
+def test_restore_with_pack_damaged_at_its_end_removes_all_staging(
     backed_up: BackedUp, tmp_path: Path
 ) -> None:
     storage = damaged(backed_up.project, tmp_path, "packs/web-1/uploads/*.tar.zst.age", altered)
@@ -62,7 +62,7 @@ def test_a_pack_that_is_found_damaged_at_the_very_end_takes_all_sides_with_it(
     assert "Migrating the restored databases" in done.stderr, "the database was ready by then"
 
 
-def test_a_damaged_manifest_is_listed_and_never_restored(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_damaged_manifest_is_listed_and_never_restored(backed_up: BackedUp, tmp_path: Path) -> None:
     project = backed_up.project
     newer = backed_up.id.replace("20", "21", 1)
     forged = tmp_path / "forged"
@@ -97,7 +97,7 @@ def test_a_damaged_manifest_is_listed_and_never_restored(backed_up: BackedUp, tm
     assert f"says that it is of '{backed_up.id}'" in moved.ended(6).stderr
 
 
-def test_a_manifest_that_lies_about_an_object(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_restore_with_forged_manifest_is_refused(backed_up: BackedUp, tmp_path: Path) -> None:
     lies: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "sha256": lambda item: {**item, "sha256": "0" * 64},
         "size": lambda item: {**item, "stored_bytes": item["stored_bytes"] + 1},
@@ -115,5 +115,5 @@ def test_a_manifest_that_lies_about_an_object(backed_up: BackedUp, tmp_path: Pat
         path.write_text(json.dumps(manifest))
         storages.append(storage)
     for name, done in zip(lies, restores(backed_up, storages, "db"), strict=True):
-        # A key that is no key makes the manifest unreadable, and there is no other.
+        # An invalid key makes the manifest unreadable, and it is the only one.
         done.ended(2 if name == "key" else 6)

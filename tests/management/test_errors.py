@@ -1,4 +1,4 @@
-"""What can be foreseen ends with its exit status, and says what, what is untouched and the way out."""
+"""Expected errors end with their exit status and say what happened, what is unchanged and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNKNOWN = "20260101T000000Z-000000"
 
 
 class Cases:
-    """Commands to be run in one process, and what each must end with."""
+    """Commands to run in one process, with the expected exit status and words of each."""
 
     def __init__(self, backed_up: BackedUp) -> None:
         self.project = backed_up.project
@@ -36,7 +36,7 @@ class Cases:
         storage: Path | None = None,
         **settings: Any,
     ) -> None:
-        """``argv``, with changed settings, must end with ``status`` and say each of the ``words``."""
+        """Add a command that must end with ``status`` and print each of the ``words``."""
         self.commands.append(Command([*argv], settings, storage))
         self.wanted.append((status, words))
 
@@ -45,8 +45,8 @@ class Cases:
         for done, (status, words) in zip(results, self.wanted, strict=True):
             done.ended(status)
             for word in words:
-                assert word in done.stderr, (done.argv, done.said)
-            assert self.project.server.password not in done.said
+                assert word in done.stderr, (done.argv, done.output)
+            assert self.project.server.password not in done.output
         return results
 
 
@@ -55,7 +55,9 @@ def cases(backed_up: BackedUp) -> Cases:
     return Cases(backed_up)
 
 
-def test_what_does_not_exist(cases: Cases, backed_up: BackedUp, tmp_path: Path) -> None:
+def test_command_with_unknown_name_ends_with_status_2(
+    cases: Cases, backed_up: BackedUp, tmp_path: Path
+) -> None:
     add, identity = cases.add, cases.identity
     add(["backup_db", "defualt"], 2, "no database 'defualt'", "Nothing was read", "among: default")
     add(["backup_sites", "site"], 2, "no tree 'site'", "among: sites-data, uploads, logs")
@@ -79,7 +81,7 @@ def test_what_does_not_exist(cases: Cases, backed_up: BackedUp, tmp_path: Path) 
     assert "backup_all" in results[-3].stdout
 
 
-def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
+def test_command_with_wrong_settings_is_refused(cases: Cases, tmp_path: Path) -> None:
     secret = str(pyrage.x25519.Identity.generate())
     nothing: dict[str, Any] = {"DATABASES": [], "SITES": {}, "LOGS": {}}
     add, unchanged = cases.add, "Nothing was read or written."
@@ -105,11 +107,11 @@ def test_settings_that_are_wrong(cases: Cases, tmp_path: Path) -> None:
     results = cases.check()
     assert_shown(results[2].stderr)
     for done in results:
-        assert secret[20:] not in done.said
+        assert secret[20:] not in done.output
     assert not inside.exists()
 
 
-def test_identities_that_do_not_open_it(cases: Cases, backed_up: BackedUp, tmp_path: Path) -> None:
+def test_command_with_wrong_identity_fails(cases: Cases, backed_up: BackedUp, tmp_path: Path) -> None:
     add, restore, unchanged = cases.add, cases.restore, "Nothing"
     key = pyrage.x25519.Identity.generate()
     other, open_to_all, broken = tmp_path / "other", tmp_path / "open", tmp_path / "broken"
@@ -133,10 +135,10 @@ def test_identities_that_do_not_open_it(cases: Cases, backed_up: BackedUp, tmp_p
     for number in (0, 1):
         assert_shown(results[number].stderr)
     for done in results:
-        assert str(key)[20:-1] not in done.said
+        assert str(key)[20:-1] not in done.output
 
 
-def test_clients_that_are_missing_or_too_old(cases: Cases, tmp_path: Path) -> None:
+def test_command_with_missing_or_old_clients_fails(cases: Cases, tmp_path: Path) -> None:
     add, restore, real = cases.add, [*cases.restore, *cases.identity], cases.project.server.bin_dir
     none = tmp_path / "none"
     none.mkdir()
@@ -157,7 +159,7 @@ def test_clients_that_are_missing_or_too_old(cases: Cases, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("trouble", ["down", "wrong password"])
-def test_a_server_that_does_not_answer(backed_up: BackedUp, trouble: str) -> None:
+def test_command_with_unreachable_server_fails(backed_up: BackedUp, trouble: str) -> None:
     project = backed_up.project
     url = project.environment["DATABASE_URL"]
     env = {
@@ -178,13 +180,13 @@ def test_a_server_that_does_not_answer(backed_up: BackedUp, trouble: str) -> Non
     for done in (saved, restored):
         assert "No connection to igny8@" in done.ended(1).stderr
         assert "dbshell --database default" in done.stderr
-        assert project.server.password not in done.said and "wr0ng" not in done.said
+        assert project.server.password not in done.output and "wr0ng" not in done.output
     *_, run = sorted((project.storage / "igny8/runs").iterdir())
     record = json.loads(run.read_text())
     assert (record["outcome"], record["errors"]["default"]) == ("failed", "DatabaseError")
 
 
-def test_a_plan_warns_of_another_key_and_another_environment(backed_up: BackedUp) -> None:
+def test_plan_warns_of_other_secret_key_and_environment(backed_up: BackedUp) -> None:
     project = backed_up.project
     (planned,) = run_many(
         project,
@@ -195,7 +197,7 @@ def test_a_plan_warns_of_another_key_and_another_environment(backed_up: BackedUp
     assert "NOTE: The backup is of environment 'test', this is 'staging'" in planned.stdout
 
 
-def test_keys_are_never_overwritten(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_generate_backup_key_never_overwrites_a_file(backed_up: BackedUp, tmp_path: Path) -> None:
     project = backed_up.project
     made, again, nowhere, as_json = run_many(
         project,
@@ -210,7 +212,7 @@ def test_keys_are_never_overwritten(backed_up: BackedUp, tmp_path: Path) -> None
     assert text.count(recipient) == 1 and text.startswith("# created: 20")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert f'"ENCRYPTION": {{"RECIPIENTS": ["{recipient}"]}}' in made.ended(0).stdout
-    assert secret[20:] not in made.said
+    assert secret[20:] not in made.output
     assert "was not overwritten" in again.ended(2).stderr and (tmp_path / "key").read_text() == text
     assert "cannot be written" in nowhere.ended(1).stderr
     assert as_json.ended(0).json["recipient"].startswith("age1")

@@ -1,4 +1,4 @@
-"""Commands that meet another run: they say who it is and end with status 5, or wait for it."""
+"""Commands that meet another run name it and end with status 5, or wait for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOLDER = f"process {os.getpid()}, a backup by hand, since 2026-11-22T01:15:00+00
 
 @pytest.fixture(scope="module")
 def twice(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project with an old and a new backup of its uploads."""
+    """A project with an older and a newer backup of its uploads."""
     project = create(postgres_18, tmp_path_factory.mktemp("twice"))
     for text in ("old", "new"):
         (project.uploads / "page").write_text(text)
@@ -42,7 +42,7 @@ def ids(project: Project) -> list[str]:
 
 @contextmanager
 def held(project: Project, folder: str = "") -> Iterator[None]:
-    """The lock of the host, or the one in a folder below ``STATE_DIR``, is another's."""
+    """Hold the lock of the host, or the one in a folder below ``STATE_DIR``."""
     store = open_store(FileSystemStorage(location=project.storage), "igny8/")
     with file_lock(store, project.state / folder, doing="a backup by hand", now=SINCE):
         yield
@@ -52,7 +52,7 @@ def restore(project: Project) -> list[str]:
     return ["restore_all", "--only", "uploads", "--noinput", "--identity", str(project.identity)]
 
 
-def test_who_is_locked_out_reads_by_whom(twice: Project) -> None:
+def test_locked_command_names_the_other_run(twice: Project) -> None:
     backup_id = ids(twice)[-1]
     lines = [
         ["backup_all"],
@@ -72,8 +72,10 @@ def test_who_is_locked_out_reads_by_whom(twice: Project) -> None:
         hasty = run_many(twice, *(line for line in lines if "--in-place" not in line))
         (as_json,) = run_many(twice, ["undo_restore", "--json"])
     for done in (*patient, *hasty):
-        told = f"{HOLDER}. Nothing was changed. Wait for it to end, then run again; or let it be waited for:"
-        assert told in done.ended(5).stderr, done
+        message = (
+            f"{HOLDER}. Nothing was changed. Wait for it to end, then run again; or let it be waited for:"
+        )
+        assert message in done.ended(5).stderr, done
         assert done.stderr.count(HOLDER) == (2 if "--wait" in done.argv else 1)
     assert_shown(hasty[0].stderr.replace("a backup by hand", "a backup"))
     assert all("Waiting up to 0 s. Another run works on" in done.stderr for done in patient)
@@ -90,7 +92,7 @@ def options(name: str) -> set[str]:
     return {option for action in parser._actions for option in action.option_strings}
 
 
-def test_a_dry_run_waits_for_nobody(twice: Project) -> None:
+def test_dry_run_does_not_wait_for_the_lock(twice: Project) -> None:
     with held(twice):
         planned, pruned, *refused = run_many(
             twice,
@@ -106,7 +108,7 @@ def test_a_dry_run_waits_for_nobody(twice: Project) -> None:
 
 
 def after_another(project: Project, *argv: str, meanwhile: Callable[[], object] = lambda: None) -> str:
-    """What a command prints that began while another run was at work, and ended well."""
+    """Start a command while another run holds the lock; return its output after it succeeded."""
     with ExitStack() as other:
         other.enter_context(held(project))
         with running(project, *argv, "--wait", "600") as command:
@@ -116,14 +118,14 @@ def after_another(project: Project, *argv: str, meanwhile: Callable[[], object] 
             return command.ends().ended(0).stdout
 
 
-def test_who_waited_works_with_what_is_there_then(twice: Project) -> None:
+def test_command_that_waited_uses_the_newest_state(twice: Project) -> None:
     _, new = ids(twice)
     manifest = twice.storage / "igny8/backups" / new / "manifest.json"
     away, page = twice.folder / "away.json", twice.uploads / "page"
     page.write_text("wrong")
     manifest.rename(away)
-    said = after_another(twice, *restore(twice), meanwhile=lambda: away.rename(manifest))
-    assert f"Restored from {new}." in said and page.read_text() == "new"
+    output = after_another(twice, *restore(twice), meanwhile=lambda: away.rename(manifest))
+    assert f"Restored from {new}." in output and page.read_text() == "new"
     assert "live again" in after_another(twice, "undo_restore") and page.read_text() == "wrong"
     assert "from 1 restore" in after_another(twice, "undo_restore", "--discard", "--noinput")
     assert "is pinned" in after_another(twice, "pin_backup", new, "--reason", "for a test")

@@ -1,4 +1,4 @@
-"""What an operator sees of retention, and the exit status that a script sees."""
+"""Output and exit statuses of ``prune_backups``, ``pin_backup`` and ``monitor_backups``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp
 
 
-def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_prune_shows_the_plan_and_what_blocks_it(backed_up: BackedUp, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     shutil.copytree(backed_up.project.storage, storage)
     later = backed_up.id.replace("20", "21", 1)
@@ -37,7 +37,7 @@ def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedU
     assert "0 backups removed." in done.ended(0).stdout
     assert json.loads((storage / "igny8/marks.json").read_text())["marks"]
 
-    # A later run failed; a manifest cannot be read.
+    # A later run failed, and a manifest cannot be read.
     run = json.loads((storage / f"igny8/runs/{backed_up.id}.json").read_text())
     failed = {**run, "id": backed_up.id[:-6] + "0000ff", "outcome": "failed"}
     failed["started"] = run["finished"]
@@ -54,7 +54,7 @@ def test_the_plan_is_shown_and_what_stands_in_its_way_is_said(backed_up: BackedU
     assert as_json.ended(3).json["unreadable"] == [later]
 
 
-def test_monitoring_ends_with_a_status_of_its_own(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_monitor_unhealthy_ends_with_status_7(backed_up: BackedUp, tmp_path: Path) -> None:
     metrics = tmp_path / "igny8_backup.prom"
     storage = tmp_path / "storage"
     shutil.copytree(backed_up.project.storage, storage)

@@ -1,4 +1,4 @@
-"""What nobody may read is nowhere: no plaintext, no password, no key; nothing of ours is open to others."""
+"""No plaintext, password or key is stored or printed, and no file is readable by other users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def holding(folder: Path, word: str) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
 
 
-def test_nothing_that_is_stored_can_be_read(backed_up: BackedUp) -> None:
+def test_stored_objects_contain_no_plaintext(backed_up: BackedUp) -> None:
     project = backed_up.project
     assert project.sql("SELECT count(*) FROM content_tag WHERE name = %s", f"{SENTINEL} row") == [(1,)]
     secrets = [
@@ -32,13 +32,13 @@ def test_nothing_that_is_stored_can_be_read(backed_up: BackedUp) -> None:
         assert not any(secret in str(path) for path in objects(project))
     for secret in secrets[1:]:
         assert holding(project.state, secret) == []
-    # The index that stays on the server knows names, which the server has anyway, and no contents.
+    # The local index contains names, which the server has anyway, and no contents.
     assert holding(project.state, f"{SENTINEL} content") == []
     assert holding(project.state, f"{SENTINEL} name") != []
     assert modes(project.state) | modes(project.storage / "igny8") == {"file 600", "folder 700"}
 
 
-def test_what_can_be_read_without_a_key_tells_nothing_about_the_contents(backed_up: BackedUp) -> None:
+def test_readable_objects_say_nothing_about_the_contents(backed_up: BackedUp) -> None:
     project = backed_up.project
     plain = [path for path in objects(project) if path.suffix == ".json"]
     assert len(plain) >= 2
@@ -55,7 +55,7 @@ def test_what_can_be_read_without_a_key_tells_nothing_about_the_contents(backed_
 
 
 @pytest.mark.postgres(18)
-def test_everything_made_anew_is_private_and_no_output_tells_a_secret(project: Project) -> None:
+def test_new_files_are_private_and_output_contains_no_secret(project: Project) -> None:
     project.seed_small()
     for folder in (project.storage, project.state, project.scratch):
         folder.rmdir()
@@ -72,8 +72,8 @@ def test_everything_made_anew_is_private_and_no_output_tells_a_secret(project: P
         os.umask(before)
     for done in results:
         done.ended(0)
-        assert project.server.password not in done.said
-        assert "AGE-SECRET-KEY" not in done.said
+        assert project.server.password not in done.output
+        assert "AGE-SECRET-KEY" not in done.output
     for folder in (project.storage, project.state):
         assert folder.stat().st_mode & 0o777 == 0o700
         assert modes(folder) == {"file 600", "folder 700"}

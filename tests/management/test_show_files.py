@@ -1,4 +1,4 @@
-"""``show_backup --files``: from the server's own list without a key, from storage with one."""
+"""``show_backup --files`` reads the local index without a key, and the stored index with one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.trees.tools import look
 
 
 @pytest.mark.postgres(18)
-def test_files_are_listed_without_a_key_where_the_backup_was_made(project: Project) -> None:
+def test_show_files_on_the_same_host_needs_no_key(project: Project) -> None:
     project.seed_small()
     made = run_one(project, "backup_sites", "--json").ended(0).json["manifest"]["id"]
     named = f"one\x1b[31m\n{chr(0xDCFF)}.html"
@@ -40,20 +40,22 @@ def test_files_are_listed_without_a_key_where_the_backup_was_made(project: Proje
     found = [json.loads(line) for line in whole.ended(0).stdout.splitlines()]
     assert {item["path"] for item in found} == expected and {item["tree"] for item in found} == {"uploads"}
     assert "-rw-r-----            5 20" in plain.ended(0).stdout
-    assert "\x1b" not in plain.stdout and len(plain.stdout.splitlines()) == len(expected) + 1  # its newline
+    assert (
+        "\x1b" not in plain.stdout and len(plain.stdout.splitlines()) == len(expected) + 1
+    )  # the newline of the file name
     (only,) = [json.loads(line) for line in one.ended(0).stdout.splitlines()]
     assert (only["path"], only["size"], only["mode"]) == (spelled, 5, "0640")
-    # Of sites-data this is still the newest backup; of uploads the one before is kept too.
+    # For sites-data this is still the newest backup; for uploads the previous index is kept as well.
     listed = {json.loads(line)["tree"] for line in older.ended(0).stdout.splitlines()}
     assert listed == {"sites-data", "uploads"}
     assert keyed.ended(0).stdout == older.stdout
 
-    # Nobody reads on: the program after the pipe has ended.
+    # The program after the pipe has ended and reads no more.
     pipe = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "-"]
     cut = project.run("show_backup", newest, "--files", under=pipe)
     assert (cut.returncode, cut.stderr) == (0, "")
 
-    # Elsewhere, or later, a key is needed.
+    # On another host, or for an older backup, a key is needed.
     (index,) = (project.state / "indexes").rglob(f"*/sites-data/{made}.index")
     index.unlink()
     locked, keyed = run_many(
@@ -66,7 +68,7 @@ def test_files_are_listed_without_a_key_where_the_backup_was_made(project: Proje
 
 
 @pytest.mark.parametrize("harm", [altered, truncated, packs_to_rewrite, extended])
-def test_a_damaged_list_of_the_server_is_told_and_not_believed(
+def test_show_files_with_damaged_local_index_reads_the_stored_one(
     backed_up: BackedUp, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
     project, state = backed_up.project, tmp_path / "state"
@@ -87,16 +89,16 @@ def test_a_damaged_list_of_the_server_is_told_and_not_believed(
 
 
 @pytest.mark.parametrize("harm", [altered, truncated, packs_to_rewrite, extended])
-def test_a_damaged_list_in_storage_is_an_error(
+def test_show_files_with_damaged_stored_index_fails(
     backed_up: BackedUp, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
     project = backed_up.project
     storage = damaged(project, tmp_path, "backups/*/files/uploads.index.zst.age", harm)
     listing: list[str | Path] = ["show_backup", backed_up.id, "--files", "--identity", project.identity]
-    here, elsewhere = run_many(
+    here, other_host = run_many(
         project,
         Command(listing, storage=storage),
         Command(listing, {"STATE_DIR": str(tmp_path / "elsewhere")}, storage),
     )
-    here.ended(0)  # from the list in STATE_DIR
-    assert "files/uploads.index.zst.age" in elsewhere.ended(6).stderr, elsewhere.said
+    here.ended(0)  # from the index in STATE_DIR
+    assert "files/uploads.index.zst.age" in other_host.ended(6).stderr, other_host.output

@@ -1,4 +1,4 @@
-"""SQLite: refused outside DEBUG before anything is read or written (law 10); in DEBUG it comes and goes."""
+"""SQLite is refused outside DEBUG before anything is read or written; in DEBUG it is supported."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.services.project import Project
 
 @pytest.fixture
 def bare(postgres_18: PostgresServer, tmp_path: Path) -> Project:
-    """A project whose database is SQLite, or would be: nothing is made yet. Nothing lies in its storage."""
+    """A project whose database is SQLite and does not exist yet. Its storage is empty."""
     project = Project(postgres_18, tmp_path)
-    # Its migrations are many small transactions: none of them needs to outlive a power cut.
+    # Migrations are many small transactions, and none has to survive a power failure.
     options = {"init_command": "PRAGMA synchronous = OFF"}
     project.settings(
         "DATABASES['default'] = {'ENGINE': 'django.db.backends.sqlite3',"
@@ -47,7 +47,7 @@ COMMANDS = [
 ]
 
 
-def test_every_command_refuses_it_outside_debug(bare: Project) -> None:
+def test_command_with_sqlite_outside_debug_is_refused(bare: Project) -> None:
     for done in run_many(bare, *COMMANDS, *([*command, "--json"] for command in COMMANDS)):
         assert "is SQLite and DEBUG is off" in done.ended(4).stderr
         assert "Nothing was read or written. Set DATABASE_URL" in done.stderr
@@ -60,7 +60,7 @@ def test_every_command_refuses_it_outside_debug(bare: Project) -> None:
 
 
 @pytest.mark.parametrize("task", [tasks.backup_db, tasks.backup_sites, tasks.backup_all])
-def test_every_task_refuses_it_outside_debug(task: Any, settings: Any, tmp_path: Path) -> None:
+def test_task_with_sqlite_outside_debug_is_refused(task: Any, settings: Any, tmp_path: Path) -> None:
     assert settings.DATABASES["default"]["ENGINE"].endswith("sqlite3") and not settings.DEBUG
     settings.STORAGES = {
         **settings.STORAGES,
@@ -76,10 +76,10 @@ def test_every_task_refuses_it_outside_debug(task: Any, settings: Any, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_in_debug_it_is_backed_up_and_restored(bare: Project) -> None:
+def test_sqlite_in_debug_is_backed_up_and_restored(bare: Project) -> None:
     path = bare.folder / "db"
     debug = {"DJANGO_DEBUG": "1", "IGNY8_BACKUP_RECIPIENTS": ""}
-    # As a developer starts: no storage is named, no key was made.
+    # Without a storage and without a key, as a developer starts.
     settings = bare.folder / "settings/further_settings.py"
     settings.write_text(
         f"{settings.read_text()}\nBASE_DIR = {str(bare.folder)!r}\n"

@@ -1,4 +1,4 @@
-"""Harm to a backup is found, named and recorded; of a sound one it is said that all is well."""
+"""Verification finds, names and records damage, and reports no damage for an undamaged backup."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.management.conftest import BackedUp
 
 @pytest.fixture
 def storage(backed_up: BackedUp, tmp_path: Path) -> Path:
-    """A copy of the storage, to be harmed."""
+    """A copy of the storage that a test may damage."""
     copy = tmp_path / "storage"
     shutil.copytree(backed_up.project.storage, copy)
     return copy
@@ -37,7 +37,7 @@ def storage(backed_up: BackedUp, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def context(settings: Any, backed_up: BackedUp, storage: Path, tmp_path: Path) -> Iterator[BackupContext]:
-    """The toolkit of a machine that has no database and no trees, but PostgreSQL's programs."""
+    """The context of a machine without databases and trees, but with PostgreSQL's client programs."""
     alias = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(storage)}}
     settings.STORAGES = {**settings.STORAGES, "dbbackup": alias}
     settings.MEDIA_ROOT = ""
@@ -73,7 +73,7 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(data)
 
 
-def test_a_sound_backup_is_sound_at_each_depth(context: BackupContext, backed_up: BackedUp) -> None:
+def test_verify_undamaged_backup_finds_nothing(context: BackupContext, backed_up: BackedUp) -> None:
     manifest = context.catalog.get(backed_up.id)
     for result in (stored(context), content(context, backed_up)):
         assert not result.findings and not result.unrecorded
@@ -87,7 +87,7 @@ def test_a_sound_backup_is_sound_at_each_depth(context: BackupContext, backed_up
     assert read_annotations(context.store, backed_up.id) == read_annotations(context.store)
 
 
-def test_each_harm_to_each_object_is_found(
+def test_verify_finds_each_damage_to_each_object(
     context: BackupContext, backed_up: BackedUp, storage: Path
 ) -> None:
     manifest = context.catalog.get(backed_up.id)
@@ -123,16 +123,18 @@ def test_each_harm_to_each_object_is_found(
 
 
 @pytest.mark.parametrize("place", [0, 30, 150, -1])
-def test_harm_is_told_from_a_wrong_key(
+def test_verify_altered_age_header_is_damage(
     context: BackupContext, backed_up: BackedUp, storage: Path, place: int
 ) -> None:
-    """The first bytes of an age file tell to whom it is encrypted: altered, they look like a wrong key."""
+    """The header of an age file names its recipients; if it is altered, the error looks like a wrong key."""
     dump = next(item for item in context.catalog.get(backed_up.id).objects() if "/db/" in item.key)
     flip(storage / "igny8" / dump.key, place)
     assert damage(content(context, backed_up)) == {dump.key: ALTERED}
 
 
-def test_a_wrong_key_is_no_damage(context: BackupContext, backed_up: BackedUp, tmp_path: Path) -> None:
+def test_verify_with_wrong_key_reports_no_damage(
+    context: BackupContext, backed_up: BackedUp, tmp_path: Path
+) -> None:
     with pytest.raises(IdentityError, match="no identity is given"):
         verify(context, VerifyRequest(depth=CONTENT))
     other = tmp_path / "other.key"
@@ -146,7 +148,7 @@ def test_a_wrong_key_is_no_damage(context: BackupContext, backed_up: BackedUp, t
 def forge(
     context: BackupContext, backed_up: BackedUp, item: StoredObject, change: Callable[[bytes], bytes]
 ) -> Manifest:
-    """Stores other contents under the key of ``item``, and a manifest that is right about the bytes."""
+    """Store other contents under the key of ``item``, and a manifest that matches the new bytes."""
     identities = load_identities(backed_up.project.identity)
     data = change(b"".join(context.download(item, identities)))
     context.store.delete(item.key)
@@ -196,7 +198,7 @@ FORGERIES: dict[str, list[tuple[Callable[[bytes], bytes], str]]] = {
 
 
 @pytest.mark.parametrize("kind", FORGERIES)
-def test_contents_that_contradict_each_other_are_found_by_reading_them(
+def test_verify_content_finds_contradictory_contents(
     context: BackupContext, backed_up: BackedUp, storage: Path, kind: str
 ) -> None:
     (item,) = [
@@ -217,7 +219,7 @@ def test_contents_that_contradict_each_other_are_found_by_reading_them(
         shutil.copytree(backed_up.project.storage, storage)
 
 
-def test_a_sample_is_read_of_what_must_all_be_there(
+def test_verify_sample_still_finds_missing_objects(
     context: BackupContext, backed_up: BackedUp, storage: Path
 ) -> None:
     reads = []
@@ -231,7 +233,7 @@ def test_a_sample_is_read_of_what_must_all_be_there(
     assert damage(verify(context, VerifyRequest(sample=1))) == {dump.key: MISSING}
 
 
-def test_a_lost_manifest_is_told_from_a_backup_that_never_was_or_was_removed(
+def test_verify_reports_a_lost_manifest_but_not_a_removed_backup(
     context: BackupContext, backed_up: BackedUp
 ) -> None:
     with pytest.raises(UsageError, match="There is no backup"):
@@ -249,7 +251,7 @@ def test_a_lost_manifest_is_told_from_a_backup_that_never_was_or_was_removed(
         verify(context, VerifyRequest(backup_id=backed_up.id))
 
 
-def test_a_backup_from_the_future_is_not_the_newest(
+def test_verify_does_not_take_a_future_backup_for_the_newest(
     context: BackupContext, backed_up: BackedUp, storage: Path
 ) -> None:
     ahead = backed_up.id.replace("20", "21", 1)
@@ -261,15 +263,13 @@ def test_a_backup_from_the_future_is_not_the_newest(
         stored(context)
 
 
-def test_checks_go_with_their_backup_and_are_no_litter_before(
-    context: BackupContext, backed_up: BackedUp
-) -> None:
+def test_checks_are_removed_with_their_backup(context: BackupContext, backed_up: BackedUp) -> None:
     stored(context)
     result = prune(context)
     assert not result.waiting and read_annotations(context.store)[backed_up.id].checks
 
 
-def test_what_the_operator_sees(backed_up: BackedUp, storage: Path) -> None:
+def test_verify_command_shows_result_and_ends_with_status(backed_up: BackedUp, storage: Path) -> None:
     identity = ["--identity", str(backed_up.project.identity)]
 
     def runs(*commands: list[str]) -> list[Any]:

@@ -98,7 +98,7 @@ def test_backup_s3_refused_is_explained(project: Project, s3: RcloneS3, trouble:
         s3.stop()
     for done in run_many(project, ["list_backups"], ["backup_sites", "--json"], ["restore_all"], env=env):
         assert done.ended(1).stderr.startswith("CommandError: ")
-        assert secret[:-1] not in done.said
+        assert secret[:-1] not in done.output
         if done.argv[0] == ("list_backups" if trouble == "down" else "backup_sites"):
             assert_shown(done.stderr)
         if done.argv[0] == "backup_sites":

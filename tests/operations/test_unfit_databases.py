@@ -221,7 +221,7 @@ def test_check_command_connects_to_the_server(project: Project) -> None:
 
     def check(status: int) -> str:
         (done,) = run_many(project, CHECK)
-        return done.ended(status).said
+        return done.ended(status).output
 
     project.settings("")
     assert "igny8_backup.W004" in check(0), "Celery is in use, and there is no schedule at all"

@@ -104,7 +104,7 @@ def test_drill_killed_leftovers_are_listed_and_removed(drilled: Project) -> None
         assert leftovers(drilled) == [], "although its session on the server still waits"
     stamp = database.rpartition("_")[2]
     assert f"KILLED: the drill of {stamp} left its scratch databases and folders" in listed.ended(0).stdout
-    assert "could not be dropped" not in pruned.ended(0).said
+    assert "could not be dropped" not in pruned.ended(0).output
     assert "KILLED" not in after.ended(0).stdout
     with at_the_gate(drilled) as (process, database):
         kill_tree(process.pid)

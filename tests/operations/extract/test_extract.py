@@ -1,4 +1,4 @@
-"""Restores beside what is live: nothing live changes, and what is made is whole or not there."""
+"""``extract_backup`` changes nothing live, and creates complete databases and folders or none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.services.project import Project
 
 
 @pytest.fixture
-def elsewhere(saved: Saved, tmp_path: Path) -> Iterator[Saved]:
-    """What is live is what was backed up, and is as it was afterwards; databases made beside it go."""
-    if state.differences(saved.before, state.of_project(saved.project)):  # other tests may change it
+def unchanged(saved: Saved, tmp_path: Path) -> Iterator[Saved]:
+    """Make the live data equal to the backup, check that the test leaves it so, and drop new databases."""
+    if state.differences(saved.before, state.of_project(saved.project)):  # other tests may have changed it
         for done in run_many(saved.project, saved.restore, ["undo_restore", "--discard", "--noinput"]):
             done.ended(0)
     before = state.of_project(saved.project)
@@ -38,23 +38,23 @@ def copies(project: Project) -> list[str]:
     return [name for name in project.databases() if name != project.database]
 
 
-def test_a_second_database(elsewhere: Saved) -> None:
-    project = elsewhere.project
+def test_extract_to_database_creates_a_copy(unchanged: Saved) -> None:
+    project = unchanged.project
     copy, tables = f"{project.database}_copy", f"{project.database}_tables"
-    to_copy = extract(elsewhere, "--to-database", copy)
-    to_tables = extract(elsewhere, "--to-database", tables, "--table", "content_tag")
+    to_copy = extract(unchanged, "--to-database", copy)
+    to_tables = extract(unchanged, "--to-database", tables, "--table", "content_tag")
     planned, planned_json, made, again, live, one, bare, unknown, tree, moved = run_many(
         project,
         [*to_copy, "--dry-run"],
         [*to_tables, "--dry-run", "--json"],
         [*to_copy, "--migrate", "--json"],
         to_copy,
-        extract(elsewhere, "--to-database", project.database),
+        extract(unchanged, "--to-database", project.database),
         to_tables,
-        extract(elsewhere, "--to-dir", "/x", "--table", "content_tag"),
-        extract(elsewhere, "--to-database", "x", "--table", "no_such"),
-        extract(elsewhere, "--to-database", "x", "--only", "uploads"),
-        extract(elsewhere, "--only", "db"),
+        extract(unchanged, "--to-dir", "/x", "--table", "content_tag"),
+        extract(unchanged, "--to-database", "x", "--table", "no_such"),
+        extract(unchanged, "--to-database", "x", "--only", "uploads"),
+        extract(unchanged, "--only", "db"),
     )
     assert f"/{copy}\nDry run: nothing was created." in planned.ended(0).stdout
     assert planned_json.ended(0).json["databases"][0]["tables"] == ["public.content_tag"]
@@ -70,29 +70,29 @@ def test_a_second_database(elsewhere: Saved) -> None:
     assert plain_dump(project.server, copy) == plain_dump(project.server, project.database)
     kept = "--table=content_tag*"
     assert plain_dump(project.server, tables, kept) == plain_dump(project.server, project.database, kept)
-    # Open to its owner and to nobody else; its comment says what it is.
+    # Only its owner may connect. Its comment names the backup.
     query = "SELECT datacl::text, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
     acl, comment = project.sql(query, copy)[0]
     assert acl == "{igny8=CTc/igny8}"
-    assert comment == f"igny8_backup: default of backup {elsewhere.id}"
+    assert comment == f"igny8_backup: default of backup {unchanged.id}"
 
 
-def test_a_copy_that_fails_leaves_nothing(elsewhere: Saved) -> None:
-    project = elsewhere.project
+def test_extract_that_fails_leaves_nothing(unchanged: Saved) -> None:
+    project = unchanged.project
     broken = client_folder(
         project.folder / "broken", project.server.bin_dir,
         pg_restore='[ "$1" = --list ] && exec "$REAL/pg_restore" "$@"\nhead -c 1000 > /dev/null; exit 1',
     )  # fmt: skip
     copy = f"{project.database}_copy"
-    # As a killed one leaves them; what it may be under way with is left alone.
+    # What a killed command leaves. It may still be running, so nothing is removed.
     forgotten, kept = f"{copy}__side_20200101T000000Z", f"{copy}__before_20200101T000000Z"
     for name in (forgotten, kept):
         project.server.create_database(name)
     (unfinished := project.folder / "killed" / ".igny8_backup-unfinished-uploads").mkdir(parents=True)
     seen, refused = run_many(
         project,
-        extract(elsewhere, "--to-database", copy, "--dry-run"),
-        extract(elsewhere, "--to-dir", unfinished.parent),
+        extract(unchanged, "--to-database", copy, "--dry-run"),
+        extract(unchanged, "--to-dir", unfinished.parent),
     )
     assert f'DROP DATABASE "{forgotten}";' in seen.ended(0).stdout and kept not in seen.stdout
     assert f"If none is running: rm -r {unfinished}." in refused.ended(4).stderr
@@ -104,18 +104,18 @@ def test_a_copy_that_fails_leaves_nothing(elsewhere: Saved) -> None:
     pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     failed, damaged = run_many(
         project,
-        Command(extract(elsewhere, "--to-database", copy), {"CLIENT_BIN_DIR": str(broken)}),
-        extract(elsewhere, "--to-dir", folder),
+        Command(extract(unchanged, "--to-database", copy), {"CLIENT_BIN_DIR": str(broken)}),
+        extract(unchanged, "--to-dir", folder),
     )
     pack.write_bytes(data)
     assert "pg_restore failed" in failed.ended(1).stderr
     assert copies(project) == []
     assert pack.name in damaged.ended(6).stderr
-    assert [path.name for path in folder.iterdir()] == ["sites-data"], "what was whole stays"
+    assert [path.name for path in folder.iterdir()] == ["sites-data"], "the complete tree stays"
 
 
-def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
-    project = elsewhere.project
+def test_extract_to_dir_writes_trees_and_chosen_paths(unchanged: Saved) -> None:
+    project = unchanged.project
     whole, part, dry = (project.folder / name for name in ("whole", "part", "dry"))
     site = sorted(path.name for path in project.sites.iterdir() if path.is_dir())[0]
     used = project.folder / "used"
@@ -126,15 +126,15 @@ def test_files_in_a_folder_of_their_own(elsewhere: Saved) -> None:
     loop.symlink_to(loop)
     all_of_it, chosen, planned, nothing, full, inside, nowhere, logs, lost = run_many(
         project,
-        extract(elsewhere, "--to-dir", whole),
-        extract(elsewhere, "--to-dir", part, "--path", site, "--path", "*/[0-9]*", "--json"),
-        extract(elsewhere, "--to-dir", dry, "--path", "**/*.html", "--dry-run", "--json"),
-        extract(elsewhere, "--to-dir", dry, "--path", "no such"),
-        extract(elsewhere, "--to-dir", used),
-        extract(elsewhere, "--to-dir", project.uploads / "new"),
-        extract(elsewhere, "--to-database", "x", "--path", site),
-        extract(elsewhere, "--to-dir", dry, "--only", "logs"),
-        extract(elsewhere, "--to-dir", loop / "new"),
+        extract(unchanged, "--to-dir", whole),
+        extract(unchanged, "--to-dir", part, "--path", site, "--path", "*/[0-9]*", "--json"),
+        extract(unchanged, "--to-dir", dry, "--path", "**/*.html", "--dry-run", "--json"),
+        extract(unchanged, "--to-dir", dry, "--path", "no such"),
+        extract(unchanged, "--to-dir", used),
+        extract(unchanged, "--to-dir", project.uploads / "new"),
+        extract(unchanged, "--to-database", "x", "--path", site),
+        extract(unchanged, "--to-dir", dry, "--only", "logs"),
+        extract(unchanged, "--to-dir", loop / "new"),
     )
     assert "Too many levels of symbolic links" in lost.ended(1).stderr
     assert f"Created the folder {whole / 'uploads'}" in all_of_it.ended(0).stdout
@@ -160,9 +160,9 @@ def same_below(one: Path, other: Path) -> bool:
     return state.of_tree(one) == state.of_tree(other)
 
 
-def test_only_the_packs_that_are_needed_are_read(elsewhere: Saved) -> None:
-    """The packs are gone, and nobody asks for them where no contents are wanted."""
-    project = elsewhere.project
+def test_extract_reads_only_packs_with_chosen_files(unchanged: Saved) -> None:
+    """The packs are missing, which matters only if file contents are extracted."""
+    project = unchanged.project
     away = project.folder / "away"
     links, files = project.folder / "links", project.folder / "files"
     packs = project.storage / "igny8/packs"
@@ -170,8 +170,8 @@ def test_only_the_packs_that_are_needed_are_read(elsewhere: Saved) -> None:
     try:
         linked, needed = run_many(
             project,
-            extract(elsewhere, "--to-dir", links, "--path", "**/dangling", "--path", "**/empty folder"),
-            extract(elsewhere, "--to-dir", files, "--path", "**/empty file"),
+            extract(unchanged, "--to-dir", links, "--path", "**/dangling", "--path", "**/empty folder"),
+            extract(unchanged, "--to-dir", files, "--path", "**/empty file"),
         )
     finally:
         away.rename(packs)
@@ -182,10 +182,10 @@ def test_only_the_packs_that_are_needed_are_read(elsewhere: Saved) -> None:
     assert not files.exists()
 
 
-def test_a_hard_link_brings_the_file_that_it_is_a_name_of(elsewhere: Saved) -> None:
-    project = elsewhere.project
+def test_extract_of_a_hard_link_includes_its_target(unchanged: Saved) -> None:
+    project = unchanged.project
     folder = project.folder / "linked"
-    (done,) = run_many(project, extract(elsewhere, "--to-dir", folder, "--path", "**/run.sh"))
+    (done,) = run_many(project, extract(unchanged, "--to-dir", folder, "--path", "**/run.sh"))
     done.ended(0)
     (odd,) = (folder / "sites-data").rglob("odd")
     one, other = odd / "run.sh", odd / "run-hard-link.sh"
@@ -196,7 +196,7 @@ def test_a_hard_link_brings_the_file_that_it_is_a_name_of(elsewhere: Saved) -> N
 NEED_A_DATABASE = [["--migrate"], ["--sanitize"], ["--no-owner"], ["--locale", "C.UTF-8"]]
 
 
-def test_options_that_would_mean_nothing_are_refused(saved: Saved) -> None:
+def test_extract_options_without_effect_are_refused(saved: Saved) -> None:
     cases = [
         *((given, "needs --to-database NAME", ["--to-dir", "/x"]) for given in NEED_A_DATABASE),
         (["--allow-set-id"], "needs --to-dir DIR", ["--to-database", "x"]),

@@ -1,4 +1,4 @@
-"""What patterns choose of a tree."""
+"""Patterns that choose part of a tree."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def chosen(*patterns: str, records: Iterable[Record] = TREE) -> tuple[list[str],
         (["A", "a/images/logo", "*.html", "b/index.html/x"], [], set()),
     ],
 )  # fmt: skip
-def test_patterns_choose_whole_names_folders_with_all_in_them_and_what_links_need(
+def test_patterns_match_names_folders_and_link_targets(
     patterns: list[str], paths: list[str], packs: set[str]
 ) -> None:
     found = chosen(*patterns)
@@ -83,7 +83,7 @@ def test_patterns_choose_whole_names_folders_with_all_in_them_and_what_links_nee
     assert found[2] == sum(item.kind == "file" and item.path.decode() in paths for item in TREE)
 
 
-def test_names_are_bytes() -> None:
+def test_pattern_matches_names_that_are_not_utf8() -> None:
     odd = Record(path=b"caf\xe9.txt", kind="file", size=10, **COMMON)
     assert [item.path for item in select(choose([parse_pattern("caf?.txt")], [odd]), [odd])] == [odd.path]
     assert chosen("two\nlines", records=[record("two\nlines")])[0] == ["two\nlines"]

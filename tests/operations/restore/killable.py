@@ -1,10 +1,9 @@
-"""A program that restores, undoes and discards in children that die of SIGKILL, each at a moment of its own.
+"""Restore, undo and discard in child processes that are killed with SIGKILL at a chosen moment.
 
-Each line of its standard input is a job: ``{"work": "restore", "at": 7}`` kills the child before the seventh
-thing that it does to the disk, to a program or to a journal, ``{"after": 0.2}`` kills it after that many
-seconds, neither lets it end. A line of standard output tells how it ended (as ``subprocess`` has it), how
-many such things it did, and what it raised. The children are forked from one interpreter that has planned
-the restore already.
+Each line of standard input is a job. ``{"work": "restore", "at": 7}`` kills the child before its seventh
+action on the disk, on a program or on a journal; ``{"after": 0.2}`` kills it after that many seconds; without
+both it runs to its end. A line of standard output says how the child ended (as ``subprocess`` does), how many
+actions it did, and what it raised. The children are forked from one interpreter that has planned the restore.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ BOUNDARIES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "s
 
 
 class Boundaries:
-    """Counts what is done, in memory that the parent reads, and kills at one of them."""
+    """Count actions in memory that the parent can read, and kill the process at one of them."""
 
     def __init__(self, kill_at: int | None) -> None:
         self._kill_at = kill_at
@@ -55,10 +54,10 @@ def main() -> None:
     from igny8_backup.operations.restore.undo import discard_all, undo
     from igny8_backup.operations.restore.workers import IGNORE, WorkersPolicy
 
-    MigrationLoader(None)  # what it imports, children need not
+    MigrationLoader(None)  # modules imported here need not be imported by the children
 
     class Told(NullProgress):
-        """The phases that an operation tells of are boundaries as well."""
+        """Progress notes count as actions as well."""
 
         def __init__(self, boundaries: Boundaries) -> None:
             self._passed = boundaries.passed
@@ -102,8 +101,8 @@ def main() -> None:
             time.sleep(job["after"])
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        with open(reading, "rb") as said:
-            answer = json.loads(said.read() or b'{"boundaries": 0, "error": ""}')
+        with open(reading, "rb") as stream:
+            answer = json.loads(stream.read() or b'{"boundaries": 0, "error": ""}')
         print(json.dumps({"status": os.waitstatus_to_exitcode(status), **answer}), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Programs of the project round a restore: told the phase, in order, and stopping it when they fail."""
+"""Hooks run around a restore in order, receive the phase, and stop the restore when they fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def says(log: Path, word: str) -> list[str]:
 
 
 def flipped(storage: Path, copy: Path, pack: str) -> Path:
-    """A copy of the storage in which one byte of a pack is another."""
+    """A copy of the storage in which one byte of a pack is changed."""
     for path in storage.rglob("*"):
         if path.is_file():
             target = copy / path.relative_to(storage)
@@ -40,7 +40,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "a log, with blanks; and $signs"
 
 
-def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log: Path) -> None:
+def test_hooks_run_around_a_restore_and_stop_it_when_they_fail(saved: Saved, log: Path) -> None:
     project = saved.project
     before = of_project(project)
     restore: list[str | Path] = [
@@ -68,15 +68,15 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     assert "tasks that wait in the broker would be discarded" in unanswered.ended(2).stderr
     assert "The hook BEFORE_RESTORE[1] (sh) failed: sh failed with exit status 7" in stopped.ended(1).stderr
     assert "the last words" in stopped.stderr and "Nothing was changed." in stopped.stderr
-    assert "secret" not in stopped.said
-    said = stopped.stderr.replace("(sh)", "(docker)")
-    assert_shown(re.sub("sh failed with .*\nthe last words", DOCKER, said))
+    assert "secret" not in stopped.output
+    shown = stopped.stderr.replace("(sh)", "(docker)")
+    assert_shown(re.sub("sh failed with .*\nthe last words", DOCKER, shown))
     assert "no-such-program is not installed" in absent.ended(1).stderr
     looked.ended(0)
     assert log.read_text() == f"one before_restore {saved.id}\n"
     assert leftovers(project) == [] and differences(before, of_project(project)) == []
 
-    # What fails after the hooks have run says so: what they stopped stands still.
+    # A failure after the hooks says that they have run, because what they stopped is still stopped.
     log.unlink()
     broken = flipped(project.storage, log.parent / "flipped", "uploads")
     hooks = {"BEFORE_RESTORE": [says(log, "stop")], "AFTER_RESTORE": [says(log, "start")]}
@@ -93,7 +93,7 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     assert "The hook AFTER_RESTORE[0] (sh) failed" in warning and "Everything is restored." in warning
     assert log.read_text() == f"stop before_restore {saved.id}\nstart after_restore {saved.id}\n"
 
-    # Going back exchanges what is live too.
+    # An undo replaces live data too.
     log.unlink()
     restored = of_project(project)
     (stopped,) = run_many(project, Command(["undo_restore"], failing))
@@ -108,7 +108,7 @@ def test_hooks_run_round_a_restore_and_stop_it_when_they_fail(saved: Saved, log:
     discarded.ended(0)
 
 
-def test_a_restore_that_is_stopped_after_its_swap_does_not_say_that_nothing_was_done(
+def test_restore_stopped_after_the_swap_is_reported_as_incomplete(
     saved: Saved,
 ) -> None:
     restore: list[str | Path] = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
@@ -120,15 +120,15 @@ def test_a_restore_that_is_stopped_after_its_swap_does_not_say_that_nothing_was_
         ["undo_restore", "--discard", "--noinput"],
     )
     assert "The command was stopped after everything was restored" in stopped.ended(3).stderr
-    assert "cleaned up" not in stopped.said
+    assert "cleaned up" not in stopped.output
     undone.ended(0)
     discarded.ended(0)
 
 
-def test_a_hook_that_does_not_end_is_told_and_not_ended(saved: Saved) -> None:
+def test_hook_that_hangs_is_reported_and_not_killed(saved: Saved) -> None:
     restore: list[str | Path] = ["restore_all", saved.id, "--noinput", "--only", "uploads"]
     slow = {"BEFORE_RESTORE": [["sh", "-c", "sleep 1.5; exit 3"]], "STALL_SECONDS": 1}
     (stopped,) = run_many(saved.project, Command([*restore, "--identity", saved.project.identity], slow))
-    told = "BEFORE_RESTORE[0] (sh): nothing has moved for 1 second, waiting for the hook. The run goes on."
-    assert told in stopped.ended(1).stderr
+    message = "BEFORE_RESTORE[0] (sh): nothing has moved for 1 second, waiting for the hook. The run goes on."
+    assert message in stopped.ended(1).stderr
     assert "failed with exit status 3" in stopped.stderr

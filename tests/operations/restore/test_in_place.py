@@ -1,4 +1,4 @@
-"""A role that may not create databases gets its data back all the same, and nothing in between."""
+"""Restores in place, for roles that may not create databases, succeed completely or change nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.services.project import SECONDS, Project
 
 @pytest.fixture
 def poor(project: Project) -> Iterator[Project]:
-    """The project's role may not create databases for a while."""
+    """A project whose role may not create databases during the test."""
     project.seed_small()
     try:
         _may(project, "NOCREATEDB")
@@ -37,7 +37,7 @@ def dumped(project: Project) -> bytes:
 
 
 def half_way(project: Project, started: Path) -> Path:
-    """A folder of client programs whose ``pg_restore`` writes the first half of its script and then waits."""
+    """Create a folder of client programs whose ``pg_restore`` writes half of its script and then waits."""
     folder = project.folder / "half way"
     real = project.server.bin_dir
     script = f"""
@@ -54,7 +54,7 @@ def half_way(project: Project, started: Path) -> Path:
 
 
 @pytest.mark.postgres(15, 18)
-def test_in_place_and_back_again(poor: Project) -> None:
+def test_in_place_restore_can_be_undone(poor: Project) -> None:
     before = dumped(poor)
     options = ["--identity", str(poor.identity)]
     named = [*options, "--noinput", "--database-name", poor.database]
@@ -87,14 +87,14 @@ def test_in_place_and_back_again(poor: Project) -> None:
     result = done.ended(0).json
     assert (result["backup_id"], result["warnings"]) == (backup_id, [])
     assert dumped(poor) == before
-    # The only way back is whole, also of rows that the settings keep out of backups.
+    # The backup that can undo it is complete, with rows that the settings exclude.
     (back,) = run_many(poor, ["restore_all", result["saved"], "--in-place", "--only", "default", *named])
     assert "To undo the restore: python manage.py restore_all 2" in back.ended(0).stdout
     assert dumped(poor) == after
 
 
 def killed_half_way(project: Project, options: list[str]) -> None:
-    """``kill -9`` of the command when half of the script is with the server."""
+    """Kill the command with SIGKILL when the server has received half of the script."""
     started = project.folder / "started"
     clients = half_way(project, started)
     with project.start(
@@ -116,7 +116,7 @@ def killed_half_way(project: Project, options: list[str]) -> None:
         time.sleep(0.05)
 
 
-def test_code_and_backup_must_have_the_same_migrations(project: Project) -> None:
+def test_in_place_with_differing_migrations_is_refused(project: Project) -> None:
     project.seed_small()
     project.sql("DELETE FROM django_migrations WHERE app = 'billing'")
     made, refused, sqlite = run_many(

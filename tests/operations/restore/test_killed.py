@@ -1,4 +1,4 @@
-"""Killed 200 times, at every boundary and at random moments: old or new, and whole, each time (law 3)."""
+"""A restore that is killed at any moment leaves each database and tree completely old or completely new."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAGES = 3
 
 
 class Killer:
-    """A project with a small database and two trees, and the program that restores it and dies of it."""
+    """A project with a small database and two trees, and the program that restores it and is killed."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -62,7 +62,7 @@ class Killer:
         self._process.communicate()
 
     def database(self) -> str:
-        """Which one is live: the old or the new, and whole."""
+        """Return whether the old or the new database is live; fails the test if it is incomplete."""
         with self.project.server.connect(self.project.database) as session:
             ((state, *sums),) = session.execute("SELECT * FROM whole").fetchall()
             assert {tuple(sums)} == WHOLE
@@ -73,13 +73,13 @@ class Killer:
         return str(state)
 
     def pages(self, root: Path) -> list[str]:
-        """The state of each page in the tree; fails the test if one is not there, or not whole."""
+        """Return the state of each page in the tree; fails the test if one is missing or incomplete."""
         texts = [(root / f"{number}/page").read_text().split() for number in range(PAGES)]
         assert all(len(words) == 50 and len(set(words)) == 1 for words in texts)
         return [words[0] for words in texts]
 
     def look(self) -> set[str]:
-        """After a kill: each database, each page, and the tree that is swapped whole is old or new."""
+        """After a kill: each database, each page and the tree with a swapped root is old or new."""
         whole = set(self.pages(self.project.uploads))
         assert len(whole) == 1
         return {self.database(), *self.pages(self.project.sites), *whole}
@@ -116,9 +116,8 @@ def killer(postgres_18: PostgresServer, tmp_path: Path) -> Iterator[Killer]:
     drop(project)
 
 
-def test_killed_at_any_moment_everything_is_old_or_new_and_whole(killer: Killer) -> None:
-    """Restores, ways back and removals take turns; what is killed is settled by one of the commands, which
-    may be killed as well."""
+def test_restore_killed_at_any_moment_leaves_everything_old_or_new(killer: Killer) -> None:
+    """Restore, undo and discard in turn. Another command settles a killed one, and may be killed too."""
     counted = {work: killer.run(work)["boundaries"] for work in ("restore", "undo", "discard")}
     assert counted["restore"] > 25 and counted["undo"] > 8 and counted["discard"] > 8, counted
     plans: dict[str, list[dict[str, Any]]] = {
@@ -133,7 +132,7 @@ def test_killed_at_any_moment_everything_is_old_or_new_and_whole(killer: Killer)
         how = ways.pop() if ways else {"after": killer.random.uniform(0.02, seconds[next_work])}
         killer.run(next_work, **how)
         killer.look()
-        if killer.random.random() < 0.2:  # what settles it is killed as well
+        if killer.random.random() < 0.2:  # the command that settles it is killed as well
             killer.run("settle", after=killer.random.uniform(0.02, 0.2))
             killer.look()
         next_work = settle(killer)
@@ -146,14 +145,14 @@ def test_killed_at_any_moment_everything_is_old_or_new_and_whole(killer: Killer)
 
 
 def phase(killer: Killer) -> str:
-    """Of the newest journal; empty without one."""
+    """Return the phase of the newest journal, or an empty string."""
     folder = killer.project.state / "restores"
     found = sorted(folder.glob("*.json"))
     return str(json.loads(found[-1].read_text())["phase"]) if found else ""
 
 
 def settle(killer: Killer) -> str:
-    """Completes or undoes what is unfinished, and gives what is to be killed next."""
+    """Complete or undo what is unfinished; return the next command to kill."""
     before = phase(killer)
     if before in ("preparing", "swapping", "undoing"):
         killer.run(work := killer.random.choice(["settle", "undo"]))
@@ -166,7 +165,7 @@ def settle(killer: Killer) -> str:
 
 
 def remaining(killer: Killer) -> Iterator[str]:
-    """What brings everything back to where it began."""
+    """Return the commands that bring everything back to the initial state."""
     if phase(killer) == "done":
         yield "undo"
     if phase(killer):

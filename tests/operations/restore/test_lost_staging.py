@@ -1,4 +1,4 @@
-"""A side database that is gone before the swap."""
+"""A staging database that is dropped before the swap."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ call_command(*{argv!r})
 """
 
 
-def test_a_side_that_somebody_took_away_is_not_taken_for_swapped(saved: Saved) -> None:
+def test_swap_with_dropped_staging_database_changes_nothing(saved: Saved) -> None:
     code = LOSING.format(database=saved.project.database, argv=[*saved.restore, "--only", "db"])
-    before = state.of_project(saved.project)  # whatever other tests have made of it
+    before = state.of_project(saved.project)  # other tests may have changed it
     (lost,) = run_many(saved.project, ["shell", "-c", code])
     assert "does not exist" in lost.ended(1).stderr
     assert state.differences(before, state.of_project(saved.project)) == []

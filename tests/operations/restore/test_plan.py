@@ -1,4 +1,4 @@
-"""What a plan says of the backup, the server, the machine and who is at work, before anybody agrees."""
+"""The plan of a restore shows the backup, the server, the machine and the workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.management.commands import Command, run_many
 from tests.operations.conftest import Saved
 
 
-def test_everything_is_said_in_words_and_as_json(saved: Saved, postgres_15: PostgresServer) -> None:
+def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresServer) -> None:
     project = saved.project
     look = ["restore_all", "--dry-run", "--identity", str(project.identity)]
     session = psycopg.connect(project.server.url(project.database), application_name="gunicorn")
@@ -75,8 +75,8 @@ def test_everything_is_said_in_words_and_as_json(saved: Saved, postgres_15: Post
     assert {space["free"] for space in plan["spaces"] if space["assumed"]} == {3 * 10**12}
     assert "not enough space on" in too_small.ended(4).stderr and "1.0 kB free (assumed)" in too_small.stderr
 
-    elsewhere = {"DATABASE_URL": postgres_15.url("nothing_there"), "DJANGO_SECRET_KEY": "another" * 10}
-    env = {**elsewhere, "IGNY8_BACKUP_CLIENT_BIN_DIR": str(postgres_15.bin_dir)}
+    other_server = {"DATABASE_URL": postgres_15.url("nothing_there"), "DJANGO_SECRET_KEY": "another" * 10}
+    env = {**other_server, "IGNY8_BACKUP_CLIENT_BIN_DIR": str(postgres_15.bin_dir)}
     (other,) = run_many(project, look, env=env)
     assert other.ended(4).stdout.count("NOTE: SECRET_KEY differs from that of the backup") == 1
     assert "its SECRET_KEY is ANOTHER" in other.stdout
@@ -91,7 +91,7 @@ def spaces(plan: dict[str, Any]) -> dict[str, tuple[bool, bool]]:
     return {space["kind"]: (space["required"], space["assumed"]) for space in plan["spaces"]}
 
 
-def test_details_that_know_no_server_can_be_read() -> None:
+def test_details_without_server_can_be_read() -> None:
     whole = DatabaseDetails(alias="default", name="x", tables=(), server="db:5432", system_identifier="7")
     plain = json.loads(records.to_json(whole))
     del plain["server"], plain["system_identifier"]
@@ -100,6 +100,6 @@ def test_details_that_know_no_server_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["a lot", "-1", "5 XB"])
-def test_a_size_that_is_none_is_a_question_of_usage(saved: Saved, wrong: str) -> None:
+def test_assume_space_with_invalid_size_is_a_usage_error(saved: Saved, wrong: str) -> None:
     (done,) = run_many(saved.project, ["restore_all", f"--assume-space={wrong}"])
     assert f"{wrong!r} is not a size such as 200GB" in done.ended(2).stderr

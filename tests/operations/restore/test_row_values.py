@@ -1,4 +1,4 @@
-"""A restore that fails on rows tells the names of what it failed on, and none of the values."""
+"""A restore that fails on rows reports names, and no values of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.management.state import leftovers
 from tests.services.project import Project
 
 SECRET = "sentinel-5e@tenant.example"
-# What holds in the database that is backed up and in no other: so that rows which went in do not come back.
+# Constraints that hold only in the original database, so that the rows cannot be restored.
 SCHEMA = f"""
     CREATE FUNCTION told(name text) RETURNS text IMMUTABLE LANGUAGE sql AS
         $$ SELECT CASE WHEN current_database() = '{{database}}' THEN name ELSE '{SECRET}' END $$;
@@ -40,39 +40,39 @@ class Migration(migrations.Migration):
 """
 
 
-def assert_told_without_values(done: Done, words: list[str]) -> None:
-    said = done.ended(1).said
-    assert SECRET not in said and all(word in said for word in words), said
+def assert_shown_without_values(done: Done, words: list[str]) -> None:
+    output = done.ended(1).output
+    assert SECRET not in output and all(word in output for word in words), output
 
 
 @pytest.mark.postgres(15, 18)
 @pytest.mark.parametrize("kind", FAILING)
-def test_neither_pg_restore_nor_psql_tells_a_value(project: Project, kind: str) -> None:
+def test_failed_restore_shows_no_values_of_rows(project: Project, kind: str) -> None:
     failing, words = FAILING[kind]
     with project.server.connect(project.database) as session:
         session.execute(SCHEMA.format(database=project.database, failing=failing).encode())
     restore = ["restore_all", "--only", "db", "--noinput", "--database-name", project.database]
     restore += ["--identity", str(project.identity)]
-    made, side, scratch = run_many(
+    made, staged, scratch = run_many(
         project,
         ["backup_db"],
         Command(restore, {"JOBS": 1}),
         Command([*restore, "--json"], {"JOBS": 2}),
     )
     made.ended(0)
-    assert_told_without_values(side, words)
-    assert_told_without_values(scratch, words)
+    assert_shown_without_values(staged, words)
+    assert_shown_without_values(scratch, words)
     other = f"{project.database}_b"
     project.server.create_database(other)
     url = project.environment["DATABASE_URL"].replace(project.database, other)
     named = [word.replace(project.database, other) for word in restore]
     (in_place,) = run_many(project, [*named, "--in-place"], env={"DATABASE_URL": url})
-    assert_told_without_values(in_place, words)
+    assert_shown_without_values(in_place, words)
     project.server.drop_database(other)
     assert leftovers(project) == []
 
 
-def test_a_migration_tells_no_value(project: Project, tmp_path: Path) -> None:
+def test_failed_migration_of_a_restore_shows_no_values_of_rows(project: Project, tmp_path: Path) -> None:
     with project.server.connect(project.database) as session:
         session.execute(SCHEMA.format(database=project.database, failing="").encode())
         session.execute(f"UPDATE people SET name = name || ' of {SECRET}'".encode())
@@ -89,4 +89,4 @@ def test_a_migration_tells_no_value(project: Project, tmp_path: Path) -> None:
         "DJANGO_SETTINGS_MODULE": "further_settings",
     }
     (failed,) = run_many(project, [*restore, "--identity", project.identity], env=env)
-    assert_told_without_values(failed, ["Migrating the staging database failed", "one_each", ")=(********)"])
+    assert_shown_without_values(failed, ["Migrating the staging database failed", "one_each", ")=(********)"])

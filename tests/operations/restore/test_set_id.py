@@ -1,4 +1,4 @@
-"""Set-id bits and capabilities of files: dropped and told, unless they are asked for."""
+"""Set-ID bits and capabilities of files are dropped and reported, unless they are allowed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ASK = "--allow-set-id brings them back"
 
 @pytest.fixture
 def backed_up(project: Project) -> Project:
-    """A backup of files that hand their owner's power to whoever runs them."""
+    """A backup of files with set-ID bits and capabilities."""
     for name, mode in {"as-owner": 0o4755, "as-group": 0o2755, "as-both": 0o6755, "able": 0o755}.items():
         (project.uploads / name).write_text("a program\n")
         (project.uploads / name).chmod(mode)
@@ -47,7 +47,7 @@ def capable(root: Path) -> bool:
     return "security.capability" in os.listxattr(root / "able")
 
 
-def test_they_are_dropped_and_told_unless_asked_for(backed_up: Project) -> None:
+def test_set_id_bits_are_dropped_and_reported_unless_allowed(backed_up: Project) -> None:
     project = backed_up
     recorded = modes(project.uploads)
     found, given = project.folder / "found", project.folder / "given"
@@ -66,20 +66,20 @@ def test_they_are_dropped_and_told_unless_asked_for(backed_up: Project) -> None:
         assert (f"uploads: able: its capabilities were not set: {ASK}" in done.stderr) == IS_ROOT
     assert modes(given / "uploads") == recorded
     assert capable(given / "uploads") == IS_ROOT
-    assert "were not set" not in copied_whole.ended(0).said
+    assert "were not set" not in copied_whole.ended(0).output
 
     (restored,) = run_many(project, restore(project, "--allow-set-id"))
     assert modes(project.uploads) == recorded
     assert capable(project.uploads) == IS_ROOT
-    assert "were not set" not in restored.ended(0).said
+    assert "were not set" not in restored.ended(0).output
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root makes files of others")
-def test_bits_of_a_file_that_keeps_another_owner_stay_away(backed_up: Project) -> None:
-    """As root of a container that may not give files away: the bits would hand out root's power."""
+def test_set_id_bits_of_a_file_with_another_owner_are_never_restored(backed_up: Project) -> None:
+    """Root without the right to change owners: the bits would give root's rights to others."""
     project = backed_up
     os.chown(project.uploads / "as-owner", 12345, 0)
-    (project.uploads / "as-owner").chmod(0o4755)  # chown(2) took the bit
+    (project.uploads / "as-owner").chmod(0o4755)  # chown(2) cleared the bit
     found = project.folder / "found"
     powerless = ("setpriv", "--bounding-set=-chown,-setfcap")
     made, restored = (
@@ -89,6 +89,6 @@ def test_bits_of_a_file_that_keeps_another_owner_stay_away(backed_up: Project) -
     assert made.returncode == restored.returncode == 0, made.stderr + restored.stderr
     assert modes(found / "uploads")["as-owner"] == 0o755
     assert modes(found / "uploads")["as-group"] == 0o2755
-    said = restored.stderr
-    assert "uploads: as-owner: its set-id bits were not set: only root can set its owner" in said
-    assert "uploads: able: its extended attributes cannot be set: " in said
+    shown = restored.stderr
+    assert "uploads: as-owner: its set-id bits were not set: only root can set its owner" in shown
+    assert "uploads: able: its extended attributes cannot be set: " in shown

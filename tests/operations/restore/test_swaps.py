@@ -1,4 +1,4 @@
-"""The swap of trees as a whole restore does it: stopped anywhere, it goes on or back, and loses nothing."""
+"""The swap of trees in a restore can be completed or undone after any interruption, and loses nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OLD, NEW = "as it is now\n", "as it was\n"
 
 @pytest.fixture
 def plan(context: BackupContext, trees: tuple[Path, Path]) -> RestorePlan:
-    """What brings both trees back, after all their files were changed."""
+    """The plan that restores both trees, after all their files were changed."""
     assert run_backup(context, BackupRequest(trees=("sites", "uploads"))).complete
     for root in trees:
         for page in root.glob("*/page"):
@@ -41,7 +41,7 @@ def plan(context: BackupContext, trees: tuple[Path, Path]) -> RestorePlan:
 
 
 def pages(root: Path) -> list[str]:
-    """The last words of each page in the root, sorted by path."""
+    """Return the last word of each page in the root, sorted by path."""
     found = sorted(root.glob("[!.]*/page"))
     return [path.read_text().split(" ", 2)[2] for path in found]
 
@@ -51,11 +51,11 @@ def kept_pages(root: Path) -> list[str]:
 
 
 def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int) -> Journal:
-    """A restore that stopped when ``after`` children of the first tree had been swapped."""
+    """Return the journal of a restore that stopped after swapping ``after`` children of the first tree."""
     journal = RestoreSession(context).execute(plan).journal
     undo(context)
     discard_all(context)
-    # As the restore was just before its swap: the sides are whole, the journal says so.
+    # The state just before the swap: staging is complete, and the journal says so.
     trees = []
     for tree, item in zip(journal.trees, plan.trees, strict=True):
         swap_plan = restore_tree.build_staging_tree(
@@ -81,7 +81,7 @@ def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int
     return journal
 
 
-def test_a_restore_of_trees_and_the_way_back(
+def test_restore_of_trees_can_be_undone(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     result = RestoreSession(context).execute(plan)
@@ -100,7 +100,7 @@ def test_a_restore_of_trees_and_the_way_back(
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_swap_that_was_stopped_is_completed(
+def test_restore_stopped_during_swap_is_completed_by_settle(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], after: int
 ) -> None:
     stopped_in_the_swap(context, plan, after=after)
@@ -116,7 +116,7 @@ def test_a_swap_that_was_stopped_is_completed(
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_swap_that_was_stopped_is_undone(
+def test_restore_stopped_during_swap_can_be_undone(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], after: int
 ) -> None:
     stopped_in_the_swap(context, plan, after=after)
@@ -125,7 +125,7 @@ def test_a_swap_that_was_stopped_is_undone(
     assert RestoreSession(context).settle() is None
 
 
-def test_a_swap_that_cannot_go_on_keeps_all_it_has_swapped_out(
+def test_swap_that_cannot_continue_keeps_the_previous_files(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
     journal = stopped_in_the_swap(context, plan, after=2)
@@ -144,15 +144,15 @@ def test_a_swap_that_cannot_go_on_keeps_all_it_has_swapped_out(
         unfinished = context.journals.unfinished()
         assert unfinished and unfinished.stamp == journal.stamp
         away.rename(root)
-    side = trees[0] / staging_name(journal.stamp)
-    assert not side.exists() and len(kept_pages(trees[0])) == 3  # the first tree went through meanwhile
+    staging = trees[0] / staging_name(journal.stamp)
+    assert not staging.exists() and len(kept_pages(trees[0])) == 3  # the first tree was swapped meanwhile
     assert RestoreSession(context).settle()
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
-def test_what_the_application_puts_into_a_root_before_its_swap_is_kept_with_the_old_tree(
+def test_file_written_before_the_swap_is_kept_with_the_previous_tree(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     stopped_in_the_swap(context, plan, after=0)
@@ -167,7 +167,7 @@ def test_what_the_application_puts_into_a_root_before_its_swap_is_kept_with_the_
     assert not (trees[1] / "b").exists()
 
 
-def test_a_failure_before_anything_was_swapped_removes_the_sides(
+def test_failure_before_the_first_swap_removes_staging(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     journal = RestoreSession(context).execute(plan).journal
@@ -187,7 +187,7 @@ def test_a_failure_before_anything_was_swapped_removes_the_sides(
     assert pages(trees[0]) == [OLD] * 3
 
 
-def test_an_old_tree_that_cannot_be_kept_under_its_name_is_not_removed(
+def test_previous_tree_that_cannot_be_renamed_is_not_removed(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     still = context.clock()
@@ -203,10 +203,10 @@ def test_an_old_tree_that_cannot_be_kept_under_its_name_is_not_removed(
     assert pages(trees[0]) == [OLD] * 3
 
 
-def test_a_swap_whose_end_cannot_be_written_down_is_unfinished(
+def test_swap_whose_journal_cannot_be_written_is_unfinished(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
-    # The journal is swapped out with the tree, and a file comes in the place of its folder.
+    # The folder of journals is swapped out with the tree, and a file takes its place.
     page = trees[0] / "a/page"
     page.unlink()
     page.mkdir()
@@ -216,7 +216,7 @@ def test_a_swap_whose_end_cannot_be_written_down_is_unfinished(
     assert pages(trees[0]) == [NEW] * 3
 
 
-def test_an_undo_that_was_stopped_goes_on_as_an_undo(
+def test_interrupted_undo_is_completed_as_an_undo(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
     RestoreSession(context).execute(plan)
@@ -234,7 +234,7 @@ def test_an_undo_that_was_stopped_goes_on_as_an_undo(
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
-def test_nothing_is_undone_when_what_was_before_is_gone(
+def test_undo_without_previous_tree_changes_nothing(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     journal = RestoreSession(context).execute(plan).journal
@@ -246,7 +246,7 @@ def test_nothing_is_undone_when_what_was_before_is_gone(
     assert len(discard_all(context)) == 1
 
 
-def test_restores_within_a_second_have_journals_of_their_own(
+def test_restores_within_one_second_have_separate_journals(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     still = context.clock()
@@ -258,7 +258,7 @@ def test_restores_within_a_second_have_journals_of_their_own(
         assert [pages(root) for root in trees] == [[words] * 3] * 2
 
 
-def test_the_first_failure_is_the_one_that_is_told(
+def test_failure_of_cleanup_does_not_hide_the_first_failure(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     part = plan.trees[1].part
@@ -272,7 +272,7 @@ def test_the_first_failure_is_the_one_that_is_told(
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
 
 
-def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
+def test_undo_of_a_restore_before_its_swap_removes_staging(
     context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     journal = RestoreSession(context).execute(plan).journal
@@ -290,11 +290,11 @@ def test_the_undoing_of_a_restore_that_had_changed_nothing_removes_its_sides(
 
 @pytest.fixture
 def whole(context: BackupContext) -> BackupContext:
-    """The toolkit whose first tree is swapped whole."""
+    """The context in which the root of the first tree is swapped itself."""
     return replace(context, config=replace(context.config, swap_whole=("sites",)))
 
 
-def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
+def test_swap_root_replaces_the_root_folder_itself(
     whole: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     parent, before = trees[0].parent, sorted(trees[0].parent.iterdir())
@@ -315,7 +315,7 @@ def test_a_root_that_is_swapped_whole_is_another_folder_afterwards(
 
 
 @pytest.mark.parametrize("way", ["on", "back"])
-def test_a_whole_swap_that_was_stopped_is_settled(
+def test_swap_root_stopped_during_swap_is_settled(
     whole: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], way: str
 ) -> None:
     stopped_in_the_swap(whole, plan, after=0)
@@ -326,7 +326,7 @@ def test_a_whole_swap_that_was_stopped_is_settled(
     assert [pages(root) for root in trees] == [[NEW if way == "on" else OLD] * 3] * 2
 
 
-def test_a_mount_is_not_swapped_whole(trees: tuple[Path, Path]) -> None:
+def test_swap_root_of_a_mount_point_is_refused(trees: tuple[Path, Path]) -> None:
     assert tree_blockers(trees[0], swap_root=True) == []
     (text,) = tree_blockers(Path("/proc"), swap_root=True)
     assert "is a mount point" in text and "SWAP_WHOLE" in text

@@ -1,4 +1,4 @@
-"""A tree restored while its index is still being read: what goes wrong then leaves nothing, and nobody."""
+"""A tree is restored while its index is still being read; failures leave no files and no processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def nothing() -> None: ...
 
 
 class SlowIndex(LocalStore):
-    """Gives an index in these pieces, and the last of them after ``meanwhile``."""
+    """A stream of index blocks that runs ``meanwhile`` before the last block."""
 
     pieces: tuple[bytes, ...] = ()
     meanwhile: Callable[[], None] = staticmethod(nothing)
@@ -59,7 +59,7 @@ class SlowIndex(LocalStore):
 
 @dataclass
 class Large:
-    """A tree that has changed since its backup, and what brings it back."""
+    """A tree that has changed since its backup, and the plan that restores it."""
 
     context: BackupContext
     plan: RestorePlan
@@ -68,10 +68,10 @@ class Large:
     index: bytes
 
     def restore(self, meanwhile: Callable[[], None], index: bytes = b"") -> None:
-        """With this index, of which the end comes after ``meanwhile``."""
+        """Restore with this index, whose end arrives after ``meanwhile``."""
         data = index or self.index
         most = len(self.index) - 50_000
-        # Two pieces in between, which the stream fetches before it hands on what the first one holds.
+        # Two more blocks, because the stream reads ahead before it hands on the first one.
         cuts = [0, most, most + 1, most + 2, len(data)]
         self.store.pieces = tuple(
             b"".join(compress(from_bytes(data[start:end]))) for start, end in pairwise(cuts)
@@ -86,7 +86,7 @@ class Large:
         RestoreSession(self.context).execute(replace(self.plan, trees=(tree,)))
 
     def wait_for_files(self) -> None:
-        """Until all are written whose records are known: now whoever writes waits for more."""
+        """Wait until all files with known records are written: the workers now wait for more."""
         deadline = time.monotonic() + SECONDS
         while len(list(self.root.glob(f".igny8_backup-side-*/{FOLDER}/*"))) < KNOWN:
             assert time.monotonic() < deadline, "too little is written before the index has been read"
@@ -125,14 +125,14 @@ def nothing_is_left(large: Large, before: tuple[set[str], set[threading.Thread]]
     assert children() <= before[0] and set(threading.enumerate()) <= before[1]
 
 
-def test_packs_are_written_while_the_index_is_read(large: Large) -> None:
+def test_restore_writes_packs_while_the_index_is_read(large: Large) -> None:
     large.restore(large.wait_for_files)
     assert (large.root / "a" / "page").read_text() == "sites a as it was\n"
     found = {path.name: path.read_bytes() for path in (large.root / FOLDER).iterdir()}
     assert found == {f"{number:0200}": b"%d" % number for number in range(FILES)}
 
 
-def test_an_index_that_turns_out_damaged_is_refused(large: Large) -> None:
+def test_restore_with_damaged_index_is_refused(large: Large) -> None:
     whole = large.index
     head, _, trailer = whole[:-1].rpartition(b"\n")
     above, _, last = head.rpartition(b"\n")
@@ -140,7 +140,7 @@ def test_an_index_that_turns_out_damaged_is_refused(large: Large) -> None:
     outside = last.replace(b'"path":"c/', b'"path":"../')
     assert outside != last and pack.endswith(b"-0001")
     before = children(), set(threading.enumerate())
-    for data, told in {
+    for data, message in {
         whole[:-1000]: "ends in the middle of a line",
         head + b"\n": "ends before its last line",
         head + b'\n{"records":7}\n': "does not hold as many records as its last line says",
@@ -149,13 +149,13 @@ def test_an_index_that_turns_out_damaged_is_refused(large: Large) -> None:
             "names the pack another, which the manifest does not name"
         ),
     }.items():
-        with pytest.raises(IntegrityError, match=told):
+        with pytest.raises(IntegrityError, match=message):
             large.restore(large.wait_for_files, data)
         nothing_is_left(large, before)
 
 
-def test_of_an_index_and_a_pack_that_are_both_wrong_the_index_is_told(large: Large) -> None:
-    """The pack's failure is there first."""
+def test_restore_with_damaged_index_and_pack_reports_the_index(large: Large) -> None:
+    """The pack fails first."""
     (item,) = large.plan.trees
     (large.store.root / "igny8" / item.part.packs[0].key).write_bytes(b"another pack")
     before = children(), set(threading.enumerate())
@@ -167,8 +167,8 @@ def test_of_an_index_and_a_pack_that_are_both_wrong_the_index_is_told(large: Lar
     nothing_is_left(large, before)
 
 
-def test_an_interrupt_stops_who_waits_for_records(large: Large) -> None:
-    """They have written what they know of, and would wait for ever."""
+def test_interrupt_stops_workers_that_wait_for_records(large: Large) -> None:
+    """The workers have written all known files and would wait forever."""
     came = threading.Event()
     before = children(), set(threading.enumerate())
 
@@ -190,7 +190,7 @@ def test_an_interrupt_stops_who_waits_for_records(large: Large) -> None:
     nothing_is_left(large, before)
 
 
-def test_a_storage_that_is_read_one_object_at_a_time_gives_the_index_first(large: Large) -> None:
+def test_storage_without_parallel_reads_reads_the_index_first(large: Large) -> None:
     opened: list[str] = []
 
     class OneAtATime(GenericStore):

@@ -1,4 +1,4 @@
-"""Migrations of the project, run in the side database: where they may write, and where they cannot."""
+"""Migrations run in the staging database and cannot write to any other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class OnlyDefault:
     def allow_migrate(self, db, app_label, **hints):
         return db == "default"
 """
-# As projects write them: without the alias of the schema editor, which is why no second alias would do.
+# As in many projects, without the alias of the schema editor: with a second alias it would write to the
+# live database.
 MIGRATION = """
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, migrations
@@ -44,7 +45,7 @@ class Migration(migrations.Migration):
 WRITTEN = "SELECT count(*) FROM content_tag WHERE name = 'by a migration'"
 
 
-def test_a_migration_that_names_no_alias_writes_into_the_side_database(saved: Saved, tmp_path: Path) -> None:
+def test_migration_without_alias_writes_into_the_staging_database(saved: Saved, tmp_path: Path) -> None:
     project = saved.project
     (tmp_path / "later/migrations").mkdir(parents=True)
     (tmp_path / "later/__init__.py").touch()

@@ -1,4 +1,4 @@
-"""What a migration raises in a side database is told without the values of rows."""
+"""Errors of migrations are reported without values of rows."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ CASES = {
 }
 
 
-def test_a_migration_that_fails_is_told_without_values(saved: Saved, tmp_path: Path) -> None:
-    """In the process that runs them, whose transaction is rolled back: no side is needed for that."""
+def test_failed_migration_is_reported_without_values(saved: Saved, tmp_path: Path) -> None:
+    """The transaction is rolled back, so no staging database is needed."""
     project = saved.project
     (tmp_path / "later/migrations").mkdir(parents=True)
     (tmp_path / "later/__init__.py").touch()

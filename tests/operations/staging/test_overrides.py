@@ -1,4 +1,4 @@
-"""Databases restored otherwise than they were: without their owners, with another locale."""
+"""Restores without owners, or with another locale."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stage(pg: PostgresServer, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.postgres(15, 18)
-def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
+def test_no_owner_restores_without_the_roles_of_the_backup(stage: Stage) -> None:
     engine, staging = stage.engine, stage.staging
     owner, reader, named = (stage.make_role(word) for word in ("owner", "reader", "named"))
     stage.admin(f"GRANT {owner} TO {stage.server.role}")
@@ -52,7 +52,7 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
     )
     adapted, notes = apply_overrides(engine, details, RestoreOverrides(owners=False))
     assert notes == ("stage: igny8 will own everything. Privileges of other roles are left out.",)
-    # What a policy says cannot be said without its role.
+    # A row-level security policy cannot exist without its role.
     assert engine.blockers(part, adapted) == [policies]
     stage.make_role("named")
     assert engine.blockers(part, adapted) == []
@@ -81,7 +81,7 @@ def test_a_server_without_the_roles_of_the_backup(stage: Stage) -> None:
         (RestoreOverrides(locale="C.UTF-8", provider="builtin"), ("builtin", "C", "C", "C.UTF-8")),
     ],
 )
-def test_a_server_without_the_locale_of_the_backup(
+def test_locale_restores_without_the_locale_of_the_backup(
     stage: Stage, changes: RestoreOverrides, found: tuple[str, str, str, str | None]
 ) -> None:
     engine, staging = stage.engine, stage.staging
@@ -96,7 +96,7 @@ def test_a_server_without_the_locale_of_the_backup(
     assert (made.provider, made.collate, made.ctype, made.locale) == found
 
 
-def test_privileges_of_everybody_on_the_database_stay(stage: Stage) -> None:
+def test_no_owner_keeps_database_privileges_of_public(stage: Stage) -> None:
     everybody = Privilege(grantee="", privilege="CONNECT", grantable=False)
     other = Privilege(grantee="other", privilege="CONNECT", grantable=True)
     details = DatabaseDetails(alias="stage", name="x", tables=(), privileges=(everybody, other))
@@ -108,7 +108,7 @@ def test_privileges_of_everybody_on_the_database_stay(stage: Stage) -> None:
     assert apply_overrides(stage.engine, details, RestoreOverrides()) == (details, ())
 
 
-def test_sqlite_has_neither(tmp_path: Path) -> None:
+def test_overrides_of_sqlite_are_refused(tmp_path: Path) -> None:
     details = DatabaseDetails(alias="contract", name="x", tables=())
     sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3")}
     with (

@@ -1,4 +1,4 @@
-"""What is restored must answer as the database did that was dumped, or nothing is changed."""
+"""A restored database must give the recorded answers, or nothing live is changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.operations.forging import put_dump
 QUERY = "SELECT count(*), max(id) FROM probed"
 
 
-def test_answers_are_compared_before_the_swap(saved: Saved, tmp_path: Path) -> None:
+def test_restore_with_differing_answers_stops_before_the_swap(saved: Saved, tmp_path: Path) -> None:
     project, storage = saved.project, tmp_path / "storage"
     storage.mkdir()
 
@@ -38,7 +38,7 @@ def test_answers_are_compared_before_the_swap(saved: Saved, tmp_path: Path) -> N
     details = shown.ended(0).json["details"]["databases"][0]
     assert details["row_counts"]["public.probed"] == 5
     assert details["probes"] == [{"name": "ids", "query": QUERY, "rows": [["5", "5"]]}]
-    for other, told in (
+    for other, message in (
         (ids[1], "the probe 'ids' returned 5, 5, and now returns 5, 6."),
         (ids[2], "public.probed had 5 rows, and now has 4 rows."),
     ):
@@ -51,5 +51,5 @@ def test_answers_are_compared_before_the_swap(saved: Saved, tmp_path: Path) -> N
             Command([*extract, f"{project.database}_copy"], {}, forged),
         )
         for done in (stopped, beside):
-            assert told in done.ended(6).stderr, done.stderr
+            assert message in done.ended(6).stderr, done.stderr
     assert state.differences(before, state.of_project(project)) == []

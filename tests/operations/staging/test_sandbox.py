@@ -1,4 +1,4 @@
-"""The process that works in side databases reaches nothing else."""
+"""The sandbox process can reach only staging databases."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tests.operations.conftest import Saved
 from tests.services.project import PYTHON
 
 
-def test_a_connection_that_leads_elsewhere_in_spite_of_its_name_is_refused(
-    saved: Saved, tmp_path: Path
-) -> None:
+def test_sandbox_connection_to_another_database_is_refused(saved: Saved, tmp_path: Path) -> None:
     project = saved.project
     (tmp_path / "bent_settings.py").write_text(
         "from project.settings import *\n"
         f"DATABASES['default']['OPTIONS'] = {{'dbname': {project.database!r}}}\n"
     )
     before = project.sql("SELECT count(*) FROM django_migrations")
-    project.sql("ALTER TABLE django_migrations RENAME TO no_migrations")  # what migrate would make again
+    project.sql(
+        "ALTER TABLE django_migrations RENAME TO no_migrations"
+    )  # the table that migrate would create again
     try:
         done = subprocess.run(
             [*PYTHON, "-m", "igny8_backup.operations.staging.sandbox"],

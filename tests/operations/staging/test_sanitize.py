@@ -1,4 +1,4 @@
-"""Production's data in a developer's shell: sanitized before the swap, not a byte of people left behind."""
+"""Production data is sanitized before the swap, and no byte of personal data is left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CANARY = "canary-3f9a"
 DEBUG = {"DJANGO_DEBUG": "1"}
 READY = [f"igny8_backup.sanitizers.{name}" for name in ("users", "sessions", "admin_log")]
 
-# People wherever a database keeps them: rows, TOAST, indexes, large objects, copies in views on views, what a
+# Personal data wherever a database keeps it: rows, TOAST, indexes, large objects, views on views, what a
 # trigger writes, and the columns of statistics.
 PEOPLE = f"""
     UPDATE accounts_user SET email = '{CANARY}-' || id || '@tenant.example', last_name = '{CANARY}',
@@ -51,7 +51,7 @@ SQL = blocks(page("how-to/production-data"), "sql")[0] + "SELECT lo_unlink(815);
 
 @dataclass(frozen=True)
 class Two:
-    """A project that was backed up as production, and a developer's that may read its storage."""
+    """A production project with a backup, and a developer's project that can read its storage."""
 
     production: Project
     developer: Project
@@ -92,7 +92,7 @@ def two(pg: PostgresServer, tmp_path: Path) -> Iterator[Two]:
 
 
 def holds_canary(project: Project) -> list[str]:
-    """The files of the project's database, as they lie on the disk, that hold the canary."""
+    """Return the files of the project's database on disk that contain the canary."""
     with project.server.connect(superuser=True) as session:
         session.execute("CHECKPOINT")
         query = "SELECT oid FROM pg_database WHERE datname = %s"
@@ -102,7 +102,7 @@ def holds_canary(project: Project) -> list[str]:
 
 
 @pytest.mark.postgres(15, 18)
-def test_not_a_byte_of_people_is_left(two: Two) -> None:
+def test_sanitize_leaves_no_byte_of_personal_data(two: Two) -> None:
     project = two.developer
     schema = plain_dump(project.server, two.production.database, "--schema-only")
     refused, unknown, kept, done = run_many(
@@ -138,7 +138,7 @@ def test_not_a_byte_of_people_is_left(two: Two) -> None:
     )
     assert not list(project.storage.iterdir()), "nothing is written to a storage that is read"
 
-    # The same is true of a database made beside it.
+    # The same is true of a database created by extract_backup.
     copy = f"{project.database}_copy"
     beside = ["extract_backup", "--from-storage", "production", "--identity", str(two.production.identity)]
     beside += ["--to-database", copy]
@@ -190,7 +190,7 @@ CALLABLES: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture
 def failing(saved: Saved) -> Iterator[dict[str, str]]:
-    """A folder with sanitizers that fail, and the environment in which they are found."""
+    """A folder with sanitizers that fail, and the environment to import them."""
     folder = saved.project.folder / "failing"
     folder.mkdir()
     (folder / "failing.py").write_text(CODE)
@@ -200,13 +200,13 @@ def failing(saved: Saved) -> Iterator[dict[str, str]]:
     shutil.rmtree(folder)
 
 
-def assert_told_without_data(said: str, project: Project) -> None:
-    assert "Traceback" not in said
-    assert not any(email in said for (email,) in project.sql("SELECT email FROM accounts_user"))
+def assert_shown_without_data(output: str, project: Project) -> None:
+    assert "Traceback" not in output
+    assert not any(email in output for (email,) in project.sql("SELECT email FROM accounts_user"))
 
 
-def test_what_a_sanitizer_raises_is_told_without_data(saved: Saved, failing: dict[str, str]) -> None:
-    """In the process that runs them, whose transaction is rolled back: no side is needed for that."""
+def test_failed_sanitizer_is_reported_without_data(saved: Saved, failing: dict[str, str]) -> None:
+    """The transaction is rolled back, so no staging database is needed."""
     project, folder = saved.project, saved.project.folder / "failing"
     before = of_project(project)
     wanted = {str(folder / name): words[1:] for name, words in FAILING.items()} | CALLABLES
@@ -225,11 +225,11 @@ def test_what_a_sanitizer_raises_is_told_without_data(saved: Saved, failing: dic
         )
         assert (done.returncode, done.stdout) == (0 if name == "failing.vanish" else 1, ""), done
         assert all(word in done.stderr for word in words), done.stderr
-        assert_told_without_data(done.stderr, project)
+        assert_shown_without_data(done.stderr, project)
     assert differences(before, of_project(project)) == []
 
 
-def test_a_sanitizer_that_fails_changes_nothing_live(saved: Saved, failing: dict[str, str]) -> None:
+def test_failed_sanitizer_changes_nothing_live(saved: Saved, failing: dict[str, str]) -> None:
     project = saved.project
     names = ["failing.shout", "failing.vanish"]
     before = of_project(project)
@@ -242,12 +242,12 @@ def test_a_sanitizer_that_fails_changes_nothing_live(saved: Saved, failing: dict
     for done in (raised, vanished):
         assert "Sanitizing the staging database failed" in done.stderr
         assert "The live database was not changed." in done.stderr
-        assert_told_without_data(done.said, project)
+        assert_shown_without_data(done.output, project)
     assert leftovers(project) == []
     assert differences(before, of_project(project)) == []
 
 
-def test_what_cannot_be_run_is_an_obstacle(saved: Saved, tmp_path: Path) -> None:
+def test_sanitizer_that_cannot_run_is_a_blocker(saved: Saved, tmp_path: Path) -> None:
     restore = [*saved.restore, "--only", "db", "--sanitize", "--dry-run"]
     cases: dict[str, Any] = {
         "SANITIZERS'] has no entry for 'default'": {},
@@ -267,7 +267,7 @@ def test_what_cannot_be_run_is_an_obstacle(saved: Saved, tmp_path: Path) -> None
     assert "Files are restored unchanged" in files.ended(0).stdout
 
 
-def test_postgresql_does_not_become_sqlite(saved: Saved) -> None:
+def test_postgresql_backup_into_sqlite_is_refused(saved: Saved) -> None:
     shell = {"DJANGO_DEBUG": "1", "DATABASE_URL": ""}
     (done,) = run_many(
         saved.project,
@@ -279,10 +279,10 @@ def test_postgresql_does_not_become_sqlite(saved: Saved) -> None:
 
 
 @pytest.mark.parametrize("name", ["production", "Production", "PROD", "prod-eu", "igny8_live2", "eu.prd"])
-def test_names_of_production(name: str) -> None:
+def test_is_production_with_a_production_name_is_true(name: str) -> None:
     assert is_production(name)
 
 
 @pytest.mark.parametrize("name", ["", "staging", "development", "reproduction", "products", "delivery"])
-def test_names_of_others(name: str) -> None:
+def test_is_production_with_another_name_is_false(name: str) -> None:
     assert not is_production(name)

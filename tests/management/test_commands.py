@@ -1,4 +1,4 @@
-"""Every command: help with examples, JSON that parses, output that steers no terminal."""
+"""All commands: help texts, JSON output, questions, and output on a terminal."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ COMMANDS = [
 MANAGE = Path(__file__).resolve().parents[2] / "testproject/manage.py"
 
 
-def test_these_are_all_the_commands() -> None:
+def test_commands_are_complete() -> None:
     assert sorted(name for name, app in get_commands().items() if app == "igny8_backup") == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         call_command(command, "--help")
     assert not caught.value.code
@@ -54,13 +54,13 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
     assert max(len(line) for line in text.splitlines()) < 120
 
 
-def test_the_json_of_every_command_parses(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_command_with_json_prints_valid_json(backed_up: BackedUp, tmp_path: Path) -> None:
     project = backed_up.project
     identity = ["--identity", str(project.identity)]
-    elsewhere = {"STATE_DIR": str(tmp_path / "state")}
+    separate_state = {"STATE_DIR": str(tmp_path / "state")}
     good: list[tuple[Command, str]] = [
-        (Command(["backup_db", "--json"], elsewhere, tmp_path / "storage"), "manifest"),
-        (Command(["backup_sites", "uploads", "--json"], elsewhere, tmp_path / "storage"), "manifest"),
+        (Command(["backup_db", "--json"], separate_state, tmp_path / "storage"), "manifest"),
+        (Command(["backup_sites", "uploads", "--json"], separate_state, tmp_path / "storage"), "manifest"),
         (Command(["list_backups", "--orphans", "--json"]), "litter"),
         (Command(["show_backup", backed_up.id, "--json"]), "manifest"),
         (Command(["show_backup", backed_up.id, "--json", *identity]), "details"),
@@ -96,7 +96,7 @@ def test_the_json_of_every_command_parses(backed_up: BackedUp, tmp_path: Path) -
     results = run_many(project, *(command for command, _ in good), *bad)
     for done, (_, key) in zip(results, good, strict=False):
         assert key in done.ended(0).json
-        if "journal" in done.json:  # what it tells of databases is encrypted in storage
+        if "journal" in done.json:  # the details of databases are encrypted in storage
             assert done.json["journal"]["trees"] and "details" not in done.stdout
     for done in results[len(good) :]:
         failure = done.ended(2).json
@@ -105,8 +105,8 @@ def test_the_json_of_every_command_parses(backed_up: BackedUp, tmp_path: Path) -
         assert failure["message"] in done.stderr
 
 
-def test_usage_errors_of_the_command_line_are_usage_errors(backed_up: BackedUp) -> None:
-    # An empty argument is a variable that was not set: never a reason to replace what is live.
+def test_command_line_errors_end_with_status_2(backed_up: BackedUp) -> None:
+    # An empty argument comes from an unset variable and must not count as "not given".
     empty = [["extract_backup", *words, ""] for words in ([], ["--to-database"], ["--to-dir"], ["--path"])]
     results = run_many(
         backed_up.project,
@@ -155,7 +155,7 @@ def test_worker_and_in_place_options_without_effect_are_refused(backed_up: Backe
         assert "--stop-timeout needs --stop-workers" in done.ended(2).stderr
 
 
-def test_words_from_elsewhere_do_not_steer_the_terminal(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_text_from_storage_cannot_control_the_terminal(backed_up: BackedUp, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     shutil.copytree(backed_up.project.storage, storage)
     path = storage / f"igny8/backups/{backed_up.id}/manifest.json"
@@ -170,7 +170,7 @@ def test_words_from_elsewhere_do_not_steer_the_terminal(backed_up: BackedUp, tmp
     assert "The label contains characters that cannot be printed" in refused.ended(2).stderr
     for done in shown:
         assert "owned" in done.ended(0).stdout
-        assert not set("\x1b\x07\r\u202e") & set(done.said)
+        assert not set("\x1b\x07\r\u202e") & set(done.output)
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_words_from_elsewhere_do_not_steer_the_terminal(backed_up: BackedUp, tmp
         ("\u202egpj.exe", "\\x202egpj.exe"),
     ],
 )
-def test_what_cannot_be_printed_is_shown_as_its_number(text: str, shown: str) -> None:
+def test_printable_escapes_control_characters(text: str, shown: str) -> None:
     assert printable(text) == shown
     printable(text).encode()
 
 
-def test_progress_is_quiet_where_nobody_watches() -> None:
+def test_progress_without_terminal_prints_nothing_at_first() -> None:
     stream = io.StringIO()
     with TextProgress(stream) as shown:
         shown.begin("database default", 10_000_000)
@@ -203,7 +203,7 @@ def test_progress_is_quiet_where_nobody_watches() -> None:
 def on_a_terminal(
     backed_up: BackedUp, typed: bytes, *argv: str, env: dict[str, str] | None = None
 ) -> tuple[int, str]:
-    """Runs a command at a terminal of its own, types, and returns its exit status and what was shown."""
+    """Run a command on its own terminal and type; return the exit status and the output."""
     project = backed_up.project
     ours, theirs = pty.openpty()
     with subprocess.Popen(
@@ -220,7 +220,7 @@ def on_a_terminal(
         while True:
             try:
                 piece = os.read(ours, 65536)
-            except OSError:  # Linux: the other side has been closed
+            except OSError:  # Linux raises when the other end is closed
                 break
             shown += piece
             if typed and b"): " in piece:
@@ -230,7 +230,7 @@ def on_a_terminal(
     return process.returncode, shown.decode(errors="replace")
 
 
-def test_progress_is_live_on_a_terminal_and_gives_it_back(backed_up: BackedUp, tmp_path: Path) -> None:
+def test_progress_on_a_terminal_restores_the_cursor(backed_up: BackedUp, tmp_path: Path) -> None:
     status, shown = on_a_terminal(
         backed_up, b"", "backup_sites", env={"IGNY8_BACKUP_FOLDER": str(tmp_path / "storage")}
     )
@@ -240,7 +240,7 @@ def test_progress_is_live_on_a_terminal_and_gives_it_back(backed_up: BackedUp, t
 
 
 @pytest.mark.parametrize("typed", [b"yes\n", b"\x04"])
-def test_danger_asks_for_the_name_and_takes_no_other_word(backed_up: BackedUp, typed: bytes) -> None:
+def test_restore_all_asks_for_the_database_name(backed_up: BackedUp, typed: bytes) -> None:
     command = ["restore_all", "--identity", str(backed_up.project.identity)]
     status, shown = on_a_terminal(backed_up, typed, *command)
     assert status == 2, shown
@@ -250,7 +250,7 @@ def test_danger_asks_for_the_name_and_takes_no_other_word(backed_up: BackedUp, t
     assert "Traceback" not in shown
 
 
-def test_tasks_are_discarded_only_where_purge_is_typed(backed_up: BackedUp) -> None:
+def test_purge_queue_asks_for_the_word_purge(backed_up: BackedUp) -> None:
     command = ["restore_all", "--only", "uploads", "--purge-queue"]
     status, shown = on_a_terminal(
         backed_up, b"yes\n", *command, "--identity", str(backed_up.project.identity)
@@ -260,8 +260,8 @@ def test_tasks_are_discarded_only_where_purge_is_typed(backed_up: BackedUp) -> N
     assert "The word purge was not typed. Nothing was changed." in shown
 
 
-def test_a_status_without_a_failure_is_no_failure_of_call_command(settings: Any, tmp_path: Path) -> None:
-    """Who calls a command from Python gets an exception with the same status."""
+def test_call_command_raises_with_the_exit_status(settings: Any, tmp_path: Path) -> None:
+    """Python code that calls a command gets an exception with the exit status."""
     settings.IGNY8_BACKUP = {"SITE": {}}
     out = io.StringIO()
     with pytest.raises(CommandError) as caught:

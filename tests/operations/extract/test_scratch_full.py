@@ -1,4 +1,4 @@
-"""The index of a tree needs scratch: where there is too little, that is said as it is."""
+"""Extracting a tree needs scratch space for its index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, r
 from tests.services.disk import small_disk
 
 
-def test_a_copy_of_a_tree_elsewhere(context: BackupContext, tmp_path: Path) -> None:
+def test_extract_with_full_scratch_names_the_cause(context: BackupContext, tmp_path: Path) -> None:
     for number in range(100):
         (context.config.sites["sites"] / f"{number:0200}").touch()
     made = run_backup(context, BackupRequest(trees=("sites",))).id
