@@ -27,7 +27,7 @@ def test_extract_pages_show_what_the_command_prints(project: Project, tmp_path: 
         argv, shown = commands_shown(blocks(page(f"how-to/{name}"), "console")[0])[0]
         assert argv[0] == "extract_backup"
         (done,) = run_many(project, [names.get(word, word) for word in argv])
-        printed = as_on_the_page(done.ended(0).said, project).replace(str(tmp_path / "found"), FOUND)
+        printed = as_on_the_page(done.ended(0).output, project).replace(str(tmp_path / "found"), FOUND)
         assert skeleton(printed) == skeleton(shown), printed
         if name == "restore-one-table":
             project.server.drop_database("igny8_rows")
