@@ -76,7 +76,7 @@ def plan_lines(plan: ExtractPlan) -> Iterator[str]:
         files = count_in_words(tree.chosen.files, "file")
         yield (
             f"  files {tree.part.name}: {files}, {size_in_words(tree.chosen.size)}, from {tree.backup_id}"
-            f" ({age} old) to the new folder {tree.place}"
+            f" ({age} old) to the new folder {tree.folder}"
         )
     for note in plan.notes:
         yield f"  NOTE: {note}"
@@ -93,7 +93,7 @@ def plan_as_json(plan: ExtractPlan) -> dict[str, Any]:
             {
                 "backup": tree.backup_id,
                 "part": tree.part,
-                "folder": str(tree.place),
+                "folder": str(tree.folder),
                 "files": tree.chosen.files,
                 "bytes": tree.chosen.size,
             }

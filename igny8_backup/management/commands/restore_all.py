@@ -15,7 +15,7 @@ from igny8_backup.management.restore.options import (
 )
 from igny8_backup.management.restore.plan_text import plan_as_json, plan_lines
 from igny8_backup.management.restore.result_text import result_as_json, show_result
-from igny8_backup.management.restore.workers import policy_of
+from igny8_backup.management.restore.workers import worker_policy
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.plan import RestoreRequest
 from igny8_backup.operations.restore.run import RestoreSession
@@ -43,7 +43,7 @@ class Command(BackupCommand):
 
     def work(self, **options: Any) -> int:
         refuse_moved_options(options)
-        policy = policy_of(options)
+        policy = worker_policy(options)
         if options["in_place"]:
             return in_place.restore(self, options, policy)
         request = RestoreRequest(

@@ -11,7 +11,7 @@ from igny8_backup.humanize import count_in_words
 from igny8_backup.journal import UNDONE
 from igny8_backup.management.base import BackupCommand, add_wait_argument, ask
 from igny8_backup.management.restore.result_text import journal_as_json, result_as_json
-from igny8_backup.management.restore.workers import add_worker_options, policy_of
+from igny8_backup.management.restore.workers import add_worker_options, worker_policy
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.undo import discard_all, finished_restores, undo
 
@@ -37,7 +37,7 @@ class Command(BackupCommand):
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
 
     def work(self, **options: Any) -> int:
-        policy = policy_of(options)
+        policy = worker_policy(options)
         with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
             context = context.when_free("undoing a restore")
             if options["discard"]:

@@ -100,8 +100,8 @@ def _damage(found: AllVerified) -> str:
     if len(found.results) == 1 and damaged:
         check, objects = damaged[0].check, count_in_words(len(damaged[0].findings), "object")
         return f"Backup {check.id} is damaged: {objects}, {_amount(check)}."
-    there = len(found.results) + len(found.lost) + len(found.unopened)
-    return f"{len(damaged) + len(found.lost)} of {count_in_words(there, 'backup')} damaged: see above."
+    total = len(found.results) + len(found.lost) + len(found.unopened)
+    return f"{len(damaged) + len(found.lost)} of {count_in_words(total, 'backup')} damaged; see above."
 
 
 def _amount(check: Check) -> str:

@@ -38,7 +38,7 @@ def add_worker_options(parser: ArgumentParser) -> _MutuallyExclusiveGroup:
     return workers
 
 
-def policy_of(options: dict[str, Any]) -> WorkersPolicy:
+def worker_policy(options: dict[str, Any]) -> WorkersPolicy:
     """Return the policy that the options describe. Raises ``UsageError`` for ``--stop-timeout`` alone."""
     given = options["stop_timeout"]
     if given is not None and options["workers"] != STOP:

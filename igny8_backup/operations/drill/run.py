@@ -180,7 +180,7 @@ class _Drill:
 
     def restore_tree(self, tree: TreePart, folder: Path) -> None:
         chosen = choose_files(self.context, tree, [], self.identities)
-        copy = TreeCopy(backup_id=self.manifest.id, part=tree, chosen=chosen, place=folder / tree.name)
+        copy = TreeCopy(backup_id=self.manifest.id, part=tree, chosen=chosen, folder=folder / tree.name)
         with self.context.observe(f"files {tree.name}") as observer:
             observer.begin(tree.bytes)
             write_tree(self.context, copy, self.identities, observer.advance)

@@ -50,7 +50,7 @@ class ExtractRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractPlan:
-    """What will be created. Any of ``blockers`` prevents it."""
+    """What an extraction will create. Any of ``blockers`` prevents it."""
 
     created: datetime
     databases: tuple[DatabaseCopy, ...]
@@ -66,8 +66,8 @@ class ExtractPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractResult:
-    """What was created. ``left_out`` lists parts of the database or its tables that were not restored, in the
-    words of ``pg_restore``."""
+    """What an extraction has created. ``left_out`` lists parts of the database or its tables that were not
+    restored, in the words of ``pg_restore``."""
 
     databases: tuple[str, ...]
     folders: tuple[str, ...]
@@ -76,7 +76,7 @@ class ExtractResult:
 
 @adding_context("Nothing was changed.")
 def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan:
-    """Plan it from manifests, details and, with ``paths``, an index. Nothing is created.
+    """Plan an extraction from manifests, details and, with ``paths``, an index. Nothing is created.
 
     Raises as :func:`~igny8_backup.operations.restore.planner.plan_restore`; ``UsageError`` if the request
     contradicts itself; ``RefusedError`` or ``UsageError`` if the target exists already.
@@ -117,13 +117,12 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
             chosen = choose_files(context, tree, patterns, identities)
             if chosen.found:
                 objects += [item for item in tree.packs if keys.pack_of(item.key) in chosen.packs]
-                place = request.to_dir / tree.name
                 trees.append(
                     TreeCopy(
                         backup_id=manifest.id,
                         part=tree,
                         chosen=chosen,
-                        place=place,
+                        folder=request.to_dir / tree.name,
                         allow_set_id=request.allow_set_id,
                     )
                 )
@@ -165,7 +164,7 @@ def run_extract(context: BackupContext, plan: ExtractPlan) -> ExtractResult:
             context.progress.end()
     return ExtractResult(
         databases=tuple(copy.name for copy in plan.databases),
-        folders=tuple(str(tree.place) for tree in plan.trees),
+        folders=tuple(str(tree.folder) for tree in plan.trees),
         left_out=tuple(left_out),
     )
 

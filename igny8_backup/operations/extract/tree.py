@@ -35,7 +35,7 @@ class TreeCopy:
     backup_id: str
     part: TreePart
     chosen: Chosen
-    place: Path
+    folder: Path
     allow_set_id: bool = False
 
 
@@ -83,22 +83,22 @@ def choose_files(
 def write_tree(
     context: BackupContext, copy: TreeCopy, identities: list[Identity], on_bytes: Callable[[int], None]
 ) -> None:
-    """Write the chosen files into the new folder ``copy.place`` (mode 0700) and check every digest.
+    """Write the chosen files into the new folder ``copy.folder`` (mode 0700) and check every digest.
 
     The folder has another name until it is complete. Only packs that contain chosen files are read. Raises
     ``FilesError``, ``IntegrityError`` or ``StorageError``; nothing is left then.
     """
-    partial = copy.place.with_name(f"{_UNFINISHED}{copy.place.name}")
+    partial = copy.folder.with_name(f"{_UNFINISHED}{copy.folder.name}")
     try:
         partial.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise _unusable(partial, error) from None
     try:
         _write(context, copy, partial, identities, on_bytes)
-        partial.rename(copy.place)
+        partial.rename(copy.folder)
     except OSError as error:
         remove_tree(partial)
-        raise _unusable(copy.place, error) from None
+        raise _unusable(copy.folder, error) from None
     except BaseException:
         remove_tree(partial)
         raise

@@ -56,7 +56,8 @@ class InPlaceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class InPlacePlan:
-    """What will be done. ``notes`` are to be read before confirming; any of ``blockers`` prevents it."""
+    """What a restore in place will do. ``notes`` are to be read before confirming. Any of ``blockers``
+    prevents the restore."""
 
     created: datetime
     backup_id: str
@@ -81,8 +82,11 @@ class InPlacePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceResult:
-    """The result. ``saved`` is the id of the backup of the previous contents, ``left_out`` describes what was
-    not restored from the dump. ``warnings``, ``stopped`` and ``purged`` are as in ``RestoreResult``."""
+    """The result of a restore in place.
+
+    ``saved`` is the id of the backup of the previous contents. ``left_out`` describes what was not restored
+    from the dump. ``warnings``, ``stopped`` and ``purged`` are as in ``RestoreResult``.
+    """
 
     backup_id: str
     saved: str
@@ -94,7 +98,7 @@ class InPlaceResult:
 
 @adding_context("Nothing was changed.")
 def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePlan:
-    """Plan it from manifest, details and the beginning of the dump. Nothing is changed.
+    """Plan a restore in place from manifest, details and the beginning of the dump. Nothing is changed.
 
     Raises ``UsageError`` unless the request names one PostgreSQL database that exists, and as
     ``plan_restore`` does.
@@ -177,7 +181,7 @@ def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) 
     # The queues are purged last: a restore that fails must not discard tasks.
     with hooks.incomplete_when_interrupted():
         purged, problems = purge(plan.policy, plan.workers)
-        warnings = (*problems, *_after(context, plan, saved))
+        warnings = (*problems, *_after_commit(context, plan, saved))
     return InPlaceResult(
         backup_id=plan.backup_id,
         saved=saved,
@@ -221,7 +225,7 @@ def how_to_undo(alias: str, saved: str) -> str:
     return f"python manage.py restore_all {saved} --in-place --only {shlex.quote(alias)}"
 
 
-def _after(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
+def _after_commit(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
     """Connect as the application does and, if that works, run ``AFTER_RESTORE``. Returns warnings."""
     try:
         if plan.details.migrations:

