@@ -14,7 +14,7 @@ from functools import cache
 
 import pytest
 
-from tests.docs.pages import ROOT, blocks, messages
+from tests.docs.pages import DOCS, ROOT, blocks, messages
 
 LETTERS = 6
 """The minimum number of letters: shorter texts match by chance."""
@@ -130,6 +130,23 @@ SHOWN = blocks(messages(), "text")
 @pytest.mark.parametrize("message", SHOWN, ids=range(len(SHOWN)))
 def test_messages_page_shows_only_text_from_the_source(message: str) -> None:
     assert re.findall(r"\w[\w ]*", unexplained(message)) == []
+
+
+OTHER_PAGES = [path for path in DOCS.rglob("*.md") if not path.name.startswith("messages")]
+QUOTED = [
+    line + " "
+    for path in sorted(OTHER_PAGES)
+    for block in blocks(path.read_text(encoding="utf-8"), "console")
+    for line in block.splitlines()
+    if re.match(r" *(CommandError|NOTE): ", line) and not line.endswith(" here:")
+]
+"""Errors and notes that other pages show. The list of blockers is in the pages of messages."""
+
+
+@pytest.mark.parametrize("line", sorted(set(QUOTED)))
+def test_page_quotes_only_errors_and_notes_from_the_source(line: str) -> None:
+    # The program inserts "after" and "tasks"; "key" ends a file name.
+    assert set(re.findall(r"[A-Za-z]{3,}", unexplained(line))) <= {"NOTE", "after", "key", "tasks"}
 
 
 def test_messages_page_contains_every_listed_text() -> None:
