@@ -12,14 +12,7 @@ from typing import ClassVar
 
 from igny8_backup.conf import Problem
 from igny8_backup.databases.capabilities import OptionalMethods
-from igny8_backup.databases.values import (
-    WHOLE,
-    Answers,
-    RestoreSelection,
-    Target,
-    TargetState,
-    Versions,
-)
+from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, TargetState, Versions
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks

@@ -47,14 +47,7 @@ from igny8_backup.databases.postgresql.restore.swap import name_database, swap_b
 from igny8_backup.databases.postgresql.restore.target import inspect_target
 from igny8_backup.databases.postgresql.restore.vacuum import rewrite, triggers_disabled
 from igny8_backup.databases.postgresql.sessions import open_lock_session
-from igny8_backup.databases.values import (
-    WHOLE,
-    Answers,
-    RestoreSelection,
-    Target,
-    TargetState,
-    Versions,
-)
+from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, TargetState, Versions
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
