@@ -50,12 +50,12 @@ def backed_up(_backed_up: BackedUp) -> Iterator[BackedUp]:
     Records of failed runs are removed, because they block pruning and alarm monitoring in the next test.
     The state folder is restored if a test has made another backup."""
     indexes = _backed_up.project.state / "indexes"
-    kept = _backed_up.project.folder / "indexes"
-    if not kept.exists():
-        shutil.copytree(indexes, kept)
+    saved = _backed_up.project.folder / "indexes"
+    if not saved.exists():
+        shutil.copytree(indexes, saved)
     yield _backed_up
     shutil.rmtree(indexes)
-    shutil.copytree(kept, indexes)
+    shutil.copytree(saved, indexes)
     for record in _backed_up.project.storage.glob("igny8/runs/*"):
         if record.stem != _backed_up.id:
             record.unlink()

@@ -155,7 +155,7 @@ def test_command_with_missing_or_old_clients_fails(cases: Cases, tmp_path: Path)
     missing, too_old, *_, plan = cases.check()
     assert_shown(missing.stderr)
     assert_shown(too_old.stderr)
-    assert "14.9" in plan.json["obstacles"][0], "one document, and it says what is in the way"
+    assert "14.9" in plan.json["obstacles"][0], "one JSON document that lists the blockers"
 
 
 @pytest.mark.parametrize("trouble", ["down", "wrong password"])

@@ -78,5 +78,5 @@ def test_new_files_are_private_and_output_contains_no_secret(project: Project) -
         assert folder.stat().st_mode & 0o777 == 0o700
         assert modes(folder) == {"file 600", "folder 700"}
     assert not project.scratch.exists() or project.scratch.stat().st_mode & 0o777 == 0o700
-    (kept,) = project.uploads.glob(".before-*")
-    assert kept.stat().st_mode & 0o777 == 0o700
+    (previous,) = project.uploads.glob(".before-*")
+    assert previous.stat().st_mode & 0o777 == 0o700

@@ -29,7 +29,7 @@ def test_show_files_on_the_same_host_needs_no_key(project: Project) -> None:
     expected = {escape(path) for path in look(project.uploads) if path}
     spelled = escape(named.encode("utf-8", "surrogateescape"))
 
-    whole, plain, one, older, keyed = run_many(
+    all_files, plain, one, older, keyed = run_many(
         project,
         ["show_backup", newest, "--files", "--json"],
         ["show_backup", newest, "--files"],
@@ -37,7 +37,7 @@ def test_show_files_on_the_same_host_needs_no_key(project: Project) -> None:
         ["show_backup", made, "--files", "--json"],
         ["show_backup", made, "--files", "--json", "--identity", project.identity],
     )
-    found = [json.loads(line) for line in whole.ended(0).stdout.splitlines()]
+    found = [json.loads(line) for line in all_files.ended(0).stdout.splitlines()]
     assert {item["path"] for item in found} == expected and {item["tree"] for item in found} == {"uploads"}
     assert "-rw-r-----            5 20" in plain.ended(0).stdout
     assert (

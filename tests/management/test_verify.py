@@ -93,9 +93,9 @@ def test_verify_finds_each_damage_to_each_object(
     manifest = context.catalog.get(backed_up.id)
     every = [keys.manifest_key(manifest.id), *(item.key for item in manifest.objects())]
     paths = {key: storage / "igny8" / key for key in every}
-    whole = {key: path.read_bytes() for key, path in paths.items()}
+    original = {key: path.read_bytes() for key, path in paths.items()}
     for number, (key, path) in enumerate(paths.items()):
-        content = whole[key]
+        content = original[key]
         harms: dict[str, Callable[[Path], object]] = {
             "first bit": partial(flip, place=0),
             "a bit within": partial(flip, place=len(content) // 2),
@@ -103,7 +103,7 @@ def test_verify_finds_each_damage_to_each_object(
             "truncated": partial(Path.write_bytes, data=content[:-1]),
             "emptied": partial(Path.write_bytes, data=b""),
             "longer": partial(Path.write_bytes, data=content + b"x"),
-            "swapped": partial(Path.write_bytes, data=whole[every[number - 1]]),
+            "swapped": partial(Path.write_bytes, data=original[every[number - 1]]),
             "other bytes": partial(Path.write_bytes, data=bytes(len(content))),
             "removed": Path.unlink,
         }
@@ -118,7 +118,7 @@ def test_verify_finds_each_damage_to_each_object(
             assert set(found) <= {key}, (key, name, found)
             if number:
                 assert found[key] == (MISSING if name == "removed" else ALTERED)
-            path.write_bytes(whole[key])
+            path.write_bytes(original[key])
     assert not stored(context).findings
 
 

@@ -149,10 +149,10 @@ def _index(
         )
     with private_file(context.config.scratch_dir) as (file, _):
         try:
-            write_file(context.download(part.index, identities), file.fileno(), name="it")
+            write_file(context.download(part.index, identities), file.fileno(), name="the index")
         except FilesError as error:
             raise FilesError(
-                f"The index of the tree cannot be written to {context.config.scratch_dir}: {error.what}",
+                f"The index of the tree cannot be kept in {context.config.scratch_dir}: {error.what}",
                 unchanged="Nothing live was changed.",
                 hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             ) from None

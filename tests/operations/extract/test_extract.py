@@ -68,8 +68,8 @@ def test_extract_to_database_creates_a_copy(unchanged: Saved) -> None:
     assert "Give --to-database NAME, --to-dir DIR, or both" in moved.ended(2).stderr
     assert copies(project) == [copy, tables]
     assert plain_dump(project.server, copy) == plain_dump(project.server, project.database)
-    kept = "--table=content_tag*"
-    assert plain_dump(project.server, tables, kept) == plain_dump(project.server, project.database, kept)
+    option = "--table=content_tag*"
+    assert plain_dump(project.server, tables, option) == plain_dump(project.server, project.database, option)
     # Only its owner may connect. Its comment names the backup.
     query = "SELECT datacl::text, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
     acl, comment = project.sql(query, copy)[0]
@@ -85,8 +85,8 @@ def test_extract_that_fails_leaves_nothing(unchanged: Saved) -> None:
     )  # fmt: skip
     copy = f"{project.database}_copy"
     # What a killed command leaves. It may still be running, so nothing is removed.
-    forgotten, kept = f"{copy}__side_20200101T000000Z", f"{copy}__before_20200101T000000Z"
-    for name in (forgotten, kept):
+    forgotten, previous = f"{copy}__side_20200101T000000Z", f"{copy}__before_20200101T000000Z"
+    for name in (forgotten, previous):
         project.server.create_database(name)
     (unfinished := project.folder / "killed" / ".igny8_backup-unfinished-uploads").mkdir(parents=True)
     seen, refused = run_many(
@@ -94,9 +94,9 @@ def test_extract_that_fails_leaves_nothing(unchanged: Saved) -> None:
         extract(unchanged, "--to-database", copy, "--dry-run"),
         extract(unchanged, "--to-dir", unfinished.parent),
     )
-    assert f'DROP DATABASE "{forgotten}";' in seen.ended(0).stdout and kept not in seen.stdout
+    assert f'DROP DATABASE "{forgotten}";' in seen.ended(0).stdout and previous not in seen.stdout
     assert f"If none is running: rm -r {unfinished}." in refused.ended(4).stderr
-    for name in (forgotten, kept):
+    for name in (forgotten, previous):
         project.server.drop_database(name)
     folder = project.folder / "found"
     pack = next((project.storage / "igny8/packs/web-1/uploads").iterdir())

@@ -18,7 +18,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BOUNDARIES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "subprocess.Popen"}
-"""What Python tells its audit hooks before it does it (Python docs, "Audit events table")."""
+"""Audit events that Python raises before an action (Python documentation, "Audit events table")."""
 
 
 class Boundaries:
@@ -56,7 +56,7 @@ def main() -> None:
 
     MigrationLoader(None)  # modules imported here need not be imported by the children
 
-    class Told(NullProgress):
+    class CountedNotes(NullProgress):
         """Progress notes count as actions as well."""
 
         def __init__(self, boundaries: Boundaries) -> None:
@@ -75,7 +75,7 @@ def main() -> None:
         boundaries = Boundaries(job.get("at"))
         error = ""
         try:
-            with open_context(progress=Told(boundaries)) as context:
+            with open_context(progress=CountedNotes(boundaries)) as context:
                 if job["work"] == "restore":
                     RestoreSession(context).execute(plan)
                 elif job["work"] == "settle":

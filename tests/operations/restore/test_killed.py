@@ -78,15 +78,15 @@ class Killer:
         assert all(len(words) == 50 and len(set(words)) == 1 for words in texts)
         return [words[0] for words in texts]
 
-    def look(self) -> set[str]:
+    def check(self) -> set[str]:
         """After a kill: each database, each page and the tree with a swapped root is old or new."""
-        whole = set(self.pages(self.project.uploads))
-        assert len(whole) == 1
-        return {self.database(), *self.pages(self.project.sites), *whole}
+        swapped_root = set(self.pages(self.project.uploads))
+        assert len(swapped_root) == 1
+        return {self.database(), *self.pages(self.project.sites), *swapped_root}
 
-    def settled(self) -> str:
+    def check_settled(self) -> str:
         """After the next run: everything is old, or everything is new."""
-        (state,) = self.look()
+        (state,) = self.check()
         return state
 
 
@@ -131,15 +131,15 @@ def test_restore_killed_at_any_moment_leaves_everything_old_or_new(killer: Kille
         ways = plans[next_work]
         how = ways.pop() if ways else {"after": killer.random.uniform(0.02, seconds[next_work])}
         killer.run(next_work, **how)
-        killer.look()
+        killer.check()
         if killer.random.random() < 0.2:  # the command that settles it is killed as well
             killer.run("settle", after=killer.random.uniform(0.02, 0.2))
-            killer.look()
+            killer.check()
         next_work = settle(killer)
     print(f"{killer.kills} kills; boundaries: {counted}")
     for work in [*remaining(killer), "restore", "undo", "discard"]:
         assert killer.run(work)["status"] == 0
-    assert killer.settled() == "old"
+    assert killer.check_settled() == "old"
     assert leftovers(killer.project) == []
     assert not [name for name in os.listdir(killer.project.folder) if name.startswith(".")]
 
@@ -160,7 +160,7 @@ def settle(killer: Killer) -> str:
         goals = {"preparing": "", "swapping": "done" if work == "settle" else "undone", "undoing": "undone"}
         assert after == goals[before]
     after = phase(killer)
-    assert killer.settled() == ("new" if after == "done" else "old")
+    assert killer.check_settled() == ("new" if after == "done" else "old")
     return {"done": "undo", "undone": "discard"}.get(after, "restore")
 
 

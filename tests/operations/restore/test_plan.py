@@ -19,21 +19,21 @@ from tests.operations.conftest import Saved
 
 def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresServer) -> None:
     project = saved.project
-    look = ["restore_all", "--dry-run", "--identity", str(project.identity)]
+    dry_run = ["restore_all", "--dry-run", "--identity", str(project.identity)]
     session = psycopg.connect(project.server.url(project.database), application_name="gunicorn")
     with session:
         shown, as_json, assumed, too_small = run_many(
             project,
-            look,
-            [*look, "--json"],
-            Command([*look, "--json"], {"ASSUME_SPACE": "3 TB"}),
-            [*look, "--assume-space", "1 kB"],
+            dry_run,
+            [*dry_run, "--json"],
+            Command([*dry_run, "--json"], {"ASSUME_SPACE": "3 TB"}),
+            [*dry_run, "--assume-space", "1 kB"],
         )
     text = shown.ended(0).stdout
     for line in (
         "  this machine: host web-1, environment test",
         f"  backup {saved.id}: ",
-        "of host web-1, environment test; its SECRET_KEY is the same",
+        "from host web-1, environment test; its SECRET_KEY is the same",
         " and is REPLACED",
         ", the server of the backup",
         "pg_restore: 18.",
@@ -77,7 +77,7 @@ def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresS
 
     other_server = {"DATABASE_URL": postgres_15.url("nothing_there"), "DJANGO_SECRET_KEY": "another" * 10}
     env = {**other_server, "IGNY8_BACKUP_CLIENT_BIN_DIR": str(postgres_15.bin_dir)}
-    (other,) = run_many(project, look, env=env)
+    (other,) = run_many(project, dry_run, env=env)
     assert other.ended(4).stdout.count("NOTE: SECRET_KEY differs from that of the backup") == 1
     assert "its SECRET_KEY is ANOTHER" in other.stdout
     assert "which does not exist" in other.stdout

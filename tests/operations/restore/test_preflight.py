@@ -17,7 +17,8 @@ def test_plan_names_missing_objects_and_missing_apps(project: Project) -> None:
     project.sql("INSERT INTO django_migrations (app, name, applied) VALUES ('gone', '0007_x', now())")
     partly = {"SITES": {"sites-data": str(project.folder / "away"), "uploads": str(project.uploads)}}
     made, some = run_many(project, ["backup_all", "--json"], Command(["backup_all", "--json"], partly))
-    look = ["restore_all", made.ended(0).json["manifest"]["id"], "--dry-run", "--identity", project.identity]
+    older = made.ended(0).json["manifest"]["id"]
+    dry_run = ["restore_all", older, "--dry-run", "--identity", project.identity]
     newer = some.ended(3).json["manifest"]["id"]
 
     # A missing object, or one of another size, is found before anything is created.
@@ -28,15 +29,15 @@ def test_plan_names_missing_objects_and_missing_apps(project: Project) -> None:
     size = (project.storage / "igny8" / pack).stat().st_size
     os.truncate(shorter / "igny8" / pack, size - 1)
     (lacking / "igny8" / pack).unlink()
-    whole, cut, missing, part = run_many(
+    complete, cut, missing, part = run_many(
         project,
-        look,
-        Command(look, storage=shorter),
-        Command(look, storage=lacking),
-        ["restore_all", newer, *look[2:]],
+        dry_run,
+        Command(dry_run, storage=shorter),
+        Command(dry_run, storage=lacking),
+        ["restore_all", newer, *dry_run[2:]],
     )
     # Migration rows of a removed app are only a note; every project has some.
-    assert "NOTE: Apps of the backup that are not installed here: gone." in whole.ended(0).stdout
+    assert "NOTE: Apps of the backup that are not installed here: gone." in complete.ended(0).stdout
     assert f"{pack} has {size - 1} bytes" in cut.ended(6).stderr
     assert f"{pack} is missing in" in missing.ended(1).stderr
     # A part that the chosen backup lacks is named, and not restored.
@@ -45,8 +46,8 @@ def test_plan_names_missing_objects_and_missing_apps(project: Project) -> None:
 
 def test_plan_of_two_aliases_of_one_database_is_refused(project: Project) -> None:
     project.settings('DATABASES["direct"] = dict(DATABASES["default"])')
-    look = ["restore_all", "--dry-run", "--identity", str(project.identity), "--only"]
-    made, refused, one = run_many(project, ["backup_db"], [*look, "db"], [*look, "default"])
+    dry_run = ["restore_all", "--dry-run", "--identity", str(project.identity), "--only"]
+    made, refused, one = run_many(project, ["backup_db"], [*dry_run, "db"], [*dry_run, "default"])
     made.ended(0)
     assert "lead to the same database" in refused.ended(4).stderr
     one.ended(0)

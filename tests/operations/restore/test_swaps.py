@@ -46,7 +46,7 @@ def pages(root: Path) -> list[str]:
     return [path.read_text().split(" ", 2)[2] for path in found]
 
 
-def kept_pages(root: Path) -> list[str]:
+def previous_pages(root: Path) -> list[str]:
     return [path.read_text().split(" ", 2)[2] for path in sorted(root.glob(".before-*/*/page"))]
 
 
@@ -87,14 +87,14 @@ def test_restore_of_trees_can_be_undone(
     result = RestoreSession(context).execute(plan)
     assert (result.journal.phase, result.resumed, result.warnings) == (DONE, False, ())
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
-    assert [kept_pages(root) for root in trees] == [[OLD] * 3] * 2
+    assert [previous_pages(root) for root in trees] == [[OLD] * 3] * 2
     undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
-    assert [kept_pages(root) for root in trees] == [[NEW] * 3] * 2
+    assert [previous_pages(root) for root in trees] == [[NEW] * 3] * 2
     with pytest.raises(UsageError, match="no restore to undo"):
         undo(context)
     assert len(discard_all(context)) == 1
-    assert [kept_pages(root) for root in trees] == [[]] * 2
+    assert [previous_pages(root) for root in trees] == [[]] * 2
     with pytest.raises(UsageError, match="No restore keeps"):
         discard_all(context)
 
@@ -145,7 +145,7 @@ def test_swap_that_cannot_continue_keeps_the_previous_files(
         assert unfinished and unfinished.stamp == journal.stamp
         away.rename(root)
     staging = trees[0] / staging_name(journal.stamp)
-    assert not staging.exists() and len(kept_pages(trees[0])) == 3  # the first tree was swapped meanwhile
+    assert not staging.exists() and len(previous_pages(trees[0])) == 3  # the first tree was swapped meanwhile
     assert RestoreSession(context).settle()
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     undo(context)
@@ -289,40 +289,40 @@ def test_undo_of_a_restore_before_its_swap_removes_staging(
 
 
 @pytest.fixture
-def whole(context: BackupContext) -> BackupContext:
+def with_swap_root(context: BackupContext) -> BackupContext:
     """The context in which the root of the first tree is swapped itself."""
     return replace(context, config=replace(context.config, swap_whole=("sites",)))
 
 
 def test_swap_root_replaces_the_root_folder_itself(
-    whole: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
+    with_swap_root: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
 ) -> None:
     parent, before = trees[0].parent, sorted(trees[0].parent.iterdir())
     trees[0].chmod(0o711)
     inodes = [root.stat().st_ino for root in trees]
-    journal = RestoreSession(whole).execute(plan).journal
+    journal = RestoreSession(with_swap_root).execute(plan).journal
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     assert trees[0].stat().st_ino != inodes[0] and trees[1].stat().st_ino == inodes[1]
     assert sorted(path.name for path in trees[0].iterdir()) == ["a", "b", "c"], "nothing of ours is in it"
-    kept = parent / f".before-{journal.stamp}-sites"
-    assert journal.trees[0].previous == str(kept) and kept.stat().st_mode & 0o777 == 0o700
-    assert (kept / "sites").stat().st_ino == inodes[0]
-    undo(whole)
+    previous = parent / f".before-{journal.stamp}-sites"
+    assert journal.trees[0].previous == str(previous) and previous.stat().st_mode & 0o777 == 0o700
+    assert (previous / "sites").stat().st_ino == inodes[0]
+    undo(with_swap_root)
     assert [root.stat().st_ino for root in trees] == inodes and trees[0].stat().st_mode & 0o777 == 0o711
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
-    discard_all(whole)
+    discard_all(with_swap_root)
     assert sorted(parent.iterdir()) == sorted({*before, parent / "state"})
 
 
 @pytest.mark.parametrize("way", ["on", "back"])
 def test_swap_root_stopped_during_swap_is_settled(
-    whole: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], way: str
+    with_swap_root: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], way: str
 ) -> None:
-    stopped_in_the_swap(whole, plan, after=0)
+    stopped_in_the_swap(with_swap_root, plan, after=0)
     if way == "on":
-        assert RestoreSession(whole).settle()
+        assert RestoreSession(with_swap_root).settle()
     else:
-        undo(whole)
+        undo(with_swap_root)
     assert [pages(root) for root in trees] == [[NEW if way == "on" else OLD] * 3] * 2
 
 

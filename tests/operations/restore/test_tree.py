@@ -133,15 +133,15 @@ def test_restore_writes_packs_while_the_index_is_read(large: Large) -> None:
 
 
 def test_restore_with_damaged_index_is_refused(large: Large) -> None:
-    whole = large.index
-    head, _, trailer = whole[:-1].rpartition(b"\n")
+    index = large.index
+    head, _, trailer = index[:-1].rpartition(b"\n")
     above, _, last = head.rpartition(b"\n")
     pack = last.partition(b'"pack":"')[2].rstrip(b'"}')
     outside = last.replace(b'"path":"c/', b'"path":"../')
     assert outside != last and pack.endswith(b"-0001")
     before = children(), set(threading.enumerate())
     for data, message in {
-        whole[:-1000]: "ends in the middle of a line",
+        index[:-1000]: "ends in the middle of a line",
         head + b"\n": "ends before its last line",
         head + b'\n{"records":7}\n': "does not hold as many records as its last line says",
         b"\n".join((above, outside, trailer, b"")): "is not a path below the root of a tree",

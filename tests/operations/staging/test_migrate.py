@@ -60,8 +60,8 @@ def test_migration_without_alias_writes_into_the_staging_database(saved: Saved, 
     done, undone = run_many(project, [*saved.restore, "--only", "db"], ["undo_restore"], env=env)
     done.ended(0)
     undone.ended(0)
-    (aside,) = [name for name in project.databases() if name != project.database]
-    assert project.sql(WRITTEN, database=aside) == [(1,)]
+    (previous,) = [name for name in project.databases() if name != project.database]
+    assert project.sql(WRITTEN, database=previous) == [(1,)]
     assert project.sql(WRITTEN) == [(0,)], "what was live was not written to"
     (discarded,) = run_many(project, ["undo_restore", "--discard", "--noinput"])
     discarded.ended(0)
