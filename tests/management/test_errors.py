@@ -194,7 +194,7 @@ def test_plan_warns_of_other_secret_key_and_environment(backed_up: BackedUp) -> 
         env={"DJANGO_SECRET_KEY": "another key for tests, of no use elsewhere, fifty characters"},
     )
     assert "NOTE: SECRET_KEY differs from that of the backup" in planned.ended(0).stdout
-    assert "NOTE: The backup is of environment 'test', this is 'staging'" in planned.stdout
+    assert "NOTE: The backup is from environment 'test', and this is 'staging'" in planned.stdout
 
 
 def test_generate_backup_key_never_overwrites_a_file(backed_up: BackedUp, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_dry_run_does_not_wait_for_the_lock(twice: Project) -> None:
     assert ids(twice)[-1] in planned.ended(0).stdout
     pruned.ended(0)
     for done in refused:
-        assert "means nothing beside" in done.ended(2).stderr and HOLDER not in done.stderr
+        assert "not allowed with argument" in done.ended(2).stderr and HOLDER not in done.stderr
 
 
 def after_another(project: Project, *argv: str, meanwhile: Callable[[], object] = lambda: None) -> str:
@@ -127,5 +127,5 @@ def test_command_that_waited_uses_the_newest_state(twice: Project) -> None:
     output = after_another(twice, *restore(twice), meanwhile=lambda: away.rename(manifest))
     assert f"Restored from {new}." in output and page.read_text() == "new"
     assert "live again" in after_another(twice, "undo_restore") and page.read_text() == "wrong"
-    assert "from 1 restore" in after_another(twice, "undo_restore", "--discard", "--noinput")
+    assert "1 restore had kept" in after_another(twice, "undo_restore", "--discard", "--noinput")
     assert "is pinned" in after_another(twice, "pin_backup", new, "--reason", "for a test")

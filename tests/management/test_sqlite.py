@@ -92,7 +92,7 @@ def test_sqlite_in_debug_is_backed_up_and_restored(bare: Project) -> None:
     assert "STORAGES has no 'dbbackup': with DEBUG on, backups go to" in made.ended(0).stderr
     assert "No recipient is set: with DEBUG on, backups are stored unencrypted" in made.stderr
     assert "NOT ENCRYPTED" in made.stdout
-    assert "complete, plain" in listed.ended(0).stdout
+    assert "complete, unencrypted" in listed.ended(0).stdout
     home = bare.folder / ".igny8_backup"
     assert home.stat().st_mode & 0o777 == 0o700
     assert modes(home / "backups") | modes(home / "state") == {"file 600", "folder 700"}
