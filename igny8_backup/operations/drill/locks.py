@@ -16,35 +16,22 @@ from pathlib import Path
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import FilesError
-from igny8_backup.locks import AdvisoryLock, Lockable, file_lock
+from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.operations.context import BackupContext
 
 
-@dataclass(frozen=True, kw_only=True)
-class _HostDrills:
-    """What the lock of this host protects: the drills of one project."""
+@dataclass(frozen=True)
+class _Protected:
+    """What a lock protects, as :class:`~igny8_backup.locks.Lockable`: its identity, and words for people."""
 
-    store: Lockable
-
-    def identity(self) -> str:
-        return self.store.identity()
-
-    def describe(self) -> str:
-        return f"the drills from {self.store.describe()}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ServerDrills:
-    """What the lock on a server protects: the scratch databases that drills create beside one database."""
-
-    place: str
-    where: str
+    key: str
+    text: str
 
     def identity(self) -> str:
-        return f"igny8_backup drill {self.place}"
+        return self.key
 
     def describe(self) -> str:
-        return f"the drill databases beside {self.where}"
+        return self.text
 
 
 @contextmanager
@@ -59,7 +46,7 @@ def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], Non
         held = []
         for place, engine in {engine.identity(): engine for engine in drill_engines(context)}.items():
             session = stack.enter_context(engine.lock_session())
-            drills = _ServerDrills(place=place, where=engine.where)
+            drills = _Protected(f"igny8_backup drill {place}", f"the drill databases beside {engine.where}")
             held.append(AdvisoryLock(session, drills, doing=f"{doing} of {context.config.host}"))
 
         def check() -> None:
@@ -111,7 +98,8 @@ def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
     :func:`no_drill_running`: if that took a shared lock on the first file, a drill starting meanwhile would
     fail.
     """
-    with file_lock(_HostDrills(store=context.store), _folder(context), doing=doing, now=context.clock()):
+    drills = _Protected(context.store.identity(), f"the drills from {context.store.describe()}")
+    with file_lock(drills, _folder(context), doing=doing, now=context.clock()):
         path = _query_lock(context)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igny8_backup.operations.verify.sample import sample
@@ -20,6 +20,7 @@ def test_sample_is_never_empty_and_repeatable(keys: set[str], percent: int, day:
     assert sample(keys, 100, day) == keys
 
 
+@settings(deadline=None)
 @given(KEYS, PERCENT, DAYS, st.integers(1, 100))
 def test_sample_any_interval_covers_everything_in_101_runs(
     keys: set[str], percent: int, day: int, every: int
