@@ -108,7 +108,12 @@ def verify_backup(
     with _report("verify_backup", ping) as report, open_context(progress=report) as context:
         found = verify_all(context, request) if every else AllVerified(results=(verify(context, request),))
         if found.damaged:
-            raise IntegrityError(f"Backups in storage are damaged. {' '.join(found.problems())}")
+            raise IntegrityError(
+                f"Backups in storage are damaged. {' '.join(found.problems())}",
+                unchanged="Nothing was changed.",
+                hint="Make a new backup now. If there is another copy of the storage, copy the damaged"
+                " objects back from it.",
+            )
         if not found.complete:
             raise IncompleteError(" ".join(found.problems()))
         checks = [result.check for result in found.results]
@@ -142,7 +147,11 @@ def monitor_backups(ping: str = "") -> dict[str, Any]:
         health = monitor(context)
         if health.failed:
             report.fail(*health.problems(), failure_key=health.failure_key)
-            raise UnhealthyError(" ".join(health.problems()))
+            raise UnhealthyError(
+                " ".join(health.problems()),
+                unchanged="Nothing was changed.",
+                hint="Show all conditions: python manage.py monitor_backups.",
+            )
         return {"healthy": True, "conditions": len(health.conditions)}
 
 
@@ -175,5 +184,9 @@ def _repeated(run: RunRecord) -> dict[str, Any]:
         raise Ignore
     if run.errors:
         failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())
-        raise IncompleteError(f"This task was delivered before, as run {run.id}: {failed} failed.")
+        raise IncompleteError(
+            f"This task was delivered before, as run {run.id}: {failed} failed.",
+            unchanged="Nothing was backed up again.",
+            hint="Start a new task to try again.",
+        )
     return {"id": run.id, "repeated": True, "skipped": 0, "stored_bytes": 0}
