@@ -147,7 +147,7 @@ def encryption_problems(config: Config) -> list[Problem]:
             Problem(
                 id="igny8_backup.E031",
                 message=error.what,
-                hint="Copy the recipient that generate_backup_key printed. It is also in the identity file.",
+                hint=error.parts[2],
             )
         ]
     return []

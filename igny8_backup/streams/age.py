@@ -24,7 +24,7 @@ _SECRET_MARK = "AGE-SECRET-KEY-"  # noqa: S105 - the prefix of a secret
 _IDENTITY_FILE_LIMIT = 1 << 20
 _UNCHANGED = "Nothing was changed."
 _GIVE = "Give the file that generate_backup_key wrote: --identity FILE."
-_GIVE_RECIPIENT = "Give the public key (age1...) that generate_backup_key printed."
+_GIVE_RECIPIENT = "Copy the recipient that generate_backup_key printed. It is also in the identity file."
 _NO_MATCH = "No matching keys found"
 """Message of pyrage when no identity opens the header. Every other message means damage."""
 
