@@ -1,10 +1,10 @@
-"""Folders on disk: walked, listed in an index, packed into tars, written again, swapped in whole.
+"""Folders on disk: backed up into packs and an index, restored into a staging folder, swapped with live ones.
 
-``scan`` walks a tree in one fixed order. ``packs`` turns file contents into ordinary tars of
-bounded size and everything else into records; ``index`` writes and reads those. ``extract``
-rebuilds the tree beside the live one, in a private folder inside its root, and ``swap`` exchanges
-the children of the two, so that a crash can be finished or undone.
+``archive`` reads a tree, ``extract`` writes one, ``swap`` exchanges two; they do not import one another. All
+three use ``scan`` (the walk), ``worker_protocol`` (work in other processes), ``index``, ``tar``, ``fs`` and
+``model``, each of which imports only those after it. Nothing here imports Django: the workers start fast, and
+they know no secret.
 
-A path is always ``bytes`` relative to the root of the tree, its components joined by ``b"/"``; the
-root itself is ``b""``.
+A path is always ``bytes`` relative to the root of the tree, its components joined by ``b"/"``; the root
+itself is ``b""``.
 """

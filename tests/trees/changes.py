@@ -1,4 +1,4 @@
-"""What may happen to a tree between two backups of it, for Hypothesis to choose from."""
+"""Changes of a tree between two backups, as strategies for Hypothesis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = ("a", "b", "a.b", "a-b", "ä", "a/x", "a/y/z", "b/x", "n\nl", "%41", "l"
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to ``name``; ``other`` is a second name, ``number`` a mode or a size, if one is needed."""
+    """A change of ``name``; ``other`` is a second name, ``number`` a mode or a size, where needed."""
 
     kind: str
     name: str
@@ -42,7 +42,7 @@ CHANGES = st.builds(
 
 
 def apply(root: Path, change: Change) -> None:
-    """One change, as far as it is possible in the tree as it is."""
+    """Make one change, if the tree allows it."""
     with suppress(OSError, shutil.Error):
         _apply(root / change.name, root / change.other, change)
 
@@ -68,7 +68,7 @@ def _apply(path: Path, other: Path, change: Change) -> None:
     elif change.kind == "attribute":
         os.setxattr(path, "user.note", b"%d" % change.number)
     elif change.kind == "hard link":
-        if not path.is_symlink():  # two names of a symlink come back as two symlinks
+        if not path.is_symlink():  # a hard-linked symlink is restored as two symlinks
             os.link(path, other)
     elif change.kind == "symlink":
         other.symlink_to(change.name)
@@ -77,7 +77,7 @@ def _apply(path: Path, other: Path, change: Change) -> None:
 
 
 def _contents(size: int) -> bytes:
-    """Bytes that do not shrink when they are compressed, others for each size."""
+    """Incompressible bytes, different for each size."""
     return random.Random(size).randbytes(size)
 
 

@@ -1,4 +1,4 @@
-"""What every test of trees is held to, and a folder that others may enter."""
+"""Fixtures for tests of trees: a check for open descriptors, and a folder of another user."""
 
 from __future__ import annotations
 
@@ -9,23 +9,38 @@ from pathlib import Path
 
 import pytest
 
+from igny8_backup.streams import BLOCK
 from igny8_backup.trees.fs.remove import remove_tree
 from tests.trees.tools import NOBODY, descriptors
 
 
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
-    """No test leaves a descriptor open."""
+    """Fail a test that leaves a descriptor open."""
     before = descriptors()
     yield
-    assert descriptors() <= before  # what an earlier test's process left may be closed meanwhile
+    assert descriptors() <= before  # descriptors of an earlier test may be closed in between
 
 
 @pytest.fixture
 def nobodys() -> Iterator[Path]:
-    """A folder of the user nobody when root runs the tests; pytest's own are closed to others."""
+    """A folder of user nobody if root runs the tests; the folders of pytest are closed to other users."""
     folder = Path(tempfile.mkdtemp(prefix="igny8-backup-tests-"))
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
     yield folder
     remove_tree(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A tree with small and large files, odd names, a symlink and a FIFO."""
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "a").write_bytes(b"alpha")
+    (root / "sub" / ("n" * 120)).touch()
+    (root / "sub" / "large").write_bytes(os.urandom(3 * BLOCK))
+    Path(os.fsdecode(os.fsencode(root) + b"/odd \xff\n")).write_bytes(b"odd")
+    os.symlink(b"a", root / "link")
+    os.mkfifo(root / "fifo")
+    return root

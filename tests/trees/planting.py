@@ -1,4 +1,4 @@
-"""A tree with everything odd in it."""
+"""A tree of odd names, kinds, modes and times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.trees.tools import IS_ROOT
 
 
 def plant(root: Path) -> None:
-    """A tree with everything odd that must survive a round trip."""
+    """Make a tree of odd names, kinds, modes and times, all of which must survive a round trip."""
     chance = random.Random(7)
     top = os.fsencode(root)
     files = {
@@ -74,14 +74,14 @@ def plant(root: Path) -> None:
     if IS_ROOT:
         os.chown(os.path.join(top, b"dangling"), 33, 4_000_000_000, follow_symlinks=False)
         os.chown(os.path.join(top, b"size-512"), 2_097_152, 0)
-    with suppress(OSError):  # a filesystem without them; test_metadata insists
+    with suppress(OSError):  # a filesystem without attributes; test_metadata requires them
         os.setxattr(os.path.join(top, b"plain.txt"), "user.origin", b"\0\xff")
         os.setxattr(os.path.join(top, b"hollow"), "user.folder", b"yes")
     age(root)
 
 
 def age(root: Path) -> None:
-    """Give everything below (and the root) a time of its own, to the nanosecond, some before 1970."""
+    """Give the root and everything below it different times, in nanoseconds, some before 1970."""
     top = os.fsencode(root)
     moment = 1_700_000_000_123_456_789
     for folder, folders, files in os.walk(top, topdown=False):

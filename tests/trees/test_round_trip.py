@@ -1,4 +1,4 @@
-"""Whole trees: backed up, written again, and compared by other eyes."""
+"""Trees that are backed up, restored, and compared by other tools."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from tests.services import unavailable
 from tests.trees.planting import plant
-from tests.trees.tools import bring_back, in_child, look, only_files, rsync_differences, stream, take
+from tests.trees.tools import in_child, look, only_files, restore_tree, rsync_differences, stream, take
 
 
 @pytest.mark.parametrize("limit", [1, 50_000, 1 << 30])
 def test_round_trip_odd_tree_is_equal(tmp_path: Path, limit: int) -> None:
-    root, side = tmp_path / "root", tmp_path / "side"
+    root, staging = tmp_path / "root", tmp_path / "staging"
     root.mkdir()
     plant(root)
     backup = take(root, limit=limit)
     assert backup.skipped == []
-    assert bring_back(backup, side, block=100_003).skipped == []
+    assert restore_tree(backup, staging, block=100_003).skipped == []
     found = look(root)
     assert len(found) > 40
-    assert look(side) == found
+    assert look(staging) == found
     assert take(root).records == backup.records if limit == 1 << 30 else True
 
 
 def test_round_trip_odd_tree_shows_no_difference_to_rsync(tmp_path: Path) -> None:
     if shutil.which("rsync") is None:
         unavailable("rsync is not installed.")
-    root, side = tmp_path / "root", tmp_path / "side"
+    root, staging = tmp_path / "root", tmp_path / "staging"
     root.mkdir()
     plant(root)
-    bring_back(take(root), side)
-    shutil.copystat(root, side)
-    os.chown(side, root.stat().st_uid, root.stat().st_gid)
-    assert rsync_differences(root, side) == ""
-    (side / "plain.txt").write_bytes(b"hullo\n")
-    assert "plain.txt" in rsync_differences(root, side)  # it would have been seen
+    restore_tree(take(root), staging)
+    shutil.copystat(root, staging)
+    os.chown(staging, root.stat().st_uid, root.stat().st_gid)
+    assert rsync_differences(root, staging) == ""
+    (staging / "plain.txt").write_bytes(b"hullo\n")
+    assert "plain.txt" in rsync_differences(root, staging)  # rsync does see differences
 
 
 def test_round_trip_without_root_restores_all_but_owners(nobodys: Path) -> None:
-    """Folders that may not be written, files that may not be read: their owner can still write them."""
+    """Folders that are not writable and files that are not readable: their owner can still restore them."""
 
     def work() -> tuple[object, object, object, int]:
-        root, side = nobodys / "root", nobodys / "side"
+        root, staging = nobodys / "root", nobodys / "staging"
         (root / "shut").mkdir(parents=True)
         (root / "shut" / "file").write_bytes(b"contents")
         (root / "zz").symlink_to("shut")
         os.link(root / "shut" / "file", root / "other")
         (root / "shut").chmod(0o555)
         backup = take(root)
-        told = bring_back(backup, side)
-        return backup.skipped, told.skipped, look(side) == look(root), len(look(root))
+        reported = restore_tree(backup, staging)
+        return backup.skipped, reported.skipped, look(staging) == look(root), len(look(root))
 
     assert in_child(work, as_nobody=True) == ([], [], True, 4)
 
@@ -124,23 +124,23 @@ def test_round_trip_any_tree_is_equal(
         grow(os.fsencode(top / "root"), tree, [])
         backup = take(top / "root", limit=limit)
         assert backup.skipped == []
-        bring_back(backup, top / "side", block=block)
-        assert look(top / "side") == look(top / "root")
+        restore_tree(backup, top / "staging", block=block)
+        assert look(top / "staging") == look(top / "root")
     finally:
         remove_tree(top)
 
 
-# SHA-256 of 2**30 zeros but for b"data" at 2**29 + 12345 and b"!" at the end
+# SHA-256 of 2**30 zeros, with b"data" at 2**29 + 12345 and b"!" at the end
 GIBIBYTE = "fd7b32fb3966a76b5dabd3d3c728aceaa729d6296d074611fbd80c6eaa7485f1"
 
 
 @pytest.mark.slow
 def test_round_trip_sparse_file_stays_sparse(tmp_path: Path) -> None:
-    """Streamed from one to the other: neither the disk nor the memory ever holds it."""
+    """The file is streamed from one end to the other: neither disk nor memory ever holds all of it."""
     size = 1 << 30
-    root, side = tmp_path / "root", tmp_path / "side"
+    root, staging = tmp_path / "root", tmp_path / "staging"
     root.mkdir()
-    side.mkdir()
+    staging.mkdir()
     with open(root / "disk.img", "wb") as file:
         file.truncate(size)
         file.seek(size // 2 + 12_345)
@@ -155,14 +155,14 @@ def test_round_trip_sparse_file_stays_sparse(tmp_path: Path) -> None:
         path=b"disk.img", kind="file", mode=0o644, uid=0, gid=0, user="", group="", size=size,
         mtime_ns=0, ctime_ns=0, inode=1, sha256=GIBIBYTE, pack=name,
     )  # fmt: skip
-    with TreeWriter(side, on_skip=lambda path, reason: None) as tree:
+    with TreeWriter(staging, on_skip=lambda path, reason: None) as tree:
         tree.extract_pack((bytes(block) for block in blocks), [expected])
     assert list(packs) == []
     assert [record.sha256 for file in files for record in file.records()] == [GIBIBYTE]
-    status = (side / "disk.img").stat()
+    status = (staging / "disk.img").stat()
     assert status.st_size == size
     assert status.st_blocks * 512 < 1 << 20
-    with open(side / "disk.img", "rb") as image:
+    with open(staging / "disk.img", "rb") as image:
         image.seek(size // 2 + 12_345)
         assert image.read(5) == b"data\0"
         image.seek(size - 2)
@@ -178,7 +178,7 @@ def test_index_of_odd_tree_reads_the_same_in_any_blocks(tmp_path: Path) -> None:
 
 
 def test_two_backups_of_one_tree_are_identical(tmp_path: Path) -> None:
-    """Nothing of the moment is in a pack: no times of reading, no order of the disk."""
+    """A pack depends neither on the time of the backup nor on the order of names on the disk."""
     plant(tmp_path)
     one, other = take(tmp_path), take(tmp_path)
     assert one.packs == other.packs

@@ -158,7 +158,9 @@ def take(
     return backup
 
 
-def bring_back(backup: Backup, staging: Path, *, allow_set_id: bool = False, block: int = 1 << 20) -> Backup:
+def restore_tree(
+    backup: Backup, staging: Path, *, allow_set_id: bool = False, block: int = 1 << 20
+) -> Backup:
     """Write the tree of a backup into a new private folder, through its index as it would be stored.
 
     The ``skipped`` of the result lists what could not be restored.

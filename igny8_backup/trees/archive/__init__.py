@@ -1,0 +1,5 @@
+"""Read a tree: compare it with the parent index, and write changed files into packs.
+
+Entry points: ``client.tree_reader`` starts the archive worker (``worker``), in which ``packs.PackWriter``
+does the work. May import ``scan`` and everything below it, but neither ``extract`` nor ``swap``.
+"""

@@ -21,7 +21,7 @@ many lines of an index take to parse: a fiftieth of a second."""
 _SIZE = 8
 """Bytes of the length before each batch of records; a length of 0 ends them."""
 
-_NON_FILES = "others"
+_NON_FILES = ".non-files"  # no pack has such a name
 
 
 class Partition:

@@ -1,4 +1,4 @@
-"""Later backups of a tree: what has not changed stays in the packs of earlier ones."""
+"""Later backups of a tree: unchanged files stay in the packs of earlier backups."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from igny8_backup.trees.model.names import order
 from igny8_backup.trees.model.records import to_line
 from igny8_backup.trees.scan.scan import BATCH_FILES
 from tests.trees.changes import CHANGES, Change, apply
-from tests.trees.tools import Backup, bring_back, look, rsync_differences, take
+from tests.trees.tools import Backup, look, restore_tree, rsync_differences, take
 
 LONG_AGO = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A tree that nothing has touched for a while: ctime cannot be set, so a test waits for it to pass."""
+    """A tree that has not changed for a while: ctime cannot be set, so the fixture waits."""
     root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)
     for name, data in {"a": b"alpha", "b": b"beta", "sub/c": b"gamma", "z": b"z" * (2 * BLOCK)}.items():
@@ -43,12 +43,12 @@ def new_packs(backup: Backup, earlier: Backup) -> bytes:
 
 
 def assert_restores(backup: Backup, root: Path, tmp_path: Path) -> None:
-    side = tmp_path / "side"
-    bring_back(backup, side)
-    assert look(side) == look(root)
-    # The root's own record comes with the swap.
-    assert [line for line in rsync_differences(root, side).splitlines() if not line.endswith(" ./")] == []
-    shutil.rmtree(side)
+    staging = tmp_path / "staging"
+    restore_tree(backup, staging)
+    assert look(staging) == look(root)
+    # The metadata of the root is set by the swap.
+    assert [line for line in rsync_differences(root, staging).splitlines() if not line.endswith(" ./")] == []
+    shutil.rmtree(staging)
 
 
 def test_incremental_only_changed_files_are_opened(root: Path, tmp_path: Path) -> None:
@@ -63,13 +63,13 @@ def test_incremental_only_changed_files_are_opened(root: Path, tmp_path: Path) -
     assert second[b"a"] == first[b"a"]
     assert_restores(second, root, tmp_path)
     third = take(root, earlier=second)
-    assert third.unopened == [b"a", b"z"]  # b and new are too young for their times to be trusted
+    assert third.unopened == [b"a", b"z"]  # the times of b and new are too recent to be trusted
     assert new_packs(third, second) == b""
     assert_restores(third, root, tmp_path)
 
 
 def test_incremental_one_changed_file_in_a_batch_is_opened(tmp_path: Path) -> None:
-    """Rows of files are compared at once; one that stands between them changes nothing for the others."""
+    """Files are compared in batches; a changed one does not affect the others of its batch."""
     root = tmp_path / "root"
     root.mkdir()
     names = [f"{number:04}" for number in range(2 * BATCH_FILES + 50)]
@@ -174,14 +174,14 @@ def test_incremental_any_changes_restore_exactly(
             backups.append(take(root, earlier=backups[-1] if backups else None, limit=2000))
             assert backups[-1].skipped == []
             subprocess.run(["cp", "-a", root, copies / str(number)], check=True)
-        # Pruning: the newest restores from the packs that it names, and those alone.
+        # Pruning: the newest backup restores from the packs that it names, and no others.
         newest = backups[-1]
         needed = {record.pack for record in newest.records if record.kind == "file"}
         newest.packs = {name: data for name, data in newest.packs.items() if name in needed}
         for number, backup in enumerate(backups):
-            side = Path(folder, f"side{number}")
-            bring_back(backup, side)
-            differences = rsync_differences(copies / str(number), side)
+            staging = Path(folder, f"staging{number}")
+            restore_tree(backup, staging)
+            differences = rsync_differences(copies / str(number), staging)
             assert [line for line in differences.splitlines() if not line.endswith(" ./")] == []
 
 
@@ -195,7 +195,7 @@ def test_incremental_any_changes_restore_exactly(
     st.data(),
 )
 def test_parent_index_any_walk_finds_its_files(names: set[bytes], data: st.DataObject) -> None:
-    """Both sorted: what is in both is found, whatever only one of them has."""
+    """Index and walk are sorted: files in both are found, whatever else only one of them has."""
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_bytes(b"")
@@ -204,17 +204,17 @@ def test_parent_index_any_walk_finds_its_files(names: set[bytes], data: st.DataO
     asked = sorted(
         (record for record in backup.records if record.kind == "file"), key=lambda record: order(record.path)
     )
-    known = ParentIndex([to_line(record)] for record in kept)
+    parent = ParentIndex([to_line(record)] for record in kept)
     for record in asked:
         if data.draw(st.booleans()):
             line = to_line(record)
-            known_so = [line] if record in kept else []
+            expected = [line] if record in kept else []
             if data.draw(st.booleans()):
-                taken = known.match_unchanged([line, b"no line begins so"])
-                assert taken in ([], known_so)
+                taken = parent.match_unchanged([line, b"no line begins so"])
+                assert taken in ([], expected)
                 if taken:
                     continue
-            assert known.find(record.path) == (line if record in kept else None)
+            assert parent.find(record.path) == (line if record in kept else None)
 
 
 def test_index_lines_equal_to_line(root: Path) -> None:

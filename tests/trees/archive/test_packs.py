@@ -1,3 +1,5 @@
+"""Packs of a tree that does not change: contents, limits, blocks, and how other programs read them."""
+
 from __future__ import annotations
 
 import gc
@@ -111,10 +113,10 @@ def test_pack_writer_empty_files_fill_blocks(tmp_path: Path) -> None:
 
 def test_pack_writer_large_file_reports_progress(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * 10, b=b"x" * (2 * BLOCK + 5), c=b"")
-    told: list[tuple[int, int]] = []
-    take(tmp_path, on_progress=lambda count, size: told.append((count, size)))
+    reported: list[tuple[int, int]] = []
+    take(tmp_path, on_progress=lambda count, size: reported.append((count, size)))
     end = 2 * BLOCK + 15
-    assert told == [(1, 10), (1, BLOCK + 10), (1, 2 * BLOCK + 10), (2, end), (3, end)]
+    assert reported == [(1, 10), (1, BLOCK + 10), (1, 2 * BLOCK + 10), (2, end), (3, end)]
 
 
 def test_pack_writer_hard_links_are_stored_under_the_first_path(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_pack_writer_hard_links_are_stored_under_the_first_path(tmp_path: Path) 
 
 def test_pack_writer_special_files_are_never_opened(tmp_path: Path) -> None:
     files(tmp_path, a=b"a", z=b"z")
-    os.mkfifo(tmp_path / "fifo")  # opened for reading without O_NONBLOCK, it would wait for ever
+    os.mkfifo(tmp_path / "fifo")  # opening it without O_NONBLOCK would block forever
     backup = take(tmp_path)
     assert backup.skipped == [(b"fifo", "a FIFO")]
     assert {reason for _, reason in backup.skipped} <= NO_FAILURE
@@ -151,7 +153,7 @@ def test_pack_writer_unconsumed_pack_raises_and_closes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [1, 40_000, 1 << 30])
 def test_packs_are_extracted_by_gnu_tar(tmp_path: Path, limit: int) -> None:
-    """The recipe of the docs: every pack, then the folders' tar."""
+    """The recipe of the documentation: every pack, then the folders' tar."""
     root, out = tmp_path / "root", tmp_path / "out"
     root.mkdir()
     out.mkdir()
@@ -163,7 +165,7 @@ def test_packs_are_extracted_by_gnu_tar(tmp_path: Path, limit: int) -> None:
     subprocess.run(["tar", "-xp", "--numeric-owner", "-C", out], input=backup.folders(), check=True)
     second = 10**9
 
-    def seen(folder: Path) -> dict[bytes, tuple[object, ...]]:  # tars have whole seconds, and ours no xattrs
+    def seen(folder: Path) -> dict[bytes, tuple[object, ...]]:  # tars have whole seconds, and these no xattrs
         return {name: what[:-1] for name, what in look(folder, times=second).items()}
 
     assert seen(out) == seen(root)
@@ -190,7 +192,7 @@ def test_packs_are_read_alike_by_gnu_tar_and_python(tmp_path: Path) -> None:
 
 
 def test_pack_writer_many_files_use_constant_memory(tmp_path: Path) -> None:
-    """Objects alive while the last of many packs is made: as many as with the first."""
+    """As many objects are alive while the last of many packs is made as while the first is made."""
     for folder in range(20):
         (tmp_path / f"{folder:02}").mkdir()
         for number in range(30):
@@ -203,7 +205,7 @@ def test_pack_writer_many_files_use_constant_memory(tmp_path: Path) -> None:
             gc.collect()
             alive.append(len(gc.get_objects()))
     first, last = alive
-    assert last - first < 200  # 380 files lie between
+    assert last - first < 200  # with 380 files between them
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
@@ -236,14 +238,14 @@ def test_pack_writer_unchanged_large_files_report_progress(tmp_path: Path) -> No
     for number in range(6):
         (tmp_path / str(number)).write_bytes(os.urandom(3 * BLOCK))
     earlier = take(tmp_path)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     again = take(
         tmp_path,
         earlier=earlier,
         checksum=True,
         batch_files=BATCH_FILES,
-        on_progress=lambda *now: told.append(now),
+        on_progress=lambda *now: reported.append(now),
     )
     assert again.packs == earlier.packs
-    assert told[-1] == (6, 18 * BLOCK)
-    assert len(told) >= 3
+    assert reported[-1] == (6, 18 * BLOCK)
+    assert len(reported) >= 3

@@ -1,4 +1,4 @@
-"""Files that change, vanish or are refused while a tree is backed up: all of it really happens."""
+"""Files that change, vanish or are refused while a tree is backed up, without mocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import CHANGED, REPLACED, VANISHED
 from igny8_backup.trees.scan.scanner_process import ScanAhead
-from tests.trees.tools import Backup, bring_back, in_child, look, only_files, take
+from tests.trees.tools import Backup, in_child, look, only_files, restore_tree, take
 
 
 def files(root: Path, **contents: bytes) -> None:
@@ -27,7 +27,7 @@ def files(root: Path, **contents: bytes) -> None:
 
 
 def before(path: bytes, act: Callable[[], object]) -> Callable[[Record], None]:
-    """Do something when the record of this path has come, thus before the next file is looked at."""
+    """Call ``act`` when the record of this path is emitted, before the next file is opened."""
 
     def on_record(record: Record) -> None:
         if record.path == path:
@@ -37,7 +37,7 @@ def before(path: bytes, act: Callable[[], object]) -> Callable[[Record], None]:
 
 
 def within(size: int, act: Callable[[], object]) -> Callable[[int, int], None]:
-    """Do something as soon as so many bytes have been read, thus within a large file."""
+    """Call ``act`` once, as soon as ``size`` bytes have been read, while a large file is read."""
     done: list[bool] = []
 
     def on_progress(_: int, total: int) -> None:
@@ -49,15 +49,15 @@ def within(size: int, act: Callable[[], object]) -> Callable[[int, int], None]:
 
 
 def assert_whole(backup: Backup, folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Whatever happened: packs that tar reads, an index that is sound, a tree that can be written."""
+    """Assert that tar reads the packs, that the index is valid, and that the tree can be restored."""
     for data in backup.packs.values():
         subprocess.run(["tar", "-tf", "-"], input=data, stdout=subprocess.DEVNULL, check=True)
-    bring_back(backup, folder)
+    restore_tree(backup, folder)
     return look(folder)
 
 
 def always(act: Callable[[], object]) -> Callable[[int, int], None]:
-    """Do something after every block of a large file."""
+    """Call ``act`` after every block of a large file."""
 
     def on_progress(files: int, _: int) -> None:
         if not files:
@@ -78,9 +78,9 @@ def test_pack_writer_file_that_grows_once_is_read_again(tmp_path: Path) -> None:
     backup = take(root, on_progress=within(BLOCK, grow))
     assert backup.skipped == []
     assert backup[b"a"].size == 3 * BLOCK + 10_000
-    assert_whole(backup, tmp_path / "side")
-    assert (tmp_path / "side" / "a").read_bytes() == b"x" * (3 * BLOCK) + b"y" * 10_000
-    for data in backup.packs.values():  # by hand, too, the later of the two counts
+    assert_whole(backup, tmp_path / "staging")
+    assert (tmp_path / "staging" / "a").read_bytes() == b"x" * (3 * BLOCK) + b"y" * 10_000
+    for data in backup.packs.values():  # in a restore by hand, too, the second member counts
         (tmp_path / "hand").mkdir()
         subprocess.run(["tar", "-xf", "-", "-C", tmp_path / "hand"], input=data, check=True)
     assert (tmp_path / "hand" / "a").read_bytes() == b"x" * (3 * BLOCK) + b"y" * 10_000
@@ -97,12 +97,12 @@ def test_pack_writer_growing_file_is_cut_at_its_size(tmp_path: Path) -> None:
 
     backup = take(root, on_progress=always(grow))
     assert backup.skipped == [(b"a", CHANGED)]
-    # Three blocks the first time, told after two of them.
+    # Progress is reported after two of the three blocks of the first reading.
     assert backup[b"a"].size == 3 * BLOCK + 20_000
     stored = b"x" * (3 * BLOCK) + b"y" * 20_000
     assert backup[b"a"].sha256 == hashlib.sha256(stored).hexdigest()
     assert backup[b"a"].racy
-    assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"b"}
+    assert assert_whole(backup, tmp_path / "staging").keys() == {b"a", b"b"}
 
 
 def test_pack_writer_shrinking_file_is_padded_with_zeros(tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ def test_pack_writer_shrinking_file_is_padded_with_zeros(tmp_path: Path) -> None
 
     backup = take(root, on_progress=always(shrink))
     assert backup.skipped == [(b"a", CHANGED)]
-    assert_whole(backup, tmp_path / "side")
-    contents = (tmp_path / "side" / "a").read_bytes()
+    assert_whole(backup, tmp_path / "staging")
+    contents = (tmp_path / "staging" / "a").read_bytes()
     assert len(contents) == backup[b"a"].size > BLOCK
     assert contents.rstrip(b"\0").strip(b"x") == b"" and contents.endswith(b"\0")
-    assert (tmp_path / "side" / "b").read_bytes() == b"after"
+    assert (tmp_path / "staging" / "b").read_bytes() == b"after"
 
 
 def test_pack_writer_file_rewritten_in_place_is_read_again(tmp_path: Path) -> None:
@@ -147,18 +147,18 @@ def test_pack_writer_vanished_files_are_skipped(tmp_path: Path) -> None:
 
     backup = take(root, on_record=before(b"a", vanish))
     assert backup.skipped == [(b"b", VANISHED), (b"dir", VANISHED)]
-    assert assert_whole(backup, tmp_path / "side").keys() == {b"a", b"z"}
+    assert assert_whole(backup, tmp_path / "staging").keys() == {b"a", b"z"}
 
 
 def test_pack_writer_file_deleted_while_read_is_complete(tmp_path: Path) -> None:
     files(tmp_path, a=b"x" * (2 * BLOCK))
     backup = take(tmp_path, on_progress=within(BLOCK, (tmp_path / "a").unlink))
-    assert backup.skipped == []  # its ctime told of it, and the second reading found no other change
+    assert backup.skipped == []  # its ctime changed, and the second reading found no further change
     assert backup[b"a"].sha256 == hashlib.sha256(b"x" * (2 * BLOCK)).hexdigest()
 
 
 def test_pack_writer_file_replaced_by_non_file_is_skipped(tmp_path: Path) -> None:
-    """A thread puts a symlink, a FIFO and another file in a file's place while it is backed up."""
+    """A thread replaces a file by a symlink, a FIFO and another file while it is backed up."""
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     root.mkdir()
     elsewhere.mkdir()
@@ -203,13 +203,13 @@ def test_pack_writer_replaced_hard_link_is_no_link(tmp_path: Path) -> None:
     os.link(root / "b", root / "c")
 
     def replace() -> None:
-        (root / "new").replace(root / "b")  # when all four have been looked at, and before it is opened
+        (root / "new").replace(root / "b")  # after lstat of all four files, before b is opened
 
     backup = take(root, on_record=before(b"a", replace))
     assert backup.skipped == [(b"new", VANISHED)]
-    assert_whole(backup, tmp_path / "side")
-    assert (tmp_path / "side" / "b").read_bytes() == b"new"
-    assert (tmp_path / "side" / "c").read_bytes() == b"old, and of two names"
+    assert_whole(backup, tmp_path / "staging")
+    assert (tmp_path / "staging" / "b").read_bytes() == b"new"
+    assert (tmp_path / "staging" / "c").read_bytes() == b"old, and of two names"
 
 
 def test_pack_writer_slow_storage_keeps_recent_files_racy(
@@ -218,7 +218,7 @@ def test_pack_writer_slow_storage_keeps_recent_files_racy(
     (tmp_path / "large").mkdir()
     (tmp_path / "small").mkdir()
     files(tmp_path / "large", a=b"x" * (3 * BLOCK))
-    files(tmp_path / "small", a=b"x" * 3000, b=b"x" * 3000)  # b is read when the end of a's pack is stored
+    files(tmp_path / "small", a=b"x" * 3000, b=b"x" * 3000)  # b is read before the end of a's pack is stored
     found: list[FileLines] = []
     writers = [
         PackWriter(
@@ -232,7 +232,7 @@ def test_pack_writer_slow_storage_keeps_recent_files_racy(
     under_way = [next(writer)[1] for writer in writers]
     for blocks in under_way:
         next(blocks)
-    time.sleep(2.1)  # as a slow storage may take
+    time.sleep(2.1)  # like a slow storage
     for writer, blocks in zip(writers, under_way, strict=True):
         list(blocks)
         assert all(b"".join(more) for _, more in writer)
@@ -261,9 +261,9 @@ def test_pack_writer_file_changed_after_opening_is_stored_as_read(
 
     backup = take(root, ahead=10, on_record=before(b"a", change))
     assert backup.skipped == []
-    assert_whole(backup, tmp_path / "side")
-    assert (tmp_path / "side" / "b").read_bytes() == b"new and longer"
-    assert (tmp_path / "side" / "c").read_bytes() == b"c"
+    assert_whole(backup, tmp_path / "staging")
+    assert (tmp_path / "staging" / "b").read_bytes() == b"new and longer"
+    assert (tmp_path / "staging" / "c").read_bytes() == b"c"
 
 
 def test_pack_writer_interrupted_closes_descriptors(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_pack_writer_reused_inode_is_no_hard_link(tmp_path: Path) -> None:
     os.link(tmp_path / "a", tmp_path / "b")
 
     def change(found: Record) -> None:
-        if not found.path:  # the rest was looked at as well
+        if not found.path:  # the other entries were scanned as well
             (tmp_path / "b").unlink()
             (tmp_path / "b").write_text("another")
             os.link(tmp_path / "a", tmp_path / "c")

@@ -1,4 +1,4 @@
-"""The records of an index, sorted out by pack for those who write packs meanwhile."""
+"""The records of an index partitioned by pack, read by others while they are added."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE, TWO = "20261122T021500Z-7f3a9c-0001", "20261122T021500Z-7f3a9c-0002"
 
 
 class NotYet(Exception):
-    """Whoever reads would have to wait."""
+    """Raised where a reader would have to wait."""
 
 
 def not_yet() -> None:
@@ -33,7 +33,7 @@ def partition(tmp_path: Path) -> Partition:
 
 
 def tree(files: int) -> list[Record]:
-    """A root with files that lie in two packs by turns, and a folder at its end."""
+    """Records of a root, of files that lie alternately in two packs, and of a folder at the end."""
     root = Record(b"", "dir", 0o755, 0, 0, "", "", 0, 0, 0, 1)
     made = [
         root._replace(path=b"%06d" % number, kind="file", sha256="0" * 64, pack=(ONE, TWO)[number % 2])
@@ -90,7 +90,7 @@ def test_partition_after_an_error_readers_wait_for_more(partition: Partition) ->
 
 @pytest.mark.parametrize("step", [1, 100, 4096])
 def test_read_records_incomplete_file_waits_for_the_rest(partition: Partition, step: int) -> None:
-    """Wherever what it meets has ended: in a length, or in the middle of a batch."""
+    """The file may end in a length or in the middle of a batch."""
     records = tree(100 if step == 1 else 5000)
     partition.add_all(records)
     whole = (partition.folder / ONE).read_bytes()

@@ -1,3 +1,5 @@
+"""Trees written from packs and records, well-formed and malformed."""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +16,7 @@ from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.model.owners import Owner
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.tar.format import END, FILE, header, padding
-from tests.trees.tools import IS_ROOT, bring_back, in_child, look, never, stream, take
+from tests.trees.tools import IS_ROOT, in_child, look, never, restore_tree, stream, take
 
 ROOT = Record(
     path=b"", kind="dir", mode=0o755, uid=os.getuid(), gid=os.getgid(), user="", group="",
@@ -38,150 +40,168 @@ def pack(**files: bytes) -> bytes:
 
 
 @pytest.fixture
-def side(tmp_path: Path) -> Path:
-    (tmp_path / "side").mkdir()
+def staging(tmp_path: Path) -> Path:
+    (tmp_path / "staging").mkdir()
     (tmp_path / "outside").mkdir()
-    return tmp_path / "side"
+    return tmp_path / "staging"
 
 
-def written(side: Path, data: bytes, records: list[Record], tree: list[Record] | None = None) -> TreeWriter:
-    with TreeWriter(side, on_skip=never) as writer:
+def written(
+    staging: Path, data: bytes, records: list[Record], tree: list[Record] | None = None
+) -> TreeWriter:
+    with TreeWriter(staging, on_skip=never) as writer:
         writer.extract_pack(stream(data, 700), records)
         if tree is not None:
             writer.finish(tree)
     return writer
 
 
-def refused(side: Path, kind: type[BackupError], act: Callable[[], object], match: str | None = None) -> None:
-    """It raises, and nothing has come to lie outside the side."""
+def refused(
+    staging: Path, kind: type[BackupError], act: Callable[[], object], match: str | None = None
+) -> None:
+    """Assert that ``act`` raises, and that nothing was written outside the staging folder."""
     with pytest.raises(kind, match=match):
         act()
-    assert os.listdir(side.parent / "outside") == []
-    assert sorted(os.listdir(side.parent)) == ["outside", "side"]
+    assert os.listdir(staging.parent / "outside") == []
+    assert sorted(os.listdir(staging.parent)) == ["outside", "staging"]
 
 
-def test_writer_pack_writes_files_and_folders(side: Path) -> None:
-    told: list[tuple[int, int]] = []
-    with TreeWriter(side, on_skip=never, on_progress=lambda *now: told.append(now)) as writer:
+def test_writer_pack_writes_files_and_folders(staging: Path) -> None:
+    reported: list[tuple[int, int]] = []
+    with TreeWriter(staging, on_skip=never, on_progress=lambda *now: reported.append(now)) as writer:
         data = pack(**{"a": b"one", "d/e/f": b"x" * 2000})
         writer.extract_pack(stream(data), [file(b"a", b"one"), file(b"d/e/f", b"x" * 2000)])
-    assert (side / "a").read_bytes() == b"one"
-    assert (side / "d" / "e" / "f").read_bytes() == b"x" * 2000
-    assert (writer.files, writer.bytes) == told[-1] == (2, 2003)
+    assert (staging / "a").read_bytes() == b"one"
+    assert (staging / "d" / "e" / "f").read_bytes() == b"x" * 2000
+    assert (writer.files, writer.bytes) == reported[-1] == (2, 2003)
 
 
-def test_writer_before_finish_folders_are_private(side: Path) -> None:
-    written(side, pack(**{"d/f": b""}), [file(b"d/f", b"", mode=0o640)])
-    assert stat.S_IMODE((side / "d").stat().st_mode) == 0o700
-    assert stat.S_IMODE((side / "d" / "f").stat().st_mode) == 0o640
+def test_writer_before_finish_folders_are_private(staging: Path) -> None:
+    written(staging, pack(**{"d/f": b""}), [file(b"d/f", b"", mode=0o640)])
+    assert stat.S_IMODE((staging / "d").stat().st_mode) == 0o700
+    assert stat.S_IMODE((staging / "d" / "f").stat().st_mode) == 0o640
 
 
-def test_writer_member_without_record_is_skipped(side: Path) -> None:
-    written(side, pack(a=b"dead", b=b"alive", c=b"dead"), [file(b"b", b"alive")])
-    assert os.listdir(side) == ["b"]
+def test_writer_member_without_record_is_skipped(staging: Path) -> None:
+    written(staging, pack(a=b"dead", b=b"alive", c=b"dead"), [file(b"b", b"alive")])
+    assert os.listdir(staging) == ["b"]
 
 
 @pytest.mark.parametrize("missing", [b"0", b"aa", b"z"])
-def test_writer_record_without_member_raises(side: Path, missing: bytes) -> None:
+def test_writer_record_without_member_raises(staging: Path, missing: bytes) -> None:
     data, records = pack(a=b"a", b=b"b"), [file(b"a", b"a"), file(b"b", b"b"), file(missing, b"")]
     records.sort(key=lambda record: record.path)
-    refused(side, IntegrityError, lambda: written(side, data, records), "does not hold the file")
+    refused(staging, IntegrityError, lambda: written(staging, data, records), "does not hold the file")
 
 
-def test_writer_other_size_raises_before_writing(side: Path) -> None:
-    refused(side, IntegrityError, lambda: written(side, pack(a=b"12"), [file(b"a", b"1")]), "another size")
-    assert os.listdir(side) == []
+def test_writer_other_size_raises_before_writing(staging: Path) -> None:
+    refused(
+        staging, IntegrityError, lambda: written(staging, pack(a=b"12"), [file(b"a", b"1")]), "another size"
+    )
+    assert os.listdir(staging) == []
 
 
 @pytest.mark.parametrize("others", ["", "b", "bc"])
-def test_writer_other_digest_raises_whatever_follows(side: Path, others: str) -> None:
+def test_writer_other_digest_raises_whatever_follows(staging: Path, others: str) -> None:
     data = pack(a=b"evil", **dict.fromkeys(others, b"x"))
     records = [file(b"a", b"good"), *(file(name.encode(), b"x") for name in others)]
-    refused(side, IntegrityError, lambda: written(side, data, records), "'a' .* SHA-256")
+    refused(staging, IntegrityError, lambda: written(staging, data, records), "'a' .* SHA-256")
 
 
 @pytest.mark.parametrize("first", [b"older", b"another size", b"newer"])
-def test_writer_two_members_of_a_file_keeps_the_second(side: Path, first: bytes) -> None:
+def test_writer_two_members_of_a_file_keeps_the_second(staging: Path, first: bytes) -> None:
     data = pack(**{"d/a": first})[: -len(END)] + pack(**{"d/a": b"newer", "d/b": b"b"})
-    writer = written(side, data, [file(b"d/a", b"newer", mode=0o600), file(b"d/b", b"b")])
-    assert ((side / "d" / "a").read_bytes(), writer.files) == (b"newer", 2)
+    writer = written(staging, data, [file(b"d/a", b"newer", mode=0o600), file(b"d/b", b"b")])
+    assert ((staging / "d" / "a").read_bytes(), writer.files) == (b"newer", 2)
 
 
 @pytest.mark.parametrize("last", [b"older", b"another size"])
-def test_writer_second_member_with_other_digest_raises(side: Path, last: bytes) -> None:
+def test_writer_second_member_with_other_digest_raises(staging: Path, last: bytes) -> None:
     data = pack(a=b"newer")[: -len(END)] + pack(a=last, b=b"b")
     refused(
-        side, IntegrityError, lambda: written(side, data, [file(b"a", b"newer"), file(b"b", b"b")]), "'a'"
+        staging,
+        IntegrityError,
+        lambda: written(staging, data, [file(b"a", b"newer"), file(b"b", b"b")]),
+        "'a'",
     )
 
 
-def test_writer_pack_truncated_after_last_needed_file_raises(side: Path) -> None:
+def test_writer_pack_truncated_after_last_needed_file_raises(staging: Path) -> None:
     data = pack(a=b"a", b=b"b")
     for end in range(1024, len(data), 512):
-        root = side / str(end)
+        root = staging / str(end)
         root.mkdir()
-        refused(side, IntegrityError, lambda: written(root, data[:end], [file(b"a", b"a")]))  # noqa: B023
+        refused(staging, IntegrityError, lambda: written(root, data[:end], [file(b"a", b"a")]))  # noqa: B023
 
 
-def test_writer_existing_file_is_not_overwritten(side: Path) -> None:
-    (side / "a").write_bytes(b"mine")
-    refused(side, FilesError, lambda: written(side, pack(a=b"new"), [file(b"a", b"new")]), "File exists")
-    assert (side / "a").read_bytes() == b"mine"
+def test_writer_existing_file_is_not_overwritten(staging: Path) -> None:
+    (staging / "a").write_bytes(b"mine")
+    refused(
+        staging, FilesError, lambda: written(staging, pack(a=b"new"), [file(b"a", b"new")]), "File exists"
+    )
+    assert (staging / "a").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("where", ["folder", "file"])
-def test_writer_symlink_in_the_path_is_not_followed(side: Path, where: str) -> None:
-    """Even if one lies in the side: ``index.read`` refuses the tree, and the writer does not rely on it."""
+def test_writer_symlink_in_the_path_is_not_followed(staging: Path, where: str) -> None:
+    """``index.read`` refuses such a tree, but the writer does not rely on that."""
     if where == "folder":
-        (side / "d").symlink_to("../outside")
+        (staging / "d").symlink_to("../outside")
     else:
-        (side / "d").mkdir()
-        (side / "d" / "f").symlink_to("../../outside/f")
-    refused(side, FilesError, lambda: written(side, pack(**{"d/f": b"x"}), [file(b"d/f", b"x")]))
+        (staging / "d").mkdir()
+        (staging / "d" / "f").symlink_to("../../outside/f")
+    refused(staging, FilesError, lambda: written(staging, pack(**{"d/f": b"x"}), [file(b"d/f", b"x")]))
 
 
-def test_writer_symlink_that_is_also_a_folder_raises(side: Path) -> None:
+def test_writer_symlink_that_is_also_a_folder_raises(staging: Path) -> None:
     link = ROOT._replace(path=b"d", kind="symlink", target=b"../outside")
     below = ROOT._replace(path=b"d/e", kind="dir")
-    refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, link, below]))
+    refused(staging, FilesError, lambda: written(staging, pack(), [], [ROOT, link, below]))
     again = ROOT._replace(path=b"d", kind="dir")
-    refused(side, FilesError, lambda: written(side, pack(), [], [ROOT, again]))
+    refused(staging, FilesError, lambda: written(staging, pack(), [], [ROOT, again]))
 
 
-def test_writer_hard_link_to_the_outside_raises(side: Path) -> None:
-    (side.parent / "outside" / "secret").touch()
+def test_writer_hard_link_to_the_outside_raises(staging: Path) -> None:
+    (staging.parent / "outside" / "secret").touch()
     link = ROOT._replace(path=b"d", kind="symlink", target=b"../outside")
     hard = ROOT._replace(path=b"e", kind="hardlink", target=b"d/secret")
     with pytest.raises(BackupError):
-        written(side, pack(), [], [ROOT, link, hard])
-    assert (side.parent / "outside" / "secret").stat().st_nlink == 1
-    assert os.listdir(side) == ["d"]
+        written(staging, pack(), [], [ROOT, link, hard])
+    assert (staging.parent / "outside" / "secret").stat().st_nlink == 1
+    assert os.listdir(staging) == ["d"]
 
 
 @pytest.mark.parametrize("target", [b"d", b"missing", b"link", b"missing/f"])
-def test_writer_hard_link_to_a_non_file_raises(side: Path, target: bytes) -> None:
+def test_writer_hard_link_to_a_non_file_raises(staging: Path, target: bytes) -> None:
     tree = [
         ROOT,
         ROOT._replace(path=b"d", kind="dir"),
         ROOT._replace(path=b"link", kind="symlink", target=b"d"),
     ]
     tree.append(ROOT._replace(path=b"z", kind="hardlink", target=target))
-    refused(side, IntegrityError, lambda: written(side, pack(), [], tree))
+    refused(staging, IntegrityError, lambda: written(staging, pack(), [], tree))
 
 
-def test_finish_file_missing_from_all_packs_raises(side: Path) -> None:
+def test_finish_file_missing_from_all_packs_raises(staging: Path) -> None:
     tree = [ROOT, file(b"a", b"a"), file(b"b", b"b", pack="2")]
-    refused(side, IntegrityError, lambda: written(side, pack(a=b"a"), tree[1:2], tree), "none of the packs")
+    refused(
+        staging, IntegrityError, lambda: written(staging, pack(a=b"a"), tree[1:2], tree), "none of the packs"
+    )
 
 
 @pytest.mark.parametrize(
-    "told, brought", [(file(b"a", b"other"), b"a"), (file(b"d", b"x"), b"d/f"), (file(b"d/f", b"x"), b"d")]
+    "reported, brought",
+    [(file(b"a", b"other"), b"a"), (file(b"d", b"x"), b"d/f"), (file(b"d/f", b"x"), b"d")],
 )
-def test_finish_file_of_other_size_raises(side: Path, told: Record, brought: bytes) -> None:
-    """``extract_pack`` was given other records than ``finish``."""
-    tree = [ROOT, ROOT._replace(path=b"d", kind="dir")] if told.path == b"d/f" and brought != b"d" else [ROOT]
+def test_finish_file_of_other_size_raises(staging: Path, reported: Record, brought: bytes) -> None:
+    """``extract_pack`` gets other records than ``finish``."""
+    tree = (
+        [ROOT, ROOT._replace(path=b"d", kind="dir")]
+        if reported.path == b"d/f" and brought != b"d"
+        else [ROOT]
+    )
     data = pack(**{brought.decode(): b"x"})
-    refused(side, BackupError, lambda: written(side, data, [file(brought, b"x")], [*tree, told]))
+    refused(staging, BackupError, lambda: written(staging, data, [file(brought, b"x")], [*tree, reported]))
 
 
 def test_writer_missing_staging_folder_raises(tmp_path: Path) -> None:
@@ -192,16 +212,16 @@ def test_writer_missing_staging_folder_raises(tmp_path: Path) -> None:
         TreeWriter(tmp_path / "link", on_skip=never)
 
 
-def test_finish_staging_folder_keeps_its_mode(side: Path) -> None:
-    side.chmod(0o700)
-    written(side, pack(), [], [ROOT._replace(mode=0o755)])
-    assert stat.S_IMODE(side.stat().st_mode) == 0o700
+def test_finish_staging_folder_keeps_its_mode(staging: Path) -> None:
+    staging.chmod(0o700)
+    written(staging, pack(), [], [ROOT._replace(mode=0o755)])
+    assert stat.S_IMODE(staging.stat().st_mode) == 0o700
 
 
-def test_sparse_file_runs_of_zeros_become_holes(side: Path) -> None:
+def test_sparse_file_runs_of_zeros_become_holes(staging: Path) -> None:
     contents = b"x" * 10_000 + bytes(3_000_000) + b"y" + bytes(100) + b"z" + bytes(70_000)
     for block in (999, 65_536, 1 << 20):
-        root = side / str(block)
+        root = staging / str(block)
         root.mkdir()
         with TreeWriter(root, on_skip=never) as writer:
             writer.extract_pack(stream(pack(a=contents), block), [file(b"a", contents)])
@@ -211,18 +231,18 @@ def test_sparse_file_runs_of_zeros_become_holes(side: Path) -> None:
 
 
 def test_writer_disk_full_raises_and_says_what_is_unchanged(tmp_path: Path) -> None:
-    """The limit on the size of a file stands for a disk that is full: the kernel refuses the write."""
+    """A limit on the size of files stands in for a full disk: the kernel refuses the write."""
     import resource
     import signal
 
-    side = tmp_path / "side"
-    side.mkdir()
+    staging = tmp_path / "staging"
+    staging.mkdir()
 
     def work() -> str:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         with pytest.raises(FilesError) as raised:
-            written(side, pack(a=b"x" * 5000), [file(b"a", b"x" * 5000)])
+            written(staging, pack(a=b"x" * 5000), [file(b"a", b"x" * 5000)])
         return str(raised.value)
 
     message = in_child(work)
@@ -241,9 +261,9 @@ def test_finish_hard_link_into_finished_folder_is_made(tmp_path: Path, nobodys: 
         os.link(root / "a" / "f", root / "z")
         backup = take(root)
         backup.records[1] = backup.records[1]._replace(mode=0o311)  # may be entered, not listed
-        bring_back(backup, nobodys / "side")
-        (nobodys / "side" / "a").chmod(0o755)
-        return os.path.samefile(nobodys / "side" / "a" / "f", nobodys / "side" / "z")
+        restore_tree(backup, nobodys / "staging")
+        (nobodys / "staging" / "a").chmod(0o755)
+        return os.path.samefile(nobodys / "staging" / "a" / "f", nobodys / "staging" / "z")
 
     assert in_child(work, as_nobody=True) is True
 
@@ -257,13 +277,13 @@ def test_writer_without_root_counts_owners_left(nobodys: Path, tmp_path: Path) -
     backup = take(root)
 
     def work() -> int:
-        side = nobodys / "side"
-        side.mkdir()
-        with TreeWriter(side, on_skip=never) as writer:
+        staging = nobodys / "staging"
+        staging.mkdir()
+        with TreeWriter(staging, on_skip=never) as writer:
             (data,) = backup.packs.values()
             writer.extract_pack(stream(data), [backup[b"file"]])
             writer.finish(backup.records)
         return writer.owners_left
 
     assert in_child(work, as_nobody=True) == 2
-    assert look(nobodys / "side").keys() == {b"file", b"link"}
+    assert look(nobodys / "staging").keys() == {b"file", b"link"}

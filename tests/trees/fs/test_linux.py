@@ -1,4 +1,4 @@
-"""Real mounts, in a mount namespace of a child: nothing of it is seen outside."""
+"""Mount points below a tree, with real mounts in the mount namespace of a child process."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def in_namespace(root: Path, mount: str) -> str:
 
 def test_plan_swap_mounted_child_raises(tmp_path: Path) -> None:
     (tmp_path / "cache one").mkdir()
-    said = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT/cache one"')
-    assert said.splitlines()[0] == repr([os.fsencode(tmp_path / "cache one")])
-    assert "is a mount point below it. The live tree was not changed." in said
+    output = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT/cache one"')
+    assert output.splitlines()[0] == repr([os.fsencode(tmp_path / "cache one")])
+    assert "is a mount point below it. The live tree was not changed." in output
 
 
 def test_plan_swap_bind_mount_deep_below_raises(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "c").mkdir()
-    said = in_namespace(tmp_path, 'mount --bind "$ROOT/c" "$ROOT/a/b"')
-    assert f"'{tmp_path}/a/b' is a mount point below it" in said
+    output = in_namespace(tmp_path, 'mount --bind "$ROOT/c" "$ROOT/a/b"')
+    assert f"'{tmp_path}/a/b' is a mount point below it" in output
 
 
 def test_plan_swap_mounted_root_is_accepted(tmp_path: Path) -> None:
-    said = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT"')
-    assert said == "[]\n"
+    output = in_namespace(tmp_path, 'mount -t tmpfs none "$ROOT"')
+    assert output == "[]\n"
 
 
 def test_mounts_below_lists_proc_only_below_its_parents() -> None:

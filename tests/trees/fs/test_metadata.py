@@ -1,3 +1,5 @@
+"""Owners, modes, times and extended attributes of restored files."""
+
 from __future__ import annotations
 
 import os
@@ -12,7 +14,7 @@ from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.xattrs import read_xattrs, set_xattrs
 from tests.services import unavailable
-from tests.trees.tools import ACL, IS_ROOT, bring_back, look, never, take
+from tests.trees.tools import ACL, IS_ROOT, look, never, restore_tree, take
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
 
@@ -37,34 +39,34 @@ def test_metadata_set_id_bits_are_dropped_and_reported(root: Path, tmp_path: Pat
     (root / "file").chmod(0o6755)
     backup = take(root)
     assert backup[b"file"].mode == 0o6755
-    told = bring_back(backup, tmp_path / "side")
-    assert stat.S_IMODE((tmp_path / "side" / "file").stat().st_mode) == 0o755
-    assert told.skipped == [(b"file", f"its set-id bits were not set: {ASK}")]
+    reported = restore_tree(backup, tmp_path / "staging")
+    assert stat.S_IMODE((tmp_path / "staging" / "file").stat().st_mode) == 0o755
+    assert reported.skipped == [(b"file", f"its set-id bits were not set: {ASK}")]
 
 
 def test_metadata_set_id_bits_allowed_are_set(root: Path, tmp_path: Path) -> None:
     (root / "file").chmod(0o6755)
-    assert bring_back(take(root), tmp_path / "side", allow_set_id=True).skipped == []
-    assert stat.S_IMODE((tmp_path / "side" / "file").stat().st_mode) == 0o6755
+    assert restore_tree(take(root), tmp_path / "staging", allow_set_id=True).skipped == []
+    assert stat.S_IMODE((tmp_path / "staging" / "file").stat().st_mode) == 0o6755
 
 
 def test_metadata_set_group_id_and_sticky_folders_are_set(root: Path, tmp_path: Path) -> None:
     (root / "shared").mkdir()
     (root / "shared").chmod(0o3775)
-    assert bring_back(take(root), tmp_path / "side").skipped == []
-    assert stat.S_IMODE((tmp_path / "side" / "shared").stat().st_mode) == 0o3775
+    assert restore_tree(take(root), tmp_path / "staging").skipped == []
+    assert stat.S_IMODE((tmp_path / "staging" / "shared").stat().st_mode) == 0o3775
 
 
 @only_root
 def test_metadata_known_owner_name_is_used(root: Path, tmp_path: Path) -> None:
-    """The user has another number here than where the backup was taken."""
+    """The user has another number here than on the machine of the backup."""
     backup = take(root)
     user = pwd.getpwnam("www-data")
     backup.records[1] = backup.records[1]._replace(
         uid=54321, user="www-data", gid=54322, group="no such group here"
     )
-    bring_back(backup, tmp_path / "side")
-    status = (tmp_path / "side" / "file").stat()
+    restore_tree(backup, tmp_path / "staging")
+    status = (tmp_path / "staging" / "file").stat()
     assert (status.st_uid, status.st_gid) == (user.pw_uid, 54322)
 
 
@@ -82,27 +84,27 @@ def test_metadata_attributes_and_acls_are_set(root: Path, tmp_path: Path) -> Non
     os.setxattr(root / "folder", "system.posix_acl_default", ACL)
     backup = take(root)
     assert dict(backup[b"file"].xattrs).keys() == {"user.origin", "user.empty", "system.posix_acl_access"}
-    assert bring_back(backup, tmp_path / "side").skipped == []
-    assert look(tmp_path / "side") == look(root)
-    assert os.getxattr(tmp_path / "side" / "folder", "system.posix_acl_default") == ACL
+    assert restore_tree(backup, tmp_path / "staging").skipped == []
+    assert look(tmp_path / "staging") == look(root)
+    assert os.getxattr(tmp_path / "staging" / "folder", "system.posix_acl_default") == ACL
 
 
 def test_metadata_default_acl_is_not_inherited_by_restored_files(root: Path, tmp_path: Path) -> None:
     (root / "folder").mkdir()
     (root / "folder" / "before").touch()  # has no ACL: it was there first
     os.setxattr(root / "folder", "system.posix_acl_default", ACL)
-    bring_back(take(root), tmp_path / "side")
-    assert os.listxattr(tmp_path / "side" / "folder" / "before") == []
+    restore_tree(take(root), tmp_path / "staging")
+    assert os.listxattr(tmp_path / "staging" / "folder" / "before") == []
 
 
 @only_root
 def test_metadata_capabilities_are_dropped_unless_allowed(root: Path, tmp_path: Path) -> None:
     os.setxattr(root / "file", "security.capability", CAPABILITY)
     backup = take(root)
-    told = bring_back(backup, tmp_path / "without")
-    assert told.skipped == [(b"file", f"its capabilities were not set: {ASK}")]
+    reported = restore_tree(backup, tmp_path / "without")
+    assert reported.skipped == [(b"file", f"its capabilities were not set: {ASK}")]
     assert os.listxattr(tmp_path / "without" / "file") == []
-    assert bring_back(backup, tmp_path / "with", allow_set_id=True).skipped == []
+    assert restore_tree(backup, tmp_path / "with", allow_set_id=True).skipped == []
     assert os.getxattr(tmp_path / "with" / "file", "security.capability") == CAPABILITY
 
 
@@ -113,15 +115,17 @@ def test_read_xattrs_machine_attributes_are_ignored(root: Path) -> None:
 
 
 def test_metadata_refused_attributes_are_reported(tmp_path: Path, root: Path) -> None:
-    told: list[tuple[bytes, str]] = []
+    reported: list[tuple[bytes, str]] = []
     record = Record(
         path=b"file", kind="file", mode=0o644, uid=os.getuid(), gid=os.getgid(), user="", group="", size=8,
         mtime_ns=5, ctime_ns=0, inode=1, xattrs=(("user." + "x" * 300, b"1"),),
     )  # fmt: skip
     fd = os.open(root / "file", os.O_RDONLY)
-    Metadata(allow_set_id=False, on_skip=lambda path, reason: told.append((path, reason))).apply(fd, record)
+    Metadata(allow_set_id=False, on_skip=lambda path, reason: reported.append((path, reason))).apply(
+        fd, record
+    )
     os.close(fd)
-    ((path, reason),) = told
+    ((path, reason),) = reported
     assert path == b"file" and reason.startswith("its extended attributes cannot be set: ")
     assert (root / "file").stat().st_mtime_ns == 5
 

@@ -1,3 +1,5 @@
+"""Deletion of directory trees."""
+
 from __future__ import annotations
 
 import os
@@ -75,7 +77,7 @@ def test_remove_tree_deeper_than_descriptor_limit_is_removed(tmp_path: Path) -> 
 
 
 def test_remove_tree_files_still_being_written_are_removed(tmp_path: Path) -> None:
-    """As by the process that writes files for a restore which was killed."""
+    """As by the extract worker of a restore that was killed."""
     (tmp_path / "tree" / "sub").mkdir(parents=True)
     folder = os.open(tmp_path / "tree" / "sub", os.O_RDONLY)
 

@@ -1,3 +1,5 @@
+"""The index: format, round trip, and malformed indexes."""
+
 from __future__ import annotations
 
 import base64
@@ -52,7 +54,7 @@ def lines(*fields: object) -> bytes:
 
 
 def sound(*fields: dict[str, Any]) -> bytes:
-    """An index of the root and these objects, its header and trailer right."""
+    """An index of the root and these objects, with a correct header and trailer."""
     return lines(HEADER, to_json(ROOT), *fields, {"records": 1 + len(fields)})
 
 
@@ -66,7 +68,7 @@ def test_index_round_trip_is_equal(block: int) -> None:
 
 
 def test_index_writer_writes_the_documented_format() -> None:
-    """What lies in storage is for ever: a change here is a new version of the format."""
+    """Stored indexes must stay readable: a change here needs a new version of the format."""
     header, root, folder, file, link, hard, trailer = written(RECORDS).decode("utf-8").splitlines()
     assert header == '{"format":"igny8_backup index","version":1}'
     assert root == (

@@ -1,3 +1,5 @@
+"""Names: escaped form, order, and the paths that an index may contain."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""What stays out of a walk: as git has it, whatever the names are."""
+"""Excluded paths: the same as git ignores, for any names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.trees.tools import never
 
 
 def walk(root: Path, *patterns: str, exclude_caches: bool = False) -> tuple[set[bytes], int]:
-    """The paths that a walk gives, and how many it left out."""
+    """The paths that a scan yields, and the number of excluded ones."""
     with Scan(root, on_skip=never, excluded=Excludes(patterns), exclude_caches=exclude_caches) as scan:
         return {entry.path for entry in scan.entries() if entry.path}, scan.excluded_count
 
@@ -31,7 +31,7 @@ def plant(root: Path, *paths: str) -> None:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work tree of git with every combination of few names, three deep."""
+    """A git work tree with every combination of a few names, three levels deep."""
     if not shutil.which("git"):
         unavailable("git is not installed.")
     root = tmp_path_factory.mktemp("tree")
@@ -62,13 +62,13 @@ PATTERN = st.builds(
 def test_excludes_any_pattern_agrees_with_git(repository: Path, patterns: list[str]) -> None:
     exclude = repository / ".git" / "info" / "exclude"
     exclude.write_text("\n".join(patterns))
-    told = subprocess.run(
+    reported = subprocess.run(
         ["git", "ls-files", "-z", "--others", "--exclude-from=.git/info/exclude"],
         cwd=repository, check=True, capture_output=True,
     ).stdout  # fmt: skip
     found, _ = walk(repository, *patterns, "/.git")
     files = {path for path in found if not (repository / os.fsdecode(path)).is_dir()}
-    assert files == set(told.split(b"\0")) - {b""}
+    assert files == set(reported.split(b"\0")) - {b""}
 
 
 def test_scan_excluded_folder_counts_once(tmp_path: Path) -> None:

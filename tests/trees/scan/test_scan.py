@@ -1,3 +1,5 @@
+"""The walk over a tree, in this process and in the scanner process."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -29,7 +31,7 @@ from tests.trees.tools import IS_ROOT, in_child, never
 
 Scanning = Callable[..., Iterator[Entry]]
 
-# Tests run beside servers' threads; a backup's process that forks has none.
+# Other threads run in the test process; the archive worker, which forks, has none.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
@@ -56,7 +58,7 @@ def paths(scan: Scanning, root: Path) -> list[bytes]:
 
 
 def opened(walk: Scan, entry: Entry) -> int:
-    """A descriptor of a file that the walk has met."""
+    """A descriptor of a file that the scan has just yielded."""
     folder, slash, name = entry.path.rpartition(b"/")
     return walk.open_file(Files(folder + slash, [name], [cast(Row, tuple(entry.status))], Owners()), 0)
 
@@ -150,13 +152,13 @@ def test_scan_unreadable_entries_are_skipped(nobodys: Path, scan: Scanning) -> N
         (nobodys / name).parent.mkdir()
         (nobodys / name).touch()
     (nobodys / "closed").chmod(0)
-    (nobodys / "listed").chmod(0o744)  # its names may be read by others, and nothing else
+    (nobodys / "listed").chmod(0o744)  # others may list its names, and nothing else
     if not IS_ROOT:
         (nobodys / "listed").chmod(0o400)
 
     def work() -> tuple[list[bytes], dict[bytes, str]]:
-        told: dict[bytes, str] = {}
-        return [entry.path for entry in scan(nobodys, on_skip=told.__setitem__)], told
+        reported: dict[bytes, str] = {}
+        return [entry.path for entry in scan(nobodys, on_skip=reported.__setitem__)], reported
 
     found, skipped = in_child(work, as_nobody=True)
     assert found == [b"", b"closed", b"listed", b"open", b"open/file"]
@@ -181,7 +183,7 @@ def test_scan_vanished_entries_are_skipped(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_scan_folder_replaced_by_symlink_is_not_followed(tmp_path: Path, scan: Scanning) -> None:
-    """A thread swaps a folder and a symlink to a secret as fast as it can, while the tree is walked."""
+    """A thread exchanges a folder and a symlink to a secret as fast as it can while the tree is scanned."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "secret").touch()
     root = tmp_path / "root"
@@ -260,7 +262,7 @@ def test_scanner_process_folder_that_vanished_skips_its_files(tmp_path: Path) ->
         (folder / "file").touch()
     with ScanAhead(tmp_path, on_skip=never) as walk:
         entries = walk.entries()
-        assert next(entries).path == b""  # handed over with all the others: they are few
+        assert next(entries).path == b""  # received together with all other entries: they are few
         shutil.rmtree(tmp_path / "a")
         for entry in entries:
             if entry.kind == "dir":
@@ -274,7 +276,7 @@ def test_scanner_process_folder_that_vanished_skips_its_files(tmp_path: Path) ->
 
 
 def test_scanner_process_replaced_folder_skips_its_files(tmp_path: Path) -> None:
-    """Nor another root, of a tree that is named by a symlink."""
+    """The same for the root of a tree that a symlink names."""
     for name in ("one/d", "other/d"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text(name)
@@ -316,8 +318,11 @@ def test_scanner_process_error_is_raised(tmp_path: Path) -> None:
     def excluded(path: bytes, is_folder: bool) -> bool:
         raise MemoryError
 
-    told = r"failed: MemoryError\(\)\. This tree is not in the backup"
-    with ScanAhead(tmp_path, on_skip=never, excluded=excluded) as walk, pytest.raises(FilesError, match=told):
+    reported = r"failed: MemoryError\(\)\. This tree is not in the backup"
+    with (
+        ScanAhead(tmp_path, on_skip=never, excluded=excluded) as walk,
+        pytest.raises(FilesError, match=reported),
+    ):
         list(walk)
     assert multiprocessing.active_children() == []
 
@@ -339,7 +344,7 @@ def test_scanner_process_killed_raises(tmp_path: Path, when: int) -> None:
         entries = walk.entries()
         next(entries)
         (process,) = multiprocessing.active_children()
-        time.sleep(when)  # at the end: it is in the middle of what it says
+        time.sleep(when)  # 1: the process is in the middle of a message
         process.kill()
         with pytest.raises(FilesError, match=r"ended before it was done \(exit status -9\)"):
             list(entries)
@@ -360,10 +365,12 @@ with ScanAhead(pathlib.Path(sys.argv[1]), on_skip=print) as walk:
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout
         walker = int(parent.stdout.readline())
-        os.kill(walker, signal.SIGINT)  # as a terminal does to all of them: it is the parent who decides
+        os.kill(walker, signal.SIGINT)  # as a terminal sends to all of them: the parent decides
         os.kill(walker, 0)
         parent.kill()
-        assert parent.stdout.read() == b""  # its end is heard although the other may live for a moment
+        assert (
+            parent.stdout.read() == b""
+        )  # its end is seen although the scanner process may live a moment longer
     with suppress(FileNotFoundError):
         while ") Z " not in Path(f"/proc/{walker}/stat").read_text():
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Two trees to be swapped, and what must be true of them afterwards."""
+"""Two trees to swap, and the checks of their states afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAYS = pytest.mark.parametrize("renames_only", [False, True], ids=["exchange", "
 
 
 def seen(folder: Path) -> Seen:
-    """What the application sees in a root: all but what is ours."""
+    """What the application sees in a root: everything but names of this package."""
     return {name: what for name, what in look(folder).items() if not is_own(name.split(b"/")[0])}
 
 
@@ -30,7 +30,7 @@ def of_root(root: Path) -> tuple[int, int, int, int]:
 
 
 class Case:
-    """A root with an old tree, its side with a new one, and the plan to swap them, as a journal holds it."""
+    """A root with an old tree, a staging folder with a new one, and the plan to swap them, from a journal."""
 
     def __init__(self, top: Path) -> None:
         self.root = top / "root"
@@ -42,13 +42,13 @@ class Case:
         (self.root / "kind").mkdir()
         (self.root / ".before-20261121T021500Z").mkdir()
         (self.root / ".before-20261121T021500Z" / "file").write_text("an earlier restore")
-        self.side = make_staging(self.root, STAMP)
-        self.fill(self.side, "new")
-        (self.side / "only-new").write_text("new")
-        (self.side / "kind").symlink_to("dir")
+        self.staging = make_staging(self.root, STAMP)
+        self.fill(self.staging, "new")
+        (self.staging / "only-new").write_text("new")
+        (self.staging / "kind").symlink_to("dir")
         self.root.chmod(0o2750)
         os.utime(self.root, ns=(1_600_000_000_000_000_001, 1_600_000_000_000_000_001))
-        self.old, self.new = seen(self.root), seen(self.side)
+        self.old, self.new = seen(self.root), seen(self.staging)
         self.old_root = of_root(self.root)
         owner = (self.root.stat().st_uid, self.root.stat().st_gid)
         record = Record(
@@ -56,7 +56,7 @@ class Case:
             mtime_ns=1_500_000_000_987_654_321, ctime_ns=0, inode=1,
         )  # fmt: skip
         self.new_root = (0o40711, *owner, 1_500_000_000_987_654_321)
-        self.journal = json.dumps(plan_swap(self.root, self.side, record).to_plain())
+        self.journal = json.dumps(plan_swap(self.root, self.staging, record).to_plain())
 
     @staticmethod
     def fill(folder: Path, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Swaps killed at every step, finished or undone by whoever comes next."""
+"""Swaps that are killed at every step, then finished or undone by another process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.slow
 
 
 def steps(act: Callable[[Callable[[str], None]], None]) -> int:
-    told: list[str] = []
-    act(told.append)
-    return len(told)
+    reported: list[str] = []
+    act(reported.append)
+    return len(reported)
 
 
 def killed_at(number: int, act: Callable[[Callable[[str], None]], None]) -> None:
-    """Run ``act`` in a child that kills itself before its change of this number."""
+    """Run ``act`` in a child that kills itself before change ``number``."""
     left = number
 
     def on_step(_: str) -> None:
@@ -41,12 +41,12 @@ def test_exchange_killed_at_any_step_is_finished_or_undone(
     tmp_path: Path, renames_only: bool, then: str
 ) -> None:
     case = Case(tmp_path / "count")
-    total = steps(lambda tell: exchange(case.plan, on_step=tell, renames_only=renames_only))
+    total = steps(lambda on_step: exchange(case.plan, on_step=on_step, renames_only=renames_only))
     assert total == (7 + 2 * 4 if renames_only else 7) + 1
     states = []
     for number in range(total):
         case = Case(tmp_path / str(number))
-        killed_at(number, lambda tell: exchange(case.plan, on_step=tell, renames_only=renames_only))  # noqa: B023
+        killed_at(number, lambda on_step: exchange(case.plan, on_step=on_step, renames_only=renames_only))  # noqa: B023
         states.append(state(case.plan))
         if then == "undone":
             exchange(case.plan.reversed(), renames_only=renames_only)
@@ -66,12 +66,12 @@ def test_undo_killed_at_any_step_is_finished_or_reversed(
 ) -> None:
     case = Case(tmp_path / "count")
     exchange(case.plan)
-    total = steps(lambda tell: exchange(case.plan.reversed(), on_step=tell, renames_only=renames_only))
+    total = steps(lambda on_step: exchange(case.plan.reversed(), on_step=on_step, renames_only=renames_only))
     for number in range(total):
         case = Case(tmp_path / str(number))
         exchange(case.plan)
         back = case.plan.reversed()
-        killed_at(number, lambda tell: exchange(back, on_step=tell, renames_only=renames_only))  # noqa: B023
+        killed_at(number, lambda on_step: exchange(back, on_step=on_step, renames_only=renames_only))  # noqa: B023
         if then == "finished":
             undo(case.plan)
             case.assert_old()
@@ -83,7 +83,7 @@ def test_undo_killed_at_any_step_is_finished_or_reversed(
 def test_exchange_killed_repeatedly_is_finished(tmp_path: Path) -> None:
     case = Case(tmp_path)
     for number in (3, 2, 2, 4, 1):
-        killed_at(number, lambda tell: exchange(case.plan, on_step=tell, renames_only=True))
-        killed_at(1, lambda tell: exchange(case.plan.reversed(), on_step=tell, renames_only=True))
+        killed_at(number, lambda on_step: exchange(case.plan, on_step=on_step, renames_only=True))
+        killed_at(1, lambda on_step: exchange(case.plan.reversed(), on_step=on_step, renames_only=True))
     exchange(case.plan)
     case.assert_new()

@@ -1,4 +1,4 @@
-"""A renderer has the root as a read-only bind mount: during swaps it serves old or new, never nothing."""
+"""A server with a read-only bind mount of the root: during swaps it serves the old or the new page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.services import unavailable
 
 PAGES = 8
 SWAPS = 150
-# Reads every page again and again until its input ends, through the mount and by its path, as a server does.
+# Reads every page repeatedly until its input ends, through the mount and by its path, as a server does.
 RENDERER = """
 import json, os, select, sys
 
@@ -54,11 +54,11 @@ def test_exchange_bind_mount_always_serves_old_or_new(tmp_path: Path) -> None:
     root.mkdir()
     mounted.mkdir()
     write(root, "old")
-    side = make_staging(root, "20261122T021500Z")
-    write(side, "new")
-    if not can_exchange(root, side):
+    staging = make_staging(root, "20261122T021500Z")
+    write(staging, "new")
+    if not can_exchange(root, staging):
         unavailable("The filesystem has no RENAME_EXCHANGE.")
-    plan = plan_swap(root, side)
+    plan = plan_swap(root, staging)
     environment = {"ROOT": str(root), "MOUNTED": str(mounted), "PY": sys.executable, "PAGES": str(PAGES)}
     with subprocess.Popen(
         ["unshare", "--mount", "--map-root-user", "sh", "-ec", MOUNT],
@@ -70,10 +70,10 @@ def test_exchange_bind_mount_always_serves_old_or_new(tmp_path: Path) -> None:
     ) as renderer:
         assert renderer.stdout and renderer.stderr
         if renderer.stdout.readline() != "ready\n":
-            said = renderer.stderr.read()
-            if "unshare" in said:
-                unavailable(f"No mount namespaces here: {said.strip()}.")
-            raise AssertionError(said)
+            output = renderer.stderr.read()
+            if "unshare" in output:
+                unavailable(f"No mount namespaces here: {output.strip()}.")
+            raise AssertionError(output)
         for _ in range(SWAPS):
             exchange(plan)
             undo(plan)
@@ -83,9 +83,9 @@ def test_exchange_bind_mount_always_serves_old_or_new(tmp_path: Path) -> None:
     assert seen["old"] > PAGES and seen["new"] > PAGES
 
 
-def can_exchange(root: Path, side: Path) -> bool:
-    """Whether two children change places in one step here; two such steps leave them as they were."""
-    one, other = os.open(root, os.O_RDONLY), os.open(side, os.O_RDONLY)
+def can_exchange(root: Path, staging: Path) -> bool:
+    """Whether this filesystem exchanges two names in one step; exchanges them twice to find out."""
+    one, other = os.open(root, os.O_RDONLY), os.open(staging, os.O_RDONLY)
     try:
         return exchange_names(one, other, b"0") and exchange_names(one, other, b"0")
     finally:

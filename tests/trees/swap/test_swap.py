@@ -1,4 +1,4 @@
-"""Swaps of two trees: whole, undone, and while an application goes on writing."""
+"""Swaps of two trees: carried out, undone, and while the application goes on writing."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ def test_exchange_repeated_changes_nothing(tmp_path: Path, renames_only: bool) -
     case.assert_old()
 
 
-@pytest.mark.parametrize("change", ["added", "removed", "replaced", "added to the side"])
+@pytest.mark.parametrize("change", ["added", "removed", "replaced", "added to the staging"])
 def test_exchange_root_changed_since_plan_raises(tmp_path: Path, change: str) -> None:
     case = Case(tmp_path)
     if change == "removed":
         (case.root / "file").unlink()
     else:
-        ((case.side if "side" in change else case.root) / "added").touch()
+        ((case.staging if "staging" in change else case.root) / "added").touch()
     if change == "replaced":
         (case.root / "added").replace(case.root / "file")
     changed = seen(case.root)
     with pytest.raises(FilesError, match="not those for which the swap was planned"):
         exchange(case.plan)
     assert seen(case.root) == changed
-    exchange(plan_swap(case.root, case.side))
+    exchange(plan_swap(case.root, case.staging))
     assert seen(case.root).keys() >= case.new.keys()
-    assert seen(case.side) == changed
+    assert seen(case.staging) == changed
 
 
 def test_undo_moves_later_writes_to_the_staging_folder(tmp_path: Path) -> None:
-    """It goes on writing into the new tree; undoing brings the old one back exactly, and loses nothing."""
+    """The application writes into the new tree; an undo restores the old tree exactly, and loses nothing."""
     case = Case(tmp_path)
     exchange(case.plan)
     (case.root / "added").write_text("since")
-    (case.root / "only-old").write_text("since")  # a name that only the old tree had
+    (case.root / "only-old").write_text("since")  # a name that only the old tree has
     (case.root / "replaced").write_text("since")
-    os.replace(case.root / "replaced", case.root / "file")  # both had
+    os.replace(case.root / "replaced", case.root / "file")  # a name in both trees
     (case.root / "replaced").write_text("since")
     os.replace(case.root / "replaced", case.root / "only-new")
     shutil.rmtree(case.root / "dir")
@@ -77,24 +77,24 @@ def test_undo_moves_later_writes_to_the_staging_folder(tmp_path: Path) -> None:
     undo(case.plan)
     assert seen(case.root) == case.old
     assert of_root(case.root) == case.old_root
-    assert seen(case.side) == written
+    assert seen(case.staging) == written
     undo(case.plan)
     assert seen(case.root) == case.old
 
 
 def test_exchange_child_replaced_during_killed_swap_is_kept(tmp_path: Path) -> None:
     case = Case(tmp_path)
-    killed_at(6, lambda tell: exchange(case.plan, on_step=tell))  # all but the last: only-old
+    killed_at(6, lambda on_step: exchange(case.plan, on_step=on_step))  # all children but the last: only-old
     shutil.rmtree(case.root / "only-old")
     (case.root / "other").write_text("amid")
     (case.root / "other").replace(case.root / "only-old")
     assert state(case.plan) == "mixed"
     exchange(case.plan)
     assert seen(case.root) == case.new
-    assert (case.side / "only-old").read_text() == "amid"
+    assert (case.staging / "only-old").read_text() == "amid"
     undo(case.plan)
     assert (case.root / "only-old").read_text() == "amid"
-    assert seen(case.side) == case.new
+    assert seen(case.staging) == case.new
 
 
 def test_undo_after_application_removed_files_restores_the_old_tree(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_undo_after_application_removed_files_restores_the_old_tree(tmp_path: Pa
 
 
 def test_undo_repeated_keeps_later_writes(tmp_path: Path) -> None:
-    """Undone a second time, because nobody noted the first."""
+    """The undo is repeated because the journal does not record the first one."""
     case = Case(tmp_path)
     exchange(case.plan)
     undo(case.plan)
@@ -118,10 +118,10 @@ def test_undo_repeated_keeps_later_writes(tmp_path: Path) -> None:
 
 def test_exchange_unknown_child_raises_unfinished(tmp_path: Path) -> None:
     case = Case(tmp_path)
-    killed_at(1, lambda tell: exchange(case.plan, on_step=tell))
-    for folder in (case.root, case.side):
-        (folder / "other").write_text("other")  # both first: inodes set free are given out again
-    for folder in (case.root, case.side):
+    killed_at(1, lambda on_step: exchange(case.plan, on_step=on_step))
+    for folder in (case.root, case.staging):
+        (folder / "other").write_text("other")  # both first: the inodes of deleted files are used again
+    for folder in (case.root, case.staging):
         os.replace(folder / "other", folder / "file")
     assert state(case.plan) == "mixed"
     with pytest.raises(UnfinishedError, match="'file' in .* is neither"):
@@ -152,7 +152,7 @@ def test_keep_renames_staging_folder_and_keeps_root_time(tmp_path: Path) -> None
     for _ in range(2):
         assert keep(case.plan) == case.root / f".before-{STAMP}"
         case.assert_new()
-    assert not case.side.exists()
+    assert not case.staging.exists()
     exchange(case.plan)
     undo(case.plan)
     case.assert_old()
@@ -167,7 +167,7 @@ def test_keep_existing_previous_tree_raises(tmp_path: Path) -> None:
 
 def test_find_staging_other_folder_of_that_name_raises(tmp_path: Path) -> None:
     case = Case(tmp_path)
-    case.side.rename(tmp_path / "gone")
+    case.staging.rename(tmp_path / "gone")
     make_staging(case.root, STAMP)
     for use in (state, exchange, undo, keep):
         with pytest.raises(FilesError, match="is gone"):
@@ -208,8 +208,8 @@ def as_schema_1(plan: SwapPlan, **changes: object) -> str:
     fields = plan.to_plain()
     children = [[child["name"], child["live"], child["staging"]] for child in fields["children"]]
     old = {"format": "igny8_backup swap", "version": 1, "root": fields.pop("folder")}
-    side = {"side_inode": fields.pop("staging_inode"), "children": children}
-    return json.dumps({**old, **fields, **side, **changes})
+    staging = {"side_inode": fields.pop("staging_inode"), "children": children}
+    return json.dumps({**old, **fields, **staging, **changes})
 
 
 def test_swap_plan_of_schema_1_is_read_and_carried_out(tmp_path: Path) -> None:
@@ -234,9 +234,9 @@ def test_plan_swap_staging_folder_elsewhere_raises(tmp_path: Path) -> None:
     case = Case(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    for side in (make_staging(other, STAMP), case.root / "dir", case.root / "missing", other):
+    for staging in (make_staging(other, STAMP), case.root / "dir", case.root / "missing", other):
         with pytest.raises(FilesError, match="cannot be swapped"):
-            plan_swap(case.root, side)
+            plan_swap(case.root, staging)
     with pytest.raises(FilesError, match="cannot be opened"):
         plan_swap(case.root, case.root / ".igny8_backup-side-20261122T021502Z")
     (case.root / ".igny8_backup-side-20261122T021503Z").symlink_to(other)
@@ -259,7 +259,7 @@ def test_plan_swap_unwritable_child_raises(nobodys: Path) -> None:
 def test_exchange_failure_says_whether_anything_changed(
     nobodys: Path, number: int, kind: type[Exception]
 ) -> None:
-    """The root stops being writable before the change of this number."""
+    """The root becomes read-only before change ``number``."""
 
     def work() -> str:
         case = Case(nobodys / "case")
@@ -285,12 +285,12 @@ def test_exchange_failure_says_whether_anything_changed(
 def test_make_staging_inherits_nothing_from_the_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o2777)
     os.setxattr(tmp_path, "system.posix_acl_default", ACL)
-    side = make_staging(tmp_path, STAMP)
-    assert side == tmp_path / f".igny8_backup-side-{STAMP}"
-    assert side.stat().st_mode == 0o40700
-    (side / "below").mkdir()
-    assert side.joinpath("below").stat().st_mode & 0o7000 == 0
-    assert os.listxattr(side) == os.listxattr(side / "below") == []
+    staging = make_staging(tmp_path, STAMP)
+    assert staging == tmp_path / f".igny8_backup-side-{STAMP}"
+    assert staging.stat().st_mode == 0o40700
+    (staging / "below").mkdir()
+    assert staging.joinpath("below").stat().st_mode & 0o7000 == 0
+    assert os.listxattr(staging) == os.listxattr(staging / "below") == []
     with pytest.raises(FilesError, match="File exists"):
         make_staging(tmp_path, STAMP)
 
@@ -299,7 +299,7 @@ def test_exchange_root_attributes_follow_the_tree(tmp_path: Path) -> None:
     case = Case(tmp_path)
     os.setxattr(case.root, "user.which", b"old")
     for xattrs in ((), (("user.new", b"new"),)):
-        plan = plan_swap(case.root, case.side, take(case.root).records[0]._replace(xattrs=xattrs))
+        plan = plan_swap(case.root, case.staging, take(case.root).records[0]._replace(xattrs=xattrs))
         exchange(plan)
         assert os.listxattr(case.root) == [name for name, _ in xattrs]
         undo(plan)
@@ -309,19 +309,19 @@ def test_exchange_root_attributes_follow_the_tree(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives folders away")
 def test_exchange_root_of_another_user_keeps_its_mode(nobodys: Path) -> None:
-    """A group may write into the root without owning it: its mode and time stay, and that is told."""
+    """A group may write into a root that it does not own: mode and time stay, and are reported."""
     os.chown(nobodys, 0, 65534)
     nobodys.chmod(0o2775)
 
     def work() -> list[tuple[bytes, str]]:
         (nobodys / "file").write_text("old")
-        side = make_staging(nobodys, "20261122T021501Z")
-        (side / "file").write_text("new")
-        plan = plan_swap(nobodys, side, plan_swap(nobodys, side).old._replace(mode=0o711))
-        told: list[tuple[bytes, str]] = []
-        exchange(plan, on_skip=lambda path, reason: told.append((path, reason)))
+        staging = make_staging(nobodys, "20261122T021501Z")
+        (staging / "file").write_text("new")
+        plan = plan_swap(nobodys, staging, plan_swap(nobodys, staging).old._replace(mode=0o711))
+        reported: list[tuple[bytes, str]] = []
+        exchange(plan, on_skip=lambda path, reason: reported.append((path, reason)))
         assert (nobodys / "file").read_text() == "new"
-        return told
+        return reported
 
     assert in_child(work, as_nobody=True) == [
         (b"", "its mode and time cannot be set: Operation not permitted")

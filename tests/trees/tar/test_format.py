@@ -1,4 +1,4 @@
-"""Tars that we write, read by GNU tar and Python; hostile ones, read by us."""
+"""Tars that this package writes, read by GNU tar and Python; and malformed tars, read by this package."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(data: bytes, block: int = 1 << 20) -> list[tuple[bytes, bytes]]:
 
 
 def mended(block: bytes) -> bytes:
-    """A header block with its checksum made right."""
+    """A header block with a correct checksum."""
     blank = block[:148] + b" " * 8 + block[156:]
     return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
 
