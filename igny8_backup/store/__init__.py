@@ -1,4 +1,9 @@
-"""Where backups are kept: a Django storage seen as put(stream), open(stream), list and delete."""
+"""Access to the storage of backups: a Django storage as put, open, list and delete of streams.
+
+``open_store`` returns the ``Store`` for a Django storage: ``LocalStore`` for a folder, ``S3Store`` for a
+bucket, ``GenericStore`` for any other storage. This package imports ``streams``, ``errors`` and Django, and
+boto3 only in ``store.s3``.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +36,11 @@ __all__ = [
 
 
 def open_store(storage: Storage, prefix: str) -> Store:
-    """Give the store for a Django storage, with everything under ``prefix`` ("" for its root).
+    """Return the store for a Django storage, with all keys under ``prefix`` ("" for its root).
 
-    A plain ``FileSystemStorage`` and django-storages' ``S3Storage`` (with its subclasses) are driven
-    directly; any other storage through Django's API, which promises less: see ``GenericStore``.
-    Nothing is contacted here. Raises StorageError for a prefix that cannot be one or a broken S3 setting.
+    A plain ``FileSystemStorage`` and django-storages' ``S3Storage`` (and its subclasses) get drivers of their
+    own; any other storage is used through Django's API, which guarantees less: see ``GenericStore``. Nothing
+    is contacted here. Raises ``StorageError`` for an invalid prefix or S3 setting.
     """
     if type(storage) is FileSystemStorage:
         return LocalStore(storage, prefix)
@@ -47,6 +52,7 @@ def open_store(storage: Storage, prefix: str) -> Store:
 
 
 def _is_s3(storage: object) -> TypeGuard[S3Storage]:
-    """boto3 is optional: a storage can be of this class only if its module has been imported already."""
+    """Without importing boto3, which is optional: an S3 storage exists only if its module has been
+    imported."""
     module = sys.modules.get("storages.backends.s3")
     return module is not None and isinstance(storage, module.S3Storage)

@@ -1,8 +1,8 @@
-"""What a store is: backups see storage only through this.
+"""The interface ``Store``, through which backups use storage.
 
-A store is a Django storage narrowed to what backups need: a stream goes in, a stream comes out, keys are
-listed and deleted. Keys are relative to the store's prefix, parts joined by ``/``, like
-``backups/20261122T021500Z-7f3a9c/manifest.json``. An object is there whole or not at all.
+A store is a Django storage reduced to what backups need: streams are written and read, keys are listed and
+deleted. Keys are relative to the prefix of the store, with parts joined by ``/``, like
+``backups/20261122T021500Z-7f3a9c/manifest.json``. An object exists completely or not at all.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file
 
 SMALL = 64 << 20
-"""Bytes that ``read_small`` holds in memory at most, unless told otherwise."""
+"""Default for the largest object that ``read_small`` holds in memory, in bytes."""
 
 LONGEST_KEY = 1024
-"""Bytes of a whole key, prefix included: the limit of S3."""
+"""Largest length of a key in bytes, prefix included: the limit of S3."""
 
 LONGEST_PART = 255
-"""Bytes between two slashes: the limit of most filesystems."""
+"""Largest length of a part of a key in bytes: the limit of most filesystems."""
 
 SETTING = 'STORAGES["dbbackup"]'
-"""Where the storage is configured, as the fixes name it."""
+"""The setting of the storage, for hints."""
 
 
 class MissingObjectError(StorageError):
-    """No object lies under that key."""
+    """There is no object under the key."""
 
 
 class UnreachableError(StorageError):
-    """The storage did not answer, or its answer broke off: worth trying again later."""
+    """The storage did not answer, or the connection broke. A later attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One object in storage: its key, its size in bytes, when it was written (aware, if known)."""
+    """An object in storage: its key, its size in bytes, and when it was written (aware, if known)."""
 
     key: str
     size: int
@@ -54,7 +54,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class UnfinishedUpload:
-    """An upload that was begun and neither finished nor aborted; it costs money and no listing shows it."""
+    """An upload that was neither finished nor aborted. It costs money, and listings do not show it."""
 
     key: str
     upload_id: str
@@ -62,7 +62,7 @@ class UnfinishedUpload:
 
 
 def checked_key(key: str) -> str:
-    """Give ``key`` back if every storage can hold it as it is; else raise StorageError."""
+    """Return ``key`` if every storage can hold it unchanged; otherwise raise ``StorageError``."""
     parts = key.split("/")
     sound = (
         all(part not in ("", ".", "..") for part in parts)
@@ -81,55 +81,55 @@ def checked_key(key: str) -> str:
 
 
 class Store(ABC):
-    """A Django storage as backups see it. Every failure of the storage comes out as a StorageError.
+    """The objects of backups in a Django storage. Every failure of the storage raises ``StorageError``.
 
-    Subclasses fill in the methods with an underscore; those get whole names (prefix and key, checked).
-    A store is a context manager, used by one thread at a time (but see ``parallel_reads``).
+    Subclasses implement the methods with an underscore, which get full names: the prefix and a valid key. A
+    store is a context manager, and is used by one thread at a time, except for ``parallel_reads``.
     """
 
     parallel_reads = False
-    """Whether several threads may ``open`` objects at a time; nothing else is asked of it in parallel."""
+    """Whether several threads may call ``open`` at the same time. No other method is called in parallel."""
 
     def __init__(self, prefix: str) -> None:
-        """``prefix`` is the folder inside the storage that holds everything, or empty."""
+        """``prefix`` is the folder in the storage that contains all keys, or empty."""
         folder = prefix.removesuffix("/")
         self.prefix = checked_key(folder) + "/" if folder else ""
 
     def put(self, key: str, blocks: Blocks, *, estimate: int | None = None, claimed: bool = False) -> None:
-        """Store the stream under ``key``, which must be free; ``estimate`` is its size in bytes, about.
+        """Store the stream under ``key``, which must not exist. ``estimate`` is its approximate size in
+        bytes.
 
-        ``claimed``: nothing lies there and nobody else writes there, as the caller knows. A storage that has
-        to be asked for that is not asked then.
-
-        Whatever goes wrong, nothing is left under the key, as far as the storage still listens: an exception
-        of the source comes out as it is, a failure of the storage as StorageError, bytes that did not all
-        arrive as IntegrityError. ``blocks`` is always closed.
+        ``claimed`` states that the key does not exist and that nobody else writes it, which saves a request
+        where the storage has to be asked. If anything fails, the object is removed, provided that the storage
+        still responds. Exceptions of the source are raised unchanged; raises ``StorageError`` if the storage
+        fails and ``IntegrityError`` if not all bytes have arrived. ``blocks`` is always closed.
         """
         with closing(blocks):
             self._put(self._name(key), blocks, estimate, claimed)
 
     def put_file(self, key: str, file: BinaryIO, *, claimed: bool = False) -> None:
-        """Store an open file of this machine, from its beginning to its end, as ``put`` stores a stream.
+        """Store a complete open file, like ``put``. The caller closes the file.
 
-        It stays the caller's. Its length is known beforehand: where that saves requests or memory, it does.
+        Because the size is known beforehand, this may need fewer requests and less memory.
         """
-        size = file.seek(0, os.SEEK_END)  # what was written to it reaches its descriptor, too
+        size = file.seek(0, os.SEEK_END)  # also flushes the buffer of the file
         file.seek(0)
         self._put_file(self._name(key), file, size, claimed)
 
     def put_small(self, key: str, data: bytes) -> None:
-        """Store ``data`` under ``key``, replacing what is there; in one step where the storage can."""
+        """Store ``data`` under ``key``, replacing an existing object; atomically if the storage can."""
         self._put_small(self._name(key), data)
 
     def open(self, key: str) -> Blocks:
-        """Stream the object, opened when the first block is asked for: MissingObjectError comes then.
+        """Yield the content of an object, which is opened when the first block is requested.
 
-        IntegrityError if it is shorter than the storage said, or changed meanwhile.
+        Raises ``MissingObjectError``, and ``IntegrityError`` if the object is shorter than the storage
+        reported or changes while it is read.
         """
         return self._open(self._name(key))
 
     def read_small(self, key: str, limit: int = SMALL) -> bytes:
-        """Give the whole object, which must not be larger than ``limit`` bytes."""
+        """Return the content of an object of at most ``limit`` bytes."""
         data = bytearray()
         with closing(self.open(key)) as blocks:
             for block in blocks:
@@ -137,25 +137,25 @@ class Store(ABC):
                 if len(data) > limit:
                     raise StorageError(
                         f"{key} in {self.describe()} is larger than {limit} bytes.",
-                        hint="It is not what its name says: look at it, and delete it if it is not yours.",
+                        hint="It cannot be what its name says. Examine it, and delete it if it is not yours.",
                     )
         return bytes(data)
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
-        """Every object in the folder ``prefix`` and below, sorted by key; a missing folder is empty."""
+        """Yield every object in the folder ``prefix`` and below, by key. A missing folder is empty."""
         for stored in self._list(self._folder(prefix)):
             yield replace(stored, key=stored.key[len(self.prefix) :])
 
     def list_dirs(self, prefix: str = "") -> builtins.list[str]:
-        """Names of the folders directly in the folder ``prefix`` that hold an object, sorted."""
+        """Return the names of the folders directly in ``prefix`` that contain an object, sorted."""
         return sorted(self._list_dirs(self._folder(prefix)))
 
     def exists(self, key: str) -> bool:
-        """Whether an object lies under ``key``."""
+        """Return whether an object exists under ``key``."""
         return self._size(self._name(key)) is not None
 
     def size(self, key: str) -> int:
-        """Bytes stored under ``key``."""
+        """Return the size of an object in bytes. Raises ``MissingObjectError``."""
         name = self._name(key)
         size = self._size(name)
         if size is None:
@@ -163,31 +163,31 @@ class Store(ABC):
         return size
 
     def delete(self, key: str) -> None:
-        """Remove the object; a missing one is fine."""
+        """Delete an object. A missing object is no error."""
         self._delete(self._name(key))
 
     def abandoned_uploads(self) -> builtins.list[UnfinishedUpload]:
-        """Uploads begun and not finished that no listing shows, one under way at this moment included."""
+        """Return unfinished uploads that listings do not show, including any that is still running."""
         return []
 
     def abort_upload(self, upload: UnfinishedUpload) -> None:
-        """Free what an unfinished upload holds; one that is gone is fine."""
+        """Free the space of an unfinished upload. A missing upload is no error."""
         return
 
     def local_path(self) -> Path | None:
-        """The folder on this machine that holds everything, if it is one."""
+        """Return the folder that contains all objects, if the storage is a folder on this machine."""
         return None
 
     @abstractmethod
     def identity(self) -> str:
-        """Where everything lies, without secrets and the same in every process: locks are named by it."""
+        """Return the location without secrets. It is the same in every process: locks are named by it."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Where everything lies, for people, without secrets."""
+        """Return the location without secrets, for messages."""
 
     def close(self) -> None:
-        """Give connections back. Closing twice is fine."""
+        """Close connections. May be called more than once."""
         return
 
     def __enter__(self) -> Self:
@@ -202,7 +202,7 @@ class Store(ABC):
     def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None: ...
 
     def _put_file(self, name: str, file: BinaryIO, size: int, claimed: bool) -> None:
-        """``file`` is at its beginning, and so is its descriptor."""
+        """``file`` and its descriptor are at their beginning."""
         with closing(from_file(file.fileno())) as blocks:
             self._put(name, blocks, size, claimed)
 
@@ -214,14 +214,14 @@ class Store(ABC):
 
     @abstractmethod
     def _list(self, folder: str) -> Iterator[Stored]:
-        """Yield whole names, sorted. ``folder`` is empty or ends with a slash."""
+        """Yield objects by full name, sorted. ``folder`` is empty or ends with a slash."""
 
     @abstractmethod
     def _list_dirs(self, folder: str) -> builtins.list[str]: ...
 
     @abstractmethod
     def _size(self, name: str) -> int | None:
-        """None for a missing object. An unreachable storage raises."""
+        """Return ``None`` for a missing object. Raises if the storage is unreachable."""
 
     @abstractmethod
     def _delete(self, name: str) -> None: ...
@@ -236,12 +236,12 @@ class Store(ABC):
     def _missing(self, name: str) -> MissingObjectError:
         return MissingObjectError(
             f"{name} is missing in {self.describe()}.",
-            hint="See what is there with manage.py list_backups.",
+            hint="List the existing backups with list_backups.",
         )
 
-    def _taken(self, name: str) -> StorageError:
+    def _exists_error(self, name: str) -> StorageError:
         return StorageError(
-            f"{name} is already in {self.describe()}.",
-            unchanged="It was left as it is.",
-            hint="Start the backup again: each run writes under names of its own.",
+            f"{name} already exists in {self.describe()}.",
+            unchanged="It was not overwritten.",
+            hint="Start the backup again: each run uses new names.",
         )

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever crashes: written beside, forced to disk, then named."""
+"""Write files that exist completely or not at all after a crash: write, fsync, then give the final name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-# Filesystems without hard links (FAT, exFAT, some network and user-space ones) answer one of these.
+# Errors of filesystems without hard links (FAT, exFAT, some network and user-space filesystems).
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
 def new_partial(final: Path) -> tuple[int, Path]:
-    """A new file (0600) beside ``final``, in folders made as needed; its descriptor and path.
+    """Create a file of mode 0600 next to ``final``, and missing folders; return its descriptor and path.
 
-    Raises OSError.
+    Raises ``OSError``.
     """
     make_folders(final.parent)
     partial = final.with_name(f"{final.name}.{secrets.token_hex(4)}.partial")
@@ -23,16 +23,16 @@ def new_partial(final: Path) -> tuple[int, Path]:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte; a plain ``os.write`` may write fewer. Raises OSError."""
+    """Write all of ``data``; a single ``os.write`` may write less. Raises ``OSError``."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def begin_to_disk(descriptor: int, start: int, size: int) -> None:
-    """Let the kernel begin to write these bytes to disk, without waiting for it (posix_fadvise(2)).
+    """Let the kernel start writing these bytes to disk, without waiting (posix_fadvise(2)).
 
-    Otherwise it may not begin before ``fsync``, during which the stream would stand still.
+    Otherwise it might start only at ``fsync``, and the stream would wait for all of it.
     """
     if hasattr(os, "posix_fadvise"):  # not on macOS
         with suppress(OSError):
@@ -40,7 +40,7 @@ def begin_to_disk(descriptor: int, start: int, size: int) -> None:
 
 
 def give_name(partial: Path, final: Path) -> None:
-    """Let ``final`` name the file too or instead; FileExistsError if that name is taken, else OSError."""
+    """Give the file the name ``final``. Raises ``FileExistsError`` if that exists, or another ``OSError``."""
     try:
         os.link(partial, final)
     except OSError as error:
@@ -50,13 +50,13 @@ def give_name(partial: Path, final: Path) -> None:
 
 
 def give_name_without_links(partial: Path, final: Path) -> None:
-    """As ``give_name``: an empty file reserves the name first, because a rename would replace silently."""
+    """Like ``give_name``. An empty file reserves the name first, because a rename would overwrite a file."""
     os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     partial.replace(final)
 
 
 def make_folders(folder: Path) -> None:
-    """Make what is missing of a path, 0700, each forced to disk in the folder above. Raises OSError."""
+    """Create missing folders with mode 0700 and fsync the folders above them. Raises ``OSError``."""
     if folder.is_dir():
         return
     make_folders(folder.parent)
@@ -66,7 +66,7 @@ def make_folders(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to disk, where the filesystem can. Raises OSError."""
+    """Write the names in a folder to disk (fsync), if the filesystem can. Raises ``OSError``."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

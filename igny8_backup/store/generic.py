@@ -1,8 +1,8 @@
-"""Any other Django storage, driven through Django's own API.
+"""The store for any other Django storage, used through Django's own API.
 
-What that API cannot promise, is not promised here: the storage may hold an object in memory or in a
-temporary file while it is written or read, ``put_small`` deletes before it writes, and a crash may leave
-part of an object under its final name (no manifest names it, so it is litter).
+That API guarantees less: the storage may hold an object in memory or in a temporary file while it is written
+or read, ``put_small`` deletes before it writes, and a crash may leave part of an object under its final name.
+No manifest names such an object, so it is an orphan.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from igny8_backup.store.base import SETTING, Store, Stored
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import BlockReader
 
-# Attributes by which well-known storages tell where they keep things; none of them is a secret by itself.
+# Attributes of well-known storages that contain their location. None of them is a secret by itself.
 PLACES = ("endpoint_url", "account_name", "azure_container", "bucket_name", "_host", "location", "root_path")
 
 
 class GenericStore(Store):
-    """Objects are files of a Django storage that this package has no driver for."""
+    """Objects as files of a Django storage for which this package has no driver."""
 
     def __init__(self, storage: Storage, prefix: str) -> None:
         super().__init__(prefix)
@@ -48,35 +48,35 @@ class GenericStore(Store):
         return None
 
     def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
-        with self._plain_words("read"):
-            taken = self.storage.exists(name)
-        if taken:
-            raise self._taken(name)
+        with self._translated_errors("read"):
+            exists = self.storage.exists(name)
+        if exists:
+            raise self._exists_error(name)
         source = _Source(blocks)
         written = name
         try:
-            with BlockReader(source.blocks()) as reader, self._plain_words("write"):
+            with BlockReader(source.blocks()) as reader, self._translated_errors("write"):
                 written = self.storage.save(name, File(cast("IO[bytes]", reader), name=name))
             self._require_name(name, written)
             if not source.ended:
-                raise self._broken_promise("stopped reading before the end of what it was to store")
+                raise self._unsuitable("stopped reading before the end of the stream")
             if self._size(name) != source.passed:
                 raise IntegrityError(
-                    f"{self.describe()} holds another number of bytes under {name} than was written.",
-                    unchanged="The object was removed.",
-                    hint="Try again; if it happens again, that storage cannot be used for backups.",
+                    f"{self.describe()} has stored {name} with a different number of bytes than was written.",
+                    unchanged="No backup was recorded, and the object was removed.",
+                    hint="Run the backup again. If it fails again, use another storage.",
                 )
         except BaseException:
             self._discard(written)
             if source.failure is None:
                 raise
-        # The storage may have wrapped or swallowed what the source raised; the source knows better.
+        # The storage may have wrapped or swallowed the exception of the source.
         if source.failure is not None:
             raise source.failure
 
     def _put_small(self, name: str, data: bytes) -> None:
         self._delete(name)
-        with self._plain_words("write"):
+        with self._translated_errors("write"):
             written = self.storage.save(name, ContentFile(data, name=name))
         if written != name:
             self._discard(written)
@@ -87,7 +87,7 @@ class GenericStore(Store):
         if size is None:
             raise self._missing(name)
         left = size
-        with self._plain_words("read"):
+        with self._translated_errors("read"):
             try:
                 file = self.storage.open(name)
             except FileNotFoundError:
@@ -101,23 +101,23 @@ class GenericStore(Store):
             file.close()
         if left:
             raise IntegrityError(
-                f"{self.describe()} gave {size - left} of the {size} bytes of {name}.",
-                hint="Try again; then restore from another backup.",
+                f"{self.describe()} returned {size - left} of the {size} bytes of {name}.",
+                hint="Try again. If it fails again, use another backup (list_backups).",
             )
 
     def _next(self, pieces: Iterator[bytes]) -> bytes:
-        with self._plain_words("read"):
+        with self._translated_errors("read"):
             return next(pieces, b"")
 
     def _list(self, folder: str) -> Iterator[Stored]:
         folders, files = self._listdir(folder)
-        # A folder sorts with its slash, so that all keys together come out sorted.
+        # Folders are sorted with their slash, so that all keys are yielded in order.
         for entry in sorted([*(f"{name}/" for name in folders), *files]):
             name = folder + entry
             if entry.endswith("/"):
                 yield from self._list(name)
                 continue
-            with self._plain_words("list"):
+            with self._translated_errors("list"):
                 try:
                     size = self.storage.size(name)
                 except FileNotFoundError:  # finished or deleted since the folder was read
@@ -129,12 +129,12 @@ class GenericStore(Store):
         return [name for name in self._listdir(folder)[0] if any(self._list(f"{folder}{name}/"))]
 
     def _listdir(self, folder: str) -> tuple[list[str], list[str]]:
-        with self._plain_words("list"):
+        with self._translated_errors("list"):
             try:
                 return self.storage.listdir(folder.rstrip("/"))
             except (FileNotFoundError, NotADirectoryError, FileExistsError):
-                # Missing is empty, as long as the storage itself is there. (Django's storage in memory says
-                # that a folder exists when it is a file.)
+                # A missing folder is empty, provided that the storage itself exists. (For a file, Django's
+                # in-memory storage raises FileExistsError.)
                 self.storage.listdir("")
                 return [], []
 
@@ -146,52 +146,52 @@ class GenericStore(Store):
         return modified.astimezone(UTC)
 
     def _size(self, name: str) -> int | None:
-        with self._plain_words("read"):
+        with self._translated_errors("read"):
             try:
                 if self.storage.exists(name):
                     return self.storage.size(name)
             except FileNotFoundError:
                 pass
-        self._listdir(self.prefix)  # an unreachable storage must not look as if the object were missing
+        self._listdir(self.prefix)  # raises if the storage is unreachable: the object is not just missing
         return None
 
     def _delete(self, name: str) -> None:
-        with self._plain_words("delete from"), suppress(FileNotFoundError):
+        with self._translated_errors("delete from"), suppress(FileNotFoundError):
             self.storage.delete(name)
 
     def _discard(self, name: str) -> None:
-        """Remove what a failed write left, as far as the storage still listens."""
+        """Remove the rest of a failed write, if the storage still responds."""
         with suppress(Exception):
             self.storage.delete(name)
 
     def _require_name(self, name: str, written: str) -> None:
         if written != name:
-            raise self._broken_promise(f"renames what it saves ({name} became {written})")
+            raise self._unsuitable(f"renames objects ({name} became {written})")
 
-    def _broken_promise(self, what: str) -> StorageError:
+    def _unsuitable(self, what: str) -> StorageError:
         return StorageError(
             f"{self.describe()} {what}.",
-            unchanged="What it stored was removed.",
-            hint=f"Use a storage in {SETTING} that stores a stream of unknown length under the name given.",
+            unchanged="No backup was recorded, and the stored object was removed.",
+            hint=f"Set {SETTING} to a storage that stores streams of unknown length under the given name.",
         )
 
     @contextmanager
-    def _plain_words(self, doing: str) -> Iterator[None]:
+    def _translated_errors(self, action: str) -> Iterator[None]:
         try:
             yield
         except (StorageError, IntegrityError):
             raise
         except Exception as error:
-            # Not the text of the exception: storages put addresses with passwords into theirs.
+            # Without the text of the exception: it may contain a URL with a password.
             reason = error.strerror if isinstance(error, OSError) else None
             raise StorageError(
-                f"Cannot {doing} {self.describe()}: {reason or type(error).__name__}.",
-                hint=f"Check {SETTING} and try the same storage from manage.py shell.",
+                f"Cannot {action} {self.describe()}: {reason or type(error).__name__}.",
+                hint=f"Check {SETTING}, and try the same storage in manage.py shell.",
             ) from error
 
 
 class _Source:
-    """Watches the blocks on their way into a storage that may swallow or rename what they raise."""
+    """Yield blocks to a storage and record their exception, which the storage may swallow or wrap."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
@@ -213,7 +213,7 @@ class _Source:
 
 
 def _without_userinfo(place: str) -> str:
-    """A location may be an address with a password: keep host and path."""
+    """Remove the user and password from a location that is a URL."""
     if "://" not in place:
         return place
     parts = urlsplit(place)

@@ -1,9 +1,8 @@
-"""A folder of this machine, or one mounted into it.
+"""The store for a folder on this machine, local or mounted.
 
-Django's own ``FileSystemStorage`` writes the final path directly and with the umask's permissions. Here an
-object is written beside its final name as ``<name>.<random>.partial``, forced to disk, and only then given
-its name, without replacing anything: a crash leaves a ``.partial``, which listings show as it is. Files are
-0600 and new folders 0700, because backups are nobody else's business even when encrypted.
+Django's own ``FileSystemStorage`` writes directly to the final path, with the permissions of the umask. This
+store writes ``<name>.<random>.partial``, calls fsync, and then gives the file its name without replacing
+another: a crash leaves a ``.partial`` file, which listings show. Files have mode 0600 and new folders 0700.
 """
 
 from __future__ import annotations
@@ -26,14 +25,13 @@ from igny8_backup.streams import BLOCK, Blocks
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 AT_ONCE = 16 << 20
-"""Bytes that the disk is given to write at a time, while more come."""
+"""Number of bytes after which the kernel is told to start writing to disk."""
 
 
 class LocalStore(Store):
-    """Objects are files under the storage's location. Symbolic links never lead out of it.
+    """Objects as files under the location of the storage. Symbolic links that lead out of it are refused.
 
-    Writing makes the location when it does not exist; reading and listing then fail, because a folder that
-    is not there may be a disk that is not mounted.
+    Writing creates a missing location. Reading and listing raise instead: the disk may not be mounted.
     """
 
     parallel_reads = True
@@ -54,26 +52,26 @@ class LocalStore(Store):
     def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
         final = self._path(name)
         if os.path.lexists(final):
-            raise self._taken(name)
+            raise self._exists_error(name)
         with self._partial(final) as (descriptor, partial):
             written = begun = 0
             for block in blocks:
-                with self._plain_words("write"):
+                with self._translated_errors("write"):
                     write_all(descriptor, block)
                 written += len(block)
                 if written - begun >= AT_ONCE:
                     begin_to_disk(descriptor, begun, written - begun)
                     begun = written
             try:
-                with self._plain_words("write"):
+                with self._translated_errors("write"):
                     os.fsync(descriptor)
                     try:
                         give_name(partial, final)
                     except FileExistsError:
-                        raise self._taken(name) from None
+                        raise self._exists_error(name) from None
                     sync_folder(final.parent)
             except BaseException:
-                # Asked of the disk, because an interrupt may come between the naming and any note of it.
+                # Compares the files, because an interrupt may arrive before a flag could be set.
                 with suppress(OSError):
                     if os.path.samestat(os.fstat(descriptor), os.lstat(final)):
                         final.unlink()
@@ -81,7 +79,7 @@ class LocalStore(Store):
 
     def _put_small(self, name: str, data: bytes) -> None:
         final = self._path(name)
-        with self._partial(final) as (descriptor, partial), self._plain_words("write"):
+        with self._partial(final) as (descriptor, partial), self._translated_errors("write"):
             write_all(descriptor, data)
             os.fsync(descriptor)
             partial.replace(final)
@@ -89,7 +87,7 @@ class LocalStore(Store):
 
     def _open(self, name: str) -> Blocks:
         path = self._path(name)
-        with self._plain_words("read"):
+        with self._translated_errors("read"):
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             except (FileNotFoundError, NotADirectoryError):
@@ -101,12 +99,12 @@ class LocalStore(Store):
                 raise self._missing(name)
             left = found.st_size
             while left > 0:
-                with self._plain_words("read"):
+                with self._translated_errors("read"):
                     block = os.read(descriptor, min(BLOCK, left))
                 if not block:
                     raise IntegrityError(
                         f"{path} became {left} bytes shorter while it was read.",
-                        hint="Find out what writes into that folder; restore from another backup.",
+                        hint="Find out what else writes into that folder, and use another backup.",
                     )
                 left -= len(block)
                 yield block
@@ -119,7 +117,7 @@ class LocalStore(Store):
             if key.endswith("/"):
                 yield from self._list(key)
                 continue
-            with self._plain_words("list"):
+            with self._translated_errors("list"):
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # finished or deleted since the folder was read
@@ -133,8 +131,8 @@ class LocalStore(Store):
         ]
 
     def _entries(self, folder: str) -> list[tuple[os.DirEntry[str], str]]:
-        """What lies in a folder with its key, in the order of keys: a folder sorts with its slash."""
-        with self._plain_words("list"):
+        """Return the entries of a folder with their keys, sorted by key; keys of folders end with a slash."""
+        with self._translated_errors("list"):
             try:
                 with os.scandir(self._path(folder)) as scan:
                     entries = [
@@ -146,7 +144,7 @@ class LocalStore(Store):
         return sorted(entries, key=lambda pair: pair[1])
 
     def _size(self, name: str) -> int | None:
-        with self._plain_words("read"):
+        with self._translated_errors("read"):
             try:
                 found = os.lstat(self._path(name))
             except (FileNotFoundError, NotADirectoryError):
@@ -156,15 +154,15 @@ class LocalStore(Store):
 
     def _delete(self, name: str) -> None:
         path = self._path(name)
-        with self._plain_words("delete from"):
+        with self._translated_errors("delete from"):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 self._require_root()
                 return
-            # A manifest is deleted before what it names: that order has to survive a crash.
+            # A manifest is deleted before the objects that it names, and a crash must not change that order.
             sync_folder(path.parent)
-        # A folder without objects is no folder, as in any object storage.
+        # Empty folders do not exist in object storage, so they are removed here too.
         top = self.local_path()
         with suppress(OSError):
             for folder in path.parents:
@@ -173,15 +171,15 @@ class LocalStore(Store):
                 folder.rmdir()
 
     def _path(self, name: str) -> Path:
-        """The path of a name, whose folder must lie inside the location when links are followed."""
+        """Return the path of a name. Raises if its folder, with links resolved, is outside the location."""
         path = self.root / name
         folder = path.parent if name and not name.endswith("/") else path
         root = os.path.realpath(self.root)
         if os.path.commonpath([root, os.path.realpath(folder)]) != root:
             raise StorageError(
                 f"A symbolic link leads {folder} out of {root}.",
-                unchanged="It was not followed.",
-                hint=f"Mount or move the target there instead, or let {SETTING} name it as location.",
+                unchanged="The link was not followed.",
+                hint=f'Mount or move its target there instead, or set "location" in {SETTING} to the target.',
             )
         return path
 
@@ -189,13 +187,14 @@ class LocalStore(Store):
         if not os.path.isdir(self.root):
             raise StorageError(
                 f"The folder {self.root} does not exist or cannot be entered.",
-                hint=f'Mount it, or make it with mkdir -m 700, or correct "location" in {SETTING}.',
+                hint=f'Mount it, or create it with mkdir -m 700, or correct "location" in {SETTING}.',
             )
 
     @contextmanager
     def _partial(self, final: Path) -> Iterator[tuple[int, Path]]:
-        """A private file beside ``final``, open for writing, gone afterwards unless it was renamed."""
-        with self._plain_words("write"):
+        """Create a private file next to ``final`` and yield it; remove it afterwards unless it was
+        renamed."""
+        with self._translated_errors("write"):
             descriptor, partial = new_partial(final)
         try:
             yield descriptor, partial
@@ -205,7 +204,7 @@ class LocalStore(Store):
                 partial.unlink()
 
     @contextmanager
-    def _plain_words(self, doing: str) -> Iterator[None]:
+    def _translated_errors(self, action: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -213,9 +212,9 @@ class LocalStore(Store):
                 what = f"No space is left in the folder {self.root}."
                 hint = "Free space there, or delete backups that are no longer needed."
             elif isinstance(error, PermissionError):
-                what = f"The user of this process may not {doing} {error.filename or self.root}."
-                hint = f"Let the user of the application own it: chown -R APPUSER {self.root}."
+                what = f"The user of this process may not {action} {error.filename or self.root}."
+                hint = f"Make the user of the application its owner: chown -R APPUSER {self.root}."
             else:
-                what = f"Cannot {doing} {error.filename or self.root}: {error.strerror}."
+                what = f"Cannot {action} {error.filename or self.root}: {error.strerror}."
                 hint = "Check the disk, the mount and the limits of this process (ulimit -f)."
             raise StorageError(what, hint=hint) from error

@@ -1,4 +1,4 @@
-"""Every kind of store, on storages built here: nothing depends on the settings of a project."""
+"""Fixtures: a store of every kind, without settings of a project."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ OpenStore = Callable[..., S3Store]
 
 
 class PlainFiles(FileSystemStorage):
-    """Any storage that is not exactly Django's own goes through Django's API."""
+    """A subclass of Django's storage, which is used through Django's API."""
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
-    """A real S3 server for the session."""
+    """A real S3 server."""
     program = installed()
     if program is None:
         unavailable("rclone is not installed.")
@@ -38,14 +38,14 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
 
 @pytest.fixture(scope="session")
 def s3_proxy(s3_server: RcloneS3) -> Iterator[CuttingProxy]:
-    """A proxy in front of that server, which keeps its port for the session."""
+    """A proxy in front of the S3 server."""
     with CuttingProxy(s3_server.port) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def proxy(s3_proxy: CuttingProxy) -> Iterator[CuttingProxy]:
-    """That proxy, which passes everything on until it is told otherwise."""
+    """The same proxy, reset: it forwards everything."""
     yield s3_proxy
     s3_proxy.refuse()
     s3_proxy.forget()
@@ -54,7 +54,7 @@ def proxy(s3_proxy: CuttingProxy) -> Iterator[CuttingProxy]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Every test ends with the threads it began with, those of the proxy aside."""
+    """Assert that a test leaves no thread behind, except those of the proxy."""
     before = set(threading.enumerate())
     yield
     assert [thread for thread in set(threading.enumerate()) - before if thread.name != "proxy"] == []
@@ -62,13 +62,13 @@ def nothing_left_behind() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3_storages() -> dict[str, S3Storage]:
-    """Storages made so far, by their options: making a client of boto3 takes half a second."""
+    """Storages by their options. They are reused, because a boto3 client takes half a second to create."""
     return {}
 
 
 @pytest.fixture
 def open_s3(s3_server: RcloneS3, s3_storages: dict[str, S3Storage]) -> Iterator[OpenStore]:
-    """Opens stores on S3, in a location of this test's own; keywords change the storage's options."""
+    """Return a function that opens stores on S3 in a location of the test; keywords are storage options."""
     own = f"tests/{uuid.uuid4().hex}"
     with ExitStack() as stack:
 
@@ -85,13 +85,13 @@ def open_s3(s3_server: RcloneS3, s3_storages: dict[str, S3Storage]) -> Iterator[
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The location of ``local_store``; it does not exist yet."""
+    """The location of ``local_store``, which does not exist yet."""
     return tmp_path / "storage"
 
 
 @pytest.fixture
 def local_store(root: Path) -> Store:
-    """A store on a folder, under igny8/."""
+    """A store on a folder, with the prefix igny8/."""
     return open_store(FileSystemStorage(location=root), "igny8/")
 
 
@@ -99,7 +99,7 @@ def local_store(root: Path) -> Store:
     params=["local", pytest.param("s3", marks=pytest.mark.services), "generic files", "generic memory"]
 )
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Store]:
-    """Opens the store of one kind under the prefix given; each call opens the same storage."""
+    """Return a function that opens a store of one kind with a prefix; all calls use the same storage."""
     storage: Storage
     match request.param:
         case "s3":
@@ -118,5 +118,5 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str]
 
 @pytest.fixture
 def store(make_store: Callable[[str], Store]) -> Store:
-    """A store of each kind, empty."""
+    """An empty store of each kind."""
     return make_store("igny8/")

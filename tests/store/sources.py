@@ -1,4 +1,4 @@
-"""Streams to store: whole ones, and ones that end badly."""
+"""Streams to store: complete ones, and ones that fail."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from igny8_backup.streams import Blocks
 
 
 def in_blocks(data: bytes, size: int) -> Blocks:
-    """The data in blocks of ``size`` bytes."""
+    """Yield the data in blocks of ``size`` bytes."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
 
 
 def failing(data: bytes, error: BaseException) -> Blocks:
-    """The data, then the error."""
+    """Yield the data, then raise the error."""
     yield from in_blocks(data, 700_000)
     raise error
 
 
 def read(blocks: Blocks) -> bytes:
-    """Everything a stream gives, in which no block may be empty."""
+    """Return all bytes of a stream, and assert that no block is empty."""
     pieces = list(blocks)
     assert all(pieces)
     return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""What every store does, whatever lies behind it."""
+"""The contract of every store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def listed(store: Store, prefix: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_stream_comes_back_as_it_went_in(store: Store, size: int) -> None:
+def test_put_then_open_returns_the_stream(store: Store, size: int) -> None:
     data = os.urandom(size)
     store.put("db/default.dump", from_bytes(data), estimate=size)
     assert read(store.open("db/default.dump")) == data
@@ -38,7 +38,7 @@ def test_a_stream_comes_back_as_it_went_in(store: Store, size: int) -> None:
 
 
 @pytest.mark.parametrize("block", [1000, BLOCK // 3, 2 * BLOCK + 7])
-def test_blocks_of_any_length_are_stored(store: Store, block: int) -> None:
+def test_put_blocks_of_any_length_are_stored(store: Store, block: int) -> None:
     data = os.urandom(2 * BLOCK + 11)
     store.put("db/default.dump", in_blocks(data, block))
     assert read(store.open("db/default.dump")) == data
@@ -46,7 +46,7 @@ def test_blocks_of_any_length_are_stored(store: Store, block: int) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("pg_dump died"), KeyboardInterrupt(), SystemExit(143)])
 @pytest.mark.parametrize("before", [0, 100, 3 * BLOCK])
-def test_a_source_that_fails_leaves_nothing_and_raises_its_own_error(
+def test_put_failing_source_leaves_nothing_and_raises_its_error(
     store: Store, before: int, error: BaseException
 ) -> None:
     source = failing(os.urandom(before), error)
@@ -58,14 +58,14 @@ def test_a_source_that_fails_leaves_nothing_and_raises_its_own_error(
     assert not store.exists("db/default.dump")
 
 
-def test_a_key_that_failed_can_be_written_afterwards(store: Store) -> None:
+def test_put_after_failure_succeeds(store: Store) -> None:
     with pytest.raises(ValueError, match="died"):
         store.put("a", failing(b"some", ValueError("died")))
     store.put("a", from_bytes(b"all"))
     assert store.read_small("a") == b"all"
 
 
-def test_an_existing_key_is_refused_and_left_alone(store: Store) -> None:
+def test_put_existing_key_raises_and_keeps_the_object(store: Store) -> None:
     store.put("a", from_bytes(b"first"))
     source = from_bytes(b"second")
     with pytest.raises(StorageError, match="already"):
@@ -75,7 +75,7 @@ def test_an_existing_key_is_refused_and_left_alone(store: Store) -> None:
     assert listed(store) == ["a"]
 
 
-def test_a_missing_object_is_named(store: Store) -> None:
+def test_open_missing_object_names_the_key(store: Store) -> None:
     blocks = store.open("backups/x/manifest.json")
     with pytest.raises(MissingObjectError, match=r"igny8/backups/x/manifest\.json"):
         next(blocks)
@@ -94,14 +94,14 @@ def test_put_small_writes_and_replaces(store: Store) -> None:
     assert listed(store) == ["runs/a.json"]
 
 
-def test_read_small_refuses_what_is_larger_than_its_limit(store: Store) -> None:
+def test_read_small_larger_than_limit_raises(store: Store) -> None:
     store.put("a", from_bytes(b"x" * 1001))
     assert len(store.read_small("a", limit=1001)) == 1001
     with pytest.raises(StorageError, match="larger than 1000 bytes"):
         store.read_small("a", limit=1000)
 
 
-def test_a_stream_may_be_left_early(store: Store) -> None:
+def test_open_closed_early_raises_nothing(store: Store) -> None:
     store.put("a", from_bytes(os.urandom(3 * BLOCK)))
     blocks = store.open("a")
     assert len(next(blocks)) > 0
@@ -109,7 +109,7 @@ def test_a_stream_may_be_left_early(store: Store) -> None:
     assert store.exists("a")
 
 
-def test_list_is_recursive_sorted_and_tells_size_and_time(store: Store) -> None:
+def test_list_is_recursive_and_sorted_with_size_and_time(store: Store) -> None:
     keys = ["a/x", "a-b/x", "a.b", "a/b/c", "A/z", "a0", "ä", "runs/1.json"]
     fill(store, *keys)
     found = list(store.list())
@@ -118,20 +118,20 @@ def test_list_is_recursive_sorted_and_tells_size_and_time(store: Store) -> None:
     assert all(stored.modified and stored.modified.utcoffset() == timedelta(0) for stored in found)
 
 
-def test_a_prefix_is_a_folder_not_the_start_of_a_name(store: Store) -> None:
+def test_list_prefix_means_a_folder(store: Store) -> None:
     fill(store, "app/1", "app2/1", "app/2/3")
     assert listed(store, "app") == listed(store, "app/") == ["app/1", "app/2/3"]
     assert listed(store, "ap") == listed(store, "nothing/here") == listed(store, "app/1") == []
 
 
-def test_list_dirs_gives_names_of_one_level(store: Store) -> None:
+def test_list_dirs_returns_names_of_one_level(store: Store) -> None:
     fill(store, "backups/b/manifest.json", "backups/a/db/x", "backups/a/y", "backups/note", "packs/z")
     assert store.list_dirs() == ["backups", "packs"]
     assert store.list_dirs("backups") == store.list_dirs("backups/") == ["a", "b"]
     assert store.list_dirs("backups/b") == store.list_dirs("missing") == []
 
 
-def test_a_folder_is_gone_with_its_last_object(store: Store) -> None:
+def test_list_dirs_omits_emptied_folders(store: Store) -> None:
     fill(store, "backups/a/db/x", "backups/b/y")
     store.delete("backups/a/db/x")
     assert store.list_dirs("backups") == ["b"]
@@ -146,7 +146,7 @@ def test_a_folder_is_gone_with_its_last_object(store: Store) -> None:
     ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\\b", "a\nb", "a\0", "x" * 256]
     + ["/".join(["x" * 200] * 6), "\ud800"],
 )
-def test_odd_keys_are_refused_before_anything_happens(store: Store, key: str) -> None:
+def test_invalid_keys_raise_before_any_request(store: Store, key: str) -> None:
     source = from_bytes(b"data")
     for call in (
         lambda: store.put(key, source),
@@ -162,7 +162,7 @@ def test_odd_keys_are_refused_before_anything_happens(store: Store, key: str) ->
 
 
 @pytest.mark.parametrize("key", ["with space/ü+%20&?#=~'", "a.b-c_d/..e", "x" * 200 + "/y"])
-def test_unusual_keys_are_kept_letter_by_letter(store: Store, key: str) -> None:
+def test_unusual_keys_are_stored_unchanged(store: Store, key: str) -> None:
     store.put(key, from_bytes(b"data"))
     assert listed(store) == [key]
     assert store.read_small(key) == b"data"
@@ -170,7 +170,7 @@ def test_unusual_keys_are_kept_letter_by_letter(store: Store, key: str) -> None:
     assert listed(store) == []
 
 
-def test_stores_under_other_prefixes_see_nothing_of_each_other(make_store: Callable[[str], Store]) -> None:
+def test_stores_with_other_prefixes_are_separate(make_store: Callable[[str], Store]) -> None:
     one, two, root = make_store("one/"), make_store("two"), make_store("")
     fill(one, "a")
     fill(two, "b")
@@ -180,20 +180,20 @@ def test_stores_under_other_prefixes_see_nothing_of_each_other(make_store: Calla
     assert len({one.identity(), two.identity(), root.identity()}) == 3
 
 
-def test_a_prefix_that_leads_elsewhere_is_refused(make_store: Callable[[str], Store]) -> None:
+def test_prefix_that_leaves_the_storage_raises(make_store: Callable[[str], Store]) -> None:
     for prefix in ("../", "/etc/", "a/../../b"):
         with pytest.raises(StorageError, match="cannot be a key"):
             make_store(prefix)
 
 
-def test_a_closed_store_can_be_closed_again(store: Store) -> None:
+def test_close_twice_raises_nothing(store: Store) -> None:
     with store:
         fill(store, "a")
     store.close()
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_file_is_stored_from_its_beginning_and_stays_open(store: Store, size: int) -> None:
+def test_put_file_stores_it_from_the_beginning_and_keeps_it_open(store: Store, size: int) -> None:
     data = os.urandom(size)
     with TemporaryFile() as file:
         file.write(data)  # some of it still in the memory of this process, and the position at the end
@@ -203,7 +203,7 @@ def test_a_file_is_stored_from_its_beginning_and_stays_open(store: Store, size: 
     assert listed(store) == ["db/default.dump"]
 
 
-def test_a_file_goes_under_no_key_that_is_taken_or_odd(store: Store) -> None:
+def test_put_file_to_existing_or_invalid_key_raises(store: Store) -> None:
     store.put("a", from_bytes(b"first"))
     with TemporaryFile() as file:
         file.write(b"second")
@@ -215,7 +215,7 @@ def test_a_file_goes_under_no_key_that_is_taken_or_odd(store: Store) -> None:
     assert listed(store) == ["a"]
 
 
-def test_under_a_claimed_key_all_is_as_under_any(store: Store) -> None:
+def test_put_claimed_key_behaves_like_any_key(store: Store) -> None:
     store.put("a", from_bytes(b"a stream"), claimed=True)
     with TemporaryFile() as file:
         file.write(b"a file")

@@ -1,4 +1,4 @@
-"""Other storages: what they may do wrong is noticed, and nothing is left."""
+"""Storages without a driver: their faults are detected, and no object is left behind."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Impatient(StorageInMemory):
 
 
 class Forgetful(StorageInMemory):
-    """It stores all but the last byte."""
+    """A storage that stores all but the last byte."""
 
     def _save(self, name: str, content: File[Any]) -> str:
         data = content.read()
@@ -66,7 +66,7 @@ class Forgetful(StorageInMemory):
 
 
 class Truncating(InMemoryStorage):
-    """It says more bytes than it gives."""
+    """A storage that reports more bytes than it returns."""
 
     lying = False
 
@@ -80,11 +80,11 @@ class Timeless(InMemoryStorage):
 
 
 class Files(FileSystemStorage):
-    """Not exactly Django's own, so it is driven through Django's API."""
+    """A subclass of Django's storage, which is used through Django's API."""
 
 
 class Raced(Files):
-    """Another process writes the same name just after it was found free."""
+    """A storage in which another process writes the name right after the check."""
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         path = Path(self.path(name))
@@ -101,7 +101,7 @@ def listed(store: Store) -> list[str]:
     return [stored.key for stored in store.list()]
 
 
-def test_a_storage_that_renames_is_refused(tmp_path: Path) -> None:
+def test_put_to_renaming_storage_raises(tmp_path: Path) -> None:
     store = open_store(Renaming(location=tmp_path), "igny8/")
     with pytest.raises(StorageError, match="renames what it saves"):
         store.put("a", from_bytes(b"data"))
@@ -110,7 +110,7 @@ def test_a_storage_that_renames_is_refused(tmp_path: Path) -> None:
     assert listed(store) == []
 
 
-def test_a_key_taken_at_the_last_moment_is_left_alone(tmp_path: Path) -> None:
+def test_put_key_taken_during_upload_keeps_the_object(tmp_path: Path) -> None:
     store = open_store(Raced(location=tmp_path), "igny8/")
     with pytest.raises(StorageError, match="renames what it saves"):
         store.put("a", from_bytes(b"mine"))
@@ -119,9 +119,7 @@ def test_a_key_taken_at_the_last_moment_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Swallowing, Wrapping])
-def test_the_error_of_the_source_wins_over_what_the_storage_makes_of_it(
-    tmp_path: Path, kind: type[InMemoryStorage]
-) -> None:
+def test_put_source_error_wins_over_error_of_the_storage(tmp_path: Path, kind: type[InMemoryStorage]) -> None:
     store = open_store(kind(location=tmp_path), "igny8/")
     error = ValueError("pg_dump died")
     with pytest.raises(ValueError, match="pg_dump died") as caught:
@@ -130,21 +128,21 @@ def test_the_error_of_the_source_wins_over_what_the_storage_makes_of_it(
     assert listed(store) == []
 
 
-def test_a_storage_that_does_not_read_to_the_end_is_refused(tmp_path: Path) -> None:
+def test_put_to_storage_that_stops_reading_raises(tmp_path: Path) -> None:
     store = open_store(Impatient(location=tmp_path), "igny8/")
     with pytest.raises(StorageError, match="stopped reading"):
         store.put("a", from_bytes(os.urandom(2 * BLOCK)))
     assert listed(store) == []
 
 
-def test_bytes_that_do_not_arrive_are_an_integrity_error(tmp_path: Path) -> None:
+def test_put_with_missing_bytes_raises_integrity_error(tmp_path: Path) -> None:
     store = open_store(Forgetful(location=tmp_path), "igny8/")
     with pytest.raises(IntegrityError, match="another number of bytes"):
         store.put("a", from_bytes(b"data"))
     assert listed(store) == []
 
 
-def test_an_object_that_ends_early_is_an_integrity_error(tmp_path: Path) -> None:
+def test_open_short_object_raises_integrity_error(tmp_path: Path) -> None:
     storage = Truncating(location=tmp_path)
     store = open_store(storage, "igny8/")
     store.put("a", from_bytes(b"data"))
@@ -153,7 +151,7 @@ def test_an_object_that_ends_early_is_an_integrity_error(tmp_path: Path) -> None
         store.read_small("a")
 
 
-def test_a_failure_of_the_storage_is_told_without_its_text(tmp_path: Path) -> None:
+def test_storage_failure_is_reported_without_its_text(tmp_path: Path) -> None:
     class Broken(InMemoryStorage):
         def _save(self, name: str, content: File[Any]) -> str:
             raise RuntimeError("https://user:hunter2@host said no")
@@ -163,7 +161,7 @@ def test_a_failure_of_the_storage_is_told_without_its_text(tmp_path: Path) -> No
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_location_that_does_not_exist_never_looks_empty(tmp_path: Path) -> None:
+def test_missing_location_never_looks_empty(tmp_path: Path) -> None:
     store = open_store(Files(location=tmp_path / "unmounted"), "igny8/")
     for call in (
         lambda: list(store.list()),
@@ -175,19 +173,19 @@ def test_a_location_that_does_not_exist_never_looks_empty(tmp_path: Path) -> Non
             call()
 
 
-def test_a_storage_without_times_lists_without_them(tmp_path: Path) -> None:
+def test_list_without_modification_times_works(tmp_path: Path) -> None:
     store = open_store(Timeless(location=tmp_path), "")
     store.put("a", from_bytes(b"data"))
     assert [stored.modified for stored in store.list()] == [None]
 
 
-def test_no_password_in_what_it_tells() -> None:
+def test_identity_and_description_contain_no_password() -> None:
     store = open_store(Ftp(), "igny8/")
     assert store.identity() == f"{__name__}.Ftp:ftp://backup.example:21/srv/igny8/"
     assert store.describe() == "Ftp, under igny8/"
 
 
-def test_only_files_have_a_path_on_this_machine(tmp_path: Path) -> None:
+def test_local_path_is_set_for_files_only(tmp_path: Path) -> None:
     assert open_store(Files(location=tmp_path), "igny8/").local_path() == tmp_path / "igny8"
     assert open_store(InMemoryStorage(location=tmp_path), "igny8/").local_path() is None
     assert isinstance(open_store(Files(location=tmp_path), "igny8/"), GenericStore)

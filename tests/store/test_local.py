@@ -1,4 +1,4 @@
-"""A folder: private, written whole or not at all, never left through a link."""
+"""The store for a folder: permissions, atomic writes and symbolic links."""
 
 from __future__ import annotations
 
@@ -28,15 +28,13 @@ def open_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def test_what_is_given_to_the_disk_in_several_goes_is_whole(local_store: Store) -> None:
+def test_put_large_object_flushed_in_pieces_is_complete(local_store: Store) -> None:
     data = os.urandom(2 * AT_ONCE + 12_345)
     local_store.put("packs/a", from_bytes(data))
     assert b"".join(local_store.open("packs/a")) == data
 
 
-def test_files_and_new_folders_are_private_whatever_the_umask(
-    local_store: Store, root: Path, open_umask: None
-) -> None:
+def test_put_files_and_new_folders_are_private(local_store: Store, root: Path, open_umask: None) -> None:
     local_store.put("backups/a/db/x", from_bytes(b"data"))
     local_store.put_small("runs/a.json", b"{}")
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
@@ -47,13 +45,13 @@ def test_files_and_new_folders_are_private_whatever_the_umask(
     assert {mode(path) for path in files} == {0o600}
 
 
-def test_folders_that_were_there_keep_their_mode(local_store: Store, root: Path) -> None:
+def test_put_keeps_mode_of_existing_folders(local_store: Store, root: Path) -> None:
     root.mkdir(mode=0o750)
     local_store.put("a", from_bytes(b"data"))
     assert mode(root) == 0o750
 
 
-def test_while_it_is_written_only_a_partial_file_shows(local_store: Store) -> None:
+def test_put_shows_only_a_partial_file_while_writing(local_store: Store) -> None:
     seen: list[str] = []
 
     def watching() -> Blocks:
@@ -68,7 +66,7 @@ def test_while_it_is_written_only_a_partial_file_shows(local_store: Store) -> No
     assert [stored.key for stored in local_store.list()] == ["backups/a/x"]
 
 
-def test_a_key_taken_while_it_is_written_is_left_alone(local_store: Store) -> None:
+def test_put_key_taken_during_upload_keeps_the_object(local_store: Store) -> None:
     def racing() -> Blocks:
         yield b"mine"
         local_store.put_small("a", b"theirs")
@@ -80,7 +78,7 @@ def test_a_key_taken_while_it_is_written_is_left_alone(local_store: Store) -> No
     assert local_store.read_small("a") == b"theirs"
 
 
-def test_empty_folders_go_with_their_last_object(local_store: Store, root: Path) -> None:
+def test_delete_last_object_removes_empty_folders(local_store: Store, root: Path) -> None:
     local_store.put("backups/a/db/x", from_bytes(b"data"))
     local_store.put("backups/b", from_bytes(b"data"))
     local_store.delete("backups/a/db/x")
@@ -89,7 +87,7 @@ def test_empty_folders_go_with_their_last_object(local_store: Store, root: Path)
     assert sorted(path.name for path in root.rglob("*")) == ["igny8"]
 
 
-def test_no_link_leads_out_of_the_location(local_store: Store, root: Path, tmp_path: Path) -> None:
+def test_links_out_of_the_location_raise(local_store: Store, root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"secret")
@@ -108,7 +106,7 @@ def test_no_link_leads_out_of_the_location(local_store: Store, root: Path, tmp_p
     assert (outside / "secret").read_bytes() == b"secret"
 
 
-def test_a_link_is_listed_and_neither_followed_nor_replaced(
+def test_links_are_listed_but_not_followed_or_replaced(
     local_store: Store, root: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
@@ -125,7 +123,7 @@ def test_a_link_is_listed_and_neither_followed_nor_replaced(
     assert (tmp_path / "secret").read_bytes() == b"secret"
 
 
-def test_the_location_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
+def test_location_may_be_a_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     root.symlink_to(tmp_path / "disk")
     by_link, by_path = (open_store(FileSystemStorage(location=at), "") for at in (root, tmp_path / "disk"))
@@ -134,14 +132,14 @@ def test_the_location_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
     assert by_link.identity() == by_path.identity() == f"file://{tmp_path}/disk/"
 
 
-def test_a_folder_is_no_object(local_store: Store) -> None:
+def test_folder_is_no_object(local_store: Store) -> None:
     local_store.put("a/b", from_bytes(b"data"))
     assert not local_store.exists("a")
     with pytest.raises(MissingObjectError):
         local_store.read_small("a")
 
 
-def test_a_file_in_the_place_of_a_folder_is_an_error(local_store: Store) -> None:
+def test_file_in_place_of_a_folder_raises(local_store: Store) -> None:
     local_store.put("a", from_bytes(b"data"))
     with pytest.raises(StorageError, match="Cannot write"):
         local_store.put("a/b", from_bytes(b"data"))
@@ -150,7 +148,7 @@ def test_a_file_in_the_place_of_a_folder_is_an_error(local_store: Store) -> None
 
 
 @pytest.mark.parametrize("name", [give_name, give_name_without_links])
-def test_a_name_is_given_once_only(tmp_path: Path, name: object) -> None:
+def test_give_name_to_existing_name_raises(tmp_path: Path, name: object) -> None:
     first, second, final = tmp_path / "first", tmp_path / "second", tmp_path / "final"
     first.write_bytes(b"first")
     second.write_bytes(b"second")
@@ -162,7 +160,7 @@ def test_a_name_is_given_once_only(tmp_path: Path, name: object) -> None:
     assert second.read_bytes() == b"second"
 
 
-def test_it_tells_where_it_is(local_store: Store, root: Path) -> None:
+def test_identity_and_description_name_the_folder(local_store: Store, root: Path) -> None:
     assert isinstance(local_store, LocalStore)
     assert local_store.local_path() == root / "igny8"
     assert local_store.describe() == f"the folder {root}/igny8"

@@ -1,4 +1,4 @@
-"""A folder in trouble: crashes, full disks, limits, rights, and disks that are not mounted."""
+"""The store for a folder after crashes, on full disks, without permissions, and on missing disks."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NOBODY = 65534
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of one megabyte."""
+    """A filesystem of one mebibyte."""
     with disk.small_disk(tmp_path / "disk", 1 << 20) as folder:
         yield folder
 
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A folder that every user may look into; those of tests belong to their user alone."""
+    """A folder that every user may enter; the folders of pytest are private."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -55,7 +55,7 @@ open_store(FileSystemStorage(location=sys.argv[1]), "igny8/").put("a/b", source(
 """
 
 
-def test_a_crash_leaves_a_partial_file_that_can_be_seen_and_deleted(local_store: Store, root: Path) -> None:
+def test_put_crash_leaves_a_visible_deletable_partial_file(local_store: Store, root: Path) -> None:
     repository = Path(__file__).parents[2]
     killed = subprocess.run([sys.executable, "-c", KILLED, root], cwd=repository)
     assert killed.returncode == -signal.SIGKILL
@@ -67,7 +67,7 @@ def test_a_crash_leaves_a_partial_file_that_can_be_seen_and_deleted(local_store:
     assert [stored.key for stored in local_store.list()] == ["a/b"]
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(small_disk: Path) -> None:
+def test_put_on_full_disk_names_it_and_leaves_nothing(small_disk: Path) -> None:
     store = open_store(FileSystemStorage(location=small_disk), "igny8/")
     store.put_small("a", b"small")
     with pytest.raises(StorageError, match=f"No space is left in the folder {small_disk}"):
@@ -78,7 +78,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(small_disk: Path) -> None:
     assert store.read_small("a") == b"small"
 
 
-def test_a_limit_on_file_size_is_an_error_in_plain_words(local_store: Store) -> None:
+def test_put_over_file_size_limit_raises_storage_error(local_store: Store) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * BLOCK, hard))
     try:
@@ -89,7 +89,7 @@ def test_a_limit_on_file_size_is_an_error_in_plain_words(local_store: Store) -> 
     assert list(local_store.list()) == []
 
 
-def test_a_failure_after_the_naming_takes_the_object_back(local_store: Store, root: Path) -> None:
+def test_put_failing_after_naming_removes_the_object(local_store: Store, root: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def source() -> Blocks:
@@ -106,7 +106,7 @@ def test_a_failure_after_the_naming_takes_the_object_back(local_store: Store, ro
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
-def test_a_location_that_does_not_exist_never_looks_empty(local_store: Store, root: Path) -> None:
+def test_missing_location_never_looks_empty(local_store: Store, root: Path) -> None:
     for call in (
         lambda: list(local_store.list()),
         lambda: local_store.list_dirs("backups"),
@@ -121,7 +121,7 @@ def test_a_location_that_does_not_exist_never_looks_empty(local_store: Store, ro
     assert [stored.key for stored in local_store.list()] == ["a"]
 
 
-def test_a_folder_that_may_not_be_read_is_an_error(public_folder: Path) -> None:
+def test_list_unreadable_folder_raises(public_folder: Path) -> None:
     store = open_store(FileSystemStorage(location=public_folder), "igny8/")
     store.put("a/b", from_bytes(b"data"))
     user = os.geteuid()
@@ -141,9 +141,7 @@ def test_a_folder_that_may_not_be_read_is_an_error(public_folder: Path) -> None:
         (public_folder / "igny8").chmod(0o700)
 
 
-def test_an_object_that_shrinks_while_it_is_read_is_an_integrity_error(
-    local_store: Store, root: Path
-) -> None:
+def test_open_shrinking_object_raises_integrity_error(local_store: Store, root: Path) -> None:
     local_store.put("a", from_bytes(os.urandom(3 * BLOCK)))
     blocks = local_store.open("a")
     next(blocks)
@@ -152,7 +150,7 @@ def test_an_object_that_shrinks_while_it_is_read_is_an_integrity_error(
         read(blocks)
 
 
-def test_a_failed_source_leaves_no_partial_file(local_store: Store, root: Path) -> None:
+def test_put_failing_source_leaves_no_partial_file(local_store: Store, root: Path) -> None:
     with pytest.raises(ValueError, match="died"):
         local_store.put("a/b", failing(os.urandom(BLOCK), ValueError("died")))
     assert [path for path in root.rglob("*") if path.is_file()] == []

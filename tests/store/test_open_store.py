@@ -1,4 +1,4 @@
-"""Which driver a storage gets, and that S3 is optional."""
+"""The choice of a driver, and S3 as an optional dependency."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Files(FileSystemStorage):
 OwnS3: type = type("OwnS3", (S3Storage,), {})
 
 
-def test_each_storage_gets_its_driver(tmp_path: Path) -> None:
+def test_open_store_returns_the_driver_of_each_storage(tmp_path: Path) -> None:
     options = {"bucket_name": "backups", "region_name": REGION}
     for storage, kind in (
         (FileSystemStorage(location=tmp_path), LocalStore),
@@ -52,7 +52,7 @@ def test_each_storage_gets_its_driver(tmp_path: Path) -> None:
             assert type(store) is kind
 
 
-def test_it_works_without_boto3(tmp_path: Path) -> None:
+def test_open_store_works_without_boto3(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_BOTO3, tmp_path], cwd=REPOSITORY, capture_output=True, text=True
     )

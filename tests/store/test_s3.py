@@ -1,4 +1,4 @@
-"""S3 that cannot be used says why, in plain words, and never looks empty."""
+"""S3 that cannot be used raises with the reason, and never looks empty."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 @each_call
-def test_a_missing_bucket_is_named(open_s3: OpenStore, call: Callable[[Store], object]) -> None:
+def test_missing_bucket_is_named(open_s3: OpenStore, call: Callable[[Store], object]) -> None:
     with pytest.raises(StorageError, match=r"the bucket nowhere at .*does not exist") as caught:
         call(open_s3(bucket_name="nowhere"))
     assert not isinstance(caught.value, MissingObjectError)
 
 
 @each_call
-def test_wrong_credentials_are_named_without_them(
+def test_wrong_credentials_are_reported_without_them(
     open_s3: OpenStore, call: Callable[[Store], object]
 ) -> None:
     with pytest.raises(StorageError, match=r"credentials are wrong|access denied") as caught:
@@ -45,7 +45,7 @@ def test_wrong_credentials_are_named_without_them(
 
 
 @each_call
-def test_an_unreachable_server_is_named(
+def test_unreachable_server_is_named(
     open_s3: OpenStore, proxy: CuttingProxy, call: Callable[[Store], object]
 ) -> None:
     proxy.refuse()
@@ -65,7 +65,7 @@ def test_an_unreachable_server_is_named(
         (400, "EntityTooLarge", "the server answered EntityTooLarge"),
     ],
 )
-def test_answers_are_put_into_plain_words(
+def test_server_answers_are_translated(
     open_s3: OpenStore, proxy: CuttingProxy, status: int, code: str, words: str
 ) -> None:
     proxy.forge_answer(b"PUT ", error_answer(status, code))
@@ -73,14 +73,14 @@ def test_answers_are_put_into_plain_words(
         open_s3(proxy.endpoint).put_small("a", b"data")
 
 
-def test_settings_that_boto3_refuses_are_an_error_in_plain_words(open_s3: OpenStore) -> None:
+def test_settings_refused_by_boto3_raise_storage_error(open_s3: OpenStore) -> None:
     with pytest.raises(StorageError, match="boto3 refuses"):
         open_s3("this is no url")
     with pytest.raises(StorageError, match="names no bucket"):
         open_s3(bucket_name=None)
 
 
-def test_it_tells_where_it_is_without_secrets(open_s3: OpenStore, s3_server: RcloneS3) -> None:
+def test_identity_and_description_contain_no_secret(open_s3: OpenStore, s3_server: RcloneS3) -> None:
     store = open_s3(location="site/one")
     where = f"127.0.0.1:{s3_server.port}"
     assert store.identity() == f"s3://{where}/backups/site/one/igny8/"
@@ -91,7 +91,7 @@ def test_it_tells_where_it_is_without_secrets(open_s3: OpenStore, s3_server: Rcl
     assert at_root.describe() == f"the bucket backups at {where}"
 
 
-def test_listings_go_over_several_pages(open_s3: OpenStore, s3_server: RcloneS3) -> None:
+def test_listings_span_several_pages(open_s3: OpenStore, s3_server: RcloneS3) -> None:
     store = open_s3()
     folder = s3_server.folder / "buckets" / s3_server.bucket / store._key("igny8/many")
     folder.mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_listings_go_over_several_pages(open_s3: OpenStore, s3_server: RcloneS3)
     assert [stored.key for stored in store.list("many")] == [f"many/{number:04}" for number in range(1_100)]
 
 
-def test_markers_of_folders_are_no_objects(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_folder_markers_are_no_objects(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     name = store._key("igny8/")
     entry = (
@@ -112,7 +112,7 @@ def test_markers_of_folders_are_no_objects(open_s3: OpenStore, proxy: CuttingPro
     assert [(stored.key, stored.size) for stored in store.list()] == [("a", 4)]
 
 
-def test_a_store_that_was_closed_connects_again(open_s3: OpenStore) -> None:
+def test_closed_store_connects_again(open_s3: OpenStore) -> None:
     store = open_s3()
     store.put_small("a", b"data")
     store.close()

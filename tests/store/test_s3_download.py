@@ -1,4 +1,4 @@
-"""Streams out of S3: over connections that break, and only ever the object that was opened."""
+"""Downloads from S3 over connections that break, and of objects that change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CUT = 2 * BLOCK + 10_000
 
 
 @pytest.mark.parametrize(("times", "after", "reset"), [(3, CUT, False), (3, CUT, True), (6, CUT // 2, False)])
-def test_a_stream_survives_cuts(
+def test_download_survives_broken_connections(
     open_s3: OpenStore, proxy: CuttingProxy, times: int, after: int, reset: bool
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -29,7 +29,7 @@ def test_a_stream_survives_cuts(
     assert proxy.cuts == times
 
 
-def test_it_survives_cuts_before_the_first_block(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_download_survives_breaks_before_the_first_block(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(DATA))
     proxy.cut_answers(1_000, times=2)
@@ -37,7 +37,7 @@ def test_it_survives_cuts_before_the_first_block(open_s3: OpenStore, proxy: Cutt
     assert proxy.cuts == 2
 
 
-def test_it_gives_up_when_nothing_more_comes(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_download_without_progress_gives_up(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(DATA))
     proxy.cut_answers(CUT)
@@ -50,7 +50,7 @@ def test_it_gives_up_when_nothing_more_comes(open_s3: OpenStore, proxy: CuttingP
     assert proxy.cuts == 6  # the first, and five attempts without progress
 
 
-def test_it_gives_up_when_the_server_is_gone(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_download_from_stopped_server_gives_up(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(DATA))
     blocks = store.open("a")
@@ -60,7 +60,7 @@ def test_it_gives_up_when_the_server_is_gone(open_s3: OpenStore, proxy: CuttingP
         read(blocks)
 
 
-def test_an_object_replaced_meanwhile_is_never_mixed(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_download_of_object_replaced_meanwhile_raises(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(DATA))
     proxy.cut_answers(CUT)
@@ -71,7 +71,9 @@ def test_an_object_replaced_meanwhile_is_never_mixed(open_s3: OpenStore, proxy: 
         read(blocks)
 
 
-def test_an_object_deleted_meanwhile_is_an_integrity_error(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_download_of_object_deleted_meanwhile_raises_integrity_error(
+    open_s3: OpenStore, proxy: CuttingProxy
+) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(DATA))
     proxy.cut_answers(CUT)
@@ -83,7 +85,7 @@ def test_an_object_deleted_meanwhile_is_an_integrity_error(open_s3: OpenStore, p
 
 
 @pytest.mark.parametrize("content_range", ["", "Content-Range: bytes 5-9/10\r\n"])
-def test_an_answer_from_another_place_is_refused(
+def test_download_resumed_at_other_position_raises(
     open_s3: OpenStore, proxy: CuttingProxy, content_range: str
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -96,9 +98,7 @@ def test_an_answer_from_another_place_is_refused(
         read(store.open("a"))
 
 
-def test_a_checksum_that_does_not_match_is_an_integrity_error(
-    open_s3: OpenStore, proxy: CuttingProxy
-) -> None:
+def test_download_with_wrong_checksum_raises_integrity_error(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     head = b'HTTP/1.1 200 OK\r\nETag: "0"\r\nx-amz-checksum-crc32: AAAAAA==\r\nContent-Length: 5\r\n\r\n'
     proxy.forge_answer(b"GET ", head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"wrong")

@@ -1,4 +1,4 @@
-"""Streams into S3: parts, their number and size, and what is left when something breaks."""
+"""Uploads to S3: parts, their number and size, and what is left after a failure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def methods(proxy: CuttingProxy) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, TWO_PARTS, TWO_PARTS + BLOCK + 1, 4 * PART - 3])
-def test_a_stream_of_unknown_length_comes_back(open_s3: OpenStore, size: int) -> None:
+def test_upload_of_unknown_length_returns_on_open(open_s3: OpenStore, size: int) -> None:
     store = open_s3()
     data = os.urandom(size)
     store.put("a", in_blocks(data, 900_001))
@@ -51,7 +51,7 @@ def test_a_stream_of_unknown_length_comes_back(open_s3: OpenStore, size: int) ->
 
 @pytest.mark.parametrize("error", [ValueError("pg_dump died"), KeyboardInterrupt()])
 @pytest.mark.parametrize("before", [PART - 1, PART, TWO_PARTS + 1])
-def test_a_source_that_fails_leaves_no_parts(open_s3: OpenStore, before: int, error: BaseException) -> None:
+def test_upload_failing_source_leaves_no_parts(open_s3: OpenStore, before: int, error: BaseException) -> None:
     store = open_s3()
     with pytest.raises(type(error)) as caught:
         store.put("a", failing(os.urandom(before), error))
@@ -75,7 +75,7 @@ def test_abandoned_uploads_are_found_and_aborted(open_s3: OpenStore, s3_server: 
 
 
 @pytest.mark.parametrize("status", [405, 501])
-def test_a_server_that_cannot_list_uploads_has_none(
+def test_abandoned_uploads_on_server_without_support_are_none(
     open_s3: OpenStore, proxy: CuttingProxy, status: int
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -83,14 +83,14 @@ def test_a_server_that_cannot_list_uploads_has_none(
     assert store.abandoned_uploads() == []
 
 
-def test_uploads_that_may_not_be_listed_are_an_error(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_abandoned_uploads_without_permission_raise(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     proxy.forge_answer(b"?uploads", error_answer(403, "AccessDenied"))
     with pytest.raises(StorageError, match="access denied"):
         store.abandoned_uploads()
 
 
-def test_a_server_that_goes_away_leaves_parts_that_can_be_found(
+def test_upload_to_vanishing_server_leaves_parts_that_can_be_found(
     open_s3: OpenStore, proxy: CuttingProxy
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -111,9 +111,7 @@ def test_a_server_that_goes_away_leaves_parts_that_can_be_found(
     assert store.abandoned_uploads() == []
 
 
-def test_a_part_that_breaks_fails_the_upload_and_leaves_nothing(
-    open_s3: OpenStore, proxy: CuttingProxy
-) -> None:
+def test_upload_with_failing_part_leaves_nothing(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     proxy.cut_requests(3 * BLOCK)
     with pytest.raises(UnreachableError, match="write part"):
@@ -123,7 +121,7 @@ def test_a_part_that_breaks_fails_the_upload_and_leaves_nothing(
     assert not store.exists("a")
 
 
-def test_an_object_that_breaks_fails_and_leaves_nothing(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_put_with_broken_connection_leaves_nothing(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     proxy.cut_requests(BLOCK)
     with pytest.raises(UnreachableError, match="write .*igny8/a"):
@@ -131,7 +129,7 @@ def test_an_object_that_breaks_fails_and_leaves_nothing(open_s3: OpenStore, prox
     assert list(store.list()) == []
 
 
-def test_an_object_whose_answer_got_lost_is_there(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_put_with_lost_answer_succeeds(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     data = os.urandom(3 * BLOCK)
     proxy.lose_answer(b"PUT ")
@@ -141,7 +139,7 @@ def test_an_object_whose_answer_got_lost_is_there(open_s3: OpenStore, proxy: Cut
 
 
 @pytest.mark.parametrize("size", [100, PART + 1])
-def test_bytes_that_do_not_arrive_are_an_integrity_error(
+def test_upload_with_missing_bytes_raises_integrity_error(
     open_s3: OpenStore, proxy: CuttingProxy, size: int
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -157,9 +155,7 @@ def test_bytes_that_do_not_arrive_are_an_integrity_error(
     assert store.abandoned_uploads() == []
 
 
-def test_a_key_that_the_server_says_is_taken_is_refused_and_left_alone(
-    open_s3: OpenStore, proxy: CuttingProxy
-) -> None:
+def test_put_refused_as_existing_keeps_the_object(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
 
     def racing(size: int) -> Blocks:
@@ -176,7 +172,7 @@ def test_a_key_that_the_server_says_is_taken_is_refused_and_left_alone(
 
 
 @pytest.mark.parametrize("size", [100, PART + 1])
-def test_a_server_that_does_not_know_the_condition_gets_none(
+def test_put_to_server_without_if_none_match_succeeds(
     open_s3: OpenStore, proxy: CuttingProxy, size: int
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -186,7 +182,7 @@ def test_a_server_that_does_not_know_the_condition_gets_none(
     assert read(store.open("a")) == data
 
 
-def test_the_etag_of_parts_is_what_s3_computes(open_s3: OpenStore, s3_server: RcloneS3) -> None:
+def test_etag_of_parts_equals_that_of_s3(open_s3: OpenStore, s3_server: RcloneS3) -> None:
     store = open_s3()
     client = s3_server.client()
     target = {"Bucket": s3_server.bucket, "Key": store._key("igny8/a")}
@@ -200,7 +196,7 @@ def test_the_etag_of_parts_is_what_s3_computes(open_s3: OpenStore, s3_server: Rc
     assert done["ETag"] == f'"{_etag_of(parts)}"'
 
 
-def test_settings_of_the_storage_reach_the_object(open_s3: OpenStore) -> None:
+def test_settings_of_the_storage_apply_to_the_object(open_s3: OpenStore) -> None:
     store = open_s3(object_parameters={"Metadata": {"kind": "backup"}, "ChecksumAlgorithm": "SHA256"})
     for key, size in (("small.gz", 10), ("large.gz", PART + 1)):
         store.put(key, from_bytes(os.urandom(size)))
@@ -210,7 +206,7 @@ def test_settings_of_the_storage_reach_the_object(open_s3: OpenStore) -> None:
         assert "ContentEncoding" not in head
 
 
-def test_memory_does_not_grow_with_the_stream(open_s3: OpenStore) -> None:
+def test_upload_memory_does_not_grow_with_the_stream(open_s3: OpenStore) -> None:
     store = open_s3()
     block = os.urandom(BLOCK)
     store.put("warm", (block for _ in range(9)))
@@ -224,7 +220,7 @@ def test_memory_does_not_grow_with_the_stream(open_s3: OpenStore) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.integers(1, 40))
-def test_parts_are_the_stream_cut_at_one_size(blocks: list[bytes], size: int) -> None:
+def test_cut_splits_the_stream_at_one_size(blocks: list[bytes], size: int) -> None:
     parts = [part.read() for part in cut(iter(blocks), size)]
     assert b"".join(parts) == b"".join(blocks)
     assert all(len(part) == size for part in parts[:-1])
@@ -232,22 +228,22 @@ def test_parts_are_the_stream_cut_at_one_size(blocks: list[bytes], size: int) ->
 
 
 @given(st.integers(0, LARGEST_PART * MOST_PARTS * 10 // 11))
-def test_every_estimate_fits_into_the_parts_with_room_to_spare(estimate: int) -> None:
+def test_part_size_fits_every_estimate_with_room_to_spare(estimate: int) -> None:
     size = part_size(estimate)
     assert size % MIB == 0
     assert SMALLEST_PART <= size <= LARGEST_PART
     assert size * MOST_PARTS >= estimate * 1.1
 
 
-def test_without_an_estimate_parts_are_small() -> None:
+def test_part_size_without_estimate_is_smallest() -> None:
     assert part_size(None) == SMALLEST_PART
 
 
-def test_an_estimate_past_every_limit_gets_the_largest_parts() -> None:
+def test_part_size_for_huge_estimate_is_largest() -> None:
     assert part_size(LARGEST_PART * MOST_PARTS * 10) == LARGEST_PART
 
 
-def test_what_a_small_object_costs(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_put_of_small_object_makes_few_requests(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(b"x" * 1000))
     assert methods(proxy) == ["HEAD", "PUT", "HEAD"]  # is it free, the object, all of it?
@@ -255,7 +251,7 @@ def test_what_a_small_object_costs(open_s3: OpenStore, proxy: CuttingProxy) -> N
     assert 1000 < proxy.received < 10_000
 
 
-def test_under_a_claimed_key_nobody_asks_whether_it_is_free(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+def test_put_claimed_key_makes_no_head_request(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint)
     store.put("a", from_bytes(b"x" * 1000), claimed=True)
     assert methods(proxy) == ["PUT", "HEAD"]
@@ -268,7 +264,7 @@ def test_under_a_claimed_key_nobody_asks_whether_it_is_free(open_s3: OpenStore, 
 
 @pytest.fixture
 def file() -> Iterator[BinaryIO]:
-    """A file longer than two parts."""
+    """A file that is larger than two parts."""
     with TemporaryFile() as made:
         made.write(os.urandom(TWO_PARTS + 5))
         yield made
@@ -279,7 +275,7 @@ def content(file: BinaryIO) -> bytes:
     return file.read()
 
 
-def test_a_file_is_put_at_once_and_not_held_in_memory(
+def test_put_file_is_sent_in_one_request_without_loading_it(
     open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -292,7 +288,7 @@ def test_a_file_is_put_at_once_and_not_held_in_memory(
     assert read(store.open("a")) == content(file)
 
 
-def test_a_file_that_is_too_large_for_that_goes_in_parts(
+def test_put_file_too_large_for_one_request_is_sent_in_parts(
     open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -302,7 +298,7 @@ def test_a_file_that_is_too_large_for_that_goes_in_parts(
     assert read(store.open("a")) == content(file)
 
 
-def test_a_file_that_breaks_off_leaves_nothing(
+def test_put_file_with_broken_connection_leaves_nothing(
     open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -314,9 +310,7 @@ def test_a_file_that_breaks_off_leaves_nothing(
     assert read(store.open("a")) == content(file)
 
 
-def test_a_file_whose_answer_got_lost_is_there(
-    open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
-) -> None:
+def test_put_file_with_lost_answer_succeeds(open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO) -> None:
     store = open_s3(proxy.endpoint)
     proxy.lose_answer(b"PUT ")
     store.put_file("a", file)
@@ -324,7 +318,7 @@ def test_a_file_whose_answer_got_lost_is_there(
     assert read(store.open("a")) == content(file)
 
 
-def test_a_file_goes_again_to_a_server_that_does_not_know_the_condition(
+def test_put_file_is_sent_again_to_server_without_if_none_match(
     open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)
@@ -333,7 +327,7 @@ def test_a_file_goes_again_to_a_server_that_does_not_know_the_condition(
     assert read(store.open("a")) == content(file)
 
 
-def test_a_file_that_does_not_arrive_whole_is_an_integrity_error(
+def test_put_file_with_missing_bytes_raises_integrity_error(
     open_s3: OpenStore, proxy: CuttingProxy, file: BinaryIO
 ) -> None:
     store = open_s3(proxy.endpoint)

@@ -1,7 +1,8 @@
-"""S3 and what speaks like it, through the client of django-storages' ``S3Storage``.
+"""The store for S3 and compatible servers, through the client of django-storages' ``S3Storage``.
 
-The storage's settings hold: location, encryption, ACL, credentials, endpoint. Its own reading and writing
-do not, because ``S3File.read()`` takes the whole object into memory or a temporary file.
+All settings of the storage apply: location, encryption, ACL, credentials, endpoint. Its own methods for
+reading and writing are not used, because ``S3File.read()`` loads an object into memory or a temporary file.
+Entry point: ``S3Store``. Only this package imports boto3.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from igny8_backup.errors import StorageError
 from igny8_backup.store.base import SETTING, Store, Stored, UnfinishedUpload
 from igny8_backup.store.s3.bucket import Bucket, Parameters
 from igny8_backup.store.s3.download import download
-from igny8_backup.store.s3.errors import plain_words
+from igny8_backup.store.s3.errors import translated_errors
 from igny8_backup.store.s3.upload import part_size, upload, upload_file
 from igny8_backup.streams import Blocks
 
 PAUSE = 0.5
-"""Seconds before a broken download is taken up again; doubled for each attempt in a row."""
+"""Seconds before a broken download is resumed. Doubled for each further attempt."""
 
 
 class S3Storage(Protocol):
-    """What is used of ``storages.backends.s3.S3Storage``, which has no annotations."""
+    """The part of ``storages.backends.s3.S3Storage`` that is used here; it has no annotations."""
 
     bucket_name: str
 
@@ -36,25 +37,29 @@ class S3Storage(Protocol):
 
 
 class S3Store(Store):
-    """Objects of one bucket, below the storage's location."""
+    """Objects in a bucket, below the location of the storage."""
 
     parallel_reads = True
     largest_file = 256 << 20
-    """Bytes of a file that is put at once. S3 takes 5 GiB, but what breaks off is sent again from its start;
-    the index of a million files has 51 MB."""
+    """Largest file, in bytes, that is sent in one request. S3 accepts 5 GiB, but a broken request is repeated
+    from the beginning. The index of a million files has 51 MB."""
 
     def __init__(self, storage: S3Storage, prefix: str, *, pause: float = PAUSE) -> None:
         super().__init__(prefix)
         self.storage = storage
         self._pause = pause
         if not storage.bucket_name:
-            raise StorageError(f"{SETTING} names no bucket.", hint="Set bucket_name in its OPTIONS.")
-        with plain_words("use", f"the bucket {storage.bucket_name}"):
+            raise StorageError(
+                f"{SETTING} names no bucket.",
+                unchanged="Nothing was read or written.",
+                hint="Set bucket_name in its OPTIONS.",
+            )
+        with translated_errors("use", f"the bucket {storage.bucket_name}"):
             client = storage.connection.meta.client
         endpoint = urlsplit(client.meta.endpoint_url)
         host = endpoint.hostname or ""
         self._endpoint = f"{host}:{endpoint.port}" if endpoint.port else host
-        # The storage's location as it is put before every name: empty, or ending with a slash.
+        # The prefix of every name: the location of the storage, empty or ending with a slash.
         self._location = storage._normalize_name("x").removesuffix("x")
         place = f"the bucket {storage.bucket_name} at {self._endpoint}"
         self._bucket = Bucket(client, storage.bucket_name, place, self._parameters)
@@ -66,7 +71,7 @@ class S3Store(Store):
         return f"{self._bucket.place}, under {self._location}{self.prefix}".removesuffix(", under ")
 
     def close(self) -> None:
-        """Close idle connections of the storage's client, which opens new ones when it is used again."""
+        """Close idle connections of the storage's client. It opens new ones when needed."""
         self._bucket.client.close()
 
     def abandoned_uploads(self) -> list[UnfinishedUpload]:
@@ -109,19 +114,19 @@ class S3Store(Store):
         self._bucket.delete(self._key(name))
 
     def _free_key(self, name: str, claimed: bool) -> str:
-        """The key, under which nothing lies; asked for, because not every server knows ``If-None-Match``."""
+        """Return the key after checking that it is free: not every server supports ``If-None-Match``."""
         key = self._key(name)
         if not claimed and self._bucket.head(key, of_bucket=False) is not None:
-            raise self._taken(name)
+            raise self._exists_error(name)
         return key
 
     def _key(self, name: str) -> str:
         return self.storage._normalize_name(name)
 
     def _parameters(self, key: str) -> Parameters:
-        """The storage's settings for an object, without the content encoding guessed from its name.
+        """Return the storage's settings for an object, without the content encoding guessed from its name.
 
-        A client that undoes that encoding would hand out bytes other than those stored.
+        A client that decodes the content would return other bytes than were stored.
         """
         parameters = self.storage._get_write_parameters(key)
         if "ContentEncoding" not in self.storage.get_object_parameters(key):

@@ -1,7 +1,7 @@
-"""The S3 calls that backups make, on one bucket, with failures in plain words.
+"""The S3 requests of backups on one bucket, with errors translated to ``StorageError``.
 
-Each call carries what the storage's settings want on it (encryption with a customer's key, who pays, whose
-bucket it must be) as far as that call knows it.
+Each request has those parameters of the storage's settings that it accepts: encryption with a customer's key,
+requester pays, expected owner of the bucket.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from igny8_backup.errors import StorageError
 from igny8_backup.store.base import MissingObjectError, Stored, UnfinishedUpload
-from igny8_backup.store.s3.errors import code_of, plain_words, status_of
+from igny8_backup.store.s3.errors import code_of, status_of, translated_errors
 
 Answer: TypeAlias = dict[str, Any]
 Parameters: TypeAlias = dict[str, Any]
@@ -24,14 +24,14 @@ PART_CALL = {"ChecksumAlgorithm", *DATA_CALL}
 
 
 class TakenError(StorageError):
-    """The key is taken, says the server; perhaps by the very object whose answer got lost."""
+    """The server reports that the key exists. It may be the object of a request whose answer was lost."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """One bucket: boto3's client (safe in several threads), its name, its name in errors.
+    """A bucket: the boto3 client (thread-safe), the name of the bucket, and its description in errors.
 
-    ``parameters`` gives what the storage's settings want on a new object, by key.
+    ``parameters`` returns the storage's parameters for a new object with the given key.
     """
 
     client: Any
@@ -40,67 +40,72 @@ class Bucket:
     parameters: Callable[[str], Parameters]
 
     def head(self, key: str, *, of_bucket: bool = True) -> Answer | None:
-        """``ContentLength`` (bytes), ``ETag`` and more; None when the object is missing. Not asked
-        ``of_bucket``, also when the bucket is: for who writes next and hears it then."""
+        """Return ``ContentLength`` (bytes), ``ETag`` and more, or ``None`` if the object is missing.
+
+        Without ``of_bucket`` a missing bucket looks like a missing object, which saves a request if a write
+        follows.
+        """
         try:
-            with plain_words(f"look up {key} in", self.place):
+            with translated_errors(f"look up {key} in", self.place):
                 return self._call("head_object", DATA_CALL, key)
         except StorageError as error:
-            refused = error
+            refusal = error
             status = status_of(error.__cause__)
             if status not in (403, 404):
                 raise
         if status == 404 and not of_bucket:
             return None
-        # An answer to HEAD has no body, so a missing bucket looks like a missing object, and a wrong key like
-        # a missing right; a listing tells.
-        with plain_words(f"look up {key} in", self.place):
-            # With the key as prefix, because a policy may allow the listing of some prefixes only.
+        # The answer to HEAD has no body: a missing bucket looks like a missing object, and wrong credentials
+        # like a missing permission. The answer to a listing tells them apart.
+        with translated_errors(f"look up {key} in", self.place):
+            # The key is the prefix, because a policy may allow listing for some prefixes only.
             self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1, **self._wanted(ANY_CALL))
         if status == 403:
-            raise refused
+            raise refusal
         return None
 
     def put(self, key: str, body: BinaryIO, *, replace: bool) -> None:
-        """Store an object at once. Unless it may replace, TakenError if the server says the key is taken."""
-        with plain_words(f"write {key} to", self.place):
+        """Store an object in one request. Raises ``TakenError`` if the key exists and ``replace`` is
+        false."""
+        with translated_errors(f"write {key} to", self.place):
             self._create("put_object", key, replace, body, {"Body": body, **self.parameters(key)})
 
     def get(self, key: str, start: int = 0, etag: str = "") -> Answer:
-        """The answer to GET, its ``Body`` yet to be read; from byte ``start`` of the version ``etag``."""
+        """Return the answer to GET with an unread ``Body``, from byte ``start`` of the version ``etag``."""
         condition = {"IfMatch": etag, "Range": f"bytes={start}-"} if start else {}
         try:
-            with plain_words(f"read {key} from", self.place):
+            with translated_errors(f"read {key} from", self.place):
                 return self._call("get_object", DATA_CALL, key, **condition)
         except StorageError as error:
             if not _is_missing(error):
                 raise
             raise MissingObjectError(
-                f"{key} is missing in {self.place}.", hint="See what is there with manage.py list_backups."
+                f"{key} is missing in {self.place}.", hint="List the existing backups with list_backups."
             ) from None
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing one is fine."""
+        """Delete an object. A missing object is no error."""
         try:
-            with plain_words(f"delete {key} from", self.place):
+            with translated_errors(f"delete {key} from", self.place):
                 self._call("delete_object", ANY_CALL, key)
         except StorageError as error:
-            if not _is_missing(error):  # Google's S3 answers so
+            if not _is_missing(error):  # the answer of Google Cloud Storage
                 raise
 
     def objects(self, prefix: str) -> list[Stored]:
-        """All objects whose keys start with ``prefix``, sorted, without the markers some tools make."""
+        """Return all objects whose keys start with ``prefix``, sorted, without folder markers of other
+        tools."""
         found = [
             Stored(entry["Key"], entry["Size"], entry["LastModified"].astimezone(UTC))
             for page in self._pages("list_objects_v2", Prefix=prefix)
             for entry in page.get("Contents", ())
             if not entry["Key"].endswith("/")
         ]
-        # S3 sorts them, but its directory buckets and some other servers do not.
+        # S3 sorts them, except in directory buckets; some other servers do not.
         return sorted(found, key=lambda stored: stored.key)
 
     def folders(self, prefix: str) -> list[str]:
-        """What comes between ``prefix`` and the next slash, for the objects below."""
+        """Return the part of each key between ``prefix`` and the next slash, without duplicates."""
         return [
             entry["Prefix"][len(prefix) :].removesuffix("/")
             for page in self._pages("list_objects_v2", Prefix=prefix, Delimiter="/")
@@ -108,14 +113,14 @@ class Bucket:
         ]
 
     def begin(self, key: str) -> str:
-        """Begin a multipart upload; its id."""
-        with plain_words(f"write {key} to", self.place):
+        """Begin a multipart upload and return its id."""
+        with translated_errors(f"write {key} to", self.place):
             answer = self.client.create_multipart_upload(Bucket=self.name, Key=key, **self.parameters(key))
         return str(answer["UploadId"])
 
     def send_part(self, key: str, upload_id: str, number: int, body: BinaryIO) -> Parameters:
-        """Upload one part; what ``complete`` has to know of it."""
-        with plain_words(f"write part {number} of {key} to", self.place):
+        """Upload a part and return its entry for ``complete``."""
+        with translated_errors(f"write part {number} of {key} to", self.place):
             answer = self._call(
                 "upload_part", PART_CALL, key, UploadId=upload_id, PartNumber=number, Body=body
             )
@@ -126,22 +131,22 @@ class Bucket:
         return part
 
     def complete(self, key: str, upload_id: str, parts: list[Parameters]) -> None:
-        """Make the parts one object; TakenError if the server says that the key is taken by now."""
+        """Combine the parts into an object. Raises ``TakenError`` if the key exists by now."""
         given = {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}, **self._wanted(DATA_CALL, key)}
-        with plain_words(f"complete {key} in", self.place):
+        with translated_errors(f"complete {key} in", self.place):
             self._create("complete_multipart_upload", key, False, None, given)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Give an upload up and free its parts; one that is gone is fine."""
+        """Abort an upload and free its parts. A missing upload is no error."""
         try:
-            with plain_words(f"abort the upload of {key} to", self.place):
+            with translated_errors(f"abort the upload of {key} to", self.place):
                 self._call("abort_multipart_upload", ANY_CALL, key, UploadId=upload_id)
         except StorageError as error:
             if code_of(error.__cause__) != "NoSuchUpload":
                 raise
 
     def unfinished(self, prefix: str) -> list[UnfinishedUpload]:
-        """Multipart uploads neither completed nor aborted."""
+        """Return the multipart uploads that were neither completed nor aborted."""
         try:
             return [
                 UnfinishedUpload(entry["Key"], entry["UploadId"], entry["Initiated"].astimezone(UTC))
@@ -149,13 +154,13 @@ class Bucket:
                 for entry in page.get("Uploads", ())
             ]
         except StorageError as error:
-            # rclone answers NoSuchUpload when there is none; some servers cannot list them at all.
+            # rclone answers NoSuchUpload if there is none; some servers do not support the request.
             if code_of(error.__cause__) == "NoSuchUpload" or status_of(error.__cause__) in (405, 501):
                 return []
             raise
 
     def _pages(self, operation: str, **given: Any) -> Iterator[Answer]:
-        with plain_words("list", self.place):
+        with translated_errors("list", self.place):
             paginator = self.client.get_paginator(operation)
             yield from paginator.paginate(Bucket=self.name, **self._wanted(ANY_CALL), **given)
 
@@ -178,11 +183,11 @@ class Bucket:
             except Exception as error:
                 if status_of(error) == 412:
                     raise TakenError(
-                        f"{key} is already in {self.place}.",
-                        unchanged="It was left as it is.",
-                        hint="Start the backup again: each run writes under names of its own.",
+                        f"{key} already exists in {self.place}.",
+                        unchanged="It was not overwritten.",
+                        hint="Start the backup again: each run uses new names.",
                     ) from error
-                if status_of(error) != 501:  # servers that do not know the condition refuse it so
+                if status_of(error) != 501:  # the server does not support the condition
                     raise
                 if body is not None:
                     body.seek(0)

@@ -1,6 +1,6 @@
-"""One S3 object becomes a stream that survives broken connections.
+"""Download an S3 object as a stream that survives broken connections.
 
-A body that breaks off or falls short is asked for again from the next byte on, of the same version.
+If the body ends early, the download is resumed at the next byte of the same version.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Any
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store.base import MissingObjectError, UnreachableError
 from igny8_backup.store.s3.bucket import Answer, Bucket
-from igny8_backup.store.s3.errors import plain_words, status_of
+from igny8_backup.store.s3.errors import status_of, translated_errors
 from igny8_backup.streams import BLOCK, Blocks
 
 ATTEMPTS = 5
-"""How often in a row a connection may break without a single new block."""
+"""Number of times in a row that the connection may break before a new block arrives."""
 
 
 def download(bucket: Bucket, key: str, *, pause: float) -> Blocks:
-    """Stream the object. ``pause`` is the time in seconds before the first new attempt; it doubles.
+    """Yield the content of an object. ``pause`` is the wait before the first new attempt in seconds; it
+    doubles.
 
-    Raises MissingObjectError, UnreachableError when it breaks too often, IntegrityError when the object
-    changed meanwhile or does not match its checksum.
+    Raises ``MissingObjectError``, ``UnreachableError`` if the connection breaks too often, and
+    ``IntegrityError`` if the object changes meanwhile or does not match its checksum.
     """
     first = bucket.get(key)
     etag, size = first["ETag"], first["ContentLength"]
@@ -35,15 +36,15 @@ def download(bucket: Bucket, key: str, *, pause: float) -> Blocks:
         try:
             if answer is None:
                 answer = _resume(bucket, key, offset, etag, size)
-            whole = offset == 0
+            from_start = offset == 0
             with closing(answer["Body"]) as body:
                 while offset < size:
                     block = _read(bucket, key, body, size - offset)
                     offset += len(block)
                     failures = 0
                     yield block
-                if whole:
-                    _end(bucket, key, body)
+                if from_start:
+                    _verify_checksum(bucket, key, body)
             return
         except UnreachableError:
             answer = None
@@ -54,19 +55,19 @@ def download(bucket: Bucket, key: str, *, pause: float) -> Blocks:
 
 
 def _read(bucket: Bucket, key: str, body: Any, left: int) -> bytes:
-    with plain_words(f"read {key} from", bucket.place):
+    with translated_errors(f"read {key} from", bucket.place):
         block: bytes = body.read(min(BLOCK, left))
         if not block:
             raise ConnectionError("the body ended early")
     return block
 
 
-def _end(bucket: Bucket, key: str, body: Any) -> None:
-    """Read the end of a whole body: there botocore compares the checksum, if the server sent one.
+def _verify_checksum(bucket: Bucket, key: str, body: Any) -> None:
+    """Read the end of a complete body, where botocore compares the checksum, if the server sent one.
 
-    Never of a resumed body: rclone sends the checksum of the whole object with a part of it.
+    Not for resumed bodies: with a part of an object, rclone sends the checksum of the complete object.
     """
-    with plain_words(f"read {key} from", bucket.place):
+    with translated_errors(f"read {key} from", bucket.place):
         body.read(1)
 
 
@@ -82,13 +83,13 @@ def _resume(bucket: Bucket, key: str, offset: int, etag: str, size: int) -> Answ
     if answer["ETag"] != etag:
         answer["Body"].close()
         raise _changed(bucket, key)
-    # Not the status: rclone answers 200 with the right bytes, so only Content-Range tells.
+    # The status proves nothing: rclone answers 200 with the right bytes. Content-Range is reliable.
     given = answer.get("ContentRange", "")
     if offset and not re.fullmatch(rf"bytes {offset}-{size - 1}/({size}|\*)", given):
         answer["Body"].close()
         raise StorageError(
-            f"{bucket.place} cannot continue {key} at byte {offset}: it answers with other bytes.",
-            hint="Try again over a steadier connection, or use a server that honours Range requests.",
+            f"{bucket.place} cannot continue {key} at byte {offset}: the server returns other bytes.",
+            hint="Try again over a more reliable connection, or use a server that supports Range requests.",
         )
     return answer
 
@@ -96,5 +97,5 @@ def _resume(bucket: Bucket, key: str, offset: int, etag: str, size: int) -> Answ
 def _changed(bucket: Bucket, key: str) -> IntegrityError:
     return IntegrityError(
         f"{key} in {bucket.place} was changed or deleted while it was read.",
-        hint="Find out what else writes to that bucket, and start again.",
+        hint="Find out what else writes to that bucket, then run the command again.",
     )

@@ -1,4 +1,4 @@
-"""What S3 and the way to it answer, in plain words and without secrets."""
+"""Translate errors of S3 and of the network into ``StorageError``, without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError
 from igny8_backup.errors import BackupError, IntegrityError, StorageError
 from igny8_backup.store.base import SETTING, UnreachableError
 
-# HTTPError covers urllib3's ReadTimeoutError and IncompleteRead, OSError reset connections and TLS trouble.
+# HTTPError includes urllib3's ReadTimeoutError and IncompleteRead; OSError includes resets and TLS errors.
 BROKEN = (
     boto.HTTPClientError,
     boto.ConnectionError,
@@ -43,38 +43,38 @@ RIGHTS = (
 
 
 @contextmanager
-def plain_words(doing: str, place: str) -> Iterator[None]:
-    """Turn what boto3 and the network raise into a StorageError that says what could not be done where."""
+def translated_errors(action: str, place: str) -> Iterator[None]:
+    """Raise exceptions of boto3 and the network as ``StorageError`` that names the action and the place."""
     try:
         yield
     except (boto.BotoCoreError, boto.ClientError, ValueError, *BROKEN) as error:
-        raise explain(error, doing, place) from error
+        raise explain(error, action, place) from error
 
 
 def code_of(error: BaseException | None) -> str:
-    """The error code an S3 answer carries, like ``NoSuchKey``; empty for anything else.
+    """Return the error code of an S3 answer, such as ``NoSuchKey``, or an empty text.
 
-    HEAD answers have no body, so the code of a missing object is ``404`` there.
+    Answers to HEAD have no body; there the code of a missing object is ``404``.
     """
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, boto.ClientError) else ""
 
 
 def status_of(error: BaseException | None) -> int:
-    """The HTTP status of an S3 error answer; 0 for anything else."""
+    """Return the HTTP status of an S3 error answer, or 0."""
     if not isinstance(error, boto.ClientError):
         return 0
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def explain(error: Exception, doing: str, place: str) -> BackupError:
-    """The error in plain words. The texts of botocore are left out: answers of a server may echo anything."""
-    start = f"Cannot {doing} {place}"
+def explain(error: Exception, action: str, place: str) -> BackupError:
+    """Return the translated error, without the text of botocore: a server may echo anything."""
+    start = f"Cannot {action} {place}"
     if isinstance(error, boto.ClientError):
         return _explain_answer(code_of(error), status_of(error), start)
     if isinstance(error, boto.FlexibleChecksumError | boto.ChecksumError):
         return IntegrityError(
-            f"What came from {place} does not match the checksum that the server sent along.",
-            hint="Try again; if it happens again, restore from another backup.",
+            f"Data from {place} does not match the checksum that the server sent.",
+            hint="Try again. If it fails again, use another backup (list_backups).",
         )
     if isinstance(error, CREDENTIALS):
         return StorageError(
@@ -93,7 +93,7 @@ def explain(error: Exception, doing: str, place: str) -> BackupError:
             hint=f"Check the network, endpoint_url and region_name in OPTIONS of {SETTING}, and try again.",
         )
     return StorageError(
-        f"{start}: boto3 refuses ({type(error).__name__}).", hint=f"Check OPTIONS of {SETTING}."
+        f"{start}: boto3 refuses the settings ({type(error).__name__}).", hint=f"Check OPTIONS of {SETTING}."
     )
 
 
@@ -115,15 +115,16 @@ def _explain_answer(code: str, status: int, start: str) -> StorageError:
         )
     if code == "RequestTimeTooSkewed":
         return StorageError(
-            f"{start}: the clock of this machine is wrong.", hint="Set it, by NTP for example."
+            f"{start}: the clock of this machine is wrong.", hint="Set the clock, for example with NTP."
         )
     if status in (401, 403):
         return StorageError(f"{start}: access denied ({code}).", hint=f"Allow on the bucket: {RIGHTS}.")
     if status >= 500 or code in ("SlowDown", "RequestTimeout", "Throttling"):
         return UnreachableError(
-            f"{start}: the server is in trouble ({code}, status {status}).", hint="Try again later."
+            f"{start}: the server reports an error of its own ({code}, status {status}).",
+            hint="Try again later.",
         )
     return StorageError(
         f"{start}: the server answered {code} (status {status}).",
-        hint=f"Look that code up in the documentation of the storage; check OPTIONS of {SETTING}.",
+        hint=f"Look up the code in the documentation of the storage, and check OPTIONS of {SETTING}.",
     )

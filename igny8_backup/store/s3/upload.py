@@ -1,11 +1,10 @@
-"""A stream of unknown length, or a file, becomes one S3 object.
+"""Upload a stream of unknown length, or a file, as one S3 object.
 
-A file is put at once, read as it is sent, and a stream shorter than a part too. A longer one is cut into
-parts of one size (some servers want them equal) that two threads send while the next is read: at most three
-parts are in memory. S3 takes 10,000 parts, so the size of a part limits the size of the object: 8 MiB parts
-(24 MiB of memory) reach 78 GiB, and the largest, 32 MiB (96 MiB of memory, which keeps a backup to S3 under
-its ceiling of 256 MiB), 312 GiB.
-Source: Amazon S3 User Guide, "Multipart upload limits".
+Files, and streams shorter than a part, are sent in one request. A longer stream is split into parts of equal
+size (some servers require that), which two threads send while the next part is read: at most three parts are
+in memory. S3 accepts 10,000 parts, so the size of a part limits the size of the object: parts of 8 MiB (24
+MiB of memory) allow 78 GiB, and parts of 32 MiB (96 MiB of memory; a backup to S3 stays under 256 MiB) 312
+GiB. Source: Amazon S3 User Guide, "Multipart upload limits".
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ WORKERS = 2
 
 
 def part_size(estimate: int | None) -> int:
-    """Bytes of a part for an object of at most about ``estimate`` bytes, with a tenth and more to spare.
+    """Return the size of a part in bytes for an object of about ``estimate`` bytes, with a tenth to spare.
 
-    An estimate past what the largest parts can hold is no refusal: it is the size before compression.
+    A too large estimate is not refused, because it is the size before compression.
     """
     expected = (estimate or 0) * 11 // 10
     fitting = -(-expected // (9_000 * MIB)) * MIB
@@ -45,26 +44,26 @@ def part_size(estimate: int | None) -> int:
 
 
 def cut(blocks: Iterator[bytes], size: int) -> Iterator[BytesIO]:
-    """Cut the stream into files of exactly ``size`` bytes; the last may be shorter, none is empty."""
-    part = _room(size)
+    """Split the stream into files of exactly ``size`` bytes. The last may be shorter; none is empty."""
+    part = _allocate(size)
     for block in blocks:
         rest = memoryview(block)
         while rest:
-            taken = rest[: size - part.tell()]
-            part.write(taken)
-            rest = rest[len(taken) :]
+            piece = rest[: size - part.tell()]
+            part.write(piece)
+            rest = rest[len(piece) :]
             if part.tell() == size:
                 part.seek(0)
                 yield part
-                part = _room(size)
+                part = _allocate(size)
     if part.tell():
         part.truncate()
         part.seek(0)
         yield part
 
 
-def _room(size: int) -> BytesIO:
-    """Memory for so many bytes, had at once: what grows from block to block is copied and leaves holes."""
+def _allocate(size: int) -> BytesIO:
+    """Allocate ``size`` bytes at once: a buffer that grows is copied and fragments the memory."""
     part = BytesIO()
     part.seek(size - 1)
     part.write(b"\0")
@@ -73,9 +72,9 @@ def _room(size: int) -> BytesIO:
 
 
 def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
-    """Store the stream under ``key`` in parts of ``size`` bytes; nothing is left there if it fails.
+    """Store the stream under ``key`` in parts of ``size`` bytes. If it fails, the object is removed.
 
-    Raises what the source raises, StorageError, or IntegrityError when not all of it has arrived.
+    Raises exceptions of the source, ``StorageError``, and ``IntegrityError`` if not all bytes have arrived.
     """
     parts = cut(blocks, size)
     first = next(parts, None) or BytesIO()
@@ -83,12 +82,12 @@ def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
         upload_file(bucket, key, first)
     else:
         ahead = iter([first])
-        del first  # or it would stay in memory to the end
+        del first  # frees the memory of the part early
         _put_parts(bucket, key, itertools.chain(ahead, parts))
 
 
 def upload_file(bucket: Bucket, key: str, body: BinaryIO) -> None:
-    """Put a file, on disk or in memory, under ``key`` at once; as ``upload`` otherwise."""
+    """Store a file, on disk or in memory, in one request; otherwise like ``upload``."""
     size = _length(body)
     with _nothing_left(bucket, key):
         try:
@@ -100,13 +99,13 @@ def upload_file(bucket: Bucket, key: str, body: BinaryIO) -> None:
 
 
 def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
-    begun: list[str] = []
+    upload_ids: list[str] = []
     try:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
-            # In a thread, to its end: a signal that came between the request and its answer would leave an
-            # upload of which nobody knows the id.
-            pool.submit(lambda: begun.append(bucket.begin(key))).result()
-            (upload_id,) = begun
+            # In a thread, which no signal interrupts: an interrupt between the request and its answer would
+            # leave an upload with an unknown id.
+            pool.submit(lambda: upload_ids.append(bucket.begin(key))).result()
+            (upload_id,) = upload_ids
             sent, done = _send(bucket, key, upload_id, parts, pool)
         with _nothing_left(bucket, key):
             try:
@@ -116,8 +115,8 @@ def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
                     raise
             _check(bucket, key, sent)
     except BaseException:
-        for left in begun:
-            _abort(bucket, key, left)
+        for upload_id in upload_ids:
+            _abort(bucket, key, upload_id)
         raise
 
 
@@ -125,35 +124,35 @@ def _abort(bucket: Bucket, key: str, upload_id: str) -> None:
     try:
         bucket.abort(key, upload_id)
     except StorageError as error:
-        logger.warning("An unfinished upload is left and has to be aborted later: %s", error)
+        logger.warning("An unfinished upload could not be aborted; prune_backups does it later: %s", error)
 
 
 def _send(
     bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO], pool: ThreadPoolExecutor
 ) -> tuple[int, list[Parameters]]:
-    """Send the parts as they come; their length in all, and what completing has to know of them."""
+    """Send the parts as they come. Return their total size and their entries for ``complete``."""
     done: list[Parameters] = []
-    under_way: deque[Future[Parameters]] = deque()
+    running: deque[Future[Parameters]] = deque()
     sent = 0
     for number, part in enumerate(parts, 1):
         if number > MOST_PARTS:
             raise StorageError(
-                f"{key} is larger than {MOST_PARTS} parts, the most that S3 takes ({sent} bytes sent).",
+                f"{key} is larger than {MOST_PARTS} parts, the limit of S3 ({sent} bytes were sent).",
                 unchanged="The upload was aborted.",
-                hint="Leave out the rows of large tables that can be made again (EXCLUDE_TABLE_DATA), or"
-                " use a storage other than S3.",
+                hint="Exclude the rows of large tables that can be rebuilt (EXCLUDE_TABLE_DATA), or use a"
+                " storage other than S3.",
             )
-        if len(under_way) == WORKERS:
-            done.append(under_way.popleft().result())
+        if len(running) == WORKERS:
+            done.append(running.popleft().result())
         sent += _length(part)
-        under_way.append(pool.submit(bucket.send_part, key, upload_id, number, part))
-    done.extend(future.result() for future in under_way)
+        running.append(pool.submit(bucket.send_part, key, upload_id, number, part))
+    done.extend(future.result() for future in running)
     return sent, done
 
 
 def _length(file: BinaryIO) -> int:
-    # Not by getbuffer(): collecting a cycle that holds such a view, as the traceback of an error does, can
-    # crash the interpreter (seen with CPython 3.12.1).
+    # Without getbuffer(): garbage collection of a cycle with such a view, as in the traceback of an error,
+    # can crash the interpreter (seen with CPython 3.12.1).
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
     return length
@@ -161,7 +160,7 @@ def _length(file: BinaryIO) -> int:
 
 @contextmanager
 def _nothing_left(bucket: Bucket, key: str) -> Iterator[None]:
-    """Around what brings the object into being: remove it when that fails, unless it is another's."""
+    """Remove the object if the block fails, unless another process created it."""
     try:
         yield
     except TakenError:
@@ -177,14 +176,14 @@ def _check(bucket: Bucket, key: str, sent: int) -> None:
     stored = None if head is None else head["ContentLength"]
     if stored != sent:
         raise IntegrityError(
-            f"{sent} bytes were sent to {key} in {bucket.place}, which holds {stored or 'nothing'}.",
-            unchanged="The object was removed.",
-            hint="Try again; if it happens again, that storage cannot be used for backups.",
+            f"{sent} bytes were sent to {key} in {bucket.place}, which has stored {stored or 'nothing'}.",
+            unchanged="No backup was recorded, and the object was removed.",
+            hint="Run the backup again. If it fails again, use another storage.",
         )
 
 
 def _arrived(bucket: Bucket, key: str, size: int, etag: str) -> bool:
-    """Whether exactly this object is there all the same: the upload arrived and only the answer got lost."""
+    """Return whether exactly this object exists: the upload succeeded and only the answer was lost."""
     try:
         head = bucket.head(key)
     except StorageError:
@@ -193,7 +192,7 @@ def _arrived(bucket: Bucket, key: str, size: int, etag: str) -> bool:
 
 
 def _etag_of(parts: list[Parameters]) -> str:
-    """The ETag S3 gives an object of these parts; empty where theirs are not MD5 (some encryptions)."""
+    """Return the ETag of an object of these parts; empty if their ETags are not MD5 (some encryptions)."""
     try:
         sums = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
     except ValueError:
