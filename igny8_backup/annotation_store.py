@@ -9,9 +9,9 @@ from igny8_backup.store.base import MissingObjectError, Store
 
 
 def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations]:
-    """Backup id -> what was added to it, of all or of one; backups without additions are absent.
+    """Return the annotations of all backups, or of one, by id; backups without annotations are absent.
 
-    A pin that cannot be read is a pin all the same; a check that cannot is none.
+    A pin that cannot be read still counts as a pin. A check that cannot be read is ignored.
     """
     pins: dict[str, Pin] = {}
     newest: dict[tuple[str, str], str] = {}
@@ -20,7 +20,7 @@ def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations
         if parsed and parsed.kind == "pin":
             pins[parsed.backup_id] = _read_pin(store, parsed.backup_id)
         elif parsed and parsed.kind == "check":
-            # Keys come sorted, and one of these tells its time.
+            # Keys are listed in order, and the key of a check contains its time.
             newest[parsed.backup_id, parsed.name] = stored.key
     checks: dict[str, list[Check]] = {}
     for (checked, _), key in newest.items():
@@ -36,7 +36,7 @@ def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations
 
 
 def read_marks(store: Store) -> tuple[Mark, ...]:
-    """The marks of the last sweep; none where they cannot be read: then litter is marked anew."""
+    """Return the marks of the last sweep; none if they cannot be read, so that orphans are marked again."""
     try:
         found = records.from_json(Marks, store.read_small(keys.MARKS), name="The marks", schema=SCHEMA)
     except (MissingObjectError, IntegrityError):
@@ -45,7 +45,7 @@ def read_marks(store: Store) -> tuple[Mark, ...]:
 
 
 def write_marks(store: Store, marks: tuple[Mark, ...]) -> None:
-    """Replaces all the marks."""
+    """Replace all marks."""
     if marks:
         store.put_small(keys.MARKS, records.to_json(Marks(schema=SCHEMA, marks=marks)))
     else:

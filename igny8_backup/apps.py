@@ -10,4 +10,4 @@ class Igny8BackupConfig(AppConfig):
     verbose_name = "Backup and recovery"
 
     def ready(self) -> None:
-        from igny8_backup import checks  # noqa: F401  (importing registers)
+        from igny8_backup import checks  # noqa: F401  (the import registers the checks)

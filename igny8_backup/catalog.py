@@ -1,6 +1,7 @@
-"""Manifests -> records: which backups exist, the newest, one by its id, runs that left none.
+"""Find backups and runs in a store, and select the parts that a restore needs.
 
-A backup exists when its manifest exists (law 1). Backups are found by their exact id, never by a part of it.
+A backup exists only once its manifest exists. Backups are found by their exact id, never by a part of it.
+Entry points: ``Catalog`` and ``select``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from igny8_backup.store.base import MissingObjectError, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One backup: its manifest, or why that cannot be read."""
+    """A backup: its manifest, or the reason why the manifest cannot be read."""
 
     id: str
     manifest: Manifest | None
@@ -33,13 +34,13 @@ class Entry:
 
     @property
     def started(self) -> datetime:
-        """When it began; of an unreadable one its id tells."""
+        """When the backup started. For an unreadable manifest, the id contains the time."""
         return self.manifest.started if self.manifest else keys.id_time(self.id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a restore takes: parts with the manifests that name them, and what to say about the choice."""
+    """The parts to restore, with their manifests, and notes about the choice for the operator."""
 
     databases: tuple[tuple[Manifest, DatabasePart], ...]
     trees: tuple[tuple[Manifest, TreePart], ...]
@@ -47,31 +48,32 @@ class Selection:
 
 
 class Catalog:
-    """The backups of one store. Reads manifests only; needs no key."""
+    """The backups and runs in a store. Reads manifests and run records only, and needs no key."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def entries(self) -> list[Entry]:
-        """Every backup, newest first. Raises ``StorageError`` when the storage cannot be listed."""
+        """Return every backup, newest first. Raises ``StorageError`` if the storage cannot be listed."""
         found = []
         ids = (name.strip("/").rsplit("/", 1)[-1] for name in self._store.list_dirs(keys.BACKUPS))
         for backup_id in filter(keys.is_id, ids):
             try:
                 found.append(Entry(id=backup_id, manifest=self._read(backup_id)))
             except MissingObjectError:
-                continue  # A run that is under way, or litter: no manifest, no backup.
+                continue  # no manifest, no backup: a run that is still active, or orphans
             except IntegrityError as error:
                 found.append(Entry(id=backup_id, manifest=None, problem=str(error)))
-        # Ids tell the second only; two small backups may begin within one.
+        # Not sorted by id: an id has the time to the second only, and two small backups may start in one.
         return sorted(found, key=lambda entry: entry.started, reverse=True)
 
     def manifests(self) -> list[Manifest]:
-        """The readable backups, newest first."""
+        """Return the manifests that can be read, newest first."""
         return [entry.manifest for entry in self.entries() if entry.manifest]
 
     def get(self, backup_id: str) -> Manifest:
-        """Raises :class:`UsageError` for an unknown id, ``IntegrityError`` for an unreadable manifest."""
+        """Return a manifest. Raises ``UsageError`` for an unknown id, ``IntegrityError`` for a damaged
+        manifest."""
         if keys.is_id(backup_id):
             try:
                 return self._read(backup_id)
@@ -80,11 +82,11 @@ class Catalog:
         raise UsageError(
             f"There is no backup {backup_id!r} in {self._store.describe()}.",
             unchanged="Nothing was changed.",
-            hint="See the ids: python manage.py list_backups.",
+            hint="List the ids with: python manage.py list_backups.",
         )
 
     def runs(self) -> list[RunRecord]:
-        """The records of runs, newest first; unreadable ones are passed over."""
+        """Return the records of runs, newest first, without unreadable ones."""
         found = []
         for stored in self._store.list(keys.RUNS):
             parsed = keys.parse(stored.key)
@@ -93,7 +95,7 @@ class Catalog:
         return sorted(found, key=lambda record: record.started, reverse=True)
 
     def run(self, backup_id: str) -> RunRecord | None:
-        """The record of one run, or ``None`` where there is none that can be read."""
+        """Return the record of a run, or ``None`` if it is missing or unreadable."""
         try:
             data = self._store.read_small(keys.run_key(backup_id))
             return records.from_json(RunRecord, data, name=f"Run {backup_id}", schema=SCHEMA)
@@ -101,7 +103,8 @@ class Catalog:
             return None
 
     def run_of_task(self, task_id: str) -> RunRecord | None:
-        """The run that the queued task ``task_id`` made at its last delivery so far."""
+        """Return the newest run of the queued task ``task_id``, which may have been delivered several
+        times."""
         ending = f"-{keys.task_token(task_id)}.json"
         named = [stored.key for stored in self._store.list(keys.RUNS) if stored.key.endswith(ending)]
         for parsed in map(keys.parse, sorted(named, reverse=True)):
@@ -121,29 +124,30 @@ def select(
     trees: tuple[str, ...],
     wanted: Manifest | None = None,
 ) -> Selection:
-    """What to restore of the ``databases`` and ``trees`` asked for, from ``manifests`` (newest first).
+    """Select the parts to restore for the requested ``databases`` and ``trees``.
 
-    With ``wanted``, its parts and no others. Without: the newest backup with all the databases complete, and
-    for each tree the part of the same backup; else the first one begun after it; else the newest before, with
-    a note that says how far apart they are. Raises :class:`UsageError` when something is in no backup.
+    ``manifests`` are sorted newest first. With ``wanted``, only parts of that backup are selected. Otherwise
+    the databases come from the newest backup that has all of them complete. Each tree comes from the same
+    backup; else from the first backup started after it; else from the newest before it, with a note that says
+    how far apart they are. Raises :class:`UsageError` if no backup has a requested part.
     """
     pool = [wanted] if wanted else manifests
     if not pool:
         raise UsageError(
             "There is no backup that can be read.",
             unchanged="Nothing was changed.",
-            hint="See what there is, and where it was looked for: python manage.py list_backups.",
+            hint="List the backups and the location that was searched: python manage.py list_backups.",
         )
     base = next((found for found in pool if all(_database(found, alias) for alias in databases)), None)
     if base is None:
-        raise _lacking(
-            wanted, f"of {', '.join(databases)}", "See what there is: python manage.py list_backups."
+        raise _missing_part(
+            wanted, f"of {', '.join(databases)}", "List the backups: python manage.py list_backups."
         )
     parts = tuple((base, part) for alias in databases if (part := _database(base, alias)))
     chosen: list[tuple[Manifest, TreePart]] = []
     notes = [
-        f"Backup {item.id} is newer and holds {alias!r} complete, but not all of {', '.join(databases)}:"
-        f" restore_all {item.id} --only {alias} takes it."
+        f"Backup {item.id} is newer and has {alias!r} complete, but not all of {', '.join(databases)}. To"
+        f" restore it: restore_all {item.id} --only {alias}."
         for item in pool[: pool.index(base)]
         for alias in databases
         if _database(item, alias)
@@ -152,7 +156,7 @@ def select(
         found = _nearest([item for item in pool if _tree(item, name)], base if databases else None)
         tree = _tree(found, name) if found else None
         if found is None or tree is None:
-            raise _lacking(
+            raise _missing_part(
                 wanted,
                 f"of the tree {name!r}",
                 "Choose another id from list_backups, or restore without it: restore_all --only db.",
@@ -162,19 +166,20 @@ def select(
             apart = duration_in_words(abs(tree.started - base.started), units=2)
             when = "after" if tree.started > base.started else "BEFORE"
             notes.append(
-                f"The files of {name!r} come from backup {found.id}, read {apart} {when} the database."
+                f"The files of {name!r} come from backup {found.id}, made {apart} {when} the database."
             )
     return Selection(databases=parts, trees=tuple(chosen), notes=tuple(notes))
 
 
-def _lacking(wanted: Manifest | None, what: str, hint: str) -> UsageError:
+def _missing_part(wanted: Manifest | None, what: str, hint: str) -> UsageError:
     subject = f"Backup {wanted.id} has no" if wanted else "No backup has a"
     text = f"{subject} complete copy {what}."
     return UsageError(text, unchanged="Nothing was changed.", hint=hint)
 
 
 def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:
-    """Of those that fit: ``base``, else the first after it, else the newest before; no base: the newest."""
+    """Return ``base``, else the first manifest after it, else the newest before; without ``base`` the
+    newest."""
     fitting = sorted(fitting, key=lambda item: item.started)
     if base is None:
         return fitting[-1] if fitting else None

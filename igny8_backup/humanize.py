@@ -1,4 +1,4 @@
-"""Amounts as people say them."""
+"""Format durations, sizes and counts for people, and parse sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIZE = re.compile(r"(?P<amount>\d+(\.\d+)?) ?((?P<unit>[kMGT])(?P<binary>i?))?B
 
 
 def duration_in_words(duration: timedelta, *, units: int = 1) -> str:
-    """``3 days``, ``1 second``, with two ``units`` ``1 hour 30 minutes``: the largest ones, rounded down."""
+    """Format a duration with its ``units`` largest units, rounded down: ``3 days``, ``1 hour 30 minutes``."""
     seconds = int(duration.total_seconds())
     parts = []
     for unit, length in _UNITS:
@@ -22,17 +22,17 @@ def duration_in_words(duration: timedelta, *, units: int = 1) -> str:
 
 
 def age_in_words(since: datetime, now: datetime) -> str:
-    """How long ago ``since`` was: a duration, or ``in the future`` where a clock is wrong."""
+    """Format how long ago ``since`` was; ``in the future`` if a clock is wrong."""
     return duration_in_words(now - since) if since <= now else "in the future"
 
 
 def old_in_words(since: datetime, now: datetime) -> str:
-    """``3 days old``, or ``dated in the future`` where a clock is wrong."""
+    """Format an age: ``3 days old``; ``dated in the future`` if a clock is wrong."""
     return f"{duration_in_words(now - since)} old" if since <= now else "dated in the future"
 
 
 def size_in_words(amount: float) -> str:
-    """``1.5 GB`` of an amount of bytes: decimal units, as storage is sold."""
+    """Format a number of bytes in decimal units, as storage is sold: ``1.5 GB``."""
     if amount < 1000:
         return f"{amount:.0f} B"
     for unit in ("kB", "MB", "GB"):
@@ -43,7 +43,7 @@ def size_in_words(amount: float) -> str:
 
 
 def size_from_words(text: str) -> int:
-    """Bytes of ``1.5 GB``, ``200G``, ``512 MiB``, ``1000000``. Raises ``ValueError`` for anything else."""
+    """Parse a size in bytes: ``1.5 GB``, ``200G``, ``512 MiB``, ``1000000``. Raises ``ValueError``."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 200GB")
@@ -53,5 +53,5 @@ def size_from_words(text: str) -> int:
 
 
 def count_in_words(amount: int, noun: str) -> str:
-    """``1 file``, ``5114 files``."""
+    """Format a count with its noun: ``1 file``, ``5114 files``."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"

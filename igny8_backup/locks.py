@@ -1,9 +1,9 @@
-"""One writer at a time.
+"""Locks that allow one writer at a time.
 
-Two locks, because each sees what the other cannot: a file lock in ``STATE_DIR`` keeps runs of one host apart
-and works without a database; an advisory lock on the primary (PostgreSQL docs, 13.3.5) keeps hosts apart.
-Both die with their holder. The advisory lock is taken in the maintenance database: it is per database, and a
-session in the live one would block the rename of a restore.
+There are two: a file lock in ``STATE_DIR`` excludes other runs on this host and works without a database; an
+advisory lock on the primary (PostgreSQL documentation, 13.3.5) excludes other hosts. Both end with their
+process. The advisory lock is taken in the maintenance database: locks are per database, and a session in the
+live database would block the rename of a restore. Entry points: ``file_lock`` and ``AdvisoryLock``.
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ _HOLDER = """
     JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
       AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
-      AND a.backend_start IS NOT NULL  -- null where the holder is a role that this one may not watch"""
+      AND a.backend_start IS NOT NULL  -- null if this role may not see the session of the holder"""
 _NAME = "igny8_backup: "
-_WAY_OUT = "Wait for it to end, then run again; or let it be waited for: --wait SECONDS."
+_HINT = "Run the command again when the other run has ended, or let it wait: --wait SECONDS."
 _OURS = """
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
       AND pid = pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = %s"""
 
 
 class Lockable(Protocol):
-    """What a lock is on: mostly a ``Store``."""
+    """What a lock protects: usually a ``Store``."""
 
     def identity(self) -> str:
-        """The same in every process, and of nothing else."""
+        """Return a text that is the same in every process and unique to this object."""
 
     def describe(self) -> str:
-        """For people, without secrets."""
+        """Return the name for messages, without secrets."""
 
 
 class AdvisoryLock:
-    """Held by ``session``, of a maintenance database, until it ends."""
+    """An advisory lock, held by ``session`` in the maintenance database until the session ends."""
 
     def __init__(self, session: psycopg.Connection[Any], of: Lockable, *, doing: str = "a run") -> None:
-        """Raises :class:`LockedError` saying who holds it, since when, ``doing`` what."""
+        """Take the lock. ``doing`` names this run for others. Raises :class:`LockedError`, which names the
+        holder."""
         self._key = self.key(of)
         self._session = session
         (granted,) = session.execute("SELECT pg_try_advisory_lock(%s)", [self._key]).fetchone() or (False,)
@@ -57,20 +58,20 @@ class AdvisoryLock:
             holder = session.execute(_HOLDER, [self._key]).fetchone()
             who = f": {_doing(holder[2])} from {holder[0]}, since {_second(holder[1])}" if holder else ""
             raise LockedError(
-                f"Another run works on {of.describe()}{who}.",
+                f"Another run is using {of.describe()}{who}.",
                 unchanged="Nothing was changed.",
-                hint=_WAY_OUT,
+                hint=_HINT,
             )
-        # What others read in pg_stat_activity; the server cuts it at 63 bytes.
+        # Shown to other runs in pg_stat_activity. The server truncates it to 63 bytes.
         session.execute("SELECT set_config('application_name', %s, false)", [f"{_NAME}{doing}"])
 
     @staticmethod
     def key(of: Lockable) -> int:
-        """The number that stands for it: a bigint, kept positive."""
+        """Return the key of the lock: a positive bigint."""
         return int.from_bytes(hashlib.sha256(of.identity().encode()).digest()[:8], "big") >> 1
 
     def check(self, *, unchanged: str = "No backup was recorded.") -> None:
-        """Raises :class:`LockedError` when the lock was lost with its session: another run may have begun."""
+        """Raise :class:`LockedError` if the session has ended: then another run may have taken the lock."""
         try:
             held = self._session.execute(_OURS, [self._key]).rowcount
         except psycopg.Error:
@@ -79,16 +80,16 @@ class AdvisoryLock:
             raise LockedError(
                 "The lock was lost: the server ended the session that held it.",
                 unchanged=unchanged,
-                hint="Run again.",
+                hint="Run the command again.",
             )
 
 
 @contextmanager
 def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> Iterator[None]:
-    """The lock of this host.
+    """Hold the lock of this host for the duration of the block.
 
-    Raises :class:`LockedError` saying which process holds it, since when, doing what; ``FilesError`` when
-    ``state_dir`` cannot be used.
+    ``doing`` and ``now`` describe this run to others. Raises :class:`LockedError`, which names the process
+    that holds the lock, and ``FilesError`` if ``state_dir`` cannot be used.
     """
     digest = hashlib.sha256(of.identity().encode()).hexdigest()[:16]
     try:
@@ -98,19 +99,19 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
         raise FilesError(
             f"The state folder {state_dir} cannot be used: {error.strerror}.",
             unchanged="Nothing was changed.",
-            hint="Point IGNY8_BACKUP['STATE_DIR'] at a private folder on a volume that lasts.",
+            hint="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a persistent volume.",
         ) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise LockedError(
-                f"Another run works on {of.describe()}: {_holder(handle)}.",
+                f"Another run is using {of.describe()}: {_holder(handle)}.",
                 unchanged="Nothing was changed.",
-                hint=_WAY_OUT,
+                hint=_HINT,
             ) from None
         holder = {"pid": os.getpid(), "doing": doing, "since": _second(now)}
-        with suppress(OSError):  # on a full disk: who holds it matters only to the words of others
+        with suppress(OSError):  # on a full disk: the content is only for messages of other runs
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
@@ -131,4 +132,4 @@ def _holder(handle: int) -> str:
         found = json.loads(os.pread(handle, 4096, 0))
         return f"process {found['pid']}, {found['doing']}, since {found['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a process that has just begun"
+        return "a process that has just started"

@@ -1,8 +1,10 @@
-"""Which backups stay and which go: (backups, policy, now) -> a plan with the reasons (law 8).
+"""Apply the retention policy: decide which backups to keep and which to delete, with reasons.
 
-What is counted are complete copies of a part (a database, a tree), each host's by themselves; a backup goes
-when none of its copies is kept. A rule like ``daily: 14`` keeps the newest copy of each of the 14 newest days
-that have one: days without a backup push nothing out. Days are those of UTC, weeks those of ISO 8601.
+The newest complete copy of a part is never deleted, and nothing of a part whose newest run failed. The policy
+counts complete copies of a part (a database, a tree), separately for each host; a backup is deleted if none
+of its copies is kept. A rule like ``daily: 14`` keeps the newest copy of each of the 14 newest days that have
+one, so days without a backup delete nothing. Days are in UTC, weeks are those of ISO 8601. ``plan`` is a pure
+function.
 """
 
 from __future__ import annotations
@@ -14,20 +16,22 @@ from datetime import UTC, datetime, timedelta
 
 from igny8_backup.humanize import duration_in_words
 
-BUCKETS: Mapping[str, Callable[[datetime], str]] = {
+PERIODS: Mapping[str, Callable[[datetime], str]] = {
     "hourly": lambda moment: f"{moment:%Y-%m-%d %H}:00",
     "daily": lambda moment: f"{moment:%Y-%m-%d}",
     "weekly": lambda moment: f"{moment:%G-W%V}",
     "monthly": lambda moment: f"{moment:%Y-%m}",
     "yearly": lambda moment: f"{moment:%Y}",
 }
-"""Rule -> the bucket that a moment in UTC falls into."""
+"""For each rule, the function that assigns a time in UTC to its period."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How many to keep: the ``last`` ones, all ``within`` a time, one of each of so many hours, days, ...;
-    of those that a drill has restored the ``proven`` newest."""
+    """The copies to keep: the ``last`` ones, all ``within`` a time, and one for each of a number of periods.
+
+    ``proven`` is the number of newest copies to keep among those that a drill has restored.
+    """
 
     last: int = 0
     within: timedelta = timedelta()
@@ -40,16 +44,16 @@ class Policy:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Policy:
-        """The policy of the setting ``RETENTION``. Raises ``ValueError`` saying what is wrong with it."""
+        """Return the policy for the setting ``RETENTION``. Raises ``ValueError`` with the problem."""
         known = {field.name: timedelta if field.name == "within" else int for field in fields(cls)}
         for name, value in values.items():
             if name not in known:
-                raise ValueError(f"{name!r} is none of {', '.join(known)}")
+                raise ValueError(f"{name!r} is not one of {', '.join(known)}")
             kind = known[name]
             if type(value) is not kind:
                 raise ValueError(f"{name!r} is {value!r}, not of type {kind.__name__}")
             if value < kind():  # type: ignore[operator]  # both are of that kind
-                raise ValueError(f"{name!r} is {value!r}, less than nothing")
+                raise ValueError(f"{name!r} is {value!r}, which is negative")
         if not any(values.values()):
             raise ValueError("it would keep nothing")
         return cls(**values)  # type: ignore[arg-type]  # each was just checked
@@ -60,7 +64,8 @@ DEFAULT = Policy(last=3, daily=14, weekly=8, monthly=12)
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Part:
-    """A series of copies: ``kind`` is ``database`` or ``files``."""
+    """A database or tree of a host, of which each backup has a copy. ``kind`` is ``database`` or
+    ``files``."""
 
     host: str
     kind: str
@@ -72,8 +77,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """What is known of one backup. ``parts`` are those that it holds complete; ``held`` says why it stays
-    whatever the policy says: it is pinned, or unreadable. ``proven``: a drill has restored it."""
+    """A backup as input of the policy. ``parts`` are its complete parts.
+
+    ``held`` is the reason to keep it whatever the policy: it is pinned or unreadable. ``proven``: a drill has
+    restored it.
+    """
 
     id: str
     started: datetime
@@ -84,7 +92,7 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """One part in one backup, and what keeps it; without reasons nothing does."""
+    """A part in a backup, and the reasons to keep it; none if it can be deleted."""
 
     part: Part
     reasons: tuple[str, ...]
@@ -92,7 +100,7 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a backup stays, and why: ``reasons`` are of the backup as a whole, each copy has its own."""
+    """The decision about a backup. ``reasons`` apply to all of it; each copy has further reasons."""
 
     id: str
     started: datetime
@@ -103,7 +111,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of which nothing goes at present, and why."""
+    """A part of which nothing is deleted at present, and why."""
 
     part: Part
     reason: str
@@ -111,7 +119,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Every backup, newest first; what is blocked; the ids that are dated in the future."""
+    """The decisions, newest backup first; the blocked parts; the ids of backups dated in the future."""
 
     verdicts: tuple[Verdict, ...]
     blocked: tuple[Block, ...] = ()
@@ -119,7 +127,7 @@ class Plan:
 
     @property
     def going(self) -> tuple[str, ...]:
-        """The ids of what goes, the oldest first."""
+        """The ids of the backups to delete, oldest first."""
         return tuple(item.id for item in reversed(self.verdicts) if not item.keep)
 
 
@@ -131,13 +139,13 @@ def plan(
     failing: Collection[Part] = (),
     max_age: Callable[[Part], timedelta | None] = lambda part: None,
 ) -> Plan:
-    """What to do with ``backups`` at ``now`` (aware).
+    """Decide about ``backups`` at the time ``now`` (aware).
 
-    ``failing`` are parts whose newest run failed. ``max_age`` tells how old the newest copy of a part may be,
-    ``None`` for any age. Of a part that fails either nothing goes. What is dated after ``now`` neither counts
-    nor goes.
+    ``failing`` are parts whose newest run failed. ``max_age`` returns the largest age of the newest copy of a
+    part, or ``None``. Nothing is deleted of a part that is failing or too old. Backups dated after ``now``
+    are kept and not counted.
     """
-    # Of two that began at one instant the id decides, so that the plan does not depend on the listing.
+    # If two started at the same time the id decides, so that the plan does not depend on the listing.
     ordered = sorted(backups, key=lambda item: (item.started, item.id), reverse=True)
     past = [item for item in ordered if item.started <= now]
     series: defaultdict[Part, list[Backup]] = defaultdict(list)
@@ -153,14 +161,14 @@ def plan(
     verdicts = []
     for item in ordered:
         future = item.started > now
-        whole = [*(["dated in the future"] if future else []), *([item.held] if item.held else [])]
+        reasons = [*(["dated in the future"] if future else []), *([item.held] if item.held else [])]
         copies = tuple(
             Copy(part=part, reasons=() if future else _reasons(kept[part], blocked, part, item.id))
             for part in item.parts
         )
-        keep = bool(whole) or any(copy.reasons for copy in copies)
+        keep = bool(reasons) or any(copy.reasons for copy in copies)
         verdicts.append(
-            Verdict(id=item.id, started=item.started, keep=keep, reasons=tuple(whole), copies=copies)
+            Verdict(id=item.id, started=item.started, keep=keep, reasons=tuple(reasons), copies=copies)
         )
     return Plan(
         verdicts=tuple(verdicts),
@@ -188,7 +196,7 @@ def _reasons(
 
 
 def _kept(copies: list[Backup], policy: Policy, now: datetime) -> dict[str, list[str]]:
-    """Backup id -> why its copy of a part is kept; ``copies`` are the newest first."""
+    """Return, by backup id, why its copy of a part is kept. ``copies`` are sorted newest first."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     found[copies[0].id].append("newest")
     for number, item in enumerate(copies[: policy.last], start=1):
@@ -199,10 +207,10 @@ def _kept(copies: list[Backup], policy: Policy, now: datetime) -> dict[str, list
     proven = [item.id for item in copies if item.proven]
     for number, backup_id in enumerate(proven[: policy.proven], start=1):
         found[backup_id].append(f"proven {number} of {policy.proven}")
-    for rule, bucket_of in BUCKETS.items():
+    for rule, period_of in PERIODS.items():
         newest: dict[str, str] = {}
         for item in copies:
-            newest.setdefault(bucket_of(item.started.astimezone(UTC)), item.id)
-        for bucket, backup_id in list(newest.items())[: getattr(policy, rule)]:
-            found[backup_id].append(f"{rule} {bucket}")
+            newest.setdefault(period_of(item.started.astimezone(UTC)), item.id)
+        for period, backup_id in list(newest.items())[: getattr(policy, rule)]:
+            found[backup_id].append(f"{rule} {period}")
     return found

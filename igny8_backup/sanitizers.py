@@ -1,8 +1,8 @@
-"""Ready sanitizers for what Django itself keeps of people, to be named in ``IGNY8_BACKUP["SANITIZERS"]``.
+"""Sanitizers for the personal data that Django itself stores, for ``IGNY8_BACKUP["SANITIZERS"]``.
 
-A sanitizer is a callable that is given the alias of a restored database, whose NAME is then the side database
-that nobody else uses yet. It changes rows there, through models or SQL. It runs in one transaction, and what
-it raises stops the restore. Models whose rows do not live under that alias are passed over.
+A sanitizer is a callable that gets the alias of a restored database. At that time the NAME of the alias is
+the staging database, which nobody else uses. The sanitizer changes rows there, through models or SQL, in one
+transaction. An exception stops the restore. Models that the routers keep out of the alias are skipped.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ _NAMES = ("first_name", "last_name")
 
 
 def users(alias: str) -> None:
-    """Each user becomes ``user7`` (7 is the primary key) with the address ``user7@example.invalid``, no name
-    and no password: ``manage.py changepassword user7`` gives one. Rights and dates stay."""
+    """Rename each user to ``user7``, where 7 is the primary key, with the address ``user7@example.invalid``.
+
+    Names and passwords are removed; ``manage.py changepassword user7`` sets a new one. Permissions and dates
+    are kept.
+    """
     from django.contrib.auth import get_user_model
 
     model: Any = get_user_model()
-    if not _lives(model, alias):
+    if not _has_rows_in(model, alias):
         return
     login, address = model.USERNAME_FIELD, model.get_email_field_name()
-    # Twice: a user may have had the very name that another one is given, and names are unique.
+    # In two passes: names are unique, and a user may already have the new name of another.
     for start in (f"{secrets.token_hex(3)}-", "user"):
         named = Concat(Value(start), Cast("pk", models.CharField()), output_field=models.CharField())
         addressed = Concat(named, Value("@example.invalid"), output_field=models.CharField())
@@ -37,27 +40,27 @@ def users(alias: str) -> None:
         if _has(model, address):
             changed[address] = addressed
         model._base_manager.using(alias).update(**changed)
-    # make_password(None) is what nobody can type; the same for all of them tells nothing of anybody.
+    # make_password(None) matches no password. The same value for all users reveals nothing.
     rest: dict[str, Any] = {name: "" for name in _NAMES if _has(model, name)}
     model._base_manager.using(alias).update(password=make_password(None), **rest)
 
 
 def sessions(alias: str) -> None:
-    """No session is left: each logs somebody in, and may hold anything of theirs."""
+    """Delete all sessions: they log people in and may contain personal data."""
     _empty("sessions", "Session", alias)
 
 
 def admin_log(alias: str) -> None:
-    """The log of the admin is emptied: it repeats the names of what people changed."""
+    """Delete the log of the admin: it repeats the names of changed objects."""
     _empty("admin", "LogEntry", alias)
 
 
 def _empty(app: str, name: str, alias: str) -> None:
-    if app in apps.app_configs and _lives(model := apps.get_model(app, name), alias):
+    if app in apps.app_configs and _has_rows_in(model := apps.get_model(app, name), alias):
         model._base_manager.using(alias).all().delete()
 
 
-def _lives(model: type[models.Model], alias: str) -> bool:
+def _has_rows_in(model: type[models.Model], alias: str) -> bool:
     return router.allow_migrate_model(alias, model)
 
 

@@ -1,11 +1,12 @@
-"""Announcements of what goes on, for projects to listen to.
+"""Django signals that a project can receive.
 
-:data:`phase_started` and :data:`phase_ended` are sent round each phase with ``operation`` (``backup``,
-``restore`` or ``undo``), ``phase`` and ``backup_ids`` (a tuple); the second also with ``error``, the name of
-the error's class or nothing. :data:`reported` is sent when a command or task that runs unattended has ended,
-with ``command``, ``ok`` and ``text``: why it failed, without secrets.
+:data:`phase_started` and :data:`phase_ended` are sent before and after each phase of a backup, restore or
+undo, with ``operation`` (``backup``, ``restore`` or ``undo``), ``phase`` and ``backup_ids`` (a tuple);
+``phase_ended`` also has ``error``, the name of the exception's class or an empty text. :data:`reported` is
+sent when an unattended command or task has ended, with ``command``, ``ok`` and ``text``: the reason of a
+failure, without secrets.
 
-A receiver that raises is logged by Django and passed over: work never depends on one.
+Django logs the exception of a receiver; the operation continues.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BACKUP, RESTORE, UNDO = "backup", "restore", "undo"
 
 @contextmanager
 def announced(operation: str, phase: str, backup_ids: tuple[str, ...]) -> Iterator[None]:
-    """Announces the beginning and the end of what is done inside the context."""
+    """Send the signals before and after the block."""
     facts = {"operation": operation, "phase": phase, "backup_ids": backup_ids}
     phase_started.send_robust(sender=None, **facts)
     error = ""

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: real servers of the session, and the test project as an operator would run it."""
+"""Fixtures for all tests: real servers, and the test project as an operator would run it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_servers() -> Iterator[PostgresServers]:
-    """The session's PostgreSQL servers by major; each starts when first asked for."""
+    """The PostgreSQL servers by major version; each starts when it is first requested."""
     servers = PostgresServers()
     yield servers
     servers.close()
@@ -77,7 +77,7 @@ def postgres_servers() -> Iterator[PostgresServers]:
 
 @pytest.fixture(scope="session")
 def pg(request: pytest.FixtureRequest, postgres_servers: PostgresServers) -> PostgresServer:
-    """A PostgreSQL server: the newest, or each of those that the marker ``postgres`` names."""
+    """A PostgreSQL server: of the newest version, or of each version in the marker ``postgres``."""
     return postgres_servers.get(request.param)
 
 
@@ -101,7 +101,7 @@ def postgres_18(postgres_servers: PostgresServers) -> PostgresServer:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis server for the session; ``url`` is what a Celery broker setting takes."""
+    """A Redis server; ``url`` is for the broker setting of Celery."""
     program = installed_redis()
     if program is None:
         unavailable("redis-server is not installed.")
@@ -111,7 +111,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def project(pg: PostgresServer, tmp_path: Path) -> Iterator[Project]:
-    """The test project with a migrated, empty database and folders of its own."""
+    """The test project with a migrated, empty database and its own folders."""
     made = create(pg, tmp_path)
     yield made
     drop(made)

@@ -1,4 +1,4 @@
-"""Which backups there are, and which of them a restore takes."""
+"""The catalog of backups and runs, and the selection for a restore."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stored(key: str) -> StoredObject:
 
 
 def backup(hour: int, *, databases: str = "", trees: str = "", failed: str = "", token: str = "") -> Manifest:
-    """A backup begun at that hour; of its parts, named by words, those in ``failed`` are not complete."""
+    """Return a backup that started at that hour; its parts in ``failed`` are not complete."""
     started = DAWN + timedelta(hours=hour)
     backup_id = keys.make_id(started, token or f"{hour:06x}")
     database_parts = [
@@ -85,7 +85,7 @@ def write(store: Store, *found: Manifest) -> None:
         store.put_small(keys.manifest_key(manifest.id), records.to_json(manifest))
 
 
-def test_backups_are_listed_newest_first(store: Store) -> None:
+def test_entries_are_sorted_newest_first(store: Store) -> None:
     one, two, three = (backup(hour, databases="default") for hour in (3, 1, 2))
     write(store, one, two, three)
     catalog = Catalog(store)
@@ -94,7 +94,7 @@ def test_backups_are_listed_newest_first(store: Store) -> None:
     assert catalog.get(two.id) == two
 
 
-def test_a_backup_exists_when_its_manifest_exists(store: Store) -> None:
+def test_entries_exist_only_with_a_manifest(store: Store) -> None:
     write(store, backup(1))
     orphans = backup(2).id
     store.put_small(keys.details_key(orphans, ".zst"), b"x")
@@ -106,7 +106,7 @@ def test_a_backup_exists_when_its_manifest_exists(store: Store) -> None:
         Catalog(store).get(orphans)
 
 
-def test_a_damaged_manifest_is_listed_with_the_reason_and_does_not_hide_the_others(store: Store) -> None:
+def test_entries_with_damaged_manifest_have_the_reason(store: Store) -> None:
     good, bad, newer = backup(1), backup(2), backup(3)
     write(store, good, replace(newer, schema=SCHEMA + 1))
     store.put_small(keys.manifest_key(bad.id), b'{"schema": 1}')
@@ -122,7 +122,7 @@ def test_a_damaged_manifest_is_listed_with_the_reason_and_does_not_hide_the_othe
 @pytest.mark.parametrize(
     "backup_id", ["", "latest", "20261122T010000Z", "20261122T010000Z-00000", "../x", "*"]
 )
-def test_an_id_is_found_whole_or_not_at_all(store: Store, backup_id: str) -> None:
+def test_get_finds_complete_ids_only(store: Store, backup_id: str) -> None:
     write(store, backup(1))
     with pytest.raises(UsageError) as caught:
         Catalog(store).get(backup_id)
@@ -130,7 +130,7 @@ def test_an_id_is_found_whole_or_not_at_all(store: Store, backup_id: str) -> Non
     assert caught.value.exit_status == 2
 
 
-def test_a_storage_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+def test_entries_of_unlistable_storage_raise(tmp_path: Path) -> None:
     store = open_store(FileSystemStorage(location=tmp_path / "not mounted"), "igny8/")
     with pytest.raises(StorageError):
         Catalog(store).entries()
@@ -153,7 +153,7 @@ def record(hour: int, task_id: str = "", outcome: str = "complete") -> RunRecord
     )
 
 
-def test_runs_are_found_by_id_and_by_task(store: Store) -> None:
+def test_run_and_run_of_task_find_records(store: Store) -> None:
     runs = [record(1, "task-a", "stopped"), record(2), record(3, "task-a"), record(4, "task-b")]
     for run in runs:
         store.put_small(keys.run_key(run.id), records.to_json(run))
@@ -168,14 +168,14 @@ def test_runs_are_found_by_id_and_by_task(store: Store) -> None:
     assert catalog.run_of_task("task-c") is None
 
 
-def test_the_run_of_another_task_with_the_same_token_is_not_taken_for_it(store: Store) -> None:
+def test_run_of_task_ignores_other_task_with_same_token(store: Store) -> None:
     impostor = replace(record(1, "task-a"), task_id="task-z")
     store.put_small(keys.run_key(impostor.id), records.to_json(impostor))
     assert Catalog(store).run_of_task("task-a") is None
 
 
 def chosen(selection: Selection) -> tuple[dict[str, int], dict[str, int]]:
-    """The hours of the backups from which databases and trees come."""
+    """Return the hours of the backups that the selected databases and trees come from."""
     databases = {part.alias: manifest.started.hour for manifest, part in selection.databases}
     return databases, {part.name: manifest.started.hour for manifest, part in selection.trees}
 
@@ -187,7 +187,7 @@ def newest_first(*found: Manifest) -> list[Manifest]:
 BOTH: dict[str, Any] = {"databases": ("default",), "trees": ("sites",)}
 
 
-def test_one_backup_that_holds_all_is_taken_whole() -> None:
+def test_select_takes_a_complete_backup_as_one() -> None:
     pool = newest_first(
         backup(1, databases="default", trees="sites"), backup(2, databases="default", trees="sites")
     )
@@ -196,14 +196,14 @@ def test_one_backup_that_holds_all_is_taken_whole() -> None:
     assert selection.notes == ()
 
 
-def test_files_of_the_same_id_win_over_newer_files() -> None:
+def test_select_prefers_files_of_the_same_id() -> None:
     pool = newest_first(backup(1, databases="default", trees="sites"), backup(2, trees="sites"))
     selection = select(pool, **BOTH)
     assert chosen(selection) == ({"default": 1}, {"sites": 1})
     assert selection.notes == ()
 
 
-def test_else_the_first_files_after_the_database() -> None:
+def test_select_takes_first_files_after_the_database() -> None:
     pool = newest_first(
         backup(1, databases="default", trees="sites"),
         backup(2, databases="default", trees="sites", failed="sites"),
@@ -217,7 +217,7 @@ def test_else_the_first_files_after_the_database() -> None:
     assert "'sites'" in note and backup(3).id in note and "1 hour 30 minutes after the database" in note
 
 
-def test_else_the_newest_files_before_it_with_a_warning() -> None:
+def test_select_takes_newest_files_before_the_database_with_a_note() -> None:
     pool = newest_first(backup(1, trees="sites"), backup(2, trees="sites"), backup(4, databases="default"))
     selection = select(pool, **BOTH)
     assert chosen(selection) == ({"default": 4}, {"sites": 2})
@@ -225,7 +225,7 @@ def test_else_the_newest_files_before_it_with_a_warning() -> None:
     assert "1 hour 30 minutes BEFORE the database" in note
 
 
-def test_each_tree_is_looked_for_by_itself() -> None:
+def test_select_chooses_each_tree_separately() -> None:
     pool = newest_first(
         backup(1, trees="uploads"), backup(2, databases="default", trees="sites uploads", failed="uploads")
     )
@@ -234,7 +234,7 @@ def test_each_tree_is_looked_for_by_itself() -> None:
     assert len(selection.notes) == 1
 
 
-def test_all_databases_come_from_one_backup() -> None:
+def test_select_takes_all_databases_from_one_backup() -> None:
     pool = newest_first(
         backup(1, databases="default other"),
         backup(2, databases="default other", failed="other"),
@@ -245,7 +245,7 @@ def test_all_databases_come_from_one_backup() -> None:
     assert chosen(select(pool, databases=("default",), trees=())) == ({"default": 3}, {})
 
 
-def test_files_alone_are_the_newest_of_each_tree() -> None:
+def test_select_files_only_takes_newest_of_each_tree() -> None:
     pool = newest_first(
         backup(1, trees="sites uploads"), backup(2, databases="default"), backup(3, trees="sites")
     )
@@ -254,7 +254,7 @@ def test_files_alone_are_the_newest_of_each_tree() -> None:
     assert selection.notes == ()
 
 
-def test_of_two_backups_in_one_second_the_files_still_come_from_the_same() -> None:
+def test_select_of_two_backups_in_one_second_keeps_one_id() -> None:
     first = backup(1, databases="default", trees="sites", token="000001")
     second = backup(1, databases="default", trees="sites", token="000002")
     (manifest, _), *_ = select(newest_first(first, second), **BOTH).databases
@@ -262,7 +262,7 @@ def test_of_two_backups_in_one_second_the_files_still_come_from_the_same() -> No
     assert manifest is source is second
 
 
-def test_a_wanted_backup_gives_its_own_parts_and_no_others() -> None:
+def test_select_with_id_takes_only_its_parts() -> None:
     old, new = backup(1, databases="default", trees="sites"), backup(2, databases="default", trees="sites")
     assert chosen(select([old], wanted=old, **BOTH)) == ({"default": 1}, {"sites": 1})
     lacking = backup(3, databases="default", trees="sites", failed="sites")
@@ -281,13 +281,13 @@ def test_a_wanted_backup_gives_its_own_parts_and_no_others() -> None:
         ([backup(1, databases="default")], "sites"),
     ],
 )
-def test_what_is_in_no_backup_is_said(pool: list[Manifest], words: str) -> None:
+def test_select_missing_part_names_it(pool: list[Manifest], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         select(pool, **BOTH)
     assert "Nothing was changed." in str(caught.value)
     assert caught.value.exit_status == 2
 
 
-def test_an_empty_storage_is_told_for_files_as_well() -> None:
+def test_select_from_empty_storage_raises() -> None:
     with pytest.raises(UsageError, match="There is no backup"):
         select([], databases=(), trees=("sites",))

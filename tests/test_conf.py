@@ -1,4 +1,4 @@
-"""The settings: each key, what it may be, and that nothing secret is ever repeated."""
+"""The settings: every key, its valid values, and that messages contain no secret."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def config(**keys: Any) -> Config:
 
 
 def complaints(value: Any) -> list[tuple[str, str]]:
-    """The ids and texts of what is wrong; the error says the same."""
+    """Return the ids and texts of the problems, and assert that the error has them too."""
     with override_settings(IGNY8_BACKUP=value):
         found = problems()
         if found:
@@ -56,14 +56,14 @@ def complaints(value: Any) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def databases(settings: Any) -> Iterator[dict[str, Any]]:
-    """``DATABASES``, to be changed in place as a settings file would have it."""
+    """``DATABASES``, which tests may change."""
     before = dict(settings.DATABASES)
     yield settings.DATABASES
     settings.DATABASES.clear()
     settings.DATABASES.update(before)
 
 
-def test_nothing_has_to_be_set() -> None:
+def test_config_without_settings_has_defaults() -> None:
     assert config() == Config(
         prefix="igny8/",
         host=socket.gethostname(),
@@ -97,12 +97,12 @@ def test_nothing_has_to_be_set() -> None:
         assert config().environment == "development"
 
 
-def test_without_the_setting_the_defaults_hold(settings: Any) -> None:
+def test_config_without_the_setting_has_defaults(settings: Any) -> None:
     del settings.IGNY8_BACKUP
     assert get_config().prefix == "igny8/"
 
 
-def test_every_key() -> None:
+def test_config_reads_every_key() -> None:
     found = config(
         PREFIX="a/b",
         HOST="web-1.example.org",
@@ -163,7 +163,7 @@ def test_every_key() -> None:
     assert found.recipients == (RECIPIENT,)
 
 
-def test_the_age_that_a_part_may_have() -> None:
+def test_max_age_of_part_prefers_host_and_name() -> None:
     found = config(MAX_AGE={"uploads": timedelta(days=8), "web-0/uploads": None})
     ages = [
         found.max_age_of(Part(host=host, kind="files", name=name))
@@ -172,7 +172,7 @@ def test_the_age_that_a_part_may_have() -> None:
     assert ages == [timedelta(days=8), None, timedelta(days=2)]
 
 
-def test_encryption_is_off_only_where_it_says_none_in_so_many_words() -> None:
+def test_encryption_is_off_only_with_explicit_none() -> None:
     assert config(ENCRYPTION=None).encryption is None
     assert config(ENCRYPTION=None).recipients == ()
     wrong: Any
@@ -182,12 +182,12 @@ def test_encryption_is_off_only_where_it_says_none_in_so_many_words() -> None:
 
 
 @pytest.mark.parametrize(("prefix", "kept"), [("", ""), ("igny8", "igny8/"), ("a/b/", "a/b/")])
-def test_the_prefix_ends_with_one_slash_or_is_empty(prefix: str, kept: str) -> None:
+def test_prefix_ends_with_one_slash_or_is_empty(prefix: str, kept: str) -> None:
     assert config(PREFIX=prefix).prefix == kept
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1])
-def test_the_setting_is_a_dict(value: Any) -> None:
+def test_setting_other_than_dict_is_a_problem(value: Any) -> None:
     assert complaints(value)[0][0] == "E001"
 
 
@@ -212,7 +212,7 @@ KEYS = [field.name.upper() for field in fields(Config) if field.name != "debug"]
         "../x",
     ],
 )
-def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> None:
+def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
     found = complaints({key: value})
     if key == "ENVIRONMENT" and isinstance(value, str):
         return  # any text is a name for an environment
@@ -275,20 +275,20 @@ def test_any_nonsense_is_a_problem_that_names_the_key(key: str, value: Any) -> N
         ({"PREFIX": "a\nb"}, "E011", "relative path"),
         ({"ASSUME_SPACE": "a lot"}, "E012", "'a lot' is not a size such as 200GB"),
         ({"BEFORE_RESTORE": "docker compose stop"}, "E003", "is str, not list"),
-        ({"BEFORE_RESTORE": ["docker compose stop"]}, "E017", "no shell reads it"),
-        ({"BEFORE_RESTORE": [["docker"], []]}, "E017", "is not a list of programs"),
-        ({"AFTER_RESTORE": [["docker", 1]]}, "E017", "['AFTER_RESTORE'] is not a list of programs"),
-        ({"AFTER_RESTORE": [["", "x"]]}, "E017", "is not a list of programs"),
+        ({"BEFORE_RESTORE": ["docker compose stop"]}, "E017", "run without a shell"),
+        ({"BEFORE_RESTORE": [["docker"], []]}, "E017", "is not a list of argument lists"),
+        ({"AFTER_RESTORE": [["docker", 1]]}, "E017", "['AFTER_RESTORE'] is not a list of argument lists"),
+        ({"AFTER_RESTORE": [["", "x"]]}, "E017", "is not a list of argument lists"),
         ({"ASSUME_SPACE": -1}, "E012", "'-1' is not a size"),
     ],
 )
-def test_each_problem_has_its_number_and_its_words(value: Any, number: str, text: str) -> None:
+def test_problems_have_stable_ids_and_messages(value: Any, number: str, text: str) -> None:
     found = complaints(value)
     assert [one for one, _ in found] == [number]
     assert text in found[0][1]
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_get_config_reports_all_problems_at_once() -> None:
     found = complaints({"JOBS": 0, "HOST": "", "SITES": {"a": "b", "c": "d"}, "X": 1})
     assert sorted(number for number, _ in found) == ["E002", "E004", "E004", "E005", "E010"]
 
@@ -308,12 +308,12 @@ def test_all_problems_are_told_at_once() -> None:
         SECRET,
     ],
 )
-def test_a_private_key_is_never_repeated_wherever_it_was_put(value: Any) -> None:
+def test_problems_never_contain_a_private_key(value: Any) -> None:
     found = complaints(value)
     assert found and "Q" * 8 not in repr(found)
 
 
-def test_a_replica_is_not_backed_up_twice(databases: dict[str, Any]) -> None:
+def test_databases_omit_replicas(databases: dict[str, Any]) -> None:
     default = databases["default"]
     databases["replica"] = {**default, "TEST": {"MIRROR": "default"}}
     databases["second"] = {**default, "TEST": {}}
@@ -323,13 +323,13 @@ def test_a_replica_is_not_backed_up_twice(databases: dict[str, Any]) -> None:
     assert complaints({"DATABASES": ["unused"]})[0][1].endswith("Choose among: default, replica, second.")
 
 
-def test_an_alias_must_fit_into_the_name_of_an_object(databases: dict[str, Any]) -> None:
+def test_database_alias_invalid_in_keys_is_a_problem(databases: dict[str, Any]) -> None:
     databases["a/b"] = databases["default"]
     assert complaints({})[0][0] == "E007"
     assert config(DATABASES=["default"]).databases == ("default",)
 
 
-def test_the_settings_are_read_again_when_one_changes(settings: Any) -> None:
+def test_config_is_read_again_after_a_change(settings: Any) -> None:
     settings.IGNY8_BACKUP = {"HOST": "one"}
     assert get_config().host == "one"
     assert get_config() is get_config()
@@ -343,12 +343,12 @@ def test_the_settings_are_read_again_when_one_changes(settings: Any) -> None:
     assert get_config() is not before
 
 
-def test_the_folder_of_the_project(settings: Any, tmp_path: Path) -> None:
+def test_project_dir_is_base_dir(settings: Any, tmp_path: Path) -> None:
     settings.BASE_DIR = str(tmp_path)
     assert project_dir() == tmp_path
 
 
-def test_the_folder_of_a_project_that_does_not_tell_it(tmp_path: Path) -> None:
+def test_project_dir_without_base_dir_is_derived(tmp_path: Path) -> None:
     package = tmp_path / "site_"
     package.mkdir()
     (package / "settings.py").write_text("DATABASES = {}\n")
@@ -376,12 +376,12 @@ def test_the_folder_of_a_project_that_does_not_tell_it(tmp_path: Path) -> None:
         "SELECT 1",
     ],
 )
-def test_probes_that_cannot_be_compared_are_refused(settings: Any, value: Any) -> None:
+def test_probes_with_changing_results_are_a_problem(settings: Any, value: Any) -> None:
     settings.IGNY8_BACKUP = {"PROBES": value, "DATABASES": ["default"]}
     assert {problem.id[-4:] for problem in problems()} <= {"E019", "E003"} and problems()
 
 
-def test_probes_of_one_database_and_of_several(settings: Any) -> None:
+def test_probes_of_one_and_of_several_databases_are_read(settings: Any) -> None:
     query = {"known": "SELECT count(*) FROM snowflake"}
     for value in (query, {"default": query}):
         settings.IGNY8_BACKUP = {"PROBES": value, "DATABASES": ["default"]}

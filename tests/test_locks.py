@@ -1,4 +1,4 @@
-"""One writer at a time: between processes, between hosts, and free again however the holder dies."""
+"""Locks between processes and between hosts, which end with their holder."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def make_store(tmp_path: Path, prefix: str = "igny8/") -> Store:
 
 @contextmanager
 def holder(source: str, *argv: Path, probe: str = "") -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the lock, until its input ends or it is killed."""
+    """Run a process that holds the lock until its input ends or it is killed."""
     with subprocess.Popen(
         [sys.executable, "-X", "dev", "-W", "error", "-c", source, *argv],
         stdin=subprocess.PIPE,
@@ -83,14 +83,14 @@ def locked(store: Store, state: Path) -> Iterator[None]:
         yield
 
 
-def test_the_lock_of_a_host_names_its_holder(tmp_path: Path) -> None:
+def test_file_lock_held_names_the_holder(tmp_path: Path) -> None:
     store, state = make_store(tmp_path), tmp_path / "state"
     with holder(FILE_HOLDER, tmp_path / "storage", state) as process:
         with pytest.raises(LockedError) as caught, locked(store, state):
             pytest.fail("two hold the lock")
         text = str(caught.value)
         assert f"process {process.pid}, a backup, since 2026-11-22T02:15:00+00:00" in text
-        assert "Nothing was changed. Wait for it to end" in text
+        assert "Nothing was changed. Run the command again when" in text
         assert caught.value.exit_status == 5
         with locked(make_store(tmp_path, "another/"), state):
             pass
@@ -98,7 +98,7 @@ def test_the_lock_of_a_host_names_its_holder(tmp_path: Path) -> None:
         pass
 
 
-def test_the_lock_of_a_host_is_free_when_its_holder_is_killed(tmp_path: Path) -> None:
+def test_file_lock_of_killed_holder_is_free(tmp_path: Path) -> None:
     store, state = make_store(tmp_path), tmp_path / "state"
     with holder(FILE_HOLDER, tmp_path / "storage", state) as process:
         process.send_signal(signal.SIGKILL)
@@ -107,7 +107,7 @@ def test_the_lock_of_a_host_is_free_when_its_holder_is_killed(tmp_path: Path) ->
             pass
 
 
-def test_one_process_does_not_hold_it_twice(tmp_path: Path) -> None:
+def test_file_lock_twice_in_one_process_raises(tmp_path: Path) -> None:
     store, state = make_store(tmp_path), tmp_path / "state"
     told = pytest.raises(LockedError, match=f"process {os.getpid()}, a restore")
     with locked(store, state), told, locked(store, state):
@@ -118,7 +118,7 @@ def test_one_process_does_not_hold_it_twice(tmp_path: Path) -> None:
         pass
 
 
-def test_what_the_lock_leaves_on_disk_is_private(tmp_path: Path) -> None:
+def test_file_lock_leaves_private_files(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         with locked(make_store(tmp_path), tmp_path / "a/state"):
@@ -131,16 +131,16 @@ def test_what_the_lock_leaves_on_disk_is_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": 1', "\ud800"])
-def test_a_holder_that_has_not_said_who_it_is(tmp_path: Path, content: str) -> None:
+def test_file_lock_without_holder_details_still_raises(tmp_path: Path, content: str) -> None:
     store, state = make_store(tmp_path), tmp_path / "state"
     with locked(store, state):
         (lock,) = state.iterdir()
         lock.write_bytes(content.encode("utf-8", "surrogatepass"))
-        with pytest.raises(LockedError, match="a process that has just begun"), locked(store, state):
+        with pytest.raises(LockedError, match="a process that has just started"), locked(store, state):
             pytest.fail("two hold the lock")
 
 
-def test_a_state_folder_that_cannot_be_used(tmp_path: Path) -> None:
+def test_file_lock_with_unusable_state_dir_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(FilesError, match="STATE_DIR") as caught,
@@ -156,7 +156,7 @@ def conninfo(pg: PostgresServer, *, superuser: bool = False) -> str:
 
 
 @pytest.mark.postgres(15, 18)
-def test_the_lock_across_hosts_dies_with_its_holder(pg: PostgresServer, tmp_path: Path) -> None:
+def test_advisory_lock_ends_with_its_holder(pg: PostgresServer, tmp_path: Path) -> None:
     store = make_store(tmp_path)
     held = holder(ADVISORY_HOLDER, tmp_path / "storage", probe=conninfo(pg))
     with held as process, pg.connect() as session:
@@ -174,15 +174,15 @@ def test_the_lock_across_hosts_dies_with_its_holder(pg: PostgresServer, tmp_path
         AdvisoryLock(session, store).check()
 
 
-def test_a_holder_of_another_role_shows_less_and_locks_as_well(pg: PostgresServer, tmp_path: Path) -> None:
+def test_advisory_lock_of_other_role_raises_with_fewer_details(pg: PostgresServer, tmp_path: Path) -> None:
     store = make_store(tmp_path)
     with pg.connect(superuser=True) as other, pg.connect() as session:
         AdvisoryLock(other, store)
-        with pytest.raises(LockedError, match="Another run works on"):
+        with pytest.raises(LockedError, match="Another run is using"):
             AdvisoryLock(session, store)
 
 
-def test_a_lock_that_was_lost_is_noticed(pg: PostgresServer, tmp_path: Path) -> None:
+def test_advisory_lock_check_after_loss_raises(pg: PostgresServer, tmp_path: Path) -> None:
     with pg.connect() as session, pg.connect(superuser=True) as admin:
         lock = AdvisoryLock(session, make_store(tmp_path))
         lock.check()
@@ -192,7 +192,7 @@ def test_a_lock_that_was_lost_is_noticed(pg: PostgresServer, tmp_path: Path) -> 
         assert "No backup was recorded. Run again." in str(caught.value)
 
 
-def test_another_lock_of_the_session_is_not_taken_for_it(pg: PostgresServer, tmp_path: Path) -> None:
+def test_advisory_lock_check_ignores_other_locks_of_the_session(pg: PostgresServer, tmp_path: Path) -> None:
     with pg.connect() as session:
         lock = AdvisoryLock(session, make_store(tmp_path))
         session.execute("SELECT pg_advisory_unlock_all(), pg_advisory_lock(7)")

@@ -1,4 +1,4 @@
-"""What stays and what goes, against a model that asks each copy by itself; and the laws it must keep."""
+"""The retention plan, compared with a model that examines each copy separately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.retention import BUCKETS, DEFAULT, Backup, Part, Plan, Policy, plan
+from igny8_backup.retention import DEFAULT, PERIODS, Backup, Part, Plan, Policy, plan
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DATABASE = Part(host="web-1", kind="database", name="default")
@@ -27,7 +27,7 @@ NUMBER_OF: dict[str, Callable[[datetime], int]] = {
     "monthly": lambda moment: moment.year * 12 + moment.month,
     "yearly": lambda moment: moment.year,
 }
-"""Rule -> the bucket of a moment in UTC, by arithmetic."""
+"""For each rule, the period of a time in UTC, computed by arithmetic."""
 
 counts = st.sampled_from([0, 0, 0, 1, 2, 4])
 policies = st.builds(
@@ -55,7 +55,7 @@ moments = st.builds(
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Backup]:
-    """Backups in any order, each with some of the parts, some of them pinned."""
+    """Generate backups in any order, each with some of the parts, some of them pinned."""
     return [
         Backup(
             id=f"{number:06}",
@@ -68,7 +68,7 @@ def histories(draw: st.DrawFn) -> list[Backup]:
 
 
 def stays(copy: Backup, part: Part, backups: list[Backup], policy: Policy, now: datetime) -> bool:
-    """The model: whether one copy of a part is wanted, asked of it alone."""
+    """The model: return whether the policy keeps one copy of a part."""
 
     def rank(item: Backup) -> tuple[datetime, str]:
         return item.started, item.id
@@ -92,7 +92,7 @@ def kept(found: Plan) -> set[str]:
 
 
 @given(histories(), policies, st.sets(st.sampled_from(PARTS)))
-def test_the_plan_is_that_of_the_model(backups: list[Backup], policy: Policy, failing: set[Part]) -> None:
+def test_plan_equals_that_of_the_model(backups: list[Backup], policy: Policy, failing: set[Part]) -> None:
     found = plan(backups, policy, NOW, failing=failing)
     expected = {
         item.id
@@ -109,7 +109,7 @@ def test_the_plan_is_that_of_the_model(backups: list[Backup], policy: Policy, fa
 
 
 @given(histories(), policies)
-def test_the_newest_complete_copy_of_a_part_never_goes(backups: list[Backup], policy: Policy) -> None:
+def test_plan_keeps_newest_complete_copy_of_each_part(backups: list[Backup], policy: Policy) -> None:
     staying = kept(plan(backups, policy, NOW))
     for part in PARTS:
         copies = [item for item in backups if part in item.parts and item.started <= NOW]
@@ -118,14 +118,14 @@ def test_the_newest_complete_copy_of_a_part_never_goes(backups: list[Backup], po
 
 
 @given(histories(), policies)
-def test_a_second_look_at_what_was_left_removes_nothing(backups: list[Backup], policy: Policy) -> None:
+def test_plan_applied_twice_deletes_nothing_more(backups: list[Backup], policy: Policy) -> None:
     staying = kept(plan(backups, policy, NOW))
     left = [item for item in backups if item.id in staying]
     assert plan(left, policy, NOW).going == ()
 
 
 @given(histories(), policies, st.data())
-def test_a_pin_keeps_one_backup_and_changes_nothing_else(
+def test_plan_pin_keeps_one_backup_and_changes_nothing_else(
     backups: list[Backup], policy: Policy, data: st.DataObject
 ) -> None:
     free = [replace(item, held="") for item in backups]
@@ -137,9 +137,7 @@ def test_a_pin_keeps_one_backup_and_changes_nothing_else(
 
 
 @given(histories(), policies, st.lists(st.integers(1, 10**6), max_size=5))
-def test_backups_from_the_future_push_none_out(
-    backups: list[Backup], policy: Policy, seconds: list[int]
-) -> None:
+def test_plan_future_backups_displace_none(backups: list[Backup], policy: Policy, seconds: list[int]) -> None:
     forged = [
         Backup(id=f"forged {number}", started=NOW + timedelta(seconds=after), parts=PARTS)
         for number, after in enumerate(seconds)
@@ -150,7 +148,7 @@ def test_backups_from_the_future_push_none_out(
 
 
 @given(histories(), policies)
-def test_the_order_of_the_listing_does_not_matter(backups: list[Backup], policy: Policy) -> None:
+def test_plan_does_not_depend_on_order(backups: list[Backup], policy: Policy) -> None:
     assert plan(backups, policy, NOW) == plan(list(reversed(backups)), policy, NOW)
 
 
@@ -166,7 +164,7 @@ def reasons(found: Plan) -> dict[str, list[str]]:
     }
 
 
-def test_each_backup_has_its_reasons() -> None:
+def test_plan_gives_reasons_for_each_backup() -> None:
     policy = Policy(last=2, within=timedelta(days=1), weekly=2, yearly=1)
     found = plan([backup(0), backup(1), backup(2), backup(7), backup(8, held="pinned")], policy, NOW)
     assert reasons(found) == {
@@ -187,11 +185,11 @@ def test_each_backup_has_its_reasons() -> None:
         (datetime(2026, 11, 23, tzinfo=UTC), "2026-W48"),
     ],
 )
-def test_weeks_are_those_of_iso_8601(started: datetime, bucket: str) -> None:
-    assert BUCKETS["weekly"](started) == bucket
+def test_weekly_period_follows_iso_8601(started: datetime, bucket: str) -> None:
+    assert PERIODS["weekly"](started) == bucket
 
 
-def test_a_part_that_fails_blocks_its_own_copies_only() -> None:
+def test_plan_failing_part_blocks_only_its_copies() -> None:
     policy = Policy(last=1)
     backups = [backup(0, DATABASE, UPLOADS), backup(1, DATABASE), backup(2, UPLOADS)]
     found = plan(backups, policy, NOW, failing={UPLOADS})
@@ -201,7 +199,7 @@ def test_a_part_that_fails_blocks_its_own_copies_only() -> None:
     assert reasons(found)["2 days"] == ["blocked: its newest run failed"]
 
 
-def test_without_a_fresh_copy_nothing_goes() -> None:
+def test_plan_without_recent_copy_deletes_nothing() -> None:
     backups = [backup(3, DATABASE, UPLOADS), backup(4, DATABASE), backup(5, UPLOADS)]
     limits = {DATABASE: timedelta(days=2), UPLOADS: None}
     found = plan(backups, Policy(last=1), NOW, max_age=limits.get)
@@ -214,7 +212,7 @@ def test_without_a_fresh_copy_nothing_goes() -> None:
     assert plan(backups, Policy(last=1), NOW, max_age=lambda part: timedelta(days=3)).blocked == ()
 
 
-def test_a_backup_without_a_complete_part_is_of_no_use_and_goes() -> None:
+def test_plan_backup_without_complete_part_is_deleted() -> None:
     hollow = Backup(id="hollow", started=NOW - timedelta(days=1))
     assert plan([hollow, backup(2)], Policy(last=1), NOW).going == ("hollow",)
 
@@ -224,26 +222,26 @@ def test_a_backup_without_a_complete_part_is_of_no_use_and_goes() -> None:
     [
         ({}, "keep nothing"),
         ({"daily": 0, "within": timedelta()}, "keep nothing"),
-        ({"dayly": 7}, "'dayly' is none of last, within, hourly, daily, weekly, monthly, yearly"),
+        ({"dayly": 7}, "'dayly' is not one of last, within, hourly, daily, weekly, monthly, yearly"),
         ({"daily": "7"}, "not of type int"),
         ({"daily": True}, "not of type int"),
-        ({"daily": -1}, "less than nothing"),
+        ({"daily": -1}, "which is negative"),
         ({"within": 7}, "not of type timedelta"),
-        ({"within": timedelta(days=-1)}, "less than nothing"),
+        ({"within": timedelta(days=-1)}, "which is negative"),
     ],
 )
-def test_a_policy_that_cannot_be_meant_is_refused(values: dict[str, object], words: str) -> None:
+def test_policy_with_invalid_values_raises(values: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Policy.of(values)
 
 
-def test_the_policy_is_the_setting() -> None:
+def test_policy_of_reads_the_setting() -> None:
     given_policy = Policy.of({"within": timedelta(days=2), "daily": 7})
     assert given_policy == Policy(within=timedelta(days=2), daily=7)
     assert Policy.of({"last": 3, "daily": 14, "weekly": 8, "monthly": 12}) == DEFAULT
 
 
-def test_the_newest_that_a_drill_restored_are_kept() -> None:
+def test_plan_keeps_newest_copies_proven_by_drills() -> None:
     backups = [backup(days) if days % 2 else replace(backup(days), proven=True) for days in range(1, 9)]
     found = plan(backups, Policy(last=1, proven=2), NOW)
     kept = {item.id: item.copies[0].reasons for item in found.verdicts if item.keep}

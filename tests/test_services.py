@@ -1,4 +1,4 @@
-"""The servers and the project that other tests stand on."""
+"""The servers and the project that other tests use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.services.redis import RedisServer, installed
 pytestmark = pytest.mark.services
 
 
-def test_the_sessions_redis_answers(redis_server: RedisServer) -> None:
+def test_redis_server_answers(redis_server: RedisServer) -> None:
     assert redis_server.command("SET", "key", "value").startswith(b"+OK")
     assert b"value" in redis_server.command("GET", "key")
 
 
-def test_a_redis_server_ends_with_its_block(tmp_path: Path) -> None:
+def test_redis_server_ends_with_its_block(tmp_path: Path) -> None:
     program = installed()
     if program is None:
         unavailable("redis-server is not installed.")
@@ -32,11 +32,11 @@ def test_a_redis_server_ends_with_its_block(tmp_path: Path) -> None:
 
 
 def python(project: Project, source: str, **env: str) -> str:
-    """Run some Python inside the project and return what it printed."""
+    """Run Python code in the project and return its output."""
     return project.run("shell", "--no-imports", "-c", source, env=env, check=True).stdout
 
 
-def test_a_worker_of_the_project_does_its_tasks(project: Project, redis_server: RedisServer) -> None:
+def test_project_worker_executes_tasks(project: Project, redis_server: RedisServer) -> None:
     project.seed_small()
     waiting = "SELECT count(*) FROM automation_run WHERE state = 'queued'"
     before = project.sql(waiting)[0][0]
@@ -50,7 +50,7 @@ def test_a_worker_of_the_project_does_its_tasks(project: Project, redis_server: 
     assert project.sql(waiting)[0][0] == before - 1
 
 
-def test_the_project_sees_nothing_of_the_shell(project: Project) -> None:
+def test_project_does_not_inherit_the_shell(project: Project) -> None:
     os.environ["IGNY8_BACKUP_PREFIX"] = "of-the-shell/"
     try:
         printed = python(project, "from django.conf import settings as s; print(s.IGNY8_BACKUP, s.DEBUG)")
@@ -60,21 +60,21 @@ def test_the_project_sees_nothing_of_the_shell(project: Project) -> None:
     assert project.recipient in printed and "False" in printed
 
 
-def test_the_project_takes_further_settings(project: Project) -> None:
+def test_project_accepts_further_settings(project: Project) -> None:
     project.settings('IGNY8_BACKUP["HOST"] = "another"')
     assert "another" in python(
         project, "from django.conf import settings as s; print(s.IGNY8_BACKUP['HOST'])"
     )
 
 
-def test_projects_do_not_share_a_database(project: Project) -> None:
+def test_projects_have_separate_databases(project: Project) -> None:
     project.sql("INSERT INTO content_tag (name) VALUES ('mine')")
     assert project.sql("SELECT count(*) FROM content_tag") == [(1,)]
     assert project.sql("SELECT count(*) FROM content_tag", database="project_template") == [(0,)]
     assert project.databases() == [project.database]
 
 
-def test_a_failing_command_can_fail_the_test(project: Project) -> None:
+def test_project_run_with_check_raises_on_failure(project: Project) -> None:
     assert project.run("no-such-command").returncode == 1
     with pytest.raises(AssertionError, match="no-such-command ended with 1"):
         project.run("no-such-command", check=True)

@@ -1,4 +1,4 @@
-"""Announcements: what is told, and that work depends on nobody who listens."""
+"""The signals of phases and reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IDS = ("20261122T021500Z-7f3a9c",)
 
 @pytest.fixture
 def told() -> Iterator[list[tuple[str, Any]]]:
-    """What was announced, in order: which signal, and its facts."""
+    """The signals that were sent, in order, with their arguments."""
     found: list[tuple[str, Any]] = []
 
     def begins(**facts: Any) -> None:
@@ -38,7 +38,7 @@ def facts(told: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     ]
 
 
-def test_a_phase_is_told_before_and_after(told: list[tuple[str, Any]]) -> None:
+def test_announced_sends_signals_before_and_after(told: list[tuple[str, Any]]) -> None:
     common = {"operation": "restore", "phase": "swap", "backup_ids": IDS}
     with announced("restore", "swap", IDS):
         assert facts(told) == [("started", common)]
@@ -46,7 +46,7 @@ def test_a_phase_is_told_before_and_after(told: list[tuple[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failure_is_told_by_its_name_and_goes_on(
+def test_announced_failure_is_named_and_raised(
     told: list[tuple[str, Any]], error: type[BaseException]
 ) -> None:
     with pytest.raises(error), announced("restore", "swap", IDS):
@@ -55,7 +55,7 @@ def test_a_failure_is_told_by_its_name_and_goes_on(
     assert "a secret" not in str(told)
 
 
-def test_a_receiver_that_raises_is_logged_and_passed_over(
+def test_announced_receiver_exception_is_logged_and_ignored(
     told: list[tuple[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(**_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The test project itself: its settings, its migrations, its data."""
+"""The test project: its settings, migrations and data."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.services.project import SMALL_ACCOUNTS, Project
 SQLITE = Path("/nowhere/db.sqlite3")
 
 
-def test_sqlite_is_the_database_only_while_debugging() -> None:
+def test_settings_use_sqlite_only_with_debug() -> None:
     assert database({}, debug=True, sqlite=SQLITE)["NAME"] == SQLITE
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
         database({}, debug=False, sqlite=SQLITE)
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_a_database_of_the_environment_comes_first(debug: bool) -> None:
+def test_settings_prefer_database_url(debug: bool) -> None:
     parts = {"DB_NAME": "igny8 db", "DB_USER": "me", "DB_HOST": "::1", "DB_PORT": "6432"}
     chosen = database(parts, debug=debug, sqlite=SQLITE)
     assert chosen == {
@@ -46,7 +46,7 @@ def test_a_database_of_the_environment_comes_first(debug: bool) -> None:
     assert database(url, debug=debug, sqlite=SQLITE)["NAME"] == "other"
 
 
-def test_the_parts_of_a_url_are_unquoted() -> None:
+def test_database_url_parts_are_unquoted() -> None:
     url = "postgresql://us%40er:p%2Fw%3A%25@[::1]:5433/a%20name?sslmode=require&application_name=x"
     assert database({"DATABASE_URL": url}, debug=False, sqlite=SQLITE) == {
         "ENGINE": "django.db.backends.postgresql",
@@ -59,7 +59,7 @@ def test_the_parts_of_a_url_are_unquoted() -> None:
     }
 
 
-def test_a_url_may_name_the_folder_of_a_socket() -> None:
+def test_database_url_may_name_a_socket_folder() -> None:
     chosen = database({"DATABASE_URL": "postgres:///name?host=/run/pg"}, debug=False, sqlite=SQLITE)
     assert (chosen["HOST"], chosen["OPTIONS"]) == ("/run/pg", {})
 
@@ -68,13 +68,13 @@ def test_a_url_may_name_the_folder_of_a_socket() -> None:
     "url",
     ["mysql://me:secret@host/name", "postgresql://me:secret@host", "postgresql://me:secret@host:x/name"],
 )
-def test_a_wrong_url_is_refused_without_being_shown(url: str) -> None:
+def test_database_url_invalid_raises_without_showing_it(url: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         database({"DATABASE_URL": url}, debug=True, sqlite=SQLITE)
     assert "secret" not in str(caught.value)
 
 
-def test_flags_and_words_of_the_environment() -> None:
+def test_environment_flags_and_lists_are_parsed() -> None:
     assert flag("X", True, {}) and not flag("X", True, {"X": "0"}) and flag("X", False, {"X": "True"})
     with pytest.raises(ImproperlyConfigured, match="X must be true or false"):
         flag("X", True, {"X": "perhaps"})
@@ -82,14 +82,14 @@ def test_flags_and_words_of_the_environment() -> None:
 
 
 @pytest.mark.parametrize("missing", ["DATABASE_URL", "DJANGO_SECRET_KEY"])
-def test_outside_debug_the_project_does_not_start_without(project: Project, missing: str) -> None:
+def test_settings_without_debug_require_variables(project: Project, missing: str) -> None:
     done = project.run("check", env={missing: ""})
     assert done.returncode != 0
     assert missing in done.stderr
 
 
 @pytest.mark.postgres(15, 16, 18)
-def test_postgresql_has_the_objects_that_make_a_dump_worth_looking_at(project: Project) -> None:
+def test_postgresql_has_objects_of_many_kinds(project: Project) -> None:
     project.run("migrate", "--check", check=True)
     kinds = dict(
         project.sql(
@@ -104,7 +104,7 @@ def test_postgresql_has_the_objects_that_make_a_dump_worth_looking_at(project: P
     assert project.sql("SELECT 1 FROM pg_type WHERE typtype = 'd' AND typname = 'percentage'")
 
 
-def test_models_and_migrations_agree_on_postgresql(project: Project) -> None:
+def test_postgresql_models_and_migrations_agree(project: Project) -> None:
     project.run("makemigrations", "--check", "--dry-run", check=True)
     project.run("migrate", "billing", "zero", check=True)
     project.run("migrate", check=True)
@@ -112,12 +112,12 @@ def test_models_and_migrations_agree_on_postgresql(project: Project) -> None:
 
 @pytest.mark.slow
 @pytest.mark.django_db
-def test_models_and_migrations_agree_on_sqlite() -> None:
+def test_sqlite_models_and_migrations_agree() -> None:
     call_command("makemigrations", "--check", "--dry-run", stdout=io.StringIO())
 
 
 @pytest.mark.postgres(15, 16, 18)
-def test_the_seed_is_balanced_on_postgresql(project: Project) -> None:
+def test_seed_on_postgresql_is_balanced(project: Project) -> None:
     assert project.seed_small() >= 2_000
     assert not project.sql(
         """SELECT invoice.id FROM billing_invoice invoice LEFT JOIN billing_invoiceline line
@@ -137,7 +137,7 @@ def test_the_seed_is_balanced_on_postgresql(project: Project) -> None:
     assert payments == project.sql("SELECT sum(amount) FROM reporting.revenue")
 
 
-def test_a_trigger_keeps_an_invoice_equal_to_its_lines(project: Project) -> None:
+def test_trigger_keeps_invoice_total_equal_to_its_lines(project: Project) -> None:
     project.seed_small()
     project.sql("UPDATE billing_invoiceline SET quantity = quantity + 1 WHERE invoice_id = 1")
     project.sql("DELETE FROM billing_invoiceline WHERE invoice_id = 2")
@@ -155,7 +155,7 @@ def test_rows_can_be_added_after_the_seed(project: Project) -> None:
 
 
 @pytest.mark.django_db
-def test_the_seed_is_balanced_on_sqlite() -> None:
+def test_seed_on_sqlite_is_balanced() -> None:
     assert fill_with_models(2, using="default") > 1_000
     assert Account.objects.count() == 2
     for invoice in Invoice.objects.annotate(lines_total=Sum(F("lines__quantity") * F("lines__unit_price"))):
@@ -166,7 +166,7 @@ def test_the_seed_is_balanced_on_sqlite() -> None:
         assert ledger.balance == ledger.steps
 
 
-def test_the_same_seed_gives_the_same_rows_and_another_one_others() -> None:
+def test_seed_is_deterministic() -> None:
     def rows(seed: int) -> list[object]:
         return [(batch.model, batch.columns, list(batch.rows)) for batch in batches(2, seed)]
 
@@ -174,13 +174,13 @@ def test_the_same_seed_gives_the_same_rows_and_another_one_others() -> None:
     assert rows(1) != rows(2)
 
 
-def test_the_number_of_accounts_follows_from_the_number_of_rows() -> None:
+def test_accounts_follow_from_number_of_rows() -> None:
     assert accounts_for(0) == 2
     assert accounts_for(200_000) == 200
     assert accounts_for(200_001) == 201
 
 
-def test_files_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+def test_files_are_deterministic(tmp_path: Path) -> None:
     def tree(root: Path) -> list[object]:
         found: list[object] = []
         for folder, folders, names in os.walk(os.fsencode(root)):
@@ -208,14 +208,14 @@ def test_files_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     assert (odd / "dangling").is_symlink() and not (odd / "dangling").exists()
 
 
-def test_every_site_row_points_at_a_folder(project: Project) -> None:
+def test_site_rows_have_existing_folders(project: Project) -> None:
     project.seed_small()
     found = [folder for (folder,) in project.sql("SELECT folder FROM igny8_sites_site ORDER BY id")]
     assert len(found) == len(site_names(SMALL_ACCOUNTS))
     assert all((project.sites / folder / "index.html").is_file() for folder in found)
 
 
-def test_the_command_seeds_an_empty_project_once(project: Project) -> None:
+def test_seed_command_seeds_an_empty_project_once(project: Project) -> None:
     done = project.run("seed", "--rows", "2000", "--files", "60", check=True)
     assert "rows of 2 accounts" in done.stdout and "files" in done.stdout
     again = project.run("seed")

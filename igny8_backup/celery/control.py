@@ -1,4 +1,4 @@
-"""What is said to Celery's workers and queues over the broker, on a connection of our own."""
+"""Send remote control commands to Celery workers and examine queues, over a connection of its own."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from dataclasses import dataclass
 from typing import Any
 
 ANSWER_SECONDS = 2.0
-"""How long is waited for answers where nobody knows how many will come."""
-PATIENCE_SECONDS = 10.0
-"""How long workers that answered once may take to do so again; when all have, nobody waits."""
+"""Wait for answers when their number is unknown, in seconds."""
+REPLY_SECONDS = 10.0
+"""Longest wait for answers of known workers, in seconds. It ends when all have answered."""
 CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """A queue of tasks and how many of them wait in it."""
+    """A queue and the number of tasks that wait in it."""
 
     name: str
     messages: int
 
 
 class Control:
-    """A connection of our own to the broker: nothing stays open in the pools of the app."""
+    """A connection to the broker outside the pools of the app, so that nothing stays open."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     def __enter__(self) -> Control:
-        # Without these a broker that is gone is tried for ever, and one that hangs is waited for.
-        patience = {
+        # Without these, connecting to a missing broker is repeated for ever, and a hanging broker blocks.
+        limits = {
             "max_retries": 1,
             "socket_connect_timeout": CONNECT_SECONDS,
             "socket_timeout": CONNECT_SECONDS,
         }
-        self._connection = self._app.connection_for_write(transport_options=patience)
+        self._connection = self._app.connection_for_write(transport_options=limits)
         try:
             self._connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
             self._mailbox = self._app.control.mailbox(self._connection)
@@ -49,21 +49,21 @@ class Control:
         self._connection.release()
 
     def names(self) -> tuple[str, ...]:
-        """The workers that answer."""
+        """Return the names of the workers that answer, sorted."""
         return tuple(sorted(self._replies(self._mailbox.multi_call("ping", timeout=ANSWER_SECONDS))))
 
     def call(
-        self, names: Collection[str], command: str, *, patience: float = PATIENCE_SECONDS, **arguments: Any
+        self, names: Collection[str], command: str, *, seconds: float = REPLY_SECONDS, **arguments: Any
     ) -> dict[str, Any]:
-        """What each of these workers answers; those that do not are not in it."""
-        return self._replies(self._mailbox.call(list(names), command, arguments, timeout=patience))
+        """Return the answers of these workers by name. Workers that do not answer are missing."""
+        return self._replies(self._mailbox.call(list(names), command, arguments, timeout=seconds))
 
-    def tell(self, names: Collection[str], command: str) -> None:
-        """Tells each of these workers something that it does not answer."""
+    def cast(self, names: Collection[str], command: str) -> None:
+        """Send these workers a command that they do not answer."""
         self._mailbox.cast(list(names), command)
 
     def queues_of(self, names: Collection[str]) -> dict[str, set[str]]:
-        """Queue -> the workers that take tasks from it."""
+        """Return the names of the workers that consume each queue."""
         found: dict[str, set[str]] = {}
         if names:
             for worker, queues in self.call(names, "active_queues").items():
@@ -72,19 +72,19 @@ class Control:
         return found
 
     def waiting(self, names: Collection[str]) -> tuple[Queue, ...]:
-        """The queues of the app and of these workers."""
+        """Return the queues of the app and of these workers."""
         queues = sorted({*self._app.amqp.queues, *self.queues_of(names)})
         return tuple(Queue(name=name, messages=self._waiting_in(name)) for name in queues)
 
     def purge(self, queue: str) -> int:
         with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
             return int(channel.queue_purge(queue) or 0)
-        return 0  # there is no such queue
+        return 0  # the queue does not exist
 
     def _waiting_in(self, queue: str) -> int:
         with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        return 0  # there is no such queue: Redis forgets empty ones
+        return 0  # the queue does not exist: in Redis, empty queues do not
 
     @staticmethod
     def _replies(answers: list[dict[str, Any]] | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Settings -> one frozen, typed ``Config``; read when first asked for, read again when settings change.
+"""Read the setting ``IGNY8_BACKUP`` into one frozen, typed ``Config``.
 
-``problems()`` says all that is wrong with the settings, for the system checks; ``get_config()`` raises
-:class:`ConfigurationError` with the same words.
+``get_config()`` returns it, or raises :class:`ConfigurationError`; ``problems()`` returns what is wrong, for
+the system checks. The setting is read on first use, and again after it changes. This package imports
+``formats``, ``retention``, ``trees.scan.excludes``, ``errors`` and Django's settings.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ __all__ = [
 
 
 def get_config() -> Config:
-    """The configuration. Raises :class:`ConfigurationError` naming each wrong setting and its fix."""
+    """Return the configuration. Raises :class:`ConfigurationError`, which names each wrong setting and its
+    fix."""
     config, found = _read()
     if config is None:
         text = " ".join(f"{problem.message} {problem.hint}" for problem in found)
@@ -52,7 +54,7 @@ def get_config() -> Config:
 
 
 def problems() -> list[Problem]:
-    """All that is wrong with ``settings.IGNY8_BACKUP`` by itself."""
+    """Return every problem with ``settings.IGNY8_BACKUP``."""
     return list(_read()[1])
 
 

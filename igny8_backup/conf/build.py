@@ -1,4 +1,4 @@
-"""All the keys of the settings, each with its default, together one ``Config``."""
+"""Build a ``Config`` from the settings: every key with its default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from igny8_backup.formats import keys
 
 
 def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
-    """``settings.IGNY8_BACKUP`` as a ``Config``, none where something is wrong with it, and what is."""
+    """Return the ``Config`` for the value of ``IGNY8_BACKUP``, ``None`` if there are problems, and the
+    problems."""
     reader = Reader(value)
     prefix: str = reader.take("PREFIX", str, "igny8/")
     host: str = reader.take("HOST", str, socket.gethostname())

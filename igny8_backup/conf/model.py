@@ -1,4 +1,4 @@
-"""What the settings come to: frozen, typed values, and what can be wrong with them."""
+"""The values that settings are read into, and the problems that settings can have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from igny8_backup.trees.scan import excludes
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
 MAX_AGE = timedelta(days=2)
-"""How old the newest complete copy of a part may be, unless the settings say otherwise."""
+"""Default for the largest age of the newest complete copy of a part."""
 
 
 class ConfigurationError(BackupError, ImproperlyConfigured):
@@ -27,7 +27,7 @@ class ConfigurationError(BackupError, ImproperlyConfigured):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing wrong with the settings: a stable id, what, and the exact fix."""
+    """A problem with the settings: the id of the check, a message, and how to fix it."""
 
     id: str
     message: str
@@ -36,7 +36,8 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Encryption:
-    """``recipients``: age public keys; ``identity_file``: where restores find the private key."""
+    """``recipients`` are age public keys; ``identity_file`` is the file with the private key, for
+    restores."""
 
     recipients: tuple[str, ...] = ()
     identity_file: Path | None = None
@@ -44,18 +45,20 @@ class Encryption:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long ago the newest verification may be, and the newest drill that went well; ``None`` for ever."""
+    """The largest age of the newest verification and of the newest successful drill; ``None`` for any."""
 
     verified: timedelta | None = timedelta(days=9)
-    """A weekly one, and two days to mend what stopped it."""
+    """A weekly verification, and two days to fix what prevented it."""
     drilled: timedelta | None = timedelta(days=35)
-    """A monthly one, and a few days."""
+    """A monthly drill, and a few days."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The settings, each documented on the page "Settings". ``encryption`` is ``None`` only where the settings
-    say ``"ENCRYPTION": None`` in so many words."""
+    """All settings; the page "Settings" of the documentation describes each.
+
+    ``encryption`` is ``None`` only if the settings contain ``"ENCRYPTION": None``.
+    """
 
     prefix: str
     host: str
@@ -86,14 +89,14 @@ class Config:
     debug: bool
 
     def max_age_of(self, part: Part) -> timedelta | None:
-        """How old the newest complete copy of ``part`` may be; ``None`` for any age."""
+        """Return the largest age of the newest complete copy of ``part``; ``None`` for any age."""
         for name in (f"{part.host}/{part.name}", part.name):
             if name in self.max_age:
                 return self.max_age[name]
         return MAX_AGE
 
     def patterns_of(self, tree: str) -> tuple[str, ...]:
-        """What stays out of the backups of a tree, the least important pattern first."""
+        """Return the exclude patterns of a tree. Later patterns override earlier ones."""
         return (*(excludes.CACHES if self.exclude_caches else ()), *self.exclude.get(tree, ()))
 
     @property

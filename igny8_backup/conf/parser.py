@@ -1,4 +1,4 @@
-"""Takes keys out of the settings, one by one, and collects what is wrong with them."""
+"""Take keys out of the settings one by one and collect the problems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _SECRET = re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE)
 
 
 class Reader:
-    """Reads each key, collecting problems rather than stopping at the first."""
+    """The keys that are still unread, and the problems found so far.
+
+    Each ``take`` method removes a key, checks it and returns its value or the default.
+    """
 
     def __init__(self, value: Any) -> None:
         self.problems: list[Problem] = []
@@ -29,7 +32,7 @@ class Reader:
             )
 
     def wrong(self, number: str, message: str, hint: str) -> None:
-        # A private key may have been put anywhere by mistake: no message repeats it.
+        # A private key may be in the wrong setting: no message may repeat it.
         message = _SECRET.sub("(a private key)", message)
         self.problems.append(Problem(id=f"igny8_backup.{number}", message=message, hint=hint))
 
@@ -54,7 +57,9 @@ class Reader:
     def path(self, where: str, found: Any) -> Path | None:
         if isinstance(found, (str, Path)) and Path(found).is_absolute() and "\0" not in str(found):
             return Path(found)
-        self.wrong("E004", f"{where} is not an absolute path: {found!r}.", "Give the whole path, from /.")
+        self.wrong(
+            "E004", f"{where} is not an absolute path: {found!r}.", "Give the absolute path, starting with /."
+        )
         return None
 
     def take_int(self, key: str, default: int, low: int, high: int) -> int:

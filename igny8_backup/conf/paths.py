@@ -1,4 +1,4 @@
-"""Folders of the project that the settings need not name."""
+"""Default folders, derived from the project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 
 
 def project_dir() -> Path:
-    """``BASE_DIR`` where the settings have one, else the folder of the settings' package."""
+    """Return ``BASE_DIR`` if the settings have it, otherwise the folder of the settings package."""
     if base := getattr(settings, "BASE_DIR", None):
         return Path(base)
     module = sys.modules.get(getattr(settings, "SETTINGS_MODULE", None) or "")
@@ -19,5 +19,5 @@ def project_dir() -> Path:
 
 
 def home_dir() -> Path:
-    """Where things go that the settings name no place for: the state, and in DEBUG the backups."""
+    """Return the default folder for state and, with DEBUG on, for backups."""
     return project_dir() / ".igny8_backup"

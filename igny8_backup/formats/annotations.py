@@ -1,6 +1,6 @@
-"""What is added to a backup after it was made: a pin, the results of checks; and the marks on litter.
+"""Records that are added to a backup after it was made: pins and results of checks; and marks on orphans.
 
-All of it is readable without a key, so it tells nothing about the contents.
+They can be read without a key, so they contain nothing about the contents of backups.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from datetime import datetime
 
 SCHEMA = 1
 STORED, CONTENT, DRILLED = "stored", "content", "drill"
-"""How deep a check went: the stored bytes; what is in them, to the end of each archive; a restore of it."""
+"""Depth of a check: the stored bytes were read; the archives were read to their end; a restore was made."""
 MISSING, ALTERED, UNREADABLE = "missing", "altered", "unreadable"
-"""What can be wrong with an object: it is not there; its bytes are not those that were written; they are,
-and still its contents cannot be read, or contradict the rest of the backup."""
+"""Kinds of damage: the object does not exist; its bytes differ from those that were written; its bytes are
+right, but its contents cannot be read or contradict the rest of the backup."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """Keeps a backup whatever the policy says."""
+    """Protects a backup from pruning, whatever the policy."""
 
     schema: int
     id: str
@@ -28,7 +28,7 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """An object with which something is wrong: ``kind`` is one of the words above."""
+    """A damaged object. ``kind`` is ``MISSING``, ``ALTERED`` or ``UNREADABLE``."""
 
     key: str
     kind: str
@@ -36,9 +36,9 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The result of a verification: passed where there is no ``damage``.
+    """The result of a verification or drill. Without ``damage`` it was passed.
 
-    Of ``objects`` of the backup ``read`` were read, ``bytes`` as stored; ``sample`` is in percent.
+    Of the ``objects`` of the backup, ``read`` were read, with ``bytes`` as stored. ``sample`` is in percent.
     """
 
     schema: int
@@ -55,20 +55,20 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """The pin of a backup, and the newest check of each depth, the newest first."""
+    """The pin of a backup, and its newest check of each depth, newest first."""
 
     pin: Pin | None = None
     checks: tuple[Check, ...] = ()
 
     @property
     def proven(self) -> bool:
-        """Whether the newest drill restored it as it was."""
+        """Whether the newest drill restored the backup without damage."""
         return any(check.depth == DRILLED and not check.damage for check in self.checks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """An object (or an unfinished upload) that no manifest named ``since`` then."""
+    """An object, or an unfinished upload, that no manifest has named since ``since``."""
 
     key: str
     since: datetime
@@ -77,7 +77,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """All the marks."""
+    """The marks of the last sweep."""
 
     schema: int
     marks: tuple[Mark, ...] = ()

@@ -1,4 +1,4 @@
-"""What a backup tells about its contents, encrypted like the data.
+"""The details of a backup: facts about its contents, encrypted like the data.
 
 The page "JSON files in storage" of the documentation lists every field.
 """
@@ -30,8 +30,10 @@ class Privilege:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A question, by name, and what the database answered in the instant of the dump: the text of each value,
-    ``None`` for NULL, the rows sorted."""
+    """A named query and its result in the snapshot of the dump.
+
+    ``rows`` are sorted and contain the text of each value, ``None`` for NULL.
+    """
 
     name: str
     query: str
@@ -40,17 +42,16 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseDetails:
-    """What ``CREATE DATABASE`` and the checks of a restore need.
+    """The properties of a database that ``CREATE DATABASE`` and the checks of a restore need.
 
-    SQLite fills ``alias``, ``name``, ``tables``, ``migrations`` and ``size`` only. ``privileges`` is ``None``
-    where the database has the server's default ones. ``roles`` are all that own or may use something,
-    ``owners`` those of them that the restoring role must be able to act for, ``policy_roles`` those that
-    policies of row-level security name. ``server`` is the host and port that the dump came from,
-    ``system_identifier`` what tells that server's data from all others'; both are empty in backups that did
-    not record them.
+    For SQLite only ``alias``, ``name``, ``tables``, ``migrations`` and ``size`` are set. ``privileges`` is
+    ``None`` if the database has the default privileges. ``roles`` own objects or have privileges on them;
+    ``owners`` are those of which the restoring role must be a member; ``policy_roles`` are named in policies
+    of row-level security. ``server`` is the host and port of the source; ``system_identifier`` identifies its
+    data folder. Both are empty in backups of earlier releases.
 
-    ``row_counts`` maps tables to their own rows in the instant of the dump, ``counted_to + 1`` where there
-    were more than ``counted_to``. ``snapshot`` names that instant on its server.
+    ``row_counts`` maps tables to their number of rows in the snapshot of the dump; ``counted_to + 1`` stands
+    for more than ``counted_to``. ``snapshot`` is the name of the snapshot on the source server.
     """
 
     alias: str
@@ -85,8 +86,10 @@ class DatabaseDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Something of a tree that is not in the backup as it was found. ``path`` is escaped as in the index;
-    ``failure`` is false for what is never backed up, as sockets are."""
+    """A file that is missing in the backup or incomplete. ``path`` is escaped as in the index.
+
+    ``failure`` is false for kinds of files that are never backed up, such as sockets.
+    """
 
     tree: str
     path: str
@@ -96,7 +99,7 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """What tells about the contents. ``errors`` maps a part to the whole text of its failure."""
+    """The details of all parts of a backup. ``errors`` maps the names of failed parts to their messages."""
 
     schema: int
     id: str
@@ -109,4 +112,4 @@ class Details:
         for found in self.databases:
             if found.alias == alias:
                 return found
-        raise IntegrityError(f"The details of backup {self.id} do not speak of database {alias!r}.")
+        raise IntegrityError(f"The details of backup {self.id} do not contain the database {alias!r}.")

@@ -1,8 +1,8 @@
-"""Backup ids and object keys: the one grammar, made and parsed here.
+"""Build and parse backup ids and object keys.
 
-Keys are relative to ``PREFIX``. A name in a key (host, tree, database alias) is made of letters, digits,
-``_`` and ``-``; a host may hold dots as well. Names outside this grammar are refused by the settings, so that
-no key has to be escaped and none can be read in two ways.
+Keys are relative to ``PREFIX``. A name in a key (host, tree, database alias) consists of letters, digits,
+``_`` and ``-``; the name of a host may contain dots. The settings refuse other names, so that no key needs
+escaping and every key has one meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MARKS = "marks.json"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which knows the digits of every script
+_ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which matches the digits of every script
 _STAMP = r"[0-9]{8}T[0-9]{6}Z"
 _NAME_RE = re.compile(_NAME)
 _HOST_RE = re.compile(_HOST)
@@ -45,8 +45,10 @@ _KIND_RES = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What a key says of its object: its kind and the backup that wrote it; the ``name`` of a check is its
-    depth. Marks belong to no backup."""
+    """A parsed key: the kind of the object and the backup that wrote it.
+
+    The ``name`` of a check is its depth. Marks belong to no backup.
+    """
 
     kind: str
     backup_id: str = ""
@@ -55,17 +57,17 @@ class Key:
 
 
 def stamp(moment: datetime) -> str:
-    """``20261122T021500Z``: an aware ``moment`` in UTC, to the second."""
+    """Format an aware ``moment`` in UTC, to the second: ``20261122T021500Z``."""
     return moment.astimezone(UTC).strftime(_STAMP_FORMAT)
 
 
 def stamp_time(text: str) -> datetime:
-    """The moment of a stamp, aware, in UTC: the inverse of :func:`stamp`."""
+    """Parse a stamp; return an aware time in UTC. The inverse of :func:`stamp`."""
     return datetime.strptime(text, _STAMP_FORMAT).replace(tzinfo=UTC)
 
 
 def make_id(moment: datetime, token: str) -> str:
-    """The id of a backup that starts at ``moment``; ``token`` is six lower-case hexadecimal digits."""
+    """Return the id of a backup that starts at ``moment``. ``token`` is six lower-case hexadecimal digits."""
     backup_id = f"{stamp(moment)}-{token}"
     if not is_id(backup_id):
         raise ValueError(f"not a backup id: {backup_id!r}")
@@ -73,12 +75,12 @@ def make_id(moment: datetime, token: str) -> str:
 
 
 def task_token(task_id: str) -> str:
-    """The token of the backup that the queued task ``task_id`` makes, the same at every delivery."""
+    """Return the token for backups of the queued task ``task_id``: the same at every delivery."""
     return hashlib.sha256(task_id.encode()).hexdigest()[:6]
 
 
 def is_id(text: str) -> bool:
-    """Whether ``text`` is a well-formed backup id with a real date."""
+    """Return whether ``text`` is a well-formed backup id with a real date."""
     if not _ID_RE.fullmatch(text):
         return False
     try:
@@ -89,17 +91,17 @@ def is_id(text: str) -> bool:
 
 
 def id_time(backup_id: str) -> datetime:
-    """When the backup started, aware, in UTC."""
+    """Return when the backup started, as an aware time in UTC."""
     return stamp_time(backup_id[:16])
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` may name a tree or a database alias in a key."""
+    """Return whether ``text`` can be the name of a tree or a database alias in a key."""
     return _NAME_RE.fullmatch(text) is not None
 
 
 def is_host(text: str) -> bool:
-    """Whether ``text`` may name a host in a key."""
+    """Return whether ``text`` can be the name of a host in a key."""
     return _HOST_RE.fullmatch(text) is not None
 
 
@@ -116,12 +118,12 @@ def manifest_key(backup_id: str) -> str:
 
 
 def details_key(backup_id: str, suffix: str) -> str:
-    """``suffix`` is the codec chain's: ``.zst`` or ``.zst.age``; so below."""
+    """Return the key of the details. ``suffix`` is that of the codec chain: ``.zst`` or ``.zst.age``."""
     return f"{BACKUPS}{backup_id}/details.json{suffix}"
 
 
 def database_key(backup_id: str, alias: str, kind: str, suffix: str) -> str:
-    """``kind`` is ``dump`` (pg_dump's custom format) or ``sqlite3`` (a database file)."""
+    """Return the key of a dump. ``kind`` is ``dump`` (pg_dump's custom format) or ``sqlite3``."""
     return f"{BACKUPS}{backup_id}/db/{alias}.{kind}{suffix}"
 
 
@@ -142,7 +144,7 @@ def check_key(backup_id: str, moment: datetime, depth: str) -> str:
 
 
 def pack_name(backup_id: str, number: int) -> str:
-    """``20261122T021500Z-7f3a9c-0001``: what an index record names."""
+    """Return the name of a pack in index records: ``20261122T021500Z-7f3a9c-0001``."""
     return f"{backup_id}-{number:04d}"
 
 
@@ -151,7 +153,7 @@ def pack_key(host: str, tree: str, pack: str, suffix: str) -> str:
 
 
 def pack_writer(pack: str) -> str:
-    """The id of the backup that wrote the pack of this name: the inverse of :func:`pack_name`."""
+    """Return the id of the backup that wrote a pack. The inverse of :func:`pack_name`."""
     return pack.rpartition("-")[0]
 
 
@@ -160,19 +162,21 @@ def pack_folder(host: str, tree: str) -> str:
 
 
 def pack_of(key: str) -> str:
-    """The pack's name in a pack's key: the inverse of :func:`pack_key`."""
+    """Return the name of a pack from its key. The inverse of :func:`pack_key`."""
     return key.rsplit("/", 1)[-1].split(".tar", 1)[0]
 
 
 def writer(key: str) -> str | None:
-    """The id of the run that wrote under ``key``, be it something half written or of a kind not known here;
-    ``None`` where the key tells of none."""
+    """Return the id of the run that wrote ``key``, or ``None``.
+
+    The key may be that of a partial file, or of a kind that this release does not know.
+    """
     match = _WRITER_RE.match(key)
     return match["id"] if match and is_id(match["id"]) else None
 
 
 def parse(key: str) -> Key | None:
-    """What ``key`` names, or ``None`` where nothing of ours has such a key."""
+    """Parse a key; return ``None`` if this package does not write such keys."""
     for kind, pattern in _KIND_RES.items():
         if match := pattern.fullmatch(key):
             found = {name: text or "" for name, text in match.groupdict().items()}

@@ -1,6 +1,6 @@
-"""What lies beside the data and needs no key: the manifest and the record of a run.
+"""The manifest of a backup and the record of a run.
 
-They tell nothing about the contents; the details do (``details``).
+They can be read without a key and contain nothing about the contents of the backup: see ``details``.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from igny8_backup.formats import keys, records
 
 SCHEMA = 1
 COMPLETE, FAILED = "complete", "failed"
-"""States of a part; a run may besides be:"""
+"""States of a part, and outcomes of a run."""
 INCOMPLETE, RUNNING, STOPPED = "incomplete", "running", "stopped"
+"""Further outcomes of a run."""
 HEARTBEAT = timedelta(seconds=60)
-"""How often a run that is under way says so, about."""
+"""Approximate interval of the heartbeat of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """One object: its key, bytes as stored and before the codecs, SHA-256 (hex) of the stored bytes."""
+    """An object: its key, its size as stored and before encoding, and the SHA-256 (hex) of the stored
+    bytes."""
 
     key: str
     stored_bytes: int
@@ -33,7 +35,8 @@ class StoredObject:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabasePart:
-    """One database. ``engine`` is ``postgresql`` or ``sqlite``; ``error`` names the kind of failure."""
+    """The part of a database. ``engine`` is ``postgresql`` or ``sqlite``; ``error`` is the class of a
+    failure."""
 
     alias: str
     engine: str
@@ -48,9 +51,12 @@ class DatabasePart:
 
 @dataclass(frozen=True, kw_only=True)
 class TreePart:
-    """One tree. ``role`` is ``sites`` or ``logs``; ``bytes`` counts file contents; the details list what was
-    skipped; ``excluded`` counts what the settings leave out. ``packs`` are all that are needed, those of
-    earlier backups included, oldest first; ``full``: every file was read and stored anew."""
+    """The part of a tree. ``role`` is ``sites`` or ``logs``; ``bytes`` is the size of the file contents.
+
+    ``skipped`` counts files that the details list, ``excluded`` those that the settings exclude. ``packs``
+    are all packs that the tree needs, including packs of earlier backups, oldest first. ``full``: every file
+    was read and stored again.
+    """
 
     name: str
     role: str
@@ -72,7 +78,7 @@ class TreePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A backup exists when its manifest exists (law 1)."""
+    """The list of the parts and objects of a backup. A backup exists only once its manifest exists."""
 
     schema: int
     id: str
@@ -89,12 +95,12 @@ class Manifest:
 
     @property
     def complete(self) -> bool:
-        """Whether every part that was asked for is complete."""
+        """Whether every requested part is complete."""
         databases = all(part.state == COMPLETE for part in self.databases)
         return databases and all(part.state == COMPLETE for part in self.trees)
 
     def objects(self) -> tuple[StoredObject, ...]:
-        """Every object the manifest names, the details first."""
+        """Return every object that the manifest names, the details first."""
         found = [self.details]
         found += [part.object for part in self.databases if part.object]
         for tree in self.trees:
@@ -113,8 +119,11 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """Each run, failures too. ``outcome`` is one of the words above; ``errors`` names kinds of failure.
-    ``manifest_sha256`` is of the manifest that it wrote; ``pruned`` tells when that was removed."""
+    """The record of a run, including failed runs. ``errors`` maps parts to the classes of their failures.
+
+    ``manifest_sha256`` is that of the manifest that the run wrote; ``pruned`` is when the manifest was
+    removed.
+    """
 
     schema: int
     id: str
@@ -132,36 +141,36 @@ class RunRecord:
     pruned: datetime | None = None
 
     def is_alive(self, now: datetime) -> bool:
-        """Whether it is still under way, as far as its heartbeat tells."""
+        """Return whether the run is still active, judging by its heartbeat."""
         return self.outcome == RUNNING and now - self.heartbeat < 5 * HEARTBEAT
 
 
 def read_manifest(data: bytes, backup_id: str) -> Manifest:
-    """The manifest of ``backup_id``.
+    """Parse the manifest of ``backup_id``.
 
-    Raises :class:`IntegrityError` when it is malformed, newer than this release, lacks an object of a
-    complete part, or names objects that are not such a part's.
+    Raises :class:`IntegrityError` if it is malformed, newer than this release, lacks an object of a complete
+    part, or names an object under a key that does not belong there.
     """
     name = f"The manifest of backup {backup_id}"
     manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
     if manifest.id != backup_id:
-        raise IntegrityError(f"{name} says that it is of {manifest.id!r}.")
+        raise IntegrityError(f"{name} is that of another backup, {manifest.id!r}.")
     lacking = [part.alias for part in manifest.databases if part.state == COMPLETE and not part.object]
     lacking += [
         part.name for part in manifest.trees if part.state == COMPLETE and not (part.index and part.folders)
     ]
     if lacking:
-        raise IntegrityError(f"{name} calls {', '.join(lacking)} complete without naming what was stored.")
+        raise IntegrityError(f"{name} lists {', '.join(lacking)} as complete, without the stored objects.")
     for item, kind, part in _places(manifest):
         key = keys.parse(item.key)
         writer = backup_id if kind != "pack" or key is None else key.backup_id  # packs are shared
         if key is None or (key.kind, key.name, key.backup_id) != (kind, part, writer):
-            raise IntegrityError(f"{name} names the object {item.key!r}, which is not one of its own there.")
+            raise IntegrityError(f"{name} names the object {item.key!r}, which does not belong there.")
     return manifest
 
 
 def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
-    """Each object with the kind and the name that its key must have."""
+    """Yield each object with the kind and the name that its key must have."""
     yield manifest.details, "details", ""
     for database in manifest.databases:
         if database.object:

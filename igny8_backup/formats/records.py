@@ -1,8 +1,8 @@
-"""Frozen dataclasses <-> JSON, strictly: what storage holds is hostile until it fits its type.
+"""Convert frozen dataclasses to JSON and back. Data from storage is not trusted: its types are checked.
 
 Fields may be ``str``, ``int``, ``bool``, aware ``datetime`` (RFC 3339, UTC), ``X | None``, ``tuple[X, ...]``,
 ``dict[str, X]``, other such dataclasses, and classes with methods ``to_plain`` and ``from_plain``.
-Unknown fields are passed over: a later release may add some.
+Unknown fields are ignored, because a later release may add some. ``Upgrades`` read older schemas.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _UNCHANGED = "Nothing was changed."
 
 
 def to_json(record: Any) -> bytes:
-    """``record`` as JSON: sorted keys, two-space indent, UTF-8, a newline at the end."""
+    """Return ``record`` as JSON: UTF-8, sorted keys, an indent of two, and a newline at the end."""
     return (json.dumps(_plain(record), sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def to_plain(record: Any) -> Any:
-    """``record`` as what :mod:`json` can print."""
+    """Return ``record`` as values that :mod:`json` can write."""
     return _plain(record)
 
 
@@ -112,7 +112,7 @@ def _typed(kind: Any, value: Any, path: str = "") -> Any:
     if type(value) is not kind:
         raise TypeError(f"{where} is not {kind.__name__}")
     if kind is str and not value.isascii():
-        value.encode()  # JSON can hold half a character, which nothing can print
+        value.encode()  # raises for lone surrogates, which JSON allows and no terminal can print
     if kind is int and not -(2**63) <= value < 2**63:
         raise ValueError(f"{where} has more than 64 bits")
     return value
@@ -125,7 +125,7 @@ def _moment(value: Any, where: str) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{where} lies outside the calendar") from None
+        raise ValueError(f"{where} is outside the calendar") from None
 
 
 def _dataclass(kind: Any, value: Any, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""A project with one backup, for all the cases of a module that leave it as it is."""
+"""Fixture: a project with one backup, shared by the tests of a module, none of which may change it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Ground:
 
     @property
     def restore(self) -> list[str]:
-        """A restore without questions, still without an identity."""
+        """The command of a restore without confirmation, still without an identity."""
         return ["restore_all", "--noinput", "--database-name", self.project.database]
 
 

@@ -1,4 +1,4 @@
-"""A server of its own, which may be filled up and stopped, a pooler before it, and what a command says."""
+"""A PostgreSQL server that tests may fill up and stop, a connection pooler, and a running command."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PORT_ATTEMPTS = 5
 
 
 class OwnServer(PostgresServer):
-    """A server with few places for sessions, which comes back on the same port."""
+    """A server with few connections that restarts on the same port."""
 
     def _options(self) -> list[str]:
         return [*super()._options(), "-c", "max_connections=20"]
 
     def start_again(self) -> None:
-        """After :meth:`stop`."""
+        """Start the server again after :meth:`stop`."""
         self._process = self._spawn()
         assert self._answers(self._process), self._last_words()
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Every place that a role without privileges may take is taken."""
+        """Use every connection that is available to a role without privileges."""
         with ExitStack() as stack:
             try:
                 while True:
@@ -44,7 +44,7 @@ class OwnServer(PostgresServer):
 
     @contextmanager
     def granted(self, grant: str, revoke: str, database: str = "postgres") -> Iterator[None]:
-        """As the superuser: ``revoke`` while the context lasts, ``grant`` at its end."""
+        """Execute ``revoke`` as the superuser at the start of the block, and ``grant`` at its end."""
         with self.connect(database, superuser=True) as session:
             session.execute(revoke.encode())
             try:
@@ -55,7 +55,7 @@ class OwnServer(PostgresServer):
 
 @contextmanager
 def pgbouncer(server: PostgresServer) -> Iterator[int]:
-    """PgBouncer in transaction mode before the server; the port it listens on."""
+    """Run PgBouncer in transaction mode in front of the server; yield its port."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         unavailable("PgBouncer is not installed.")
@@ -111,7 +111,7 @@ def _listens(server: PostgresServer, port: int, process: subprocess.Popen[bytes]
 
 
 class Running:
-    """A command under way, whose standard error is read line by line."""
+    """A running command, whose stderr is read line by line."""
 
     def __init__(self, project: Project, *argv: str | Path, env: dict[str, str] | None = None) -> None:
         self.argv = [str(word) for word in argv]
@@ -119,7 +119,7 @@ class Running:
         self.process = project.start(*argv, env=env)
 
     def says(self, words: str) -> str:
-        """Waits until it says so, and returns the line."""
+        """Wait for a line with these words and return it."""
         assert self.process.stderr
         for line in self.process.stderr:
             self.lines.append(line)

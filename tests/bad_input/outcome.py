@@ -1,7 +1,7 @@
-"""What bad input gets: one clear line, the right exit status, nothing changed, nothing left unseen.
+"""Assert the outcome of bad input: one clear line, the right exit status, no change, no unlisted leftovers.
 
-Cases that are no more than a command go to :func:`fail`, all of a test at once. Where harm is done while a
-command runs, a test does it inside :func:`nothing_changes` and hands what ended to :func:`assert_one_line`.
+:func:`fail` runs commands that must fail. A test that causes damage while a command runs does so inside
+:func:`nothing_changes` and passes the result to :func:`assert_one_line`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ START = "CommandError: "
 
 @dataclass(frozen=True)
 class Case:
-    """A command, the exit status it must end with, and words of its line: what happened, what is untouched,
-    the way out. ``settings`` changes keys of ``IGNY8_BACKUP``, ``storage`` is another folder for backups.
+    """A command that must fail, with its exit status and words of its error line.
 
-    What is said before that line must hold one of the words in ``besides``, line by line. ``shown``: the page
-    "When something goes wrong" has that line.
+    The words are from the three parts of the message: what happened, what was not changed, what to do.
+    ``settings`` changes keys of ``IGNY8_BACKUP``; ``storage`` is another folder for backups. Each line before
+    the error line must contain one of the texts in ``besides``. ``shown``: the error line is in the
+    documentation.
     """
 
     argv: Sequence[str | Path]
@@ -43,8 +44,10 @@ class Case:
 def fail(
     project: Project, *cases: Case, env: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> list[Done]:
-    """Runs them in one process; each must end as it says, and all of them must change nothing: see
-    :func:`nothing_changes` for ``env`` and ``folder``."""
+    """Run the cases in one process; each must fail as specified, and none may change anything.
+
+    For ``env`` and ``folder`` see :func:`nothing_changes`.
+    """
     with nothing_changes(project, env=env, folder=folder):
         commands = [Command(case.argv, case.settings, case.storage) for case in cases]
         results = run_many(project, *commands, env=env)
@@ -72,8 +75,10 @@ def assert_one_line(
     besides: Sequence[str] = (),
     shown: bool = False,
 ) -> None:
-    """It ended with ``status``, no traceback, and one line of error that says all three, in this order;
-    ``shown`` as for a :class:`Case`."""
+    """Assert the exit status, and one error line that contains all three texts in this order.
+
+    ``besides`` and ``shown`` are as in :class:`Case`.
+    """
     *notes, last = done.ended(status).stderr.splitlines() or [""]
     assert last.startswith(START) and last.endswith("."), done.output
     rest = last
@@ -83,7 +88,7 @@ def assert_one_line(
     # A tree whose earlier backups were taken away is read whole, and says so.
     for note in notes:
         expected = (*besides, "every file is read and stored again")
-        assert any(words in note for words in expected), f"also said: {note!r}"
+        assert any(words in note for words in expected), f"unexpected line: {note!r}"
     if shown:
         assert_shown(done.stderr)
 
@@ -92,39 +97,39 @@ def assert_one_line(
 def nothing_changes(
     project: Project, *, folder: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Whatever goes wrong within: what is live stays as it was, nothing lies beside it, no backup is made,
-    changed or lost, and ``list_backups --orphans`` shows all that is left in storage.
+    """Assert that the block changes nothing: live data, backups, and the files next to live data.
 
-    The objects are files in ``folder``, of the project's storage if not given; ``env`` leads commands there.
+    ``list_backups --orphans`` must list everything that the block leaves in storage. The objects are files in
+    ``folder``, by default the storage of the project; ``env`` makes commands use it.
     """
     place = folder or project.storage
     live, backups = state.of_project(project), _manifests(place)
     yield
     changed = state.differences(live, state.of_project(project)) + state.leftovers(project)
-    assert not changed, f"no longer as before: {changed}"
-    assert _manifests(place) == backups, "the backups are not those of before"
+    assert not changed, f"changed: {changed}"
+    assert _manifests(place) == backups, "the backups were changed"
     if left := loose(place):
         unseen = left - shown(project, env)
-        assert not unseen, f"left, and nobody is told of it: {unseen}"
+        assert not unseen, f"left and not listed: {unseen}"
 
 
 def loose(folder: Path) -> set[str]:
-    """The keys in a storage folder, by looking there, that no manifest names and that are no records of runs.
+    """Return the keys in a storage folder that no manifest names and that are not run records.
 
-    What a manifest names is written in it word by word. The parts of an upload, where rclone keeps them, are
-    seen by nobody: the upload is shown, if it is.
+    A manifest contains the keys of its objects literally. The parts of an upload, which rclone stores as
+    files, are not counted: only the upload can be listed.
     """
     root = folder / "igny8"
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    said = b"".join(_manifests(folder).values()).decode(errors="replace")
+    named = b"".join(_manifests(folder).values()).decode(errors="replace")
     records = {key for key in found if key.startswith("runs/") and key.endswith(".json")}
     manifests = {key for key in found if key.endswith("/manifest.json")}
     parts = {key for key in found if "/.rclone_temp_multipart_" in key}
-    return {key for key in found - manifests - records - parts if f'"{key}"' not in said}
+    return {key for key in found - manifests - records - parts if f'"{key}"' not in named}
 
 
 def shown(project: Project, env: Mapping[str, str] | None = None) -> set[str]:
-    """The keys that ``list_backups --orphans`` shows; of an unfinished upload the key it was to have."""
+    """Return the keys that ``list_backups --orphans`` lists; for an unfinished upload its intended key."""
     (done,) = run_many(project, ["list_backups", "--orphans", "--json"], env=env)
     report = done.ended(0).json
     return {item["key"] for name in ("litter", "in_use", "doubtful") for item in report[name]}

@@ -1,4 +1,4 @@
-"""Commands of a user to whom something is forbidden, even where the tests run as root."""
+"""Run commands without the capabilities of root, so that file permissions apply."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from tests.management.commands import Done
 from tests.services.project import Project
 
-# Root reads what it likes; without these two it has to ask, as anybody.
+# Root ignores file permissions unless it lacks these two capabilities.
 AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 

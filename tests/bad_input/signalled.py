@@ -1,9 +1,9 @@
-"""A program: one command over and over, each time in a fork that gets a signal a little later than the last.
+"""A program that runs a command repeatedly and sends each run a signal a little later than the last.
 
-``signalled.py TIMES ARGV...`` first lets the command run to its end, to see how long it takes. Then it sends
-SIGTERM and SIGINT in turn, at moments spread over that time, counted from where the command has its
-handlers. Each time it prints ``after`` (seconds), ``signal``, ``status`` and ``said`` as a line of JSON, and
-waits for a line on its standard input.
+``signalled.py TIMES ARGV...`` first lets the command finish, to measure its duration. Then it sends SIGTERM
+and SIGINT in turn, at times spread over that duration, counted from when the command has installed its
+handlers. After each run it prints ``after`` (seconds), ``signal``, ``status`` and ``said`` as a line of JSON,
+and waits for a line on stdin. Each run is a fork, which saves the start of Python and Django.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECONDS = 120
 
 
 def has_its_handlers(pid: int) -> bool:
-    """Whether the process catches SIGTERM: the command has begun. True as well when it has ended."""
+    """Return whether the process catches SIGTERM, that is, whether the command has begun or ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
@@ -35,7 +35,7 @@ def has_its_handlers(pid: int) -> bool:
 
 
 def run(argv: list[str], output: IO[bytes]) -> None:
-    """In the child."""
+    """Run the command in the child process."""
     from django.core.management import ManagementUtility
 
     signal.alarm(SECONDS)
@@ -45,7 +45,7 @@ def run(argv: list[str], output: IO[bytes]) -> None:
 
 
 def once(argv: list[str], number: int, after: float) -> dict[str, Any] | None:
-    """What became of the command; None in the child, which has come to its end."""
+    """Run the command once and return its result; ``None`` in the child process."""
     with tempfile.TemporaryFile() as output:
         pid = os.fork()
         if pid == 0:

@@ -1,14 +1,14 @@
-"""What the database and its programs do wrong, each for real: a server that is stopped, filled up or locked,
-a role that lacks a right, a pooler, a ``pg_dump`` that dies.
+"""Failures of the database and its programs: a server that is stopped, full or locked, missing privileges,
+connection poolers, and a ``pg_dump`` that fails.
 
-Proven by other tests, end to end as well:
+Other tests cover, also end to end:
 
 * ``pg_dump`` or ``pg_restore`` missing, too old, or mute: ``tests/management/test_errors.py``,
   ``test_clients_that_are_missing_or_too_old``;
 * the server down, a wrong password: there, ``test_a_server_that_does_not_answer``;
 * an unknown alias: there, ``test_what_does_not_exist``;
-* two aliases of one database: ``tests/operations/test_obstacles.py``;
-* what is no dump though ``pg_dump`` exits with 0: ``tests/databases/test_faults.py``;
+* two aliases of one database: ``tests/operations/restore/test_preflight.py``;
+* output of ``pg_dump`` that is no dump: ``tests/databases/postgresql/dump/test_dump.py``;
 * a lock that is lost with its session: ``tests/operations/test_interrupted.py``.
 """
 
@@ -68,7 +68,7 @@ def clients(project: Project, folder: Path, **scripts: str) -> dict[str, Any]:
     return {"CLIENT_BIN_DIR": str(client_folder(folder, project.server.bin_dir, **scripts))}
 
 
-def test_a_pg_dump_that_is_killed(project: Project, tmp_path: Path) -> None:
+def test_backup_with_killed_pg_dump_fails(project: Project, tmp_path: Path) -> None:
     changed = clients(project, tmp_path / "bin", pg_dump='"$REAL/pg_dump" "$@"; kill -9 $$')
     fail(
         project,
@@ -84,14 +84,14 @@ def test_a_pg_dump_that_is_killed(project: Project, tmp_path: Path) -> None:
     )
 
 
-def test_a_pg_dump_that_fails_after_a_megabyte(project: Project, tmp_path: Path) -> None:
+def test_backup_with_pg_dump_failing_late_fails(project: Project, tmp_path: Path) -> None:
     script = '"$REAL/pg_dump" "$@"; head -c 1048576 /dev/zero; echo "one line" >&2; echo last >&2; exit 1'
     changed = clients(project, tmp_path / "bin", pg_dump=script)
     what = "pg_dump failed with exit status 1: one line last."
     fail(project, Case(BACKUP, 1, what, "No backup was", "Fix what pg_dump", settings=changed))
 
 
-def test_a_pg_dump_that_hangs_is_told_and_waited_for(project: Project, tmp_path: Path) -> None:
+def test_backup_with_hanging_pg_dump_reports_and_waits(project: Project, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     whole = tmp_path / "whole"
@@ -114,7 +114,7 @@ def test_a_pg_dump_that_hangs_is_told_and_waited_for(project: Project, tmp_path:
     assert "Backup " in done.stdout and list((tmp_path / "storage").rglob("manifest.json"))
 
 
-def test_a_dump_that_waits_for_a_lock_says_who_holds_it(project: Project, tmp_path: Path) -> None:
+def test_backup_waiting_for_a_lock_names_the_holder(project: Project, tmp_path: Path) -> None:
     env = {"IGNY8_BACKUP_STALL_SECONDS": "1", "IGNY8_BACKUP_FOLDER": str(tmp_path / "storage")}
     with locked_table(project) as blocker, running(project, *BACKUP, env=env) as command:
         pid = blocker.info.backend_pid
@@ -127,14 +127,14 @@ def test_a_dump_that_waits_for_a_lock_says_who_holds_it(project: Project, tmp_pa
 
 
 def locked_table(project: Project) -> closing[psycopg.Connection[Any]]:
-    """A session, in a transaction, that lets nobody read a table."""
+    """Hold a lock in another session that prevents reads of a table."""
     url = make_conninfo(project.server.url(project.database), application_name="nightly report")
     session = psycopg.connect(url)
     session.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE".encode())
     return closing(session)
 
 
-def test_a_server_that_is_restarted_in_the_middle_of_a_dump(project: Project) -> None:
+def test_backup_with_server_restarted_during_the_dump_fails(project: Project) -> None:
     server = server_of(project)
     with nothing_changes(project):
         with locked_table(project), running(project, *BACKUP) as command:
@@ -160,7 +160,7 @@ def wait_until_locked_out(project: Project) -> None:
         time.sleep(0.05)
 
 
-def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path: Path) -> None:
+def test_restore_with_server_stopped_meanwhile_fails(own: Ground, tmp_path: Path) -> None:
     project, server = own.project, server_of(own.project)
     started, gate = tmp_path / "started", tmp_path / "gate"
     gate.touch()
@@ -192,7 +192,7 @@ def test_a_server_that_is_gone_in_the_middle_of_a_restore(own: Ground, tmp_path:
     )
 
 
-def test_a_server_without_a_place_for_another_session(own: Ground) -> None:
+def test_backup_without_free_connection_fails(own: Ground) -> None:
     with nothing_changes(own.project), server_of(own.project).full():
         saved, restored = run_many(own.project, BACKUP, [*own.restore, *own.identity])
     for done in (saved, restored):
@@ -206,7 +206,7 @@ def test_a_server_without_a_place_for_another_session(own: Ground) -> None:
         )
 
 
-def test_a_role_from_which_rows_are_hidden(project: Project) -> None:
+def test_backup_by_role_with_hidden_rows_fails(project: Project) -> None:
     change = f"ALTER TABLE {TABLE} {{}} ROW LEVEL SECURITY, {{}} FORCE ROW LEVEL SECURITY"
     grant, revoke = change.format("DISABLE", "NO"), change.format("ENABLE", "").replace(",  FORCE", ", FORCE")
     with server_of(project).granted(grant, revoke, project.database):
@@ -223,7 +223,7 @@ def test_a_role_from_which_rows_are_hidden(project: Project) -> None:
         )
 
 
-def test_a_role_that_may_not_read_a_table(project: Project) -> None:
+def test_backup_by_role_without_read_privilege_fails(project: Project) -> None:
     grant = f"ALTER TABLE {TABLE} OWNER TO igny8"
     revoke = f"ALTER TABLE {TABLE} OWNER TO postgres"
     with nothing_changes(project), server_of(project).granted(grant, revoke, project.database):
@@ -238,8 +238,8 @@ def test_a_role_that_may_not_read_a_table(project: Project) -> None:
     )
 
 
-def test_a_role_that_may_not_connect_to_the_maintenance_database(own: Ground, tmp_path: Path) -> None:
-    """A restore cannot do without; a backup can, and says that it is not locked against other hosts."""
+def test_backup_by_role_without_maintenance_database_fails(own: Ground, tmp_path: Path) -> None:
+    """A restore needs the database; a backup only warns that other hosts are not locked out."""
     words = "CONNECT ON DATABASE postgres, template1 {} PUBLIC"
     grant, revoke = "GRANT " + words.format("TO"), "REVOKE " + words.format("FROM")
     with nothing_changes(own.project), server_of(own.project).granted(grant, revoke):
@@ -264,7 +264,7 @@ def pooler(own: Ground) -> Iterator[int]:
 
 
 def through(project: Project, port: int) -> dict[str, str]:
-    """The environment in which the application reaches its database by that port."""
+    """Return the environment in which the application connects to its database through that port."""
     url = project.environment["DATABASE_URL"]
     return {"DATABASE_URL": url.replace(f":{project.server.port}/", f":{port}/")}
 
@@ -273,7 +273,7 @@ def advisory_locks(project: Project) -> list[Any]:
     return project.sql("SELECT pid FROM pg_locks WHERE locktype = 'advisory'")
 
 
-def test_a_backup_through_pgbouncer(own: Ground, pooler: int) -> None:
+def test_backup_through_pgbouncer_is_refused(own: Ground, pooler: int) -> None:
     fail(
         own.project,
         Case(
@@ -290,14 +290,14 @@ def test_a_backup_through_pgbouncer(own: Ground, pooler: int) -> None:
     assert advisory_locks(own.project) == [], "a session of the pooler holds the lock of a run that is over"
 
 
-def test_a_restore_through_pgbouncer(own: Ground, pooler: int) -> None:
+def test_restore_through_pgbouncer_is_refused(own: Ground, pooler: int) -> None:
     with nothing_changes(own.project):
         (done,) = run_many(own.project, [*own.restore, *own.identity], env=through(own.project, pooler))
     assert "is a connection pooler" in done.ended(4).stderr
 
 
-def test_the_way_past_pgbouncer(own: Ground, pooler: int, tmp_path: Path) -> None:
-    """Files need no database; a dump takes the connection that is named for backups, and so does the lock."""
+def test_backup_past_pgbouncer_succeeds(own: Ground, pooler: int, tmp_path: Path) -> None:
+    """Backups of files need no database. Dumps and the lock use the connection named for backups."""
     project = own.project
     port = project.server.port
     env = {

@@ -1,8 +1,8 @@
-"""Keys that are missing, mistyped or another's.
+"""Identities and recipients that are missing, mistyped or those of another key.
 
-Proved elsewhere, end to end: no identity, another key's, open to others, missing, a folder, cut short, given
-itself instead of its file, and the recipient mistyped, a secret key, or none at all: tests/management/
-test_errors.py. A key that is never overwritten: there as well.
+tests/management/test_errors.py covers, end to end: no identity, the identity of another key, one that others
+can read, a missing file, a folder, an incomplete file, a secret key instead of a path; a mistyped recipient,
+a secret key as recipient, no recipient; and that keys are never overwritten.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def private(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_files_that_hold_no_identity(ground: Ground, tmp_path: Path) -> None:
+def test_identity_file_without_identity_is_refused(ground: Ground, tmp_path: Path) -> None:
     real = ground.project.identity.read_text()
     locked = subprocess.run(
         ["age", "--encrypt", "--armor", "--recipient", ground.project.recipient],
@@ -56,7 +56,7 @@ def test_files_that_hold_no_identity(ground: Ground, tmp_path: Path) -> None:
     )
 
 
-def test_the_identity_of_another_key_is_named_by_its_recipient(ground: Ground, tmp_path: Path) -> None:
+def test_identity_of_other_key_is_named_by_its_recipient(ground: Ground, tmp_path: Path) -> None:
     another = pyrage.x25519.Identity.generate()
     file = private(tmp_path / "another", f"{another}\n")
     what = f"not encrypted to this identity (of {another.to_public()})"
@@ -71,8 +71,8 @@ def test_the_identity_of_another_key_is_named_by_its_recipient(ground: Ground, t
     assert not any(str(another)[20:] in done.output for done in results)
 
 
-def test_recipients_that_are_none(ground: Ground) -> None:
-    """Before anything is read or written, whatever is to be backed up."""
+def test_recipients_of_other_kinds_are_refused(ground: Ground) -> None:
+    """They are refused before anything is read or written, for every kind of backup."""
     right = ground.project.recipient
     mistyped = right[:20] + ("p" if right[20] == "q" else "q") + right[21:]
     ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB2Kn0cr1xnk0OMTBmZbKQ1MZ9oGNCgS1vyW1bJk5a6d"

@@ -1,4 +1,4 @@
-"""The judge of the cases sees what it is there to see."""
+"""The assertions of ``outcome`` fail when they should."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.bad_input.outcome import assert_one_line, loose, nothing_changes, sho
 from tests.management.commands import Done, run_many
 
 
-def test_what_is_left_is_seen_and_shown(ground: Ground) -> None:
+def test_nothing_changes_with_leftovers_fails(ground: Ground) -> None:
     storage = ground.project.storage
     key = "packs/web-1/uploads/20200101T000000Z-000000-0001.tar.zst.age"
     path = storage / "igny8" / key
@@ -27,7 +27,7 @@ def test_what_is_left_is_seen_and_shown(ground: Ground) -> None:
     assert loose(storage) == set()
 
 
-def test_a_backup_that_was_made_or_lost_is_seen(ground: Ground, tmp_path: Path) -> None:
+def test_nothing_changes_with_changed_backups_fails(ground: Ground, tmp_path: Path) -> None:
     manifest = tmp_path / "igny8/backups/x/manifest.json"
     manifest.parent.mkdir(parents=True)
     for harm in (manifest.touch, lambda: manifest.write_text("{}"), manifest.unlink):
@@ -38,7 +38,7 @@ def test_a_backup_that_was_made_or_lost_is_seen(ground: Ground, tmp_path: Path) 
             harm()
 
 
-def test_a_file_that_was_changed_is_seen(ground: Ground) -> None:
+def test_nothing_changes_with_changed_file_fails(ground: Ground) -> None:
     new = ground.project.uploads / "new"
     with pytest.raises(AssertionError, match="no longer as before: .*new"), nothing_changes(ground.project):
         new.touch()
@@ -57,7 +57,7 @@ def test_a_file_that_was_changed_is_seen(ground: Ground) -> None:
         ("Traceback (most recent call last)\nCommandError: This. That is as it was. Do so.", "Traceback"),
     ],
 )
-def test_a_line_that_does_not_say_all_is_seen(said: str, wrong: str) -> None:
+def test_assert_one_line_without_all_parts_fails(said: str, wrong: str) -> None:
     def check(status: int) -> None:
         done = Done(["backup_all"], status, "", f"{said}\n")
         assert_one_line(done, 1, what="This", unchanged="as it was", hint="so.", besides=["a note"])

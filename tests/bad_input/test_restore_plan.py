@@ -1,11 +1,10 @@
-"""A restore that does not fit: refused before anything is made, with the whole list of what is in the way.
+"""A restore with many blockers is refused before anything is created, and the plan lists all of them.
 
-The backup is of PostgreSQL 18. It is to go to a server of 15, as a role with few rights, with a
-``pg_restore`` of 14, onto a volume without room, and the code lacks a migration. One command is refused for
-all of it.
+The backup is from PostgreSQL 18. The target is a server of version 15, with a role of few privileges, a
+``pg_restore`` of version 14 and a full volume, and the code lacks a migration.
 
-What each question finds on servers of all majors is in ``tests/databases/test_obstacles.py``; objects that
-storage lacks, two aliases of one database and parts that the backup has not in ``tests/operations``.
+``tests/databases/postgresql/restore/test_preflight.py`` tests the single checks on servers of all versions;
+``tests/operations`` tests missing objects, two aliases of one database and missing parts.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ OWNER = "owner_elsewhere"
 
 @pytest.fixture(scope="module")
 def saved(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project whose backup needs a role, an extension and a migration that are nowhere else."""
+    """A project whose backup needs a role, an extension and a migration that do not exist elsewhere."""
     project = create(postgres_18, tmp_path_factory.mktemp("plan"))
     project.seed_small()
     with postgres_18.connect(project.database, superuser=True) as session:
@@ -51,7 +50,7 @@ def saved(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory)
 
 @contextmanager
 def volume(folder: Path, options: str) -> Iterator[None]:
-    """A filesystem of its own is mounted on the folder while the context lasts."""
+    """Mount a separate filesystem on the folder during the block."""
     mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         unavailable("No filesystem can be mounted here.")
@@ -63,7 +62,7 @@ def volume(folder: Path, options: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A volume with room for a page or two."""
+    """A volume with space for a page or two."""
     folder = tmp_path_factory.mktemp("small")
     with volume(folder, "size=32k"):
         yield folder
@@ -73,7 +72,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def refused(
     saved: Project, postgres_15: PostgresServer, small: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Done, Done]]:
-    """The dry run and the restore that was asked for; neither has changed anything, here or there."""
+    """The results of the dry run and of the restore, neither of which has changed anything."""
     old = client_folder(
         tmp_path_factory.mktemp("old") / "bin", saved.server.bin_dir, pg_restore=of_version("14.9")
     )
@@ -108,7 +107,7 @@ def databases(server: PostgresServer) -> list[str]:
 
 
 def listed(refused: tuple[Done, Done], words: str) -> str:
-    """The one line of the list that holds these words; the plan as JSON has it too."""
+    """Return the only blocker with these words, and assert that the plan as JSON has it too."""
     planned, done = refused
     (line,) = [line for line in done.ended(4).stderr.splitlines() if words in line]
     assert line.startswith("  - ")
@@ -116,7 +115,7 @@ def listed(refused: tuple[Done, Done], words: str) -> str:
     return line
 
 
-def test_it_is_one_refusal_with_a_list(refused: tuple[Done, Done]) -> None:
+def test_plan_lists_all_blockers_at_once(refused: tuple[Done, Done]) -> None:
     _, done = refused
     first, *lines, last = done.ended(4).stderr.splitlines()
     assert first == "CommandError: This backup cannot be restored here:"
@@ -124,43 +123,43 @@ def test_it_is_one_refusal_with_a_list(refused: tuple[Done, Done]) -> None:
     assert last.strip() == "Nothing was changed. Fix the problems listed above, then run the command again."
 
 
-def test_the_page_shows_such_a_list(refused: tuple[Done, Done]) -> None:
+def test_documentation_shows_such_a_plan(refused: tuple[Done, Done]) -> None:
     _, done = refused
     said = done.stderr.replace(POOR, "igny8").replace(OWNER, "billing").replace("9999_x", "0042_summary")
     (shown,) = [block for block in blocks(messages(), "text") if "The dump is of" in block]
     assert set(without_variables(shown).splitlines()) <= set(without_variables(said).splitlines())
 
 
-def test_an_older_server(refused: tuple[Done, Done]) -> None:
+def test_plan_on_older_server_is_blocked(refused: tuple[Done, Done]) -> None:
     assert "restore to version 18 or newer" in listed(refused, "The dump is of PostgreSQL 18")
 
 
-def test_an_older_pg_restore(refused: tuple[Done, Done]) -> None:
+def test_plan_with_older_pg_restore_is_blocked(refused: tuple[Done, Done]) -> None:
     assert "postgresql-client-18" in listed(refused, "pg_restore is version 14.9")
 
 
-def test_a_role_that_may_not_create_databases(refused: tuple[Done, Done]) -> None:
+def test_plan_by_role_without_createdb_is_blocked(refused: tuple[Done, Done]) -> None:
     assert f'ALTER ROLE "{POOR}" CREATEDB' in listed(refused, "may not create databases")
 
 
-def test_a_role_that_is_not_there(refused: tuple[Done, Done]) -> None:
+def test_plan_with_missing_role_is_blocked(refused: tuple[Done, Done]) -> None:
     assert f'CREATE ROLE "{OWNER}";' in listed(refused, "do not exist here")
 
 
-def test_an_extension_that_is_not_installed(refused: tuple[Done, Done]) -> None:
+def test_plan_with_missing_extension_is_blocked(refused: tuple[Done, Done]) -> None:
     listed(refused, "The extension vector is not installed on this server.")
 
 
-def test_a_migration_that_the_code_lacks(refused: tuple[Done, Done]) -> None:
+def test_plan_with_unknown_migration_is_blocked(refused: tuple[Done, Done]) -> None:
     assert "install the code that made the backup" in listed(refused, "content.9999_x")
 
 
-def test_a_volume_without_room(refused: tuple[Done, Done], small: Path) -> None:
+def test_plan_on_full_volume_is_blocked(refused: tuple[Done, Done], small: Path) -> None:
     line = listed(refused, f"There is not enough space on {small} for sites-data, uploads:")
     assert line.endswith(" needed, 32.8 kB free.")
 
 
-def test_scratch_without_room_is_told_and_no_obstacle(refused: tuple[Done, Done], small: Path) -> None:
+def test_plan_with_full_scratch_warns(refused: tuple[Done, Done], small: Path) -> None:
     planned, done = refused
     (scratch,) = [space for space in planned.json["spaces"] if space["kind"] == "scratch"]
     assert scratch["free"] < scratch["needed"] and not scratch["required"]

@@ -1,9 +1,9 @@
-"""Runs that meet each other, a clock that is wrong, and signals at any moment.
+"""Wrong clocks, and signals at any moment.
 
-Proved elsewhere, with the real thing (tests/operations/test_interrupted.py): two runs at once, of one host
-and of two; a run killed, and one that has lost its lock; a signal while a client program runs, in a backup
-and in a restore; a power cut in the swap. A queued task delivered twice: tests/operations/test_once.py. An id
-that is taken, and a clock set back under a run: tests/operations/test_clocks.py.
+tests/operations/test_interrupted.py covers: two runs at the same time on one host and on two; a killed run; a
+lost lock; a signal while a client program runs; a power failure during the swap. A task delivered twice:
+tests/operations/backup/test_redelivery.py. An id in use, and a clock set back:
+tests/operations/test_clock_skew.py.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tests.services.s3 import RcloneS3, installed
 MIB = 1 << 20
 
 
-def test_a_backup_dated_in_the_future_is_told_of(ground: Ground, tmp_path: Path) -> None:
-    """The clock was ahead when it was made, or is behind now: nobody can say, so both ways are told."""
+def test_backup_dated_in_the_future_is_reported(ground: Ground, tmp_path: Path) -> None:
+    """The clock was ahead then or is behind now. Both are possible, so the message names both."""
     storage = tmp_path / "storage"
     shutil.copytree(ground.project.storage, storage)
     ahead = "20991231" + ground.id[8:]
@@ -74,7 +74,7 @@ IN_AN_IMPORT = re.compile(
     r'  File "<frozen importlib\._bootstrap_external>"[^\n]*\n'
     r"ResourceWarning: [^\n]*\n"
 )
-"""What Python itself says, in development mode only, when a signal comes while it opens a module."""
+"""Warning of Python in development mode, if a signal arrives while it opens a module."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
 
 @contextmanager
 def signalled(project: Project, times: int, *argv: str, env: Mapping[str, str]) -> Iterator[Iterator[Any]]:
-    """What became of the command, signalled so often; the next begins when the next is asked for."""
+    """Yield the results of the signalled runs; each run starts when its result is requested."""
     with subprocess.Popen(
         [*PYTHON, Path(__file__).with_name("signalled.py"), str(times), *argv],
         stdin=subprocess.PIPE,
@@ -111,9 +111,9 @@ def signalled(project: Project, times: int, *argv: str, env: Mapping[str, str]) 
     assert process.returncode == 0
 
 
-def test_signals_at_any_moment_of_a_backup(ground: Ground, server: RcloneS3) -> None:
-    """A bucket, an upload of several parts: whenever the signal comes, nothing half done stays, and what was
-    whole by then under no manifest is shown as litter."""
+def test_backup_signalled_at_any_moment_leaves_nothing(ground: Ground, server: RcloneS3) -> None:
+    """During an upload of several parts, no signal leaves a partial object, and complete objects are
+    orphans."""
     env = {
         "IGNY8_BACKUP_S3_BUCKET": server.bucket,
         "IGNY8_BACKUP_S3_ENDPOINT": server.endpoint,

@@ -1,8 +1,8 @@
-"""Storage that is down, breaks off, is full, renames what it saves, or cannot be listed.
+"""Storage that is down, loses connections, is full, renames objects, or cannot be listed.
 
-Proved elsewhere, end to end: a bucket that is down before a run begins, refuses the keys, or does not exist
-(tests/operations/test_s3.py); a folder that is not mounted (tests/management/test_errors.py). Each failure of
-a single request: tests/store.
+Other tests cover, end to end: a bucket that is down before a run, refuses the credentials or does not exist
+(tests/operations/test_s3.py), and a folder that is not mounted (tests/management/test_errors.py). tests/store
+tests the failures of single requests.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def listening(server: RcloneS3) -> Iterator[CuttingProxy]:
 
 @pytest.fixture
 def proxy(listening: CuttingProxy) -> Iterator[CuttingProxy]:
-    """The way to the bucket, which passes everything on until it is told otherwise."""
+    """A proxy in front of the bucket, which forwards everything at first."""
     yield listening
     listening.refuse()
     listening.forget()
@@ -78,7 +78,7 @@ def bucket(server: RcloneS3) -> Path:
 
 @pytest.fixture(scope="module")
 def large(ground: Ground) -> Iterator[Path]:
-    """A file that takes several parts to upload, in a tree of its own beside the project's."""
+    """A separate tree with a file that is uploaded in several parts."""
     root = ground.project.folder / "large"
     root.mkdir()
     (root / "file").write_bytes(os.urandom(30 * MIB))
@@ -86,10 +86,10 @@ def large(ground: Ground) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
-def test_an_upload_that_is_cut_leaves_nothing(
+def test_backup_with_broken_upload_leaves_nothing(
     ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str], large: Path
 ) -> None:
-    """Once in the middle of a part, once in the middle of a small object."""
+    """The connection breaks in the middle of a part, and in the middle of a small object."""
     cases: tuple[tuple[int, dict[str, Any], str], ...] = (
         (5 * MIB, {"SITES": {"large": str(large)}}, "backup_sites"),
         (SMALL, {}, "backup_db"),
@@ -114,10 +114,10 @@ def test_an_upload_that_is_cut_leaves_nothing(
         assert left.ended(0).json["litter"] == left.json["in_use"] == []
 
 
-def test_a_storage_that_goes_for_good_leaves_what_litter_shows(
+def test_backup_with_vanished_storage_leaves_orphans_that_are_listed(
     ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str], large: Path
 ) -> None:
-    """It takes no order to clean up either: what has arrived stays, and is shown when it is back."""
+    """The clean-up fails as well: what has arrived is listed once the storage is back."""
     proxy.cut_requests(5 * MIB)
     proxy.cut_requests(0, times=10_000)
     with nothing_changes(ground.project, folder=bucket(server), env=env):
@@ -133,7 +133,7 @@ def test_a_storage_that_goes_for_good_leaves_what_litter_shows(
     assert upload["upload_id"] and upload["key"].startswith("packs/web-1/large/")
 
 
-def test_a_storage_that_goes_in_the_middle_of_a_restore(
+def test_restore_with_storage_vanishing_meanwhile_fails(
     ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str]
 ) -> None:
     shutil.copytree(ground.project.storage / "igny8", bucket(server) / "igny8", dirs_exist_ok=True)
@@ -152,10 +152,10 @@ PAGE = b"""<?xml version='1.0'?><ListBucketResult><Name>backups</Name><Prefix>ig
 </ListBucketResult>"""
 
 
-def test_a_listing_that_fails_is_never_an_empty_one(
+def test_list_with_failing_storage_is_never_empty(
     ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str]
 ) -> None:
-    """Refused at once, broken off after its first page, or the server in trouble."""
+    """The listing is refused, breaks after its first page, or fails on the server."""
     commands: list[list[str]] = [
         ["list_backups"],
         ["list_backups", "--json"],
@@ -165,7 +165,10 @@ def test_a_listing_that_fails_is_never_an_empty_one(
     page = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n"
     page += b"Content-Length: %d\r\n\r\n%s" % (len(PAGE), PAGE)
     denied, trouble = error_answer(403, "AccessDenied"), error_answer(503, "ServiceUnavailable")
-    for answers, what in (([denied], "access denied"), ([page, trouble], "the server is in trouble")):
+    for answers, what in (
+        ([denied], "access denied"),
+        ([page, trouble], "the server reports an error of its own"),
+    ):
         for _ in commands:
             for answer in answers:
                 proxy.forge_answer(b"list-type=2", answer)
@@ -175,7 +178,7 @@ def test_a_listing_that_fails_is_never_an_empty_one(
         proxy.forget()
 
 
-def test_a_folder_that_may_not_be_listed_is_never_an_empty_one(ground: Ground) -> None:
+def test_list_of_unreadable_folder_is_never_empty(ground: Ground) -> None:
     folder = ground.project.storage / "igny8/backups"
     folder.chmod(0)
     try:
@@ -183,20 +186,20 @@ def test_a_folder_that_may_not_be_listed_is_never_an_empty_one(ground: Ground) -
     finally:
         folder.chmod(0o700)
     what = f"The user of this process may not list {folder}."
-    assert_one_line(done, 1, what=what, hint="Let the user of the application own it: chown")
+    assert_one_line(done, 1, what=what, hint="Make the user of the application its owner: chown")
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A disk without a free byte."""
+    """A disk without free space."""
     with small_disk(tmp_path_factory.mktemp("full") / "disk", MIB) as disk:
         fill(disk)
         yield disk
 
 
 @pytest.mark.parametrize("left", [0, 64 << 10])
-def test_a_folder_without_space(ground: Ground, tmp_path: Path, left: int) -> None:
-    """Full to the last byte, or after the first of what is to be stored."""
+def test_backup_to_full_folder_fails(ground: Ground, tmp_path: Path, left: int) -> None:
+    """The disk is full at once, or after the first object."""
     with small_disk(tmp_path / "disk", MIB) as disk:
         fill(disk, left)
         fail(
@@ -221,7 +224,7 @@ def test_a_folder_without_space(ground: Ground, tmp_path: Path, left: int) -> No
         ]
 
 
-def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
+def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> None:
     restore = [*ground.restore, *ground.identity, "--only"]
     scratch, state = {"SCRATCH_DIR": str(full)}, {"STATE_DIR": str(full)}
     room, unchanged = "Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at", "Nothing live was changed."
@@ -275,10 +278,10 @@ def test_scratch_and_state_without_space(ground: Ground, full: Path) -> None:
     assert [path.name for path in full.rglob("*") if path.is_file() and path.suffix != ".lock"] == ["filler"]
 
 
-def test_a_bucket_without_space(
+def test_backup_to_full_bucket_fails(
     ground: Ground, tmp_path: Path, proxy: CuttingProxy, env: dict[str, str], server: RcloneS3
 ) -> None:
-    """As Ceph, MinIO and others say it; and a server whose disk is really full."""
+    """Error codes of Ceph, MinIO and others, and a server whose disk is full."""
     full = "no space is left there (InsufficientStorage)"
     for needle in (b"PUT ", b"POST "):
         proxy.forge_answer(needle, error_answer(507, "InsufficientStorage"))
@@ -311,7 +314,7 @@ STORAGES["dbbackup"] = {"BACKEND": "renaming.Renaming", "OPTIONS": {"location": 
 """
 
 
-def test_a_storage_that_renames_what_it_saves(ground: Ground, tmp_path: Path) -> None:
+def test_backup_to_renaming_storage_fails(ground: Ground, tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     (tmp_path / "renaming.py").write_text(f"PLACE = {str(place)!r}\n{RENAMING}")

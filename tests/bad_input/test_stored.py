@@ -1,7 +1,7 @@
-"""What comes back from storage is of another backup, or of another release.
+"""Stored objects of another backup or of another release.
 
-Proved elsewhere, end to end (tests/management/test_damaged.py): each object truncated, altered, extended,
-emptied or missing; a manifest that is no JSON, moved to another id, or lies about its objects.
+tests/management/test_damaged.py covers, end to end: objects that are truncated, altered, extended, emptied or
+missing; manifests that are not JSON, that belong to another id, or that contradict the stored objects.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def two(ground: Ground, tmp_path: Path) -> tuple[Path, str]:
     return storage, made.ended(0).json["manifest"]["id"]
 
 
-def test_objects_swapped_between_two_backups(ground: Ground, two: tuple[Path, str], tmp_path: Path) -> None:
+def test_restore_of_swapped_objects_fails(ground: Ground, two: tuple[Path, str], tmp_path: Path) -> None:
     storage, newer = two
     home = f"backups/{newer}"
     swapped = {
@@ -47,8 +47,8 @@ def test_objects_swapped_between_two_backups(ground: Ground, two: tuple[Path, st
     fail(ground.project, *cases)
 
 
-def test_a_manifest_of_a_later_release(ground: Ground, two: tuple[Path, str]) -> None:
-    """Of a schema that is not known here it is refused; further fields are passed over."""
+def test_restore_of_manifest_of_later_release_is_refused(ground: Ground, two: tuple[Path, str]) -> None:
+    """An unknown schema is refused; unknown fields are ignored."""
     storage, newer = two
     path = storage / f"igny8/backups/{newer}/manifest.json"
     manifest = json.loads(path.read_text())
@@ -88,7 +88,7 @@ def test_a_manifest_of_a_later_release(ground: Ground, two: tuple[Path, str]) ->
 
 
 def further(value: Any) -> None:
-    """Adds a field to every record in it."""
+    """Add a field to every record."""
     if isinstance(value, list):
         for item in value:
             further(item)

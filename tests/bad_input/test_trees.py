@@ -1,8 +1,8 @@
-"""Trees that are not there, may not be read, or change under the walk.
+"""Trees that are missing, unreadable, or change during the backup.
 
-Proved elsewhere, with the real thing: an unknown tree or id (tests/management/test_errors.py); a missing tree
-beside a whole database, and what lies too deep (tests/operations/test_partial.py); each single change of a
-file or folder at each moment of its reading (tests/trees/test_scan.py, test_packs_changing.py).
+Other tests cover: an unknown tree or id (tests/management/test_errors.py); a missing tree next to a complete
+database, and too deep folders (tests/operations/backup/test_partial.py); single changes at each moment of
+reading (tests/trees/scan/test_scan.py, tests/trees/archive/test_packs_changing.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECONDS = 120
 FIX = "Create it, give this user access to it, or remove it from the settings."
 
 
-def test_a_tree_that_is_no_folder(ground: Ground, tmp_path: Path) -> None:
+def test_backup_of_tree_that_is_no_folder_fails(ground: Ground, tmp_path: Path) -> None:
     gone, file, loop = tmp_path / "gone", tmp_path / "file", tmp_path / "loop"
     file.touch()
     loop.symlink_to(loop)
@@ -54,7 +54,7 @@ def test_a_tree_that_is_no_folder(ground: Ground, tmp_path: Path) -> None:
     )
 
 
-def test_a_tree_that_may_not_be_read(ground: Ground) -> None:
+def test_backup_of_unreadable_tree_fails(ground: Ground) -> None:
     root = ground.project.uploads
     mode = root.stat().st_mode
     root.chmod(0)
@@ -75,7 +75,7 @@ def test_a_tree_that_may_not_be_read(ground: Ground) -> None:
 
 @pytest.fixture
 def walked(project: Project) -> Project:
-    """A project of which one tree holds a first large file, and what will change while that is read."""
+    """A project with a tree whose first file is large, and files that change while it is read."""
     (project.uploads / "a-large").write_bytes(os.urandom(64 * MIB))
     later = project.uploads / "z"
     later.mkdir()
@@ -92,7 +92,7 @@ def walked(project: Project) -> Project:
 
 
 def wait_until_open(process: subprocess.Popen[str], path: Path) -> int:
-    """Until the process that reads the tree has the file open; it is stopped then, still having it open."""
+    """Wait until the archive worker has opened the file, and stop the worker."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
@@ -115,8 +115,8 @@ def opened(pid: int) -> set[Path]:
     return found
 
 
-def test_a_tree_that_changes_while_it_is_walked(walked: Project) -> None:
-    """All that may happen at once: what is left is whole, what is not is listed, nothing else is taken in."""
+def test_backup_of_changing_tree_succeeds(walked: Project) -> None:
+    """With all kinds of changes at once, complete files are stored and others are listed."""
     root = walked.uploads
     later = root / "z"
     with walked.start("backup_sites", "uploads", "--json", under=AS_ANYBODY) as process:

@@ -1,4 +1,4 @@
-"""The instruments themselves: what they tell must be so."""
+"""The measurements of the benchmarks are correct."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def python(source: str) -> Argv:
     return (sys.executable, "-I", "-c", source)
 
 
-def test_memory_of_a_child_is_told_apart(tmp_path: Path) -> None:
+def test_watch_counts_memory_of_each_process(tmp_path: Path) -> None:
     child = "x = b'x' * (200 << 20); import time; time.sleep(0.3)"
     source = f"import subprocess, sys; subprocess.run([sys.executable, '-I', '-c', {child!r}], check=True)"
     found = measure([python(source)], env=dict(os.environ), cwd=tmp_path)
@@ -29,7 +29,7 @@ def test_memory_of_a_child_is_told_apart(tmp_path: Path) -> None:
     assert found.wall > 0.3
 
 
-def test_scratch_without_a_name_is_seen(tmp_path: Path) -> None:
+def test_watch_counts_scratch_files_without_a_name(tmp_path: Path) -> None:
     source = (
         "import tempfile, time\n"
         "with tempfile.TemporaryFile() as nameless, tempfile.NamedTemporaryFile() as named:\n"
@@ -42,13 +42,13 @@ def test_scratch_without_a_name_is_seen(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failure_anywhere_in_a_pipe_is_a_failure(tmp_path: Path) -> None:
+def test_run_failure_anywhere_in_a_pipe_raises(tmp_path: Path) -> None:
     failing = python("import sys; print('some'); sys.exit('out of rows')")
     with pytest.raises(RunFailed, match="out of rows"):
         measure([failing, ("cat",)], env=dict(os.environ), cwd=tmp_path, output=tmp_path / "out")
 
 
-def test_contestants_alternate_and_a_check_stops_everything(tmp_path: Path) -> None:
+def test_contest_alternates_and_stops_at_a_failed_check(tmp_path: Path) -> None:
     seen: list[str] = []
 
     def contestant(name: str, runs: int | None = None) -> Contestant:
@@ -77,7 +77,7 @@ def test_contestants_alternate_and_a_check_stops_everything(tmp_path: Path) -> N
         hold("one", [broken], 1)
 
 
-def test_a_ratio_is_the_median_of_pairs_not_the_ratio_of_medians() -> None:
+def test_report_ratio_is_the_median_of_pairs() -> None:
     def run(number: int, wall: float) -> Run:
         measured = Measured(wall=wall, cpu=0, peak=0, child="", child_peak=0, scratch=0)
         return Run(round=number, measured=measured, stored=int(wall * 10))
@@ -90,7 +90,7 @@ def test_a_ratio_is_the_median_of_pairs_not_the_ratio_of_medians() -> None:
     assert results.ratio(Target(ours="ours", against="nobody", what="wall", limit=1)) is None
 
 
-def test_one_altered_byte_of_one_file_is_noticed(tmp_path: Path) -> None:
+def test_check_notices_one_altered_byte(tmp_path: Path) -> None:
     tree, listing = tmp_path / "tree", tmp_path / "listing"
     (tree / "folder").mkdir(parents=True)
     (tree / "folder" / "a").write_bytes(b"one")

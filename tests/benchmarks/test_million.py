@@ -1,4 +1,4 @@
-"""The trees of very many files, small."""
+"""The data of ``benchmarks.million``, on a small scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.sites_checks import FilesCheck
 COUNT = 600
 
 
-def test_a_tree_is_what_its_list_says_and_is_made_once(tmp_path: Path) -> None:
+def test_tree_matches_its_list_and_is_created_once(tmp_path: Path) -> None:
     left = tmp_path / f"many-{COUNT}" / "site-0000" / "of a run that was killed"
     left.parent.mkdir(parents=True)
     left.touch()
@@ -25,7 +25,7 @@ def test_a_tree_is_what_its_list_says_and_is_made_once(tmp_path: Path) -> None:
     assert listing.stat().st_ino == inode
 
 
-def test_files_are_8_kib_on_the_average_and_do_not_compress() -> None:
+def test_files_average_8_kib_and_do_not_compress() -> None:
     found = list(contents(COUNT))
     assert found == list(contents(COUNT))
     sizes = [len(content) for content in found]

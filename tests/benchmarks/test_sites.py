@@ -1,4 +1,4 @@
-"""Nights of work on the tree that backups of files are measured with."""
+"""The changes that ``benchmarks.sites`` makes between backups."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def seen(root: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def test_nights_are_the_same_on_every_machine_and_leave_no_trace(tmp_path: Path) -> None:
+def test_nights_are_deterministic_and_undone(tmp_path: Path) -> None:
     left = []
     for name in ("one", "other"):
         root = tmp_path / name
@@ -66,7 +66,7 @@ def test_nights_are_the_same_on_every_machine_and_leave_no_trace(tmp_path: Path)
     assert left[0] == left[1]
 
 
-def test_a_failure_at_night_puts_the_tree_back(tmp_path: Path) -> None:
+def test_nights_failing_restore_the_tree(tmp_path: Path) -> None:
     files = grow(tmp_path / "root")
     before, wanted = seen(tmp_path / "root"), dict(files.wanted)
     with pytest.raises(RunFailed), nights(tmp_path / "root", files.wanted, 0) as found:
@@ -76,7 +76,7 @@ def test_a_failure_at_night_puts_the_tree_back(tmp_path: Path) -> None:
     assert files.wanted == wanted
 
 
-def test_of_what_packs_hold_the_index_says_what_counts(tmp_path: Path) -> None:
+def test_live_bytes_follow_from_the_index(tmp_path: Path) -> None:
     root, files = tmp_path / "root", grow(tmp_path / "root")
     earlier = tmp_path / "earlier"
     shutil.copytree(root, earlier)

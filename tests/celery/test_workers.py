@@ -1,4 +1,4 @@
-"""Asking for workers where there is nobody to ask: said, and in nobody's way."""
+"""Workers and schedules without Celery, an app or a broker."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ print(workers.ask_workers().unasked, "|", workers.stop_workers(seconds=1))
     [
         ("sys; sys.modules['celery'] = None", "Celery is not installed"),
         ("celery", "the project has no Celery app"),
-        ("celery; celery.Celery(broker='memory://')", "the broker is in memory: no worker outside"),
-        ("celery; celery.Celery(broker='redis://:secret@127.0.0.1:1/0')", "the broker cannot be asked"),
-        ("celery; celery.Celery(broker='redis://:secret@127.0.0.1:{deaf}/0')", "the broker cannot be asked"),
+        ("celery; celery.Celery(broker='memory://')", "the broker is in memory, so no worker outside"),
+        ("celery; celery.Celery(broker='redis://:secret@127.0.0.1:1/0')", "the broker cannot be reached"),
+        (
+            "celery; celery.Celery(broker='redis://:secret@127.0.0.1:{deaf}/0')",
+            "the broker cannot be reached",
+        ),
     ],
 )
-def test_where_nobody_can_be_asked_it_is_said(first: str, answer: str, tmp_path: Path) -> None:
+def test_ask_workers_without_broker_reports_the_reason(first: str, answer: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes a connection and never answers
         first = first.format(deaf=deaf.getsockname()[1])
         done = subprocess.run(
@@ -47,7 +50,7 @@ def test_where_nobody_can_be_asked_it_is_said(first: str, answer: str, tmp_path:
     assert "secret" not in said
     if "redis" in first:
         # To stop workers was asked for in so many words: that it cannot be done is a failure.
-        assert "The broker fell silent while workers were stopped (OperationalError)." in said
+        assert "The broker stopped answering while workers were being stopped (OperationalError)." in said
         return
     assert done.stdout.startswith(answer) and done.stdout.endswith("| ()\n"), said
 
@@ -75,7 +78,7 @@ APP = "celery; app = celery.Celery('project'); "
         (APP + "app.config_from_object('no_such_module')", "None"),
     ],
 )
-def test_what_beat_is_to_send_is_asked_of_the_app(first: str, tasks: str, tmp_path: Path) -> None:
+def test_scheduled_tasks_returns_the_entries_of_the_app(first: str, tasks: str, tmp_path: Path) -> None:
     source = f"import {first}\nfrom igny8_backup.celery import workers\nprint(workers.scheduled_tasks())"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", source],

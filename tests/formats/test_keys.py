@@ -1,4 +1,4 @@
-"""The grammar of ids and keys: what is made can be parsed, and nothing else is."""
+"""Ids and keys: everything that is built can be parsed, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ID = "20261122T021500Z-7f3a9c"
 
 
 @given(moments, tokens)
-def test_an_id_tells_when_its_backup_began(moment: datetime, token: str) -> None:
+def test_id_time_returns_the_start_of_the_backup(moment: datetime, token: str) -> None:
     backup_id = keys.make_id(moment, token)
     assert keys.is_id(backup_id)
     assert keys.id_time(backup_id) == moment.replace(microsecond=0)
 
 
-def test_an_id_is_in_utc() -> None:
+def test_make_id_uses_utc() -> None:
     moment = datetime(2026, 11, 22, 4, 15, tzinfo=timezone(timedelta(hours=2)))
     assert keys.make_id(moment, "7f3a9c") == ID
 
@@ -40,7 +40,7 @@ def test_ids_sort_by_time(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "7f3a9", "7f3a9cd", "7F3A9C", "../../", "7f3a9\n"])
-def test_a_wrong_token_makes_no_id(token: str) -> None:
+def test_make_id_with_invalid_token_raises(token: str) -> None:
     with pytest.raises(ValueError, match="not a backup id"):
         keys.make_id(datetime(2026, 11, 22, tzinfo=UTC), token)
 
@@ -62,14 +62,14 @@ def test_a_wrong_token_makes_no_id(token: str) -> None:
         "٢٠٢٦1122T021500Z-7f3a9c",
     ],
 )
-def test_what_is_no_id(text: str) -> None:
+def test_is_id_rejects_other_texts(text: str) -> None:
     assert not keys.is_id(text)
     assert keys.parse(f"runs/{text}.json") is None
     assert keys.parse(f"backups/{text}/manifest.json") is None
 
 
 @given(ids, names, hosts, suffixes, st.sampled_from(["dump", "sqlite3"]), st.integers(1, 123_456))
-def test_every_key_that_is_made_is_parsed(
+def test_parse_returns_every_key_that_is_built(
     backup_id: str, name: str, host: str, suffix: str, dump: str, number: int
 ) -> None:
     pack = keys.pack_name(backup_id, number)
@@ -94,12 +94,12 @@ def test_every_key_that_is_made_is_parsed(
 
 
 @given(st.text())
-def test_no_text_breaks_the_parser(text: str) -> None:
+def test_parse_accepts_any_text(text: str) -> None:
     parsed = keys.parse(text)
     assert parsed is None or keys.is_id(parsed.backup_id)
 
 
-def test_the_marks_belong_to_no_backup() -> None:
+def test_parse_marks_belong_to_no_backup() -> None:
     assert keys.parse(keys.MARKS) == keys.Key(kind="marks")
     assert keys.writer(keys.MARKS) is None
 
@@ -118,7 +118,7 @@ def test_the_marks_belong_to_no_backup() -> None:
         f"packs/web-1/../{ID}-0001.tar.zst",
     ],
 )
-def test_keys_that_are_not_ours(key: str) -> None:
+def test_parse_returns_none_for_other_keys(key: str) -> None:
     assert keys.parse(key) is None
 
 
@@ -136,12 +136,12 @@ def test_keys_that_are_not_ours(key: str) -> None:
         ("packs/notes.txt", None),
     ],
 )
-def test_the_writer_of_whatever_lies_there(key: str, writer: str | None) -> None:
+def test_writer_returns_the_run_of_any_object(key: str, writer: str | None) -> None:
     assert keys.writer(key) == writer
 
 
 @given(names)
-def test_names(name: str) -> None:
+def test_is_name_and_is_host_accept_the_grammar_only(name: str) -> None:
     assert keys.is_name(name) and keys.is_host(name)
     for wrong in (f"{name}/x", f"-{name}", f".{name}", f"{name}\n", f"{name}ü", name + "x" * 63, ""):
         assert not keys.is_name(wrong) and not keys.is_host(wrong)
@@ -149,7 +149,7 @@ def test_names(name: str) -> None:
 
 
 @given(st.text())
-def test_a_task_has_one_token_whatever_its_id(task_id: str) -> None:
+def test_task_token_is_the_same_for_every_delivery(task_id: str) -> None:
     token = keys.task_token(task_id)
     assert token == keys.task_token(task_id)
     assert keys.is_id(f"20261122T021500Z-{token}")

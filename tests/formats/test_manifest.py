@@ -1,4 +1,4 @@
-"""Manifests: what a backup says of itself without a key, read as if an enemy had written it."""
+"""Manifests, details and run records, including malicious ones."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ counts = st.integers(0, 2**62)
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    """Manifests that a run of ours could write, whatever was asked of it."""
+    """Generate manifests that a run could write."""
     suffix = draw(st.sampled_from([".zst", ".zst.age"]))
     codecs = ("zstd", "age") if suffix.endswith("age") else ("zstd",)
     names = draw(st.lists(st.sampled_from(["default", "other", "a_b-c", "Z9"]), max_size=3, unique=True))
@@ -123,7 +123,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 @settings(max_examples=50)
 @given(manifests())
-def test_what_a_run_writes_is_read_again(manifest: Manifest) -> None:
+def test_read_manifest_returns_what_was_written(manifest: Manifest) -> None:
     data = records.to_json(manifest)
     assert read_manifest(data, ID) == manifest
     assert json.loads(data)["schema"] == SCHEMA
@@ -142,16 +142,16 @@ def refused(manifest: Manifest | bytes, complaint: str) -> None:
     assert ID in str(caught.value)
 
 
-def test_a_manifest_says_which_backup_it_is_of() -> None:
-    refused(replace(MANIFEST, id=OTHER), f"says that it is of '{OTHER}'")
+def test_read_manifest_of_other_backup_raises() -> None:
+    refused(replace(MANIFEST, id=OTHER), f"is that of another backup, '{OTHER}'")
 
 
-def test_a_manifest_of_a_later_release_names_the_way_out() -> None:
+def test_read_manifest_of_later_release_names_the_upgrade() -> None:
     refused(replace(MANIFEST, schema=SCHEMA + 1), "pip install --upgrade igny8-backup")
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b"1", b'{"schema": 1}', b"\xff"])
-def test_what_is_no_manifest(data: bytes) -> None:
+def test_read_manifest_of_other_data_raises(data: bytes) -> None:
     refused(data, "manifest of backup")
 
 
@@ -163,8 +163,8 @@ def test_what_is_no_manifest(data: bytes) -> None:
         {"trees": (replace(TREE, folders=None),)},
     ],
 )
-def test_complete_parts_name_what_was_stored(change: dict[str, Any]) -> None:
-    refused(replace(MANIFEST, **change), "complete without naming what was stored")
+def test_read_manifest_complete_part_without_objects_raises(change: dict[str, Any]) -> None:
+    refused(replace(MANIFEST, **change), "as complete, without the stored objects")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_complete_parts_name_what_was_stored(change: dict[str, Any]) -> None:
         keys.folders_key(ID, "another", ".zst"),
     ],
 )
-def test_a_manifest_names_its_own_objects_each_in_its_place(key: str) -> None:
+def test_read_manifest_object_in_wrong_place_raises(key: str) -> None:
     foreign = stored(key)
     for change in (
         {"details": foreign},
@@ -193,10 +193,10 @@ def test_a_manifest_names_its_own_objects_each_in_its_place(key: str) -> None:
         {"trees": (replace(TREE, folders=foreign),)},
         {"trees": (replace(TREE, packs=(foreign,)),)},
     ):
-        refused(replace(MANIFEST, **change), "which is not one of its own there")
+        refused(replace(MANIFEST, **change), "which does not belong there")
 
 
-def test_objects_do_not_take_each_others_places() -> None:
+def test_read_manifest_swapped_objects_raise() -> None:
     index, folders, dump = TREE.index, TREE.folders, DATABASE.object
     assert index and folders and dump
     for change in (
@@ -205,10 +205,10 @@ def test_objects_do_not_take_each_others_places() -> None:
         {"trees": (replace(TREE, index=folders, folders=index),)},
         {"trees": (replace(TREE, packs=(folders,)),)},
     ):
-        refused(replace(MANIFEST, **change), "which is not one of its own there")
+        refused(replace(MANIFEST, **change), "which does not belong there")
 
 
-def test_the_details_know_their_databases() -> None:
+def test_details_return_their_databases() -> None:
     known = DatabaseDetails(alias="default", name="igny8", tables=("public.a",))
     details = Details(schema=SCHEMA, id=ID, secret_key_fingerprint="", databases=(known,))
     assert details.database("default") == known
@@ -218,7 +218,7 @@ def test_the_details_know_their_databases() -> None:
     assert records.from_json(Details, data, name="Details", schema=SCHEMA) == details
 
 
-def test_the_record_of_a_run_survives() -> None:
+def test_run_record_survives_json() -> None:
     run = RunRecord(
         schema=SCHEMA,
         id=ID,

@@ -1,4 +1,4 @@
-"""Records from JSON: whatever storage holds, the answer is the record or one IntegrityError."""
+"""Records from JSON: any input gives a record or raises ``IntegrityError``."""
 
 from __future__ import annotations
 
@@ -66,33 +66,33 @@ def read(data: bytes | str | dict[str, Any]) -> Outer:
 
 
 @given(outers)
-def test_what_is_written_is_read(record: Outer) -> None:
+def test_from_json_returns_what_to_json_wrote(record: Outer) -> None:
     data = records.to_json(record)
     assert read(data) == record
     assert records.to_json(read(data)) == data
 
 
-def test_json_is_sorted_readable_and_ends_its_line() -> None:
+def test_to_json_is_sorted_and_ends_with_a_newline() -> None:
     data = records.to_json(Outer(schema=1, when=WHEN, flag=False, inner=Inner(name="ü")))
     assert data.startswith(b'{\n  "flag": false,\n  "inner": {\n    "name": "\xc3\xbc"')
     assert b'"when": "2026-11-22T02:15:00.123456Z"' in data
     assert data.endswith(b"}\n")
 
 
-def test_times_are_of_one_zone_whatever_was_written() -> None:
+def test_from_json_converts_times_to_utc() -> None:
     record = read({**PLAIN, "when": "2026-11-22T04:15:00+02:00"})
     assert record.when == datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
     assert record.when.tzinfo is UTC
 
 
 @given(anything)
-def test_any_other_json_is_refused(value: Any) -> None:
+def test_from_json_with_other_values_raises(value: Any) -> None:
     with pytest.raises(IntegrityError, match="^The thing "):
         read(json.dumps(value))
 
 
 @given(st.sampled_from(sorted(PLAIN | {"many": 0, "words": 0, "maybe": 0})), anything)
-def test_any_wrong_field_is_refused_and_named(name: str, value: Any) -> None:
+def test_from_json_with_wrong_field_names_the_field(name: str, value: Any) -> None:
     try:
         read(json.dumps({**PLAIN, name: value}))
     except IntegrityError as error:
@@ -100,7 +100,7 @@ def test_any_wrong_field_is_refused_and_named(name: str, value: Any) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_refused(data: bytes) -> None:
+def test_from_json_with_any_bytes_raises_integrity_error(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="^The thing is "):
         read(data)
 
@@ -135,7 +135,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
         ({"until": "2026"}, "until|malformed"),
     ],
 )
-def test_the_complaint_names_the_field(change: dict[str, Any], complaint: str) -> None:
+def test_from_json_error_names_the_nested_field(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(IntegrityError, match=complaint) as caught:
         read({**PLAIN, **change})
     assert str(caught.value).startswith("The thing is malformed: ")
@@ -153,18 +153,18 @@ def test_the_complaint_names_the_field(change: dict[str, Any], complaint: str) -
         b"<html>",
     ],
 )
-def test_what_is_no_json(data: bytes) -> None:
+def test_from_json_without_json_raises(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="The thing is not JSON"):
         read(data)
 
 
-def test_a_missing_field_is_named_and_a_field_of_the_future_is_passed_over() -> None:
+def test_from_json_missing_field_raises_and_unknown_field_is_ignored() -> None:
     with pytest.raises(IntegrityError, match="flag is missing"):
         read({key: value for key, value in PLAIN.items() if key != "flag"})
     assert read({**PLAIN, "new": [1], "inner": {"name": "a", "newer": None}}).inner == Inner(name="a")
 
 
-def test_a_newer_schema_is_named_with_the_way_out() -> None:
+def test_from_json_newer_schema_names_the_upgrade() -> None:
     with pytest.raises(IntegrityError) as caught:
         read({"schema": 4, "all": "else is different"})
     assert "has schema 4" in str(caught.value)
@@ -187,7 +187,7 @@ def test_from_json_old_schema_is_upgraded_step_by_step() -> None:
         records.from_json(Outer, b'{"schema": 1}', name="The thing", schema=3, upgrades=upgrades)
 
 
-def test_plain_values_are_what_json_can_print() -> None:
+def test_to_plain_returns_json_values() -> None:
     plain = records.to_plain({"record": GOOD, "list": (1, None), "when": [WHEN]})
     assert json.loads(json.dumps(plain))["record"]["inner"] == {"name": "a", "size": 0}
     assert plain["when"] == ["2026-11-22T02:15:00.123456Z"]

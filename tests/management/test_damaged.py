@@ -94,7 +94,7 @@ def test_damaged_manifest_is_listed_and_never_restored(backed_up: BackedUp, tmp_
     assert "is not JSON" in restored.ended(6).stderr
     assert plan.ended(0).json["databases"][0]["backup"] == backed_up.id, "an older one is taken"
     (moved,) = run_many(project, Command(["show_backup", newer], storage=tmp_path / "swapped"))
-    assert f"says that it is of '{backed_up.id}'" in moved.ended(6).stderr
+    assert f"is that of another backup, '{backed_up.id}'" in moved.ended(6).stderr
 
 
 def test_restore_with_forged_manifest_is_refused(backed_up: BackedUp, tmp_path: Path) -> None:

@@ -73,12 +73,13 @@ def test_locked_command_names_the_other_run(twice: Project) -> None:
         (as_json,) = run_many(twice, ["undo_restore", "--json"])
     for done in (*patient, *hasty):
         message = (
-            f"{HOLDER}. Nothing was changed. Wait for it to end, then run again; or let it be waited for:"
+            f"{HOLDER}. Nothing was changed. Run the command again when the other run has ended, or let it"
+            " wait:"
         )
         assert message in done.ended(5).stderr, done
         assert done.stderr.count(HOLDER) == (2 if "--wait" in done.argv else 1)
     assert_shown(hasty[0].stderr.replace("a backup by hand", "a backup"))
-    assert all("Waiting up to 0 s. Another run works on" in done.stderr for done in patient)
+    assert all("Waiting up to 0 s. Another run is using" in done.stderr for done in patient)
     assert as_json.ended(5).json["error"] == "LockedError" and HOLDER in as_json.json["message"]
     assert (twice.uploads / "page").read_text() == "new" and not list(twice.uploads.glob(".before-*"))
 

@@ -97,7 +97,7 @@ def test_second_run_is_locked_out(project: Project) -> None:
         )
         for done in (here, undo):
             assert f"process {process.pid}, a backup, since 20" in done.ended(5).stderr
-            assert "Nothing was changed. Wait for it to end" in done.stderr
+            assert "Nothing was changed. Run the command again when" in done.stderr
         failure = there.ended(5).json
         assert failure["error"] == "LockedError" and failure["exit_status"] == 5
         assert "from 127.0.0.1, since 20" in failure["message"]

@@ -43,7 +43,7 @@ def test_locked_waiting_run_starts_when_the_other_ends(context: BackupContext) -
         assert ended == ["pruning"]
     thread.join()
     (text,) = notes.texts
-    assert text.startswith("Waiting up to 60 s. Another run works on") and "pruning, since" in text
+    assert text.startswith("Waiting up to 60 s. Another run is using") and "pruning, since" in text
 
 
 def test_locked_wait_expires_raises(context: BackupContext) -> None:

@@ -1,4 +1,4 @@
-"""Real servers for the tests, started once for a session."""
+"""Real servers for the tests, started once per session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def unavailable(reason: str) -> NoReturn:
-    """Skip the test for want of a server; where everything must run (CI), fail it."""
+    """Skip the test because a program is missing; in CI, fail it."""
     if os.environ.get("CI"):
         pytest.fail(f"{reason} In CI every server must be there.", pytrace=False)
     pytest.skip(reason)

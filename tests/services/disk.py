@@ -1,4 +1,4 @@
-"""A small disk: a filesystem in memory that is soon full, as the real ones are."""
+"""A small filesystem in memory, to test full disks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.services import unavailable
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """Mount a filesystem of ``size`` bytes on ``folder``, which is made."""
+    """Create ``folder`` and mount a filesystem of ``size`` bytes on it."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
@@ -25,7 +25,7 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
 
 
 def fill(folder: Path, leave: int = 0) -> Path:
-    """Fill the disk that ``folder`` is on but for so many bytes; return the file that does it."""
+    """Fill the disk of ``folder`` except for ``leave`` bytes; return the file that fills it."""
     filler = folder / "filler"
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
     with open(filler, "wb") as file:

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of several majors, each started when a test first asks for it."""
+"""PostgreSQL servers of several major versions, each started on first use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NEWEST = 18
 
 
 class PostgresServers:
-    """The session's servers; ``close`` stops them all and removes what they wrote."""
+    """The servers by major version. ``close`` stops them and removes their files."""
 
     def __init__(self) -> None:
         self._servers: dict[int, PostgresServer] = {}
         self._stack = ExitStack()
 
     def get(self, major: int) -> PostgresServer:
-        """Return the server of that major; skip the test where its programs are not installed."""
+        """Return the server of a major version; skip the test if it is not installed."""
         if major not in self._servers:
             bin_dir = installed(major)
             if bin_dir is None:

@@ -1,4 +1,4 @@
-"""Processes of others, ended as a power cut would end them."""
+"""Kill processes as a power failure would."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and all that it started, in whatever session: none may tidy up after another."""
-    os.kill(pid, signal.SIGSTOP)  # or it would start more meanwhile
+    """Send SIGKILL to a process and all its descendants, in any session, so that none can clean up."""
+    os.kill(pid, signal.SIGSTOP)  # so that it starts no more
     for child in _children(pid):
         kill_tree(child)
     os.kill(pid, signal.SIGKILL)

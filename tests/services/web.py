@@ -1,4 +1,4 @@
-"""A web server that remembers what it was asked."""
+"""A web server that records its requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class WebServer:
-    """``asked``: method, path and body of each request; ``status`` is what it answers."""
+    """``asked`` has the method, path and body of each request; ``status`` is the status of the answers."""
 
     url: str = ""
     status: int = 200
@@ -25,7 +25,7 @@ class WebServer:
 
 @contextmanager
 def web_server() -> Iterator[WebServer]:
-    """Serves on a free port of this machine."""
+    """Run the server on a free port of 127.0.0.1."""
     found = WebServer()
 
     class Handler(BaseHTTPRequestHandler):

@@ -61,7 +61,7 @@ def test_unreachable_server_is_named(
         (403, "QuotaExceeded", "no space is left there"),
         (507, "InsufficientStorage", "no space is left there"),
         (403, "RequestTimeTooSkewed", "the clock of this machine"),
-        (503, "SlowDown", "the server is in trouble"),
+        (503, "SlowDown", "the server reports an error of its own"),
         (400, "EntityTooLarge", "the server answered EntityTooLarge"),
     ],
 )

@@ -94,7 +94,7 @@ def test_download_resumed_at_other_position_raises(
     head = f"HTTP/1.1 200 OK\r\nETag: {etag}\r\n{content_range}Content-Length: 5\r\nConnection: close\r\n\r\n"
     proxy.cut_answers(CUT)
     proxy.forge_answer(b"range: bytes", head.encode() + b"wrong")
-    with pytest.raises(StorageError, match="it answers with other bytes"):
+    with pytest.raises(StorageError, match="the server returns other bytes"):
         read(store.open("a"))
 
 

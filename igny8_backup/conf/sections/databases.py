@@ -1,4 +1,4 @@
-"""The keys that speak of ``DATABASES``: which are backed up, and what of them."""
+"""Read the keys about databases: DATABASES, EXCLUDE_TABLE_DATA, SANITIZERS, PROBES."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MOVING = re.compile(
     r"(clock|statement|transaction)_timestamp|gen_random_uuid|uuidv[47]|txid_current|pg_current_\w+)\b",
     re.IGNORECASE,
 )
-"""Words of SQL whose meaning is another one each time."""
+"""SQL functions whose result depends on the time or on chance."""
 
 
 def take_databases(reader: Reader) -> tuple[str, ...]:
-    """The aliases to back up, by default every primary that has a real engine."""
+    """Return the aliases to back up; by default every primary with a real engine."""
     known = {
         alias: database
         for alias, database in settings.DATABASES.items()
@@ -48,7 +48,7 @@ def take_databases(reader: Reader) -> tuple[str, ...]:
 
 
 def take_excluded(reader: Reader) -> dict[str, tuple[str, ...]]:
-    """Alias -> tables whose rows are left out of a dump."""
+    """Return, by alias, the tables whose rows are excluded from dumps."""
     found: dict[Any, Any] = reader.take("EXCLUDE_TABLE_DATA", dict, {})
     for alias, tables in found.items():
         if alias not in settings.DATABASES:
@@ -69,9 +69,9 @@ def take_excluded(reader: Reader) -> dict[str, tuple[str, ...]]:
 
 
 def take_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
-    """Whole paths of SQL files and dotted paths of callables, by alias."""
+    """Return, by alias, the absolute paths of SQL files and the dotted paths of callables."""
     found: dict[Any, Any] = reader.take("SANITIZERS", dict, {})
-    taken: dict[str, tuple[str, ...]] = {}
+    found_by_alias: dict[str, tuple[str, ...]] = {}
     for alias, listed in found.items():
         if alias not in settings.DATABASES or not isinstance(listed, (list, tuple)):
             reader.wrong(
@@ -85,19 +85,19 @@ def take_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
             if not (_DOTTED.fullmatch(text) or (text.endswith(".sql") and Path(text).is_absolute())):
                 reader.wrong(
                     "E013",
-                    f"{SETTING}['SANITIZERS'][{alias!r}] has {text!r}: no dotted path of a callable, and"
-                    " no whole path of a file that ends with .sql.",
-                    'Write "app.module.callable", or the path from /.',
+                    f"{SETTING}['SANITIZERS'][{alias!r}] has {text!r}, which is neither the dotted path of a"
+                    " callable nor the absolute path of a file that ends with .sql.",
+                    'Write "app.module.callable", or the absolute path of the file.',
                 )
-        taken[alias] = tuple(map(str, listed))
-    return taken
+        found_by_alias[alias] = tuple(map(str, listed))
+    return found_by_alias
 
 
 def take_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Queries by name, of the only database; or such dicts by alias."""
+    """Return probes by alias; for a single database the setting may omit the alias."""
     found: dict[Any, Any] = reader.take("PROBES", dict, {})
     if not databases:
-        return {}  # a machine that only looks after backups
+        return {}  # a host that only monitors and prunes
     by_alias = {databases[0]: found} if found and len(databases) == 1 else found
     if len(databases) == 1 and all(isinstance(value, dict) for value in found.values()):
         by_alias = found
@@ -111,14 +111,14 @@ def take_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[st
         ]:
             why = f"has no name or no query: {wrong[0]!r}"
         elif moving := [name for name, query in queries.items() if _MOVING.search(query)]:
-            why = f"has {moving[0]!r}, whose answer depends on when it is asked"
+            why = f"has {moving[0]!r}, whose result depends on the time or on chance"
         else:
             continue
         reader.wrong(
             "E019",
             f"{SETTING}['PROBES'] {why}.",
-            'Write {"invoice total": "SELECT count(*), sum(total) FROM billing_invoice"}; where several'
-            ' databases are backed up, {"default": {...}}; without now(), random() and the like.',
+            'Write {"invoice total": "SELECT count(*), sum(total) FROM billing_invoice"}; for several'
+            ' databases, {"default": {...}}. Do not use now(), random() and similar functions.',
         )
         return {}
     return by_alias

@@ -1,4 +1,4 @@
-"""The key ``ENCRYPTION``: to whom backups are encrypted."""
+"""Read the key ENCRYPTION: the recipients of encrypted backups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from igny8_backup.conf.parser import Reader
 
 
 def take_encryption(reader: Reader) -> Encryption | None:
-    """``None`` only where the settings say so in so many words."""
+    """Return the recipients; ``None`` only if the settings contain ``"ENCRYPTION": None``."""
     if "ENCRYPTION" in reader.value and reader.value["ENCRYPTION"] is None:
         del reader.value["ENCRYPTION"]
         return None
@@ -18,7 +18,7 @@ def take_encryption(reader: Reader) -> Encryption | None:
         reader.wrong(
             "E008",
             f"{SETTING}['ENCRYPTION']['RECIPIENTS'] is not a list of strings.",
-            "Give a list of age public keys: generate_backup_key prints the lines.",
+            "Give a list of age public keys, as generate_backup_key prints them.",
         )
         recipients = ()
     for key in found:

@@ -1,4 +1,4 @@
-"""The keys that name programs to run round a restore."""
+"""Read the keys BEFORE_RESTORE and AFTER_RESTORE: programs to run around a restore."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from igny8_backup.conf.parser import Reader
 
 
 def take_commands(reader: Reader, key: str) -> tuple[tuple[str, ...], ...]:
-    """Argument vectors, in the order in which they run."""
+    """Return the argument lists in the order in which they run."""
     commands = reader.take(key, (list, tuple), ())
     for argv in commands:
         words = isinstance(argv, (list, tuple)) and all(isinstance(word, str) for word in argv)
         if not words or not argv or not argv[0] or any("\0" in word for word in argv):
             reader.wrong(
                 "E017",
-                f"{SETTING}[{key!r}] is not a list of programs with their arguments.",
-                'Write [["docker", "compose", "stop", "worker"]]: no shell reads it.',
+                f"{SETTING}[{key!r}] is not a list of argument lists.",
+                'Write [["docker", "compose", "stop", "worker"]]. The programs run without a shell.',
             )
             return ()
     return tuple(map(tuple, commands))

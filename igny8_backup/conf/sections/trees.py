@@ -1,4 +1,4 @@
-"""The keys that name trees of files."""
+"""Read the keys about trees of files: SITES, LOGS, EXCLUDE, SWAP_WHOLE."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from igny8_backup.trees.scan import excludes
 
 
 def take_trees(reader: Reader, key: str) -> dict[str, Path]:
-    """Name -> whole path of the folder."""
+    """Return the absolute path of each tree by name."""
     trees: dict[str, Path] = {}
     for name, found in reader.take(key, dict, {}).items():
         if not (isinstance(name, str) and keys.is_name(name)):
             reader.wrong(
                 "E006",
                 f"{SETTING}[{key!r}] has the name {name!r}.",
-                "A name is made of letters, digits, - and _, at most 63.",
+                "Use at most 63 letters, digits, - and _.",
             )
         elif path := reader.path(f"{SETTING}[{key!r}][{name!r}]", found):
             trees[name] = path
@@ -28,7 +28,7 @@ def take_trees(reader: Reader, key: str) -> dict[str, Path]:
 
 
 def take_patterns(reader: Reader) -> dict[str, tuple[str, ...]]:
-    """Name of a tree -> patterns of what stays out of its backups."""
+    """Return the exclude patterns of each tree by name."""
     found: dict[Any, Any] = reader.take("EXCLUDE", dict, {})
     for name, patterns in found.items():
         if not isinstance(patterns, (list, tuple)) or not all(isinstance(one, str) for one in patterns):
@@ -55,10 +55,10 @@ def check_trees(
     swap_whole: Collection[str],
     exclude: Collection[str],
 ) -> None:
-    """Complains of names that two trees share, and where other keys name a tree that is none."""
+    """Record names that two trees share, and names in other keys that are no trees."""
     if both := sorted(set(sites) & set(logs)):
         reader.wrong(
-            "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a name of its own."
+            "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a different name."
         )
     for key, number, names in (("SWAP_WHOLE", "E014", swap_whole), ("EXCLUDE", "E018", exclude)):
         if unknown := sorted(set(names) - {*sites, *logs}):

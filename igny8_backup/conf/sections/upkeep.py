@@ -1,4 +1,4 @@
-"""The keys that say how long backups stay, and how old they may grow."""
+"""Read the keys about age: RETENTION, MAX_AGE, MONITOR."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from igny8_backup.retention import DEFAULT, Policy
 
 
 def take_retention(reader: Reader) -> Policy:
-    """The policy of retention, or the default one."""
+    """Return the retention policy, or the default policy."""
     if (found := reader.take("RETENTION", dict, None)) is None:
         return DEFAULT
     try:
@@ -27,7 +27,7 @@ def take_retention(reader: Reader) -> Policy:
 
 
 def take_max_age(reader: Reader) -> dict[str, timedelta | None]:
-    """Name of a part -> how old its newest copy may be; ``None`` for any age."""
+    """Return the largest age of the newest copy of each part by name; ``None`` for any age."""
     found: dict[Any, Any] = reader.take("MAX_AGE", dict, {})
     for name, age in found.items():
         if not (isinstance(name, str) and _is_age(age)):
@@ -41,7 +41,7 @@ def take_max_age(reader: Reader) -> dict[str, timedelta | None]:
 
 
 def take_limits(reader: Reader) -> Limits:
-    """What ``monitor_backups`` allows beyond ``MAX_AGE``."""
+    """Return the limits of ``monitor_backups`` other than ``MAX_AGE``."""
     found: dict[Any, Any] = reader.take("MONITOR", dict, {})
     known = {item.name for item in fields(Limits)}
     for name, age in found.items():
@@ -49,8 +49,8 @@ def take_limits(reader: Reader) -> Limits:
             reader.wrong(
                 "E026",
                 f"{SETTING}['MONITOR'][{name!r}] is {age!r}.",
-                'Write {"verified": timedelta(days=9), "drilled": timedelta(days=35)}; None is for what is'
-                " not to be watched.",
+                'Write {"verified": timedelta(days=9), "drilled": timedelta(days=35)}; None'
+                " disables a check.",
             )
             return Limits()
     return Limits(**found)

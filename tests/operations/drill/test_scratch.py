@@ -94,7 +94,7 @@ def test_no_drill_running_does_not_fail_a_starting_drill(context: BackupContext)
 
 def test_exclusive_drill_locked_names_the_drill(context: BackupContext) -> None:
     locked = pytest.raises(
-        LockedError, match=f"works on the drills from .*: process {os.getpid()}, a drill, since"
+        LockedError, match=f"is using the drills from .*: process {os.getpid()}, a drill, since"
     )
     with exclusive_drill(context), locked, exclusive_drill(context):
         pytest.fail("two drills at once")
