@@ -189,7 +189,7 @@ def test_advisory_lock_check_after_loss_raises(pg: PostgresServer, tmp_path: Pat
         admin.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
         with pytest.raises(LockedError, match="The lock was lost") as caught:
             lock.check()
-        assert "No backup was recorded. Run again." in str(caught.value)
+        assert "No backup was recorded. Run the command again." in str(caught.value)
 
 
 def test_advisory_lock_check_ignores_other_locks_of_the_session(pg: PostgresServer, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_restore_running_workers_are_refused_or_stopped(
             late = restore(project, "--stop-workers", "--stop-timeout", "0.5").ended(4)
             assert "Tasks are still running: gate on busy@test." in late.stderr
             assert_shown(late.stderr.replace("gate on busy@test", "publishing.publish on celery@web-1"))
-            assert "the workers take tasks again" in late.stderr
+            assert "the workers accept tasks again" in late.stderr
             gate.unlink()
             app.send_task("gate", [str(gate)])
             busy.wait_for("succeeded in", times=2)
