@@ -193,7 +193,7 @@ def a_worker_that_comes_back_is_seen_before_the_swap(project: Project, log: Path
         restoring.join()
     (done,) = found
     assert "1 worker answers (back@test)." in done.ended(4).stderr
-    assert "Nothing was restored." in done.stderr
+    assert "Nothing live was changed." in done.stderr
     assert "swap begins" not in log.read_text()
     assert project.databases() == before
 
@@ -217,7 +217,7 @@ def test_restore_tasks_see_old_or_new_data_only(queued: Project) -> None:
         during = len(observed()) - during
         hammering.wait_until(lambda: observed()[-50:] == [new] * 50)
         (undone,) = run_many(project, ["undo_restore"])
-        assert "1 worker answers (hammering@test). Nothing was restored." in undone.ended(4).stderr
+        assert "1 worker answers (hammering@test). Nothing live was changed." in undone.ended(4).stderr
     assert "1 worker answers (hammering@test) and will keep running" in done.stdout
     found = observed()
     first = found.index(new)

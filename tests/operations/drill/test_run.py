@@ -103,7 +103,7 @@ def test_drill_backup_finds_missing_rows_and_foreign_dumps(
         project, *(Command(argv, {}, storage) for argv in commands)
     )
     assert "no damage" in fooled.ended(0).stdout, "only a restore finds missing rows"
-    assert "public.kept had" in found.ended(6).stderr and "has now 0 rows" in found.stderr
+    assert "public.kept had" in found.ended(6).stderr and "now has 0 rows" in found.stderr
     assert "not while this backup ran: it belongs to another backup" in older.ended(6).stderr
     (finding,) = torn.ended(6).json["findings"]
     assert pack.name in finding["text"] and "uploads.index" in finding["damage"]["key"]
