@@ -227,7 +227,8 @@ def test_backup_to_full_folder_fails(ground: Ground, tmp_path: Path, left: int) 
 def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> None:
     restore = [*ground.restore, *ground.identity, "--only"]
     scratch, state = {"SCRATCH_DIR": str(full)}, {"STATE_DIR": str(full)}
-    room, unchanged = "Make room there, or point IGNY8_BACKUP['SCRATCH_DIR'] at", "Nothing live was changed."
+    room = "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to"
+    unchanged = "Nothing live was changed."
     full_disk = "No space left on device."
     fail(
         ground.project,
@@ -261,7 +262,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
             1,
             f"The state folder {full}/indexes/web-1/sites-data cannot be written: {full_disk}",
             "This tree is not in the backup.",
-            "Make room there",
+            "Free some space there",
             settings=state,
             besides=["FAILED: The state folder"],
             shown=True,
