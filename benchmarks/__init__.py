@@ -1,4 +1,4 @@
-"""Measurements of this package against its peers; run as ``python -m benchmarks.database`` and so on."""
+"""Compare this package with similar tools. Run as ``python -m benchmarks.database``, ``sites``, and so on."""
 
 from __future__ import annotations
 

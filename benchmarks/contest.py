@@ -1,4 +1,4 @@
-"""Ours and the peers in turn, round after round; medians, and ratios of runs that stood side by side."""
+"""Measure this package and its peers in turn, in several rounds; compute medians and ratios."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.measure import Measured, Pipeline, measure, say
 
 START = "start"
-"""The key of the contestant that does nothing but start Django."""
+"""The key of the contestant that only starts Django."""
 
 
 def _nothing() -> None: ...
@@ -22,12 +22,12 @@ def _nothing_stored() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """Something to measure.
+    """A program to measure.
 
-    ``prepare`` runs before, ``check`` after each measurement, both unmeasured; ``commands`` is asked after
-    ``prepare``. ``check`` decodes and compares what was written, raises ``RunFailed`` where it differs, and
-    returns the bytes stored, if any are. ``runs`` limits the rounds of a slow one, ``django`` says that
-    Django's start is part of it.
+    ``prepare`` runs before each measurement and ``check`` after it; neither is measured. ``commands`` is
+    called after ``prepare``. ``check`` decodes and compares the output, raises ``RunFailed`` if it differs,
+    and returns the number of stored bytes, if any. ``runs`` limits the rounds of a slow program; ``django``
+    means that the time includes the start of Django.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Contestant:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One measurement that counts: its output was compared."""
+    """A measurement whose output was correct."""
 
     round: int
     measured: Measured
@@ -54,7 +54,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """``what`` (wall or stored) of ``ours`` may be at most ``limit`` times that of ``against``."""
+    """A limit: ``what`` (wall or stored) of ``ours`` may be at most ``limit`` times that of ``against``."""
 
     ours: str
     against: str
@@ -64,8 +64,8 @@ class Target:
 
 @dataclass(kw_only=True)
 class Results:
-    """Of one contest: by key, in the order of the contestants. ``stored`` says what the bytes that are
-    ``stored`` are called."""
+    """The results of a contest by key, in the order of the contestants. ``stored`` is the title of the stored
+    bytes."""
 
     title: str
     contestants: Sequence[Contestant]
@@ -77,9 +77,11 @@ class Results:
         return statistics.median(value(run) for run in self.runs[key])
 
     def ratio(self, target: Target, *, start_apart: bool = False) -> float | None:
-        """The median over rounds of ours to theirs, each pair of one round: the machine drifts between
-        rounds. None where one of the two was not measured. ``start_apart`` leaves out what Django's own start
-        took in that round, where it is part of a contestant."""
+        """Return the median of the ratios of each round, or ``None`` if a contestant was not measured.
+
+        The ratio is taken per round, because the speed of the machine varies between rounds. ``start_apart``
+        subtracts the start of Django in that round from contestants that include it.
+        """
         ours, theirs = self._values(target.ours, target.what), self._values(target.against, target.what)
         if start_apart:
             start = self._values(START, "wall")
@@ -106,8 +108,10 @@ def hold(
     stored: str = "stored",
     before: Callable[[int], None] = lambda number: None,
 ) -> Results:
-    """Measure each contestant in each round, one after the other: A B C A B C. ``before`` is called with the
-    number of each round before it begins; ``stored`` is as in the results."""
+    """Measure all contestants in each round, one after the other: A B C A B C.
+
+    ``before`` is called with the number of each round before it starts; ``stored`` is as in the results.
+    """
     say(title)
     results = Results(title=title, contestants=contestants, stored=stored)
     for number in range(1, rounds + 1):

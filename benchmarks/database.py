@@ -1,4 +1,4 @@
-"""``python -m benchmarks.database``: backups and restores of a database, ours and the peers' in turn."""
+"""``python -m benchmarks.database``: compare backups and restores of a database with those of peers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESTORE_TARGETS = (Target(ours="ours", against="dbrestore", what="wall", limit=0
 
 
 class Peers:
-    """Who is measured, and how its output is compared."""
+    """The contestants, and the checks of their output."""
 
     def __init__(
         self, project: Project, theirs: Project, server: KeptServer, name: str, slow: int | None
@@ -98,7 +98,7 @@ class Peers:
         *,
         runs: int | None = None,
     ) -> Contestant:
-        """Programs whose output is a file, or is thrown away."""
+        """Return programs whose output is a file or is discarded."""
         return Contestant(
             key=key,
             title=title,

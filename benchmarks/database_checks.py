@@ -1,4 +1,4 @@
-"""Whether a dump, or a restored database, is what it should be: decoded and compared without our code."""
+"""Check dumps and restored databases, decoded and compared without code of this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.server import KeptServer
 
 
 class DumpCheck:
-    """Compares archives with the database by the SQL script that they stand for.
+    """Compares archives with the database through the SQL script that they produce.
 
     ``pg_restore`` turns an archive into the script that a plain ``pg_dump`` writes (PostgreSQL docs,
     "pg_restore", ``--file``): archives of any compression are compared by one digest.
@@ -27,7 +27,7 @@ class DumpCheck:
         self._script = _digest([(bin_dir / "pg_dump", f"--dbname={dsn}"), _WITHOUT_KEY], env)
 
     def check(self, archive: Sequence[Argv]) -> None:
-        """``archive`` is a pipeline whose output is a custom archive. Raises ``RunFailed``."""
+        """Check the archive that a pipeline writes to stdout. Raises ``RunFailed``."""
         script = _digest([*archive, self._to_script, _WITHOUT_KEY], self._env)
         if script != self._script:
             raise RunFailed("A dump is not the database that was dumped.")
@@ -38,7 +38,7 @@ _WITHOUT_KEY = ("grep", "-av", r"^\\\(un\)\?restrict ")
 
 
 def _digest(pipeline: Sequence[Argv], env: Mapping[str, str]) -> str:
-    """SHA-256 of what the pipeline gives; each program must end well."""
+    """Return the SHA-256 of the output of the pipeline; every program must succeed."""
     processes: list[subprocess.Popen[bytes]] = []
     for argv in [*pipeline, ("sha256sum",)]:
         before = processes[-1].stdout if processes else None
@@ -62,7 +62,7 @@ def _digest(pipeline: Sequence[Argv], env: Mapping[str, str]) -> str:
 
 
 class RowsCheck:
-    """Compares a restored database with what it was: rows by count and hash, every object."""
+    """Compares a restored database with the original: the count and hash of rows, and every object."""
 
     def __init__(self, server: KeptServer, name: str) -> None:
         self._server = server
@@ -70,7 +70,7 @@ class RowsCheck:
         self._before = self._now()
 
     def check(self) -> None:
-        """Raises ``RunFailed`` where the database differs."""
+        """Raise ``RunFailed`` if the database differs."""
         if lines := fingerprint.differences(self._before, self._now()):
             raise RunFailed("The restored database differs:\n" + "\n".join(lines[:10]))
 

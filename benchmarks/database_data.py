@@ -1,4 +1,4 @@
-"""The rows that are dumped: long text, JSONB, uuids, a ledger, and bytes that do not compress."""
+"""Generate the rows to dump: long texts, JSONB, UUIDs, a ledger, and bytes that do not compress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.options import FULL, QUICK
 from benchmarks.texts import Prose, generator
 
 VERSION = 2
-"""Changes with the data, so that kept data of another version is made anew."""
+"""The version of the data: data of another version is generated again."""
 
 _GATHER = 512  # rows handed to the server at once
 _DAY = (b"2026-01-%02d", b"2026-04-%02d", b"2026-07-%02d", b"2026-10-%02d")
@@ -24,7 +24,7 @@ _AGENTS = [
 
 
 class Table(NamedTuple):
-    """A table, its columns, what is built once it is full, and how many rows it has."""
+    """A table: its columns, what is created after the rows, and the number of rows."""
 
     name: str
     columns: str
@@ -150,7 +150,7 @@ TABLES = (
 
 
 def fill(connection: psycopg.Connection[Any], scale: str) -> None:
-    """Make the tables, their rows and their indexes, in a database that has none of them yet."""
+    """Create the tables, rows and indexes in an empty database."""
     prose = Prose()
     for table in TABLES:
         name = sql.Identifier(table.name)

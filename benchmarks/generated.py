@@ -1,8 +1,8 @@
-"""``python -m benchmarks.generated KIND AMOUNT``: our own code over streams that are stored nowhere.
+"""``python -m benchmarks.generated KIND AMOUNT``: run code of this package on generated streams.
 
-A process of its own for each, so that ``benchmarks.memory`` sees what it takes. ``encode`` and ``decode`` do
-what a backup and a restore do to so many bytes of a dump, ``file`` backs up and restores one file of so many
-bytes (a hole, which takes no disk), ``records`` writes and reads the index of so many files.
+``benchmarks.memory`` starts one process for each, to measure its memory. ``encode`` and ``decode`` process
+AMOUNT bytes of a dump as a backup and a restore do; ``file`` backs up and restores a sparse file of AMOUNT
+bytes; ``records`` writes and reads the index of AMOUNT files. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DIFFERENT = 8  # blocks, before they come again: far beyond what the compressor
 
 
 class DiscardingStore(Store):
-    """Takes everything and keeps nothing."""
+    """A store that discards everything."""
 
     def identity(self) -> str:
         return "discard://"
@@ -69,7 +69,7 @@ class DiscardingStore(Store):
 
 
 def rows(amount: int) -> Blocks:
-    """About so many bytes, in part compressible."""
+    """Yield about ``amount`` bytes that compress partly."""
     choose = generator("stream")
     half = BLOCK // 2
     blocks = [
@@ -80,7 +80,7 @@ def rows(amount: int) -> Blocks:
 
 
 def records(amount: int) -> Iterator[Record]:
-    """A root, and so many files in folders of a hundred."""
+    """Yield the records of a root and of files in folders of 100."""
     folder = Record(
         path=b"",
         kind="dir",
@@ -105,7 +105,7 @@ def records(amount: int) -> Iterator[Record]:
 
 
 def index_of(found: Iterator[Record]) -> Blocks:
-    """The index, as it is written."""
+    """Yield the index as a backup writes it."""
     buffer = BytesIO()
     writer = index.IndexWriter(buffer)
     for record in found:

@@ -1,4 +1,4 @@
-"""What was measured on, and with which versions; nothing that names the machine."""
+"""Describe the hardware and the versions of programs, without the name of the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAMS = {
 
 
 def facts() -> dict[str, str]:
-    """Of this machine, for people."""
+    """Return a description of this machine."""
     found = {
         "measured": f"{datetime.now(UTC):%Y-%m-%d}",
         "processor": f"{os.cpu_count()} cores, {_processor()}",
@@ -40,7 +40,7 @@ def facts() -> dict[str, str]:
 
 
 def versions_of(programs: tuple[str, ...]) -> dict[str, str]:
-    """The versions of those programs that are installed."""
+    """Return the versions of the installed programs."""
     found = {}
     for name in programs:
         if shutil.which(name):

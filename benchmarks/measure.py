@@ -1,4 +1,4 @@
-"""One measured run of a program, or of several joined by pipes."""
+"""Measure one run of a program or of a pipeline."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _TAIL = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """``wall`` and ``cpu`` in seconds (children included, a database server not), the rest in bytes.
+    """``wall`` and ``cpu`` in seconds, with child processes but without a database server; the rest in bytes.
 
-    ``peak`` is the resident memory of the processes started here, added up; ``child`` and ``child_peak`` the
-    largest process that they started themselves. ``scratch`` is the most that lay in the folder for temporary
-    files.
+    ``peak`` is the sum of the peak resident memory of the programs of the pipeline; ``child`` and
+    ``child_peak`` describe the largest process that they started. ``scratch`` is the peak size of the
+    temporary files.
     """
 
     wall: float
@@ -40,14 +40,14 @@ class Measured:
 
 
 class RunFailed(Exception):
-    """A measured program failed, or what it wrote is not right."""
+    """A measured program failed, or its output is wrong."""
 
 
 def measure(pipeline: Pipeline, *, env: Mapping[str, str], cwd: Path, output: Path | None = None) -> Measured:
-    """Run the pipeline; the last program's stdout goes to ``output``, or nowhere.
+    """Run the pipeline; write the stdout of the last program to ``output``, or discard it.
 
-    TMPDIR and SCRATCH_DIR point at a folder of the run's own beside ``cwd``. What is still to be written to
-    disk from before is written first. Raises ``RunFailed`` with the tail of stderr.
+    TMPDIR and SCRATCH_DIR are a new folder next to ``cwd``. Earlier writes are flushed to disk first. Raises
+    ``RunFailed`` with the tail of stderr.
     """
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=cwd))
     try:
@@ -119,7 +119,7 @@ def _wait(process: subprocess.Popen[bytes]) -> float:
 
 
 def run(argv: Argv, *, env: Mapping[str, str], cwd: Path) -> str:
-    """Run a program that is not measured; return what it printed. Raises ``RunFailed``."""
+    """Run a program without measuring it and return its output. Raises ``RunFailed``."""
     done = subprocess.run(
         argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8"
     )
@@ -130,5 +130,5 @@ def run(argv: Argv, *, env: Mapping[str, str], cwd: Path) -> str:
 
 
 def say(text: str) -> None:
-    """Tell how far the measurement is."""
+    """Print the progress of the measurement."""
     print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
-"""``python -m benchmarks.memory``: the most memory that our commands take, whatever the size.
+"""``python -m benchmarks.memory``: measure the peak memory of commands with data of different sizes.
 
-Shown: the peak resident memory of our own process; its children (pg_dump, pg_restore) are apart.
+The result is the peak resident memory of the command itself; child processes (pg_dump, pg_restore) are
+separate.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from tests.services.s3 import REGION, RcloneS3, installed
 
 LOCAL, S3 = "local storage", "S3"
 LIMITS = {LOCAL: 160, S3: 256}
-"""MiB."""
+"""Limit of the peak memory for each storage, in MiB."""
 
 ONE_FILE = {QUICK: 64 << 20, FULL: 4 << 30}
 MANY_FILES = {QUICK: 2000, FULL: 200_000}
 STREAM = {QUICK: 25 * 10**6, FULL: 2500 * 10**6}
 TIMES = 10
 ALLOWED_MORE = 8
-"""MiB that a stream of ten times the size may take more: what the allocator happens to keep."""
+"""Additional MiB allowed for a stream of ten times the size, for memory that the allocator keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """What one command took, in MiB and seconds."""
+    """The memory and time of one command, in MiB and seconds."""
 
     what: str
     storage: str
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def table(found: Sequence[Peak]) -> str:
-    """The peaks as Markdown."""
+    """Return the peaks as Markdown."""
     rows = [
         f"| {one.what} | {one.storage} | {one.peak:.0f} | at most {one.limit:.0f} |"
         f" {'met' if one.met else '**missed**'} | {one.wall:.0f} |"
@@ -106,7 +107,7 @@ def table(found: Sequence[Peak]) -> str:
 
 @contextmanager
 def environment(project: Project, storage: str) -> Iterator[dict[str, str]]:
-    """The environment of commands that store there."""
+    """Return the environment of commands that use this storage."""
     if storage == LOCAL:
         yield project.environment
         return
@@ -118,7 +119,7 @@ def environment(project: Project, storage: str) -> Iterator[dict[str, str]]:
 
 
 def s3_environment(server: RcloneS3, endpoint: str) -> dict[str, str]:
-    """What makes commands store there."""
+    """Return the settings that make commands use this storage."""
     return {
         "IGNY8_BACKUP_S3_BUCKET": server.bucket,
         "IGNY8_BACKUP_S3_ENDPOINT": endpoint,
@@ -129,7 +130,7 @@ def s3_environment(server: RcloneS3, endpoint: str) -> dict[str, str]:
 
 
 def database(project: Project, env: Mapping[str, str], storage: str, name: str, size: int) -> Iterator[Peak]:
-    """A backup and a restore of the database."""
+    """Measure a backup and a restore of the database."""
     what = f"a dump of {size / 1e9:.1f} GB"
     yield _peak(project, env, storage, f"`backup_db`, {what}", project.manage("backup_db"))
     restore = project.manage(
@@ -141,7 +142,7 @@ def database(project: Project, env: Mapping[str, str], storage: str, name: str, 
 
 
 def tree(project: Project, env: Mapping[str, str], storage: str, what: str, root: Path) -> Iterator[Peak]:
-    """A backup and a restore of a tree of files."""
+    """Measure a backup and a restore of a tree of files."""
     target = project.folder / "restored"
     target.mkdir()
     backup = project.manage("backup_sites", "sites-data")
@@ -160,7 +161,7 @@ def tree(project: Project, env: Mapping[str, str], storage: str, what: str, root
 
 
 def generated(project: Project, scale: str) -> Iterator[Peak]:
-    """Streams that nobody stores, of the sizes above and ten times as large."""
+    """Measure streams that are not stored, of the given sizes and ten times as large."""
     kinds = {
         "encode": (STREAM[scale], "a dump of {:.1f} GB, encoded"),
         "decode": (STREAM[scale], "a dump of {:.1f} GB, decoded"),
@@ -206,7 +207,7 @@ def _size_of(root: Path) -> str:
 
 
 def one_file(work: Path, scale: str) -> Path:
-    """A tree of one large file that does not compress."""
+    """Create a tree with one large file that does not compress."""
     root = work / f"one-file-{scale}"
     root.mkdir(exist_ok=True)
     path, size = root / "large.bin", ONE_FILE[scale]
@@ -220,7 +221,7 @@ def one_file(work: Path, scale: str) -> Path:
 
 
 def many_files(work: Path, scale: str) -> Path:
-    """A tree of many small files."""
+    """Create a tree of many small files."""
     root = work / f"many-files-{scale}"
     ready = work / f"many-files-{scale}.ready"
     if not ready.is_file():

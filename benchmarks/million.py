@@ -1,8 +1,8 @@
-"""``python -m benchmarks.million``: what a tree of a million files takes: memory, requests, bytes.
+"""``python -m benchmarks.million``: measure backups of a million files: memory, requests and bytes.
 
-The files are 8 KiB long on the average; the tree of ``benchmarks.sites``, whose files are those of published
-sites, stands beside it. Stored to a folder, and to S3 through a proxy that counts. The first tree of a pair
-has a tenth of the files: what grows shows.
+The files have 8 KiB on average. The tree of ``benchmarks.sites``, with files as in published sites, is
+measured as well. Backups go to a folder, and to S3 through a proxy that counts. The first tree of each pair
+has a tenth of the files, to show what grows with their number.
 """
 
 from __future__ import annotations
@@ -28,21 +28,23 @@ from tests.services.s3 import RcloneS3, installed
 
 MANY = {QUICK: 5000, FULL: 1_000_000}
 TIMES = 10
-"""So many times the files of the first tree has the second."""
+"""The second tree has this many times the files of the first."""
 
 PEAK_LIMIT, GROWTH_LIMIT = 256.0, 20.0
-"""MiB of each process; MiB that one takes more for so many times the files."""
+"""MiB allowed for each process, and additional MiB for the larger tree."""
 SHARE_LIMIT, REQUEST_LIMIT = 1.0, 19
-"""What an unchanged tree may upload, in per cent of a full run's bytes; its requests."""
+"""Limits for an unchanged tree: upload in per cent of a full backup, and number of requests."""
 
 FIRST, UNCHANGED = "first", "unchanged"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """One backup. ``peak`` is of our process, ``reader_peak`` of the one that reads the tree, in MiB;
-    ``sent`` are the bytes of all requests, ``asked`` their methods and paths: 0 and none where it is a folder
-    that is stored to."""
+    """A measured backup. ``peak`` and ``reader_peak`` are of the command and of its archive worker, in MiB.
+
+    ``sent`` is the number of bytes of all requests and ``asked`` their methods and paths; for a folder both
+    are empty.
+    """
 
     tree: str
     storage: str
@@ -56,7 +58,7 @@ class Night:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A figure and what it may be at most."""
+    """A measured value and its limit."""
 
     what: str
     value: float
@@ -108,7 +110,7 @@ def main() -> None:
 
 
 def to_s3(project: Project, title: str, files: FilesCheck, program: Path) -> list[Night]:
-    """Both backups of a tree, through the proxy to a server of their own."""
+    """Make both backups of a tree through the proxy to a new server."""
     with RcloneS3(program, project.folder) as server, CuttingProxy(server.port) as proxy:
         env = project.environment | s3_environment(server, proxy.endpoint)
         project.storage = project.folder / "buckets" / server.bucket
@@ -118,7 +120,7 @@ def to_s3(project: Project, title: str, files: FilesCheck, program: Path) -> lis
 def nights(
     project: Project, title: str, files: FilesCheck, env: Mapping[str, str], proxy: CuttingProxy | None
 ) -> list[Night]:
-    """The first backup of a tree, and the next one, in which nothing has changed; both compared."""
+    """Make the first backup of a tree and one without changes, and check both."""
     found = []
     for run in (FIRST, UNCHANGED):
         if proxy:
@@ -145,7 +147,7 @@ def nights(
 
 
 def judged(found: Sequence[Night], few: str, many: str) -> list[Verdict]:
-    """The figures that have a limit; ``few`` and ``many`` are the trees of the pair."""
+    """Return the values that have a limit; ``few`` and ``many`` are the trees of the pair."""
     by_name = {(one.storage, one.tree, one.run): one for one in found}
     verdicts = []
     for (storage, tree, run), one in by_name.items():
@@ -169,7 +171,7 @@ def judged(found: Sequence[Night], few: str, many: str) -> list[Verdict]:
 
 
 def table(found: Sequence[Night]) -> str:
-    """What each backup took, as Markdown."""
+    """Return the measurements as Markdown."""
     lines = [
         "### A million files",
         "",
@@ -186,7 +188,7 @@ def table(found: Sequence[Night]) -> str:
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """Which targets are met, as Markdown."""
+    """Return the limits and whether they are met, as Markdown."""
     lines = ["| | | target | |", "|---|---|---|---|"]
     for one in verdicts:
         met = "met" if one.met else "**missed**"

@@ -1,6 +1,6 @@
-"""Trees of very many files: as long as published ones often are, and of bytes that do not compress.
+"""Generate trees of very many files with sizes as in published sites and bytes that do not compress.
 
-The same bytes for the same seed. A list beside the tree, as ``sha256sum`` writes it, says what they are.
+The bytes depend only on the seed. A list next to the tree, in the format of ``sha256sum``, has their digests.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from benchmarks.sites_changes import SETTLED
 from benchmarks.texts import generator
 
 SHORTEST, LONGEST = 2 << 10, 14 << 10
-"""Bytes of a file; 8 KiB on the average."""
+"""Limits for the size of a file in bytes; the average is 8 KiB."""
 _FILES_A_FOLDER = 500
 
 
 def make(work: Path, count: int, settled: float = SETTLED) -> tuple[Path, Path]:
-    """A tree of so many files, and the list of their digests; made unless they exist."""
+    """Return a tree of that many files and the list of their digests; create them if needed."""
     root, listing = work / f"many-{count}", work / f"many-{count}.sha256"
     if listing.is_file():
         return root, listing
@@ -42,7 +42,7 @@ def make(work: Path, count: int, settled: float = SETTLED) -> tuple[Path, Path]:
 
 
 def contents(count: int) -> Iterator[bytes]:
-    """What each of so many files holds."""
+    """Yield the content of each file."""
     choose = generator("many files")
     for number in range(count):
         yield b"<!-- page %d -->\n" % number + choose.randbytes(choose.randrange(SHORTEST, LONGEST + 1))

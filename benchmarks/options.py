@@ -1,4 +1,4 @@
-"""What every benchmark is told on its command line."""
+"""The command line options of every benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUICK, FULL = "quick", "full"
 
 
 def parser(description: str) -> ArgumentParser:
-    """A parser with the options that all have."""
+    """Return a parser with the common options."""
     made = ArgumentParser(description=description)
     made.add_argument(
         "--work",
@@ -36,13 +36,13 @@ def parser(description: str) -> ArgumentParser:
 
 
 def scale(options: Namespace) -> str:
-    """``quick`` or ``full``."""
+    """Return the scale: ``quick`` or ``full``."""
     return QUICK if options.quick else FULL
 
 
 @contextmanager
 def work_folder(options: Namespace) -> Iterator[Path]:
-    """The work folder, made and locked; open to be passed through: the server may run as another user."""
+    """Create and lock the work folder. Others may enter it, because the server may run as another user."""
     work: Path = options.work.resolve()
     work.mkdir(mode=0o755, parents=True, exist_ok=True)
     lock = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -56,7 +56,7 @@ def work_folder(options: Namespace) -> Iterator[Path]:
 
 
 def out_folder(options: Namespace) -> Path:
-    """Where reports go, made."""
+    """Create and return the folder for reports."""
     out: Path = options.out or options.work.resolve() / "results"
     out.mkdir(parents=True, exist_ok=True)
     return out

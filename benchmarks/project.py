@@ -1,4 +1,4 @@
-"""The test project as it is measured: its environment, its key, and what it stored."""
+"""The test project for measurements: its environment, its key and its stored objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DJANGO_START = (*PYTHON, "-c", "import django; django.setup()")
 
 
 def base_environment(home: Path) -> dict[str, str]:
-    """What every command gets: nothing of the shell's but PATH."""
+    """Return the environment of every command: of the shell's, only PATH."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
@@ -34,9 +34,9 @@ def base_environment(home: Path) -> dict[str, str]:
 
 
 class Project:
-    """Folders, an age key pair and the environment of the project's commands, in a folder of its own.
+    """The folders, the age key pair and the environment of the project's commands, in an emptied folder.
 
-    ``storage`` is what the commands store into. The folder is emptied first.
+    ``storage`` is the storage of the commands.
     """
 
     def __init__(self, folder: Path, *, database_url: str, bin_dir: Path, sites: Path) -> None:
@@ -66,20 +66,20 @@ class Project:
         }
 
     def manage(self, *words: str | Path) -> Argv:
-        """The argv of a management command."""
+        """Return the argument list of a management command."""
         return (*MANAGE, *words)
 
     def run(self, *words: str | Path) -> str:
-        """Run a management command unmeasured."""
+        """Run a management command without measuring it."""
         return run(self.manage(*words), env=self.environment, cwd=self.folder)
 
     def empty_storage(self) -> None:
-        """Remove every backup."""
+        """Delete every backup."""
         shutil.rmtree(self.storage)
         self.storage.mkdir()
 
     def manifest(self) -> dict[str, Any]:
-        """The newest manifest in storage."""
+        """Return the newest manifest in storage."""
         found = list(self.storage.rglob("manifest.json"))
         if not found:
             raise RunFailed("There is no manifest in storage.")
@@ -87,14 +87,14 @@ class Project:
         return manifest
 
     def object(self, stored: dict[str, Any]) -> Path:
-        """The file of a stored object of the manifest."""
+        """Return the file of a stored object of the manifest."""
         return self.storage / "igny8" / str(stored["key"])
 
     def decoded(self, stored: dict[str, Any]) -> list[Argv]:
-        """A pipeline that gives its content, without our code."""
+        """Return a pipeline that decodes the object without code of this package."""
         return [("age", "-d", "-i", self.identity, self.object(stored)), ("zstd", "-dcq")]
 
 
 def bytes_in(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Return the size of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Results as Markdown for people and as JSON for the next comparison."""
+"""Write results as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RATIOS = "| ours | against | | ratio | without Django's start | target | |"
 
 
 def markdown(results: Results, targets: Sequence[Target]) -> str:
-    """Two tables: what each took, and the ratios that were asked for."""
+    """Return two tables: the measurements, and the requested ratios."""
     lines = [
         f"### {results.title}",
         "",
@@ -53,7 +53,7 @@ def _row(results: Results, one: Contestant) -> str:
 
 
 def closing_lines(facts: Mapping[str, str], scale: str, rounds: int) -> str:
-    """What the tables were measured on, and whether they mean anything."""
+    """Return the machine and the scale of the measurements."""
     rough = "" if scale == "full" else "**Small data: this shows that it runs, the ratios mean nothing.**\n\n"
     listed = ", ".join(f"{name}: {value}" for name, value in facts.items())
     return f"{rough}Rounds: {rounds}, {listed}.\n"
@@ -83,7 +83,7 @@ def _compared(results: Results, target: Target) -> str:
 def as_json(
     facts: Mapping[str, str], contests: Sequence[tuple[Results, Sequence[Target]]], **more: Any
 ) -> str:
-    """Every single measurement."""
+    """Return every measurement for JSON."""
     found: dict[str, Any] = {"machine": dict(facts), **more, "contests": []}
     for results, targets in contests:
         found["contests"].append(

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that keeps its databases from one benchmark to the next."""
+"""A PostgreSQL server whose databases are reused by later benchmarks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 class KeptServer(PostgresServer):
-    """The test project's server over a cluster that is made once. Nothing in it is worth being durable."""
+    """The test project's server with a cluster that is created once, without durability."""
 
     def __init__(self, major: int, work: Path) -> None:
         bin_dir = installed(major)
@@ -49,7 +49,7 @@ class KeptServer(PostgresServer):
         return self
 
     def database(self, name: str, scale: str | None) -> str:
-        """Make sure of a migrated database with the data of that scale, or with none; return its URL."""
+        """Create a migrated database with the data of a scale, or empty, if needed; return its URL."""
         ready = self.ready_mark(name)
         if not ready.is_file() or ready.read_text() != str(database_data.VERSION):
             say(f"making the database {name} ...")
@@ -73,11 +73,11 @@ class KeptServer(PostgresServer):
         return self.url(name)
 
     def database_is_whole(self, name: str) -> None:
-        """Note that the database is as it was made."""
+        """Record that the database is unchanged since its creation."""
         self.ready_mark(name).write_text(str(database_data.VERSION))
 
     def ready_mark(self, name: str) -> Path:
-        """A file that is there while the database is as it was made."""
+        """Return the file that exists while the database is unchanged."""
         return self.base / f"{name}.ready"
 
     def _initdb(self) -> None:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.sites``: backups and restores of a tree of files, ours and the peers' in turn."""
+"""``python -m benchmarks.sites``: compare backups and restores of a tree of files with those of peers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Contests = list[tuple[Results, Sequence[Target]]]
 
 
 class Field:
-    """The contests between these peers, one after the other: each goes on from what the one before left."""
+    """The contests between the peers. Each continues with the state that the previous one left."""
 
     def __init__(self, peers: Sequence[Peer], options: Namespace) -> None:
         self.peers = peers
@@ -50,7 +50,7 @@ class Field:
         self._sizes: dict[str, int] = {}
 
     def hold_all(self) -> Contests:
-        """First backups, restores of them, nights without changes, nights with some."""
+        """Run all contests: first backups, restores, and backups without and with changes."""
         rounds = self.options.runs
         first = hold("First backup of a tree of files", self.firsts(), rounds)
         for peer in self.peers:
@@ -170,7 +170,7 @@ class Field:
         )
 
     def inventory(self, peer: Peer) -> None:
-        """A first backup of a peer whose own is not measured."""
+        """Make the first backup of a peer whose first backup is not measured."""
         say(f"{peer.title}: a first backup, not measured ...")
         peer.fresh()
         measure(peer.backup(), env=peer.env, cwd=peer.project.folder, output=peer.output)

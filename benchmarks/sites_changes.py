@@ -1,8 +1,8 @@
-"""Nights of work on a tree of files: some change, some are new, some go; afterwards it is as it was.
+"""Change a tree of files between backups: change, add and delete files, and restore the tree at the end.
 
-What a night does is seeded. Originals are set aside and come back in the end: their contents, times and
-inodes are those of before, so that the next run starts from the same data. What a killed run left is put back
-as well.
+The changes depend only on the seed. Original files are moved away and moved back at the end, with their
+contents, times and inodes, so that the next run starts with the same tree. The leftovers of a killed run are
+restored too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from benchmarks.sites_data import content_of, name_of
 from benchmarks.texts import Prose, generator
 
 CHANGED, NEW, GONE = 100, 200, 500
-"""One file of so many: 1 %, 0.5 % and 0.2 %."""
+"""One file in this many: 1 %, 0.5 % and 0.2 %."""
 SETTLED = 3.0
-"""Seconds after which no program takes a file for one that may still be changing."""
+"""Seconds after which programs trust that a file no longer changes."""
 
 
 class Nights:
-    """Changes the tree below ``root``, and ``wanted`` (digests by name) with it."""
+    """Changes the tree below ``root``, and the expected digests in ``wanted`` with it."""
 
     def __init__(self, root: Path, wanted: dict[str, str], settled: float = SETTLED) -> None:
         self._root = root
@@ -38,7 +38,7 @@ class Nights:
         self._aside.mkdir()
 
     def work(self, night: int) -> None:
-        """What the night of this number brings; returns when all programs trust what it left."""
+        """Make the changes of the night with this number; return when programs trust the result."""
         choose = generator("night", night)
         names = sorted(self._wanted)
         changed, gone = _share(names, CHANGED), _share(names, GONE)
@@ -71,7 +71,7 @@ class Nights:
 
 @contextmanager
 def nights(root: Path, wanted: dict[str, str], settled: float = SETTLED) -> Iterator[Nights]:
-    """Nights of work on this tree, put back in the end."""
+    """Yield the changes of the tree, and restore the tree at the end."""
     originals = dict(wanted)
     try:
         yield Nights(root, wanted, settled)
@@ -82,7 +82,7 @@ def nights(root: Path, wanted: dict[str, str], settled: float = SETTLED) -> Iter
 
 
 def put_back(root: Path, originals: Collection[str]) -> None:
-    """Make the tree what it was, if nights have been at work on it; ``originals`` are the names it had."""
+    """Restore the tree if it was changed; ``originals`` are its original names."""
     aside = _aside(root)
     if not aside.is_dir():
         return

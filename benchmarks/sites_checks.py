@@ -1,4 +1,4 @@
-"""Whether archives and folders hold the files they should: each digest compared, without our code."""
+"""Check the digests of all files in archives and folders, without code of this package."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchmarks.measure import Argv, RunFailed
 
 
 class FilesCheck:
-    """Knows the digest of each file of the tree: ``wanted``, by name, as ``listing`` has it at first."""
+    """Has the expected digest of each file in ``wanted``; initially those of ``listing``."""
 
     def __init__(self, listing: Path) -> None:
         lines = listing.read_text().splitlines()
         self.wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
     def check_folder(self, folder: Path) -> None:
-        """Raises ``RunFailed`` unless ``folder`` holds exactly these files."""
+        """Raise ``RunFailed`` unless ``folder`` contains exactly these files."""
         found = {}
         for path in folder.rglob("*"):
             if path.is_file():
@@ -37,10 +37,11 @@ class FilesCheck:
         strip: str = "./",
         index: Sequence[Argv] | None = None,
     ) -> None:
-        """Each pipeline gives a tar; together they must hold exactly these files, named from ``strip``.
+        """Check that the tars, one from each pipeline, together contain exactly these files.
 
-        Of the same name in several the last counts. ``index`` gives ours: it must name exactly these files
-        too, and then the tars may hold others, which are gone.
+        ``strip`` is removed from the start of the names. If a name occurs in several tars, the last one
+        counts. ``index`` is the index of this package: it must name exactly these files, and then the tars
+        may contain other, deleted files.
         """
         found: dict[str, str] = {}
         for pipeline in pipelines:
@@ -77,7 +78,7 @@ def _read_index(pipeline: Sequence[Argv], env: Mapping[str, str]) -> dict[str, s
 
 @contextmanager
 def _output(pipeline: Sequence[Argv], env: Mapping[str, str]) -> Iterator[IO[bytes]]:
-    """What the pipeline gives; each of its programs must end well."""
+    """Open the output of a pipeline; every program must succeed."""
     processes: list[subprocess.Popen[bytes]] = []
     for argv in pipeline:
         before = processes[-1].stdout if processes else None

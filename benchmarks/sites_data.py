@@ -1,6 +1,7 @@
-"""Files of published sites: html, css, js and json that compress as such do, and images that do not.
+"""Generate files as in published sites: HTML, CSS, JS and JSON that compress as usual, and images that do
+not.
 
-The same bytes for the same seed. A list beside the tree, as ``sha256sum`` writes it, says what they are.
+The bytes depend only on the seed. A list next to the tree, in the format of ``sha256sum``, has their digests.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ _BY_HUNDRED = [(pattern, maker) for count, pattern, maker in _KINDS for _ in ran
 
 
 def make(work: Path, scale: str) -> tuple[Path, Path]:
-    """The tree of that scale and the list of its digests, made unless they are there."""
+    """Return the tree of a scale and the list of its digests; create them if needed."""
     root, listing = work / f"sites-{scale}-{VERSION}", work / f"sites-{scale}-{VERSION}.sha256"
     if listing.is_file():
         return root, listing
@@ -120,19 +121,19 @@ def make(work: Path, scale: str) -> tuple[Path, Path]:
 
 
 def name_of(number: int, site: int) -> str:
-    """The path in the tree of the file of that number."""
+    """Return the path of the file with this number."""
     pattern, _ = _BY_HUNDRED[number * 37 % 100]
     inside = pattern.format(name=f"{number:06}", section=number // 20)
     return f"tenant-{site:05}/www.tenant-{site:05}.example/{inside}"
 
 
 def content_of(name: str, prose: Prose, *edition: int) -> bytes:
-    """What the file of that path holds; something else, of the same kind, for each edition."""
+    """Return the content of a file; each edition differs and is of the same kind."""
     number = int(PurePosixPath(name).stem)
     _, maker = _BY_HUNDRED[number * 37 % 100]
     return maker(prose, generator("file", number, *edition), name.partition("/")[0].encode())
 
 
 def _size(choose: random.Random, mean: int) -> int:
-    """Sizes as files have them: most small, some large."""
+    """Return the size of a file: most are small, some large."""
     return min(int(choose.lognormvariate(0, 0.7) * mean * 0.78) + 1, 20 * mean)

@@ -1,4 +1,4 @@
-"""Who backs a tree of files up: ours, and each peer, in one shape."""
+"""The programs that back up a tree of files: this package and its peers, with one interface."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PASSWORD = "of no use elsewhere"
 
 
 class Peer(ABC):
-    """A program with backups of its own below ``stored``, of the tree below ``root``.
+    """A program that stores backups of the tree ``root`` below ``stored``.
 
-    ``restoring`` is the title of its restore, empty where that is not measured. ``slow``: a first backup or a
-    restore take a minute. ``incremental``: a second backup stores what has changed. ``django``: Django's
-    start is part of what it takes. ``after_restore``: the management command that removes what a restore
-    leaves beside the restored files.
+    ``restoring`` is the title of its restore, or empty if that is not measured. ``slow``: a first backup or a
+    restore takes a minute. ``incremental``: later backups store only changes. ``django``: the time includes
+    the start of Django. ``after_restore``: the management command that removes the previous files after a
+    restore.
     """
 
     key: str
@@ -46,23 +46,23 @@ class Peer(ABC):
 
     @property
     def is_kept(self) -> bool:
-        """Whether what it stored first is needed again."""
+        """Whether later contests need the first backup."""
         return self.incremental or bool(self.restoring)
 
     @abstractmethod
     def fresh(self) -> None:
-        """Nothing is stored any more; the next backup is the first."""
+        """Delete all backups."""
 
     @abstractmethod
     def backup(self) -> Pipeline:
-        """A backup of the tree as it is."""
+        """Return the pipelines of a backup."""
 
     @abstractmethod
     def check(self) -> None:
-        """Decode the newest backup and compare it. Raises ``RunFailed`` where it is not the tree."""
+        """Decode the newest backup and compare it with the tree. Raises ``RunFailed``."""
 
     def restore(self, target: Path) -> Pipeline:
-        """A restore of the newest backup into ``target``, an empty folder."""
+        """Return the pipelines of a restore of the newest backup into the empty folder ``target``."""
         raise NotImplementedError
 
 
@@ -136,7 +136,7 @@ class Tar(Peer):
 
 
 class Programs(Tar):
-    """What ours does but for its digests, by programs that are joined by pipes."""
+    """The same work as this package except for digests, by a pipeline of programs."""
 
     key = "programs"
     title = "`tar \\| zstd -2 --zstd=hlog=17 -T0 \\| age`"
@@ -153,7 +153,7 @@ class Programs(Tar):
 
 
 class Restic(Peer):
-    """With a password and a cache of its own."""
+    """restic, with its own password and cache."""
 
     key = needs = "restic"
     title = "restic"
@@ -186,7 +186,7 @@ class Restic(Peer):
 
 
 class Borg(Peer):
-    """Likewise."""
+    """borg, with its own password and cache."""
 
     key = needs = "borg"
     title = "borg"
@@ -221,7 +221,7 @@ class Borg(Peer):
 
 
 class MediaBackup(Peer):
-    """django-dbbackup, in a project of its own. It knows one tree, MEDIA_ROOT."""
+    """django-dbbackup in a separate project. It backs up one tree, MEDIA_ROOT."""
 
     key = "mediabackup"
     title = "django-dbbackup `mediabackup --compress`"

@@ -1,4 +1,5 @@
-"""Seeded text that compresses about as well as prose does: words of uneven frequency, no phrase twice."""
+"""Generate text that compresses about as well as prose: words of uneven frequency, without repeated
+phrases."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ _CODAS = ["", "", "", "l", "m", "n", "nd", "nt", "r", "rt", "s", "st", "t", "x"]
 
 
 def generator(*what: object) -> random.Random:
-    """A generator of its own for this thing, the same on every machine."""
+    """Return a random generator for a name, the same on every machine."""
     return random.Random("/".join(map(str, ("igny8 benchmark", *what))))
 
 
 class Prose:
-    """Endless text as ASCII bytes without tabs, newlines or backslashes."""
+    """Endless ASCII text without tabs, newlines or backslashes."""
 
     def __init__(self) -> None:
         choose = generator("words")
@@ -32,11 +33,11 @@ class Prose:
         ]
 
     def words(self, choose: random.Random, count: int) -> list[bytes]:
-        """So many words."""
+        """Return that many words."""
         return [self._table[number] for number in array("H", choose.randbytes(2 * count))]
 
     def text(self, choose: random.Random, count: int) -> bytes:
-        """So many words, with spaces between."""
+        """Return that many words, separated by spaces."""
         return b" ".join(self.words(choose, count))
 
 

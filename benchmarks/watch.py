@@ -1,6 +1,6 @@
-"""Watches a tree of processes while it runs: the peak of each one's memory, and the scratch it uses.
+"""Watch a tree of processes while it runs: the peak memory of each process, and the temporary files.
 
-``wait4`` would tell one number for a process and all that it has waited for; here each counts by itself.
+``wait4`` returns one number for a process and its children; here each process is measured separately.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from types import TracebackType
 from typing import Self
 
 INTERVAL = 0.05
-"""Seconds between two looks at memory. The kernel keeps the peak, so only the last moments can be missed."""
+"""Seconds between measurements of memory. The kernel keeps the peak, so little can be missed."""
 
 SCRATCH_EVERY = 4
-"""Looks at memory for one look at scratch, which takes longer."""
+"""Measurements of memory for each measurement of temporary files, which takes longer."""
 
 
 class StallMonitor:
-    """A context manager; ``peaks`` (bytes by process id), ``names`` and ``scratch`` (bytes) are its findings.
+    """A context manager that measures ``peaks`` (bytes by process id), ``names`` and ``scratch`` (bytes).
 
-    ``scratch`` is the most that lay in ``folder`` at one time, files without a name included.
+    ``scratch`` is the peak size of the files in ``folder``, including files without a name.
     """
 
     def __init__(self, roots: Iterable[int], folder: Path) -> None:
@@ -59,7 +59,7 @@ class StallMonitor:
                 return
 
     def _tree(self) -> list[int]:
-        """The processes, and all that descend from them."""
+        """Return the processes and all their descendants."""
         found = list(self._roots)
         for pid in found:
             with suppress(OSError):
