@@ -19,7 +19,7 @@ from igny8_backup.trees.fs.linux import mounts_below
 from igny8_backup.trees.fs.safe_dirs import FOLDER
 from igny8_backup.trees.model.names import check_path, escape, is_own, previous_name, staging_name, unescape
 from igny8_backup.trees.model.records import Record, from_json, record_of, to_json
-from igny8_backup.trees.model.xattrs import ACCESS_ACL, DEFAULT_ACL, read_xattrs
+from igny8_backup.trees.model.xattrs import read_xattrs
 from igny8_backup.trees.scan.scan import Scan
 
 _UNCHANGED = "The live tree was not changed."
@@ -148,35 +148,10 @@ class SwapPlan:
         )
 
 
-def make_staging(folder: Path, stamp: str) -> Path:
-    """Make the staging folder: new, private, in ``folder``, for ``TreeWriter``. Returns its path.
-
-    Raises ``FilesError`` when it cannot be made.
-    """
-    staging = folder / staging_name(stamp)
-    try:
-        staging.mkdir(0o700)
-        staging.chmod(0o700)  # else everything below would inherit a set-group-id bit of the folder
-        fd = os.open(staging, FOLDER)
-        try:
-            for name, _ in read_xattrs(fd):
-                if name in (ACCESS_ACL, DEFAULT_ACL):  # inherited likewise
-                    os.removexattr(fd, name)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise FilesError(
-            f"The staging folder {staging} cannot be made: {error.strerror}.",
-            unchanged=_UNCHANGED,
-            hint=f"Give this user the right to write in {folder}, and restore again.",
-        ) from error
-    return staging
-
-
 def plan_swap(
     folder: Path, staging: Path, new: Record | None = None, *, only: bytes | None = None
 ) -> SwapPlan:
-    """Plan the swap of the children of ``staging`` (from ``make_staging``) with those of ``folder``.
+    """Plan the swap of the children of ``staging`` (from ``target.make_staging``) with those of ``folder``.
 
     ``only`` restricts the swap to the child of that name. ``new`` is the record of the root in the index.
     Nothing is changed. Raises ``FilesError`` when the staging folder is not in ``folder``, on the same
@@ -240,17 +215,15 @@ def children_of(directory: int) -> dict[bytes, os.stat_result]:
     return found
 
 
-def _movable(folder: Path, directory: int, only: bytes | None) -> dict[bytes, int]:
+def _movable(folder: Path, fd: int, only: bytes | None) -> dict[bytes, int]:
     """The inodes of the children, all of which may be moved; else ``FilesError``."""
-    device = os.fstat(directory).st_dev
-    found = {name: status for name, status in children_of(directory).items() if only in (None, name)}
+    device = os.fstat(fd).st_dev
+    found = {name: status for name, status in children_of(fd).items() if only in (None, name)}
     for name, status in found.items():
         if status.st_dev != device:
             raise _refused(folder, f"{escape(name)!r} in it is another filesystem")
         # rename(2): to get another parent, a folder must be writable itself.
-        if stat.S_ISDIR(status.st_mode) and not os.access(
-            name, os.W_OK, dir_fd=directory, effective_ids=True
-        ):
+        if stat.S_ISDIR(status.st_mode) and not os.access(name, os.W_OK, dir_fd=fd, effective_ids=True):
             raise _refused(folder, f"the folder {escape(name)!r} in it is not writable for this user")
     return {name: status.st_ino for name, status in found.items()}
 

@@ -12,7 +12,8 @@ from igny8_backup.trees.fs.safe_dirs import FOLDER
 from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip
-from igny8_backup.trees.swap.plan import SwapPlan, make_staging, plan_swap
+from igny8_backup.trees.model.xattrs import ACCESS_ACL, DEFAULT_ACL, read_xattrs
+from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +81,28 @@ class SwapTarget:
             finally:
                 os.close(fd)
         return plan_swap(self.folder, self.staging, only=os.fsencode(self.root.name))
+
+
+def make_staging(folder: Path, stamp: str) -> Path:
+    """Make the staging folder: new, private, in ``folder``, for ``TreeWriter``. Returns its path.
+
+    Raises ``FilesError`` when it cannot be made.
+    """
+    staging = folder / staging_name(stamp)
+    try:
+        staging.mkdir(0o700)
+        staging.chmod(0o700)  # else everything below would inherit a set-group-id bit of the folder
+        fd = os.open(staging, FOLDER)
+        try:
+            for name, _ in read_xattrs(fd):
+                if name in (ACCESS_ACL, DEFAULT_ACL):  # inherited likewise
+                    os.removexattr(fd, name)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise FilesError(
+            f"The staging folder {staging} cannot be made: {error.strerror}.",
+            unchanged="The live tree was not changed.",
+            hint=f"Give this user the right to write in {folder}, and restore again.",
+        ) from error
+    return staging

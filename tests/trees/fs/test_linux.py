@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.linux import mounts_below
-from igny8_backup.trees.swap.plan import make_staging, plan_swap
+from igny8_backup.trees.swap.plan import plan_swap
+from igny8_backup.trees.swap.target import make_staging
 
 root = Path(sys.argv[1])
 print(mounts_below(root))

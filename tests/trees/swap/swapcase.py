@@ -10,8 +10,9 @@ import pytest
 
 from igny8_backup.trees.model.names import is_own
 from igny8_backup.trees.model.records import Record
-from igny8_backup.trees.swap.plan import SwapPlan, make_staging, plan_swap
+from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 from igny8_backup.trees.swap.swap import state
+from igny8_backup.trees.swap.target import make_staging
 from tests.trees.tools import look
 
 STAMP = "20261122T021500Z"

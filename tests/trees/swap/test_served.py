@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from igny8_backup.trees.fs.linux import exchange_names
-from igny8_backup.trees.swap.plan import make_staging, plan_swap
+from igny8_backup.trees.swap.plan import plan_swap
 from igny8_backup.trees.swap.swap import exchange, undo
+from igny8_backup.trees.swap.target import make_staging
 from tests.services import unavailable
 
 PAGES = 8

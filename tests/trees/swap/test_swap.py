@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError, UnfinishedError
-from igny8_backup.trees.swap.plan import SwapPlan, make_staging, plan_swap
+from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 from igny8_backup.trees.swap.swap import exchange, keep, state, undo
+from igny8_backup.trees.swap.target import make_staging
 from tests.trees.swap.swapcase import STAMP, WAYS, Case, of_root, seen
 from tests.trees.swap.test_killed import killed_at
 from tests.trees.tools import ACL, IS_ROOT, in_child, take
