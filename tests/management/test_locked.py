@@ -68,7 +68,7 @@ def test_locked_command_names_the_other_run(twice: Project) -> None:
     ]
     assert {line[0] for line in lines} == {name for name in own_commands() if "--wait" in options(name)}
     with held(twice), held(twice, "drill"):
-        patient = run_many(twice, *([*line, "--wait", "0.01"] for line in lines))
+        patient = run_many(twice, *([*line, "--wait", "0.4"] for line in lines))
         hasty = run_many(twice, *(line for line in lines if "--in-place" not in line))
         (as_json,) = run_many(twice, ["undo_restore", "--json"])
     for done in (*patient, *hasty):
