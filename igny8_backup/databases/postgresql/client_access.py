@@ -90,7 +90,7 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
             raise FilesError(
                 error.parts[0],
                 unchanged="Nothing was changed.",
-                hint="Free space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
+                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             ) from None
         yield Access(
             env=env,
