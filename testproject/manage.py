@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The test project's command line: an ordinary manage.py, but for the demo's own environment."""
+"""The command line of the test project: an ordinary manage.py, except for the environment of the demo."""
 
 from __future__ import annotations
 

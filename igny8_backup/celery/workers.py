@@ -159,7 +159,7 @@ def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
     while staying := control.call(names, "ping", seconds=ANSWER_SECONDS):
         if time.monotonic() > deadline:
             raise RefusedError(
-                f"Workers were told to stop and still answer: {', '.join(sorted(staying))}.",
+                f"Workers were asked to stop and still answer: {', '.join(sorted(staying))}.",
                 unchanged="Nothing was restored.",
                 hint="Stop the service that restarts them, for example: docker compose stop worker.",
             )

@@ -1,4 +1,4 @@
-"""A file as a stream while another process still writes it."""
+"""Stream a file while another process still writes it."""
 
 from __future__ import annotations
 
@@ -9,46 +9,49 @@ from igny8_backup.errors import FilesError
 from igny8_backup.streams import Blocks
 
 LOOK = 0.1
-"""Seconds between two looks at what has come to the file."""
+"""Default interval of polling, in seconds."""
 
 PIECE = 128 << 10
-"""Bytes in a block, at most: little comes between two looks, and what is made of it takes less memory."""
+"""Largest number of bytes in a block. Little is written between two polls, and small blocks save memory."""
 
 
 class GrowingFile:
-    """A file that another process appends to: ``blocks`` gives what is there, and waits for more.
+    """A file that another process appends to. ``blocks`` yields its content and waits for more.
 
-    It ends only when ``complete`` has said that the other process ended well and all is written; after
-    ``give_up`` it raises instead. Both are for another thread to call. ``look`` is the seconds between two
-    looks at what has come; without, nothing is read before the end.
+    The stream ends after ``complete`` was called, which means that the other process has succeeded. After
+    ``give_up`` it raises. Another thread calls both. ``look`` is the interval of polling in seconds; with
+    ``None`` nothing is read before the end.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, look: float | None = LOOK) -> None:
         self._path = path
         self._look = look
         self._over = threading.Event()
-        self._whole = False
+        self._complete = False
 
     def complete(self) -> None:
-        """Nothing more comes: what is in the file now is all of it."""
-        self._whole = True
+        """Report that the file is complete."""
+        self._complete = True
         self._over.set()
 
     def give_up(self) -> None:
-        """It will never be whole."""
+        """Report that the file will never be complete."""
         self._over.set()
 
     def blocks(self) -> Blocks:
-        """The content, from the beginning. The file must be there. Raises ``FilesError``, ``OSError``."""
+        """Yield the content from the beginning. The file must exist. Raises ``FilesError``, ``OSError``."""
         with open(self._path, "rb", buffering=0) as file:
             over = False
             while not over:
-                over = self._over.wait(self._look)  # asked before the last look, which finds all there is
+                over = self._over.wait(self._look)  # before the last read, which finds everything
                 while not self._given_up() and (block := file.read(PIECE)):
                     yield block
-        if not self._whole:
-            raise FilesError(f"{os.fspath(self._path)} was not written to its end.")
+        if not self._complete:
+            raise FilesError(
+                f"{os.fspath(self._path)} was not written to its end.",
+                hint="The process that writes it has failed: see its error.",
+            )
 
     def _given_up(self) -> bool:
-        # Then the rest is not waited for: of millions of files it takes seconds, after Ctrl-C.
-        return self._over.is_set() and not self._whole
+        # Then the rest is not read: for millions of files it would take seconds after Ctrl-C.
+        return self._over.is_set() and not self._complete

@@ -1,7 +1,7 @@
-"""The memory that the C library keeps for threads.
+"""Limit the memory that the C library keeps for threads.
 
-glibc gives threads arenas of their own, and what is freed in one is there for no other. Threads that come and
-go with every object, ours and libzstd's, leave each arena as large as what was largest in it.
+glibc gives each thread an arena of its own, and memory freed in one arena is not available to another. The
+threads of this package and of libzstd, which are started for every object, would leave many large arenas.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _MOST = 2
 
 
 def share_arenas() -> None:
-    """Have all threads of this process, from now on, share two arenas: see mallopt(3), ``M_ARENA_MAX``.
+    """Make all threads of this process share two arenas from now on: see mallopt(3), ``M_ARENA_MAX``.
 
     Does nothing with another C library.
     """

@@ -1,4 +1,4 @@
-"""Tenants and the people in them."""
+"""Tenants and their users."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Account(models.Model):
 
 
 class User(AbstractUser):
-    """A person, who may work for several accounts."""
+    """A user, who may be a member of several accounts."""
 
     email = models.EmailField(unique=True)
     accounts: models.ManyToManyField[Account, Membership] = models.ManyToManyField(
@@ -45,7 +45,7 @@ class User(AbstractUser):
 
 
 class Membership(models.Model):
-    """What a person may do in an account."""
+    """The role of a user in an account."""
 
     class Role(models.TextChoices):
         OWNER = "owner"

@@ -1,4 +1,4 @@
-"""Work that runs by itself: what to do, when, and what came of it."""
+"""Automated workflows, their schedules and their runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.models import F, Q
 
 
 class Workflow(models.Model):
-    """A chain of steps, written down as JSON."""
+    """A chain of steps as JSON."""
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="workflows")
     name = models.CharField(max_length=120)

@@ -1,4 +1,4 @@
-"""Celery tasks of the project: what a worker has to do while backups run."""
+"""Celery tasks of the project, for workers that run during backups."""
 
 from __future__ import annotations
 

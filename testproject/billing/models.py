@@ -1,4 +1,4 @@
-"""Credits that accounts spend, and the money that buys them. Every sum here is balanced."""
+"""Credits that accounts spend, and the invoices that pay for them. All sums are balanced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.models import F, Q
 
 
 class CreditLedger(models.Model):
-    """What an account has left: the sum of its transactions."""
+    """The balance of an account: the sum of its transactions."""
 
     account = models.OneToOneField(Account, on_delete=models.PROTECT, primary_key=True)
     balance = models.BigIntegerField(default=0)
@@ -18,7 +18,7 @@ class CreditLedger(models.Model):
 
 
 class CreditTransaction(models.Model):
-    """Credits bought or spent; rows are never changed."""
+    """Credits bought or spent. Rows are never changed."""
 
     class Kind(models.TextChoices):
         PURCHASE = "purchase"
@@ -41,7 +41,7 @@ class CreditTransaction(models.Model):
 
 
 class Invoice(models.Model):
-    """A bill. On PostgreSQL a trigger keeps ``total`` equal to the sum of the lines."""
+    """An invoice. On PostgreSQL a trigger keeps ``total`` equal to the sum of the lines."""
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -67,7 +67,7 @@ class Invoice(models.Model):
 
 
 class InvoiceLine(models.Model):
-    """One line of a bill; the database itself multiplies."""
+    """A line of an invoice. The database computes the amount."""
 
     invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
     position = models.PositiveSmallIntegerField()

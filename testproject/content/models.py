@@ -1,4 +1,4 @@
-"""Articles written for the sites, and what only PostgreSQL can keep about them."""
+"""Articles for the sites, and search data that only PostgreSQL supports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sites_app.models import Site
 
 
 class Tag(models.Model):
-    """A word to find articles by; case does not matter."""
+    """A case-insensitive keyword of articles."""
 
     name = models.CharField(max_length=60)
 
@@ -27,7 +27,7 @@ class Tag(models.Model):
 
 
 class Article(models.Model):
-    """A text in the making or published."""
+    """A draft or published text."""
 
     class State(models.TextChoices):
         DRAFT = "draft"
@@ -69,7 +69,7 @@ class Article(models.Model):
 
 
 class SearchEntry(models.Model):
-    """What the search knows about an article. The table exists on PostgreSQL only."""
+    """The search data of an article. The table exists on PostgreSQL only."""
 
     article = models.OneToOneField(Article, on_delete=models.CASCADE, primary_key=True)
     text = models.TextField()

@@ -1,4 +1,4 @@
-"""The operating system's account that a PostgreSQL server runs under.
+"""The account of the operating system that a PostgreSQL server runs as.
 
 PostgreSQL refuses to run as root. Root therefore starts it as another account, which must be able to reach
 the data and to run the programs.
@@ -20,20 +20,20 @@ CANDIDATES = ("postgres", "nobody")
 
 @dataclass(frozen=True)
 class Account:
-    """``user`` and ``group`` are None where the server runs as whoever we are."""
+    """``user`` and ``group`` are ``None`` if the server runs as the current user."""
 
     user: int | None = None
     group: int | None = None
 
     @property
     def switch(self) -> dict[str, Any]:
-        """The arguments of ``subprocess`` that start a program under this account."""
+        """Return the arguments of ``subprocess`` that run a program as this account."""
         if self.user is None:
             return {}
         return {"user": self.user, "group": self.group, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Give the path, and all below it, to this account."""
+        """Make this account the owner of the path and everything below it."""
         if self.user is None or self.group is None:
             return
         for folder, _, files in os.walk(path):
@@ -41,7 +41,8 @@ class Account:
                 os.chown(os.path.join(folder, name), self.user, self.group, follow_symlinks=False)
 
     def can_run(self, program: Path) -> bool:
-        """Tell whether the program starts: its folder may be closed to this account (a venv below /root)."""
+        """Return whether the account can run the program, which may be in a closed folder (a venv in
+        /root)."""
         try:
             done = subprocess.run(
                 [program, "--version"],
@@ -61,7 +62,7 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def server_account() -> Account:
-    """Return the account for a server: our own, or an unprivileged one when we are root."""
+    """Return the account for a server: the current user, or an unprivileged user instead of root."""
     if os.geteuid() != 0:
         return Account()
     for name in CANDIDATES:
@@ -74,7 +75,8 @@ def server_account() -> Account:
 
 
 def private_folder(prefix: str) -> Path:
-    """Make a new folder, mode 0700, that the server's account can reach: below the system's temporary one.
+    """Create a folder of mode 0700 in the temporary folder of the system, where the server's account can
+    enter.
 
     A short path on purpose: the name of a unix socket may have 107 bytes at most.
     """
@@ -82,7 +84,7 @@ def private_folder(prefix: str) -> Path:
 
 
 def runnable(bin_dir: Path, account: Account, copy_to: Path) -> Path:
-    """Return a folder of programs that the account can run: the given one, or one in a copy of it all."""
+    """Return a folder of programs that the account can run: the given one, or that in a copy."""
     if account.can_run(bin_dir / "initdb"):
         return bin_dir
     installation = bin_dir.parent

@@ -1,4 +1,4 @@
-"""The files of the published sites and what their owners uploaded, the same for the same seed.
+"""Generate the files of published sites and uploads. They depend only on the seed.
 
 Beside ordinary pages there is what a backup may stumble over: names outside ASCII and outside UTF-8, blanks,
 a leading dash, a line end; an empty folder and an empty file; links, hard, symbolic and dangling; modes.
@@ -33,7 +33,7 @@ ODD_NAMES = (
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the number of names of regular files, and their bytes."""
+    """The number of names of regular files that were written, and their bytes."""
 
     files: int
     size: int
@@ -42,7 +42,7 @@ class Written:
 def write(
     sites: Path, uploads: Path, folders: Sequence[str], *, files: int = 5_000, seed: int = 8
 ) -> Written:
-    """Write at least that many files: each folder's site below ``sites``, the uploads below ``uploads``."""
+    """Write at least that many files: the site of each folder below ``sites``, and the uploads."""
     for root in (sites, uploads):
         root.mkdir(parents=True, exist_ok=True)
     pages = max(4, -(-files // len(folders)))
@@ -57,7 +57,7 @@ def write(
 
 
 def _site(folder: Path, count: int, choose: random.Random) -> None:
-    """Write ``count`` files: a page, sometimes its image, a style sheet, what the generator left."""
+    """Write ``count`` files: pages, some images, style sheets and files of a generator."""
     for part in ("", "assets", "blog"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(_page("index", choose), encoding="utf-8", newline="")
@@ -81,7 +81,7 @@ def _page(title: str, choose: random.Random) -> str:
 
 
 def _odd(folder: Path, choose: random.Random) -> None:
-    """Write the things that are legal and seldom thought of."""
+    """Write unusual but legal files and names."""
     folder.mkdir()
     for name in ODD_NAMES:
         try:
@@ -106,7 +106,7 @@ def _odd(folder: Path, choose: random.Random) -> None:
 
 
 def _uploads(root: Path, files: int, choose: random.Random) -> None:
-    """Write photos by month, a film of about the size of a hundred of them, a table that compresses well."""
+    """Write photos by month, a film of about 100 times their size, and a table that compresses well."""
     for month in range(1, 7):
         folder = root / f"2026/{month:02}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def _uploads(root: Path, files: int, choose: random.Random) -> None:
 
 
 def _date(root: Path) -> None:
-    """Give everything a time of its own, to the nanosecond; a folder after what lies in it."""
+    """Set distinct times to the nanosecond; a folder after its content."""
     for folder, _, names in os.walk(root, topdown=False):
         for name in (*names, "."):
             path = os.path.join(folder, name)

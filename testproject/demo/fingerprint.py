@@ -1,4 +1,4 @@
-"""What a database and a folder hold, as values that can be compared before and after."""
+"""The content of a database and of a folder as values that can be compared."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ KEPT_BY_A_RESTORE = b".before-"
 
 
 def of_database(connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Return each table's number of rows and sum of hashes, each sequence's place, each object, the sums."""
+    """Return the count and hash of each table's rows, the value of each sequence, each object, and the
+    sums."""
     found: dict[str, Any] = {}
     for schema, table in connection.execute(TABLES).fetchall():
         rows = sql.SQL(ROWS).format(sql.Identifier(schema, table))
@@ -67,7 +68,7 @@ def of_database(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
 
 def rows_in(fingerprint: dict[str, Any]) -> int:
-    """Return how many rows all tables have together."""
+    """Return the number of rows in all tables."""
     return sum(value[0] for name, value in fingerprint.items() if name.startswith("table "))
 
 
@@ -94,7 +95,7 @@ def of_tree(root: Path) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Return one line for each name whose value is not the same in both."""
+    """Return a line for each name with different values."""
     lines = []
     for name in sorted(before.keys() | after.keys()):
         if name not in after:

@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are on this machine, by major version."""
+"""Find the programs of PostgreSQL on this machine by major version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills an empty, migrated database with the demonstration's rows."""
+"""Fill an empty, migrated database with the rows of the demo."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SELECT site.id, timestamptz '2026-08-20 00:00+00'
 
 
 def accounts_for(rows: int) -> int:
-    """Return how many accounts make at least that many rows."""
+    """Return the number of accounts that gives at least that many rows."""
     return max(2, -(-rows // ROWS_OF_AN_ACCOUNT))
 
 
@@ -62,7 +62,7 @@ def fill_with_models(accounts: int, *, using: str, seed: int = SEED) -> int:
 
 
 def _copy(cursor: psycopg.Cursor[Any], batch: Batch) -> int:
-    """Write a batch by COPY and set the table's identity past its last row."""
+    """Write a batch with COPY and set the table's identity past its last row."""
     meta = batch.model._meta
     fields = {field.attname: field for field in meta.concrete_fields}
     table = sql.Identifier(meta.db_table)

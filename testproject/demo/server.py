@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: private, with passwords, gone when the work is done."""
+"""A private, temporary PostgreSQL server with passwords."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT  # the two ways of stopping: Pos
 
 
 class PostgresServer:
-    """A cluster and the server over it, as a context manager.
+    """A cluster and its server, as a context manager.
 
     ``bin_dir`` holds PostgreSQL's programs, ``base`` is a private, empty folder that becomes the server's own
     (for root: one that the server's account can reach, see ``private_folder``). The server listens on
@@ -67,7 +67,7 @@ class PostgresServer:
         self.stop()
 
     def start(self) -> None:
-        """Make the cluster, start the server and create the role."""
+        """Create the cluster, start the server and create the role."""
         self._account.own(self.base)
         self.bin_dir = runnable(self._given_bin_dir, self._account, self.base / "install")
         self.major = self._major()
@@ -83,7 +83,7 @@ class PostgresServer:
             raise
 
     def stop(self, how: signal.Signals = FAST) -> None:
-        """Stop the server and reap it; harmless when it does not run."""
+        """Stop the server, if it runs."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -96,14 +96,14 @@ class PostgresServer:
                 continue
 
     def url(self, database: str) -> str:
-        """Return the database's URL for the application's role; it holds the password."""
+        """Return the URL of a database for the role of the application, with its password."""
         user, password = quote(self.role, safe=""), quote(self.password, safe="")
         return f"postgresql://{user}:{password}@{self.host}:{self.port}/{quote(database, safe='')}"
 
     def connect(
         self, database: str = "postgres", *, superuser: bool = False
     ) -> psycopg.Connection[tuple[Any, ...]]:
-        """Return a new connection in autocommit mode, as the application's role or as the superuser."""
+        """Return a new connection in autocommit mode as the role of the application, or as the superuser."""
         return psycopg.connect(
             host=self.host,
             port=self.port,
@@ -114,7 +114,7 @@ class PostgresServer:
         )
 
     def create_database(self, name: str, *, template: str | None = None) -> None:
-        """Create a database that belongs to the application's role."""
+        """Create a database that is owned by the role of the application."""
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template:
             statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
@@ -122,7 +122,7 @@ class PostgresServer:
             connection.execute(statement)
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, ending the sessions in it; harmless when it does not exist."""
+        """Drop a database, if it exists, and terminate its sessions."""
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         with self.connect(superuser=True) as connection:
             connection.execute(statement)

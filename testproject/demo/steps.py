@@ -1,4 +1,4 @@
-"""Runs the project's management commands as an operator would: each in a process of its own."""
+"""Run management commands of the project as an operator would: each in a separate process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ STOP_SECONDS = 30
 
 
 class StepFailed(Exception):
-    """A command ended with another exit status than 0."""
+    """A command ended with an exit status other than 0."""
 
 
 class Steps:
-    """``environment`` is all that the commands see; ``say`` gets each line that they print."""
+    """``environment`` is the environment of the commands; ``say`` gets each line of their output."""
 
     def __init__(self, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
         self.environment = dict(environment)
         self._say = say
 
     def run(self, *argv: str | Path) -> list[str]:
-        """Run ``manage.py`` with these arguments; return the lines it printed."""
+        """Run ``manage.py`` with these arguments and return the lines of its output."""
         shown = " ".join(str(word) for word in argv)
         self._say(f"$ python manage.py {shown}")
         lines: list[str] = []

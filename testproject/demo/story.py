@@ -1,4 +1,4 @@
-"""The demonstration: an application is filled, backed up, destroyed, brought back, and compared."""
+"""The demo: fill an application, back it up, destroy it, restore it, and compare."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Say = Callable[[str], None]
 
 
 class Different(Exception):
-    """What came back is not what was there."""
+    """The restored data differs from the original."""
 
 
 class Story:
-    """One run. ``environment`` is what the commands may see of the shell's; ``say`` prints a line."""
+    """A run of the demo. ``environment`` is what commands inherit of the shell; ``say`` prints a line."""
 
     def __init__(self, place: Workplace, environment: Mapping[str, str], say: Say) -> None:
         self.place = place
@@ -81,7 +81,7 @@ class Story:
         self._sum_up(before, bin_dir)
 
     def _environment(self, server: PostgresServer, bin_dir: Path) -> dict[str, str]:
-        """Everything the commands see, and thereby the project's settings."""
+        """Return the environment of the commands, which contains the settings of the project."""
         place = self.place
         return {
             **self._shell,

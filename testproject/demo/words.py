@@ -1,4 +1,4 @@
-"""Names and texts that look like an application's, the same for the same seed."""
+"""Generate names and texts as in an application. They depend only on the seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SITES_OF_ACCOUNT = (1, 2)  # by turns
 
 @dataclass(frozen=True)
 class SiteName:
-    """One site of one account: its row's id, domain, and folder below the tree ``sites-data``."""
+    """A site of an account: the id of its row, its domain, and its folder below the tree ``sites-data``."""
 
     id: int
     account: int
@@ -30,12 +30,12 @@ class SiteName:
 
 
 def generator(seed: int, *what: object) -> random.Random:
-    """Return a generator of its own for this thing, whatever was generated before it."""
+    """Return a random generator for a name, independent of earlier ones."""
     return random.Random("/".join(map(str, (seed, *what))))
 
 
 def account_slug(account: int) -> str:
-    """Return the account's slug, which begins its sites' folders."""
+    """Return the slug of an account, with which the folders of its sites begin."""
     return f"tenant-{account:05}"
 
 
@@ -50,7 +50,7 @@ def site_names(accounts: int) -> list[SiteName]:
 
 
 def sentence(choose: random.Random, length: int) -> str:
-    """Return so many words."""
+    """Return that many words."""
     return " ".join(choose.choices(WORDS, k=length)).capitalize()
 
 
@@ -61,6 +61,6 @@ def _sentences() -> tuple[str, ...]:
 
 
 def text(choose: random.Random, paragraphs: int) -> str:
-    """Return paragraphs of about 400 characters; tabs and line ends of both kinds among them."""
+    """Return paragraphs of about 400 characters, with tabs and both kinds of line ends."""
     parts = choose.choices(_sentences(), k=5 * paragraphs)
     return "\r\n\r\n".join("".join(parts[place : place + 5]) + "\n\t" for place in range(0, len(parts), 5))

@@ -1,4 +1,4 @@
-"""The demo's own folder: locked while a demo runs, emptied of an earlier one's leftovers."""
+"""The folder of the demo, which is locked during a run and cleaned of earlier leftovers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTE = "This folder belongs to `manage.py demo`, which empties it whenever it be
 
 
 class WorkplaceError(Exception):
-    """The folder cannot be used; the text says why."""
+    """The folder cannot be used. The message has the reason."""
 
 
 class Workplace:
@@ -65,7 +65,7 @@ class Workplace:
         self._unlock()
 
     def server(self) -> Path:
-        """Make and return the folder for the server: in here, or for root where its account can reach it."""
+        """Create and return the folder of the server: in here, or for root where its account can enter."""
         if os.geteuid() != 0:
             base = self.folder / "server"
             base.mkdir(mode=0o700)

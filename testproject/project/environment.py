@@ -1,4 +1,4 @@
-"""Settings read from the environment: text in, values out, and an error that names the variable."""
+"""Read settings from environment variables. Errors name the variable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FALSE = {"0", "false", "no", "off", ""}
 
 
 def flag(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return the variable as a truth value; anything but the usual words is an error."""
+    """Return the variable as a boolean. Raises for unusual words."""
     value = environ.get(name)
     if value is None:
         return default
@@ -25,7 +25,7 @@ def flag(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> b
 
 
 def words(name: str, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the variable's words, which commas or spaces part."""
+    """Return the words of the variable, separated by commas or spaces."""
     return environ.get(name, "").replace(",", " ").split()
 
 

@@ -1,4 +1,4 @@
-"""Migration operations for what only PostgreSQL has."""
+"""Migration operations for features of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.migrations import RunSQL
 
 
 class PostgresSQL(RunSQL):
-    """SQL that runs on PostgreSQL and is passed over elsewhere, so that SQLite migrates as well."""
+    """SQL that runs on PostgreSQL only, so that SQLite migrates as well."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if schema_editor.connection.vendor == "postgresql":

@@ -1,4 +1,4 @@
-"""Settings of the test project. Everything that differs between machines comes from the environment.
+"""Settings of the test project. Everything that differs between hosts comes from the environment.
 
 The lines about backups are the ones to copy into a project of your own: STORAGES["dbbackup"], IGNY8_BACKUP.
 """

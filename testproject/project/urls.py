@@ -1,4 +1,4 @@
-"""The admin, and a health page that asks the database one question."""
+"""The admin, and a health page that queries the database."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Site(models.Model):
 
 
 class Page(models.Model):
-    """A page as it was published last."""
+    """A page as last published."""
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="pages")
     path = models.CharField(max_length=300)

@@ -1,4 +1,4 @@
-"""The rows of the demonstration: plain values, table after table, in an order that foreign keys allow.
+"""The rows of the demo: plain values by table, in an order that foreign keys allow.
 
 The same number of accounts and the same seed give the same rows.
 """
@@ -14,6 +14,6 @@ from demo.rows.publishing import articles, sites
 
 
 def batches(accounts: int, seed: int) -> Iterator[Batch]:
-    """Yield the batches in the order in which they can be inserted."""
+    """Yield the batches in an order in which they can be inserted."""
     for part in (tenants, credits, bills, sites, articles, workflows):
         yield from part(accounts, seed)

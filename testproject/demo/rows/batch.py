@@ -1,4 +1,4 @@
-"""What a batch of rows is."""
+"""A batch of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts, the people in them, and what runs for them by itself."""
+"""Accounts, their users, and their automated workflows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py demo``: backup and recovery shown on a server and a folder of its own."""
+"""``manage.py demo``: show a backup and a restore with a temporary server and folder."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ class Command(BaseCommand):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the demo as Ctrl-C does."""
+    """End the demo on SIGTERM as on Ctrl-C."""
     raise KeyboardInterrupt

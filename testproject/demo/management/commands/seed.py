@@ -1,4 +1,4 @@
-"""Fills an empty database and the site trees with the demonstration's data."""
+"""Fill an empty database and the trees of sites with the data of the demo."""
 
 from __future__ import annotations
 
