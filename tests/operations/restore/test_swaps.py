@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,34 @@ def test_restore_stopped_during_swap_can_be_undone(
     undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
     assert RestoreSession(context).settle() is None
+
+
+def rewrite_as_schema_1(context: BackupContext) -> None:
+    """Rewrite the only journal as the release before schema 2 wrote it."""
+    (path,) = context.journals.folder.glob("*.json")
+    journal = json.loads(path.read_bytes())
+    for tree in journal["trees"]:
+        plan = tree.pop("plan")
+        plan["root"], plan["side_inode"] = plan.pop("folder"), plan.pop("staging_inode")
+        plan["children"] = [[child["name"], child["live"], child["staging"]] for child in plan["children"]]
+        tree["plan"] = json.dumps({"format": "igny8_backup swap", "version": 1, **plan})
+        tree["kept"], tree["whole"] = tree.pop("previous"), tree.pop("swap_root")
+    path.write_text(json.dumps({**journal, "schema": 1}))
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_restore_stopped_during_swap_with_journal_of_schema_1_is_settled(
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path], undone: bool
+) -> None:
+    stopped_in_the_swap(context, plan, after=2)
+    rewrite_as_schema_1(context)
+    if undone:
+        undo(context)
+    else:
+        assert RestoreSession(context).settle()
+    expected = (OLD, NEW) if undone else (NEW, OLD)
+    assert [pages(root) for root in trees] == [[expected[0]] * 3] * 2
+    assert [previous_pages(root) for root in trees] == [[expected[1]] * 3] * 2
 
 
 def test_swap_that_cannot_continue_keeps_the_previous_files(
