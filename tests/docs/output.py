@@ -19,7 +19,7 @@ def as_on_the_page(text: str, project: Project) -> str:
         str(project.logs): "/data/app/logs",
         str(project.scratch): "/data/backup-scratch",
         str(project.state): "/data/backup-state",
-        "unknown: the broker is in memory: no worker outside this process can share it": (
+        "unknown: the broker is in memory, so no worker outside this process can use it": (
             "none answers on redis://redis:6379/0; 0 tasks in the queues"
         ),
         "web-1": "igny8-1",
