@@ -272,7 +272,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
             1,
             f"The journal {full}/restores/",
             unchanged,
-            "IGNY8_BACKUP['STATE_DIR'] elsewhere",
+            "Make IGNY8_BACKUP['STATE_DIR'] writable or free some space in it",
             settings=state,
         ),
     )
