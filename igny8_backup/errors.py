@@ -41,8 +41,8 @@ class BackupError(Exception):
     default_hint = ""
 
     def __init__(self, what: str, *, unchanged: str = "", hint: str = "") -> None:
-        # A copy made by pickle is built from the joined text, which ends with the hint already.
-        if not hint and not what.endswith(self.default_hint):
+        # Copies (pickle, Celery) are built from the joined text: several sentences, the hint included.
+        if not hint and ". " not in what:
             hint = self.default_hint
         self._parts = what, unchanged, hint
         super().__init__(_joined(self._parts))
