@@ -79,7 +79,7 @@ def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresS
     env = {**other_server, "IGNY8_BACKUP_CLIENT_BIN_DIR": str(postgres_15.bin_dir)}
     (other,) = run_many(project, dry_run, env=env)
     assert other.ended(4).stdout.count("NOTE: SECRET_KEY differs from that of the backup") == 1
-    assert "its SECRET_KEY is ANOTHER" in other.stdout
+    assert "its SECRET_KEY is DIFFERENT" in other.stdout
     assert "which does not exist" in other.stdout
     assert re.search(
         r"server: PostgreSQL 15\S* .*; the backup is from PostgreSQL 18.* \(system \d+\)", other.stdout
