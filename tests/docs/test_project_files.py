@@ -14,6 +14,7 @@ from igny8_backup import __version__
 from tests.docs.pages import DOCS, ROOT, blocks, page
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+WORDS = 1250
 PAGES = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
 
 
@@ -72,3 +73,9 @@ def test_licence_file_matches_pyproject() -> None:
         project = tomllib.load(file)["project"]
     assert project["license"] == "MIT"
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n")
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
+def test_page_is_short_enough_to_read(path: Path) -> None:
+    prose = re.sub(r"(?ms)^```.*?^```", "", path.read_text(encoding="utf-8"))
+    assert len(prose.split()) <= WORDS
