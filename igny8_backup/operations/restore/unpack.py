@@ -94,9 +94,8 @@ def extract_packs(
             wait(futures)
         except BaseException:
             stopped.set()
-            for (
-                process
-            ) in processes:  # they may wait for records that never come, and the threads wait for them
+            # They may wait for records that never come, and the threads wait for them.
+            for process in processes:
                 process.stop()
             raise
     failures = [error for future in futures if (error := future.exception())]
