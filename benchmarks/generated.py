@@ -20,6 +20,7 @@ import pyrage
 
 from benchmarks.texts import generator
 from igny8_backup.store import Store, Stored
+from igny8_backup.store.base import missing_error
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.age import parse_identities
 from igny8_backup.streams.pipeline import Codec, decode
@@ -54,7 +55,7 @@ class DiscardingStore(Store):
     def _put_small(self, name: str, data: bytes) -> None: ...
 
     def _open(self, name: str) -> Blocks:
-        raise self._missing(name)
+        raise missing_error(name, "nowhere")
 
     def _list(self, folder: str) -> Iterator[Stored]:
         return iter(())

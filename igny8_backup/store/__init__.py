@@ -1,4 +1,4 @@
-"""Access to the storage of backups: a Django storage as put, open, list and delete of streams.
+"""Read, write, list and delete backup objects in a Django storage, as streams.
 
 ``open_store`` returns the ``Store`` for a Django storage: ``LocalStore`` for a folder, ``S3Store`` for a
 bucket, ``GenericStore`` for any other storage. This package imports ``streams``, ``errors`` and Django, and
@@ -36,11 +36,11 @@ __all__ = [
 
 
 def open_store(storage: Storage, prefix: str) -> Store:
-    """Return the store for a Django storage, with all keys under ``prefix`` ("" for its root).
+    """Return the store for a Django storage. It keeps all objects in the folder ``prefix`` ("": the root).
 
-    A plain ``FileSystemStorage`` and django-storages' ``S3Storage`` (and its subclasses) get drivers of their
-    own; any other storage is used through Django's API, which guarantees less: see ``GenericStore``. Nothing
-    is contacted here. Raises ``StorageError`` for an invalid prefix or S3 setting.
+    ``FileSystemStorage`` itself and django-storages' ``S3Storage`` with its subclasses have stores of their
+    own. Any other storage is used through Django's API, which guarantees less: see ``GenericStore``. This
+    function sends no request. Raises ``StorageError`` for an invalid prefix or S3 setting.
     """
     if type(storage) is FileSystemStorage:
         return LocalStore(storage, prefix)
@@ -52,7 +52,9 @@ def open_store(storage: Storage, prefix: str) -> Store:
 
 
 def _is_s3(storage: object) -> TypeGuard[S3Storage]:
-    """Without importing boto3, which is optional: an S3 storage exists only if its module has been
-    imported."""
+    """Return whether ``storage`` is an ``S3Storage``, without importing boto3, which is optional.
+
+    An ``S3Storage`` can exist only if its module has been imported.
+    """
     module = sys.modules.get("storages.backends.s3")
     return module is not None and isinstance(storage, module.S3Storage)

@@ -1,8 +1,8 @@
 """The interface ``Store``, through which backups use storage.
 
-A store is a Django storage reduced to what backups need: streams are written and read, keys are listed and
-deleted. Keys are relative to the prefix of the store, with parts joined by ``/``, like
-``backups/20261122T021500Z-7f3a9c/manifest.json``. An object exists completely or not at all.
+Backups only write, read, list and delete objects. The key of an object is relative to the prefix of the
+store, for example ``backups/20261122T021500Z-7f3a9c/manifest.json``. An object exists completely or not at
+all, except in a ``GenericStore``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from igny8_backup.errors import StorageError
@@ -29,23 +28,27 @@ LONGEST_KEY = 1024
 """Largest length of a key in bytes, prefix included: the limit of S3."""
 
 LONGEST_PART = 255
-"""Largest length of a part of a key in bytes: the limit of most filesystems."""
+"""Largest length in bytes of a name between two slashes of a key: the limit of most filesystems."""
 
 SETTING = 'STORAGES["dbbackup"]'
-"""The setting of the storage, for hints."""
+"""The Django setting that configures the storage of backups, as hints name it."""
 
 
 class MissingObjectError(StorageError):
     """There is no object under the key."""
 
 
+class ObjectExistsError(StorageError):
+    """An object exists under the key already. A request whose answer was lost may have created it."""
+
+
 class UnreachableError(StorageError):
-    """The storage did not answer, or the connection broke. A later attempt may succeed."""
+    """The storage did not answer, or the connection to it broke. A later attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object in storage: its key, its size in bytes, and when it was written (aware, if known)."""
+    """An object in storage, with its size in bytes and the time of writing (aware; ``None`` if unknown)."""
 
     key: str
     size: int
@@ -54,7 +57,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class UnfinishedUpload:
-    """An upload that was neither finished nor aborted. It costs money, and listings do not show it."""
+    """A multipart upload that was neither finished nor aborted. Its parts cost money but are not listed."""
 
     key: str
     upload_id: str
@@ -80,48 +83,65 @@ def checked_key(key: str) -> str:
     return key
 
 
+def missing_error(name: str, place: str) -> MissingObjectError:
+    """Return the error for an object that ``place`` lacks."""
+    return MissingObjectError(
+        f"{name} is missing in {place}.", hint="List the existing backups: list_backups."
+    )
+
+
+def exists_error(name: str, place: str) -> ObjectExistsError:
+    """Return the error for an object that cannot be written because ``place`` has it already."""
+    return ObjectExistsError(
+        f"{name} already exists in {place}.",
+        unchanged="It was not overwritten.",
+        hint="Start the backup again: each run uses new names.",
+    )
+
+
 class Store(ABC):
     """The objects of backups in a Django storage. Every failure of the storage raises ``StorageError``.
 
-    Subclasses implement the methods with an underscore, which get full names: the prefix and a valid key. A
-    store is a context manager, and is used by one thread at a time, except for ``parallel_reads``.
+    Subclasses implement the methods whose names begin with an underscore; these receive ``name``, which is
+    the prefix followed by a valid key. A store is a context manager. Only one thread at a time may use a
+    store, except as ``parallel_reads`` permits.
     """
 
     parallel_reads = False
-    """Whether several threads may call ``open`` at the same time. No other method is called in parallel."""
+    """Whether several threads may call ``open`` at the same time. Other methods must not run in parallel."""
 
     def __init__(self, prefix: str) -> None:
-        """``prefix`` is the folder in the storage that contains all keys, or empty."""
+        """Use the folder ``prefix`` of the storage; the empty string means its root."""
         folder = prefix.removesuffix("/")
         self.prefix = checked_key(folder) + "/" if folder else ""
 
     def put(self, key: str, blocks: Blocks, *, estimate: int | None = None, claimed: bool = False) -> None:
-        """Store the stream under ``key``, which must not exist. ``estimate`` is its approximate size in
-        bytes.
+        """Store the stream ``blocks`` under ``key``, which must not exist, and close the stream.
 
-        ``claimed`` states that the key does not exist and that nobody else writes it, which saves a request
-        where the storage has to be asked. If anything fails, the object is removed, provided that the storage
-        still responds. Exceptions of the source are raised unchanged; raises ``StorageError`` if the storage
-        fails and ``IntegrityError`` if not all bytes have arrived. ``blocks`` is always closed.
+        ``estimate`` is the approximate size in bytes. With ``claimed`` the caller guarantees that the key
+        does not exist and that no other process writes it, so that the store need not check. After a failure
+        the object is removed, if the storage still responds. Exceptions of ``blocks`` are raised unchanged;
+        raises ``StorageError`` if the storage fails, ``IntegrityError`` if not all bytes have arrived.
         """
         with closing(blocks):
             self._put(self._name(key), blocks, estimate, claimed)
 
     def put_file(self, key: str, file: BinaryIO, *, claimed: bool = False) -> None:
-        """Store a complete open file, like ``put``. The caller closes the file.
+        """Store the content of an open file under ``key``, as ``put`` stores a stream.
 
-        Because the size is known beforehand, this may need fewer requests and less memory.
+        Because the size is known in advance, this may need fewer requests and less memory than ``put``. The
+        caller closes the file.
         """
         size = file.seek(0, os.SEEK_END)  # also flushes the buffer of the file
         file.seek(0)
         self._put_file(self._name(key), file, size, claimed)
 
     def put_small(self, key: str, data: bytes) -> None:
-        """Store ``data`` under ``key``, replacing an existing object; atomically if the storage can."""
+        """Store ``data`` under ``key``, and replace an existing object: atomically if the storage can."""
         self._put_small(self._name(key), data)
 
     def open(self, key: str) -> Blocks:
-        """Yield the content of an object, which is opened when the first block is requested.
+        """Yield the content of the object ``key``. The object is opened when the first block is requested.
 
         Raises ``MissingObjectError``, and ``IntegrityError`` if the object is shorter than the storage
         reported or changes while it is read.
@@ -129,7 +149,7 @@ class Store(ABC):
         return self._open(self._name(key))
 
     def read_small(self, key: str, limit: int = SMALL) -> bytes:
-        """Return the content of an object of at most ``limit`` bytes."""
+        """Return the content of the object ``key``. Raises ``StorageError`` above ``limit`` bytes."""
         data = bytearray()
         with closing(self.open(key)) as blocks:
             for block in blocks:
@@ -137,12 +157,15 @@ class Store(ABC):
                 if len(data) > limit:
                     raise StorageError(
                         f"{key} in {self.describe()} is larger than {limit} bytes.",
-                        hint="It cannot be what its name says. Examine it, and delete it if it is not yours.",
+                        hint="Backups contain no such object. Examine it, and delete it if it is not needed.",
                     )
         return bytes(data)
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
-        """Yield every object in the folder ``prefix`` and below, by key. A missing folder is empty."""
+        """Yield every object in the folder ``prefix`` and its subfolders, sorted by key.
+
+        A missing folder yields nothing.
+        """
         for stored in self._list(self._folder(prefix)):
             yield replace(stored, key=stored.key[len(self.prefix) :])
 
@@ -159,7 +182,7 @@ class Store(ABC):
         name = self._name(key)
         size = self._size(name)
         if size is None:
-            raise self._missing(name)
+            raise missing_error(name, self.describe())
         return size
 
     def delete(self, key: str) -> None:
@@ -167,42 +190,40 @@ class Store(ABC):
         self._delete(self._name(key))
 
     def abandoned_uploads(self) -> builtins.list[UnfinishedUpload]:
-        """Return unfinished uploads that listings do not show, including any that is still running."""
+        """Return the unfinished multipart uploads, including those that another process still performs."""
         return []
 
     def abort_upload(self, upload: UnfinishedUpload) -> None:
-        """Free the space of an unfinished upload. A missing upload is no error."""
+        """Abort an unfinished upload, which frees its space. A missing upload is no error."""
         return
 
     def local_path(self) -> Path | None:
-        """Return the folder that contains all objects, if the storage is a folder on this machine."""
+        """Return the folder that contains all objects, or ``None`` if the storage is not a local folder."""
         return None
 
     @abstractmethod
     def identity(self) -> str:
-        """Return the location without secrets. It is the same in every process: locks are named by it."""
+        """Return the location, without secrets and equal in every process: it becomes the name of a lock."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Return the location without secrets, for messages."""
+        """Return the location for error messages, without secrets."""
 
     def close(self) -> None:
-        """Close connections. May be called more than once."""
+        """Close connections to the storage. May be called more than once."""
         return
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @abstractmethod
     def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None: ...
 
     def _put_file(self, name: str, file: BinaryIO, size: int, claimed: bool) -> None:
-        """``file`` and its descriptor are at their beginning."""
+        """Store ``file``, whose position is its beginning, under ``name``."""
         with closing(from_file(file.fileno())) as blocks:
             self._put(name, blocks, size, claimed)
 
@@ -221,7 +242,10 @@ class Store(ABC):
 
     @abstractmethod
     def _size(self, name: str) -> int | None:
-        """Return ``None`` for a missing object. Raises if the storage is unreachable."""
+        """Return the size in bytes, or ``None`` for a missing object.
+
+        Raises ``StorageError`` if the storage is unreachable, so that no object seems to be missing then.
+        """
 
     @abstractmethod
     def _delete(self, name: str) -> None: ...
@@ -232,16 +256,3 @@ class Store(ABC):
     def _folder(self, prefix: str) -> str:
         folder = prefix.removesuffix("/")
         return self._name(folder) + "/" if folder else self.prefix
-
-    def _missing(self, name: str) -> MissingObjectError:
-        return MissingObjectError(
-            f"{name} is missing in {self.describe()}.",
-            hint="List the existing backups with list_backups.",
-        )
-
-    def _exists_error(self, name: str) -> StorageError:
-        return StorageError(
-            f"{name} already exists in {self.describe()}.",
-            unchanged="It was not overwritten.",
-            hint="Start the backup again: each run uses new names.",
-        )

@@ -1,4 +1,7 @@
-"""Write files that exist completely or not at all after a crash: write, fsync, then give the final name."""
+"""Write files that exist completely or not at all after a crash.
+
+Create a file with ``new_partial``, write it, call fsync, and let ``give_name`` give it its final name.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIN
 
 
 def new_partial(final: Path) -> tuple[int, Path]:
-    """Create a file of mode 0600 next to ``final``, and missing folders; return its descriptor and path.
+    """Create an empty file of mode 0600 in the folder of ``final``, which is created if it is missing.
 
-    Raises ``OSError``.
+    Return the descriptor of the file, opened for writing, and its path. Raises ``OSError``.
     """
     make_folders(final.parent)
     partial = final.with_name(f"{final.name}.{secrets.token_hex(4)}.partial")
@@ -23,16 +26,17 @@ def new_partial(final: Path) -> tuple[int, Path]:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of ``data``; a single ``os.write`` may write less. Raises ``OSError``."""
+    """Write all of ``data``, with several calls of ``os.write`` if necessary. Raises ``OSError``."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def begin_to_disk(descriptor: int, start: int, size: int) -> None:
-    """Let the kernel start writing these bytes to disk, without waiting (posix_fadvise(2)).
+    """Let the kernel start writing ``size`` bytes from ``start`` to disk, without waiting for it.
 
-    Otherwise it might start only at ``fsync``, and the stream would wait for all of it.
+    Otherwise the kernel might start only at ``fsync``, which would then wait for the complete file. Source:
+    posix_fadvise(2).
     """
     if hasattr(os, "posix_fadvise"):  # not on macOS
         with suppress(OSError):
@@ -40,7 +44,10 @@ def begin_to_disk(descriptor: int, start: int, size: int) -> None:
 
 
 def give_name(partial: Path, final: Path) -> None:
-    """Give the file the name ``final``. Raises ``FileExistsError`` if that exists, or another ``OSError``."""
+    """Link ``partial`` as ``final``, without replacing a file: then this raises ``FileExistsError``.
+
+    Raises ``OSError`` for other failures.
+    """
     try:
         os.link(partial, final)
     except OSError as error:
@@ -50,13 +57,16 @@ def give_name(partial: Path, final: Path) -> None:
 
 
 def give_name_without_links(partial: Path, final: Path) -> None:
-    """Like ``give_name``. An empty file reserves the name first, because a rename would overwrite a file."""
+    """Rename ``partial`` to ``final`` where hard links do not exist; arguments and errors as ``give_name``.
+
+    A rename would overwrite an existing file, so an empty file reserves the name first.
+    """
     os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     partial.replace(final)
 
 
 def make_folders(folder: Path) -> None:
-    """Create missing folders with mode 0700 and fsync the folders above them. Raises ``OSError``."""
+    """Create ``folder`` and its missing parents with mode 0700, durably. Raises ``OSError``."""
     if folder.is_dir():
         return
     make_folders(folder.parent)
@@ -66,7 +76,7 @@ def make_folders(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the names in a folder to disk (fsync), if the filesystem can. Raises ``OSError``."""
+    """Call fsync on a folder, so that its list of files survives a crash. Raises ``OSError``."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,8 @@
 """The store for any other Django storage, used through Django's own API.
 
-That API guarantees less: the storage may hold an object in memory or in a temporary file while it is written
-or read, ``put_small`` deletes before it writes, and a crash may leave part of an object under its final name.
-No manifest names such an object, so it is an orphan.
+Django's API guarantees less than the other stores. The storage may buffer a complete object in memory or in a
+temporary file. ``put_small`` deletes the old object before it writes the new one. A crash may leave part of
+an object under its final name; no manifest names that object, so it counts as an orphan.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.store.base import SETTING, Store, Stored
+from igny8_backup.store.base import SETTING, Store, Stored, exists_error, missing_error
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import BlockReader
 
-# Attributes of well-known storages that contain their location. None of them is a secret by itself.
+# Attributes in which well-known storages hold their location. None of these attributes is a secret.
 PLACES = ("endpoint_url", "account_name", "azure_container", "bucket_name", "_host", "location", "root_path")
 
 
 class GenericStore(Store):
-    """Objects as files of a Django storage for which this package has no driver."""
+    """A store on a Django storage for which this package has no store of its own."""
 
     def __init__(self, storage: Storage, prefix: str) -> None:
         super().__init__(prefix)
@@ -51,7 +51,7 @@ class GenericStore(Store):
         with self._translated_errors("read"):
             exists = self.storage.exists(name)
         if exists:
-            raise self._exists_error(name)
+            raise exists_error(name, self.describe())
         source = _Source(blocks)
         written = name
         try:
@@ -62,7 +62,7 @@ class GenericStore(Store):
                 raise self._unsuitable("stopped reading before the end of the stream")
             if self._size(name) != source.passed:
                 raise IntegrityError(
-                    f"{self.describe()} has stored {name} with a different number of bytes than was written.",
+                    f"{self.describe()} has stored another number of bytes of {name} than were written.",
                     unchanged="No backup was recorded, and the object was removed.",
                     hint="Run the backup again. If it fails again, use another storage.",
                 )
@@ -85,13 +85,13 @@ class GenericStore(Store):
     def _open(self, name: str) -> Blocks:
         size = self._size(name)
         if size is None:
-            raise self._missing(name)
+            raise missing_error(name, self.describe())
         left = size
         with self._translated_errors("read"):
             try:
                 file = self.storage.open(name)
             except FileNotFoundError:
-                raise self._missing(name) from None
+                raise missing_error(name, self.describe()) from None
         try:
             pieces = iter(file.chunks(BLOCK))
             while block := self._next(pieces):
@@ -160,7 +160,7 @@ class GenericStore(Store):
             self.storage.delete(name)
 
     def _discard(self, name: str) -> None:
-        """Remove the rest of a failed write, if the storage still responds."""
+        """Delete the object that a failed write left under ``name``, if the storage still responds."""
         with suppress(Exception):
             self.storage.delete(name)
 
@@ -191,7 +191,10 @@ class GenericStore(Store):
 
 
 class _Source:
-    """Yield blocks to a storage and record their exception, which the storage may swallow or wrap."""
+    """A stream for a storage that records its progress and its exception.
+
+    The storage may wrap or swallow an exception of the stream.
+    """
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
@@ -213,7 +216,7 @@ class _Source:
 
 
 def _without_userinfo(place: str) -> str:
-    """Remove the user and password from a location that is a URL."""
+    """Return a location without the user, password and query, if it is a URL."""
     if "://" not in place:
         return place
     parts = urlsplit(place)

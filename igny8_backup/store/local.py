@@ -1,8 +1,9 @@
 """The store for a folder on this machine, local or mounted.
 
-Django's own ``FileSystemStorage`` writes directly to the final path, with the permissions of the umask. This
-store writes ``<name>.<random>.partial``, calls fsync, and then gives the file its name without replacing
-another: a crash leaves a ``.partial`` file, which listings show. Files have mode 0600 and new folders 0700.
+Django's ``FileSystemStorage`` writes directly to the final path. This store writes
+``<name>.<random>.partial``, calls fsync, and then gives the file its final name, without replacing an
+existing file. A crash leaves a ``.partial`` file, which ``list`` yields. Files have mode 0600, new folders
+0700.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ from pathlib import Path
 from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.store.base import SETTING, Store, Stored
+from igny8_backup.store.base import SETTING, Store, Stored, exists_error, missing_error
 from igny8_backup.store.durable import begin_to_disk, give_name, new_partial, sync_folder, write_all
 from igny8_backup.streams import BLOCK, Blocks
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 AT_ONCE = 16 << 20
-"""Number of bytes after which the kernel is told to start writing to disk."""
+"""After this many bytes of a stream the kernel is asked to start writing them to disk."""
 
 
 class LocalStore(Store):
-    """Objects as files under the location of the storage. Symbolic links that lead out of it are refused.
+    """A store whose objects are files below the location of a ``FileSystemStorage``.
 
-    Writing creates a missing location. Reading and listing raise instead: the disk may not be mounted.
+    Symbolic links that lead out of the location are refused. Writing creates a missing location; reading and
+    listing raise ``StorageError`` instead, because the disk may not be mounted.
     """
 
     parallel_reads = True
@@ -52,7 +54,7 @@ class LocalStore(Store):
     def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
         final = self._path(name)
         if os.path.lexists(final):
-            raise self._exists_error(name)
+            raise exists_error(name, self.describe())
         with self._partial(final) as (descriptor, partial):
             written = begun = 0
             for block in blocks:
@@ -68,10 +70,10 @@ class LocalStore(Store):
                     try:
                         give_name(partial, final)
                     except FileExistsError:
-                        raise self._exists_error(name) from None
+                        raise exists_error(name, self.describe()) from None
                     sync_folder(final.parent)
             except BaseException:
-                # Compares the files, because an interrupt may arrive before a flag could be set.
+                # An interrupt may arrive before a flag could be set, so compare the files themselves.
                 with suppress(OSError):
                     if os.path.samestat(os.fstat(descriptor), os.lstat(final)):
                         final.unlink()
@@ -92,11 +94,11 @@ class LocalStore(Store):
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             except (FileNotFoundError, NotADirectoryError):
                 self._require_root()
-                raise self._missing(name) from None
+                raise missing_error(name, self.describe()) from None
         try:
             found = os.fstat(descriptor)
             if stat.S_ISDIR(found.st_mode):
-                raise self._missing(name)
+                raise missing_error(name, self.describe())
             left = found.st_size
             while left > 0:
                 with self._translated_errors("read"):
@@ -131,7 +133,7 @@ class LocalStore(Store):
         ]
 
     def _entries(self, folder: str) -> list[tuple[os.DirEntry[str], str]]:
-        """Return the entries of a folder with their keys, sorted by key; keys of folders end with a slash."""
+        """Return the entries of a folder with their names, sorted. Names of folders end with a slash."""
         with self._translated_errors("list"):
             try:
                 with os.scandir(self._path(folder)) as scan:
@@ -160,9 +162,9 @@ class LocalStore(Store):
             except (FileNotFoundError, NotADirectoryError):
                 self._require_root()
                 return
-            # A manifest is deleted before the objects that it names, and a crash must not change that order.
+            # A manifest is deleted first, then its objects. A crash must not change that order.
             sync_folder(path.parent)
-        # Empty folders do not exist in object storage, so they are removed here too.
+        # Object storage has no empty folders, so a local folder has none either.
         top = self.local_path()
         with suppress(OSError):
             for folder in path.parents:
@@ -171,7 +173,8 @@ class LocalStore(Store):
                 folder.rmdir()
 
     def _path(self, name: str) -> Path:
-        """Return the path of a name. Raises if its folder, with links resolved, is outside the location."""
+        """Return the path of ``name``. Raises ``StorageError`` if links lead its folder out of the
+        location."""
         path = self.root / name
         folder = path.parent if name and not name.endswith("/") else path
         root = os.path.realpath(self.root)
@@ -192,8 +195,7 @@ class LocalStore(Store):
 
     @contextmanager
     def _partial(self, final: Path) -> Iterator[tuple[int, Path]]:
-        """Create a private file next to ``final`` and yield it; remove it afterwards unless it was
-        renamed."""
+        """Yield descriptor and path of a new file next to ``final``; remove that path afterwards."""
         with self._translated_errors("write"):
             descriptor, partial = new_partial(final)
         try:

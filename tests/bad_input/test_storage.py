@@ -283,7 +283,7 @@ def test_backup_to_full_bucket_fails(
     ground: Ground, tmp_path: Path, proxy: CuttingProxy, env: dict[str, str], server: RcloneS3
 ) -> None:
     """Error codes of Ceph, MinIO and others, and a server whose disk is full."""
-    full = "no space is left there (InsufficientStorage)"
+    full = "the storage has no free space (InsufficientStorage)"
     for needle in (b"PUT ", b"POST "):
         proxy.forge_answer(needle, error_answer(507, "InsufficientStorage"))
     fail(

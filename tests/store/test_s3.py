@@ -58,8 +58,8 @@ def test_unreachable_server_is_named(
     [
         (403, "AccessDenied", "access denied.*s3:PutObject"),
         (403, "ExpiredToken", "credentials are wrong or have expired"),
-        (403, "QuotaExceeded", "no space is left there"),
-        (507, "InsufficientStorage", "no space is left there"),
+        (403, "QuotaExceeded", "the storage has no free space"),
+        (507, "InsufficientStorage", "the storage has no free space"),
         (403, "RequestTimeTooSkewed", "the clock of this machine"),
         (503, "SlowDown", "the server reports an error of its own"),
         (400, "EntityTooLarge", "the server answered EntityTooLarge"),

@@ -1,8 +1,8 @@
-"""The store for S3 and compatible servers, through the client of django-storages' ``S3Storage``.
+"""The store for S3 and compatible servers.
 
-All settings of the storage apply: location, encryption, ACL, credentials, endpoint. Its own methods for
-reading and writing are not used, because ``S3File.read()`` loads an object into memory or a temporary file.
-Entry point: ``S3Store``. Only this package imports boto3.
+``S3Store`` uses the boto3 client and all settings of django-storages' ``S3Storage``: location, encryption,
+ACL, credentials, endpoint. It does not read through that storage, because ``S3File.read()`` loads a complete
+object into memory or a temporary file. Only this package imports boto3.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from igny8_backup.errors import StorageError
-from igny8_backup.store.base import SETTING, Store, Stored, UnfinishedUpload
+from igny8_backup.store.base import SETTING, Store, Stored, UnfinishedUpload, exists_error
 from igny8_backup.store.s3.bucket import Bucket, Parameters
 from igny8_backup.store.s3.download import download
 from igny8_backup.store.s3.errors import translated_errors
@@ -21,11 +21,11 @@ from igny8_backup.store.s3.upload import part_size, upload, upload_file
 from igny8_backup.streams import Blocks
 
 PAUSE = 0.5
-"""Seconds before a broken download is resumed. Doubled for each further attempt."""
+"""Seconds to wait before resuming a broken download. The wait doubles with each further attempt."""
 
 
 class S3Storage(Protocol):
-    """The part of ``storages.backends.s3.S3Storage`` that is used here; it has no annotations."""
+    """The part of ``storages.backends.s3.S3Storage`` that ``S3Store`` uses, with type annotations."""
 
     bucket_name: str
 
@@ -37,12 +37,15 @@ class S3Storage(Protocol):
 
 
 class S3Store(Store):
-    """Objects in a bucket, below the location of the storage."""
+    """A store whose objects are in an S3 bucket, below the location of an ``S3Storage``."""
 
     parallel_reads = True
     largest_file = 256 << 20
-    """Largest file, in bytes, that is sent in one request. S3 accepts 5 GiB, but a broken request is repeated
-    from the beginning. The index of a million files has 51 MB."""
+    """Size in bytes of the largest file that is sent in one request.
+
+    S3 accepts 5 GiB, but boto3 repeats a broken request from the beginning. For comparison: the index of a
+    million files has 51 MB.
+    """
 
     def __init__(self, storage: S3Storage, prefix: str, *, pause: float = PAUSE) -> None:
         super().__init__(prefix)
@@ -71,7 +74,7 @@ class S3Store(Store):
         return f"{self._bucket.place}, under {self._location}{self.prefix}".removesuffix(", under ")
 
     def close(self) -> None:
-        """Close idle connections of the storage's client. It opens new ones when needed."""
+        """Close the client's idle connections. The client opens new connections when needed."""
         self._bucket.client.close()
 
     def abandoned_uploads(self) -> list[UnfinishedUpload]:
@@ -114,19 +117,23 @@ class S3Store(Store):
         self._bucket.delete(self._key(name))
 
     def _free_key(self, name: str, claimed: bool) -> str:
-        """Return the key after checking that it is free: not every server supports ``If-None-Match``."""
+        """Return the key of ``name``. Raises ``ObjectExistsError`` if it exists and is not ``claimed``.
+
+        The request to write does not suffice, because not every server supports ``If-None-Match``.
+        """
         key = self._key(name)
         if not claimed and self._bucket.head(key, of_bucket=False) is not None:
-            raise self._exists_error(name)
+            raise exists_error(name, self.describe())
         return key
 
     def _key(self, name: str) -> str:
         return self.storage._normalize_name(name)
 
     def _parameters(self, key: str) -> Parameters:
-        """Return the storage's settings for an object, without the content encoding guessed from its name.
+        """Return the storage's settings for a new object, without the ``ContentEncoding`` that it guesses.
 
-        A client that decodes the content would return other bytes than were stored.
+        The storage derives the encoding from the name of the object. A client that decodes the content would
+        return other bytes than were stored.
         """
         parameters = self.storage._get_write_parameters(key)
         if "ContentEncoding" not in self.storage.get_object_parameters(key):

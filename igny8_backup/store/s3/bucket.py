@@ -1,7 +1,7 @@
 """The S3 requests of backups on one bucket, with errors translated to ``StorageError``.
 
-Each request has those parameters of the storage's settings that it accepts: encryption with a customer's key,
-requester pays, expected owner of the bucket.
+Each request includes those settings of the storage that S3 accepts for it, such as encryption with a
+customer's key, requester pays, or the expected owner of the bucket.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from typing import Any, BinaryIO, TypeAlias
 
 from igny8_backup.errors import StorageError
-from igny8_backup.store.base import MissingObjectError, Stored, UnfinishedUpload
+from igny8_backup.store.base import Stored, UnfinishedUpload, exists_error, missing_error
 from igny8_backup.store.s3.errors import code_of, status_of, translated_errors
 
 Answer: TypeAlias = dict[str, Any]
@@ -23,15 +24,12 @@ DATA_CALL = {"SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", *ANY
 PART_CALL = {"ChecksumAlgorithm", *DATA_CALL}
 
 
-class TakenError(StorageError):
-    """The server reports that the key exists. It may be the object of a request whose answer was lost."""
-
-
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket: the boto3 client (thread-safe), the name of the bucket, and its description in errors.
+    """The requests on one bucket.
 
-    ``parameters`` returns the storage's parameters for a new object with the given key.
+    ``client`` is the boto3 client (thread-safe) and ``place`` describes the bucket in error messages.
+    ``parameters`` returns the storage's parameters for a new object with a given key.
     """
 
     client: Any
@@ -42,12 +40,11 @@ class Bucket:
     def head(self, key: str, *, of_bucket: bool = True) -> Answer | None:
         """Return ``ContentLength`` (bytes), ``ETag`` and more, or ``None`` if the object is missing.
 
-        Without ``of_bucket`` a missing bucket looks like a missing object, which saves a request if a write
-        follows.
+        With ``of_bucket``, a missing bucket raises ``StorageError``. Without it, a missing bucket also
+        returns ``None``, which saves a request if a write follows.
         """
         try:
-            with translated_errors(f"look up {key} in", self.place):
-                return self._call("head_object", DATA_CALL, key)
+            return self._call(f"look up {key} in", "head_object", DATA_CALL, key)
         except StorageError as error:
             refusal = error
             status = status_of(error.__cause__)
@@ -55,8 +52,8 @@ class Bucket:
                 raise
         if status == 404 and not of_bucket:
             return None
-        # The answer to HEAD has no body: a missing bucket looks like a missing object, and wrong credentials
-        # like a missing permission. The answer to a listing tells them apart.
+        # The answer to HEAD has no body. So a missing bucket cannot be distinguished from a missing object,
+        # nor wrong credentials from a missing permission. The answer to a listing has the exact error code.
         with translated_errors(f"look up {key} in", self.place):
             # The key is the prefix, because a policy may allow listing for some prefixes only.
             self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1, **self._wanted(ANY_CALL))
@@ -65,43 +62,46 @@ class Bucket:
         return None
 
     def put(self, key: str, body: BinaryIO, *, replace: bool) -> None:
-        """Store an object in one request. Raises ``TakenError`` if the key exists and ``replace`` is
-        false."""
-        with translated_errors(f"write {key} to", self.place):
-            self._create("put_object", key, replace, body, {"Body": body, **self.parameters(key)})
+        """Store an object in one request.
+
+        Raises ``ObjectExistsError`` if the key exists and ``replace`` is false.
+        """
+        self._create(f"write {key} to", "put_object", key, replace, Body=body, **self.parameters(key))
 
     def get(self, key: str, start: int = 0, etag: str = "") -> Answer:
-        """Return the answer to GET with an unread ``Body``, from byte ``start`` of the version ``etag``."""
+        """Return the answer to GET, with a ``Body`` that the caller reads and closes.
+
+        With ``start``, the body begins at that byte, and the request fails unless the object still has the
+        ETag ``etag``. Raises ``MissingObjectError``.
+        """
         condition = {"IfMatch": etag, "Range": f"bytes={start}-"} if start else {}
         try:
-            with translated_errors(f"read {key} from", self.place):
-                return self._call("get_object", DATA_CALL, key, **condition)
+            return self._call(f"read {key} from", "get_object", DATA_CALL, key, **condition)
         except StorageError as error:
             if not _is_missing(error):
                 raise
-            raise MissingObjectError(
-                f"{key} is missing in {self.place}.", hint="List the existing backups with list_backups."
-            ) from None
+            raise missing_error(key, self.place) from None
 
     def delete(self, key: str) -> None:
         """Delete an object. A missing object is no error."""
         try:
-            with translated_errors(f"delete {key} from", self.place):
-                self._call("delete_object", ANY_CALL, key)
+            self._call(f"delete {key} from", "delete_object", ANY_CALL, key)
         except StorageError as error:
-            if not _is_missing(error):  # the answer of Google Cloud Storage
+            if not _is_missing(error):  # Google Cloud Storage answers 404 for a missing object
                 raise
 
     def objects(self, prefix: str) -> list[Stored]:
-        """Return all objects whose keys start with ``prefix``, sorted, without folder markers of other
-        tools."""
+        """Return all objects whose keys start with ``prefix``, sorted by key.
+
+        Keys that end with a slash are omitted: other tools create such objects as folders.
+        """
         found = [
             Stored(entry["Key"], entry["Size"], entry["LastModified"].astimezone(UTC))
             for page in self._pages("list_objects_v2", Prefix=prefix)
             for entry in page.get("Contents", ())
             if not entry["Key"].endswith("/")
         ]
-        # S3 sorts them, except in directory buckets; some other servers do not.
+        # S3 directory buckets and some other servers return objects in any order.
         return sorted(found, key=lambda stored: stored.key)
 
     def folders(self, prefix: str) -> list[str]:
@@ -120,10 +120,8 @@ class Bucket:
 
     def send_part(self, key: str, upload_id: str, number: int, body: BinaryIO) -> Parameters:
         """Upload a part and return its entry for ``complete``."""
-        with translated_errors(f"write part {number} of {key} to", self.place):
-            answer = self._call(
-                "upload_part", PART_CALL, key, UploadId=upload_id, PartNumber=number, Body=body
-            )
+        action, given = f"write part {number} of {key} to", {"PartNumber": number, "Body": body}
+        answer = self._call(action, "upload_part", PART_CALL, key, UploadId=upload_id, **given)
         part = {"PartNumber": number, "ETag": answer["ETag"]}
         algorithm = self.parameters(key).get("ChecksumAlgorithm", "")
         if checksum := answer.get(f"Checksum{algorithm}"):
@@ -131,16 +129,15 @@ class Bucket:
         return part
 
     def complete(self, key: str, upload_id: str, parts: list[Parameters]) -> None:
-        """Combine the parts into an object. Raises ``TakenError`` if the key exists by now."""
+        """Combine the parts into an object. Raises ``ObjectExistsError`` if the key exists by now."""
         given = {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}, **self._wanted(DATA_CALL, key)}
-        with translated_errors(f"complete {key} in", self.place):
-            self._create("complete_multipart_upload", key, False, None, given)
+        self._create(f"complete {key} in", "complete_multipart_upload", key, False, **given)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Abort an upload and free its parts. A missing upload is no error."""
         try:
-            with translated_errors(f"abort the upload of {key} to", self.place):
-                self._call("abort_multipart_upload", ANY_CALL, key, UploadId=upload_id)
+            action = f"abort the upload of {key} to"
+            self._call(action, "abort_multipart_upload", ANY_CALL, key, UploadId=upload_id)
         except StorageError as error:
             if code_of(error.__cause__) != "NoSuchUpload":
                 raise
@@ -154,7 +151,7 @@ class Bucket:
                 for entry in page.get("Uploads", ())
             ]
         except StorageError as error:
-            # rclone answers NoSuchUpload if there is none; some servers do not support the request.
+            # rclone answers NoSuchUpload if there is no upload; some servers do not support the request.
             if code_of(error.__cause__) == "NoSuchUpload" or status_of(error.__cause__) in (405, 501):
                 return []
             raise
@@ -167,31 +164,27 @@ class Bucket:
     def _wanted(self, known: set[str], key: str = "") -> Parameters:
         return {name: value for name, value in self.parameters(key).items() if name in known}
 
-    def _call(self, operation: str, known: set[str], key: str, **given: Any) -> Answer:
-        call = getattr(self.client, operation)
-        answer: Answer = call(Bucket=self.name, Key=key, **self._wanted(known, key), **given)
-        return answer
+    def _call(self, action: str, operation: str, known: set[str], key: str, **given: Any) -> Answer:
+        """Call the client's method ``operation``; ``action`` describes the request in errors."""
+        with translated_errors(action, self.place):
+            call = getattr(self.client, operation)
+            answer: Answer = call(Bucket=self.name, Key=key, **self._wanted(known, key), **given)
+            return answer
 
-    def _create(
-        self, operation: str, key: str, replace: bool, body: BinaryIO | None, given: Parameters
-    ) -> None:
-        call = getattr(self.client, operation)
-        if not replace:
+    def _create(self, action: str, operation: str, key: str, replace: bool, **given: Any) -> None:
+        """Call the client's method ``operation``, which creates an object; the other arguments as above."""
+        call = partial(getattr(self.client, operation), Bucket=self.name, Key=key, **given)
+        with translated_errors(action, self.place):
             try:
-                call(Bucket=self.name, Key=key, IfNoneMatch="*", **given)
-                return
+                call(**({} if replace else {"IfNoneMatch": "*"}))
             except Exception as error:
                 if status_of(error) == 412:
-                    raise TakenError(
-                        f"{key} already exists in {self.place}.",
-                        unchanged="It was not overwritten.",
-                        hint="Start the backup again: each run uses new names.",
-                    ) from error
-                if status_of(error) != 501:  # the server does not support the condition
+                    raise exists_error(key, self.place) from error
+                if replace or status_of(error) != 501:  # 501: the server does not support the condition
                     raise
-                if body is not None:
+                if body := given.get("Body"):
                     body.seek(0)
-        call(Bucket=self.name, Key=key, **given)
+                call()
 
 
 def _is_missing(error: StorageError) -> bool:

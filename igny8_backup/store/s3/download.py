@@ -17,13 +17,13 @@ from igny8_backup.store.s3.errors import status_of, translated_errors
 from igny8_backup.streams import BLOCK, Blocks
 
 ATTEMPTS = 5
-"""Number of times in a row that the connection may break before a new block arrives."""
+"""How often the connection may break in succession without a new block before the download fails."""
 
 
 def download(bucket: Bucket, key: str, *, pause: float) -> Blocks:
-    """Yield the content of an object. ``pause`` is the wait before the first new attempt in seconds; it
-    doubles.
+    """Yield the content of the object ``key``.
 
+    ``pause`` is the wait before the first new attempt in seconds; the wait doubles with each further attempt.
     Raises ``MissingObjectError``, ``UnreachableError`` if the connection breaks too often, and
     ``IntegrityError`` if the object changes meanwhile or does not match its checksum.
     """
@@ -63,9 +63,10 @@ def _read(bucket: Bucket, key: str, body: Any, left: int) -> bytes:
 
 
 def _verify_checksum(bucket: Bucket, key: str, body: Any) -> None:
-    """Read the end of a complete body, where botocore compares the checksum, if the server sent one.
+    """Read the end of a complete body. If the server sent a checksum, botocore compares it there.
 
-    Not for resumed bodies: with a part of an object, rclone sends the checksum of the complete object.
+    A resumed body cannot be verified: with a part of an object, rclone sends the checksum of the complete
+    one.
     """
     with translated_errors(f"read {key} from", bucket.place):
         body.read(1)
@@ -83,7 +84,7 @@ def _resume(bucket: Bucket, key: str, offset: int, etag: str, size: int) -> Answ
     if answer["ETag"] != etag:
         answer["Body"].close()
         raise _changed(bucket, key)
-    # The status proves nothing: rclone answers 200 with the right bytes. Content-Range is reliable.
+    # The status is not reliable, because rclone answers 200 with the right bytes; Content-Range is.
     given = answer.get("ContentRange", "")
     if offset and not re.fullmatch(rf"bytes {offset}-{size - 1}/({size}|\*)", given):
         answer["Body"].close()

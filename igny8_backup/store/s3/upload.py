@@ -1,10 +1,10 @@
 """Upload a stream of unknown length, or a file, as one S3 object.
 
-Files, and streams shorter than a part, are sent in one request. A longer stream is split into parts of equal
-size (some servers require that), which two threads send while the next part is read: at most three parts are
-in memory. S3 accepts 10,000 parts, so the size of a part limits the size of the object: parts of 8 MiB (24
-MiB of memory) allow 78 GiB, and parts of 32 MiB (96 MiB of memory; a backup to S3 stays under 256 MiB) 312
-GiB. Source: Amazon S3 User Guide, "Multipart upload limits".
+A file, or a stream that is shorter than one part, is sent in one request. A longer stream is split into parts
+of equal size (some servers require that). Two threads send parts while the next part is read, so at most
+three parts are in memory. S3 accepts 10,000 parts for each object: parts of 8 MiB (24 MiB of memory) allow 78
+GiB, parts of 32 MiB (96 MiB of memory) allow 312 GiB. Source: Amazon S3 User Guide, "Multipart upload
+limits".
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from io import BytesIO
 from typing import BinaryIO
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.store.s3.bucket import Bucket, Parameters, TakenError
+from igny8_backup.store.base import ObjectExistsError
+from igny8_backup.store.s3.bucket import Bucket, Parameters
 from igny8_backup.streams import BLOCK, Blocks
 
 logger = logging.getLogger(__name__)
@@ -34,9 +35,9 @@ WORKERS = 2
 
 
 def part_size(estimate: int | None) -> int:
-    """Return the size of a part in bytes for an object of about ``estimate`` bytes, with a tenth to spare.
+    """Return the size of a part in bytes for an object of about ``estimate`` bytes, plus ten percent.
 
-    A too large estimate is not refused, because it is the size before compression.
+    An estimate above the limit of S3 is no error: it is the size before compression.
     """
     expected = (estimate or 0) * 11 // 10
     fitting = -(-expected // (9_000 * MIB)) * MIB
@@ -44,7 +45,7 @@ def part_size(estimate: int | None) -> int:
 
 
 def cut(blocks: Iterator[bytes], size: int) -> Iterator[BytesIO]:
-    """Split the stream into files of exactly ``size`` bytes. The last may be shorter; none is empty."""
+    """Split a stream into files in memory of ``size`` bytes; only the last may be shorter, none is empty."""
     part = _allocate(size)
     for block in blocks:
         rest = memoryview(block)
@@ -63,7 +64,10 @@ def cut(blocks: Iterator[bytes], size: int) -> Iterator[BytesIO]:
 
 
 def _allocate(size: int) -> BytesIO:
-    """Allocate ``size`` bytes at once: a buffer that grows is copied and fragments the memory."""
+    """Return a file in memory with ``size`` bytes allocated at once.
+
+    A buffer that grows is copied each time, and fragments the memory.
+    """
     part = BytesIO()
     part.seek(size - 1)
     part.write(b"\0")
@@ -72,9 +76,10 @@ def _allocate(size: int) -> BytesIO:
 
 
 def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
-    """Store the stream under ``key`` in parts of ``size`` bytes. If it fails, the object is removed.
+    """Store the stream ``blocks`` under ``key`` in parts of ``size`` bytes; after a failure remove the
+    object.
 
-    Raises exceptions of the source, ``StorageError``, and ``IntegrityError`` if not all bytes have arrived.
+    Raises what ``blocks`` raises, ``StorageError``, and ``IntegrityError`` if not all bytes have arrived.
     """
     parts = cut(blocks, size)
     first = next(parts, None) or BytesIO()
@@ -87,7 +92,7 @@ def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
 
 
 def upload_file(bucket: Bucket, key: str, body: BinaryIO) -> None:
-    """Store a file, on disk or in memory, in one request; otherwise like ``upload``."""
+    """Store the file ``body`` in one request; after a failure remove the object. Raises as ``upload``."""
     size = _length(body)
     with _nothing_left(bucket, key):
         try:
@@ -102,8 +107,8 @@ def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
     upload_ids: list[str] = []
     try:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
-            # In a thread, which no signal interrupts: an interrupt between the request and its answer would
-            # leave an upload with an unknown id.
+            # Begin in a thread, because signals interrupt only the main thread: an interrupt between the
+            # request and its answer would leave an upload with an unknown id.
             pool.submit(lambda: upload_ids.append(bucket.begin(key))).result()
             (upload_id,) = upload_ids
             sent, done = _send(bucket, key, upload_id, parts, pool)
@@ -130,7 +135,7 @@ def _abort(bucket: Bucket, key: str, upload_id: str) -> None:
 def _send(
     bucket: Bucket, key: str, upload_id: str, parts: Iterator[BytesIO], pool: ThreadPoolExecutor
 ) -> tuple[int, list[Parameters]]:
-    """Send the parts as they come. Return their total size and their entries for ``complete``."""
+    """Send the parts. Return their total size in bytes and their entries for ``Bucket.complete``."""
     done: list[Parameters] = []
     running: deque[Future[Parameters]] = deque()
     sent = 0
@@ -151,8 +156,8 @@ def _send(
 
 
 def _length(file: BinaryIO) -> int:
-    # Without getbuffer(): garbage collection of a cycle with such a view, as in the traceback of an error,
-    # can crash the interpreter (seen with CPython 3.12.1).
+    # Do not use getbuffer(): an error's traceback can hold its view in a reference cycle, and collecting that
+    # cycle can crash the interpreter (seen with CPython 3.12.1).
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
     return length
@@ -160,10 +165,10 @@ def _length(file: BinaryIO) -> int:
 
 @contextmanager
 def _nothing_left(bucket: Bucket, key: str) -> Iterator[None]:
-    """Remove the object if the block fails, unless another process created it."""
+    """Delete the object ``key`` if the ``with`` block fails, unless another process created it."""
     try:
         yield
-    except TakenError:
+    except ObjectExistsError:
         raise
     except BaseException:
         with suppress(StorageError):
@@ -176,14 +181,14 @@ def _check(bucket: Bucket, key: str, sent: int) -> None:
     stored = None if head is None else head["ContentLength"]
     if stored != sent:
         raise IntegrityError(
-            f"{sent} bytes were sent to {key} in {bucket.place}, which has stored {stored or 'nothing'}.",
+            f"{sent} bytes were sent to {key}, but {bucket.place} has stored {stored or 0} bytes.",
             unchanged="No backup was recorded, and the object was removed.",
             hint="Run the backup again. If it fails again, use another storage.",
         )
 
 
 def _arrived(bucket: Bucket, key: str, size: int, etag: str) -> bool:
-    """Return whether exactly this object exists: the upload succeeded and only the answer was lost."""
+    """Return whether ``key`` has exactly this size and ETag: only the answer to the upload was lost then."""
     try:
         head = bucket.head(key)
     except StorageError:
@@ -192,7 +197,10 @@ def _arrived(bucket: Bucket, key: str, size: int, etag: str) -> bool:
 
 
 def _etag_of(parts: list[Parameters]) -> str:
-    """Return the ETag of an object of these parts; empty if their ETags are not MD5 (some encryptions)."""
+    """Return the ETag of an object that consists of ``parts``, or an empty string if it is unpredictable.
+
+    With some kinds of encryption the ETag of a part is not an MD5 digest.
+    """
     try:
         sums = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
     except ValueError:
