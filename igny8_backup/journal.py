@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import FilesError
+from igny8_backup.filesystem import sync, sync_folder
 from igny8_backup.formats import records
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.trees.swap.plan import SwapPlan
@@ -104,10 +105,10 @@ class Journals:
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(records.to_json(written))
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
             os.replace(partial, path)
-            _sync_folder(self.folder)
-            _sync_folder(self.folder.parent)  # the folder itself may be new
+            sync_folder(self.folder)
+            sync_folder(self.folder.parent)  # the folder itself may be new
         except OSError as error:
             with suppress(OSError):
                 partial.unlink()
@@ -120,7 +121,7 @@ class Journals:
         try:
             path.unlink(missing_ok=True)
             self._partial.unlink(missing_ok=True)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             raise _unusable(path, "removed", error) from None
 
@@ -167,11 +168,3 @@ def _unusable(path: Path, verb: str, error: OSError) -> FilesError:
         f"The journal {path} cannot be {verb}: {error.strerror}.",
         hint="Make IGNY8_BACKUP['STATE_DIR'] writable or free some space in it, then run the command again.",
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

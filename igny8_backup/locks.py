@@ -8,7 +8,6 @@ live database would block the rename of a restore. Entry points: ``file_lock`` a
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 import psycopg
 
 from igny8_backup.errors import FilesError, LockedError
+from igny8_backup.filesystem import try_lock
 
 _HOLDER = """
     SELECT coalesce(host(a.client_addr), 'the same host'), a.backend_start, a.application_name FROM pg_locks l
@@ -103,13 +103,15 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
         ) from None
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            locked = try_lock(handle)
+        except OSError as error:
+            raise unlockable(state_dir, error) from None
+        if not locked:
             raise LockedError(
                 f"Another run is using {of.describe()}: {_holder(handle)}.",
                 unchanged="Nothing was changed.",
                 hint=_HINT,
-            ) from None
+            )
         holder = {"pid": os.getpid(), "doing": doing, "since": _second(now)}
         with suppress(OSError):  # on a full disk: the content is only for messages of other runs
             os.ftruncate(handle, 0)
@@ -117,6 +119,16 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
         yield
     finally:
         os.close(handle)
+
+
+def unlockable(folder: Path, error: OSError) -> FilesError:
+    """Return the error for a folder in which files cannot be locked, whether or not another run works."""
+    return FilesError(
+        f"Files in {folder} cannot be locked: {error.strerror}.",
+        unchanged="Nothing was changed.",
+        hint="Set IGNY8_BACKUP['STATE_DIR'] to a folder whose file system has locks (flock), such as a local"
+        " disk.",
+    )
 
 
 def _doing(application: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.errors import FilesError, UsageError
+from igny8_backup.filesystem import sync
 from igny8_backup.streams.age import generate_identity
 
 
@@ -35,5 +36,5 @@ def make_key(path: Path, now: datetime) -> str:
     with os.fdopen(handle, "w") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     return recipient

@@ -5,14 +5,12 @@ Create a file with ``new_partial``, write it, call fsync, and let ``give_name`` 
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
-# Errors of filesystems without hard links (FAT, exFAT, some network and user-space filesystems).
-NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+from igny8_backup.filesystem import LINKS_UNSUPPORTED, sync_folder
 
 
 def new_partial(final: Path) -> tuple[int, Path]:
@@ -51,7 +49,7 @@ def give_name(partial: Path, final: Path) -> None:
     try:
         os.link(partial, final)
     except OSError as error:
-        if error.errno not in NO_LINKS:
+        if error.errno not in LINKS_UNSUPPORTED:
             raise
         give_name_without_links(partial, final)
 
@@ -73,15 +71,3 @@ def make_folders(folder: Path) -> None:
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Call fsync on a folder, so that its list of files survives a crash. Raises ``OSError``."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network and user-space filesystems cannot
-            raise
-    finally:
-        os.close(descriptor)

@@ -19,8 +19,9 @@ from pathlib import Path
 from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.filesystem import sync, sync_folder
 from igny8_backup.store.base import SETTING, Store, Stored, exists_error, missing_error
-from igny8_backup.store.durable import begin_to_disk, give_name, new_partial, sync_folder, write_all
+from igny8_backup.store.durable import begin_to_disk, give_name, new_partial, write_all
 from igny8_backup.streams import BLOCK, Blocks
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -66,7 +67,7 @@ class LocalStore(Store):
                     begun = written
             try:
                 with self._translated_errors("write"):
-                    os.fsync(descriptor)
+                    sync(descriptor)
                     try:
                         give_name(partial, final)
                     except FileExistsError:
@@ -83,7 +84,7 @@ class LocalStore(Store):
         final = self._path(name)
         with self._partial(final) as (descriptor, partial), self._translated_errors("write"):
             write_all(descriptor, data)
-            os.fsync(descriptor)
+            sync(descriptor)
             partial.replace(final)
             sync_folder(final.parent)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from igny8_backup.errors import FilesError, IdentityError, IntegrityError
+from igny8_backup.filesystem import sync, sync_folder
 from igny8_backup.streams import BLOCK, Blocks, Views, age, zstd
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def write_file(blocks: Blocks, path_or_fd: PathOrFd, *, fsync: bool = False, nam
             finally:
                 os.close(fd)
             if fsync:
-                _fsync_folder(os.path.dirname(os.path.abspath(path_or_fd)))
+                _sync_folder(os.path.dirname(os.path.abspath(path_or_fd)))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(path_or_fd)
@@ -197,19 +198,15 @@ def _write(blocks: Blocks, fd: int, name: str, fsync: bool) -> int:
         size += len(block)
     if fsync:
         try:
-            os.fsync(fd)
+            sync(fd)
         except OSError as error:
             raise _files_error("write", name, error) from None
     return size
 
 
-def _fsync_folder(path: str) -> None:
+def _sync_folder(path: str) -> None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(path)
     except OSError as error:
         raise _files_error("write", path, error) from None
 

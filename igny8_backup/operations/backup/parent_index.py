@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.errors import IntegrityError, UsageError
+from igny8_backup.filesystem import sync
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.operations.context import BackupContext
@@ -130,13 +131,13 @@ def remember(
     )
     place = folder_of(context, tree) / backup_id
     with open(index, "rb") as file:
-        os.fsync(file.fileno())  # an index that a power cut has emptied would fail a backup
+        sync(file.fileno())  # an index that a power cut has emptied would fail a backup
     os.chmod(index, 0o600)
     os.replace(index, place.with_suffix(".index"))
     with open(place.with_suffix(".json"), "wb", opener=_private) as file:
         file.write(records.to_json(local))
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def forget_others(context: BackupContext, tree: str, kept: Collection[str]) -> None:

@@ -5,7 +5,6 @@ They are held by an open file and by database sessions, so they end with the pro
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from pathlib import Path
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import FilesError
-from igny8_backup.locks import AdvisoryLock, file_lock
+from igny8_backup.filesystem import try_lock
+from igny8_backup.locks import AdvisoryLock, file_lock, unlockable
 from igny8_backup.operations.context import BackupContext
 
 
@@ -69,11 +69,10 @@ def no_drill_running(context: BackupContext) -> Iterator[bool]:
         return
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            free = try_lock(handle, shared=True)
         except OSError:
-            yield False
-        else:
-            yield True
+            free = False
+        yield free
     finally:
         os.close(handle)
 
@@ -110,7 +109,10 @@ def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
                 hint="Set IGNY8_BACKUP['STATE_DIR'] to a writable private folder.",
             ) from None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # waits only for no_drill_running(), which is short
+            try:
+                try_lock(handle, wait=True)  # only for no_drill_running(), which is short
+            except OSError as error:
+                raise unlockable(path.parent, error) from None
             yield
         finally:
             os.close(handle)

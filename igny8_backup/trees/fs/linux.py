@@ -8,9 +8,10 @@ import os
 import re
 from pathlib import Path
 
+from igny8_backup.filesystem import cannot
+
 _NOREPLACE = 1
 _EXCHANGE = 2
-_UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -34,14 +35,16 @@ def move(source: int, name: bytes, target: int, new_name: bytes) -> None:
 
 
 def sync_filesystem(fd: int) -> None:
-    """Write the whole filesystem that holds this descriptor to its disk. Raises ``OSError``."""
+    """Write the whole filesystem that holds this descriptor to its disk, where it can. Raises ``OSError``."""
     try:
         call = _libc.syncfs
     except AttributeError:
         os.sync()
         return
     if call(fd):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        if not cannot(error):
+            raise error
 
 
 def mounts_below(folder: Path) -> list[bytes]:
@@ -67,6 +70,7 @@ def _renameat2(source: int, name: bytes, target: int, new_name: bytes, flags: in
     if call(source, name, target, new_name, flags) == 0:
         return True
     number = ctypes.get_errno()
-    if number in _UNSUPPORTED:
+    error = OSError(number, os.strerror(number), name)
+    if cannot(error):
         return False
-    raise OSError(number, os.strerror(number), name)
+    raise error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 
+from igny8_backup.filesystem import cannot
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip
@@ -58,7 +58,12 @@ class Metadata:
         if xattrs and record.kind == "file" and not self._allow_set_id and CAPABILITY in dict(xattrs):
             xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
             self._on_skip(record.path, f"its capabilities were not set: {_ASK}")
-        os.fchmod(fd, mode)  # after the owner: chown(2) clears set-id bits
+        try:
+            os.fchmod(fd, mode)  # after the owner: chown(2) clears set-id bits
+        except OSError as error:
+            if not cannot(error):
+                raise
+            self._on_skip(record.path, f"its mode cannot be set: {error.strerror}")
         if xattrs or exactly:
             try:
                 set_xattrs(fd, xattrs)  # after the mode: chmod(2) would change the mask of an ACL
@@ -82,8 +87,12 @@ class Metadata:
         if owner == wanted:
             return True
         if self._is_root:
-            with suppress(PermissionError):  # root of a container without CAP_CHOWN
+            try:
                 chown(*wanted)
+            except OSError as error:  # EPERM: root of a container without CAP_CHOWN
+                if not isinstance(error, PermissionError) and not cannot(error):
+                    raise
+            else:
                 return True
         self.owners_left += 1
         return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
+from igny8_backup.filesystem import cannot
 from igny8_backup.trees.model.skips import OnSkip, why
 
 ACCESS_ACL = "system.posix_acl_access"
@@ -35,7 +36,7 @@ def read_xattrs(fd: int) -> Xattrs:
     try:
         names = os.listxattr(fd)
     except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+        if cannot(error):
             return ()
         raise
     if not names:

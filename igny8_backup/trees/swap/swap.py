@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from igny8_backup.errors import FilesError, UnfinishedError
+from igny8_backup.filesystem import sync
 from igny8_backup.trees.fs.linux import exchange_names, move
 from igny8_backup.trees.fs.metadata import Metadata
 from igny8_backup.trees.model.names import escape, previous_name
@@ -61,8 +62,8 @@ def exchange(
         try:
             _exchange(plan, live_fd, staging_fd, on_step or _ignore, renames_only)
             _describe_root(plan, live_fd, on_step or _ignore, on_skip or _ignore)
-            os.fsync(staging_fd)
-            os.fsync(live_fd)
+            sync(staging_fd)
+            sync(live_fd)
         except OSError as error:
             raise _failed(plan, live_fd, staging_fd, error) from error
 
@@ -86,7 +87,7 @@ def keep(plan: SwapPlan) -> Path:
                 move(live_fd, os.fsencode(staging.name), live_fd, os.fsencode(previous.name))
                 with suppress(PermissionError):
                     os.utime(live_fd, ns=(times.st_atime_ns, times.st_mtime_ns))
-                os.fsync(live_fd)
+                sync(live_fd)
             except OSError as error:
                 raise UnfinishedError(
                     f"{staging} cannot be renamed to {previous}: {error.strerror}.",

@@ -1,0 +1,50 @@
+"""A C library in which calls fail as on a file system that lacks them: loaded into a child by LD_PRELOAD."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from pathlib import Path
+
+SOURCE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+
+static int refused(const char *name) {
+    const char *number = getenv(name);
+    if (number == NULL) return 0;
+    errno = atoi(number);
+    return 1;
+}
+
+#define SHIM(name, parameters, arguments)                                    \
+    int name parameters {                                                    \
+        if (refused("SHIM_" #name)) return -1;                               \
+        int (*next) parameters = (int (*) parameters)dlsym(RTLD_NEXT, #name); \
+        return next arguments;                                               \
+    }
+
+SHIM(flock, (int fd, int operation), (fd, operation))
+SHIM(fsync, (int fd), (fd))
+SHIM(syncfs, (int fd), (fd))
+SHIM(fchmod, (int fd, unsigned int mode), (fd, mode))
+SHIM(link, (const char *from, const char *to), (from, to))
+SHIM(renameat2, (int a, const char *from, int b, const char *to, unsigned int flags), (a, from, b, to, flags))
+"""
+
+
+def build_shim(folder: Path) -> Path:
+    """Compile the library and return its path."""
+    source, library = folder / "shim.c", folder / "shim.so"
+    source.write_text(SOURCE)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+def refusing(library: Path, **calls: int) -> dict[str, str]:
+    """The environment of a process in which each of these calls fails with the given error number."""
+    for number in calls.values():
+        assert number in errno.errorcode
+    return {"LD_PRELOAD": str(library), **{f"SHIM_{name}": str(number) for name, number in calls.items()}}
