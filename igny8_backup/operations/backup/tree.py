@@ -20,7 +20,8 @@ from igny8_backup.operations.backup import parent_index
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.progress import RunObserver
-from igny8_backup.operations.upload import index_codec, upload_index
+from igny8_backup.operations.upload import index_codec
+from igny8_backup.streams.observe import Digest
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.archive.client import Job, Report, tree_reader
 
@@ -65,22 +66,25 @@ def backup_tree(
             excluded=config.patterns_of(part.name),
             exclude_caches=config.exclude_caches,
         )
+        for name, blocks in reader.read(job, on_progress=report_progress):
+            key = keys.pack_key(config.host, part.name, name, suffix)
+            # Not counted here: report_progress counts unchanged files as well.
+            pack = observer.monitor(blocks, source="the files", sink="the storage", counted=False)
+            new_packs.append(context.upload(key, codec=codec).send(pack))
+        observer.waiting_for("the storage")
+        report = reader.report
+        folders_key = keys.folders_key(backup_id, part.name, suffix)
+        folders = context.upload(folders_key, codec=codec, claimed=True).send_by_file(
+            from_file(job.folders), folder
+        )
+        raw_index = Digest()
         index_key = keys.index_key(backup_id, part.name, suffix)
-        index_upload = context.upload(index_key, codec=index_codec(codec), claimed=True)
-        with upload_index(index_upload, Path(job.index), at_end=parent is None) as index:
-            for name, blocks in reader.read(job, on_progress=report_progress):
-                key = keys.pack_key(config.host, part.name, name, suffix)
-                # Not counted here: report_progress counts unchanged files as well.
-                pack = observer.monitor(blocks, source="the files", sink="the storage", counted=False)
-                new_packs.append(context.upload(key, codec=codec).send(pack))
-            observer.waiting_for("the storage")
-            report = reader.report
-            folders_key = keys.folders_key(backup_id, part.name, suffix)
-            folders = context.upload(folders_key, codec=codec, claimed=True).send_by_file(
-                from_file(job.folders), folder
-            )
-            stored_index = index.finish()
-        parent_index.remember(context, part.name, backup_id, Path(job.index), report.live_bytes, index.sha256)
+        stored_index = context.upload(index_key, codec=index_codec(codec), claimed=True).send_by_file(
+            raw_index.watch(from_file(job.index)), folder
+        )
+        parent_index.remember(
+            context, part.name, backup_id, Path(job.index), report.live_bytes, raw_index.sha256
+        )
         parent_index.forget_others(context, part.name, {backup_id, parent.backup_id if parent else ""})
     parent_packs = parent.part.packs if parent else ()
     still_needed = [pack for pack in parent_packs if keys.pack_of(pack.key) in report.live_bytes]
