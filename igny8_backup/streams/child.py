@@ -196,11 +196,6 @@ class Child:
         if status:
             raise failure(self.name, status, self.stderr_tail)
 
-    def terminate(self) -> None:
-        """Send SIGTERM if the child still runs, and return at once. Other threads may call this."""
-        if self._process.poll() is None:
-            self._signal(signal.SIGTERM)
-
     def close(self) -> None:
         """Stop the child if it still runs (SIGTERM, after ``GRACE`` SIGKILL), reap it, close its pipes.
 

@@ -150,10 +150,6 @@ class Worker:
         """Close the worker's input; a worker that waits for more fails."""
         self._child.close_stdin()
 
-    def stop(self) -> None:
-        """Ask the worker to end, from any thread; a thread that is using it gets an error."""
-        self._child.terminate()
-
     def _send_block(self, length: int, slot: int) -> None:
         self.send(Message(BLOCK, length, slot))
 

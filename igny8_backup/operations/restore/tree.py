@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore.unpack import extract_packs, unpackers
 from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees.extract.partition import Partition, partition_index
+from igny8_backup.trees.extract.partition import Partition
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.fs.remove import remove_tree
+from igny8_backup.trees.index import index
 from igny8_backup.trees.model.names import staging_name
 from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 from igny8_backup.trees.swap.swap import exchange, keep, state, undo
@@ -63,8 +64,10 @@ def build_staging_tree(
     skip = note_skips(context.progress, part.name)
     with _scratch_folder(context.config.scratch_dir, target) as folder:
         records = Partition(folder, packs)
-        blocks = context.download(part.index, identities)
+        # The workers start while the index is read.
         with unpackers(context, len(packs)) as processes:
+            with closing(context.download(part.index, identities)) as blocks:
+                records.add_all(index.read(blocks))
             owners_left = extract_packs(
                 context,
                 processes,
@@ -72,7 +75,6 @@ def build_staging_tree(
                 packs.items(),
                 folder,
                 identities,
-                read_index=lambda: partition_index(records, blocks),
                 on_skip=skip,
                 on_bytes=on_bytes,
                 allow_set_id=allow_set_id,

@@ -41,7 +41,6 @@ def extract_packs(
     records: Path,
     identities: list[Identity],
     *,
-    read_index: Callable[[], None],
     on_skip: OnSkip,
     on_bytes: Callable[[int], None],
     allow_set_id: bool,
@@ -49,12 +48,10 @@ def extract_packs(
     """Let ``processes`` write the files of ``packs`` (name and object) into the folder ``staging``.
 
     Returns how many files and folders could not be given to their owner. ``records`` is the folder of a
-    ``Partition`` that ``read_index`` fills in this thread, while the first packs are read if the storage
-    allows parallel reads. Each file is in one pack only, so packs may be written in any order. ``on_bytes``
-    is called by one thread at a time.
+    ``Partition`` that holds the records of the index. Each file is in one pack only, so packs may be written
+    in any order. ``on_bytes`` is called by one thread at a time.
 
-    Raises what ``read_index`` raises, before any other error; else ``IntegrityError``, ``FilesError`` or
-    ``StorageError``. All processes are stopped then.
+    Raises ``IntegrityError``, ``FilesError`` or ``StorageError``; no further pack is begun then.
     """
     stopped = threading.Event()
     reporting = threading.Lock()
@@ -84,19 +81,12 @@ def extract_packs(
             stopped.set()
             raise
 
-    if not context.store.parallel_reads:
-        read_index()
     with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
         try:
             futures = [pool.submit(extract, process) for process in processes]
-            if context.store.parallel_reads:
-                read_index()
             wait(futures)
         except BaseException:
             stopped.set()
-            # They may wait for records that never come, and the threads wait for them.
-            for process in processes:
-                process.stop()
             raise
     failures = [error for future in futures if (error := future.exception())]
     if failures:

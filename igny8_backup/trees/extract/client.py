@@ -19,7 +19,7 @@ class Job:
     """Where the extract worker writes.
 
     ``staging`` is the folder to write into. ``records`` is the folder of a ``Partition`` with the records of
-    each pack; records may still be added to it. ``allow_set_id`` is as for ``TreeWriter``.
+    each pack. ``allow_set_id`` is as for ``TreeWriter``.
     """
 
     staging: str
@@ -66,7 +66,3 @@ class Unpacker:
         self._worker.send(Message(END))
         found = self._worker.result()
         return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
-
-    def stop(self) -> None:
-        """Stop the worker, from any thread; a thread that is using it gets an error."""
-        self._worker.stop()

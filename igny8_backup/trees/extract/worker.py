@@ -6,8 +6,6 @@ It receives the packs (tars) as streams, and its result is a ``Report``. ``extra
 from __future__ import annotations
 
 import os
-import select
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,6 @@ from igny8_backup.trees.extract.client import Job, Report
 from igny8_backup.trees.extract.partition import read_records
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.worker_protocol import Parent, run
-
-_POLL_MS = 10
-"""Milliseconds between two looks for records that the partition worker has not written yet. A message about
-them could not be received: it would be queued behind the blocks of the pack that waits for them."""
 
 
 def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
@@ -31,17 +25,9 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
 
     with TreeWriter(Path(job.staging), on_skip=skip, allow_set_id=job.allow_set_id) as writer:
         for name, blocks in parent.streams():
-            writer.extract_pack(blocks, read_records(Path(job.records) / os.fsdecode(name), wait=_wait))
+            writer.extract_pack(blocks, read_records(Path(job.records) / os.fsdecode(name)))
         report.owners_left = writer.owners_left
     return vars(report)
-
-
-def _wait() -> None:
-    """Wait a moment, or exit when the parent process has ended: nothing else would stop the waiting."""
-    poll = select.poll()
-    poll.register(sys.stdin, 0)  # only whether it was closed (POLLHUP in poll(2)), not whether there is input
-    if poll.poll(_POLL_MS):
-        sys.exit("The index was not read to its end.")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -95,61 +90,3 @@ def test_extract_worker_disk_error_raises(root: Path, tmp_path: Path) -> None:
     (tmp_path / "staging" / "a").write_bytes(b"in the way")
     with pytest.raises(FilesError, match="'a' cannot be written to the staging folder: File exists"):
         unpack(made, backup.packs)
-
-
-def started(made: Job, name: str, data: bytes) -> str:
-    """A program that sends a pack, prints the process id of the worker, and then sleeps."""
-    return f"""
-import os, time
-from pathlib import Path
-from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.trees.extract.client import Job, unpacker
-with unpacker() as process:
-    process.begin(Job(**{asdict(made)!r}))
-    process.unpack({name!r}, from_bytes({data!r}))
-    print(Path(f"/proc/self/task/{{os.getpid()}}/children").read_text(), flush=True)
-    time.sleep(60)
-"""
-
-
-def ended(pid: int) -> bool:
-    try:
-        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return True
-
-
-def test_extract_worker_waiting_for_records_ends_with_its_parent(tmp_path: Path) -> None:
-    """Even if the parent is killed and cannot close anything."""
-    (tmp_path / "small").mkdir()
-    (tmp_path / "small" / "a").write_bytes(b"alpha")
-    backup = take(tmp_path / "small")
-    ((name, data),) = backup.packs.items()
-    made = empty_job(tmp_path)
-    Partition(Path(made.records), backup.packs)
-    env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    argv = [sys.executable, "-c", started(made, name, data)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env) as program:
-        assert program.stdout
-        writer = int(program.stdout.readline())
-        assert not ended(writer)
-        program.kill()
-    deadline = time.monotonic() + 60
-    while not ended(writer):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_extract_worker_waiting_for_records_is_stopped_by_a_thread(root: Path, tmp_path: Path) -> None:
-    (root / "larger").write_bytes(bytes(40 * BLOCK))  # more than fits into the shared memory
-    backup = take(root)
-    made = empty_job(tmp_path)
-    Partition(Path(made.records), backup.packs)
-    ((name, data),) = backup.packs.items()
-    with unpacker() as process, ThreadPoolExecutor(1) as pool:
-        process.begin(made)
-        waiting = pool.submit(process.unpack, name, from_bytes(data))
-        time.sleep(0.1)  # mostly the thread waits then; otherwise it meets the end elsewhere
-        process.stop()
-        with pytest.raises(ToolError, match="was killed by SIGTERM"):
-            waiting.result()
