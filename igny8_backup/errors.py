@@ -33,43 +33,38 @@ class BackupError(Exception):
     """An error with a message in three parts: what happened, what was not changed, what to do.
 
     ``what`` is one sentence without secrets. ``unchanged`` names what was not changed. ``hint`` names the
-    command or setting that solves the problem; without it the ``default_hint`` of the class is used. ``args``
-    holds the joined text only, so that the error survives pickling and a Celery result backend.
+    command or setting that solves the problem. The defaults of the class replace missing parts.
     """
 
     exit_status = 1
+    default_unchanged = ""
     default_hint = ""
 
-    def __init__(self, what: str, *, unchanged: str = "", hint: str = "") -> None:
-        # Copies (pickle, Celery) are built from the joined text: several sentences, the hint included.
-        if not hint and ". " not in what:
-            hint = self.default_hint
-        self._parts = what, unchanged, hint
-        super().__init__(_joined(self._parts))
+    def __init__(self, what: str, unchanged: str = "", hint: str = "") -> None:
+        # pickle and Celery's result backends build a copy from ``args``, so these are the arguments as given.
+        super().__init__(what, unchanged, hint)
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self.parts))
 
     @property
     def what(self) -> str:
         """The first part of the message, for lists in which each line reports one problem."""
-        return self._parts[0]
+        return self.parts[0]
 
     @property
     def parts(self) -> tuple[str, str, str]:
         """What happened, what was not changed, and what to do; a missing part is empty."""
-        return self._parts
+        what, unchanged, hint = self.args
+        return what, unchanged or self.default_unchanged, hint or self.default_hint
 
     def add_context(self, unchanged: str) -> None:
-        """Set what was not changed, unless the error says it already.
+        """Set what was not changed, unless whoever raised the error has set it.
 
-        The caller knows it where the function that raised the error could not.
+        For callers that know it where the function that raised the error cannot.
         """
-        what, already, hint = self._parts
-        if not already:
-            self._parts = what, unchanged, hint
-            self.args = (_joined(self._parts),)
-
-
-def _joined(parts: tuple[str, str, str]) -> str:
-    return " ".join(part for part in parts if part)
+        what, given, hint = self.args
+        self.args = what, given or unchanged, hint
 
 
 @contextmanager
@@ -86,6 +81,7 @@ class UsageError(BackupError):
     """The request names something that does not exist, or contradicts itself."""
 
     exit_status = 2
+    default_unchanged = "Nothing was changed."
 
 
 class IncompleteError(BackupError):
@@ -139,13 +135,13 @@ class ToolError(BackupError):
     def __init__(
         self,
         what: str,
-        *,
         unchanged: str = "",
         hint: str = "",
+        *,
         stderr_tail: str = "",
         exit_status_of_tool: int | None = None,
     ) -> None:
-        super().__init__(what, unchanged=unchanged, hint=hint)
+        super().__init__(what, unchanged, hint)
         self.stderr_tail = stderr_tail
         self.exit_status_of_tool = exit_status_of_tool
 

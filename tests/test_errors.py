@@ -23,11 +23,7 @@ def subclasses(kind: type[BackupError]) -> set[type[BackupError]]:
 def test_docstring_lists_every_error_with_its_exit_status() -> None:
     listed = dict(re.findall(r"^[ |`-]+(\w+Error) +(\d)", errors.__doc__ or "", re.MULTILINE))
     assert ConfigurationError in subclasses(BackupError)
-    in_storage = {
-        "MissingObjectError",
-        "UnreachableError",
-        "ObjectExistsError",
-    }  # private to igny8_backup.store
+    in_storage = {"MissingObjectError", "UnreachableError", "ObjectExistsError"}  # internal to the store
     found = {kind.__name__: str(kind.exit_status) for kind in subclasses(BackupError)}
     assert {name: status for name, status in found.items() if name not in in_storage} == listed
 
@@ -46,6 +42,13 @@ def test_adding_context_fills_only_a_missing_part() -> None:
         assert str(caught.value) == f"It failed. {expected} Try again."
 
 
+def test_usage_error_says_by_default_that_nothing_was_changed() -> None:
+    error = UsageError("It failed.", hint="Try again.")
+    assert str(error) == "It failed. Nothing was changed. Try again."
+    error.add_context("No backup was made.")
+    assert str(error) == "It failed. No backup was made. Try again."
+
+
 def test_integrity_error_has_a_default_hint() -> None:
     assert str(IntegrityError("It differs.")) == f"It differs. {IntegrityError.default_hint}"
     assert str(IntegrityError("It differs.", hint="Stop.")) == "It differs. Stop."
@@ -55,11 +58,18 @@ def test_integrity_error_has_a_default_hint() -> None:
     "error",
     [
         IntegrityError("It differs."),
+        IntegrityError("It differs. And more."),
+        UsageError("It failed."),
         IntegrityError("It differs.", unchanged="Nothing was changed.", hint="Stop."),
         ToolError("It failed.", stderr_tail="why", exit_status_of_tool=3),
     ],
 )
 def test_pickled_error_is_equal(error: BackupError) -> None:
     copy = pickle.loads(pickle.dumps(error))
-    assert (str(copy), copy.parts, vars(copy)) == (str(error), error.parts, vars(error))
+    assert (str(copy), copy.parts, copy.args, vars(copy)) == (
+        str(error),
+        error.parts,
+        error.args,
+        vars(error),
+    )
     assert str(type(error)(*error.args)) == str(error)  # as a Celery result backend builds it

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from igny8_backup.catalog import Entry
+from igny8_backup.catalog.backups import Entry
 from igny8_backup.formats.annotations import DRILLED, Annotations
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import COMPLETE, Manifest

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from igny8_backup.catalog import Catalog
+from igny8_backup.catalog.backups import Catalog
 from igny8_backup.conf import STORAGE_ALIAS, Config, Problem, get_config
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine

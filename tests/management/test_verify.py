@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.annotation_store import read_annotations
+from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE

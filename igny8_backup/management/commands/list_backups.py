@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
-from igny8_backup.annotation_store import read_annotations
+from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.formats.annotations import Annotations
 from igny8_backup.management.backup_text import backup_table, orphan_lines, orphans_text, restore_line
 from igny8_backup.management.base import BackupCommand

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.annotation_store import read_annotations
+from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.formats.annotations import Annotations
 from igny8_backup.management.backup_text import annotation_lines, details_lines, file_line, manifest_lines
 from igny8_backup.management.base import BackupCommand

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from igny8_backup.catalog import select
+from igny8_backup.catalog.select import select
 from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats import keys
 from igny8_backup.operations.context import BackupContext

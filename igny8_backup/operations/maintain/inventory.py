@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from igny8_backup import retention
-from igny8_backup.annotation_store import read_annotations
-from igny8_backup.catalog import Entry
+from igny8_backup.catalog.annotations import read_annotations
+from igny8_backup.catalog.backups import Entry
 from igny8_backup.conf import Config
 from igny8_backup.formats.annotations import Annotations
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord

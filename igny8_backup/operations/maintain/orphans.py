@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from igny8_backup.catalog import Entry
+from igny8_backup.catalog.backups import Entry
 from igny8_backup.formats import keys
 from igny8_backup.operations.context import BackupContext
 

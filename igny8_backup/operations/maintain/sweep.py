@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from igny8_backup.annotation_store import read_marks, write_marks
+from igny8_backup.catalog.annotations import read_marks, write_marks
 from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import Mark
 from igny8_backup.operations.context import BackupContext

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from igny8_backup.catalog import select
+from igny8_backup.catalog.select import select
 from igny8_backup.celery.workers import Workers, ask_workers
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from igny8_backup.catalog import Selection, select
+from igny8_backup.catalog.select import Selection, select
 from igny8_backup.celery.workers import ask_workers
 from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import UsageError, adding_context

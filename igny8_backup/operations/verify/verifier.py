@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing
 
-from igny8_backup.annotation_store import read_annotations
+from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IdentityError, IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import (

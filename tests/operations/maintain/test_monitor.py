@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from igny8_backup.annotation_store import read_annotations
+from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.conf import Limits
 from igny8_backup.errors import FilesError
 from igny8_backup.formats import keys, records

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.annotation_store import read_annotations, read_marks
+from igny8_backup.catalog.annotations import read_annotations, read_marks
 from igny8_backup.errors import LockedError, StorageError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import RUNNING, Manifest, StoredObject

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.annotation_store import read_annotations
+from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IdentityError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.annotations import ALTERED, CONTENT, STORED, UNREADABLE

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.core.files.storage import FileSystemStorage
 
-from igny8_backup.catalog import Catalog, Selection, select
+from igny8_backup.catalog.backups import Catalog
+from igny8_backup.catalog.select import Selection, select
 from igny8_backup.errors import IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import (
