@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import math
@@ -10,7 +11,7 @@ import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter, _MutuallyExclusiveGroup
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from types import FrameType
 from typing import Any, NoReturn
@@ -21,7 +22,8 @@ from igny8_backup.errors import BackupError
 from igny8_backup.formats import records
 from igny8_backup.management.progress import TextProgress, printable
 from igny8_backup.operations.notify.report import Report
-from igny8_backup.streams.malloc import share_arenas
+
+_M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 class Terminated(KeyboardInterrupt):
@@ -133,6 +135,17 @@ class BackupCommand(BaseCommand):
         if not self._json_shown:
             self.show_json({"error": kind, "message": message, "exit_status": status})
         raise CommandError(printable(message), returncode=status)
+
+
+def share_arenas() -> None:
+    """Make all threads of this process allocate memory from two arenas: mallopt(3), ``M_ARENA_MAX``.
+
+    By default glibc gives each thread an arena of its own, and memory freed in one arena is not available to
+    another. The many short-lived threads of this package and of libzstd would leave many large arenas. Does
+    nothing with another C library.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 @contextmanager

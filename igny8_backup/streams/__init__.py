@@ -2,10 +2,11 @@
 
 A stream is a generator of non-empty ``bytes`` blocks of about 1 MiB (``Blocks``). Three rules make it safe:
 
-* A stream ends only when everything behind it has ended well: child processes have been reaped with exit
-  status 0, frames are complete, digests are right. Otherwise it raises. ``b""`` never means success.
+* A stream ends only when everything behind it has succeeded: child processes have been reaped with exit
+  status 0, frames are complete, digests are right. Otherwise the stream raises an exception.
 * Closing a stream (``close()``, or an exception in the consumer) stops and reaps everything behind it.
-* One thread at a time advances a stream: the consumer's. A stage that needs a thread of its own hides it.
+* Only the consumer's thread advances a stream. A stage that uses a thread of its own shields the source
+  from that thread (``thread_stage``).
 
 Entry points: ``pipeline`` (encode, decode, files), ``process`` (child processes), ``observe`` (digests). This
 package imports ``errors`` and no Django.

@@ -23,8 +23,8 @@ from igny8_backup.streams.pull_adapter import pull_through
 _SECRET_MARK = "AGE-SECRET-KEY-"  # noqa: S105 - the prefix of a secret
 _IDENTITY_FILE_LIMIT = 1 << 20
 _UNCHANGED = "Nothing was changed."
-_GIVE = "Give the file that generate_backup_key wrote: --identity FILE."
-_GIVE_RECIPIENT = "Copy the recipient that generate_backup_key printed. It is also in the identity file."
+_HINT = "Give the file that generate_backup_key wrote: --identity FILE."
+_RECIPIENT_HINT = "Copy the recipient that generate_backup_key printed. It is also in the identity file."
 _NO_MATCH = "No matching keys found"
 """Message of pyrage when no identity opens the header. Every other message means damage."""
 
@@ -71,7 +71,7 @@ def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
             raise UsageError(
                 f"The text given as {place} is not an age recipient: those begin with age1.",
                 unchanged=_UNCHANGED,
-                hint=_GIVE_RECIPIENT,
+                hint=_RECIPIENT_HINT,
             )
         try:
             x25519.Recipient.from_str(recipient)
@@ -79,7 +79,7 @@ def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
             raise UsageError(
                 f"{recipient}, {place}, is not a valid X25519 recipient: it is mistyped or incomplete.",
                 unchanged=_UNCHANGED,
-                hint=_GIVE_RECIPIENT,
+                hint=_RECIPIENT_HINT,
             ) from None
         recipients.append(recipient)
     return tuple(recipients)
@@ -92,60 +92,52 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
     regular file that other users may read. A pipe is accepted: ``--identity <(age -d key.age)``.
     """
     if _SECRET_MARK in os.fspath(path).upper():
-        raise IdentityError(
+        raise _identity_error(
             "A secret key is given instead of the path of an identity file.",
-            unchanged=_UNCHANGED,
-            hint="Write the key to a file of mode 0600 and give its path. Delete it from the shell history.",
+            "Write the key to a file of mode 0600 and give its path. Delete it from the shell history.",
         )
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise IdentityError(
-                    f"The identity file {path} is open to other users.",
-                    unchanged=_UNCHANGED,
-                    hint=f"Run: chmod 600 {path}.",
+                raise _identity_error(
+                    f"The identity file {path} is open to other users.", f"Run: chmod 600 {path}."
                 )
             content = file.read(_IDENTITY_FILE_LIMIT + 1)
     except OSError as error:
-        raise IdentityError(
-            f"The identity file {path} cannot be read: {error.strerror}.", unchanged=_UNCHANGED, hint=_GIVE
-        ) from None
+        raise _identity_error(f"The identity file {path} cannot be read: {error.strerror}.") from None
     if content.startswith((b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")):
-        raise IdentityError(
+        raise _identity_error(
             f"The identity file {path} is itself encrypted.",
-            unchanged=_UNCHANGED,
-            hint=f"Decrypt it with age: --identity <(age -d {path}).",
+            f"Decrypt it with age: --identity <(age -d {path}).",
         )
     try:
         if len(content) <= _IDENTITY_FILE_LIMIT:
             return parse_identities(content.decode(), name=os.fspath(path))
     except UnicodeDecodeError:
         pass
-    raise IdentityError(f"{path} is not an age identity file.", unchanged=_UNCHANGED, hint=_GIVE)
+    raise _identity_error(f"{path} is not an age identity file.")
 
 
 def parse_identities(text: str, *, name: str = "the identity file") -> list[Identity]:
-    """Parse the text of an identity file. Raises ``IdentityError``; ``name`` names the file in it."""
+    """Parse the text of an identity file. Raises ``IdentityError``, whose message names the file ``name``."""
     identities = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.startswith("#"):
             try:
                 identities.append(Identity(x25519.Identity.from_str(line.strip())))
             except pyrage.IdentityError:
-                raise IdentityError(
+                raise _identity_error(
                     f"Line {number} of {name} is not an X25519 age identity: it is mistyped, incomplete, or"
-                    " of another kind.",
-                    unchanged=_UNCHANGED,
-                    hint=_GIVE,
+                    " of another kind."
                 ) from None
     if not identities:
-        raise IdentityError(
-            f"There is no identity in {name}: no line begins with AGE-SECRET-KEY-1.",
-            unchanged=_UNCHANGED,
-            hint=_GIVE,
-        )
+        raise _identity_error(f"There is no identity in {name}: no line begins with AGE-SECRET-KEY-1.")
     return identities
+
+
+def _identity_error(what: str, hint: str = _HINT) -> IdentityError:
+    return IdentityError(what, unchanged=_UNCHANGED, hint=hint)
 
 
 def encrypt(blocks: Blocks, recipients: Sequence[str]) -> Blocks:
@@ -156,7 +148,7 @@ def encrypt(blocks: Blocks, recipients: Sequence[str]) -> Blocks:
     with contextlib.closing(blocks):
         if not recipients:
             raise UsageError(
-                "There is no recipient to encrypt to.", unchanged=_UNCHANGED, hint=_GIVE_RECIPIENT
+                "There is no recipient to encrypt to.", unchanged=_UNCHANGED, hint=_RECIPIENT_HINT
             )
         keys = [x25519.Recipient.from_str(recipient) for recipient in parse_recipients(recipients)]
 

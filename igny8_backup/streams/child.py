@@ -1,7 +1,8 @@
 """Start, feed, read and stop one child process.
 
-Needs no helper thread and no temporary file. Every wait also polls the child's stderr, of which only the
-beginning and the end are kept, so neither process can block the other.
+``Child`` needs no helper thread and no temporary file. While it waits for stdin or stdout it also reads
+stderr, so a child with a full stderr pipe never blocks both processes. Of a long stderr only the beginning
+and the end stay in memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pwd
 import select
 import signal
 import subprocess
@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from igny8_backup.errors import ToolError
 from igny8_backup.streams.interrupts import delay_interrupts
 from igny8_backup.streams.stderr_tail import StderrTail, failure, start_error
 
@@ -44,51 +43,36 @@ class Child:
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
         pass_fds: Collection[int] = (),
-        user: str | None = None,
-        stdin: int | None = None,
         feed: bool = False,
         read: bool = False,
     ) -> None:
-        """Start ``argv``.
+        """Start ``argv``. ``env`` replaces the environment; ``pass_fds`` are descriptors to inherit.
 
-        ``feed``: connect its stdin to a pipe for ``write``; otherwise stdin is the descriptor ``stdin``, or
-        empty. ``read``: connect its stdout to a pipe for ``read_block``; otherwise stdout is treated as
-        stderr. ``env`` replaces the environment. ``user`` is the system user to run as, with that user's
-        groups. Raises ``ToolMissingError`` or ``ToolError``.
+        ``feed``: connect its stdin to a pipe for ``write``; otherwise stdin is empty. ``read``: connect its
+        stdout to a pipe for ``read_block``; otherwise stdout is treated as stderr. Raises
+        ``ToolMissingError`` if the program does not exist, ``ToolError`` if it cannot be started.
         """
         self.name = os.path.basename(argv[0])
         self._tail = StderrTail()
-        nothing = subprocess.DEVNULL if stdin is None else stdin
         try:
-            account = None if user is None else pwd.getpwnam(user)
             with contextlib.ExitStack() as undo:
                 with delay_interrupts():
                     self._process = subprocess.Popen(
                         list(argv),
                         env=env,
-                        cwd=cwd,
                         pass_fds=pass_fds,
-                        stdin=subprocess.PIPE if feed else nothing,
+                        stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
                         stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE if read else subprocess.STDOUT,
                         bufsize=0,
                         start_new_session=True,
-                        user=account.pw_uid if account else None,
-                        group=account.pw_gid if account else None,
-                        extra_groups=os.getgrouplist(account.pw_name, account.pw_gid) if account else None,
                     )
                     self._open(read)
                     undo.callback(self.close)  # for an exception before the caller has this object
                 undo.pop_all()
-        except KeyError:
-            raise ToolError(
-                f"{self.name} could not be started: there is no system user {user}.",
-                hint="Create the user, or name another one.",
-            ) from None
         except OSError as error:
-            raise start_error(argv[0], error, cwd) from None
+            raise start_error(argv[0], error) from None
 
     def _open(self, read: bool) -> None:
         pipes = self._process
@@ -97,20 +81,22 @@ class Child:
         self._stdout = first if read else None
         self._stderr = pipes.stderr.fileno() if pipes.stderr else first
         for fd in (self._stdin, self._stdout):
-            if fd is not None:
-                _enlarge(fd)
+            if fd is not None and sys.platform == "linux":
+                # Refused if the user has many large pipes open; the default size works as well.
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         if self._stdin is not None:
-            # A blocking write would wait for a child that waits until this process reads its stderr.
+            # A blocking write would wait for the child, while the child waits for its stderr to be read.
             # (The child's own end of the pipe stays blocking.)
             os.set_blocking(self._stdin, False)
 
     @property
     def stderr_tail(self) -> str:
-        """The child's stderr as text; of a long one, the beginning and the end."""
+        """The child's stderr so far as text. The middle of a long text is left out."""
         return str(self._tail)
 
     def read_block(self, size: int) -> bytes:
-        """Read ``size`` bytes of its stdout, without a time limit; fewer only at the end of the output."""
+        """Return the next ``size`` bytes of its stdout; fewer only at the end. There is no time limit."""
         buffer = bytearray(size)
         filled = 0
         with memoryview(buffer) as view:
@@ -123,18 +109,18 @@ class Child:
             return bytes(view[:filled])
 
     def write(self, data: bytes) -> bool:
-        """Write ``data`` to its stdin. Return whether the child still reads its stdin."""
+        """Write ``data`` to its stdin. Return whether the child still has its stdin open."""
         rest = memoryview(data)
         while rest and self._stdin is not None:
             self._wait({self._stdin: select.POLLOUT})
-            rest = self._push(rest)
-        return self._stdin is not None
+            rest = self._push(self._stdin, rest)
+        return self.reading
 
     def pump(self, data: bytes) -> Iterator[bytes]:
-        """Write ``data`` to its stdin and yield what it writes to stdout meanwhile.
+        """Write ``data`` to its stdin and yield the output that arrives on its stdout meanwhile.
 
-        A child whose output is not read stops reading its input. ``reading`` is false afterwards if the child
-        has closed its stdin.
+        A child whose output nobody reads would stop reading its input. If the child closes its stdin, the
+        rest of ``data`` is dropped and ``reading`` becomes false.
         """
         rest = memoryview(data)
         while rest and self._stdin is not None:
@@ -143,42 +129,32 @@ class Child:
                 wanted[self._stdout] = select.POLLIN
             ready = self._wait(wanted)
             if self._stdin in ready:
-                rest = self._push(rest)
+                rest = self._push(self._stdin, rest)
             if self._stdout is not None and self._stdout in ready:
                 piece = os.read(self._stdout, _PIPE_SIZE)
                 if not piece:
                     self._stdout = None  # its end, which poll(2) would report again and again
-                    continue
-                yield piece
+                else:
+                    yield piece
 
     @property
     def reading(self) -> bool:
-        """Whether the child has its stdin still open, as far as is known."""
+        """Whether the child still has its stdin open, as far as the last write showed."""
         return self._stdin is not None
 
     def exchange(self, data: bytes, limit: int) -> bytes:
-        """Write ``data`` to its stdin while reading its stdout. Return at most ``limit`` bytes of output."""
-        rest = memoryview(data)
+        """Write ``data`` to its stdin and return its stdout, cut after ``limit`` bytes.
+
+        Output beyond the limit is not waited for, and its stdin then stays open.
+        """
         output = bytearray()
-        stdout = self._stdout
-        while len(output) < limit:
-            if not rest:
-                self.close_stdin()
-            wanted = {}
-            if stdout is not None:
-                wanted[stdout] = select.POLLIN
-            if self._stdin is not None:
-                wanted[self._stdin] = select.POLLOUT
-            if not wanted:
-                break
-            ready = self._wait(wanted)
-            if self._stdin in ready:
-                rest = self._push(rest)
-            if stdout is not None and stdout in ready:
-                piece = os.read(stdout, min(_PIPE_SIZE, limit - len(output)))
-                output += piece
-                if not piece:
-                    stdout = None
+        for piece in self.pump(data):
+            output += piece
+            if len(output) >= limit:
+                return bytes(output[:limit])
+        self.close_stdin()
+        while piece := self.read_block(min(_PIPE_SIZE, limit - len(output))):
+            output += piece
         return bytes(output)
 
     def close_stdin(self) -> None:
@@ -192,14 +168,14 @@ class Child:
         while self._stderr is not None and self._process.poll() is None:
             self._wait({}, _TICK)
         status = self._process.wait()
-        self._wait({}, 0)  # its last output; one read empties the pipe
+        self._wait({}, 0)  # read the last of its stderr; one read empties the pipe
         if status:
             raise failure(self.name, status, self.stderr_tail)
 
     def close(self) -> None:
         """Stop the child if it still runs (SIGTERM, after ``GRACE`` SIGKILL), reap it, close its pipes.
 
-        Its stdin is closed last: a child that met the end of incomplete input would take it for complete.
+        Its stdin is closed last: a child that reaches the end of incomplete input would take it for complete.
         """
         process = self._process
         try:
@@ -219,9 +195,9 @@ class Child:
                     pipe.close()
 
     def _wait(self, wanted: Mapping[int, int], seconds: float | None = None) -> set[int]:
-        """Return those of the ``wanted`` descriptors that are ready, and read stderr meanwhile.
+        """Wait until one of the descriptors is ready, or for ``seconds``; return all that are ready.
 
-        Waits until one is ready, or for ``seconds``.
+        ``wanted`` maps each descriptor to its events for poll(2). Stderr is read meanwhile.
         """
         while True:
             poll = select.poll()
@@ -239,26 +215,18 @@ class Child:
             if ready or seconds is not None:
                 return ready
 
-    def _push(self, rest: memoryview) -> memoryview:
+    def _push(self, stdin: int, rest: memoryview) -> memoryview:
         """Write what fits into the pipe and return the rest. Close stdin if the child has closed it."""
-        if self._stdin is not None:
-            try:
-                return rest[os.write(self._stdin, rest) :]
-            except BlockingIOError:
-                pass
-            except BrokenPipeError:
-                self.close_stdin()
-        return rest
+        try:
+            return rest[os.write(stdin, rest) :]
+        except BlockingIOError:
+            return rest
+        except BrokenPipeError:
+            self.close_stdin()
+            return rest
 
     def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child's process group. Only valid until the child has been reaped."""
+        """Send a signal to the child's process group. Do not call this once the child has been reaped."""
         # macOS returns EPERM if only zombies are left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-
-
-def _enlarge(fd: int) -> None:
-    if sys.platform == "linux":
-        # Refused if the user has many large pipes open; the default size works as well.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)

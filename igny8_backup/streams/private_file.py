@@ -1,4 +1,4 @@
-"""A temporary file that nobody else can open and that leaves nothing behind."""
+"""A temporary file that no other user can open and that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def private_file(folder: Path) -> Iterator[tuple[BinaryIO, str]]:
     """Create an empty file of mode 0600 in ``folder``; yield it and a path to open it again.
 
     A child process opens the file by that path if it inherits the descriptor (``pass_fds``). On Linux the
-    file has no name, so that nothing is left of it even after ``kill -9``. Raises :class:`FilesError`.
+    file has no name, so that nothing is left of it even after ``kill -9``. Raises ``FilesError``.
     """
-    nameless = sys.platform == "linux"
-    create: Callable[..., Any] = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
+    unnamed = sys.platform == "linux"
+    create: Callable[..., Any] = tempfile.TemporaryFile if unnamed else tempfile.NamedTemporaryFile
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         created = create(dir=folder, prefix="igny8_backup-")
@@ -31,4 +31,4 @@ def private_file(folder: Path) -> Iterator[tuple[BinaryIO, str]]:
             hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to.",
         ) from None
     with created as file:
-        yield file, f"/proc/self/fd/{file.fileno()}" if nameless else file.name
+        yield file, f"/proc/self/fd/{file.fileno()}" if unnamed else file.name

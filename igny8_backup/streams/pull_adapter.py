@@ -1,7 +1,7 @@
-"""Turn a copy loop into a stage that can be pulled.
+"""Turn a copy loop into a stage of a stream.
 
 Some libraries read from one file object and write to another until they are done. ``pull_through`` runs such
-a loop in a thread and yields what it writes.
+a loop in a thread and yields the bytes that the loop writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CopyLoop = Callable[[BinaryIO, BinaryIO], None]
 
 
 def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
-    """Yield what ``loop`` writes while it reads ``blocks``, in blocks of about ``BLOCK`` bytes.
+    """Run ``loop`` on ``blocks`` in a thread and yield its output in blocks of about ``BLOCK`` bytes.
 
     Exceptions of the loop and of the source are raised here unchanged. Closing the stream ends the thread as
     soon as the loop reads or writes, and closes the source. Memory: see ``produce_in_thread``.
@@ -36,7 +36,8 @@ def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
 class _LoopFiles:
     """Both file objects of a copy loop, and the first exception that one of them raised.
 
-    The exception is kept because a library may lose or wrap it and go on: pyrage loses a failed last write.
+    A library may swallow or wrap the exception and go on (pyrage swallows one of the last write), so the
+    exception is stored here and raised at the end.
     """
 
     def __init__(self, source: Blocks, emit: Emit) -> None:

@@ -59,10 +59,11 @@ class Slots:
 
 
 class Sender:
-    """Fill slots and announce them to the other process.
+    """The sending end: fills slots and announces each to the other process.
 
-    ``announce`` gets the length of a block and the number of its slot. ``wait_free`` waits for slots that the
-    other process has read; it returns their numbers as bytes, or nothing if that process has ended.
+    ``announce`` is called with the length of a block and the number of its slot. ``wait_free`` waits until
+    the other process has read a slot; it returns the numbers of such slots as bytes, or ``b""`` if that
+    process has ended.
     """
 
     def __init__(
@@ -112,10 +113,9 @@ class Sender:
 
 
 def _create_unnamed_file(size: int) -> int:
-    """Create a file without a name and return its descriptor.
+    """Create a file without a name, in memory, and return its descriptor.
 
-    It lies in memory; on disk if memfd_create(2) does not exist or is forbidden (``vm.memfd_noexec``,
-    seccomp).
+    Where memfd_create(2) is missing or forbidden (``vm.memfd_noexec``, seccomp), the file is on disk.
     """
     try:
         fd = os.memfd_create("igny8_backup")

@@ -1,4 +1,7 @@
-"""Keep the part of a program's stderr that an error message can use, and describe how the program ended."""
+"""Keep the useful part of a program's stderr, and describe in an error how the program failed.
+
+Entry points: ``StderrTail``, and ``start_error`` and ``failure``, which return the error to raise.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ import signal
 from igny8_backup.errors import ToolError, ToolMissingError
 
 HEAD, TAIL = 1024, 2048
-"""Bytes kept of the beginning, which names the cause, and of the end."""
+"""Bytes that are kept: of the beginning of stderr, which usually names the cause, and of its end."""
 
 CUT = "\n...\n"
-"""Replaces the bytes between head and tail."""
+"""Text that stands for the bytes between head and tail."""
 
 
 class StderrTail:
-    """The beginning and the end of a text of any length. ``str()`` returns them as text."""
+    """The beginning and the end of a byte stream of any length. ``str()`` decodes them."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -23,7 +26,7 @@ class StderrTail:
         self._cut = False
 
     def append(self, piece: bytes) -> None:
-        """Add the next bytes of the text."""
+        """Add the next bytes of the stream."""
         missing = HEAD - len(self._head)
         self._head += piece[:missing]
         tail = self._tail + piece[missing:]
@@ -35,10 +38,10 @@ class StderrTail:
         return text.decode(errors="replace").strip("\ufffd\r\n\t ")
 
 
-def start_error(program: str, error: OSError, cwd: str | None) -> ToolError:
-    """Return the error for a program that could not be started in the folder ``cwd``."""
+def start_error(program: str, error: OSError) -> ToolError:
+    """Return the error for a program that could not be started."""
     name = os.path.basename(program)
-    if isinstance(error, FileNotFoundError) and (cwd is None or os.path.isdir(cwd)):
+    if isinstance(error, FileNotFoundError):
         place = "" if program == name else f" in {os.path.dirname(program)}"
         return ToolMissingError(
             f"{name} is not installed{place or ' (not found on PATH)'}.",
@@ -51,7 +54,11 @@ def start_error(program: str, error: OSError, cwd: str | None) -> ToolError:
 
 
 def failure(name: str, status: int, tail: str) -> ToolError:
-    """Return the error for a program that ended with ``status``, a status of ``subprocess`` other than 0."""
+    """Return the error for a program that failed.
+
+    ``status`` is its exit status as ``subprocess`` reports it: negative for a signal, never 0. ``tail`` is
+    the end of its stderr.
+    """
     if status > 0:
         hint = f"Solve the problem that {name} reports, then run the command again."
     else:

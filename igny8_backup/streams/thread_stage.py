@@ -1,9 +1,9 @@
 """Run a stage of a stream in a thread of its own.
 
-For stages that do much work outside the GIL, or that cannot be pulled. Output and exceptions are the same as
-without the thread. The thread never touches the source: the consumer's thread fetches blocks for it, a few
-ahead of need, and receives the blocks that it makes. Entry points: ``run_in_thread`` and
-``produce_in_thread``.
+This suits stages that do much work outside the GIL, and stages that are no generators (``pull_adapter``).
+Output and exceptions are the same as without the thread. The thread never touches the source: the consumer's
+thread fetches source blocks for it in advance, and receives the finished blocks. Entry points:
+``run_in_thread`` and ``produce_in_thread``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ T = TypeVar("T")
 Emit: TypeAlias = Callable[[bytes], None]
 
 Producer: TypeAlias = Callable[[Blocks, Emit], None]
-"""Reads blocks from the first argument and passes the blocks that it makes to the second. Both raise when the
-consumer has closed the stream; the producer then ends."""
+"""A function that reads blocks from its first argument and passes finished blocks to its second. Once the
+consumer has closed the stream, both raise an exception, which ends the function."""
 
 FETCHED_AHEAD = 1
 """Largest number of source blocks that wait for the producer."""
 
 MADE_AHEAD = 2
-"""Largest number of finished blocks that wait for the consumer, the one in its hands included."""
+"""Largest number of finished blocks in memory, including the one that the consumer is working on."""
 
 
 class _Stopped(Exception):
@@ -92,7 +92,7 @@ class _Exchange:
 
 
 def run_in_thread(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
-    """Yield the blocks of ``stage(blocks)``, which runs in a thread: see ``produce_in_thread``."""
+    """Yield the blocks of ``stage(blocks)``, which runs in a thread as in ``produce_in_thread``."""
 
     def produce(source: Blocks, emit: Emit) -> None:
         with contextlib.closing(stage(source)) as made:
@@ -103,12 +103,12 @@ def run_in_thread(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
 
 
 def produce_in_thread(produce: Producer, blocks: Blocks) -> Blocks:
-    """Yield the blocks that ``produce`` makes of ``blocks`` in a thread of its own.
+    """Run ``produce`` on ``blocks`` in a thread of its own and yield the blocks that it emits.
 
-    Memory holds at most ``FETCHED_AHEAD`` blocks of the source and ``MADE_AHEAD`` finished blocks, beyond
-    what the producer holds itself. Exceptions of the source and of the producer are raised here unchanged,
-    after all blocks that were made before them. Closing the stream ends the thread as soon as it requests or
-    emits a block, and closes the source.
+    In addition to the producer's own memory, at most ``FETCHED_AHEAD`` blocks of the source and
+    ``MADE_AHEAD`` finished blocks are in memory. Exceptions of the source and of the producer are raised here
+    unchanged, after all blocks that were emitted before them. Closing the stream ends the thread as soon as
+    it requests or emits a block, and closes the source.
     """
     exchange = _Exchange()
     # Daemon: a stream that was never closed must not keep the interpreter from exiting.

@@ -84,7 +84,7 @@ def _decompressed(blocks: Blocks) -> Blocks:
 
 
 def _in_blocks(pieces: Iterable[bytes]) -> Blocks:
-    """Yield the same bytes in blocks: libzstd returns pieces of between zero and many megabytes."""
+    """Yield the bytes of ``pieces`` in blocks. libzstd returns pieces of any size, from none to megabytes."""
     small: list[bytes] = []
     size = 0
     for piece in pieces:

@@ -8,7 +8,9 @@ from tests.services import unavailable
 
 COUNT = """
 import ctypes, sys, threading
-from igny8_backup.streams.malloc import share_arenas
+from django.conf import settings
+settings.configure()
+from igny8_backup.management.base import share_arenas
 
 if sys.argv[1] == "shared":
     share_arenas()
