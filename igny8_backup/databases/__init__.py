@@ -1,8 +1,8 @@
 """Database engines: describe, dump, restore and swap the databases of ``DATABASES``.
 
-The rest of the package uses :class:`~igny8_backup.databases.engine.Engine`, which
-:func:`~igny8_backup.databases.registry.make_engine` builds for an alias. ``values`` holds what engines take
-and return, ``names`` the names of staging and previous databases. ``postgresql`` is for production,
-``sqlite`` for development only. Engines may import settings (``conf``), streams and formats; operations,
-commands and tasks may not import the modules of an engine.
+:func:`~igny8_backup.databases.registry.make_engine` returns the
+:class:`~igny8_backup.databases.engine.Engine` of an alias. ``values`` defines the arguments and results of
+its methods, ``names`` the names of staging and previous databases. ``postgresql`` is the engine for
+production, ``sqlite`` the engine for development. Engines may import settings (``conf``), streams and
+formats. Operations, commands and tasks must not import the modules of a particular engine.
 """

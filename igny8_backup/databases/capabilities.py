@@ -1,8 +1,7 @@
-"""What only some engines can do, and how to ask for it.
+"""The optional methods of a database engine, grouped into capabilities.
 
-SQLite has no server, so it can neither hold a lock for other hosts nor keep several databases. Ask
-``supports`` or call ``require`` before using the methods of a capability: an engine without it raises
-``NotImplementedError``.
+SQLite has no server, so its engine has none of these capabilities. Call ``supports`` or ``require`` before
+the methods of a capability: an engine that lacks the capability raises ``NotImplementedError`` in them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from igny8_backup.streams import Blocks
 
 
 class Capability(Enum):
-    """What only some engines can do. The value completes the sentence "which cannot ..."."""
+    """A group of optional methods. The value completes the sentence "The database is SQLite, which cannot
+    ..."."""
 
     LOCK = "hold a lock that other hosts see"
     COPY = "be restored under another name"
@@ -33,15 +33,15 @@ class Capability(Enum):
 
 
 class OptionalMethods:
-    """The part of :class:`~igny8_backup.databases.engine.Engine` that an engine need not implement."""
+    """The methods of :class:`~igny8_backup.databases.engine.Engine` that an engine need not implement."""
 
     alias: str
     display_name: ClassVar[str]
-    """The engine's name in messages."""
+    """The name of the database product in messages."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     def supports(self, capability: Capability) -> bool:
-        """Whether the engine implements the methods of ``capability``."""
+        """Return whether the engine implements the methods of ``capability``."""
         return capability in self.capabilities
 
     def require(self, capability: Capability, *, unchanged: str, hint: str) -> None:
@@ -56,66 +56,70 @@ class OptionalMethods:
     # Capability.LOCK
 
     def lock_session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
-        """Open a session on the primary server, in another database than the live one, to hold a lock in."""
+        """Open a session that can hold a lock, on the primary server and not in the live database."""
         raise self._lacks(Capability.LOCK)
 
     # Capability.COPY
 
     def for_database(self, name: str) -> Self:
-        """Return an engine for the same server whose live database is called ``name``."""
+        """Return an engine whose live database is the database ``name`` of the same server."""
         raise self._lacks(Capability.COPY)
 
     def name_staging(self, staging: str, details: DatabaseDetails) -> None:
-        """Rename ``staging`` to the live name, which no database has, with the recorded privileges.
+        """Rename ``staging`` to the live name and apply the recorded privileges.
 
-        Raises as :meth:`swap`.
+        No database may have the live name. Raises as :meth:`swap`.
         """
         raise self._lacks(Capability.COPY)
 
     def stale_staging_databases(self) -> list[str]:
-        """List staging databases without sessions, which interrupted restores leave."""
+        """List the staging databases that interrupted restores left: those without sessions."""
         raise self._lacks(Capability.COPY)
 
     # Capability.OVERRIDE
 
     def roles(self) -> tuple[str, frozenset[str]]:
-        """Return the role that restores, and all roles of the server."""
+        """Return the role of the restore, and the names of all roles on the server."""
         raise self._lacks(Capability.OVERRIDE)
 
     # Capability.IN_PLACE
 
     def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
-        """Return why the dump ``blocks`` cannot replace what the live database holds; reads its head only."""
+        """Return the reasons why the dump ``blocks`` cannot be restored in place; empty if it can.
+
+        Only the beginning of the dump is read.
+        """
         raise self._lacks(Capability.IN_PLACE)
 
     def restore_in_place(
         self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
     ) -> tuple[str, ...]:
-        """Replace what the live database holds in one transaction. Return what was left out.
+        """Replace the contents of the live database in one transaction. Return descriptions of what was left
+        out.
 
-        Raises ``UnfinishedError`` if it is unknown whether the server committed; after any other error
-        nothing was changed.
+        Raises ``UnfinishedError`` if it is unknown whether the server committed. After any other error the
+        database is unchanged.
         """
         raise self._lacks(Capability.IN_PLACE)
 
     # Capability.DRILL
 
     def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
-        """Return when the dump ``blocks`` was made, read from its head; ``None`` if it does not say."""
+        """Return the time at which the dump ``blocks`` was made, from its header; ``None`` if unknown."""
         raise self._lacks(Capability.DRILL)
 
     def drill_databases(self) -> tuple[str, ...]:
-        """List the databases that interrupted drills have left."""
+        """List the databases that interrupted drills left on the server."""
         raise self._lacks(Capability.DRILL)
 
     # Capability.SANITIZE
 
     def triggers_disabled(self, name: str) -> AbstractContextManager[None]:
-        """Keep the project's triggers in the database ``name`` from firing; restore them afterwards."""
+        """Disable the project's triggers in the database ``name`` while the context lasts."""
         raise self._lacks(Capability.SANITIZE)
 
     def rewrite(self, name: str) -> None:
-        """Rewrite the files of the database ``name``, so that they hold no deleted or changed row."""
+        """Rewrite the files of the database ``name``, so that they hold no deleted or overwritten row."""
         raise self._lacks(Capability.SANITIZE)
 
     def _lacks(self, capability: Capability) -> NotImplementedError:

@@ -1,7 +1,7 @@
-"""The interface of a database engine: all that the rest of the package knows about databases.
+"""The interface of a database engine, through which the rest of the package uses databases.
 
-An :class:`Engine` stands for one alias of ``DATABASES``. :func:`igny8_backup.databases.registry.make_engine`
-builds it. What only some engines can do is in ``capabilities``.
+An :class:`Engine` represents one alias of ``DATABASES``;
+:func:`igny8_backup.databases.registry.make_engine` builds it. Optional methods are in ``capabilities``.
 """
 
 from __future__ import annotations
@@ -17,23 +17,30 @@ from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 
+Queries = Mapping[str, str]
+"""Probes to run: their names and their SQL."""
+
+OnAnswers = Callable[[Answers], None]
+"""A function that receives the answers that were read in the snapshot of a dump."""
+
 
 class Engine(OptionalMethods, ABC):
-    """One database alias. Every method may raise :class:`~igny8_backup.errors.DatabaseError`.
+    """One alias of ``DATABASES``. Every method may raise :class:`~igny8_backup.errors.DatabaseError`.
 
-    A "staging database" is one that a restore builds beside the live database. A "previous database" is what
-    a swap has replaced. Both are called by the names that :meth:`derived_name` gives.
+    The "live database" is the one that the application uses. A restore loads a dump into a "staging
+    database" on the same server. A swap renames the live database, which becomes the "previous database".
+    :meth:`derived_name` returns the names of staging and previous databases.
     """
 
     vendor: ClassVar[str]
-    """The engine's name in manifests: ``postgresql`` or ``sqlite``, as Django's ``connection.vendor``."""
+    """Django's ``connection.vendor``, which manifests record: ``postgresql`` or ``sqlite``."""
     dump_kind: ClassVar[str]
-    """The kind of object that a dump is: see :func:`igny8_backup.formats.keys.database_key`."""
+    """The kind of a dump in storage keys: see :func:`igny8_backup.formats.keys.database_key`."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
 
-    # Which database it is
+    # Identify the database
 
     @property
     @abstractmethod
@@ -42,55 +49,54 @@ class Engine(OptionalMethods, ABC):
 
     @property
     def where(self) -> str:
-        """The address of the live database for people, without secrets."""
+        """The address of the live database for messages, without secrets."""
         return self.name
 
     def identity(self) -> str:
-        """A string that is equal for aliases that lead to the same database, whatever they call its host."""
+        """Return a string that is equal for two aliases of the same database, even with other host names."""
         return self.name
 
     # Back up
 
     def check(self, excluded: Sequence[str]) -> list[Problem]:
-        """Return what would make the next backup fail; ``excluded`` as for :meth:`describe`.
+        """Return the problems that would make the next backup fail.
 
-        Raises ``RefusedError`` or ``ToolError`` for a server or client that backups refuse.
+        ``excluded`` are the arguments of :meth:`describe`. Raises ``RefusedError`` or ``ToolError`` if the
+        server or the client program is unsuitable for backups.
         """
         return []
 
     @abstractmethod
     def versions(self) -> Versions:
-        """Return the versions of server and tool.
+        """Return the versions of the server and of the program that dumps it.
 
-        Raises :class:`~igny8_backup.errors.RefusedError` if the tool must not dump this server.
+        Raises :class:`~igny8_backup.errors.RefusedError` if that program is too old for the server.
         """
 
     @abstractmethod
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
-        """Return what a restore needs to know about the database.
+        """Return the properties of the database that a restore needs.
 
-        ``excluded`` are tables whose rows are left out of the dump; ``excluded_data`` of the result names
-        them with their partitions. Raises ``RefusedError`` if a table is unknown, or if a foreign key of a
-        table that is dumped with its rows points to it.
+        ``excluded`` are the tables whose rows will be left out of the dump; ``excluded_data`` of the result
+        contains these tables and their partitions. Raises ``RefusedError`` if a table does not exist, or if a
+        table that is dumped with its rows has a foreign key to an excluded table.
         """
 
     @abstractmethod
     def dump(
-        self,
-        details: DatabaseDetails,
-        queries: Mapping[str, str] | None = None,
-        on_answers: Callable[[Answers], None] | None = None,
+        self, details: DatabaseDetails, queries: Queries | None = None, on_answers: OnAnswers | None = None
     ) -> Blocks:
-        """Yield the dump; the stream ends only when the dump is complete, else it raises.
+        """Yield the dump of the database that ``details`` describe. An incomplete dump raises an error.
 
-        If the engine has probes, ``on_answers`` receives row counts and the results of ``queries``, read in
-        the same snapshot as the dump. It may be called more than once; the last call counts.
+        ``on_answers`` is called with row counts and the results of the probes ``queries``, read in the
+        snapshot of the dump. If it is called more than once, the last call counts. An engine without probes
+        never calls it.
         """
 
     def blocking_sessions(self) -> str:
-        """Describe in a sentence who holds locks that the dump waits for; empty if unknown.
+        """Describe in one sentence which sessions block the dump; empty if none is known.
 
-        May be called from any thread while the dump runs.
+        May be called from any thread during :meth:`dump`.
         """
         return ""
 
@@ -98,84 +104,87 @@ class Engine(OptionalMethods, ABC):
 
     @abstractmethod
     def target(self) -> Target:
-        """Describe the live database, which need not exist."""
+        """Describe the live database. It need not exist."""
 
     @abstractmethod
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
-        """Return why this backup cannot be restored here, one sentence each; empty if it can."""
+        """Return the reasons why this backup cannot be restored here, one sentence each."""
 
     def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
-        """Describe the server of the live database and who uses it."""
+        """Describe the server, and the sessions and replication that use the live database."""
         return TargetState()
 
     @abstractmethod
     def derived_name(self, word: str, stamp: str) -> str:
-        """Return the name of a database beside the live one.
+        """Return the name of a staging, previous or drill database for the live database.
 
-        ``word`` is ``STAGING``, ``PREVIOUS`` or ``DRILL`` of :mod:`igny8_backup.databases.names`.
+        ``word`` is ``STAGING``, ``PREVIOUS`` or ``DRILL`` of :mod:`igny8_backup.databases.names`; ``stamp``
+        is a time such as ``20261122T021500Z``.
         """
 
     # Build a staging database
 
     @abstractmethod
     def create_staging(self, staging: str, details: DatabaseDetails) -> None:
-        """Create the empty database ``staging`` with the recorded encoding and owner, closed to others."""
+        """Create the empty database ``staging`` with the recorded encoding and owner.
 
-    @abstractmethod
-    def load(
-        self,
-        staging: str,
-        blocks: Blocks,
-        *,
-        raw_bytes: int,
-        jobs: int,
-        analyze: bool = True,
-        selection: RestoreSelection = WHOLE,
-    ) -> tuple[str, ...]:
-        """Restore a dump of ``raw_bytes`` into ``staging``. Return descriptions of what was left out.
-
-        ``jobs`` connections work at a time if scratch has space for the dump. ``analyze`` also collects the
-        planner's statistics. Also raises ``ToolError``, ``FilesError`` and what ``blocks`` raises.
+        Only the owner and the role of the restore may connect to it.
         """
 
     @abstractmethod
+    def load(
+        self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
+    ) -> tuple[str, ...]:
+        """Restore the dump ``blocks`` of ``raw_bytes`` into ``staging``. Describe what was left out.
+
+        ``jobs`` connections work at the same time if the scratch folder has space for the dump. Also raises
+        ``ToolError``, ``FilesError`` and the exceptions of ``blocks``.
+        """
+
+    def analyze(self, name: str) -> None:
+        """Collect the planner's statistics in the database ``name``, if the engine has such statistics."""
+        return
+
+    @abstractmethod
     def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
-        """Give ``staging`` the settings of the live database, or the recorded ones if there is none."""
+        """Apply the settings of the live database to ``staging``; without a live database, the recorded
+        ones."""
 
     @abstractmethod
     def tables(self, name: str) -> tuple[str, ...]:
-        """List the tables of the database ``name`` with their schemas, sorted."""
+        """List the tables of the database ``name`` as ``schema.table`` (SQLite: ``table``), sorted."""
 
     def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
-        """Count rows and run probes in the database ``name``, as ``details`` record them.
+        """Count rows and run probes in the database ``name``, to compare the result with ``details``.
 
-        With ``tables``, only count the rows of these. An engine without probes returns no answers.
+        With ``tables``, count the rows of these tables and run no probes. An engine without probes returns
+        empty answers.
         """
         return Answers()
 
     @abstractmethod
     def exists(self, name: str) -> bool:
-        """Whether a database ``name`` exists."""
+        """Return whether a database ``name`` exists on the server."""
 
     @abstractmethod
     def drop(self, name: str) -> None:
-        """Remove the database ``name`` if it exists.
+        """Drop the staging, previous or drill database ``name`` if it exists.
 
-        Raises ``RefusedError`` for a name that :meth:`derived_name` does not give, such as the live one.
+        Raises ``RefusedError`` for any other name, such as that of the live database.
         """
 
     # Swap
 
     @abstractmethod
     def swap(self, staging: str, previous: str, details: DatabaseDetails) -> None:
-        """Rename the live database to ``previous`` and ``staging`` to the live name: both or neither.
+        """Rename the live database to ``previous`` and ``staging`` to the live name, in one transaction.
 
-        Raises ``UnfinishedError`` if the connection was lost and it is unknown whether the server did it.
+        Raises ``UnfinishedError`` if the connection was lost and it is unknown whether the server committed.
         """
 
     @abstractmethod
     def swap_back(self, previous: str, replaced: str) -> None:
-        """Undo a swap: rename the live database to ``replaced``, and ``previous``, if any, to the live name.
+        """Undo a swap: rename the live database to ``replaced`` and ``previous`` to the live name.
 
-        Raises as :meth:`swap`.
+        If ``previous`` does not exist, no database has the live name afterwards. Raises as :meth:`swap`.
         """

@@ -1,7 +1,8 @@
 """Names of the databases that restores and drills create, and names of tables.
 
-A restore never works under the live name: it builds a staging database and keeps the previous one, each under
-a name derived from the live name. Tables are written ``schema.table`` everywhere in this package.
+A restore works in a staging database, and the database that it replaces becomes the previous database. The
+names of both are derived from the name of the live database. Names of tables are ``schema.table`` everywhere
+in this package.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
 
 STAGING, PREVIOUS, DRILL = "side", "before", "drill"
-"""The words by which the name of a database says what it is for. Users and journals have them: keep them."""
+"""The words in the names of staging, previous and drill databases.
+
+Existing databases and journals contain these words, so they must not change.
+"""
 
 NAME_BYTES = 63
 """``NAMEDATALEN - 1``: PostgreSQL silently truncates longer names (PostgreSQL docs, 4.1.1)."""
@@ -27,8 +31,8 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 def derived_name(name: str, word: str, stamp: str) -> str:
     """Return a name like ``igny8__side_20261122T021500Z``, of at most :data:`NAME_BYTES` bytes.
 
-    ``name`` is the live name, ``word`` is ``STAGING``, ``PREVIOUS`` or ``DRILL``. A long name is truncated
-    and gets a digest, so that two names with the same beginning do not collide.
+    ``name`` is the name of the live database, ``word`` is ``STAGING``, ``PREVIOUS`` or ``DRILL``. A long name
+    is truncated and a digest is added, so that two names with the same beginning do not collide.
     """
     tail = f"__{word}_{stamp}"
     available = NAME_BYTES - len(tail)
@@ -38,48 +42,43 @@ def derived_name(name: str, word: str, stamp: str) -> str:
     return name + tail
 
 
-def is_derived_name(found: str, name: str) -> bool:
-    """Whether :func:`derived_name` gives ``found`` for the live name ``name``."""
+def is_derived_name(found: str, name: str, *words: str) -> bool:
+    """Return whether :func:`derived_name` returns ``found`` for the live database ``name``.
+
+    ``words`` limit the question to staging, previous or drill databases.
+    """
     match = _TAIL.search(found)
-    return match is not None and found == derived_name(name, match["word"], match["stamp"])
-
-
-def is_staging_name(found: str, name: str) -> bool:
-    """Whether ``found`` is the name of a staging database for the live name ``name``."""
-    match = _TAIL.search(found)
-    return match is not None and match["word"] == STAGING and is_derived_name(found, name)
-
-
-def is_drill_name(found: str, name: str) -> bool:
-    """Whether ``found`` is the name of a drill's database for the live name ``name``."""
-    match = _TAIL.search(found)
-    return match is not None and match["word"] == DRILL and is_derived_name(found, name)
+    return (
+        match is not None
+        and match["word"] in (words or (STAGING, PREVIOUS, DRILL))
+        and found == derived_name(name, match["word"], match["stamp"])
+    )
 
 
 def table_name(schema: str, table: str) -> str:
     """Return ``schema.table``, with quotes around each name that is not plain lower case.
 
-    The server's ``quote_ident`` will not do: what it quotes depends on the keywords of its version, and names
-    from two servers are compared. As a pattern for ``pg_dump`` the result matches this table only.
+    Names from two servers are compared, and the server's ``quote_ident`` quotes the keywords of its version,
+    so this function replaces it. As a pattern for ``pg_dump`` the result matches this table only.
     """
     return f"{quoted(schema)}.{quoted(table)}"
 
 
 def quoted(name: str) -> str:
-    """Return ``name`` as SQL, with quotes where :func:`table_name` sets them."""
+    """Return ``name`` with double quotes, unless it is plain lower case."""
     return name if _PLAIN.match(name) else '"' + name.replace('"', '""') + '"'
 
 
 def split_table_name(full_name: str) -> tuple[str, str]:
-    """Return schema and table without quotes: the inverse of :func:`table_name`."""
+    """Return the schema and the table, without quotes, of a name that :func:`table_name` returned."""
     schema, table = (match[0] for match in _NAMES.finditer(full_name))
     return _unquoted(schema), _unquoted(table)
 
 
 def find_tables(details: DatabaseDetails, given: Sequence[str]) -> tuple[str, ...]:
-    """Return the ``schema.table`` names of the tables ``given``, with or without their schema.
+    """Return the ``schema.table`` names of the tables ``given``, which a user names with or without schema.
 
-    Raises :class:`UsageError` for a table that the backup lacks, or has in more than one schema.
+    Raises :class:`UsageError` if the backup has no such table, or has it in more than one schema.
     """
     found = []
     for name in given:

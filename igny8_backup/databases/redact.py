@@ -1,12 +1,12 @@
 """Remove the values of rows from messages of PostgreSQL's programs, drivers and migrations.
 
-A failing COPY, index or constraint is reported with the values that it failed on: in the fields DETAIL and
-CONTEXT, and at the end of the message itself (PostgreSQL docs, 55.8). Error messages go to logs, mails and
-pings, so the values are removed; names of tables, columns and constraints stay. Servers report in their own
-language, so fields are recognised by their layout.
+If a COPY, an index or a constraint fails, the server reports the values concerned: in the fields DETAIL and
+CONTEXT, and at the end of the message itself (PostgreSQL docs, 55.8). This package sends error messages to
+logs, mails and pings, so it removes the values; names of tables, columns and constraints stay. Servers report
+in their own language, so fields are recognised by their layout.
 
-Two things cannot be recognised and stay: a value that is quoted like a name (``time zone "..." not
-recognized``), and the text of an error that a function raises itself.
+Two kinds of values cannot be recognised and stay: a value that is quoted like a name (``time zone "..." not
+recognized``), and the text of an error that a function in the database raises.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import re
 from igny8_backup.streams.stderr_tail import CUT
 
 HIDDEN = "********"
-"""Replaces each value."""
+"""The text that replaces each value."""
 
-# "DETAIL:  ", in any language; or a line that begins with the name of a PostgreSQL program.
+# The beginning of a field, such as "DETAIL:  " in any language, or of a message of a PostgreSQL program.
 _PART = re.compile(r"^(?=[^\W\d_]+ ?:  |(?:pg_restore|pg_dump|psql):|Command was: )", re.MULTILINE)
-# Text after a cut cannot be assigned to a field, up to a line that begins a message.
+# The end of the text after a cut that cannot be assigned to a field: the next line that begins a message.
 _MESSAGE = re.compile(r"\n(?=(?:pg_restore|pg_dump|psql):|(?:ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|LOG):  )")
 _FIELD = re.compile(r"([^\W\d_]+) ?:  (.*)", re.DOTALL)
 _FIELDS_WITHOUT_VALUES = {"ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "INFO", "LOG", "HINT"}
@@ -38,8 +38,8 @@ _STATEMENT = re.compile(r"^(?:[^\W\d_]+ \d+ ?: .*(?:\n *\^ *$)?|.*\n *\^ *$)\n?"
 def without_values(message: str) -> str:
     """Return ``message`` without values of rows and without the statement that failed.
 
-    ``message`` is the stderr of ``pg_restore`` or ``psql``, or the text of a driver's error, with its line
-    breaks.
+    ``message`` is the stderr of ``pg_restore`` or ``psql``, or the text of a database driver's exception. It
+    must have its original line breaks.
     """
     head, cut, tail = message.partition(CUT)
     *parts, last = _PART.split(head)
@@ -51,7 +51,7 @@ def without_values(message: str) -> str:
 
 
 def _redact_part(part: str, *, cut: bool = False) -> str:
-    """Redact one field or message; ``cut`` says that its end is missing."""
+    """Remove the values from one field or message; with ``cut``, its end is missing."""
     end = "\n" if part.endswith("\n") else ""
     field = _FIELD.match(part)
     if field is None or field[1] in _FIELDS_WITHOUT_VALUES:

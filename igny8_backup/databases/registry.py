@@ -1,6 +1,6 @@
-"""Build the engine of an alias.
+"""Build the engine of a database alias.
 
-Only the engines named here are ever built: metadata read from storage never selects code.
+The alias in Django's settings selects the engine. Metadata read from storage never selects code.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from igny8_backup.errors import RefusedError, UsageError
 
 
 def make_engine(alias: str, config: Config) -> Engine:
-    """Build the engine for the vendor of the backend of ``alias``.
+    """Build the engine that suits the ``ENGINE`` of ``alias`` in ``DATABASES``.
 
-    Raises :class:`UsageError` if ``DATABASES`` lacks ``alias``, :class:`RefusedError` for SQLite outside
-    DEBUG and for other vendors.
+    Raises :class:`UsageError` if ``DATABASES`` lacks ``alias``, :class:`RefusedError` for SQLite without
+    DEBUG, and for databases other than PostgreSQL and SQLite.
     """
     if alias not in connections.settings:
         raise UsageError(
@@ -42,7 +42,7 @@ def make_engine(alias: str, config: Config) -> Engine:
 def guard_sqlite(alias: str, config: Config) -> None:
     """Raise :class:`RefusedError` if ``alias`` is SQLite and ``DEBUG`` is off.
 
-    Production data does not live in SQLite, so the process must have been started with the wrong settings.
+    Production data is not in SQLite, so the process must have been started with the wrong settings.
     """
     if not config.debug and connections[alias].vendor == "sqlite":
         raise RefusedError(

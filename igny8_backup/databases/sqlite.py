@@ -1,21 +1,22 @@
-"""The SQLite engine, for development only: outside DEBUG every command refuses SQLite.
+"""The SQLite engine, for development only: without DEBUG every command refuses SQLite.
 
-A dump is a nameless copy of the file, made in scratch by SQLite's online backup API. Names are paths here.
+A dump is a copy of the file, made in the scratch folder by SQLite's online backup API. The name of a database
+is the path of its file.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from django.db import connections
 
-from igny8_backup.databases.engine import Engine
+from igny8_backup.databases.engine import Engine, OnAnswers, Queries
 from igny8_backup.databases.names import derived_name, is_derived_name
-from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, Versions
+from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, Versions
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -29,14 +30,14 @@ _SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 class SqliteEngine(Engine):
-    """One SQLite database file."""
+    """The engine of an alias whose database is an SQLite file."""
 
     vendor = "sqlite"
     display_name = "SQLite"
     dump_kind = "sqlite3"
 
     def __init__(self, alias: str, *, scratch: Path) -> None:
-        """Raises :class:`RefusedError` for a database in memory or with a URI."""
+        """Raise :class:`RefusedError` for a database in memory or with a URI."""
         super().__init__(alias)
         name = str(connections[alias].settings_dict["NAME"])
         if not name or name == ":memory:" or name.startswith("file:"):
@@ -80,17 +81,17 @@ class SqliteEngine(Engine):
         )
 
     def dump(
-        self,
-        details: DatabaseDetails,
-        queries: Mapping[str, str] | None = None,
-        on_answers: Callable[[Answers], None] | None = None,
+        self, details: DatabaseDetails, queries: Queries | None = None, on_answers: OnAnswers | None = None
     ) -> Blocks:
         with _files(self._path), self._copy() as handle:
             yield from from_file(handle)
 
     @contextmanager
     def _copy(self) -> Iterator[int]:
-        """Yield a descriptor of a consistent copy; the file loses its name before the copy begins."""
+        """Yield the descriptor of a file that contains a consistent copy of the database.
+
+        The file is unlinked before the copy begins, so that a crash leaves no copy.
+        """
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._scratch / f"igny8_backup-{os.getpid()}-{self.alias}.sqlite3"
         path.unlink(missing_ok=True)
@@ -101,9 +102,9 @@ class SqliteEngine(Engine):
             finally:
                 path.unlink()
             with closing(copy), _session(self._path) as session:
-                # A journal would be a file with a name, and a failed copy is discarded anyway.
+                # A journal would be a named file, and a failed copy needs no journal because it is discarded.
                 copy.execute("PRAGMA journal_mode = OFF")
-                # Take the lock first: backup() would wait for it without limit.
+                # Take the lock with a query, which has a time limit: backup() would wait for it forever.
                 session.execute("BEGIN")
                 session.execute(_TABLES).fetchall()
                 session.backup(copy)
@@ -138,14 +139,7 @@ class SqliteEngine(Engine):
             os.close(os.open(staging, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def load(
-        self,
-        staging: str,
-        blocks: Blocks,
-        *,
-        raw_bytes: int,
-        jobs: int,
-        analyze: bool = True,
-        selection: RestoreSelection = WHOLE,
+        self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
         with closing(blocks), _files(self._path), open(staging, "wb") as file:
             write_file(blocks, file.fileno(), fsync=True)
@@ -165,7 +159,7 @@ class SqliteEngine(Engine):
                 os.chmod(staging, self._path.stat().st_mode & 0o777)
 
     def swap(self, staging: str, previous: str, details: DatabaseDetails) -> None:
-        # An interrupted attempt may have done each of the steps.
+        # Each step may have been done by an earlier attempt that was interrupted.
         self._close_files(self._path)
         self._close_files(Path(staging))
         with _files(self._path):
@@ -174,7 +168,7 @@ class SqliteEngine(Engine):
             os.replace(staging, self._path)
 
     def swap_back(self, previous: str, replaced: str) -> None:
-        # An interrupted attempt may have done each of the steps; ``replaced`` appears in the last one.
+        # Each step may have been done by an interrupted attempt. The last step creates ``replaced``.
         parked = Path(replaced + ".parked")
         self._close_files(self._path)
         self._close_files(Path(previous))
@@ -205,9 +199,10 @@ class SqliteEngine(Engine):
                 Path(name + suffix).unlink(missing_ok=True)
 
     def _close_files(self, path: Path) -> None:
-        """Make sure that the database has no log files: they would be applied to the file that replaces it.
+        """Make SQLite remove the log files of the database: they would corrupt a file that replaces it.
 
-        The last session removes them. Raises :class:`DatabaseError` if another process has one.
+        SQLite removes them with the last session. Raises :class:`DatabaseError` if another process has a
+        session.
         """
         if not path.exists():
             return
@@ -218,16 +213,13 @@ class SqliteEngine(Engine):
             session.execute("BEGIN EXCLUSIVE")
             session.execute("ROLLBACK")
         if any(os.path.exists(f"{path}{suffix}") for suffix in _SUFFIXES):
-            raise DatabaseError(
-                f"{path} is in use by another process.",
-                unchanged="Nothing was replaced.",
-                hint=_CLOSE,
-            )
+            what = f"{path} is in use by another process."
+            raise DatabaseError(what, unchanged="Nothing was replaced.", hint=_CLOSE)
 
 
 @contextmanager
 def _session(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a session in autocommit mode. Raises ``DatabaseError``, also for errors inside the ``with``."""
+    """Open a session in autocommit mode. SQLite's errors in the ``with`` block raise ``DatabaseError``."""
     try:
         session = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         with closing(session):
@@ -239,11 +231,11 @@ def _session(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _files(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into a :class:`FilesError`."""
+    """Raise :class:`FilesError` instead of an ``OSError`` in the ``with`` block; ``path`` is the database."""
     try:
         yield
     except OSError as error:
         raise FilesError(
-            f"{path} or a file beside it cannot be used: {error.strerror}.",
+            f"{path} or another file in its folder cannot be used: {error.strerror}.",
             hint=f"Check the permissions and the free space of {path.parent}.",
         ) from None

@@ -1,6 +1,6 @@
-"""Values that engines take and return.
+"""Arguments and results of the methods of engines.
 
-All are frozen and know no database driver, so that plans, details and JSON output can hold them.
+The classes are frozen and import no database driver, so that plans and JSON output can contain them.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from igny8_backup.formats.details import Probe
 
 COUNTED_TO = 1_000_000
-"""Rows of a table are counted up to this number; ``COUNTED_TO + 1`` means "more than this"."""
+"""Counting the rows of a table stops after this number; the count ``COUNTED_TO + 1`` means "more"."""
 
 SCRATCH_MARGIN = 64 << 20
-"""Bytes of scratch that must stay free beside a dump that :meth:`Engine.load` stores there."""
+"""Bytes that must stay free in the scratch folder when :meth:`Engine.load` stores a dump there."""
 
 Row = tuple[str | None, ...]
-"""One row of a probe's answer: each value as text, ``None`` for NULL."""
+"""One row of a probe's result: each value as text, ``None`` for NULL."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """The versions of the server and of the program that dumps it, as each reports its own."""
+    """The versions that the server and the program that dumps it report."""
 
     server: str
     tool: str
@@ -29,11 +29,11 @@ class Versions:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Row counts and probe results of one database at one instant.
+    """Row counts and probe results of one database in one snapshot.
 
     ``row_counts`` omits tables that the role may not read. ``denied`` names the probes that the role may not
-    run. ``failed`` maps each other probe without a result to the reason. ``snapshot`` is the identifier of
-    the exported snapshot, empty where there was none.
+    run. ``failed`` maps the other probes without a result to the reason. ``snapshot`` is the identifier of
+    the exported snapshot, or empty.
     """
 
     snapshot: str = ""
@@ -47,9 +47,9 @@ class Answers:
 class RestoreSelection:
     """The part of a dump to load.
 
-    With ``owners``, objects keep their recorded owners and privileges; without, everything belongs to the
-    role that restores. ``tables`` are ``schema.table`` names to restore alone; empty means the whole dump.
-    ``table_owners`` are the roles that may own one of ``tables``.
+    With ``owners``, objects get their recorded owners and privileges; without, all objects belong to the role
+    of the restore. ``tables`` are the ``schema.table`` names of the tables to restore; empty means the
+    complete dump. ``table_owners`` are the roles that may own these tables.
     """
 
     owners: bool = True
@@ -58,15 +58,15 @@ class RestoreSelection:
 
 
 WHOLE = RestoreSelection()
-"""The whole dump, with owners and privileges."""
+"""The complete dump, with owners and privileges."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """The live database that a restore would replace.
 
-    ``where`` is its address for people, without secrets. ``tables`` is the number of tables, ``None`` if the
-    database exists but cannot be read (a damaged database can still be replaced). ``size`` is in bytes.
+    ``where`` is its address for messages, without secrets. ``tables`` is the number of tables; ``None`` means
+    that the database exists but cannot be read (a restore can replace it even so). ``size`` is in bytes.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Target:
 
     @property
     def empty(self) -> bool:
-        """Whether a restore would replace nothing."""
+        """Whether the database has no tables, or does not exist."""
         return self.tables == 0
 
 
@@ -85,8 +85,8 @@ class Target:
 class Tool:
     """A client program that the restore needs.
 
-    ``needed`` is the lowest major version that can read the dump. ``present`` and ``path`` describe the
-    program that was found; both are empty if none was found.
+    ``needed`` is the lowest major version that can read the dump. ``present`` and ``path`` are the version
+    and the path of the installed program; both are empty if none is installed.
     """
 
     program: str
@@ -105,9 +105,9 @@ class Role:
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """An extension: its ``version`` in the backup, and the version ``available`` on the target server.
+    """An extension of the backup: its ``version`` there, and the version ``available`` on the target server.
 
-    ``available`` is empty if the server does not have the extension.
+    ``available`` is empty if the target server does not have the extension.
     """
 
     name: str
@@ -117,9 +117,9 @@ class Extension:
 
 @dataclass(frozen=True, kw_only=True)
 class Sessions:
-    """The number of sessions in the live database with the same application, client address and role.
+    """The number of sessions in the live database that have the same application, client address and role.
 
-    ``address`` is ``hidden`` where the current role may not see it.
+    ``address`` is ``hidden`` if the current role may not see the address.
     """
 
     application: str
@@ -130,7 +130,7 @@ class Sessions:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
-    """A subscription of the live database, for logical replication."""
+    """A subscription of the live database to logical replication."""
 
     name: str
     enabled: bool
@@ -138,10 +138,10 @@ class Subscription:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetState:
-    """The server that a restore would use, and what depends on the live database there.
+    """The server of the live database, and what depends on the live database there.
 
-    People read this before they confirm; what prevents a restore is reported by ``Engine.blockers``.
-    ``server`` is ``host:port``. All fields are empty for an engine without a server.
+    A plan shows this to users before they confirm a restore; ``Engine.blockers`` returns what prevents it.
+    ``server`` is ``host:port``. All fields are empty for SQLite, which has no server.
     """
 
     server: str = ""

@@ -19,12 +19,12 @@ from igny8_backup.streams.process import feed_process
 
 
 def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scratch: Path) -> None:
-    """Convert the whole dump of ``part`` to SQL with ``pg_restore``, and discard the output.
+    """Convert the complete dump of ``part`` to SQL with ``pg_restore``, and discard the output.
 
-    ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. A dump of SQLite (development only) is stored in
-    ``scratch`` and checked there. Raises ``IntegrityError`` if the dump cannot be restored,
-    ``ToolMissingError`` or ``ToolTooOldError`` for the client, ``ToolError`` if ``pg_restore`` could not run
-    or was killed.
+    ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. An SQLite dump (development only) is stored in the folder
+    ``scratch`` and checked there. Raises ``IntegrityError`` if the dump is damaged, ``ToolMissingError`` or
+    ``ToolTooOldError`` if there is no suitable ``pg_restore``, ``ToolError`` if it did not start or was
+    killed.
     """
     with closing(blocks):
         if part.engine == "sqlite":
@@ -37,7 +37,7 @@ def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scrat
             feed_process([str(program.path), f"--file={os.devnull}"], blocks, env=client_environment())
         except ToolError as error:
             if error.exit_status_of_tool in (None, -signal.SIGKILL, -signal.SIGTERM):
-                raise  # killed, mostly for lack of memory: that says nothing about the dump
+                raise  # not started or killed, for example for lack of memory: the dump may be sound
             raise _damaged(f"pg_restore cannot read the dump: {error.what}") from None
 
 

@@ -7,7 +7,7 @@ primary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ import psycopg
 
 from igny8_backup.conf import Problem
 from igny8_backup.databases.capabilities import Capability
-from igny8_backup.databases.engine import Engine
-from igny8_backup.databases.names import derived_name, is_drill_name
+from igny8_backup.databases.engine import Engine, OnAnswers, Queries
+from igny8_backup.databases.names import DRILL, derived_name, is_derived_name
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.configured import (
     excluded_by_connector,
@@ -100,10 +100,7 @@ class PostgresqlEngine(Engine):
         return self._dumper.describe(excluded)
 
     def dump(
-        self,
-        details: DatabaseDetails,
-        queries: Mapping[str, str] | None = None,
-        on_answers: Callable[[Answers], None] | None = None,
+        self, details: DatabaseDetails, queries: Queries | None = None, on_answers: OnAnswers | None = None
     ) -> Blocks:
         return self._dumper.dump(details, queries or {}, on_answers, lock_seconds=self.lock_seconds)
 
@@ -130,18 +127,10 @@ class PostgresqlEngine(Engine):
         create_staging(self.live, staging, details)
 
     def load(
-        self,
-        staging: str,
-        blocks: Blocks,
-        *,
-        raw_bytes: int,
-        jobs: int,
-        analyze: bool = True,
-        selection: RestoreSelection = WHOLE,
+        self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
-        connection = self.live.to(staging)
-        left_out = loading.load(
-            connection,
+        return loading.load(
+            self.live.to(staging),
             blocks,
             raw_bytes=raw_bytes,
             scratch=self._scratch,
@@ -149,10 +138,10 @@ class PostgresqlEngine(Engine):
             bin_dir=self._bin_dir,
             selection=selection,
         )
-        if analyze:
-            with connection.open() as session:
-                session.execute("ANALYZE")
-        return left_out
+
+    def analyze(self, name: str) -> None:
+        with self.live.to(name).open() as session:
+            session.execute("ANALYZE")
 
     def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
         copy_settings(self.live, staging, details)
@@ -233,7 +222,7 @@ class PostgresqlEngine(Engine):
     def drill_databases(self) -> tuple[str, ...]:
         with self.live.maintenance() as session:
             names = [name for (name,) in session.execute("SELECT datname::text FROM pg_database")]
-        return tuple(name for name in names if is_drill_name(name, self.live.name))
+        return tuple(name for name in names if is_derived_name(name, self.live.name, DRILL))
 
     # Capability.SANITIZE
 

@@ -44,9 +44,10 @@ def load_staging(
             observer.monitor(blocks, source="the storage", sink="pg_restore"),
             raw_bytes=stored.raw_bytes,
             jobs=context.config.jobs,
-            analyze=analyze,
             selection=selection,
         )
+        if analyze:
+            engine.analyze(staging)
     missing = sorted(set(selection.tables or details.tables) - set(engine.tables(staging)))
     if missing:
         raise IntegrityError(

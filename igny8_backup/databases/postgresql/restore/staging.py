@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from igny8_backup.databases.names import is_derived_name, is_staging_name
+from igny8_backup.databases.names import STAGING, is_derived_name
 from igny8_backup.databases.postgresql.attributes import apply_settings
 from igny8_backup.databases.postgresql.connection import Connection, sentence
 from igny8_backup.databases.postgresql.introspection import database_row, list_settings, list_tables
@@ -115,7 +115,7 @@ def stale_staging_databases(live: Connection) -> list[str]:
         SELECT datname FROM pg_database d
         WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid)"""
     with live.maintenance() as session:
-        return sorted(name for (name,) in session.execute(query) if is_staging_name(name, live.name))
+        return sorted(name for (name,) in session.execute(query) if is_derived_name(name, live.name, STAGING))
 
 
 def drop_database(live: Connection, name: str) -> None:
