@@ -14,12 +14,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.core.mail import mail_admins
+from django.core.mail import get_connection, mail_admins
 
 from igny8_backup.conf import ConfigurationError, get_config
+from igny8_backup.operations.notify.deadline import within
 
 REPEAT_AFTER = timedelta(hours=20)
 """When the same failure is mailed again: a nightly failure every night, an hourly one once a day."""
+LIMIT = 30.0
+"""Seconds for a mail as a whole, from the connection to the answer of the mail server."""
 
 
 def mail_failure(what: str, failure_key: str, text: str, now: datetime) -> str:
@@ -56,10 +59,17 @@ def mail_recovery(what: str, now: datetime) -> str:
 
 def _mail(subject: str, text: str) -> str:
     try:
-        mail_admins(subject, text)
+        within(LIMIT, lambda: _send(subject, text))
     except Exception as error:  # mail backends raise any exception
         return f"No mail could be sent to ADMINS: {type(error).__name__}: {error}."
     return ""
+
+
+def _send(subject: str, text: str) -> None:
+    connection = get_connection()
+    if getattr(connection, "timeout", LIMIT) is None:  # Django's SMTP backend without EMAIL_TIMEOUT
+        setattr(connection, "timeout", 2 * LIMIT)  # noqa: B010  ends the thread of a mail that was given up
+    mail_admins(subject, text, connection=connection)
 
 
 def _host() -> str:

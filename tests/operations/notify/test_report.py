@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,62 @@ def test_report_ping_unreachable_is_noted(notes: Notes) -> None:
     assert len(notes.texts) == 2
     assert all("127.0.0.1 failed: " in text and "refused" in text for text in notes.texts)
     assert not any("uuid" in text for text in notes.texts)
+
+
+@contextmanager
+def silent_server(*, drip: bytes = b"") -> Iterator[int]:
+    """Run a server that accepts connections and sends ``drip`` for ever, or nothing; yield its port.
+
+    It ends every connection after a while, so that a client without a limit fails the test and ends.
+    """
+    done = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            for _ in range(100):
+                if done.wait(0.05):
+                    break
+                connection.sendall(drip)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            done.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("drip", [b"", b"H"])
+def test_report_ping_server_never_done_is_noted(
+    notes: Notes, monkeypatch: pytest.MonkeyPatch, drip: bytes
+) -> None:
+    monkeypatch.setattr("igny8_backup.operations.notify.ping.LIMIT", 0.3)
+    with silent_server(drip=drip) as port, Report("x", notes, url=f"http://127.0.0.1:{port}/uuid"):
+        pass
+    assert notes.texts == ["The ping to 127.0.0.1 failed: no complete answer within 0.3 seconds."] * 2
+
+
+@pytest.mark.parametrize("drip", [b"", b"2"])
+def test_report_mail_server_never_done_is_noted(
+    notes: Notes, settings: Any, monkeypatch: pytest.MonkeyPatch, drip: bytes
+) -> None:
+    monkeypatch.setattr("igny8_backup.operations.notify.mail.LIMIT", 0.3)
+    settings.ADMINS = ADMINS
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with silent_server(drip=drip) as port:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+        with Report("x", notes) as report:
+            report.fail("It did not work.")
+    (text,) = notes.texts
+    assert text == "No mail could be sent to ADMINS: TimeoutError: no complete answer within 0.3 seconds."
 
 
 def test_report_secrets_are_removed(
