@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import psycopg
-
+from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import FilesError, LockedError
 from igny8_backup.filesystem import try_lock
 
@@ -48,7 +47,7 @@ class Lockable(Protocol):
 class AdvisoryLock:
     """An advisory lock, held by ``session`` in the maintenance database until the session ends."""
 
-    def __init__(self, session: psycopg.Connection[Any], of: Lockable, *, doing: str = "a run") -> None:
+    def __init__(self, session: Session, of: Lockable, *, doing: str = "a run") -> None:
         """Take the lock. ``doing`` names this run for others. Raises :class:`LockedError`, which names the
         holder."""
         self._key = self.key(of)
@@ -74,7 +73,7 @@ class AdvisoryLock:
         """Raise :class:`LockedError` if the session has ended: then another run may have taken the lock."""
         try:
             held = self._session.execute(_OURS, [self._key]).rowcount
-        except psycopg.Error:
+        except DriverError:
             held = 0
         if not held:
             raise LockedError(

@@ -19,6 +19,7 @@ from django.core.files.storage import FileSystemStorage
 from igny8_backup.errors import FilesError, LockedError
 from igny8_backup.locks import AdvisoryLock, file_lock
 from igny8_backup.store import Store, open_store
+from tests.services.postgres import open_session
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -41,17 +42,18 @@ with file_lock(store, Path(sys.argv[2]), doing="a backup", now=datetime(2026, 11
 ADVISORY_HOLDER = """
 import os
 import sys
-import psycopg
 from django.conf import settings
 settings.configure()
 from django.core.files.storage import FileSystemStorage
+from igny8_backup.databases.postgresql.driver import connect
 from igny8_backup.locks import AdvisoryLock
 from igny8_backup.store import open_store
 store = open_store(FileSystemStorage(location=sys.argv[1]), "igny8/")
-with psycopg.connect(os.environ["PROBE"], autocommit=True) as session:
-    AdvisoryLock(session, store, doing="a backup of web-1")
-    print("held", flush=True)
-    sys.stdin.read()
+session = connect(dict(pair.split("=") for pair in os.environ["PROBE"].split()))
+AdvisoryLock(session, store, doing="a backup of web-1")
+print("held", flush=True)
+sys.stdin.read()
+session.close()
 """
 
 
@@ -159,7 +161,7 @@ def conninfo(pg: PostgresServer, *, superuser: bool = False) -> str:
 def test_advisory_lock_ends_with_its_holder(pg: PostgresServer, tmp_path: Path) -> None:
     store = make_store(tmp_path)
     held = holder(ADVISORY_HOLDER, tmp_path / "storage", probe=conninfo(pg))
-    with held as process, pg.connect() as session:
+    with held as process, open_session(pg) as session:
         with pytest.raises(
             LockedError, match=r": a backup of web-1 from 127.0.0.1, since 20\d\d-\d\d-\d\dT"
         ) as caught:
@@ -176,24 +178,24 @@ def test_advisory_lock_ends_with_its_holder(pg: PostgresServer, tmp_path: Path) 
 
 def test_advisory_lock_of_other_role_raises_with_fewer_details(pg: PostgresServer, tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    with pg.connect(superuser=True) as other, pg.connect() as session:
+    with open_session(pg, superuser=True) as other, open_session(pg) as session:
         AdvisoryLock(other, store)
         with pytest.raises(LockedError, match="Another run is using"):
             AdvisoryLock(session, store)
 
 
 def test_advisory_lock_check_after_loss_raises(pg: PostgresServer, tmp_path: Path) -> None:
-    with pg.connect() as session, pg.connect(superuser=True) as admin:
+    with open_session(pg) as session, open_session(pg, superuser=True) as admin:
         lock = AdvisoryLock(session, make_store(tmp_path))
         lock.check()
-        admin.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
+        admin.execute("SELECT pg_terminate_backend(%s)", [session.backend_pid])
         with pytest.raises(LockedError, match="The lock was lost") as caught:
             lock.check()
         assert "No backup was recorded. Run the command again." in str(caught.value)
 
 
 def test_advisory_lock_check_ignores_other_locks_of_the_session(pg: PostgresServer, tmp_path: Path) -> None:
-    with pg.connect() as session:
+    with open_session(pg) as session:
         lock = AdvisoryLock(session, make_store(tmp_path))
         session.execute("SELECT pg_advisory_unlock_all(), pg_advisory_lock(7)")
         with pytest.raises(LockedError, match="The lock was lost"):

@@ -9,10 +9,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-import psycopg
-
+from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
@@ -55,7 +54,7 @@ class OptionalMethods:
 
     # Capability.LOCK
 
-    def lock_session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+    def lock_session(self) -> AbstractContextManager[Session]:
         """Open a session that can hold a lock, on the primary server and not in the live database."""
         raise self._lacks(Capability.LOCK)
 

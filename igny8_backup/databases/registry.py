@@ -5,10 +5,12 @@ The alias in Django's settings selects the engine. Metadata read from storage ne
 
 from __future__ import annotations
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from igny8_backup.conf import Config
 from igny8_backup.databases.engine import Engine
+from igny8_backup.databases.postgresql.driver import uses_psycopg3
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.sqlite import SqliteEngine
 from igny8_backup.errors import RefusedError, UsageError
@@ -18,7 +20,7 @@ def make_engine(alias: str, config: Config) -> Engine:
     """Build the engine that suits the ``ENGINE`` of ``alias`` in ``DATABASES``.
 
     Raises :class:`UsageError` if ``DATABASES`` lacks ``alias``, :class:`RefusedError` for SQLite without
-    DEBUG, and for databases other than PostgreSQL and SQLite.
+    DEBUG, for databases other than PostgreSQL and SQLite, and without a driver.
     """
     if alias not in connections.settings:
         raise UsageError(
@@ -27,7 +29,7 @@ def make_engine(alias: str, config: Config) -> Engine:
             hint=f"Choose one of: {', '.join(config.databases)}.",
         )
     guard_sqlite(alias, config)
-    vendor = connections[alias].vendor
+    vendor = vendor_of(alias)
     if vendor == "postgresql":
         return PostgresqlEngine(alias, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
     if vendor == "sqlite":
@@ -39,12 +41,37 @@ def make_engine(alias: str, config: Config) -> Engine:
     )
 
 
+def vendor_of(alias: str) -> str:
+    """Return the vendor of the backend of ``alias``.
+
+    Raises :class:`RefusedError` if the backend cannot be imported, mostly because it lacks its driver.
+    """
+    try:
+        return connections[alias].vendor
+    except (ImproperlyConfigured, ImportError) as error:
+        if "postg" in connections.settings[alias]["ENGINE"]:
+            uses_psycopg3()
+        raise RefusedError(
+            f"The backend of the database {alias!r} cannot be imported: {' '.join(str(error).split())}.",
+            unchanged="Nothing was read or written.",
+            hint=f"Install its driver, or correct DATABASES[{alias!r}]['ENGINE'].",
+        ) from None
+
+
+def is_sqlite(alias: str) -> bool:
+    """Whether ``alias`` is SQLite. :func:`make_engine` reports a backend that cannot be imported."""
+    try:
+        return vendor_of(alias) == "sqlite"
+    except RefusedError:
+        return False
+
+
 def guard_sqlite(alias: str, config: Config) -> None:
     """Raise :class:`RefusedError` if ``alias`` is SQLite and ``DEBUG`` is off.
 
     Production data is not in SQLite, so the process must have been started with the wrong settings.
     """
-    if not config.debug and connections[alias].vendor == "sqlite":
+    if not config.debug and is_sqlite(alias):
         raise RefusedError(
             f"The database {alias!r} is SQLite and DEBUG is off. Production data does not live in SQLite, so"
             " this process uses the wrong settings.",

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
-from django.db import Error, connections, router
+from django.db import Error, router
 
 from igny8_backup.celery.workers import scheduled_tasks
-from igny8_backup.conf import SETTING, Config, Problem, project_dir
-from igny8_backup.databases.registry import make_engine
+from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
+from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -113,7 +113,10 @@ def _periodic_tasks() -> list[str] | None:
     if not apps.is_installed("django_celery_beat"):
         return []
     model = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")
-    if connections[router.db_for_read(model)].vendor != "postgresql":
+    try:
+        if vendor_of(router.db_for_read(model)) != "postgresql":
+            return None
+    except RefusedError:
         return None
     enabled = model._default_manager.filter(enabled=True).exclude(task="celery.backend_cleanup")
     try:
@@ -170,11 +173,11 @@ def unfit_databases(config: Config) -> list[Problem]:
     """
     problems = []
     for alias in config.databases:
-        if connections[alias].vendor == "sqlite":
+        if is_sqlite(alias):
             continue
         try:
             problems += make_engine(alias, config).check(config.exclude_table_data.get(alias, ()))
-        except (RefusedError, ToolError) as error:
+        except (ConfigurationError, RefusedError, ToolError) as error:
             problems.append(_error_problem("E041", f"The database {alias!r} would not be backed up.", error))
         except BackupError as error:
             problems.append(_error_problem("W007", f"The database {alias!r} could not be checked.", error))

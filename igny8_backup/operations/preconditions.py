@@ -12,9 +12,9 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, Storage, storages
-from django.db import connections
 
 from igny8_backup.conf import SETTING, STORAGE_ALIAS, Config, Problem, home_dir
+from igny8_backup.databases.registry import is_sqlite
 from igny8_backup.errors import BackupError, FilesError
 from igny8_backup.streams.age import parse_recipients
 
@@ -162,7 +162,7 @@ def sqlite_problems(config: Config) -> list[Problem]:
             hint="Set DATABASE_URL (or DB_NAME and DB_HOST) for this process.",
         )
         for alias in config.databases
-        if not config.debug and connections[alias].vendor == "sqlite"
+        if not config.debug and is_sqlite(alias)
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +13,9 @@ from hypothesis import strategies as st
 
 from igny8_backup.databases.postgresql.connection import sentence
 from igny8_backup.databases.redact import HIDDEN, without_values
+from igny8_backup.databases.session import DriverError, Session, from_driver
 from igny8_backup.streams.stderr_tail import CUT
+from tests.services.postgres import open_session
 
 SECRET = "SENTINEL-5e"
 FAILURES = [
@@ -37,9 +38,9 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def session(postgres_18: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
+def session(postgres_18: PostgresServer) -> Iterator[Session]:
     postgres_18.create_database("hiding")
-    with postgres_18.connect("hiding") as session:
+    with open_session(postgres_18, "hiding") as session:
         for statement in (
             "CREATE TABLE people (email text PRIMARY KEY, age int CHECK (age > 0))",
             f"INSERT INTO people VALUES ('{SECRET}', 1)",
@@ -49,28 +50,34 @@ def session(postgres_18: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
             """CREATE FUNCTION checked(name text) RETURNS int LANGUAGE plpgsql AS
                $$ BEGIN EXECUTE format('SELECT %L::int', name); RETURN 1; END $$""",
         ):
-            session.execute(statement.encode())
+            session.execute(statement)
         yield session
     postgres_18.drop_database("hiding")
 
 
 @pytest.mark.parametrize(("statement", "expected"), FAILURES)
 def test_sentence_of_failed_statement_hides_values(
-    session: psycopg.Connection[Any], statement: str, expected: list[str]
+    session: Session, statement: str, expected: list[str]
 ) -> None:
-    with pytest.raises(psycopg.Error) as caught:
-        session.execute(statement.encode())
+    with pytest.raises(DriverError) as caught:
+        session.execute(statement)
     message = sentence(caught.value)
     assert SECRET not in message and all(words in message for words in expected), message
 
 
 @pytest.mark.parametrize(("rows", "expected"), ROWS)
 def test_sentence_of_failed_copy_hides_values(
-    session: psycopg.Connection[Any], rows: str, expected: list[str]
+    session: Session, postgres_18: PostgresServer, rows: str, expected: list[str]
 ) -> None:
-    with pytest.raises(psycopg.Error) as caught, session.cursor().copy(COPY.encode()) as copy:
+    with (
+        postgres_18.connect(session.dbname) as connection,
+        pytest.raises(psycopg.Error) as caught,
+        connection.cursor().copy(COPY.encode()) as copy,
+    ):
         copy.write(rows)
-    message = sentence(caught.value)
+    error = from_driver(caught.value)
+    assert error is not None
+    message = sentence(error)
     assert SECRET not in message and all(words in message for words in expected), message
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -13,3 +14,9 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{reason} In CI every server must be there.", pytrace=False)
     pytest.skip(reason)
+
+
+def hidden(*modules: str, path: str = "") -> dict[str, str]:
+    """Return environment variables that hide ``modules`` from Python; ``path`` is the present PYTHONPATH."""
+    folder = str(Path(__file__).with_name("hide_modules"))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [folder, path])), "HIDDEN_MODULES": ",".join(modules)}

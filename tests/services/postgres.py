@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 from demo.account import private_folder
 from demo.installed import installed
 from demo.server import PostgresServer
 
+from igny8_backup.databases.postgresql.driver import connect
+from igny8_backup.databases.session import Session
 from tests.services import unavailable
 
 MAJORS = (15, 16, 18)
@@ -35,3 +38,19 @@ class PostgresServers:
 
     def close(self) -> None:
         self._stack.close()
+
+
+@contextmanager
+def open_session(
+    server: PostgresServer, database: str = "postgres", *, role: str = "", superuser: bool = False
+) -> Iterator[Session]:
+    """Open a session of the package with ``server``, as the application's role unless another is named."""
+    parameters = {
+        "host": server.host,
+        "port": server.port,
+        "dbname": database,
+        "user": "postgres" if superuser else role or server.role,
+        "password": server.superuser_password if superuser else server.password,
+    }
+    with closing(connect(parameters)) as session:
+        yield session

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import psycopg
-from psycopg import sql
 
 from igny8_backup.databases.postgresql.introspection import list_privileges
+from igny8_backup.databases.postgresql.quoting import identifier, literal
 from igny8_backup.databases.redact import without_values
+from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
 from igny8_backup.formats.details import DatabaseSetting, Privilege
 
@@ -32,33 +30,24 @@ _NAME_LISTS = {
 _LIST_ITEM = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 
-def apply_settings(
-    session: psycopg.Connection[Any], database: str, settings: Sequence[DatabaseSetting]
-) -> None:
+def apply_settings(session: Session, database: str, settings: Sequence[DatabaseSetting]) -> None:
     """Apply ``settings`` to ``database``: its own, and those of roles in it (ALTER ROLE IN DATABASE).
 
     Raises :class:`DatabaseError` naming the first setting that the server refuses.
     """
     for setting in settings:
-        target = sql.SQL("ALTER DATABASE {}").format(sql.Identifier(database))
+        target = f"ALTER DATABASE {identifier(database)}"
         if setting.role:
-            target = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(
-                sql.Identifier(setting.role), sql.Identifier(database)
-            )
+            target = f"ALTER ROLE {identifier(setting.role)} IN DATABASE {identifier(database)}"
         values = list_items(setting.value) if setting.name.lower() in _NAME_LISTS else [setting.value]
         try:
-            session.execute(
-                sql.SQL("{} SET {} TO {}").format(
-                    target,
-                    sql.Identifier(*setting.name.split(".")),
-                    sql.SQL(", ").join(map(sql.Literal, values)),
-                )
-            )
-        except psycopg.Error as error:
+            name, value = identifier(*setting.name.split(".")), ", ".join(map(literal, values))
+            session.execute(f"{target} SET {name} TO {value}")
+        except DriverError as error:
             # The whole message may repeat the value, which may be a secret.
-            reason = without_values(error.diag.message_primary or type(error).__name__)
+            reason = without_values(error.primary or error.name)
             owner = f"of role {setting.role} in the database" if setting.role else "of the database"
-            user = sql.Identifier(session.info.user).as_string(None)
+            user = identifier(session.user)
             raise DatabaseError(
                 f"The setting {setting.name} {owner} could not be copied: {reason}.",
                 unchanged="The live database was not changed.",
@@ -75,49 +64,37 @@ def list_items(value: str) -> list[str]:
     return found or [""]
 
 
-def apply_privileges(
-    session: psycopg.Connection[Any], database: str, privileges: Sequence[Privilege] | None
-) -> None:
+def apply_privileges(session: Session, database: str, privileges: Sequence[Privilege] | None) -> None:
     """Give ``database`` exactly ``privileges``.
 
     ``None`` stands for the server's default (PostgreSQL docs, 5.8): everybody may connect and create
     temporary tables, and the owner has all privileges.
     """
-    name = sql.Identifier(database)
+    name = identifier(database)
     present = {item.grantee for item in list_privileges(session, database) or ()} | {""}
     for grantee in sorted(present):
-        session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(name, _grantee(grantee)))
+        session.execute(f"REVOKE ALL ON DATABASE {name} FROM {_grantee(grantee)}")
     if privileges is None:
         (owner,) = session.execute(
             "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", [database]
         ).fetchone() or ("",)
-        session.execute(sql.SQL("GRANT ALL ON DATABASE {} TO {}").format(name, sql.Identifier(owner)))
-        session.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(name))
+        session.execute(f"GRANT ALL ON DATABASE {name} TO {identifier(owner)}")
+        session.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC")
     for item in privileges or ():
         if item.privilege in _PRIVILEGES:
-            session.execute(
-                sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
-                    sql.SQL(item.privilege),
-                    name,
-                    _grantee(item.grantee),
-                    sql.SQL(" WITH GRANT OPTION" if item.grantable else ""),
-                )
-            )
+            option = " WITH GRANT OPTION" if item.grantable else ""
+            session.execute(f"GRANT {item.privilege} ON DATABASE {name} TO {_grantee(item.grantee)}{option}")
 
 
-def apply_limit(session: psycopg.Connection[Any], database: str, limit: int) -> None:
+def apply_limit(session: Session, database: str, limit: int) -> None:
     """Set how many sessions ``database`` accepts; -1 means no limit."""
-    session.execute(
-        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(database), sql.Literal(limit))
-    )
+    session.execute(f"ALTER DATABASE {identifier(database)} CONNECTION LIMIT {literal(limit)}")
 
 
-def apply_comment(session: psycopg.Connection[Any], database: str, text: str | None) -> None:
+def apply_comment(session: Session, database: str, text: str | None) -> None:
     """Set the comment of ``database``; ``None`` removes it."""
-    session.execute(
-        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(database), sql.Literal(text))
-    )
+    session.execute(f"COMMENT ON DATABASE {identifier(database)} IS {literal(text)}")
 
 
-def _grantee(name: str) -> sql.Composable:
-    return sql.Identifier(name) if name else sql.SQL("PUBLIC")
+def _grantee(name: str) -> str:
+    return identifier(name) if name else "PUBLIC"

@@ -12,20 +12,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-from psycopg import conninfo
-
 from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.quoting import conninfo
 from igny8_backup.errors import DatabaseError, FilesError
 from igny8_backup.streams.pipeline import from_bytes, write_file
 from igny8_backup.streams.private_file import private_file
 
-_OPTIONS = {option.keyword.decode(): option for option in psycopg.pq.Conninfo.get_defaults()}
-_VARIABLES = {key: option.envvar.decode() for key, option in _OPTIONS.items() if option.envvar}
-_SECRETS = {key for key, option in _OPTIONS.items() if option.dispchar == b"*"} | {
-    "scram_client_key",
-    "scram_server_key",
+# The parameters that have a variable (PostgreSQL docs, 34.15). Its name is PG and that of the parameter, with
+# few exceptions. Other parameters become arguments.
+_WITH_VARIABLE = """
+    service host hostaddr port dbname user password passfile application_name client_encoding options
+    connect_timeout target_session_attrs load_balance_hosts requirepeer require_auth channel_binding
+    min_protocol_version max_protocol_version
+    sslmode sslnegotiation sslcompression sslcert sslkey sslcertmode sslrootcert sslcrl sslcrldir sslsni
+    ssl_min_protocol_version ssl_max_protocol_version gssencmode krbsrvname gsslib gssdelegation"""
+_VARIABLES = {key: "PG" + key.replace("_", "").upper() for key in _WITH_VARIABLE.split()} | {
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "dbname": "PGDATABASE",
+    "application_name": "PGAPPNAME",
 }
+_SECRETS = {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}
 # pg_dump uses the encoding of the database, and client_environment() names the program.
 _NOT_PASSED = {"client_encoding", "application_name", "fallback_application_name", "password", "passfile"}
 
@@ -108,4 +114,4 @@ def client_environment() -> dict[str, str]:
 
 
 def _dbname(explicit: dict[str, str]) -> str:
-    return f"--dbname={conninfo.make_conninfo(**explicit)}"
+    return f"--dbname={conninfo(explicit)}"

@@ -7,18 +7,22 @@ name a replica, the server behind a pooler, or a role of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-from dbbackup.db.base import BaseDBConnector, get_connector
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from igny8_backup.conf import ConfigurationError
 from igny8_backup.databases.names import NAME_BYTES
 from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.driver import is_option
 
-_LIBPQ = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+if TYPE_CHECKING:
+    from dbbackup.db.base import BaseDBConnector
+
+_REMOVED = ("DBBACKUP_STORAGE", "DBBACKUP_STORAGE_OPTIONS")
+"""Settings of older releases of django-dbbackup; from 5 on it refuses to be imported with them."""
 
 
 def live_connection(alias: str) -> Connection:
@@ -44,14 +48,32 @@ def excluded_by_connector(alias: str) -> tuple[str, ...]:
 
 
 def _connector(alias: str) -> BaseDBConnector:
+    # django-dbbackup reads settings and looks for a temporary folder when it is imported, and raises whatever
+    # that raises. So it is imported here, where only backups and restores fail.
+    try:
+        from dbbackup.db.base import get_connector
+    except Exception as error:
+        old = [name for name in _REMOVED if hasattr(settings, name)]
+        hint = f"Remove {' and '.join(old)} from the settings: STORAGES['dbbackup'] replaces it."
+        if not old:
+            hint = "Correct the settings that begin with DBBACKUP_, or name a writable folder in TMPDIR."
+        raise ConfigurationError(
+            f"django-dbbackup, which reads DBBACKUP_CONNECTORS, cannot be imported: {_described(error)}.",
+            unchanged="Nothing was read or written.",
+            hint=hint,
+        ) from None
     try:
         return get_connector(alias)
-    except (RuntimeError, ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:
         raise ConfigurationError(
-            f"django-dbbackup cannot read its settings for {alias!r}: {error}.",
+            f"django-dbbackup cannot read its settings for {alias!r}: {_described(error)}.",
             unchanged="Nothing was read or written.",
             hint="Correct DBBACKUP_CONNECTORS.",
         ) from None
+
+
+def _described(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _connection(alias: str, settings_dict: dict[str, Any]) -> Connection:
@@ -64,7 +86,7 @@ def _connection(alias: str, settings_dict: dict[str, Any]) -> Connection:
             str(error), unchanged="Nothing was read or written.", hint=f"Correct DATABASES[{alias!r}]."
         ) from None
     connection = Connection(
-        {key: value for key, value in params.items() if key in _LIBPQ},
+        {key: value for key, value in params.items() if is_option(key)},
         role=str(options.get("assume_role") or ""),
         alias=alias,
     )

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-import psycopg
-from psycopg import conninfo, sql
-
+from igny8_backup.databases.postgresql.driver import connect, default_name
 from igny8_backup.databases.postgresql.hints import connection_hint, hint_for
+from igny8_backup.databases.postgresql.quoting import identifier
 from igny8_backup.databases.redact import without_values
+from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
 
 MAINTENANCE = ("postgres", "template1")
@@ -74,12 +74,12 @@ class Connection:
         return Connection({**self.params, "dbname": name}, role=self.role, alias=self.alias)
 
     @contextmanager
-    def open(self) -> Iterator[psycopg.Connection[Any]]:
+    def open(self) -> Iterator[Session]:
         """Open a session in autocommit mode, without time limits.
 
-        Raises :class:`DatabaseError` if the connection fails or psycopg raises inside the ``with``. Through a
-        pooler neither time limits nor ``role`` are set: the pooler's session would keep them for the next
-        client.
+        Raises :class:`DatabaseError` if the connection fails, or for a ``DriverError`` inside the ``with``.
+        Through a pooler neither time limits nor ``role`` are set: the pooler's session would keep them for
+        the next client.
         """
         params: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
@@ -88,23 +88,22 @@ class Connection:
             "application_name": "igny8_backup",
         }
         try:
-            session = psycopg.connect(conninfo.make_conninfo(**params), autocommit=True)
-        except psycopg.Error as error:
+            session = connect(params)
+        except DriverError as error:
             message = sentence(error)
-            name, user = _quoted(self.params.get("dbname", "")), _quoted(self.params.get("user", ""))
+            name, user = identifier(self.params.get("dbname", "")), identifier(self.params.get("user", ""))
             raise DatabaseError(
                 f"No connection to {self.where}: {message}.",
                 hint=connection_hint(message, alias=self.alias, name=name, user=user),
             ) from None
-        # Not psycopg's own context manager, which commits at the end and fails if the server is gone.
         with closing(session):
             try:
                 if not is_pooled(session):
                     session.execute(_NO_LIMITS)
                     if self.role:
-                        session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
+                        session.execute(f"SET ROLE {identifier(self.role)}")
                 yield session
-            except psycopg.Error as error:
+            except DriverError as error:
                 message = sentence(error)
                 raise DatabaseError(
                     f"The server of {self.where} reported an error: {message}.",
@@ -112,7 +111,7 @@ class Connection:
                 ) from None
 
     @contextmanager
-    def maintenance(self) -> Iterator[psycopg.Connection[Any]]:
+    def maintenance(self) -> Iterator[Session]:
         """Open a session in another database of the same server, for renaming and dropping this one."""
         with ExitStack() as stack:
             refusals = []
@@ -131,48 +130,39 @@ class Connection:
 
     def _name_from_libpq(self) -> str:
         """Let libpq resolve the parameters. Nothing is sent, so the database need not exist."""
-        attempt = psycopg.pq.PGconn.connect_start(conninfo.make_conninfo(**self.params).encode())
         try:
-            name = (attempt.db or b"").decode()
-            message = attempt.error_message.decode(errors="replace")
-        finally:
-            attempt.finish()
-        if not name:
+            return default_name(self.params)
+        except DriverError as error:
             raise DatabaseError(
-                f"DATABASES[{self.alias!r}] does not name a database: {' '.join(message.split())}.",
+                f"DATABASES[{self.alias!r}] does not name a database: {sentence(error)}.",
                 unchanged="Nothing was read or written.",
                 hint=f"Set DATABASES[{self.alias!r}]['NAME'], or correct the service file.",
-            )
-        return name
+            ) from None
 
 
-def is_pooled(session: psycopg.Connection[Any]) -> bool:
+def is_pooled(session: Session) -> bool:
     """Whether the session goes through a connection pooler.
 
     A pooler gives each client a process number of its own for cancel requests (PostgreSQL docs, 55.2.8), so
     the number differs from that of the server's process. A pooler in session mode cannot be distinguished
     from one in transaction mode.
     """
-    return session.execute("SELECT pg_backend_pid()").fetchone() != (session.info.backend_pid,)
+    return session.execute("SELECT pg_backend_pid()").fetchone() != (session.backend_pid,)
 
 
-def is_replica(session: psycopg.Connection[Any]) -> bool:
+def is_replica(session: Session) -> bool:
     """Whether the server is a replica (PostgreSQL docs, 9.28.4)."""
     return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
 
 
-def sentence(error: psycopg.Error) -> str:
+def sentence(error: DriverError) -> str:
     """Return the server's message on one line, without a full stop and without values of rows."""
     message = str(error)
-    if (error.sqlstate or "").startswith(_CLASSES_WITH_VALUES):
+    if error.sqlstate.startswith(_CLASSES_WITH_VALUES):
         message = without_values(message)
     return " ".join(message.split()).rstrip(".?")
 
 
-def server_version(session: psycopg.Connection[Any]) -> str:
+def server_version(session: Session) -> str:
     """Return the version as the server writes it: ``18.1 (Debian 18.1-1.pgdg13+1)``."""
-    return session.info.parameter_status("server_version") or ""
-
-
-def _quoted(name: str) -> str:
-    return sql.Identifier(name).as_string(None)
+    return session.server_version_text

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
-
-import psycopg
+from typing import Self
 
 from igny8_backup.conf import Problem
 from igny8_backup.databases.capabilities import Capability
@@ -47,6 +45,7 @@ from igny8_backup.databases.postgresql.restore.swap import name_database, swap_b
 from igny8_backup.databases.postgresql.restore.target import inspect_target
 from igny8_backup.databases.postgresql.restore.vacuum import rewrite, triggers_disabled
 from igny8_backup.databases.postgresql.sessions import open_lock_session
+from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, TargetState, Versions
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -174,7 +173,7 @@ class PostgresqlEngine(Engine):
 
     # Capability.LOCK
 
-    def lock_session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+    def lock_session(self) -> AbstractContextManager[Session]:
         return open_lock_session(self.live, self.source)
 
     # Capability.COPY

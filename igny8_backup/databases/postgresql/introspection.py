@@ -6,12 +6,12 @@ of ``pg_database`` are read as JSON because its columns differ between major ver
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-
 from igny8_backup.databases.names import table_name
+from igny8_backup.databases.session import InsufficientPrivilege, Session
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting, Privilege
 
 _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
@@ -56,29 +56,30 @@ _PRIVILEGES = """
 
 # Only roles that may connect may read the size.
 _DATABASE = """
-    SELECT to_jsonb(d) || jsonb_build_object(
+    SELECT (to_jsonb(d) || jsonb_build_object(
       'encoding_name', pg_encoding_to_char(d.encoding), 'owner', pg_get_userbyid(d.datdba),
       'tablespace', t.spcname, 'comment', shobj_description(d.oid, 'pg_database'),
-      'size', CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END)
+      'size', CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END
+    ))::text
     FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s"""
 
 # Without a schema: the search path finds the table, as it does for Django.
 _MIGRATIONS = "SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER BY app, id DESC"
 
 
-def system_identifier(session: psycopg.Connection[Any]) -> str:
+def system_identifier(session: Session) -> str:
     """Return the identifier of the server's data folder (PostgreSQL docs, 9.28.11).
 
     Empty if the role may not read it.
     """
     try:
         row = session.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
-    except psycopg.errors.InsufficientPrivilege:
+    except InsufficientPrivilege:
         return ""
     return str(row[0]) if row else ""
 
 
-def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[str, ...]:
+def list_tables(session: Session, kinds: str = "rpm") -> tuple[str, ...]:
     """List the application's tables as ``schema.table``, sorted.
 
     ``kinds`` are values of ``pg_class.relkind``: ``r`` alone lists the tables that have rows of their own.
@@ -87,14 +88,14 @@ def list_tables(session: psycopg.Connection[Any], kinds: str = "rpm") -> tuple[s
     return tuple(sorted(table_name(schema, table) for schema, table in found))
 
 
-def list_settings(session: psycopg.Connection[Any], name: str) -> tuple[DatabaseSetting, ...]:
+def list_settings(session: Session, name: str) -> tuple[DatabaseSetting, ...]:
     """List the settings of the database ``name`` and of roles in it."""
     rows = session.execute(_SETTINGS, [name]).fetchall()
     pairs = [(role, *entry.split("=", 1)) for role, entry in rows]
     return tuple(DatabaseSetting(role=role, name=key, value=value) for role, key, value in pairs)
 
 
-def list_privileges(session: psycopg.Connection[Any], name: str) -> tuple[Privilege, ...] | None:
+def list_privileges(session: Session, name: str) -> tuple[Privilege, ...] | None:
     """List the privileges on the database ``name``; ``None`` means the server's default."""
     acl = session.execute("SELECT datacl IS NULL FROM pg_database WHERE datname = %s", [name]).fetchone()
     if acl is None or acl[0]:
@@ -105,29 +106,29 @@ def list_privileges(session: psycopg.Connection[Any], name: str) -> tuple[Privil
     )
 
 
-def database_row(session: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
+def database_row(session: Session, name: str) -> dict[str, Any] | None:
     """Return the row of ``pg_database`` for ``name``, or ``None``.
 
     ``owner``, ``tablespace`` and ``encoding_name`` are added as names, and ``comment`` and ``size`` (in
     bytes).
     """
     row = session.execute(_DATABASE, [name]).fetchone()
-    return None if row is None else dict(row[0])
+    return None if row is None else dict(json.loads(row[0]))
 
 
-def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[str]) -> DatabaseDetails:
+def describe(session: Session, alias: str, excluded: Sequence[str]) -> DatabaseDetails:
     """Return what a restore needs to know about the database of ``session``.
 
     ``excluded`` are the ``schema.table`` names of the tables whose rows are left out of the dump.
     """
-    name = session.info.dbname
+    name = session.dbname
     row = database_row(session, name) or {}
     roles = sorted(session.execute(_ROLES).fetchall())
     extensions = session.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1").fetchall()
     return DatabaseDetails(
         alias=alias,
         name=name,
-        server=f"{session.info.host}:{session.info.port}",
+        server=f"{session.host}:{session.port}",
         system_identifier=system_identifier(session),
         tables=list_tables(session),
         migrations=_last_migrations(session),
@@ -152,7 +153,7 @@ def describe(session: psycopg.Connection[Any], alias: str, excluded: Sequence[st
     )
 
 
-def _last_migrations(session: psycopg.Connection[Any]) -> dict[str, str]:
+def _last_migrations(session: Session) -> dict[str, str]:
     """Return the last applied migration of each app; empty if there is no table ``django_migrations``."""
     found = session.execute("SELECT to_regclass('django_migrations') IS NOT NULL").fetchone()
     return dict(session.execute(_MIGRATIONS).fetchall()) if found == (True,) else {}

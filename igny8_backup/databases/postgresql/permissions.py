@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg
 
 from igny8_backup.conf import Problem
 from igny8_backup.databases.names import quoted, table_name
 from igny8_backup.databases.postgresql.introspection import list_tables
+from igny8_backup.databases.postgresql.quoting import identifier
+from igny8_backup.databases.session import Session
 
 SHOWN = 5
 """At most this many names appear in a message."""
@@ -49,20 +48,20 @@ class PermissionGaps:
     unreadable: tuple[str, ...] = ()
 
 
-def find_permission_gaps(session: psycopg.Connection[Any], excluded: tuple[str, ...]) -> PermissionGaps:
+def find_permission_gaps(session: Session, excluded: tuple[str, ...]) -> PermissionGaps:
     """Return what the role of ``session`` cannot back up; the rows of ``excluded`` tables do not matter."""
     (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
     hidden = (table for table in list_row_security(session) if table not in excluded)
     return PermissionGaps(role=role, hidden=tuple(hidden), unreadable=list_unreadable(session))
 
 
-def list_row_security(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+def list_row_security(session: Session) -> tuple[str, ...]:
     """List the tables whose rows row-level security may hide from the current role, sorted."""
     found = {table_name(schema, table) for schema, table in session.execute(_ROW_SECURITY)}
     return tuple(sorted(found.intersection(list_tables(session, "r"))))
 
 
-def list_unreadable(session: psycopg.Connection[Any]) -> tuple[str, ...]:
+def list_unreadable(session: Session) -> tuple[str, ...]:
     """List what a dump reads and the current role may not read, sorted.
 
     ``table NAME`` and ``sequence NAME`` lack the privilege SELECT; ``schema NAME`` lacks USAGE and is listed
@@ -81,12 +80,12 @@ def permission_problems(alias: str, gaps: PermissionGaps) -> list[Problem]:
         (
             gaps.unreadable,
             f"The role {gaps.role} may not read {{}}.",
-            f"GRANT pg_read_all_data TO {_identifier(gaps.role)};",
+            f"GRANT pg_read_all_data TO {identifier(gaps.role)};",
         ),
         (
             gaps.hidden,
             f"Row-level security hides rows of {{}} from the role {gaps.role}.",
-            f"ALTER ROLE {_identifier(gaps.role)} BYPASSRLS;",
+            f"ALTER ROLE {identifier(gaps.role)} BYPASSRLS;",
         ),
     )
     return [
@@ -98,10 +97,6 @@ def permission_problems(alias: str, gaps: PermissionGaps) -> list[Problem]:
         for names, cause, statement in kinds
         if names
     ]
-
-
-def _identifier(name: str) -> str:
-    return psycopg.sql.Identifier(name).as_string(None)
 
 
 def _shorten(names: tuple[str, ...]) -> str:

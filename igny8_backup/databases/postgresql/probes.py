@@ -6,13 +6,11 @@ A probe is a query from the settings whose answer must be the same in both. :fun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-import psycopg
-from psycopg import sql
 
 from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.postgresql.connection import sentence
+from igny8_backup.databases.postgresql.quoting import identifier
+from igny8_backup.databases.session import DriverError, InsufficientPrivilege, Session
 from igny8_backup.databases.values import COUNTED_TO, Answers, Row
 from igny8_backup.formats.details import Probe
 
@@ -34,7 +32,7 @@ class _NotComparable(Exception):
 
 
 def ask(
-    session: psycopg.Connection[Any],
+    session: Session,
     tables: Iterable[str],
     queries: Mapping[str, str],
     *,
@@ -45,7 +43,7 @@ def ask(
 
     ``tables`` are ``schema.table`` names; rows of partitions and inheriting tables are not included.
     ``session`` must be in a read-only transaction. ``snapshot`` is recorded in the result. Failing probes are
-    reported in the result; only a lost session raises ``psycopg.Error``.
+    reported in the result; only a lost session raises ``DriverError``.
     """
     session.execute(FIXED)
     counts, found, failed, denied = {}, [], {}, []
@@ -53,17 +51,17 @@ def ask(
         try:
             with session.transaction():
                 counts[table] = _count(session, table, counted_to)
-        except psycopg.errors.InsufficientPrivilege:
+        except InsufficientPrivilege:
             pass
     for name, query in queries.items():
         try:
             with session.transaction():
                 found.append(Probe(name=name, query=query, rows=_rows(session, query)))
-        except psycopg.errors.InsufficientPrivilege:
+        except InsufficientPrivilege:
             denied.append(name)
         except _NotComparable as error:
             failed[name] = str(error)
-        except psycopg.Error as error:
+        except DriverError as error:
             if session.closed:
                 raise
             failed[name] = f"{sentence(error)}."
@@ -76,36 +74,24 @@ def ask(
     )
 
 
-def _count(session: psycopg.Connection[Any], table: str, most: int) -> int:
-    query = sql.SQL("SELECT count(*) FROM (SELECT FROM ONLY {} LIMIT {}) AS counted").format(
-        sql.Identifier(*split_table_name(table)), sql.Literal(most + 1)
-    )
+def _count(session: Session, table: str, most: int) -> int:
+    name = identifier(*split_table_name(table))
+    query = f"SELECT count(*) FROM (SELECT FROM ONLY {name} LIMIT {most + 1}) AS counted"  # noqa: S608
     (number,) = session.execute(query).fetchone() or (0,)
     return int(number)
 
 
-def _rows(session: psycopg.Connection[Any], query: str) -> tuple[Row, ...]:
+def _rows(session: Session, query: str) -> tuple[Row, ...]:
     """Return the answer as text, with its rows sorted: the server does not guarantee their order."""
-    # A cursor accepts one query that writes nothing. ``binary`` chooses the extended query protocol, which
-    # accepts one statement only (PostgreSQL docs, 54.2.3).
-    session.execute(f"DECLARE igny8_backup_probe NO SCROLL CURSOR FOR {query}".encode(), binary=True)
-    cursor = session.execute(f"FETCH {MOST_ROWS + 1} FROM igny8_backup_probe".encode())
-    result = cursor.pgresult
-    if result is None:
-        raise _NotComparable("It returns no rows.")
-    for number in range(result.nfields):
-        if result.ftype(number) in _FLOATS:
-            name = (result.fname(number) or b"").decode(errors="replace")
+    # A cursor accepts one query that writes nothing.
+    session.declare_cursor("igny8_backup_probe", query)
+    answer = session.fetch_text("igny8_backup_probe", MOST_ROWS + 1)
+    for name, oid in answer.columns:
+        if oid in _FLOATS:
             raise _NotComparable(
                 f"The column {name!r} is a float, which may differ in its last digit: cast it to numeric."
             )
-    if result.ntuples > MOST_ROWS:
+    if len(answer.rows) > MOST_ROWS:
         raise _NotComparable(f"It returns more than {MOST_ROWS} rows: count them, or add them up.")
-
-    def text(row: int, column: int) -> str | None:
-        value = result.get_value(row, column)
-        return None if value is None else value.decode(session.info.encoding, "backslashreplace")
-
-    rows = [tuple(text(row, column) for column in range(result.nfields)) for row in range(result.ntuples)]
     session.execute("CLOSE igny8_backup_probe")
-    return tuple(sorted(rows, key=lambda row: [(value is not None, value or "") for value in row]))
+    return tuple(sorted(answer.rows, key=lambda row: [(value is not None, value or "") for value in row]))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
-
-import psycopg
 
 from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica
+from igny8_backup.databases.session import DriverError, ObjectInUse, Session
 from igny8_backup.errors import DatabaseError
 
 ATTEMPTS = 6
@@ -31,7 +29,7 @@ _PROTECTED = f"SELECT DISTINCT r.rolname {_SESSIONS} AND NOT ({_MAY_TERMINATE}) 
 
 
 @contextmanager
-def open_lock_session(live: Connection, source: Connection) -> Iterator[psycopg.Connection[Any]]:
+def open_lock_session(live: Connection, source: Connection) -> Iterator[Session]:
     """Open a session in a maintenance database of the primary.
 
     ``live`` is tried first, then ``source``, the connection for backups: a session through a pooler would
@@ -44,7 +42,7 @@ def open_lock_session(live: Connection, source: Connection) -> Iterator[psycopg.
                 session = stack.enter_context(connection.maintenance())
                 if not is_pooled(session) and not is_replica(session):
                     break
-            except (DatabaseError, psycopg.Error) as error:
+            except (DatabaseError, DriverError) as error:
                 refusals.append(str(error))
             else:
                 refusals.append(f"{connection.where} leads to a connection pooler or to a replica.")
@@ -53,12 +51,12 @@ def open_lock_session(live: Connection, source: Connection) -> Iterator[psycopg.
         yield session
 
 
-def protected_roles(session: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:
+def protected_roles(session: Session, names: Sequence[str]) -> list[str]:
     """List the roles with sessions in the databases ``names`` that the role of ``session`` may not end."""
     return [role for (role,) in session.execute(_PROTECTED, [list(names)])]
 
 
-def lasting_use(session: psycopg.Connection[Any], names: Sequence[str]) -> str:
+def lasting_use(session: Session, names: Sequence[str]) -> str:
     """Describe in a sentence what keeps the databases ``names`` in use for good; empty if nothing does."""
     if roles := protected_roles(session, names):
         return f"It has sessions of {', '.join(roles)}, which this role may not end."
@@ -68,14 +66,13 @@ def lasting_use(session: psycopg.Connection[Any], names: Sequence[str]) -> str:
     return ""
 
 
-def in_use_error(name: str, reason: str, error: psycopg.errors.ObjectInUse) -> DatabaseError:
+def in_use_error(name: str, reason: str, error: ObjectInUse) -> DatabaseError:
     """Return the error for a statement that needs ``name`` without sessions.
 
     ``reason`` is the result of :func:`lasting_use`.
     """
     return DatabaseError(
-        f"The database {name} cannot be renamed or dropped: {error.diag.message_primary}."
-        f" {reason or error.diag.message_detail or ''}",
+        f"The database {name} cannot be renamed or dropped: {error.primary}. {reason or error.detail or ''}",
         unchanged="It was not changed.",
         hint="End what uses it (a superuser can: pg_terminate_backend), then run again.",
     )
@@ -92,7 +89,7 @@ def terminate_sessions(live: Connection, names: Sequence[str]) -> Iterator[None]
             try:
                 while not done.wait(_PAUSE):
                     session.execute(_TERMINATE, [list(names)])
-            except psycopg.Error:
+            except DriverError:
                 # The statement that needs the database empty reports the sessions that are left.
                 return
 

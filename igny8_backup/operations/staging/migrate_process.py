@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import traceback
 
-import psycopg
 from django.core.management import CommandError, call_command
 from django.db import Error
 from django.db.migrations import Migration, exceptions
 
 from igny8_backup.databases.redact import without_values
+from igny8_backup.databases.session import DriverError, from_driver
 from igny8_backup.operations.staging.sandbox import suppress_output
 
 # PostgreSQL documentation, appendix A: errors about data, functions, procedures and foreign data, and those
@@ -49,22 +49,20 @@ def run(alias: str) -> None:
 def _without_values(error: BaseException, *, in_migration: bool) -> str:
     """Describe an error without values of rows. ``in_migration``: it was raised by a migration."""
     name, cause = type(error).__name__, error.__cause__
-    if isinstance(error, Error) and isinstance(cause, psycopg.Error):
-        return _describe_server_error(cause)
+    if isinstance(error, Error) and (of_driver := from_driver(cause)):
+        return _describe_server_error(of_driver)
     if isinstance(error, _ABOUT_NAMES) and not in_migration:
         return f"{name}: {error}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{name} in {frame.filename}, line {frame.lineno}; its message is hidden: it may contain values"
 
 
-def _describe_server_error(error: psycopg.Error) -> str:
-    name, state = type(error).__name__, error.sqlstate
+def _describe_server_error(error: DriverError) -> str:
     # Without SQLSTATE the error comes from the driver: a lost connection, or a value it cannot convert.
-    if isinstance(error, psycopg.OperationalError) if state is None else not state.startswith(_ABOUT_VALUES):
-        return f"{name}: {without_values(str(error))}"
-    diag = error.diag
-    names = [diag.schema_name, diag.table_name, diag.column_name, diag.constraint_name]
+    if not error.sqlstate.startswith(_ABOUT_VALUES) if error.sqlstate else error.is_operational:
+        return f"{error.name}: {without_values(str(error))}"
+    names = [error.schema_name, error.table_name, error.column_name, error.constraint_name]
     return (
-        ", ".join(filter(None, [name, f"SQLSTATE {state}", *names]))
+        ", ".join(filter(None, [error.name, f"SQLSTATE {error.sqlstate or None}", *names]))
         + "; its message is hidden: it may contain values"
     )

@@ -11,10 +11,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psycopg
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
+from igny8_backup.databases.session import DriverError, from_driver
 from igny8_backup.operations.staging.sandbox import suppress_output
 
 DONE = b"sanitized"
@@ -55,22 +55,20 @@ def _run_one(alias: str, item: str) -> None:
 
 def _without_data(error: BaseException, text: str) -> str:
     """Describe an error by kind and place. ``text`` is the SQL of the file that was run, if any."""
-    cause = error.__cause__
-    if isinstance(cause, psycopg.Error):
-        return _describe_server_error(cause, text)
+    if of_driver := from_driver(error.__cause__):
+        return _describe_server_error(of_driver, text)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{type(error).__name__} in {frame.filename}, line {frame.lineno}"
     return f"{place}; its message is hidden: it may contain data"
 
 
-def _describe_server_error(error: psycopg.Error, text: str) -> str:
-    diag = error.diag
-    words = [f"{type(error).__name__}, SQLSTATE {error.sqlstate}"]
-    if position := text and diag.statement_position:
+def _describe_server_error(error: DriverError, text: str) -> str:
+    words = [f"{error.name}, SQLSTATE {error.sqlstate or None}"]
+    if position := text and error.position:
         words.append(f"line {text.count(chr(10), 0, int(position) - 1) + 1}")
-    if (error.sqlstate or "").startswith(_ABOUT_NAMES):
-        words.append(diag.message_primary or "")
+    if error.sqlstate.startswith(_ABOUT_NAMES):
+        words.append(error.primary)
     else:
-        words += [name for name in (diag.table_name, diag.column_name, diag.constraint_name) if name]
+        words += [name for name in (error.table_name, error.column_name, error.constraint_name) if name]
         words.append("its message is hidden: it may contain data")
     return ", ".join(words)

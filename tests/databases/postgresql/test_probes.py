@@ -7,6 +7,7 @@ from dataclasses import replace
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.postgresql.probes import MOST_ROWS, ask
 from tests.databases.stage import Stage, ask_during_dump
+from tests.services.postgres import open_session
 
 SUM = {"items": "SELECT count(*), sum(id) FROM item;"}
 
@@ -60,7 +61,7 @@ def test_ask_counts_tables_with_rows_of_their_own(stage: Stage) -> None:
 
 
 def test_ask_stops_counting_at_limit(stage: Stage) -> None:
-    with stage.server.connect(stage.name) as session, session.transaction():
+    with open_session(stage.server, stage.name) as session, session.transaction():
         counts = ask(session, ["public.item", "public.part"], {}, counted_to=100).row_counts
     assert counts == {"public.item": 101, "public.part": 100}
 

@@ -36,7 +36,7 @@ def test_lock_session_survives_swap(stage: Stage) -> None:
         with pytest.raises(psycopg.errors.ObjectInUse):
             stage.admin(f'ALTER DATABASE {stage.name} RENAME TO "{previous}"')
     with stage.engine.lock_session() as lock_session:
-        assert lock_session.info.dbname not in (stage.name, previous, staging)
+        assert lock_session.dbname not in (stage.name, previous, staging)
         assert lock_session.execute(lock).fetchall() == granted
         stage.engine.swap(staging, previous, details)
         assert lock_session.execute("SELECT pg_advisory_unlock(77)").fetchall() == granted, (

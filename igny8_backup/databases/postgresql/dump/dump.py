@@ -7,9 +7,6 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
@@ -21,6 +18,7 @@ from igny8_backup.databases.postgresql.hints import hint_for, one_line, pooler_h
 from igny8_backup.databases.postgresql.introspection import describe, list_tables
 from igny8_backup.databases.postgresql.permissions import PermissionGaps, find_permission_gaps
 from igny8_backup.databases.postgresql.probes import ask
+from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Answers, Versions
 from igny8_backup.errors import DatabaseError, RefusedError, ToolError
 from igny8_backup.formats.details import DatabaseDetails
@@ -103,7 +101,7 @@ class Dumper:
         with self._source.open() as session:
             return lock_holders(session)
 
-    def _find_excluded(self, session: psycopg.Connection[Any], excluded: Sequence[str]) -> tuple[str, ...]:
+    def _find_excluded(self, session: Session, excluded: Sequence[str]) -> tuple[str, ...]:
         alias = self._source.alias
         setting = f"IGNY8_BACKUP['EXCLUDE_TABLE_DATA'][{alias!r}] (or EXCLUDE of DBBACKUP_CONNECTORS)"
         return find_excluded(session, tuple(dict.fromkeys((*excluded, *self._excluded))), setting)
@@ -142,7 +140,7 @@ class Dumper:
                 raise _with_hint(error, self._source.alias, user) from None
 
     @contextmanager
-    def _open(self) -> Iterator[psycopg.Connection[Any]]:
+    def _open(self) -> Iterator[Session]:
         """Open a session on the source. Raises ``RefusedError`` if it goes through a pooler."""
         with self._source.open() as session:
             if is_pooled(session):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import psycopg
 
 from igny8_backup.databases.names import table_name
+from igny8_backup.databases.session import InvalidName, Session
 from igny8_backup.errors import RefusedError
 
 # A table stands for its partitions and inheriting tables too, as in SQL. pg_dump before 16 would exclude the
@@ -34,7 +32,7 @@ _UNLOGGED_ON_REPLICA = """
     WHERE pg_is_in_recovery() AND c.relpersistence = 'u' AND c.relkind IN ('r', 'm') ORDER BY 2, 3"""
 
 
-def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setting: str) -> tuple[str, ...]:
+def find_excluded(session: Session, tables: Sequence[str], setting: str) -> tuple[str, ...]:
     """Return the ``schema.table`` names of all tables whose rows are left out.
 
     These are ``tables`` (written as in SQL), their partitions and inheriting tables, and on a replica the
@@ -65,9 +63,9 @@ def find_excluded(session: psycopg.Connection[Any], tables: Sequence[str], setti
     return tuple(found.values())
 
 
-def _oid(session: psycopg.Connection[Any], table: str) -> int | None:
+def _oid(session: Session, table: str) -> int | None:
     try:
         (oid,) = session.execute("SELECT to_regclass(%s)::oid", [table]).fetchone() or (None,)
-    except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
+    except InvalidName:
         return None  # not a valid name in SQL
-    return oid
+    return None if oid is None else int(oid)

@@ -10,9 +10,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
+from igny8_backup.databases.postgresql.quoting import identifier, literal
+from igny8_backup.databases.session import DeadlockDetected, InsufficientPrivilege, Session, UnknownTable
 from igny8_backup.errors import DatabaseError
 
 ATTEMPTS = 10
@@ -28,13 +27,7 @@ _READABLE = """
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1"""
 
 # Raised if a table was dropped, renamed or its privileges revoked since the tables were listed.
-_TABLES_CHANGED = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.InvalidSchemaName,
-    psycopg.errors.WrongObjectType,
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.DeadlockDetected,
-)
+_TABLES_CHANGED = (UnknownTable, InsufficientPrivilege, DeadlockDetected)
 
 # Every role may see name, role and process number of a session (PostgreSQL docs, 27.2.3). A prepared
 # transaction holds locks without a session and has the process number 0 (9.27).
@@ -49,7 +42,7 @@ _LOCK_HOLDERS = """
     GROUP BY holder ORDER BY holder"""
 
 
-def export_snapshot(session: psycopg.Connection[Any]) -> str:
+def export_snapshot(session: Session) -> str:
     """Begin a transaction in ``session`` that locks every readable table, and export its snapshot.
 
     Locks and snapshot last as long as the transaction. Waits without limit for conflicting locks. Raises
@@ -74,13 +67,13 @@ def export_snapshot(session: psycopg.Connection[Any]) -> str:
     )
 
 
-def import_snapshot(session: psycopg.Connection[Any], snapshot: str) -> None:
+def import_snapshot(session: Session, snapshot: str) -> None:
     """Begin a transaction in ``session`` that sees what the exporting transaction, still open, sees."""
     session.execute(BEGIN)
-    session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+    session.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
 
 
-def lock_holders(session: psycopg.Connection[Any]) -> str:
+def lock_holders(session: Session) -> str:
     """Describe in a sentence who holds locks that this package's sessions wait for; empty if none wait."""
     found = []
     for pid, program, role, kind, relation in session.execute(_LOCK_HOLDERS):
@@ -94,9 +87,9 @@ def lock_holders(session: psycopg.Connection[Any]) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _lock(session: psycopg.Connection[Any], tables: list[tuple[Any, ...]]) -> None:
-    names = (sql.Identifier(schema, name) for _, schema, name in tables)
+def _lock(session: Session, tables: list[tuple[Any, ...]]) -> None:
+    names = (identifier(schema, name) for _, schema, name in tables)
     # ONLY: partitions are in the list themselves.
     while batch := list(islice(names, BATCH)):
-        listed = sql.SQL(", ").join(sql.SQL("ONLY {}").format(name) for name in batch)
-        session.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(listed))
+        listed = ", ".join(f"ONLY {name}" for name in batch)
+        session.execute(f"LOCK TABLE {listed} IN ACCESS SHARE MODE")

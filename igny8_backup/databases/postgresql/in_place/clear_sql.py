@@ -9,10 +9,9 @@ import json
 import re
 from collections.abc import Sequence
 
-from psycopg import sql
-
 from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.postgresql.probes import FIXED
+from igny8_backup.databases.postgresql.quoting import identifier, literal
 from igny8_backup.formats.details import DatabaseDetails
 
 LOCK_SECONDS = 30
@@ -158,7 +157,7 @@ def clear_script(role: str, lock_seconds: float) -> bytes:
     """
     beginning = "SET client_min_messages = error;\n"
     if role:
-        beginning += sql.SQL("SET ROLE {};\n").format(sql.Identifier(role)).as_string(None)
+        beginning += f"SET ROLE {identifier(role)};\n"
     beginning += f"BEGIN;\nSET LOCAL lock_timeout = {int(lock_seconds * 1000)};"
     return (beginning + _CLEAR).encode()
 
@@ -169,7 +168,7 @@ def check_script(details: DatabaseDetails) -> bytes:
     It also moves the last run of periodic tasks to now and collects the planner's statistics: after
     ``COMMIT`` a failure of these could not be rolled back.
     """
-    names = {table: sql.Identifier(*split_table_name(table)).as_string(None) for table in details.row_counts}
+    names = {table: identifier(*split_table_name(table)) for table in details.row_counts}
     expected = json.dumps(
         {
             "tables": [split_table_name(table) for table in details.tables],
@@ -183,10 +182,10 @@ def check_script(details: DatabaseDetails) -> bytes:
             ],
         }
     )
-    setting = sql.SQL("\nSET LOCAL igny8_backup.expected = {};").format(sql.Literal(expected))
+    setting = f"\nSET LOCAL igny8_backup.expected = {literal(expected)};"
     # The script has set an empty search path; probes use that of the database.
     checks = f"{_CHECK}{FIXED}; SET LOCAL search_path TO DEFAULT;{_COMPARE}"
-    return (setting.as_string(None) + checks + _RESCHEDULE + "ANALYZE;\n").encode()
+    return (setting + checks + _RESCHEDULE + "ANALYZE;\n").encode()
 
 
 def _record(values: Sequence[str | None]) -> str:

@@ -9,14 +9,12 @@ import re
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.connection import Connection, server_version
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry, read_contents
 from igny8_backup.databases.postgresql.restore.preflight import server_blockers
+from igny8_backup.databases.session import Session
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -112,7 +110,7 @@ def find_in_place_blockers(
 
 
 def _read_entries(
-    session: psycopg.Connection[Any], part: DatabasePart, blocks: Blocks, bin_dir: Path | None
+    session: Session, part: DatabasePart, blocks: Blocks, bin_dir: Path | None
 ) -> tuple[Entry, ...]:
     """Read the entries from the head of the dump; none if ``pg_restore`` is too old, which is a blocker."""
     with closing(blocks):
@@ -123,7 +121,7 @@ def _read_entries(
         return read_contents(blocks, pg_restore.path)[1]
 
 
-def locks_needed(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> int:
+def locks_needed(session: Session, entries: Sequence[Entry]) -> int:
     """Return how many locks the transaction holds at its end, at most.
 
     It locks the objects that it drops and those that it creates from ``entries``.
@@ -155,7 +153,7 @@ def _large_objects(entry: Entry) -> int:
     return min(last - first + 1, _LARGE_OBJECTS_OF_AN_ENTRY)
 
 
-def _lock_blockers(session: psycopg.Connection[Any], entries: Sequence[Entry]) -> list[str]:
+def _lock_blockers(session: Session, entries: Sequence[Entry]) -> list[str]:
     needed = locks_needed(session, entries)
     available, used = session.execute(_LOCK_TABLE).fetchone() or (0, 0)
     if needed + used <= available:
@@ -167,7 +165,7 @@ def _lock_blockers(session: psycopg.Connection[Any], entries: Sequence[Entry]) -
     ]
 
 
-def _client_blockers(session: psycopg.Connection[Any], bin_dir: Path | None) -> list[str]:
+def _client_blockers(session: Session, bin_dir: Path | None) -> list[str]:
     major = major_of(server_version(session))
     try:
         programs = [find_client(name, server_major=major, bin_dir=bin_dir) for name in ("pg_restore", "psql")]

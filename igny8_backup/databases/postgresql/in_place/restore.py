@@ -61,7 +61,7 @@ def restore_in_place(
     """
     with closing(blocks), ExitStack() as stack:
         with live.open() as session:
-            major = session.info.server_version // 10000
+            major = session.server_version // 10000
         pg_restore = find_client("pg_restore", server_major=major, bin_dir=bin_dir)
         psql = find_client("psql", server_major=major, bin_dir=bin_dir)
         head, entries = read_contents(blocks, pg_restore.path)

@@ -59,7 +59,7 @@ def load(
     """
     with closing(blocks), ExitStack() as stack:
         with staging.open() as session:
-            server_major = session.info.server_version // 10000
+            server_major = session.server_version // 10000
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
         head, entries = read_contents(blocks, program.path)
         selected = _select(entries, selection)

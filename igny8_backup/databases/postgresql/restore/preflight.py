@@ -6,15 +6,13 @@ Each blocker is one sentence that also says how to remove it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import psycopg
-from psycopg import sql
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of, require_major
 from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica, server_version
 from igny8_backup.databases.postgresql.introspection import database_row
+from igny8_backup.databases.postgresql.quoting import identifier
 from igny8_backup.databases.postgresql.sessions import protected_roles
+from igny8_backup.databases.session import Session
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -53,7 +51,7 @@ def find_blockers(
 
 
 def server_blockers(
-    session: psycopg.Connection[Any],
+    session: Session,
     live: Connection,
     part: DatabasePart,
     details: DatabaseDetails,
@@ -72,9 +70,7 @@ def server_blockers(
     return found
 
 
-def _version_blockers(
-    session: psycopg.Connection[Any], part: DatabasePart, bin_dir: Path | None
-) -> list[str]:
+def _version_blockers(session: Session, part: DatabasePart, bin_dir: Path | None) -> list[str]:
     server = server_version(session)
     found = []
     if major_of(server) < major_of(part.server_version):
@@ -91,19 +87,19 @@ def _version_blockers(
     return found
 
 
-def _creation_blockers(session: psycopg.Connection[Any]) -> list[str]:
+def _creation_blockers(session: Session) -> list[str]:
     user, allowed = session.execute(
         "SELECT current_user::text, rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
     ).fetchone() or ("", False)
     if allowed:
         return []
     return [
-        f"The role {user} may not create databases: ALTER ROLE {_quoted(user)} CREATEDB;"
+        f"The role {user} may not create databases: ALTER ROLE {identifier(user)} CREATEDB;"
         " if nobody can grant that, restore with --in-place."
     ]
 
 
-def _role_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+def _role_blockers(session: Session, details: DatabaseDetails) -> list[str]:
     (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
     found = []
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
@@ -112,19 +108,19 @@ def _role_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -
     found += _missing_roles(missing & set(details.policy_roles), "row-level security policies name", "")
     # ALTER ... OWNER TO needs the right to become the owner (before 16: any membership); renaming the
     # database afterwards needs the owner's privileges.
-    become = "SET" if session.info.server_version >= 160000 else "MEMBER"
+    become = "SET" if session.server_version >= 160000 else "MEMBER"
     for role in sorted({details.owner, *details.owners} & known):
         needed = [become, "USAGE"] if role == details.owner else [become]
         query = "SELECT bool_and(pg_has_role(%s::name, r)) FROM unnest(%s::text[]) r"
         if session.execute(query, [role, needed]).fetchone() != (True,):
             found.append(
                 f"The role {user} may not create objects that belong to {role}:"
-                f" GRANT {_quoted(role)} TO {_quoted(user)};"
+                f" GRANT {identifier(role)} TO {identifier(user)};"
             )
     return found
 
 
-def _new_database_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+def _new_database_blockers(session: Session, details: DatabaseDetails) -> list[str]:
     """Roles in the recorded settings and privileges of the database, which apply if there is no live one."""
     named = {item.role for item in details.settings} | {item.grantee for item in details.privileges or ()}
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
@@ -134,11 +130,11 @@ def _new_database_blockers(session: psycopg.Connection[Any], details: DatabaseDe
 def _missing_roles(
     names: set[str], relation: str, hint: str = " (create them, or use --no-owner)"
 ) -> list[str]:
-    statements = " ".join(f"CREATE ROLE {_quoted(name)};" for name in sorted(names))
+    statements = " ".join(f"CREATE ROLE {identifier(name)};" for name in sorted(names))
     return [f"Roles that {relation} do not exist here{hint}: {statements}"] if names else []
 
 
-def _extension_blockers(session: psycopg.Connection[Any], details: DatabaseDetails) -> list[str]:
+def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]:
     """Extensions that are not installed or that this role may not create; trusted ones need no superuser."""
     rows = session.execute(
         "SELECT name, bool_or(trusted OR NOT superuser) FROM pg_available_extension_versions GROUP BY name"
@@ -169,7 +165,7 @@ def _extension_blockers(session: psycopg.Connection[Any], details: DatabaseDetai
     return found
 
 
-def _live_blockers(session: psycopg.Connection[Any], name: str) -> list[str]:
+def _live_blockers(session: Session, name: str) -> list[str]:
     """What would make the rename of the live database fail, or stay with the previous database."""
     found = [text for text, query in _LIVE.items() if session.execute(query, [name]).fetchone() == (True,)]
     if roles := protected_roles(session, [name]):
@@ -177,7 +173,3 @@ def _live_blockers(session: psycopg.Connection[Any], name: str) -> list[str]:
             f"The live database has sessions of {', '.join(roles)}, which this role may not end: end them."
         )
     return found
-
-
-def _quoted(name: str) -> str:
-    return sql.Identifier(name).as_string(None)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
-from psycopg import sql
-
 from igny8_backup.databases.names import STAGING, is_derived_name
 from igny8_backup.databases.postgresql.attributes import apply_settings
 from igny8_backup.databases.postgresql.connection import Connection, sentence
 from igny8_backup.databases.postgresql.introspection import database_row, list_settings, list_tables
+from igny8_backup.databases.postgresql.quoting import identifier, literal
 from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use_error, lasting_use, terminate_sessions
+from igny8_backup.databases.session import DriverError, DuplicateDatabase, ObjectInUse, Session
 from igny8_backup.databases.values import Target
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
@@ -42,21 +39,19 @@ def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> 
     Only its owner and this role may connect until the swap. Raises :class:`DatabaseError`, also for recorded
     settings that this role may not set: better now than after hours of loading.
     """
-    name = sql.Identifier(staging)
+    name = identifier(staging)
     with live.maintenance() as session:
         session.execute(_LOCK_NAME, [staging])
         try:
-            session.execute(
-                sql.SQL("CREATE DATABASE {} WITH {}").format(name, _create_options(session, details))
-            )
-        except psycopg.errors.DuplicateDatabase:
+            session.execute(f"CREATE DATABASE {name} WITH {_create_options(session, details)}")
+        except DuplicateDatabase:
             raise DatabaseError(
                 f"The database {staging} already exists: another restore to this server is creating it, or"
                 " two aliases lead to the same database.",
                 unchanged="Nothing live was changed.",
                 hint="Run again; if two aliases lead to the same database, restore one: --only ALIAS.",
             ) from None
-        except psycopg.Error as error:
+        except DriverError as error:
             recorded = f"{details.encoding}, {details.provider}, {details.locale or details.collate}"
             raise DatabaseError(
                 f"The staging database could not be created as recorded ({recorded}): {sentence(error)}.",
@@ -64,33 +59,33 @@ def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> 
                 hint="Give the server or the role what is missing (locale-gen installs a locale), or restore"
                 " with another locale: --locale C.UTF-8.",
             ) from None
-        session.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
+        session.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
         # The role that logs in may differ from the role it assumes, and need not inherit from it.
-        session.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO SESSION_USER").format(name))
-        with session.transaction(force_rollback=True):
+        session.execute(f"GRANT CONNECT ON DATABASE {name} TO SESSION_USER")
+        with session.transaction(rollback=True):
             apply_settings(session, staging, _settings(session, live, details))
 
 
-def _create_options(session: psycopg.Connection[Any], details: DatabaseDetails) -> sql.Composable:
+def _create_options(session: Session, details: DatabaseDetails) -> str:
     tablespaces = {row[0] for row in session.execute("SELECT spcname FROM pg_tablespace")}
-    options: list[tuple[str, sql.Composable]] = [
-        ("TEMPLATE", sql.Identifier("template0")),
-        ("ENCODING", sql.Literal(details.encoding)),
-        ("LC_COLLATE", sql.Literal(details.collate)),
-        ("LC_CTYPE", sql.Literal(details.ctype)),
-        ("OWNER", sql.Identifier(details.owner)),
+    options = [
+        ("TEMPLATE", "template0"),
+        ("ENCODING", literal(details.encoding)),
+        ("LC_COLLATE", literal(details.collate)),
+        ("LC_CTYPE", literal(details.ctype)),
+        ("OWNER", identifier(details.owner)),
     ]
-    if session.info.server_version >= 150000:
-        options.append(("LOCALE_PROVIDER", sql.Literal(details.provider)))
+    if session.server_version >= 150000:
+        options.append(("LOCALE_PROVIDER", literal(details.provider)))
     if details.locale:
         word = "BUILTIN_LOCALE" if details.provider == "builtin" else "ICU_LOCALE"
-        options.append((word, sql.Literal(details.locale)))
+        options.append((word, literal(details.locale)))
     if details.icu_rules:
-        options.append(("ICU_RULES", sql.Literal(details.icu_rules)))
+        options.append(("ICU_RULES", literal(details.icu_rules)))
     # pg_default needs no option, and naming it needs a privilege that most roles lack.
     if details.tablespace != "pg_default" and details.tablespace in tablespaces:
-        options.append(("TABLESPACE", sql.Identifier(details.tablespace)))
-    return sql.SQL(" ").join(sql.SQL("{} = {}").format(sql.SQL(word), value) for word, value in options)
+        options.append(("TABLESPACE", identifier(details.tablespace)))
+    return " ".join(f"{word} = {value}" for word, value in options)
 
 
 def copy_settings(live: Connection, staging: str, details: DatabaseDetails) -> None:
@@ -102,9 +97,7 @@ def copy_settings(live: Connection, staging: str, details: DatabaseDetails) -> N
         apply_settings(session, staging, _settings(session, live, details))
 
 
-def _settings(
-    session: psycopg.Connection[Any], live: Connection, details: DatabaseDetails
-) -> tuple[DatabaseSetting, ...]:
+def _settings(session: Session, live: Connection, details: DatabaseDetails) -> tuple[DatabaseSetting, ...]:
     exists = database_row(session, live.name) is not None
     return list_settings(session, live.name) if exists else details.settings
 
@@ -131,14 +124,14 @@ def drop_database(live: Connection, name: str) -> None:
         )
     # Not WITH (FORCE): it refuses a role that is not a superuser while autovacuum works in the database. A
     # plain DROP ends autovacuum, and terminate_sessions() ends the sessions.
-    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    statement = f"DROP DATABASE IF EXISTS {identifier(name)}"
     with terminate_sessions(live, [name]), live.maintenance() as session:
         session.execute(_LOCK_NAME, [name])
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 session.execute(statement)
                 return
-            except psycopg.errors.ObjectInUse as error:
+            except ObjectInUse as error:
                 reason = lasting_use(session, [name])
                 if reason or attempt == ATTEMPTS:
                     raise in_use_error(name, reason, error) from None

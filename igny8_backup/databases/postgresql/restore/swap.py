@@ -8,19 +8,17 @@ every instant each name is that of the old database or of the complete new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import psycopg
-from psycopg import sql
 
 from igny8_backup.databases.postgresql.attributes import apply_comment, apply_limit, apply_privileges
 from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.introspection import database_row, list_privileges
+from igny8_backup.databases.postgresql.quoting import identifier
 from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use_error, lasting_use, terminate_sessions
+from igny8_backup.databases.session import ObjectInUse, Session
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 
-Work = Callable[[psycopg.Connection[Any]], None]
+Work = Callable[[Session], None]
 
 
 def swap_databases(live: Connection, staging: str, previous: str, details: DatabaseDetails) -> None:
@@ -32,7 +30,7 @@ def swap_databases(live: Connection, staging: str, previous: str, details: Datab
     """
     existed = False
 
-    def work(session: psycopg.Connection[Any]) -> None:
+    def work(session: Session) -> None:
         nonlocal existed
         row = database_row(session, live.name)
         existed = row is not None
@@ -66,7 +64,7 @@ def name_database(live: Connection, staging: str, details: DatabaseDetails) -> N
     database are not terminated.
     """
 
-    def work(session: psycopg.Connection[Any]) -> None:
+    def work(session: Session) -> None:
         _rename(session, staging, live.name)
         apply_privileges(session, live.name, details.privileges)
         apply_limit(session, live.name, details.connection_limit)
@@ -82,7 +80,7 @@ def swap_back_databases(live: Connection, previous: str, replaced: str) -> None:
     Raises as :func:`swap_databases`.
     """
 
-    def work(session: psycopg.Connection[Any]) -> None:
+    def work(session: Session) -> None:
         row = database_row(session, live.name)
         if row:
             _rename(session, live.name, replaced)
@@ -108,7 +106,7 @@ def _in_one_transaction(
                     with session.transaction():
                         work(session)
                     return
-                except psycopg.errors.ObjectInUse as error:
+                except ObjectInUse as error:
                     reason = lasting_use(session, names)
                     if reason or attempt == ATTEMPTS:
                         raise in_use_error(live.name, reason, error) from None
@@ -130,7 +128,5 @@ def _committed(live: Connection, error: DatabaseError, is_done: Callable[[set[st
         ) from None
 
 
-def _rename(session: psycopg.Connection[Any], name: str, to: str) -> None:
-    session.execute(
-        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to))
-    )
+def _rename(session: Session, name: str, to: str) -> None:
+    session.execute(f"ALTER DATABASE {identifier(name)} RENAME TO {identifier(to)}")

@@ -6,13 +6,11 @@ What prevents a restore is found by ``preflight``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of
 from igny8_backup.databases.postgresql.connection import Connection, server_version
 from igny8_backup.databases.postgresql.introspection import system_identifier
+from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Extension, Role, Sessions, Subscription, TargetState, Tool
 from igny8_backup.errors import ToolError
 from igny8_backup.formats.details import DatabaseDetails
@@ -41,7 +39,7 @@ def inspect_target(
         version = server_version(session)
         name = [live.name]
         return TargetState(
-            server=f"{session.info.host}:{session.info.port}",
+            server=f"{session.host}:{session.port}",
             server_version=version,
             system_identifier=system_identifier(session),
             tools=(_pg_restore(part, version, bin_dir),),
@@ -69,13 +67,13 @@ def _pg_restore(part: DatabasePart, server: str, bin_dir: Path | None) -> Tool:
     return Tool(program="pg_restore", needed=needed, present=client.version, path=str(client.path))
 
 
-def _roles(session: psycopg.Connection[Any], details: DatabaseDetails) -> tuple[Role, ...]:
+def _roles(session: Session, details: DatabaseDetails) -> tuple[Role, ...]:
     known = {name for (name,) in session.execute("SELECT rolname FROM pg_roles")}
     mentioned = {details.owner, *details.owners, *details.roles} - {""}
     return tuple(Role(name=name, exists=name in known) for name in sorted(mentioned))
 
 
-def _extensions(session: psycopg.Connection[Any], details: DatabaseDetails) -> tuple[Extension, ...]:
+def _extensions(session: Session, details: DatabaseDetails) -> tuple[Extension, ...]:
     rows = session.execute("SELECT name::text, default_version FROM pg_available_extensions").fetchall()
     available = dict(rows)
     return tuple(

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import psycopg
-from psycopg import sql
 
 from igny8_backup.databases.postgresql.connection import Connection, sentence
+from igny8_backup.databases.postgresql.quoting import identifier
+from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
 
 # Not the internal triggers of foreign keys: a sanitizer must not leave references to missing rows. Not those
@@ -71,13 +69,9 @@ def triggers_disabled(staging: Connection) -> Iterator[None]:
             _set_trigger(session, schema, table, name, _ENABLED[enabled])
 
 
-def _set_trigger(session: psycopg.Connection[Any], schema: str, table: str, name: str, action: str) -> None:
+def _set_trigger(session: Session, schema: str, table: str, name: str, action: str) -> None:
     # ONLY: the trigger of a partition has its own state.
-    session.execute(
-        sql.SQL("ALTER TABLE ONLY {} {} TRIGGER {}").format(
-            sql.Identifier(schema, table), sql.SQL(action), sql.Identifier(name)
-        )
-    )
+    session.execute(f"ALTER TABLE ONLY {identifier(schema, table)} {action} TRIGGER {identifier(name)}")
 
 
 def rewrite(staging: Connection) -> None:
@@ -88,7 +82,7 @@ def rewrite(staging: Connection) -> None:
     """
     with staging.open() as session:
         for schema, view in session.execute(_VIEWS).fetchall():
-            session.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(sql.Identifier(schema, view)))
+            session.execute(f"REFRESH MATERIALIZED VIEW {identifier(schema, view)}")
         session.execute("VACUUM FULL")
         for kind, schema, table, column, *rest in session.execute(_STALE_STATISTICS).fetchall():
             _drop_statistics(session, kind, (schema, table), column, *rest)
@@ -98,7 +92,7 @@ def rewrite(staging: Connection) -> None:
 
 
 def _drop_statistics(
-    session: psycopg.Connection[Any],
+    session: Session,
     kind: str,
     table: tuple[str, str],
     column: str,
@@ -106,17 +100,13 @@ def _drop_statistics(
     *collation: str | None,
 ) -> None:
     """Drop the statistics of a column. Setting its type does that (PostgreSQL docs, ALTER TABLE)."""
-    statement = sql.SQL("ALTER TABLE ONLY {} ALTER COLUMN {} TYPE {}{}").format(
-        sql.Identifier(*table),
-        sql.Identifier(column),
-        sql.SQL(column_type),
-        sql.SQL(" COLLATE {}").format(sql.Identifier(*filter(None, collation)))
-        if collation[0]
-        else sql.SQL(""),
+    collate = f" COLLATE {identifier(*filter(None, collation))}" if collation[0] else ""
+    statement = (
+        f"ALTER TABLE ONLY {identifier(*table)} ALTER COLUMN {identifier(column)} TYPE {column_type}{collate}"
     )
     try:
         session.execute(statement)
-    except psycopg.Error as error:
+    except DriverError as error:
         raise DatabaseError(
             f"The table {'.'.join(table)} is empty, but the planner's statistics of its column {column} still"
             f" hold values of deleted rows and could not be dropped: {sentence(error)}.",

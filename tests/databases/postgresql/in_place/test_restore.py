@@ -20,6 +20,7 @@ from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
 from igny8_backup.formats.details import DatabaseDetails, Probe
 from igny8_backup.streams import Blocks
 from tests.databases.stage import Stage, blocks_of
+from tests.services.postgres import open_session
 
 both_ends = pytest.mark.postgres(15, 18)
 
@@ -169,7 +170,7 @@ def test_restore_in_place_with_assumed_role(poor: Poor) -> None:
 def test_locks_needed_is_an_upper_bound(poor: Poor) -> None:
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 500)")
     _, entries = read_contents(blocks_of(poor.data), poor.stage.server.bin_dir / "pg_restore")
-    with poor.connect() as session:
+    with open_session(poor.stage.server, poor.stage.name, role=poor.role) as session:
         estimate = locks_needed(session, entries)
     query = (
         "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid) WHERE a.datname = %s"

@@ -1,0 +1,253 @@
+"""The database driver: psycopg 3 or psycopg2, whichever Django uses. Only this module imports either.
+
+Django prefers psycopg 3 where both are installed. The other driver is never imported, so that backups change
+nothing for the project. :func:`connect` opens a session; :func:`is_option` and :func:`default_name` ask libpq
+without a server.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from igny8_backup.databases.postgresql.quoting import conninfo
+from igny8_backup.databases.session import Parameters, Result, Session, TextResult, from_driver
+from igny8_backup.errors import RefusedError
+
+if TYPE_CHECKING:
+    import psycopg
+    import psycopg2.extensions
+
+CANCEL_SECONDS = 5
+"""How long to wait for the server to cancel a statement after an interrupt."""
+
+_T = TypeVar("_T")
+
+
+def uses_psycopg3() -> bool:
+    """Whether Django uses psycopg 3 rather than psycopg2. Raises :class:`RefusedError` if it has neither."""
+    try:
+        from django.db.backends.postgresql.psycopg_any import is_psycopg3
+    except ImportError:
+        raise RefusedError(
+            "Neither psycopg nor psycopg2 is installed, so PostgreSQL cannot be reached.",
+            unchanged="Nothing was read or written.",
+            hint="Install one: pip install 'igny8-backup[postgres]'.",
+        ) from None
+    return bool(is_psycopg3)
+
+
+def connect(parameters: Mapping[str, object]) -> Session:
+    """Open a session with these parameters of libpq. Raises ``DriverError``."""
+    return _Psycopg3Session(parameters) if uses_psycopg3() else _Psycopg2Session(parameters)
+
+
+def is_option(key: str) -> bool:
+    """Whether libpq has a connection parameter ``key``: Django's ``OPTIONS`` also hold the driver's own."""
+    dsn = conninfo({key: "x"})
+    try:
+        if uses_psycopg3():
+            from psycopg.conninfo import conninfo_to_dict
+
+            conninfo_to_dict(dsn)
+        else:
+            from psycopg2.extensions import parse_dsn
+
+            parse_dsn(dsn)
+    except Exception as error:
+        if from_driver(error):
+            return False
+        raise
+    return True
+
+
+def default_name(parameters: Mapping[str, object]) -> str:
+    """Return the name of the database that libpq finds, perhaps in a service file.
+
+    The database need not exist, and nothing is sent to its server. Raises ``DriverError``.
+    """
+    # A connection that has begun has resolved all parameters. With this address it needs no look-up.
+    parameters = {**parameters, "host": "localhost", "hostaddr": "127.0.0.1", "port": "1"}
+    with _converted_errors():
+        if not uses_psycopg3():
+            import psycopg2
+
+            begun = psycopg2.connect(conninfo(parameters), async_=1)
+            try:
+                return str(begun.info.dbname)
+            finally:
+                begun.close()
+
+        from psycopg import OperationalError, pq
+
+        attempt = pq.PGconn.connect_start(conninfo(parameters).encode())
+        try:
+            if attempt.db:
+                return attempt.db.decode()
+            raise OperationalError(attempt.error_message.decode(errors="replace"))
+        finally:
+            attempt.finish()
+
+
+@contextmanager
+def _converted_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if converted := from_driver(error):
+            raise converted from None
+        raise
+
+
+class _DriverSession(Session):
+    """What both drivers have in common: the interface of PEP 249, and an ``info`` about the connection."""
+
+    _connection: psycopg.Connection[Any] | psycopg2.extensions.connection
+
+    def __init__(self, parameters: Mapping[str, object]) -> None:
+        with _converted_errors():
+            self._connection = self._connect(conninfo(parameters))
+        info = self._connection.info
+        self.dbname, self.user = str(info.dbname), str(info.user)
+        self.host, self.port = str(info.host or ""), int(info.port)
+        self.backend_pid, self.server_version = info.backend_pid, info.server_version
+        self.server_version_text = info.parameter_status("server_version") or ""
+
+    @abstractmethod
+    def _connect(self, dsn: str) -> Any:
+        """Open the connection in autocommit mode."""
+
+    @abstractmethod
+    def _run(self, query: str, parameters: Parameters = None) -> Any:
+        """Run SQL and return the cursor."""
+
+    def execute(self, query: str, parameters: Parameters = None) -> Result:
+        with _converted_errors():
+            cursor = self._run(query, parameters)
+            return Result(cursor.fetchall() if cursor.description else [], cursor.rowcount)
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._connection.closed)
+
+    @property
+    def in_transaction(self) -> bool:
+        return int(self._connection.info.transaction_status) != 0  # PQTRANS_IDLE
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _Psycopg3Session(_DriverSession):
+    _connection: psycopg.Connection[Any]
+
+    def _connect(self, dsn: str) -> Any:
+        import psycopg
+
+        return psycopg.connect(dsn, autocommit=True)
+
+    def _run(self, query: str, parameters: Parameters = None) -> Any:
+        return self._connection.execute(query.encode(), parameters)
+
+    def fetch_text(self, name: str, count: int) -> TextResult:
+        with _converted_errors():
+            result = self._run(f"FETCH {count} FROM {name}").pgresult
+        encoding = self._connection.info.encoding
+
+        def text(row: int, column: int) -> str | None:
+            value = result.get_value(row, column)
+            return None if value is None else value.decode(encoding, "backslashreplace")
+
+        fields = range(result.nfields)
+        return TextResult(
+            columns=[
+                ((result.fname(field) or b"").decode(errors="replace"), result.ftype(field))
+                for field in fields
+            ],
+            rows=[tuple(text(row, field) for field in fields) for row in range(result.ntuples)],
+        )
+
+    def declare_cursor(self, name: str, query: str) -> None:
+        # ``binary`` chooses the extended query protocol, which accepts one statement only (PostgreSQL docs,
+        # 54.2.3).
+        with _converted_errors():
+            statement = f"DECLARE {name} NO SCROLL CURSOR FOR {query}"
+            self._connection.execute(statement.encode(), binary=True)
+
+
+class _Psycopg2Session(_DriverSession):
+    _connection: psycopg2.extensions.connection
+
+    def _connect(self, dsn: str) -> Any:
+        import psycopg2
+
+        connection = psycopg2.connect(dsn)
+        connection.autocommit = True
+        return connection
+
+    def _run(self, query: str, parameters: Parameters = None) -> Any:
+        cursor = self._connection.cursor()
+        self._interruptible(lambda: cursor.execute(query, parameters))
+        return cursor
+
+    def _interruptible(self, work: Callable[[], _T]) -> _T:
+        """Run ``work`` so that Ctrl-C and SIGTERM cancel its statement.
+
+        psycopg2 waits in C, where a signal is only noted, and a statement may wait for a lock for hours.
+        Signals are delivered to the main thread, so there the statement runs in another one.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return work()
+        done: Future[_T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="igny8_backup-statement", daemon=True).start()
+        try:
+            return done.result()
+        except BaseException:
+            if not done.done():
+                self._connection.cancel()
+                with suppress(TimeoutError):
+                    done.exception(CANCEL_SECONDS)
+            raise
+
+    def fetch_text(self, name: str, count: int) -> TextResult:
+        import psycopg2.extensions
+
+        with _converted_errors():
+            # How a value is converted is decided when the statement runs, by the type of its column.
+            columns = [
+                (column.name, column.type_code) for column in self._run(f"FETCH 0 FROM {name}").description
+            ]
+            types = self._connection.string_types
+            types.update({oid: psycopg2.extensions.BYTES for _, oid in columns})
+            try:
+                rows = self._run(f"FETCH {count} FROM {name}").fetchall()
+            finally:
+                types.clear()
+        encoding = psycopg2.extensions.encodings[self._connection.encoding]
+        return TextResult(
+            columns=columns,
+            rows=[
+                tuple(None if value is None else value.decode(encoding, "backslashreplace") for value in row)
+                for row in rows
+            ],
+        )
+
+    def declare_cursor(self, name: str, query: str) -> None:
+        # psycopg2 has the simple query protocol only, which accepts several statements. A cursor of PL/pgSQL
+        # accepts one.
+        self.execute("SELECT set_config('igny8_backup.query', %s, true)", [query])
+        self.execute(
+            f"DO $$ DECLARE opened refcursor := '{name}'; BEGIN"
+            " OPEN opened NO SCROLL FOR EXECUTE current_setting('igny8_backup.query'); END $$"
+        )

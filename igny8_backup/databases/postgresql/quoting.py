@@ -1,0 +1,31 @@
+"""Write names and values as SQL, and parameters as a connection string. Independent of the driver."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+
+def identifier(*names: str) -> str:
+    """Return names as SQL, each in quotes (PostgreSQL docs, 4.1.1): ``"public"."item"``."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+def literal(value: str | int | None) -> str:
+    """Return a value as SQL (PostgreSQL docs, 4.1.2), whatever ``standard_conforming_strings`` is."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    quoted = "'" + value.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+
+
+def conninfo(parameters: Mapping[str, object]) -> str:
+    """Return a connection string (PostgreSQL docs, 34.1.1.1), with quotes around values that need them."""
+
+    def value(text: str) -> str:
+        escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+        return escaped if escaped and not re.search(r"\s", escaped) else f"'{escaped}'"
+
+    return " ".join(f"{key}={value(str(given))}" for key, given in parameters.items())
