@@ -26,7 +26,7 @@ from igny8_backup.operations.notify.report import Report
 from igny8_backup.operations.progress import NullProgress
 from igny8_backup.operations.selection import choose_databases, choose_trees
 from igny8_backup.operations.verify.result import VerifyRequest
-from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
+from igny8_backup.operations.verify.run import ALL_BACKUPS, AllVerified, verify, verify_all
 
 logger = logging.getLogger(__name__)
 _SHOWN = 10
@@ -107,6 +107,9 @@ def verify_backup(
     request = VerifyRequest(backup_id=backup_id, sample=sample)
     with _report("verify_backup", ping) as report, open_context(progress=report) as context:
         found = verify_all(context, request) if every else AllVerified(results=(verify(context, request),))
+        report.cover(*found.ids, *[ALL_BACKUPS] * every)
+        if not found.complete:
+            report.fail(*found.problems(), alarms=found.alarms)
         if found.damaged:
             raise IntegrityError(
                 f"Backups in storage are damaged. {' '.join(found.problems())}",
@@ -146,7 +149,7 @@ def monitor_backups(ping: str = "") -> dict[str, Any]:
     with _report("monitor_backups", ping) as report, open_context(progress=report) as context:
         health = monitor(context)
         if health.failed:
-            report.fail(*health.problems(), failure_key=health.failure_key)
+            report.fail(*health.problems(), alarms=health.alarms)
             raise UnhealthyError(
                 " ".join(health.problems()),
                 unchanged="Nothing was changed.",
@@ -160,13 +163,14 @@ def _report(what: str, url: str) -> Report:
 
 
 def _back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, Any]:
+    report.cover(*request.databases, *request.trees)
     with open_context(progress=report, writing=True, wait=wait) as context:
         result = run_backup(context, request)
     if result.earlier:
         report.silence()  # the first delivery reports the run
         return _repeated(result.earlier)
     if not result.complete:
-        report.fail(*result.problems(_SHOWN))
+        report.fail(*result.problems(_SHOWN), alarms=result.alarms)
     if result.errors:
         failed = " ".join(f"{name}: {error}" for name, error in result.errors.items())
         raise IncompleteError(f"Backup {result.id} is incomplete. {failed}")

@@ -52,12 +52,13 @@ class BackupRunCommand(BackupCommand):
                 checksum=options.get("checksum", False),
                 label=options["label"],
             )
+            report.cover(*databases, *trees)
             with open_context(progress=report, writing=True, wait=options["wait"]) as context:
                 result = run_backup(context, request)
                 where = context.store.describe()
             problems = result.problems(_SHOWN)
             if not result.complete:
-                report.fail(*problems)
+                report.fail(*problems, alarms=result.alarms)
         if result.manifest:
             self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.complete})
             self._show(result.manifest, where)

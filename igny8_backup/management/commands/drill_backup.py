@@ -44,8 +44,9 @@ class Command(BackupCommand):
         with self.reported(options) as report:
             with open_context(progress=report, wait=options["wait"]) as context:
                 result = drill(context, request)
+            report.cover(result.check.id)
             if result.findings or result.unrecorded:
-                report.fail(*result.problems(), failure_key="damage" if result.findings else "unrecorded")
+                report.fail(*result.problems(), reason="damage" if result.findings else "unrecorded")
         check = result.check
         took = duration_in_words(check.finished - check.started, units=2)
         self.show_json({**vars(result), "seconds": (check.finished - check.started).total_seconds()})

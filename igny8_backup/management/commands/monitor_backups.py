@@ -40,7 +40,7 @@ class Command(BackupCommand):
             with open_context(progress=report) as context:
                 health = monitor(context)
             if health.failed:
-                report.fail(*health.problems(), failure_key=health.failure_key)
+                report.fail(*health.problems(), alarms=health.alarms)
         if options["prometheus"]:
             write_metrics(options["prometheus"], health)
         self.show_json({"healthy": not health.failed, **vars(health)})

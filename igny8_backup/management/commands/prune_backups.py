@@ -38,7 +38,7 @@ class Command(BackupCommand):
                 result = prune(context, dry_run=options["dry_run"])
                 now = context.clock()
             if not result.complete:
-                report.fail(*result.problems())
+                report.fail(*result.problems(), alarms=result.alarms)
         self.show_json({"dry_run": options["dry_run"], **vars(result)})
         rows = [
             (item.id, age_in_words(item.started, now), "keep" if item.keep else "REMOVE", why)

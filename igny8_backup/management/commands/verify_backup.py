@@ -12,7 +12,7 @@ from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.verify.result import VerifyRequest
-from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
+from igny8_backup.operations.verify.run import ALL_BACKUPS, AllVerified, verify, verify_all
 
 
 class Command(BackupCommand):
@@ -73,8 +73,9 @@ class Command(BackupCommand):
                     found = verify_all(context, request)
                 else:
                     found = AllVerified(results=(verify(context, request),))
+            report.cover(*found.ids, *[ALL_BACKUPS] * options["all"])
             if not found.complete:
-                report.fail(*found.problems(), failure_key=found.failure_key)
+                report.fail(*found.problems(), alarms=found.alarms)
         self.show_json(found if options["all"] else found.results[0])
         for line in found.problems():
             self.warn(f"  {line}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import Skipped
 from igny8_backup.formats.manifest import Manifest, RunRecord
+from igny8_backup.operations.notify.alarms import Alarm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,13 @@ class BackupResult:
     def complete(self) -> bool:
         """Whether everything that was asked for is in the backup."""
         return not self.errors and not any(item.failure for item in self.skipped)
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Each part that failed or is incomplete, with the kind of its failure."""
+        failed = [Alarm(name, type(error).__name__) for name, error in self.errors.items()]
+        skipped = [Alarm(item.tree, f"incomplete: {item.reason}") for item in self.skipped if item.failure]
+        return list(dict.fromkeys((*failed, *skipped)))
 
     def problems(self, limit: int) -> list[str]:
         """One line for each failed part and for each skipped file, of these at most ``limit``."""

@@ -22,6 +22,7 @@ from igny8_backup.operations.backup.parent_index import FULL_RUNS_LIMIT
 from igny8_backup.operations.clock_skew import TOLERANCE
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import Inventory, parts_of, read_inventory
+from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.retention import Part
 
 RECENT, LEAST = 10, 3
@@ -54,8 +55,7 @@ class PartCopy:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The conditions, and the figures for metrics, ``None`` where they are unknown. ``checked`` is the start
-    of the newest verification."""
+    """The conditions, and figures for metrics, None if unknown. ``checked``: start of the newest check."""
 
     now: datetime
     conditions: tuple[Condition, ...]
@@ -69,9 +69,9 @@ class Health:
         return tuple(item for item in self.conditions if not item.ok)
 
     @property
-    def failure_key(self) -> str:
-        """What failed, without figures: a mail is sent again when this changes, not when a size does."""
-        return "; ".join(f"{item.name}, {item.of}" for item in self.failed)
+    def alarms(self) -> list[Alarm]:
+        """What failed, without figures: a mail is sent for each new alarm, not when a size changes."""
+        return [Alarm(f"{item.name}, {item.of}", "failed") for item in self.failed]
 
     def problems(self) -> list[str]:
         """One line for each condition that failed."""

@@ -16,6 +16,7 @@ from igny8_backup.operations.drill.scratch import remove_killed_drills
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
+from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.retention import Plan
 
 RECORDS_KEPT = timedelta(days=90)
@@ -41,6 +42,13 @@ class PruneResult:
     def complete(self) -> bool:
         """Whether everything that the plan removes could be removed."""
         return not (self.plan.blocked or self.unreadable or self.problem)
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """The parts that are blocked, the manifests that are unreadable, and whether pruning stopped early."""
+        found = [Alarm(str(block.part), "blocked") for block in self.plan.blocked]
+        found += [Alarm(backup_id, "unreadable") for backup_id in self.unreadable]
+        return found + [Alarm("", "stopped")] * bool(self.problem)
 
     def problems(self) -> list[str]:
         """One line for each part that retention may not touch, for each backup that is unreadable or dated in

@@ -1,15 +1,13 @@
 """Mail ``ADMINS`` when a command fails, when it fails in another way, and when it works again.
 
-The last failure of each command is remembered in a small file in ``STATE_DIR``, so that a command that runs
-every hour does not send a mail every hour.
+The alarms that were mailed are remembered (``alarms``), so that a command that runs every hour does not
+send a mail every hour.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from django.conf import settings
 from django.core.mail import get_connection, mail_admins
 
 from igny8_backup.conf import ConfigurationError, get_config
+from igny8_backup.operations.notify.alarms import Alarm, recall, remember
 from igny8_backup.operations.notify.deadline import within
 
 REPEAT_AFTER = timedelta(hours=20)
@@ -25,36 +24,47 @@ LIMIT = 30.0
 """Seconds for a mail as a whole, from the connection to the answer of the mail server."""
 
 
-def mail_failure(what: str, failure_key: str, text: str, now: datetime) -> str:
-    """Mail that the command ``what`` failed, unless the same kind of failure was mailed recently.
+def mail_outcome(
+    what: str, alarms: Collection[Alarm], text: str, now: datetime, *, scope: Collection[str] | None = None
+) -> str:
+    """Mail what changed with this run of the command ``what``: new alarms, and parts that work again.
 
-    ``failure_key`` identifies the kind of failure. Returns why the mail could not be sent, or ``""``.
+    ``alarms`` is empty for a success; ``text`` is the body of a failure. ``scope`` names the parts that the
+    run worked on; the alarms of other parts stay as they are. None stands for all parts. Returns why a mail
+    could not be sent, or ``""``.
     """
-    file = _memory_file(what)
-    previous_key, mailed = _recall(file)
-    if not settings.ADMINS or (previous_key == failure_key and mailed and now - mailed < REPEAT_AFTER):
+    if not settings.ADMINS:
         return ""
-    if problem := _mail(f"{what} failed on {_host()}", text):
-        return problem
-    if file:
-        _remember(file, failure_key, now)
-    return ""
-
-
-def mail_recovery(what: str, now: datetime) -> str:
-    """Mail that the command ``what`` works again, if its failure was mailed.
-
-    Returns as :func:`mail_failure` does.
-    """
     file = _memory_file(what)
-    _, mailed = _recall(file)
-    if not (file and mailed):
-        return ""
-    text = f"{what} works again. Its last failure was mailed at {mailed.isoformat(timespec='seconds')}."
-    if problem := _mail(f"{what} works again on {_host()}", text):
-        return problem
-    file.unlink(missing_ok=True)
-    return ""
+    mailed = recall(file, now)
+    remembered = dict(mailed)
+    failing = {alarm.part for alarm in alarms}
+    ended = {
+        alarm: at
+        for alarm, at in mailed.items()
+        if alarm.part not in failing and (scope is None or alarm.part in {"", *scope})
+    }
+    problems = []
+    if any(alarm not in mailed or now - mailed[alarm] >= REPEAT_AFTER for alarm in alarms):
+        problem = _mail(f"{what} failed on {_host()}", text)
+        problems.append(problem)
+        if not problem:
+            mailed.update(dict.fromkeys(alarms, now))
+    if ended:
+        problem = _mail(f"{what} works again on {_host()}", _recovery_text(what, ended))
+        problems.append(problem)
+        if not problem:
+            mailed = {alarm: at for alarm, at in mailed.items() if alarm not in ended}
+    if mailed != remembered:
+        remember(file, mailed)
+    return next(filter(None, problems), "")
+
+
+def _recovery_text(what: str, ended: Mapping[Alarm, datetime]) -> str:
+    last = max(ended.values()).isoformat(timespec="seconds")
+    parts = ", ".join(sorted({alarm.part for alarm in ended} - {""}))
+    of = f" for {parts}" if parts else ""
+    return f"{what} works again{of}. Its last failure was mailed at {last}."
 
 
 def _mail(subject: str, text: str) -> str:
@@ -84,22 +94,3 @@ def _memory_file(what: str) -> Path | None:
         return get_config().state_dir / "failing" / f"{what}.json"
     except ConfigurationError:
         return None  # every failure is mailed
-
-
-def _recall(file: Path | None) -> tuple[str, datetime | None]:
-    """The failure key that was mailed last, and when."""
-    try:
-        found = json.loads(file.read_bytes()) if file else {}
-        return str(found["sign"]), datetime.fromisoformat(found["told"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "", None
-
-
-def _remember(file: Path, failure_key: str, now: datetime) -> None:
-    # If this fails, the next failure is mailed again.
-    with suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        with open(new, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as handle:
-            json.dump({"sign": failure_key, "told": now.isoformat()}, handle)
-        os.replace(new, file)

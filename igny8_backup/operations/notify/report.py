@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from igny8_backup import signals
 from igny8_backup.operations.context import utc_now
-from igny8_backup.operations.notify.mail import mail_failure, mail_recovery
+from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.notify.mail import mail_outcome
 from igny8_backup.operations.notify.ping import FAIL, START, SUCCESS, check_url, ping
 from igny8_backup.operations.notify.redact import redacted
 from igny8_backup.operations.progress import Progress
@@ -33,7 +35,8 @@ class Report:
         self._progress = progress
         self._url = url
         self._tail: deque[str] = deque(maxlen=TAIL)
-        self._failure_key = ""
+        self._scope: tuple[str, ...] | None = None
+        self._alarms: tuple[Alarm, ...] = ()
         self._failed = False
         self._silent = False
 
@@ -50,13 +53,19 @@ class Report:
         self._tail.append(text)
         self._progress.note(text)
 
-    def fail(self, *lines: str, failure_key: str = "incomplete") -> None:
-        """Report the run as failed, for the reasons in ``lines``.
+    def cover(self, *parts: str) -> None:
+        """Name the parts that this run works on: it does not end the alarms of others."""
+        self._scope = parts
 
-        ``failure_key`` identifies the kind of failure: the same kind is not mailed again every hour.
+    def fail(self, *lines: str, alarms: Iterable[Alarm] = (), reason: str = "incomplete") -> None:
+        """Report the run as failed; ``lines`` say why.
+
+        ``alarms`` name the parts that failed and the reason of each: the same alarm is not mailed again every
+        hour. Without them every part that the run covers failed for ``reason``.
         """
         self._tail.extend(lines)
-        self._failed, self._failure_key = True, failure_key
+        self._failed = True
+        self._alarms = tuple(alarms) or tuple(Alarm(part, reason) for part in self._scope or ("",))
 
     def silence(self) -> None:
         """Report nothing: another run does this work and reports it."""
@@ -74,16 +83,13 @@ class Report:
         if self._silent:
             return
         if error is not None and not self._failed:
-            self.fail(str(error) or type(error).__name__, failure_key=type(error).__name__)
+            self.fail(str(error) or type(error).__name__, reason=type(error).__name__)
         text = redacted("\n".join(self._tail)) if self._failed else ""
         self._ping(FAIL if self._failed else SUCCESS, text)
-        problem = ""
-        if not self._failed:
-            problem = mail_recovery(self._what, utc_now())
-        elif error is None or isinstance(error, Exception):  # no mail after Ctrl-C
-            problem = mail_failure(self._what, self._failure_key, text, utc_now())
-        if problem:
-            self._progress.note(redacted(problem))
+        if error is None or isinstance(error, Exception):  # no mail after Ctrl-C
+            problem = mail_outcome(self._what, self._alarms, text, utc_now(), scope=self._scope)
+            if problem:
+                self._progress.note(redacted(problem))
         signals.reported.send_robust(sender=None, command=self._what, ok=not self._failed, text=text)
 
     def _ping(self, word: str, text: str = "") -> None:

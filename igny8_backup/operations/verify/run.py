@@ -9,8 +9,12 @@ from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.verifier import SharedResults, Verifier
+
+ALL_BACKUPS = "all backups"
+"""The part of an alarm that only the verification of all backups raises and ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +39,20 @@ class AllVerified:
         return not (self.damaged or self.unopened or any(result.unrecorded for result in self.results))
 
     @property
-    def failure_key(self) -> str:
-        """The worst kind of problem: a mail is sent again when it changes."""
-        if self.damaged:
-            return "damage"
-        return "unopened" if self.unopened else "unrecorded"
+    def alarms(self) -> list[Alarm]:
+        """Each backup that is damaged or could not be verified, with the kind of problem."""
+        found = [
+            Alarm(result.check.id, "damage" if result.findings else "unrecorded")
+            for result in self.results
+            if result.findings or result.unrecorded
+        ]
+        found += [Alarm(ALL_BACKUPS, "lost")] * bool(self.lost)
+        return found + [Alarm(ALL_BACKUPS, "unopened")] * bool(self.unopened)
+
+    @property
+    def ids(self) -> list[str]:
+        """The backups that were verified."""
+        return [result.check.id for result in self.results]
 
     def problems(self) -> list[str]:
         """One line for each damaged object and each backup that could not be verified."""

@@ -18,7 +18,8 @@ from django.core.mail import EmailMessage
 
 from igny8_backup.errors import StorageError, UsageError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.notify.mail import REPEAT_AFTER, mail_failure, mail_recovery
+from igny8_backup.operations.notify.alarms import FORGET_AFTER, Alarm
+from igny8_backup.operations.notify.mail import REPEAT_AFTER, mail_outcome
 from igny8_backup.operations.notify.ping import MAX_BYTES
 from igny8_backup.operations.notify.redact import HIDDEN, redacted
 from igny8_backup.operations.notify.report import TAIL, Report
@@ -196,31 +197,102 @@ def test_redacted_removes_secrets_only(settings: Any) -> None:
     assert redacted("dbname=a password='x y' sslmode=b") == f"dbname=a password={HIDDEN} sslmode=b"
 
 
+def failed(reason: str, *parts: str) -> list[Alarm]:
+    return [Alarm(part, reason) for part in parts or ("",)]
+
+
+def subjects(mailoutbox: list[EmailMessage]) -> list[str]:
+    return [mail.subject.partition("] ")[2] for mail in mailoutbox]
+
+
 def test_mail_failure_and_recovery_are_sent_once(
     context: BackupContext, settings: Any, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.ADMINS = ADMINS
     hours = timedelta(hours=1)
-    assert mail_recovery("backup_all", NOW) == ""
-    assert mail_failure("backup_all", "StorageError", "It is full.", NOW) == ""
-    mail_failure("backup_all", "StorageError", "It is full, an hour later.", NOW + hours)
-    mail_failure("backup_all", "DatabaseError", "Now something else.", NOW + 2 * hours)
-    mail_failure("backup_all", "DatabaseError", "Still.", NOW + 2 * hours + REPEAT_AFTER)
-    mail_failure("prune_backups", "DatabaseError", "Another command.", NOW)
-    assert [mail.subject.partition("] ")[2] for mail in mailoutbox] == [
-        *["backup_all failed on web-1"] * 3,
-        "prune_backups failed on web-1",
-    ]
+    assert mail_outcome("backup_all", [], "", NOW) == ""
+    assert mail_outcome("backup_all", failed("StorageError"), "It is full.", NOW) == ""
+    mail_outcome("backup_all", failed("StorageError"), "It is full, an hour later.", NOW + hours)
+    mail_outcome("backup_all", failed("DatabaseError"), "Now something else.", NOW + 2 * hours)
+    mail_outcome("backup_all", failed("DatabaseError"), "Still.", NOW + 2 * hours + REPEAT_AFTER)
+    mail_outcome("prune_backups", failed("DatabaseError"), "Another command.", NOW)
+    assert subjects(mailoutbox) == [*["backup_all failed on web-1"] * 3, "prune_backups failed on web-1"]
     assert [mail.body for mail in mailoutbox[:3]] == ["It is full.", "Now something else.", "Still."]
     (file,) = context.config.state_dir.glob("failing/backup_all.*")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and "full" not in file.read_text()
     for _ in range(2):
-        assert mail_recovery("backup_all", NOW + 40 * hours) == ""
-    assert [mail.subject.partition("] ")[2] for mail in mailoutbox[4:]] == ["backup_all works again on web-1"]
-    assert "2026-11-22T23:15:00+00:00" in mailoutbox[4].body
+        assert mail_outcome("backup_all", [], "", NOW + 40 * hours) == ""
+    assert subjects(mailoutbox[4:]) == ["backup_all works again on web-1"]
+    assert "2026-11-22T23:15:00+00:00" in mailoutbox[4].body and not file.exists()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"sign": 1}', '{"sign": "", "told": "x"}'])
+@pytest.mark.usefixtures("context")
+def test_mail_failure_of_another_part_is_sent(settings: Any, mailoutbox: list[EmailMessage]) -> None:
+    settings.ADMINS = ADMINS
+    mail_outcome("backup_sites", failed("incomplete", "a"), "a", NOW, scope=["a", "b"])
+    mail_outcome("backup_sites", failed("incomplete", "a"), "a again", NOW, scope=["a", "b"])
+    mail_outcome("backup_sites", failed("incomplete", "a", "b"), "a and b", NOW, scope=["a", "b"])
+    assert [mail.body for mail in mailoutbox] == ["a", "a and b"]
+    mail_outcome("backup_sites", failed("incomplete", "b"), "b", NOW, scope=["a", "b"])
+    mail_outcome("backup_sites", [], "", NOW, scope=["a", "b"])
+    assert [mail.body.partition(". ")[0] for mail in mailoutbox[2:]] == [
+        "backup_sites works again for a",
+        "backup_sites works again for b",
+    ]
+
+
+@pytest.mark.parametrize("raised", [False, True])
+@pytest.mark.usefixtures("context")
+def test_mail_alternate_runs_of_one_command_are_told_apart(
+    notes: Notes, settings: Any, mailoutbox: list[EmailMessage], raised: bool
+) -> None:
+    settings.ADMINS = ADMINS
+    for _ in range(3):
+        with suppress(StorageError), Report("backup_sites", notes) as report:
+            report.cover("a")
+            if raised:
+                raise StorageError("It is gone.")
+            report.fail("a is incomplete.")
+        with Report("backup_sites", notes) as report:
+            report.cover("b")
+    assert subjects(mailoutbox) == ["backup_sites failed on web-1"]
+    with Report("backup_sites", notes) as report:
+        report.cover("a", "b")
+    assert subjects(mailoutbox[1:]) == ["backup_sites works again on web-1"]
+
+
+@pytest.mark.usefixtures("context")
+def test_mail_alternating_reasons_are_sent_once_each(settings: Any, mailoutbox: list[EmailMessage]) -> None:
+    settings.ADMINS = ADMINS
+    for _ in range(3):
+        mail_outcome("x", failed("StorageError", "a"), "storage", NOW)
+        mail_outcome("x", failed("DatabaseError", "a"), "database", NOW)
+    assert [mail.body for mail in mailoutbox] == ["storage", "database"]
+
+
+def test_mail_memory_of_a_part_that_is_gone_expires(
+    context: BackupContext, settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ADMINS = ADMINS
+    mail_outcome("x", failed("incomplete", "gone"), "", NOW)
+    mail_outcome("x", failed("incomplete", "a"), "", NOW + FORGET_AFTER, scope=["a"])
+    assert "gone" not in (context.config.state_dir / "failing/x.json").read_text()
+
+
+def test_mail_memory_of_the_previous_version_is_read(
+    context: BackupContext, settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ADMINS = ADMINS
+    file = context.config.state_dir / "failing/x.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"sign": "StorageError", "told": NOW.isoformat()}))
+    mail_outcome("x", failed("StorageError"), "", NOW)
+    assert not mailoutbox
+    mail_outcome("x", [], "", NOW)
+    assert subjects(mailoutbox) == ["x works again on web-1"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"sign": 1}', '{"alarms": [{"part": "", "told": "x"}]}'])
 def test_mail_failure_unreadable_memory_mails_again(
     context: BackupContext, settings: Any, mailoutbox: list[EmailMessage], content: str
 ) -> None:
@@ -228,14 +300,14 @@ def test_mail_failure_unreadable_memory_mails_again(
     file = context.config.state_dir / "failing/x.json"
     file.parent.mkdir(parents=True)
     file.write_text(content)
-    mail_recovery("x", NOW)
-    mail_failure("x", "", "", NOW)
-    assert len(mailoutbox) == 1 and json.loads(file.read_text())["told"]
+    mail_outcome("x", [], "", NOW)
+    mail_outcome("x", failed(""), "", NOW)
+    assert len(mailoutbox) == 1 and json.loads(file.read_text())["alarms"][0]["told"]
 
 
 @pytest.mark.usefixtures("context")
 def test_mail_failure_without_admins_sends_nothing(tmp_path: Path, mailoutbox: list[EmailMessage]) -> None:
-    assert mail_failure("x", "", "", NOW) == mail_recovery("x", NOW) == ""
+    assert mail_outcome("x", failed(""), "", NOW) == mail_outcome("x", [], "", NOW) == ""
     assert not mailoutbox and not list(tmp_path.glob("state/failing"))
 
 
@@ -243,8 +315,8 @@ def test_mail_failure_invalid_settings_mails_each_time(settings: Any, mailoutbox
     settings.ADMINS = ADMINS
     settings.IGNY8_BACKUP = {"JOBS": 0}
     for _ in range(2):
-        assert mail_failure("x", "ConfigurationError", "JOBS is 0.", NOW) == ""
-    assert len(mailoutbox) == 2 and mail_recovery("x", NOW) == ""
+        assert mail_outcome("x", failed("ConfigurationError"), "JOBS is 0.", NOW) == ""
+    assert len(mailoutbox) == 2 and mail_outcome("x", [], "", NOW) == ""
 
 
 def test_report_mail_fails_is_noted(notes: Notes, settings: Any) -> None:

@@ -187,7 +187,7 @@ def test_verify_all_identity_opens_one_of_two_backups(context: BackupContext, tm
         run_backup(encrypting, BackupRequest(trees=("sites",)))
     found = verify_all(context, VerifyRequest(depth=CONTENT, identity_file=tmp_path / "old"))
     assert (len(found.results), len(found.unopened), found.damaged, found.complete) == (1, 1, False, False)
-    assert found.failure_key == "unopened"
+    assert [alarm.reason for alarm in found.alarms] == ["unopened"]
     assert "UNREAD: " in found.problems()[0]
     with pytest.raises(IdentityError, match="no identity is given"):
         verify_all(context, VerifyRequest(depth=CONTENT))
