@@ -45,7 +45,7 @@ class PruneResult:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """The parts that are blocked, the manifests that are unreadable, and whether pruning stopped early."""
+        """The parts that are blocked, the manifests that are unreadable, and whether pruning stopped."""
         found = [Alarm(str(block.part), "blocked") for block in self.plan.blocked]
         found += [Alarm(backup_id, "unreadable") for backup_id in self.unreadable]
         return found + [Alarm("", "stopped")] * bool(self.problem)
