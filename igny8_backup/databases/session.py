@@ -1,7 +1,7 @@
-"""A session with a database server, and the errors it raises, whichever driver the project has.
+"""A session with a database server, and its errors, independent of the database driver.
 
-``postgresql.driver`` opens sessions. :func:`from_driver` converts exceptions of psycopg 3 and psycopg2, also
-those that Django has wrapped, without importing either.
+``postgresql.driver`` opens sessions with psycopg 3 or psycopg2. :func:`from_driver` converts exceptions of
+both drivers without importing them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 
 class DriverError(Exception):
-    """An error of the server or of the connection. The text is the message of the driver.
+    """An error of the server, the connection or the driver. Its message is that of the driver.
 
-    ``name`` is the driver's name for the error (``UniqueViolation``). ``sqlstate`` is empty for errors of the
-    connection and of the driver itself. The other fields are those of an error response (PostgreSQL docs,
-    54.8), empty where the server sent none.
+    ``name`` is the driver's class of the error, such as ``UniqueViolation``. ``sqlstate`` is empty for errors
+    that the server did not report. The other attributes are the fields of the server's error response
+    (PostgreSQL docs, 54.8), or empty.
     """
 
     def __init__(self, error: BaseException, *, sqlstate: str = "") -> None:
         super().__init__(str(error))
         self.name = type(error).__name__
         self.sqlstate = sqlstate
-        # Data that the driver cannot convert has no SQLSTATE either.
+        # The class tells a lost connection from data that the driver cannot convert: neither has an SQLSTATE.
         self.is_operational = any(base.__name__ == "OperationalError" for base in type(error).__mro__)
         diagnostics = getattr(error, "diag", None)
 
@@ -44,19 +44,19 @@ class DriverError(Exception):
 
 
 class InsufficientPrivilege(DriverError):
-    """SQLSTATE 42501."""
+    """The role lacks a privilege (SQLSTATE 42501)."""
 
 
 class ObjectInUse(DriverError):
-    """SQLSTATE 55006: the database has sessions or prepared transactions."""
+    """The database has sessions or prepared transactions (SQLSTATE 55006)."""
 
 
 class DuplicateDatabase(DriverError):
-    """SQLSTATE 42P04."""
+    """A database with this name exists (SQLSTATE 42P04)."""
 
 
 class UnknownTable(DriverError):
-    """A table was dropped or renamed, or its schema was."""
+    """The table or its schema does not exist (any more)."""
 
 
 class InvalidName(DriverError):
@@ -64,10 +64,10 @@ class InvalidName(DriverError):
 
 
 class DeadlockDetected(DriverError):
-    """SQLSTATE 40P01."""
+    """The server ended a deadlock between transactions by aborting this one (SQLSTATE 40P01)."""
 
 
-# PostgreSQL documentation, appendix A.
+# The error for an SQLSTATE (PostgreSQL docs, appendix A).
 _CLASSES: dict[str, type[DriverError]] = {
     "42501": InsufficientPrivilege,
     "55006": ObjectInUse,
@@ -83,7 +83,7 @@ _CLASSES: dict[str, type[DriverError]] = {
 
 
 def from_driver(error: BaseException | None) -> DriverError | None:
-    """Convert an exception of psycopg 3 or psycopg2; return ``None`` for any other exception."""
+    """Return the ``DriverError`` for an exception of psycopg 3 or psycopg2; ``None`` for any other."""
     bases = type(error).__mro__
     if error is None or not any(
         base.__name__ == "Error" and base.__module__.startswith("psycopg") for base in bases
@@ -95,7 +95,7 @@ def from_driver(error: BaseException | None) -> DriverError | None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement returned. ``rowcount`` is the number of rows found or changed."""
+    """The rows that a statement returned, and the number of rows that it returned or changed."""
 
     rows: Sequence[tuple[Any, ...]]
     rowcount: int
@@ -104,7 +104,7 @@ class Result:
         return iter(self.rows)
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        """Return the first row."""
+        """Return the first row, or ``None`` if there is none."""
         return self.rows[0] if self.rows else None
 
     def fetchall(self) -> list[tuple[Any, ...]]:
@@ -114,53 +114,54 @@ class Result:
 
 @dataclass(frozen=True)
 class TextResult:
-    """An answer whose values are the text that the server sent. ``columns`` are names and type oids."""
+    """A result with values as text, ``None`` for NULL. ``columns`` are pairs of name and type oid."""
 
     columns: Sequence[tuple[str, int]]
     rows: Sequence[tuple[str | None, ...]]
 
 
 class Session(ABC):
-    """A session in autocommit mode. Its methods raise :class:`DriverError`."""
+    """A session with a server in autocommit mode. Its methods raise :class:`DriverError`."""
 
     dbname: str
     user: str
     host: str
     port: int
     backend_pid: int
-    """The number of the server's process; behind a pooler, a number of the pooler."""
+    """The number of the server's process; a connection pooler sends another number."""
     server_version: int
-    """As a number: 180001 for 18.1."""
+    """The version as a number, such as 180001 for 18.1."""
     server_version_text: str
-    """As the server writes it: ``18.1 (Debian 18.1-1.pgdg13+1)``."""
+    """The version as the server reports it, such as ``18.1 (Debian 18.1-1.pgdg13+1)``."""
 
     @abstractmethod
     def execute(self, query: str, parameters: Parameters = None) -> Result:
-        """Run SQL; ``%s`` and ``%(name)s`` stand for ``parameters``, if there are any.
+        """Run SQL. ``%s`` and ``%(name)s`` in ``query`` are placeholders for ``parameters``.
 
-        Without parameters ``query`` may have several statements; the result is then not defined.
+        Without parameters, ``query`` may consist of several statements, whose result is then undefined.
         """
 
     @abstractmethod
     def declare_cursor(self, name: str, query: str) -> None:
-        """Declare a cursor for one query, in the current transaction, which must be read-only.
+        """Declare the cursor ``name`` for ``query`` in the current transaction, which must be read-only.
 
-        Raises :class:`DriverError` if ``query`` is more than one statement, or one that returns no rows.
+        Raises :class:`DriverError` if ``query`` has several statements, or a statement that returns no rows.
         """
 
     @abstractmethod
     def fetch_text(self, name: str, count: int) -> TextResult:
-        """Fetch rows from a cursor; bytes that are not text in the session's encoding are escaped."""
+        """Fetch ``count`` rows from the cursor ``name``. Bytes that the encoding cannot decode are
+        escaped."""
 
     @property
     @abstractmethod
     def closed(self) -> bool:
-        """Whether the session was closed or lost."""
+        """Whether the session was closed or its connection was lost."""
 
     @property
     @abstractmethod
     def in_transaction(self) -> bool:
-        """Whether a transaction has begun, failed ones included."""
+        """Whether the session is in a transaction, which may have failed."""
 
     @abstractmethod
     def close(self) -> None:
@@ -168,9 +169,9 @@ class Session(ABC):
 
     @contextmanager
     def transaction(self, *, rollback: bool = False) -> Iterator[None]:
-        """Run the block in a transaction, or in a savepoint of the current one.
+        """Run the ``with`` block in a transaction; in a current transaction, use a savepoint.
 
-        It is committed at the end, unless the block raises or ``rollback`` is set.
+        The transaction is committed at the end, or rolled back if the block raises or ``rollback`` is set.
         """
         begin, commit, undo = "BEGIN", "COMMIT", "ROLLBACK"
         if self.in_transaction:

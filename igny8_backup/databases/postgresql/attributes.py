@@ -1,6 +1,6 @@
-"""Apply what belongs to a database but is not in it: settings, privileges, connection limit, comment.
+"""Apply the settings, privileges, connection limit and comment of a database.
 
-A dump does not hold these, and settings do not follow a rename, so a restore applies them itself.
+A dump does not contain these, and a swap must move them from one database to another.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from igny8_backup.formats.details import DatabaseSetting, Privilege
 
 _PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
 
-# Settings that are lists of names, stored with each name quoted (GUC_LIST_QUOTE in PostgreSQL's sources).
-# Set as one string they would become one name.
+# Settings whose values are lists of names, each stored in quotes (GUC_LIST_QUOTE in PostgreSQL's sources). If
+# such a list is set as one string, it becomes a single name.
 _NAME_LISTS = {
     "local_preload_libraries",
     "search_path",
@@ -31,9 +31,9 @@ _LIST_ITEM = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 
 def apply_settings(session: Session, database: str, settings: Sequence[DatabaseSetting]) -> None:
-    """Apply ``settings`` to ``database``: its own, and those of roles in it (ALTER ROLE IN DATABASE).
+    """Apply ``settings`` to ``database``, including those of roles (ALTER ROLE ... IN DATABASE).
 
-    Raises :class:`DatabaseError` naming the first setting that the server refuses.
+    Raises :class:`DatabaseError`, which names the setting, as soon as the server refuses one.
     """
     for setting in settings:
         target = f"ALTER DATABASE {identifier(database)}"
@@ -44,7 +44,7 @@ def apply_settings(session: Session, database: str, settings: Sequence[DatabaseS
             name, value = identifier(*setting.name.split(".")), ", ".join(map(literal, values))
             session.execute(f"{target} SET {name} TO {value}")
         except DriverError as error:
-            # The whole message may repeat the value, which may be a secret.
+            # The full message may contain the value, which may be a secret.
             reason = without_values(error.primary or error.name)
             owner = f"of role {setting.role} in the database" if setting.role else "of the database"
             user = identifier(session.user)
@@ -57,7 +57,10 @@ def apply_settings(session: Session, database: str, settings: Sequence[DatabaseS
 
 
 def list_items(value: str) -> list[str]:
-    """Return ``['$user', 'public']`` for ``"$user", public``, and one empty name for an empty list."""
+    """Split the value of a setting that is a list of names, without quotes.
+
+    ``"$user", public`` gives ``['$user', 'public']``. An empty list gives one empty name.
+    """
     found = [
         match[1].replace('""', '"') if match[2] is None else match[2] for match in _LIST_ITEM.finditer(value)
     ]
@@ -65,10 +68,10 @@ def list_items(value: str) -> list[str]:
 
 
 def apply_privileges(session: Session, database: str, privileges: Sequence[Privilege] | None) -> None:
-    """Give ``database`` exactly ``privileges``.
+    """Replace all privileges on ``database`` by ``privileges``.
 
-    ``None`` stands for the server's default (PostgreSQL docs, 5.8): everybody may connect and create
-    temporary tables, and the owner has all privileges.
+    ``None`` means the server's default (PostgreSQL docs, 5.8): every role may connect and create temporary
+    tables, and the owner has all privileges.
     """
     name = identifier(database)
     present = {item.grantee for item in list_privileges(session, database) or ()} | {""}
@@ -87,7 +90,7 @@ def apply_privileges(session: Session, database: str, privileges: Sequence[Privi
 
 
 def apply_limit(session: Session, database: str, limit: int) -> None:
-    """Set how many sessions ``database`` accepts; -1 means no limit."""
+    """Set the number of sessions that ``database`` accepts; -1 means no limit."""
     session.execute(f"ALTER DATABASE {identifier(database)} CONNECTION LIMIT {literal(limit)}")
 
 

@@ -1,7 +1,8 @@
-"""Let a client program connect without a secret in its arguments or environment.
+"""Let a client program such as ``pg_dump`` connect, without a secret in its arguments or environment.
 
-Connection parameters go in ``PG*`` variables (PostgreSQL docs, 34.15), the password in a private passfile
-(34.16). Other environment variables, which may hold the password as ``DATABASE_URL``, are not passed on.
+The program receives connection parameters in ``PG*`` variables (PostgreSQL docs, 34.15) and the password in a
+private passfile (34.16). It inherits few other variables: ``DATABASE_URL``, for example, may contain the
+password.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _SECRETS = {"password", "sslpassword", "scram_client_key", "scram_server_key", "
 # pg_dump uses the encoding of the database, and client_environment() names the program.
 _NOT_PASSED = {"client_encoding", "application_name", "fallback_application_name", "password", "passfile"}
 
-# The environment that is passed on: programs and their libraries, TLS and Kerberos, and what libpq reads.
+# The variables that a program inherits: those of its libraries, of TLS and Kerberos, and of libpq.
 _PASSED = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "PGSERVICEFILE", "PGSYSCONFDIR"}
 _PASSED |= set(_VARIABLES.values()) - {"PGPASSWORD", "PGCLIENTENCODING"}
 _PASSED_PREFIXES = ("LD_", "DYLD_", "SSL_", "OPENSSL_", "KRB5", "GSS")
@@ -43,7 +44,7 @@ _PASSED_PREFIXES = ("LD_", "DYLD_", "SSL_", "OPENSSL_", "KRB5", "GSS")
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a client program needs to connect: environment, arguments, and descriptors to inherit."""
+    """The environment, the arguments and the inherited descriptors with which a client program connects."""
 
     env: dict[str, str]
     arguments: tuple[str, ...]
@@ -52,10 +53,10 @@ class Access:
 
 @contextmanager
 def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
-    """Yield the access to ``connection``; the passfile in ``scratch`` lasts as long as the context.
+    """Yield what a program needs to use ``connection``.
 
-    Raises :class:`FilesError` if ``scratch`` cannot be used, :class:`DatabaseError` for a secret that a
-    passfile cannot hold.
+    The folder ``scratch`` contains the passfile while the context lasts. Raises :class:`FilesError` if the
+    passfile cannot be written, :class:`DatabaseError` for a secret that a passfile cannot contain.
     """
     env = client_environment()
     explicit = {"dbname": connection.name}
@@ -66,8 +67,8 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
             continue
         if key in _SECRETS:
             raise DatabaseError(
-                f"OPTIONS[{key!r}] of {connection.alias!r} is a secret that client programs accept only where"
-                " other users of the machine can read it.",
+                f"OPTIONS[{key!r}] of {connection.alias!r} is a secret that client programs accept only as an"
+                " argument, which other users of this machine can read.",
                 unchanged="Nothing was read or written.",
                 hint="Use a password, or a client key without a passphrase in a file of mode 0600.",
             )
@@ -106,7 +107,7 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
 
 
 def client_environment() -> dict[str, str]:
-    """Return the part of the environment that client programs need, with messages in English."""
+    """Return the environment of client programs: the variables they need, and English messages."""
     passed = {
         key: value for key, value in os.environ.items() if key in _PASSED or key.startswith(_PASSED_PREFIXES)
     }

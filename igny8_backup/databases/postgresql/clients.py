@@ -1,8 +1,8 @@
 """Find PostgreSQL's client programs, and refuse those of an unsuitable version.
 
-They are looked for in the setting ``CLIENT_BIN_DIR``; else in the folder that packages use for the server's
-major version; else in ``PATH``. The same major version is preferred to a newer one, because an older server
-may not know what a newer ``pg_restore`` sends.
+If the setting ``CLIENT_BIN_DIR`` names a folder, only that folder is searched. Otherwise the folders in which
+packages install the server's major version are searched first, then ``PATH``: a newer ``pg_restore`` may send
+statements that an older server does not know.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
 
 @dataclass(frozen=True)
 class Client:
-    """A client program, with its version (``18.1``) and major version (18)."""
+    """An installed client program: its path, version (``18.1``) and major version (18)."""
 
     path: Path
     version: str
@@ -37,10 +37,10 @@ class Client:
 
 
 def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Client:
-    """Return ``pg_dump``, ``pg_restore`` or ``psql`` for a server of ``server_major``.
+    """Find ``program`` (``pg_dump``, ``pg_restore`` or ``psql``), preferably of the version ``server_major``.
 
-    ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. Raises :class:`ToolMissingError`, or :class:`ToolError` if
-    the program does not print its version.
+    ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. Raises :class:`ToolMissingError` if the program is not
+    installed, :class:`ToolError` if it does not print its version.
     """
     for folder in _folders(server_major, bin_dir):
         path = folder / program
@@ -57,7 +57,7 @@ def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Cli
 
 
 def require_major(client: Client, needed: int, *, reason: str) -> None:
-    """Raise :class:`ToolTooOldError` if ``client`` is older than ``needed``.
+    """Raise :class:`ToolTooOldError` if ``client`` is older than the major version ``needed``.
 
     ``reason`` completes the sentence "pg_dump is version 15.1, and ...".
     """
@@ -70,7 +70,7 @@ def require_major(client: Client, needed: int, *, reason: str) -> None:
 
 
 def major_of(version: str) -> int:
-    """Return 18 for ``18.1 (Debian 18.1-1)``, and 0 if ``version`` does not begin with a number."""
+    """Return the major version: 18 for ``18.1 (Debian 18.1-1)``, 0 for text that is not a version."""
     match = re.match(r"\d+", version)
     return int(match[0]) if match else 0
 
@@ -87,7 +87,7 @@ def _package(major: int) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _version(path: Path, mtime_ns: int) -> str:
-    """Run ``--version``; ``mtime_ns`` makes the cache forget a program that was replaced."""
+    """Return the output of ``--version``. ``mtime_ns`` is part of the key of the cache, for updates."""
     return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
 
 

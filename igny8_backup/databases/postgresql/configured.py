@@ -1,7 +1,7 @@
-"""Build the :class:`Connection` of an alias from Django's settings.
+"""Build the :class:`Connection` objects of an alias from Django's settings.
 
-The connection for backups also goes through django-dbbackup's connector, so that ``DBBACKUP_CONNECTORS`` can
-name a replica, the server behind a pooler, or a role of its own.
+Backups use a connection of their own: ``DBBACKUP_CONNECTORS``, a setting of django-dbbackup, can name a
+replica, the server behind a connection pooler, or another role.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _REMOVED = ("DBBACKUP_STORAGE", "DBBACKUP_STORAGE_OPTIONS")
 
 
 def live_connection(alias: str) -> Connection:
-    """Return the application's own connection. Raises :class:`ConfigurationError`."""
+    """Return the connection that the application uses. Raises :class:`ConfigurationError`."""
     return _connection(alias, dict(connections[alias].settings_dict))
 
 
 def source_connection(alias: str) -> Connection:
-    """Return the connection for backups: the application's, as changed by ``DBBACKUP_CONNECTORS``.
+    """Return the connection for backups: that of the application, changed by ``DBBACKUP_CONNECTORS``.
 
-    ``OPTIONS`` are merged key by key, so that an override of one option keeps ``sslmode``. Raises
-    :class:`ConfigurationError`.
+    ``OPTIONS`` are merged key by key, so that changing one option does not remove another, such as
+    ``sslmode``. Raises :class:`ConfigurationError`.
     """
     own = connections[alias].settings_dict
     override = _connector(alias).settings
@@ -43,7 +43,7 @@ def source_connection(alias: str) -> Connection:
 
 
 def excluded_by_connector(alias: str) -> tuple[str, ...]:
-    """Return the tables whose rows ``EXCLUDE`` of django-dbbackup's connector leaves out."""
+    """Return the tables in ``EXCLUDE`` of ``DBBACKUP_CONNECTORS``, whose rows are left out of dumps."""
     return tuple(_connector(alias).exclude)
 
 

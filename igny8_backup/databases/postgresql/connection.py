@@ -1,7 +1,7 @@
 """Connect to a PostgreSQL database as Django does.
 
-:class:`Connection` holds the parameters that Django itself would pass to libpq, so that unix sockets, IPv6,
-TLS and service files work the same way. ``open`` and ``maintenance`` give sessions.
+:class:`Connection` contains the parameters that Django would pass to libpq, so that unix sockets, IPv6, TLS
+and service files work as they do for the application. Its methods ``open`` and ``maintenance`` open sessions.
 """
 
 from __future__ import annotations
@@ -18,32 +18,34 @@ from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
 
 MAINTENANCE = ("postgres", "template1")
-"""Databases to connect to while the live one is renamed or dropped, in this order."""
+"""Databases to connect to while another database is renamed or dropped; the first that answers is used."""
 
 CONNECT_SECONDS = 10
-"""Time limit for connecting, unless the settings have one. An open session has no time limit."""
+"""Time limit for connecting if Django's settings have none. An open session has no time limit."""
 
 KEEPALIVE_SECONDS = 60
-"""A session idle for this long sends a keepalive: the one that holds a lock is idle for hours, and firewalls
-drop connections that are silent."""
+"""After this many idle seconds a session sends a keepalive.
 
-# Roles and databases may have time limits, and an idle session holds the lock of a whole run.
+The session that holds a lock is idle for hours, and firewalls drop idle connections.
+"""
+
+# Roles and databases may have time limits, but the session that holds a lock is idle for hours.
 _NO_LIMITS = """
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
                    'idle_in_transaction_session_timeout', 'idle_session_timeout')"""
 
 
-# Classes of SQLSTATE whose messages may contain values of rows (PostgreSQL docs, appendix A): functions,
+# The classes of SQLSTATE whose messages may contain values of rows (PostgreSQL docs, appendix A): functions,
 # data, integrity constraints, procedures, views WITH CHECK OPTION, and errors that PL/pgSQL raises.
 _CLASSES_WITH_VALUES = ("21", "22", "23", "2F", "38", "39", "44", "P0")
 
 
 class Connection:
-    """How to reach one database. Its ``repr`` shows the address, never a password.
+    """The parameters of connections to one database. The ``repr`` shows the address without the password.
 
-    ``params`` are libpq's parameters (PostgreSQL docs, 34.1.2), ``role`` is the role to assume after login,
-    ``alias`` is the alias in ``DATABASES``.
+    ``params`` are libpq's parameters (PostgreSQL docs, 34.1.2). ``role`` is the role to assume after login
+    (SET ROLE), or empty. ``alias`` is the alias in ``DATABASES``.
     """
 
     def __init__(self, params: Mapping[str, Any], *, role: str = "", alias: str = "") -> None:
@@ -58,7 +60,7 @@ class Connection:
 
     @property
     def where(self) -> str:
-        """The address for people: ``user@host:port/name``."""
+        """The address for messages: ``user@host:port/name``."""
         host = self.params.get("host") or self.params.get("hostaddr") or "local socket"
         host = f"[{host}]" if ":" in host else host
         port = f":{self.params['port']}" if self.params.get("port") else ""
@@ -112,7 +114,10 @@ class Connection:
 
     @contextmanager
     def maintenance(self) -> Iterator[Session]:
-        """Open a session in another database of the same server, for renaming and dropping this one."""
+        """Open a session in a maintenance database of the same server.
+
+        A database can be renamed or dropped only from another one.
+        """
         with ExitStack() as stack:
             refusals = []
             for name in MAINTENANCE:
@@ -129,7 +134,7 @@ class Connection:
             yield session
 
     def _name_from_libpq(self) -> str:
-        """Let libpq resolve the parameters. Nothing is sent, so the database need not exist."""
+        """Return the database name that libpq finds, perhaps in a service file, without connecting."""
         try:
             return default_name(self.params)
         except DriverError as error:
@@ -141,17 +146,16 @@ class Connection:
 
 
 def is_pooled(session: Session) -> bool:
-    """Whether the session goes through a connection pooler.
+    """Return whether the session goes through a connection pooler, in session or transaction mode.
 
-    A pooler gives each client a process number of its own for cancel requests (PostgreSQL docs, 55.2.8), so
-    the number differs from that of the server's process. A pooler in session mode cannot be distinguished
-    from one in transaction mode.
+    A pooler sends each client its own process number for cancel requests (PostgreSQL docs, 55.2.8). That
+    number differs from the number of the server's process.
     """
     return session.execute("SELECT pg_backend_pid()").fetchone() != (session.backend_pid,)
 
 
 def is_replica(session: Session) -> bool:
-    """Whether the server is a replica (PostgreSQL docs, 9.28.4)."""
+    """Return whether the server is a replica (PostgreSQL docs, 9.28.4)."""
     return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
 
 

@@ -1,8 +1,7 @@
-"""The database driver: psycopg 3 or psycopg2, whichever Django uses. Only this module imports either.
+"""Open sessions with the driver that Django uses: psycopg 3 or psycopg2. Only this module imports a driver.
 
-Django prefers psycopg 3 where both are installed. The other driver is never imported, so that backups change
-nothing for the project. :func:`connect` opens a session; :func:`is_option` and :func:`default_name` ask libpq
-without a server.
+If both are installed, Django uses psycopg 3, and this module does not import psycopg2 either. :func:`connect`
+opens a session; :func:`is_option` and :func:`default_name` call libpq without a server.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     import psycopg2.extensions
 
 CANCEL_SECONDS = 5
-"""How long to wait for the server to cancel a statement after an interrupt."""
+"""Time limit in seconds for the server to cancel a statement after an interrupt."""
 
 _T = TypeVar("_T")
 
 
 def uses_psycopg3() -> bool:
-    """Whether Django uses psycopg 3 rather than psycopg2. Raises :class:`RefusedError` if it has neither."""
+    """Return whether Django uses psycopg 3. Raises :class:`RefusedError` if neither driver is installed."""
     try:
         from django.db.backends.postgresql.psycopg_any import is_psycopg3
     except ImportError:
@@ -42,12 +41,12 @@ def uses_psycopg3() -> bool:
 
 
 def connect(parameters: Mapping[str, object]) -> Session:
-    """Open a session with these parameters of libpq. Raises ``DriverError``."""
+    """Open a session with these connection parameters of libpq. Raises ``DriverError``."""
     return _Psycopg3Session(parameters) if uses_psycopg3() else _Psycopg2Session(parameters)
 
 
 def is_option(key: str) -> bool:
-    """Whether libpq has a connection parameter ``key``: Django's ``OPTIONS`` also hold the driver's own."""
+    """Return whether ``key`` is a parameter of libpq. Other keys in ``OPTIONS`` are for the driver."""
     dsn = conninfo({key: "x"})
     try:
         if uses_psycopg3():
@@ -66,11 +65,11 @@ def is_option(key: str) -> bool:
 
 
 def default_name(parameters: Mapping[str, object]) -> str:
-    """Return the name of the database that libpq finds, perhaps in a service file.
+    """Return the name of the database to which libpq would connect, perhaps from a service file.
 
-    The database need not exist, and nothing is sent to its server. Raises ``DriverError``.
+    The database need not exist, because nothing is sent to its server. Raises ``DriverError``.
     """
-    # A connection that has begun has resolved all parameters. With this address it needs no look-up.
+    # libpq resolves the parameters when a connection begins. With this address it needs no name resolution.
     parameters = {**parameters, "host": "localhost", "hostaddr": "127.0.0.1", "port": "1"}
     with _converted_errors():
         if not uses_psycopg3():
@@ -104,7 +103,7 @@ def _converted_errors() -> Iterator[None]:
 
 
 class _DriverSession(Session):
-    """What both drivers have in common: the interface of PEP 249, and an ``info`` about the connection."""
+    """The common part of both drivers: PEP 249, and the attribute ``info`` of their connections."""
 
     _connection: psycopg.Connection[Any] | psycopg2.extensions.connection
 
@@ -197,8 +196,9 @@ class _Psycopg2Session(_DriverSession):
     def _interruptible(self, work: Callable[[], _T]) -> _T:
         """Run ``work`` so that Ctrl-C and SIGTERM cancel its statement.
 
-        psycopg2 waits in C, where a signal is only noted, and a statement may wait for a lock for hours.
-        Signals are delivered to the main thread, so there the statement runs in another one.
+        psycopg2 waits for the server in C code, which signals do not interrupt, and a statement may wait for
+        a lock for hours. Python handles signals in the main thread, so a statement of that thread runs in
+        another one.
         """
         if threading.current_thread() is not threading.main_thread():
             return work()
@@ -224,7 +224,8 @@ class _Psycopg2Session(_DriverSession):
         import psycopg2.extensions
 
         with _converted_errors():
-            # How a value is converted is decided when the statement runs, by the type of its column.
+            # psycopg2 chooses converters by the types of the columns when the statement runs, so find the
+            # types first.
             columns = [
                 (column.name, column.type_code) for column in self._run(f"FETCH 0 FROM {name}").description
             ]
@@ -244,8 +245,8 @@ class _Psycopg2Session(_DriverSession):
         )
 
     def declare_cursor(self, name: str, query: str) -> None:
-        # psycopg2 has the simple query protocol only, which accepts several statements. A cursor of PL/pgSQL
-        # accepts one.
+        # psycopg2 uses the simple query protocol, which accepts several statements. PL/pgSQL accepts only one
+        # for a cursor.
         self.execute("SELECT set_config('igny8_backup.query', %s, true)", [query])
         self.execute(
             f"DO $$ DECLARE opened refcursor := '{name}'; BEGIN"

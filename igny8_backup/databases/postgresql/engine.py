@@ -1,7 +1,7 @@
 """PostgreSQL as an :class:`~igny8_backup.databases.engine.Engine`: each method delegates to a module.
 
-Dumps go through django-dbbackup's connection, restores through the application's own, which must be the
-primary.
+Dumps use the connection for backups, which ``DBBACKUP_CONNECTORS`` can change. Restores use the connection of
+the application, which must lead to the primary server.
 """
 
 from __future__ import annotations
@@ -53,18 +53,22 @@ from igny8_backup.streams import Blocks
 
 
 class PostgresqlEngine(Engine):
-    """One PostgreSQL database."""
+    """The engine of an alias whose database is on a PostgreSQL server."""
 
     vendor = "postgresql"
     display_name = "PostgreSQL"
     dump_kind = "dump"
     capabilities = frozenset(Capability)
     lock_seconds = 60
-    """Seconds that ``pg_dump`` waits for a table. The snapshot's session has locked it already, so waiting
-    means that another session queues for an exclusive lock between the two."""
+    """Time limit in seconds for each table lock of ``pg_dump``.
+
+    The session that exported the snapshot holds locks on all tables already. So ``pg_dump`` waits only if a
+    third session has requested an exclusive lock in the meantime.
+    """
 
     def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
-        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; ``scratch`` is a private folder."""
+        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; ``scratch`` is a private folder for temporary
+        files."""
         super().__init__(alias)
         self.source: Connection = source_connection(alias)
         self.live: Connection = live_connection(alias)
@@ -82,7 +86,7 @@ class PostgresqlEngine(Engine):
         return self.live.where
 
     def identity(self) -> str:
-        # Hosts have several names; the system identifier and the database's name are the same by all of them.
+        # A server may be known by several host names, but it has one system identifier.
         with self.live.maintenance() as session:
             return f"{system_identifier(session)}/{self.live.name}"
 

@@ -1,7 +1,7 @@
 """Map error messages of PostgreSQL, libpq and PgBouncer to hints.
 
-libpq gives no error code for a failed connection, so the text is all there is. A server with another
-``lc_messages`` than English gets the general hint.
+A failed connection has no error code in libpq, so the text of the message selects the hint. A message in
+another language than English gets a general hint.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _HINTS = (
 
 
 def hint_for(message: str, *, alias: str, name: str = "", user: str = "") -> str:
-    """Return the hint for ``message``, empty for an unknown message.
+    """Return the hint for ``message``, or an empty string for an unknown message.
 
     ``name`` and ``user`` are the database and the role, quoted as in SQL.
     """
@@ -54,13 +54,13 @@ def hint_for(message: str, *, alias: str, name: str = "", user: str = "") -> str
 
 
 def connection_hint(message: str, *, alias: str, name: str, user: str) -> str:
-    """Return the hint for a failed connection; never empty. Arguments are those of :func:`hint_for`."""
+    """Return the hint for a failed connection: that of :func:`hint_for`, or else a general one."""
     general = f"Start the server, or correct DATABASES[{alias!r}]; " + _TRY.format(alias=alias)
     return hint_for(message, alias=alias, name=name, user=user) or general
 
 
 def pooler_hint(alias: str) -> str:
-    """Return how to let backups of ``alias`` bypass a connection pooler."""
+    """Return an instruction, as the end of a sentence, to let backups of ``alias`` bypass a pooler."""
     return (
         "name the server itself for backups:"
         f" DBBACKUP_CONNECTORS = {{{alias!r}: {{'HOST': '...', 'PORT': '5432'}}}}."
@@ -68,6 +68,6 @@ def pooler_hint(alias: str) -> str:
 
 
 def one_line(message: str) -> str:
-    """Return the message of a program as one sentence, without values of rows."""
+    """Return a program's error message on one line, with a full stop and without values of rows."""
     text = " ".join(without_values(message).split())
     return text if text.endswith((".", "?", "!")) else f"{text}."

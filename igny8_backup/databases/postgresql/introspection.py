@@ -1,7 +1,7 @@
-"""Read a database's properties from the system catalogs (PostgreSQL docs, chapter 53).
+"""Read the properties of a database from the system catalogs (PostgreSQL docs, chapter 53).
 
-:func:`describe` collects all that a restore needs to know; the other functions read one property each. Rows
-of ``pg_database`` are read as JSON because its columns differ between major versions.
+:func:`describe` reads all properties that a restore needs; the other functions read one property each. A row
+of ``pg_database`` is read as JSON, because its columns differ between major versions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting, Privi
 
 _PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
 
-# The application's own tables, partitioned tables and materialized views. Tables of an extension are restored
-# with the extension.
+# The application's tables, partitioned tables and materialized views. Tables that belong to an extension are
+# omitted, because CREATE EXTENSION creates them.
 _TABLES = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind::text = ANY (%s) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -25,8 +25,8 @@ _TABLES = """
                       AND d.objid = c.oid AND d.deptype = 'e')"""
 
 # The roles that a dump mentions: owners, and the roles in privileges and policies. Objects of the bootstrap
-# superuser have no entry in pg_shdepend, so their owners are read from the catalogs; objects of an extension
-# are restored with the extension.
+# superuser have no entry in pg_shdepend, so owners are also read from the catalogs. Objects that belong to an
+# extension are omitted, because CREATE EXTENSION creates them.
 _ROLES = """
     WITH members AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'), found AS (
       SELECT refobjid AS role, deptype = 'o' AS owns, deptype = 'r' AS in_policy FROM pg_shdepend s
@@ -63,14 +63,15 @@ _DATABASE = """
     ))::text
     FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s"""
 
-# Without a schema: the search path finds the table, as it does for Django.
+# The name has no schema, so that the search path finds the table, as it does for Django.
 _MIGRATIONS = "SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER BY app, id DESC"
 
 
 def system_identifier(session: Session) -> str:
-    """Return the identifier of the server's data folder (PostgreSQL docs, 9.28.11).
+    """Return the system identifier of the server (PostgreSQL docs, 9.28.11).
 
-    Empty if the role may not read it.
+    Each initialised data folder has its own identifier; replicas have that of their primary. The result is
+    empty if the role may not read the identifier.
     """
     try:
         row = session.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
@@ -82,21 +83,21 @@ def system_identifier(session: Session) -> str:
 def list_tables(session: Session, kinds: str = "rpm") -> tuple[str, ...]:
     """List the application's tables as ``schema.table``, sorted.
 
-    ``kinds`` are values of ``pg_class.relkind``: ``r`` alone lists the tables that have rows of their own.
+    ``kinds`` are values of ``pg_class.relkind``; ``r`` alone selects the tables that store rows.
     """
     found = session.execute(_TABLES, [list(kinds)])
     return tuple(sorted(table_name(schema, table) for schema, table in found))
 
 
 def list_settings(session: Session, name: str) -> tuple[DatabaseSetting, ...]:
-    """List the settings of the database ``name`` and of roles in it."""
+    """List the settings of the database ``name``, including those of roles in this database."""
     rows = session.execute(_SETTINGS, [name]).fetchall()
     pairs = [(role, *entry.split("=", 1)) for role, entry in rows]
     return tuple(DatabaseSetting(role=role, name=key, value=value) for role, key, value in pairs)
 
 
 def list_privileges(session: Session, name: str) -> tuple[Privilege, ...] | None:
-    """List the privileges on the database ``name``; ``None`` means the server's default."""
+    """List the privileges on the database ``name``. ``None`` means the default privileges."""
     acl = session.execute("SELECT datacl IS NULL FROM pg_database WHERE datname = %s", [name]).fetchone()
     if acl is None or acl[0]:
         return None
@@ -107,17 +108,16 @@ def list_privileges(session: Session, name: str) -> tuple[Privilege, ...] | None
 
 
 def database_row(session: Session, name: str) -> dict[str, Any] | None:
-    """Return the row of ``pg_database`` for ``name``, or ``None``.
+    """Return the row of ``pg_database`` for the database ``name``, or ``None`` if there is none.
 
-    ``owner``, ``tablespace`` and ``encoding_name`` are added as names, and ``comment`` and ``size`` (in
-    bytes).
+    The row also has ``owner``, ``tablespace``, ``encoding_name``, ``comment`` and ``size`` (in bytes).
     """
     row = session.execute(_DATABASE, [name]).fetchone()
     return None if row is None else dict(json.loads(row[0]))
 
 
 def describe(session: Session, alias: str, excluded: Sequence[str]) -> DatabaseDetails:
-    """Return what a restore needs to know about the database of ``session``.
+    """Return the properties of the database of ``session`` that a restore needs.
 
     ``excluded`` are the ``schema.table`` names of the tables whose rows are left out of the dump.
     """

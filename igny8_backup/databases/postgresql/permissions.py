@@ -1,6 +1,7 @@
-"""What the role that backs up may not read: rows hidden by row-level security, tables, sequences, schemas.
+"""Find the schemas, tables, sequences and rows that the role for backups may not read.
 
-``pg_dump`` stops at the first of them, so the system checks report all of them before the next backup.
+``pg_dump`` fails at the first of them. The system checks use this module to report all of them before the
+next backup.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from igny8_backup.databases.postgresql.quoting import identifier
 from igny8_backup.databases.session import Session
 
 SHOWN = 5
-"""At most this many names appear in a message."""
+"""The largest number of names in a message."""
 
-# True if the policies of a table apply to the current role: it is not a superuser, lacks BYPASSRLS, and is
-# not the owner unless the policies are forced (PostgreSQL docs, 5.9 and 9.27.7).
+# The tables whose policies apply to the current role. They do not apply to superusers, to roles with
+# BYPASSRLS and, unless forced, to the owner of the table (PostgreSQL docs, 5.9 and 9.27.7).
 _ROW_SECURITY = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relrowsecurity AND row_security_active(c.oid)"""
 
-# What pg_dump locks and reads: plain and partitioned tables, also those whose rows are excluded (LOCK TABLE
-# needs SELECT), and sequences. Views are read from the catalog, which everybody may read.
+# pg_dump locks and reads plain and partitioned tables, even those whose rows are excluded (LOCK TABLE needs
+# SELECT), and sequences. It reads views from the catalog, which every role may read.
 _UNREADABLE = """
     SELECT n.nspname, c.relname, c.relkind = 'S', has_schema_privilege(n.oid, 'USAGE')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -37,10 +38,10 @@ _UNREADABLE = """
 
 @dataclass(frozen=True, kw_only=True)
 class PermissionGaps:
-    """What ``role`` cannot back up.
+    """The objects that ``role`` cannot back up.
 
-    ``hidden`` are the ``schema.table`` names whose rows row-level security may hide. ``unreadable`` are
-    ``table NAME``, ``sequence NAME`` and ``schema NAME``.
+    ``hidden`` are the ``schema.table`` names of the tables with rows that row-level security may hide.
+    ``unreadable`` has items such as ``table public.item``, ``sequence public.item_id_seq``, ``schema shop``.
     """
 
     role: str
@@ -49,7 +50,7 @@ class PermissionGaps:
 
 
 def find_permission_gaps(session: Session, excluded: tuple[str, ...]) -> PermissionGaps:
-    """Return what the role of ``session`` cannot back up; the rows of ``excluded`` tables do not matter."""
+    """Return what the role of ``session`` cannot back up. Hidden rows of ``excluded`` tables are ignored."""
     (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
     hidden = (table for table in list_row_security(session) if table not in excluded)
     return PermissionGaps(role=role, hidden=tuple(hidden), unreadable=list_unreadable(session))
@@ -62,10 +63,10 @@ def list_row_security(session: Session) -> tuple[str, ...]:
 
 
 def list_unreadable(session: Session) -> tuple[str, ...]:
-    """List what a dump reads and the current role may not read, sorted.
+    """List the objects that a dump reads and the current role may not read, sorted.
 
-    ``table NAME`` and ``sequence NAME`` lack the privilege SELECT; ``schema NAME`` lacks USAGE and is listed
-    instead of the tables and sequences in it.
+    The role lacks SELECT on each ``table NAME`` and ``sequence NAME``. It lacks USAGE on each ``schema
+    NAME``, which is listed instead of the tables and sequences in it.
     """
     found = set()
     for schema, name, is_sequence, usable in session.execute(_UNREADABLE):
@@ -75,7 +76,7 @@ def list_unreadable(session: Session) -> tuple[str, ...]:
 
 
 def permission_problems(alias: str, gaps: PermissionGaps) -> list[Problem]:
-    """Return a problem with the statement that fixes it for each kind of gap."""
+    """Return one problem, with the SQL that solves it, for each kind of permission gap."""
     kinds = (
         (
             gaps.unreadable,

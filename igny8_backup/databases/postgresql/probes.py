@@ -1,6 +1,7 @@
-"""Count rows and run probes, in a database that is dumped and again in what is restored from the dump.
+"""Count rows and run probes: in a database while it is dumped, and in a database restored from the dump.
 
-A probe is a query from the settings whose answer must be the same in both. :func:`ask` is the entry point.
+A probe is a query from the settings whose result must be the same in both databases. Entry point:
+:func:`ask`.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from igny8_backup.databases.values import COUNTED_TO, Answers, Row
 from igny8_backup.formats.details import Probe
 
 MOST_ROWS = 100
-"""The most rows that a probe may return."""
+"""The largest number of rows that a probe may return."""
 
-# With row_security off, a table with hidden rows is an error instead of a wrong answer, as for pg_dump.
+# With row_security off, a query that would not see all rows fails, as in pg_dump, instead of miscounting.
 FIXED = """
     SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';
     SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL row_security = off"""
-"""Fix, for one transaction, the settings that the text of an answer depends on."""
+"""SQL that fixes the settings on which the text of a result depends, for one transaction."""
 
 # float4, float8 and their arrays (pg_type.dat): a sum of floats depends on the order of the rows.
 _FLOATS = {700, 701, 1021, 1022}
 
 
 class _NotComparable(Exception):
-    """The answer cannot be compared; the text says why."""
+    """The result of a probe cannot be compared. The message is the reason."""
 
 
 def ask(
@@ -41,9 +42,9 @@ def ask(
 ) -> Answers:
     """Count the rows of ``tables`` and run ``queries``, which map the names of probes to SQL.
 
-    ``tables`` are ``schema.table`` names; rows of partitions and inheriting tables are not included.
-    ``session`` must be in a read-only transaction. ``snapshot`` is recorded in the result. Failing probes are
-    reported in the result; only a lost session raises ``DriverError``.
+    ``tables`` are ``schema.table`` names; the rows of their partitions and inheriting tables are not counted.
+    Counting stops after ``counted_to`` rows. ``session`` must be in a read-only transaction. ``snapshot`` is
+    copied to the result. The result also reports failed probes; only a lost session raises ``DriverError``.
     """
     session.execute(FIXED)
     counts, found, failed, denied = {}, [], {}, []
@@ -82,7 +83,7 @@ def _count(session: Session, table: str, most: int) -> int:
 
 
 def _rows(session: Session, query: str) -> tuple[Row, ...]:
-    """Return the answer as text, with its rows sorted: the server does not guarantee their order."""
+    """Return the result of ``query`` as text. The rows are sorted, because the server's order may vary."""
     # A cursor accepts one query that writes nothing.
     session.declare_cursor("igny8_backup_probe", query)
     answer = session.fetch_text("igny8_backup_probe", MOST_ROWS + 1)

@@ -1,4 +1,4 @@
-"""Write names and values as SQL, and parameters as a connection string. Independent of the driver."""
+"""Quote names and values for SQL, and parameters for a connection string, without a database driver."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 
 def identifier(*names: str) -> str:
-    """Return names as SQL, each in quotes (PostgreSQL docs, 4.1.1): ``"public"."item"``."""
+    """Return names as SQL, such as ``"public"."item"`` (PostgreSQL docs, 4.1.1)."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def literal(value: str | int | None) -> str:
-    """Return a value as SQL (PostgreSQL docs, 4.1.2), whatever ``standard_conforming_strings`` is."""
+    """Return a value as SQL (PostgreSQL docs, 4.1.2), valid for both ``standard_conforming_strings``."""
     if value is None:
         return "NULL"
     if isinstance(value, int):
@@ -22,7 +22,7 @@ def literal(value: str | int | None) -> str:
 
 
 def conninfo(parameters: Mapping[str, object]) -> str:
-    """Return a connection string (PostgreSQL docs, 34.1.1.1), with quotes around values that need them."""
+    """Return a connection string such as ``host=db user='a b'`` (PostgreSQL docs, 34.1.1.1)."""
 
     def value(text: str) -> str:
         escaped = text.replace("\\", "\\\\").replace("'", "\\'")

@@ -1,4 +1,5 @@
-"""Open the session that holds a lock, and terminate sessions in a database that is renamed or dropped."""
+"""Open the session that holds a lock, and terminate sessions in a database that is to be renamed or
+dropped."""
 
 from __future__ import annotations
 
@@ -11,13 +12,16 @@ from igny8_backup.databases.session import DriverError, ObjectInUse, Session
 from igny8_backup.errors import DatabaseError
 
 ATTEMPTS = 6
-"""How often to try a statement that needs a database without sessions. The server waits five seconds each
-time (``CountOtherDBBackends`` in PostgreSQL's sources)."""
+"""The number of attempts for a statement that needs a database without sessions.
+
+In each attempt the server waits five seconds (``CountOtherDBBackends`` in PostgreSQL's sources).
+"""
 
 _PAUSE = 0.02  # seconds between two rounds of terminating sessions
 
-# The conditions of pg_terminate_backend (PostgreSQL docs, 9.28.2), checked before: one refusal would fail the
-# whole statement. Sessions without a role are the server's own, which end by themselves.
+# The conditions of pg_terminate_backend (PostgreSQL docs, 9.28.2). They are checked first, because a single
+# refusal would make the statement fail. Sessions without a role are processes of the server, which end by
+# themselves.
 _MAY_TERMINATE = """
     (SELECT me.rolsuper FROM pg_roles me WHERE me.rolname = current_user) OR NOT r.rolsuper
     AND (pg_has_role(r.oid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))"""
@@ -32,8 +36,9 @@ _PROTECTED = f"SELECT DISTINCT r.rolname {_SESSIONS} AND NOT ({_MAY_TERMINATE}) 
 def open_lock_session(live: Connection, source: Connection) -> Iterator[Session]:
     """Open a session in a maintenance database of the primary.
 
-    ``live`` is tried first, then ``source``, the connection for backups: a session through a pooler would
-    keep the lock after this process has ended. Raises :class:`DatabaseError` if neither will do.
+    ``live`` is tried first, then ``source``, the connection for backups. A connection through a pooler is
+    unsuitable, because it would keep the lock after this process has ended. Raises :class:`DatabaseError` if
+    neither connection is suitable.
     """
     refusals = []
     with ExitStack() as stack:
@@ -52,12 +57,15 @@ def open_lock_session(live: Connection, source: Connection) -> Iterator[Session]
 
 
 def protected_roles(session: Session, names: Sequence[str]) -> list[str]:
-    """List the roles with sessions in the databases ``names`` that the role of ``session`` may not end."""
+    """List the roles whose sessions in the databases ``names`` the current role may not terminate."""
     return [role for (role,) in session.execute(_PROTECTED, [list(names)])]
 
 
 def lasting_use(session: Session, names: Sequence[str]) -> str:
-    """Describe in a sentence what keeps the databases ``names`` in use for good; empty if nothing does."""
+    """Describe in a sentence which sessions or transactions in ``names`` cannot be ended; empty if none.
+
+    ``names`` are databases. Waiting does not help against these sessions and transactions.
+    """
     if roles := protected_roles(session, names):
         return f"It has sessions of {', '.join(roles)}, which this role may not end."
     query = "SELECT gid FROM pg_prepared_xacts WHERE database = ANY (%s) ORDER BY 1"
@@ -67,7 +75,7 @@ def lasting_use(session: Session, names: Sequence[str]) -> str:
 
 
 def in_use_error(name: str, reason: str, error: ObjectInUse) -> DatabaseError:
-    """Return the error for a statement that needs ``name`` without sessions.
+    """Return the error for a statement that failed because the database ``name`` has sessions.
 
     ``reason`` is the result of :func:`lasting_use`.
     """
@@ -80,7 +88,7 @@ def in_use_error(name: str, reason: str, error: ObjectInUse) -> DatabaseError:
 
 @contextmanager
 def terminate_sessions(live: Connection, names: Sequence[str]) -> Iterator[None]:
-    """Terminate the sessions in the databases ``names``, again and again while the context lasts."""
+    """Terminate the sessions in the databases ``names``, repeatedly, while the context lasts."""
     done = threading.Event()
     with live.maintenance() as session:
         session.execute(_TERMINATE, [list(names)])

@@ -1,4 +1,4 @@
-"""Run ``pg_dump``: one consistent instant of a database as a stream, with its probes in the same snapshot."""
+"""Run ``pg_dump`` as a stream, and count rows and run probes in the same snapshot."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOT
 
 
 class Dumper:
-    """The part of the engine that backs up; its methods are those of ``Engine``.
+    """Implements the methods of ``Engine`` that back up a database; see their documentation there.
 
-    Every method may raise ``DatabaseError``, and ``RefusedError`` if ``source`` goes through a pooler.
+    Every method may raise ``DatabaseError``, and ``RefusedError`` if ``source`` leads to a connection pooler.
     """
 
     def __init__(
         self, source: Connection, *, excluded: Sequence[str], bin_dir: Path | None, scratch: Path
     ) -> None:
-        """``excluded`` are the tables excluded by DBBACKUP_CONNECTORS; ``scratch`` holds passfiles."""
+        """``excluded`` is ``EXCLUDE`` of ``DBBACKUP_CONNECTORS``; passfiles are written in ``scratch``."""
         self._source = source
         self._excluded = tuple(excluded)
         self._bin_dir = bin_dir
@@ -52,7 +52,7 @@ class Dumper:
         return Versions(server=server, tool=self._pg_dump(server).version)
 
     def permission_gaps(self, excluded: Sequence[str]) -> PermissionGaps:
-        """Return what the role cannot back up."""
+        """Return what the role of the connection for backups may not read."""
         with self._open() as session:
             return find_permission_gaps(session, self._find_excluded(session, excluded))
 
@@ -70,9 +70,9 @@ class Dumper:
     ) -> Blocks:
         """Yield the dump of the database that ``details`` describe.
 
-        A session holds snapshot and locks until ``pg_dump`` has locks of its own. If ``pg_dump`` waits
-        longer than ``lock_seconds`` for one, because another session queues for an exclusive lock between
-        the two, the dump starts over with a new snapshot.
+        A session exports the snapshot and locks all tables until ``pg_dump`` has locked them too. If
+        ``pg_dump`` waits longer than ``lock_seconds`` for a lock, because a third session has requested an
+        exclusive lock in the meantime, the dump starts over with a new snapshot.
         """
         for _ in range(ATTEMPTS):
             with self._open() as session:
@@ -84,8 +84,8 @@ class Dumper:
                 with closing(self._run_pg_dump(details, server, user, snapshot, lock_seconds)) as blocks:
                     first = _first_block(blocks)
                     if first is not None:
-                        # pg_dump has its own locks now. This query fails if the session, and with it the
-                        # first locks, was lost before.
+                        # Now pg_dump holds its own locks. This query fails if the session, and with it the
+                        # first locks, was lost in the meantime: then a table may be incomplete.
                         session.execute("SELECT")
                         yield first
                         yield from blocks
@@ -130,7 +130,7 @@ class Dumper:
         options += [f"--snapshot={snapshot}", f"--lock-wait-timeout={int(lock_seconds * 1000)}"]
         with client_access(self._source, self._scratch) as access:
             argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *options]
-            # The archive records its time without a zone, and a drill compares that time.
+            # The archive records the local time without its zone, and drills read that time.
             env = {**access.env, "TZ": "UTC"}
             output = process_output(argv, env=env, pass_fds=access.pass_fds)
             try:
@@ -141,12 +141,12 @@ class Dumper:
 
     @contextmanager
     def _open(self) -> Iterator[Session]:
-        """Open a session on the source. Raises ``RefusedError`` if it goes through a pooler."""
+        """Open a session with the connection for backups. Raises ``RefusedError`` if it leads to a pooler."""
         with self._source.open() as session:
             if is_pooled(session):
                 raise RefusedError(
-                    f"{self._source.where} is a connection pooler (PgBouncer or similar). A dump needs a"
-                    " session of its own until it ends.",
+                    f"{self._source.where} is a connection pooler (PgBouncer or similar), but a dump needs a"
+                    " direct session with the server.",
                     unchanged="Nothing was read or written.",
                     hint=f"To bypass the pooler, {pooler_hint(self._source.alias)}",
                 )
@@ -161,14 +161,14 @@ def _first_block(blocks: Blocks) -> bytes | None:
     try:
         return next(blocks)
     except ToolError as error:
-        # The message before it is in the server's language; the query is not.
+        # The error message may be in another language, but the query that pg_dump repeats is SQL.
         if "LOCK TABLE" in error.stderr_tail and "permission denied" not in error.stderr_tail:
             return None
         raise
 
 
 def _with_hint(error: ToolError, alias: str, user: str) -> ToolError:
-    """Return the failure of ``pg_dump`` on one line with a hint."""
+    """Return a copy of the error of ``pg_dump``, on one line and with a hint."""
     text = one_line(_QUERY.sub("", error.what))
     if "row-level security" in text or "row security" in text:
         hint = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."

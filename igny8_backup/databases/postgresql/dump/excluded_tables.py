@@ -1,4 +1,4 @@
-"""Resolve the tables whose rows are left out of a dump."""
+"""Find the tables whose rows are left out of a dump."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from igny8_backup.databases.names import table_name
 from igny8_backup.databases.session import InvalidName, Session
 from igny8_backup.errors import RefusedError
 
-# A table stands for its partitions and inheriting tables too, as in SQL. pg_dump before 16 would exclude the
-# rows of the named table only.
+# A table, its partitions and its inheriting tables. Excluding a table excludes all of these, as DELETE FROM
+# would; pg_dump before version 16 excludes the rows of the named table only.
 _FAMILY = """
     WITH RECURSIVE family(oid) AS (
       SELECT %s::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON f.oid = i.inhparent)
@@ -17,8 +17,8 @@ _FAMILY = """
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm')
     ORDER BY c.oid <> %s, 2, 3"""
 
-# Foreign keys that a restore could not create: the rows that reference are in the dump, the referenced rows
-# are not. A restore does not check constraints that are NOT VALID.
+# The foreign keys that a restore could not create, because referencing rows are in the dump and the
+# referenced rows are not. Constraints that are NOT VALID are omitted: a restore does not check them.
 _BROKEN_KEYS = """
     SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -26,7 +26,7 @@ _BROKEN_KEYS = """
     WHERE k.contype = 'f' AND k.convalidated AND k.confrelid = ANY (%(tables)s::oid[])
       AND NOT k.conrelid = ANY (%(tables)s::oid[]) ORDER BY k.conparentid <> 0, 1, 2, 3, 4 LIMIT 1"""
 
-# A replica has no rows of unlogged tables, and pg_dump does not report that.
+# On a replica, unlogged tables have no rows, and pg_dump does not report that.
 _UNLOGGED_ON_REPLICA = """
     SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE pg_is_in_recovery() AND c.relpersistence = 'u' AND c.relkind IN ('r', 'm') ORDER BY 2, 3"""
@@ -35,9 +35,9 @@ _UNLOGGED_ON_REPLICA = """
 def find_excluded(session: Session, tables: Sequence[str], setting: str) -> tuple[str, ...]:
     """Return the ``schema.table`` names of all tables whose rows are left out.
 
-    These are ``tables`` (written as in SQL), their partitions and inheriting tables, and on a replica the
-    unlogged tables. Raises :class:`RefusedError`, naming ``setting``, for an unknown table, and for one that
-    a foreign key of another table references.
+    These are ``tables`` (names as in SQL), their partitions and inheriting tables, and on a replica all
+    unlogged tables. Raises :class:`RefusedError`, which names ``setting``, for a table that does not exist,
+    and for a table that a foreign key of a dumped table references.
     """
     found: dict[int, str] = {}
     for table in tables:

@@ -1,8 +1,8 @@
 """Export a snapshot that several sessions share, and lock the tables that it shows.
 
-A snapshot alone locks nothing: a ``TRUNCATE`` or a rewriting ``ALTER`` after the export leaves the table
-empty for a session that imports the snapshot later, without an error. So the exporting session first locks
-every table. A replica can do both, too (PostgreSQL docs, 26.4.1).
+A snapshot does not lock tables. If a table is truncated or rewritten after the export, a session that imports
+the snapshot later sees an empty table, without an error. So the exporting session first locks every table.
+Both also work on a replica (PostgreSQL docs, 26.4.1).
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from igny8_backup.errors import DatabaseError
 
 ATTEMPTS = 10
 BATCH = 500
-"""Tables in one LOCK statement."""
+"""The number of tables in one LOCK statement."""
 
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
-# A role cannot lock what it may not read. If such a table is to be dumped, pg_dump reports it.
+# A role cannot lock a table that it may not read; pg_dump reports such a table.
 _READABLE = """
     SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1"""
 
-# Raised if a table was dropped, renamed or its privileges revoked since the tables were listed.
+# Errors that mean that a table was dropped or renamed, or a privilege revoked, after the tables were listed.
 _TABLES_CHANGED = (UnknownTable, InsufficientPrivilege, DeadlockDetected)
 
-# Every role may see name, role and process number of a session (PostgreSQL docs, 27.2.3). A prepared
-# transaction holds locks without a session and has the process number 0 (9.27).
+# Every role may see the application name, role and process number of a session (PostgreSQL docs, 27.2.3). A
+# prepared transaction can hold locks without a session; its process number is 0 (9.27).
 _LOCK_HOLDERS = """
     SELECT holder, coalesce(min(b.application_name), ''), coalesce(min(b.usename::text), ''),
       coalesce(min(b.backend_type), ''), coalesce(min(l.relation::regclass::text), '')
@@ -45,15 +45,15 @@ _LOCK_HOLDERS = """
 def export_snapshot(session: Session) -> str:
     """Begin a transaction in ``session`` that locks every readable table, and export its snapshot.
 
-    Locks and snapshot last as long as the transaction. Waits without limit for conflicting locks. Raises
-    :class:`DatabaseError` if tables are created and dropped so often that no attempt succeeds.
+    The locks and the snapshot last as long as the transaction. Waits for conflicting locks without a time
+    limit. Raises :class:`DatabaseError` if each attempt fails because tables were created or dropped.
     """
     for _ in range(ATTEMPTS):
         tables = session.execute(_READABLE).fetchall()
         session.execute(BEGIN)
         try:
             _lock(session, tables)
-            # The first query of the transaction: it fixes the snapshot.
+            # The first query of a transaction fixes its snapshot, so it must follow the locks.
             (snapshot,) = session.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
             if session.execute(_READABLE).fetchall() == tables:
                 return str(snapshot)
@@ -68,13 +68,16 @@ def export_snapshot(session: Session) -> str:
 
 
 def import_snapshot(session: Session, snapshot: str) -> None:
-    """Begin a transaction in ``session`` that sees what the exporting transaction, still open, sees."""
+    """Begin a transaction in ``session`` that uses the exported ``snapshot``.
+
+    The transaction that exported the snapshot must still be open.
+    """
     session.execute(BEGIN)
     session.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
 
 
 def lock_holders(session: Session) -> str:
-    """Describe in a sentence who holds locks that this package's sessions wait for; empty if none wait."""
+    """Describe in a sentence which sessions block those of this package; empty if none is blocked."""
     found = []
     for pid, program, role, kind, relation in session.execute(_LOCK_HOLDERS):
         if pid == 0:
@@ -89,7 +92,7 @@ def lock_holders(session: Session) -> str:
 
 def _lock(session: Session, tables: list[tuple[Any, ...]]) -> None:
     names = (identifier(schema, name) for _, schema, name in tables)
-    # ONLY: partitions are in the list themselves.
+    # ONLY, because the list contains the partitions too.
     while batch := list(islice(names, BATCH)):
         listed = ", ".join(f"ONLY {name}" for name in batch)
         session.execute(f"LOCK TABLE {listed} IN ACCESS SHARE MODE")

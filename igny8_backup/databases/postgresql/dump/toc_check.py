@@ -1,7 +1,7 @@
-"""Check the table of contents of an archive with ``pg_restore --list`` while the archive passes.
+"""Check the table of contents of an archive with ``pg_restore --list`` while the archive is streamed.
 
-``pg_restore`` gets a copy of the stream and is not connected to ``pg_dump`` directly: it stops reading after
-the table of contents, and ``pg_dump`` would be killed by SIGPIPE.
+``pg_restore`` receives a copy of the stream. It must not be connected to ``pg_dump`` directly: it stops
+reading after the table of contents, and SIGPIPE would then kill ``pg_dump``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from igny8_backup.streams.child import Child
 
 
 def checked_toc(blocks: Blocks, pg_restore: Path) -> Blocks:
-    """Pass ``blocks`` on unchanged.
+    """Yield the archive ``blocks`` unchanged, and let ``pg_restore`` list it at the same time.
 
-    Raises :class:`IntegrityError`, at the end of the stream at the latest, if ``pg_restore`` cannot list it.
+    Raises :class:`IntegrityError`, at the end of the stream at the latest, if ``pg_restore`` fails.
     """
     with closing(blocks):
         child = Child([str(pg_restore), "--list"], env=client_environment(), feed=True)

@@ -1,6 +1,7 @@
-"""SQL for a restore in place: empty the database before, check what was restored afterwards.
+"""SQL for a restore in place: empty the database first, and check the restored contents at the end.
 
-:func:`clear_script` begins the transaction and :func:`check_script` ends it; the caller sends ``COMMIT``.
+The statements of :func:`clear_script` begin the transaction, those of :func:`check_script` are its last ones;
+the caller then sends ``COMMIT``.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from igny8_backup.databases.postgresql.quoting import identifier, literal
 from igny8_backup.formats.details import DatabaseDetails
 
 LOCK_SECONDS = 30
-"""How long a statement waits for a session that has locked a table."""
+"""The time limit in seconds for a statement that waits for a table lock."""
 
 # Objects with an oid below 16384 (FirstNormalObjectId in PostgreSQL's transam.h) belong to the server. DROP
-# SCHEMA removes everything in a schema, whoever owns it; extensions are dropped before, because some prevent
-# that of their schema. ``public`` is created again as initdb does, because a dump assumes that it exists.
-# Global default privileges disappear when they equal the server's own (PostgreSQL docs, ALTER DEFAULT
-# PRIVILEGES).
+# SCHEMA removes all objects in a schema, whatever their owners. Extensions are dropped first, because some
+# prevent dropping their schema. ``public`` is created again as initdb does, because a dump assumes that it
+# exists. Default privileges for a role are removed by setting them to the server's defaults (PostgreSQL docs,
+# ALTER DEFAULT PRIVILEGES).
 _CLEAR = """
 DO $igny8_backup$
 DECLARE
@@ -97,7 +98,7 @@ BEGIN
 END $igny8_backup$;
 """
 
-# The text of a record (``record_out``) holds the text of each value, as the recorded answers do.
+# A row is compared as the text of a record (``record_out``), which consists of the text of each value.
 _COMPARE = """
 DO $igny8_backup$
 DECLARE
@@ -129,7 +130,7 @@ BEGIN
 END $igny8_backup$;
 """
 
-# As after a restore with a swap: tasks that were due since the backup must not all run at once.
+# Set the last run of periodic tasks to now, so that the tasks due since the backup do not all run at once.
 _RESCHEDULE = """
 DO $igny8_backup$
 DECLARE
@@ -151,9 +152,9 @@ END $igny8_backup$;
 
 
 def clear_script(role: str, lock_seconds: float) -> bytes:
-    """Return SQL that begins a transaction and empties the database, as ``CREATE DATABASE`` would create it.
+    """Return SQL that begins a transaction and removes all objects from the database.
 
-    ``role``, if not empty, is assumed first. ``lock_seconds`` limits how long a statement waits for a lock.
+    ``role`` is the role to assume first, or empty. ``lock_seconds`` is the time limit for each table lock.
     """
     beginning = "SET client_min_messages = error;\n"
     if role:
@@ -165,8 +166,8 @@ def clear_script(role: str, lock_seconds: float) -> bytes:
 def check_script(details: DatabaseDetails) -> bytes:
     """Return SQL that fails unless tables, migrations, row counts and probes match ``details``.
 
-    It also moves the last run of periodic tasks to now and collects the planner's statistics: after
-    ``COMMIT`` a failure of these could not be rolled back.
+    The SQL also sets the last run of periodic tasks to now, and collects the planner's statistics. Both are
+    part of the transaction, so that it is rolled back if they fail.
     """
     names = {table: identifier(*split_table_name(table)) for table in details.row_counts}
     expected = json.dumps(
@@ -189,7 +190,10 @@ def check_script(details: DatabaseDetails) -> bytes:
 
 
 def _record(values: Sequence[str | None]) -> str:
-    """Return a row as the text of a record (PostgreSQL docs, 8.16.6, Composite Type Input and Output)."""
+    """Return a row as the text of a record, such as ``(1,"a b",)``.
+
+    Source: PostgreSQL docs, 8.16.6, Composite Type Input and Output Syntax.
+    """
 
     def field(value: str | None) -> str:
         if value is None or (value and not re.search(r'["\\(),\s]', value)):

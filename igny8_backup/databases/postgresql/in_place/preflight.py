@@ -1,6 +1,6 @@
-"""Find what prevents a restore in place, before anything is changed.
+"""Find the reasons why a restore in place would fail, without changing anything.
 
-Each blocker is one sentence that also says how to remove it.
+Each reason is one sentence that includes the remedy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 
-# Each query lists the names that end the sentence.
+# The beginning of a sentence, and the query for the names with which the sentence ends.
 _BLOCKING_OBJECTS = {
     "Event triggers are enabled in the database and would fire at each command; as a superuser, disable them"
     " (ALTER EVENT TRIGGER ... DISABLE)": "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'",
@@ -49,8 +49,8 @@ _BLOCKING_OBJECTS = {
     ),
 }
 
-# Every object that is dropped is locked until the transaction ends. The lock table of the server has room for
-# max_locks_per_transaction locked objects for each connection (PostgreSQL docs, Lock Management).
+# Every object that is dropped is locked until the transaction ends. The server's lock table has space for
+# max_locks_per_transaction locks for each possible connection (PostgreSQL docs, Lock Management).
 _LOCKS_TO_DROP = """
     SELECT (SELECT count(DISTINCT (classid, objid)) FROM pg_depend WHERE objid >= 16384)
          + (SELECT count(*) FROM pg_largeobject_metadata)"""
@@ -59,19 +59,19 @@ _LOCK_TABLE = """
            * (current_setting('max_connections')::bigint
               + current_setting('max_prepared_transactions')::bigint),
            (SELECT count(*) FROM pg_locks)"""
-# How many objects belong to each extension.
+# The number of objects that belong to each extension.
 _MEMBERS = """
     SELECT extname, (SELECT count(*) FROM pg_depend d WHERE d.refclassid = 'pg_extension'::regclass
                      AND d.refobjid = e.oid AND d.deptype = 'e')
     FROM pg_extension e"""
 _MEMBERS_IF_UNKNOWN = 500  # more than any extension that comes with PostgreSQL has; isn has most, 463
-# A relation that is created is locked. Servers with the minor releases of 2026 also lock every object that a
-# new one refers to, such as types, functions, operators and constraints: they check that nobody drops it
-# meanwhile (dependencyLockAndCheckObject in PostgreSQL's dependency.c). The kinds of entries that need most:
-# a table without rows (itself, its row type, its TOAST table and the index of that) and a materialized view,
-# which has two entries and is built a second time when it is refreshed (ten).
+# Creating a relation locks it. Servers with the minor releases of 2026 also lock every object to which a new
+# object refers, such as types, functions, operators and constraints, so that no other session drops it
+# (dependencyLockAndCheckObject in PostgreSQL's dependency.c). Two kinds of entries need the most locks: a
+# table without rows (the table, its row type, its TOAST table and the index of that table), and a
+# materialized view, whose two entries need ten locks because it is built again when it is refreshed.
 _LOCKS_OF_AN_ENTRY = 5
-_OTHER_LOCKS = 300  # on the server's catalogs, and of sessions that were not counted
+_OTHER_LOCKS = 300  # for the server's catalogs and for sessions that start later
 _EXTENSION = "EXTENSION - "
 _LARGE_OBJECTS = re.compile(r"BLOB (?:METADATA )?- (\d+)(?:\.\.(\d+))?")
 _LARGE_OBJECTS_OF_AN_ENTRY = 1000  # at most: MAX_BLOBS_PER_ARCHIVE_ENTRY of pg_dump
@@ -86,9 +86,10 @@ def find_in_place_blockers(
     excluded: Sequence[str],
     bin_dir: Path | None,
 ) -> list[str]:
-    """Return why the dump ``blocks`` cannot replace the contents of ``live``. Only its head is read.
+    """Return the reasons why the dump ``blocks`` cannot replace the contents of ``live``.
 
-    ``excluded`` are the tables whose rows django-dbbackup's connector leaves out of every backup.
+    Only the beginning of the dump is read. ``excluded`` is ``EXCLUDE`` of ``DBBACKUP_CONNECTORS``: the tables
+    whose rows are left out of every backup.
     """
     with live.open() as session:
         entries = _read_entries(session, part, blocks, bin_dir)
@@ -112,7 +113,10 @@ def find_in_place_blockers(
 def _read_entries(
     session: Session, part: DatabasePart, blocks: Blocks, bin_dir: Path | None
 ) -> tuple[Entry, ...]:
-    """Read the entries from the head of the dump; none if ``pg_restore`` is too old, which is a blocker."""
+    """Read the entries from the beginning of the dump.
+
+    Return none if ``pg_restore`` is too old for the dump, which the caller reports.
+    """
     with closing(blocks):
         server_major = major_of(server_version(session))
         pg_restore = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
@@ -122,9 +126,9 @@ def _read_entries(
 
 
 def locks_needed(session: Session, entries: Sequence[Entry]) -> int:
-    """Return how many locks the transaction holds at its end, at most.
+    """Return an upper limit of the number of locks that the transaction holds at its end.
 
-    It locks the objects that it drops and those that it creates from ``entries``.
+    The transaction locks the objects that it drops and those that it creates from ``entries``.
     """
     (dropped,) = session.execute(_LOCKS_TO_DROP).fetchone() or (0,)
     members: dict[str, int] = dict(session.execute(_MEMBERS).fetchall())
@@ -135,10 +139,10 @@ def locks_needed(session: Session, entries: Sequence[Entry]) -> int:
 
 
 def _extension_members(entry: Entry, members: dict[str, int]) -> int:
-    """Count the objects that an extension brings with it.
+    """Return the number of objects that belong to the extension of ``entry``; 0 for other entries.
 
-    The dump has one entry for all of them. The count is taken from the live database, which usually has the
-    extension already.
+    A dump has one entry for an extension with all its objects. ``members`` has the numbers for the
+    extensions of the live database, which usually has the same extensions.
     """
     if not entry.label.startswith(_EXTENSION):
         return 0

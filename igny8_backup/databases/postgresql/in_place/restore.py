@@ -1,9 +1,9 @@
 """Restore a dump into the live database itself, in one transaction.
 
-``pg_restore`` converts the dump to a script that ``psql`` runs. ``psql`` receives ``COMMIT`` only when the
-whole script has passed, ``pg_restore`` has succeeded, the digest of the stored dump is right and the checks
-have passed. Any failure before that, even ``kill -9`` of one of the programs, ends the session without it,
-and the server rolls back.
+``pg_restore`` converts the dump to a script, which ``psql`` runs. ``psql`` receives ``COMMIT`` only after the
+complete script has run, ``pg_restore`` has succeeded, the digest of the stored dump is right and the checks
+have passed. After any earlier failure, even ``kill -9`` of one of the programs, the session ends without
+``COMMIT`` and the server rolls back.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from igny8_backup.streams import Blocks
 from igny8_backup.streams.private_file import private_file
 from igny8_backup.streams.process import feed_process, filtered
 
-# Beginning and end of a script with --single-transaction. Since the minor releases of August 2025 it bars
-# psql's own commands (\\restrict): without that, a name in a dump could make psql run a program on this
-# machine.
+# The beginning and the end of a script of pg_restore --single-transaction. Since the minor releases of August
+# 2025 scripts disable psql's own commands (\\restrict). Without that, a name in a dump could make psql run a
+# program on this machine.
 _BEGINNING = re.compile(rb"\A\s*--\n-- PostgreSQL database dump\n--\s+\\restrict \w+\n")
 _END = re.compile(rb"\nCOMMIT;\n+--\n-- PostgreSQL database dump complete\n--\n+(\\unrestrict \w+\n)\s*\Z")
-_HELD_BACK = 1024  # bytes: the end of a script is shorter
+_HELD_BACK = 1024  # bytes, more than _END matches
 
 _STATEMENT_FAILED = 3
-"""Exit status of psql when the server refused a statement, even COMMIT itself (PostgreSQL docs, psql, Exit
-Status): everything was rolled back, even if COMMIT was sent."""
+"""The exit status of psql after the server refused a statement, which may be COMMIT: all was rolled back.
+
+Source: PostgreSQL docs, psql, Exit Status.
+"""
 
 
 def restore_in_place(
@@ -53,11 +55,11 @@ def restore_in_place(
     bin_dir: Path | None,
     lock_seconds: float = LOCK_SECONDS,
 ) -> tuple[str, ...]:
-    """Replace the contents of the database with those of the dump, or change nothing.
+    """Replace the contents of the live database by the dump ``blocks``, or change nothing.
 
-    ``lock_seconds`` is how long to wait for a session that has locked a table. Returns the labels of the
-    entries that were left out. Raises ``ToolError``, ``IntegrityError``, ``FilesError`` and what ``blocks``
-    raises, with nothing changed; :class:`UnfinishedError` if it is unknown whether the server committed.
+    ``lock_seconds`` is the time limit for each table lock. Returns the labels of the entries that were left
+    out. Raises :class:`UnfinishedError` if it is unknown whether the server committed. After ``ToolError``,
+    ``IntegrityError``, ``FilesError`` and exceptions of ``blocks`` nothing was changed.
     """
     with closing(blocks), ExitStack() as stack:
         with live.open() as session:
@@ -99,7 +101,7 @@ def restore_in_place(
 
 @dataclass
 class _Commit:
-    """Whether ``COMMIT`` may have been sent."""
+    """A flag: whether ``COMMIT`` may have been sent."""
 
     sent: bool = False
 
@@ -114,10 +116,10 @@ def _transaction(script: Blocks, beginning: bytes, details: DatabaseDetails, com
 
 
 def without_commit(script: Blocks) -> Blocks:
-    """Yield the script without its own ``COMMIT``, which would come before the checks.
+    """Yield a script of ``pg_restore`` without its ``COMMIT``, so that checks can follow.
 
-    Raises :class:`ToolTooOldError` if the script does not bar psql's own commands, ``ToolError`` if it does
-    not end as expected.
+    Raises :class:`ToolTooOldError` if the script does not disable psql's own commands, ``ToolError`` if its
+    end is not the expected one.
     """
     held = b""
     checked = False
@@ -143,8 +145,8 @@ def _unfinished(error: BaseException) -> UnfinishedError:
     return UnfinishedError(
         "The connection to the server was lost while the restore was committed:"
         f" {without_values(str(error)) or 'interrupted'}",
-        unchanged="The database is either as before or completely restored.",
-        hint="When the server answers, run the same command again: it replaces either of them.",
+        unchanged="The database is either unchanged or completely restored.",
+        hint="When the server answers, run the same command again. It works in both cases.",
     )
 
 
@@ -162,7 +164,7 @@ def _with_hint(error: ToolError) -> ToolError:
 
 
 def _require_restricted(beginning: bytes) -> bool:
-    """Raise :class:`ToolTooOldError` unless the script bars psql's own commands; return true."""
+    """Return true if the script disables psql's own commands, else raise :class:`ToolTooOldError`."""
     if not _BEGINNING.match(beginning):
         raise ToolTooOldError(
             "This pg_restore writes scripts with which a dump could run programs on this machine.",

@@ -1,7 +1,7 @@
 """Read the table of contents of a custom-format archive, and select entries of it.
 
-``pg_restore --list --verbose`` prints number, kind, name and owner of each entry, and the numbers of the
-entries that it depends on; ``pg_restore --use-list`` restores the entries with given numbers (PostgreSQL
+``pg_restore --list --verbose`` prints the number, kind, name and owner of each entry, and the numbers of the
+entries on which it depends. ``pg_restore --use-list`` restores the entries with given numbers (PostgreSQL
 docs, pg_restore).
 """
 
@@ -33,10 +33,10 @@ _EVENT_TRIGGER = re.compile(r"EVENT TRIGGER |(COMMENT|SECURITY LABEL) - EVENT TR
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of an archive: its number, its label and the numbers of the entries it depends on.
+    """An entry of an archive: its number, its label and the numbers of the entries on which it depends.
 
-    The label is kind, schema, name and owner, such as ``TABLE public item igny8``. Names may contain spaces,
-    so a label cannot be split; compare it with the label that a known name would have.
+    The label consists of kind, schema, name and owner: ``TABLE public item igny8``. Names may contain spaces,
+    so a label must not be split. To find a table, build its label and compare.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Entry:
 
 
 def read_contents(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], tuple[Entry, ...]]:
-    """Read the head of an archive: return the blocks that were consumed, and the entries.
+    """Read the table of contents of an archive. Return the blocks that were consumed, and the entries.
 
     Raises :class:`IntegrityError` if ``pg_restore`` cannot list the archive.
     """
@@ -54,20 +54,20 @@ def read_contents(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], tuple[
 
 
 def read_time(blocks: Blocks, pg_restore: Path) -> datetime | None:
-    """Return when ``pg_dump`` began to write the archive, read from its head; ``None`` if unknown.
+    """Return the time at which ``pg_dump`` began to write the archive; ``None`` if unknown.
 
-    The archive records the local time of the machine; dumps of this package are made in UTC. Raises as
-    :func:`read_contents`.
+    The archive records a local time; this package runs ``pg_dump`` in UTC. Raises as :func:`read_contents`.
     """
     match = _CREATED.search(_list_head(blocks, pg_restore)[1])
     return datetime.fromisoformat(match["time"]).replace(tzinfo=UTC) if match else None
 
 
 def list_post_data(archive: str, pg_restore: Path, *, pass_fds: Collection[int] = ()) -> frozenset[int]:
-    """Return the numbers of the entries in the section post-data of an archive in a file.
+    """Return the numbers of the entries in the section post-data of an archive.
 
-    ``archive`` is the path by which a child that inherits ``pass_fds`` opens the file. Views and functions
-    may be in that section, so the kind of an entry is not enough. Raises :class:`ToolError`.
+    ``archive`` is the path with which a child process that inherits ``pass_fds`` opens the archive. The kind
+    of an entry does not determine its section, because post-data may contain views and functions. Raises
+    :class:`ToolError`.
     """
     argv = [str(pg_restore), "--list", "--section=post-data", archive]
     listing = b"".join(process_output(argv, env=client_environment(), pass_fds=pass_fds))
@@ -77,8 +77,8 @@ def list_post_data(archive: str, pg_restore: Path, *, pass_fds: Collection[int] 
 def list_unique(archive: str, pg_restore: Path, *, pass_fds: Collection[int] = ()) -> frozenset[int]:
     """Return the numbers of the constraints that are primary or unique keys.
 
-    The listing does not distinguish constraints, so their SQL is read. Arguments and errors are those of
-    :func:`list_post_data`.
+    The table of contents does not distinguish kinds of constraints, so this function reads their SQL.
+    Arguments and errors are those of :func:`list_post_data`.
     """
     argv = [str(pg_restore), "--file=-", "--verbose", "--section=post-data", archive]
     output = b"".join(process_output(argv, env=client_environment(), pass_fds=pass_fds))
@@ -86,18 +86,18 @@ def list_unique(archive: str, pg_restore: Path, *, pass_fds: Collection[int] = (
 
 
 def joined(head: Iterable[bytes], rest: Blocks) -> Blocks:
-    """Yield the blocks that were read ahead, then the rest."""
+    """Yield the blocks ``head``, then those of ``rest``."""
     yield from head
     yield from rest
 
 
 def use_list(entries: Iterable[Entry]) -> bytes:
-    """Return the contents of a file for ``pg_restore --use-list``."""
+    """Return the contents of a list file with which ``pg_restore --use-list`` restores ``entries``."""
     return "".join(f"{entry.number};\n" for entry in entries).encode()
 
 
 def is_event_trigger(entry: Entry) -> bool:
-    """Whether ``entry`` is an event trigger, or a comment or security label on one."""
+    """Return whether ``entry`` is an event trigger, or a comment or security label on an event trigger."""
     return _EVENT_TRIGGER.match(entry.label) is not None
 
 

@@ -1,6 +1,6 @@
-"""Run ``pg_restore`` into a staging database.
+"""Restore a dump into a staging database with ``pg_restore``.
 
-Several jobs restore from a scratch file, one job restores from the stream.
+With several jobs ``pg_restore`` reads a scratch file, with one job it reads the stream.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def load(
 ) -> tuple[str, ...]:
     """Restore the dump ``blocks`` into ``staging``. Return the labels of the entries that were left out.
 
-    Several jobs need a file that they can seek in, so the dump of ``raw_bytes`` is stored in ``scratch``, if
-    possible without a name. If ``scratch`` lacks the space, one job reads the stream and no plaintext touches
-    a disk. Raises ``ToolError``, ``IntegrityError``, ``FilesError`` and what ``blocks`` raises.
+    With several ``jobs``, the dump is first stored in the folder ``scratch``, because parallel jobs seek in
+    it. If ``scratch`` lacks space for ``raw_bytes``, one job reads the stream instead, and no plaintext is
+    written to disk. Raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the exceptions of
+    ``blocks``.
     """
     with closing(blocks), ExitStack() as stack:
         with staging.open() as session:
@@ -65,7 +66,7 @@ def load(
         selected = _select(entries, selection)
         access = stack.enter_context(client_access(staging, scratch))
         argv = _argv(program, access, server_major, selection)
-        # With several jobs the errors on stderr are interleaved and _only_setting_refused() cannot read them.
+        # Several jobs interleave their errors on stderr, and _only_setting_refused() could not parse them.
         jobs = 1 if _sends_unknown_setting(program, server_major) else jobs
         try:
             if jobs > 1 and _free_bytes(scratch) > raw_bytes + SCRATCH_MARGIN:
@@ -86,7 +87,7 @@ def load(
 def _select(entries: Sequence[Entry], selection: RestoreSelection) -> TableSelection:
     if selection.tables:
         return select_tables(entries, selection.tables, selection.table_owners)
-    # An event trigger would fire in the staging database at each command of a migration.
+    # Event triggers are left out, because they would fire during migrations of the staging database.
     return TableSelection(
         entries=tuple(entry for entry in entries if not is_event_trigger(entry)),
         left_out=tuple(entry.label for entry in entries if entry.label.startswith("EVENT TRIGGER ")),
@@ -94,7 +95,7 @@ def _select(entries: Sequence[Entry], selection: RestoreSelection) -> TableSelec
 
 
 def _argv(program: Client, access: Access, server_major: int, selection: RestoreSelection) -> list[str]:
-    # A restored subscription would connect to production's replication slot.
+    # Subscriptions are left out, because they would use the replication slot of the live database.
     argv = [str(program.path), "--no-subscriptions", *access.arguments]
     if not selection.owners:
         argv += ["--no-owner", "--no-privileges"]
@@ -103,7 +104,10 @@ def _argv(program: Client, access: Access, server_major: int, selection: Restore
 
 @contextmanager
 def _use_list_option(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[str, int]]:
-    """Yield the option that makes ``pg_restore`` restore ``entries`` only, and the descriptor to inherit."""
+    """Yield the option with which ``pg_restore`` restores only ``entries``.
+
+    Also yield the descriptor of the list file, which ``pg_restore`` must inherit.
+    """
     with private_file(scratch) as (file, path):
         file.write(use_list(entries))
         file.flush()
@@ -123,7 +127,7 @@ def _load_from_scratch(
                 hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk, or set JOBS to 1, which needs no"
                 " scratch space.",
             ) from None
-        # Each job opens the archive again by its path.
+        # Each job opens the archive by its path, for which it must inherit the descriptor.
         fds = (*access.pass_fds, file.fileno())
         listings = [read(path, Path(argv[0]), pass_fds=fds) for read in (list_post_data, list_unique)]
         for phase in split_phases(entries, *listings):
@@ -144,10 +148,10 @@ def _sends_unknown_setting(program: Client, server_major: int) -> bool:
 
 
 def _only_setting_refused(error: ToolError) -> bool:
-    """Whether ``pg_restore`` ran to its end and the server refused nothing but the unknown setting.
+    """Return whether the unknown setting was the only statement that the server refused.
 
-    ``pg_restore`` was then run without ``--exit-on-error`` and ended with 1. All of its stderr must be
-    present: a part that was cut could contain another error.
+    Then ``pg_restore``, which ran without ``--exit-on-error``, has restored everything and ended with status
+    1. Return false if stderr was shortened, because the missing part could contain another error.
     """
     complete = len(error.stderr_tail.encode()) < stderr_tail.HEAD + stderr_tail.TAIL - 64
     rest = _REFUSED_SETTING.sub("", error.stderr_tail)
@@ -156,7 +160,7 @@ def _only_setting_refused(error: ToolError) -> bool:
 
 
 def _with_hint(error: ToolError, alias: str) -> ToolError:
-    """Return the failure of ``pg_restore`` on one line, without values of rows, with a hint."""
+    """Return a copy of the error of ``pg_restore``, on one line, with a hint and without values of rows."""
     stderr = _REFUSED_SETTING.sub("", error.stderr_tail)
     text = error.what.replace(error.stderr_tail, stderr) if stderr else error.what
     general = "Fix what pg_restore reports, or restore to a server like the one that was dumped."

@@ -1,6 +1,6 @@
-"""Find what prevents a restore with a swap, before anything is created.
+"""Find the reasons why a restore with a swap would fail, without changing anything.
 
-Each blocker is one sentence that also says how to remove it.
+Each reason is one sentence that includes the remedy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 
-# Administrative roles of managed servers: not superusers, but allowed to create extensions that need one.
+# Administrative roles of managed servers. They may create extensions that otherwise require a superuser.
 _MANAGED_ADMINS = ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"]
 
 _LIVE = {
@@ -40,7 +40,7 @@ _LIVE = {
 def find_blockers(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
 ) -> list[str]:
-    """Return why this dump cannot be restored on the server of ``live`` and swapped in."""
+    """Return the reasons why this dump cannot be restored on the server of ``live`` and swapped in."""
     with live.maintenance() as session:
         found = server_blockers(session, live, part, details, bin_dir)
         found += _creation_blockers(session)
@@ -57,7 +57,7 @@ def server_blockers(
     details: DatabaseDetails,
     bin_dir: Path | None,
 ) -> list[str]:
-    """Return the blockers that apply to any restore on this server: versions, roles, extensions."""
+    """Return the reasons against any restore on this server: its versions, roles and extensions."""
     found = _version_blockers(session, part, bin_dir)
     if is_replica(session):
         return [*found, "The server is a replica: restore on the primary."]
@@ -106,8 +106,8 @@ def _role_blockers(session: Session, details: DatabaseDetails) -> list[str]:
     missing = {details.owner, *details.owners, *details.roles} - known
     found += _missing_roles(missing - set(details.policy_roles), "own something or have privileges")
     found += _missing_roles(missing & set(details.policy_roles), "row-level security policies name", "")
-    # ALTER ... OWNER TO needs the right to become the owner (before 16: any membership); renaming the
-    # database afterwards needs the owner's privileges.
+    # ALTER ... OWNER TO needs the right to SET ROLE to the owner (before PostgreSQL 16: any membership).
+    # Renaming the database afterwards needs the privileges of its owner.
     become = "SET" if session.server_version >= 160000 else "MEMBER"
     for role in sorted({details.owner, *details.owners} & known):
         needed = [become, "USAGE"] if role == details.owner else [become]
@@ -121,7 +121,10 @@ def _role_blockers(session: Session, details: DatabaseDetails) -> list[str]:
 
 
 def _new_database_blockers(session: Session, details: DatabaseDetails) -> list[str]:
-    """Roles in the recorded settings and privileges of the database, which apply if there is no live one."""
+    """Return the reasons against creating the live database, if it does not exist.
+
+    Then the recorded settings and privileges of the database apply, which may name missing roles.
+    """
     named = {item.role for item in details.settings} | {item.grantee for item in details.privileges or ()}
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
     return _missing_roles(named - known - {"", *details.roles}, "have settings or privileges in the database")
@@ -135,7 +138,10 @@ def _missing_roles(
 
 
 def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]:
-    """Extensions that are not installed or that this role may not create; trusted ones need no superuser."""
+    """Return a reason for each extension that is not installed or that this role may not create.
+
+    Trusted extensions do not need a superuser.
+    """
     rows = session.execute(
         "SELECT name, bool_or(trusted OR NOT superuser) FROM pg_available_extension_versions GROUP BY name"
     )
@@ -166,7 +172,10 @@ def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]
 
 
 def _live_blockers(session: Session, name: str) -> list[str]:
-    """What would make the rename of the live database fail, or stay with the previous database."""
+    """Return the reasons against renaming the live database ``name``.
+
+    One is a replication slot, which would stay with the previous database.
+    """
     found = [text for text, query in _LIVE.items() if session.execute(query, [name]).fetchone() == (True,)]
     if roles := protected_roles(session, [name]):
         found.append(

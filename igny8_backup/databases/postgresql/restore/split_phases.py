@@ -1,10 +1,10 @@
 """Split a restore with several jobs into two runs of ``pg_restore``.
 
-The first run loads rows and builds indexes as soon as their table is loaded, on connections that would be
-idle while the largest table is loaded. Not every entry may come that early. A trigger of a partitioned table
-only waits for that table, which has no rows of its own, and would fire while the partitions are loaded; a
-function may read any table. So the first run takes what is slow and waits for everything it reads, and the
-second run takes the rest.
+The first run loads rows, and builds each index as soon as its table is loaded, on connections that would be
+idle while the largest table is loaded. Other entries must not be restored that early. For example,
+``pg_restore`` may restore a trigger of a partitioned table before the rows of its partitions, and then the
+trigger fires for them; a function may read any table. So the second run restores all entries that may depend
+on more than one table.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ def split_phases(
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
     """Divide ``entries`` between two runs, each in the original order.
 
-    ``post_data`` are the numbers of the entries that ``pg_restore`` assigns to that section, ``unique`` those
-    of primary and unique keys. Of post-data the first run takes an index or unique key that depends on
-    nothing but one table whose rows are restored: no function, operator or type of the database, which might
-    read other tables. The index of a partition depends on that of its table and comes in the second run. So
-    do other constraints, whose dependencies the listing does not show: an exclusion constraint may need a
-    function, and NOT NULL is checked in inheriting tables too.
+    ``post_data`` are the numbers of the entries in the section post-data, ``unique`` those of primary and
+    unique keys. The first run restores everything that is not post-data. From post-data it restores only
+    indexes and unique keys that depend on exactly one table with rows, and on no function, operator or type,
+    which might read other tables. The second run restores the other entries, such as the index of a
+    partition, which depends on the index of its table. It also restores all other constraints, because the
+    table of contents does not show all their dependencies: an exclusion constraint may need a function, NOT
+    NULL is also checked in inheriting tables.
     """
     tables = {entry.number for entry in entries if entry.label.startswith("TABLE ")}
     row_needs = (entry.needs for entry in entries if entry.label.startswith("TABLE DATA "))

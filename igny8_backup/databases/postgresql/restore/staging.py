@@ -1,4 +1,4 @@
-"""Create, configure and drop staging databases, and describe the live database that one will replace."""
+"""Create, configure and drop staging databases, and describe the live database."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from igny8_backup.databases.values import Target
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
 
-# The server finishes CREATE DATABASE even if the client was killed, and the database is not visible before.
-# Creating and dropping take this lock, so that a drop waits for the server and finds the database.
+# If a client is killed during CREATE DATABASE, the server finishes the statement, and only then can the
+# database be seen. Creating and dropping take this lock, so that a drop waits until the server has finished.
 _LOCK_NAME = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
 
 
 def describe_target(live: Connection) -> Target:
-    """Describe the live database as seen from the maintenance database; it need not exist."""
+    """Describe the live database. It need not exist."""
     with live.maintenance() as session:
         row = database_row(session, live.name)
     if row is None:
@@ -29,15 +29,15 @@ def describe_target(live: Connection) -> Target:
         with live.open() as session:
             tables = len(list_tables(session))
     except DatabaseError:
-        pass  # a database that cannot be read is a reason to restore, not an obstacle
+        pass  # a restore can replace a database that cannot be read
     return Target(name=live.name, where=live.where, exists=True, tables=tables, size=row["size"])
 
 
 def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> None:
     """Create the database ``staging`` from ``template0`` with the recorded encoding, locale and owner.
 
-    Only its owner and this role may connect until the swap. Raises :class:`DatabaseError`, also for recorded
-    settings that this role may not set: better now than after hours of loading.
+    Until the swap only its owner and this role may connect. Raises :class:`DatabaseError`, also if this role
+    may not apply the recorded settings, so that this is known before hours of loading.
     """
     name = identifier(staging)
     with live.maintenance() as session:
@@ -60,7 +60,7 @@ def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> 
                 " with another locale: --locale C.UTF-8.",
             ) from None
         session.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
-        # The role that logs in may differ from the role it assumes, and need not inherit from it.
+        # The role that logs in may not be the role that is assumed, and may not inherit its privileges.
         session.execute(f"GRANT CONNECT ON DATABASE {name} TO SESSION_USER")
         with session.transaction(rollback=True):
             apply_settings(session, staging, _settings(session, live, details))
@@ -82,7 +82,7 @@ def _create_options(session: Session, details: DatabaseDetails) -> str:
         options.append((word, literal(details.locale)))
     if details.icu_rules:
         options.append(("ICU_RULES", literal(details.icu_rules)))
-    # pg_default needs no option, and naming it needs a privilege that most roles lack.
+    # Naming the default tablespace needs a privilege that most roles lack, so leave the option out.
     if details.tablespace != "pg_default" and details.tablespace in tablespaces:
         options.append(("TABLESPACE", identifier(details.tablespace)))
     return " ".join(f"{word} = {value}" for word, value in options)
@@ -103,7 +103,7 @@ def _settings(session: Session, live: Connection, details: DatabaseDetails) -> t
 
 
 def stale_staging_databases(live: Connection) -> list[str]:
-    """List staging databases for ``live`` that have no sessions: interrupted restores leave them."""
+    """List the staging databases that interrupted restores of ``live`` left: those without sessions."""
     query = """
         SELECT datname FROM pg_database d
         WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid)"""
@@ -112,9 +112,9 @@ def stale_staging_databases(live: Connection) -> list[str]:
 
 
 def drop_database(live: Connection, name: str) -> None:
-    """Drop a database that a restore or a drill created or renamed.
+    """Drop the staging, previous or drill database ``name``, if it exists.
 
-    Raises :class:`RefusedError` for any other, :class:`DatabaseError` if it stays in use.
+    Raises :class:`RefusedError` for any other name, :class:`DatabaseError` if the database stays in use.
     """
     if not is_derived_name(name, live.name):
         raise RefusedError(
@@ -122,8 +122,8 @@ def drop_database(live: Connection, name: str) -> None:
             unchanged="It was not dropped.",
             hint="If it is not needed, drop it by hand: DROP DATABASE.",
         )
-    # Not WITH (FORCE): it refuses a role that is not a superuser while autovacuum works in the database. A
-    # plain DROP ends autovacuum, and terminate_sessions() ends the sessions.
+    # DROP DATABASE ... WITH (FORCE) fails for ordinary roles while autovacuum works in the database. A plain
+    # DROP stops autovacuum, and terminate_sessions() ends the sessions.
     statement = f"DROP DATABASE IF EXISTS {identifier(name)}"
     with terminate_sessions(live, [name]), live.maintenance() as session:
         session.execute(_LOCK_NAME, [name])

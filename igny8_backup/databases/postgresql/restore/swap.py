@@ -1,8 +1,8 @@
-"""Swap databases: both renames, privileges, connection limit and comments in one transaction.
+"""Swap databases: change names, privileges, connection limits and comments in one transaction.
 
-``ALTER DATABASE ... RENAME`` needs a database without sessions, and its lock keeps new ones out until the
-transaction ends (PostgreSQL docs, ALTER DATABASE). So a second connection terminates sessions meanwhile. At
-every instant each name is that of the old database or of the complete new one.
+``ALTER DATABASE ... RENAME`` needs a database without sessions, and prevents new sessions until the
+transaction ends (PostgreSQL docs, ALTER DATABASE). So a second connection terminates the sessions at the same
+time. At every moment the live name leads either to the old database or to the complete new one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Work = Callable[[Session], None]
 
 
 def swap_databases(live: Connection, staging: str, previous: str, details: DatabaseDetails) -> None:
-    """Rename the live database to ``previous`` and ``staging`` to the live name: both or neither.
+    """Rename the live database to ``previous`` and ``staging`` to the live name, in one transaction.
 
-    Privileges, connection limit and comment of the live database stay with the live name; without a live
-    database the recorded ones are applied. Raises :class:`DatabaseError` if nothing was changed,
-    :class:`UnfinishedError` if it is unknown whether the server committed.
+    The new live database gets the privileges, connection limit and comment of the old one; without an old
+    one, those in ``details``. Raises :class:`DatabaseError` if nothing was changed, :class:`UnfinishedError`
+    if it is unknown whether the server committed.
     """
     existed = False
 
@@ -58,10 +58,10 @@ def swap_databases(live: Connection, staging: str, previous: str, details: Datab
 
 
 def name_database(live: Connection, staging: str, details: DatabaseDetails) -> None:
-    """Rename ``staging`` to the live name, which no database has, and apply what ``details`` record.
+    """Rename ``staging`` to the live name and apply privileges, connection limit and comment of ``details``.
 
-    Raises as :func:`swap_databases`, also if another database got the name meanwhile; the sessions of that
-    database are not terminated.
+    Raises as :func:`swap_databases`, also if a database with the live name exists; its sessions are not
+    terminated.
     """
 
     def work(session: Session) -> None:
@@ -74,10 +74,10 @@ def name_database(live: Connection, staging: str, details: DatabaseDetails) -> N
 
 
 def swap_back_databases(live: Connection, previous: str, replaced: str) -> None:
-    """Rename the live database to ``replaced`` and ``previous`` to the live name: both or neither.
+    """Rename the live database to ``replaced`` and ``previous`` to the live name, in one transaction.
 
-    If there is no ``previous``, because the restore created the database, the live name is free afterwards.
-    Raises as :func:`swap_databases`.
+    If ``previous`` does not exist, because the restore created the live database, no database has the live
+    name afterwards. Raises as :func:`swap_databases`.
     """
 
     def work(session: Session) -> None:
@@ -97,7 +97,8 @@ def _in_one_transaction(
 ) -> None:
     """Run ``work`` in one transaction while the sessions of the databases ``names`` are terminated.
 
-    If the connection is lost, ``is_done`` decides by the names of all databases whether the server committed.
+    If the connection is lost, ``is_done`` receives the names of all databases and returns whether the server
+    committed.
     """
     try:
         with terminate_sessions(live, names), live.maintenance() as session:
@@ -116,15 +117,15 @@ def _in_one_transaction(
 
 
 def _committed(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], bool]) -> bool:
-    """Whether the server committed despite ``error``: the answer to COMMIT may have been lost."""
+    """Return whether the server committed although ``error`` was raised instead of the answer to COMMIT."""
     try:
         with live.maintenance() as session:
             return is_done({name for (name,) in session.execute("SELECT datname FROM pg_database")})
     except DatabaseError:
         raise UnfinishedError(
             f"The connection to the server was lost while databases were swapped: {error}",
-            unchanged="Each database is either the old one or the complete new one.",
-            hint="When the server answers, run the same command again: it continues from there.",
+            unchanged="Either both databases were renamed or neither.",
+            hint="When the server answers, run the same command again: it finishes the swap.",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Select the entries of an archive that restore single tables, with what these need."""
+"""Select the entries of an archive that restore some tables, with the entries on which they depend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry
 from igny8_backup.errors import IntegrityError, UsageError
 
-# Kinds of entries, as their labels begin.
+# The kinds of entries, with which their labels begin.
 _TABLE = "TABLE "
 _ATTACH = "TABLE ATTACH "
 _ROWS = "TABLE DATA "
@@ -21,18 +21,19 @@ _LEFT_OUT = (_FOREIGN_KEY, "TRIGGER ", "RULE ", "POLICY ")
 
 @dataclass(frozen=True)
 class TableSelection:
-    """The entries to restore, and the labels of entries that belong to the tables and are left out."""
+    """The entries to restore, and the labels of other entries of the same tables, which are left out."""
 
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...]
 
 
 def select_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Sequence[str]) -> TableSelection:
-    """Select what restores ``tables`` (``schema.table``) and their partitions.
+    """Select the entries that restore ``tables`` (``schema.table``) and their partitions.
 
-    That is definitions, rows, indexes and constraints, and the types, functions and schemas that these need.
-    A foreign key is included if both its tables are. ``owners`` are the roles that may own a table: they show
-    where a name in a label ends. Raises :class:`UsageError` for a materialized view.
+    These entries are definitions, rows, indexes and constraints, and the types, functions and schemas on
+    which they depend. A foreign key is included if both its tables are. ``owners`` are the roles that may own
+    a table; they are needed to find the end of a name in a label. Raises :class:`UsageError` for a
+    materialized view.
     """
     table_numbers = {entry.label: entry.number for entry in entries if entry.label.startswith(_TABLE)}
     chosen = {_find_table(entries, table, owners) for table in tables}
@@ -50,7 +51,7 @@ def select_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Seque
     own = {entry.number for entry in entries if entry.label.startswith(_OF_A_TABLE) and entry.needs & chosen}
     selected = _with_dependencies(chosen | attached | own, entries)
     without_rows = {number for number in table_numbers.values() if number in selected} - chosen
-    for entry in entries:  # in archive order: each entry comes after those it depends on
+    for entry in entries:  # an archive has each entry after those on which it depends
         if (
             entry.label.startswith(_OF_SELECTED_ENTRIES)
             or (entry.label.startswith(_FOREIGN_KEY) and not entry.needs & without_rows)
@@ -69,13 +70,14 @@ def select_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Seque
 
 
 def _without_owner(label: str, owners: Sequence[str]) -> str:
-    """Return ``public item `` for ``TABLE public item igny8``."""
+    """Return the label of a table without kind and owner: ``public item `` for ``TABLE public item
+    igny8``."""
     name = label.removeprefix(_TABLE)
     return next((name.removesuffix(owner) for owner in owners if name.endswith(f" {owner}")), name)
 
 
 def _find_table(entries: Sequence[Entry], table: str, owners: Sequence[str]) -> int:
-    """Return the number of the entry that defines ``table``."""
+    """Return the number of the entry that defines ``table`` (``schema.table``)."""
     schema, name = split_table_name(table)
     numbers = {entry.label: entry.number for entry in entries}
     for owner in owners:
@@ -95,7 +97,7 @@ def _find_table(entries: Sequence[Entry], table: str, owners: Sequence[str]) -> 
 
 
 def _with_dependencies(numbers: Iterable[int], entries: Sequence[Entry]) -> set[int]:
-    """Return the numbers of these entries and of all that they depend on."""
+    """Return ``numbers`` and the numbers of all entries on which those entries depend."""
     needs = {entry.number: entry.needs for entry in entries}
     found: set[int] = set()
     pending = list(numbers)

@@ -1,6 +1,6 @@
-"""Describe the server of a restore, and who uses the live database, for people to read before they confirm.
+"""Describe the server of a restore and the users of the live database, for the plan that a user confirms.
 
-What prevents a restore is found by ``preflight``.
+The module ``preflight`` finds what prevents a restore.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from igny8_backup.errors import ToolError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 
-# A role that may not see the address of another role's session sees no port and no backend type either
-# (PostgreSQL docs, 27.2). The server's own processes have no role.
+# If a role may not see the address of a session, it sees neither port nor backend type (PostgreSQL docs,
+# 27.2). Processes of the server have no role.
 _SESSIONS = """
     SELECT coalesce(application_name, ''), CASE WHEN client_port IS NULL THEN 'hidden'
       WHEN client_port < 0 THEN 'local socket' ELSE host(client_addr) END, usename::text, count(*)
@@ -34,7 +34,7 @@ _SUBSCRIPTIONS = """
 def inspect_target(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
 ) -> TargetState:
-    """Describe the server of ``live``, whose database need not exist. Raises ``DatabaseError``."""
+    """Describe the server of ``live`` and the use of its database, which need not exist."""
     with live.maintenance() as session:
         version = server_version(session)
         name = [live.name]

@@ -1,8 +1,8 @@
-"""Prepare a staging database for sanitizers, and remove what they deleted or changed from its files.
+"""Remove the rows that sanitizers deleted or changed from the files of a staging database.
 
-An UPDATE leaves the old row in the table's file, a materialized view holds copies, and the planner's
-statistics hold the most common values and histogram bounds (PostgreSQL docs, 25.1 and 53.51).
-:func:`triggers_disabled` surrounds the sanitizers, :func:`rewrite` follows them.
+An UPDATE leaves the old row in the file of the table. A materialized view contains copies of values, and so
+do the planner's statistics (PostgreSQL docs, 25.1 and 53.51). Run the sanitizers within
+:func:`triggers_disabled` and call :func:`rewrite` afterwards.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from igny8_backup.databases.postgresql.quoting import identifier
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
 
-# Not the internal triggers of foreign keys: a sanitizer must not leave references to missing rows. Not those
-# of views, which replace the view's own INSERT and UPDATE. Not those of an extension's tables.
+# The project's triggers. The internal triggers of foreign keys are omitted, because they prevent references
+# to missing rows. Triggers of views are omitted, because they implement INSERT and UPDATE there. Triggers of
+# an extension's tables are omitted, because they belong to the extension.
 _TRIGGERS = """
     SELECT n.nspname, c.relname, t.tgname, t.tgenabled::text FROM pg_trigger t
     JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -25,8 +26,8 @@ _TRIGGERS = """
                       AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2, 3"""
 _ENABLED = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
-# Materialized views in the order in which they read one another, also through plain views. A view depends on
-# what it reads through its rewrite rule. Views that are not populated stay so.
+# The populated materialized views, each after those that it reads, directly or through plain views. The
+# rewrite rule of a view depends on the relations that the view reads.
 _VIEWS = """
     WITH RECURSIVE reads(reader, read) AS (
       SELECT DISTINCT r.ev_class, d.refobjid FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
@@ -39,7 +40,7 @@ _VIEWS = """
     JOIN (SELECT view, max(depth) AS depth FROM depths GROUP BY 1) d ON d.view = c.oid
     WHERE c.relkind = 'm' AND c.relispopulated ORDER BY d.depth, 1, 2"""
 
-# Columns with statistics in tables without rows: ANALYZE skips an empty table and keeps its old statistics.
+# The columns with statistics in empty tables: ANALYZE skips an empty table and keeps its old statistics.
 _STALE_STATISTICS = """
     SELECT c.relkind::text, n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
            CASE WHEN a.attcollation <> 0 THEN cn.nspname END, co.collname
@@ -54,10 +55,11 @@ _STALE_STATISTICS = """
 
 @contextmanager
 def triggers_disabled(staging: Connection) -> Iterator[None]:
-    """Disable the project's triggers while the context lasts; restore the state of each afterwards.
+    """Disable the project's triggers while the context lasts, and restore the state of each afterwards.
 
-    After a failure they stay disabled: the staging database is dropped then. ``session_replication_role``
-    would be simpler, but few roles may set it, and it would disable foreign keys as well.
+    After a failure the triggers stay disabled, because the staging database will be dropped. Setting
+    ``session_replication_role`` would be simpler, but few roles may do that, and it also disables foreign
+    keys.
     """
     with staging.open() as session, session.transaction():
         triggers = session.execute(_TRIGGERS).fetchall()
@@ -70,14 +72,14 @@ def triggers_disabled(staging: Connection) -> Iterator[None]:
 
 
 def _set_trigger(session: Session, schema: str, table: str, name: str, action: str) -> None:
-    # ONLY: the trigger of a partition has its own state.
+    # ONLY, because the trigger of each partition has its own state.
     session.execute(f"ALTER TABLE ONLY {identifier(schema, table)} {action} TRIGGER {identifier(name)}")
 
 
 def rewrite(staging: Connection) -> None:
-    """Refresh materialized views, rewrite every table, and collect the statistics again.
+    """Refresh materialized views, rewrite every table and collect the planner's statistics again.
 
-    Afterwards no file of the database holds a row, or a value of one, that was deleted or changed. Raises
+    Afterwards no file of the database contains a deleted row or an overwritten value. Raises
     :class:`DatabaseError`.
     """
     with staging.open() as session:
@@ -87,7 +89,7 @@ def rewrite(staging: Connection) -> None:
         for kind, schema, table, column, *rest in session.execute(_STALE_STATISTICS).fetchall():
             _drop_statistics(session, kind, (schema, table), column, *rest)
         session.execute("ANALYZE")
-        # ANALYZE and ALTER have left the old statistics in these catalogs as dead rows.
+        # ANALYZE and ALTER TABLE leave the old statistics in these catalogs as dead rows.
         session.execute("VACUUM FULL pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data")
 
 
@@ -99,7 +101,10 @@ def _drop_statistics(
     column_type: str,
     *collation: str | None,
 ) -> None:
-    """Drop the statistics of a column. Setting its type does that (PostgreSQL docs, ALTER TABLE)."""
+    """Drop the planner's statistics of a column, by setting its type to the type that it has.
+
+    Source: PostgreSQL docs, ALTER TABLE.
+    """
     collate = f" COLLATE {identifier(*filter(None, collation))}" if collation[0] else ""
     statement = (
         f"ALTER TABLE ONLY {identifier(*table)} ALTER COLUMN {identifier(column)} TYPE {column_type}{collate}"
