@@ -7,14 +7,14 @@ from typing import Any
 
 from igny8_backup.conf import Config, get_config
 from igny8_backup.formats import keys
-from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand, add_wait_argument
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import open_context
 
-_SHOWN = 10  # skipped files on the terminal; the details of the backup list all of them
+_SHOWN = 10  # skipped files to list on the terminal; the details of the backup list all of them
 
 
 class BackupRunCommand(BackupCommand):
@@ -26,17 +26,14 @@ class BackupRunCommand(BackupCommand):
         add_wait_argument(parser)
         self.add_ping_argument(parser)
 
-    def add_reading_arguments(self, parser: ArgumentParser) -> None:
-        """Add ``--full`` and ``--checksum``, for commands that read trees."""
+    def add_tree_arguments(self, parser: ArgumentParser) -> None:
+        """Add ``--full``, ``--checksum`` and ``--logs``, for commands that back up trees."""
         reading = parser.add_mutually_exclusive_group()
-        reading.add_argument(
-            "--full", action="store_true", help="Read and store every file, whether it has changed or not."
-        )
-        reading.add_argument(
-            "--checksum",
-            action="store_true",
-            help="Read every file and store what differs. For trees whose file times are unreliable.",
-        )
+        text = "Read and store every file, whether it has changed or not."
+        reading.add_argument("--full", action="store_true", help=text)
+        text = "Read every file and store what differs. For trees whose file times are unreliable."
+        reading.add_argument("--checksum", action="store_true", help=text)
+        parser.add_argument("--logs", action="store_true", help="Also back up the trees in LOGS.")
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the database aliases and the tree names to back up."""
@@ -62,25 +59,25 @@ class BackupRunCommand(BackupCommand):
         if result.manifest:
             self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.complete})
             self._show(result.manifest, where)
-        for line in problems:
-            self.warn(f"  {line}")
+        self.warn(*(f"  {line}" for line in problems))
         return 0 if result.complete else 3
 
     def _show(self, manifest: Manifest, where: str) -> None:
         for part in manifest.databases:
             if part.object:
                 sizes = f"{size_in_words(part.object.raw_bytes)} -> {size_in_words(part.object.stored_bytes)}"
-                seconds = (part.finished - part.started).total_seconds()
-                self.say(f"  database {part.alias}: {sizes}, {seconds:.1f} s")
+                self.say(f"  database {part.alias}: {sizes}, {_seconds(part)}")
         for tree in manifest.trees:
             if tree.state == COMPLETE:
                 own = [pack for pack in tree.packs if keys.pack_writer(keys.pack_of(pack.key)) == manifest.id]
                 stored = size_in_words(sum(pack.stored_bytes for pack in own))
-                added = "" if tree.full else " added"
-                seconds = (tree.finished - tree.started).total_seconds()
-                files = count_in_words(tree.files, "file")
-                sizes = f"{size_in_words(tree.bytes)} -> {stored}{added}"
+                sizes = f"{size_in_words(tree.bytes)} -> {stored}{'' if tree.full else ' added'}"
                 excluded = f", {tree.excluded} excluded" if tree.excluded else ""
-                self.say(f"  files {tree.name}: {files}, {sizes}, {seconds:.1f} s{excluded}")
-        lock = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
-        self.say(f"Backup {manifest.id} is in {where} ({size_in_words(manifest.stored_bytes)}, {lock}).")
+                files = count_in_words(tree.files, "file")
+                self.say(f"  files {tree.name}: {files}, {sizes}, {_seconds(tree)}{excluded}")
+        encrypted = "encrypted" if manifest.encrypted else "NOT ENCRYPTED"
+        self.say(f"Backup {manifest.id} is in {where} ({size_in_words(manifest.stored_bytes)}, {encrypted}).")
+
+
+def _seconds(part: DatabasePart | TreePart) -> str:
+    return f"{(part.finished - part.started).total_seconds():.1f} s"

@@ -13,8 +13,9 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter, _MutuallyExclu
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -30,21 +31,28 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception, so that stopping a container cleans up as Ctrl-C does."""
 
 
+class Plan(Protocol):
+    """The plan of an operation that a command shows before it asks and starts."""
+
+    def require_feasible(self) -> None:
+        """Raise :class:`~igny8_backup.errors.BackupError` if the plan cannot be carried out."""
+
+
 class BackupCommand(BaseCommand):
     """A command that parses its options, calls one operation and shows the result.
 
-    Subclasses set ``help`` and ``examples`` and implement ``work``, which returns the exit status. An
-    operation that fails raises :class:`~igny8_backup.errors.BackupError`; the command then ends with a
-    :class:`CommandError` that has the same exit status, without a traceback. Django's system checks do not
-    run first, because an unrelated wrong setting must not stop a backup or a restore.
+    Subclasses set ``help`` and ``examples`` and implement ``work``. If the operation raises
+    :class:`~igny8_backup.errors.BackupError`, the command ends with a :class:`CommandError` that has the same
+    message and exit status, without a traceback. Django's system checks do not run first, because an
+    unrelated wrong setting must not stop a backup or a restore.
     """
 
     examples = ""
     requires_system_checks: list[str] = []
 
     def run_from_argv(self, argv: list[str]) -> None:
-        # What is imported by now stays to the end of this process. Collecting garbage among all of it when
-        # the interpreter exits would take a tenth of a second.
+        # Imported modules stay until the process ends. Without this, the garbage collector would examine all
+        # their objects when the interpreter exits, which takes a tenth of a second.
         gc.freeze()
         share_arenas()
         super().run_from_argv(argv)
@@ -55,18 +63,12 @@ class BackupCommand(BaseCommand):
         return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--json", action="store_true", help="Print the result as JSON on standard output."
-        )
+        parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
     def add_ping_argument(self, parser: ArgumentParser) -> None:
         """Add ``--ping``, for commands that run unattended."""
-        parser.add_argument(
-            "--ping",
-            default="",
-            metavar="URL",
-            help="Notify a cron monitor: request URL/start, then URL, or URL/fail with the error.",
-        )
+        text = "Notify a cron monitor: request URL/start, then URL, or URL/fail with the error."
+        parser.add_argument("--ping", default="", metavar="URL", help=text)
 
     def work(self, **options: Any) -> int:
         """Do the work and return the exit status."""
@@ -81,22 +83,24 @@ class BackupCommand(BaseCommand):
             self._fail(str(error), error.exit_status, kind=type(error).__name__)
         except KeyboardInterrupt as error:
             number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-            self._fail(
-                f"Stopped by {number.name}. Unfinished work was cleaned up.", 128 + number, kind="Stopped"
-            )
+            text = f"Stopped by {number.name}. Unfinished work was cleaned up."
+            self._fail(text, 128 + number, kind="Stopped")
         if status:
             sys.stdout.flush()
             raise CommandError("Completed with problems; see above.", returncode=status)
 
-    def say(self, text: str = "") -> None:
-        """Print a line on standard output. Does nothing with ``--json``."""
+    def say(self, *lines: str) -> None:
+        """Print lines on standard output. Does nothing with ``--json``."""
         if not self.json:
-            self.stdout.write(printable(text))
+            for line in lines:
+                self.stdout.write(printable(line))
             self.stdout.flush()  # keeps the order of the two streams where both go into one log
 
     def show_lines(self, lines: Iterable[str]) -> None:
-        """Print any number of lines; with ``--json`` each is a JSON object. Stops without an error when the
-        reader of the output has closed it, as ``head`` does."""
+        """Print lines as they are produced; with ``--json`` each of them is a JSON object.
+
+        Stops without an error when the reader of the output closes it, as ``head`` does.
+        """
         remaining = iter(lines)
         try:
             while batch := list(islice(remaining, 1000)):
@@ -104,29 +108,44 @@ class BackupCommand(BaseCommand):
                 self.stdout.write("\n".join(batch if self.json else map(printable, batch)))
             self.stdout.flush()
         except BrokenPipeError:
-            # Otherwise the interpreter would try to flush the buffer when it exits, and print a traceback.
+            # Otherwise the interpreter would flush the buffer when it exits, fail, and print a traceback.
             with open(os.devnull, "wb") as devnull:
                 os.dup2(devnull.fileno(), sys.stdout.fileno())
 
-    def warn(self, text: str) -> None:
-        """Print a line on standard error."""
-        self.stderr.write(printable(text))
+    def warn(self, *lines: str) -> None:
+        """Print lines on standard error."""
+        for line in lines:
+            self.stderr.write(printable(line))
+
+    def show_plan(self, plan: Plan, lines: Iterable[str], as_json: Any, *, dry_run: bool) -> bool:
+        """Show a plan; return whether to carry it out, which is false for a dry run.
+
+        ``lines`` and ``as_json`` are the plan for people and, in a dry run with ``--json``, for scripts.
+        Raises :class:`~igny8_backup.errors.BackupError` if the plan is not feasible.
+        """
+        self.say(*lines)
+        if dry_run:
+            self.show_json(as_json)
+        plan.require_feasible()
+        if dry_run:
+            self.say("Dry run: nothing was changed.")
+        return not dry_run
 
     def show_json(self, value: Any) -> None:
-        """Print the result as JSON if ``--json`` was given. A later failure prints no second JSON object."""
+        """Print ``value`` as JSON if ``--json`` was given. A failure after this call prints no JSON."""
         if self.json:
             self._json_shown = True
             self.stdout.write(json.dumps(records.to_plain(value), indent=2, sort_keys=True))
 
     @contextmanager
     def progress(self) -> Iterator[TextProgress]:
-        """Show progress on standard error: a live line on a terminal, an occasional plain line in a log."""
+        """Show progress on standard error while the block runs. See :class:`TextProgress`."""
         with TextProgress(self.stderr) as shown:
             yield shown
 
     @contextmanager
     def reported(self, options: Mapping[str, Any]) -> Iterator[Report]:
-        """As :meth:`progress`; also mail and ping how the command ended. See ``operations.notify.report``."""
+        """Show progress, and send the outcome of the block by mail and to the URL of ``--ping``."""
         name = type(self).__module__.rpartition(".")[2]
         with self.progress() as shown, Report(name, shown, url=options["ping"]) as report:
             yield report
@@ -166,17 +185,18 @@ def _terminable() -> Iterator[None]:
 
 def add_wait_argument(parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
     """Add ``--wait``, for commands that hold the lock while they work."""
-    parser.add_argument(
-        "--wait",
-        type=seconds,
-        default=0,
-        metavar="SECONDS",
-        help="Wait up to this long for another run to end. Default: fail at once.",
-    )
+    text = "Wait up to this long for another run to end. Default: fail at once."
+    parser.add_argument("--wait", type=seconds, default=0, metavar="SECONDS", help=text)
+
+
+def add_identity_argument(parser: ArgumentParser, purpose: str = "") -> None:
+    """Add ``--identity``, for commands that may need the private key. ``purpose`` completes the help text."""
+    text = f"The file with the private key{purpose}."
+    parser.add_argument("--identity", type=Path, metavar="FILE", help=text)
 
 
 def seconds(text: str) -> float:
-    """Parse a number of seconds from the command line."""
+    """Parse a number of seconds. Raises ``ValueError`` if it is negative, infinite or no number."""
     number = float(text)
     if not 0 <= number < math.inf:
         raise ValueError(text)
@@ -184,7 +204,7 @@ def seconds(text: str) -> float:
 
 
 def ask(question: str) -> str:
-    """Return what is typed on the terminal, or an empty string at the end of input."""
+    """Ask a question on the terminal; return the answer, empty at the end of input."""
     try:
         return input(question)
     except EOFError:

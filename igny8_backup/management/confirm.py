@@ -13,10 +13,10 @@ from igny8_backup.operations.restore.plan import RestorePlan
 
 
 def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) -> None:
-    """Ask for the name of each database that will be replaced, or, if there is none, of each tree.
+    """Ask for everything that a restore must have confirmed. Raises :class:`UsageError` for a refusal.
 
-    With ``--noinput``, ``--database-name`` must name each database. Raises :class:`UsageError` if a
-    confirmation is missing.
+    The operator types the name of each database that will be replaced. If none will be, the operator types
+    the name of each tree that is not empty. With ``--noinput``, ``--database-name`` confirms each database.
     """
     for name in plan.replaces:
         confirm_database(command, options, name)
@@ -24,47 +24,45 @@ def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) 
         confirm_purge(command, options, plan.workers.waiting)
     if plan.replaces or not options["interactive"]:
         return
-    for tree in plan.trees:
-        if tree.empty:
-            continue
+    for tree in (tree for tree in plan.trees if not tree.empty):
         if not _can_ask(command, options):
             raise UsageError(
                 f"The files of {tree.part.name!r} in {tree.root} would be replaced.",
-                unchanged="Nothing was changed.",
-                hint="Run on a terminal and type the name of the tree, or give --noinput.",
+                hint="Type the name of the tree on a terminal, or give --noinput.",
             )
         _require_name(f"Type the name of the tree to replace its files ({tree.part.name}): ", tree.part.name)
 
 
 def confirm_database(command: BackupCommand, options: dict[str, Any], name: str) -> None:
-    """Ask for the name of a database that will be replaced, unless ``--database-name`` gave it."""
+    """Ask for the name of a database that will be replaced, unless ``--database-name`` confirms it.
+
+    Raises :class:`UsageError` if the name is not typed, or if nobody can be asked.
+    """
     if name in options["database_name"]:
         return
     if not _can_ask(command, options):
         raise UsageError(
             f"The database {name!r} is not empty and would be replaced.",
-            unchanged="Nothing was changed.",
-            hint="Run on a terminal and type its name, or give --noinput --database-name"
-            f" {shlex.quote(name)}.",
+            hint=f"Type its name on a terminal, or give --noinput --database-name {shlex.quote(name)}.",
         )
     _require_name(f"Type the name of the database to replace it ({name}): ", name)
 
 
 def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int) -> None:
-    """Ask before the tasks that wait in the broker are discarded."""
+    """Ask whether to discard the ``waiting`` tasks in the broker, unless ``--noinput`` was given.
+
+    Raises :class:`UsageError` if the word purge is not typed, or if nobody can be asked.
+    """
     if not options["interactive"]:
         return
     if not _can_ask(command, options):
         raise UsageError(
             "The tasks that wait in the broker would be discarded.",
-            unchanged="Nothing was changed.",
-            hint="Run on a terminal and type purge, or give --noinput.",
+            hint="Type purge on a terminal, or give --noinput.",
         )
     tasks = count_in_words(waiting, "task")
     if ask(f"Type purge to discard the tasks in the queues ({tasks} now): ") != "purge":
-        raise UsageError(
-            "The word purge was not typed.", unchanged="Nothing was changed.", hint="Run the command again."
-        )
+        raise UsageError("The word purge was not typed.", hint="Run the command again.")
 
 
 def _can_ask(command: BackupCommand, options: dict[str, Any]) -> bool:
@@ -73,6 +71,4 @@ def _can_ask(command: BackupCommand, options: dict[str, Any]) -> bool:
 
 def _require_name(question: str, name: str) -> None:
     if ask(question) != name:
-        raise UsageError(
-            f"The name {name} was not typed.", unchanged="Nothing was changed.", hint="Run the command again."
-        )
+        raise UsageError(f"The name {name} was not typed.", hint="Run the command again.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _ArgumentGroup
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,39 +24,17 @@ def add_extract_options(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="Show the plan and create nothing.")
     add_personal_data_options(parser)
     database = parser.add_argument_group("into a database")
-    database.add_argument(
-        "--to-database",
-        type=not_empty,
-        metavar="NAME",
-        help="Create a database of this name on the server of the live one.",
-    )
-    database.add_argument(
-        "--table",
-        type=not_empty,
-        action="append",
-        default=[],
-        metavar="TABLE",
-        help="Extract only this table. Repeat for more.",
-    )
-    database.add_argument(
-        "--migrate", action="store_true", help="Migrate the new database to the schema of the code."
-    )
+    text = "Create a database of this name on the server of the live one."
+    database.add_argument("--to-database", type=not_empty, metavar="NAME", help=text)
+    _add_list(database, "--table", "TABLE", "Extract only this table. Repeat for more.")
+    text = "Migrate the new database to the schema of the code."
+    database.add_argument("--migrate", action="store_true", help=text)
     add_override_options(database)
     files = parser.add_argument_group("into a folder")
-    files.add_argument(
-        "--to-dir",
-        type=_folder,
-        metavar="DIR",
-        help="Write each tree into a folder of its name below DIR, which must be new or empty.",
-    )
-    files.add_argument(
-        "--path",
-        type=not_empty,
-        action="append",
-        default=[],
-        metavar="GLOB",
-        help="Extract only paths that match, relative to the root of a tree. Repeat for more.",
-    )
+    text = "Write each tree into a folder of its name below DIR, which must be new or empty."
+    files.add_argument("--to-dir", type=_folder, metavar="DIR", help=text)
+    text = "Extract only paths that match, relative to the root of a tree. Repeat for more."
+    _add_list(files, "--path", "GLOB", text)
     add_set_id_option(files)
 
 
@@ -78,40 +56,32 @@ def plan_lines(plan: ExtractPlan) -> Iterator[str]:
             f"  files {tree.part.name}: {files}, {size_in_words(tree.chosen.size)}, from {tree.backup_id}"
             f" ({age} old) to the new folder {tree.folder}"
         )
-    for note in plan.notes:
-        yield f"  NOTE: {note}"
+    yield from (f"  NOTE: {note}" for note in plan.notes)
 
 
 def plan_as_json(plan: ExtractPlan) -> dict[str, Any]:
-    """Return the plan for scripts, without identities and details."""
-    return {
-        "databases": [
-            {"backup": copy.backup_id, "part": copy.part, "name": copy.name, "tables": copy.selection.tables}
-            for copy in plan.databases
-        ],
-        "trees": [
-            {
-                "backup": tree.backup_id,
-                "part": tree.part,
-                "folder": str(tree.folder),
-                "files": tree.chosen.files,
-                "bytes": tree.chosen.size,
-            }
-            for tree in plan.trees
-        ],
-        "notes": plan.notes,
-        "obstacles": plan.blockers,
-    }
+    """Return the plan for scripts, without private keys and without values that are encrypted in storage."""
+    databases = [
+        {"backup": copy.backup_id, "part": copy.part, "name": copy.name, "tables": copy.selection.tables}
+        for copy in plan.databases
+    ]
+    trees = []
+    for tree in plan.trees:
+        shown = {"backup": tree.backup_id, "part": tree.part, "folder": str(tree.folder)}
+        trees.append({**shown, "files": tree.chosen.files, "bytes": tree.chosen.size})
+    return {"databases": databases, "trees": trees, "notes": plan.notes, "obstacles": plan.blockers}
 
 
 def result_lines(result: ExtractResult) -> Iterator[str]:
-    """Yield what was created and what is missing from it, line by line."""
+    """Yield a line for each new database and folder, and for everything that was left out of them."""
     for name in result.databases:
         yield f"Created the database {name}. Only its owner may connect."
-    for line in result.left_out:
-        yield f"  left out: {line}"
-    for folder in result.folders:
-        yield f"Created the folder {folder}. Only this user may open it."
+    yield from (f"  left out: {line}" for line in result.left_out)
+    yield from (f"Created the folder {folder}. Only this user may open it." for folder in result.folders)
+
+
+def _add_list(group: _ArgumentGroup, name: str, metavar: str, text: str) -> None:
+    group.add_argument(name, type=not_empty, action="append", default=[], metavar=metavar, help=text)
 
 
 def _folder(text: str) -> Path:

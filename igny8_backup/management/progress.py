@@ -1,4 +1,4 @@
-"""Progress of a command: rate, size and time left on a terminal, a plain line now and then in a log."""
+"""Show the progress of a command: a live line on a terminal, a plain line every 30 seconds in a log."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _EVERY = 30.0  # seconds between two lines in a log
 
 
 class TextProgress:
-    """The :class:`~igny8_backup.operations.progress.Progress` of the commands.
+    """The :class:`~igny8_backup.operations.progress.Progress` of the commands, shown on ``stream``.
 
-    Where ``stream`` is not a terminal, it gets one line every ``every`` seconds.
+    A terminal shows a live line with rate, size and time left. Anything else gets a line every ``every``
+    seconds.
     """
 
     def __init__(self, stream: Any, *, every: float = _EVERY) -> None:
@@ -54,9 +55,10 @@ class TextProgress:
     def advance(self, amount: int, files: int = 0) -> None:
         self._done += amount
         self._files += files
-        counted = f", {self._files:,}" if self._files else ""
-        if counted:
-            counted += f" of about {self._files_total:,} files" if self._files_total else " files"
+        counted = ""
+        if self._files:
+            of = f" of about {self._files_total:,}" if self._files_total else ""
+            counted = f", {self._files:,}{of} files"
         if self._live and self._task is not None:
             self._live.update(self._task, advance=amount, description=f"{self._what}{counted}")
         elif time.monotonic() - self._shown > self._every:
@@ -82,26 +84,15 @@ class TextProgress:
 def _live_line() -> Progress:
     # Imported only for a terminal: the import takes 0.05 s, and scheduled runs have no terminal.
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped: file names and text from storage could otherwise
-    control the terminal."""
+    r"""Return ``text`` with control characters escaped, as in ``\x1b``.
+
+    File names and text from storage could otherwise control the terminal.
+    """
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

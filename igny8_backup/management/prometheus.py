@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
@@ -19,40 +20,29 @@ Sample = tuple[dict[str, str], float]
 
 def text_of(health: Health) -> str:
     """Return the metrics as text. Times are in seconds since 1970, sizes in bytes."""
-    parts = [
-        ({"host": item.part.host, "kind": item.part.kind, "name": item.part.name}, item)
-        for item in health.newest
-    ]
     conditions = [({"condition": item.name, "of": item.of}, float(item.ok)) for item in health.conditions]
-    families: list[tuple[str, str, Iterable[Sample]]] = [
-        ("healthy", "Whether every condition is met.", [({}, float(not health.failed))]),
-        ("condition_ok", "Whether one condition is met.", conditions),
-        (
-            "newest_timestamp_seconds",
-            "When the newest complete backup of a part began.",
-            [(labels, item.started.timestamp()) for labels, item in parts],
-        ),
-        (
-            "newest_bytes",
-            "The size of the newest complete backup of a part, before compression.",
-            [(labels, float(item.bytes)) for labels, item in parts],
-        ),
-        ("backups", "The number of backups.", _sample(health.backups)),
-        ("stored_bytes", "The total size of the stored objects.", _sample(health.stored_bytes)),
-        (
-            "verified_timestamp_seconds",
-            "When the newest verification began.",
-            _sample(health.checked.timestamp() if health.checked else None),
-        ),
-        ("monitored_timestamp_seconds", "When these metrics were collected.", [({}, health.now.timestamp())]),
-    ]
-    return "".join(_family(f"igny8_backup_{name}", text, samples) for name, text, samples in families)
+    started, sizes = [], []
+    for item in health.newest:
+        labels = {"host": item.part.host, "kind": item.part.kind, "name": item.part.name}
+        started.append((labels, item.started.timestamp()))
+        sizes.append((labels, float(item.bytes)))
+    families = (
+        _family("healthy", "Whether every condition is met.", _sample(not health.failed)),
+        _family("condition_ok", "Whether one condition is met.", conditions),
+        _family("newest_timestamp_seconds", "When the newest complete backup of a part began.", started),
+        _family("newest_bytes", "The uncompressed size of the newest complete backup of a part.", sizes),
+        _family("backups", "The number of backups.", _sample(health.backups)),
+        _family("stored_bytes", "The total size of the stored objects.", _sample(health.stored_bytes)),
+        _family("verified_timestamp_seconds", "When the newest verification began.", _sample(health.checked)),
+        _family("monitored_timestamp_seconds", "When these metrics were collected.", _sample(health.now)),
+    )
+    return "".join(families)
 
 
 def write_metrics(path: Path, health: Health) -> None:
-    """Replace the file atomically. Everybody may read it, because the collector runs as another user.
+    """Replace the file at ``path`` atomically with the metrics. Raises ``FilesError`` if that fails.
 
-    Raises ``FilesError``.
+    Everybody may read the file, because the collector runs as another user.
     """
     partial = ""
     try:
@@ -73,6 +63,7 @@ def write_metrics(path: Path, health: Health) -> None:
 
 
 def _family(name: str, text: str, samples: Iterable[Sample]) -> str:
+    name = f"igny8_backup_{name}"
     lines = [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
     for labels, value in samples:
         given = ",".join(f'{label}="{_escaped(word)}"' for label, word in labels.items())
@@ -80,9 +71,11 @@ def _family(name: str, text: str, samples: Iterable[Sample]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sample(value: float | None) -> list[Sample]:
+def _sample(value: float | datetime | None) -> list[Sample]:
     """Return one sample without labels, or none if the value is unknown."""
-    return [] if value is None else [({}, float(value))]
+    if value is None:
+        return []
+    return [({}, value.timestamp() if isinstance(value, datetime) else float(value))]
 
 
 def _escaped(word: str) -> str:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 140  # of the output where it is not a terminal
-LEAST = 100
+WIDTH = 140  # characters, where the output is not a terminal
+LEAST_WIDTH = 100
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table with these headings, as wide as the terminal. Ids are never broken; sizes are aligned to
-    the right."""
+    """Return ``rows`` as a text table with the headings ``names``, as wide as the terminal.
+
+    Ids are never broken into two lines. Sizes (``STORED``) are aligned to the right.
+    """
     result = Table(box=None, pad_edge=False, header_style="")
     for name in names:
-        result.add_column(
-            name, no_wrap=name == "ID", overflow="fold", justify="right" if name == "STORED" else "left"
-        )
+        justify: Literal["left", "right"] = "right" if name == "STORED" else "left"
+        result.add_column(name, no_wrap=name == "ID", overflow="fold", justify=justify)
     for row in rows:
         result.add_row(*row)
     text = io.StringIO()
-    width = max(shutil.get_terminal_size((WIDTH, 24)).columns, LEAST)
+    width = max(shutil.get_terminal_size((WIDTH, 24)).columns, LEAST_WIDTH)
     Console(file=text, width=width, highlight=False, markup=False).print(result)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

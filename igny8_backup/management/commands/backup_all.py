@@ -19,8 +19,7 @@ class Command(BackupRunCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        self.add_reading_arguments(parser)
-        parser.add_argument("--logs", action="store_true", help="Also back up the trees in LOGS.")
+        self.add_tree_arguments(parser)
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if not config.databases:

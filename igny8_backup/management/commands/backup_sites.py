@@ -21,11 +21,9 @@ class Command(BackupRunCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        self.add_reading_arguments(parser)
-        parser.add_argument(
-            "names", nargs="*", metavar="NAME", help="Names in SITES or LOGS. Default: all of SITES."
-        )
-        parser.add_argument("--logs", action="store_true", help="Also back up the trees in LOGS.")
+        self.add_tree_arguments(parser)
+        text = "Names in SITES or LOGS. Default: all of SITES."
+        parser.add_argument("names", nargs="*", metavar="NAME", help=text)
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return (), choose_trees(config, tuple(options["names"]), logs=options["logs"])

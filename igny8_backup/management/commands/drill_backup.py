@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.humanize import duration_in_words
-from igny8_backup.management.base import BackupCommand, add_wait_argument
+from igny8_backup.management.base import BackupCommand, add_identity_argument, add_wait_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.drill.run import DrillRequest, drill
 
@@ -27,13 +26,9 @@ class Command(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("id", metavar="ID", nargs="?", default="", help="A backup. Default: the newest.")
-        parser.add_argument("--identity", type=Path, metavar="FILE", help="The file with the private key.")
-        parser.add_argument(
-            "--no-owner",
-            dest="owners",
-            action="store_false",
-            help="Make the restoring role the owner of everything.",
-        )
+        add_identity_argument(parser)
+        text = "Make the restoring role the owner of everything."
+        parser.add_argument("--no-owner", dest="owners", action="store_false", help=text)
         add_wait_argument(parser)
         self.add_ping_argument(parser)
 
@@ -48,8 +43,8 @@ class Command(BackupCommand):
             if result.findings or result.unrecorded:
                 report.fail(*result.problems(), reason="damage" if result.findings else "unrecorded")
         check = result.check
-        took = duration_in_words(check.finished - check.started, units=2)
-        self.show_json({**vars(result), "seconds": (check.finished - check.started).total_seconds()})
+        took = check.finished - check.started
+        self.show_json({**vars(result), "seconds": took.total_seconds()})
         for finding in result.findings:
             self.warn(f"  {finding.damage.kind.upper()}: {finding.damage.key}: {finding.text}")
         if result.unrecorded:
@@ -60,7 +55,6 @@ class Command(BackupCommand):
                 unchanged="Nothing live was changed.",
                 hint="Make a new backup now, and drill that one.",
             )
-        self.say(
-            f"Backup {check.id} was restored in {took} and matches what was backed up. The copy was removed."
-        )
+        restored = f"Backup {check.id} was restored in {duration_in_words(took, units=2)}"
+        self.say(f"{restored} and matches what was backed up. The copy was removed.")
         return 3 if result.unrecorded else 0

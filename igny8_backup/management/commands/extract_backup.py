@@ -1,4 +1,4 @@
-"""``manage.py extract_backup``: a backup, or part of it, as a new database or folder."""
+"""``manage.py extract_backup``: write a backup, or part of it, to a new database or folder."""
 
 from __future__ import annotations
 
@@ -48,16 +48,9 @@ class Command(BackupCommand):
         alias = options["from_storage"]
         with self.progress() as shown, open_context(progress=shown, storage_alias=alias) as context:
             plan = plan_extract(context, request)
-            for line in plan_lines(plan):
-                self.say(line)
-            if options["dry_run"]:
-                self.show_json(plan_as_json(plan))
-            plan.require_feasible()
-            if options["dry_run"]:
-                self.say("Dry run: nothing was created.")
+            if not self.show_plan(plan, plan_lines(plan), plan_as_json(plan), dry_run=options["dry_run"]):
                 return 0
             result = run_extract(context, plan)
         self.show_json(result)
-        for line in result_lines(result):
-            self.say(line)
+        self.say(*result_lines(result))
         return 0

@@ -17,9 +17,8 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "file", metavar="FILE", type=Path, help="The file to write the identity to. It must not exist."
-        )
+        text = "The file to write the identity to. It must not exist."
+        parser.add_argument("file", metavar="FILE", type=Path, help=text)
 
     def work(self, **options: Any) -> int:
         path: Path = options["file"]

@@ -24,9 +24,8 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--orphans", action="store_true", help="List objects that belong to no backup instead."
-        )
+        text = "List objects that belong to no backup instead."
+        parser.add_argument("--orphans", action="store_true", help=text)
         parser.add_argument("--litter", action="store_true", dest="orphans", help=SUPPRESS)
 
     def work(self, **options: Any) -> int:
@@ -37,24 +36,13 @@ class Command(BackupCommand):
         entries, annotations = context.catalog.entries(), read_annotations(context.store)
         journals, killed = context.journals.all(), killed_drills(context)
         where = context.store.describe()
-        self.show_json(
-            [
-                {
-                    "id": entry.id,
-                    "manifest": entry.manifest,
-                    "problem": entry.problem,
-                    **vars(annotations.get(entry.id, Annotations())),
-                }
-                for entry in entries
-            ]
-        )
+        self.show_json([{**vars(item), **vars(annotations.get(item.id, Annotations()))} for item in entries])
         if not entries:
             self.say(f"There is no backup in {where}. Make one: python manage.py backup_all")
         elif not self.json:
             self.say(backup_table(entries, annotations, context.clock()))
             self.say(f"{len(entries)} in {where}")
-        for journal in journals:
-            self.say(restore_line(journal))
+        self.say(*map(restore_line, journals))
         for stamp in killed:
             self.say(
                 f"KILLED: the drill of {stamp} left its scratch databases and folders. The next drill_backup"
@@ -64,15 +52,8 @@ class Command(BackupCommand):
 
     def _list_orphans(self, context: BackupContext) -> int:
         report = find_orphans(context)
-        self.show_json(
-            {
-                "litter": report.orphans,
-                "in_use": report.in_use,
-                "doubtful": report.doubtful,
-                "unreadable": report.unreadable,
-            }
-        )
-        for line in orphan_lines(report, context.clock()):
-            self.say(line)
+        shown = {key: value for key, value in vars(report).items() if key != "orphans"}
+        self.show_json({"litter": report.orphans, **shown})
+        self.say(*orphan_lines(report, context.clock()))
         self.say(f"{orphans_text(report.orphans)} in {context.store.describe()}")
         return 0

@@ -27,12 +27,8 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--prometheus",
-            type=Path,
-            metavar="FILE",
-            help="Also write metrics for the textfile collector of Prometheus.",
-        )
+        text = "Also write metrics for the textfile collector of Prometheus."
+        parser.add_argument("--prometheus", type=Path, metavar="FILE", help=text)
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:

@@ -22,20 +22,19 @@ class Command(BackupCommand):
         parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
         choice = parser.add_mutually_exclusive_group(required=True)
         choice.add_argument("--reason", help="Why the backup is kept. show_backup shows the reason.")
-        choice.add_argument(
-            "--unpin", action="store_true", help="Apply the retention policy to the backup again."
-        )
+        text = "Apply the retention policy to the backup again."
+        choice.add_argument("--unpin", action="store_true", help=text)
         add_wait_argument(parser)
 
     def work(self, **options: Any) -> int:
         backup_id = options["id"]
         with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
             if options["unpin"]:
+                made = None
                 unpin(context, backup_id)
-                self.show_json({"id": backup_id, "pin": None})
                 self.say(f"Backup {backup_id} is no longer pinned: the retention policy applies to it again.")
             else:
                 made = pin(context, backup_id, options["reason"])
-                self.show_json({"id": backup_id, "pin": made})
                 self.say(f"Backup {backup_id} is pinned: {made.reason}")
+        self.show_json({"id": backup_id, "pin": made})
         return 0

@@ -24,11 +24,10 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        # A dry run keeps nobody out, so there is nothing to wait for.
+        # A dry run takes no lock, so it never waits.
         exclusive = parser.add_mutually_exclusive_group()
-        exclusive.add_argument(
-            "--dry-run", action="store_true", help="Show what would be removed, and remove nothing."
-        )
+        text = "Show what would be removed, and remove nothing."
+        exclusive.add_argument("--dry-run", action="store_true", help=text)
         add_wait_argument(exclusive)
         self.add_ping_argument(parser)
 
@@ -50,13 +49,12 @@ class Command(BackupCommand):
         would = "would be " if options["dry_run"] else ""
         self.say(f"{count_in_words(len(result.removed), 'backup')} {would}removed.")
         self.say(f"{orphans_text(result.swept)} {would}removed, {orphans_text(result.waiting)} waiting.")
-        for line in result.problems():
-            self.warn(line)
+        self.warn(*result.problems())
         return 0 if result.complete else 3
 
 
 def _reasons(item: Verdict) -> list[str]:
-    """Return a line for the whole backup, then one for each group of parts kept for the same reasons."""
+    """Return the reasons that apply to the backup, then a line for each group of parts with equal reasons."""
     if not item.keep:
         return ["no rule keeps it"]
     parts: dict[tuple[str, ...], list[str]] = {}

@@ -66,13 +66,7 @@ class Command(BackupCommand):
             result = None if options["dry_run"] else session.settle()
             if result is None:
                 plan = session.plan(request)
-                for line in plan_lines(plan):
-                    self.say(line)
-                if options["dry_run"]:
-                    self.show_json(plan_as_json(plan))
-                plan.require_feasible()
-                if options["dry_run"]:
-                    self.say("Dry run: nothing was changed.")
+                if not self.show_plan(plan, plan_lines(plan), plan_as_json(plan), dry_run=options["dry_run"]):
                     return 0
                 confirm(self, plan, options)
                 result = session.execute(plan)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.formats.annotations import Annotations
 from igny8_backup.management.backup_text import annotation_lines, details_lines, file_line, manifest_lines
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, add_identity_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.listing import list_files
 from igny8_backup.operations.read_details import read_details
@@ -29,21 +28,12 @@ class Command(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
-        parser.add_argument(
-            "--identity",
-            type=Path,
-            metavar="FILE",
-            help="The file with the private key, to show the details.",
+        add_identity_argument(parser, ", to show the details")
+        text = (
+            "List the files instead: all, or those whose path matches GLOB. With --json, one object a line."
+            " The newest backup of this server needs no key."
         )
-
-        parser.add_argument(
-            "--files",
-            nargs="?",
-            const="",
-            metavar="GLOB",
-            help="List the files instead: all, or those whose path matches GLOB. With --json, one object a"
-            " line. The newest backup of this server needs no key.",
-        )
+        parser.add_argument("--files", nargs="?", const="", metavar="GLOB", help=text)
 
     def work(self, **options: Any) -> int:
         with self.progress() as shown, open_context(progress=shown) as context:
@@ -56,13 +46,11 @@ class Command(BackupCommand):
             details = read_details(context, manifest, identities) if readable else None
             annotations = read_annotations(context.store, manifest.id).get(manifest.id, Annotations())
         self.show_json({"manifest": manifest, "details": details, **vars(annotations)})
-        for line in (*manifest_lines(manifest), *annotation_lines(annotations)):
-            self.say(line)
+        self.say(*manifest_lines(manifest), *annotation_lines(annotations))
         if details is None:
             self.say("The details are encrypted. Give --identity FILE to see them.")
         else:
-            for line in details_lines(details):
-                self.say(line)
+            self.say(*details_lines(details))
         return 0
 
     def _line(self, found: tuple[str, Record]) -> str:

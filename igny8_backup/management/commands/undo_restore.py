@@ -57,8 +57,7 @@ class Command(BackupCommand):
                 self.say(f"  files {tree.name}: the restored files are kept in {tree.previous}")
             if result.stopped:
                 self.say(f"Stopped: {', '.join(result.stopped)}.")
-            for warning in result.warnings:
-                self.warn(f"WARNING: {warning}")
+            self.warn(*(f"WARNING: {warning}" for warning in result.warnings))
             self.say("Next: start the application, its workers and beat again.")
             self.say("To free the space: python manage.py undo_restore --discard")
         else:
@@ -75,8 +74,4 @@ class Command(BackupCommand):
                 hint="Run on a terminal, or give --noinput.",
             )
         if ask(f"Delete what the restores {', '.join(stamps)} have kept? Type discard: ") != "discard":
-            raise UsageError(
-                "The word discard was not typed.",
-                unchanged="Nothing was deleted.",
-                hint="Run the command again.",
-            )
+            raise UsageError("The word discard was not typed.", hint="Run the command again.")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
-from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import IntegrityError, UsageError
 from igny8_backup.formats.annotations import CONTENT, STORED, Check
 from igny8_backup.humanize import count_in_words, size_in_words
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, add_identity_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import ALL_BACKUPS, AllVerified, verify, verify_all
@@ -28,39 +27,18 @@ class Command(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("id", metavar="ID", nargs="?", default="", help="A backup. Default: the newest.")
-        parser.add_argument(
-            "--all",
-            action="store_true",
-            help="Verify all backups. Objects that several backups share are read once.",
-        )
-        parser.add_argument(
-            "--depth",
-            choices=(STORED, CONTENT),
-            default=STORED,
-            help="stored: compare sizes and digests. content: also decrypt and read all archives completely.",
-        )
-        parser.add_argument(
-            "--sample",
-            type=_percent,
-            default=100,
-            metavar="PERCENT",
-            help="Read only this share of the objects, others each day. Missing objects are always found.",
-        )
-        parser.add_argument(
-            "--identity",
-            type=Path,
-            metavar="FILE",
-            help="The file with the private key, for --depth content.",
-        )
+        text = "Verify all backups. Objects that several backups share are read once."
+        parser.add_argument("--all", action="store_true", help=text)
+        text = "stored: compare sizes and digests. content: also decrypt and read all archives completely."
+        parser.add_argument("--depth", choices=(STORED, CONTENT), default=STORED, help=text)
+        text = "Read only this share of the objects, others each day. Missing objects are always found."
+        parser.add_argument("--sample", type=_percent, default=100, metavar="PERCENT", help=text)
+        add_identity_argument(parser, ", for --depth content")
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
         if options["id"] and options["all"]:
-            raise UsageError(
-                "--all cannot be combined with ID.",
-                unchanged="Nothing was read.",
-                hint="Remove one of them.",
-            )
+            raise UsageError("--all cannot be combined with ID.", hint="Remove one of them.")
         request = VerifyRequest(
             backup_id=options["id"],
             depth=options["depth"],
@@ -77,8 +55,7 @@ class Command(BackupCommand):
             if not found.complete:
                 report.fail(*found.problems(), alarms=found.alarms)
         self.show_json(found if options["all"] else found.results[0])
-        for line in found.problems():
-            self.warn(f"  {line}")
+        self.warn(*(f"  {line}" for line in found.problems()))
         return self._show(found)
 
     def _show(self, found: AllVerified) -> int:

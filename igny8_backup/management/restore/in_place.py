@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
@@ -21,8 +22,8 @@ from igny8_backup.operations.restore.workers import WorkersPolicy
 
 
 def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPolicy) -> int:
-    """Plan, show, ask, back up and restore; return the exit status."""
-    _refuse_others(options)
+    """Show the plan, ask, back up the database and restore it; return the exit status."""
+    _refuse_options(options)
     request = InPlaceRequest(
         backup_id=options["id"] or "",
         only=options["only"],
@@ -36,12 +37,7 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
         if not options["dry_run"]:
             context = context.when_free("a restore")
         plan = plan_in_place(context, request)
-        _show_plan(command, plan)
-        if options["dry_run"]:
-            command.show_json(_as_json(plan))
-        plan.require_feasible()
-        if options["dry_run"]:
-            command.say("Dry run: nothing was changed.")
+        if not command.show_plan(plan, _plan_lines(plan), _as_json(plan), dry_run=options["dry_run"]):
             return 0
         confirm_database(command, options, plan.target.name)
         if plan.policy.purge:
@@ -52,54 +48,42 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
     return _show_result(command, plan, result)
 
 
-def _refuse_others(options: dict[str, Any]) -> None:
+def _refuse_options(options: dict[str, Any]) -> None:
     def refuse(*names: str, because: str) -> None:
         refuse_options(options, *names, because=f"cannot be combined with --in-place: {because}")
 
     refuse("--locale", "--assume-space", because="no database is created")
     refuse("--allow-set-id", because="no file is restored")
-    refuse(
-        "--sanitize",
-        because="the data would be live before it is sanitized. extract_backup --to-database NAME --sanitize"
-        " makes a sanitized copy",
-    )
+    copy = "extract_backup --to-database NAME --sanitize makes a sanitized copy"
+    refuse("--sanitize", because=f"the data would be live before it is sanitized. {copy}")
 
 
-def _show_plan(command: BackupCommand, plan: InPlacePlan) -> None:
+def _plan_lines(plan: InPlacePlan) -> Iterator[str]:
     target, part = plan.target, plan.part
     age = age_in_words(part.started, plan.created)
-    command.say("Plan: IN PLACE")
-    command.say(
+    yield "Plan: IN PLACE"
+    yield (
         f"  database {part.alias}: from {plan.backup_id} ({age} old, {size_in_words(plan.details.size)})"
         f" into {target.where}, which holds {target.tables} tables, {size_in_words(target.size)}"
     )
-    command.say(
-        "  First the database is backed up. Only this backup can undo the restore: NO OTHER WAY BACK."
-    )
-    command.say("  Then its contents are replaced in one transaction. The application waits meanwhile.")
-    for note in plan.notes:
-        command.say(f"  NOTE: {note}")
+    yield "  First the database is backed up. Only this backup can undo the restore: NO OTHER WAY BACK."
+    yield "  Then its contents are replaced in one transaction. The application waits meanwhile."
+    yield from (f"  NOTE: {note}" for note in plan.notes)
 
 
 def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResult) -> int:
     command.say(f"Restored in place from {result.backup_id}.")
-    for line in result.left_out:
-        command.say(f"  left out: {line}")
-    for warning in result.warnings:
-        command.warn(f"WARNING: {warning}")
+    command.say(*(f"  left out: {line}" for line in result.left_out))
+    command.warn(*(f"WARNING: {warning}" for warning in result.warnings))
     if result.purged is not None:
         command.say(f"Discarded {count_in_words(result.purged, 'task')} from the queues.")
-    command.say("Next: start the application, its workers and beat again.")
-    command.say(f"To undo the restore: {how_to_undo(plan.part.alias, result.saved)}")
+    command.say(
+        "Next: start the application, its workers and beat again.",
+        f"To undo the restore: {how_to_undo(plan.part.alias, result.saved)}",
+    )
     return 3 if result.warnings else 0
 
 
 def _as_json(plan: InPlacePlan) -> dict[str, Any]:
-    return {
-        "in_place": True,
-        "backup": plan.backup_id,
-        "part": plan.part,
-        "target": plan.target,
-        "notes": plan.notes,
-        "obstacles": plan.blockers,
-    }
+    shown = {"in_place": True, "backup": plan.backup_id, "part": plan.part, "target": plan.target}
+    return {**shown, "notes": plan.notes, "obstacles": plan.blockers}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, _ArgumentGroup
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import UsageError
 from igny8_backup.humanize import size_from_words
-from igny8_backup.management.base import add_wait_argument
+from igny8_backup.management.base import add_identity_argument, add_wait_argument
 from igny8_backup.management.restore.workers import add_worker_options
 from igny8_backup.operations.selection import ALL
 from igny8_backup.operations.staging.overrides import PROVIDERS, RestoreOverrides
@@ -22,80 +21,62 @@ MOVED = {
     "--path": "--to-dir DIR --path GLOB",
     "--migrate": "--to-database NAME --migrate",
 }
-"""Former options of this command, and what ``extract_backup`` takes in their place."""
+"""Former options of ``restore_all``, and the options of ``extract_backup`` that replace them."""
 
 
 def add_source_options(parser: ArgumentParser) -> None:
-    """Add the options that say which backup, or which part of one, to read."""
-    parser.add_argument(
-        "id", nargs="?", type=not_empty, metavar="ID", help="A backup. Default: the newest complete one."
-    )
-    parser.add_argument(
-        "--only",
-        default=ALL,
-        metavar="db|files|NAME",
-        help="Only the databases, only the files, or one database or tree. Logs must be named.",
-    )
-    parser.add_argument("--identity", type=Path, metavar="FILE", help="The file with the private key.")
-    parser.add_argument(
-        "--from-storage",
-        default=STORAGE_ALIAS,
-        metavar="ALIAS",
-        help="Read the backup from this entry of STORAGES.",
-    )
+    """Add the options that name the backup and the parts of it to read."""
+    text = "A backup. Default: the newest complete one."
+    parser.add_argument("id", nargs="?", type=not_empty, metavar="ID", help=text)
+    text = "Only the databases, only the files, or one database or tree. Logs must be named."
+    parser.add_argument("--only", default=ALL, metavar="db|files|NAME", help=text)
+    add_identity_argument(parser)
+    text = "Read the backup from this entry of STORAGES."
+    parser.add_argument("--from-storage", default=STORAGE_ALIAS, metavar="ALIAS", help=text)
 
 
 def add_override_options(parser: ArgumentParser | _ArgumentGroup) -> None:
-    """Add the options for a database that is to differ from what was backed up."""
-    parser.add_argument(
-        "--no-owner",
-        action="store_true",
-        help="Make the restoring role the owner of everything, and leave out privileges.",
-    )
-    parser.add_argument(
-        "--locale", default="", help="Create the database with this locale instead of the recorded one."
-    )
-    parser.add_argument(
-        "--locale-provider", choices=PROVIDERS, help="The provider of --locale. Default: libc."
-    )
+    """Add the options that make the restored database differ from the one that was backed up."""
+    text = "Make the restoring role the owner of everything, and leave out privileges."
+    parser.add_argument("--no-owner", action="store_true", help=text)
+    text = "Create the database with this locale instead of the recorded one."
+    parser.add_argument("--locale", default="", help=text)
+    text = "The provider of --locale. Default: libc."
+    parser.add_argument("--locale-provider", choices=PROVIDERS, help=text)
 
 
 def add_personal_data_options(parser: ArgumentParser | _ArgumentGroup) -> None:
     """Add ``--sanitize`` and ``--keep-personal-data``, which exclude each other."""
     personal = parser.add_mutually_exclusive_group()
-    personal.add_argument(
-        "--sanitize", action="store_true", help="Run SANITIZERS before anybody can connect to the database."
-    )
-    personal.add_argument(
-        "--keep-personal-data",
-        action="store_true",
-        help="In DEBUG: accept a production backup without sanitizing it.",
-    )
+    text = "Run SANITIZERS before anybody can connect to the database."
+    personal.add_argument("--sanitize", action="store_true", help=text)
+    text = "In DEBUG: accept a production backup without sanitizing it."
+    personal.add_argument("--keep-personal-data", action="store_true", help=text)
 
 
 def add_set_id_option(parser: ArgumentParser | _ArgumentGroup) -> None:
     """Add ``--allow-set-id``."""
-    parser.add_argument(
-        "--allow-set-id",
-        action="store_true",
-        help="Restore set-user-ID and set-group-ID bits and file capabilities.",
-    )
+    text = "Restore set-user-ID and set-group-ID bits and file capabilities."
+    parser.add_argument("--allow-set-id", action="store_true", help=text)
 
 
 def not_empty(text: str) -> str:
-    """Return the argument. An empty one comes from an unset variable in a script: it must not count as "not
-    given", because without an id or a target ``restore_all`` takes the newest backup."""
+    """Return ``text``, the value of an option or argument; refuse an empty one.
+
+    An unset variable in a script makes the value empty. Treated as "not given", it would for example restore
+    the newest backup instead of the one that the script means.
+    """
     if not text:
         raise ArgumentTypeError("the value is empty.")
     return text
 
 
 def overrides_from_options(options: Mapping[str, Any]) -> RestoreOverrides:
-    """Return the overrides that were asked for. Raises ``UsageError`` for a provider without a locale."""
+    """Return the overrides that the options describe. Raises ``UsageError`` for a provider without a
+    locale."""
     if options["locale_provider"] and not options["locale"]:
         raise UsageError(
             "--locale-provider needs --locale, which was not given.",
-            unchanged="Nothing was changed.",
             hint="Give both, for example --locale-provider builtin --locale C.UTF-8.",
         )
     return RestoreOverrides(
@@ -106,45 +87,33 @@ def overrides_from_options(options: Mapping[str, Any]) -> RestoreOverrides:
 
 
 def refuse_options(options: Mapping[str, Any], *names: str, because: str) -> None:
-    """Raise :class:`UsageError` if one of the options ``names`` was given. ``because`` completes the sentence
-    that begins with the name of the option."""
+    """Raise :class:`UsageError` if one of the options ``names`` was given.
+
+    ``because`` completes the sentence that begins with the name of the option: ``cannot be combined with
+    --in-place``.
+    """
     for name in names:
-        if options[name.removeprefix("--").replace("-", "_")] not in (None, False, "", []):
-            raise UsageError(f"{name} {because}.", unchanged="Nothing was changed.", hint=f"Remove {name}.")
+        if _value(options, name) not in (None, False, "", []):
+            raise UsageError(f"{name} {because}.", hint=f"Remove {name}.")
 
 
 def add_restore_options(parser: ArgumentParser) -> None:
     """Add all options of ``restore_all``."""
     add_source_options(parser)
-    # A dry run keeps nobody out, so there is nothing to wait for.
+    # A dry run takes no lock, so it never waits.
     exclusive = parser.add_mutually_exclusive_group()
     exclusive.add_argument("--dry-run", action="store_true", help="Show the plan and change nothing.")
     add_wait_argument(exclusive)
     add_worker_options(parser)
-    parser.add_argument(
-        "--purge-queue",
-        action="store_true",
-        help="After the restore, discard the tasks that wait in the broker. Asks first.",
-    )
-    parser.add_argument(
-        "--assume-space",
-        type=_size,
-        metavar="SIZE",
-        help="Free space on the volume of the database server, for example 200GB.",
-    )
+    text = "After the restore, discard the tasks that wait in the broker. Asks first."
+    parser.add_argument("--purge-queue", action="store_true", help=text)
+    text = "Free space on the volume of the database server, for example 200GB."
+    parser.add_argument("--assume-space", type=_size, metavar="SIZE", help=text)
     parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
-    parser.add_argument(
-        "--database-name",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="Confirm that this live database may be replaced. Repeat for each database.",
-    )
-    parser.add_argument(
-        "--in-place",
-        action="store_true",
-        help="Replace the contents of the live database, for roles that may not create databases.",
-    )
+    text = "Confirm that this live database may be replaced. Repeat for each database."
+    parser.add_argument("--database-name", action="append", default=[], metavar="NAME", help=text)
+    text = "Replace the contents of the live database, for roles that may not create databases."
+    parser.add_argument("--in-place", action="store_true", help=text)
     add_override_options(parser)
     add_set_id_option(parser)
     add_personal_data_options(parser)
@@ -155,12 +124,13 @@ def add_restore_options(parser: ArgumentParser) -> None:
 def refuse_moved_options(options: Mapping[str, Any]) -> None:
     """Raise :class:`UsageError` for a former option of ``restore_all`` that ``extract_backup`` takes now."""
     for name, instead in MOVED.items():
-        if options[name.removeprefix("--").replace("-", "_")] is not None:
-            raise UsageError(
-                f"restore_all no longer takes {name}.",
-                unchanged="Nothing was changed.",
-                hint=f"Use: manage.py extract_backup [ID] {instead}",
-            )
+        if _value(options, name) is not None:
+            hint = f"Use: manage.py extract_backup [ID] {instead}"
+            raise UsageError(f"restore_all no longer takes {name}.", hint=hint)
+
+
+def _value(options: Mapping[str, Any], name: str) -> Any:
+    return options[name.removeprefix("--").replace("-", "_")]
 
 
 def _size(text: str) -> int:

@@ -24,28 +24,22 @@ def plan_lines(plan: RestorePlan) -> Iterator[str]:
     """Yield the plan, line by line."""
     yield "Plan"
     yield f"  this machine: host {plan.host}, environment {plan.environment}"
-    for source in plan.sources:
-        yield _source(source, plan)
+    yield from (_source(source, plan) for source in plan.sources)
     for database in plan.databases:
         yield _database(database)
-        for line in _target_state(database):
-            yield f"    {line}"
-    for tree in plan.trees:
-        yield _tree(tree)
-    for space in plan.spaces:
-        yield f"  space {_space(space)}"
+        yield from (f"    {line}" for line in _target_state(database))
+    yield from map(_tree, plan.trees)
+    yield from (f"  space {_space(space)}" for space in plan.spaces)
     yield f"  workers: {_workers(plan)}"
-    for note in plan.notes:
-        yield f"  NOTE: {note}"
+    yield from (f"  NOTE: {note}" for note in plan.notes)
 
 
 def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
-    """Return the plan for scripts, without identities and without details that are encrypted in storage."""
+    """Return the plan for scripts, without private keys and without values that are encrypted in storage."""
+    copied = ("created", "host", "environment", "sources", "replaces", "spaces", "workers", "notes")
     return {
-        "created": plan.created,
-        "host": plan.host,
-        "environment": plan.environment,
-        "sources": plan.sources,
+        **{name: getattr(plan, name) for name in copied},
+        "obstacles": plan.blockers,
         "databases": [
             {
                 "backup": item.backup_id,
@@ -69,11 +63,6 @@ def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
             }
             for item in plan.trees
         ],
-        "replaces": plan.replaces,
-        "spaces": plan.spaces,
-        "workers": plan.workers,
-        "notes": plan.notes,
-        "obstacles": plan.blockers,
     }
 
 
@@ -167,12 +156,9 @@ def _space(space: Space) -> str:
     if space.free is None:
         return f"{what}; the free space is not visible over SQL: give --assume-space SIZE"
     free = f"{size_in_words(space.free)} {'assumed to be ' if space.assumed else ''}free"
-    without = (
-        ""
-        if space.enough or space.required
-        else ", so one connection restores the dump: slower, without scratch"
-    )
-    return f"{what}, {free}{without}"
+    if space.enough or space.required:
+        return f"{what}, {free}"
+    return f"{what}, {free}, so one connection restores the dump: slower, without scratch"
 
 
 def _workers(plan: RestorePlan) -> str:

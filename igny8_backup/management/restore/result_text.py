@@ -14,36 +14,23 @@ from igny8_backup.operations.restore.undo import UndoResult
 
 
 def result_as_json(result: RestoreResult | UndoResult) -> dict[str, Any]:
-    """Return the result for scripts, without details that are encrypted in storage."""
+    """Return the result for scripts, without values that are encrypted in storage."""
     return {**vars(result), "journal": journal_as_json(result.journal)}
 
 
 def journal_as_json(journal: Journal) -> dict[str, Any]:
-    """The journal for scripts, under the keys of its first schema.
+    """Return the journal for scripts, with the field names of its first schema.
 
     Details of databases are left out: they are encrypted in storage because settings may hold secrets.
     """
-    databases = [
-        {
-            "alias": swap.alias,
-            "name": swap.name,
-            "side": swap.staging,
-            "before": swap.previous,
-            "existed": swap.existed,
-            "place": swap.place,
-        }
-        for swap in journal.databases
-    ]
-    trees = [
-        {
-            "name": swap.name,
-            "root": swap.root,
-            "kept": swap.previous,
-            "plan": json.dumps(swap.plan.to_plain()) if swap.plan else "",
-            "whole": swap.swap_root,
-        }
-        for swap in journal.trees
-    ]
+    databases, trees = [], []
+    for database in journal.databases:
+        shown = {name: getattr(database, name) for name in ("alias", "name", "existed", "place")}
+        databases.append({**shown, "side": database.staging, "before": database.previous})
+    for tree in journal.trees:
+        plan = json.dumps(tree.plan.to_plain()) if tree.plan else ""
+        shown = {"name": tree.name, "root": tree.root, "kept": tree.previous, "plan": plan}
+        trees.append({**shown, "whole": tree.swap_root})
     return {**vars(journal), "databases": databases, "trees": trees}
 
 
@@ -51,22 +38,18 @@ def show_result(command: BackupCommand, result: RestoreResult) -> int:
     """Show what was restored, where the previous data is and what to do next; return the exit status."""
     journal = result.journal
     if result.resumed:
-        command.say(
-            "The interrupted work is complete. Nothing else was done: run the command again for another"
-            " restore."
-        )
+        again = "Nothing else was done: run the command again for another restore."
+        command.say(f"The interrupted work is complete. {again}")
     if journal.phase == UNDONE:
         command.say("The data from before the restore is live again.")
     else:
         command.say(f"Restored from {', '.join(journal.backup_ids)}.")
-        for line in previous_lines(journal):
-            command.say(f"  {line}")
+        command.say(*(f"  {line}" for line in previous_lines(journal)))
     if result.stopped:
         command.say(f"Stopped: {', '.join(result.stopped)}.")
     if result.purged is not None:
         command.say(f"Discarded {count_in_words(result.purged, 'task')}.")
-    for warning in result.warnings:
-        command.warn(f"WARNING: {warning}")
+    command.warn(*(f"WARNING: {warning}" for warning in result.warnings))
     command.say("Next: start the application, its workers and beat again.")
     if journal.phase != UNDONE:
         command.say("To undo the restore: python manage.py undo_restore")
@@ -77,9 +60,7 @@ def show_result(command: BackupCommand, result: RestoreResult) -> int:
 def previous_lines(journal: Journal) -> Iterator[str]:
     """Yield where the previous data of each database and tree is kept."""
     for swap in journal.databases:
-        if swap.existed:
-            yield f"database {swap.name}: the previous database is kept as {swap.previous}"
-        else:
-            yield f"database {swap.name}: created"
+        kept = f"the previous database is kept as {swap.previous}"
+        yield f"database {swap.name}: {kept if swap.existed else 'created'}"
     for tree in journal.trees:
         yield f"files {tree.name}: the previous files are kept in {tree.previous}"

@@ -1,4 +1,4 @@
-"""Options for the Celery workers that answer while live data is replaced."""
+"""Options that say what to do with Celery workers that run while live data is replaced."""
 
 from __future__ import annotations
 
@@ -11,30 +11,18 @@ from igny8_backup.operations.restore.workers import IGNORE, REFUSE, STOP, STOP_S
 
 
 def add_worker_options(parser: ArgumentParser) -> _MutuallyExclusiveGroup:
-    """Add ``--stop-workers``, ``--ignore-workers`` and ``--stop-timeout``; return the group of the first two,
-    to which a command may add what excludes both."""
+    """Add ``--stop-workers``, ``--ignore-workers`` and ``--stop-timeout``.
+
+    Returns the group of the first two, so that a command can add another option that excludes them.
+    """
     workers = parser.add_mutually_exclusive_group()
-    workers.add_argument(
-        "--stop-workers",
-        action="store_const",
-        dest="workers",
-        const=STOP,
-        default=REFUSE,
-        help="Let Celery workers finish their current tasks, then stop them.",
-    )
-    workers.add_argument(
-        "--ignore-workers",
-        action="store_const",
-        dest="workers",
-        const=IGNORE,
-        help="Continue although Celery workers answer.",
-    )
-    parser.add_argument(
-        "--stop-timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help=f"With --stop-workers: how long running tasks may take. Default: {STOP_SECONDS}.",
-    )
+    workers.set_defaults(workers=REFUSE)
+    text = "Let Celery workers finish their current tasks, then stop them."
+    workers.add_argument("--stop-workers", action="store_const", dest="workers", const=STOP, help=text)
+    text = "Continue although Celery workers answer."
+    workers.add_argument("--ignore-workers", action="store_const", dest="workers", const=IGNORE, help=text)
+    text = f"With --stop-workers: how long running tasks may take. Default: {STOP_SECONDS}."
+    parser.add_argument("--stop-timeout", type=seconds, metavar="SECONDS", help=text)
     return workers
 
 
@@ -42,13 +30,7 @@ def worker_policy(options: dict[str, Any]) -> WorkersPolicy:
     """Return the policy that the options describe. Raises ``UsageError`` for ``--stop-timeout`` alone."""
     given = options["stop_timeout"]
     if given is not None and options["workers"] != STOP:
-        raise UsageError(
-            "--stop-timeout needs --stop-workers.",
-            unchanged="Nothing was changed.",
-            hint="Add --stop-workers, or remove --stop-timeout.",
-        )
-    return WorkersPolicy(
-        mode=options["workers"],
-        seconds=STOP_SECONDS if given is None else given,
-        purge=options.get("purge_queue", False),
-    )
+        hint = "Add --stop-workers, or remove --stop-timeout."
+        raise UsageError("--stop-timeout needs --stop-workers.", hint=hint)
+    timeout, purge = STOP_SECONDS if given is None else given, options.get("purge_queue", False)
+    return WorkersPolicy(mode=options["workers"], seconds=timeout, purge=purge)

@@ -56,7 +56,7 @@ def test_extract_to_database_creates_a_copy(unchanged: Saved) -> None:
         extract(unchanged, "--to-database", "x", "--only", "uploads"),
         extract(unchanged, "--only", "db"),
     )
-    assert f"/{copy}\nDry run: nothing was created." in planned.ended(0).stdout
+    assert f"/{copy}\nDry run: nothing was changed." in planned.ended(0).stdout
     assert planned_json.ended(0).json["databases"][0]["tables"] == ["public.content_tag"]
     assert made.ended(0).json == {"databases": [copy], "folders": [], "left_out": []}
     assert f"There is a database {copy} already" in again.ended(4).stderr
