@@ -22,12 +22,12 @@ def duration_in_words(duration: timedelta, *, units: int = 1) -> str:
 
 
 def age_in_words(since: datetime, now: datetime) -> str:
-    """Format how long ago ``since`` was; ``in the future`` if a clock is wrong."""
+    """Format the time from ``since`` to ``now``: ``3 days``; ``in the future`` if ``since`` is later."""
     return duration_in_words(now - since) if since <= now else "in the future"
 
 
 def old_in_words(since: datetime, now: datetime) -> str:
-    """Format an age: ``3 days old``; ``dated in the future`` if a clock is wrong."""
+    """Format an age: ``3 days old``; ``dated in the future`` if ``since`` is later than ``now``."""
     return f"{duration_in_words(now - since)} old" if since <= now else "dated in the future"
 
 
@@ -43,7 +43,10 @@ def size_in_words(amount: float) -> str:
 
 
 def size_from_words(text: str) -> int:
-    """Parse a size in bytes: ``1.5 GB``, ``200G``, ``512 MiB``, ``1000000``. Raises ``ValueError``."""
+    """Return the bytes of a size such as ``1.5 GB``, ``200G``, ``512 MiB`` or ``1000000``.
+
+    Raises ``ValueError`` if ``text`` is no such size.
+    """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 200GB")

@@ -1,10 +1,9 @@
 """Apply the retention policy: decide which backups to keep and which to delete, with reasons.
 
-The newest complete copy of a part is never deleted, and nothing of a part whose newest run failed. The policy
-counts complete copies of a part (a database, a tree), separately for each host; a backup is deleted if none
-of its copies is kept. A rule like ``daily: 14`` keeps the newest copy of each of the 14 newest days that have
-one, so days without a backup delete nothing. Days are in UTC, weeks are those of ISO 8601. ``plan`` is a pure
-function.
+The policy counts the complete copies of each part (a database or tree of a host). A backup is deleted if the
+policy keeps none of its copies. The newest copy of a part is always kept, and every copy of a part whose
+newest run failed. ``daily: 14`` keeps the newest copy of each of the 14 newest days that have one, so days
+without a backup delete nothing. Days are in UTC, weeks are those of ISO 8601. ``plan`` is a pure function.
 """
 
 from __future__ import annotations
@@ -23,14 +22,15 @@ PERIODS: Mapping[str, Callable[[datetime], str]] = {
     "monthly": lambda moment: f"{moment:%Y-%m}",
     "yearly": lambda moment: f"{moment:%Y}",
 }
-"""For each rule, the function that assigns a time in UTC to its period."""
+"""For each rule, the function that returns the period of a time in UTC."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The copies to keep: the ``last`` ones, all ``within`` a time, and one for each of a number of periods.
+    """The setting ``RETENTION``: which copies of a part to keep.
 
-    ``proven`` is the number of newest copies to keep among those that a drill has restored.
+    These are the ``last`` ones, those younger than ``within``, one for each of the newest ``hourly`` hours,
+    ``daily`` days and so on, and the newest ``proven`` ones among those that a drill has restored.
     """
 
     last: int = 0
@@ -44,7 +44,7 @@ class Policy:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Policy:
-        """Return the policy for the setting ``RETENTION``. Raises ``ValueError`` with the problem."""
+        """Return the policy for the setting ``RETENTION``. Raises ``ValueError`` if a value is wrong."""
         known = {field.name: timedelta if field.name == "within" else int for field in fields(cls)}
         for name, value in values.items():
             if name not in known:
@@ -64,8 +64,7 @@ DEFAULT = Policy(last=3, daily=14, weekly=8, monthly=12)
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Part:
-    """A database or tree of a host, of which each backup has a copy. ``kind`` is ``database`` or
-    ``files``."""
+    """A database or tree of a host. ``kind`` is ``database`` or ``files``."""
 
     host: str
     kind: str
@@ -77,10 +76,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """A backup as input of the policy. ``parts`` are its complete parts.
+    """A backup as input of the policy, with its complete ``parts``.
 
-    ``held`` is the reason to keep it whatever the policy: it is pinned or unreadable. ``proven``: a drill has
-    restored it.
+    ``held`` is a reason to keep the backup whatever the policy, for example a pin. ``proven`` means that a
+    drill has restored the backup.
     """
 
     id: str
@@ -92,7 +91,7 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """A part in a backup, and the reasons to keep it; none if it can be deleted."""
+    """The copy of a part in a backup, and the reasons to keep this copy; none if it can be deleted."""
 
     part: Part
     reasons: tuple[str, ...]
@@ -100,7 +99,7 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The decision about a backup. ``reasons`` apply to all of it; each copy has further reasons."""
+    """The decision about a backup. ``reasons`` concern the backup itself; each copy has its own."""
 
     id: str
     started: datetime
@@ -111,7 +110,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of which nothing is deleted at present, and why."""
+    """A part of which no copy is deleted at present, and the reason."""
 
     part: Part
     reason: str
@@ -119,14 +118,17 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The decisions, newest backup first; the blocked parts; the ids of backups dated in the future."""
+    """What a retention policy decides: a verdict for each backup, newest first.
+
+    ``blocked`` are the parts of which nothing is deleted, ``future`` the ids of backups dated in the future.
+    """
 
     verdicts: tuple[Verdict, ...]
     blocked: tuple[Block, ...] = ()
     future: tuple[str, ...] = ()
 
     @property
-    def going(self) -> tuple[str, ...]:
+    def to_remove(self) -> tuple[str, ...]:
         """The ids of the backups to delete, oldest first."""
         return tuple(item.id for item in reversed(self.verdicts) if not item.keep)
 
@@ -139,13 +141,13 @@ def plan(
     failing: Collection[Part] = (),
     max_age: Callable[[Part], timedelta | None] = lambda part: None,
 ) -> Plan:
-    """Decide about ``backups`` at the time ``now`` (aware).
+    """Decide which of the ``backups`` to keep at the time ``now`` (aware).
 
-    ``failing`` are parts whose newest run failed. ``max_age`` returns the largest age of the newest copy of a
-    part, or ``None``. Nothing is deleted of a part that is failing or too old. Backups dated after ``now``
-    are kept and not counted.
+    ``failing`` are parts whose newest run failed. ``max_age`` returns how old the newest copy of a part may
+    be; ``None`` allows any age. No copy of a part is deleted if the part is failing or its newest copy is too
+    old. Backups dated after ``now`` are kept and not counted.
     """
-    # If two started at the same time the id decides, so that the plan does not depend on the listing.
+    # Backups that started at the same time are sorted by id, so that the plan does not depend on the listing.
     ordered = sorted(backups, key=lambda item: (item.started, item.id), reverse=True)
     past = [item for item in ordered if item.started <= now]
     series: defaultdict[Part, list[Backup]] = defaultdict(list)
@@ -196,7 +198,10 @@ def _reasons(
 
 
 def _kept(copies: list[Backup], policy: Policy, now: datetime) -> dict[str, list[str]]:
-    """Return, by backup id, why its copy of a part is kept. ``copies`` are sorted newest first."""
+    """Return, by the id of a backup, the reasons to keep its copy of a part.
+
+    ``copies`` are the backups that have a copy, newest first.
+    """
     found: defaultdict[str, list[str]] = defaultdict(list)
     found[copies[0].id].append("newest")
     for number, item in enumerate(copies[: policy.last], start=1):

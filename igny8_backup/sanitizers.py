@@ -1,8 +1,8 @@
 """Sanitizers for the personal data that Django itself stores, for ``IGNY8_BACKUP["SANITIZERS"]``.
 
-A sanitizer is a callable that gets the alias of a restored database. At that time the NAME of the alias is
-the staging database, which nobody else uses. The sanitizer changes rows there, through models or SQL, in one
-transaction. An exception stops the restore. Models that the routers keep out of the alias are skipped.
+A sanitizer is called with the alias of a restored database. While it runs, the alias leads to the staging
+database, to which nobody else can connect. It changes rows there, through models or SQL, in one transaction;
+an exception stops the restore. Models that the database routers keep out of the alias are skipped.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NAMES = ("first_name", "last_name")
 
 
 def users(alias: str) -> None:
-    """Rename each user to ``user7``, where 7 is the primary key, with the address ``user7@example.invalid``.
+    """Rename each user to ``user7`` with the address ``user7@example.invalid``, where 7 is the primary key.
 
-    Names and passwords are removed; ``manage.py changepassword user7`` sets a new one. Permissions and dates
-    are kept.
+    First and last names are emptied and passwords made unusable; ``manage.py changepassword user7`` sets a
+    new password. Permissions and dates stay.
     """
     from django.contrib.auth import get_user_model
 
@@ -32,7 +32,8 @@ def users(alias: str) -> None:
     if not _has_rows_in(model, alias):
         return
     login, address = model.USERNAME_FIELD, model.get_email_field_name()
-    # In two passes: names are unique, and a user may already have the new name of another.
+    # Names are unique, and one user may already have the new name of another. So the first pass gives each
+    # user a name with a random prefix, and the second pass the final name.
     for start in (f"{secrets.token_hex(3)}-", "user"):
         named = Concat(Value(start), Cast("pk", models.CharField()), output_field=models.CharField())
         addressed = Concat(named, Value("@example.invalid"), output_field=models.CharField())
@@ -46,12 +47,12 @@ def users(alias: str) -> None:
 
 
 def sessions(alias: str) -> None:
-    """Delete all sessions: they log people in and may contain personal data."""
+    """Delete all sessions, because they log people in and may contain personal data."""
     _empty("sessions", "Session", alias)
 
 
 def admin_log(alias: str) -> None:
-    """Delete the log of the admin: it repeats the names of changed objects."""
+    """Delete the log of the Django admin, because it repeats the names of changed objects."""
     _empty("admin", "LogEntry", alias)
 
 

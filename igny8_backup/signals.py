@@ -3,10 +3,10 @@
 :data:`phase_started` and :data:`phase_ended` are sent before and after each phase of a backup, restore or
 undo, with ``operation`` (``backup``, ``restore`` or ``undo``), ``phase`` and ``backup_ids`` (a tuple);
 ``phase_ended`` also has ``error``, the name of the exception's class or an empty text. :data:`reported` is
-sent when an unattended command or task has ended, with ``command``, ``ok`` and ``text``: the reason of a
-failure, without secrets.
+sent when an unattended command or task has ended, with ``command``, ``ok`` and ``text``, which is the reason
+of a failure, without secrets.
 
-Django logs the exception of a receiver; the operation continues.
+If a receiver raises, Django logs the exception and the operation continues.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BACKUP, RESTORE, UNDO = "backup", "restore", "undo"
 
 @contextmanager
 def announced(operation: str, phase: str, backup_ids: tuple[str, ...]) -> Iterator[None]:
-    """Send the signals before and after the block."""
+    """Send :data:`phase_started` before the block and :data:`phase_ended` after it."""
     facts = {"operation": operation, "phase": phase, "backup_ids": backup_ids}
     phase_started.send_robust(sender=None, **facts)
     error = ""

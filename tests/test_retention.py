@@ -105,7 +105,7 @@ def test_plan_equals_that_of_the_model(backups: list[Backup], policy: Policy, fa
     assert {verdict.id for verdict in found.verdicts} == {item.id for item in backups}
     for verdict in found.verdicts:
         assert verdict.keep == bool(verdict.reasons or any(copy.reasons for copy in verdict.copies))
-    assert set(found.going) == {item.id for item in backups} - expected
+    assert set(found.to_remove) == {item.id for item in backups} - expected
 
 
 @given(histories(), policies)
@@ -121,7 +121,7 @@ def test_plan_keeps_newest_complete_copy_of_each_part(backups: list[Backup], pol
 def test_plan_applied_twice_deletes_nothing_more(backups: list[Backup], policy: Policy) -> None:
     staying = kept(plan(backups, policy, NOW))
     left = [item for item in backups if item.id in staying]
-    assert plan(left, policy, NOW).going == ()
+    assert plan(left, policy, NOW).to_remove == ()
 
 
 @given(histories(), policies, st.data())
@@ -174,7 +174,7 @@ def test_plan_gives_reasons_for_each_backup() -> None:
         "7 days": ["weekly 2026-W46"],
         "8 days": ["pinned"],
     }
-    assert found.going == ("2 days",)
+    assert found.to_remove == ("2 days",)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_plan_failing_part_blocks_only_its_copies() -> None:
     policy = Policy(last=1)
     backups = [backup(0, DATABASE, UPLOADS), backup(1, DATABASE), backup(2, UPLOADS)]
     found = plan(backups, policy, NOW, failing={UPLOADS})
-    assert found.going == ("1 days",)
+    assert found.to_remove == ("1 days",)
     (blocked,) = found.blocked
     assert (blocked.part, blocked.reason) == (UPLOADS, "its newest run failed")
     assert reasons(found)["2 days"] == ["blocked: its newest run failed"]
@@ -203,7 +203,7 @@ def test_plan_without_recent_copy_deletes_nothing() -> None:
     backups = [backup(3, DATABASE, UPLOADS), backup(4, DATABASE), backup(5, UPLOADS)]
     limits = {DATABASE: timedelta(days=2), UPLOADS: None}
     found = plan(backups, Policy(last=1), NOW, max_age=limits.get)
-    assert found.going == ("5 days",)
+    assert found.to_remove == ("5 days",)
     (blocked,) = found.blocked
     assert (blocked.part, blocked.reason) == (
         DATABASE,
@@ -214,7 +214,7 @@ def test_plan_without_recent_copy_deletes_nothing() -> None:
 
 def test_plan_backup_without_complete_part_is_deleted() -> None:
     hollow = Backup(id="hollow", started=NOW - timedelta(days=1))
-    assert plan([hollow, backup(2)], Policy(last=1), NOW).going == ("hollow",)
+    assert plan([hollow, backup(2)], Policy(last=1), NOW).to_remove == ("hollow",)
 
 
 @pytest.mark.parametrize(

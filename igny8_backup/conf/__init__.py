@@ -1,8 +1,9 @@
 """Read the setting ``IGNY8_BACKUP`` into one frozen, typed ``Config``.
 
-``get_config()`` returns it, or raises :class:`ConfigurationError`; ``problems()`` returns what is wrong, for
-the system checks. The setting is read on first use, and again after it changes. This package imports
-``formats``, ``retention``, ``trees.scan.excludes``, ``errors`` and Django's settings.
+``get_config()`` returns the ``Config`` or raises :class:`ConfigurationError`; ``problems()`` lists what is
+wrong with the setting, for the system checks. The setting is read on first use, and again after it changes.
+This package imports ``formats``, ``retention``, ``humanize``, ``errors``, ``trees.scan.excludes`` and
+Django's settings.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ __all__ = [
 
 
 def get_config() -> Config:
-    """Return the configuration. Raises :class:`ConfigurationError`, which names each wrong setting and its
-    fix."""
+    """Return the configuration.
+
+    Raises :class:`ConfigurationError` if settings are wrong; the message names each of them and its fix.
+    """
     config, found = _read()
     if config is None:
         text = " ".join(f"{problem.message} {problem.hint}" for problem in found)

@@ -1,4 +1,4 @@
-"""The values that settings are read into, and the problems that settings can have."""
+"""The dataclasses that hold the settings, and the problems that settings can have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from igny8_backup.trees.scan import excludes
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
 MAX_AGE = timedelta(days=2)
-"""Default for the largest age of the newest complete copy of a part."""
+"""The default of ``MAX_AGE``: how old the newest complete copy of a part may be."""
 
 
 class ConfigurationError(BackupError, ImproperlyConfigured):
@@ -27,7 +27,7 @@ class ConfigurationError(BackupError, ImproperlyConfigured):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A problem with the settings: the id of the check, a message, and how to fix it."""
+    """A problem with the settings: the id of its system check, a message, and how to fix it."""
 
     id: str
     message: str
@@ -36,8 +36,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Encryption:
-    """``recipients`` are age public keys; ``identity_file`` is the file with the private key, for
-    restores."""
+    """The age public keys that backups are encrypted to, and the file with the private key, for restores."""
 
     recipients: tuple[str, ...] = ()
     identity_file: Path | None = None
@@ -45,17 +44,17 @@ class Encryption:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The largest age of the newest verification and of the newest successful drill; ``None`` for any."""
+    """How old the newest verification and the newest successful drill may be; ``None`` allows any age."""
 
     verified: timedelta | None = timedelta(days=9)
-    """A weekly verification, and two days to fix what prevented it."""
+    """Enough for a weekly verification and two days to repair what prevented it."""
     drilled: timedelta | None = timedelta(days=35)
-    """A monthly drill, and a few days."""
+    """Enough for a monthly drill and a few days to repair what prevented it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All settings; the page "Settings" of the documentation describes each.
+    """All settings of this package. The page "Settings" of the documentation describes each.
 
     ``encryption`` is ``None`` only if the settings contain ``"ENCRYPTION": None``.
     """
@@ -89,7 +88,7 @@ class Config:
     debug: bool
 
     def max_age_of(self, part: Part) -> timedelta | None:
-        """Return the largest age of the newest complete copy of ``part``; ``None`` for any age."""
+        """Return how old the newest complete copy of ``part`` may be; ``None`` allows any age."""
         for name in (f"{part.host}/{part.name}", part.name):
             if name in self.max_age:
                 return self.max_age[name]

@@ -1,4 +1,4 @@
-"""Take keys out of the settings one by one and collect the problems."""
+"""Read the keys of the setting ``IGNY8_BACKUP`` one by one and collect the problems."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _SECRET = re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE)
 
 
 class Reader:
-    """The keys that are still unread, and the problems found so far.
+    """The keys of ``IGNY8_BACKUP`` that are still unread, and the problems found so far.
 
-    Each ``take`` method removes a key, checks it and returns its value or the default.
+    Each ``take`` method removes one key from the unread ones and checks its value. The method returns the
+    value, or the default if the key is missing or wrong.
     """
 
     def __init__(self, value: Any) -> None:
@@ -32,7 +33,8 @@ class Reader:
             )
 
     def wrong(self, number: str, message: str, hint: str) -> None:
-        # A private key may be in the wrong setting: no message may repeat it.
+        """Record a problem. ``number`` is that of the system check: ``E005``."""
+        # A private key may have been put into any setting, so no message may repeat one.
         message = _SECRET.sub("(a private key)", message)
         self.problems.append(Problem(id=f"igny8_backup.{number}", message=message, hint=hint))
 

@@ -1,4 +1,4 @@
-"""Default folders, derived from the project."""
+"""The default folders of this package, which lie inside the project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 
 
 def project_dir() -> Path:
-    """Return ``BASE_DIR`` if the settings have it, otherwise the folder of the settings package."""
+    """Return the folder of the project: ``BASE_DIR``, or the folder that contains the settings package."""
     if base := getattr(settings, "BASE_DIR", None):
         return Path(base)
     module = sys.modules.get(getattr(settings, "SETTINGS_MODULE", None) or "")
@@ -19,5 +19,5 @@ def project_dir() -> Path:
 
 
 def home_dir() -> Path:
-    """Return the default folder for state and, with DEBUG on, for backups."""
+    """Return the folder for state and, with ``DEBUG`` on, for backups, unless the settings name others."""
     return project_dir() / ".igny8_backup"

@@ -14,16 +14,16 @@ from igny8_backup.formats import keys
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+(?<!\.sql)")
 
-_MOVING = re.compile(
+_UNSTABLE = re.compile(
     r"\b(now|today|tomorrow|yesterday|current_(date|time|timestamp)|local(time|timestamp)|timeofday|random|"
     r"(clock|statement|transaction)_timestamp|gen_random_uuid|uuidv[47]|txid_current|pg_current_\w+)\b",
     re.IGNORECASE,
 )
-"""SQL functions whose result depends on the time or on chance."""
+"""SQL functions whose result differs from call to call, so that a drill could not compare it."""
 
 
-def take_databases(reader: Reader) -> tuple[str, ...]:
-    """Return the aliases to back up; by default every primary with a real engine."""
+def read_databases(reader: Reader) -> tuple[str, ...]:
+    """Return the aliases to back up. The default is every alias that has an engine and is no test mirror."""
     known = {
         alias: database
         for alias, database in settings.DATABASES.items()
@@ -47,8 +47,8 @@ def take_databases(reader: Reader) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, chosen)))
 
 
-def take_excluded(reader: Reader) -> dict[str, tuple[str, ...]]:
-    """Return, by alias, the tables whose rows are excluded from dumps."""
+def read_excluded(reader: Reader) -> dict[str, tuple[str, ...]]:
+    """Return, for each alias, the tables whose rows are left out of dumps."""
     found: dict[Any, Any] = reader.take("EXCLUDE_TABLE_DATA", dict, {})
     for alias, tables in found.items():
         if alias not in settings.DATABASES:
@@ -68,11 +68,10 @@ def take_excluded(reader: Reader) -> dict[str, tuple[str, ...]]:
     return {str(alias): tuple(tables) for alias, tables in found.items()}
 
 
-def take_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
-    """Return, by alias, the absolute paths of SQL files and the dotted paths of callables."""
-    found: dict[Any, Any] = reader.take("SANITIZERS", dict, {})
-    found_by_alias: dict[str, tuple[str, ...]] = {}
-    for alias, listed in found.items():
+def read_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
+    """Return, for each alias, its sanitizers: dotted paths of callables and absolute paths of SQL files."""
+    sanitizers: dict[str, tuple[str, ...]] = {}
+    for alias, listed in reader.take("SANITIZERS", dict, {}).items():
         if alias not in settings.DATABASES or not isinstance(listed, (list, tuple)):
             reader.wrong(
                 "E013",
@@ -89,15 +88,18 @@ def take_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
                     " callable nor the absolute path of a file that ends with .sql.",
                     'Write "app.module.callable", or the absolute path of the file.',
                 )
-        found_by_alias[alias] = tuple(map(str, listed))
-    return found_by_alias
+        sanitizers[alias] = tuple(map(str, listed))
+    return sanitizers
 
 
-def take_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Return probes by alias; for a single database the setting may omit the alias."""
+def read_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """Return, for each alias, its probes: SQL queries by name.
+
+    If a single database is backed up, the setting may map names to queries without an alias.
+    """
     found: dict[Any, Any] = reader.take("PROBES", dict, {})
     if not databases:
-        return {}  # a host that only monitors and prunes
+        return {}  # this host only monitors and prunes backups of others
     by_alias = {databases[0]: found} if found and len(databases) == 1 else found
     if len(databases) == 1 and all(isinstance(value, dict) for value in found.values()):
         by_alias = found
@@ -110,8 +112,8 @@ def take_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[st
             if not isinstance(name, str) or not query or not isinstance(query, str) or not name
         ]:
             why = f"has no name or no query: {wrong[0]!r}"
-        elif moving := [name for name, query in queries.items() if _MOVING.search(query)]:
-            why = f"has {moving[0]!r}, whose result depends on the time or on chance"
+        elif unstable := [name for name, query in queries.items() if _UNSTABLE.search(query)]:
+            why = f"has {unstable[0]!r}, whose result depends on the time or on chance"
         else:
             continue
         reader.wrong(

@@ -6,8 +6,8 @@ from igny8_backup.conf.model import SETTING, Encryption
 from igny8_backup.conf.parser import Reader
 
 
-def take_encryption(reader: Reader) -> Encryption | None:
-    """Return the recipients; ``None`` only if the settings contain ``"ENCRYPTION": None``."""
+def read_encryption(reader: Reader) -> Encryption | None:
+    """Return the keys of backups, or ``None`` if the settings contain ``"ENCRYPTION": None``."""
     if "ENCRYPTION" in reader.value and reader.value["ENCRYPTION"] is None:
         del reader.value["ENCRYPTION"]
         return None

@@ -6,8 +6,8 @@ from igny8_backup.conf.model import SETTING
 from igny8_backup.conf.parser import Reader
 
 
-def take_commands(reader: Reader, key: str) -> tuple[tuple[str, ...], ...]:
-    """Return the argument lists in the order in which they run."""
+def read_commands(reader: Reader, key: str) -> tuple[tuple[str, ...], ...]:
+    """Return the programs under ``key`` with their arguments, in the order in which they run."""
     commands = reader.take(key, (list, tuple), ())
     for argv in commands:
         words = isinstance(argv, (list, tuple)) and all(isinstance(word, str) for word in argv)

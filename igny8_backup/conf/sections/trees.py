@@ -12,8 +12,8 @@ from igny8_backup.formats import keys
 from igny8_backup.trees.scan import excludes
 
 
-def take_trees(reader: Reader, key: str) -> dict[str, Path]:
-    """Return the absolute path of each tree by name."""
+def read_trees(reader: Reader, key: str) -> dict[str, Path]:
+    """Return the trees under ``key`` (``SITES`` or ``LOGS``): the absolute path of each by its name."""
     trees: dict[str, Path] = {}
     for name, found in reader.take(key, dict, {}).items():
         if not (isinstance(name, str) and keys.is_name(name)):
@@ -27,8 +27,8 @@ def take_trees(reader: Reader, key: str) -> dict[str, Path]:
     return trees
 
 
-def take_patterns(reader: Reader) -> dict[str, tuple[str, ...]]:
-    """Return the exclude patterns of each tree by name."""
+def read_patterns(reader: Reader) -> dict[str, tuple[str, ...]]:
+    """Return, for the name of each tree, its exclude patterns."""
     found: dict[Any, Any] = reader.take("EXCLUDE", dict, {})
     for name, patterns in found.items():
         if not isinstance(patterns, (list, tuple)) or not all(isinstance(one, str) for one in patterns):
@@ -55,7 +55,10 @@ def check_trees(
     swap_whole: Collection[str],
     exclude: Collection[str],
 ) -> None:
-    """Record names that two trees share, and names in other keys that are no trees."""
+    """Record a problem for each name that SITES and LOGS share, and for each name of a tree that neither has.
+
+    ``swap_whole`` and ``exclude`` are the names in ``SWAP_WHOLE`` and ``EXCLUDE``.
+    """
     if both := sorted(set(sites) & set(logs)):
         reader.wrong(
             "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a different name."

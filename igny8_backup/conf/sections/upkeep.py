@@ -11,7 +11,7 @@ from igny8_backup.conf.parser import Reader
 from igny8_backup.retention import DEFAULT, Policy
 
 
-def take_retention(reader: Reader) -> Policy:
+def read_retention(reader: Reader) -> Policy:
     """Return the retention policy, or the default policy."""
     if (found := reader.take("RETENTION", dict, None)) is None:
         return DEFAULT
@@ -26,8 +26,8 @@ def take_retention(reader: Reader) -> Policy:
         return DEFAULT
 
 
-def take_max_age(reader: Reader) -> dict[str, timedelta | None]:
-    """Return the largest age of the newest copy of each part by name; ``None`` for any age."""
+def read_max_age(reader: Reader) -> dict[str, timedelta | None]:
+    """Return, by the name of a part, how old its newest copy may be; ``None`` allows any age."""
     found: dict[Any, Any] = reader.take("MAX_AGE", dict, {})
     for name, age in found.items():
         if not (isinstance(name, str) and _is_age(age)):
@@ -40,8 +40,8 @@ def take_max_age(reader: Reader) -> dict[str, timedelta | None]:
     return found
 
 
-def take_limits(reader: Reader) -> Limits:
-    """Return the limits of ``monitor_backups`` other than ``MAX_AGE``."""
+def read_limits(reader: Reader) -> Limits:
+    """Return how old the newest verification and the newest drill may be."""
     found: dict[Any, Any] = reader.take("MONITOR", dict, {})
     known = {item.name for item in fields(Limits)}
     for name, age in found.items():

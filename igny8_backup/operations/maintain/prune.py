@@ -77,7 +77,7 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
     """
     if dry_run:
         plan, found = read_inventory(context).plan(context.config), plan_sweep(context)
-        return _result(plan, list(plan.going), list(found.due), found)
+        return _result(plan, list(plan.to_remove), list(found.due), found)
     with context.locked("pruning") as locks:
 
         def check() -> None:
@@ -89,7 +89,7 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
         swept: list[OrphanObject] = []
         found = Sweep()
         try:
-            for backup_id in plan.going:
+            for backup_id in plan.to_remove:
                 if _remove_manifest(context, backup_id, check):
                     removed.append(backup_id)
                     _remove_rest(context, backup_id, check)
