@@ -173,7 +173,7 @@ def _file(context: BackupContext, folder: Path, amount: int) -> None:
         for name, blocks in opened:
             context.upload(f"packs/{name}").send(bytes(block) for block in blocks)
     files = [record for file in found for record in file.records()]
-    with TreeWriter(side, on_skip=lambda path, reason: None) as writer:
+    with closing(TreeWriter(side, on_skip=lambda path, reason: None)) as writer:
         for _, blocks in packs():
             writer.extract_pack((bytes(block) for block in blocks), files)
 

@@ -14,6 +14,7 @@ reads here what it may complete or undo. There is one file for each restore, in 
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -153,8 +154,20 @@ def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
         _rename(database, side="staging", before="previous")
     for tree in fields.get("trees", ()):
         _rename(tree, kept="previous", whole="swap_root")
-        tree["plan"] = records.to_plain(SwapPlan.from_schema_1(tree.get("plan", "")))
+        tree["plan"] = _plan_from_schema_1(tree.get("plan", ""))
     return fields
+
+
+def _plan_from_schema_1(text: str) -> dict[str, Any] | None:
+    """Convert a swap plan of schema 1; ``text`` is empty if the swap was not planned yet."""
+    if not text:
+        return None
+    try:
+        plan = json.loads(text)
+        children = [{"name": name, "live": live, "staging": new} for name, live, new in plan["children"]]
+        return {**plan, "folder": plan["root"], "staging_inode": plan["side_inode"], "children": children}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError("the plan of a tree swap cannot be understood") from error
 
 
 def _rename(fields: dict[str, Any], **names: str) -> None:

@@ -152,10 +152,16 @@ def test_journal_of_schema_1_is_read_and_written_in_the_new_schema(journals: Jou
     assert json.loads(path.read_bytes())["schema"] == 2
 
 
-def test_journal_of_schema_1_with_a_malformed_plan_raises(journals: Journals) -> None:
+@pytest.mark.parametrize(
+    "broken", [{"children": [["a", 1]]}, {"children": 7}, {"root": 7}, {"old": None}, {"side_inode": "x"}]
+)
+def test_journal_of_schema_1_with_a_malformed_plan_raises(
+    journals: Journals, broken: dict[str, object]
+) -> None:
     journals.folder.mkdir(parents=True)
     path = journals.folder / "20261122T021500Z.json"
-    path.write_text(SCHEMA_1.replace("PLAN", '"{}"'))
+    plan = json.dumps({**json.loads(PLAN_1), **broken})
+    path.write_text(SCHEMA_1.replace("PLAN", json.dumps(plan)))
     with pytest.raises(BackupError, match="the plan of a tree swap cannot be understood"):
         journals.all()
 

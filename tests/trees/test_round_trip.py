@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,7 @@ def test_round_trip_sparse_file_stays_sparse(tmp_path: Path) -> None:
         path=b"disk.img", kind="file", mode=0o644, uid=0, gid=0, user="", group="", size=size,
         mtime_ns=0, ctime_ns=0, inode=1, sha256=GIBIBYTE, pack=name,
     )  # fmt: skip
-    with TreeWriter(staging, on_skip=lambda path, reason: None) as tree:
+    with closing(TreeWriter(staging, on_skip=lambda path, reason: None)) as tree:
         tree.extract_pack((bytes(block) for block in blocks), [expected])
     assert list(packs) == []
     assert [record.sha256 for file in files for record in file.records()] == [GIBIBYTE]

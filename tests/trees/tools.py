@@ -169,9 +169,10 @@ def restore_tree(
     records = list(index.read(stream(backup.index(), block)))
     assert records == backup.records
     result = Backup()
-    with TreeWriter(
+    writer = TreeWriter(
         staging, on_skip=lambda path, reason: result.skipped.append((path, reason)), allow_set_id=allow_set_id
-    ) as writer:
+    )
+    with closing(writer):
         for name, data in backup.packs.items():
             writer.extract_pack(stream(data, block), [record for record in records if record.pack == name])
         writer.finish(records)

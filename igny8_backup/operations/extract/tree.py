@@ -124,7 +124,9 @@ def _write(
     skip = note_skips(context.progress, copy.part.name)
     with (
         _index(context, copy.part, identities) as records,
-        TreeWriter(folder, on_skip=skip, on_progress=passed, allow_set_id=copy.allow_set_id) as writer,
+        closing(
+            TreeWriter(folder, on_skip=skip, on_progress=passed, allow_set_id=copy.allow_set_id)
+        ) as writer,
     ):
         for item in copy.part.packs:
             name = keys.pack_of(item.key)

@@ -79,7 +79,7 @@ def build_staging_tree(
                 on_bytes=on_bytes,
                 allow_set_id=allow_set_id,
             )
-        with TreeWriter(target.new_tree, on_skip=skip) as writer:
+        with closing(TreeWriter(target.new_tree, on_skip=skip)) as writer:
             writer.finish(records.non_files())
             writer.flush()
         owners_left += writer.owners_left

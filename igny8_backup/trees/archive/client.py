@@ -1,6 +1,7 @@
-"""Read a tree in a worker process (``archive.worker``), from the process that stores its packs.
+"""Start and control the archive worker (``archive.worker``), which reads a tree, and receive its packs.
 
-Walking the tree, reading, hashing and writing tars is most of the work of a backup of small files.
+A process of its own is worth it, because walking the tree, reading, hashing and writing tars is most of the
+work of a backup of small files. Entry point: ``tree_reader``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from igny8_backup.trees.worker_protocol import BLOCK, PROGRESS, Message, Worker,
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the archive worker reads and writes.
+    """The job of the archive worker.
 
-    ``root`` is the tree; packs are named after ``backup_id``. ``parent_index`` is the file to compare with,
-    or empty; ``checksum`` and ``packs_to_rewrite`` are as in ``Comparison``. ``excluded`` are patterns
-    (``Excludes``), ``exclude_caches`` is as for ``Scan``. ``index`` and ``folders`` are the files to write.
+    ``root`` is the root of the tree; packs are named after ``backup_id``. ``index`` and ``folders`` are the
+    paths of the files to write. ``parent_index`` is the path of the index to compare with, or empty;
+    ``checksum`` and ``packs_to_rewrite`` are as in ``Comparison``. ``excluded`` are patterns (``Excludes``),
+    ``exclude_caches`` is as for ``Scan``.
     """
 
     root: str
@@ -37,12 +39,12 @@ class Job:
 
 @dataclass(kw_only=True)
 class Report:
-    """What was in the tree.
+    """The report of the archive worker on a tree.
 
-    ``kinds``: the number of each kind of record; ``bytes``: contents of files; ``live_bytes``: bytes of each
-    pack's tar that this backup needs; ``skipped``: path (escaped), reason, and whether that is a failure, of
-    the first ``MAX_SKIPPED``; ``skipped_total``: all of them; ``excluded``: files and folders that patterns
-    and cache tags exclude.
+    ``kinds``: the number of records of each kind. ``bytes``: the size of all files. ``live_bytes``: the bytes
+    of each pack's tar that this backup needs. ``skipped``: the path (escaped), the reason, and whether it is
+    a failure, of the first ``MAX_SKIPPED`` skipped paths. ``skipped_total``: the number of skipped paths.
+    ``excluded``: the number of files and folders that patterns and cache tags exclude.
     """
 
     kinds: dict[str, int] = field(default_factory=lambda: {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0})
@@ -61,7 +63,7 @@ def tree_reader() -> Iterator[TreeReader]:
 
 
 class TreeReader:
-    """Yields the packs of a tree as the worker makes them; then it has the ``report``."""
+    """A running archive worker. ``read`` yields the packs of a tree; afterwards ``report`` is set."""
 
     def __init__(self, worker: Worker) -> None:
         self.report: Report
@@ -74,9 +76,10 @@ class TreeReader:
     ) -> Generator[tuple[str, TarBlocks], None, None]:
         """Yield the name and the tar of each new pack; consume a pack to its end before asking for the next.
 
-        ``on_progress`` is called with totals of files and bytes so far, unchanged files included. When the
+        ``on_progress`` is called with totals of files and bytes so far, unchanged files included. Once the
         generator is exhausted, the index and the folders' tar are written, and ``report`` is set. Raises
-        ``FilesError`` for a folder that cannot be read or written, ``ToolError`` when the worker fails.
+        ``FilesError`` for a folder that cannot be read or written, ``IntegrityError`` for a damaged parent
+        index, ``ToolError`` if the worker fails.
         """
         self._on_progress = on_progress
         self._worker.begin(asdict(job))
@@ -88,7 +91,7 @@ class TreeReader:
         self.report = Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
 
     def _pack(self) -> TarBlocks:
-        """The rest of a pack, from the block that was received last."""
+        """Yield the rest of a pack, beginning with the block that was received last."""
         while (message := self._message).kind == BLOCK:
             yield self._worker.block(message)
             self._worker.free(message)

@@ -1,4 +1,4 @@
-"""Compare a tree with its last backup while it is walked: unchanged files are not opened."""
+"""Compare a tree with its last backup while it is walked, so that unchanged files are not opened."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from igny8_backup.trees.scan.scan import Scan
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The index of an earlier backup, and how far it is trusted.
+    """The index of an earlier backup, and the rules for comparing with it.
 
-    ``checksum``: contents are compared even where size, times and inode are the same. Files in
+    ``checksum``: contents are compared even if size, times and inode are the same. Files in
     ``packs_to_rewrite`` count as changed and are stored again, so that those packs are no longer needed.
     """
 
@@ -38,9 +38,9 @@ Found: TypeAlias = Record | FileLines | OpenedFile
 
 
 class ComparedWalk:
-    """A walk over a tree, with each file compared with an earlier backup if there is one.
+    """A walk over a tree that compares each file with an earlier backup, if there is one.
 
-    ``on_skip`` receives what cannot be opened. Memory: the names of hard-linked files.
+    ``on_skip`` receives files that cannot be opened. Memory grows with the number of hard-linked files.
     """
 
     def __init__(self, scan: Scan, compared: Comparison | None, *, on_skip: OnSkip) -> None:
@@ -52,8 +52,7 @@ class ComparedWalk:
         self._links: dict[tuple[int, int, int], bytes] = {}
 
     def found(self) -> Generator[Found, None, None]:
-        """Yield everything in the tree, in order. Files that may have changed are open: the caller closes
-        them."""
+        """Yield everything in the tree, in order. The caller closes each ``OpenedFile``."""
         for item in self._scan:
             if isinstance(item, Files):
                 yield from self._files(item)
@@ -68,7 +67,7 @@ class ComparedWalk:
     def _files(self, files: Files) -> Generator[Found, None, None]:
         compared = self._compared
         prefixes = unchanged_prefixes(files)
-        # Files are compared several at a time, unless one has other names or must be opened or stored again.
+        # Files are compared in batches, unless one is hard-linked, or all must be opened or may be rewritten.
         in_batches = compared and not (
             compared.checksum or compared.packs_to_rewrite or any(row[_LINKS] > 1 for row in files.rows)
         )
@@ -88,7 +87,7 @@ class ComparedWalk:
             return record_of(files.entry(number), "hardlink", target=first)
         found = self._compare(files, number, prefix)
         if isinstance(found, OpenedFile):
-            row = found.row  # another file may have been put in its place, and that one is read
+            row = found.row  # the status of the file that was opened: it may have replaced the listed one
         if row[_LINKS] > 1 and found is not None:
             self._links[_identity(row)] = files.path(number)
         return found
@@ -119,6 +118,6 @@ class ComparedWalk:
 
 
 def _identity(row: Row) -> tuple[int, int, int]:
-    """Identify a file that has several names: its device, inode and time of change."""
+    """Return what identifies a hard-linked file: its device, inode and time of change."""
     _, inode, device, *_, ctime_ns = row
     return device, inode, ctime_ns

@@ -1,22 +1,24 @@
-"""The events of a walk over a tree, as ``PackWriter`` emits them, and the batching of its files.
+"""The events that ``PackWriter`` emits while it walks a tree.
 
-An event is emitted for some files at a time: one for each file would take longer than looking at it.
+``FileBatcher`` combines many files into one event, because an event for each file would take longer than
+``lstat`` of the file.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from igny8_backup.trees.index.lines import FileLines, LineBuffer
+from igny8_backup.trees.index.lines import FileLines, packed_size
 from igny8_backup.trees.model.records import Record
 
 BATCH_FILES = 200
-"""Files in a batch of files that were read, at most."""
+"""Largest number of files in an event."""
 
 BATCH_BYTES = 4 << 20
-"""Bytes of contents, about, that are read before a batch ends."""
+"""Approximate number of bytes of contents that are read before an event is emitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class EntryArchived:
 
 @dataclass(frozen=True, slots=True)
 class FilesArchived:
-    """Regular files. ``unchanged``: they were not opened, and an earlier pack holds them."""
+    """Regular files. Those that are ``unchanged`` were not opened; packs of earlier backups hold them."""
 
     files: FileLines
     unchanged: bool = False
@@ -36,7 +38,7 @@ class FilesArchived:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A path that is not backed up, or that changed while it was read, and why (``skips``)."""
+    """A path that is not backed up, or that changed while it was read, with the reason (``skips``)."""
 
     path: bytes
     reason: str
@@ -51,15 +53,15 @@ class Progress:
 
 
 Event: TypeAlias = EntryArchived | FilesArchived | Skipped | Progress
-"""``EntryArchived`` and ``FilesArchived`` come in the order of the index."""
+"""``EntryArchived`` and ``FilesArchived`` events are in the order of the index."""
 
 Emit: TypeAlias = Callable[[Event], None]
 
 
 class FileBatcher:
-    """Batches the files that were read into ``FilesArchived``, and counts for ``Progress``.
+    """Collects files that were read into ``FilesArchived`` events, and counts for ``Progress``.
 
-    ``bytes`` is the total of contents so far: whoever reads a file adds to it.
+    ``bytes`` is the total of contents so far: the code that reads a file adds to it.
     """
 
     def __init__(self, emit: Emit, batch_files: int) -> None:
@@ -68,12 +70,16 @@ class FileBatcher:
         self._reported_bytes = 0
         self._emit = emit
         self._batch_files = batch_files
-        self._lines = LineBuffer()
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._packed_sizes: Counter[str] = Counter()
 
     def add(self, line: bytes, pack: str, path: bytes, size: int) -> None:
-        """Add a file, by its line in the index and the pack that holds it; ``bytes`` includes it already."""
+        """Add a file by its index line, pack, path and size in bytes, which ``bytes`` includes already."""
         self._files += 1
-        self._lines.add(line, pack, path, size)
+        self._lines.append(line)
+        self._size += size
+        self._packed_sizes[pack] += packed_size(len(path), size)
         if len(self._lines) >= self._batch_files or self.bytes - self._reported_bytes >= BATCH_BYTES:
             self.flush()
 
@@ -88,7 +94,8 @@ class FileBatcher:
     def flush(self) -> None:
         """Emit the files that wait."""
         if self._lines:
-            self._emit(FilesArchived(self._lines.take()))
+            self._emit(FilesArchived(FileLines(self._lines, self._size, self._packed_sizes)))
+            self._lines, self._size, self._packed_sizes = [], 0, Counter()
             self.report_progress()
 
     def report_progress(self) -> None:

@@ -1,9 +1,8 @@
 """Write the files of a tree into packs: ordinary tars of bounded size.
 
-``PackWriter`` walks the tree once. It yields the packs and emits everything for the index as events. A pack
-opens without this software: extract every pack of a tree in their order, then the tar of ``folders``, which
-brings empty folders, symlinks, hard links and the folders' own modes and times
-(``tar x --numeric-owner -p``).
+``PackWriter`` walks the tree once. It yields the packs and emits everything for the index as events. To
+restore a tree without this software, extract its packs in order (``tar x --numeric-owner -p``), then the tar
+of ``folders``, which holds empty folders, symlinks, hard links, and the modes and times of folders.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ from igny8_backup.trees.tar import format as tar
 from igny8_backup.trees.tar.blocks import TarBlock, TarBlocks, new_buffer
 
 PACK_LIMIT = 512 << 20
-"""Bytes of a pack before compression, unless one file alone is larger."""
+"""Largest number of bytes in a pack before compression, unless one file alone is larger."""
 
 
 def pack_name(backup_id: str, number: int) -> str:
-    """The name of pack 1, 2 and so on of a backup."""
+    """Return the name of pack ``number`` of a backup; the first number is 1."""
     return f"{backup_id}-{number:04d}"
 
 
 class PackWriter:
-    """The tree below ``root`` as packs, in one walk.
+    """A walk over the tree below ``root`` that stores its files in packs.
 
-    The packs are named after ``backup_id`` (``pack_name``). While they are consumed ``emit`` receives the
-    events. Unchanged files of ``compared`` are not opened. A file that changes while it is read is stored as
-    it was read, at the size it had when it was opened, and is reported as skipped. ``excluded`` and
-    ``exclude_caches`` are as for ``Scan``, ``scan`` is the class that walks. ``limit`` is in bytes, ``ahead``
-    in files. ``new_buffer`` returns the memory for the next block of a tar, ``BUFFER_SIZE`` bytes: memory
-    that the consumer reads from saves a copy.
+    The packs are named after ``backup_id`` (``pack_name``). ``emit`` receives the events while the packs are
+    consumed. Files that are unchanged since the backup in ``compared`` are not opened. A file that changes
+    whenever it is read is stored at the size it had when it was opened, and reported as skipped.
+    ``excluded`` and ``exclude_caches`` are as for ``Scan``; ``scan`` is the class that walks. ``limit`` is
+    the size of a pack in bytes, ``ahead`` the number of files that are opened in advance. ``new_buffer``
+    returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with the consumer saves a copy.
 
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked files.
     """
@@ -73,25 +72,24 @@ class PackWriter:
         self._limit = limit
         self._ahead = ahead
         self._new_buffer = new_buffer
-        self._unread: set[bytes] = set()  # of files with several names, those that could not be read
+        self._unread: set[bytes] = set()  # paths of hard-linked files that could not be read
         self._next: OpenedFile | None = None  # the next file to be stored
         self._pack = ""
-        self._spare = (
-            new_buffer()
-        )  # for the first small file of a pack, which is read before there is a block
+        # For the first small file of a pack, which is read before there is a block.
+        self._spare = new_buffer()
 
     @property
     def excluded_count(self) -> int:
-        """Files and folders that were excluded so far; the contents of an excluded folder are not counted."""
+        """The number of excluded files and folders so far, without the contents of excluded folders."""
         return self._scan.excluded_count
 
     def packs(self) -> Generator[tuple[str, TarBlocks], None, None]:
         """Yield the name and the tar of each pack; consume a pack to its end before asking for the next.
 
-        There is no pack where nothing has to be stored. Close or exhaust the generator to close its files.
-        Raises ``FilesError`` when the root cannot be read.
+        There is no pack if nothing has to be stored. Close or exhaust the generator to close its files.
+        Raises ``FilesError`` if the root cannot be read, ``IntegrityError`` if the parent index is damaged.
         """
-        with self._scan, closing(reader.ahead(self._compared.found(), self._ahead)) as found:
+        with closing(self._scan), closing(reader.ahead(self._compared.found(), self._ahead)) as found:
             try:
                 self._next = self._next_file(found, lambda header: self._spare)
                 number = 0
@@ -109,9 +107,9 @@ class PackWriter:
     def _next_file(
         self, found: Generator[Found, None, None], buffer: Callable[[int], memoryview]
     ) -> OpenedFile | None:
-        """The next file that must be stored; everything before it is emitted.
+        """Return the next file that must be stored, and emit everything that comes before.
 
-        A small file is read into ``buffer``, called with the size of its header: the place for its contents.
+        ``buffer`` is called with the size of a header; it returns memory for the contents of a small file.
         """
         for item in found:
             if isinstance(item, OpenedFile):
@@ -128,9 +126,9 @@ class PackWriter:
         return None
 
     def _read(self, file: OpenedFile, buffer: Callable[[int], memoryview]) -> bool:
-        """Read a file that may have changed; True if it must be stored.
+        """Read a file that may have changed; return whether it must be stored.
 
-        False, with the file closed, where its contents are those of the parent index or cannot be read.
+        Otherwise its contents are those in the parent index or cannot be read, and the file is closed.
         """
         must = False
         old = file.old
@@ -157,7 +155,7 @@ class PackWriter:
         while (file := self._next) is not None:
             size = file.size
             if used and used + tar.RECORD + size > self._limit:
-                if file.data is not None:  # it lies where the end of this pack will be written
+                if file.data is not None:  # it is in memory that the end of this pack will use
                     file.data = _copied(file.data, self._spare)
                 break
             if not used and file.data is not None:
@@ -182,7 +180,7 @@ class PackWriter:
         yield block.content()
 
     def _store_small(self, file: OpenedFile, block: TarBlock) -> None:
-        """Store a file whose contents are in their place in the block already."""
+        """Store a file whose contents were read into their place in the block."""
         os.close(file.fd)
         size = file.size
         block.add_file(file_header(file), size, tar.padding(size))
@@ -190,9 +188,9 @@ class PackWriter:
         self._archived(file, self._pack)
 
     def _store_large(self, file: OpenedFile) -> Generator[bytes, None, None]:
-        """Store a file in pieces: as many bytes as its header promises, even if the file shrinks meanwhile.
+        """Yield a tar member in pieces: as many bytes as its header says, even if the file shrinks meanwhile.
 
-        A file that changes while it is read is stored again under the same name: the later member counts.
+        A file that changes while it is read is stored once more under the same name: the later member counts.
         """
         try:
             for last in (False, True):
@@ -240,6 +238,6 @@ class PackWriter:
 
 
 def _copied(data: memoryview, target: memoryview) -> memoryview:
-    """Copy ``data`` to the front of ``target``; return that part of it."""
+    """Copy ``data`` to the beginning of ``target``; return that part of ``target``."""
     target[: len(data)] = data
     return target[: len(data)]

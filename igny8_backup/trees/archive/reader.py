@@ -1,4 +1,4 @@
-"""Open and read the files of a tree: small ones whole, again if they change; large ones in pieces."""
+"""Open and read the files of a tree: a small file at once, a large file in pieces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,27 +21,27 @@ from igny8_backup.trees.model.xattrs import Xattrs
 from igny8_backup.trees.scan.scan import Scan
 
 AHEAD = 32
-"""Files that are opened ahead of the one being read, so that the disk reads several at a time."""
+"""Number of files that are opened before they are read, so that the disk reads several at a time."""
 
 TRIES = 3
-"""How often a small file is read that changes while it is read."""
+"""Largest number of attempts to read a small file that changes meanwhile."""
 
 RACY_NS = 2 * 10**9
-"""Nanoseconds within which two changes of a file may have the same times (FAT: two seconds)."""
+"""Resolution of file times in nanoseconds (FAT: two seconds). Later changes within it do not show."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class OpenedFile:
-    """An open file, as ``fstat`` saw it: number ``number`` of ``files``, with its ``path`` and ``size``.
+    """An open file: file ``number`` of ``files``, whose status is that of ``fstat``.
 
-    ``prefix`` is how its index line begins if it is unchanged (``unchanged_prefixes``), empty if it has
-    changed since the scan. ``old`` is the record of its path in the parent index.
+    ``prefix`` is the beginning of its index line (``unchanged_prefixes``), or empty if the file has changed
+    since the scan. ``old`` is the record of its path in the parent index.
 
-    Set by reading: ``data``, the contents of a small file, valid until the next one is read; ``sha256``;
-    ``stable``, whether size and times were the same before and after; ``racy``, whether a later change may
-    leave the same times; ``error``, why the file could not be read to its end.
+    Reading sets the rest: ``data``, the contents of a small file, valid until the next file is read;
+    ``sha256``; ``stable``, whether size and times were the same before and after reading; ``racy``, whether
+    the file may change later without a change of its times; ``error``, why reading ended early.
     """
 
     files: Files
@@ -60,15 +60,16 @@ class OpenedFile:
 
     @property
     def row(self) -> Row:
-        """Its row in ``files``."""
+        """The status of the file, as in ``Files.rows``."""
         return self.files.rows[self.number]
 
     @property
     def entry(self) -> Entry:
+        """The file as an entry of a scan."""
         return self.files.entry(self.number)
 
     def update(self, status: os.stat_result) -> None:
-        """Describe the file by this newer ``fstat``."""
+        """Replace the status of the file by a newer one from ``fstat``."""
         name = self.files.names[self.number]
         self.files = self.files._replace(names=[name], rows=[row(status)])
         self.number = 0
@@ -77,9 +78,9 @@ class OpenedFile:
 
 
 def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile | None:
-    """Open one of the files that the scan has just yielded, and have the kernel read ahead.
+    """Open one of the files that the scan yielded last, and let the kernel read it in advance.
 
-    Returns None when it is no longer a regular file. Raises ``OSError`` when it is gone or refused.
+    Returns None if it is no longer a regular file. Raises ``OSError`` if it is gone or cannot be opened.
     """
     fd = scan.open_file(files, number)
     now = os.fstat(fd)
@@ -91,14 +92,14 @@ def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record 
         os.posix_fadvise(fd, 0, min(size, BLOCK), os.POSIX_FADV_WILLNEED)
     file = OpenedFile(files, number, files.path(number), size, fd, prefix, old)
     if now.st_ctime_ns != ctime_ns or now.st_ino != inode or now.st_dev != device:
-        # Changed or replaced since lstat(2). The record must be of the instant of this fstat(2): from the
-        # same inode and ctime a later run concludes that everything else is the same.
+        # Changed or replaced since lstat(2). The record must hold the status of this fstat(2): a later
+        # run concludes from the same inode and ctime that everything else is the same.
         file.update(now)
     return file
 
 
 def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
-    """Yield the same items, fetching ``count`` of them in advance."""
+    """Yield ``items``, of which ``count`` are fetched in advance."""
     waiting: deque[T] = deque()
     try:
         with closing(items):
@@ -109,33 +110,28 @@ def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, Non
             while waiting:
                 yield waiting.popleft()
     finally:
-        close_all(waiting)
-
-
-def close_all(items: Iterable[object]) -> None:
-    """Close the open files among ``items``."""
-    for item in items:
-        if isinstance(item, OpenedFile):
-            os.close(item.fd)
+        for item in waiting:
+            if isinstance(item, OpenedFile):
+                os.close(item.fd)
 
 
 def is_same(file: OpenedFile, now: os.stat_result) -> bool:
-    """Whether size and times of a file are those it had when it was opened."""
+    """Return whether a file has the same size and times as when it was opened."""
     *_, size, mtime_ns, ctime_ns = file.row
     return now.st_ctime_ns == ctime_ns and now.st_mtime_ns == mtime_ns and now.st_size == size
 
 
 def is_racy(file: OpenedFile) -> bool:
-    """Whether a change after this moment might leave the same size and times."""
+    """Return whether a later change of the file might leave its size and times the same."""
     *_, mtime_ns, ctime_ns = file.row
     old = time.time_ns() - RACY_NS
     return mtime_ns > old or ctime_ns > old
 
 
 def read_small(file: OpenedFile, into: memoryview) -> None:
-    """Read a file of at most ``BLOCK`` bytes into the front of ``into``, which holds ``BLOCK`` bytes.
+    """Read a file of at most ``BLOCK`` bytes into the beginning of ``into``, which holds ``BLOCK`` bytes.
 
-    Sets ``data`` and ``sha256``. Raises ``OSError`` when the file cannot be read.
+    A file that changes meanwhile is read again. Raises ``OSError`` if the file cannot be read.
     """
     for _ in range(TRIES):
         file.racy = is_racy(file)
@@ -147,16 +143,17 @@ def read_small(file: OpenedFile, into: memoryview) -> None:
             break
         file.update(now)
     if not file.stable:
-        # As many bytes as its header promises.
-        size = file.size
+        size = file.size  # the header promises as many bytes
         into[found:size] = ZEROS[found:size]
     file.data = into[:size]
     file.sha256 = hashlib.sha256(file.data).hexdigest()
 
 
 def read_piece(file: OpenedFile, at: int) -> bytes:
-    """The next bytes of a large file, from offset ``at``; zeros where it has shrunk or cannot be read, which
-    sets ``error``."""
+    """Return the bytes of a large file from offset ``at``, at most ``BLOCK``.
+
+    They are zeros if the file has shrunk or cannot be read; in the second case ``error`` is set.
+    """
     size = min(file.size - at, BLOCK)
     piece = b""
     if file.error is None:
@@ -168,7 +165,7 @@ def read_piece(file: OpenedFile, at: int) -> bytes:
 
 
 def digest(file: OpenedFile) -> str:
-    """The SHA-256 of the whole file as it is now. Raises ``OSError`` when it cannot be read."""
+    """Return the SHA-256 of a large file. Raises ``OSError`` if the file cannot be read."""
     file.racy = is_racy(file)
     sha256 = hashlib.sha256()
     at = 0
@@ -179,7 +176,7 @@ def digest(file: OpenedFile) -> str:
 
 
 def line_of(file: OpenedFile, pack: str) -> bytes:
-    """The index line of a file that was read and whose contents are in this pack."""
+    """Return the index line of a file that was read and whose contents are in this pack."""
     racy = file.racy or not file.stable
     if file.prefix and not file.xattrs and not racy:
         return complete_line(file.prefix, file.sha256, pack)

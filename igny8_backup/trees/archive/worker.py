@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.errors import FilesError
+from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.trees.archive.client import Job, Report
 from igny8_backup.trees.archive.comparison import Comparison
 from igny8_backup.trees.archive.events import EntryArchived, Event, FilesArchived, Skipped
@@ -28,14 +28,14 @@ from igny8_backup.trees.tar import format as tar
 from igny8_backup.trees.worker_protocol import END, PROGRESS, Message, Parent, run
 
 PROGRESS_FILES, PROGRESS_BYTES = 500, 4 << 20
-"""Progress is sent after so many files or bytes."""
+"""Progress is sent whenever this number of files or bytes has been added."""
 
 MAX_SKIPPED = 10_000
-"""Skipped paths that the report lists; the rest is only counted."""
+"""Largest number of skipped paths that the report lists. All are counted."""
 
 
 class EventWriter:
-    """Writes the index and the folders' tar from the events of a walk, counts, and sends progress."""
+    """The receiver of the events of a walk: writes the index and the folders' tar, and reports progress."""
 
     def __init__(self, index_writer: index.IndexWriter, folders: FoldersTar, parent: Parent) -> None:
         self.report = Report()
@@ -84,7 +84,7 @@ class EventWriter:
 
 
 def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
-    """Do the job in ``fields``; return the report."""
+    """Do the job in ``fields`` and return the fields of the report."""
     job = Job(**fields)
     try:
         with open(job.index, "wb") as index_file, open(job.folders, "wb") as folders_file:
@@ -99,11 +99,17 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
             unchanged="This tree is not in the backup.",
             hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
         ) from None
+    except IntegrityError as error:  # nothing else that this worker reads can raise it
+        raise IntegrityError(
+            f"The local index {job.parent_index} of the last backup is damaged: {error.what}",
+            unchanged="This tree is not in the backup.",
+            hint="Run the backup again: the next backup ignores a damaged index and reads every file.",
+        ) from None
     return vars(writer.report)
 
 
 def _send_packs(job: Job, writer: EventWriter, parent: Parent) -> int:
-    """Send all packs; return how many files and folders were excluded."""
+    """Send all packs; return the number of excluded files and folders."""
     with _comparison(job) as compared:
         tree = PackWriter(
             Path(job.root),
@@ -125,12 +131,11 @@ def _send_packs(job: Job, writer: EventWriter, parent: Parent) -> int:
 
 @contextmanager
 def _comparison(job: Job) -> Iterator[Comparison | None]:
-    with ExitStack() as stack:
-        if not job.parent_index:
-            yield None
-            return
-        lines = index.lines(stack.enter_context(open(job.parent_index, "rb")))
-        yield Comparison(ParentIndex(lines), job.checksum, frozenset(job.packs_to_rewrite))
+    if not job.parent_index:
+        yield None
+        return
+    with open(job.parent_index, "rb") as file:
+        yield Comparison(ParentIndex(index.lines(file)), job.checksum, frozenset(job.packs_to_rewrite))
 
 
 if __name__ == "__main__":

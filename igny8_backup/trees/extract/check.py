@@ -1,51 +1,77 @@
-"""Read the stored objects of a tree to their end and compare them with the index; nothing is written."""
+"""Read the packs and the folders' tar of a tree and compare them with the index; nothing is written."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.errors import IntegrityError
+from igny8_backup.streams import BLOCK, Blocks, Views
 from igny8_backup.streams.pipeline import BlockReader
 from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import escape, order
 from igny8_backup.trees.model.records import Record
-from igny8_backup.trees.tar.format import read_tar
+from igny8_backup.trees.tar.format import Member, read_tar
 
 _TYPES = {"dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE}
 
 
-def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
-    """Read a pack and compare it with ``records``, those of the index that name this pack, in order.
+def read_pack(
+    blocks: Views, records: Iterable[Record], read: Callable[[Member, Record], IntegrityError | None]
+) -> None:
+    """Call ``read`` with each file of a pack and its record.
 
-    A member without a record is no longer needed, and skipped. Raises ``IntegrityError`` for a record without
-    a member, for another size or digest, and for a pack that is no valid tar.
+    ``records`` are those of the index that name this pack, in order. A member without a record is no longer
+    needed, and skipped. ``read`` returns an error if the member is not the file that the record describes.
+    The error is raised unless another member of the same path follows: a file that changed while it was
+    backed up has two members, of which the second counts. Raises ``IntegrityError`` also for a record without
+    a member, and for a pack that is no valid tar.
     """
     wanted = iter(records)
     record = next(wanted, None)
+    last: Record | None = None
+    error: IntegrityError | None = None
     with closing(blocks):
         for member in read_tar(blocks):
-            if record is None or order(member.path) < order(record.path):
-                continue
-            if member.path != record.path:
+            if last is not None and member.path == last.path:
+                error = read(member, last)
+            elif error is not None:
                 break
-            digest = hashlib.sha256()
-            for piece in member.contents:
-                digest.update(piece)
-            if (member.size, digest.hexdigest()) != (record.size, record.sha256):
-                raise damaged(f"{escape(record.path)!r} is not the file that the index describes.")
-            record = next(wanted, None)
+            elif record is not None and order(member.path) >= order(record.path):
+                if member.path != record.path:
+                    break
+                error = read(member, record)
+                last, record = record, next(wanted, None)
+    if error is not None:
+        raise error
     if record is not None:
-        raise damaged(f"The pack does not hold the file {escape(record.path)!r} that the index names.")
+        raise damaged(
+            f"The pack {record.pack} does not hold the file {escape(record.path)!r} that the index names."
+        )
+
+
+def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
+    """Read a pack and compare its files with ``records``. Arguments and errors are those of ``read_pack``."""
+    read_pack(blocks, records, _compare)
+
+
+def _compare(member: Member, record: Record) -> IntegrityError | None:
+    digest = hashlib.sha256()
+    for piece in member.contents:
+        digest.update(piece)
+    if (member.size, digest.hexdigest()) == (record.size, record.sha256):
+        return None
+    return damaged(f"{escape(record.path)!r} is not the file that the index describes.")
 
 
 def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) -> set[str]:
-    """The packs with a file in ``records`` that ``checked`` does not have in the same pack, size and digest.
+    """Return the packs with a file in ``records`` that differs or is missing in ``checked``.
 
-    Both are indexes, in their order; memory does not grow with them.
+    Files are compared by pack, size and digest. Both arguments are the records of an index, in order; memory
+    does not grow with their number.
     """
     found: set[str] = set()
     files = (record for record in checked if record.kind == "file")
@@ -65,9 +91,9 @@ def _stored(file: Record) -> tuple[bytes, str, int, str]:
 
 
 def check_folders(blocks: Blocks, records: Iterable[Record]) -> None:
-    """Read the tar of folders and links and compare it with ``records``, all those of the index.
+    """Read the tar of folders and links and compare it with ``records``, which are all of the index.
 
-    Raises ``IntegrityError`` unless the tar holds exactly these folders, symlinks and hard links in order.
+    Raises ``IntegrityError`` unless the tar holds exactly these folders, symlinks and hard links, in order.
     """
     expected = (_member(record) for record in records if record.kind in _TYPES)
     with closing(blocks):
@@ -86,7 +112,7 @@ def _member(record: Record) -> tuple[bytes, bytes, bytes]:
 
 
 def _members(blocks: Blocks) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Type, name and target of each member; the stream is read to its end."""
+    """Yield the type, name and target of each member, and read the stream to its end."""
     with BlockReader(blocks) as reader:
         try:
             with tarfile.open(fileobj=reader, mode="r|", errors="surrogateescape") as archive:

@@ -6,6 +6,7 @@ It receives the packs (tars) as streams, and its result is a ``Report``. ``extra
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
     def skip(path: bytes, reason: str) -> None:
         report.skipped.append((os.fsdecode(path), reason))
 
-    with TreeWriter(Path(job.staging), on_skip=skip, allow_set_id=job.allow_set_id) as writer:
+    with closing(TreeWriter(Path(job.staging), on_skip=skip, allow_set_id=job.allow_set_id)) as writer:
         for name, blocks in parent.streams():
             writer.extract_pack(blocks, read_records(Path(job.records) / os.fsdecode(name)))
         report.owners_left = writer.owners_left

@@ -10,34 +10,33 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.streams import Views
+from igny8_backup.trees.extract.check import read_pack
 from igny8_backup.trees.fs.linux import sync_filesystem
 from igny8_backup.trees.fs.metadata import Metadata
 from igny8_backup.trees.fs.safe_dirs import FOLDER, Folders, refused
 from igny8_backup.trees.fs.sparse import SparseFile
 from igny8_backup.trees.model.damage import damaged
-from igny8_backup.trees.model.names import escape, order
+from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip
-from igny8_backup.trees.tar.format import Member, read_tar
+from igny8_backup.trees.tar.format import Member
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class TreeWriter:
-    """Writes a tree into ``staging``, a private, empty folder that this package made.
+    """The writer of a tree into ``staging``, a private, empty folder that this package made. Close it.
 
     Call ``extract_pack`` for each pack, in any order, then ``finish``, then ``flush``. ``files`` and
-    ``bytes`` count what was written; ``owners_left`` files and folders whose owner is not the recorded one.
-    ``allow_set_id`` restores set-id bits and capabilities of files. ``on_skip`` receives attributes that
-    could not be restored. Raises ``IntegrityError`` where index and packs contradict each other,
-    ``FilesError`` where the disk refuses. After an error, remove the staging folder.
+    ``bytes`` count what was written. ``allow_set_id`` restores set-id bits and capabilities of files.
+    ``on_skip`` receives attributes that could not be restored; ``on_progress`` receives ``files`` and
+    ``bytes``. Raises ``IntegrityError`` if index and packs contradict each other, ``FilesError`` if a path
+    cannot be written. After an error, remove the staging folder.
     """
 
     def __init__(
@@ -58,21 +57,14 @@ class TreeWriter:
             raise FilesError(
                 f"The staging folder {staging} cannot be opened: {error.strerror}.",
                 unchanged="The live tree was not changed.",
-                hint="Fix that and restore again.",
+                hint="Solve that problem and restore again.",
             ) from error
         self._folders = Folders(self._staging, self._metadata.apply)
 
     @property
     def owners_left(self) -> int:
+        """The number of files and folders whose owner is not the recorded one."""
         return self._metadata.owners_left
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the descriptors."""
@@ -80,46 +72,29 @@ class TreeWriter:
         os.close(self._staging)
 
     def extract_pack(self, blocks: Views, records: Iterable[Record]) -> None:
-        """Write the files of one pack. ``records`` are those of the index that name this pack, in order.
-
-        A member without a record is no longer needed, and skipped. Raises ``IntegrityError`` for a record
-        without a member, or one whose size or digest differs.
-        """
-        wanted = iter(records)
-        record = next(wanted, None)
+        """Write the files of one pack. Arguments and errors are those of ``check.read_pack``."""
         written: Record | None = None
-        wrong: IntegrityError | None = None
-        with closing(blocks):
-            for member in read_tar(blocks):
-                if written is not None and member.path == written.path:
-                    # A file that changed while it was read has two members, of which the second counts.
-                    self._remove(written)
-                    wrong = self._write(member, written)
-                    continue
-                if wrong is not None:
-                    break
-                if record is None or order(member.path) < order(record.path):
-                    continue
-                if member.path != record.path:
-                    break
-                wrong = self._write(member, record)
-                self.files += 1
-                self._report_progress()
-                written, record = record, next(wanted, None)
-        if wrong is not None:
-            raise wrong
-        if record is not None:
-            raise damaged(
-                f"The pack {record.pack} does not hold the file {escape(record.path)!r} that the index names."
-            )
+
+        def write(member: Member, record: Record) -> IntegrityError | None:
+            nonlocal written
+            if written is record:  # the second member of a file that changed while it was backed up
+                self._remove(record)
+                return self._write(member, record)
+            error = self._write(member, record)
+            written = record
+            self.files += 1
+            self._report_progress()
+            return error
+
+        read_pack(blocks, records, write)
         self._folders.leave_all()
 
     def finish(self, records: Iterable[Record]) -> None:
-        """Make folders, symlinks and hard links; set the metadata of each folder after its contents.
+        """Make folders, symlinks and hard links; set the metadata of each folder after making its contents.
 
-        ``records`` are all of the index, or all but those of files: a file that is named must have been
-        extracted. The record of the root is not applied: the staging folder stays private, and ``swap`` sets
-        the metadata of the root.
+        ``records`` are those of the index, with or without files. Raises ``IntegrityError`` for a file among
+        them that was not extracted. The record of the root is not applied: the staging folder stays private,
+        and ``swap`` sets the metadata of the root.
         """
         for record in records:
             if record.path:
@@ -127,7 +102,7 @@ class TreeWriter:
         self._folders.leave_all()
 
     def flush(self) -> None:
-        """Write everything to the disk."""
+        """Flush all files to the disk. Raises ``FilesError``."""
         try:
             sync_filesystem(self._staging)
         except OSError as error:

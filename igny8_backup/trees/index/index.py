@@ -1,8 +1,9 @@
 """The index of a tree: a sorted record for each file, folder and link, as JSON lines.
 
-The first line is a header, the last a trailer with the number of records, so that a truncated index is
+The first line is a header. The last is a trailer with the number of records, by which a truncated index is
 detected. Each line between them is one record: the root (path ``""``) first, then depth first in the order
-of ``scan``. ``read`` trusts nothing: anyone who can write to the storage may have written the index.
+of ``scan``. ``read`` checks everything, because anyone who can write to the storage may have written the
+index.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from igny8_backup.trees.model.records import Record, from_json, from_plain_line,
 
 HEADER = {"format": "igny8_backup index", "version": 1}
 LINE_LIMIT = 2 << 20
-"""Bytes in a line, at most: the longest path, every byte escaped, and the most extended attributes."""
+"""Largest number of bytes in a line: the longest path, every byte escaped, and the most attributes."""
 
 _BATCH_BYTES = 64 << 10
-"""Bytes of lines that ``lines`` reads at a time, about."""
+"""Approximate number of bytes that ``lines`` reads at a time."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class IndexWriter:
-    """Writes an index into a file while the tree is walked.
+    """The writer of an index into a file.
 
-    ``add`` each record, sorted, the root first; then ``finish``, without which the index is incomplete. The
-    caller flushes and closes the file.
+    ``add`` each record in the order of the walk, then call ``finish``; without it the index is incomplete.
+    The caller flushes and closes the file.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -53,10 +54,10 @@ class IndexWriter:
 
 
 def read(blocks: Blocks) -> Iterator[Record]:
-    """Parse and check an index as it streams in.
+    """Yield the records of a stored index while it is downloaded.
 
-    Raises ``IntegrityError`` where it is malformed or truncated: every path lies below the root, none comes
-    twice, and each follows the record of its folder. Trust no record before the iterator has ended.
+    Raises ``IntegrityError`` if the index is malformed or truncated, or has a path that is not below the
+    root, is repeated, or comes before its folder. Trust no record before the iterator has ended.
     """
     lines = _lines(blocks)
     if _parsed(next(lines, b"")) != HEADER:
@@ -69,7 +70,7 @@ def read(blocks: Blocks) -> Iterator[Record]:
             fields = _parsed(line)
             if isinstance(fields, dict) and "records" in fields:
                 if fields != {"records": count} or not folders or next(lines, None) is not None:
-                    raise damaged("The index does not hold as many records as its last line says.")
+                    raise damaged("The number of records in the index differs from the one in its last line.")
                 return
             record = from_json(fields)
         path = record.path
@@ -91,21 +92,21 @@ def read(blocks: Blocks) -> Iterator[Record]:
 
 
 def lines(file: IO[bytes]) -> Generator[list[bytes], None, None]:
-    """The lines of the records of a trusted index, some at a time, each with its newline, not parsed.
+    """Yield lists of the lines, unparsed and each with its newline, of the records of a trusted index.
 
-    Raises ``IntegrityError`` at the end of an index that is truncated. The caller closes the file.
+    Raises ``IntegrityError`` at the end if the index is truncated. The caller closes the file.
     """
     if _parsed(file.readline()) != HEADER:
         raise damaged("This is not an index that this release of igny8_backup can read.")
     count = 0
-    some = file.readlines(_BATCH_BYTES)
+    batch = file.readlines(_BATCH_BYTES)
     while following := file.readlines(_BATCH_BYTES):
-        count += len(some)
-        yield some
-        some = following
-    trailer = some.pop() if some else b""
-    count += len(some)
-    yield some
+        count += len(batch)
+        yield batch
+        batch = following
+    trailer = batch.pop() if batch else b""
+    count += len(batch)
+    yield batch
     if not trailer.startswith(b'{"records":') or _parsed(trailer) != {"records": count}:
         raise damaged("The index ends before its last line.")
 

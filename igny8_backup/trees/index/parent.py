@@ -1,4 +1,4 @@
-"""The index of the parent backup, read in the order of the walk: memory does not grow with either."""
+"""The index of the parent backup, read line by line while the tree is walked in the same order."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from igny8_backup.trees.model.names import order, unescape
 
 
 class ParentIndex:
-    """Looks up files of an earlier backup, in the order of the walk.
+    """Look-ups of files in the index of an earlier backup, in the order of the walk.
 
-    ``lines`` are the lines of its records, some at a time (``index.lines``), from a private file that this
-    host wrote itself.
+    ``lines`` yields lists of lines (``index.lines``) of a private file that this host wrote itself. Memory
+    does not grow with the index.
     """
 
     def __init__(self, lines: Iterator[list[bytes]]) -> None:
         self._lines = lines
         self._next: list[bytes] = []  # read but not yet used
-        self._order: bytes | None = None  # of the path in the first of them, once ``find`` needed it
+        self._order: bytes | None = None  # of the path in the first of them, if known
 
     def match_unchanged(self, prefixes: list[bytes]) -> list[bytes]:
-        """The lines of the files that follow, up to the first file that has changed.
+        """Return the index lines of the next files of the walk, up to the first file that has changed.
 
-        ``prefixes`` are how the lines of these files begin if the files are unchanged
-        (``unchanged_prefixes``). Most files are, and then no line is parsed.
+        ``prefixes`` are the beginnings of the lines of unchanged files (``unchanged_prefixes``). No line is
+        parsed.
         """
         while self._read(len(prefixes)) and not is_of_file(self._next[0]):
             self._drop(1)  # folders and links are not looked up
@@ -34,7 +34,7 @@ class ParentIndex:
         return self._drop(count)
 
     def find(self, path: bytes) -> bytes | None:
-        """The line of this path; None where the index has none."""
+        """Return the line of this path; None if the index has none. Paths must come in the walk's order."""
         wanted = order(path)
         while self._read(1):
             if self._order is None:
@@ -49,11 +49,12 @@ class ParentIndex:
 
     def _read(self, count: int) -> bool:
         """Read until ``_next`` holds ``count`` lines or the index ends; False if ``_next`` is empty."""
-        while count > len(self._next) and (some := next(self._lines, None)) is not None:
-            self._next.extend(some)
+        while count > len(self._next) and (batch := next(self._lines, None)) is not None:
+            self._next.extend(batch)
         return bool(self._next)
 
     def _drop(self, count: int) -> list[bytes]:
+        """Remove and return the first ``count`` lines of ``_next``."""
         if count:
             self._order = None
         dropped = self._next[:count]

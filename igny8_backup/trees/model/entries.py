@@ -1,4 +1,4 @@
-"""What a scan of a tree yields: runs of regular files, and single entries."""
+"""The items that a scan of a tree yields: runs of regular files, and single entries."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple, Self, TypeAlias
 from igny8_backup.trees.model.owners import Owner, Owners
 
 Row: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
-"""The fields of a ``Status``, in order: a plain tuple, because there may be millions."""
+"""The fields of a ``Status``, in order. A plain tuple is cheaper, and there may be millions."""
 
 
 class Status(NamedTuple):
-    """The fields of ``lstat`` that a backup needs; times in nanoseconds since the epoch."""
+    """The fields of ``lstat`` that a backup needs. Times are nanoseconds since the epoch."""
 
     mode: int
     inode: int
@@ -28,11 +28,12 @@ class Status(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
+        """Return the status in a result of ``os.stat``."""
         return cls._make(row(found))
 
 
 def row(found: os.stat_result) -> Row:
-    """The fields of the ``Status`` of this ``stat`` result."""
+    """Return the fields of a ``Status`` from a result of ``os.stat``."""
     return (
         found.st_mode,
         found.st_ino,
@@ -47,7 +48,7 @@ def row(found: os.stat_result) -> Row:
 
 
 class Entry(NamedTuple):
-    """One file, folder or symlink as ``lstat`` saw it; ``target`` is where a symlink points."""
+    """One file, folder or symlink as ``lstat`` reported it; ``target`` is where a symlink points."""
 
     path: bytes
     kind: Literal["file", "dir", "symlink"]
@@ -57,33 +58,14 @@ class Entry(NamedTuple):
 
     @property
     def mode(self) -> int:
-        """The permission bits only, set-id and sticky included."""
+        """The permission bits, with set-id and sticky."""
         return stat.S_IMODE(self.status.mode)
-
-    @property
-    def size(self) -> int:
-        return self.status.size
-
-    @property
-    def mtime_ns(self) -> int:
-        """Nanoseconds since the epoch."""
-        return self.status.mtime_ns
-
-    @property
-    def ctime_ns(self) -> int:
-        """Nanoseconds since the epoch."""
-        return self.status.ctime_ns
-
-    @property
-    def inode(self) -> tuple[int, int]:
-        """The device and the inode number."""
-        return self.status.device, self.status.inode
 
 
 class Files(NamedTuple):
     """Consecutive regular files in a folder; ``prefix`` is the path of the folder with a slash.
 
-    Most of millions of files are unchanged, and are compared without an ``Entry`` for each.
+    Most files of a tree are unchanged; they are compared without creating an ``Entry`` for each.
     """
 
     prefix: bytes
@@ -92,18 +74,19 @@ class Files(NamedTuple):
     owners: Owners
 
     def path(self, number: int) -> bytes:
-        """The path of file ``number``, counted from 0."""
+        """Return the path of file ``number``, counted from 0."""
         return self.prefix + self.names[number]
 
     def entry(self, number: int) -> Entry:
-        """File ``number``, counted from 0."""
+        """Return file ``number``, counted from 0."""
         status = Status._make(self.rows[number])
         owner = self.owners.owner(status.uid, status.gid)
         return Entry(self.path(number), "file", status, owner)
 
     def part(self, start: int, end: int) -> Files:
-        """The files from ``start`` to before ``end``, as in a slice."""
+        """Return the files from ``start`` up to, not including, ``end``, as a slice does."""
         return self._replace(names=self.names[start:end], rows=self.rows[start:end])
 
     def entries(self) -> Iterator[Entry]:
+        """Yield the files one by one."""
         return map(self.entry, range(len(self.names)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import grp
 import pwd
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 
 class Owner(NamedTuple):
-    """The user and group that own a file; a name is ``""`` where this machine has none for the id."""
+    """The user and group that own a file. A name is ``""`` if this machine has none for the id."""
 
     uid: int
     gid: int
@@ -18,59 +20,36 @@ class Owner(NamedTuple):
 
 
 class Owners:
-    """Looks up users and groups of this machine; the cache lives as long as the object.
+    """A cache of look-ups of users and groups of this machine.
 
-    Make one for each run, not one for the process: a worker lives for weeks, and users come and go.
+    Make one for each run: a process may live for weeks, in which users come and go.
     """
 
     def __init__(self) -> None:
-        self._users: dict[int, str] = {}
-        self._groups: dict[int, str] = {}
-        self._ids: dict[tuple[str, int, str, int], tuple[int, int]] = {}
-        self._owners: dict[tuple[int, int], Owner] = {}
+        self.owner: Callable[[int, int], Owner] = cache(_owner)
+        """Return the owner with this user id and group id."""
+        self.ids: Callable[[str, int, str, int], tuple[int, int]] = cache(_ids)
+        """Return the ids of the user and group with these names. An id is the given one if this machine does
+        not know the name. Arguments: user, uid, group, gid."""
 
-    def owner(self, uid: int, gid: int) -> Owner:
-        """These ids with their names."""
-        owner = self._owners.get((uid, gid))
-        if owner is None:
-            owner = self._owners[uid, gid] = Owner(uid, gid, self.user(uid), self.group(gid))
-        return owner
 
-    def user(self, uid: int) -> str:
-        """The user's name, ``""`` where this machine knows none."""
-        name = self._users.get(uid)
-        if name is None:
-            try:
-                name = _text(pwd.getpwuid(uid).pw_name)
-            except KeyError:
-                name = ""
-            self._users[uid] = name
-        return name
+def _owner(uid: int, gid: int) -> Owner:
+    user = group = ""
+    with suppress(KeyError):
+        user = _text(pwd.getpwuid(uid).pw_name)
+    with suppress(KeyError):
+        group = _text(grp.getgrgid(gid).gr_name)
+    return Owner(uid, gid, user, group)
 
-    def group(self, gid: int) -> str:
-        """The group's name, ``""`` where this machine knows none."""
-        name = self._groups.get(gid)
-        if name is None:
-            try:
-                name = _text(grp.getgrgid(gid).gr_name)
-            except KeyError:
-                name = ""
-            self._groups[gid] = name
-        return name
 
-    def ids(self, user: str, uid: int, group: str, gid: int) -> tuple[int, int]:
-        """The ids of these names on this machine; the given number where a name is unknown here."""
-        key = (user, uid, group, gid)
-        ids = self._ids.get(key)
-        if ids is None:
-            with suppress(KeyError, ValueError):  # ValueError: a NUL, or what the locale cannot encode
-                uid = pwd.getpwnam(user).pw_uid
-            with suppress(KeyError, ValueError):
-                gid = grp.getgrnam(group).gr_gid
-            ids = self._ids[key] = (uid, gid)
-        return ids
+def _ids(user: str, uid: int, group: str, gid: int) -> tuple[int, int]:
+    with suppress(KeyError, ValueError):  # ValueError: a NUL, or a character that the locale cannot encode
+        uid = pwd.getpwnam(user).pw_uid
+    with suppress(KeyError, ValueError):
+        gid = grp.getgrnam(group).gr_gid
+    return uid, gid
 
 
 def _text(name: str) -> str:
-    # A name that the locale could not decode holds lone surrogates, which JSON cannot: use the number alone.
+    # A name that the locale cannot decode holds lone surrogates, which JSON cannot store: use the id alone.
     return name if name.isprintable() else ""

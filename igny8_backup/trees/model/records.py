@@ -23,16 +23,16 @@ _MODE = re.compile("[0-7]{4}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PACK = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 quoted = json.encoder.encode_basestring
-"""Quote a string as ``JSONEncoder(ensure_ascii=False)`` does, three times as fast."""
+"""Return a string quoted as ``JSONEncoder(ensure_ascii=False)`` quotes it, three times as fast."""
 
 
 class Record(NamedTuple):
-    """One file, folder or link of a backed-up tree. (A named tuple, the cheapest: there may be millions.)
+    """One file, folder or link of a backed-up tree. (A named tuple is cheap, and there may be millions.)
 
     ``mode`` holds the permission bits; times are nanoseconds since the epoch. Files have ``sha256``
     (hexadecimal, of the contents as stored) and ``pack`` (the name of the pack that holds them). ``target``
-    is where a symlink points or, for a hard link, the path of the earlier file that it is another name of.
-    ``racy``: the file may have changed again with the same times, so the next backup must read it.
+    is where a symlink points; for a hard link it is the path of the first name of the same file. ``racy``:
+    the file may have changed again without a change of its times, so the next backup must read it.
     """
 
     path: bytes
@@ -68,29 +68,17 @@ def record_of(
     pack: str = "",
     racy: bool = False,
 ) -> Record:
-    """The record of an entry of a scan."""
-    status = entry.status
-    return Record(
-        entry.path,
-        kind,
-        entry.mode,
-        *entry.owner,
-        status.size,
-        status.mtime_ns,
-        status.ctime_ns,
-        status.inode,
-        sha256,
-        pack,
-        target,
-        xattrs,
-        racy,
-    )
+    """Return the record of an entry of a scan. The keyword arguments are fields of ``Record``."""
+    found = entry.status
+    status = found.size, found.mtime_ns, found.ctime_ns, found.inode
+    return Record(entry.path, kind, entry.mode, *entry.owner, *status, sha256, pack, target, xattrs, racy)
 
 
 def to_line(record: Record) -> bytes:
-    """The record as a line of JSON; fields that its kind does not have are absent.
+    """Return the record as a line of JSON, without the fields that its kind does not have.
 
-    The line begins with the fields from ``lstat``, in a fixed order: ``lines.unchanged_prefixes``.
+    The line begins with the fields from ``lstat`` in a fixed order, on which ``lines.unchanged_prefixes``
+    relies.
     """
     text = (
         f'{{"path":{quoted(escape(record.path))}{access(record.kind, record.mode, record.owner)}'
@@ -111,14 +99,14 @@ def to_line(record: Record) -> bytes:
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """The record as a JSON object."""
+    """Return the record as a JSON object."""
     fields: dict[str, Any] = json.loads(to_line(record))
     return fields
 
 
 @functools.lru_cache(maxsize=256)
 def access(kind: Kind, mode: int, owner: Owner) -> str:
-    """The part of a line that most records share."""
+    """Return the part of a line that many records share: kind, mode and owner."""
     return (
         f',"kind":"{kind}","mode":"{mode:04o}","uid":{owner.uid},"gid":{owner.gid}'
         f',"user":{quoted(owner.user)},"group":{quoted(owner.group)}'
@@ -134,10 +122,10 @@ _PLAIN = re.compile(
 
 
 def from_plain_line(line: bytes) -> Record | None:
-    """The record in a line (without newline) that ``to_line`` wrote for a regular file; None for any other.
+    """Parse a line (without newline) that ``to_line`` wrote for a plain regular file.
 
-    One regular expression parses and checks the line, four times as fast as JSON; pass other lines to
-    ``from_json``. Raises ``IntegrityError`` for an impossible path.
+    One regular expression parses and checks the line, four times as fast as JSON. Returns None for every
+    other line: parse it as JSON and call ``from_json``. Raises ``IntegrityError`` for an impossible path.
     """
     try:
         found = _PLAIN.fullmatch(line.decode())
@@ -145,55 +133,41 @@ def from_plain_line(line: bytes) -> Record | None:
         return None
     if found is None:
         return None
-    path, mode, uid, gid, user, group, size, mtime_ns, ctime_ns, inode, racy, sha256, pack = found.groups()
-    return Record(
-        check_path(path.encode()),
-        "file",
-        int(mode, 8),
-        int(uid),
-        int(gid),
-        user,
-        group,
-        int(size),
-        int(mtime_ns),
-        int(ctime_ns),
-        int(inode),
-        sha256,
-        pack,
-        b"",
-        (),
-        racy is not None,
-    )
+    path, mode, uid, gid, user, group, *numbers, racy, sha256, pack = found.groups()
+    size, mtime_ns, ctime_ns, inode = map(int, numbers)
+    owner, status = (int(uid), int(gid), user, group), (size, mtime_ns, ctime_ns, inode)
+    checked = check_path(path.encode())
+    return Record(checked, "file", int(mode, 8), *owner, *status, sha256, pack, racy=racy is not None)
 
 
 def from_json(fields: object) -> Record:
-    """The record in a JSON object. Raises ``IntegrityError`` unless ``to_line`` may have written it."""
+    """Return the record in a JSON object. Raises ``IntegrityError`` for one that ``to_line`` never writes."""
     if not isinstance(fields, dict):
         raise damaged("A record of the index is not a JSON object.")
-    left = dict(fields)
-    kind = _text(left, "kind")
+    fields = dict(fields)
+    kind = _text(fields, "kind")
     if kind not in _KINDS:
         raise damaged(f"The index holds a record of the unknown kind {kind[:50]!r}.")
-    path = unescape(_text(left, "path"))
+    path = unescape(_text(fields, "path"))
     record = Record(
         path=path if path == b"" and kind == "dir" else check_path(path),
         kind=kind,  # type: ignore[arg-type]  # one of _KINDS
-        mode=int(_text(left, "mode", _MODE), 8),
-        uid=_number(left, "uid", 0, 2**32 - 2),  # 2**32 - 1 tells chown(2) to change nothing
-        gid=_number(left, "gid", 0, 2**32 - 2),
-        user=_text(left, "user"),
-        group=_text(left, "group"),
-        size=_number(left, "size", 0, 2**63 - 1),
-        mtime_ns=_number(left, "mtime_ns", -(2**63) * 10**9, 2**63 * 10**9 - 1),
-        ctime_ns=_number(left, "ctime_ns", -(2**63) * 10**9, 2**63 * 10**9 - 1),
-        inode=_number(left, "inode", 0, 2**64 - 1),
-        sha256=_text(left, "sha256", _SHA256) if kind == "file" else "",
-        pack=_text(left, "pack", _PACK) if kind == "file" else "",
-        target=_target(left, kind, path) if kind in ("symlink", "hardlink") else b"",
-        xattrs=_xattrs(left),
-        racy=kind == "file" and left.pop("racy", False) is True,
+        mode=int(_text(fields, "mode", _MODE), 8),
+        uid=_number(fields, "uid", 0, 2**32 - 2),  # chown(2) changes nothing for 2**32 - 1
+        gid=_number(fields, "gid", 0, 2**32 - 2),
+        user=_text(fields, "user"),
+        group=_text(fields, "group"),
+        size=_number(fields, "size", 0, 2**63 - 1),
+        mtime_ns=_number(fields, "mtime_ns", -(2**63) * 10**9, 2**63 * 10**9 - 1),
+        ctime_ns=_number(fields, "ctime_ns", -(2**63) * 10**9, 2**63 * 10**9 - 1),
+        inode=_number(fields, "inode", 0, 2**64 - 1),
+        sha256=_text(fields, "sha256", _SHA256) if kind == "file" else "",
+        pack=_text(fields, "pack", _PACK) if kind == "file" else "",
+        target=_target(fields, kind, path) if kind in ("symlink", "hardlink") else b"",
+        xattrs=_xattrs(fields),
+        racy=kind == "file" and fields.pop("racy", False) is True,
     )
-    if left:
+    if fields:
         raise damaged(f"A record of the index has fields that a {kind} does not have.")
     return record
 
@@ -216,7 +190,7 @@ def _target(fields: dict[str, Any], kind: str, path: bytes) -> bytes:
     target = unescape(_text(fields, "target"))
     if kind == "hardlink":
         if order(check_path(target)) >= order(path):
-            raise damaged(f"The hard link {escape(path)[:200]!r} comes before the file it belongs to.")
+            raise damaged(f"The hard link {escape(path)[:200]!r} comes before the file that it links to.")
     elif not target or b"\0" in target or len(target) > 4095:  # PATH_MAX with its NUL
         raise damaged(f"The symlink {escape(path)[:200]!r} has an impossible target.")
     return target

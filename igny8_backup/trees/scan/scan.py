@@ -1,4 +1,4 @@
-"""Walk a tree in one fixed order, safely even while others change it.
+"""Walk a tree in a fixed order, safely even while other processes change it.
 
 Every folder is opened relative to the one above it and never through a symlink (``openat`` with
 ``O_NOFOLLOW``), so that a folder that is replaced by a symlink during the walk leads nowhere. Memory holds
@@ -12,8 +12,7 @@ import stat
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.model.entries import Entry, Files, Row, Status, row
@@ -24,7 +23,7 @@ from igny8_backup.trees.model.xattrs import Xattrs, read_xattrs_or_skip
 from igny8_backup.trees.scan.excludes import CACHE_TAG, is_cache_tag
 
 Excluded = Callable[[bytes, bool], bool]
-"""Called with a path and whether it is a folder, before it is opened; returns whether it is excluded."""
+"""Called with a path and whether the path is a folder; returns whether the path is excluded."""
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: opening a FIFO that took the place of a file must not hang; regular files ignore it.
@@ -32,12 +31,12 @@ OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 BATCH_FILES = 200
-"""Files of a folder that are yielded together, at most."""
+"""Largest number of files of a folder that are yielded together."""
 
 
 @dataclass(slots=True)
 class Level:
-    """An open folder; ``prefix`` begins the paths in it; ``names`` are those still to come, last first."""
+    """An open folder. Paths in it begin with ``prefix``; ``names`` are yet to be yielded, from the end."""
 
     fd: int
     prefix: bytes
@@ -45,14 +44,14 @@ class Level:
 
 
 class Scan:
-    """A walk over the tree below ``root``: a context manager, and an iterator over runs of files and entries.
+    """A walk over the tree below ``root``: an iterator over runs of files and other entries. Close it.
 
-    The root itself (``b""``) is first, a folder comes before its contents, siblings are sorted by their
-    bytes. ``on_skip`` receives what cannot be backed up. A folder that cannot be read is yielded, empty, and
-    skipped as well. What is ``excluded`` is only counted (``excluded_count``). With ``exclude_caches``, of a
-    folder below the root that ``CACHEDIR.TAG`` marks as a cache only that tag is yielded. ``root_fd`` is a
-    descriptor of the root where it is open already. Raises ``FilesError`` when the root is missing, no
-    folder, or unreadable.
+    The root itself (``b""``) is first, a folder comes before its contents, and siblings are sorted by their
+    bytes. ``on_skip`` receives each path that cannot be backed up; a folder that cannot be read is also
+    yielded, without contents. Paths for which ``excluded`` returns true are only counted
+    (``excluded_count``). With ``exclude_caches`` a folder that ``CACHEDIR.TAG`` marks as a cache yields
+    nothing but that tag. ``root_fd`` is a descriptor of the root, if it is open already. Raises
+    ``FilesError`` if the root is missing, unreadable or no folder.
     """
 
     def __init__(
@@ -74,14 +73,6 @@ class Scan:
         self._levels: list[Level] = []
         self._items = self._walk()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __iter__(self) -> Iterator[Entry | Files]:
         return self._items
 
@@ -100,30 +91,31 @@ class Scan:
             os.close(self._levels.pop().fd)
 
     def open_file(self, files: Files, number: int) -> int:
-        """Open file ``number`` of the run just yielded. Raises ``OSError`` if it is gone or a symlink.
+        """Open file ``number`` of the run that was yielded last, and return the descriptor.
 
-        Call ``fstat`` on the result: another file may have taken its place.
+        Call ``fstat`` on it: another file may have replaced the one that was listed. Raises ``OSError`` if
+        the file is gone or a symlink.
         """
         return os.open(files.names[number], OPEN_FILE, dir_fd=self._levels[-1].fd)
 
     def folder_fd(self, entry: Entry) -> int | None:
-        """The walk's own descriptor of the folder just yielded; None if the folder could not be opened."""
+        """Return the walk's descriptor of the folder that was yielded last; None if it cannot be opened."""
         level = self._levels[-1]
         return level.fd if level.prefix == (entry.path + b"/" if entry.path else b"") else None
 
     def folder_xattrs(self, entry: Entry) -> Xattrs:
-        """The attributes of the folder just yielded; none where the folder could not be opened."""
+        """Return the extended attributes of the folder that was yielded last; none if it cannot be opened."""
         fd = self.folder_fd(entry)
         return () if fd is None else read_xattrs_or_skip(entry.path, fd, self._on_skip)
 
-    def describe(
+    def _describe(
         self,
         path: bytes,
         status: Status,
         kind: Literal["file", "dir", "symlink"],
         target: bytes = b"",
     ) -> Entry:
-        """An entry with this status, and the names of its owner."""
+        """Return an entry with this status and its owner's names."""
         return Entry(path, kind, status, self._owners.owner(status.uid, status.gid), target)
 
     def _walk(self) -> Generator[Entry | Files, None, None]:
@@ -138,7 +130,7 @@ class Scan:
                 yield entry
 
     def _files(self, level: Level) -> Files | None:
-        """The run of files that comes next in this folder; None where it is empty."""
+        """Return the next run of files in this folder; None if something else comes next."""
         names: list[bytes] = []
         rows: list[Row] = []
         while level.names and len(names) < BATCH_FILES:
@@ -160,7 +152,7 @@ class Scan:
         return Files(level.prefix, names, rows, self._owners) if names else None
 
     def _non_file(self, level: Level) -> Entry | None:
-        """The entry that comes next in this folder and was no regular file a moment ago."""
+        """Return the next entry in this folder, which was no regular file a moment ago; None if skipped."""
         name = level.names.pop()
         path = level.prefix + name
         try:
@@ -171,7 +163,7 @@ class Scan:
             return None
 
     def _open_root(self) -> int:
-        """A descriptor of the root, which this walk closes."""
+        """Return a new descriptor of the root, which this walk closes."""
         if self._root_fd is not None:
             return os.dup(self._root_fd)
         try:
@@ -180,12 +172,13 @@ class Scan:
         except OSError as error:
             raise FilesError(
                 f"The folder {self._root} cannot be read: {error.strerror}.",
+                unchanged="This tree was not backed up.",
                 hint="Create it, give this user access to it, or remove it from the settings.",
             ) from error
 
     def _begin(self) -> Entry:
         fd = self._open_root()
-        entry = self.describe(b"", Status.of(os.fstat(fd)), "dir")
+        entry = self._describe(b"", Status.of(os.fstat(fd)), "dir")
         self._push(fd, b"")
         names = self._levels[-1].names
         for name in filter(is_own, names):
@@ -196,12 +189,12 @@ class Scan:
     def _entry(self, path: bytes, name: bytes, level: Level) -> Entry | None:
         status = Status.of(os.lstat(name, dir_fd=level.fd))
         kind = stat.S_IFMT(status.mode)
-        if self._excluded is not None and self._is_excluded(path, kind == stat.S_IFDIR):
+        if self._is_excluded(path, kind == stat.S_IFDIR):
             return None
         if kind == stat.S_IFDIR:
             return self._folder(path, name, level.fd, status)
         if kind == stat.S_IFLNK:
-            return self.describe(path, status, "symlink", os.readlink(name, dir_fd=level.fd))
+            return self._describe(path, status, "symlink", os.readlink(name, dir_fd=level.fd))
         if kind == stat.S_IFREG:
             level.names.append(name)  # created a moment ago: it belongs to the next run of files
             return None
@@ -211,22 +204,21 @@ class Scan:
     def _folder(self, path: bytes, name: bytes, folder: int, status: Status) -> Entry:
         if len(self._levels) >= DEPTH_LIMIT:
             self._on_skip(path, f"its contents lie deeper than {DEPTH_LIMIT} folders")
-            return self.describe(path, status, "dir")
+            return self._describe(path, status, "dir")
         try:
             fd = os.open(name, OPEN_FOLDER, dir_fd=folder)
         except PermissionError as error:
             self._on_skip(path, why(error))
-            return self.describe(path, status, "dir")
+            return self._describe(path, status, "dir")
         status = Status.of(os.fstat(fd))
         self._push(fd, path + b"/")
-        return self.describe(path, status, "dir")
+        return self._describe(path, status, "dir")
 
     def _push(self, fd: int, prefix: bytes) -> None:
         self._levels.append(Level(fd, prefix, []))
         try:
-            names = os.fsencode("\0".join(os.listdir(fd))).split(
-                b"\0"
-            )  # encode all at once: no name holds a NUL
+            # All names are encoded at once, which is faster; no name holds a NUL.
+            names = os.fsencode("\0".join(os.listdir(fd))).split(b"\0")
         except OSError as error:
             self._on_skip(prefix.rstrip(b"/"), why(error))
             return

@@ -23,13 +23,13 @@ from igny8_backup.trees.model.xattrs import Xattrs
 from igny8_backup.trees.scan.scan import OPEN_FILE, OPEN_FOLDER, Excluded, Level, Scan
 
 BATCH_ENTRIES = 500
-"""Files and other entries that are sent together, about."""
+"""Approximate number of files and other entries that are sent together."""
 
 _UNCHANGED = "This tree is not in the backup."
 
 
 class _Files(NamedTuple):
-    """``Files``, its names joined by slashes."""
+    """The fields of ``entries.Files``; ``names`` are joined by slashes."""
 
     prefix: bytes
     names: bytes
@@ -37,7 +37,7 @@ class _Files(NamedTuple):
 
 
 class _NonFile(NamedTuple):
-    """Any other entry, and a folder's extended attributes."""
+    """A folder or symlink; ``xattrs`` are the extended attributes of a folder."""
 
     entry: Entry
     xattrs: Xattrs
@@ -64,14 +64,14 @@ _Message: TypeAlias = _NonFile | _Files | _Skipped | _Failed | _End
 
 
 class ScanAhead(Scan):
-    """A ``Scan`` by the scanner process, which is some thousand files ahead.
+    """A ``Scan`` whose walk runs in the scanner process, some thousand files ahead.
 
-    Both processes share one descriptor of the root. Any other folder is opened here again, in the same safe
-    way, when a file in it is opened; if it is another folder than the one that was listed, the file counts as
-    replaced. Raises ``FilesError`` also when the process cannot be started, or ends before the walk does.
+    Both processes share one descriptor of the root. This process opens every other folder again, in the same
+    safe way, when it opens a file in that folder; if the folder is not the one that was listed, its files
+    count as replaced. Raises ``FilesError`` also if the scanner process cannot be started or is killed.
     """
 
-    _xattrs: Xattrs = ()  # of the folder just yielded
+    _xattrs: Xattrs = ()  # of the folder that was yielded last
     _listed: dict[bytes, tuple[int, int]]  # device and inode, by prefix, of the folders that the walk is in
 
     def open_file(self, files: Files, number: int) -> int:
@@ -88,7 +88,7 @@ class ScanAhead(Scan):
         return self._xattrs
 
     def _open_folder(self, prefix: bytes) -> int:
-        """Open the folder with this prefix, from the root down; it stays open for the entries that follow."""
+        """Return a descriptor of the folder with this prefix; it stays open for the entries that follow."""
         while not prefix.startswith(self._levels[-1].prefix):
             os.close(self._levels.pop().fd)
         for name in prefix[len(self._levels[-1].prefix) :].split(b"/")[:-1]:
@@ -123,7 +123,7 @@ class ScanAhead(Scan):
         while self._listed and not folder.path.startswith(next(reversed(self._listed))):
             self._listed.popitem()
         if folder.path:
-            self._listed[folder.path + b"/"] = folder.inode
+            self._listed[folder.path + b"/"] = folder.status.device, folder.status.inode
 
     def _messages(self) -> Generator[_Message, None, None]:
         self._listed = {}
@@ -147,8 +147,8 @@ class ScanAhead(Scan):
                 f"The scanner process for {self._root} ended before it was done (exit status"
                 f" {process.exitcode}).",
                 unchanged=_UNCHANGED,
-                hint="Run the backup again. If it fails again, find out what stops the process: where memory"
-                " is short it is the kernel, and its log says so (dmesg).",
+                hint="Run the backup again. If memory was short, the kernel ended the process: see its log"
+                " (dmesg).",
             ) from None
         finally:
             receiver.close()
@@ -171,7 +171,7 @@ class ScanAhead(Scan):
 
 
 class _MessageBatcher:
-    """Sends some messages at a time: sending takes longer than ``lstat``."""
+    """A buffer that sends many messages at a time, because sending one takes longer than ``lstat``."""
 
     def __init__(self, sender: Connection) -> None:
         self._sender = sender
@@ -204,13 +204,12 @@ def _scan(
     excluded: Excluded | None,
     exclude_caches: bool,
 ) -> None:
-    """The scanner process: ends with its work, or when the archive worker is gone."""
+    """Run the scanner process until the walk is done or the archive worker is gone."""
     receiver.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(os.devnull, "wb") as nothing:
-        os.dup2(
-            nothing.fileno(), 1
-        )  # a reader of the archive worker's stdout must see it end with the worker
+        # The reader of the archive worker's stdout must see its end as soon as the archive worker is gone.
+        os.dup2(nothing.fileno(), 1)
     batcher = _MessageBatcher(sender)
 
     def skip(path: bytes, reason: str) -> None:
@@ -219,12 +218,10 @@ def _scan(
     with suppress(BrokenPipeError):
         end: _End | _Failed
         try:
-            with Scan(
-                root, on_skip=skip, excluded=excluded, exclude_caches=exclude_caches, root_fd=root_fd
-            ) as scan:
-                for item in scan:
-                    batcher.add_item(item, scan)
-                end = _End(scan.excluded_count)
+            scan = Scan(root, on_skip=skip, excluded=excluded, exclude_caches=exclude_caches, root_fd=root_fd)
+            for item in scan:
+                batcher.add_item(item, scan)
+            end = _End(scan.excluded_count)
         except BrokenPipeError:
             raise
         except Exception as error:  # raised again in the archive worker

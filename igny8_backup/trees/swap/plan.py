@@ -1,15 +1,14 @@
-"""The plan of a tree swap: which children are exchanged, recorded before anything moves.
+"""The plan of a tree swap: which children are exchanged.
 
-``plan_swap`` makes the plan, a journal stores it (``formats.records``), ``swap`` carries it out.
+``plan_swap`` makes the plan, a journal stores it before anything moves, and ``swap`` carries it out.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -17,10 +16,11 @@ from typing import Any, NamedTuple, Self
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.trees.fs.linux import mounts_below
 from igny8_backup.trees.fs.safe_dirs import FOLDER
+from igny8_backup.trees.model.entries import Entry, Status
 from igny8_backup.trees.model.names import check_path, escape, is_own, previous_name, staging_name, unescape
+from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.records import Record, from_json, record_of, to_json
 from igny8_backup.trees.model.xattrs import read_xattrs
-from igny8_backup.trees.scan.scan import Scan
 
 _UNCHANGED = "The live tree was not changed."
 
@@ -28,8 +28,8 @@ _UNCHANGED = "The live tree was not changed."
 class Child(NamedTuple):
     """A name in the live folder, the staging folder or both, with its inode in each at planning time.
 
-    Devices are not recorded: all children lie on the device of the live folder, and its number may change
-    with a reboot.
+    An inode is None in a folder without that name. Devices are not recorded: all children are on the device
+    of the live folder, whose number may change with a reboot.
     """
 
     name: bytes
@@ -39,14 +39,13 @@ class Child(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapPlan:
-    """The children of ``folder`` against those of the staging folder of this ``stamp`` inside it.
+    """A swap of the ``children`` of ``folder`` with those of its staging folder, which ``stamp`` identifies.
 
-    ``old`` and ``new`` describe ``folder`` itself in the two trees; where ``new`` is None its attributes are
-    not changed. ``undoing`` reverses the direction; the rest of the plan is the same, so that either
-    direction can take over from the other at any point.
-
-    ``folder`` is the root of the tree or, where the root itself is swapped, the folder that holds the root;
-    ``only`` then names the root, and every other child is ignored.
+    ``folder`` is the root of the tree or, if the root itself is swapped, the folder that holds the root;
+    ``only`` then names the root, and every other child is ignored. ``old`` and ``new`` are the records of
+    ``folder`` in the two trees; if ``new`` is None, its attributes are not changed. ``undoing`` reverses the
+    direction. The rest of the plan is the same in both directions, so that a swap can be reversed at any
+    point.
     """
 
     folder: Path
@@ -58,20 +57,16 @@ class SwapPlan:
     undoing: bool = False
     only: bytes | None = None
 
-    def children_in(self, directory: int) -> dict[bytes, os.stat_result]:
-        """The children of the open live or staging folder that take part in the swap."""
-        return {
-            name: status
-            for name, status in children_of(directory).items()
-            if self.only is None or name == self.only
-        }
+    def children_in(self, directory: int) -> dict[bytes, int]:
+        """Return the inodes of the children of the open live or staging folder that take part in the swap."""
+        return {name: status.st_ino for name, status in _children_of(directory, self.only).items()}
 
     def reversed(self) -> Self:
-        """The plan that brings the old tree back; reversed again, the new one."""
+        """Return the plan of the opposite direction: one that undoes the swap or, if undoing, swaps again."""
         return replace(self, undoing=not self.undoing)
 
     def to_plain(self) -> dict[str, Any]:
-        """The plan as a JSON object; names are escaped (``names.escape``)."""
+        """Return the plan as a JSON object, in which names are escaped (``names.escape``)."""
         return {
             "folder": escape(os.fsencode(self.folder)),
             "stamp": self.stamp,
@@ -88,10 +83,10 @@ class SwapPlan:
 
     @classmethod
     def from_plain(cls, fields: Any) -> Self:
-        """The plan in such an object. Raises ``ValueError`` for any other."""
+        """Return the plan in an object made by ``to_plain``. Raises ``ValueError`` if it is malformed."""
         try:
             if "/" in fields["stamp"]:
-                raise ValueError("its stamp is not one")
+                raise ValueError("the stamp holds a slash")
             return cls(
                 folder=Path(os.fsdecode(unescape(fields["folder"]))),
                 stamp=str(fields["stamp"]),
@@ -110,28 +105,10 @@ class SwapPlan:
         except (KeyError, TypeError, ValueError, AttributeError, IntegrityError) as error:
             raise ValueError("the plan of a tree swap cannot be understood") from error
 
-    @classmethod
-    def from_schema_1(cls, text: str) -> Self | None:
-        """The plan in a journal of schema 1: JSON in a string, empty before there was a plan. Raises
-        ``ValueError`` for any other text."""
-        if not text:
-            return None
-        try:
-            fields = json.loads(text)
-            if (fields["format"], fields["version"]) != ("igny8_backup swap", 1):
-                raise ValueError("another format")
-            children = [
-                {"name": name, "live": live, "staging": staging} for name, live, staging in fields["children"]
-            ]
-            changed = {"folder": fields["root"], "staging_inode": fields["side_inode"], "children": children}
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError("the plan of a tree swap cannot be understood") from error
-        return cls.from_plain({**fields, **changed})
-
     def find_staging(self) -> Path:
-        """The staging folder, under the name it was made with or, after ``keep``, that of the previous tree.
+        """Return the staging folder. After ``keep`` it has the name of the previous tree.
 
-        Raises ``FilesError`` when neither is the folder that was planned for.
+        Raises ``FilesError`` if the folder for which the swap was planned is gone.
         """
         for name in (staging_name(self.stamp), previous_name(self.stamp)):
             path = self.folder / name
@@ -151,11 +128,12 @@ class SwapPlan:
 def plan_swap(
     folder: Path, staging: Path, new: Record | None = None, *, only: bytes | None = None
 ) -> SwapPlan:
-    """Plan the swap of the children of ``staging`` (from ``target.make_staging``) with those of ``folder``.
+    """Plan the swap of the children of ``folder`` with those of ``staging`` (``target.make_staging``).
 
     ``only`` restricts the swap to the child of that name. ``new`` is the record of the root in the index.
-    Nothing is changed. Raises ``FilesError`` when the staging folder is not in ``folder``, on the same
-    filesystem, when something is mounted where it would be moved, or when a child may not be moved.
+    Nothing is changed. Raises ``FilesError`` if the staging folder is not in ``folder`` or is on another
+    filesystem, if there is a mount point below a folder that would be moved, or if this user may not move a
+    child.
     """
     stamp = staging.name.removeprefix(staging_name(""))
     if staging.name != staging_name(stamp) or staging.parent.resolve() != folder.resolve():
@@ -175,7 +153,7 @@ def plan_swap(
             children=tuple(
                 Child(name, live.get(name), staged.get(name)) for name in sorted(live.keys() | staged.keys())
             ),
-            old=_record(folder),
+            old=_record(live_fd),
             new=new,
             only=only,
         )
@@ -183,8 +161,10 @@ def plan_swap(
 
 @contextmanager
 def opened(folder: Path, staging: Path) -> Iterator[tuple[int, int]]:
-    """Descriptors of the live folder and of the staging folder in it. Raises ``FilesError`` when one of them
-    cannot be opened or they lie on two filesystems."""
+    """Open the live folder and the staging folder in it; yield their descriptors.
+
+    Raises ``FilesError`` if one of them cannot be opened or they are on two filesystems.
+    """
     try:
         live_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -196,43 +176,41 @@ def opened(folder: Path, staging: Path) -> Iterator[tuple[int, int]]:
         raise _refused(folder, f"{error.filename} cannot be opened: {error.strerror}") from error
     try:
         if os.fstat(live_fd).st_dev != os.fstat(staging_fd).st_dev:
-            raise _refused(folder, f"{staging} is another filesystem")
+            raise _refused(folder, f"{staging} is on another filesystem")
         yield live_fd, staging_fd
     finally:
         os.close(staging_fd)
         os.close(live_fd)
 
 
-def children_of(directory: int) -> dict[bytes, os.stat_result]:
-    """The children of an open folder, without those that this package made."""
+def _children_of(directory: int, only: bytes | None) -> dict[bytes, os.stat_result]:
+    """Return the status of each child of an open folder that takes part in the swap."""
     found: dict[bytes, os.stat_result] = {}
     for name in map(os.fsencode, os.listdir(directory)):
-        if not is_own(name):
-            try:
+        if only in (None, name) and not is_own(name):
+            with suppress(FileNotFoundError):
                 found[name] = os.lstat(name, dir_fd=directory)
-            except FileNotFoundError:
-                continue
     return found
 
 
 def _movable(folder: Path, fd: int, only: bytes | None) -> dict[bytes, int]:
-    """The inodes of the children, all of which may be moved; else ``FilesError``."""
+    """Return the inodes of the children. Raises ``FilesError`` if one of them may not be moved."""
     device = os.fstat(fd).st_dev
-    found = {name: status for name, status in children_of(fd).items() if only in (None, name)}
+    found = _children_of(fd, only)
     for name, status in found.items():
         if status.st_dev != device:
-            raise _refused(folder, f"{escape(name)!r} in it is another filesystem")
-        # rename(2): to get another parent, a folder must be writable itself.
+            raise _refused(folder, f"{escape(name)!r} in it is on another filesystem")
+        # rename(2): a folder that gets another parent must be writable itself.
         if stat.S_ISDIR(status.st_mode) and not os.access(name, os.W_OK, dir_fd=fd, effective_ids=True):
             raise _refused(folder, f"the folder {escape(name)!r} in it is not writable for this user")
     return {name: status.st_ino for name, status in found.items()}
 
 
-def _record(folder: Path) -> Record:
-    with Scan(folder, on_skip=lambda path, reason: None) as scan:
-        entry = next(scan.entries())
-        fd = scan.folder_fd(entry)
-        return record_of(entry, "dir", xattrs=() if fd is None else read_xattrs(fd))
+def _record(fd: int) -> Record:
+    """Return the record of the open root of a tree."""
+    status = Status.of(os.fstat(fd))
+    entry = Entry(b"", "dir", status, Owners().owner(status.uid, status.gid))
+    return record_of(entry, "dir", xattrs=read_xattrs(fd))
 
 
 def _inode(value: object) -> int | None:

@@ -1,12 +1,13 @@
-"""Exchange a live tree with a staged one: the children of a folder with those of a staging folder inside it.
+"""Exchange the children of a live folder with those of a staging folder inside it.
 
-The root itself stays where it is: a container's bind mount goes on serving the folder it was given, and a
-mount point cannot be renamed. An exchange child by child is not atomic, so the plan is stored in a journal
-first. The inode of each child shows whether it has been exchanged, so a swap that was killed is finished, or
-undone, by running it again in either direction. The application may go on writing into the root meanwhile.
+The root of a tree itself is not moved, because a mount point cannot be renamed, and a bind mount of a
+container would go on serving the old folder. An exchange child by child is not atomic, so the plan is stored
+in a journal first. The inode of each child shows whether it has been exchanged, so a swap that was killed is
+finished, or undone, by running it again in either direction. The application may write into the root
+meanwhile.
 
-A root that is no mount point may, by a setting, be swapped itself: the plan is then of the folder that holds
-the root, and the root is its only child.
+A setting allows a root that is no mount point to be swapped itself: the live folder is then the one that
+holds the root, and the root is the only child that is exchanged.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from igny8_backup.trees.swap.plan import Child, SwapPlan, opened
 
 State = Literal["old", "new", "mixed"]
 OnStep = Callable[[str], None]
-"""Called before each single change to the disk, with a description of it."""
+"""Called before each change to the disk with a description of the change."""
 
-_MOVING = b".igny8_backup-moving-"  # and the number of the child: it is between the live and staging folders
-_INTERRUPTED = "Each child is the old one or the whole new one."
+_MOVING = b".igny8_backup-moving-"
+"""Prefix of the name, in the staging folder, of a child that is half swapped; its number follows."""
+_INTERRUPTED = "Every file and folder in the root is complete: either the old or the new one."
 
 
 def state(plan: SwapPlan) -> State:
-    """Which tree is live: the old one, the new one, or some children of each.
+    """Return which tree is live: "old", "new", or "mixed" for some children of each.
 
-    Where there is nothing to swap, the tree that the plan leads to. Raises ``FilesError`` when the live or
-    the staging folder is gone.
+    If both trees are empty, the result is the tree that the plan leads to. Raises ``FilesError`` if the live
+    or the staging folder is gone.
     """
     with opened(plan.folder, plan.find_staging()) as (live_fd, staging_fd):
         return _state(plan, live_fd, staging_fd)
@@ -50,13 +52,15 @@ def exchange(
     on_skip: OnSkip | None = None,
     renames_only: bool = False,
 ) -> None:
-    """Carry out the plan from wherever it stands; then the staging folder holds the children swapped out.
+    """Carry out the plan, or the rest of it if an earlier run was killed.
 
-    Raises ``FilesError`` when nothing has moved yet and the live folder is no longer as it was planned for:
-    plan again. Raises ``UnfinishedError`` for a later failure: run it again, or with the plan reversed.
-    When a swap is undone, files that the application added to the live folder move to the staging folder.
-    ``on_skip`` receives attributes of the root that could not be set. ``renames_only`` avoids
-    ``RENAME_EXCHANGE`` (renameat2(2)), as on filesystems that lack it.
+    Afterwards the staging folder holds the children that were live. An undo also moves the files that the
+    application has added to the live folder into the staging folder. ``on_skip`` receives attributes of the
+    root that could not be set. ``renames_only`` avoids ``RENAME_EXCHANGE`` (renameat2(2)), which some
+    filesystems lack.
+
+    Raises ``FilesError`` if nothing has moved yet and the live folder has changed since it was planned: plan
+    again. Raises ``UnfinishedError`` for a later failure: call it again, with the plan or its reverse.
     """
     with opened(plan.folder, plan.find_staging()) as (live_fd, staging_fd):
         try:
@@ -69,15 +73,15 @@ def exchange(
 
 
 def undo(plan: SwapPlan, *, on_step: OnStep | None = None, on_skip: OnSkip | None = None) -> None:
-    """Bring the old tree back, from wherever the plan stands: ``exchange`` with the plan reversed."""
+    """Make the old tree live again, from any state of the swap. Raises the errors of ``exchange``."""
     exchange(plan if plan.undoing else plan.reversed(), on_step=on_step, on_skip=on_skip)
 
 
 def keep(plan: SwapPlan) -> Path:
-    """Rename the staging folder to the name of the previous tree. Returns that path; may be repeated.
+    """Rename the staging folder to the name of the previous tree; return its new path. May be repeated.
 
-    The live folder keeps its time, where this user may set it. Raises ``UnfinishedError`` when the folder
-    cannot be renamed: it holds the previous tree, and a later run would remove it as a stale staging folder.
+    Otherwise a later run would remove the previous tree as a stale staging folder. The live folder keeps its
+    modification time if this user may set it. Raises ``UnfinishedError`` if the folder cannot be renamed.
     """
     staging, previous = plan.find_staging(), plan.folder / previous_name(plan.stamp)
     if staging != previous:
@@ -112,7 +116,7 @@ def _exchange(plan: SwapPlan, live_fd: int, staging_fd: int, on_step: OnStep, re
     for number, (child, place) in enumerate(zip(plan.children, places, strict=True)):
         if place == "unclear":
             raise UnfinishedError(
-                f"{escape(child.name)!r} in {plan.folder} is neither of the two that are being swapped.",
+                f"{escape(child.name)!r} in {plan.folder} is neither the old nor the new one of this swap.",
                 unchanged=_INTERRUPTED,
                 hint=f"Move it out of {plan.folder} and run the same command again.",
             )
@@ -159,10 +163,8 @@ def _describe_root(plan: SwapPlan, live_fd: int, on_step: OnStep, on_skip: OnSki
         on_skip(b"", "its owner was not set")
 
 
-def _check_as_planned(
-    plan: SwapPlan, live: dict[bytes, os.stat_result], staged: dict[bytes, os.stat_result]
-) -> None:
-    found = {name: (_inode(live, name), _inode(staged, name)) for name in live.keys() | staged.keys()}
+def _check_as_planned(plan: SwapPlan, live: dict[bytes, int], staged: dict[bytes, int]) -> None:
+    found = {name: (live.get(name), staged.get(name)) for name in live.keys() | staged.keys()}
     if found != {child.name: (child.live, child.staging) for child in plan.children}:
         raise FilesError(
             f"The children of {plan.folder} are not those for which the swap was planned.",
@@ -184,14 +186,14 @@ def _state(plan: SwapPlan, live_fd: int, staging_fd: int) -> State:
 
 
 def _place(
-    child: Child, live: dict[bytes, os.stat_result], staged: dict[bytes, os.stat_result]
+    child: Child, live: dict[bytes, int], staged: dict[bytes, int]
 ) -> Literal["old", "new", "unclear"] | None:
-    """Whether a child has been swapped; None when it is in neither folder any more.
+    """Return which tree the live child of this name belongs to; None if both folders lack it by now.
 
-    The staging folder is private, so only this package changes it. In the live folder the application may
-    have replaced or removed the child at any time.
+    The result is "unclear" if inodes do not show it. Only this package changes the staging folder; in the
+    live folder the application may have replaced or removed the child at any time.
     """
-    here, there = _inode(live, child.name), _inode(staged, child.name)
+    here, there = live.get(child.name), staged.get(child.name)
     if here is None and there is None:
         return None
     if child.staging is not None and there == child.staging or child.live is not None and here == child.live:
@@ -203,11 +205,6 @@ def _place(
     if child.live is None and (here is None or there is None):  # only in the new tree, and replaced since
         return "new" if there is None else "old"
     return "unclear"
-
-
-def _inode(children: dict[bytes, os.stat_result], name: bytes) -> int | None:
-    status = children.get(name)
-    return None if status is None else status.st_ino
 
 
 def _failed(plan: SwapPlan, live_fd: int, staging_fd: int, error: OSError) -> FilesError | UnfinishedError:

@@ -1,4 +1,4 @@
-"""Where a tree is swapped: child by child inside its root, or the root itself in the folder that holds it."""
+"""The paths of a tree swap: of its children inside the root, or of the root in the folder that holds it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 
 @dataclass(frozen=True, kw_only=True)
 class SwapTarget:
-    """The paths of one tree swap: ``root`` is the live tree, ``stamp`` the one of the restore.
+    """The paths of one tree swap.
 
-    ``swap_root``: the root itself is swapped, instead of its children one by one.
+    ``root`` is the root of the live tree; ``stamp`` identifies the restore, for example
+    ``20261122T021500Z``. ``swap_root``: the root itself is swapped, instead of its children one by one.
     """
 
     root: Path
@@ -44,16 +45,16 @@ class SwapTarget:
 
     @property
     def new_tree(self) -> Path:
-        """The folder, in the staging folder, that the new tree is written into."""
+        """The folder for the new tree: the staging folder or, with ``swap_root``, a folder in it."""
         return self.staging / self.root.name if self.swap_root else self.staging
 
     @property
     def _stamp(self) -> str:
-        # Two roots may lie in one folder.
+        # Two roots may be in one folder.
         return f"{self.stamp}-{self.root.name}" if self.swap_root else self.stamp
 
     def make(self) -> None:
-        """Make the staging folder. Raises ``FilesError``."""
+        """Make the staging folder and the folder of the new tree. Raises ``FilesError``."""
         make_staging(self.folder, self._stamp)
         if self.swap_root:
             try:
@@ -62,13 +63,14 @@ class SwapTarget:
                 raise FilesError(
                     f"{self.new_tree} cannot be made: {error.strerror}.",
                     unchanged="The live tree was not changed.",
-                    hint=f"Make room on the filesystem of {self.folder}, and restore again.",
+                    hint=f"Free some space on the filesystem of {self.folder}, and restore again.",
                 ) from None
 
     def plan(self, record: Record | None, on_skip: OnSkip) -> SwapPlan:
-        """Plan the swap, once the staging folder is complete. ``record`` is the root's own in the index.
+        """Plan the swap. Call it once the staging folder is complete.
 
-        A root that is swapped itself gets its mode and time now. Raises ``FilesError``.
+        ``record`` is the record of the root in the index. A root that is swapped itself gets its mode and
+        time now, and ``on_skip`` receives what could not be set. Raises ``FilesError``.
         """
         if not self.swap_root:
             return plan_swap(self.root, self.staging, record)
@@ -84,18 +86,15 @@ class SwapTarget:
 
 
 def make_staging(folder: Path, stamp: str) -> Path:
-    """Make the staging folder: new, private, in ``folder``, for ``TreeWriter``. Returns its path.
-
-    Raises ``FilesError`` when it cannot be made.
-    """
+    """Make a new, private staging folder in ``folder``; return its path. Raises ``FilesError``."""
     staging = folder / staging_name(stamp)
     try:
         staging.mkdir(0o700)
-        staging.chmod(0o700)  # else everything below would inherit a set-group-id bit of the folder
+        staging.chmod(0o700)  # without set-group-id, which everything below would inherit
         fd = os.open(staging, FOLDER)
         try:
             for name, _ in read_xattrs(fd):
-                if name in (ACCESS_ACL, DEFAULT_ACL):  # inherited likewise
+                if name in (ACCESS_ACL, DEFAULT_ACL):  # everything below would inherit them too
                     os.removexattr(fd, name)
         finally:
             os.close(fd)

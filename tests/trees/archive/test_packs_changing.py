@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.streams import BLOCK
+from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.trees.archive.packs import PackWriter
+from igny8_backup.trees.extract.check import check_pack
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import CHANGED, REPLACED, VANISHED
@@ -49,9 +51,10 @@ def within(size: int, act: Callable[[], object]) -> Callable[[int, int], None]:
 
 
 def assert_whole(backup: Backup, folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Assert that tar reads the packs, that the index is valid, and that the tree can be restored."""
-    for data in backup.packs.values():
+    """Assert that tar reads the packs, that the index is valid, and that the tree passes a restore."""
+    for name, data in backup.packs.items():
         subprocess.run(["tar", "-tf", "-"], input=data, stdout=subprocess.DEVNULL, check=True)
+        check_pack(from_bytes(data), [record for record in backup.records if record.pack == name])
     restore_tree(backup, folder)
     return look(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_extract_worker_packs_are_written(root: Path, tmp_path: Path) -> None:
     report = unpack(made, backup.packs)
     assert report.skipped == [("a", "its set-id bits were not set: --allow-set-id brings them back")]
     assert report.owners_left == 0
-    with TreeWriter(tmp_path / "staging", on_skip=lambda path, reason: None) as writer:
+    with closing(TreeWriter(tmp_path / "staging", on_skip=lambda path, reason: None)) as writer:
         writer.finish(partition.non_files())
     (root / "fifo").unlink()
     (root / "a").chmod(0o755)

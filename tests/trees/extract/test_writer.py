@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def staging(tmp_path: Path) -> Path:
 def written(
     staging: Path, data: bytes, records: list[Record], tree: list[Record] | None = None
 ) -> TreeWriter:
-    with TreeWriter(staging, on_skip=never) as writer:
+    with closing(TreeWriter(staging, on_skip=never)) as writer:
         writer.extract_pack(stream(data, 700), records)
         if tree is not None:
             writer.finish(tree)
@@ -68,7 +69,7 @@ def refused(
 
 def test_writer_pack_writes_files_and_folders(staging: Path) -> None:
     reported: list[tuple[int, int]] = []
-    with TreeWriter(staging, on_skip=never, on_progress=lambda *now: reported.append(now)) as writer:
+    with closing(TreeWriter(staging, on_skip=never, on_progress=lambda *now: reported.append(now))) as writer:
         data = pack(**{"a": b"one", "d/e/f": b"x" * 2000})
         writer.extract_pack(stream(data), [file(b"a", b"one"), file(b"d/e/f", b"x" * 2000)])
     assert (staging / "a").read_bytes() == b"one"
@@ -223,7 +224,7 @@ def test_sparse_file_runs_of_zeros_become_holes(staging: Path) -> None:
     for block in (999, 65_536, 1 << 20):
         root = staging / str(block)
         root.mkdir()
-        with TreeWriter(root, on_skip=never) as writer:
+        with closing(TreeWriter(root, on_skip=never)) as writer:
             writer.extract_pack(stream(pack(a=contents), block), [file(b"a", contents)])
         assert (root / "a").read_bytes() == contents
         if block >= 65_536:
@@ -279,7 +280,7 @@ def test_writer_without_root_counts_owners_left(nobodys: Path, tmp_path: Path) -
     def work() -> int:
         staging = nobodys / "staging"
         staging.mkdir()
-        with TreeWriter(staging, on_skip=never) as writer:
+        with closing(TreeWriter(staging, on_skip=never)) as writer:
             (data,) = backup.packs.values()
             writer.extract_pack(stream(data), [backup[b"file"]])
             writer.finish(backup.records)

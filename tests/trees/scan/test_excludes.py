@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from tests.trees.tools import never
 
 def walk(root: Path, *patterns: str, exclude_caches: bool = False) -> tuple[set[bytes], int]:
     """The paths that a scan yields, and the number of excluded ones."""
-    with Scan(root, on_skip=never, excluded=Excludes(patterns), exclude_caches=exclude_caches) as scan:
+    with closing(
+        Scan(root, on_skip=never, excluded=Excludes(patterns), exclude_caches=exclude_caches)
+    ) as scan:
         return {entry.path for entry in scan.entries() if entry.path}, scan.excluded_count
 
 
@@ -80,7 +83,7 @@ def test_scan_excluded_folder_counts_once(tmp_path: Path) -> None:
         asked.append(path)
         return excludes(path, is_folder)
 
-    with Scan(tmp_path, on_skip=never, excluded=excluded) as scan:
+    with closing(Scan(tmp_path, on_skip=never, excluded=excluded)) as scan:
         assert [entry.path for entry in scan.entries()] == [b"", b".cache.html", b"x", b"x/a"]
         assert scan.excluded_count == 3
     assert b"__pycache__/a" not in asked
@@ -94,7 +97,7 @@ def test_excludes_name_not_utf_8_is_matched(tmp_path: Path) -> None:
 
 def test_scan_vanished_excluded_file_is_not_reported(tmp_path: Path) -> None:
     plant(tmp_path, "a/x", "b.tmp", "c")
-    with Scan(tmp_path, on_skip=never, excluded=Excludes(["*.tmp"])) as scan:
+    with closing(Scan(tmp_path, on_skip=never, excluded=Excludes(["*.tmp"]))) as scan:
         found = []
         for entry in scan.entries():
             found.append(entry.path)
@@ -125,7 +128,7 @@ def test_scan_malformed_cache_tag_is_ignored(tmp_path: Path, what: str) -> None:
     else:
         os.mkfifo(tag)
     skipped: list[bytes] = []
-    with Scan(tmp_path, on_skip=lambda path, _: skipped.append(path), exclude_caches=True) as scan:
+    with closing(Scan(tmp_path, on_skip=lambda path, _: skipped.append(path), exclude_caches=True)) as scan:
         assert b"cache/a" in {entry.path for entry in scan.entries()}
         assert scan.excluded_count == 0
     assert skipped == ([b"cache/CACHEDIR.TAG"] if what == "fifo" else [])

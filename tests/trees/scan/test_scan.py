@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +21,7 @@ import pytest
 
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.linux import exchange_names
-from igny8_backup.trees.model.entries import Entry, Files, Row
+from igny8_backup.trees.model.entries import Entry, Files, Row, Status
 from igny8_backup.trees.model.names import DEPTH_LIMIT
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.skips import IS_OURS, NO_FAILURE, REPLACED, VANISHED, OnSkip, why
@@ -44,7 +44,7 @@ def kind(request: pytest.FixtureRequest) -> type[Scan]:
 @pytest.fixture
 def scan(kind: type[Scan]) -> Scanning:
     def entries(root: Path, *, on_skip: OnSkip) -> Iterator[Entry]:
-        with kind(root, on_skip=on_skip) as walk:
+        with closing(kind(root, on_skip=on_skip)) as walk:
             yield from walk.entries()
 
     return entries
@@ -80,8 +80,8 @@ def test_scan_entry_equals_lstat(tmp_path: Path, scan: Scanning) -> None:
     root, file, link = scan(tmp_path, on_skip=never)
     status = os.lstat(tmp_path / "file")
     assert (root.kind, file.kind, link.kind, link.target) == ("dir", "file", "symlink", b"somewhere")
-    assert (file.mode, file.size, file.mtime_ns) == (0o2751, 5, -999_999_999)
-    assert (file.inode, file.ctime_ns) == ((status.st_dev, status.st_ino), status.st_ctime_ns)
+    assert (file.mode, file.status) == (0o2751, Status.of(status))
+    assert (file.status.size, file.status.mtime_ns) == (5, -999_999_999)
     if IS_ROOT:
         assert file.owner == (0, 0, "root", "root")
 
@@ -173,7 +173,7 @@ def test_scan_vanished_entries_are_skipped(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     skipped: dict[bytes, str] = {}
     found = []
-    with Scan(tmp_path, on_skip=skipped.__setitem__) as walk:
+    with closing(Scan(tmp_path, on_skip=skipped.__setitem__)) as walk:
         for entry in walk.entries():
             found.append(entry.path)
             (tmp_path / "b").unlink(missing_ok=True)
@@ -234,7 +234,7 @@ def test_open_file_replaced_folder_is_not_followed(tmp_path: Path, kind: type[Sc
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "file").write_bytes(b"contents")
     (tmp_path / "elsewhere").write_bytes(b"other")
-    with kind(tmp_path, on_skip=never) as walk:
+    with closing(kind(tmp_path, on_skip=never)) as walk:
         for entry in walk.entries():
             if entry.path == b"sub/file":
                 fd = opened(walk, entry)
@@ -248,7 +248,7 @@ def test_open_file_replaced_folder_is_not_followed(tmp_path: Path, kind: type[Sc
 
 def test_scan_left_early_closes_descriptors(tmp_path: Path, kind: type[Scan]) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
-    with kind(tmp_path, on_skip=never) as walk:
+    with closing(kind(tmp_path, on_skip=never)) as walk:
         for entry in walk.entries():
             if entry.path == b"a/b":
                 break
@@ -260,7 +260,7 @@ def test_scanner_process_folder_that_vanished_skips_its_files(tmp_path: Path) ->
     (tmp_path / "a" / "sub").mkdir(parents=True)
     for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "sub"):
         (folder / "file").touch()
-    with ScanAhead(tmp_path, on_skip=never) as walk:
+    with closing(ScanAhead(tmp_path, on_skip=never)) as walk:
         entries = walk.entries()
         assert next(entries).path == b""  # received together with all other entries: they are few
         shutil.rmtree(tmp_path / "a")
@@ -282,7 +282,7 @@ def test_scanner_process_replaced_folder_skips_its_files(tmp_path: Path) -> None
         (tmp_path / name / "file").write_text(name)
         (tmp_path / name).with_name("file").write_text(name)
     (tmp_path / "root").symlink_to("one")
-    with ScanAhead(tmp_path / "root", on_skip=never) as walk:
+    with closing(ScanAhead(tmp_path / "root", on_skip=never)) as walk:
         entries = walk.entries()
         assert next(entries).path == b""
         (tmp_path / "root").unlink()
@@ -320,7 +320,7 @@ def test_scanner_process_error_is_raised(tmp_path: Path) -> None:
 
     reported = r"failed: MemoryError\(\)\. This tree is not in the backup"
     with (
-        ScanAhead(tmp_path, on_skip=never, excluded=excluded) as walk,
+        closing(ScanAhead(tmp_path, on_skip=never, excluded=excluded)) as walk,
         pytest.raises(FilesError, match=reported),
     ):
         list(walk)
@@ -332,7 +332,7 @@ def test_scanner_process_many_entries_are_all_received(tmp_path: Path) -> None:
         (tmp_path / f"{folder:02}").mkdir()
         for file in range(folder * 7):
             (tmp_path / f"{folder:02}" / f"{file:03}").touch()
-    with Scan(tmp_path, on_skip=never) as one, ScanAhead(tmp_path, on_skip=never) as other:
+    with closing(Scan(tmp_path, on_skip=never)) as one, closing(ScanAhead(tmp_path, on_skip=never)) as other:
         assert list(one.entries()) == list(other.entries())
 
 
@@ -340,7 +340,7 @@ def test_scanner_process_many_entries_are_all_received(tmp_path: Path) -> None:
 def test_scanner_process_killed_raises(tmp_path: Path, when: int) -> None:
     for number in range(5000):
         (tmp_path / f"{number:04}").touch()
-    with ScanAhead(tmp_path, on_skip=never) as walk:
+    with closing(ScanAhead(tmp_path, on_skip=never)) as walk:
         entries = walk.entries()
         next(entries)
         (process,) = multiprocessing.active_children()
@@ -356,7 +356,7 @@ def test_scanner_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = """
 import multiprocessing, pathlib, sys
 from igny8_backup.trees.scan.scanner_process import ScanAhead
-with ScanAhead(pathlib.Path(sys.argv[1]), on_skip=print) as walk:
+with closing(ScanAhead(pathlib.Path(sys.argv[1]), on_skip=print)) as walk:
     next(iter(walk))
     print(multiprocessing.active_children()[0].pid, flush=True)
     sys.stdin.read()

@@ -204,33 +204,6 @@ def test_swap_plan_malformed_raises(tmp_path: Path, broken: dict[str, object]) -
         SwapPlan.from_plain({**complete, **broken} if broken else {})
 
 
-def as_schema_1(plan: SwapPlan, **changes: object) -> str:
-    """Return the plan as a journal of schema 1 held it."""
-    fields = plan.to_plain()
-    children = [[child["name"], child["live"], child["staging"]] for child in fields["children"]]
-    old = {"format": "igny8_backup swap", "version": 1, "root": fields.pop("folder")}
-    staging = {"side_inode": fields.pop("staging_inode"), "children": children}
-    return json.dumps({**old, **fields, **staging, **changes})
-
-
-def test_swap_plan_of_schema_1_is_read_and_carried_out(tmp_path: Path) -> None:
-    case = Case(tmp_path)
-    plan = SwapPlan.from_schema_1(as_schema_1(case.plan))
-    assert plan == case.plan
-    exchange(plan)
-    case.assert_new()
-    assert SwapPlan.from_schema_1("") is None
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [{"format": "something else"}, {"version": 2}, {"children": [["a", 1]]}, {"root": 7}, {"old": None}],
-)
-def test_swap_plan_of_schema_1_that_is_malformed_raises(tmp_path: Path, broken: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="cannot be understood"):
-        SwapPlan.from_schema_1(as_schema_1(Case(tmp_path).plan, **broken))
-
-
 def test_plan_swap_staging_folder_elsewhere_raises(tmp_path: Path) -> None:
     case = Case(tmp_path)
     other = tmp_path / "other"
