@@ -22,7 +22,7 @@ transfers. A worker is ``python -m MODULE FD``. It imports nothing that needs Dj
 
 4. A worker ends with ``RESULT`` or ``FAILED``. Any other end of its output, or of its input, is an error.
 
-``start_worker`` and ``Worker`` are this process's side, ``run`` and ``Parent`` the worker's.
+This process uses ``start_worker`` and ``Worker``; the worker uses ``run`` and ``Parent``.
 """
 
 from __future__ import annotations
@@ -44,16 +44,13 @@ from igny8_backup.trees.tar.blocks import TarBlocks
 BEGIN, BLOCK, FREE, END, PROGRESS, RESULT, FAILED = range(7)
 
 _HEADER = struct.Struct(">BQQ")
-"""A kind and two numbers: so short a message is written in one piece or not at all (PIPE_BUF in pipe(7))."""
+"""A kind and two numbers. So few bytes are written in one piece or not at all (PIPE_BUF in pipe(7))."""
 _LENGTH = struct.Struct(">I")
 _WITH_PAYLOAD = (BEGIN, RESULT, FAILED)
 _ERRORS: dict[str, type[BackupError]] = {"files": FilesError, "integrity": IntegrityError}
 
 _UNCHANGED = "Nothing live was changed."
-_RUN_AGAIN = (
-    "Run the same command again. If it fails again, find out what stops the process: where memory is short it"
-    " is the kernel, and its log says so (dmesg)."
-)
+_HINT = "Run the same command again. If memory was short, the kernel ended the process: see its log (dmesg)."
 
 
 class Message(NamedTuple):
@@ -71,9 +68,9 @@ class Message(NamedTuple):
 
 @contextmanager
 def start_worker(module: str) -> Iterator[Worker]:
-    """Start ``python -m MODULE FD``, which waits for its job. It is stopped at the end of the context.
+    """Start the worker ``python -m MODULE FD``. The worker is stopped at the end of the context.
 
-    It takes a tenth of a second to start: start it first, and find out meanwhile what it has to do.
+    A worker takes a tenth of a second to start. Start it early and prepare its job meanwhile.
     """
     with closing(Slots()) as slots:
         argv = [sys.executable, "-m", module, str(slots.fd)]
@@ -97,16 +94,16 @@ class Worker:
         self._sender = Sender(slots, announce=self._send_block, wait_free=self._receive_free)
 
     def begin(self, job: dict[str, Any]) -> None:
-        """Send the job. A worker that has failed already raises when something is received."""
+        """Send the job. If the worker has ended, the next ``receive`` raises the reason."""
         data = json.dumps(job).encode()
         self._child.write(_LENGTH.pack(len(data)) + data)
 
     def send(self, message: Message) -> None:
-        """Send a message; if the worker has ended, ``receive`` raises the reason."""
+        """Send a message. If the worker has ended, the next ``receive`` raises the reason."""
         self._child.write(message.encoded())
 
     def send_stream(self, blocks: Blocks, name: bytes = b"") -> None:
-        """Send all of ``blocks`` as a stream of this name. Raises what they raise as well."""
+        """Send all of ``blocks`` as a stream of this name. Raises their exceptions as well."""
         with closing(blocks):
             self.send(Message(BEGIN, payload=name))
             for block in blocks:
@@ -131,24 +128,20 @@ class Worker:
         return Message(kind, first, second, payload)
 
     def block(self, message: Message) -> memoryview:
-        """The block that a ``BLOCK`` message is about, valid until ``free``."""
+        """Return the block that a ``BLOCK`` message announces. It is valid until ``free``."""
         return self._slots.memory(message.second)[: message.first]
 
     def free(self, message: Message) -> None:
-        """Give the slot of a ``BLOCK`` message back to the worker."""
+        """Return the slot of a ``BLOCK`` message to the worker."""
         self.send(Message(FREE, message.second))
 
     def result(self) -> dict[str, Any]:
-        """Wait until the worker is done; return its result."""
+        """Wait until the worker has finished its job, and return the result."""
         while (message := self.receive()).kind != RESULT:
             pass
         self._child.finish()
         found: dict[str, Any] = json.loads(message.payload)
         return found
-
-    def close_input(self) -> None:
-        """Close the worker's input; a worker that waits for more fails."""
-        self._child.close_stdin()
 
     def _send_block(self, length: int, slot: int) -> None:
         self.send(Message(BLOCK, length, slot))
@@ -159,25 +152,22 @@ class Worker:
         return bytes((message.first,))
 
     def _raise_end(self) -> NoReturn:
+        what, tail, status = "ended before its job was done.", "", None
         try:
             self._child.finish()
         except ToolError as error:
-            raise ToolError(
-                f"The worker process {self._name} failed: {error.what}",
-                unchanged=_UNCHANGED,
-                hint=_RUN_AGAIN,
-                stderr_tail=error.stderr_tail,
-                exit_status_of_tool=error.exit_status_of_tool,
-            ) from None
+            what, tail, status = f"failed: {error.what}", error.stderr_tail, error.exit_status_of_tool
         raise ToolError(
-            f"The worker process {self._name} ended before it was done.",
+            f"The worker process {self._name} {what}",
             unchanged=_UNCHANGED,
-            hint=_RUN_AGAIN,
+            hint=_HINT,
+            stderr_tail=tail,
+            exit_status_of_tool=status,
         )
 
 
 class Parent:
-    """The parent process, seen from a worker. A worker whose parent is gone exits."""
+    """The parent process, seen from a worker. The worker exits if its parent has ended."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -199,7 +189,7 @@ class Parent:
         return Message(kind, first, second, _read(first) if kind in _WITH_PAYLOAD else b"")
 
     def streams(self) -> Iterator[tuple[bytes, TarBlocks]]:
-        """The name and the blocks of each stream; consume a stream to its end before asking for the next."""
+        """Yield the name and the blocks of each stream. Read a stream to its end before the next."""
         while (message := self.receive()).kind == BEGIN:
             yield message.payload, self._blocks()
 
@@ -216,7 +206,7 @@ class Parent:
 
 
 def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
-    """Run a worker: wait for the job, call ``main`` with it, send the result or the error that ends it."""
+    """Run a worker: wait for the job, call ``main`` with the job, and send the result or the error."""
     with closing(Slots(int(sys.argv[1]))) as slots:
         parent = Parent(slots)
         (length,) = _LENGTH.unpack(_read(_LENGTH.size))
@@ -232,7 +222,7 @@ def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
 
 
 def _read(size: int) -> bytes:
-    """Read ``size`` bytes of stdin; the worker exits where it ends before."""
+    """Return ``size`` bytes of stdin. If stdin ends before, the worker exits."""
     data = b""
     while len(data) < size:
         piece = os.read(sys.stdin.fileno(), size - len(data))

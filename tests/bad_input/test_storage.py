@@ -251,7 +251,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
         Case(
             [*restore, "uploads"],
             1,
-            f"The index of the tree cannot be kept in {full}: {full_disk}",
+            f"The index of the tree cannot be stored in {full}: {full_disk}",
             unchanged,
             room,
             settings=scratch,

@@ -154,7 +154,7 @@ def _index(
             write_file(context.download(part.index, identities), file.fileno(), name="the index")
         except FilesError as error:
             raise FilesError(
-                f"The index of the tree cannot be kept in {context.config.scratch_dir}: {error.what}",
+                f"The index of the tree cannot be stored in {context.config.scratch_dir}: {error.what}",
                 unchanged="Nothing live was changed.",
                 hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             ) from None

@@ -1,7 +1,7 @@
 """``python -m igny8_backup.trees.archive.worker FD``: the archive worker, which reads a tree.
 
-It sends each pack as a stream of blocks, writes the index and the folders' tar into their files, and its
-result is a ``Report``. ``archive.client`` is the other side.
+The worker sends each pack as a stream of blocks and writes the index and the folders' tar into files; its
+result is a ``Report``. ``archive.client`` starts it.
 """
 
 from __future__ import annotations

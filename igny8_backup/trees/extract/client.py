@@ -1,6 +1,7 @@
-"""Write packs out in a worker process (``extract.worker``), from the process that decodes them.
+"""Start and control an extract worker (``extract.worker``), which writes packs out, and send it the packs.
 
-Reading tars, hashing and writing small files is most of the work of a restore.
+A process of its own is worth it, because reading tars, hashing and writing small files is most of the work
+of a restore. Entry point: ``unpacker``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from igny8_backup.trees.worker_protocol import END, Message, Worker, start_worke
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Where the extract worker writes.
+    """The job of an extract worker.
 
     ``staging`` is the folder to write into. ``records`` is the folder of a ``Partition`` with the records of
     each pack. ``allow_set_id`` is as for ``TreeWriter``.
@@ -29,8 +30,11 @@ class Job:
 
 @dataclass(kw_only=True)
 class Report:
-    """``owners_left``: files and folders whose owner is not the recorded one. ``skipped``: path (as
-    ``os.fsdecode`` decodes it) and what could not be restored."""
+    """The report of an extract worker.
+
+    ``owners_left``: the number of files and folders whose owner is not the recorded one. ``skipped``: each
+    path (decoded by ``os.fsdecode``) with an attribute that could not be restored, and the reason.
+    """
 
     owners_left: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -38,16 +42,16 @@ class Report:
 
 @contextmanager
 def unpacker() -> Iterator[Unpacker]:
-    """Start a worker for the packs that one thread decodes. It is stopped at the end of the context."""
+    """Start an extract worker. The worker is stopped at the end of the context. One thread may use it."""
     with start_worker("igny8_backup.trees.extract.worker") as worker:
         yield Unpacker(worker)
 
 
 class Unpacker:
-    """Sends a job (``begin``), then packs one after the other; ``finish`` waits for the report.
+    """A running extract worker: ``begin`` a job, ``unpack`` packs, and ``finish``.
 
-    The worker is some blocks behind: what is wrong with a pack (``FilesError``, ``IntegrityError``) may be
-    raised while a later pack is sent, or by ``finish``.
+    The worker is some blocks behind, so an error of a pack (``FilesError``, ``IntegrityError``) may be raised
+    by a later call. Every method raises ``ToolError`` if the worker was killed.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -58,11 +62,11 @@ class Unpacker:
         self._worker.begin(asdict(job))
 
     def unpack(self, name: str, blocks: Blocks) -> None:
-        """Send the tar of the pack of this name. Raises what ``blocks`` raise as well."""
+        """Send the tar of the pack of this name. Raises the exceptions of ``blocks`` as well."""
         self._worker.send_stream(blocks, os.fsencode(name))
 
     def finish(self) -> Report:
-        """Wait until everything is written."""
+        """Wait until all files are written, and return the report."""
         self._worker.send(Message(END))
         found = self._worker.result()
         return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})

@@ -1,4 +1,7 @@
-"""Partition the records of an index by pack, in files in private scratch: each is parsed and checked once."""
+"""Partition the records of an index by pack, so that the index is parsed and checked only once.
+
+Each pack has a file of its own in a private scratch folder. Entry points: ``Partition`` and ``read_records``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.records import Record
 
 _BATCH_RECORDS = 2000
-"""Records of all packs together that are kept in memory before they are written."""
+"""Number of records, of all packs together, that are collected in memory before they are written."""
 
 _SIZE = 8
 """Bytes of the length before each batch of records."""
@@ -35,9 +38,10 @@ class Partition:
             self._append(name, b"")  # a pack without records has a file as well
 
     def add_all(self, records: Iterable[Record]) -> None:
-        """Add all records of the index. Call it once.
+        """Add all records of the index. Call this once.
 
-        Raises what ``records`` raises, ``IntegrityError`` for a file in an unknown pack, ``FilesError``.
+        Raises the exceptions of ``records``, ``IntegrityError`` for a file in an unknown pack, and
+        ``FilesError``.
         """
         for count, record in enumerate(records, start=1):
             name = record.pack if record.kind == "file" else _NON_FILES
@@ -65,7 +69,7 @@ class Partition:
                 file.write(data)
         except OSError as error:
             raise FilesError(
-                f"The index of the tree cannot be kept in {self.folder.parent}: {error.strerror}.",
+                f"The index of the tree cannot be stored in {self.folder.parent}: {error.strerror}.",
                 unchanged="Nothing live was changed.",
                 hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             ) from None

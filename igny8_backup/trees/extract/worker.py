@@ -1,6 +1,6 @@
 """``python -m igny8_backup.trees.extract.worker FD``: the extract worker, which writes packs out.
 
-It receives the packs (tars) as streams, and its result is a ``Report``. ``extract.client`` is the other side.
+The worker receives the packs (tars) as streams; its result is a ``Report``. ``extract.client`` starts it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from igny8_backup.trees.worker_protocol import Parent, run
 
 
 def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
-    """Do the job in ``fields``; return the report."""
+    """Do the job in ``fields`` and return the fields of the report."""
     job = Job(**fields)
     report = Report()
 

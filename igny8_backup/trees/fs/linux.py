@@ -18,12 +18,12 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def exchange_names(folder: int, other: int, name: bytes) -> bool:
-    """Exchange the entries of this name in two open folders, atomically; False where not supported."""
+    """Exchange the entries of this name in two open folders atomically; return False if not supported."""
     return _renameat2(folder, name, other, name, _EXCHANGE)
 
 
 def move(source: int, name: bytes, target: int, new_name: bytes) -> None:
-    """Rename from one open folder into another. Raises ``FileExistsError`` if the new name is taken."""
+    """Move an entry from one open folder to another. Raises ``FileExistsError`` if the new name is taken."""
     if _renameat2(source, name, target, new_name, _NOREPLACE):
         return
     try:
@@ -48,10 +48,10 @@ def sync_filesystem(fd: int) -> None:
 
 
 def mounts_below(folder: Path) -> list[bytes]:
-    """Mount points strictly below a folder, sorted; bind mounts of the same filesystem too.
+    """Return the mount points below a folder, sorted, including bind mounts of the same filesystem.
 
-    From proc(5), ``/proc/pid/mountinfo``: the fifth field, in which blanks and backslashes are octal. Empty
-    where there is no such file: device numbers then reveal all mounts but bind mounts.
+    They are the fifth field of ``/proc/pid/mountinfo`` (proc(5)), in which blanks and backslashes are octal.
+    Without that file the result is empty; device numbers then reveal all mounts except bind mounts.
     """
     try:
         lines = _MOUNTS.read_bytes().splitlines()

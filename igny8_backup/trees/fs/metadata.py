@@ -13,18 +13,17 @@ from igny8_backup.trees.model.skips import OnSkip
 from igny8_backup.trees.model.xattrs import CAPABILITY, set_xattrs
 
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-_ASK = "--allow-set-id brings them back"
+_HINT = "--allow-set-id restores them"
 
 
 class Metadata:
-    """Sets what the records say.
+    """A setter of the metadata in index records.
 
-    Owners are set by root only, by name where this machine knows the name; ``owners_left`` counts the entries
-    whose owner is not the recorded one. Set-id bits and capabilities of a file give its owner's rights to
-    every user who runs it: without ``allow_set_id`` they are dropped. With it, set-id bits are still dropped
-    where the owner is not the recorded one: they would give away the rights of another user. Set-group-id
-    and sticky bits of a folder grant no rights and are always set. ``on_skip`` receives everything that was
-    dropped or could not be set.
+    Only root can set owners; a name that this machine knows has priority over the id. ``owners_left`` counts
+    the entries whose owner is not the recorded one. Set-id bits and capabilities of a file give its owner's
+    rights to every user who runs it, so they are set only with ``allow_set_id``, and set-id bits only if the
+    owner is the recorded one. Set-group-id and sticky bits of a folder grant no rights and are always set.
+    ``on_skip`` receives everything that was not set.
     """
 
     def __init__(self, *, allow_set_id: bool, on_skip: OnSkip) -> None:
@@ -38,12 +37,12 @@ class Metadata:
     def apply(self, fd: int, record: Record, *, exactly: bool = False) -> None:
         """Set the metadata of an open file or folder. Raises ``OSError`` if mode or time cannot be set.
 
-        ``exactly`` also removes attributes that the record lacks; a new file or folder has none.
+        ``exactly`` also removes extended attributes that the record lacks. A new file or folder has none.
         """
         self._apply(fd, record, _owner(os.fstat(fd)), exactly)
 
     def apply_to_new(self, fd: int, record: Record) -> None:
-        """The same for a file just created in the staging folder: all have one owner, looked up once."""
+        """Set the metadata of a new file. All new files have the same owner, which is looked up once."""
         if self._creator is None:
             self._creator = _owner(os.fstat(fd))
         self._apply(fd, record, self._creator, exactly=False)
@@ -53,11 +52,11 @@ class Metadata:
         mode, xattrs = record.mode, record.xattrs
         if record.kind == "file" and mode & _SET_ID and not (self._allow_set_id and owned):
             mode &= ~_SET_ID
-            why = "only root can set its owner" if self._allow_set_id else _ASK
+            why = "only root can set its owner" if self._allow_set_id else _HINT
             self._on_skip(record.path, f"its set-id bits were not set: {why}")
         if xattrs and record.kind == "file" and not self._allow_set_id and CAPABILITY in dict(xattrs):
             xattrs = tuple(pair for pair in xattrs if pair[0] != CAPABILITY)
-            self._on_skip(record.path, f"its capabilities were not set: {_ASK}")
+            self._on_skip(record.path, f"its capabilities were not set: {_HINT}")
         try:
             os.fchmod(fd, mode)  # after the owner: chown(2) clears set-id bits
         except OSError as error:
@@ -72,7 +71,7 @@ class Metadata:
         os.utime(fd, ns=(record.mtime_ns, record.mtime_ns))
 
     def apply_to_symlink(self, name: bytes, folder: int, record: Record) -> None:
-        """The same for the symlink of this name in an open folder; a symlink has no mode of its own."""
+        """Set owner and time of the symlink of this name in an open folder. Raises ``OSError``."""
         status = os.lstat(name, dir_fd=folder)
         self._own(
             record,
@@ -82,7 +81,7 @@ class Metadata:
         os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
     def _own(self, record: Record, owner: tuple[int, int], chown: Callable[[int, int], None]) -> bool:
-        """Set owner and group; return whether they are the recorded ones."""
+        """Set owner and group. Return whether they are now the recorded ones."""
         wanted = self._owners.ids(record.user, record.uid, record.group, record.gid)
         if owner == wanted:
             return True

@@ -13,8 +13,8 @@ from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.safe_dirs import FOLDER
 
 RETRY_SECONDS = 10.0
-"""Seconds during which a folder that is not empty is emptied again. The extract worker of a killed restore
-ends by itself, but first it writes the files that it has received already."""
+"""Seconds during which a folder that gets new files is emptied again: the extract worker of a killed restore
+still writes the files that it has received."""
 
 
 @dataclass(slots=True)
@@ -25,10 +25,10 @@ class _Level:
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a folder and its contents, and nothing outside; a missing folder is no error.
+    """Delete a folder and its contents. A missing folder is no error.
 
-    Symlinks are deleted, never followed, and ``path`` itself must not be one. Folders whose mode locks out
-    their owner are made accessible first. Raises ``FilesError`` when something cannot be deleted; call it
+    Symlinks are deleted, never followed, and ``path`` itself must not be a symlink. Folders whose mode locks
+    out their owner are made accessible first. Raises ``FilesError`` if something cannot be deleted; call it
     again to continue.
     """
     try:
@@ -42,7 +42,7 @@ def remove_tree(path: Path) -> None:
     except OSError as error:
         raise FilesError(
             f"{path} cannot be removed: {error.strerror}.",
-            unchanged="Some of its contents may have been removed already; nothing outside it was changed.",
+            unchanged="Some of its contents may have been removed. Nothing outside it was changed.",
             hint="Fix that and run the same command again.",
         ) from error
     finally:
@@ -88,7 +88,7 @@ def _remove(name: bytes, above: int) -> None:
 
 
 def _open(name: bytes, above: int) -> int:
-    """Open a folder of which this user is the owner, even if its mode forbids it."""
+    """Open a folder that this user owns, even if its mode forbids it."""
     fd = os.open(name, FOLDER | os.O_PATH, dir_fd=above)
     try:
         if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
@@ -99,6 +99,7 @@ def _open(name: bytes, above: int) -> int:
 
 
 def _replaced(old: int, new: int) -> int:
+    """Close the descriptor ``old`` and return ``new``."""
     os.close(old)
     return new
 

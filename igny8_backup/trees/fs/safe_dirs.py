@@ -11,24 +11,25 @@ from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-"""Flags to open a folder with, relative to the one above: a symlink is refused."""
+"""Flags to open a folder that refuse a symlink."""
 
 
 class Folders:
-    """The chain of open folders from the staging folder down to the current one, each made when first needed.
+    """The open folders from the staging folder down to the current one. Missing folders are made.
 
-    ``finish`` is called with the descriptor and the record of each folder that is left.
+    ``finish`` is called with the descriptor and the record of each folder when the folder is left.
     """
 
     def __init__(self, staging: int, finish: Callable[[int, Record], None]) -> None:
         self._staging = staging
         self._finish = finish
-        self._levels: list[tuple[bytes, int, Record | None]] = []  # path with its slash, descriptor
+        self._levels: list[tuple[bytes, int, Record | None]] = []  # path with its slash, descriptor, record
 
     def reach(self, path: bytes) -> tuple[int, bytes]:
-        """A descriptor of the folder of ``path``, and the last name of ``path``. Other folders are left.
+        """Return a descriptor of the folder that holds ``path``, and the last name of ``path``.
 
-        Raises ``FilesError`` when a folder cannot be made or finished.
+        Folders that do not hold ``path`` are left. Raises ``FilesError`` if a folder cannot be made or
+        finished.
         """
         end = path.rfind(b"/") + 1
         if self._levels and path[:end] == self._levels[-1][0]:
@@ -79,9 +80,9 @@ class Folders:
 
 
 def refused(path: bytes, error: OSError) -> FilesError:
-    """The error for a ``path`` that the disk refused to write."""
+    """Return the error for a ``path`` that could not be written."""
     return FilesError(
         f"{escape(path)!r} cannot be written to the staging folder: {error.strerror}.",
         unchanged="The live tree was not changed.",
-        hint="Make room or fix the permissions, and restore again.",
+        hint="Free some space or correct the permissions, and restore again.",
     )

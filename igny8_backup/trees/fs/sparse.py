@@ -8,16 +8,17 @@ import os
 from igny8_backup.streams import BLOCK
 
 HOLE = 64 << 10
-"""Consecutive zero bytes, at least, that become a hole instead of being written."""
+"""Smallest number of consecutive zero bytes that become a hole instead of being written."""
 
 ZEROS = bytes(BLOCK)
 _RUN = bytes(HOLE)
 
 
 def read_at(fd: int, at: int, size: int) -> bytes:
-    """Up to ``size`` (at most ``BLOCK``) bytes from offset ``at``; ``b""``, or zeros, at the end of the file.
+    """Return up to ``size`` bytes (at most ``BLOCK``) from offset ``at`` of an open file.
 
-    A block that lies in a hole is not read: it would only displace other data in the page cache.
+    At the end of the file the result is ``b""`` or zeros. A block inside a hole is not read, because it would
+    displace other data in the page cache.
     """
     if size == BLOCK:
         try:
@@ -30,7 +31,7 @@ def read_at(fd: int, at: int, size: int) -> bytes:
 
 
 class SparseFile:
-    """Writes a new file sequentially, and leaves holes for runs of zeros."""
+    """A sequential writer of a new file that leaves holes for runs of zeros."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -45,7 +46,7 @@ class SparseFile:
         data = 0  # offset in the piece of the bytes that are not written yet
         for start in range(0, len(piece), HOLE):
             run = bytes(piece[start : start + HOLE])
-            # Less than a whole run is a hole only where it continues one: blocks of the stream end anywhere.
+            # A short run of zeros extends a hole, because blocks of the stream end anywhere, but begins none.
             hole = (len(run) == HOLE or self._in_hole) and _RUN.startswith(run)
             if hole:
                 self._put(piece[data:start])

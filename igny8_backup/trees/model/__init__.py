@@ -1,6 +1,6 @@
-"""The values that the rest of ``trees`` works with; no module here writes to the disk except ``xattrs``.
+"""The values that the rest of ``trees`` works with.
 
-Names and their escaped form (``names``), what a scan yields (``entries``), index records (``records``),
-owners, extended attributes, reasons for skipping (``skips``), and the error for damaged data (``damage``).
-Imports nothing else of ``trees``.
+Names and their escaped form (``names``), the items of a scan (``entries``), index records (``records``),
+owners, extended attributes (``xattrs``), reasons for skipping (``skips``), and the error for damaged data
+(``damage``). Only ``xattrs`` writes to the disk. Imports nothing else of ``trees``.
 """

@@ -1,4 +1,4 @@
-"""The error for a stored tree that is not what was written."""
+"""The error for a stored tree that differs from the one that was written."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from igny8_backup.errors import IntegrityError
 
 
 def damaged(what: str) -> IntegrityError:
-    """An ``IntegrityError`` that says ``what`` was found, and what to do.
+    """Return an ``IntegrityError`` with ``what`` as its first sentence, and with a hint.
 
-    Nothing live is changed before a stored tree has been read and checked to its end.
+    It says that nothing live was changed, because a stored tree is checked to its end before the swap.
     """
     return IntegrityError(
         what,

@@ -1,8 +1,8 @@
-"""File names as bytes: their order, their escaped form in text, and the names that this package uses itself.
+"""File names as bytes: their order, their escaped form in text, and names that this package makes.
 
-A file name on a POSIX system is any bytes but ``/`` and NUL. In JSON and in messages a name is UTF-8 in which
-each byte that is not valid UTF-8, and ``%`` itself, is percent-escaped; every name has exactly one escaped
-form: ``b"caf\\xe9 50%"`` is ``caf%E9 50%25``.
+A file name on a POSIX system is any bytes except ``/`` and NUL. In JSON and in messages a name is UTF-8, in
+which ``%`` and each byte that is not valid UTF-8 are percent-escaped. Every name has exactly one escaped
+form: that of ``b"caf\\xe9 50%"`` is ``caf%E9 50%25``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from igny8_backup.trees.model.damage import damaged
 _OWN = re.compile(rb"\.(igny8_backup-side|before)-\d{8}T\d{6}Z|\.igny8_backup-moving-\d+")
 
 DEPTH_LIMIT = 500
-"""Levels of folders: a scan holds a descriptor for each, and a process may have 1,024."""
+"""Largest number of nested folders. A scan needs a descriptor for each; a process may have 1,024."""
 
 PATH_LIMIT = DEPTH_LIMIT * 256
-"""Bytes in a path: ``DEPTH_LIMIT`` names of 255 bytes."""
+"""Largest number of bytes in a path: ``DEPTH_LIMIT`` names of 255 bytes, and slashes."""
 
 _DOUBTFUL = re.compile(rb"/[./]|\0")
 _BROKEN = re.compile("[\udc80-\udcff]")
@@ -25,30 +25,30 @@ _ESCAPED = re.compile(b"%([0-9A-F]{2})")
 
 
 def staging_name(stamp: str) -> str:
-    """The name of the staging folder: the folder, in the root, in which the new tree is built."""
+    """Return the name of the folder, in the root, in which the new tree is built."""
     return f".igny8_backup-side-{stamp}"
 
 
 def previous_name(stamp: str) -> str:
-    """The name of the folder, in the root, that holds the previous tree after a swap."""
+    """Return the name of the folder, in the root, that holds the previous tree after a swap."""
     return f".before-{stamp}"
 
 
 def is_own(name: bytes) -> bool:
-    """Whether a child of the root was made by this package and is never backed up."""
+    """Return whether a child of the root has a name that this package makes, which is never backed up."""
     return _OWN.fullmatch(name) is not None
 
 
 def order(path: bytes) -> bytes:
-    """A key that sorts paths by their components: a folder, its contents, then its next sibling.
+    """Return a sort key: paths are ordered by components, so the contents of a folder follow the folder.
 
-    NUL is in no name and sorts before every byte, so comparing keys compares the lists of components.
+    NUL occurs in no name and sorts before every other byte, so comparing keys compares lists of components.
     """
     return path.replace(b"/", b"\0")
 
 
 def escape(name: bytes) -> str:
-    """The escaped text of a name, a path or a symlink target."""
+    """Return the escaped text of a name, a path or a symlink target."""
     text = name.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
     if text.isascii():
         return text
@@ -56,7 +56,7 @@ def escape(name: bytes) -> str:
 
 
 def unescape(text: str) -> bytes:
-    """The name that ``escape`` turns into this text. Raises ``IntegrityError`` when there is none."""
+    """Return the name whose escaped form is ``text``. Raises ``IntegrityError`` if there is none."""
     try:
         raw = text.encode("utf-8")
     except UnicodeEncodeError:
@@ -65,14 +65,14 @@ def unescape(text: str) -> bytes:
         return raw
     name = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), raw)
     if escape(name) != text:
-        raise damaged(f"The name {text[:200]!r} is not escaped as it must be.")
+        raise damaged(f"The name {text[:200]!r} is wrongly escaped.")
     return name
 
 
 def check_path(path: bytes) -> bytes:
-    """Return the path if it may be in a backup: below the root, and no name that this package makes.
+    """Return ``path`` if it may be in a backup. Otherwise raise ``IntegrityError``.
 
-    Raises ``IntegrityError`` for any other.
+    It must be below the root, and its first name must not be one that this package makes.
     """
     if len(path) < 256 and not (
         _DOUBTFUL.search(path) or path[:1] in (b"", b".", b"/") or path.endswith(b"/")

@@ -1,4 +1,4 @@
-"""Why a path is skipped by a backup, or comes back incomplete in a restore: reasons and callback type."""
+"""Reasons why a backup skips a path, or a restore restores it incompletely, and the type of the callback."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SPECIAL = {
     stat.S_IFBLK: "a device",
 }
 NO_FAILURE = frozenset({IS_OURS, *SPECIAL.values()})
-"""Reasons that are listed but are no failure: a backup never holds these."""
+"""Reasons that are no failure: a backup never holds such paths."""
 
 
 def why(error: OSError) -> str:
-    """The reason, for ``on_skip``, why a path could not be read."""
+    """Return the reason, for ``on_skip``, why a path could not be read."""
     if error.errno == errno.ENOENT:
         return VANISHED
     if error.errno in (errno.ELOOP, errno.ENOTDIR):  # a symlink or file took the place of a file or folder

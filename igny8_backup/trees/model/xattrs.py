@@ -18,20 +18,20 @@ DEFAULT_ACL = "system.posix_acl_default"
 CAPABILITY = "security.capability"
 
 SIZE_LIMIT = 128 * 1024
-"""Bytes of names and values of one file, at most; ext4 holds 4 KiB, others up to 64 KiB in a value."""
+"""Largest number of bytes in the names and values of one file. (ext4 stores 4 KiB; XFS 64 KiB per value.)"""
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
 
 def is_kept(name: str) -> bool:
-    """Whether an attribute of this name is backed up."""
+    """Return whether an attribute of this name is backed up."""
     return name.startswith("user.") or name in (ACCESS_ACL, DEFAULT_ACL, CAPABILITY)
 
 
 def read_xattrs(fd: int) -> Xattrs:
-    """The attributes of an open file or folder that are backed up, sorted by name.
+    """Return the attributes of an open file or folder that are backed up, sorted by name.
 
-    Empty where the filesystem has none. Raises ``OSError``, E2BIG for more than ``SIZE_LIMIT`` bytes.
+    Empty if the filesystem has no attributes. Raises ``OSError``, E2BIG for more than ``SIZE_LIMIT`` bytes.
     """
     try:
         names = os.listxattr(fd)
@@ -59,7 +59,7 @@ def read_xattrs(fd: int) -> Xattrs:
 
 
 def read_xattrs_or_skip(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
-    """The same; where they cannot be read, none, and ``on_skip`` receives the reason."""
+    """Return the attributes as ``read_xattrs`` does; if they cannot be read, none, and call ``on_skip``."""
     try:
         return read_xattrs(fd)
     except OSError as error:
@@ -68,9 +68,10 @@ def read_xattrs_or_skip(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
 
 
 def set_xattrs(fd: int, wanted: Xattrs) -> None:
-    """Set these attributes of an open file or folder, and remove its others that would be backed up.
+    """Set the attributes of an open file or folder to ``wanted``.
 
-    Raises ``OSError`` when one is refused, after setting the others.
+    Other attributes that a backup would hold are removed. Raises ``OSError`` if an attribute cannot be set,
+    after setting the others.
     """
     refusal: OSError | None = None
     present = dict(read_xattrs(fd))

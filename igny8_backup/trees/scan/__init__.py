@@ -1,5 +1,5 @@
 """Walk a tree in a fixed order, without what the settings exclude.
 
-Entry points: ``scan.Scan``, the same in a process of its own (``scanner_process.ScanAhead``), and
-``excludes.Excludes``. May import everything below it: ``index``, ``tar``, ``fs`` and ``model``.
+Entry points: ``scan.Scan``, ``scanner_process.ScanAhead`` (a ``Scan`` whose walk runs in a process of its
+own), and ``excludes.Excludes``. May import everything below it: ``index``, ``tar``, ``fs`` and ``model``.
 """

@@ -1,8 +1,8 @@
 """Exclude paths from a backup: patterns as in a ``.gitignore``, and folders tagged as caches.
 
-The only module that uses ``pathspec``, which turns each pattern into a regular expression. Expressions are
-matched against one entry at a time: a walk never enters an excluded folder, so no path has to be checked for
-an excluded folder above it. git does the same (gitignore(5)).
+This is the only module that uses ``pathspec``, which turns each pattern into a regular expression. As in git
+(gitignore(5)), a walk never enters an excluded folder, so that each path is checked without the folders above
+it.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 CACHES = ("__pycache__/", ".cache/", ".sass-cache/")
-"""Folders whose contents the programs that made them make again."""
+"""Folders whose contents can be generated again by the programs that made them."""
 
 CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
-"""First bytes of a tag (Cache Directory Tagging Specification, https://bford.info/cachedir/)."""
+"""First bytes of a cache tag (Cache Directory Tagging Specification, https://bford.info/cachedir/)."""
 
 MAX_STARS = 4
-"""Stars in one pattern, at most; ``**`` for folders counts once. Users who upload files choose their names:
-with more stars a single name of 255 bytes could take hours to match."""
+"""Largest number of stars in a pattern; ``**`` for folders counts once. Users who upload files choose names,
+and with more stars a single name of 255 bytes could take hours to match."""
 
 
 class _Rule(NamedTuple):
-    """``excludes``: whether a path that ``matches`` is excluded or included again. ``whole_path``: the whole
-    path is matched, as the pattern has a slash inside; else only its last name, which is faster."""
+    """A compiled pattern.
+
+    ``excludes``: whether a path that ``matches`` is excluded, or included again. ``whole_path``: the pattern
+    has a slash inside and is matched against the path; others are matched against the last name, which is
+    faster.
+    """
 
     matches: Callable[[str], object]
     excludes: bool
@@ -37,9 +41,9 @@ class _Rule(NamedTuple):
 
 
 class Excludes:
-    """Patterns; the last one that matches a path decides, and one that begins with ``!`` includes it again.
+    """A list of patterns. The last one that matches a path decides; after ``!`` it includes the path again.
 
-    Raises ``ValueError`` for a malformed pattern (``problem``).
+    Raises ``ValueError`` for a malformed pattern.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -53,7 +57,7 @@ class Excludes:
                 self._files.insert(0, rule)
 
     def __call__(self, path: bytes, is_folder: bool) -> bool:
-        """Whether ``path`` is excluded, given that the folders above it are not."""
+        """Return whether ``path`` is excluded, if the folders above it are not."""
         rules = self._folders if is_folder else self._files
         if not rules:
             return False
@@ -68,7 +72,7 @@ class Excludes:
 
 
 def problem(pattern: str) -> str:
-    """What is wrong with a pattern; empty if nothing is."""
+    """Return what is wrong with a pattern, or ``""``."""
     try:
         _compiled(pattern)
     except ValueError as error:
@@ -77,7 +81,7 @@ def problem(pattern: str) -> str:
 
 
 def is_cache_tag(name: bytes, folder: int) -> bool:
-    """Whether the file ``name`` in the open ``folder`` tags the folder as a cache. Raises ``OSError``."""
+    """Return whether the file ``name`` marks the open ``folder`` as a cache. Raises ``OSError``."""
     # O_NONBLOCK: opening a FIFO must not hang.
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
@@ -92,7 +96,7 @@ def _compiled(text: str) -> _Rule:
     if sum(1 if part == "**" else part.count("*") for part in text.split("/")) > MAX_STARS:
         raise ValueError(f"it has more than {MAX_STARS} stars")
     if text.rstrip().endswith("**/"):
-        raise ValueError("it ends with **/, write ** without the slash")  # pathspec and git differ here
+        raise ValueError("it ends with **/: write ** without the slash")  # pathspec and git differ here
     try:
         pattern = GitIgnoreSpecPattern(text)
     except (GitIgnorePatternError, re.error) as error:
@@ -103,8 +107,8 @@ def _compiled(text: str) -> _Rule:
 
 
 def _matcher(regex: re.Pattern[str]) -> Callable[[str], object]:
-    # The expressions of pathspec also match below an excluded folder; here the whole text must match, with
-    # its slash. The exceptions are "*" and "folder/**", which match a beginning, but not the folder itself.
+    # The expressions of pathspec also match paths below an excluded folder. Here they must match the complete
+    # text, with its slash. Exceptions are "*" and "folder/**", which match a beginning, but not the folder.
     if not regex.groups:
         return lambda text: regex.match(text.removesuffix("/"))
     if regex.pattern.startswith("^"):

@@ -172,7 +172,6 @@ class Scan:
         except OSError as error:
             raise FilesError(
                 f"The folder {self._root} cannot be read: {error.strerror}.",
-                unchanged="This tree was not backed up.",
                 hint="Create it, give this user access to it, or remove it from the settings.",
             ) from error
 

@@ -1,4 +1,4 @@
-"""Blocks of a tar, written into memory that another process may read them from."""
+"""Blocks of a tar, written into memory that another process may share."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from igny8_backup.streams import BLOCK
 from igny8_backup.trees.fs.sparse import ZEROS
 
 TarBlocks: TypeAlias = Generator[memoryview, None, None]
-"""Each block is valid until the next one is asked for."""
+"""Blocks of a tar. Each is valid until the next one is requested."""
 
 BUFFER_SIZE = 2 * BLOCK + (256 << 10)
-"""Bytes that a block may need: it is passed on once it holds ``BLOCK`` bytes, and the last member may be a
-file of ``BLOCK`` bytes with a header and a long path."""
+"""Largest number of bytes in a block. A block is complete once it holds ``BLOCK`` bytes, and the last member
+may be a file of ``BLOCK`` bytes with a header and a long path."""
 
 
 def new_buffer() -> memoryview:
-    """Memory for a block, aligned to pages: the kernel reads several times slower into odd addresses."""
+    """Return memory for a block, aligned to pages: the kernel reads much slower into other addresses."""
     return memoryview(mmap.mmap(-1, BUFFER_SIZE))
 
 
@@ -38,14 +38,15 @@ class TarBlock:
         self.used = end
 
     def free(self, header: int) -> memoryview:
-        """Where the next member's contents go if its header has ``header`` bytes: room for ``BLOCK`` bytes.
+        """Return the memory for the contents of the next member, whose header has ``header`` bytes.
 
-        In a tar that is a multiple of 512, an address into which the kernel reads fast.
+        At least ``BLOCK`` bytes are free. In a tar its offset is a multiple of 512, into which the kernel
+        reads fast.
         """
         return self._buffer[self.used + header :]
 
     def add_file(self, header: bytes, size: int, padding: int) -> None:
-        """Append a member whose contents, ``size`` bytes, are in place already (``free``); and padding."""
+        """Append a member and padding; its contents of ``size`` bytes are already in place (``free``)."""
         start = self.used + len(header)
         self._buffer[self.used : start] = header
         end = start + size

@@ -9,6 +9,7 @@ that do not fit their octal field are base-256. GNU tar, bsdtar and Python's tar
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 import zlib
 from collections.abc import Generator, Iterable, Iterator
@@ -32,8 +33,8 @@ _FIELDS = struct.Struct("100s 24x 12s 12x 8s c 100x 8s 247x")
 
 
 class Member(NamedTuple):
-    """A regular file in a tar that is being read. Each piece of ``contents`` is valid until the next piece or
-    member is asked for."""
+    """A regular file in a tar. Each piece of ``contents`` is valid until the next piece or member is
+    requested."""
 
     path: bytes
     size: int
@@ -50,7 +51,7 @@ def header(
     size: int = 0,
     target: bytes = b"",
 ) -> bytes:
-    """The header of a member. ``path`` is written as given; the time is cut to whole seconds."""
+    """Return the header of a member. ``path`` is written as given; the time is rounded down to seconds."""
     head = b""
     if len(target) > 100:
         head += _long(b"K", target)
@@ -60,28 +61,28 @@ def header(
 
 
 def padding(size: int) -> int:
-    """Bytes of zeros after contents of this size."""
+    """Return the number of zero bytes that follow contents of ``size`` bytes."""
     return -size % RECORD
 
 
 def header_size(path_length: int) -> int:
-    """Bytes of the ``header`` of a file whose path, as written, has this length."""
+    """Return the number of bytes of the ``header`` of a file whose path has this length."""
     if path_length <= 100:
         return RECORD
     return 2 * RECORD + path_length + 1 + padding(path_length + 1)
 
 
 def packed_size(path_length: int, size: int) -> int:
-    """Bytes that a file takes in a tar, header and padding included, for this length of path and size."""
+    """Return the number of bytes that a file takes in a tar, with header and padding."""
     return header_size(path_length) + size + padding(size)
 
 
 def read_tar(blocks: Views) -> Iterator[Member]:
-    """Read the members of a pack as it streams in: regular files, named ``./path``, sorted.
+    """Yield the members of a pack while it is downloaded: regular files, named ``./path``, sorted.
 
-    A file that changed while it was read is there twice in a row: the later member counts. Contents that the
-    caller does not read are skipped. Raises ``IntegrityError`` for another type of member, a path outside the
-    tree, a wrong checksum, or a truncated tar. Trust no member before the iterator has ended.
+    A file that changed while it was backed up has two members in a row, of which the second counts. Contents
+    that the caller does not read are skipped. Raises ``IntegrityError`` for another type of member, a path
+    outside the tree, a wrong checksum, or a truncated tar. Trust no member before the iterator has ended.
     """
     source = _Source(blocks)
     last = b""
@@ -109,7 +110,7 @@ def read_tar(blocks: Views) -> Iterator[Member]:
 
 
 class _Source:
-    """Reads exact amounts from a stream of blocks, as views; only bytes that span two blocks are copied."""
+    """A reader of exact numbers of bytes from a stream, as views. Only bytes that span blocks are copied."""
 
     def __init__(self, blocks: Views) -> None:
         self._blocks = blocks
@@ -117,6 +118,7 @@ class _Source:
         self._at = 0
 
     def run(self, size: int) -> Generator[memoryview, None, None]:
+        """Yield the next ``size`` bytes in pieces. Raises ``IntegrityError`` if the stream ends."""
         while size:
             if self._at == len(self._block):
                 self._block = memoryview(next(self._blocks, b""))
@@ -129,6 +131,7 @@ class _Source:
             yield piece
 
     def take(self, size: int) -> memoryview:
+        """Return the next ``size`` bytes. Raises ``IntegrityError`` if the stream ends."""
         end = self._at + size
         if end <= len(self._block):
             piece = self._block[self._at : end]
@@ -140,10 +143,8 @@ class _Source:
         return memoryview(joined)
 
     def expect_zeros(self) -> None:
-        """Read to the end of the stream, which raises there if a process behind it has failed."""
-        if bytes(self.take(RECORD)).strip(b"\0") or bytes(self._block[self._at :]).strip(b"\0"):
-            raise damaged("A pack holds data after its end-of-archive block.")
-        for block in self._blocks:
+        """Read to the end of the stream. Raises ``IntegrityError`` for anything but zeros."""
+        for block in itertools.chain((self.take(RECORD), self._block[self._at :]), self._blocks):
             if bytes(block).strip(b"\0"):
                 raise damaged("A pack holds data after its end-of-archive block.")
 
@@ -164,28 +165,19 @@ def _block(path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: 
 
 @functools.lru_cache(maxsize=256)
 def _shared(kind: bytes, mode: int, owner: Owner, target: bytes) -> tuple[bytes, bytes, int]:
-    """The parts that many headers share: mode and owner, all fields after the checksum, and their sum."""
+    """Return the parts that many headers share: mode and owner, the fields after the checksum, their sum."""
     uid, gid, user, group = owner
-    access = b"%07o\0%b%b" % (
-        mode,
-        _number(uid, 8),
-        _number(gid, 8),
-    )
-    tail = b"%b%b%b%b%b" % (
-        kind,
-        target.ljust(100, b"\0"),
-        _MAGIC,
-        _owner(user).ljust(32, b"\0"),
-        _owner(group).ljust(32 + 183, b"\0"),
-    )
+    access = b"%07o\0%b%b" % (mode, _number(uid, 8), _number(gid, 8))
+    names = _owner(user).ljust(32, b"\0") + _owner(group).ljust(32 + 183, b"\0")
+    tail = kind + target.ljust(100, b"\0") + _MAGIC + names
     # The front holds the mode and the owner; the checksum counts its own field as blanks.
     return access, tail, sum(tail) + 8 * 32
 
 
 def _sum(data: bytes | memoryview) -> int:
-    """The sum of at most 256 bytes, six times as fast as ``sum``.
+    """Return the sum of at most 256 bytes, six times as fast as ``sum``.
 
-    The lower half of an Adler-32 (RFC 1950) is that sum plus one, modulo 65521.
+    The lower half of an Adler-32 checksum (RFC 1950) is that sum plus one, modulo 65521.
     """
     return (zlib.adler32(data) & 0xFFFF) - 1
 
@@ -204,7 +196,7 @@ def _owner(name: str) -> bytes:
 
 
 def _parsed(block: memoryview) -> tuple[bytes, bytes, int]:
-    """Type, name and size of a header block."""
+    """Return the type, name and size in a header block. Raises ``IntegrityError``."""
     name, size, checksum, kind, magic = _FIELDS.unpack(block)
     # The checksum counts its own field as blanks.
     counted = _sum(block[:256]) + _sum(block[256:]) - sum(checksum) + 8 * 32

@@ -25,7 +25,7 @@ def test_extract_with_full_scratch_names_the_cause(context: BackupContext, tmp_p
         plan = plan_extract(context, request)
         with pytest.raises(
             FilesError,
-            match=r"The index of the tree cannot be kept in .*scratch: Could not write the index: No space"
+            match=r"The index of the tree cannot be stored in .*scratch: Could not write the index: No space"
             r" left on device\. Nothing live was changed\. Free some space there",
         ):
             run_extract(full, plan)

@@ -13,7 +13,7 @@ from tests.services.project import Project
 
 IS_ROOT = os.geteuid() == 0
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep, version 2
-ASK = "--allow-set-id brings them back"
+ASK = "--allow-set-id restores them"
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_archive_worker_input_closed_fails() -> None:
         pytest.raises(ToolError, match="exit status 1: The input ended before the job was done"),
         start_worker("igny8_backup.trees.archive.worker") as worker,
     ):
-        worker.close_input()
+        worker._child.close_stdin()
         worker.result()
 
 

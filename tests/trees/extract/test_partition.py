@@ -79,7 +79,7 @@ def test_partition_disk_full_raises(tmp_path: Path) -> None:
         fill(disk, 64 << 10)
         with pytest.raises(
             FilesError,
-            match=f"^The index of the tree cannot be kept in {disk}: No space left on device."
+            match=f"^The index of the tree cannot be stored in {disk}: No space left on device."
             " Nothing live was changed. Free some space there",
         ):
             partition.add_all(tree(5000))

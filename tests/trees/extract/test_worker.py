@@ -46,7 +46,7 @@ def test_extract_worker_packs_are_written(root: Path, tmp_path: Path) -> None:
     assert len(backup.packs) > 1
     made, partition = unpack_job(backup, tmp_path)
     report = unpack(made, backup.packs)
-    assert report.skipped == [("a", "its set-id bits were not set: --allow-set-id brings them back")]
+    assert report.skipped == [("a", "its set-id bits were not set: --allow-set-id restores them")]
     assert report.owners_left == 0
     with closing(TreeWriter(tmp_path / "staging", on_skip=lambda path, reason: None)) as writer:
         writer.finish(partition.non_files())
@@ -81,7 +81,7 @@ def test_extract_worker_input_closed_fails(root: Path, tmp_path: Path) -> None:
         start_worker("igny8_backup.trees.extract.worker") as worker,
     ):
         worker.begin(asdict(made))
-        worker.close_input()
+        worker._child.close_stdin()
         worker.result()
 
 

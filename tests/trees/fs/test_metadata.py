@@ -18,7 +18,7 @@ from tests.trees.tools import ACL, IS_ROOT, look, never, restore_tree, take
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
 
-ASK = "--allow-set-id brings them back"
+ASK = "--allow-set-id restores them"
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep, version 2
 
 

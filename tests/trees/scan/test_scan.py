@@ -354,9 +354,9 @@ def test_scanner_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     for number in range(5000):
         (tmp_path / f"{number:04}").touch()
     script = """
-import multiprocessing, pathlib, sys
+import contextlib, multiprocessing, pathlib, sys
 from igny8_backup.trees.scan.scanner_process import ScanAhead
-with closing(ScanAhead(pathlib.Path(sys.argv[1]), on_skip=print)) as walk:
+with contextlib.closing(ScanAhead(pathlib.Path(sys.argv[1]), on_skip=print)) as walk:
     next(iter(walk))
     print(multiprocessing.active_children()[0].pid, flush=True)
     sys.stdin.read()
