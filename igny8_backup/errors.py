@@ -113,6 +113,12 @@ class IntegrityError(BackupError):
     default_hint = "Run verify_backup to see what is damaged, and use another backup (list_backups)."
 
 
+def damaged_backup(what: str) -> IntegrityError:
+    """Return the error for damage that is found while a backup is read, before anything live was changed."""
+    hint = "Choose another backup: list_backups."
+    return IntegrityError(what, unchanged="Nothing live was changed.", hint=hint)
+
+
 class UnhealthyError(BackupError):
     """The monitor found backups that are too old, too small or damaged, or could not examine them."""
 

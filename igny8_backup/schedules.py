@@ -14,13 +14,14 @@ _NO_PINGS: Mapping[str, str] = {}
 def beat_schedule(
     *, hour: int = 1, minute: int = 15, logs: bool = False, pings: Mapping[str, str] = _NO_PINGS
 ) -> dict[str, Any]:
-    """Entries for ``CELERY_BEAT_SCHEDULE``: ``backup_all`` every night at ``hour``:``minute``,
-    ``prune_backups`` three hours later, ``verify_backup`` on Sundays five hours later, ``monitor_backups``
-    every hour.
+    """Return entries for ``CELERY_BEAT_SCHEDULE``.
 
-    ``logs`` includes the trees in ``LOGS``. ``pings`` maps a task name to the URL that it pings. Tasks other
-    than the backup avoid the time from 02:00 to 03:00, which occurs twice or never when clocks change. A task
-    that no worker has started before the next one is near expires.
+    ``backup_all`` runs every night at ``hour``:``minute``, ``prune_backups`` three hours later,
+    ``verify_backup`` on Sundays five hours later, and ``monitor_backups`` every hour.
+
+    ``logs`` includes the trees in ``LOGS``. ``pings`` maps the name of a task, such as ``backup_all``, to the
+    URL that it pings. Only the backup may run between 02:00 and 03:00, an hour that occurs twice or never
+    when clocks change. A task that no worker starts within a few hours expires.
     """
 
     def entry(name: str, schedule: crontab, expires: int, **kwargs: Any) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def beat_schedule(
     nightly = crontab(hour=str(hour), minute=str(minute))
     return {
         "igny8_backup nightly": entry("backup_all", nightly, 6 * _HOUR, logs=logs),
-        # Waits for a backup that takes longer than three hours.
+        # The task waits for a backup that takes longer than three hours.
         "igny8_backup prune": entry("prune_backups", later(3), 6 * _HOUR, wait=2 * _HOUR),
         "igny8_backup weekly verification": entry("verify_backup", later(5, day_of_week="sun"), 24 * _HOUR),
         "igny8_backup hourly monitor": entry("monitor_backups", crontab(minute="45"), _HOUR),

@@ -1,8 +1,8 @@
-"""Celery tasks: the same operations as the commands. An operation that fails makes its task fail.
+"""Celery tasks for the same operations as the commands. If the operation fails, the task fails.
 
-A broker may deliver a task twice: Redis does so when a task is not acknowledged within the visibility
-timeout, which a long queue or a long backup can exceed. Backup runs are named after the id of their task, so
-the second delivery finds the run and does nothing. The other tasks may safely run twice.
+A broker may deliver a task twice. Redis does so if a task is not acknowledged within the visibility timeout,
+which a long queue or a long backup can exceed. The id of a backup is derived from the id of its task, so the
+second delivery finds the backup and does nothing. The other tasks may safely run twice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHOWN = 10
 
 
 class LogProgress(NullProgress):
-    """Writes notes to the log of the worker, the only place where a task can show them."""
+    """A :class:`~igny8_backup.operations.progress.Progress` that writes notes to the log of the worker."""
 
     def note(self, text: str) -> None:
         logger.warning("%s", text)
@@ -43,8 +43,8 @@ class LogProgress(NullProgress):
 def backup_db(self: Any, *aliases: str, label: str = "", wait: float = 0, ping: str = "") -> dict[str, Any]:
     """Back up the databases ``aliases``, by default all.
 
-    ``wait`` is how many seconds to wait for another run to end; ``ping`` is a URL for a monitoring service.
-    Returns the id of the backup, its size and the number of skipped files. Raises ``BackupError``.
+    ``wait`` is how many seconds to wait for another run to end; ``ping`` is the URL of a monitoring service.
+    Returns the id of the backup, its size in bytes and the number of skipped files. Raises ``BackupError``.
     """
     with _report("backup_db", ping) as report:
         request = BackupRequest(
@@ -65,7 +65,8 @@ def backup_sites(
 ) -> dict[str, Any]:
     """Back up the trees ``names``, by default all of ``SITES``; with ``logs`` also those of ``LOGS``.
 
-    ``full`` stores every file again, changed or not. The rest is as with ``backup_db``.
+    ``full`` stores every file again, changed or not. The other arguments and the result are those of
+    ``backup_db``.
     """
     with _report("backup_sites", ping) as report:
         request = BackupRequest(
@@ -81,7 +82,7 @@ def backup_sites(
 def backup_all(
     self: Any, logs: bool = False, full: bool = False, label: str = "", wait: float = 0, ping: str = ""
 ) -> dict[str, Any]:
-    """Back up every database, then every tree, under one id. The arguments are as with ``backup_sites``."""
+    """Back up all databases, then all trees, as one backup. The arguments are those of ``backup_sites``."""
     with _report("backup_all", ping) as report:
         config = get_config()
         request = BackupRequest(
@@ -98,11 +99,11 @@ def backup_all(
 def verify_backup(
     backup_id: str = "", sample: int = 100, every: bool = False, ping: str = ""
 ) -> dict[str, Any]:
-    """Read the stored objects of a backup and compare them with its manifest; needs no key.
+    """Read the objects of a backup in storage and compare them with its manifest. No key is needed.
 
-    Verifies the newest backup unless ``backup_id`` is given, or ``every`` one. ``sample`` is the share of the
-    objects to read, in percent. Raises ``IntegrityError`` for damage, ``IncompleteError`` where a backup
-    could not be verified.
+    Verifies the backup ``backup_id``, by default the newest; with ``every`` all backups. ``sample`` is the
+    share of the objects to read, in percent. Raises ``IntegrityError`` if there is damage,
+    ``IncompleteError`` if a backup could not be verified.
     """
     request = VerifyRequest(backup_id=backup_id, sample=sample)
     with _report("verify_backup", ping) as report, open_context(progress=report) as context:
@@ -132,8 +133,8 @@ def verify_backup(
 def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
     """Remove the backups that the retention policy no longer keeps, and orphans in storage.
 
-    Returns the ids removed, and how many orphans were removed or wait for a later run. Raises
-    ``IncompleteError`` where something could not be removed.
+    Returns the ids of the removed backups, and how many orphans were removed or wait for a later run. Raises
+    ``IncompleteError`` if a backup or orphan could not be removed.
     """
     with _report("prune_backups", ping) as report, open_context(progress=report, wait=wait) as context:
         result = prune(context)
@@ -145,16 +146,13 @@ def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
 
 @shared_task(name="igny8_backup.monitor_backups", acks_late=False, ignore_result=False)
 def monitor_backups(ping: str = "") -> dict[str, Any]:
-    """Check the age, size and health of all backups. Raises ``UnhealthyError`` listing what is wrong."""
+    """Check the age, size and health of all backups. Raises ``UnhealthyError``, which lists the problems."""
     with _report("monitor_backups", ping) as report, open_context(progress=report) as context:
         health = monitor(context)
         if health.failed:
             report.fail(*health.problems(), alarms=health.alarms)
-            raise UnhealthyError(
-                " ".join(health.problems()),
-                unchanged="Nothing was changed.",
-                hint="Show all conditions: python manage.py monitor_backups.",
-            )
+            hint = "Show all conditions: python manage.py monitor_backups."
+            raise UnhealthyError(" ".join(health.problems()), unchanged="Nothing was changed.", hint=hint)
         return {"healthy": True, "conditions": len(health.conditions)}
 
 
@@ -167,7 +165,7 @@ def _back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, A
     with open_context(progress=report, writing=True, wait=wait) as context:
         result = run_backup(context, request)
     if result.earlier:
-        report.silence()  # the first delivery reports the run
+        report.silence()  # the first delivery of the task reports the run
         return _repeated(result.earlier)
     if not result.complete:
         report.fail(*result.problems(_SHOWN), alarms=result.alarms)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import ClassVar
 
-from igny8_backup.errors import IntegrityError
+from igny8_backup.errors import IntegrityError, damaged_backup
 from igny8_backup.formats import keys, records
 
 SCHEMA = 1
@@ -38,6 +39,8 @@ class DatabasePart:
     """The part of a database. ``engine`` is ``postgresql`` or ``sqlite``; ``error`` is the class of a
     failure."""
 
+    kind: ClassVar[str] = "database"
+
     alias: str
     engine: str
     state: str
@@ -48,6 +51,23 @@ class DatabasePart:
     dump_version: str = ""
     error: str = ""
 
+    @property
+    def name(self) -> str:
+        """The alias, under the name that trees have too."""
+        return self.alias
+
+    @property
+    def bytes(self) -> int:
+        """The size of the dump before compression; 0 if the part is not complete."""
+        return self.object.raw_bytes if self.object else 0
+
+    @property
+    def dump(self) -> StoredObject:
+        """The dump. Raises ``IntegrityError`` if the part is not complete."""
+        if self.object is None:
+            raise damaged_backup(f"The backup of {self.alias!r} names no object.")
+        return self.object
+
 
 @dataclass(frozen=True, kw_only=True)
 class TreePart:
@@ -57,6 +77,8 @@ class TreePart:
     are all packs that the tree needs, including packs of earlier backups, oldest first. ``full``: every file
     was read and stored again.
     """
+
+    kind: ClassVar[str] = "files"
 
     name: str
     role: str
@@ -74,6 +96,17 @@ class TreePart:
     excluded: int = 0
     full: bool = True
     error: str = ""
+
+    @property
+    def stored_index(self) -> StoredObject:
+        """The index. Raises ``IntegrityError`` if the part is not complete."""
+        if self.index is None:
+            raise damaged_backup(f"The backup of {self.name!r} names no index.")
+        return self.index
+
+    def objects(self) -> tuple[StoredObject, ...]:
+        """Return the index, the folders' tar and the packs."""
+        return tuple(item for item in (self.index, self.folders, *self.packs) if item)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +127,20 @@ class Manifest:
     trees: tuple[TreePart, ...] = ()
 
     @property
+    def parts(self) -> tuple[DatabasePart | TreePart, ...]:
+        return (*self.databases, *self.trees)
+
+    @property
     def complete(self) -> bool:
         """Whether every requested part is complete."""
-        databases = all(part.state == COMPLETE for part in self.databases)
-        return databases and all(part.state == COMPLETE for part in self.trees)
+        return all(part.state == COMPLETE for part in self.parts)
 
     def objects(self) -> tuple[StoredObject, ...]:
         """Return every object that the manifest names, the details first."""
         found = [self.details]
         found += [part.object for part in self.databases if part.object]
         for tree in self.trees:
-            found += [item for item in (tree.index, tree.folders) if item]
-            found += tree.packs
+            found += tree.objects()
         return tuple(found)
 
     @property

@@ -1,4 +1,4 @@
-"""Warn about clocks that are wrong: the date in its id decides which backup is the newest."""
+"""Warn about clocks that are wrong, because the time in the id decides which backup is the newest."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from igny8_backup.formats import keys
 from igny8_backup.humanize import duration_in_words
 
 TOLERANCE = timedelta(minutes=5)
-"""By how much the clocks of several hosts may differ without a note."""
+"""The difference between the clocks of two hosts that is not reported."""
 
 
 def future_date_note(newest: str, now: datetime) -> str:
-    """A note if the id of the ``newest`` backup is dated after ``now``, else ``""``."""
+    """Return a note if the id ``newest`` has a time after ``now``, else ``""``. ``newest`` may be empty."""
     ahead = keys.id_time(newest) - now if newest else timedelta(0)
     if ahead <= TOLERANCE:
         return ""

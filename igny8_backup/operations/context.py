@@ -1,4 +1,4 @@
-"""The context of a run: settings, storage, databases, locks and progress.
+"""The context of a command or task: settings, storage, databases, locks and progress.
 
 :func:`open_context` checks the settings and yields a :class:`BackupContext`, which every operation takes as
 its first argument.
@@ -24,6 +24,7 @@ from igny8_backup.errors import (
     IntegrityError,
     RefusedError,
     UsageError,
+    damaged_backup,
 )
 from igny8_backup.formats.manifest import StoredObject
 from igny8_backup.journal import Journals
@@ -47,13 +48,13 @@ def random_token() -> str:
     return secrets.token_hex(3)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class BackupContext:
-    """Settings, storage, databases and progress for one run; made by :func:`open_context`.
+    """The settings, storage, databases and progress of one command or task; made by :func:`open_context`.
 
-    ``store`` is the storage that is read, ``own_store`` the project's own. They differ only where another
-    storage is named to restore from; locks always belong to the own one. ``wait`` is how many seconds to
-    wait for a lock that another run holds. ``clock`` and ``token`` are replaced in tests.
+    ``store`` is the storage to read from and write to; ``own_store`` is the project's own, to which the locks
+    belong. They differ only if a restore reads from the storage of another project. ``wait`` is how many
+    seconds to wait for a lock that another run holds. ``clock`` and ``token`` are replaced in tests.
     """
 
     config: Config
@@ -75,37 +76,36 @@ class BackupContext:
         return Journals(self.config.state_dir)
 
     def engine(self, alias: str) -> Engine:
-        """The engine of a database, made once for each run. Raises as :func:`make_engine` does."""
+        """Return the engine of a database. The same engine is returned every time.
+
+        Raises the errors of :func:`make_engine`.
+        """
         if alias not in self._engines:
             self._engines[alias] = make_engine(alias, self.config)
         return self._engines[alias]
 
     @property
     def files_codec(self) -> Codec:
-        """The codec for the objects of a tree, which have a compression level of their own."""
+        """The codec for the objects of trees, which have their own compression level."""
         return replace(self.codec, level=self.config.files_compression_level)
 
     def observe(
         self, what: str, *, reason: Callable[[], str] = str, heartbeat: Callable[[], None] = lambda: None
     ) -> RunObserver:
-        """An observer of one part of the run: see :class:`RunObserver`."""
+        """Return an observer for the work on ``what``. The arguments are those of :class:`RunObserver`."""
         return RunObserver(
-            what,
-            self.progress,
-            stall_seconds=self.config.stall_seconds,
-            reason=reason,
-            heartbeat=heartbeat,
+            what, self.progress, stall_seconds=self.config.stall_seconds, reason=reason, heartbeat=heartbeat
         )
 
     def upload(self, key: str, *, codec: Codec | None = None, claimed: bool = False) -> Upload:
-        """An upload to ``key``: see :class:`Upload`. Without a ``codec`` that of databases is used."""
+        """Return an :class:`Upload` to ``key``. Without ``codec``, the codec for databases is used."""
         return Upload(self.store, key, codec or self.codec, claimed=claimed)
 
     def download(self, item: StoredObject, identities: list[Identity]) -> Blocks:
-        """Read a stored object, decrypted and decompressed.
+        """Yield the contents of a stored object, decrypted and decompressed.
 
-        Size and SHA-256 are compared with ``item`` while the bytes pass. Raises ``IntegrityError`` where the
-        object is not what was written, ``IdentityError`` where no identity opens it, ``StorageError``.
+        Checks the size and the SHA-256 of the stored bytes meanwhile. Raises ``IntegrityError`` if they
+        differ from ``item``, ``IdentityError`` if no identity can decrypt the object, ``StorageError``.
         """
         stored = verified(
             self.store.open(item.key), sha256=item.sha256, size=item.stored_bytes, name=item.key
@@ -119,14 +119,12 @@ class BackupContext:
         except IntegrityError as error:
             # Decryption and decompression do not know the key of the object.
             what = error.what if item.key in error.what else f"{item.key}: {error.what}"
-            raise IntegrityError(
-                what, unchanged="Nothing live was changed.", hint="Choose another backup: list_backups."
-            ) from None
+            raise damaged_backup(what) from None
 
     def identities(self, chosen: Path | None, *, needed: bool) -> list[Identity]:
         """Load the age identities from the file ``chosen``, else from the setting ``IDENTITY_FILE``.
 
-        Without either the list is empty; raises :class:`IdentityError` then if one is ``needed``.
+        Without either, returns an empty list, or raises :class:`IdentityError` if an identity is ``needed``.
         """
         encryption = self.config.encryption
         path = chosen or (encryption.identity_file if encryption else None)
@@ -142,11 +140,11 @@ class BackupContext:
 
     @contextmanager
     def locked(self, doing: str) -> Iterator[list[AdvisoryLock]]:
-        """Hold the locks that keep other runs out; ``doing`` tells those runs what this one does.
+        """Hold the locks that exclude other runs. Their error message contains ``doing``: "a backup".
 
-        Gives the advisory locks of the database server, for the caller to check before decisive steps. The
-        list is empty where no PostgreSQL server answers: then only the file lock protects this host. Raises
-        ``LockedError`` after waiting ``wait`` seconds.
+        Yields the advisory locks on the database server. The caller checks them before it commits its work,
+        because a lock is lost with its connection. The list is empty if no PostgreSQL server answers: then
+        the file lock protects this host only. Raises ``LockedError`` after waiting ``wait`` seconds.
         """
         with retry_until(lambda: self._locks(doing), self.wait, self.progress) as held:
             yield held
@@ -154,8 +152,8 @@ class BackupContext:
     def when_free(self, doing: str) -> BackupContext:
         """Wait until no other run holds the locks; return a context that does not wait again.
 
-        For operations that show a plan before they take the locks: a plan made before the wait would
-        describe the state before the other run. Raises ``LockedError`` after ``wait`` seconds.
+        For operations that show a plan before they take the locks: if they planned first and waited then, the
+        plan would not include the changes of the other run. Raises ``LockedError`` after ``wait`` seconds.
         """
         if self.wait:
             with self.locked(doing):
@@ -165,9 +163,8 @@ class BackupContext:
     @contextmanager
     def _locks(self, doing: str) -> Iterator[list[AdvisoryLock]]:
         with ExitStack() as stack:
-            stack.enter_context(
-                file_lock(self.own_store, self.config.state_dir, doing=doing, now=self.clock())
-            )
+            state_dir, now = self.config.state_dir, self.clock()
+            stack.enter_context(file_lock(self.own_store, state_dir, doing=doing, now=now))
             engines = (self.engine(alias) for alias in self.config.databases)
             primary = next((item for item in engines if item.supports(Capability.LOCK)), None)
             held = []
@@ -175,9 +172,7 @@ class BackupContext:
                 try:
                     session = stack.enter_context(primary.lock_session())
                 except DatabaseError as error:
-                    self.progress.note(
-                        f"No lock on the database server, so only this host is locked: {error}"
-                    )
+                    self.progress.note(f"Only this host is locked, not the database server: {error}")
                 else:
                     held.append(AdvisoryLock(session, self.own_store, doing=f"{doing} of {self.config.host}"))
             yield held
@@ -193,14 +188,14 @@ def open_context(
     clock: Callable[[], datetime] = utc_now,
     token: Callable[[], str] = random_token,
 ) -> Iterator[BackupContext]:
-    """Check the settings and open the storage; yield the context of one run.
+    """Check the settings and open the storage; yield the context of one command or task.
 
-    ``writing`` also checks what only a backup needs: encryption. ``storage_alias`` is the entry of
-    ``STORAGES`` to read from, if not the project's own. The other arguments are fields of the context.
+    ``writing``: the operation stores backups, so encryption is checked too. ``storage_alias`` is the entry of
+    ``STORAGES`` to read from. The other arguments are fields of the context.
 
-    Raises :class:`~igny8_backup.conf.ConfigurationError`; :class:`RefusedError` for SQLite outside DEBUG, a
-    storage that is missing or served to the public, and folders that overlap; :class:`UsageError` where
-    ``STORAGES`` lacks ``storage_alias``.
+    Raises :class:`~igny8_backup.conf.ConfigurationError`; :class:`RefusedError` if DEBUG is off and a
+    database is SQLite, if the storage is missing or served to the public, or if folders overlap;
+    :class:`UsageError` if ``STORAGES`` has no entry ``storage_alias``.
     """
     config = get_config()
     for alias in config.databases:
@@ -219,9 +214,7 @@ def open_context(
         raise RefusedError(problem.message, unchanged="Nothing was read or written.", hint=problem.hint)
     shown = progress or NullProgress()
     if not preconditions.has_storage(storage_alias):
-        shown.note(
-            f"STORAGES has no 'dbbackup': with DEBUG on, backups go to {preconditions.default_folder()}."
-        )
+        shown.note(preconditions.debug_storage_note())
     if writing and config.encryption is not None and not config.recipients:
         shown.note(
             "No recipient is set: with DEBUG on, backups are stored unencrypted. Run generate_backup_key to"
@@ -235,13 +228,4 @@ def open_context(
         own = store
         if home is not storage and not isinstance(home, Problem):
             own = stack.enter_context(open_store(home, config.prefix))
-        yield BackupContext(
-            config=config,
-            store=store,
-            own_store=own,
-            codec=codec,
-            progress=shown,
-            clock=clock,
-            token=token,
-            wait=wait,
-        )
+        yield BackupContext(config, store, own, codec, shown, clock, token, wait)

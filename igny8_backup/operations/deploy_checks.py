@@ -1,6 +1,6 @@
 """Deployment checks for the next scheduled backup. They never block other commands.
 
-:func:`find_problems` looks at the settings, the disk and the database servers.
+:func:`find_problems` checks the settings, the disk and the database servers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from igny8_backup.celery.workers import scheduled_tasks
 from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
+from igny8_backup.operations.preconditions import make_problem
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _CREDENTIAL_APPS = {
@@ -39,11 +40,11 @@ _DUMP_HEADS = (
 )
 _SKIPPED_FOLDERS = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}
 MAX_FILES = 100_000
-"""How many files of a project are searched for dumps."""
+"""The largest number of files in the project folder that are searched for dumps."""
 
 
 def find_problems(config: Config) -> list[Problem]:
-    """Find everything that would go wrong in the next backup, as far as it can be known now."""
+    """Return the problems that can be expected in the next backup."""
     return [
         *missing_trees(config),
         *unset_host(config),
@@ -55,9 +56,9 @@ def find_problems(config: Config) -> list[Problem]:
 
 
 def missing_trees(config: Config) -> list[Problem]:
-    """W002: trees that do not exist. Their backup would fail."""
+    """Return W002 for each tree that does not exist. Its backup would fail."""
     return [
-        _problem(
+        make_problem(
             "W002",
             f"The tree {name!r} ({path}) does not exist: its backup would fail.",
             "Mount it, or correct its path. If it should be empty, create it.",
@@ -68,12 +69,14 @@ def missing_trees(config: Config) -> list[Problem]:
 
 
 def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> list[Problem]:
-    """W003: no ``HOST`` in a container, whose own name changes with every start. ``marks`` are files that
-    container engines create."""
+    """Return W003 if ``HOST`` is not set in a container, whose own name changes with every start.
+
+    ``marks`` are files that container engines create.
+    """
     if "HOST" in getattr(settings, SETTING, {}) or not any(mark.exists() for mark in marks):
         return []
     return [
-        _problem(
+        make_problem(
             "W003",
             f"HOST is not set and this is a container, whose name ({config.host}) changes with every start.",
             f"Set {SETTING}['HOST'] to a permanent name.",
@@ -82,7 +85,7 @@ def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> lis
 
 
 def absent_schedule() -> list[Problem]:
-    """W004: Celery is in use, but beat sends no backup task. Cron jobs cannot be seen from here."""
+    """Return W004 if Celery is in use, but beat sends no backup task. Cron jobs cannot be detected."""
     entries: Mapping[str, Mapping[str, object]] = getattr(settings, "CELERY_BEAT_SCHEDULE", None) or {}
     of_app = scheduled_tasks()
     tasks = [str(item.get("task", "")) for item in entries.values()] + (of_app or [])
@@ -94,7 +97,7 @@ def absent_schedule() -> list[Problem]:
     if any(map(_backs_up, tasks)) or not (tasks or known):
         return []
     return [
-        _problem(
+        make_problem(
             "W004",
             "Celery beat sends no backup task: there is none in the settings, in the Celery app"
             " (beat_schedule), or among the periodic tasks in the database.",
@@ -108,8 +111,10 @@ def _backs_up(task: str) -> bool:
 
 
 def _periodic_tasks() -> list[str] | None:
-    """The enabled tasks of django-celery-beat, without the one that it adds itself; ``None`` where its tables
-    cannot be read."""
+    """Return the enabled tasks of django-celery-beat, or ``None`` if its tables cannot be read.
+
+    ``celery.backend_cleanup``, which django-celery-beat adds itself, is left out.
+    """
     if not apps.is_installed("django_celery_beat"):
         return []
     model = apps.get_app_config("django_celery_beat").get_model("PeriodicTask")
@@ -122,11 +127,11 @@ def _periodic_tasks() -> list[str] | None:
     try:
         return [str(task) for task in enabled.values_list("task", flat=True)]
     except Error:
-        return None  # unreachable or not migrated: unfit_databases or migrate report that
+        return None  # the database is unreachable (reported by unfit_databases) or not migrated
 
 
 def readable_secrets(config: Config) -> list[Problem]:
-    """W005: sessions or tokens, which allow to log in, would be stored unencrypted."""
+    """Return W005 if sessions or tokens, with which anybody can log in, would be stored unencrypted."""
     if config.recipients or config.debug:
         return []
     excluded = [table for tables in config.exclude_table_data.values() for table in tables]
@@ -140,7 +145,7 @@ def readable_secrets(config: Config) -> list[Problem]:
     if not names or not config.databases:
         return []
     return [
-        _problem(
+        make_problem(
             "W005",
             f"Backups are not encrypted and contain sessions or tokens ({', '.join(names)}): whoever reads a"
             " backup can log in.",
@@ -151,12 +156,12 @@ def readable_secrets(config: Config) -> list[Problem]:
 
 
 def legacy_dumps(folder: Path | None = None) -> list[Problem]:
-    """W006: database dumps in the project folder, where they may be committed, copied and deployed."""
+    """Return W006 for each database dump in the project folder, where it may be committed or deployed."""
     root = folder or project_dir()
     used = {str(database.get("NAME", "")) for database in settings.DATABASES.values()}
     found = sorted(str(path) for path in _dumps(root) if str(path) not in used)
     return [
-        _problem(
+        make_problem(
             "W006",
             f"A database dump lies in the project: {path}.",
             "Move it out of the project. If it was committed, remove it from the repository:"
@@ -167,9 +172,9 @@ def legacy_dumps(folder: Path | None = None) -> list[Problem]:
 
 
 def unfit_databases(config: Config) -> list[Problem]:
-    """E041, E042, W007: databases that would not be backed up, or that cannot be checked.
+    """Return E041 or E042 for each database whose backup would fail, W007 if it cannot be checked.
 
-    The client may be missing or too old, a connection pooler in the way, or a permission missing.
+    Reasons are a PostgreSQL client that is missing or too old, a connection pooler, or a missing permission.
     """
     problems = []
     for alias in config.databases:
@@ -186,7 +191,7 @@ def unfit_databases(config: Config) -> list[Problem]:
 
 def _error_problem(number: str, message: str, error: BackupError) -> Problem:
     what, _, hint = error.parts
-    return _problem(number, f"{message} {what}", hint or "Fix that, then run the check again.")
+    return make_problem(number, f"{message} {what}", hint or "Fix this problem, then run the check again.")
 
 
 def _dumps(root: Path) -> Iterator[Path]:
@@ -213,9 +218,5 @@ def _is_dump(path: Path) -> bool:
 
 
 def _git_rm(path: str) -> str:
-    """The command that removes ``path`` from its repository; it works in any folder."""
+    """Return the command that removes ``path`` from its repository. The command works in any folder."""
     return shlex.join(["git", "-C", os.path.dirname(path), "rm", "--cached", "--", os.path.basename(path)])
-
-
-def _problem(number: str, message: str, hint: str) -> Problem:
-    return Problem(id=f"igny8_backup.{number}", message=message, hint=hint)

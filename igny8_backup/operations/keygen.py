@@ -1,4 +1,4 @@
-"""Create an age identity: the private key that restores need and the backup server must not have."""
+"""Create an age identity: the private key, which restores need and the backup server must not have."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from igny8_backup.streams.age import generate_identity
 def make_key(path: Path, now: datetime) -> str:
     """Write a new identity to ``path`` (mode 0600, in the format of age-keygen) and return its recipient.
 
-    Raises :class:`UsageError` when the file exists, because overwriting a key would make every backup
-    encrypted to it unreadable; :class:`FilesError` when the file cannot be written.
+    Raises :class:`UsageError` if the file exists, because backups encrypted to an overwritten key could not
+    be read any more; :class:`FilesError` if the file cannot be written.
     """
     identity, recipient = generate_identity()
     text = f"# created: {now:%Y-%m-%dT%H:%M:%SZ}\n{identity}"
@@ -28,11 +28,8 @@ def make_key(path: Path, now: datetime) -> str:
             hint="Choose another file name.",
         ) from None
     except OSError as error:
-        raise FilesError(
-            f"{path} cannot be written: {error.strerror}.",
-            unchanged="No key was created.",
-            hint="Choose another folder.",
-        ) from None
+        what = f"{path} cannot be written: {error.strerror}."
+        raise FilesError(what, unchanged="No key was created.", hint="Choose another folder.") from None
     with os.fdopen(handle, "w") as file:
         file.write(text)
         file.flush()

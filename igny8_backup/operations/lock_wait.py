@@ -11,7 +11,7 @@ from igny8_backup.errors import LockedError
 from igny8_backup.operations.progress import Progress
 
 RETRY_SECONDS = 1.0
-"""Seconds between two attempts."""
+"""Seconds between two attempts to take the lock."""
 
 Lock = TypeVar("Lock")
 
@@ -20,8 +20,7 @@ Lock = TypeVar("Lock")
 def retry_until(
     acquire: Callable[[], AbstractContextManager[Lock]], seconds: float, progress: Progress
 ) -> Iterator[Lock]:
-    """Enter the context manager that ``acquire`` returns; retry for ``seconds`` while it raises
-    ``LockedError``.
+    """Enter the context manager that ``acquire()`` returns; retry for ``seconds`` while it is locked.
 
     The first ``LockedError`` is noted in ``progress``, the last one is raised.
     """

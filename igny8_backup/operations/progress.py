@@ -1,7 +1,8 @@
-"""What an operation reports while it works, and how it notices that it stands still.
+"""Report the progress of an operation, and notice when it stalls.
 
-:class:`Progress` is what commands and tasks implement to show a run. :class:`RunObserver` is what operations
-use: it feeds a ``Progress``, reports stalls, and renews the heartbeat of the run.
+Commands and tasks implement :class:`Progress` to show an operation to people. Operations use
+:class:`RunObserver`, which reports to a ``Progress``, notices stalls, and renews the heartbeat of a backup
+run.
 """
 
 from __future__ import annotations
@@ -23,17 +24,22 @@ class Progress(Protocol):
     """Receives progress and notes from operations, and shows them to people."""
 
     def begin(self, what: str, total: int | None, files: int | None = None) -> None:
-        """Work on ``what`` begins. ``total`` bytes and ``files`` are estimates, ``None`` where unknown."""
+        """Show that the work on ``what`` begins.
+
+        ``total`` (bytes) and ``files`` (their number) are estimates, ``None`` if unknown.
+        """
 
     def advance(self, amount: int, files: int = 0) -> None:
-        """``amount`` more bytes and ``files`` more files are done. ``amount`` is negative where a file that
-        changed while it was read is read again."""
+        """Show that ``amount`` more bytes and ``files`` more files are done.
+
+        ``amount`` is negative if a file has changed while it was read, and is read again.
+        """
 
     def end(self) -> None:
-        """The work that began last has ended, well or not."""
+        """Show that the work that began last has ended, successfully or not."""
 
     def note(self, text: str) -> None:
-        """A line for people to read. May be called from any thread."""
+        """Show a message. May be called from any thread."""
 
 
 class NullProgress:
@@ -51,12 +57,12 @@ class NullProgress:
 class RunObserver:
     """Observe one part of a run: show its progress, report stalls, renew the heartbeat of the run.
 
-    A context manager. While it is open, a thread checks the time. After ``stall_seconds`` in which nothing
-    moved it notes what the run waits for, again after twice that time, and so on; and once more when work
-    continues. It never cancels anything: a dump takes as long as it takes.
+    A context manager. Inside the ``with`` block, a thread checks the time. If nothing moves for
+    ``stall_seconds``, it notes what the run waits for, again after twice that time, and so on; and once more
+    when work continues. It never cancels the run, because a dump may take any time.
 
-    ``reason`` is called in that thread and explains the stall in a sentence, or returns nothing.
-    ``heartbeat`` is called whenever bytes or files are done.
+    The thread calls ``reason``, which returns a sentence that explains the stall, or ``""``. ``heartbeat`` is
+    called whenever bytes or files are done.
     """
 
     def __init__(
@@ -97,7 +103,7 @@ class RunObserver:
             self._progress.end()
 
     def begin(self, total: int | None, files: int | None = None) -> None:
-        """Show that the work begins; the arguments are as for :meth:`Progress.begin`."""
+        """Show that the work begins. The arguments are those of :meth:`Progress.begin`."""
         self._begun = True
         self._progress.begin(self._what, total, files)
 
@@ -117,10 +123,11 @@ class RunObserver:
     def monitor(
         self, blocks: Generator[Block, None, None], *, source: str, sink: str, counted: bool = True
     ) -> Generator[Block, None, None]:
-        """Pass ``blocks`` on, from ``source`` to ``sink``; a stall names the one that does not move.
+        """Yield ``blocks``, which come from ``source`` and go to ``sink``; a stall names the one that is
+        slow.
 
-        With ``counted`` their sizes are reported as progress. At the end the observer waits again for
-        whatever it waited for before.
+        ``counted``: report the sizes of the blocks as progress. At the end, the argument of the last call of
+        :meth:`waiting_for` before this one applies again.
         """
         previous = self._waiting_for
         with closing(blocks):

@@ -1,39 +1,43 @@
-"""Which databases and trees an operation works on.
+"""Choose the databases and trees that an operation works on.
 
-:func:`choose_databases` and :func:`choose_trees` serve backups; :func:`select_parts` serves restores.
+:func:`choose_databases` and :func:`choose_trees` are for backups, :func:`select_parts` for restores and
+extractions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from igny8_backup.conf import Config
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.streams.age import Identity
 
 ALL, DB, FILES = "all", "db", "files"
-"""What ``--only`` accepts besides the name of a database or tree."""
+"""Values of ``--only`` besides the name of a database or tree."""
 
 
 def choose_databases(config: Config, aliases: tuple[str, ...]) -> tuple[str, ...]:
-    """The given aliases without duplicates, or all that are configured. Raises :class:`UsageError` for an
-    alias that is not configured."""
+    """Return ``aliases`` without duplicates; if there are none, all databases in the settings.
+
+    Raises :class:`UsageError` if an alias is not in the settings.
+    """
     return _choose(aliases, config.databases, "database") or config.databases
 
 
 def choose_trees(config: Config, names: tuple[str, ...], *, logs: bool) -> tuple[str, ...]:
-    """The given trees without duplicates, or all of ``SITES``; with ``logs`` also those of ``LOGS``.
+    """Return ``names`` without duplicates; if there are none, all trees in ``SITES``.
 
-    Raises :class:`UsageError` for an unknown name, and where no tree is configured.
+    ``logs`` adds all trees in ``LOGS``. Raises :class:`UsageError` if a name is not in the settings, or if
+    the result would be empty.
     """
     chosen = _choose(names, (*config.sites, *config.logs), "tree") or tuple(config.sites)
     chosen = tuple(dict.fromkeys((*chosen, *config.logs))) if logs else chosen
     if not chosen:
-        raise UsageError(
-            "No tree is configured.",
-            unchanged="Nothing was read or written.",
-            hint="Name them: IGNY8_BACKUP['SITES'] = {'sites-data': '/data/app/sites-data'}.",
-        )
+        hint = "Name them: IGNY8_BACKUP['SITES'] = {'sites-data': '/data/app/sites-data'}."
+        raise UsageError("No tree is configured.", unchanged="Nothing was read or written.", hint=hint)
     return chosen
 
 
@@ -51,54 +55,64 @@ def _choose(names: tuple[str, ...], known: tuple[str, ...], kind: str) -> tuple[
 def select_parts(
     config: Config, only: str, manifest: Manifest | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The databases and trees that ``--only`` stands for.
+    """Return the aliases of the databases and the names of the trees that ``--only`` stands for.
 
-    With the ``manifest`` of a chosen backup, groups (all, db, files) are limited to its complete parts.
-    Raises :class:`UsageError` for an unknown name.
+    If ``only`` is ``all``, ``db`` or ``files`` and a ``manifest`` is given, only parts that are complete in
+    that backup are returned. Raises :class:`UsageError` if ``only`` is an unknown name.
     """
-    aliases, sites = config.databases, tuple(config.sites)
-    if manifest is not None:
-        databases, trees = _complete_parts(manifest)
-        aliases = tuple(alias for alias in aliases if alias in databases)
-        sites = tuple(name for name in sites if name in trees)
-    if only == ALL:
-        return aliases, sites
-    if only == DB:
-        return aliases, ()
-    if only == FILES:
-        return (), sites
+    if only in (ALL, DB, FILES):
+        aliases = () if only == FILES else config.databases
+        sites = () if only == DB else tuple(config.sites)
+        if manifest is None:
+            return aliases, sites
+        complete = {(part.kind, part.name) for part in manifest.parts if part.state == COMPLETE}
+        databases = tuple(alias for alias in aliases if ("database", alias) in complete)
+        return databases, tuple(name for name in sites if ("files", name) in complete)
     if only in config.databases:
         return (only,), ()
     if only in config.sites or only in config.logs:
         return (), (only,)
     names = (*config.databases, *config.sites, *config.logs)
-    raise UsageError(
-        f"There is no database or tree {only!r}.",
-        unchanged="Nothing was changed.",
-        hint=f"Give --only db, files, or one of: {', '.join(names)}.",
-    )
+    hint = f"Give --only db, files, or one of: {', '.join(names)}."
+    raise UsageError(f"There is no database or tree {only!r}.", unchanged="Nothing was changed.", hint=hint)
 
 
 def missing_part_notes(config: Config, only: str, manifest: Manifest | None) -> list[str]:
-    """A note for each configured part that the group ``only`` covers and the chosen backup lacks."""
+    """Return a note for each database and tree that ``only`` stands for, but the backup does not contain.
+
+    There are no notes if no backup was chosen, or if ``only`` is a name.
+    """
     if manifest is None or only not in (ALL, DB, FILES):
         return []
-    databases, trees = _complete_parts(manifest)
-    missing = [alias for alias in config.databases if only != FILES and alias not in databases]
-    missing += [name for name in config.sites if only != DB and name not in trees]
+    aliases, sites = select_parts(config, only, None)
+    found_aliases, found_sites = select_parts(config, only, manifest)
+    missing = [name for name in aliases if name not in found_aliases]
+    missing += [name for name in sites if name not in found_sites]
     return [
         f"Backup {manifest.id} has no complete copy of {name!r}, which is therefore not restored."
         for name in missing
     ]
 
 
-def _complete_parts(manifest: Manifest) -> tuple[set[str], set[str]]:
-    databases = {part.alias for part in manifest.databases if part.state == COMPLETE}
-    return databases, {part.name for part in manifest.trees if part.state == COMPLETE}
+@dataclass(frozen=True, kw_only=True)
+class BasePlan:
+    """A plan of a restore or extraction. ``notes`` are to be read before confirming.
+
+    If there are ``blockers``, the plan cannot be carried out.
+    """
+
+    created: datetime
+    notes: tuple[str, ...]
+    blockers: tuple[str, ...]
+    identities: tuple[Identity, ...]
+
+    def require_feasible(self) -> None:
+        """Raise ``RefusedError``, which lists the blockers, if there are any."""
+        require_none(self.blockers)
 
 
 def require_none(blockers: Sequence[str]) -> None:
-    """Raise :class:`RefusedError` listing the ``blockers`` of a plan, if there are any."""
+    """Raise :class:`RefusedError`, which lists the ``blockers`` of a plan, if there are any."""
     if blockers:
         listed = "\n".join(f"  - {text}" for text in blockers)
         raise RefusedError(

@@ -1,7 +1,4 @@
-"""The path of every object from raw bytes to storage.
-
-:class:`Upload` compresses, encrypts, counts and hashes one object on its way to the store.
-"""
+"""Compress, encrypt, hash and store objects: :class:`Upload`."""
 
 from __future__ import annotations
 
@@ -17,23 +14,26 @@ from igny8_backup.streams.observe import Digest, count
 from igny8_backup.streams.pipeline import Codec
 
 _INDEX_LEVEL = 1
-"""Most of an index is digests, which do not compress. Higher levels find only short chance repetitions:
-level 1 makes the index a twelfth smaller than level 2, in half the time."""
+"""Compression level of an index, which consists mostly of digests. Level 1 makes it a twelfth smaller than
+level 2, in half the time, because higher levels encode many short repetitions that occur by chance."""
 
 
 def index_codec(codec: Codec) -> Codec:
-    """The codec for a tree's index, where ``codec`` is that of its packs: without compressor threads, which
-    cost memory. There is time enough to compress the index without them."""
+    """Return the codec for the index of a tree, given the ``codec`` for its packs.
+
+    It uses no compressor threads, which would need more memory than the index is worth.
+    """
     return replace(codec, level=_INDEX_LEVEL, workers=0)
 
 
 class Upload:
-    """One object on its way to storage: compressed, encrypted, counted and hashed as the bytes pass.
+    """The upload of one object, which is compressed, encrypted, counted and hashed as it is sent.
 
-    Call one of the ``send`` methods, once; it returns what the manifest records of the object. ``claimed``
-    is passed to :meth:`Store.put`: nothing lies under ``key``, and nobody else writes there.
+    Call one of the ``send`` methods, once. It returns the :class:`StoredObject` for the manifest.
+    ``claimed``: no object exists under ``key``, and no other run writes there (see :meth:`Store.put`).
 
-    Every ``send`` raises ``StorageError`` and whatever the blocks raise; then nothing is left in storage.
+    The ``send`` methods raise ``StorageError`` and the errors of the blocks; no object is left in storage
+    then.
     """
 
     def __init__(self, store: Store, key: str, codec: Codec, *, claimed: bool = False) -> None:
@@ -50,9 +50,9 @@ class Upload:
         return self._result()
 
     def send_by_file(self, blocks: Views, folder: Path) -> StoredObject:
-        """Encode ``blocks`` into an unnamed file in ``folder`` first, so that the storage knows the length.
+        """Encode ``blocks`` into an unnamed file in ``folder``, then store the file, whose size is known.
 
-        ``folder`` must be private. Raises also ``OSError`` if the file cannot be written.
+        ``folder`` must be private. Also raises ``OSError`` if the file cannot be written.
         """
         with closing(self._encode(blocks)) as encoded, tempfile.TemporaryFile(dir=folder) as file:
             file.writelines(encoded)

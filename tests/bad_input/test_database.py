@@ -180,7 +180,10 @@ def test_restore_with_server_stopped_meanwhile_fails(own: Ground, tmp_path: Path
         server.start_again()
         assert len(project.databases()) == 2
         (removed,) = run_many(project, ["undo_restore"])
-        assert "The interrupted restore had changed nothing live. What it left was removed." in removed.output
+        assert (
+            "The interrupted restore had changed nothing live. Its databases and folders were removed."
+            in removed.output
+        )
     assert_one_line(
         done,
         1,

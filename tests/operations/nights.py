@@ -23,7 +23,7 @@ def let_time_pass(context: BackupContext, tree: str) -> None:
     Otherwise a file that changed within two seconds of its backup is read again.
     """
     time.sleep(TICK)
-    for index in parent_index.folder_of(context, tree).glob("*.index"):
+    for index in parent_index.index_folder(context, tree).glob("*.index"):
         lines = index.read_bytes().replace(b',"racy":true', b"")
         sidecar = index.with_suffix(".json")
         local = records.from_json(LocalIndex, sidecar.read_bytes(), name=str(sidecar), schema=SCHEMA)

@@ -1,4 +1,4 @@
-"""Back up one database: store its dump, and describe it for the details of the backup."""
+"""Back up one database: store its dump, and describe the database in the details of the backup."""
 
 from __future__ import annotations
 
@@ -17,35 +17,30 @@ from igny8_backup.operations.staging.probe_checks import unanswered, with_answer
 def backup_database(
     context: BackupContext, backup_id: str, part: DatabasePart, observer: RunObserver
 ) -> tuple[DatabasePart, DatabaseDetails, BackupError | None]:
-    """Store the dump of the database ``part.alias``.
+    """Dump the database ``part.alias`` and store the dump.
 
-    Returns the completed part, its details, and an error if a probe could not be answered. Raises
-    ``DatabaseError``, ``ToolError``, ``RefusedError``, ``StorageError``; then nothing is stored.
+    Returns the completed part, its details, and an error if a probe failed. Raises ``DatabaseError``,
+    ``ToolError``, ``RefusedError`` or ``StorageError``; no dump is left in storage then.
     """
-    alias = part.alias
+    alias, config = part.alias, context.config
     engine = context.engine(alias)
     observer.waiting_for("the database server")
     versions = engine.versions()
-    details = engine.describe(context.config.exclude_table_data.get(alias, ()))
+    details = engine.describe(config.exclude_table_data.get(alias, ()))
     observer.begin(details.size)
-
-    answers = Answers()
-
-    def keep_answers(received: Answers) -> None:
-        nonlocal answers
-        answers = received
-
-    dump = engine.dump(details, context.config.probes.get(alias, {}), keep_answers)
+    received = [Answers()]
+    dump = engine.dump(details, config.probes.get(alias, {}), received.append)
     key = keys.database_key(backup_id, alias, engine.dump_kind, context.codec.suffix)
     stored = context.upload(key, claimed=True).send(
         observer.monitor(dump, source="the dump", sink="the storage"), estimate=details.size
     )
     observer.waiting_for("the database server")
-    # Tables created or dropped during the dump may or may not be in it: the details do not promise them.
+    # Tables that were created or dropped during the dump may be missing in it: the details omit them.
     remaining = set(engine.describe(()).tables)
     details = replace(details, tables=tuple(name for name in details.tables if name in remaining))
     part = replace(
         part, state=COMPLETE, object=stored, server_version=versions.server, dump_version=versions.tool
     )
+    answers = received[-1]
     probe_error = unanswered(answers) if answers.failed or answers.denied else None
     return part, with_answers(details, answers), probe_error

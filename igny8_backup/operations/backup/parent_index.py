@@ -1,9 +1,9 @@
-"""The index of the last backup of each tree, which this host keeps readable in ``STATE_DIR``.
+"""Local, unencrypted copies of the indexes of the last backups, for incremental backups of trees.
 
-The server cannot decrypt the index that it stored, but it has the files anyway. Each backup leaves
-``ID.index`` and ``ID.json`` in ``STATE_DIR/indexes/HOST/TREE``. The next backup compares the tree with them
-(:func:`find_parent_backup`), provided that they are undamaged and that storage still has that backup and
-every pack it needs.
+The server cannot decrypt the index in storage. So each backup also writes its index to ``STATE_DIR``, as
+``indexes/HOST/TREE/ID.index`` with the metadata in ``ID.json``. The next backup compares the tree with that
+index (:func:`find_parent_backup`) if both files are undamaged and storage still has the backup and all its
+packs.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from igny8_backup.operations.context import BackupContext
 SCHEMA = 2
 UPGRADES: records.Upgrades = {1: lambda old: {**old, "live_bytes": old["living"]}}
 REWRITE_LIMIT = 256 << 20
-"""Live bytes that one run stores again, at most, to get rid of packs that are mostly dead."""
+"""Live bytes that one run stores again, at most, so that packs with few live bytes can be deleted."""
 MOSTLY_DEAD = 0.5
-"""A pack is rewritten when less than this share of its bytes is live."""
+"""The files of a pack are stored again when less than this share of its bytes is live."""
 MAX_PACKS = 200
-"""A backup that needs more packs than this also rewrites the smallest."""
+"""A backup that needs more packs than this also stores the files of the smallest packs again."""
 FULL_RUNS_LIMIT = 3
-"""This many full runs in a row that nobody asked for are worth a warning."""
+"""After this many full runs in a row, without ``--full``, a warning is shown."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LocalIndex:
-    """The file beside an index. ``recipients`` can decrypt that backup; ``live_bytes`` maps each pack to the
-    bytes that the backup needs of its tar; ``sha256`` is that of the index."""
+    """The contents of ``ID.json``, the metadata of the local index ``ID.index``.
+
+    ``recipients`` can decrypt the backup; ``live_bytes`` maps each pack to the number of bytes of its tar
+    that the backup needs; ``sha256`` is the digest of the index.
+    """
 
     schema: int
     backup_id: str
@@ -46,7 +49,10 @@ class LocalIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class ParentBackup:
-    """The backup that a run compares a tree with. The files of ``packs_to_rewrite`` are stored again."""
+    """The backup that a run compares a tree with. ``index`` is its local index.
+
+    Files in ``packs_to_rewrite`` are stored again although they have not changed.
+    """
 
     backup_id: str
     index: Path
@@ -54,21 +60,24 @@ class ParentBackup:
     packs_to_rewrite: frozenset[str]
 
 
-def folder_of(context: BackupContext, tree: str) -> Path:
-    """The folder that holds the local index of a tree of this host."""
+def index_folder(context: BackupContext, tree: str) -> Path:
+    """Return the folder of the local indexes of a tree of this host."""
     return context.config.state_dir / "indexes" / context.config.host / tree
 
 
 def stored_packs(context: BackupContext, tree: str) -> dict[str, int]:
-    """The packs of this host's tree in storage, with their stored bytes. Raises ``StorageError``."""
+    """Return the names of the packs of this host's tree in storage, with their sizes in storage (bytes).
+
+    Raises ``StorageError``.
+    """
     folder = keys.pack_folder(context.config.host, tree)
     return {keys.pack_of(item.key): item.size for item in context.store.list(folder.removesuffix("/"))}
 
 
 def lost_pack(context: BackupContext, part: TreePart) -> str:
-    """The key of a pack of earlier backups that this part needs and storage no longer has, or ``""``.
+    """Return the key of a pack that the tree needs and storage no longer has, or ``""``.
 
-    Raises ``StorageError``.
+    A full backup needs no packs of earlier backups, so it is not checked. Raises ``StorageError``.
     """
     if part.state != COMPLETE or part.full:
         return ""
@@ -80,12 +89,12 @@ def lost_pack(context: BackupContext, part: TreePart) -> str:
 def find_parent_backup(context: BackupContext, tree: str) -> tuple[ParentBackup | None, str]:
     """Find the newest backup of this tree that a run can compare with.
 
-    Where there is none, the second value says why: a clause for "because ...", empty if the tree has never
-    been backed up. Raises ``StorageError``.
+    If there is none, the second value is the reason, such as ``the recipients have changed``; it is empty if
+    the tree has never been backed up. Raises ``StorageError``.
     """
     stored = stored_packs(context, tree)
-    reason = f"there is no index of it in {folder_of(context, tree)}" if stored else ""
-    for path in sorted(folder_of(context, tree).glob("*.index"), reverse=True):
+    reason = f"there is no index of it in {index_folder(context, tree)}" if stored else ""
+    for path in sorted(index_folder(context, tree).glob("*.index"), reverse=True):
         try:
             part = _complete_part(context, path.stem, tree)
         except (IntegrityError, UsageError):
@@ -105,11 +114,11 @@ def find_parent_backup(context: BackupContext, tree: str) -> tuple[ParentBackup 
 
 
 def local_index(context: BackupContext, manifest: Manifest, part: TreePart) -> tuple[Path | None, str]:
-    """The local index of this part of a backup, if this host has it; else ``None``.
+    """Return the local index of a tree in a backup, or ``None`` if this host does not have it undamaged.
 
-    The second value is a sentence where the local index is damaged, otherwise empty.
+    The second value is a sentence if the local index is damaged, otherwise empty.
     """
-    path = folder_of(context, part.name) / f"{manifest.id}.index"
+    path = index_folder(context, part.name) / f"{manifest.id}.index"
     if manifest.host != context.config.host or not path.exists():
         return None, ""
     if _read_local(path) is None:
@@ -117,21 +126,18 @@ def local_index(context: BackupContext, manifest: Manifest, part: TreePart) -> t
     return path, ""
 
 
-def remember(
+def save_local_index(
     context: BackupContext, tree: str, backup_id: str, index: Path, live_bytes: Mapping[str, int], sha256: str
 ) -> None:
-    """Keep ``index`` as the local index of this backup. It must be a file on the same filesystem, and
-    ``sha256`` its digest. Raises ``OSError``."""
-    local = LocalIndex(
-        schema=SCHEMA,
-        backup_id=backup_id,
-        recipients=tuple(context.codec.recipients),
-        live_bytes=dict(live_bytes),
-        sha256=sha256,
-    )
-    place = folder_of(context, tree) / backup_id
+    """Move the file ``index`` to the local indexes of its tree, and write its metadata.
+
+    ``index`` must be on the filesystem of ``STATE_DIR``; ``sha256`` is its digest. Raises ``OSError``.
+    """
+    recipients = tuple(context.codec.recipients)
+    local = LocalIndex(SCHEMA, backup_id, recipients, dict(live_bytes), sha256)
+    place = index_folder(context, tree) / backup_id
     with open(index, "rb") as file:
-        sync(file.fileno())  # an index that a power cut has emptied would fail a backup
+        sync(file.fileno())  # after a power failure the index could be empty otherwise
     os.chmod(index, 0o600)
     os.replace(index, place.with_suffix(".index"))
     with open(place.with_suffix(".json"), "wb", opener=_private) as file:
@@ -140,18 +146,18 @@ def remember(
         sync(file.fileno())
 
 
-def forget_others(context: BackupContext, tree: str, kept: Collection[str]) -> None:
-    """Remove the local indexes of all backups but ``kept``: older ones, and those of runs that never ended.
-
-    Raises ``OSError``.
-    """
-    for path in folder_of(context, tree).glob("*.*"):
-        if keys.is_id(path.stem) and path.stem not in kept:
+def remove_other_indexes(context: BackupContext, tree: str, retained: Collection[str]) -> None:
+    """Remove the local indexes of this tree, except those of the backups ``retained``. Raises ``OSError``."""
+    for path in index_folder(context, tree).glob("*.*"):
+        if keys.is_id(path.stem) and path.stem not in retained:
             path.unlink(missing_ok=True)
 
 
 def full_runs(context: BackupContext, tree: str) -> int:
-    """How many of the newest backups of this tree, in a row, stored every file; counts to a limit."""
+    """Return how many of the newest backups of this tree, in a row, stored every file.
+
+    Stops counting at ``FULL_RUNS_LIMIT``.
+    """
     ids = {keys.pack_writer(name) for name in stored_packs(context, tree)}
     count = 0
     for backup_id in sorted(ids, reverse=True)[:FULL_RUNS_LIMIT]:
@@ -168,8 +174,9 @@ def full_runs(context: BackupContext, tree: str) -> int:
 def packs_to_rewrite(part: TreePart, live_bytes: Mapping[str, int]) -> frozenset[str]:
     """Choose the packs whose live files are stored again, so that the old packs can be deleted.
 
-    First those that are mostly dead, the deadest first; then, if there are too many packs, the smallest; all
-    together at most ``REWRITE_LIMIT`` live bytes.
+    First come packs with a share of live bytes below ``MOSTLY_DEAD``, the smallest share first. If more than
+    ``MAX_PACKS`` are left, the smallest of these follow. The chosen packs have at most ``REWRITE_LIMIT`` live
+    bytes together.
     """
     sizes = {keys.pack_of(pack.key): pack.raw_bytes for pack in part.packs}
     share = {name: live_bytes.get(name, 0) / max(size, 1) for name, size in sizes.items()}
@@ -191,9 +198,9 @@ def _private(path: str, flags: int) -> int:
 
 
 def _read_local(index: Path) -> LocalIndex | None:
-    """Read the file beside ``index``; ``None`` where either is not what the backup wrote.
+    """Read the metadata of the local index ``index``; return ``None`` if either file is missing or damaged.
 
-    The index is checked because a record that the disk damaged would be copied from backup to backup.
+    The digest of the index is checked because a damaged record would be copied into every later backup.
     """
     path = index.with_suffix(".json")
     try:

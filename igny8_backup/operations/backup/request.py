@@ -1,4 +1,4 @@
-"""What a backup is asked for, and what it returns."""
+"""The request for a backup, and its result."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from igny8_backup.operations.notify.alarms import Alarm
 class BackupRequest:
     """What to back up: ``databases`` by alias, ``trees`` by name.
 
-    ``full`` reads and stores every file; ``checksum`` reads every file and stores those whose content
-    differs from the last backup; without either only files whose metadata changed are read. ``task_id`` is
-    the id of a Celery task, so that a task that is delivered twice runs once.
+    ``full`` reads and stores every file. ``checksum`` reads every file and stores those whose content
+    differs from the last backup. Without either, only files whose metadata changed are read. ``task_id`` is
+    the id of the Celery task; a task that is delivered twice makes only one backup.
     """
 
     databases: tuple[str, ...] = ()
@@ -29,10 +29,10 @@ class BackupRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupResult:
-    """The outcome of a run.
+    """The outcome of a backup run.
 
-    ``errors`` holds the error of each part that failed. ``manifest`` is ``None`` where the same task had
-    been delivered before; then ``earlier`` is the record of that run.
+    ``errors`` maps each failed part to its error. If an earlier delivery of the same Celery task has made the
+    backup, ``manifest`` is ``None`` and ``earlier`` is the record of that run.
     """
 
     id: str
@@ -43,18 +43,18 @@ class BackupResult:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was asked for is in the backup."""
+        """Whether the backup contains everything that was requested."""
         return not self.errors and not any(item.failure for item in self.skipped)
 
     @property
     def alarms(self) -> list[Alarm]:
-        """Each part that failed or is incomplete, with the kind of its failure."""
+        """An alarm for each part that failed or is incomplete."""
         failed = [Alarm(name, type(error).__name__) for name, error in self.errors.items()]
         skipped = [Alarm(item.tree, f"incomplete: {item.reason}") for item in self.skipped if item.failure]
         return list(dict.fromkeys((*failed, *skipped)))
 
     def problems(self, limit: int) -> list[str]:
-        """One line for each failed part and for each skipped file, of these at most ``limit``."""
+        """Return one line for each failed part and for each skipped file, but at most ``limit`` files."""
         lines = [f"{name} FAILED: {error}" for name, error in self.errors.items()]
         lines += [f"{item.tree}: {item.path}: {item.reason}" for item in self.skipped[:limit]]
         if len(self.skipped) > limit:

@@ -1,6 +1,6 @@
-"""One backup run: databases first, then trees, then the details, and the manifest last.
+"""Back up databases, then trees; store the details of the backup, and its manifest last.
 
-:func:`run_backup` is the entry point of commands, tasks and other operations.
+:func:`run_backup` is the entry point.
 """
 
 from __future__ import annotations
@@ -43,18 +43,15 @@ logger = logging.getLogger(__name__)
 
 
 def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
-    """Back up what ``request`` names, under one new id.
+    """Back up the databases and trees of ``request`` as one backup with a new id.
 
-    A part that fails is recorded as failed and the others go on. Where no part is complete, no manifest is
-    written and the error of the first part is raised. Raises ``LockedError`` while another run is under
-    way, ``UsageError`` for an empty request or an unprintable label.
+    If a database or tree fails, its failure is recorded and the next one is backed up. If all fail, no
+    manifest is written and the first error is raised. Raises ``LockedError`` while another run holds the
+    lock, ``UsageError`` for an empty request or an unprintable label.
     """
     if not (request.databases or request.trees):
-        raise UsageError(
-            "There is nothing to back up.",
-            unchanged="Nothing was read or written.",
-            hint="Name something in IGNY8_BACKUP['DATABASES'], SITES or LOGS.",
-        )
+        hint = "Add a database or tree to IGNY8_BACKUP['DATABASES'], SITES or LOGS."
+        raise UsageError("There is nothing to back up.", unchanged="Nothing was read or written.", hint=hint)
     if not request.label.isprintable():
         raise UsageError(
             "The label contains characters that cannot be printed.",
@@ -75,7 +72,7 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
 
 
 class _Run:
-    """The state of one run: the parts so far, their details, and what failed."""
+    """The state of one run: the parts that are done, their details, and the errors."""
 
     def __init__(self, context: BackupContext, request: BackupRequest) -> None:
         self.context = context
@@ -111,16 +108,15 @@ class _Run:
                 self.errors["run"] = error if isinstance(error, BackupError) else _unexpected(error)
             self.record.finish(FAILED, self.errors)
             raise
-        result = BackupResult(
-            id=self.id, manifest=manifest, errors=dict(self.errors), skipped=tuple(self.skipped)
-        )
+        skipped = tuple(self.skipped)
+        result = BackupResult(id=self.id, manifest=manifest, errors=dict(self.errors), skipped=skipped)
         self.record.finish(COMPLETE if result.complete else INCOMPLETE, self.errors)
         return result
 
     def check_existing_ids(self) -> None:
-        """Make sure that this id is new, and note if the newest backup is dated in the future.
+        """Check that no backup has this id, and note if the newest backup is dated in the future.
 
-        The run record reserved the id; but somebody may have deleted the record of an earlier backup.
+        The run record has reserved the id, but the record of an earlier backup may have been deleted.
         """
         ids = set(filter(keys.is_id, self.context.store.list_dirs(keys.BACKUPS)))
         if self.id in ids:
@@ -172,30 +168,32 @@ class _Run:
         self.trees.append(replace(part, finished=self.context.clock()))
 
     def record_failure(self, name: str, error: Exception) -> str:
-        """Record that a part failed; return the kind of the error. Unexpected errors do not end the run:
-        the other parts must not be lost with this one."""
+        """Record the error of a part; return the name of its class.
+
+        Unexpected errors do not end the run either, so that the other parts are still backed up.
+        """
         if not isinstance(error, BackupError):
             logger.exception("Unexpected failure of %s", name)
         self.errors[name] = error if isinstance(error, BackupError) else _unexpected(error)
         return type(error).__name__
 
     def check_packs(self) -> None:
-        """Check that storage still has the packs of earlier backups that the manifest is about to name.
+        """Check that storage still has the packs of earlier backups that the manifest will name.
 
-        Somebody may have deleted one since the run started. Then the tree that needs it has failed.
+        If one was deleted during the run, the tree that needs it is recorded as failed.
         """
         for number, part in enumerate(self.trees):
             if lost := parent_index.lost_pack(self.context, part):
                 error = StorageError(
                     f"The pack {lost}, which holds files of {part.name!r}, disappeared from storage during"
-                    " this backup.",
-                    unchanged="The earlier backups that need it are damaged.",
+                    " this backup. The earlier backups that need it are damaged.",
+                    unchanged="The other parts of this backup are not affected.",
                     hint=f"Store every file again: python manage.py backup_sites {part.name} --full.",
                 )
                 self.trees[number] = replace(part, state=FAILED, error=self.record_failure(part.name, error))
 
     def write_manifest(self, locks: list[AdvisoryLock]) -> Manifest:
-        """Store the details, then the manifest. Only with its manifest does the backup exist."""
+        """Store the details, then the manifest. A backup exists only once its manifest exists."""
         parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]
         if not any(part.state == COMPLETE for part in parts):
             first, *others = self.errors.items()

@@ -1,7 +1,7 @@
-"""The record of a run in storage, which tells other hosts what the run does and how it ended.
+"""The record of a backup run in storage: its start, its heartbeat and its outcome, for other hosts to read.
 
-A run that dies leaves its record without an outcome; its heartbeat then stops. :func:`find_redelivery` uses
-the records to run a Celery task once that the broker delivers twice.
+If a run is killed, its record has no outcome and the heartbeat stops. :func:`find_redelivery` uses the
+records so that a Celery task that the broker delivers twice makes only one backup.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from igny8_backup.errors import BackupError
+from igny8_backup.errors import BackupError, adding_context
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import HEARTBEAT, RUNNING, SCHEMA, STOPPED, RunRecord
 from igny8_backup.operations.backup.request import BackupRequest
@@ -42,27 +42,29 @@ class RunRecorder:
     def claim_id(self) -> None:
         """Write the first record, which reserves the id of this run. Raises ``StorageError`` if it is taken.
 
-        A clock that was set back, or a host that shares no lock with this one, can produce the same id; the
-        objects of that other run must not be overwritten. Afterwards only this run writes keys of this id.
+        Another run can have the same id if the clock was set back, or on a host that does not share the lock.
+        Its objects must not be overwritten.
         """
-        try:
+        with adding_context("No backup was recorded."):
             self._context.store.put(keys.run_key(self._record.id), from_bytes(records.to_json(self._record)))
-        except BackupError as error:
-            error.add_context("No backup was recorded.")
-            raise
 
     def renew_heartbeat(self) -> None:
-        """Write the record again if the last heartbeat is old enough. Called often."""
+        """Write the record again if the last heartbeat is older than ``HEARTBEAT``."""
         if self._context.clock() - self._record.heartbeat > HEARTBEAT:
             self._write()
 
     def expect_manifest(self, manifest: bytes) -> None:
-        """Remember the digest of the manifest that is about to be written. Verification compares it with the
-        manifest in storage."""
+        """Add the digest of ``manifest`` to the record, before the manifest is written.
+
+        A verification compares the digest with the manifest in storage.
+        """
         self._record = replace(self._record, manifest_sha256=hashlib.sha256(manifest).hexdigest())
 
     def finish(self, outcome: str, errors: Mapping[str, BackupError]) -> None:
-        """Write how the run ended. Only notes a storage error: it must not hide the error of the run."""
+        """Write the outcome of the run.
+
+        A storage error is only noted, so that it does not hide ``errors``.
+        """
         kinds = {name: type(error).__name__ for name, error in errors.items()}
         self._record = replace(self._record, outcome=outcome, finished=self._context.clock(), errors=kinds)
         try:
@@ -76,10 +78,10 @@ class RunRecorder:
 
 
 def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> RunRecord | None:
-    """Find the run of an earlier delivery of the same task that has ended or is still working.
+    """Return the run of an earlier delivery of the Celery task ``task_id``, if it has ended or still works.
 
-    ``locked`` says that the caller holds the locks. Then a record without an outcome belongs to a run that
-    died, whose work is still to be done.
+    ``locked``: the caller holds the locks. A record without an outcome then belongs to a run that was killed,
+    and None is returned, because the backup has to be made again.
     """
     folder = context.store.local_path()
     if not task_id or (folder is not None and not folder.exists()):

@@ -1,6 +1,7 @@
-"""Back up one tree: packs while the walk goes on, then the folders' tar and the index.
+"""Back up one tree: store packs of files during the walk, then a tar of the folders, and the index.
 
-The page "Storage format" of the documentation describes each object.
+The page "Storage format" of the documentation describes these objects. :func:`backup_tree` is the entry
+point.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def backup_tree(
     request: BackupRequest,
     observer: RunObserver,
 ) -> tuple[TreePart, list[Skipped]]:
-    """Back up the tree below ``root`` as ``part``; return the completed part, and what was skipped.
+    """Back up the tree at ``root``; return the completed ``part``, and the files that were skipped.
 
-    Files that are unchanged since the last backup of this tree are not opened: their content stays in the
+    Files that have not changed since the last backup of this tree are not opened: their content stays in the
     packs of that backup. Raises ``FilesError`` if ``root`` is not a folder, ``StorageError``.
     """
     config, codec, suffix = context.config, context.files_codec, context.codec.suffix
@@ -52,7 +53,7 @@ def backup_tree(
         files, size = files_now, size_now
 
     new_packs: list[StoredObject] = []
-    with _work_folder(parent_index.folder_of(context, part.name)) as folder, tree_reader() as reader:
+    with _work_folder(parent_index.index_folder(context, part.name)) as folder, tree_reader() as reader:
         parent = _find_parent(context, part.name, request, observer)
         observer.waiting_for("the files")
         job = Job(
@@ -82,10 +83,10 @@ def backup_tree(
         stored_index = context.upload(index_key, codec=index_codec(codec), claimed=True).send_by_file(
             raw_index.watch(from_file(job.index)), folder
         )
-        parent_index.remember(
+        parent_index.save_local_index(
             context, part.name, backup_id, Path(job.index), report.live_bytes, raw_index.sha256
         )
-        parent_index.forget_others(context, part.name, {backup_id, parent.backup_id if parent else ""})
+        parent_index.remove_other_indexes(context, part.name, {backup_id, parent.backup_id if parent else ""})
     parent_packs = parent.part.packs if parent else ()
     still_needed = [pack for pack in parent_packs if keys.pack_of(pack.key) in report.live_bytes]
     done = replace(
@@ -108,7 +109,7 @@ def backup_tree(
 def _find_parent(
     context: BackupContext, tree: str, request: BackupRequest, observer: RunObserver
 ) -> parent_index.ParentBackup | None:
-    """Find the backup to compare the tree with, and begin to show progress."""
+    """Return the backup to compare the tree with, if any; begin to report progress."""
     parent, reason = parent_index.find_parent_backup(context, tree)
     if reason and not request.full:
         _note_full_run(context, tree, reason)
@@ -118,21 +119,18 @@ def _find_parent(
 
 
 def _note_full_run(context: BackupContext, tree: str, reason: str) -> None:
-    """Explain why every file is read, and warn if that happens in every run."""
+    """Note why every file is stored again, and warn if that happened in the last runs too."""
     context.progress.note(f"{tree}: every file is read and stored again, because {reason}.")
-    if parent_index.full_runs(context, tree) >= parent_index.FULL_RUNS_LIMIT:
+    limit = parent_index.FULL_RUNS_LIMIT
+    if parent_index.full_runs(context, tree) >= limit:
         context.progress.note(
-            f"WARNING: {tree}: the last {parent_index.FULL_RUNS_LIMIT} backups stored every file again too."
-            f" Is STATE_DIR ({context.config.state_dir}) kept between runs? In a container it must be on a"
-            " volume."
+            f"WARNING: {tree}: the last {limit} backups stored every file again too. Is STATE_DIR"
+            f" ({context.config.state_dir}) kept between runs? In a container it must be on a volume."
         )
 
 
 def _skipped(tree: str, report: Report) -> list[Skipped]:
-    listed = [
-        Skipped(tree=tree, path=path, reason=reason, failure=failure)
-        for path, reason, failure in report.skipped
-    ]
+    listed = [Skipped(tree=tree, path=p, reason=reason, failure=f) for p, reason, f in report.skipped]
     if more := report.skipped_total - len(listed):
         listed.append(Skipped(tree=tree, path="", reason=f"{more} more were skipped"))
     return listed
@@ -140,16 +138,15 @@ def _skipped(tree: str, report: Report) -> list[Skipped]:
 
 @contextmanager
 def _work_folder(state_folder: Path) -> Iterator[Path]:
-    """Create a private folder for the files of this backup; remove it, and what killed runs left, at the end.
+    """Create a private folder for temporary files of this backup, and remove it at the end.
 
-    It lies in the state folder of the tree, so that the index can be moved to its place.
+    Folders that killed runs left are removed first. The folder is in ``state_folder``, so that the finished
+    index can be renamed into that folder.
     """
     try:
         _make_private(state_folder)
-        for stale in state_folder.glob(
-            f"{_WORK_FOLDER}*"
-        ):  # this run holds the lock, so no other run uses it
-            shutil.rmtree(stale)
+        for stale in state_folder.glob(f"{_WORK_FOLDER}*"):
+            shutil.rmtree(stale)  # this run holds the lock, so no other run uses the folder
         with tempfile.TemporaryDirectory(dir=state_folder, prefix=_WORK_FOLDER) as folder:
             yield Path(folder)
     except OSError as error:

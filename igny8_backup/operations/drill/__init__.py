@@ -1,6 +1,6 @@
-"""Drill: restore a backup for practice and compare it with what was backed up.
+"""Drill: try a restore into scratch databases and a scratch folder, and compare the result with the backup.
 
-:func:`~igny8_backup.operations.drill.run.drill` is the entry point. It restores into scratch databases and a
-scratch folder (``scratch``), under locks of its own (``locks``), and touches nothing live.
-:func:`~igny8_backup.operations.drill.scratch.remove_killed_drills` cleans up after drills that were killed.
+:func:`~igny8_backup.operations.drill.run.drill` is the entry point. ``scratch`` creates the scratch databases
+and the folder, and removes those of drills that were killed. ``locks`` allows one drill at a time. A drill
+changes nothing live.
 """

@@ -1,6 +1,6 @@
-"""The locks of drills: one drill at a time on a host, and on each database server.
+"""The locks that allow one drill at a time on a host and on each database server.
 
-They are held by an open file and by database sessions, so they end with the process that holds them.
+The locks belong to an open file and to database sessions, so they end with the process of the drill.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from igny8_backup.operations.context import BackupContext
 
 @dataclass(frozen=True)
 class _Protected:
-    """What a lock protects, as :class:`~igny8_backup.locks.Lockable`: its identity, and words for people."""
+    """A resource to lock (see :class:`~igny8_backup.locks.Lockable`). ``text`` describes it in messages."""
 
     key: str
     text: str
@@ -36,10 +36,10 @@ class _Protected:
 
 @contextmanager
 def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], None]]:
-    """Hold the locks of a drill; ``doing`` tells other processes what for.
+    """Hold the locks of a drill. ``doing`` describes the holder in the error messages of other processes.
 
-    Yields a function that raises ``LockedError`` if one of the locks was lost. Raises ``LockedError`` naming
-    the holder, ``DatabaseError``, ``FilesError``.
+    Yields a function that raises ``LockedError`` if one of the locks was lost. Raises ``LockedError``, which
+    names the holder, ``DatabaseError`` or ``FilesError``.
     """
     with ExitStack() as stack:
         stack.enter_context(_host_lock(context, doing))
@@ -58,9 +58,9 @@ def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], Non
 
 @contextmanager
 def no_drill_running(context: BackupContext) -> Iterator[bool]:
-    """Yield whether no drill is under way on this host; ``False`` where that cannot be determined.
+    """Yield whether no drill is running on this host; ``False`` if that cannot be determined.
 
-    A drill that starts meanwhile waits until this context ends. Several processes may ask at once.
+    A drill that starts meanwhile waits until the ``with`` block ends. Several processes may be in it at once.
     """
     try:
         handle = os.open(_query_lock(context), os.O_RDONLY | os.O_CLOEXEC)
@@ -78,24 +78,23 @@ def no_drill_running(context: BackupContext) -> Iterator[bool]:
 
 
 def project_digest(context: BackupContext) -> str:
-    """A digest that tells the drills of this project from those of others on the same host or server."""
+    """Return a digest that distinguishes this project from others on the same host or database server."""
     identity = f"{os.path.realpath(context.config.state_dir)}\n{context.store.identity()}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
 def drill_engines(context: BackupContext) -> list[Engine]:
-    """Return the engines of the configured databases that a drill can restore."""
+    """Return the engines of the databases in the settings that a drill can restore."""
     engines = (context.engine(alias) for alias in context.config.databases)
     return [engine for engine in engines if engine.supports(Capability.DRILL)]
 
 
 @contextmanager
 def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
-    """Hold the two locks of this host.
+    """Hold the two file locks of this host.
 
-    The first keeps drills apart; a second drill fails at once and names the holder. The second is for
-    :func:`no_drill_running`: if that took a shared lock on the first file, a drill starting meanwhile would
-    fail.
+    With the first, a second drill fails at once, and its error names the holder. The second is for
+    :func:`no_drill_running`, which must not make a drill fail that starts meanwhile.
     """
     drills = _Protected(context.store.identity(), f"the drills from {context.store.describe()}")
     with file_lock(drills, _folder(context), doing=doing, now=context.clock()):
@@ -103,11 +102,9 @@ def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise FilesError(
-                f"The lock file {path} cannot be opened: {error.strerror}.",
-                unchanged="Nothing was changed.",
-                hint="Set IGNY8_BACKUP['STATE_DIR'] to a writable private folder.",
-            ) from None
+            hint = "Set IGNY8_BACKUP['STATE_DIR'] to a writable private folder."
+            what = f"The lock file {path} cannot be opened: {error.strerror}."
+            raise FilesError(what, unchanged="Nothing was changed.", hint=hint) from None
         try:
             try:
                 try_lock(handle, wait=True)  # only for no_drill_running(), which is short

@@ -1,7 +1,7 @@
-"""The scratch databases and the scratch folder of a drill, and the removal of those that killed drills left.
+"""The scratch databases and the scratch folder of a drill, and how they are removed after a kill.
 
-Their names tell them apart from everything else, also from those of another project on the same server or
-in the same scratch folder. Only one drill runs at a time: what exists while the locks are held is a leftover.
+Their names contain a digest of the project, so that those of other projects are never removed. Only one drill
+runs at a time: databases and folders that exist when the locks were taken are from a killed drill.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from igny8_backup.trees.fs.remove import remove_tree
 
 @contextmanager
 def exclusive_drill(context: BackupContext) -> Iterator[Callable[[], None]]:
-    """Hold the locks of a drill, and remove what killed drills left.
+    """Hold the locks of a drill, and remove the databases and folders of killed drills.
 
-    Yields a function that raises ``LockedError`` if one of the locks was lost. Raises ``LockedError`` after
-    ``context.wait`` seconds, naming the drill that is under way on this host or, against the same databases,
-    on another one; ``DatabaseError``, ``FilesError``.
+    Yields a function that raises ``LockedError`` if one of the locks was lost. Raises ``LockedError`` if
+    another drill on this host or on the same databases holds the locks for more than ``context.wait``
+    seconds; ``DatabaseError``, ``FilesError``.
     """
     with retry_until(lambda: drill_locks(context, "a drill"), context.wait, context.progress) as check:
         _remove_leftovers(context)
@@ -34,7 +34,7 @@ def exclusive_drill(context: BackupContext) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def scratch_folder(context: BackupContext, stamp: str) -> Iterator[Path]:
-    """Create a private folder for the restored trees; remove it at the end. Raises ``FilesError``."""
+    """Create a private folder for the restored trees and remove it at the end. Raises ``FilesError``."""
     folder = context.config.scratch_dir / f"{_prefix(context)}{stamp}"
     try:
         folder.mkdir(0o700)
@@ -51,25 +51,27 @@ def scratch_folder(context: BackupContext, stamp: str) -> Iterator[Path]:
 
 
 def remove_killed_drills(context: BackupContext) -> None:
-    """Remove what killed drills left, unless a drill is under way. Problems are noted, not raised."""
+    """Remove the databases and folders of killed drills, unless a drill is running.
+
+    Errors are noted, not raised.
+    """
     try:
-        with drill_locks(context, "removing what drills left"):
+        with drill_locks(context, "removing killed drills"):
             _remove_leftovers(context)
     except LockedError:
-        pass  # the drill that is under way uses what exists, or removes it
+        pass  # the drill that is running removes them when it starts
     except BackupError as error:
-        context.progress.note(f"Leftovers of killed drills could not be removed. {error}")
+        context.progress.note(f"Databases and folders of killed drills could not be removed. {error}")
 
 
 def killed_drills(context: BackupContext) -> tuple[str, ...]:
-    """The stamps of killed drills whose folder still exists on this host. Connects to no database."""
+    """Return the stamps of killed drills whose folder still exists on this host, sorted.
+
+    Returns nothing while a drill is running. Connects to no database.
+    """
     with no_drill_running(context) as free:
-        # While no drill can start or run: so every folder is a leftover.
-        return (
-            tuple(sorted(path.name.removeprefix(_prefix(context)) for path in _folders(context)))
-            if free
-            else ()
-        )
+        found = _folders(context) if free else []
+    return tuple(sorted(path.name.removeprefix(_prefix(context)) for path in found))
 
 
 def _remove_leftovers(context: BackupContext) -> None:
@@ -81,7 +83,7 @@ def _remove_leftovers(context: BackupContext) -> None:
 
 
 def _prefix(context: BackupContext) -> str:
-    """Prefix of the name of a drill's folder in ``SCRATCH_DIR``."""
+    """Return the prefix of the names of this project's drill folders in ``SCRATCH_DIR``."""
     return f"igny8_backup-drill-{project_digest(context)}-"
 
 
@@ -90,7 +92,7 @@ def _folders(context: BackupContext) -> list[Path]:
 
 
 def _is_our_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder of this user: scratch may be /tmp, where anybody may create that name."""
+    """Return whether ``path`` is a folder of this user. In ``/tmp`` other users may create the same name."""
     try:
         found = path.lstat()
     except FileNotFoundError:

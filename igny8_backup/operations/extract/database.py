@@ -10,20 +10,22 @@ from igny8_backup.databases.names import NAME_BYTES, STAGING, find_tables, is_de
 from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import BackupError, RefusedError, UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.details import DatabaseDetails, Privilege
+from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore.preflight import unknown_migrations
 from igny8_backup.operations.staging import sandbox, sanitize
 from igny8_backup.operations.staging.load import load_staging
-from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
+from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides, owner_privileges
 from igny8_backup.streams.age import Identity
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseCopy:
-    """The database to create. ``where`` is its address for people; ``migrate`` and ``sanitize`` say what runs
-    in it."""
+    """A database to create from a backup. ``where`` is the address shown to the user.
+
+    ``migrate``: run the migrations of the code in it. ``sanitize``: run the sanitizers.
+    """
 
     backup_id: str
     part: DatabasePart
@@ -33,15 +35,6 @@ class DatabaseCopy:
     selection: RestoreSelection = WHOLE
     migrate: bool = False
     sanitize: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedCopy:
-    """The plan of one copy, with notes and blockers."""
-
-    copy: DatabaseCopy
-    notes: tuple[str, ...]
-    blockers: tuple[str, ...]
 
 
 def plan_copy(
@@ -55,8 +48,8 @@ def plan_copy(
     migrate: bool,
     sanitized: bool,
     overrides: RestoreOverrides,
-) -> PlannedCopy:
-    """Plan the database ``name``. Nothing is created.
+) -> tuple[DatabaseCopy, list[str], list[str]]:
+    """Plan a new database ``name``; return the plan, notes and blockers. Nothing is created.
 
     Raises ``RefusedError`` if the database exists already, ``UsageError`` for an invalid name or an unknown
     table.
@@ -66,7 +59,7 @@ def plan_copy(
     copied = engine.for_database(name)
     table_owners = details.owners
     details, override_notes = apply_overrides(engine, details, overrides)
-    notes = list(override_notes)
+    notes = [*override_notes]
     notes += [
         f"An interrupted extract_backup may have left the database {staging}. If none is running:"
         f' DROP DATABASE "{staging}";'
@@ -82,9 +75,8 @@ def plan_copy(
     blockers = copied.blockers(part, details)
     if migrate:
         blockers += unknown_migrations(details)
-    # Only the owner may connect until somebody grants it to others.
-    own = ("CONNECT", "CREATE", "TEMPORARY")
-    privileges = tuple(Privilege(grantee=details.owner, privilege=word, grantable=False) for word in own)
+    # Only the owner may connect, until the owner grants CONNECT to other roles.
+    privileges = owner_privileges(details.owner)
     comment = f"igny8_backup: {part.alias} of backup {backup_id}"
     copy = DatabaseCopy(
         backup_id=backup_id,
@@ -96,35 +88,37 @@ def plan_copy(
         migrate=migrate,
         sanitize=sanitized,
     )
-    return PlannedCopy(copy=copy, notes=tuple(notes), blockers=tuple(blockers))
+    return copy, notes, blockers
 
 
 def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
-    """Create the database; return descriptions of what was left out. After a failure nothing is left."""
+    """Create the database; return descriptions of the objects in the dump that were not restored.
+
+    After a failure the staging database is dropped.
+    """
     engine = _engine(context, copy.part.alias)
     _check_name(engine, copy.name)
     engine = engine.for_database(copy.name)
-    stamp = keys.stamp(context.clock())
-    staging = engine.derived_name(STAGING, stamp)
+    staging, part = engine.derived_name(STAGING, keys.stamp(context.clock())), copy.part
     engine.create_staging(staging, copy.details)
     try:
+        analyze = not copy.sanitize  # statistics could contain values that sanitizing removes
         left_out = load_staging(
             context,
             engine,
             staging,
-            copy.part,
+            part,
             copy.details,
             identities,
             selection=copy.selection,
-            # Statistics collected before sanitizing would contain values that sanitizing removes.
-            analyze=not copy.sanitize,
+            analyze=analyze,
         )
         if copy.migrate:
             context.progress.note(f"Migrating {copy.name} to the schema of the code.")
-            sandbox.migrate({copy.part.alias: staging})
+            sandbox.migrate({part.alias: staging})
         if copy.sanitize:
-            sanitize.sanitize(context, {copy.part.alias: staging})
-        # The database gets its name last, so that a database of that name is complete.
+            sanitize.sanitize(context, {part.alias: staging})
+        # Renamed last: if a database has the requested name, it is complete.
         engine.name_staging(staging, copy.details)
     except BaseException:
         try:
@@ -148,22 +142,13 @@ def _engine(context: BackupContext, alias: str) -> Engine:
 
 
 def _check_name(engine: Engine, name: str) -> None:
+    unchanged = "Nothing was created."
     if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_derived_name(name, engine.name):
-        raise UsageError(
-            f"{name!r} cannot be the name of a new database.",
-            unchanged="Nothing was created.",
-            hint=f"Give a name of at most {NAME_BYTES} bytes that is not one of a restore's own names:"
-            " --to-database igny8_copy.",
-        )
+        hint = f"Give a name of at most {NAME_BYTES} bytes that no restore uses: --to-database igny8_copy."
+        raise UsageError(f"{name!r} cannot be the name of a new database.", unchanged=unchanged, hint=hint)
     if name == engine.name:
-        raise RefusedError(
-            f"{name} is the database of the application.",
-            unchanged="Nothing was created.",
-            hint="Give another name. To replace the live database, use restore_all.",
-        )
+        hint = "Give another name. To replace the live database, use restore_all."
+        raise RefusedError(f"{name} is the database of the application.", unchanged=unchanged, hint=hint)
     if engine.exists(name):
-        raise RefusedError(
-            f"There is a database {name} already.",
-            unchanged="Nothing was created.",
-            hint="Give another name, or drop it first.",
-        )
+        hint = "Give another name, or drop that database first."
+        raise RefusedError(f"There is a database {name} already.", unchanged=unchanged, hint=hint)

@@ -14,10 +14,11 @@ Pattern = tuple[bytes, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The part of a tree that ``patterns`` choose; all of it if there are none.
+    """The files, folders and links of a tree that match ``patterns``; all of them if there are no patterns.
 
-    ``also`` are files that no pattern matches but that a chosen hard link points to. ``size`` is in bytes.
-    ``packs`` are the names of the packs that contain the chosen files. ``found``: something matches.
+    ``files`` and ``size`` (bytes) are the totals of the chosen files, ``packs`` the names of the packs that
+    contain them. ``also`` are files that match no pattern, but are the target of a chosen hard link.
+    ``found``: something matches.
     """
 
     patterns: tuple[Pattern, ...] = ()
@@ -44,7 +45,10 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
-    """Choose the records that match. :func:`with_link_targets` must add the targets of hard links."""
+    """Choose the records that match ``patterns``.
+
+    If the result has ``also``, the caller must pass it to :func:`with_link_targets`.
+    """
     chosen = Chosen(patterns=tuple(patterns))
     files, size, found = 0, 0, False
     packs: set[str] = set()
@@ -62,7 +66,7 @@ def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
 
 
 def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
-    """Return ``chosen`` with the sizes and packs of the files that chosen hard links point to."""
+    """Add the files in ``chosen.also`` to the totals and packs of ``chosen``; return the result."""
     targets = [record for record in records if record.path in chosen.also]
     return replace(
         chosen,
@@ -74,23 +78,18 @@ def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
 
 def select(chosen: Chosen, records: Iterable[Record]) -> Iterator[Record]:
     """Yield the chosen records in the order of the index, each after the folders that contain it."""
-    above: list[
-        tuple[Record, bool]
-    ] = []  # the folders that contain the record, and whether they were yielded
+    # The folders that contain the current record, and whether each was yielded.
+    above: list[tuple[Record, bool]] = []
     for record in records:
         while above and not record.path.startswith(above[-1][0].path + b"/"):
             above.pop()
-        if record.path and chosen.matches(record.path):
-            for number, (folder, yielded) in enumerate(above):
-                if not yielded:
-                    above[number] = (folder, True)
-                    yield folder
+        matches = bool(record.path) and chosen.matches(record.path)
+        if matches:
+            yield from (folder for folder, yielded in above if not yielded)
+            above = [(folder, True) for folder, _ in above]
             yield record
-            yielded = True
-        else:
-            yielded = False
         if record.kind == "dir" and record.path:
-            above.append((record, yielded))
+            above.append((record, matches))
 
 
 def _matches(parts: Pattern, pattern: Pattern) -> bool:

@@ -1,13 +1,12 @@
 """Extract a backup, or part of it, into a new database or folder. Nothing live is changed.
 
-The entry points are :func:`plan_extract` and :func:`run_extract`. There is no journal and no lock, and a
-backup may run at the same time: a database or folder gets its name only when it is complete.
+The entry points are :func:`plan_extract` and :func:`run_extract`. They need no journal, because a new
+database or folder gets its name only when it is complete, and no lock: a backup may run at the same time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.catalog.select import select
@@ -19,19 +18,18 @@ from igny8_backup.operations.extract.path_filter import parse_pattern
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, require_new_folder, write_tree
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.preflight import check_objects
-from igny8_backup.operations.selection import ALL, DB, FILES, require_none, select_parts
+from igny8_backup.operations.selection import ALL, DB, FILES, BasePlan, select_parts
 from igny8_backup.operations.staging import sanitize
 from igny8_backup.operations.staging.overrides import RestoreOverrides
-from igny8_backup.streams.age import Identity
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractRequest:
-    """What to extract, and where to.
+    """A request to extract a database, trees, or both.
 
     ``to_database`` is the name of a new database, ``to_dir`` a new or empty folder; at least one is needed.
-    ``tables`` and ``paths`` (patterns) limit what is extracted. ``migrate`` brings the new database to the
-    schema of the code. The other fields are as in ``RestoreRequest``.
+    ``tables`` and ``paths`` (patterns) limit what is extracted. ``migrate``: run the migrations of the code
+    in the new database. The other fields are those of ``RestoreRequest``.
     """
 
     backup_id: str = ""
@@ -49,25 +47,19 @@ class ExtractRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractPlan:
-    """What an extraction will create. Any of ``blockers`` prevents it."""
+class ExtractPlan(BasePlan):
+    """The databases and folders that an extraction will create."""
 
-    created: datetime
     databases: tuple[DatabaseCopy, ...]
     trees: tuple[TreeCopy, ...]
-    notes: tuple[str, ...]
-    blockers: tuple[str, ...]
-    identities: tuple[Identity, ...]
-
-    def require_feasible(self) -> None:
-        """Raise ``RefusedError`` that lists the blockers, if there are any."""
-        require_none(self.blockers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractResult:
-    """What an extraction has created. ``left_out`` lists parts of the database or its tables that were not
-    restored, in the words of ``pg_restore``."""
+    """The databases and folders that an extraction has created.
+
+    ``left_out`` describes the objects of the dump that were not restored, as ``pg_restore`` lists them.
+    """
 
     databases: tuple[str, ...]
     folders: tuple[str, ...]
@@ -76,10 +68,10 @@ class ExtractResult:
 
 @adding_context("Nothing was changed.")
 def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan:
-    """Plan an extraction from manifests, details and, with ``paths``, an index. Nothing is created.
+    """Plan an extraction from manifests, details and, for ``paths``, the index. Nothing is created.
 
-    Raises as :func:`~igny8_backup.operations.restore.planner.plan_restore`; ``UsageError`` if the request
-    contradicts itself; ``RefusedError`` or ``UsageError`` if the target exists already.
+    Raises the errors of :func:`~igny8_backup.operations.restore.planner.plan_restore`; ``UsageError`` if the
+    request contradicts itself; ``RefusedError`` or ``UsageError`` if the target exists already.
     """
     _check(request)
     given = context.catalog.get(request.backup_id) if request.backup_id else None
@@ -95,21 +87,22 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
     blockers: list[str] = []
     databases, trees, objects = [], [], []
     for manifest, part in selected.databases:
-        planned = plan_copy(
+        details = read_details(context, manifest, identities).database(part.alias)
+        copy, copy_notes, copy_blockers = plan_copy(
             context,
             manifest.id,
             part,
-            read_details(context, manifest, identities).database(part.alias),
+            details,
             name=request.to_database,
             tables=request.tables,
             migrate=request.migrate,
             sanitized=request.sanitize,
             overrides=request.overrides,
         )
-        databases.append(planned.copy)
-        notes += planned.notes
-        blockers += planned.blockers
-        objects += [part.object] if part.object else []
+        databases.append(copy)
+        notes += copy_notes
+        blockers += copy_blockers
+        objects.append(part.dump)
     if request.to_dir:
         require_new_folder(context.config, request.to_dir)
         patterns = [parse_pattern(text) for text in request.paths]
@@ -117,21 +110,12 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
             chosen = choose_files(context, tree, patterns, identities)
             if chosen.found:
                 objects += [item for item in tree.packs if keys.pack_of(item.key) in chosen.packs]
-                trees.append(
-                    TreeCopy(
-                        backup_id=manifest.id,
-                        part=tree,
-                        chosen=chosen,
-                        folder=request.to_dir / tree.name,
-                        allow_set_id=request.allow_set_id,
-                    )
-                )
+                folder = request.to_dir / tree.name
+                trees.append(TreeCopy(manifest.id, tree, chosen, folder, request.allow_set_id))
         if not trees:
-            raise UsageError(
+            raise _contradiction(
                 f"No path in {', '.join(names)} matches {', '.join(request.paths)}.",
-                unchanged="Nothing was created.",
-                hint="Give paths relative to the root of a tree: --path example.com, or --path"
-                " '*/images/*.png'.",
+                "Give paths relative to the root of a tree: --path example.com, or --path '*/images/*.png'.",
             )
     check_objects(context, objects)
     chosen_backups = [manifest for manifest, _ in (*selected.databases, *selected.trees)]
@@ -150,12 +134,13 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
 
 
 def run_extract(context: BackupContext, plan: ExtractPlan) -> ExtractResult:
-    """Carry out the plan. A database or tree that fails is removed; those that are complete stay."""
+    """Create the databases and folders of the plan, one after the other.
+
+    If one fails, it is removed and the error is raised; those that are complete already stay.
+    """
     plan.require_feasible()
     identities = list(plan.identities)
-    left_out: list[str] = []
-    for copy in plan.databases:
-        left_out += create_copy(context, copy, identities)
+    left_out = [text for copy in plan.databases for text in create_copy(context, copy, identities)]
     for tree in plan.trees:
         context.progress.begin(f"files {tree.part.name}", tree.chosen.size)
         try:

@@ -1,4 +1,4 @@
-"""Extract a tree, or part of it, into a new folder outside everything live."""
+"""Extract a tree, or part of it, into a new folder outside all live trees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.conf import Config
-from igny8_backup.errors import FilesError, IntegrityError, RefusedError
+from igny8_backup.errors import FilesError, RefusedError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.operations.context import BackupContext
@@ -28,9 +28,12 @@ from igny8_backup.trees.model.records import Record
 _UNFINISHED = ".igny8_backup-unfinished-"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TreeCopy:
-    """The folder to create and what to write into it. ``allow_set_id`` is as in ``TreeWriter``."""
+    """A folder to create, and the files of a backup to write into it.
+
+    ``allow_set_id``: restore set-user-ID and set-group-ID bits and file capabilities.
+    """
 
     backup_id: str
     part: TreePart
@@ -40,15 +43,13 @@ class TreeCopy:
 
 
 def require_new_folder(config: Config, folder: Path) -> None:
-    """Raise ``RefusedError`` if ``folder`` is not empty, or if it or a live folder contains the other."""
+    """Raise ``RefusedError`` if ``folder`` is not empty, or inside or around a live tree or served folder."""
     real = Path(os.path.realpath(folder))  # ``Path.resolve`` raises at a loop of symlinks
     for name, closed in closed_folders(config).items():
         if real.is_relative_to(closed) or closed.is_relative_to(real):
-            raise RefusedError(
-                f"One of {folder} and {name} ({closed}) contains the other.",
-                unchanged="Nothing was created.",
-                hint="Give a private folder outside all trees and outside everything that is served.",
-            )
+            hint = "Give a private folder outside all trees and all folders that are served."
+            what = f"One of {folder} and {name} ({closed}) contains the other."
+            raise RefusedError(what, unchanged="Nothing was created.", hint=hint)
     try:
         if not (found := [path.name for path in folder.iterdir()]):
             return
@@ -71,7 +72,10 @@ def require_new_folder(config: Config, folder: Path) -> None:
 def choose_files(
     context: BackupContext, part: TreePart, patterns: Sequence[Pattern], identities: list[Identity]
 ) -> Chosen:
-    """Choose the files of the tree that match; all if there are no patterns. Reads the index, but no pack."""
+    """Choose the files of the tree that match ``patterns``; all files if there are none.
+
+    Reads the index of the tree, but no pack.
+    """
     if not patterns:
         packs = frozenset(keys.pack_of(item.key) for item in part.packs)
         return Chosen(files=part.files, size=part.bytes, packs=packs)
@@ -85,8 +89,9 @@ def write_tree(
 ) -> None:
     """Write the chosen files into the new folder ``copy.folder`` (mode 0700) and check every digest.
 
-    The folder has another name until it is complete. Only packs that contain chosen files are read. Raises
-    ``FilesError``, ``IntegrityError`` or ``StorageError``; nothing is left then.
+    The folder has another name until it is complete. Only packs that contain chosen files are read.
+    ``on_bytes`` receives the number of bytes written. Raises ``FilesError``, ``IntegrityError`` or
+    ``StorageError``; the folder is removed then.
     """
     partial = copy.folder.with_name(f"{_UNFINISHED}{copy.folder.name}")
     try:
@@ -113,7 +118,7 @@ def _write(
 ) -> None:
     done = 0
 
-    def passed(files: int, amount: int) -> None:
+    def report_progress(files: int, amount: int) -> None:
         nonlocal done
         on_bytes(amount - done)
         done = amount
@@ -125,7 +130,7 @@ def _write(
     with (
         _index(context, copy.part, identities) as records,
         closing(
-            TreeWriter(folder, on_skip=skip, on_progress=passed, allow_set_id=copy.allow_set_id)
+            TreeWriter(folder, on_skip=skip, on_progress=report_progress, allow_set_id=copy.allow_set_id)
         ) as writer,
     ):
         for item in copy.part.packs:
@@ -141,17 +146,14 @@ def _write(
 def _index(
     context: BackupContext, part: TreePart, identities: list[Identity]
 ) -> Iterator[Callable[[], Iterator[Record]]]:
-    """Keep the index of the tree in an unnamed file in scratch; yield a function that reads it from the
-    beginning. Only one reader at a time."""
-    if part.index is None:
-        raise IntegrityError(
-            f"The backup of {part.name!r} names no index.",
-            unchanged="Nothing live was changed.",
-            hint="Choose another backup: list_backups.",
-        )
+    """Download the index of the tree into an unnamed file in ``SCRATCH_DIR``.
+
+    Yields a function that reads the file from its beginning. Only one reader at a time.
+    """
+    stored = part.stored_index
     with private_file(context.config.scratch_dir) as (file, _):
         try:
-            write_file(context.download(part.index, identities), file.fileno(), name="the index")
+            write_file(context.download(stored, identities), file.fileno(), name="the index")
         except FilesError as error:
             raise FilesError(
                 f"The index of the tree cannot be stored in {context.config.scratch_dir}: {error.what}",

@@ -1,7 +1,7 @@
-"""Look after the backups in storage: list, monitor, pin and prune them.
+"""Maintain the backups in storage: list, monitor, pin and prune them.
 
-``prune`` applies the retention policy (the pure rules are in :mod:`igny8_backup.retention`) and calls
-``sweep``, which removes the objects that ``orphans`` finds under no manifest. ``monitor`` tells whether the
-backups are healthy. Both read the storage through ``inventory``. ``pin`` keeps a backup whatever the policy
-says; ``listing`` lists the files of a backup.
+``prune`` applies the retention policy of :mod:`igny8_backup.retention` and calls ``sweep``, which removes the
+objects that no manifest names (``orphans``). ``monitor`` checks whether the backups are healthy. Both read
+the storage through ``inventory``. ``pin`` protects a backup from ``prune``; ``listing`` lists the files of a
+backup.
 """

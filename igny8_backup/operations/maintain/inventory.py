@@ -17,7 +17,10 @@ from igny8_backup.retention import Backup, Part, Plan
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """Backups and run records, newest first, and the annotations of backups (pins, checks), at ``now``."""
+    """All backups and run records in storage, newest first, read at the time ``now``.
+
+    ``annotations`` maps the ids of backups to their pins and checks.
+    """
 
     now: datetime
     entries: list[Entry]
@@ -30,22 +33,17 @@ class Inventory:
         return [item.manifest for item in self.entries if item.manifest and item.started <= self.now]
 
     def plan(self, config: Config) -> Plan:
-        """What the retention policy keeps and what it removes."""
+        """Apply the retention policy: return which backups it keeps and which it removes."""
         backups = [self._backup(entry) for entry in self.entries]
         parts = {part for item in backups for part in item.parts}
         failed = self.failing()
-        return retention.plan(
-            backups,
-            config.retention,
-            self.now,
-            failing={part for part in parts if (part.host, part.name) in failed},
-            max_age=config.max_age_of,
-        )
+        failing = {part for part in parts if (part.host, part.name) in failed}
+        return retention.plan(backups, config.retention, self.now, failing=failing, max_age=config.max_age_of)
 
     def failing(self) -> set[tuple[str, str]]:
-        """Host and name of each part whose newest run failed.
+        """Return the host and the name of each part whose newest run failed.
 
-        A database and a tree of the same name are not told apart: if one fails, both count as failing.
+        If a database and a tree have the same name and one of them fails, both count as failing.
         """
         manifests = {entry.id: entry.manifest for entry in self.entries}
         settled: dict[tuple[str, str], bool] = {}
@@ -55,7 +53,7 @@ class Inventory:
         return {part for part, failed in settled.items() if failed}
 
     def settled_runs(self) -> list[RunRecord]:
-        """The runs whose outcome is known, newest first, without those dated in the future."""
+        """Return the runs that have ended, newest first, without those dated in the future."""
         written = {entry.id for entry in self.entries}
         return [
             run
@@ -77,7 +75,7 @@ class Inventory:
 
 
 def read_inventory(context: BackupContext) -> Inventory:
-    """Read the inventory of the storage. Raises ``StorageError``."""
+    """Read all manifests, run records, pins and checks. Raises ``StorageError``."""
     return Inventory(
         now=context.clock(),
         entries=context.catalog.entries(),
@@ -87,17 +85,12 @@ def read_inventory(context: BackupContext) -> Inventory:
 
 
 def parts_of(manifest: Manifest) -> tuple[Part, ...]:
-    """The complete parts of a backup. A tree with files that could not be read counts as complete."""
-    found = [("database", part.alias, part.state) for part in manifest.databases]
-    found += [("files", part.name, part.state) for part in manifest.trees]
-    return tuple(
-        Part(host=manifest.host, kind=kind, name=name) for kind, name, state in found if state == COMPLETE
-    )
+    """Return the complete parts of a backup. A tree with files that could not be read counts as complete."""
+    complete = (part for part in manifest.parts if part.state == COMPLETE)
+    return tuple(Part(host=manifest.host, kind=part.kind, name=part.name) for part in complete)
 
 
 def _failed(run: RunRecord, name: str, manifest: Manifest | None) -> bool:
     if manifest is not None:  # more reliable than the record of a run that died
-        parts = [(part.alias, part.state) for part in manifest.databases]
-        parts += [(part.name, part.state) for part in manifest.trees]
-        return any(state != COMPLETE for part, state in parts if part == name)
+        return any(part.state != COMPLETE for part in manifest.parts if part.name == name)
     return run.outcome not in (COMPLETE, INCOMPLETE) or name in run.errors

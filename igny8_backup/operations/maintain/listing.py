@@ -1,4 +1,4 @@
-"""List the files of a backup, as a stream: there may be millions."""
+"""List the files of a backup as a stream, because there may be millions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.operations.backup import parent_index
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, parse_pattern
-from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.index import index
@@ -23,13 +22,12 @@ def list_files(
 ) -> Iterator[tuple[str, Record]]:
     """List the files, folders and links that match ``pattern`` (see ``parse_pattern``); all if it is empty.
 
-    Yields the name of the tree and the record, tree by tree, in the order of the index. Where this host still
-    has the index in ``STATE_DIR``, that is read and no identity is needed; otherwise, or if it is damaged,
-    the index in storage.
+    Yields the name of the tree and the record, tree by tree, in the order of the index. Reads the local index
+    in ``STATE_DIR``, which needs no identity. If it is missing or damaged, reads the index in storage.
 
-    Raises before the first record ``UsageError`` for a backup without trees, ``IdentityError`` where the only
-    index is encrypted and no identity is given, ``IntegrityError`` where in addition the local index is
-    damaged. An ``IntegrityError`` later means that the records listed so far cannot be trusted.
+    Before the first record, raises ``UsageError`` for a backup without trees, and if an identity is needed
+    and not given, ``IdentityError``, or ``IntegrityError`` if the local index is damaged. If
+    ``IntegrityError`` is raised later, the records listed so far cannot be trusted.
     """
     parts = [part for part in manifest.trees if part.state == COMPLETE and part.index]
     if not parts:
@@ -38,15 +36,16 @@ def list_files(
             unchanged="Nothing was read.",
             hint="Choose another backup: list_backups.",
         )
-    local: dict[str, Path | None] = {}
+    sources: list[tuple[TreePart, Path | None]] = []
     for part in parts:
-        local[part.name], damaged = parent_index.local_index(context, manifest, part)
-        if local[part.name] is None and manifest.encrypted and not identities:
+        local, damaged = parent_index.local_index(context, manifest, part)
+        if local is None and manifest.encrypted and not identities:
             raise _unreadable(part.name, damaged)
         if damaged:
             context.progress.note(f"{damaged} The index in storage is read instead.")
+        sources.append((part, local))
     chosen = Chosen(patterns=(parse_pattern(pattern),) if pattern else ())
-    return _records(context, parts, local, chosen, identities)
+    return _records(context, sources, chosen, identities)
 
 
 def _unreadable(tree: str, damaged: str) -> BackupError:
@@ -67,20 +66,14 @@ def _unreadable(tree: str, damaged: str) -> BackupError:
 
 def _records(
     context: BackupContext,
-    parts: list[TreePart],
-    local: dict[str, Path | None],
+    sources: list[tuple[TreePart, Path | None]],
     chosen: Chosen,
     identities: list[Identity],
 ) -> Iterator[tuple[str, Record]]:
-    for part in parts:
-        with closing(_blocks(context, part, local[part.name], identities)) as blocks:
+    for part, local in sources:
+        with closing(
+            from_file(local) if local else context.download(part.stored_index, identities)
+        ) as blocks:
             for record in index.read(blocks):
                 if record.path and chosen.matches(record.path):
                     yield part.name, record
-
-
-def _blocks(context: BackupContext, part: TreePart, local: Path | None, identities: list[Identity]) -> Blocks:
-    if local is not None:
-        yield from from_file(local)
-    elif part.index is not None:
-        yield from context.download(part.index, identities)

@@ -1,6 +1,7 @@
-"""Check the health of all backups from what is in storage: age, size, failures, verifications, clocks.
+"""Check the health of all backups: age, size, failures, verifications, clocks.
 
-A backup that is missing is a failure too: :func:`monitor` alarms when nothing happened for too long.
+:func:`monitor` is the entry point. It also reports backups that are missing, because no run has started for
+too long.
 """
 
 from __future__ import annotations
@@ -16,24 +17,28 @@ from igny8_backup.conf import Config, Limits
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import DRILLED
-from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.manifest import COMPLETE, TreePart
 from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, size_in_words
 from igny8_backup.operations.backup.parent_index import FULL_RUNS_LIMIT
 from igny8_backup.operations.clock_skew import TOLERANCE
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.maintain.inventory import Inventory, parts_of, read_inventory
+from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
 from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.retention import Part
 
 RECENT, LEAST = 10, 3
-"""A copy is compared with the median size of up to ``RECENT`` copies before it, if there are ``LEAST``."""
+"""The newest copy is compared with the median size of the ``RECENT`` copies before it, if there are at least
+``LEAST``."""
 SHRUNK = 0.5
-"""A copy smaller than this share of the median is too small."""
+"""The smallest acceptable size of the newest copy, as a share of the median."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """The result of one check: its ``name``, what it is ``of``, whether it is ``ok``, and an explanation."""
+    """One checked property, such as the age of a database's backup.
+
+    ``of`` is the database, tree, host or storage that was checked; ``text`` explains the result.
+    """
 
     name: str
     of: str
@@ -41,21 +46,27 @@ class Condition:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PartCopy:
-    """A complete copy of a part: its start, its size in bytes before compression, and for a tree whether
-    every file was stored again."""
+    """The copy of a database or tree in one backup.
+
+    ``bytes`` is its size before compression. ``full``: every file of the tree was stored again.
+    """
 
     part: Part
     backup_id: str
     started: datetime
     bytes: int
-    full: bool = False
+    full: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The conditions, and figures for metrics, None if unknown. ``checked``: start of the newest check."""
+    """The result of :func:`monitor`: all conditions, and figures for metrics (``None`` if unknown).
+
+    ``newest`` are the newest copies of all databases and trees, ``backups`` is the number of backups,
+    ``stored_bytes`` their size in storage, ``checked`` the start of the newest verification or drill.
+    """
 
     now: datetime
     conditions: tuple[Condition, ...]
@@ -70,37 +81,32 @@ class Health:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """What failed, without figures: a mail is sent for each new alarm, not when a size changes."""
+        """The failed conditions, without ages and sizes, because each new alarm is mailed to ``ADMINS``."""
         return [Alarm(f"{item.name}, {item.of}", "failed") for item in self.failed]
 
     def problems(self) -> list[str]:
-        """One line for each condition that failed."""
+        """Return one line for each condition that failed."""
         return [f"FAILED {item.name}, {item.of}: {item.text}" for item in self.failed]
 
 
 def monitor(context: BackupContext) -> Health:
-    """Check all conditions; change nothing. An unreachable storage is a failed condition, not an error.
+    """Check all conditions. Nothing is changed. An unreachable storage is a failed condition, not an error.
 
-    The parts checked are those in storage and, on a host that writes there, those in the settings as well: so
-    a part that was never backed up is noticed.
+    All databases and trees that storage has backups of are checked. A host that writes backups to this
+    storage also checks those in its settings, so that one that was never backed up is reported.
     """
-    now = context.clock()
-    where = context.store.describe()
+    now, where = context.clock(), context.store.describe()
     try:
         inventory = read_inventory(context)
         ahead = tuple(_clock_conditions(context, inventory))
     except StorageError as error:
         return Health(now=now, conditions=(Condition("storage", where, False, str(error)),))
     copies_by_part = _copies_by_part(inventory, context.config)
-    conditions = [
-        Condition(
-            "storage", where, bool(inventory.entries), count_in_words(len(inventory.entries), "backup")
-        ),
-        *(
-            found
-            for part, copies in copies_by_part.items()
-            for found in _part_conditions(part, copies, inventory, context.config)
-        ),
+    backups = len(inventory.entries)
+    conditions = [Condition("storage", where, backups > 0, count_in_words(backups, "backup"))]
+    for part, copies in copies_by_part.items():
+        conditions += _part_conditions(part, copies, inventory, context.config)
+    conditions += [
         *_run_conditions(inventory),
         *_retention_conditions(inventory, context.config),
         *_check_conditions(inventory, context.config.limits),
@@ -112,43 +118,27 @@ def monitor(context: BackupContext) -> Health:
         now=now,
         conditions=tuple(conditions),
         newest=tuple(copies[0] for copies in copies_by_part.values() if copies),
-        backups=len(inventory.entries),
+        backups=backups,
         stored_bytes=sum(objects.values()),
         checked=max(checks, default=None),
     )
 
 
 def _copies_by_part(inventory: Inventory, config: Config) -> dict[Part, list[PartCopy]]:
-    """The complete copies of each part, newest first; without parts that have no maximum age."""
+    """Return the copies of each database and tree, newest first, except those without a maximum age."""
     found: defaultdict[Part, list[PartCopy]] = defaultdict(list)
     if any(run.host == config.host for run in inventory.runs):
         for kind, names in (("database", config.databases), ("files", tuple(config.sites))):
             for name in names:
                 found[Part(host=config.host, kind=kind, name=name)] = []
     for manifest in inventory.manifests:
-        for part in parts_of(manifest):
-            found[part].append(
-                PartCopy(
-                    part=part,
-                    backup_id=manifest.id,
-                    started=manifest.started,
-                    bytes=_bytes(manifest, part),
-                    full=part.kind == "files" and _full_tree(manifest, part),
-                )
-            )
+        for item in manifest.parts:
+            if item.state == COMPLETE:
+                part = Part(host=manifest.host, kind=item.kind, name=item.name)
+                full = isinstance(item, TreePart) and item.full
+                copy = PartCopy(part, manifest.id, manifest.started, item.bytes, full)
+                found[part].append(copy)
     return {part: found[part] for part in sorted(found) if config.max_age_of(part) is not None}
-
-
-def _bytes(manifest: Manifest, part: Part) -> int:
-    if part.kind == "database":
-        return sum(
-            item.object.raw_bytes for item in manifest.databases if item.alias == part.name and item.object
-        )
-    return sum(item.bytes for item in manifest.trees if item.name == part.name)
-
-
-def _full_tree(manifest: Manifest, part: Part) -> bool:
-    return any(item.full and item.state == COMPLETE for item in manifest.trees if item.name == part.name)
 
 
 def _part_conditions(
@@ -156,7 +146,7 @@ def _part_conditions(
 ) -> Iterator[Condition]:
     max_age = config.max_age_of(part)
     if not copies or max_age is None:
-        yield Condition("age", str(part), False, "there is no complete backup of it")
+        yield Condition("age", str(part), False, "there is no complete backup")
         return
     newest = copies[0]
     age = inventory.now - newest.started
@@ -174,7 +164,7 @@ def _part_conditions(
 
 
 def _full_run_conditions(copies: list[PartCopy]) -> Iterator[Condition]:
-    """For trees: several full runs in a row mean that STATE_DIR is lost between runs."""
+    """Check whether runs store every file of a tree again, because STATE_DIR is lost between runs."""
     part = copies[0].part
     if part.kind != "files":
         return
@@ -186,7 +176,8 @@ def _full_run_conditions(copies: list[PartCopy]) -> Iterator[Condition]:
 
 
 def _run_conditions(inventory: Inventory) -> Iterator[Condition]:
-    """For each host: whether its newest run was complete. Unreadable files fail this, but no part."""
+    """Check whether the newest run of each host was complete. Files that could not be read make the run
+    incomplete, but not its trees."""
     hosts: set[str] = set()
     for run in inventory.settled_runs():
         if run.host not in hosts:
@@ -204,13 +195,11 @@ def _retention_conditions(inventory: Inventory, config: Config) -> Iterator[Cond
 
 
 def _check_conditions(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
-    """Whether verifications and drills are recent, and found no damage in any existing backup."""
-    existing = [
-        (entry, inventory.annotations[entry.id])
-        for entry in inventory.entries
-        if entry.id in inventory.annotations
+    """Check whether verifications and drills are recent, and found no damage in any existing backup."""
+    known = inventory.annotations
+    checks = [
+        (item, check) for item in inventory.entries if item.id in known for check in known[item.id].checks
     ]
-    checks = [(entry, check) for entry, annotations in existing for check in annotations.checks]
     starts = [check.started for _, check in checks]
     yield from _recency_condition("verified", "the newest", starts, inventory, limits.verified)
     drills = [check.started for _, check in checks if check.depth == DRILLED and not check.damage]
@@ -222,7 +211,7 @@ def _check_conditions(inventory: Inventory, limits: Limits) -> Iterator[Conditio
 def _recency_condition(
     name: str, what: str, times: list[datetime], inventory: Inventory, max_age: timedelta | None
 ) -> Iterator[Condition]:
-    """Whether the newest of the ``times``, or else the oldest backup, is at most ``max_age`` ago."""
+    """Check whether the newest of ``times`` (if empty: the oldest backup) is at most ``max_age`` ago."""
     if max_age is None:
         return
     newest = max(times, default=None)
@@ -233,9 +222,10 @@ def _recency_condition(
 
 
 def _clock_conditions(context: BackupContext, inventory: Inventory) -> Iterator[Condition]:
-    """For each host: whether its clock is ahead of the storage's or of ours, by its newest run record.
+    """Check whether the clock of a host is ahead of the storage's or of ours, by its newest run record.
 
-    Only that direction counts: in a copy of a storage the files are younger than the records say.
+    A clock that is behind cannot be detected: if the storage was copied, the files are younger than the times
+    in the records.
     """
     modified = {item.key: item.modified for item in context.store.list(keys.RUNS)}
     hosts: set[str] = set()

@@ -1,6 +1,6 @@
-"""Find orphans: objects in storage that no manifest names. Nothing is removed here.
+"""Find orphans: objects in storage that no manifest names.
 
-A backup exists only once its manifest exists, so an interrupted run leaves orphans.
+A backup exists only once its manifest exists, so an interrupted run leaves orphans. ``sweep`` removes them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from igny8_backup.operations.context import BackupContext
 
 @dataclass(frozen=True, kw_only=True)
 class OrphanObject:
-    """An object that no readable manifest names: its key, its size in bytes, when it was written, if known.
+    """An object, or an unfinished upload, that no readable manifest names.
 
-    An unfinished upload has an ``upload_id`` and no known size.
+    ``size`` is in bytes; ``None`` for an unfinished upload, which has an ``upload_id``. ``modified`` is the
+    time of writing; ``None`` if the storage does not know it.
     """
 
     key: str
@@ -26,12 +27,12 @@ class OrphanObject:
     upload_id: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class OrphanReport:
     """All objects that no readable manifest names, sorted by key.
 
-    ``orphans`` belong to nothing, ``in_use`` to a run that is under way. ``doubtful`` objects may be named by
-    one of the ``unreadable`` manifests.
+    ``in_use``: written by a run that is still active. ``doubtful``: perhaps named by one of the
+    ``unreadable`` manifests. ``orphans``: all others.
     """
 
     orphans: tuple[OrphanObject, ...] = ()
@@ -41,31 +42,26 @@ class OrphanReport:
 
 
 def find_orphans(context: BackupContext) -> OrphanReport:
-    """Compare the objects in storage with what the manifests name; run records, pins, checks and marks are
-    not orphans.
+    """Find the objects in storage that no manifest names, except run records, pins, checks and marks.
 
-    Raises ``StorageError`` when the storage, or a part of it, cannot be listed.
+    Raises ``StorageError`` if the storage, or a part of it, cannot be listed.
     """
-    # Objects are listed before manifests are read: a run that ends meanwhile then has its manifest, and the
-    # objects of a run that starts meanwhile are not in the list.
+    # Objects are listed before manifests are read: if a run ends meanwhile, its manifest is found, and if a
+    # run starts meanwhile, its objects are not in the list.
     uploads = [
         OrphanObject(key=item.key, size=None, modified=item.initiated, upload_id=item.upload_id)
         for item in context.store.abandoned_uploads()
     ]
-    objects = [
-        OrphanObject(key=item.key, size=item.size, modified=item.modified) for item in context.store.list()
-    ]
+    stored = context.store.list()
+    objects = [OrphanObject(key=item.key, size=item.size, modified=item.modified) for item in stored]
     alive = {run.id for run in context.catalog.runs() if run.is_alive(context.clock())}
     entries = context.catalog.entries()
     unreadable = tuple(entry for entry in entries if entry.manifest is None)
-    named = {keys.manifest_key(entry.id) for entry in entries}
-    for entry in entries:
-        named |= {item.key for item in entry.manifest.objects()} if entry.manifest else set()
-    broken = {entry.id for entry in unreadable}
     existing = {entry.id for entry in entries}
-    orphans: list[OrphanObject] = []
-    in_use: list[OrphanObject] = []
-    doubtful: list[OrphanObject] = []
+    broken = {entry.id for entry in unreadable}
+    named = {keys.manifest_key(backup_id) for backup_id in existing}
+    named |= {item.key for entry in entries if entry.manifest for item in entry.manifest.objects()}
+    orphans, in_use, doubtful = list[OrphanObject](), list[OrphanObject](), list[OrphanObject]()
     for item in sorted(objects + uploads, key=lambda item: (item.key, item.upload_id)):
         if not item.upload_id and (item.key in named or _is_record(item.key, existing)):
             continue
@@ -73,12 +69,10 @@ def find_orphans(context: BackupContext) -> OrphanReport:
         if writer in alive:
             in_use.append(item)
         elif not item.upload_id and (writer in broken or (broken and item.key.startswith(keys.PACKS))):
-            doubtful.append(item)  # packs are shared: any unreadable manifest may name this one
+            doubtful.append(item)  # backups share packs, so any unreadable manifest may name this pack
         else:
             orphans.append(item)
-    return OrphanReport(
-        orphans=tuple(orphans), in_use=tuple(in_use), doubtful=tuple(doubtful), unreadable=unreadable
-    )
+    return OrphanReport(tuple(orphans), tuple(in_use), tuple(doubtful), unreadable)
 
 
 def _is_record(key: str, existing: set[str]) -> bool:

@@ -11,17 +11,16 @@ _UNCHANGED = "Nothing was changed."
 
 
 def pin(context: BackupContext, backup_id: str, reason: str) -> Pin:
-    """Pin a backup; a new reason replaces the old one.
+    """Pin a backup for ``reason``, which replaces the reason of an earlier pin.
 
-    Takes the lock, so that the backup cannot be pruned at the same moment. Raises ``UsageError`` for an
-    unknown id or an empty or unprintable reason, ``IntegrityError`` for an unreadable manifest,
-    ``LockedError``.
+    Takes the lock, so that the backup cannot be pruned at the same time. Raises ``UsageError`` for an unknown
+    id or an empty or unprintable reason, ``IntegrityError`` for an unreadable manifest, ``LockedError``.
     """
     if not reason.strip() or not reason.isprintable():
         raise UsageError(
             "A pin needs a reason made of printable characters.",
             unchanged=_UNCHANGED,
-            hint='Say why the backup is kept: --reason "before the move".',
+            hint='Give the reason for keeping the backup: --reason "before the move".',
         )
     with context.locked("pinning a backup"):
         context.catalog.get(backup_id)
@@ -31,11 +30,11 @@ def pin(context: BackupContext, backup_id: str, reason: str) -> Pin:
 
 
 def unpin(context: BackupContext, backup_id: str) -> None:
-    """Remove the pin: retention may remove the backup again. Raises ``UsageError`` if it is not pinned."""
+    """Remove the pin of a backup, so that retention may remove the backup.
+
+    Raises ``UsageError`` if the backup is not pinned.
+    """
     if not keys.is_id(backup_id) or not context.store.exists(keys.pin_key(backup_id)):
-        raise UsageError(
-            f"Backup {backup_id!r} is not pinned.",
-            unchanged=_UNCHANGED,
-            hint="See which backups are pinned: python manage.py list_backups.",
-        )
+        hint = "See which backups are pinned: python manage.py list_backups."
+        raise UsageError(f"Backup {backup_id!r} is not pinned.", unchanged=_UNCHANGED, hint=hint)
     context.store.delete(keys.pin_key(backup_id))

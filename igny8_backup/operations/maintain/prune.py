@@ -1,6 +1,6 @@
 """Remove the backups that the retention policy no longer keeps, then sweep orphans.
 
-:func:`prune` is where the policy is applied; :mod:`igny8_backup.retention` decides what it keeps.
+:func:`prune` is the entry point; :mod:`igny8_backup.retention` decides which backups are kept.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.retention import Plan
 
 RECORDS_KEPT = timedelta(days=90)
-"""How long a run record outlasts its backup. The record of the newest run of a part is always kept."""
+"""The age at which the record of a run whose backup is gone is deleted. The record of the newest run of each
+database and tree is always kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """What was removed, or would be in a dry run.
+    """The backups and orphans that were removed, or would be in a dry run.
 
-    ``removed`` are ids of backups, ``swept`` the orphans removed, ``waiting`` those marked for a later run.
-    ``problem`` says why pruning stopped early.
+    ``removed`` are ids of backups, ``swept`` the removed orphans, ``waiting`` the orphans that a later run
+    will remove, ``unreadable`` the ids of backups without a readable manifest. ``problem`` is the error that
+    stopped pruning early.
     """
 
     plan: Plan
@@ -40,22 +42,21 @@ class PruneResult:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that the plan removes could be removed."""
+        """Whether nothing prevented the removal of a backup or pack."""
         return not (self.plan.blocked or self.unreadable or self.problem)
 
     @property
     def alarms(self) -> list[Alarm]:
-        """The parts that are blocked, the manifests that are unreadable, and whether pruning stopped."""
+        """An alarm for each blocked part, for each unreadable manifest, and if pruning stopped early."""
         found = [Alarm(str(block.part), "blocked") for block in self.plan.blocked]
         found += [Alarm(backup_id, "unreadable") for backup_id in self.unreadable]
         return found + [Alarm("", "stopped")] * bool(self.problem)
 
     def problems(self) -> list[str]:
-        """One line for each part that retention may not touch, for each backup that is unreadable or dated in
-        the future, and the reason if pruning stopped early."""
-        lines = [
-            f"BLOCKED: no copy of {block.part} is removed: {block.reason}." for block in self.plan.blocked
-        ]
+        """Return one line for each part that retention may not touch, for each backup that is unreadable or
+        dated in the future, and for the error that stopped pruning early."""
+        blocked = self.plan.blocked
+        lines = [f"BLOCKED: no copy of {block.part} is removed: {block.reason}." for block in blocked]
         lines += [
             f"IN THE FUTURE: backup {backup_id} is ignored and not removed; check the clocks."
             for backup_id in self.plan.future
@@ -70,9 +71,10 @@ class PruneResult:
 def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
     """Remove the backups that the policy no longer keeps; with ``dry_run`` only report them, without a lock.
 
-    Of each backup the manifest is deleted first, then its objects. Packs that no manifest names afterwards
-    are orphans: they are marked now and removed by a later run. Leftovers of killed drills are removed too.
-    Raises ``LockedError``, and ``StorageError`` if nothing has been removed yet; later storage errors are
+    The manifest of a backup is deleted first, then its objects. Packs that no manifest names any more are
+    marked as orphans, which a later run removes. The databases and folders of killed drills are removed too.
+
+    Raises ``LockedError``, and ``StorageError`` if nothing has been removed yet. A later storage error is
     reported as the ``problem`` of the result.
     """
     if dry_run:
@@ -82,7 +84,7 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
 
         def check() -> None:
             for lock in locks:
-                lock.check()
+                lock.check(unchanged="Nothing else was removed.")
 
         plan = read_inventory(context).plan(context.config)
         removed: list[str] = []
@@ -105,31 +107,30 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
 
 
 def _remove_manifest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> bool:
-    """Delete the manifest, which ends the existence of the backup; return whether it was deleted.
+    """Delete the manifest of a backup, and with it the backup; return whether it was deleted.
 
-    A backup that has been pinned since the plan was made, or whose run has not ended, is kept.
+    The backup is kept if it has been pinned since the plan was made, or if its run has not ended.
     """
     run = context.catalog.run(backup_id)
     if context.store.exists(keys.pin_key(backup_id)) or (run and run.is_alive(context.clock())):
         return False
     check()
-    if run:  # before the manifest: a manifest that is missing without this note counts as lost
-        context.store.put_small(
-            keys.run_key(backup_id), records.to_json(replace(run, pruned=context.clock()))
-        )
+    if run:  # first, because verify_backup reports a manifest that is missing without this note
+        pruned = replace(run, pruned=context.clock())
+        context.store.put_small(keys.run_key(backup_id), records.to_json(pruned))
     context.store.delete(keys.manifest_key(backup_id))
     return True
 
 
 def _remove_rest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> None:
-    """Delete everything in the folder of a backup. What an interruption leaves there is orphaned."""
+    """Delete all objects in the folder of a backup. After an interruption the rest are orphans."""
     for item in list(context.store.list(keys.backup_folder(backup_id))):
         check()
         context.store.delete(item.key)
 
 
 def _forget_runs(context: BackupContext, check: Callable[[], None]) -> None:
-    """Delete old records of runs whose backups are gone, but never that of the newest run of a part."""
+    """Delete old run records whose backups are gone, except those of the newest run of each part."""
     existing = {entry.id for entry in context.catalog.entries()}
     seen: set[tuple[str, str]] = set()
     for run in context.catalog.runs():

@@ -1,7 +1,7 @@
-"""Remove orphans in two phases: one run marks them with the time, a later run removes them.
+"""Remove orphans in two phases: one run of prune_backups marks them, a later run removes them.
 
-Before the removal all manifests are read again. An object that a run was still writing, or had begun to
-reuse, when it was marked is named by a manifest by then, and loses its mark.
+The later run reads all manifests again. If a backup run was writing or reusing an object when the object was
+marked, its manifest exists by then, and the object loses its mark.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from igny8_backup.operations.maintain.orphans import OrphanObject, find_orphans
 from igny8_backup.store import UnfinishedUpload
 
 GRACE = timedelta(hours=20)
-"""How long an orphan stays after it was marked. Less than a day, so that a nightly run removes what the run
-of the night before marked, even if it starts a little earlier."""
+"""The time from the mark of an orphan to its removal. Less than a day, so that a nightly run removes what the
+last one marked, even if it starts a little earlier."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sweep:
-    """``due`` orphans were marked long enough ago, the others are ``waiting``. While there are ``unreadable``
-    backups (their ids), no pack counts as an orphan."""
+    """The orphans to remove now (``due``), and those to mark for a later run (``waiting``).
+
+    ``unreadable`` are the ids of backups without a readable manifest. While there are any, no pack is an
+    orphan.
+    """
 
     due: tuple[OrphanObject, ...] = ()
     waiting: tuple[OrphanObject, ...] = ()
@@ -33,24 +36,21 @@ class Sweep:
 
 
 def plan_sweep(context: BackupContext) -> Sweep:
-    """Find what a sweep would remove and mark now. Reads every manifest; changes nothing."""
+    """Find the orphans to remove and to mark now. Reads every manifest. Nothing is changed."""
     now = context.clock()
     marked = {(item.key, item.upload_id): item.since for item in read_marks(context.store)}
     alive = {run.host for run in context.catalog.runs() if run.is_alive(now)}
     report = find_orphans(context)
-    due: list[OrphanObject] = []
-    waiting: list[OrphanObject] = []
+    due, waiting = list[OrphanObject](), list[OrphanObject]()
     for item in report.orphans:
         if _is_removable(context, item, alive):
             since = marked.get((item.key, item.upload_id), now)
             (due if since <= now - GRACE else waiting).append(item)
-    return Sweep(
-        due=tuple(due), waiting=tuple(waiting), unreadable=tuple(entry.id for entry in report.unreadable)
-    )
+    return Sweep(tuple(due), tuple(waiting), tuple(entry.id for entry in report.unreadable))
 
 
 def _is_removable(context: BackupContext, item: OrphanObject, alive: set[str]) -> bool:
-    """Whether an orphan was written by this package, and no backup or run can need it."""
+    """Return whether this package has written an orphan, and no backup or run can need it."""
     writer = keys.writer(item.key)
     if writer is None:
         return False  # not written by this package
@@ -58,7 +58,7 @@ def _is_removable(context: BackupContext, item: OrphanObject, alive: set[str]) -
         # A run that is under way may reuse any pack of its host.
         return item.key.split("/")[1] not in alive
     if item.key.startswith(keys.BACKUPS) and not item.upload_id:
-        # Beside a manifest it may be something that a later release wrote; it is removed with the backup.
+        # If the backup exists, a later release may have written this object; it is removed with the backup.
         return not context.store.exists(keys.manifest_key(writer))
     return True
 

@@ -1,7 +1,7 @@
-"""The alarms of each command, and the memory of those that were mailed.
+"""The alarms of a command, and the record in ``STATE_DIR`` of the alarms that were mailed.
 
-An alarm is a part of the work and the reason why it failed. A command remembers its alarms in a small file in
-``STATE_DIR``, so that a run of one part neither repeats nor ends the alarm of another.
+An alarm is a part of the work, such as a database, and the kind of its failure. Because alarms are recorded
+for each part, a run that works on one part neither repeats nor ends the alarms of other parts.
 """
 
 from __future__ import annotations
@@ -15,26 +15,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 FORGET_AFTER = timedelta(days=30)
-"""When an alarm is forgotten that no run repeats or ends: its tree or backup no longer exists."""
+"""The time after which an alarm is deleted that no run has repeated or ended, as its part no longer
+exists."""
 
 
 class Alarm(NamedTuple):
-    """``part`` is the name of a tree, database, backup or condition, or empty for the run as a whole;
-    ``reason`` is the kind of failure, without figures and paths."""
+    """A part that failed, and the kind of its failure.
+
+    ``part`` is the name of a tree, database, backup or condition, or empty for the complete run. ``reason``
+    contains no numbers and paths, so that it is equal when the failure occurs again.
+    """
 
     part: str
     reason: str
 
 
 Mailed = dict[Alarm, datetime]
-"""When each alarm was mailed last."""
+"""The time of the last mail about each alarm."""
 
 
-def recall(file: Path | None, now: datetime) -> Mailed:
-    """Read the memory; empty if it is missing or damaged."""
+def read_mailed(file: Path | None, now: datetime) -> Mailed:
+    """Read the alarms that were mailed from ``file``. Returns none if the file is missing or damaged."""
     try:
         found = json.loads(file.read_bytes()) if file else {}
-        if "sign" in found:  # written before alarms had parts
+        if "sign" in found:  # written by a release without alarms for each part
             found = {"alarms": [{"part": "", "reason": str(found["sign"]), "told": found["told"]}]}
         mailed = {
             Alarm(str(item["part"]), str(item["reason"])): datetime.fromisoformat(item["told"])
@@ -45,8 +49,8 @@ def recall(file: Path | None, now: datetime) -> Mailed:
         return {}
 
 
-def remember(file: Path | None, mailed: Mapping[Alarm, datetime]) -> None:
-    """Write the memory. If that fails, the next failure is mailed again."""
+def write_mailed(file: Path | None, mailed: Mapping[Alarm, datetime]) -> None:
+    """Write the alarms that were mailed to ``file``. If this fails, the next failure is mailed again."""
     if file is None:
         return
     with suppress(OSError):

@@ -1,6 +1,6 @@
-"""A limit on a call as a whole, for services that accept a connection and then answer slowly or never.
+"""Limit the time of a call to a service that may accept a connection and then answer slowly or never.
 
-The timeout of a socket limits each read, so a server that sends a byte now and then holds a run for ever.
+The timeout of a socket limits each read only, so a server that sends a byte now and then would block a run.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ T = TypeVar("T")
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what ``call`` returns, or raise what it raises.
+    """Call ``call`` in a thread and return its result, or raise its exception.
 
-    Raises ``TimeoutError`` after ``seconds``. The call then continues in its thread, which ends with the
-    process at the latest.
+    Raises ``TimeoutError`` after ``seconds``. The thread then continues until the call or the process ends.
     """
     results: list[T] = []
     errors: list[BaseException] = []

@@ -1,7 +1,7 @@
-"""Mail ``ADMINS`` when a command fails, when it fails in another way, and when it works again.
+"""Mail ``ADMINS`` when a command fails, when it fails for another reason, and when it works again.
 
-The alarms that were mailed are remembered (``alarms``), so that a command that runs every hour does not
-send a mail every hour.
+The alarms that were mailed are recorded in ``STATE_DIR`` (see ``alarms``), so that a command that runs every
+hour does not send a mail every hour.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from django.conf import settings
 from django.core.mail import get_connection, mail_admins
 
 from igny8_backup.conf import ConfigurationError, get_config
-from igny8_backup.operations.notify.alarms import Alarm, recall, remember
+from igny8_backup.operations.notify.alarms import Alarm, read_mailed, write_mailed
 from igny8_backup.operations.notify.deadline import within
 
 REPEAT_AFTER = timedelta(hours=20)
-"""When the same failure is mailed again: a nightly failure every night, an hourly one once a day."""
+"""The time after which the same failure is mailed again: every night for a nightly command, once a day for an
+hourly one."""
 LIMIT = 30.0
-"""Seconds for a mail as a whole, from the connection to the answer of the mail server."""
+"""Seconds for sending a mail, from the connection to the answer of the mail server."""
 
 
 def mail_outcome(
     what: str, alarms: Collection[Alarm], text: str, now: datetime, *, scope: Collection[str] | None = None
 ) -> str:
-    """Mail what changed with this run of the command ``what``: new alarms, and parts that work again.
+    """Mail that the command ``what`` failed, if there are new alarms, and that parts of its work are well
+    again.
 
-    ``alarms`` is empty for a success; ``text`` is the body of a failure. ``scope`` names the parts that the
-    run worked on; the alarms of other parts stay as they are. None stands for all parts. Returns why a mail
-    could not be sent, or ``""``.
+    ``alarms`` is empty after a success; ``text`` is the body of the mail about a failure. ``scope`` are the
+    parts that the run worked on (None for all); the recorded alarms of other parts do not change. Returns why
+    a mail could not be sent, or ``""``.
     """
     if not settings.ADMINS:
         return ""
-    file = _memory_file(what)
-    mailed = recall(file, now)
-    remembered = dict(mailed)
+    file = _alarms_file(what)
+    mailed = read_mailed(file, now)
+    recorded = dict(mailed)
     failing = {alarm.part for alarm in alarms}
     ended = {
         alarm: at
@@ -55,8 +57,8 @@ def mail_outcome(
         problems.append(problem)
         if not problem:
             mailed = {alarm: at for alarm, at in mailed.items() if alarm not in ended}
-    if mailed != remembered:
-        remember(file, mailed)
+    if mailed != recorded:
+        write_mailed(file, mailed)
     return next(filter(None, problems), "")
 
 
@@ -78,7 +80,7 @@ def _mail(subject: str, text: str) -> str:
 def _send(subject: str, text: str) -> None:
     connection = get_connection()
     if getattr(connection, "timeout", LIMIT) is None:  # Django's SMTP backend without EMAIL_TIMEOUT
-        setattr(connection, "timeout", 2 * LIMIT)  # noqa: B010  ends the thread of a mail that was given up
+        setattr(connection, "timeout", 2 * LIMIT)  # noqa: B010  so that the thread ends after within() has given up
     mail_admins(subject, text, connection=connection)
 
 
@@ -89,8 +91,8 @@ def _host() -> str:
         return socket.gethostname()
 
 
-def _memory_file(what: str) -> Path | None:
+def _alarms_file(what: str) -> Path | None:
     try:
         return get_config().state_dir / "failing" / f"{what}.json"
     except ConfigurationError:
-        return None  # every failure is mailed
+        return None  # without STATE_DIR every failure is mailed

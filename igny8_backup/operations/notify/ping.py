@@ -14,7 +14,7 @@ START, SUCCESS, FAIL = "start", "", "fail"
 LIMIT = 10.0
 """Seconds for a ping as a whole, from the look-up of the name to the end of the answer."""
 MAX_BYTES = 10_000
-"""Bytes of a message: services keep about this much."""
+"""The largest size of a message. Services store about this much."""
 
 
 def check_url(url: str) -> None:
@@ -33,10 +33,10 @@ def check_url(url: str) -> None:
 
 
 def ping(url: str, word: str, message: str = "") -> str:
-    """Send a ping; return why it failed, or ``""``, because a failing ping must not fail the run.
+    """Send a ping; return why it failed, or ``""``. A failing ping must not fail the run.
 
-    ``word`` is ``START``, ``SUCCESS`` or ``FAIL``; of a long ``message`` only the end is sent. The returned
-    text names only the host: the rest of the URL is as secret as a password.
+    ``word`` is ``START``, ``SUCCESS`` or ``FAIL``. Only the last ``MAX_BYTES`` of ``message`` are sent. The
+    returned text names only the host, because the rest of the URL is secret.
     """
     parts = urlsplit(url)
     path = "/".join(filter(None, (parts.path.rstrip("/"), word)))

@@ -1,7 +1,7 @@
 """Remove secrets from a text before it leaves the machine.
 
-Messages of this package contain no secrets; this is for messages of others that they quote: of a database
-driver, a mail server or a program.
+Messages of this package contain no secrets, but they quote messages of database drivers, mail servers and
+programs, which may.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _secrets() -> Iterator[str]:
 
 
 def _within(name: str, value: Any) -> Iterator[str]:
-    """The secrets in a setting: values whose names Django hides on its error pages."""
+    """Yield the secrets in a setting: values under a name that Django hides on its error pages."""
     if isinstance(value, Mapping):
         for key, found in value.items():
             yield from _within(str(key), found)

@@ -16,18 +16,18 @@ from igny8_backup.operations.notify.redact import redacted
 from igny8_backup.operations.progress import Progress
 
 TAIL = 50
-"""How many of the last notes are included in the report of a failure."""
+"""The number of notes, counted from the last, that the report of a failure includes."""
 
 
 class Report:
-    """A context manager around one command or task; reports its outcome on exit.
+    """A context manager around one command or task, which reports the outcome on exit.
 
-    It is also the :class:`Progress` of the run: it forwards everything to ``progress`` and remembers the
-    last notes for the report. The run failed if an exception leaves the context or :meth:`fail` was called.
-    A ping or mail that cannot be sent is noted and never fails the run.
+    A ``Report`` is also the :class:`Progress` of the run: it forwards all calls to ``progress`` and includes
+    the last notes in the report. The run has failed if an exception leaves the ``with`` block or :meth:`fail`
+    was called. A ping or mail that cannot be sent is noted and never fails the run.
 
-    ``what`` is the name of the command, ``url`` the URL to ping, if any. Entering raises ``UsageError`` for
-    an invalid URL.
+    ``what`` is the name of the command, ``url`` the URL to ping, if any. On entry, raises ``UsageError`` if
+    the URL is invalid.
     """
 
     def __init__(self, what: str, progress: Progress, *, url: str = "") -> None:
@@ -54,21 +54,21 @@ class Report:
         self._progress.note(text)
 
     def cover(self, *parts: str) -> None:
-        """Name the parts that this run works on: it does not end the alarms of others."""
+        """Set the parts that this run works on. The alarms of other parts do not end with this run."""
         self._scope = parts
 
     def fail(self, *lines: str, alarms: Iterable[Alarm] = (), reason: str = "incomplete") -> None:
-        """Report the run as failed; ``lines`` say why.
+        """Report the run as failed, for the reasons in ``lines``.
 
-        ``alarms`` name the parts that failed and the reason of each: the same alarm is not mailed again every
-        hour. Without them every part that the run covers failed for ``reason``.
+        ``alarms`` are the parts that failed, each with its reason, so that the same failure is not mailed
+        every hour. Without them, all parts that the run covers have failed for ``reason``.
         """
         self._tail.extend(lines)
         self._failed = True
         self._alarms = tuple(alarms) or tuple(Alarm(part, reason) for part in self._scope or ("",))
 
     def silence(self) -> None:
-        """Report nothing: another run does this work and reports it."""
+        """Report nothing, because another run does this work and reports it."""
         self._silent = True
 
     def __enter__(self) -> Self:

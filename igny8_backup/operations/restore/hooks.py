@@ -25,8 +25,8 @@ def before_restore(
 ) -> Iterator[None]:
     """Run ``BEFORE_RESTORE``, then the body of the ``with`` statement. ``operation`` may also be ``UNDO``.
 
-    If the body fails, tell the operator to start again what the hooks have stopped. Raises
-    :class:`ToolError` for the first hook that fails; the later hooks are not run then.
+    If the body fails, a note asks the operator to start again what the hooks have stopped. Raises
+    :class:`ToolError` if a hook fails; the later hooks are not run then.
     """
     commands = context.config.before_restore
     if not commands:
@@ -34,8 +34,8 @@ def before_restore(
         return
     try:
         with announced(operation, BEFORE, backup_ids):
-            for number in range(len(commands)):
-                _run(context, BEFORE, commands, number, backup_ids, unchanged="Nothing was changed.")
+            for number, argv in enumerate(commands):
+                _run(context, BEFORE, number, argv, backup_ids, unchanged="Nothing was changed.")
         yield
     except UnfinishedError:
         raise  # the swap must be completed before anything is started again
@@ -48,16 +48,16 @@ def before_restore(
 
 @contextmanager
 def incomplete_when_interrupted() -> Iterator[None]:
-    """Raise :class:`IncompleteError` for a signal that arrives in the body, which runs after the swap.
+    """Raise :class:`IncompleteError` if a signal arrives in the ``with`` block, which runs after the swap.
 
-    The exit status of an interruption would suggest that nothing was restored.
+    The exit status of an interruption would mean that nothing was restored.
     """
     try:
         yield
     except KeyboardInterrupt:
         raise IncompleteError(
-            "The command was stopped after everything was restored. Purging the queues, checking the live"
-            " databases or AFTER_RESTORE may be missing.",
+            "The command was stopped after everything was restored. The queues may not be purged, the live"
+            " databases not be checked, and AFTER_RESTORE not be run.",
             hint="Start what BEFORE_RESTORE stopped, and check that the application works.",
         ) from None
 
@@ -70,9 +70,9 @@ def after_restore(
     failed = []
     if commands:
         with announced(operation, AFTER, backup_ids):
-            for number in range(len(commands)):
+            for number, argv in enumerate(commands):
                 try:
-                    _run(context, AFTER, commands, number, backup_ids, unchanged="Everything is restored.")
+                    _run(context, AFTER, number, argv, backup_ids, unchanged="Everything is restored.")
                 except ToolError as error:
                     failed.append(str(error))
     return tuple(failed)
@@ -81,21 +81,21 @@ def after_restore(
 def _run(
     context: BackupContext,
     phase: str,
-    commands: Sequence[Sequence[str]],
     number: int,
-    backup_ids: tuple[str, ...],
+    argv: Sequence[str],
+    ids: tuple[str, ...],
     *,
     unchanged: str,
 ) -> None:
-    argv = commands[number]
     # Only the program is named, because an argument may be a secret.
     hook = f"{phase.upper()}[{number}] ({argv[0]})"
     context.progress.note(f"Running {hook}.")
-    environment = {"IGNY8_BACKUP_PHASE": phase, "IGNY8_BACKUP_IDS": " ".join(backup_ids)}
+    environment = {"IGNY8_BACKUP_PHASE": phase, "IGNY8_BACKUP_IDS": " ".join(ids)}
     try:
         with context.observe(hook) as observer:
             observer.waiting_for("the hook")
-            # Keeps the hook's output for the error. Does not wait for processes that the hook leaves running.
+            # Collects the hook's output for the error; does not wait for processes that the hook leaves
+            # running.
             feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
     except ToolError as error:
         raise ToolError(

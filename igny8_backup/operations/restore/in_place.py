@@ -1,15 +1,14 @@
-"""Replace the contents of a live database in one transaction, after a backup of them.
+"""Replace the contents of a live database in one transaction, after a backup of its previous contents.
 
-For roles that may not create databases, as on many managed servers. Only on request, because the application
-waits meanwhile, and only the backup made first can undo it. The entry points are :func:`plan_in_place` and
-:func:`run_in_place`.
+For roles that may not create databases, as on many managed servers. It is done only on request, because the
+application waits meanwhile, and only that backup can undo the restore. The entry points are
+:func:`plan_in_place` and :func:`run_in_place`.
 """
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.catalog.select import select
@@ -17,7 +16,7 @@ from igny8_backup.celery.workers import Workers, ask_workers
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import RestoreSelection, Target
-from igny8_backup.errors import BackupError, IntegrityError, UnfinishedError, UsageError, adding_context
+from igny8_backup.errors import BackupError, UnfinishedError, UsageError, adding_context
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.backup.request import BackupRequest
@@ -33,18 +32,21 @@ from igny8_backup.operations.restore.workers import (
     workers_blockers,
     workers_notes,
 )
-from igny8_backup.operations.selection import ALL, DB, require_none, select_parts
+from igny8_backup.operations.selection import ALL, DB, BasePlan, select_parts
 from igny8_backup.operations.staging import sandbox, sanitize
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 from igny8_backup.signals import RESTORE, announced
-from igny8_backup.streams.age import Identity
 
 LABEL = "before a restore in place"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceRequest:
-    """What to restore. ``only`` is an alias; ``all`` or ``db`` if there is only one database."""
+    """A request to restore one database in place.
+
+    ``only`` is an alias, or ``all`` or ``db`` if there is only one database. The other fields are those of
+    ``RestoreRequest``; ``owners`` is that of ``RestoreOverrides``.
+    """
 
     backup_id: str = ""
     only: str = ALL
@@ -55,19 +57,14 @@ class InPlaceRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InPlacePlan:
-    """What a restore in place will do. ``notes`` are to be read before confirming. Any of ``blockers``
-    prevents the restore."""
+class InPlacePlan(BasePlan):
+    """The plan of a restore in place."""
 
-    created: datetime
     backup_id: str
     part: DatabasePart
     details: DatabaseDetails
     target: Target
     selection: RestoreSelection
-    notes: tuple[str, ...]
-    blockers: tuple[str, ...]
-    identities: tuple[Identity, ...]
     policy: WorkersPolicy
     workers: Workers
 
@@ -75,17 +72,13 @@ class InPlacePlan:
     def backup_ids(self) -> tuple[str, ...]:
         return (self.backup_id,)
 
-    def require_feasible(self) -> None:
-        """Raise ``RefusedError`` that lists the blockers, if there are any."""
-        require_none(self.blockers)
-
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceResult:
     """The result of a restore in place.
 
-    ``saved`` is the id of the backup of the previous contents. ``left_out`` describes what was not restored
-    from the dump. ``warnings``, ``stopped`` and ``purged`` are as in ``RestoreResult``.
+    ``saved`` is the id of the backup of the previous contents. ``left_out`` describes the objects of the dump
+    that were not restored. ``warnings``, ``stopped`` and ``purged`` are those of ``RestoreResult``.
     """
 
     backup_id: str
@@ -100,8 +93,8 @@ class InPlaceResult:
 def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePlan:
     """Plan a restore in place from manifest, details and the beginning of the dump. Nothing is changed.
 
-    Raises ``UsageError`` unless the request names one PostgreSQL database that exists, and as
-    ``plan_restore`` does.
+    Raises ``UsageError`` unless the request names one PostgreSQL database that exists, and the errors of
+    ``plan_restore``.
     """
     given = context.catalog.get(request.backup_id) if request.backup_id else None
     aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
@@ -120,15 +113,15 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
     engine = _engine(context, part.alias)
     details, override_notes = apply_overrides(engine, details, RestoreOverrides(owners=request.owners))
     target = engine.target()
-    if part.object is None or not target.exists:
+    if not target.exists:
         raise UsageError(
             f"There is no database {target.name} to restore into.",
             unchanged="Nothing was changed.",
             hint=f"Create it, empty, with the encoding {details.encoding}; or restore without --in-place.",
         )
-    check_objects(context, [part.object])
+    check_objects(context, [part.dump])
     workers = ask_workers()
-    blockers = engine.in_place_blockers(part, details, context.download(part.object, identities))
+    blockers = engine.in_place_blockers(part, details, context.download(part.dump, identities))
     blockers += [f"{part.alias}: {text}" for text in differing_migrations(details)]
     blockers += workers_blockers(workers, request.workers, hooks=bool(context.config.before_restore))
     keep = request.keep_personal_data
@@ -163,8 +156,8 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
 def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) -> InPlaceResult:
     """Stop the workers, back up the database, then replace its contents in one transaction.
 
-    ``own`` is a context that may write backups. After a failure the database is unchanged, except that
-    ``UnfinishedError`` means that the server did not say whether it has committed.
+    ``own`` is a context that may write backups. After a failure the database is unchanged. Only after
+    ``UnfinishedError`` this is unknown, because the connection was lost during the commit.
     """
     plan.require_feasible()
     with hooks.before_restore(context, plan.backup_ids):
@@ -193,28 +186,20 @@ def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) 
 
 
 def _save_first(own: BackupContext, plan: InPlacePlan) -> str:
-    """Back up the whole database, with the rows that the settings exclude; return the id of the backup."""
+    """Back up the complete database, with the rows that the settings exclude; return the id of the backup."""
     complete = replace(own, config=replace(own.config, exclude_table_data={}))
     return run_backup(complete, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
 
 
 def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
-    stored, alias = plan.part.object, plan.part.alias
-    if stored is None:
-        raise IntegrityError(
-            f"The backup of {alias!r} names no object.",
-            unchanged="Nothing live was changed.",
-            hint="Choose another backup: list_backups.",
-        )
+    stored, alias = plan.part.dump, plan.part.alias
     engine = _engine(context, alias)
     try:
         with context.observe(f"database {alias}") as observer:
             observer.begin(stored.raw_bytes)
             blocks = context.download(stored, list(plan.identities))
             return engine.restore_in_place(
-                observer.monitor(blocks, source="the storage", sink="psql"),
-                plan.details,
-                plan.selection,
+                observer.monitor(blocks, source="the storage", sink="psql"), plan.details, plan.selection
             )
     except UnfinishedError as error:
         raise UnfinishedError(str(error), hint=f"The previous contents are in backup {saved}.") from None
@@ -226,7 +211,7 @@ def how_to_undo(alias: str, saved: str) -> str:
 
 
 def _after_commit(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
-    """Connect as the application does and, if that works, run ``AFTER_RESTORE``. Returns warnings."""
+    """Check the live database and, if it works, run ``AFTER_RESTORE``. Return warnings."""
     try:
         if plan.details.migrations:
             with announced(RESTORE, "check", plan.backup_ids):

@@ -1,6 +1,6 @@
-"""The values of a restore: what was asked for, and the plan that is shown before anything is changed.
+"""The request for a restore, and the plan that is shown before anything is changed.
 
-:mod:`.planner` makes the plan.
+``planner`` makes the plan.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, Targe
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, TreePart
 from igny8_backup.operations.restore.workers import WorkersPolicy
-from igny8_backup.operations.selection import ALL, require_none
+from igny8_backup.operations.selection import ALL, BasePlan
 from igny8_backup.operations.staging.overrides import RestoreOverrides
-from igny8_backup.streams.age import Identity
 
 SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
 """Kinds of :class:`Space`."""
@@ -24,13 +23,13 @@ SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRequest:
-    """What to restore, and how.
+    """A request to restore databases and trees.
 
-    ``backup_id``: empty for the newest complete backup. ``only``: ``all``, ``db``, ``files``, a database
-    alias or the name of a tree; logs are restored only by name. ``assume_space``: free bytes on the volume
-    of the database server, if the settings do not say. ``sanitize``: run the project's sanitizers.
-    ``keep_personal_data``: accept a production backup in DEBUG. ``allow_set_id``: restore set-user-ID and
-    set-group-ID bits and file capabilities.
+    ``backup_id``: empty for the newest complete backup. ``only``: ``all``, ``db``, ``files``, the alias of a
+    database or the name of a tree; logs are restored only by name. ``assume_space``: free bytes on the volume
+    of the database server; None to use the setting. ``sanitize``: run the project's sanitizers.
+    ``keep_personal_data``: allow to restore a production backup while DEBUG is on. ``allow_set_id``: restore
+    set-user-ID and set-group-ID bits and file capabilities.
     """
 
     backup_id: str = ""
@@ -46,7 +45,7 @@ class RestoreRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A backup that a restore reads. ``secret_key_equal``: the project has the same ``SECRET_KEY`` now."""
+    """A backup that a restore reads. ``secret_key_equal``: it was made with the ``SECRET_KEY`` of today."""
 
     id: str
     host: str
@@ -59,10 +58,11 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Space that a restore needs on one volume beside the live data, in bytes.
+    """The space on one volume that a restore needs in addition to the live data, in bytes.
 
-    ``place`` is a folder or a database server. The volume of a server is not visible over SQL: ``free`` is
-    then what was ``assumed``, or None. ``required`` is false if the restore also works without the space.
+    ``place`` is a folder or a database server. The free space of a server cannot be queried: ``free`` is then
+    the number that the user ``assumed``, or None. ``required`` is false if the restore works without the
+    space.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class Space:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabasePlan:
-    """One database: the backup to restore, and the live database and server as they are now."""
+    """A database to restore. ``target`` and ``target_state`` describe the live database and its server."""
 
     backup_id: str
     part: DatabasePart
@@ -99,9 +99,10 @@ class DatabasePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TreePlan:
-    """One tree: the backup to restore, and the live root. ``empty``: the root has no files to be replaced.
+    """A tree to restore into ``root``. ``empty``: the root has no files to replace.
 
-    ``seconds_after_database``: how long after the database snapshot the tree was read; negative if before.
+    ``seconds_after_database``: how long after the snapshot of the database the tree was read; negative if
+    before, None if no database is restored with the tree.
     """
 
     backup_id: str
@@ -112,22 +113,14 @@ class TreePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestorePlan:
-    """What a restore will do.
+class RestorePlan(BasePlan):
+    """The plan of a restore. ``host`` and ``environment`` are those of this machine."""
 
-    ``notes`` are to be read before confirming. Any of ``blockers`` prevents the restore. ``host`` and
-    ``environment`` are those of this machine.
-    """
-
-    created: datetime
     host: str
     environment: str
     sources: tuple[Source, ...]
     databases: tuple[DatabasePlan, ...]
     trees: tuple[TreePlan, ...]
-    notes: tuple[str, ...]
-    blockers: tuple[str, ...]
-    identities: tuple[Identity, ...]
     spaces: tuple[Space, ...] = ()
     workers: Workers = Workers()
     policy: WorkersPolicy = WorkersPolicy()
@@ -144,7 +137,3 @@ class RestorePlan:
         """The ids of the backups to read, oldest first."""
         ids = {item.backup_id for item in self.databases} | {item.backup_id for item in self.trees}
         return tuple(sorted(ids))
-
-    def require_feasible(self) -> None:
-        """Raise ``RefusedError`` that lists the blockers, if there are any."""
-        require_none(self.blockers)

@@ -1,4 +1,4 @@
-"""Plan a restore: compare the chosen backups with the live databases and trees. Nothing is changed."""
+"""Plan a restore: compare the chosen backups with the live databases and trees."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from igny8_backup.formats.manifest import StoredObject
 from igny8_backup.operations.clock_skew import future_date_note
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read_details import read_details
-from igny8_backup.operations.restore.plan import (
-    DatabasePlan,
-    RestorePlan,
-    RestoreRequest,
-    Source,
-    TreePlan,
-)
+from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, RestoreRequest, Source, TreePlan
 from igny8_backup.operations.restore.preflight import (
     check_objects,
     is_empty,
@@ -45,7 +39,8 @@ from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_ov
 def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan:
     """Plan a restore from manifests, details and the state of the live databases and trees.
 
-    Raises ``UsageError`` for an unknown id or part, ``IdentityError``, ``IntegrityError``, ``DatabaseError``.
+    Nothing is changed. Raises ``UsageError`` for an unknown id or part, ``IdentityError``,
+    ``IntegrityError``, ``DatabaseError``.
     """
     findings = _Findings()
     selected = _select(context, request, findings)
@@ -93,7 +88,7 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
 
 @dataclass(kw_only=True)
 class _Findings:
-    """The notes and blockers that planning has found so far."""
+    """The notes and blockers that have been found so far."""
 
     notes: list[str] = field(default_factory=list)
     blockers: list[str] = field(default_factory=list)
@@ -106,16 +101,15 @@ def _select(context: BackupContext, request: RestoreRequest, findings: _Findings
     pool = [given] if given else context.catalog.manifests()
     selected = select(pool, databases=aliases, trees=trees, wanted=given)
     if not (selected.databases or selected.trees):
-        raise UsageError(
-            "There is nothing to restore.",
-            unchanged="Nothing was changed.",
-            hint="See what there is: python manage.py list_backups.",
-        )
+        hint = "List the backups: python manage.py list_backups."
+        raise UsageError("There is nothing to restore.", unchanged="Nothing was changed.", hint=hint)
     findings.notes += [*selected.notes, *missing_part_notes(context.config, request.only, given)]
     if note := future_date_note(max(manifest.id for manifest in pool), context.clock()):
         findings.notes.append(note)
     if context.journals.unfinished():
-        findings.notes.append("An earlier restore or undo was interrupted. restore_all settles it first.")
+        findings.notes.append(
+            "An earlier restore or undo was interrupted. restore_all completes it, or cleans up, first."
+        )
     return selected
 
 
@@ -133,10 +127,10 @@ def _plan_databases(
         if part.engine != engine.vendor:
             findings.blockers.append(other_engine(part, engine.vendor))
             continue
-        adapted, notes = apply_overrides(engine, details[manifest.id].database(part.alias), overrides)
-        findings.notes += [*notes, *removed_apps(adapted)]
-        findings.blockers += engine.blockers(part, adapted)
-        findings.blockers += [f"{part.alias}: {text}" for text in unknown_migrations(adapted)]
+        restored, notes = apply_overrides(engine, details[manifest.id].database(part.alias), overrides)
+        findings.notes += [*notes, *removed_apps(restored)]
+        findings.blockers += engine.blockers(part, restored)
+        findings.blockers += [f"{part.alias}: {text}" for text in unknown_migrations(restored)]
         target = engine.target()
         twin = aliases.setdefault(engine.identity(), part.alias)
         if twin != part.alias:
@@ -147,9 +141,9 @@ def _plan_databases(
             DatabasePlan(
                 backup_id=manifest.id,
                 part=part,
-                details=adapted,
+                details=restored,
                 target=target,
-                target_state=engine.target_state(part, adapted),
+                target_state=engine.target_state(part, restored),
                 selection=RestoreSelection(owners=overrides.owners),
             )
         )
@@ -178,8 +172,8 @@ def _plan_trees(
 
 def _objects(selected: Selection) -> list[StoredObject]:
     """Return the stored objects that the restore will read."""
-    dumps = [part.object for _, part in selected.databases if part.object]
-    return dumps + [item for _, tree in selected.trees for item in (tree.index, *tree.packs) if item]
+    dumps = [part.dump for _, part in selected.databases]
+    return dumps + [item for _, tree in selected.trees for item in (tree.stored_index, *tree.packs)]
 
 
 def _source_notes(context: BackupContext, source: Source) -> list[str]:

@@ -1,4 +1,7 @@
-"""Find what would make a restore fail, before anything is built. Blockers and notes are one sentence each."""
+"""Find the reasons why a restore would fail, before anything is built.
+
+Blockers and notes are one sentence each.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,27 @@ from pathlib import Path
 from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 
-from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.errors import FilesError, damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.trees.fs.linux import mounts_below
 from igny8_backup.trees.model.names import escape, is_own
 
+_INSTALL = "install the code that made the backup"
+
 
 def check_objects(context: BackupContext, objects: list[StoredObject]) -> None:
     """Check that all objects are in storage with the size that was written.
 
-    Raises ``MissingObjectError`` or ``IntegrityError``, before hours of work are spent on the other objects.
+    Done first, so that a restore does not fail after hours. Raises ``MissingObjectError`` or
+    ``IntegrityError``.
     """
     for item in objects:
         size = context.store.size(item.key)
         if size != item.stored_bytes:
-            raise IntegrityError(
-                f"The object {item.key} has {size} bytes in storage instead of {item.stored_bytes}.",
-                unchanged="Nothing live was changed.",
-                hint="Choose another backup: list_backups.",
+            raise damaged_backup(
+                f"The object {item.key} has {size} bytes in storage instead of {item.stored_bytes}."
             )
 
 
@@ -50,7 +54,7 @@ def removed_apps(details: DatabaseDetails) -> list[str]:
 
 
 def is_empty(root: Path) -> bool:
-    """Return whether ``root`` does not exist or holds nothing but data that restores keep."""
+    """Return whether ``root`` is missing or empty, apart from the folders that restores create in it."""
     try:
         return all(is_own(name) for name in os.listdir(os.fsencode(root)))
     except FileNotFoundError:
@@ -64,8 +68,10 @@ def is_empty(root: Path) -> bool:
 
 
 def tree_blockers(root: Path, *, swap_root: bool = False) -> list[str]:
-    """Return why the tree at ``root`` cannot be swapped; empty if it can. ``swap_root``: the root itself is
-    swapped, instead of its children."""
+    """Return why the tree at ``root`` cannot be swapped; nothing if it can.
+
+    ``swap_root``: the root itself is swapped, instead of its children.
+    """
     if swap_root and os.fsencode(root.resolve()) in mounts_below(root.parent):
         return [f"{root} is a mount point, which cannot be swapped as a whole: remove it from SWAP_WHOLE."]
     folder = root.parent if swap_root else root
@@ -73,19 +79,15 @@ def tree_blockers(root: Path, *, swap_root: bool = False) -> list[str]:
         folder = folder.parent
     if not os.access(folder, os.W_OK | os.X_OK):
         return [
-            f"{folder} cannot be written: restore on a host where it is mounted writable, as a user that may"
-            " write it."
+            f"{folder} cannot be written: restore where it is mounted writable, as a user that may write it."
         ]
-    points = ", ".join(escape(point) for point in mounts_below(root))
-    return (
-        [f"{points} is mounted below {root}: unmount it, because the tree is swapped as one."]
-        if points
-        else []
-    )
+    if points := ", ".join(escape(point) for point in mounts_below(root)):
+        return [f"{points} is mounted below {root}: unmount it, because a swap cannot move a mount point."]
+    return []
 
 
 def unknown_migrations(details: DatabaseDetails) -> list[str]:
-    """Return a blocker if the installed code lacks migrations of the backup: it is older, or another project.
+    """Return a blocker if the installed code lacks migrations of the backup, because it is older.
 
     Apps that are not installed are ignored, because projects that remove an app keep its migration rows.
     """
@@ -100,10 +102,7 @@ def unknown_migrations(details: DatabaseDetails) -> list[str]:
     ]
     if not lacking:
         return []
-    return [
-        f"the code lacks migrations of the backup ({', '.join(lacking)}): install the code that made the"
-        " backup."
-    ]
+    return [f"the code lacks migrations of the backup ({', '.join(lacking)}): {_INSTALL}."]
 
 
 def differing_migrations(details: DatabaseDetails) -> list[str]:
@@ -122,7 +121,4 @@ def differing_migrations(details: DatabaseDetails) -> list[str]:
             differing.append(f"{app}: {recorded or 'none'} in the backup, {name} in the code")
     if not differing:
         return []
-    return [
-        f"the migrations of backup and code differ ({'; '.join(differing)}): install the code that made the"
-        " backup."
-    ]
+    return [f"the migrations of backup and code differ ({'; '.join(differing)}): {_INSTALL}."]

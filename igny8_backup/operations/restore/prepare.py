@@ -35,7 +35,7 @@ def new_journal(context: BackupContext, plan: RestorePlan) -> Journal:
 
 
 def build_staging(context: BackupContext, plan: RestorePlan, journal: Journal) -> Journal:
-    """Restore every database and tree of ``plan`` beside the live one; migrate and sanitize the databases.
+    """Restore every database and tree of ``plan`` as a staging copy; migrate and sanitize the databases.
 
     Returns the journal with the swap plans of the trees. Raises ``BackupError``; ``IntegrityError`` if a
     restored database differs from the backup.
@@ -75,8 +75,8 @@ def _tree_swap(context: BackupContext, item: TreePlan, stamp: str) -> TreeSwap:
 
 
 def _unused_stamp(context: BackupContext) -> str:
-    """Return a stamp later than those of all journals, whose order says which restore to undo first. Two
-    restores may begin within a second, and the clock may have been set back."""
+    """Return a stamp that is later than those of all journals, because their order decides which restore is
+    undone first. Two restores may begin within a second, and the clock may have been set back."""
     newest = max((journal.stamp for journal in context.journals.all()), default="")
     now = keys.stamp(context.clock())
     return now if now > newest else keys.stamp(keys.stamp_time(newest) + timedelta(seconds=1))
@@ -98,7 +98,7 @@ def _build_database(context: BackupContext, plan: RestorePlan, item: DatabasePla
         analyze=not (plan.sanitize and sanitize.has_sanitizers(context.config, alias)),
     )
     if left_out:
-        context.progress.note(f"{alias}: not restored, create it by hand: {', '.join(left_out)}.")
+        context.progress.note(f"{alias}: not restored: {', '.join(left_out)}. Create these objects by hand.")
 
 
 def _migrate(context: BackupContext, plan: RestorePlan, staging: Mapping[str, str]) -> None:

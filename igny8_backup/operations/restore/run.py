@@ -1,6 +1,6 @@
-"""Restore databases and trees: build and check everything beside the live data, then swap it in.
+"""Restore databases and trees: build and check staging copies of all, then swap them with the live ones.
 
-:class:`RestoreSession` is the entry point. Until the swap begins nothing live is changed. The journal records
+:class:`RestoreSession` is the entry point. Nothing live is changed before the swap. The journal records
 every step before it is taken, so that the next run can complete or undo an interrupted restore.
 """
 
@@ -25,10 +25,10 @@ from igny8_backup.signals import RESTORE, UNDO, announced
 class RestoreResult:
     """The result of a restore.
 
-    ``journal`` says where the previous data is kept. ``warnings`` are problems that were found when
-    everything was restored. ``resumed``: an interrupted restore or undo was completed, and nothing else was
-    done. ``stopped`` are the workers that were stopped. ``purged`` is the number of discarded tasks; None if
-    the queues were not purged.
+    ``journal`` has the names of the databases and folders with the previous data. ``warnings`` are problems
+    after everything was restored. ``resumed``: only an interrupted restore or undo was completed. ``stopped``
+    are the names of the workers that were stopped. ``purged`` is the number of discarded tasks; None if the
+    queues were not purged.
     """
 
     journal: Journal
@@ -39,7 +39,7 @@ class RestoreResult:
 
 
 class RestoreSession:
-    """One restore: settle what an earlier run left, plan, execute.
+    """One restore: settle an interrupted one, plan, execute.
 
     Example::
 
@@ -49,19 +49,19 @@ class RestoreSession:
             plan = session.plan(RestoreRequest(only="db"))
             result = session.execute(plan)
 
-    With ``dry_run`` only :meth:`plan` may be called. Without, the constructor waits until no other run holds
-    the lock (``context.wait`` seconds at most), so that the plan shows what that run has left. Raises
-    ``LockedError``.
+    With ``dry_run`` only :meth:`plan` may be called. Otherwise the constructor waits until no other run holds
+    the lock, so that the plan includes the changes of that run. Raises ``LockedError`` after ``context.wait``
+    seconds.
     """
 
     def __init__(self, context: BackupContext, *, dry_run: bool = False) -> None:
         self._context = context if dry_run else context.when_free("a restore")
 
     def settle(self) -> RestoreResult | None:
-        """Settle what an interrupted run left.
+        """Complete or clean up an interrupted restore or undo.
 
-        Complete a restore or an undo that was interrupted during its swap, and return the result. Remove the
-        staging databases and folders of a restore that had not changed anything live, and return None.
+        If it was interrupted during its swap, completes the swap and returns the result. If it had not
+        changed anything live, removes its staging databases and folders and returns None.
         """
         if self._context.journals.unfinished() is None:
             return None
@@ -69,15 +69,15 @@ class RestoreSession:
             return self._settle()
 
     def plan(self, request: RestoreRequest) -> RestorePlan:
-        """Return the plan, without changing anything. Raises as :func:`.planner.plan_restore`."""
+        """Return the plan. Nothing is changed. Raises the errors of ``planner.plan_restore``."""
         return plan_restore(self._context, request)
 
     def execute(self, plan: RestorePlan) -> RestoreResult:
         """Carry out the plan.
 
-        If another run was interrupted since :meth:`settle`, settle that first; where this completes a swap,
-        return its result and do nothing else. A failure before the swap removes what was built and raises.
-        Raises ``UnfinishedError`` if a swap has begun and could not be completed.
+        If another run was interrupted since :meth:`settle`, settles it first; if this completes a swap,
+        returns its result and does nothing else. After a failure before the swap, the staging databases and
+        folders are removed. Raises ``UnfinishedError`` if the swap has begun and could not be completed.
         """
         context = self._context
         with context.locked("a restore"):
@@ -104,15 +104,15 @@ class RestoreSession:
             return RestoreResult(journal=journal, warnings=self._after_swap(journal), resumed=True)
         context.progress.note(
             f"The restore that began {interrupted.started:%Y-%m-%d %H:%M:%S} UTC was interrupted before it"
-            " changed anything live. Removing what it left."
+            " changed anything live. Removing its staging databases and folders."
         )
         remove_staging(context, interrupted)
         return None
 
     def _build(self, plan: RestorePlan) -> tuple[Journal, tuple[str, ...]]:
-        """Stop the workers and build everything beside the live data.
+        """Stop the workers, and build the staging databases and trees.
 
-        Returns the journal, ready for the swap, and the names of the stopped workers.
+        Returns the journal, which is ready for the swap, and the names of the stopped workers.
         """
         context = self._context
         stopped = ensure_workers_stopped(context, plan.policy)
@@ -133,7 +133,10 @@ class RestoreSession:
         return journal, stopped
 
     def _remove_staging(self, journal: Journal) -> None:
-        """Clean up after a failure. A second failure is only noted, so that it does not hide the first."""
+        """Clean up after a failure.
+
+        If this fails too, the error is noted, so that it does not hide the first.
+        """
         try:
             remove_staging(self._context, journal)
         except BackupError as error:
@@ -155,8 +158,10 @@ class RestoreSession:
 
 
 def _check_live(journal: Journal) -> tuple[str, ...]:
-    """Connect as the application does. A failure is only a warning: everything is restored, and an undo is
-    possible."""
+    """Check that the application can use the live databases; return warnings.
+
+    A failure is only a warning, because everything is restored, and an undo is possible.
+    """
     aliases = [swap.alias for swap in journal.databases if swap.details.migrations]
     if not aliases:
         return ()

@@ -1,4 +1,4 @@
-"""Swap the databases and trees of a journal, and swap them back. Both can resume after a kill."""
+"""Swap the databases and trees of a journal, and swap them back. The next run can complete either."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from igny8_backup.operations.restore import tree as restore_tree
 def swap_all(context: BackupContext, journal: Journal, *, resumed: bool = False) -> Journal:
     """Swap in every database, then every tree. ``resumed``: an earlier run may have swapped some of them.
 
-    A failure before the first swap removes the staging databases and folders and raises. A later failure or
-    a signal raises :class:`UnfinishedError`, and the journal stays. Each database and tree is then either
-    the previous one or completely the restored one.
+    After a failure before the first swap, the staging databases and folders are removed. After a later
+    failure or a signal, raises :class:`UnfinishedError` and keeps the journal. Each database and tree is then
+    either the previous one or completely the restored one.
     """
     begun = resumed
     try:
         journal = context.journals.write(journal, SWAPPING)
         for swap in journal.databases:
             engine = engine_of(context, swap)
-            # When a restore is resumed, a missing staging database means that it is swapped in already.
+            # If a restore is resumed and there is no staging database, this database was swapped already.
             if not resumed or engine.exists(swap.staging):
                 engine.swap(swap.staging, swap.previous, swap.details)
             begun = True
@@ -48,10 +48,10 @@ def swap_all(context: BackupContext, journal: Journal, *, resumed: bool = False)
 
 
 def swap_back_all(context: BackupContext, journal: Journal) -> Journal:
-    """Make the previous databases and trees live again. The restored ones are kept: the databases under the
-    names of the staging databases, the trees where the previous ones were.
+    """Make the previous databases and trees live again.
 
-    Raises :class:`UnfinishedError` if a swap fails or a signal arrives; the journal stays.
+    The restored databases get the names of the staging databases, the restored trees the places of the
+    previous trees. Raises :class:`UnfinishedError` if a swap fails or a signal arrives; the journal is kept.
     """
     try:
         for swap in journal.databases:
@@ -70,7 +70,7 @@ def swap_back_all(context: BackupContext, journal: Journal) -> Journal:
 
 
 def complete_swap(context: BackupContext, journal: Journal) -> Journal:
-    """Complete an interrupted restore, or an interrupted undo, in its own direction."""
+    """Complete the swap of an interrupted restore, or the swap back of an interrupted undo."""
     if journal.phase == SWAPPING:
         context.progress.note("An earlier restore was interrupted during its swap. Completing it now.")
         return swap_all(context, journal, resumed=True)
@@ -102,8 +102,10 @@ def discard(context: BackupContext, journal: Journal) -> None:
 
 
 def engine_of(context: BackupContext, swap: DatabaseSwap) -> Engine:
-    """Return the engine of a database in a journal. Raises :class:`RefusedError` if its alias leads to a
-    different database now, which the journal must not change."""
+    """Return the engine of a database in a journal.
+
+    Raises :class:`RefusedError` if the settings now map its alias to another database.
+    """
     engine = context.engine(swap.alias)
     place = engine.identity()
     if swap.place and place != swap.place:
@@ -116,10 +118,10 @@ def engine_of(context: BackupContext, swap: DatabaseSwap) -> Engine:
 
 
 def _nothing_swapped(context: BackupContext, journal: Journal) -> bool:
-    """Return whether no database was swapped. A server may have committed a swap and then have failed.
+    """Return whether no database was swapped. The server may have failed after it committed a swap.
 
-    A missing staging database was swapped in, unless the previous database is missing as well: then somebody
-    has dropped the staging database.
+    If the staging database is missing, it was swapped, or dropped by somebody. In the second case there is no
+    previous database.
     """
     try:
         return all(

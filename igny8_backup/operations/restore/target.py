@@ -1,4 +1,4 @@
-"""Facts for the plan: which backup, how old compared with the database, and space on each volume."""
+"""Collect facts for the plan of a restore: about the backups, and about the space on each volume."""
 
 from __future__ import annotations
 
@@ -39,22 +39,20 @@ def describe_source(manifest: Manifest, details: Details) -> Source:
 
 
 def seconds_after(tree: TreePart, databases: Iterable[DatabasePart]) -> int | None:
-    """Return how many seconds after the newest database snapshot the tree was read; negative if before, None
-    if no database is restored with it."""
+    """Return how many seconds after the newest database snapshot the tree was read; negative if before.
+
+    Returns None if no database is restored with the tree.
+    """
     snapshot = max((part.started for part in databases), default=None)
     return None if snapshot is None else round((tree.started - snapshot).total_seconds())
 
 
 def estimate_space(
-    config: Config,
-    databases: Sequence[DatabasePlan],
-    trees: Sequence[TreePlan],
-    *,
-    assumed: int | None,
+    config: Config, databases: Sequence[DatabasePlan], trees: Sequence[TreePlan], *, assumed: int | None
 ) -> tuple[Space, ...]:
     """Estimate the space that a restore needs in scratch, on the volume of each tree and on each server.
 
-    ``assumed`` is the free space on the volume of a database server, in bytes; None if nobody said.
+    ``assumed`` is the free space on the volume of a database server, in bytes; None if it is unknown.
     """
     return (*_scratch_space(config, databases), *_tree_space(trees), *_server_space(databases, assumed))
 
@@ -71,7 +69,10 @@ def space_blockers(spaces: Iterable[Space]) -> list[str]:
 
 
 def _scratch_space(config: Config, databases: Sequence[DatabasePlan]) -> list[Space]:
-    """With several jobs the dump is written to scratch. Without the space one job restores the stream."""
+    """Return the space in ``SCRATCH_DIR`` for the largest dump, which several ``pg_restore`` jobs need.
+
+    Without the space, one job restores the dump as a stream.
+    """
     dumps = {
         item.part.alias: item.part.object.raw_bytes
         for item in databases

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.errors import FilesError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.journal import TreeSwap
@@ -43,21 +43,14 @@ def build_staging_tree(
     restores set-ID bits and capabilities of files. Raises ``IntegrityError``, ``FilesError``,
     ``StorageError``.
     """
-    if part.index is None:
-        raise IntegrityError(
-            f"The backup of {part.name!r} names no index.",
-            unchanged="Nothing live was changed.",
-            hint="Choose another backup: list_backups.",
-        )
+    stored_index = part.stored_index
     root = target.root
     try:
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
-        raise FilesError(
-            f"{root} cannot be created: {error.strerror}.",
-            unchanged="Nothing live was changed.",
-            hint="Run the restore on a host where the tree is mounted writable.",
-        ) from None
+        hint = "Run the restore on a host where the tree is mounted writable."
+        what = f"{root} cannot be created: {error.strerror}."
+        raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
     with _keeping_mtime(target.folder):
         target.make()
     packs = {keys.pack_of(item.key): item for item in part.packs}
@@ -66,24 +59,16 @@ def build_staging_tree(
         records = Partition(folder, packs)
         # The workers start while the index is read.
         with unpackers(context, len(packs)) as processes:
-            with closing(context.download(part.index, identities)) as blocks:
+            with closing(context.download(stored_index, identities)) as blocks:
                 records.add_all(index.read(blocks))
+            tree, items = target.new_tree, packs.items()
             owners_left = extract_packs(
-                context,
-                processes,
-                target.new_tree,
-                packs.items(),
-                folder,
-                identities,
-                on_skip=skip,
-                on_bytes=on_bytes,
-                allow_set_id=allow_set_id,
+                context, processes, tree, items, folder, identities, skip, on_bytes, allow_set_id
             )
         with closing(TreeWriter(target.new_tree, on_skip=skip)) as writer:
             writer.finish(records.non_files())
             writer.flush()
-        owners_left += writer.owners_left
-        note_owners(context.progress, part.name, owners_left)
+        note_owners(context.progress, part.name, owners_left + writer.owners_left)
         record = next(records.non_files())
     return target.plan(record, skip)
 
@@ -110,7 +95,7 @@ def swap(tree: TreeSwap) -> None:
 
 
 def swap_back(tree: TreeSwap) -> None:
-    """Make the previous tree the live one again. The restored tree is kept in its place."""
+    """Make the previous tree the live one again. The restored tree is kept where the previous one was."""
     plan = _plan(tree)
     undo(plan)
     keep(plan)
@@ -141,7 +126,7 @@ def _plan(tree: TreeSwap) -> SwapPlan:
 
 @contextmanager
 def _keeping_mtime(folder: Path) -> Iterator[None]:
-    """Keep the modification time of ``folder``, if this user may set it, while its contents change."""
+    """Restore the modification time of ``folder`` after the ``with`` block, if this user may set it."""
     try:
         times = os.stat(folder)
     except OSError:  # missing: the body of the "with" statement raises if it needs the folder
@@ -153,28 +138,26 @@ def _keeping_mtime(folder: Path) -> Iterator[None]:
 
 
 def remove_scratch(folder: Path, target: SwapTarget) -> None:
-    """Remove the index records that a killed restore of this tree left in the scratch ``folder``, if any."""
+    """Remove the scratch folder that a killed restore of this tree left in ``folder``, if any."""
     shutil.rmtree(_scratch_name(folder, target), ignore_errors=True)
 
 
 def _scratch_name(folder: Path, target: SwapTarget) -> Path:
-    # Derived from the journal, so that the next run finds it after a kill.
+    # The name is derived from the journal, so that after a kill the next run finds the folder.
     digest = hashlib.sha256(os.fsencode(target.staging)).hexdigest()[:16]
     return folder / f"igny8_backup-{target.stamp}-{digest}"
 
 
 @contextmanager
 def _scratch_folder(folder: Path, target: SwapTarget) -> Iterator[Path]:
-    """Create a private folder for the index records of the tree, sorted by pack."""
+    """Create a private folder for the records of the index, sorted by pack; remove it at the end."""
     scratch = _scratch_name(folder, target)
     try:
         scratch.mkdir(0o700)
     except OSError as error:
-        raise FilesError(
-            f"No scratch folder can be created in {folder}: {error.strerror}.",
-            unchanged="Nothing live was changed.",
-            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user may write.",
-        ) from None
+        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to."
+        what = f"No scratch folder can be created in {folder}: {error.strerror}."
+        raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
     try:
         yield scratch
     finally:

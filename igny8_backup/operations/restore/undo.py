@@ -1,4 +1,4 @@
-"""Undo the newest restore, or delete the data that restores have kept."""
+"""Undo the newest restore, or delete the previous data that restores have kept."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from igny8_backup.signals import UNDO, announced
 
 @dataclass(frozen=True, kw_only=True)
 class UndoResult:
-    """The result of an undo: ``journal`` says where the restored data is kept, ``warnings`` are problems that
-    were found when everything was undone, ``stopped`` are the workers that were stopped."""
+    """The result of an undo.
+
+    ``journal`` has the names of the databases and folders with the restored data. ``warnings`` are problems
+    after everything was undone. ``stopped`` are the names of the workers that were stopped.
+    """
 
     journal: Journal
     warnings: tuple[str, ...] = ()
@@ -31,17 +34,16 @@ class UndoResult:
 
 
 def finished_restores(context: BackupContext) -> list[Journal]:
-    """Return the restores and undone restores that keep data, newest first."""
+    """Return the journals of finished and of undone restores, whose data is still kept, newest first."""
     return [item for item in reversed(context.journals.all()) if item.phase in (DONE, UNDONE)]
 
 
 def undo(context: BackupContext, policy: WorkersPolicy | None = None) -> UndoResult:
-    """Make the data from before the newest restore live again. The restored data is kept until
-    :func:`discard_all`.
+    """Make the data that the newest restore has replaced live again.
 
-    Workers are stopped and hooks run as for a restore, because live data is replaced here too. An interrupted
-    restore is settled first: its staging data is removed if it had changed nothing live; if its swap had
-    begun, it is completed and then undone.
+    The restored data is kept until :func:`discard_all`. Workers are stopped and hooks run as for a restore.
+    If a restore was interrupted during its swap, the swap is completed and then undone. If it had changed
+    nothing live, only its staging databases and folders are removed.
 
     Raises ``UsageError`` if there is no restore to undo, or the previous data is gone; ``RefusedError`` if
     workers answer; ``ToolError`` if a hook fails; ``UnfinishedError`` if the undo has begun and failed.
@@ -60,7 +62,7 @@ def undo(context: BackupContext, policy: WorkersPolicy | None = None) -> UndoRes
         if journal.phase == PREPARING:
             remove_staging(context, journal)
             context.progress.note(
-                "The interrupted restore had changed nothing live. What it left was removed."
+                "The interrupted restore had changed nothing live. Its databases and folders were removed."
             )
             return UndoResult(journal=journal)
         if journal.phase == DONE:
@@ -75,17 +77,14 @@ def undo(context: BackupContext, policy: WorkersPolicy | None = None) -> UndoRes
 
 
 def discard_all(context: BackupContext) -> list[Journal]:
-    """Delete all data that restores have kept; return the journals of those restores.
+    """Delete all data that restores and undos have kept; return the journals of those restores.
 
-    Raises ``UsageError`` if there is none, or while a restore is unfinished.
+    Raises ``UsageError`` if there is no such data, or if a restore is unfinished.
     """
     with context.locked("discarding what restores keep"):
         if context.journals.unfinished():
-            raise UsageError(
-                "A restore is unfinished.",
-                unchanged="Nothing was deleted.",
-                hint="Run restore_all to complete it or undo_restore to undo it, then discard.",
-            )
+            hint = "Run restore_all to complete it or undo_restore to undo it, then discard."
+            raise UsageError("A restore is unfinished.", unchanged="Nothing was deleted.", hint=hint)
         journals = finished_restores(context)
         if not journals:
             raise UsageError(

@@ -18,16 +18,17 @@ from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
 from igny8_backup.trees.model.skips import OnSkip
 
 READERS = 2
-"""Packs at a time: one is decoded while the other waits for storage or disk. Each takes about 20 MiB."""
+"""The number of packs that are read at the same time: one is decoded while the other waits for storage or
+disk. Each needs about 20 MiB of memory."""
 
 
 class _Stopped(Exception):
-    """Another pack has failed, so this one is not needed any more."""
+    """Reading a pack was stopped, because another pack has failed."""
 
 
 @contextmanager
 def unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
-    """Start the worker processes that write ``packs`` packs. They are stopped when the body raises."""
+    """Start the worker processes for a number of ``packs``. They are stopped if the ``with`` block raises."""
     with ExitStack() as stack:
         count = min(READERS if context.store.parallel_reads else 1, packs)
         yield [stack.enter_context(unpacker()) for _ in range(count)]
@@ -40,7 +41,6 @@ def extract_packs(
     packs: Collection[tuple[str, StoredObject]],
     records: Path,
     identities: list[Identity],
-    *,
     on_skip: OnSkip,
     on_bytes: Callable[[int], None],
     allow_set_id: bool,

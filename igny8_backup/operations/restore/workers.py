@@ -11,15 +11,18 @@ from igny8_backup.operations.context import BackupContext
 
 REFUSE, STOP, IGNORE = "refuse", "stop", "ignore"
 STOP_SECONDS = 300
-"""The default time that running tasks may take to finish."""
+"""The default of ``WorkersPolicy.seconds``."""
 
 _HINT = "Stop them (docker compose stop worker beat), or give --stop-workers or --ignore-workers."
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersPolicy:
-    """What to do with workers. ``mode``: ``refuse`` the restore while workers answer, ``stop`` them within
-    ``seconds``, or ``ignore`` them. ``purge``: empty the queues after the restore."""
+    """The handling of Celery workers during a restore.
+
+    ``mode``: ``refuse`` the restore while workers answer, ``stop`` them, or ``ignore`` them. ``seconds``: the
+    time that running tasks may take to finish. ``purge``: empty the queues after the restore.
+    """
 
     mode: str = REFUSE
     seconds: float = STOP_SECONDS
@@ -47,8 +50,11 @@ def workers_notes(workers: Workers, policy: WorkersPolicy) -> list[str]:
 
 
 def workers_blockers(workers: Workers, policy: WorkersPolicy, *, hooks: bool) -> list[str]:
-    """Return a blocker if workers answer and the policy is to refuse. With ``hooks`` there is none, because
-    ``BEFORE_RESTORE`` may stop the workers; they are asked again after it."""
+    """Return a blocker if workers answer and the policy is to refuse.
+
+    ``hooks``: there are ``BEFORE_RESTORE`` hooks, which may stop the workers. Then nothing is returned, and
+    :func:`ensure_workers_stopped` refuses later.
+    """
     if policy.mode != REFUSE or not workers.names or hooks:
         return []
     return [f"{_listed(workers.names)}. {_HINT}"]
@@ -57,7 +63,8 @@ def workers_blockers(workers: Workers, policy: WorkersPolicy, *, hooks: bool) ->
 def ensure_workers_stopped(context: BackupContext, policy: WorkersPolicy) -> tuple[str, ...]:
     """Ask the workers again and apply ``policy``; return the names of the workers that were stopped.
 
-    Raises :class:`RefusedError` if a worker answers although it must not, or does not stop in time.
+    Raises :class:`RefusedError` if workers answer and the policy is to refuse, or if one does not stop in
+    time.
     """
     if policy.mode == IGNORE:
         return ()

@@ -1,4 +1,4 @@
-"""Notes about attributes of files that could not be restored, in the same words for every operation."""
+"""Notes about owners and other attributes of files that could not be restored."""
 
 from __future__ import annotations
 

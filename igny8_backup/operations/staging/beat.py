@@ -1,7 +1,7 @@
 """Prevent django-celery-beat from running all tasks at once that were due since the backup was made.
 
-Beat compares ``last_run_at`` with the schedule. For a task that never ran it uses the time of its last
-change, unless its ``start_time`` is in the future. A running beat reads its tasks again when ``last_update``
+Beat compares ``last_run_at`` of a task with its schedule. For a task that never ran, it uses the time of its
+last change, unless ``start_time`` is in the future. A running beat reads its tasks again when ``last_update``
 changes.
 """
 
@@ -16,8 +16,10 @@ _CHANGES = "django_celery_beat_periodictasks"
 
 
 def mark_tasks_as_run(connection: Any) -> None:
-    """Set the time of the last run of all periodic tasks to now. ``connection`` is Django's. Does nothing if
-    the database has no such tables."""
+    """Set the time of the last run of all periodic tasks to now.
+
+    ``connection`` is a database connection of Django. Nothing is done if there are no tables of beat.
+    """
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import WHOLE, RestoreSelection
-from igny8_backup.errors import IntegrityError
+from igny8_backup.errors import damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
@@ -26,18 +26,13 @@ def load_staging(
     """Load the dump of ``part`` into the empty database ``staging`` and compare it with ``details``.
 
     ``selection`` limits what is loaded. ``analyze`` also collects the planner's statistics. Returns
-    descriptions of what was left out. Raises ``IntegrityError`` if the result differs from the backup.
+    descriptions of the objects in the dump that were not restored. Raises
+    ``IntegrityError`` if the result differs from the backup.
     """
-    stored = part.object
-    if stored is None:
-        raise IntegrityError(
-            f"The backup of {part.alias!r} names no object.",
-            unchanged="Nothing live was changed.",
-            hint="Choose another backup: list_backups.",
-        )
+    stored = part.dump
     with context.observe(f"database {part.alias}") as observer:
         observer.begin(stored.raw_bytes)
-        # Stalls are reported while bytes move: after the last of them pg_restore may work for hours.
+        # Stalls are reported only until the last byte is read. Afterwards pg_restore may work for hours.
         blocks = context.download(stored, identities)
         left_out = engine.load(
             staging,
@@ -50,10 +45,8 @@ def load_staging(
             engine.analyze(staging)
     missing = sorted(set(selection.tables or details.tables) - set(engine.tables(staging)))
     if missing:
-        raise IntegrityError(
-            f"The restored database {part.alias!r} lacks tables of the backup: {', '.join(missing[:5])}.",
-            unchanged="Nothing live was changed.",
-            hint="Choose another backup: list_backups.",
+        raise damaged_backup(
+            f"The restored database {part.alias!r} lacks tables of the backup: {', '.join(missing[:5])}."
         )
     # Probes and migrations may find their tables only with the search path of the database.
     engine.copy_settings(staging, details)

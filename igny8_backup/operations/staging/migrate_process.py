@@ -1,7 +1,7 @@
 """Run the project's migrations in the sandbox process, and report errors without values of rows.
 
 A migration reads rows, and its exceptions may quote them: ``Field 'age' expected a number but got '...'``. So
-only messages of the server are shown, without values, and messages of errors that are only about names.
+only two kinds of messages are shown: those of the server, without values, and those that contain only names.
 """
 
 from __future__ import annotations
@@ -62,7 +62,5 @@ def _describe_server_error(error: DriverError) -> str:
     if not error.sqlstate.startswith(_ABOUT_VALUES) if error.sqlstate else error.is_operational:
         return f"{error.name}: {without_values(str(error))}"
     names = [error.schema_name, error.table_name, error.column_name, error.constraint_name]
-    return (
-        ", ".join(filter(None, [error.name, f"SQLSTATE {error.sqlstate or None}", *names]))
-        + "; its message is hidden: it may contain values"
-    )
+    listed = ", ".join(filter(None, [error.name, f"SQLSTATE {error.sqlstate or None}", *names]))
+    return f"{listed}; its message is hidden: it may contain values"

@@ -1,4 +1,4 @@
-"""Restore a database with differences from the backup: without its owners, or with another locale."""
+"""Restore a database without the owners of the backup, or with another locale."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ PROVIDERS = ("libc", "icu", "builtin")
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOverrides:
-    """Differences from the backup. ``owners``: restore owners and privileges. ``locale``: empty for the
-    recorded one. ``provider``: the locale provider of ``locale`` (PostgreSQL documentation, CREATE DATABASE).
+    """The differences between the restored database and the backup.
+
+    ``owners``: restore owners and privileges. ``locale``: the locale of the database; empty for that of the
+    backup. ``provider``: the provider of ``locale`` (PostgreSQL documentation, CREATE DATABASE).
     """
 
     owners: bool = True
@@ -25,9 +27,9 @@ class RestoreOverrides:
 def apply_overrides(
     engine: Engine, details: DatabaseDetails, overrides: RestoreOverrides
 ) -> tuple[DatabaseDetails, tuple[str, ...]]:
-    """Apply ``overrides`` to the details of a backup; return the new details and notes on what will differ.
+    """Apply ``overrides`` to the details of a backup; return the new details, and notes on the differences.
 
-    Raises ``UsageError`` if the engine has no owners and no locales.
+    Raises ``UsageError`` if the engine has no owners and locales.
     """
     if overrides == RestoreOverrides():
         return details, ()
@@ -51,16 +53,21 @@ def apply_overrides(
     return details, tuple(notes)
 
 
+def owner_privileges(owner: str) -> tuple[Privilege, ...]:
+    """Return the privileges that the owner of a database has on it by default."""
+    names = ("CONNECT", "CREATE", "TEMPORARY")
+    return tuple(Privilege(grantee=owner, privilege=name, grantable=False) for name in names)
+
+
 def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str]) -> DatabaseDetails:
-    """Keep the database's privileges of PUBLIC and the settings of roles that exist here, and give the role
-    ``current`` the privileges of an owner."""
+    """Make the role ``current`` the owner of everything.
+
+    Of the privileges on the database, only those of PUBLIC are kept; of the settings, only those of roles in
+    ``known``.
+    """
     privileges = details.privileges
     if privileges is not None:
-        own = (
-            Privilege(grantee=current, privilege=name, grantable=False)
-            for name in ("CONNECT", "CREATE", "TEMPORARY")
-        )
-        privileges = (*own, *(item for item in privileges if not item.grantee))
+        privileges = (*owner_privileges(current), *(item for item in privileges if not item.grantee))
     return replace(
         details,
         owner=current,
@@ -72,16 +79,8 @@ def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str
 
 
 def _with_locale(details: DatabaseDetails, overrides: RestoreOverrides) -> DatabaseDetails:
-    if overrides.provider == "libc":
-        return replace(
-            details,
-            provider="libc",
-            collate=overrides.locale,
-            ctype=overrides.locale,
-            locale=None,
-            icu_rules=None,
-        )
-    # The provider sorts and compares text. libc still needs a locale, one that exists on every server.
-    return replace(
-        details, provider=overrides.provider, collate="C", ctype="C", locale=overrides.locale, icu_rules=None
-    )
+    libc = overrides.provider == "libc"
+    # Another provider sorts and compares text, but libc still needs a locale: "C" exists on every server.
+    name, locale = (overrides.locale, None) if libc else ("C", overrides.locale)
+    details = replace(details, provider=overrides.provider, icu_rules=None)
+    return replace(details, collate=name, ctype=name, locale=locale)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import COUNTED_TO, Answers, Row
-from igny8_backup.errors import DatabaseError, IntegrityError
+from igny8_backup.errors import DatabaseError, damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.operations.context import BackupContext
 
@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 def with_answers(details: DatabaseDetails, answers: Answers) -> DatabaseDetails:
-    """Return ``details`` with the row counts and probe results of the dump's snapshot."""
+    """Return ``details`` with the row counts and probe results in ``answers``."""
     return replace(
         details,
         snapshot=answers.snapshot,
@@ -31,7 +31,7 @@ def without_answers(details: DatabaseDetails) -> DatabaseDetails:
 
 
 def unanswered(answers: Answers) -> DatabaseError:
-    """Return an error about the probes that failed. The dump itself is complete."""
+    """Return an error about the probes that failed during a backup, although the dump is complete."""
     reasons = {**answers.failed, **dict.fromkeys(answers.denied, "permission denied.")}
     listed = "; ".join(f"{name!r}: {reason}" for name, reason in reasons.items())
     return DatabaseError(
@@ -44,11 +44,10 @@ def unanswered(answers: Answers) -> DatabaseError:
 def check_answers(
     context: BackupContext, engine: Engine, name: str, details: DatabaseDetails, tables: Sequence[str] = ()
 ) -> None:
-    """Count rows and run probes in the restored database ``name``, and compare with the backup.
+    """Count rows and run probes in the restored database ``name``; compare the results with the backup.
 
-    With ``tables``, only the rows of these tables are counted. Tables that this role may not read are noted.
-    A backup without recorded answers passes. Raises :class:`IntegrityError` if an answer differs or a probe
-    fails.
+    ``tables``: count the rows of these tables only. Tables that this role may not read are noted. A backup
+    without recorded results passes. Raises :class:`IntegrityError` if a result differs or a probe fails.
     """
     found = engine.answers(name, details, tables)
     wrong = [f"the probe {probe!r} fails: {reason}" for probe, reason in found.failed.items()]
@@ -67,11 +66,9 @@ def check_answers(
     ]
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise IntegrityError(
+        raise damaged_backup(
             f"The restored database {engine.alias!r} differs from the one that was dumped:"
-            f" {'; '.join(wrong[:_SHOWN])}{more}.",
-            unchanged="The live database was not changed.",
-            hint="Choose another backup: list_backups.",
+            f" {'; '.join(wrong[:_SHOWN])}{more}."
         )
     uncounted = [table for table in details.row_counts if not tables and table not in found.row_counts]
     denied = [f"the rows of {', '.join(uncounted[:_SHOWN])}"] * bool(uncounted) + list(found.denied)

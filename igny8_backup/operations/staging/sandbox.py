@@ -1,8 +1,8 @@
 """Run the project's own code (migrations, sanitizers) against staging databases, in a separate process.
 
-In that process each restored alias keeps its name, and its NAME is the staging database. A second alias would
-not do: routers skip it, and a data migration that uses ``Model.objects`` would write to the live database.
-Every other alias raises when it is used. The broker is in memory; mail and cache are dummies.
+In that process, the NAME of each restored alias is changed to the staging database. (With a second alias, a
+data migration that uses ``Model.objects`` would write to the live database.) All other aliases raise an error
+when they are used. The broker is in memory; mail and cache are dummies.
 
 ``python -m igny8_backup.operations.staging.sandbox`` reads a JSON request from standard input. The request
 contains no secret, because the process reads the project's settings itself.
@@ -23,7 +23,7 @@ from igny8_backup.errors import BackupError, RefusedError, ToolError, UsageError
 def migrate(names: Mapping[str, str]) -> None:
     """Run ``migrate`` in staging databases; ``names`` maps each alias to the name of its staging database.
 
-    Raises :class:`BackupError` that names the migration that failed, without values of rows.
+    Raises :class:`BackupError`, which names the migration that failed and contains no values of rows.
     """
     _run(
         {"names": dict(names), "work": "migrate"},
@@ -33,7 +33,7 @@ def migrate(names: Mapping[str, str]) -> None:
 
 
 def sanitize(names: Mapping[str, str], sanitizers: Mapping[str, Sequence[str]]) -> None:
-    """Run the SQL files and callables of each alias in its staging database.
+    """Run the sanitizers (SQL files and callables) of each alias in its staging database.
 
     Raises :class:`BackupError` with a message that contains no data.
     """
@@ -50,14 +50,19 @@ def sanitize(names: Mapping[str, str], sanitizers: Mapping[str, Sequence[str]]) 
 
 
 def check(aliases: Sequence[str]) -> None:
-    """Connect to each live database as the application does, run a query and ``migrate --check``."""
+    """Connect to each live database as the application does; run a query and ``migrate --check``.
+
+    Raises :class:`BackupError`.
+    """
     _run({"names": {}, "aliases": list(aliases), "work": "check"}, "The check of the live databases")
 
 
 @contextmanager
 def suppress_output() -> Iterator[None]:
-    """Discard output and logs of the body and of its child processes, because they may contain data. On
-    standard error they would also be taken for an error message."""
+    """Discard the output of the ``with`` block and of its child processes.
+
+    It may contain data, and the parent process would show standard error as an error message.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
@@ -97,7 +102,10 @@ def _run(request: dict[str, Any], what: str, *, unchanged: str = "", hint: str =
 
 
 def _isolate(names: Mapping[str, str]) -> None:
-    """Change the settings of this process, after Django has read them and before anything uses them."""
+    """Change the settings of this process so that only staging databases can be used.
+
+    Called after Django has read the settings and before they are used.
+    """
     from django.conf import settings
 
     for alias, database in settings.DATABASES.items():
@@ -120,8 +128,10 @@ def _isolate(names: Mapping[str, str]) -> None:
 
 
 def _require_staging(names: Mapping[str, str]) -> None:
-    """Raise :class:`RefusedError` if a connection leads to another database than its NAME says. An option, a
-    custom backend or a pooler may redirect it, and live data must not be changed."""
+    """Raise :class:`RefusedError` if a connection leads to another database than the staging database.
+
+    An option, a custom backend or a pooler may redirect it to the live database.
+    """
     from django.db import connections
 
     for alias, name in names.items():

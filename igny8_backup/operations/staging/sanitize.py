@@ -17,7 +17,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging import sandbox
 
 PRODUCTION = {"production", "prod", "prd", "live"}
-"""Words in the name of an environment that mean that its backups contain personal data."""
+"""If the name of an environment contains one of these words, its backups contain personal data."""
 
 FILES_NOTE = "Sanitizers change databases only. Files are restored unchanged."
 
@@ -25,9 +25,10 @@ FILES_NOTE = "Sanitizers change databases only. Files are restored unchanged."
 def blockers(
     config: Config, chosen: Sequence[Manifest], aliases: Sequence[str], *, sanitize: bool, keep: bool
 ) -> list[str]:
-    """Return why personal data must not be restored here, or cannot be sanitized, one sentence each.
+    """Return why personal data must not be restored here, or cannot be sanitized, one sentence for each
+    reason.
 
-    ``chosen`` are the backups to restore. ``keep``: personal data may be restored unchanged.
+    ``chosen`` are the backups to restore. ``keep``: the user allows that personal data is restored unchanged.
     """
     if sanitize:
         return [text for alias in aliases for text in _not_sanitizable(config, alias)]
@@ -61,16 +62,15 @@ def _not_sanitizable(config: Config, alias: str) -> list[str]:
                 found.append(f"The sanitizer {item} cannot be read.")
             continue
         try:
-            usable = callable(import_string(item))
+            if not callable(import_string(item)):
+                found.append(f"The sanitizer {item} is not callable.")
         except ImportError as error:
             found.append(f"The sanitizer {item} cannot be imported: {error}.")
-        else:
-            found += [] if usable else [f"The sanitizer {item} is not callable."]
     return found
 
 
 def sanitize(context: BackupContext, staging: Mapping[str, str]) -> None:
-    """Run the sanitizers in staging databases, and rewrite their files so that no removed data is left.
+    """Run the sanitizers in staging databases; rewrite the tables, so that no removed data is left on disk.
 
     ``staging`` maps each alias to the name of its staging database. Raises
     :class:`~igny8_backup.errors.BackupError` with a message that contains no data.
@@ -92,5 +92,5 @@ def sanitize(context: BackupContext, staging: Mapping[str, str]) -> None:
 
 
 def has_sanitizers(config: Config, alias: str) -> bool:
-    """Return whether ``alias`` has sanitizers. An empty list means that it has no personal data."""
+    """Return whether ``alias`` has sanitizers. It has none if it contains no personal data."""
     return bool(config.sanitizers.get(alias))

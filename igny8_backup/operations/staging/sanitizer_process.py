@@ -1,7 +1,7 @@
 """Run the project's sanitizers in the sandbox process, and report errors without data.
 
-A sanitizer is an SQL file or a callable. Errors are reported by kind and place; messages of the server are
-shown only if they are about names.
+A sanitizer is an SQL file or a callable. Errors are reported by class, file and line; a message of the server
+is shown only if it contains nothing but names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from igny8_backup.databases.session import DriverError, from_driver
 from igny8_backup.operations.staging.sandbox import suppress_output
 
 DONE = b"sanitized"
-"""Printed when all sanitizers have run. Missing if a sanitizer has ended the process."""
+"""The output of the process after all sanitizers have run.
+
+It is missing if a sanitizer has ended the process.
+"""
 
 # PostgreSQL documentation, appendix A: violated constraints, syntax errors, unknown names, missing rights.
 # Their primary messages contain only names. Values are in the details, which are not shown.
@@ -54,7 +57,7 @@ def _run_one(alias: str, item: str) -> None:
 
 
 def _without_data(error: BaseException, text: str) -> str:
-    """Describe an error by kind and place. ``text`` is the SQL of the file that was run, if any."""
+    """Describe an error by its class, file and line. ``text`` is the SQL of the file that was run, if any."""
     if of_driver := from_driver(error.__cause__):
         return _describe_server_error(of_driver, text)
     frame = traceback.extract_tb(error.__traceback__)[-1]

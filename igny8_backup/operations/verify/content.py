@@ -1,4 +1,4 @@
-"""Verify the content of a backup: decrypt and decompress its objects, and read each archive to its end."""
+"""Verify the contents of a backup: decrypt and decompress its objects, and read each archive to its end."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from igny8_backup.trees.model.records import Record
 
 Reader = Callable[[Blocks], None]
 Attempt = Callable[[StoredObject, Reader], bool]
-"""Reads the content of one object and returns whether it is good; keeps the error otherwise."""
+"""A function that reads an object with a ``Reader``, and returns whether the object is undamaged. Otherwise
+it records the damage."""
 
 
 class TreeIndexes:
-    """The index that a run read last for each tree, as a scratch file. Must be closed.
+    """The last index of each tree that a verification has read, as a scratch file. Must be closed.
 
     ``on_contradiction`` is called with each pack that the index of a later backup describes differently.
     """
@@ -38,7 +39,7 @@ class TreeIndexes:
         self._last: dict[str, IO[bytes]] = {}
 
     def add(self, folder: str, tree: TreePart, file: IO[bytes]) -> None:
-        """Keep ``file``, the index of a tree whose packs are in ``folder``; it is closed later."""
+        """Add the index in ``file`` of a ``tree`` whose packs are in ``folder``; close the file later."""
         previous = self._last.get(folder)
         if previous:
             contradicted = packs_not_confirmed(_records_in(file), _records_in(previous))
@@ -59,8 +60,8 @@ def read_content(
 ) -> None:
     """Read the objects whose keys are ``chosen``, each by one call of ``attempt``.
 
-    The index of a tree is read whenever an object of that tree is, and added to ``indexes``. Raises
-    ``FilesError`` where no file can be created in ``SCRATCH_DIR``, ``ToolMissingError``, ``ToolTooOldError``.
+    If any object of a tree is chosen, the index of the tree is also read, and added to ``indexes``. Raises
+    ``FilesError`` if no file can be created in ``SCRATCH_DIR``, ``ToolMissingError``, ``ToolTooOldError``.
     """
     if manifest.details.key in chosen:
         attempt(manifest.details, partial(_read_details, backup_id=manifest.id))
@@ -70,8 +71,7 @@ def read_content(
             read = partial(read_dump, part=part, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
             attempt(part.object, read)
     for tree in manifest.trees:
-        objects = [item for item in (tree.index, tree.folders, *tree.packs) if item]
-        if any(item.key in chosen for item in objects):
+        if any(item.key in chosen for item in tree.objects()):
             folder = keys.pack_folder(manifest.host, tree.name)
             _read_tree(context, tree, chosen, attempt, partial(indexes.add, folder, tree))
 
@@ -88,7 +88,7 @@ def _read_tree(
     tree: TreePart,
     chosen: set[str],
     attempt: Attempt,
-    keep_index: Callable[[IO[bytes]], None],
+    add_index: Callable[[IO[bytes]], None],
 ) -> None:
     with ExitStack() as stack:
         file = stack.enter_context(_scratch_file(context))
@@ -99,8 +99,8 @@ def _read_tree(
             _check_index(tree, _records_in(file))
 
         if tree.index is None or not attempt(tree.index, read_index):
-            return  # without the index, packs cannot be compared with anything
-        keep_index(file)
+            return  # without the index, the packs cannot be checked
+        add_index(file)
         stack.pop_all()  # the file stays open for the next backup
         if tree.folders and tree.folders.key in chosen:
             attempt(tree.folders, partial(check_folders, records=_records_in(file)))
@@ -117,29 +117,26 @@ def _records_in(file: IO[bytes]) -> Iterator[Record]:
 
 
 def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
-    """Check that the index names no pack that the manifest lacks, and counts as many files as it says."""
+    """Check that the manifest names all packs of the index, and that both have the same number of files.
+
+    Raises ``IntegrityError``.
+    """
     packs = {keys.pack_of(item.key) for item in tree.packs}
     counts = {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0}
     for record in found:
         counts[record.kind] += 1
         if record.kind == "file" and record.pack not in packs:
-            raise IntegrityError(
-                f"The index needs the pack {record.pack!r}, which the manifest does not name."
-            )
+            raise IntegrityError(f"The index needs {record.pack!r}, a pack which the manifest does not name.")
     links = counts["symlink"] + counts["hardlink"]
     if (counts["file"], counts["dir"], links) != (tree.files, tree.directories, tree.links):
-        raise IntegrityError(
-            "The numbers of files, folders and links in the index differ from those in the manifest."
-        )
+        raise IntegrityError("The index and the manifest differ in the numbers of files, folders and links.")
 
 
 def _scratch_file(context: BackupContext) -> IO[bytes]:
-    """Create an unnamed private file for the index of a tree, which is read once for each pack."""
+    """Create an unnamed private file for the index of a tree. The index is read again for each pack."""
     try:
         return tempfile.TemporaryFile(dir=context.config.scratch_dir)
     except OSError as error:
-        raise FilesError(
-            f"No scratch file can be created in {context.config.scratch_dir}: {error.strerror}.",
-            unchanged="Nothing was changed, and no result was recorded.",
-            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a writable folder.",
-        ) from None
+        what = f"No scratch file can be created in {context.config.scratch_dir}: {error.strerror}."
+        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to."
+        raise FilesError(what, unchanged="No result was recorded.", hint=hint) from None

@@ -1,4 +1,5 @@
-"""What a verification or drill is asked for and returns; storing its result beside the backup."""
+"""The request for a verification, and the result of a verification or drill, which is stored with the
+backup."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from igny8_backup.operations.context import BackupContext
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyRequest:
-    """Which backup to verify (the newest where ``backup_id`` is empty) and how.
+    """A request to verify the backup ``backup_id``; if empty, the newest.
 
     ``depth`` is ``stored`` (compare sizes and digests) or ``content`` (also decrypt and parse). ``sample`` is
-    the share of the objects to read, in percent; each day chooses others.
+    the share of the objects to read, in percent; every day other objects are chosen.
     """
 
     backup_id: str = ""
@@ -27,7 +28,7 @@ class VerifyRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One damaged object: what the check records, and a sentence for people, which may name files."""
+    """One damaged object. ``damage`` is recorded in storage; ``text`` is shown, and may name files."""
 
     damage: Damage
     text: str
@@ -35,14 +36,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """The check as recorded, its findings, and the reason if it could not be recorded."""
+    """The result of a verification or drill. ``unrecorded``: why ``check`` could not be stored, or ``""``."""
 
     check: Check
     findings: tuple[Finding, ...]
     unrecorded: str = ""
 
     def problems(self) -> list[str]:
-        """One line for each finding, and one if the result could not be recorded."""
+        """Return one line for each finding, and one if the result could not be recorded."""
         lines = [f"{finding.damage.kind.upper()}: {finding.text}" for finding in self.findings]
         if self.unrecorded:
             lines.append(f"The result could not be recorded: {self.unrecorded}")
@@ -50,9 +51,9 @@ class VerifyResult:
 
 
 def record_check(context: BackupContext, check: Check, findings: tuple[Finding, ...]) -> VerifyResult:
-    """Store a check beside its backup. A storage error becomes part of the result.
+    """Store a check with its backup. A storage error becomes part of the result.
 
-    Raises ``UsageError`` if prune_backups removed the backup meanwhile: that is not damage.
+    Raises ``UsageError`` if the backup was removed meanwhile, as by prune_backups. This is not damage.
     """
     unrecorded = ""
     try:

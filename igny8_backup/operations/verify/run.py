@@ -1,4 +1,4 @@
-"""Verify one backup, or every one: are the objects in storage still what was written?"""
+"""Verify one or all backups: check that the objects in storage are those that were written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest
+from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
@@ -19,10 +19,10 @@ ALL_BACKUPS = "all backups"
 
 @dataclass(frozen=True, kw_only=True)
 class AllVerified:
-    """The results of all backups, oldest first.
+    """The results for several backups, oldest first.
 
-    ``lost`` has a sentence for each backup whose manifest is missing or unreadable, ``unopened`` one for each
-    that the given identity does not decrypt.
+    ``lost`` has a sentence for each backup whose manifest is missing or unreadable, ``unopened`` a sentence
+    for each backup that the given identity cannot decrypt.
     """
 
     results: tuple[VerifyResult, ...]
@@ -35,12 +35,12 @@ class AllVerified:
 
     @property
     def complete(self) -> bool:
-        """Whether every backup is undamaged, could be verified, and has its result recorded."""
+        """Whether all backups are undamaged and could be verified, and their results were recorded."""
         return not (self.damaged or self.unopened or any(result.unrecorded for result in self.results))
 
     @property
     def alarms(self) -> list[Alarm]:
-        """Each backup that is damaged or could not be verified, with the kind of problem."""
+        """An alarm for each backup that is damaged, and for each problem that prevented a verification."""
         found = [
             Alarm(result.check.id, "damage" if result.findings else "unrecorded")
             for result in self.results
@@ -51,18 +51,15 @@ class AllVerified:
 
     @property
     def ids(self) -> list[str]:
-        """The backups that were verified."""
+        """The ids of the backups that were verified."""
         return [result.check.id for result in self.results]
 
     def problems(self) -> list[str]:
-        """One line for each damaged object and each backup that could not be verified."""
+        """Return one line for each damaged object and each backup that could not be verified."""
         lines = [f"LOST: {text}" for text in self.lost]
-        several = len(self.results) > 1
-        lines += [
-            f"{result.check.id}: {line}" if several else line
-            for result in self.results
-            for line in result.problems()
-        ]
+        for result in self.results:
+            prefix = f"{result.check.id}: " if len(self.results) > 1 else ""
+            lines += [f"{prefix}{line}" for line in result.problems()]
         return [*lines, *(f"UNREAD: {text}" for text in self.unopened)]
 
 
@@ -71,9 +68,9 @@ def verify(
 ) -> VerifyResult:
     """Check that every object of one backup exists, and read a sample of them; record the result.
 
-    Objects in which the last check found damage are always read: otherwise a sample without them would look
-    like a repair. ``shared`` holds what this run already found for objects of other backups; these are not
-    read again. Takes no lock, because it only adds its result.
+    Objects that the last check found damaged are always read, because the result of a sample without them
+    would look like a repair. ``shared`` holds the results for objects that were read for other backups; these
+    are not read again. No lock is taken, because only the result is added to the storage.
 
     Raises ``UsageError`` for an unknown id, ``IntegrityError`` for a missing or unreadable manifest,
     ``StorageError``; for the depth ``content`` also ``IdentityError``, ``FilesError``, ``ToolMissingError``,
@@ -88,11 +85,11 @@ def verify(
 
 
 def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
-    """Verify every backup, oldest first; damage in one does not stop the others.
+    """Verify every backup, oldest first. Damage in one does not prevent the verification of the others.
 
     A pack that several backups share is read once, for the oldest of them, whose index lists the most files
-    of the pack. It is read again only where the index of a later backup contradicts the earlier one. Raises
-    as :func:`verify` for what affects every backup.
+    of the pack. The pack is read again only if the index of a later backup contradicts that index. Raises the
+    errors of :func:`verify` that affect all backups, such as ``StorageError``.
     """
     results: list[VerifyResult] = []
     lost: list[str] = []
@@ -105,26 +102,28 @@ def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
                 lost.append(error.what)
             except IdentityError as error:
                 if not request.identity_file and not context.identities(None, needed=False):
-                    raise  # no identity at all, rather than a wrong one for this backup
+                    raise  # no identity was given, so no backup can be read
                 unopened.append(f"{backup_id}: {error}")
-            except UsageError as error:  # prune_backups removed it during this run
+            except UsageError as error:  # prune_backups has removed the backup meanwhile
                 context.progress.note(str(error))
     return AllVerified(results=tuple(results), lost=tuple(lost), unopened=tuple(unopened))
 
 
 def _all_ids(context: BackupContext) -> list[str]:
-    """The ids of all backups that exist, or should exist according to the run records; oldest first."""
+    """Return the ids of the backups that exist, or should exist by their run records; oldest first."""
     found = {entry.id for entry in context.catalog.entries()}
-    found |= {
-        run.id for run in context.catalog.runs() if run.outcome in (COMPLETE, INCOMPLETE) and not run.pruned
-    }
-    return sorted(found)
+    return sorted(found | {run.id for run in context.catalog.runs() if _wrote_manifest(run)})
+
+
+def _wrote_manifest(run: RunRecord) -> bool:
+    """Return whether the run wrote a manifest that should still exist."""
+    return run.outcome in (COMPLETE, INCOMPLETE) and not run.pruned
 
 
 def newest_backup(context: BackupContext) -> str:
-    """The id of the newest backup that is not dated in the future, if there is one; else the newest.
+    """Return the id of the newest backup. Backups dated in the future count only if there are no others.
 
-    Raises ``UsageError`` where there is no backup.
+    Raises ``UsageError`` if there is no backup.
     """
     entries = context.catalog.entries()
     if not entries:
@@ -137,12 +136,12 @@ def newest_backup(context: BackupContext) -> str:
 
 
 def _read_manifest(context: BackupContext, backup_id: str) -> Manifest:
-    """Read the manifest. A missing one is damage, not an unknown id, if a run record says it was written."""
+    """Read the manifest. If it is missing, although a run wrote it, this is damage: ``IntegrityError``."""
     try:
         return context.catalog.get(backup_id)
     except UsageError:
         run = context.catalog.run(backup_id) if keys.is_id(backup_id) else None
-        if run and run.outcome in (COMPLETE, INCOMPLETE) and not run.pruned:
+        if run and _wrote_manifest(run):
             raise IntegrityError(
                 f"{keys.manifest_key(backup_id)} is missing, although the run of this backup wrote it.",
                 unchanged="Nothing was changed.",

@@ -1,4 +1,4 @@
-"""Choose which objects a verification reads on a day, where reading all of them costs too much."""
+"""Choose the objects that a verification reads on one day, if reading all of them is too expensive."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterable
 
 _PLACES = 101
-"""Places on the circle where a sample may start.
+"""The number of places on the circle where a sample may start.
 
-A prime number, so that runs every n days start at each place within 101 runs; and more than a hundred, so
-that one percent reaches from one place to the next."""
+It is prime, so that runs every n days start at each place within 101 runs; and it is more than a hundred, so
+that a sample of one percent reaches from one place to the next."""
 _STEP = 62
-"""Places from one day to the next: close to the golden ratio, which spreads the days evenly."""
+"""The number of places from one day to the next. 62/101 is close to the golden ratio, which spreads the
+samples of successive days evenly over the circle."""
 
 
 def sample(keys: Iterable[str], percent: int, day: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""Verify the objects of one backup and record the result in storage, beside the backup."""
+"""Verify the objects of one backup and store the result with the backup."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from contextlib import closing
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IdentityError, IntegrityError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import (
-    ALTERED,
-    CONTENT,
-    MISSING,
-    SCHEMA,
-    UNREADABLE,
-    Check,
-    Damage,
-)
+from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, SCHEMA, UNREADABLE, Check, Damage
 from igny8_backup.formats.manifest import Manifest, StoredObject, read_manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.verify.content import Reader, TreeIndexes, read_content
@@ -28,10 +20,10 @@ from igny8_backup.streams.observe import count, verified
 
 
 class SharedResults:
-    """What a run found in objects that several backups share. Must be closed.
+    """The findings in objects that several backups share, so that each is read once. Must be closed.
 
-    ``present`` has every object that was looked for, ``read`` every object that was read; the value is
-    ``None`` where the object is undamaged.
+    The keys of ``present`` are the objects whose existence was checked, those of ``read`` the objects that
+    were read. The value is ``None`` if the object is undamaged.
     """
 
     def __init__(self) -> None:
@@ -40,7 +32,7 @@ class SharedResults:
         self.indexes = TreeIndexes(on_contradiction=self._read_again)
 
     def _read_again(self, item: StoredObject) -> None:
-        """Have a pack read again that was found undamaged by an earlier index; damage stays damage."""
+        """Forget that a pack was read and found undamaged, because a later index contradicts that one."""
         if item in self.read and self.read[item] is None:
             del self.read[item]
 
@@ -90,14 +82,13 @@ class Verifier:
         key = keys.manifest_key(self.manifest.id)
         data = self.context.store.read_small(key)
         read_manifest(data, self.manifest.id)
-        self.read += 1
-        self.bytes += len(data)
+        self.count(len(data))
         run = self.context.catalog.run(self.manifest.id)
         if run and run.manifest_sha256 and run.manifest_sha256 != hashlib.sha256(data).hexdigest():
             self.add_finding(key, ALTERED, f"{key} is not what its run wrote.")
 
     def is_present(self, item: StoredObject) -> bool:
-        """Whether the object exists in its recorded size; else add a finding."""
+        """Return whether the object exists with its recorded size; otherwise add a finding."""
         if item not in self.shared.present:
             self.check_presence(item)
             self.shared.present[item] = self.findings.get(item.key)
@@ -115,7 +106,10 @@ class Verifier:
             self.add_finding(item.key, ALTERED, f"{item.key} has {size} bytes, not {item.stored_bytes}.")
 
     def choose(self, present: dict[str, StoredObject]) -> list[str]:
-        """The keys of the objects to read: the sample of the day, and whatever was damaged last time."""
+        """Return the keys of the objects to read:
+
+        the sample of the day, and those found damaged last time.
+        """
         keys_of_day = sample(present, self.request.sample, self.started.toordinal())
         annotations = read_annotations(self.context.store, self.manifest.id).get(self.manifest.id)
         checks = annotations.checks if annotations else ()
@@ -123,18 +117,22 @@ class Verifier:
         return [key for key in present if key in keys_of_day or key in damaged]
 
     def has_read(self, item: StoredObject) -> bool:
-        """Whether this run has read the object for another backup; then its finding is taken over."""
+        """Return whether the object was read for another backup. If so, that result is used."""
         if item not in self.shared.read:
             return False
         if finding := self.shared.read[item]:
             self.findings[item.key] = finding
         else:
-            self.read += 1
-            self.bytes += item.stored_bytes
+            self.count(item.stored_bytes)
         return True
 
+    def count(self, size: int) -> None:
+        """Count an object of ``size`` bytes as read."""
+        self.read += 1
+        self.bytes += size
+
     def check_stored(self, item: StoredObject) -> bool:
-        """Read the stored bytes; return whether they are those that were written, else add a finding."""
+        """Read the stored bytes. Return whether they are those that were written; otherwise add a finding."""
         key = item.key
         blocks = verified(self.context.store.open(key), sha256=item.sha256, size=item.stored_bytes, name=key)
         try:
@@ -145,27 +143,28 @@ class Verifier:
             self.add_finding(key, MISSING, error.what)
         except IntegrityError as error:
             self.add_finding(key, ALTERED, error.what)
-        if key in self.findings:
-            return False
-        self.read += 1
-        self.bytes += item.stored_bytes
-        return True
+        if key not in self.findings:
+            self.count(item.stored_bytes)
+        return key not in self.findings
 
     def attempt(self, item: StoredObject, reader: Reader) -> bool:
-        """Read the content of an object with ``reader``, unless this run has; return whether it is good."""
+        """Read the content of an object with ``reader``, unless it was read for another backup.
+
+        Returns whether the object is undamaged.
+        """
         if item.key in self.findings:
-            return False  # an index that is needed for a pack only
+            return False  # the index of a tree may be missing and not chosen, but needed for a pack
         if self.has_read(item):
             return item.key not in self.findings
         good = self.read_object(item, reader)
         finding = self.findings.get(item.key)
-        # "Unreadable" may be the fault of this backup's index, so it does not count for other backups.
+        # "Unreadable" may be the fault of this backup's index, so other backups read the object again.
         if finding is None or finding.damage.kind != UNREADABLE:
             self.shared.read[item] = finding
         return good
 
     def read_object(self, item: StoredObject, reader: Reader) -> bool:
-        """Read the content; where that fails, the digest tells whether the stored bytes were altered."""
+        """Read the content of an object; if this fails, check the digest of the stored bytes."""
         try:
             reader(self.context.download(item, self.identities))
         except (MissingObjectError, IntegrityError, IdentityError) as error:
@@ -175,8 +174,7 @@ class Verifier:
                 self.add_finding(item.key, UNREADABLE, f"{item.key}: {error.what}")
             return False
         self.context.progress.advance(item.stored_bytes)
-        self.read += 1
-        self.bytes += item.stored_bytes
+        self.count(item.stored_bytes)
         return True
 
     def add_finding(self, key: str, kind: str, text: str) -> None:

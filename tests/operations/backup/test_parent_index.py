@@ -9,7 +9,7 @@ from igny8_backup.operations.backup.parent_index import (
     MAX_PACKS,
     REWRITE_LIMIT,
     find_parent_backup,
-    folder_of,
+    index_folder,
     packs_to_rewrite,
 )
 from igny8_backup.operations.backup.request import BackupRequest
@@ -19,7 +19,7 @@ from igny8_backup.operations.context import BackupContext
 
 def test_find_parent_backup_reads_schema_1(context: BackupContext) -> None:
     made = run_backup(context, BackupRequest(trees=("sites",)))
-    path = folder_of(context, "sites") / f"{made.id}.json"
+    path = index_folder(context, "sites") / f"{made.id}.json"
     stored = json.loads(path.read_bytes())
     assert stored["schema"] == 2 and stored["live_bytes"]
     stored.update(schema=1, living=stored.pop("live_bytes"))
