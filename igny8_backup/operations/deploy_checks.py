@@ -93,8 +93,8 @@ def absent_schedule() -> list[Problem]:
         return []
     periodic = _periodic_tasks()
     tasks += periodic or []
-    known = of_app is not None and periodic is not None
-    if any(map(_backs_up, tasks)) or not (tasks or known):
+    readable = of_app is not None and periodic is not None
+    if any(map(_backs_up, tasks)) or not (tasks or readable):
         return []
     return [
         make_problem(

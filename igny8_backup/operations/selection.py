@@ -41,13 +41,13 @@ def choose_trees(config: Config, names: tuple[str, ...], *, logs: bool) -> tuple
     return chosen
 
 
-def _choose(names: tuple[str, ...], known: tuple[str, ...], kind: str) -> tuple[str, ...]:
+def _choose(names: tuple[str, ...], configured: tuple[str, ...], kind: str) -> tuple[str, ...]:
     for name in names:
-        if name not in known:
+        if name not in configured:
             raise UsageError(
                 f"There is no {kind} {name!r}.",
                 unchanged="Nothing was read or written.",
-                hint=f"Choose among: {', '.join(known) or 'none is configured'}.",
+                hint=f"Choose among: {', '.join(configured) or 'none is configured'}.",
             )
     return tuple(dict.fromkeys(names))
 

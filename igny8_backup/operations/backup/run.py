@@ -196,8 +196,8 @@ class _Run:
         """Store the details, then the manifest. A backup exists only once its manifest exists."""
         parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]
         if not any(part.state == COMPLETE for part in parts):
-            first, *others = self.errors.items()
-            for name, error in others:
+            first, *rest = self.errors.items()
+            for name, error in rest:
                 self.context.progress.note(f"{name} FAILED: {error}")
             raise first[1]
         details = Details(

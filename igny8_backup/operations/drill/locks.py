@@ -46,7 +46,9 @@ def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], Non
         held = []
         for place, engine in {engine.identity(): engine for engine in drill_engines(context)}.items():
             session = stack.enter_context(engine.lock_session())
-            drills = _Protected(f"igny8_backup drill {place}", f"the drill databases beside {engine.where}")
+            drills = _Protected(
+                f"igny8_backup drill {place}", f"the drill databases on the server of {engine.where}"
+            )
             held.append(AdvisoryLock(session, drills, doing=f"{doing} of {context.config.host}"))
 
         def check() -> None:

@@ -160,10 +160,10 @@ def _check(request: ExtractRequest) -> None:
         raise _contradiction(
             "extract_backup needs a place to write to.", "Give --to-database NAME, --to-dir DIR, or both."
         )
-    whole = {"--migrate": request.migrate, "--sanitize": request.sanitize}
+    complete = {"--migrate": request.migrate, "--sanitize": request.sanitize}
     database = {
         "--table": request.tables,
-        **whole,
+        **complete,
         "--no-owner": not request.overrides.owners,
         "--locale": request.overrides.locale,
     }
@@ -175,10 +175,10 @@ def _check(request: ExtractRequest) -> None:
         for option, given in options.items():
             if target and given:
                 raise _contradiction(f"{option} needs {target}.", f"Add {target}, or remove {option}.")
-    for option, given in whole.items():
+    for option, given in complete.items():
         if given and request.tables:
             raise _contradiction(
-                f"{option} works on a whole database and cannot be combined with --table.",
+                f"{option} works on a complete database and cannot be combined with --table.",
                 "Remove one of them.",
             )
 

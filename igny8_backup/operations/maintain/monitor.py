@@ -196,9 +196,9 @@ def _retention_conditions(inventory: Inventory, config: Config) -> Iterator[Cond
 
 def _check_conditions(inventory: Inventory, limits: Limits) -> Iterator[Condition]:
     """Check whether verifications and drills are recent, and found no damage in any existing backup."""
-    known = inventory.annotations
+    found = inventory.annotations
     checks = [
-        (item, check) for item in inventory.entries if item.id in known for check in known[item.id].checks
+        (item, check) for item in inventory.entries if item.id in found for check in found[item.id].checks
     ]
     starts = [check.started for _, check in checks]
     yield from _recency_condition("verified", "the newest", starts, inventory, limits.verified)

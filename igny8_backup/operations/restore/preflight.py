@@ -92,13 +92,13 @@ def unknown_migrations(details: DatabaseDetails) -> list[str]:
     Apps that are not installed are ignored, because projects that remove an app keep its migration rows.
     """
     loader = MigrationLoader(None, ignore_no_migrations=True)
-    known = set(loader.disk_migrations or ())
+    installed = set(loader.disk_migrations or ())
     for migration in (loader.disk_migrations or {}).values():
-        known.update((app, name) for app, name in migration.replaces)
+        installed.update((app, name) for app, name in migration.replaces)
     lacking = [
         f"{app}.{name}"
         for app, name in sorted(details.migrations.items())
-        if app in apps.app_configs and (app, name) not in known
+        if app in apps.app_configs and (app, name) not in installed
     ]
     if not lacking:
         return []

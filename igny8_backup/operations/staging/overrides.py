@@ -38,8 +38,8 @@ def apply_overrides(
     )
     notes = []
     if not overrides.owners:
-        current, known = engine.roles()
-        details = _without_owners(details, current, known)
+        current, existing = engine.roles()
+        details = _without_owners(details, current, existing)
         notes.append(
             f"{details.alias}: {current} will own everything. Privileges of other roles are left out."
         )
@@ -59,11 +59,11 @@ def owner_privileges(owner: str) -> tuple[Privilege, ...]:
     return tuple(Privilege(grantee=owner, privilege=name, grantable=False) for name in names)
 
 
-def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str]) -> DatabaseDetails:
+def _without_owners(details: DatabaseDetails, current: str, existing: frozenset[str]) -> DatabaseDetails:
     """Make the role ``current`` the owner of everything.
 
     Of the privileges on the database, only those of PUBLIC are kept; of the settings, only those of roles in
-    ``known``.
+    ``existing``.
     """
     privileges = details.privileges
     if privileges is not None:
@@ -73,7 +73,7 @@ def _without_owners(details: DatabaseDetails, current: str, known: frozenset[str
         owner=current,
         owners=(),
         roles=details.policy_roles,
-        settings=tuple(item for item in details.settings if item.role in known | {""}),
+        settings=tuple(item for item in details.settings if item.role in existing | {""}),
         privileges=privileges,
     )
 

@@ -207,4 +207,4 @@ def test_extract_options_without_effect_are_refused(saved: Saved) -> None:
     ]
     refused = run_many(saved.project, *(extract(saved, *given, *others) for given, _, others in cases))
     for (given, reason, _), done in zip(cases, refused, strict=True):
-        assert f"{given[0]} {reason}" in done.ended(2).stderr.replace("works on a whole database and ", "")
+        assert f"{given[0]} {reason}" in done.ended(2).stderr.replace("works on a complete database and ", "")
