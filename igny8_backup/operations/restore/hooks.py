@@ -1,4 +1,4 @@
-"""Run the project's programs around a restore.
+"""Run the hooks of the project, which are programs, before and after a restore.
 
 ``BEFORE_RESTORE`` stops what writes to the live data, ``AFTER_RESTORE`` starts it again.
 """
