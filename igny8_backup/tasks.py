@@ -186,9 +186,7 @@ def _repeated(run: RunRecord) -> dict[str, Any]:
         raise Ignore
     if run.errors:
         failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())
-        raise IncompleteError(
-            f"This task was delivered before, as run {run.id}: {failed} failed.",
-            unchanged="Nothing was backed up again.",
-            hint="Start a new task to try again.",
-        )
+        what = f"This task was delivered before, as run {run.id}: {failed} failed."
+        hint = "Start a new task to try again."
+        raise IncompleteError(what, unchanged="Nothing was backed up again.", hint=hint)
     return {"id": run.id, "repeated": True, "skipped": 0, "stored_bytes": 0}

@@ -131,11 +131,9 @@ class BackupContext:
         if path:
             return load_identities(path)
         if needed:
-            raise IdentityError(
-                "The backup is encrypted and no identity is given.",
-                unchanged="Nothing was changed.",
-                hint="Give the file that generate_backup_key wrote: --identity FILE.",
-            )
+            what = "The backup is encrypted and no identity is given."
+            hint = "Give the file that generate_backup_key wrote: --identity FILE."
+            raise IdentityError(what, unchanged="Nothing was changed.", hint=hint)
         return []
 
     @contextmanager
@@ -201,11 +199,9 @@ def open_context(
     for alias in config.databases:
         guard_sqlite(alias, config)
     if storage_alias != STORAGE_ALIAS and not preconditions.has_storage(storage_alias):
-        raise UsageError(
-            f"STORAGES has no {storage_alias!r}.",
-            unchanged="Nothing was read or written.",
-            hint=f'Add it, like STORAGES[{STORAGE_ALIAS!r}]: see "Store backups in S3" in the documentation.',
-        )
+        what = f"STORAGES has no {storage_alias!r}."
+        hint = f'Add it, like STORAGES[{STORAGE_ALIAS!r}]: see "Store backups in S3" in the documentation.'
+        raise UsageError(what, unchanged="Nothing was read or written.", hint=hint)
     problems = preconditions.storage_problems(config, storage_alias) + preconditions.folder_problems(config)
     problems += preconditions.encryption_problems(config) if writing else []
     storage = preconditions.find_storage(config, storage_alias)

@@ -173,8 +173,6 @@ def make_home(config: Config) -> None:
             default_folder().mkdir(mode=0o700, exist_ok=True)
         (home / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise FilesError(
-            f"The folder {home} cannot be created: {error.strerror}.",
-            unchanged="Nothing was read or written.",
-            hint="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a persistent volume.",
-        ) from None
+        what = f"The folder {home} cannot be created: {error.strerror}."
+        hint = "Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a persistent volume."
+        raise FilesError(what, unchanged="Nothing was read or written.", hint=hint) from None

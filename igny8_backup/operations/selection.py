@@ -44,11 +44,9 @@ def choose_trees(config: Config, names: tuple[str, ...], *, logs: bool) -> tuple
 def _choose(names: tuple[str, ...], configured: tuple[str, ...], kind: str) -> tuple[str, ...]:
     for name in names:
         if name not in configured:
-            raise UsageError(
-                f"There is no {kind} {name!r}.",
-                unchanged="Nothing was read or written.",
-                hint=f"Choose among: {', '.join(configured) or 'none is configured'}.",
-            )
+            what = f"There is no {kind} {name!r}."
+            hint = f"Choose among: {', '.join(configured) or 'none is configured'}."
+            raise UsageError(what, unchanged="Nothing was read or written.", hint=hint)
     return tuple(dict.fromkeys(names))
 
 
@@ -115,8 +113,6 @@ def require_none(blockers: Sequence[str]) -> None:
     """Raise :class:`RefusedError`, which lists the ``blockers`` of a plan, if there are any."""
     if blockers:
         listed = "\n".join(f"  - {text}" for text in blockers)
-        raise RefusedError(
-            f"This backup cannot be restored here:\n{listed}\n",
-            unchanged="Nothing was changed.",
-            hint="Fix the problems listed above, then run the command again.",
-        )
+        what = f"This backup cannot be restored here:\n{listed}\n"
+        hint = "Fix the problems listed above, then run the command again."
+        raise RefusedError(what, unchanged="Nothing was changed.", hint=hint)

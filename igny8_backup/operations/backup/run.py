@@ -53,11 +53,9 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
         hint = "Add a database or tree to IGNY8_BACKUP['DATABASES'], SITES or LOGS."
         raise UsageError("There is nothing to back up.", unchanged="Nothing was read or written.", hint=hint)
     if not request.label.isprintable():
-        raise UsageError(
-            "The label contains characters that cannot be printed.",
-            unchanged="Nothing was read or written.",
-            hint="Use letters, digits, spaces and punctuation only.",
-        )
+        what = "The label contains characters that cannot be printed."
+        hint = "Use letters, digits, spaces and punctuation only."
+        raise UsageError(what, unchanged="Nothing was read or written.", hint=hint)
     with ExitStack() as stack:
         try:
             locks = stack.enter_context(context.locked("a backup"))
@@ -120,11 +118,9 @@ class _Run:
         """
         ids = set(filter(keys.is_id, self.context.store.list_dirs(keys.BACKUPS)))
         if self.id in ids:
-            raise StorageError(
-                f"A backup {self.id} already exists in {self.context.store.describe()}.",
-                unchanged="The existing backup was not changed.",
-                hint="Start the backup again: each run writes under an id of its own.",
-            )
+            what = f"A backup {self.id} already exists in {self.context.store.describe()}."
+            hint = "Start the backup again: each run writes under an id of its own."
+            raise StorageError(what, unchanged="The existing backup was not changed.", hint=hint)
         if note := future_date_note(max(ids, default=""), self.started):
             self.context.progress.note(note)
 

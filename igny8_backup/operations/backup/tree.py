@@ -150,11 +150,9 @@ def _work_folder(state_folder: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=state_folder, prefix=_WORK_FOLDER) as folder:
             yield Path(folder)
     except OSError as error:
-        raise FilesError(
-            f"The state folder {state_folder} cannot be written: {error.strerror}.",
-            unchanged="This tree is not in the backup.",
-            hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
-        ) from None
+        what = f"The state folder {state_folder} cannot be written: {error.strerror}."
+        hint = "Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume."
+        raise FilesError(what, unchanged="This tree is not in the backup.", hint=hint) from None
 
 
 def _make_private(folder: Path) -> None:

@@ -104,8 +104,8 @@ def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            hint = "Set IGNY8_BACKUP['STATE_DIR'] to a writable private folder."
             what = f"The lock file {path} cannot be opened: {error.strerror}."
+            hint = "Set IGNY8_BACKUP['STATE_DIR'] to a writable private folder."
             raise FilesError(what, unchanged="Nothing was changed.", hint=hint) from None
         try:
             try:

@@ -39,11 +39,9 @@ def scratch_folder(context: BackupContext, stamp: str) -> Iterator[Path]:
     try:
         folder.mkdir(0o700)
     except OSError as error:
-        raise FilesError(
-            f"No scratch folder can be created in {folder.parent}: {error.strerror}.",
-            unchanged="Nothing was created.",
-            hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a writable folder.",
-        ) from None
+        what = f"No scratch folder can be created in {folder.parent}: {error.strerror}."
+        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a writable folder."
+        raise FilesError(what, unchanged="Nothing was created.", hint=hint) from None
     try:
         yield folder
     finally:

@@ -47,8 +47,8 @@ def require_new_folder(config: Config, folder: Path) -> None:
     real = Path(os.path.realpath(folder))  # ``Path.resolve`` raises at a loop of symlinks
     for name, closed in closed_folders(config).items():
         if real.is_relative_to(closed) or closed.is_relative_to(real):
-            hint = "Give a private folder outside all trees and all folders that are served."
             what = f"One of {folder} and {name} ({closed}) contains the other."
+            hint = "Give a private folder outside all trees and all folders that are served."
             raise RefusedError(what, unchanged="Nothing was created.", hint=hint)
     try:
         if not (found := [path.name for path in folder.iterdir()]):
@@ -155,11 +155,9 @@ def _index(
         try:
             write_file(context.download(stored, identities), file.fileno(), name="the index")
         except FilesError as error:
-            raise FilesError(
-                f"The index of the tree cannot be stored in {context.config.scratch_dir}: {error.what}",
-                unchanged="Nothing live was changed.",
-                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
-            ) from None
+            what = f"The index of the tree cannot be stored in {context.config.scratch_dir}: {error.what}"
+            hint = "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk."
+            raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
 
         def records() -> Iterator[Record]:
             os.lseek(file.fileno(), 0, os.SEEK_SET)
@@ -170,8 +168,6 @@ def _index(
 
 
 def _unusable(path: Path, error: OSError) -> FilesError:
-    return FilesError(
-        f"{path} cannot be created: {error.strerror}.",
-        unchanged="Nothing live was changed.",
-        hint="Give --to-dir a folder that this user may create or write.",
-    )
+    what = f"{path} cannot be created: {error.strerror}."
+    hint = "Give --to-dir a folder that this user may create or write."
+    return FilesError(what, unchanged="Nothing live was changed.", hint=hint)

@@ -31,11 +31,9 @@ def list_files(
     """
     parts = [part for part in manifest.trees if part.state == COMPLETE and part.index]
     if not parts:
-        raise UsageError(
-            f"Backup {manifest.id} contains no tree of files.",
-            unchanged="Nothing was read.",
-            hint="Choose another backup: list_backups.",
-        )
+        what = f"Backup {manifest.id} contains no tree of files."
+        hint = "Choose another backup: list_backups."
+        raise UsageError(what, unchanged="Nothing was read.", hint=hint)
     sources: list[tuple[TreePart, Path | None]] = []
     for part in parts:
         local, damaged = parent_index.local_index(context, manifest, part)

@@ -17,11 +17,9 @@ def pin(context: BackupContext, backup_id: str, reason: str) -> Pin:
     id or an empty or unprintable reason, ``IntegrityError`` for an unreadable manifest, ``LockedError``.
     """
     if not reason.strip() or not reason.isprintable():
-        raise UsageError(
-            "A pin needs a reason made of printable characters.",
-            unchanged=_UNCHANGED,
-            hint='Give the reason for keeping the backup: --reason "before the move".',
-        )
+        what = "A pin needs a reason made of printable characters."
+        hint = 'Give the reason for keeping the backup: --reason "before the move".'
+        raise UsageError(what, unchanged=_UNCHANGED, hint=hint)
     with context.locked("pinning a backup"):
         context.catalog.get(backup_id)
         made = Pin(schema=SCHEMA, id=backup_id, reason=reason.strip(), pinned=context.clock())

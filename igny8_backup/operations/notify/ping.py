@@ -25,11 +25,9 @@ def check_url(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise UsageError(
-            "The URL to ping does not begin with http:// or https://.",
-            unchanged="Nothing was read or written.",
-            hint="Give the complete URL, such as https://hc-ping.com/UUID.",
-        )
+        what = "The URL to ping does not begin with http:// or https://."
+        hint = "Give the complete URL, such as https://hc-ping.com/UUID."
+        raise UsageError(what, unchanged="Nothing was read or written.", hint=hint)
 
 
 def ping(url: str, word: str, message: str = "") -> str:

@@ -60,11 +60,9 @@ def is_empty(root: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        raise FilesError(
-            f"{root} cannot be read: {error.strerror}.",
-            unchanged="Nothing was changed.",
-            hint="Run the restore on a host where the tree is mounted, as a user that may write it.",
-        ) from None
+        what = f"{root} cannot be read: {error.strerror}."
+        hint = "Run the restore on a host where the tree is mounted, as a user that may write it."
+        raise FilesError(what, unchanged="Nothing was changed.", hint=hint) from None
 
 
 def tree_blockers(root: Path, *, swap_root: bool = False) -> list[str]:

@@ -48,8 +48,8 @@ def build_staging_tree(
     try:
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
-        hint = "Run the restore on a host where the tree is mounted writable."
         what = f"{root} cannot be created: {error.strerror}."
+        hint = "Run the restore on a host where the tree is mounted writable."
         raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
     with _keeping_mtime(target.folder):
         target.make()
@@ -155,8 +155,8 @@ def _scratch_folder(folder: Path, target: SwapTarget) -> Iterator[Path]:
     try:
         scratch.mkdir(0o700)
     except OSError as error:
-        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to."
         what = f"No scratch folder can be created in {folder}: {error.strerror}."
+        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to."
         raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
     try:
         yield scratch

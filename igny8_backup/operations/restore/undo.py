@@ -87,11 +87,9 @@ def discard_all(context: BackupContext) -> list[Journal]:
             raise UsageError("A restore is unfinished.", unchanged="Nothing was deleted.", hint=hint)
         journals = finished_restores(context)
         if not journals:
-            raise UsageError(
-                "No restore keeps any data on this host.",
-                unchanged="Nothing was deleted.",
-                hint="Run this on the host of the restore, with the same STATE_DIR.",
-            )
+            what = "No restore keeps any data on this host."
+            hint = "Run this on the host of the restore, with the same STATE_DIR."
+            raise UsageError(what, unchanged="Nothing was deleted.", hint=hint)
         for journal in journals:
             discard(context, journal)
         return journals
@@ -110,10 +108,8 @@ def _require_previous(context: BackupContext, journal: Journal) -> None:
     """Raise ``UsageError`` or ``FilesError`` if a previous database or tree is missing."""
     for swap in journal.databases:
         if swap.existed and not engine_of(context, swap).exists(swap.previous):
-            raise UsageError(
-                f"The previous database of {swap.name} is gone: there is no database {swap.previous}.",
-                unchanged="Nothing was changed.",
-                hint="Restore a backup instead. undo_restore --discard removes the record of this restore.",
-            )
+            what = f"The previous database of {swap.name} is gone: there is no database {swap.previous}."
+            hint = "Restore a backup instead. undo_restore --discard removes the record of this restore."
+            raise UsageError(what, unchanged="Nothing was changed.", hint=hint)
     for tree in journal.trees:
         restore_tree.require_previous_tree(tree)

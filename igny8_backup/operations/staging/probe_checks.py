@@ -34,11 +34,9 @@ def unanswered(answers: Answers) -> DatabaseError:
     """Return an error about the probes that failed during a backup, although the dump is complete."""
     reasons = {**answers.failed, **dict.fromkeys(answers.denied, "permission denied.")}
     listed = "; ".join(f"{name!r}: {reason}" for name, reason in reasons.items())
-    return DatabaseError(
-        f"Probes failed: {listed}",
-        unchanged="The database itself is in the backup.",
-        hint="Correct IGNY8_BACKUP['PROBES'].",
-    )
+    what = f"Probes failed: {listed}"
+    hint = "Correct IGNY8_BACKUP['PROBES']."
+    return DatabaseError(what, unchanged="The database itself is in the backup.", hint=hint)
 
 
 def check_answers(

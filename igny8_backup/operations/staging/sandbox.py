@@ -141,11 +141,9 @@ def _require_staging(names: Mapping[str, str]) -> None:
             cursor.execute("SELECT current_database()")
             (found,) = cursor.fetchone()
         if found != name:
-            raise RefusedError(
-                f"DATABASES[{alias!r}] leads to the database {found}, although its NAME is {name}.",
-                unchanged="That database was not changed.",
-                hint="Remove the name of a database from its OPTIONS, or from the pooler that it uses.",
-            )
+            what = f"DATABASES[{alias!r}] leads to the database {found}, although its NAME is {name}."
+            hint = "Remove the name of a database from its OPTIONS, or from the pooler that it uses."
+            raise RefusedError(what, unchanged="That database was not changed.", hint=hint)
 
 
 def _main() -> None:

@@ -58,11 +58,9 @@ def record_check(context: BackupContext, check: Check, findings: tuple[Finding, 
     unrecorded = ""
     try:
         if not context.store.exists(keys.manifest_key(check.id)):
-            raise UsageError(
-                f"Backup {check.id} was removed while it was verified.",
-                unchanged="No result was recorded.",
-                hint="List the backups that exist: python manage.py list_backups.",
-            )
+            what = f"Backup {check.id} was removed while it was verified."
+            hint = "List the backups that exist: python manage.py list_backups."
+            raise UsageError(what, unchanged="No result was recorded.", hint=hint)
         key = keys.check_key(check.id, check.started, check.depth)
         context.store.put_small(key, records.to_json(check))
     except StorageError as error:

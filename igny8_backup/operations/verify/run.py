@@ -127,11 +127,9 @@ def newest_backup(context: BackupContext) -> str:
     """
     entries = context.catalog.entries()
     if not entries:
-        raise UsageError(
-            f"There is no backup in {context.store.describe()}.",
-            unchanged="Nothing was read.",
-            hint="Create one: python manage.py backup_all.",
-        )
+        what = f"There is no backup in {context.store.describe()}."
+        hint = "Create one: python manage.py backup_all."
+        raise UsageError(what, unchanged="Nothing was read.", hint=hint)
     return next((entry for entry in entries if entry.started <= context.clock()), entries[0]).id
 
 
@@ -142,9 +140,7 @@ def _read_manifest(context: BackupContext, backup_id: str) -> Manifest:
     except UsageError:
         run = context.catalog.run(backup_id) if keys.is_id(backup_id) else None
         if run and _wrote_manifest(run):
-            raise IntegrityError(
-                f"{keys.manifest_key(backup_id)} is missing, although the run of this backup wrote it.",
-                unchanged="Nothing was changed.",
-                hint="Copy it back from another copy of the storage, or choose another backup: list_backups.",
-            ) from None
+            what = f"{keys.manifest_key(backup_id)} is missing, although the run of this backup wrote it."
+            hint = "Copy it back from another copy of the storage, or choose another backup: list_backups."
+            raise IntegrityError(what, unchanged="Nothing was changed.", hint=hint) from None
         raise
