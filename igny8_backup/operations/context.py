@@ -170,7 +170,8 @@ class BackupContext:
                 try:
                     session = stack.enter_context(primary.lock_session())
                 except DatabaseError as error:
-                    self.progress.note(f"Only this host is locked, not the database server: {error}")
+                    note = f"No lock on the database server, so only this host is locked: {error}"
+                    self.progress.note(note)
                 else:
                     held.append(AdvisoryLock(session, self.own_store, doing=f"{doing} of {self.config.host}"))
             yield held
