@@ -1,4 +1,4 @@
-"""The errors that a user can meet, with the exit status of the command that ends with them.
+"""The errors that a user can meet, with the exit status of a command that fails with each of them.
 
 ::
 
@@ -85,7 +85,7 @@ class UsageError(BackupError):
 
 
 class IncompleteError(BackupError):
-    """The work was done, except for the parts that the message lists. Only tasks raise it."""
+    """The work was done, except for the parts that the message lists. Only Celery tasks raise this error."""
 
     exit_status = 3
 
@@ -97,13 +97,15 @@ class RefusedError(BackupError):
 
 
 class ToolTooOldError(RefusedError):
-    """A client program is older than the server or the archive that it would have to read."""
+    """A PostgreSQL client program is older than the server or the archive that it would have to read."""
 
 
 class LockedError(BackupError):
     """Another run holds the lock."""
 
     exit_status = 5
+    default_unchanged = "Nothing was changed."
+    default_hint = "Run the command again when the other run has ended, or let it wait: --wait SECONDS."
 
 
 class IntegrityError(BackupError):
@@ -132,10 +134,11 @@ class UnfinishedError(BackupError):
 
 
 class ToolError(BackupError):
-    """A child process failed. The message has its name, exit status and the end of its stderr.
+    """A child process failed. The message contains its name, exit status and the end of its stderr.
 
-    ``exit_status_of_tool`` is that of ``subprocess``: negative for a signal. ``None`` means that the process
-    did not start, or that this package stopped it. The environment of the process is never included.
+    ``exit_status_of_tool`` is the return code of ``subprocess``, negative for a signal. ``None`` means that
+    the process did not start or that this package stopped it. The environment of the process is never
+    included.
     """
 
     def __init__(

@@ -1,15 +1,15 @@
-"""Journals of restores, written before each step: how to go on after a failure, and how to go back.
+"""The journals of restores: how far each restore has come, so that the next run can complete or undo it.
 
-Each database and each tree is at every instant the old one or the whole new one: after a kill the next run
-reads here what it may complete or undo. There is one file for each restore, in ``STATE_DIR/restores``.
-``phase`` is
+There is one file for each restore, in ``STATE_DIR/restores``. The phase is written before the work of the
+phase begins. If the process is killed, the next run reads the journal. At that time each database and each
+tree is either the previous one or the complete restored one. The phases are
 
-* ``preparing``: staging databases and folders are being built; nothing live was changed; the next run
-  removes them;
-* ``swapping``: everything staged is complete and checked; the next run completes the swaps;
-* ``done``: the restored data is live, the previous data is kept;
-* ``undoing``: as ``swapping``, the other way;
-* ``undone``: the previous data is live again, the restored data is kept.
+* ``preparing``: staging databases and folders are being built. Nothing live was changed. The next run removes
+  them.
+* ``swapping``: the staging databases and folders are complete and checked. The next run completes the swaps.
+* ``done``: the restored data is live, and the previous data is kept.
+* ``undoing``: the previous data is being swapped back. The next run completes these swaps.
+* ``undone``: the previous data is live again, and the restored data is kept.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "u
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSwap:
-    """One database. ``name`` is the live name; ``staging`` the name of the restored database until the swap,
-    and after an undo; ``previous`` the name of the previous one after the swap. ``details`` are those of the
-    backup; ``place`` says which database the alias led to."""
+    """The swap of one database in a restore.
+
+    ``name`` is the name of the live database. The restored database is called ``staging`` until the swap and
+    after an undo; the previous database is called ``previous`` after the swap. ``existed`` is false if there
+    was no previous database. ``details`` come from the backup. ``place`` identifies the database that the
+    alias led to: see ``Engine.identity``.
+    """
 
     alias: str
     name: str
@@ -49,9 +53,12 @@ class DatabaseSwap:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeSwap:
-    """One tree. ``previous`` is the folder of the previous tree after the swap, and of the restored one after
-    an undo. ``plan`` is None until the staging folder is complete. ``swap_root`` says that the root itself is
-    swapped."""
+    """The swap of one tree in a restore.
+
+    ``previous`` is the folder that holds the previous files after the swap, and the restored files after an
+    undo. ``plan`` is ``None`` until the staging folder is complete. With ``swap_root`` the folder ``root``
+    itself is swapped instead of the entries in it.
+    """
 
     name: str
     root: str
@@ -62,7 +69,7 @@ class TreeSwap:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """One restore."""
+    """The state of one restore. ``stamp`` is its start time and appears in the names of what it keeps."""
 
     schema: int
     stamp: str
@@ -74,13 +81,16 @@ class Journal:
 
 
 class Journals:
-    """The journals below ``STATE_DIR``."""
+    """The journals of all restores on this machine, in ``STATE_DIR/restores``."""
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = state_dir / "restores"
 
     def all(self) -> list[Journal]:
-        """Return all journals, oldest first. Raises ``IntegrityError`` if one is damaged, ``FilesError``."""
+        """Return all journals, oldest first.
+
+        Raises ``IntegrityError`` if a journal is damaged, ``FilesError`` if one cannot be read.
+        """
         found = []
         try:
             for name in sorted(os.listdir(self.folder)):
@@ -93,11 +103,14 @@ class Journals:
         return found
 
     def unfinished(self) -> Journal | None:
-        """Return the restore or undo that was interrupted, or is still running; None if there is none."""
+        """Return the journal of an interrupted or running restore or undo, if there is one."""
         return next((item for item in self.all() if item.phase in (PREPARING, SWAPPING, UNDOING)), None)
 
     def write(self, journal: Journal, phase: str | None = None) -> Journal:
-        """Write the journal, with ``phase`` if given, durably to disk; return it. Raises ``FilesError``."""
+        """Write ``journal`` durably to disk, in the new ``phase`` if given; return what was written.
+
+        Raises ``FilesError`` if the file cannot be written.
+        """
         written = replace(journal, phase=phase or journal.phase)
         path = self._path(written)
         partial = self._partial
@@ -128,7 +141,8 @@ class Journals:
 
     @property
     def _partial(self) -> Path:
-        # One name for all journals: there is one writer at a time, and the file of a killed one is replaced.
+        # All journals share this name: there is one writer at a time, and the next one replaces the file that
+        # a killed run left.
         return self.folder / "journal.partial"
 
     def _path(self, journal: Journal) -> Path:
@@ -142,9 +156,9 @@ def _read(path: Path) -> Journal:
         name=f"The journal {path}",
         schema=SCHEMA,
         upgrades={1: _from_schema_1},
-        hint="It says how far a restore has come. Bring the file back from a copy. If there is none, look for"
-        " databases named __side_ and __before_ and folders named .before-, rename or delete them by hand,"
-        " and delete the file.",
+        hint="Bring the journal back from a copy: it says how far a restore has come. If there is none, look"
+        " for databases named __side_ and __before_ and folders named .before-, rename or delete them by"
+        " hand, and delete the journal.",
     )
 
 

@@ -1,9 +1,9 @@
 """Locks that allow one writer at a time.
 
-There are two: a file lock in ``STATE_DIR`` excludes other runs on this host and works without a database; an
-advisory lock on the primary (PostgreSQL documentation, 13.3.5) excludes other hosts. Both end with their
-process. The advisory lock is taken in the maintenance database: locks are per database, and a session in the
-live database would block the rename of a restore. Entry points: ``file_lock`` and ``AdvisoryLock``.
+``file_lock`` locks a file in ``STATE_DIR``. It excludes other runs on this host and works without a database.
+``AdvisoryLock`` locks a number on the database server (PostgreSQL documentation, 13.3.5) and excludes runs on
+other hosts. Both locks end with the process. The advisory lock is taken in the maintenance database, because
+a session in the live database would block the rename at the end of a restore.
 """
 
 from __future__ import annotations
@@ -28,49 +28,46 @@ _HOLDER = """
       AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
       AND a.backend_start IS NOT NULL  -- null if this role may not see the session of the holder"""
 _NAME = "igny8_backup: "
-_HINT = "Run the command again when the other run has ended, or let it wait: --wait SECONDS."
 _OURS = """
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
       AND pid = pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = %s"""
 
 
 class Lockable(Protocol):
-    """What a lock protects: usually a ``Store``."""
+    """An object that a lock can protect: usually a ``Store``."""
 
     def identity(self) -> str:
-        """Return a text that is the same in every process and unique to this object."""
+        """Return a text that identifies this object in every process and on every host."""
 
     def describe(self) -> str:
-        """Return the name for messages, without secrets."""
+        """Return a name of this object for messages, without secrets."""
 
 
 class AdvisoryLock:
     """An advisory lock, held by ``session`` in the maintenance database until the session ends."""
 
     def __init__(self, session: Session, of: Lockable, *, doing: str = "a run") -> None:
-        """Take the lock. ``doing`` names this run for others. Raises :class:`LockedError`, which names the
-        holder."""
+        """Take the lock that protects ``of``. ``doing`` is how other runs name this run in messages.
+
+        Raises :class:`LockedError` if another session holds the lock; the message names its host.
+        """
         self._key = self.key(of)
         self._session = session
         (granted,) = session.execute("SELECT pg_try_advisory_lock(%s)", [self._key]).fetchone() or (False,)
         if not granted:
             holder = session.execute(_HOLDER, [self._key]).fetchone()
             who = f": {_doing(holder[2])} from {holder[0]}, since {_second(holder[1])}" if holder else ""
-            raise LockedError(
-                f"Another run is using {of.describe()}{who}.",
-                unchanged="Nothing was changed.",
-                hint=_HINT,
-            )
+            raise LockedError(f"Another run is using {of.describe()}{who}.")
         # Shown to other runs in pg_stat_activity. The server truncates it to 63 bytes.
         session.execute("SELECT set_config('application_name', %s, false)", [f"{_NAME}{doing}"])
 
     @staticmethod
     def key(of: Lockable) -> int:
-        """Return the key of the lock: a positive bigint."""
+        """Return the number of the lock that protects ``of``: a positive bigint."""
         return int.from_bytes(hashlib.sha256(of.identity().encode()).digest()[:8], "big") >> 1
 
     def check(self, *, unchanged: str = "No backup was recorded.") -> None:
-        """Raise :class:`LockedError` if the session has ended: then another run may have taken the lock."""
+        """Raise :class:`LockedError` if the session has ended, because another run may have the lock then."""
         try:
             held = self._session.execute(_OURS, [self._key]).rowcount
         except DriverError:
@@ -87,8 +84,8 @@ class AdvisoryLock:
 def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> Iterator[None]:
     """Hold the lock of this host for the duration of the block.
 
-    ``doing`` and ``now`` describe this run to others. Raises :class:`LockedError`, which names the process
-    that holds the lock, and ``FilesError`` if ``state_dir`` cannot be used.
+    ``doing`` and ``now`` appear in the messages of other runs. Raises :class:`LockedError` if another process
+    holds the lock; the message names that process. Raises ``FilesError`` if ``state_dir`` cannot be used.
     """
     digest = hashlib.sha256(of.identity().encode()).hexdigest()[:16]
     try:
@@ -106,13 +103,9 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
         except OSError as error:
             raise unlockable(state_dir, error) from None
         if not locked:
-            raise LockedError(
-                f"Another run is using {of.describe()}: {_holder(handle)}.",
-                unchanged="Nothing was changed.",
-                hint=_HINT,
-            )
+            raise LockedError(f"Another run is using {of.describe()}: {_holder(handle)}.")
         holder = {"pid": os.getpid(), "doing": doing, "since": _second(now)}
-        with suppress(OSError):  # on a full disk: the content is only for messages of other runs
+        with suppress(OSError):  # the disk may be full; other runs read this only for their messages
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
@@ -121,7 +114,7 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
 
 
 def unlockable(folder: Path, error: OSError) -> FilesError:
-    """Return the error for a folder in which files cannot be locked, whether or not another run works."""
+    """Return the error for a folder whose file system cannot lock files."""
     return FilesError(
         f"Files in {folder} cannot be locked: {error.strerror}.",
         unchanged="Nothing was changed.",

@@ -1,4 +1,4 @@
-"""Read and write annotations in a store: pins, the results of checks, and the marks of the sweep."""
+"""Read pins and results of checks from a store, and read and write the marks on orphans."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from igny8_backup.store.base import MissingObjectError, Store
 
 
 def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations]:
-    """Return the annotations of all backups, or of one, by id; backups without annotations are absent.
+    """Return, by the id of the backup, the annotations of all backups, or only those of ``backup_id``.
 
-    A pin that cannot be read still counts as a pin. A check that cannot be read is ignored.
+    Backups without annotations are absent. A pin that cannot be read still counts as a pin; a check that
+    cannot be read is ignored.
     """
     pins: dict[str, Pin] = {}
     newest: dict[tuple[str, str], str] = {}
@@ -36,7 +37,7 @@ def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations
 
 
 def read_marks(store: Store) -> tuple[Mark, ...]:
-    """Return the marks of the last sweep; none if they cannot be read, so that orphans are marked again."""
+    """Return the marks of the last sweep. If they cannot be read, orphans are marked anew."""
     try:
         found = records.from_json(Marks, store.read_small(keys.MARKS), name="The marks", schema=SCHEMA)
     except (MissingObjectError, IntegrityError):
@@ -45,7 +46,7 @@ def read_marks(store: Store) -> tuple[Mark, ...]:
 
 
 def write_marks(store: Store, marks: tuple[Mark, ...]) -> None:
-    """Replace all marks."""
+    """Replace all marks in ``store`` by ``marks``."""
     if marks:
         store.put_small(keys.MARKS, records.to_json(Marks(schema=SCHEMA, marks=marks)))
     else:

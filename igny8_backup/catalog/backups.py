@@ -29,7 +29,7 @@ class Entry:
 
 
 class Catalog:
-    """The backups and runs in a store. Reads manifests and run records only, and needs no key."""
+    """The backups and runs in a store. Only manifests and run records are read, so no key is needed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -42,10 +42,10 @@ class Catalog:
             try:
                 found.append(Entry(id=backup_id, manifest=self._read(backup_id)))
             except MissingObjectError:
-                continue  # no manifest, no backup: a run that is still active, or orphans
+                continue  # without a manifest there is no backup: a run is still active, or failed
             except IntegrityError as error:
                 found.append(Entry(id=backup_id, manifest=None, problem=str(error)))
-        # Not sorted by id: an id has the time to the second only, and two small backups may start in one.
+        # Not sorted by id: ids have the time to the second only, and two backups may start in one second.
         return sorted(found, key=lambda entry: entry.started, reverse=True)
 
     def manifests(self) -> list[Manifest]:
@@ -53,8 +53,10 @@ class Catalog:
         return [entry.manifest for entry in self.entries() if entry.manifest]
 
     def get(self, backup_id: str) -> Manifest:
-        """Return a manifest. Raises ``UsageError`` for an unknown id, ``IntegrityError`` for a damaged
-        manifest."""
+        """Return the manifest of a backup.
+
+        Raises ``UsageError`` if the id is unknown, ``IntegrityError`` if the manifest is damaged.
+        """
         if keys.is_id(backup_id):
             try:
                 return self._read(backup_id)
@@ -66,7 +68,7 @@ class Catalog:
         )
 
     def runs(self) -> list[RunRecord]:
-        """Return the records of runs, newest first, without unreadable ones."""
+        """Return the records of all runs, newest first. Unreadable records are left out."""
         found = []
         for stored in self._store.list(keys.RUNS):
             parsed = keys.parse(stored.key)
@@ -83,8 +85,7 @@ class Catalog:
             return None
 
     def run_of_task(self, task_id: str) -> RunRecord | None:
-        """Return the newest run of the queued task ``task_id``, which may have been delivered several
-        times."""
+        """Return the newest run of the Celery task ``task_id``. A broker may deliver a task several times."""
         ending = f"-{keys.task_token(task_id)}.json"
         named = [stored.key for stored in self._store.list(keys.RUNS) if stored.key.endswith(ending)]
         for parsed in map(keys.parse, sorted(named, reverse=True)):

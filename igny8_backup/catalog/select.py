@@ -11,7 +11,7 @@ from igny8_backup.humanize import duration_in_words
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The parts to restore, with their manifests, and notes about the choice for the operator."""
+    """The parts to restore, each with the manifest of its backup, and notes for the operator."""
 
     databases: tuple[tuple[Manifest, DatabasePart], ...]
     trees: tuple[tuple[Manifest, TreePart], ...]
@@ -25,12 +25,13 @@ def select(
     trees: tuple[str, ...],
     wanted: Manifest | None = None,
 ) -> Selection:
-    """Select the parts to restore for the requested ``databases`` and ``trees``.
+    """Select the backup for each of the requested ``databases`` and ``trees``.
 
-    ``manifests`` are sorted newest first. With ``wanted``, only parts of that backup are selected. Otherwise
-    the databases come from the newest backup that has all of them complete. Each tree comes from the same
-    backup; else from the first backup started after it; else from the newest before it, with a note that says
-    how far apart they are. Raises :class:`UsageError` if no backup has a requested part.
+    ``manifests`` are sorted newest first. With ``wanted``, all parts come from that backup. Otherwise the
+    databases come from the newest backup that has all of them complete. Each tree comes from the same backup
+    if possible, otherwise from the first one that started later, otherwise from the newest earlier one. In
+    the last two cases a note says how far apart the backups are. Raises :class:`UsageError` if no backup has
+    a requested part.
     """
     pool = [wanted] if wanted else manifests
     if not pool:
@@ -73,8 +74,10 @@ def _missing_part(wanted: Manifest | None, what: str, hint: str) -> UsageError:
 
 
 def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:
-    """Return ``base``, else the first manifest after it, else the newest before; without ``base`` the
-    newest."""
+    """Return ``base`` if ``fitting`` has it, else the first manifest after ``base``, else the newest.
+
+    Without ``base``, return the newest manifest.
+    """
     fitting = sorted(fitting, key=lambda item: item.started)
     if base is None:
         return fitting[-1] if fitting else None

@@ -1,4 +1,4 @@
-"""Send remote control commands to Celery workers and examine queues, over a connection of its own."""
+"""Send remote control commands to Celery workers, and count and purge the tasks in queues."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 ANSWER_SECONDS = 2.0
-"""Wait for answers when their number is unknown, in seconds."""
+"""How long to wait for answers if the number of workers is unknown, in seconds."""
 REPLY_SECONDS = 10.0
-"""Longest wait for answers of known workers, in seconds. It ends when all have answered."""
+"""The longest wait for the answers of named workers, in seconds. The wait ends when all have answered."""
 CONNECT_SECONDS = 5
 
 
@@ -23,13 +23,17 @@ class Queue:
 
 
 class Control:
-    """A connection to the broker outside the pools of the app, so that nothing stays open."""
+    """A connection to the broker, used as a context manager.
+
+    The connection is not taken from the pools of the Celery app, so that nothing stays open afterwards.
+    Entering connects, and raises an exception of the broker's library if that fails.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     def __enter__(self) -> Control:
-        # Without these, connecting to a missing broker is repeated for ever, and a hanging broker blocks.
+        # Without these limits, Celery tries for ever to reach a broker that is down or does not answer.
         limits = {
             "max_retries": 1,
             "socket_connect_timeout": CONNECT_SECONDS,
@@ -49,21 +53,24 @@ class Control:
         self._connection.release()
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the workers that answer, sorted."""
+        """Return the names of the workers that answer to a ping, sorted."""
         return tuple(sorted(self._replies(self._mailbox.multi_call("ping", timeout=ANSWER_SECONDS))))
 
     def call(
         self, names: Collection[str], command: str, *, seconds: float = REPLY_SECONDS, **arguments: Any
     ) -> dict[str, Any]:
-        """Return the answers of these workers by name. Workers that do not answer are missing."""
+        """Send ``command`` to the workers ``names``; return their answers by the name of the worker.
+
+        Workers that do not answer within ``seconds`` are missing from the result.
+        """
         return self._replies(self._mailbox.call(list(names), command, arguments, timeout=seconds))
 
     def cast(self, names: Collection[str], command: str) -> None:
-        """Send these workers a command that they do not answer."""
+        """Send the workers ``names`` a command and expect no answer."""
         self._mailbox.cast(list(names), command)
 
     def queues_of(self, names: Collection[str]) -> dict[str, set[str]]:
-        """Return the names of the workers that consume each queue."""
+        """Return, for each queue, which of the workers ``names`` consume it."""
         found: dict[str, set[str]] = {}
         if names:
             for worker, queues in self.call(names, "active_queues").items():
@@ -72,11 +79,12 @@ class Control:
         return found
 
     def waiting(self, names: Collection[str]) -> tuple[Queue, ...]:
-        """Return the queues of the app and of these workers."""
+        """Return the queues of the app and of the workers ``names``, with the number of waiting tasks."""
         queues = sorted({*self._app.amqp.queues, *self.queues_of(names)})
         return tuple(Queue(name=name, messages=self._waiting_in(name)) for name in queues)
 
     def purge(self, queue: str) -> int:
+        """Discard the tasks that wait in ``queue``; return their number."""
         with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
             return int(channel.queue_purge(queue) or 0)
         return 0  # the queue does not exist
@@ -84,7 +92,7 @@ class Control:
     def _waiting_in(self, queue: str) -> int:
         with suppress(*self._connection.channel_errors), self._connection.channel() as channel:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        return 0  # the queue does not exist: in Redis, empty queues do not
+        return 0  # the queue does not exist; in Redis, an empty queue never does
 
     @staticmethod
     def _replies(answers: list[dict[str, Any]] | None) -> dict[str, Any]:

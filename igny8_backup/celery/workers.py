@@ -1,8 +1,8 @@
 """Find and stop the project's Celery workers, and purge their queues.
 
-Celery is optional, and its broker may be down during a restore: that is reported and stops nothing. Workers
-answer over the broker (Celery documentation, "Workers Guide", remote control). Beat never answers: it only
-sends tasks.
+Celery is optional, and its broker may be down during a restore. Both are reported and never stop a restore.
+Workers answer over the broker (Celery documentation, "Workers Guide", remote control). Beat does not answer,
+because it only sends tasks.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 from igny8_backup.celery.control import ANSWER_SECONDS, Control, Queue
 from igny8_backup.errors import BackupError, RefusedError
 
-_PAUSE = 0.2
-_LAST_SECONDS = 30.0  # for idle workers to exit after the shutdown command
+_PAUSE = 0.2  # seconds between two questions to the workers
+_EXIT_SECONDS = 30.0  # for idle workers to exit after the shutdown command
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The workers that answered.
+    """The Celery workers that answered, and the queues of the project with their waiting tasks.
 
-    ``broker`` is its URL without the password. ``unasked`` is the reason why the workers could not be asked,
-    or empty.
+    ``broker`` is the URL of the broker without its password. ``unasked`` is the reason why no worker could be
+    asked; it is empty if the broker was reached.
     """
 
     broker: str = ""
@@ -57,11 +57,11 @@ def ask_workers() -> Workers:
 
 
 def stop_workers(*, seconds: float) -> tuple[str, ...]:
-    """Stop every worker that answers, and return their names.
+    """Stop every worker that answers; return their names.
 
-    The workers accept no new tasks, finish their tasks within ``seconds`` in total, and exit. Raises
-    :class:`RefusedError` if tasks still run after that time, in which case the workers accept tasks again, or
-    if a worker does not exit; :class:`BackupError` if the broker stops answering.
+    The workers accept no new tasks, finish their current tasks within ``seconds`` in total, and exit. Raises
+    :class:`RefusedError` if tasks still run after that time; the workers then accept tasks again. Raises it
+    also if a worker does not exit, and :class:`BackupError` if the broker stops answering.
     """
     app, _ = _find_app()
     if app is None:
@@ -75,7 +75,7 @@ def stop_workers(*, seconds: float) -> tuple[str, ...]:
             return names
     except BackupError:
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # the libraries of brokers raise exceptions of any class
         raise BackupError(
             f"The broker stopped answering while workers were being stopped ({type(error).__name__}).",
             unchanged="Nothing was restored.",
@@ -86,28 +86,23 @@ def stop_workers(*, seconds: float) -> tuple[str, ...]:
 def purge_queues(names: Collection[str] = ()) -> int:
     """Discard all tasks that wait in the queues of the app and in the queues ``names``; return their number.
 
-    Raises :class:`BackupError` if the broker does not answer.
+    Raises :class:`BackupError` if there is no app or the broker does not answer.
     """
+    hint = "Before the workers start, run: celery -A PROJECT purge."
     app, unasked = _find_app()
     if app is None:
-        raise BackupError(
-            f"No queue was purged: {unasked}.", hint="Before the workers start: celery -A PROJECT purge."
-        )
+        raise BackupError(f"No queue was purged: {unasked}.", hint=hint)
     try:
         with Control(app) as control:
             return sum(control.purge(name) for name in sorted({*app.amqp.queues, *names}))
-    except Exception as error:  # as above
-        raise BackupError(
-            f"The queues could not be purged ({type(error).__name__}).",
-            hint="Before the workers start: celery -A PROJECT purge.",
-        ) from None
+    except Exception as error:  # the libraries of brokers raise exceptions of any class
+        raise BackupError(f"The queues could not be purged ({type(error).__name__}).", hint=hint) from None
 
 
 def scheduled_tasks() -> list[str] | None:
-    """Return the names of the tasks that beat sends, or ``None`` if there is no app or it cannot be
-    configured.
+    """Return the names of the tasks in the project's beat schedule, without contacting the broker.
 
-    The broker is not contacted.
+    Returns ``None`` if there is no Celery app, or if the app cannot be configured.
     """
     try:
         app, _ = _project_app()
@@ -121,31 +116,31 @@ def scheduled_tasks() -> list[str] | None:
 
 
 def _project_app() -> tuple[Any, str]:
-    """Return the project's app, or ``None`` and the reason."""
+    """Return the project's Celery app, or ``None`` and the reason why there is none."""
     if find_spec("celery") is None:
         return None, "Celery is not installed"
     from celery import current_app
 
     app: Any = current_app
-    # Without an app of the project, Celery creates a default app, whose broker is meaningless.
+    # If the project has no app, Celery creates a default app, whose broker is meaningless.
     if app.main == "default" and not app.set_as_current:
         return None, "the project has no Celery app"
     return app, ""
 
 
 def _find_app() -> tuple[Any, str]:
-    """Return the project's app, or ``None`` and the reason why no worker can be asked."""
+    """Return the project's Celery app, or ``None`` and the reason why no worker can be asked."""
     app, unasked = _project_app()
     if app is None:
         return None, unasked
-    with app.connection_for_write() as connection:  # not connected yet
+    with app.connection_for_write() as connection:  # does not connect yet
         if connection.transport_cls == "memory":
             return None, "the broker is in memory, so no worker outside this process can use it"
     return app, ""
 
 
 def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
-    with _not_consuming(control, names):
+    with _consuming_nothing(control, names):
         while busy := _busy(control, names):
             if time.monotonic() > deadline:
                 raise RefusedError(
@@ -155,7 +150,7 @@ def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
                 )
             time.sleep(_PAUSE)
         control.cast(names, "shutdown")
-    deadline = max(deadline, time.monotonic() + _LAST_SECONDS)
+    deadline = max(deadline, time.monotonic() + _EXIT_SECONDS)
     while staying := control.call(names, "ping", seconds=ANSWER_SECONDS):
         if time.monotonic() > deadline:
             raise RefusedError(
@@ -167,8 +162,8 @@ def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
 
 
 @contextmanager
-def _not_consuming(control: Control, names: tuple[str, ...]) -> Iterator[None]:
-    """Keep the workers from accepting tasks; if the block fails, let them accept tasks again."""
+def _consuming_nothing(control: Control, names: tuple[str, ...]) -> Iterator[None]:
+    """Let the workers accept no tasks from any queue; if the block fails, let them accept tasks again."""
     queues = control.queues_of(names)
     try:
         for queue, workers in queues.items():
@@ -181,7 +176,7 @@ def _not_consuming(control: Control, names: tuple[str, ...]) -> Iterator[None]:
 
 
 def _busy(control: Control, names: tuple[str, ...]) -> list[str]:
-    """Return ``task on worker`` for each task that a worker has begun or fetched.
+    """Return ``billing.charge on worker1`` for each task that a worker has begun or fetched.
 
     A worker that does not answer counts as busy.
     """

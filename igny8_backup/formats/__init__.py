@@ -1,6 +1,6 @@
 """The format of everything in storage: keys, manifests, details, annotations, and their JSON.
 
 ``keys`` builds and parses object keys, ``records`` converts dataclasses to JSON and back, and the other
-modules define the dataclasses. The field names are the JSON keys, so they never change. This package imports
-``errors`` and no Django.
+modules define the dataclasses. The names of their fields are the JSON keys, so they never change. Of this
+project, the package imports only ``errors``; it does not import Django.
 """

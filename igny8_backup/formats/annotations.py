@@ -1,6 +1,6 @@
-"""Records that are added to a backup after it was made: pins and results of checks; and marks on orphans.
+"""The records that are written after a backup was made: pins, results of checks, and marks on orphans.
 
-They can be read without a key, so they contain nothing about the contents of backups.
+These records can be read without a key, so they contain nothing about the contents of backups.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from datetime import datetime
 
 SCHEMA = 1
 STORED, CONTENT, DRILLED = "stored", "content", "drill"
-"""Depth of a check: the stored bytes were read; the archives were read to their end; a restore was made."""
+"""The depths of a check. ``STORED``: the stored bytes were read and compared with the manifest.
+``CONTENT``: the archives were also decrypted and read. ``DRILLED``: the backup was restored."""
 MISSING, ALTERED, UNREADABLE = "missing", "altered", "unreadable"
-"""Kinds of damage: the object does not exist; its bytes differ from those that were written; its bytes are
-right, but its contents cannot be read or contradict the rest of the backup."""
+"""The kinds of damage. ``MISSING``: the object does not exist. ``ALTERED``: its bytes differ from those that
+were written. ``UNREADABLE``: its bytes are right, but its contents cannot be read or contradict the backup."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """Protects a backup from pruning, whatever the policy."""
+    """The pin of a backup, which ``prune_backups`` then keeps, whatever the retention policy."""
 
     schema: int
     id: str
@@ -28,7 +29,7 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """A damaged object. ``kind`` is ``MISSING``, ``ALTERED`` or ``UNREADABLE``."""
+    """A damaged object of a backup. ``kind`` is ``MISSING``, ``ALTERED`` or ``UNREADABLE``."""
 
     key: str
     kind: str
@@ -36,9 +37,10 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The result of a verification or drill. Without ``damage`` it was passed.
+    """The result of a verification or drill of a backup, which passed if ``damage`` is empty.
 
-    Of the ``objects`` of the backup, ``read`` were read, with ``bytes`` as stored. ``sample`` is in percent.
+    Of the ``objects`` of the backup, ``read`` were read; ``bytes`` is their stored size. ``sample`` is the
+    share of the objects to read, in percent.
     """
 
     schema: int
@@ -55,7 +57,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """The pin of a backup, and its newest check of each depth, newest first."""
+    """The pin of a backup, and its last check of each depth, sorted newest first."""
 
     pin: Pin | None = None
     checks: tuple[Check, ...] = ()
@@ -68,7 +70,7 @@ class Annotations:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """An object, or an unfinished upload, that no manifest has named since ``since``."""
+    """A mark on an object, or on an unfinished upload, that no manifest has named since ``since``."""
 
     key: str
     since: datetime
@@ -77,7 +79,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """The marks of the last sweep."""
+    """All marks on orphans, as the last sweep left them."""
 
     schema: int
     marks: tuple[Mark, ...] = ()

@@ -1,4 +1,4 @@
-"""The details of a backup: facts about its contents, encrypted like the data.
+"""The details of a backup: facts about its contents, which are encrypted like the data.
 
 The page "JSON files in storage" of the documentation lists every field.
 """
@@ -12,7 +12,10 @@ from igny8_backup.errors import IntegrityError
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSetting:
-    """``ALTER DATABASE`` (``role`` empty) or ``ALTER ROLE role IN DATABASE`` ``SET name = value``."""
+    """A setting of a database: ``ALTER DATABASE ... SET name = value``.
+
+    If ``role`` is not empty, the setting applies to this role: ``ALTER ROLE role IN DATABASE ... SET``.
+    """
 
     role: str
     name: str
@@ -21,7 +24,7 @@ class DatabaseSetting:
 
 @dataclass(frozen=True, kw_only=True)
 class Privilege:
-    """A privilege on the database; ``grantee`` empty means ``PUBLIC``."""
+    """A privilege on a database. An empty ``grantee`` means ``PUBLIC``."""
 
     grantee: str
     privilege: str
@@ -30,9 +33,9 @@ class Privilege:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A named query and its result in the snapshot of the dump.
+    """A query of the setting ``PROBES`` and its result in the snapshot of the dump.
 
-    ``rows`` are sorted and contain the text of each value, ``None`` for NULL.
+    ``rows`` are sorted and contain the text of each value, or ``None`` for NULL.
     """
 
     name: str
@@ -45,13 +48,14 @@ class DatabaseDetails:
     """The properties of a database that ``CREATE DATABASE`` and the checks of a restore need.
 
     For SQLite only ``alias``, ``name``, ``tables``, ``migrations`` and ``size`` are set. ``privileges`` is
-    ``None`` if the database has the default privileges. ``roles`` own objects or have privileges on them;
-    ``owners`` are those of which the restoring role must be a member; ``policy_roles`` are named in policies
-    of row-level security. ``server`` is the host and port of the source; ``system_identifier`` identifies its
-    data folder. Both are empty in backups of earlier releases.
+    ``None`` if the database has the default privileges. ``roles`` own objects or have privileges on them; the
+    restoring role must be a member of ``owners``; policies of row-level security name ``policy_roles``.
+    ``server`` is the host and port of the source, and ``system_identifier`` identifies its data folder; both
+    are empty in backups of earlier releases.
 
-    ``row_counts`` maps tables to their number of rows in the snapshot of the dump; ``counted_to + 1`` stands
-    for more than ``counted_to``. ``snapshot`` is the name of the snapshot on the source server.
+    ``row_counts`` maps tables to their number of rows in the snapshot of the dump. Counting stops at
+    ``counted_to + 1``, so this number means "more than ``counted_to``". ``snapshot`` is the name of the
+    snapshot on the source server.
     """
 
     alias: str
@@ -86,7 +90,7 @@ class DatabaseDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A file that is missing in the backup or incomplete. ``path`` is escaped as in the index.
+    """A file that is missing from the backup or incomplete in it. ``path`` is escaped as in the index.
 
     ``failure`` is false for kinds of files that are never backed up, such as sockets.
     """
@@ -109,6 +113,7 @@ class Details:
     errors: dict[str, str] = field(default_factory=dict)
 
     def database(self, alias: str) -> DatabaseDetails:
+        """Return the details of a database. Raises ``IntegrityError`` if there are none."""
         for found in self.databases:
             if found.alias == alias:
                 return found

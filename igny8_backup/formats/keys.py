@@ -1,8 +1,8 @@
 """Build and parse backup ids and object keys.
 
-Keys are relative to ``PREFIX``. A name in a key (host, tree, database alias) consists of letters, digits,
-``_`` and ``-``; the name of a host may contain dots. The settings refuse other names, so that no key needs
-escaping and every key has one meaning.
+Keys are relative to the setting ``PREFIX``. The names in a key (tree, database alias) consist of letters,
+digits, ``_`` and ``-``; the name of a host may also contain dots. The settings refuse other names, so that no
+key needs escaping and every key has one meaning.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _KIND_RES = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A parsed key: the kind of the object and the backup that wrote it.
+    """A parsed key: the kind of the object, and the id of the backup that wrote it, if any.
 
-    The ``name`` of a check is its depth. Marks belong to no backup.
+    ``name`` is the database alias, the name of the tree, or the depth of a check.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Key:
 
 
 def stamp(moment: datetime) -> str:
-    """Format an aware ``moment`` in UTC, to the second: ``20261122T021500Z``."""
+    """Format an aware time in UTC, to the second: ``20261122T021500Z``."""
     return moment.astimezone(UTC).strftime(_STAMP_FORMAT)
 
 
@@ -75,7 +75,10 @@ def make_id(moment: datetime, token: str) -> str:
 
 
 def task_token(task_id: str) -> str:
-    """Return the token for backups of the queued task ``task_id``: the same at every delivery."""
+    """Return the six digits at the end of the ids of backups that the Celery task ``task_id`` makes.
+
+    If the broker delivers the task twice, both runs have the same token.
+    """
     return hashlib.sha256(task_id.encode()).hexdigest()[:6]
 
 
@@ -118,7 +121,7 @@ def manifest_key(backup_id: str) -> str:
 
 
 def details_key(backup_id: str, suffix: str) -> str:
-    """Return the key of the details. ``suffix`` is that of the codec chain: ``.zst`` or ``.zst.age``."""
+    """Return the key of the details. ``suffix`` names the codecs: ``.zst`` or ``.zst.age``."""
     return f"{BACKUPS}{backup_id}/details.json{suffix}"
 
 
@@ -144,7 +147,7 @@ def check_key(backup_id: str, moment: datetime, depth: str) -> str:
 
 
 def pack_name(backup_id: str, number: int) -> str:
-    """Return the name of a pack in index records: ``20261122T021500Z-7f3a9c-0001``."""
+    """Return the name that index records give a pack: ``20261122T021500Z-7f3a9c-0001``."""
     return f"{backup_id}-{number:04d}"
 
 
@@ -167,16 +170,16 @@ def pack_of(key: str) -> str:
 
 
 def writer(key: str) -> str | None:
-    """Return the id of the run that wrote ``key``, or ``None``.
+    """Return the id of the run that wrote the object ``key``, or ``None`` if no run did.
 
-    The key may be that of a partial file, or of a kind that this release does not know.
+    This works also for partial files, and for kinds of objects that this release does not know.
     """
     match = _WRITER_RE.match(key)
     return match["id"] if match and is_id(match["id"]) else None
 
 
 def parse(key: str) -> Key | None:
-    """Parse a key; return ``None`` if this package does not write such keys."""
+    """Parse a key. Returns ``None`` if this release does not write such keys."""
     for kind, pattern in _KIND_RES.items():
         if match := pattern.fullmatch(key):
             found = {name: text or "" for name, text in match.groupdict().items()}

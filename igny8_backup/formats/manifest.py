@@ -1,6 +1,6 @@
 """The manifest of a backup and the record of a run.
 
-They can be read without a key and contain nothing about the contents of the backup: see ``details``.
+Both can be read without a key, so they contain nothing about the contents of the backup. ``details`` does.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from igny8_backup.formats import keys, records
 
 SCHEMA = 1
 COMPLETE, FAILED = "complete", "failed"
-"""States of a part, and outcomes of a run."""
+"""The states of a part of a backup, and two of the outcomes of a run."""
 INCOMPLETE, RUNNING, STOPPED = "incomplete", "running", "stopped"
-"""Further outcomes of a run."""
+"""The other outcomes of a run."""
 HEARTBEAT = timedelta(seconds=60)
-"""Approximate interval of the heartbeat of a run."""
+"""The approximate time between two heartbeats that a run writes into its record."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """An object: its key, its size as stored and before encoding, and the SHA-256 (hex) of the stored
-    bytes."""
+    """An object in storage.
+
+    ``stored_bytes`` is its size, ``raw_bytes`` its size before compression and encryption. ``sha256`` is the
+    digest of the stored bytes in hexadecimal digits. ``codecs`` are the steps that encoded the object.
+    """
 
     key: str
     stored_bytes: int
@@ -36,8 +39,10 @@ class StoredObject:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabasePart:
-    """The part of a database. ``engine`` is ``postgresql`` or ``sqlite``; ``error`` is the class of a
-    failure."""
+    """The copy of a database in a backup.
+
+    ``engine`` is ``postgresql`` or ``sqlite``. ``error`` is the class of the exception if the dump failed.
+    """
 
     kind: ClassVar[str] = "database"
 
@@ -71,11 +76,11 @@ class DatabasePart:
 
 @dataclass(frozen=True, kw_only=True)
 class TreePart:
-    """The part of a tree. ``role`` is ``sites`` or ``logs``; ``bytes`` is the size of the file contents.
+    """The copy of a tree in a backup. ``role`` is ``sites`` or ``logs``.
 
-    ``skipped`` counts files that the details list, ``excluded`` those that the settings exclude. ``packs``
-    are all packs that the tree needs, including packs of earlier backups, oldest first. ``full``: every file
-    was read and stored again.
+    ``bytes`` is the size of the contents of all files. ``skipped`` counts the files that the details list as
+    skipped, ``excluded`` those that the settings exclude. ``packs`` are all packs that the tree needs, oldest
+    first, including packs of earlier backups. ``full`` means that every file was read and stored again.
     """
 
     kind: ClassVar[str] = "files"
@@ -111,7 +116,7 @@ class TreePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The list of the parts and objects of a backup. A backup exists only once its manifest exists."""
+    """The parts and objects of a backup. A backup exists only once its manifest exists."""
 
     schema: int
     id: str
@@ -136,7 +141,7 @@ class Manifest:
         return all(part.state == COMPLETE for part in self.parts)
 
     def objects(self) -> tuple[StoredObject, ...]:
-        """Return every object that the manifest names, the details first."""
+        """Return every object that the manifest names, beginning with the details."""
         found = [self.details]
         found += [part.object for part in self.databases if part.object]
         for tree in self.trees:
@@ -154,10 +159,10 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The record of a run, including failed runs. ``errors`` maps parts to the classes of their failures.
+    """The record of a backup run, which exists for failed runs as well.
 
-    ``manifest_sha256`` is that of the manifest that the run wrote; ``pruned`` is when the manifest was
-    removed.
+    ``errors`` maps each part that failed to the class of its exception. ``manifest_sha256`` is the digest of
+    the manifest that the run wrote. ``pruned`` is the time when ``prune_backups`` removed the manifest.
     """
 
     schema: int
@@ -181,10 +186,10 @@ class RunRecord:
 
 
 def read_manifest(data: bytes, backup_id: str) -> Manifest:
-    """Parse the manifest of ``backup_id``.
+    """Parse the manifest of the backup ``backup_id``.
 
-    Raises :class:`IntegrityError` if it is malformed, newer than this release, lacks an object of a complete
-    part, or names an object under a key that does not belong there.
+    Raises :class:`IntegrityError` if ``data`` is malformed or from a newer release, if it lacks an object of
+    a complete part, or if the key of an object is not one that the backup can have.
     """
     name = f"The manifest of backup {backup_id}"
     manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
@@ -205,7 +210,7 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
 
 
 def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
-    """Yield each object with the kind and the name that its key must have."""
+    """Yield each object with the kind and the name that its key must contain."""
     yield manifest.details, "details", ""
     for database in manifest.databases:
         if database.object:

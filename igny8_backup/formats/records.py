@@ -19,18 +19,18 @@ from igny8_backup.errors import IntegrityError
 T = TypeVar("T")
 
 Upgrades = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
-"""How to read older schemas: ``upgrades[n]`` turns the JSON object of schema ``n`` into that of ``n + 1``."""
+"""Functions that read older schemas: ``upgrades[1]`` turns an object of schema 1 into one of schema 2."""
 
 _UNCHANGED = "Nothing was changed."
 
 
 def to_json(record: Any) -> bytes:
-    """Return ``record`` as JSON: UTF-8, sorted keys, an indent of two, and a newline at the end."""
+    """Return ``record`` as JSON in UTF-8, with sorted keys, an indent of two, and a newline at the end."""
     return (json.dumps(_plain(record), sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def to_plain(record: Any) -> Any:
-    """Return ``record`` as values that :mod:`json` can write."""
+    """Return ``record`` as dicts, lists and other values that :mod:`json` can write."""
     return _plain(record)
 
 
@@ -43,12 +43,11 @@ def from_json(
     upgrades: Upgrades | None = None,
     hint: str = "Choose another backup: list_backups.",
 ) -> T:
-    """Read a record from JSON; its times are in UTC.
+    """Parse ``data``, JSON that :func:`to_json` wrote, into a record of the class ``cls``. Times are in UTC.
 
-    ``name`` is what errors call the record and ``hint`` what they suggest when it is damaged. ``schema`` is
-    the newest schema that the caller can read; ``upgrades`` convert records of older schemas.
-
-    Raises :class:`IntegrityError` for anything that is not such a record, and for a newer schema.
+    ``schema`` is the newest schema that the caller can read; ``upgrades`` convert records of older schemas.
+    Raises :class:`IntegrityError` if ``data`` is no such record or has a newer schema. ``name`` and ``hint``
+    are used in its message: the name of the record, and what to do if the record is damaged.
     """
     try:
         value = json.loads(data)
