@@ -14,7 +14,7 @@ STORED, CONTENT, DRILLED = "stored", "content", "drill"
 ``CONTENT``: the archives were also decrypted and read. ``DRILLED``: the backup was restored."""
 MISSING, ALTERED, UNREADABLE = "missing", "altered", "unreadable"
 """The kinds of damage. ``MISSING``: the object does not exist. ``ALTERED``: its bytes differ from those that
-were written. ``UNREADABLE``: its bytes are right, but its contents cannot be read or contradict the backup."""
+were written. ``UNREADABLE``: its bytes are right, but its contents cannot be read or contradict others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
-"""The management commands: options, questions and output. The work is done by ``operations``.
+"""The management commands: their options, questions and output. ``operations`` does the work.
 
-``base.BackupCommand`` is the base class of all ``commands``. Commands read settings and values through
-``operations``; only commands raise ``CommandError``. Nothing else in the package imports this one.
+``commands`` has a module for each command; ``base.BackupCommand`` is the base class of all of them. Only
+commands raise ``CommandError``. No other package of this project imports this one.
 """

@@ -1,4 +1,4 @@
-"""Options and output of the three backup commands."""
+"""The base class of ``backup_all``, ``backup_db`` and ``backup_sites``: their options and output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 10  # skipped files to list on the terminal; the details of the backup 
 
 
 class BackupRunCommand(BackupCommand):
-    """A command that makes a backup. Subclasses implement :meth:`parts`."""
+    """A command that makes a backup. Subclasses choose what to back up in :meth:`parts`."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

@@ -1,4 +1,4 @@
-"""Backups, files and orphaned objects as lines of text, for ``list_backups`` and ``show_backup``."""
+"""Format backups, files and orphaned objects as text, for ``list_backups`` and ``show_backup``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from igny8_backup.trees.model.records import Record
 
 
 def backup_table(entries: Sequence[Entry], annotations: Mapping[str, Annotations], now: datetime) -> str:
-    """Return a table of backups, one line each."""
+    """Return a table with a line for each backup. Ages are measured at ``now``."""
     rows = []
     for entry in entries:
         manifest = entry.manifest
@@ -35,7 +35,7 @@ def backup_table(entries: Sequence[Entry], annotations: Mapping[str, Annotations
 
 
 def restore_line(journal: Journal) -> str:
-    """Return a sentence about a restore that is unfinished or keeps data, with the command to run."""
+    """Return a sentence about a restore that is unfinished or keeps data, with the command to run next."""
     when, ids = f"{journal.started:%Y-%m-%d %H:%M:%S} UTC", ", ".join(journal.backup_ids)
     if journal.phase == DONE:
         return f"Restored {when} from {ids}; the previous data is kept: undo_restore."
@@ -58,7 +58,7 @@ def restore_line(journal: Journal) -> str:
 
 
 def orphan_lines(report: OrphanReport, now: datetime) -> Iterator[str]:
-    """Yield a table of the objects that belong to no backup, and the manifests that cannot be read."""
+    """Yield a table of the objects that belong to no backup, and a line for each unreadable manifest."""
     states = {"orphan": report.orphans, "in use": report.in_use, "doubtful": report.doubtful}
     rows = [_orphan_row(item, state, now) for state, items in states.items() for item in items]
     if rows:
@@ -74,7 +74,7 @@ def orphans_text(orphans: Sequence[OrphanObject]) -> str:
 
 
 def file_line(tree: str, record: Record) -> str:
-    """Return a line for a file, like ``ls -l``."""
+    """Return a line about a file in the backup of ``tree``, in the format of ``ls -l``."""
     kind = {"dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}.get(record.kind, stat.S_IFREG)
     modified = datetime.fromtimestamp(record.mtime_ns // 10**9, UTC)
     arrow = {"symlink": " -> ", "hardlink": " = "}.get(record.kind, "")
@@ -85,7 +85,7 @@ def file_line(tree: str, record: Record) -> str:
 
 
 def manifest_lines(manifest: Manifest) -> Iterator[str]:
-    """Yield what the manifest says about a backup: parts and objects. Needs no key."""
+    """Yield lines about the parts and objects of a backup, from its manifest."""
     seconds = (manifest.finished - manifest.started).total_seconds()
     yield f"Backup {manifest.id}{f' ({manifest.label})' if manifest.label else ''}"
     yield f"  host {manifest.host}, environment {manifest.environment}, took {seconds:.0f} s"
@@ -104,7 +104,7 @@ def manifest_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def annotation_lines(annotations: Annotations) -> Iterator[str]:
-    """Yield the pin and the results of verifications and drills."""
+    """Yield lines about the pin of a backup and the results of its verifications and drills."""
     if annotations.pin:
         yield f"  pinned {annotations.pin.pinned:%Y-%m-%d}: {annotations.pin.reason}"
     for check in annotations.checks:
@@ -118,7 +118,7 @@ def annotation_lines(annotations: Annotations) -> Iterator[str]:
 
 
 def details_lines(details: Details) -> Iterator[str]:
-    """Yield what the encrypted details say about the contents."""
+    """Yield lines about the contents of a backup, from its details."""
     for database in details.databases:
         extensions = ", ".join(f"{name} {version}" for name, version in database.extensions.items())
         yield f"  {database.alias}: {len(database.tables)} tables, {size_in_words(database.size)}"
@@ -136,7 +136,7 @@ def details_lines(details: Details) -> Iterator[str]:
 
 
 def _annotation_text(annotations: Annotations) -> str:
-    """Return the annotations for one table cell: ``, pinned, stored checked 2026-11-22``."""
+    """Return the end of a table cell: ``, pinned, stored checked 2026-11-22``."""
     text = ", pinned" if annotations.pin else ""
     for check in annotations.checks:
         text += f", {check.depth} {'DAMAGED' if check.damage else 'checked'} {check.started:%Y-%m-%d}"
@@ -144,7 +144,7 @@ def _annotation_text(annotations: Annotations) -> str:
 
 
 def _parts(manifest: Manifest) -> str:
-    """Return the parts for one table cell: ``default, sites-data, uploads (failed)``."""
+    """Return a table cell with the names of all parts: ``default, sites-data, uploads (failed)``."""
     parts = [(part.alias, part.state) for part in manifest.databases]
     parts += [(part.name, part.state) for part in manifest.trees]
     return ", ".join(name if state == COMPLETE else f"{name} ({state})" for name, state in parts)

@@ -1,4 +1,4 @@
-"""Ask for confirmation before live data is replaced: the name of the database or tree must be typed."""
+"""Ask for confirmation before data is replaced or deleted: the operator types a name or a word."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) 
         confirm_purge(command, options, plan.workers.waiting)
     if plan.replaces or not options["interactive"]:
         return
-    for tree in (tree for tree in plan.trees if not tree.empty):
-        if not _can_ask(command, options):
-            raise UsageError(
-                f"The files of {tree.part.name!r} in {tree.root} would be replaced.",
-                hint="Type the name of the tree on a terminal, or give --noinput.",
-            )
-        _require_name(f"Type the name of the tree to replace its files ({tree.part.name}): ", tree.part.name)
+    for tree in plan.trees:
+        if not tree.empty:
+            name = tree.part.name
+            what = f"Replacing the files of {name!r} in {tree.root}"
+            question = f"Type the name of the tree to replace its files ({name}): "
+            require_typed(command, options, name, question=question, what=what)
 
 
 def confirm_database(command: BackupCommand, options: dict[str, Any], name: str) -> None:
@@ -38,14 +37,10 @@ def confirm_database(command: BackupCommand, options: dict[str, Any], name: str)
 
     Raises :class:`UsageError` if the name is not typed, or if nobody can be asked.
     """
-    if name in options["database_name"]:
-        return
-    if not _can_ask(command, options):
-        raise UsageError(
-            f"The database {name!r} is not empty and would be replaced.",
-            hint=f"Type its name on a terminal, or give --noinput --database-name {shlex.quote(name)}.",
-        )
-    _require_name(f"Type the name of the database to replace it ({name}): ", name)
+    if name not in options["database_name"]:
+        question = f"Type the name of the database to replace it ({name}): "
+        what, unasked = f"Replacing the database {name!r}", f"--noinput --database-name {shlex.quote(name)}"
+        require_typed(command, options, name, question=question, what=what, unasked=unasked)
 
 
 def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int) -> None:
@@ -53,22 +48,28 @@ def confirm_purge(command: BackupCommand, options: dict[str, Any], waiting: int)
 
     Raises :class:`UsageError` if the word purge is not typed, or if nobody can be asked.
     """
-    if not options["interactive"]:
-        return
-    if not _can_ask(command, options):
-        raise UsageError(
-            "The tasks that wait in the broker would be discarded.",
-            hint="Type purge on a terminal, or give --noinput.",
-        )
-    tasks = count_in_words(waiting, "task")
-    if ask(f"Type purge to discard the tasks in the queues ({tasks} now): ") != "purge":
-        raise UsageError("The word purge was not typed.", hint="Run the command again.")
+    if options["interactive"]:
+        question = f"Type purge to discard the tasks in the queues ({count_in_words(waiting, 'task')} now): "
+        what = "Discarding the tasks that wait in the broker"
+        require_typed(command, options, "purge", question=question, what=what)
 
 
-def _can_ask(command: BackupCommand, options: dict[str, Any]) -> bool:
-    return bool(options["interactive"]) and not command.json and sys.stdin.isatty()
+def require_typed(
+    command: BackupCommand,
+    options: dict[str, Any],
+    word: str,
+    *,
+    question: str,
+    what: str,
+    unasked: str = "--noinput",
+) -> None:
+    """Raise :class:`UsageError` unless the operator answers ``question`` with ``word``.
 
-
-def _require_name(question: str, name: str) -> None:
-    if ask(question) != name:
-        raise UsageError(f"The name {name} was not typed.", hint="Run the command again.")
+    Nobody can be asked with ``--noinput``, with ``--json`` or without a terminal. ``what`` names the step
+    to confirm, ``unasked`` the options that confirm it without a question.
+    """
+    if not options["interactive"] or command.json or not sys.stdin.isatty():
+        hint = f"Type {word} on a terminal, or give {unasked}."
+        raise UsageError(f"{what} needs a confirmation.", hint=hint)
+    if ask(question) != word:
+        raise UsageError(f"The confirmation {word} was not typed.", hint="Run the command again.")

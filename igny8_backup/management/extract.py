@@ -1,4 +1,4 @@
-"""Options, plan and result of ``extract_backup``."""
+"""The options of ``extract_backup``, and its plan and result as text and JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_extract_options(parser: ArgumentParser) -> None:
 
 
 def plan_lines(plan: ExtractPlan) -> Iterator[str]:
-    """Yield the plan, line by line."""
+    """Yield the lines that show the plan of ``extract_backup``."""
     yield "Plan: nothing live is changed"
     for copy in plan.databases:
         age = age_in_words(copy.part.started, plan.created)

@@ -257,7 +257,7 @@ def test_purge_queue_asks_for_the_word_purge(backed_up: BackedUp) -> None:
     )
     assert status == 2, shown
     assert "Type purge to discard the tasks in the queues (0 tasks now): " in shown
-    assert "The word purge was not typed. Nothing was changed." in shown
+    assert "The confirmation purge was not typed. Nothing was changed." in shown
 
 
 def test_call_command_raises_with_the_exit_status(settings: Any, tmp_path: Path) -> None:

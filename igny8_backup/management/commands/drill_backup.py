@@ -14,8 +14,8 @@ from igny8_backup.operations.drill.run import DrillRequest, drill
 
 class Command(BackupCommand):
     help = (
-        "Practise a restore: restore a backup beside the live data, compare it with what was backed up,\n"
-        "measure the time, and remove it again. Nothing live is changed."
+        "Practise a restore: restore a backup to scratch databases and folders, compare the result with\n"
+        "what was backed up, measure the time, and remove the copy again. Nothing live is changed."
     )
     examples = (
         "  manage.py drill_backup --identity igny8-backup.key                 the newest backup\n"

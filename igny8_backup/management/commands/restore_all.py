@@ -23,9 +23,9 @@ from igny8_backup.operations.restore.run import RestoreSession
 
 class Command(BackupCommand):
     help = (
-        "Restore databases and site files: beside what is live, checked and migrated, then swapped in.\n"
-        "Stop the application, its workers and beat before. The previous data is kept: see undo_restore.\n"
-        "To restore beside the live data and leave it there, use extract_backup."
+        "Restore databases and site files. Everything is built next to the live data, checked and migrated,\n"
+        "and then swapped with the live data, which is kept: see undo_restore. Before a restore, stop the\n"
+        "application, its workers and beat. For a copy that replaces nothing, use extract_backup."
     )
     examples = (
         "  manage.py restore_all --dry-run --identity igny8-backup.key     show the plan, change nothing\n"

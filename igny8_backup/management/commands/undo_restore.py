@@ -1,15 +1,14 @@
-"""``manage.py undo_restore``: bring back the data from before a restore, or delete it."""
+"""``manage.py undo_restore``: swap the previous data back after a restore, or delete it."""
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.errors import UsageError
 from igny8_backup.humanize import count_in_words
 from igny8_backup.journal import UNDONE
-from igny8_backup.management.base import BackupCommand, add_wait_argument, ask
+from igny8_backup.management.base import BackupCommand, add_wait_argument
+from igny8_backup.management.confirm import require_typed
 from igny8_backup.management.restore.result_text import journal_as_json, result_as_json
 from igny8_backup.management.restore.workers import add_worker_options, worker_policy
 from igny8_backup.operations.context import open_context
@@ -41,7 +40,11 @@ class Command(BackupCommand):
         with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
             context = context.when_free("undoing a restore")
             if options["discard"]:
-                self._confirm(options, [item.stamp for item in finished_restores(context)])
+                stamps = ", ".join(item.stamp for item in finished_restores(context))
+                if stamps and options["interactive"]:
+                    question = f"Delete what the restores {stamps} have kept? Type discard: "
+                    what = "Deleting the data that restores have kept"
+                    require_typed(self, options, "discard", question=question, what=what)
                 removed = discard_all(context)
                 self.show_json({"discarded": [journal_as_json(item) for item in removed]})
                 self.say(f"Deleted what {count_in_words(len(removed), 'restore')} had kept.")
@@ -63,15 +66,3 @@ class Command(BackupCommand):
         else:
             self.say("The interrupted restore had changed nothing live. Start again what was stopped for it.")
         return 3 if result.warnings else 0
-
-    def _confirm(self, options: dict[str, Any], stamps: list[str]) -> None:
-        if not options["interactive"] or not stamps:
-            return
-        if self.json or not sys.stdin.isatty():
-            raise UsageError(
-                "--discard deletes data for good and needs a confirmation.",
-                unchanged="Nothing was deleted.",
-                hint="Run on a terminal, or give --noinput.",
-            )
-        if ask(f"Delete what the restores {', '.join(stamps)} have kept? Type discard: ") != "discard":
-            raise UsageError("The word discard was not typed.", hint="Run the command again.")

@@ -15,7 +15,7 @@ from igny8_backup.operations.verify.run import ALL_BACKUPS, AllVerified, verify,
 
 
 class Command(BackupCommand):
-    help = "Verify backups: that every object is stored as it was written, or that its contents can be read."
+    help = "Verify backups: check that all objects are undamaged, or also that their contents can be read."
     examples = (
         "  manage.py verify_backup                             the newest backup; needs no key\n"
         "  manage.py verify_backup 20261122T021500Z-7f3a9c     this backup\n"

@@ -1,4 +1,4 @@
-"""``restore_all --in-place``: the plan, the question and the result."""
+"""``restore_all --in-place``: show the plan, ask, restore, and show the result."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def add_source_options(parser: ArgumentParser) -> None:
 
 
 def add_override_options(parser: ArgumentParser | _ArgumentGroup) -> None:
-    """Add the options that make the restored database differ from the one that was backed up."""
+    """Add the options that make a restored database differ from the one that was backed up."""
     text = "Make the restoring role the owner of everything, and leave out privileges."
     parser.add_argument("--no-owner", action="store_true", help=text)
     text = "Create the database with this locale instead of the recorded one."

@@ -21,7 +21,7 @@ from igny8_backup.operations.restore.plan import (
 
 
 def plan_lines(plan: RestorePlan) -> Iterator[str]:
-    """Yield the plan, line by line."""
+    """Yield the lines that show the plan of ``restore_all``."""
     yield "Plan"
     yield f"  this machine: host {plan.host}, environment {plan.environment}"
     yield from (_source(source, plan) for source in plan.sources)

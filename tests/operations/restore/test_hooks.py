@@ -65,7 +65,7 @@ def test_hooks_run_around_a_restore_and_stop_it_when_they_fail(saved: Saved, log
         Command(restore, missing),
         Command([*restore, "--dry-run"], failing),
     )
-    assert "tasks that wait in the broker would be discarded" in unanswered.ended(2).stderr
+    assert "tasks that wait in the broker needs a confirmation" in unanswered.ended(2).stderr
     assert "The hook BEFORE_RESTORE[1] (sh) failed: sh failed with exit status 7" in stopped.ended(1).stderr
     assert "the last words" in stopped.stderr and "Nothing was changed." in stopped.stderr
     assert "secret" not in stopped.output
