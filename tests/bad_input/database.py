@@ -118,14 +118,14 @@ class Running:
         self.lines: list[str] = []
         self.process = project.start(*argv, env=env)
 
-    def says(self, words: str) -> str:
-        """Wait for a line with these words and return it."""
+    def wait_for(self, words: str) -> str:
+        """Wait for a line that contains ``words``; return the line."""
         assert self.process.stderr
         for line in self.process.stderr:
             self.lines.append(line)
             if words in line:
                 return line
-        raise AssertionError(f"it never said {words!r}: {''.join(self.lines)}")
+        raise AssertionError(f"no line contains {words!r}: {''.join(self.lines)}")
 
     def ends(self) -> Done:
         out, rest = self.process.communicate(timeout=SECONDS)

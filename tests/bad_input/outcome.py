@@ -25,9 +25,9 @@ class Case:
     """A command that must fail, with its exit status and words of its error line.
 
     The words are from the three parts of the message: what happened, what was not changed, what to do.
-    ``settings`` changes keys of ``IGNY8_BACKUP``; ``storage`` is another folder for backups. Each line before
-    the error line must contain one of the texts in ``besides``. ``shown``: the error line is in the
-    documentation.
+    ``settings`` changes keys of ``IGNY8_BACKUP``; ``storage`` is another folder for backups. Each line above
+    the error line must contain one of the texts in ``notes``. ``shown`` means that the documentation contains
+    the error line.
     """
 
     argv: Sequence[str | Path]
@@ -35,7 +35,7 @@ class Case:
     what: str
     unchanged: str = ""
     hint: str = ""
-    besides: Sequence[str] = ()
+    notes: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     storage: Path | None = None
     shown: bool = False
@@ -58,7 +58,7 @@ def fail(
             what=case.what,
             unchanged=case.unchanged,
             hint=case.hint,
-            besides=case.besides,
+            notes=case.notes,
             shown=case.shown,
         )
         assert project.server.password not in done.output
@@ -72,23 +72,23 @@ def assert_one_line(
     what: str,
     unchanged: str = "",
     hint: str = "",
-    besides: Sequence[str] = (),
+    notes: Sequence[str] = (),
     shown: bool = False,
 ) -> None:
     """Assert the exit status, and one error line that contains all three texts in this order.
 
-    ``besides`` and ``shown`` are as in :class:`Case`.
+    ``notes`` and ``shown`` are as in :class:`Case`.
     """
-    *notes, last = done.ended(status).stderr.splitlines() or [""]
+    *lines, last = done.ended(status).stderr.splitlines() or [""]
     assert last.startswith(START) and last.endswith("."), done.output
     rest = last
     for part in filter(None, (what, unchanged, hint)):
         _, found, rest = rest.partition(part)
         assert found, f"{part!r} is not in its place in {last!r}"
-    # A tree whose earlier backups were taken away is read whole, and says so.
-    for note in notes:
-        expected = (*besides, "every file is read and stored again")
-        assert any(words in note for words in expected), f"unexpected line: {note!r}"
+    # If the earlier backups of a tree were removed, a note says that every file is read again.
+    for line in lines:
+        expected = (*notes, "every file is read and stored again")
+        assert any(words in line for words in expected), f"unexpected line: {line!r}"
     if shown:
         assert_shown(done.stderr)
 

@@ -2,8 +2,8 @@
 
 ``signalled.py TIMES ARGV...`` first lets the command finish, to measure its duration. Then it sends SIGTERM
 and SIGINT in turn, at times spread over that duration, counted from when the command has installed its
-handlers. After each run it prints ``after`` (seconds), ``signal``, ``status`` and ``said`` as a line of JSON,
-and waits for a line on stdin. Each run is a fork, which saves the start of Python and Django.
+handlers. After each run it prints ``after`` (seconds), ``signal``, ``status`` and ``output`` as a line of
+JSON, and waits for a line on stdin. Each run is a fork, which saves the start of Python and Django.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def once(argv: list[str], number: int, after: float) -> dict[str, Any] | None:
         begun = time.monotonic()
         if number:
             time.sleep(after)
-            os.kill(pid, number)  # not yet reaped, so the id is still its own
+            os.kill(pid, number)  # os.waitpid was not called yet, so the id is not reused
         _, status = os.waitpid(pid, 0)
         output.seek(0)
-        said = output.read().decode(errors="replace")
+        text = output.read().decode(errors="replace")
     took = time.monotonic() - begun
     code = os.waitstatus_to_exitcode(status)
-    return {"after": after, "signal": number, "status": code, "said": said, "took": took}
+    return {"after": after, "signal": number, "status": code, "output": text, "took": took}
 
 
 def main(times: int, argv: list[str]) -> None:

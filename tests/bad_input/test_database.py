@@ -94,22 +94,22 @@ def test_backup_with_pg_dump_failing_late_fails(project: Project, tmp_path: Path
 def test_backup_with_hanging_pg_dump_reports_and_waits(project: Project, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
-    whole = tmp_path / "whole"
+    complete = tmp_path / "complete"
     script = (
-        f'"$REAL/pg_dump" "$@" > {whole} || exit; head -c 30000 {whole}\n'
-        f"while [ -e {gate} ]; do sleep 0.05; done; tail -c +30001 {whole}"
+        f'"$REAL/pg_dump" "$@" > {complete} || exit; head -c 30000 {complete}\n'
+        f"while [ -e {gate} ]; do sleep 0.05; done; tail -c +30001 {complete}"
     )
     env = {"IGNY8_BACKUP_STALL_SECONDS": "1"}
     env["IGNY8_BACKUP_CLIENT_BIN_DIR"] = clients(project, tmp_path / "bin", pg_dump=script)["CLIENT_BIN_DIR"]
     env["IGNY8_BACKUP_FOLDER"] = str(tmp_path / "storage")
     with running(project, *BACKUP, env=env) as command:
-        said = command.says("nothing has moved")
-        assert said == (
+        line = command.wait_for("nothing has moved")
+        assert line == (
             "database default: nothing has moved for 1 second, waiting for the dump. The run goes on.\n"
         )
-        assert "for 2 seconds" in command.says("nothing has moved"), "and again, after twice as long"
+        assert "for 2 seconds" in command.wait_for("nothing has moved"), "and again, after twice as long"
         gate.unlink()
-        assert command.says("moving again after ").startswith("database default: ")
+        assert command.wait_for("moving again after ").startswith("database default: ")
         done = command.ends().ended(0)
     assert "Backup " in done.stdout and list((tmp_path / "storage").rglob("manifest.json"))
 
@@ -118,11 +118,11 @@ def test_backup_waiting_for_a_lock_names_the_holder(project: Project, tmp_path: 
     env = {"IGNY8_BACKUP_STALL_SECONDS": "1", "IGNY8_BACKUP_FOLDER": str(tmp_path / "storage")}
     with locked_table(project) as blocker, running(project, *BACKUP, env=env) as command:
         pid = blocker.info.backend_pid
-        said = command.says("nothing has moved")
+        line = command.wait_for("nothing has moved")
         held = f"A lock on {TABLE} is held by process {pid} (nightly report, role {project.server.role};"
-        assert held in said and f"pg_terminate_backend({pid})" in said
+        assert held in line and f"pg_terminate_backend({pid})" in line
         blocker.rollback()
-        assert_shown(said + command.says("moving again"))
+        assert_shown(line + command.wait_for("moving again"))
         command.ends().ended(0)
 
 
@@ -191,7 +191,7 @@ def test_restore_with_server_stopped_meanwhile_fails(own: Ground, tmp_path: Path
         unchanged="The live database was not changed.",
         hint="Start the server",
         shown=True,
-        besides=["could not be removed. The next restore_all will"],
+        notes=["could not be removed. The next restore_all will"],
     )
 
 
@@ -205,7 +205,7 @@ def test_backup_without_free_connection_fails(own: Ground) -> None:
             what="No connection to igny8@",
             hint="End idle sessions, or raise max_connections",
             shown=done is saved,
-            besides=ONLY_HERE,
+            notes=ONLY_HERE,
         )
 
 
@@ -285,7 +285,7 @@ def test_backup_through_pgbouncer_is_refused(own: Ground, pooler: int) -> None:
             "is a connection pooler (PgBouncer or similar)",
             "Nothing was read or written.",
             "DBBACKUP_CONNECTORS = {'default': {'HOST': '...', 'PORT': '5432'}}",
-            besides=ONLY_HERE,
+            notes=ONLY_HERE,
             shown=True,
         ),
         env=through(own.project, pooler),

@@ -1,4 +1,4 @@
-"""The assertions of ``outcome`` fail when they should."""
+"""Test that the assertions in ``outcome`` fail where a command behaves wrongly."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_nothing_changes_with_leftovers_fails(ground: Ground) -> None:
     path.write_bytes(b"x" * 1500)
     try:
         assert loose(storage) == shown(ground.project) == {key}
-        (told,) = run_many(ground.project, ["list_backups", "--orphans"])
-        size, unit, *_, what, name = told.ended(0).stdout.splitlines()[1].split()
+        (done,) = run_many(ground.project, ["list_backups", "--orphans"])
+        size, unit, *_, what, name = done.ended(0).stdout.splitlines()[1].split()
         assert (size, unit, what, name) == ("1.5", "kB", "orphan", key)
-        assert f"1 orphaned object (1.5 kB) in the folder {storage}/igny8" in told.stdout
+        assert f"1 orphaned object (1.5 kB) in the folder {storage}/igny8" in done.stdout
     finally:
         path.unlink()
     assert loose(storage) == set()
@@ -30,12 +30,12 @@ def test_nothing_changes_with_leftovers_fails(ground: Ground) -> None:
 def test_nothing_changes_with_changed_backups_fails(ground: Ground, tmp_path: Path) -> None:
     manifest = tmp_path / "igny8/backups/x/manifest.json"
     manifest.parent.mkdir(parents=True)
-    for harm in (manifest.touch, lambda: manifest.write_text("{}"), manifest.unlink):
+    for change in (manifest.touch, lambda: manifest.write_text("{}"), manifest.unlink):
         with (
             pytest.raises(AssertionError, match="the backups were changed"),
             nothing_changes(ground.project, folder=tmp_path),
         ):
-            harm()
+            change()
 
 
 def test_nothing_changes_with_changed_file_fails(ground: Ground) -> None:
@@ -46,7 +46,7 @@ def test_nothing_changes_with_changed_file_fails(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "wrong"),
+    ("stderr", "wrong"),
     [
         ("CommandError: This. That is as it was. Do so.", ""),
         ("CommandError: This. Do so. That is as it was.", "'so.' is not in its place"),
@@ -57,10 +57,10 @@ def test_nothing_changes_with_changed_file_fails(ground: Ground) -> None:
         ("Traceback (most recent call last)\nCommandError: This. That is as it was. Do so.", "Traceback"),
     ],
 )
-def test_assert_one_line_without_all_parts_fails(said: str, wrong: str) -> None:
+def test_assert_one_line_without_all_parts_fails(stderr: str, wrong: str) -> None:
     def check(status: int) -> None:
-        done = Done(["backup_all"], status, "", f"{said}\n")
-        assert_one_line(done, 1, what="This", unchanged="as it was", hint="so.", besides=["a note"])
+        done = Done(["backup_all"], status, "", f"{stderr}\n")
+        assert_one_line(done, 1, what="This", unchanged="as it was", hint="so.", notes=["a note"])
 
     if wrong:
         with pytest.raises(AssertionError, match=wrong):

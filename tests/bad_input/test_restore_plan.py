@@ -31,7 +31,7 @@ OWNER = "owner_elsewhere"
 
 @pytest.fixture(scope="module")
 def saved(postgres_18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project whose backup needs a role, an extension and a migration that do not exist elsewhere."""
+    """A project whose backup needs a role, an extension and a migration that another server lacks."""
     project = create(postgres_18, tmp_path_factory.mktemp("plan"))
     project.seed_small()
     with postgres_18.connect(project.database, superuser=True) as session:
@@ -125,9 +125,9 @@ def test_plan_lists_all_blockers_at_once(refused: tuple[Done, Done]) -> None:
 
 def test_documentation_shows_such_a_plan(refused: tuple[Done, Done]) -> None:
     _, done = refused
-    said = done.stderr.replace(POOR, "igny8").replace(OWNER, "billing").replace("9999_x", "0042_summary")
+    stderr = done.stderr.replace(POOR, "igny8").replace(OWNER, "billing").replace("9999_x", "0042_summary")
     (shown,) = [block for block in blocks(messages(), "text") if "The dump is of" in block]
-    assert set(without_variables(shown).splitlines()) <= set(without_variables(said).splitlines())
+    assert set(without_variables(shown).splitlines()) <= set(without_variables(stderr).splitlines())
 
 
 def test_plan_on_older_server_is_blocked(refused: tuple[Done, Done]) -> None:

@@ -123,26 +123,26 @@ def test_backup_signalled_at_any_moment_leaves_nothing(ground: Ground, server: R
     project, place = ground.project, server.folder / "buckets" / server.bucket
     large = project.uploads / "large"
     large.write_bytes(os.urandom(30 * MIB))
-    known: set[Path] = set()
+    earlier: set[Path] = set()
     stopped = 0
     client = server.client()
     try:
         with signalled(project, 12, "backup_all", "--full", env=env) as results:
             for result in results:
                 made = set(place.glob("igny8/backups/*/manifest.json"))
-                when = f"{result['signal']} after {result['after']:.3f} s: {result['said']}"
-                assert "Traceback" not in IN_AN_IMPORT.sub("", result["said"]), when
+                when = f"{result['signal']} after {result['after']:.3f} s: {result['output']}"
+                assert "Traceback" not in IN_AN_IMPORT.sub("", result["output"]), when
                 assert client.list_multipart_uploads(Bucket=server.bucket).get("Uploads", []) == [], when
                 half = [path for path in place.rglob("*") if "multipart" in path.name]
                 assert half == [], when
                 if result["status"] == 0:
-                    assert len(made - known) == 1, when
+                    assert len(made - earlier) == 1, when
                 else:
                     stopped += 1
                     assert result["status"] in (128 + result["signal"], -result["signal"]), when
-                    # After the manifest nothing is left to be stopped: the backup is there, and whole.
-                    assert len(made - known) <= 1
-                known = made
+                    # A signal that arrives after the manifest was written stops a run whose backup exists.
+                    assert len(made - earlier) <= 1
+                earlier = made
     finally:
         client.close()
         large.unlink()

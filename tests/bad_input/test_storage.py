@@ -108,16 +108,16 @@ def test_backup_with_broken_upload_leaves_nothing(
         hint = "Check the network, endpoint_url"
         assert_one_line(done, 1, what=BROKE, unchanged=UNRECORDED, hint=hint)
         if settings:
-            # botocore has several names for it.
-            said = re.sub(r"\(\w+Error\)", "(ConnectionClosedError)", done.stderr)
-            assert_shown(said.replace("/large/", "/sites-data/"))
+            # botocore reports a closed connection by one of several exceptions.
+            stderr = re.sub(r"\(\w+Error\)", "(ConnectionClosedError)", done.stderr)
+            assert_shown(stderr.replace("/large/", "/sites-data/"))
         assert left.ended(0).json["litter"] == left.json["in_use"] == []
 
 
 def test_backup_with_vanished_storage_leaves_orphans_that_are_listed(
     ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str], large: Path
 ) -> None:
-    """The clean-up fails as well: what has arrived is listed once the storage is back."""
+    """The clean-up fails as well. Once the storage answers again, the objects that were stored are listed."""
     proxy.cut_requests(5 * MIB)
     proxy.cut_requests(0, times=10_000)
     with nothing_changes(ground.project, folder=bucket(server), env=env):
@@ -125,10 +125,10 @@ def test_backup_with_vanished_storage_leaves_orphans_that_are_listed(
             ground.project, Command(["backup_sites"], {"SITES": {"large": str(large)}}), env=env
         )
         proxy.forget()
-    besides = ["An unfinished upload is left", "The record of the run could not be written"]
-    assert_one_line(done, 1, what=BROKE, unchanged=UNRECORDED, hint="Check the network", besides=besides)
+    notes = ["An unfinished upload is left", "The record of the run could not be written"]
+    assert_one_line(done, 1, what=BROKE, unchanged=UNRECORDED, hint="Check the network", notes=notes)
     (left,) = run_many(ground.project, ["list_backups", "--orphans", "--json"], env=env)
-    # Its record still says that it is running: nobody could tell the storage.
+    # The end of the run could not be recorded, so the record still has the outcome "running".
     (upload,) = left.ended(0).json["in_use"]
     assert upload["upload_id"] and upload["key"].startswith("packs/web-1/large/")
 
@@ -164,10 +164,10 @@ def test_list_with_failing_storage_is_never_empty(
     ]
     page = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n"
     page += b"Content-Length: %d\r\n\r\n%s" % (len(PAGE), PAGE)
-    denied, trouble = error_answer(403, "AccessDenied"), error_answer(503, "ServiceUnavailable")
+    denied, unavailable_answer = error_answer(403, "AccessDenied"), error_answer(503, "ServiceUnavailable")
     for answers, what in (
         ([denied], "access denied"),
-        ([page, trouble], "the server reports an error of its own"),
+        ([page, unavailable_answer], "the server reports an error of its own"),
     ):
         for _ in commands:
             for answer in answers:
@@ -211,7 +211,7 @@ def test_backup_to_full_folder_fails(ground: Ground, tmp_path: Path, left: int) 
                     f"No space is left in the folder {disk}.",
                     UNRECORDED,
                     "Free space there, or delete backups that are no longer needed.",
-                    besides=["The record of the run could not be written", " FAILED: No space is left"],
+                    notes=["The record of the run could not be written", " FAILED: No space is left"],
                     shown=True,
                 )
                 for command in ("backup_db", "backup_all")
@@ -227,7 +227,7 @@ def test_backup_to_full_folder_fails(ground: Ground, tmp_path: Path, left: int) 
 def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> None:
     restore = [*ground.restore, *ground.identity, "--only"]
     scratch, state = {"SCRATCH_DIR": str(full)}, {"STATE_DIR": str(full)}
-    room = "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to"
+    free_space = "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to"
     unchanged = "Nothing live was changed."
     full_disk = "No space left on device."
     fail(
@@ -253,7 +253,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
             1,
             f"The index of the tree cannot be stored in {full}: {full_disk}",
             unchanged,
-            room,
+            free_space,
             settings=scratch,
             shown=True,
         ),
@@ -264,7 +264,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
             "This tree is not in the backup.",
             "Free some space there",
             settings=state,
-            besides=["FAILED: The state folder"],
+            notes=["FAILED: The state folder"],
             shown=True,
         ),
         Case(

@@ -1,6 +1,6 @@
 """Stored objects of another backup or of another release.
 
-tests/management/test_damaged.py covers, end to end: objects that are truncated, altered, extended, emptied or
+tests/management/test_damaged.py covers, end to end: objects that are truncated, altered, extended, empty or
 missing; manifests that are not JSON, that belong to another id, or that contradict the stored objects.
 """
 

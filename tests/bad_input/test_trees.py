@@ -87,7 +87,7 @@ def walked(project: Project) -> Project:
     (later / "to-symlink" / "page").write_text("as it was\n")
     outside = project.folder / "outside"
     outside.mkdir()
-    (outside / "page").write_text("a secret of somebody else\n")
+    (outside / "page").write_text("a secret of another user\n")
     return project
 
 
@@ -108,7 +108,7 @@ def wait_until_open(process: subprocess.Popen[str], path: Path) -> int:
 
 def opened(pid: int) -> set[Path]:
     found = set()
-    with suppress(FileNotFoundError):  # it is just ending
+    with suppress(FileNotFoundError):  # the process is ending
         for name in os.listdir(f"/proc/{pid}/fd"):
             with suppress(FileNotFoundError):
                 found.add(Path(os.readlink(f"/proc/{pid}/fd/{name}")))
@@ -141,10 +141,10 @@ def test_backup_of_changing_tree_succeeds(walked: Project) -> None:
     assert listed <= set(messages().splitlines())
     assert all(f"uploads: {path}: {reason}" in err for path, reason in skipped.items())
     later_seen = set(skipped) - {"z/refused", "z/fifo"}
-    # The walk is ahead of the reading: what it had met before it changed is told by the path it had then.
+    # The scan is ahead of the reading, so a file that changed in between is listed by its path in the scan.
     assert later_seen <= {"z/gone", "z/to-fifo", "z/to-symlink", "z/to-symlink/page", "z"}, skipped
 
-    # What was taken is whole: it comes back, and the folder outside was never entered.
+    # Every stored file is complete and can be restored. The folder outside the tree was not read.
     (restored,) = run_many(
         walked, ["restore_all", "--only", "uploads", "--noinput", "--identity", walked.identity]
     )

@@ -158,15 +158,15 @@ def test_command_with_missing_or_old_clients_fails(cases: Cases, tmp_path: Path)
     assert "14.9" in plan.json["obstacles"][0], "one JSON document that lists the blockers"
 
 
-@pytest.mark.parametrize("trouble", ["down", "wrong password"])
-def test_command_with_unreachable_server_fails(backed_up: BackedUp, trouble: str) -> None:
+@pytest.mark.parametrize("failure", ["down", "wrong password"])
+def test_command_with_unreachable_server_fails(backed_up: BackedUp, failure: str) -> None:
     project = backed_up.project
     url = project.environment["DATABASE_URL"]
     env = {
         "DATABASE_URL": {
             "down": url.replace(f":{project.server.port}/", ":1/"),
             "wrong password": url.replace(project.server.password, "wr0ng"),
-        }[trouble]
+        }[failure]
     }
     listed, saved, restored = run_many(
         project,

@@ -68,18 +68,18 @@ def test_locked_command_names_the_other_run(twice: Project) -> None:
     ]
     assert {line[0] for line in lines} == {name for name in own_commands() if "--wait" in options(name)}
     with held(twice), held(twice, "drill"):
-        patient = run_many(twice, *([*line, "--wait", "0.4"] for line in lines))
-        hasty = run_many(twice, *(line for line in lines if "--in-place" not in line))
+        waiting = run_many(twice, *([*line, "--wait", "0.4"] for line in lines))
+        unwaiting = run_many(twice, *(line for line in lines if "--in-place" not in line))
         (as_json,) = run_many(twice, ["undo_restore", "--json"])
-    for done in (*patient, *hasty):
+    for done in (*waiting, *unwaiting):
         message = (
             f"{HOLDER}. Nothing was changed. Run the command again when the other run has ended, or let it"
             " wait:"
         )
         assert message in done.ended(5).stderr, done
         assert done.stderr.count(HOLDER) == (2 if "--wait" in done.argv else 1)
-    assert_shown(hasty[0].stderr.replace("a backup by hand", "a backup"))
-    assert all("Waiting up to 0 s. Another run is using" in done.stderr for done in patient)
+    assert_shown(unwaiting[0].stderr.replace("a backup by hand", "a backup"))
+    assert all("Waiting up to 0 s. Another run is using" in done.stderr for done in waiting)
     assert as_json.ended(5).json["error"] == "LockedError" and HOLDER in as_json.json["message"]
     assert (twice.uploads / "page").read_text() == "new" and not list(twice.uploads.glob(".before-*"))
 
@@ -113,7 +113,7 @@ def after_another(project: Project, *argv: str, meanwhile: Callable[[], object] 
     with ExitStack() as other:
         other.enter_context(held(project))
         with running(project, *argv, "--wait", "600") as command:
-            assert HOLDER in command.says("Waiting up to 600 s.")
+            assert HOLDER in command.wait_for("Waiting up to 600 s.")
             meanwhile()
             other.close()
             return command.ends().ended(0).stdout
@@ -122,10 +122,10 @@ def after_another(project: Project, *argv: str, meanwhile: Callable[[], object] 
 def test_command_that_waited_uses_the_newest_state(twice: Project) -> None:
     _, new = ids(twice)
     manifest = twice.storage / "igny8/backups" / new / "manifest.json"
-    away, page = twice.folder / "away.json", twice.uploads / "page"
+    moved, page = twice.folder / "moved.json", twice.uploads / "page"
     page.write_text("wrong")
-    manifest.rename(away)
-    output = after_another(twice, *restore(twice), meanwhile=lambda: away.rename(manifest))
+    manifest.rename(moved)
+    output = after_another(twice, *restore(twice), meanwhile=lambda: moved.rename(manifest))
     assert f"Restored from {new}." in output and page.read_text() == "new"
     assert "live again" in after_another(twice, "undo_restore") and page.read_text() == "wrong"
     assert "1 restore had kept" in after_another(twice, "undo_restore", "--discard", "--noinput")
