@@ -39,6 +39,7 @@ class Reader:
         self.problems.append(Problem(id=f"igny8_backup.{number}", message=message, hint=hint))
 
     def take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
+        """Return the value of ``key``, which must be of the type ``kind`` or of one of several types."""
         found = self.value.pop(key, default)
         if found is default or (isinstance(found, kind) and not (kind is int and isinstance(found, bool))):
             return found
@@ -51,12 +52,12 @@ class Reader:
         return default
 
     def take_path(self, key: str, default: Path | None) -> Path | None:
+        """Return the value of ``key``, which must be an absolute path or None."""
         found = self.value.pop(key, default)
-        if found is None:
-            return None
-        return self.path(f"{SETTING}[{key!r}]", found) or default
+        return None if found is None else self.path(f"{SETTING}[{key!r}]", found) or default
 
     def path(self, where: str, found: Any) -> Path | None:
+        """Return ``found`` as an absolute path, or record a problem at ``where`` and return None."""
         if isinstance(found, (str, Path)) and Path(found).is_absolute() and "\0" not in str(found):
             return Path(found)
         self.wrong(
@@ -65,6 +66,7 @@ class Reader:
         return None
 
     def take_int(self, key: str, default: int, low: int, high: int) -> int:
+        """Return the value of ``key``, which must be a number from ``low`` to ``high``."""
         found: int = self.take(key, int, default)
         if low <= found <= high:
             return found
@@ -72,6 +74,7 @@ class Reader:
         return default
 
     def take_size(self, key: str) -> int | None:
+        """Return the value of ``key`` in bytes, which must be a number or a text such as "200GB"; or None."""
         found = self.take(key, (int, str), None)
         if found is None:
             return None

@@ -79,11 +79,8 @@ def overrides_from_options(options: Mapping[str, Any]) -> RestoreOverrides:
             "--locale-provider needs --locale, which was not given.",
             hint="Give both, for example --locale-provider builtin --locale C.UTF-8.",
         )
-    return RestoreOverrides(
-        owners=not options["no_owner"],
-        locale=options["locale"],
-        provider=options["locale_provider"] or "libc",
-    )
+    provider = options["locale_provider"] or "libc"
+    return RestoreOverrides(owners=not options["no_owner"], locale=options["locale"], provider=provider)
 
 
 def refuse_options(options: Mapping[str, Any], *names: str, because: str) -> None:

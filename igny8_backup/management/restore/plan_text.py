@@ -36,34 +36,17 @@ def plan_lines(plan: RestorePlan) -> Iterator[str]:
 
 def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
     """Return the plan for scripts, without private keys and without values that are encrypted in storage."""
-    copied = ("created", "host", "environment", "sources", "replaces", "spaces", "workers", "notes")
-    return {
-        **{name: getattr(plan, name) for name in copied},
-        "obstacles": plan.blockers,
-        "databases": [
-            {
-                "backup": item.backup_id,
-                "part": item.part,
-                "size": item.details.size,
-                "server": item.details.server,
-                "system_identifier": item.details.system_identifier,
-                "same_server": item.same_server,
-                "target": item.target,
-                "surroundings": item.target_state,
-            }
-            for item in plan.databases
-        ],
-        "trees": [
-            {
-                "backup": item.backup_id,
-                "part": item.part,
-                "root": str(item.root),
-                "empty": item.empty,
-                "seconds_after_database": item.seconds_after_database,
-            }
-            for item in plan.trees
-        ],
-    }
+    databases, trees = [], []
+    for item in plan.databases:
+        shown = {name: getattr(item, name) for name in ("part", "same_server", "target")}
+        shown |= {name: getattr(item.details, name) for name in ("size", "server", "system_identifier")}
+        databases.append({**shown, "backup": item.backup_id, "surroundings": item.target_state})
+    for tree in plan.trees:
+        shown = {name: getattr(tree, name) for name in ("part", "empty", "seconds_after_database")}
+        trees.append({**shown, "backup": tree.backup_id, "root": str(tree.root)})
+    names = ("created", "host", "environment", "sources", "replaces", "spaces", "workers", "notes")
+    shown = {name: getattr(plan, name) for name in names}
+    return {**shown, "databases": databases, "trees": trees, "obstacles": plan.blockers}
 
 
 def _source(source: Source, plan: RestorePlan) -> str:
