@@ -18,6 +18,7 @@ from igny8_backup.databases.engine import Engine, OnAnswers, Queries
 from igny8_backup.databases.names import derived_name, is_derived_name
 from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, Versions
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
+from igny8_backup.filesystem import sync
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
@@ -142,7 +143,8 @@ class SqliteEngine(Engine):
         self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
         with closing(blocks), _files(self._path), open(staging, "wb") as file:
-            write_file(blocks, file.fileno(), fsync=True)
+            write_file(blocks, file.fileno(), name=f"the database to {staging}")
+            sync(file.fileno())
         with _session(Path(staging)) as session:
             (answer,) = session.execute("PRAGMA integrity_check").fetchone()
         if answer != "ok":

@@ -44,7 +44,7 @@ def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scrat
 def _read_sqlite(blocks: Blocks, scratch: Path) -> None:
     try:
         with tempfile.NamedTemporaryFile(dir=scratch, prefix="igny8_backup-") as file:
-            write_file(blocks, file.fileno())
+            write_file(blocks, file.fileno(), name=f"the dump to {scratch}")
             # Read-only and immutable, so that SQLite creates no journal file.
             uri = f"{Path(file.name).as_uri()}?mode=ro&immutable=1"
             with closing(sqlite3.connect(uri, uri=True)) as session:

@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from igny8_backup.errors import FilesError, IdentityError, IntegrityError
-from igny8_backup.filesystem import sync, sync_folder
 from igny8_backup.streams import BLOCK, Blocks, Views, age, zstd
 
 if TYPE_CHECKING:
     from igny8_backup.streams.age import Identity
-
-PathOrFd = str | os.PathLike[str] | int
-"""A path, or an open descriptor, which the caller closes."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ def from_bytes(data: bytes) -> Blocks:
         yield data[start : start + BLOCK]
 
 
-def from_file(path_or_fd: PathOrFd) -> Blocks:
+def from_file(path_or_fd: str | os.PathLike[str] | int) -> Blocks:
     """Yield the content of a file, or of an open descriptor up to its end. Raises ``FilesError``."""
     try:
         fd = path_or_fd if isinstance(path_or_fd, int) else os.open(path_or_fd, os.O_RDONLY)
@@ -154,65 +150,23 @@ def from_file(path_or_fd: PathOrFd) -> Blocks:
             if not isinstance(path_or_fd, int):
                 os.close(fd)
     except OSError as error:
-        raise _files_error("read", _name(path_or_fd), error) from None
+        name = f"descriptor {path_or_fd}" if isinstance(path_or_fd, int) else os.fspath(path_or_fd)
+        raise _files_error("read", name, error) from None
 
 
-def write_file(blocks: Blocks, path_or_fd: PathOrFd, *, fsync: bool = False, name: str = "") -> int:
-    """Write the stream to a new file of mode 0600, or to an open descriptor; return its size in bytes.
+def write_file(blocks: Blocks, fd: int, *, name: str) -> None:
+    """Write the stream to an open descriptor. Raises ``FilesError`` and the exceptions of the stream.
 
-    No file may exist at the path; if anything fails, the new file is removed. With ``fsync`` the content and,
-    for a path, the entry in its folder are on disk when the function returns. ``name`` replaces the path in
-    messages. Raises ``FilesError`` and the exceptions of the stream.
+    ``name`` says in messages what is written and where, for example "the dump to /scratch".
     """
-    name = name or _name(path_or_fd)
     with contextlib.closing(blocks):
-        if isinstance(path_or_fd, int):
-            return _write(blocks, path_or_fd, name, fsync)
-        try:
-            fd = os.open(path_or_fd, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            raise _files_error("create", name, error) from None
-        try:
-            try:
-                size = _write(blocks, fd, name, fsync)
-            finally:
-                os.close(fd)
-            if fsync:
-                _sync_folder(os.path.dirname(os.path.abspath(path_or_fd)))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(path_or_fd)
-            raise
-        return size
-
-
-def _write(blocks: Blocks, fd: int, name: str, fsync: bool) -> int:
-    size = 0
-    for block in blocks:
-        try:
+        for block in blocks:
             rest = memoryview(block)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-        except OSError as error:
-            raise _files_error("write", name, error) from None
-        size += len(block)
-    if fsync:
-        try:
-            sync(fd)
-        except OSError as error:
-            raise _files_error("write", name, error) from None
-    return size
-
-
-def _sync_folder(path: str) -> None:
-    try:
-        sync_folder(path)
-    except OSError as error:
-        raise _files_error("write", path, error) from None
-
-
-def _name(target: PathOrFd) -> str:
-    return f"descriptor {target}" if isinstance(target, int) else os.fspath(target)
+            try:
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+            except OSError as error:
+                raise _files_error("write", name, error) from None
 
 
 def _files_error(verb: str, name: str, error: OSError) -> FilesError:

@@ -13,7 +13,7 @@ from igny8_backup.trees.index.lines import FileLines, pack_of_line, unchanged_fi
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.entries import Entry, Files, Row, Status
 from igny8_backup.trees.model.records import Record, from_json, record_of
-from igny8_backup.trees.model.skips import REPLACED, OnSkip, why
+from igny8_backup.trees.model.skips import OnSkip, why
 from igny8_backup.trees.model.xattrs import read_xattrs_or_skip
 from igny8_backup.trees.scan.scan import Scan
 
@@ -109,9 +109,6 @@ class ComparedWalk:
             file = reader.open_file(self._scan, files, number, prefix, old)
         except OSError as error:
             self._on_skip(files.path(number), why(error))
-            return None
-        if file is None:
-            self._on_skip(files.path(number), REPLACED)
             return None
         file.xattrs = read_xattrs_or_skip(file.path, file.fd, self._on_skip)
         return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -77,16 +78,16 @@ class OpenedFile:
         self.prefix = b""
 
 
-def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile | None:
+def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile:
     """Open one of the files that the scan yielded last, and let the kernel read it in advance.
 
-    Returns None if it is no longer a regular file. Raises ``OSError`` if it is gone or cannot be opened.
+    Raises ``OSError`` if it is gone or cannot be opened, ELOOP if it is no longer a regular file.
     """
     fd = scan.open_file(files, number)
     now = os.fstat(fd)
     if not stat.S_ISREG(now.st_mode):
         os.close(fd)
-        return None
+        raise OSError(errno.ELOOP, "no longer a regular file")  # reported like a symlink
     _, inode, device, _, _, _, size, _, ctime_ns = files.rows[number]
     if size:
         os.posix_fadvise(fd, 0, min(size, BLOCK), os.POSIX_FADV_WILLNEED)

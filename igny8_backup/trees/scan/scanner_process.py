@@ -48,19 +48,11 @@ class _Skipped(NamedTuple):
     reason: str
 
 
-class _Failed(NamedTuple):
-    """The parts of a ``FilesError``."""
-
-    what: str
-    unchanged: str
-    hint: str
-
-
 class _End(NamedTuple):
     excluded_count: int
 
 
-_Message: TypeAlias = _NonFile | _Files | _Skipped | _Failed | _End
+_Message: TypeAlias = _NonFile | _Files | _Skipped | FilesError | _End
 
 
 class ScanAhead(Scan):
@@ -114,8 +106,8 @@ class ScanAhead(Scan):
                     yield message.entry
                 elif isinstance(message, _Skipped):
                     self._on_skip(message.path, message.reason)
-                elif isinstance(message, _Failed):
-                    raise FilesError(message.what, unchanged=message.unchanged, hint=message.hint)
+                elif isinstance(message, FilesError):
+                    raise message
                 else:
                     self.excluded_count = message.excluded_count
 
@@ -138,7 +130,7 @@ class ScanAhead(Scan):
             ) from None
         message: _Message | None = None
         try:
-            while not isinstance(message, _End | _Failed):
+            while not isinstance(message, _End | FilesError):
                 for message in receiver.recv():
                     yield message
         except (EOFError, OSError):  # OSError: in the middle of a message
@@ -216,7 +208,7 @@ def _scan(
         batcher.add(_Skipped(path, reason))
 
     with suppress(BrokenPipeError):
-        end: _End | _Failed
+        end: _End | FilesError
         try:
             scan = Scan(root, on_skip=skip, excluded=excluded, exclude_caches=exclude_caches, root_fd=root_fd)
             for item in scan:
@@ -226,6 +218,8 @@ def _scan(
             raise
         except Exception as error:  # raised again in the archive worker
             what = f"The scanner process for {root} failed: {error!r}."
-            end = _Failed(what, _UNCHANGED, "Run the backup again. If it fails again, report this as a bug.")
+            end = FilesError(
+                what, _UNCHANGED, "Run the backup again. If it fails again, report this as a bug."
+            )
         batcher.add(end)
         batcher.flush()
