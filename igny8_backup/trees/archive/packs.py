@@ -43,7 +43,7 @@ class PackWriter:
     consumed. Files that are unchanged since the backup in ``compared`` are not opened. A file that changes
     whenever it is read is stored at the size it had when it was opened, and reported as skipped.
     ``excluded`` and ``exclude_caches`` are as for ``Scan``; ``scan`` is the class that walks. ``limit`` is
-    the size of a pack in bytes, ``ahead`` the number of files that are opened in advance. ``new_buffer``
+    the size of a pack in bytes, ``ahead`` the number of files that are opened in advance. ``block_buffer``
     returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with the consumer saves a copy.
 
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked files.
@@ -61,7 +61,7 @@ class PackWriter:
         limit: int = PACK_LIMIT,
         ahead: int = reader.AHEAD,
         batch_files: int = BATCH_FILES,
-        new_buffer: Callable[[], memoryview] = new_buffer,
+        block_buffer: Callable[[], memoryview] = new_buffer,
         scan: type[Scan] = Scan,
     ) -> None:
         self._backup_id = backup_id
@@ -71,7 +71,7 @@ class PackWriter:
         self._batch = FileBatcher(emit, batch_files)
         self._limit = limit
         self._ahead = ahead
-        self._new_buffer = new_buffer
+        self._block_buffer = block_buffer
         self._unread: set[bytes] = set()  # paths of hard-linked files that could not be read
         self._next: OpenedFile | None = None  # the next file to be stored
         self._pack = ""
@@ -150,7 +150,7 @@ class PackWriter:
         return must
 
     def _tar(self, found: Generator[Found, None, None]) -> TarBlocks:
-        block = TarBlock(self._new_buffer())
+        block = TarBlock(self._block_buffer())
         used = 0
         while (file := self._next) is not None:
             size = file.size
@@ -170,10 +170,10 @@ class PackWriter:
                         block.add(piece)
                         if block.used >= BLOCK:
                             yield block.content()
-                            block = TarBlock(self._new_buffer())
+                            block = TarBlock(self._block_buffer())
             if block.used >= BLOCK:
                 yield block.content()
-                block = TarBlock(self._new_buffer())
+                block = TarBlock(self._block_buffer())
             self._next = self._next_file(found, block.free)
         self._pack = ""
         block.add(tar.END)

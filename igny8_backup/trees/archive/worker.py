@@ -118,7 +118,7 @@ def _send_packs(job: Job, writer: EventWriter, parent: Parent) -> int:
             compared=compared,
             excluded=Excludes(job.excluded) if job.excluded else None,
             exclude_caches=job.exclude_caches,
-            new_buffer=parent.sender.free_slot,
+            block_buffer=parent.sender.free_slot,
             scan=ScanAhead,
         )
         with closing(tree.packs()) as packs:

@@ -221,7 +221,7 @@ def test_pack_writer_used_buffers_leave_no_trace(tmp_path: Path) -> None:
         (tmp_path / f"{number}").write_bytes(os.urandom(size))
 
     def tar_of(buffer: Callable[[], memoryview]) -> bytes:
-        writer = PackWriter(tmp_path, backup_id="id", emit=only_files([]), new_buffer=buffer)
+        writer = PackWriter(tmp_path, backup_id="id", emit=only_files([]), block_buffer=buffer)
         with closing(writer.packs()) as packs:
             return b"".join(bytes(block) for _, blocks in packs for block in blocks)
 
@@ -249,3 +249,30 @@ def test_pack_writer_unchanged_large_files_report_progress(tmp_path: Path) -> No
     assert again.packs == earlier.packs
     assert reported[-1] == (6, 18 * BLOCK)
     assert len(reported) >= 3
+
+
+@pytest.mark.parametrize("limit", [k * BLOCK + 70_000 for k in range(1, 9)])
+def test_pack_writer_shared_buffers_keep_every_byte(tmp_path: Path, limit: int) -> None:
+    """The buffers of blocks belong to the consumer: the same one comes until its block is passed on.
+
+    A pack ends while a file that no longer fits into it lies in such a buffer.
+    """
+    contents = {f"{number:03}": number.to_bytes(2, "big") * 20_000 for number in range(400)}
+    files(tmp_path, **contents)
+    shared, sent = [new_buffer() for _ in range(3)], 0
+    writer = PackWriter(
+        tmp_path,
+        backup_id="id",
+        emit=only_files([]),
+        limit=limit,
+        block_buffer=lambda: shared[sent % len(shared)],
+    )
+    found: dict[str, bytes] = {}
+    with closing(writer.packs()) as packs:
+        for _, blocks in packs:
+            data = bytearray()
+            for block in blocks:
+                data += block
+                sent += 1
+            found |= members(bytes(data))
+    assert found == {f"./{name}": data for name, data in contents.items()}
