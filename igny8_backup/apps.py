@@ -1,4 +1,4 @@
-"""Registers the app and its system checks with Django."""
+"""The Django app, which registers the system checks of this package."""
 
 from __future__ import annotations
 

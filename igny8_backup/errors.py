@@ -59,9 +59,9 @@ class BackupError(Exception):
         return what, unchanged or self.default_unchanged, hint or self.default_hint
 
     def add_context(self, unchanged: str) -> None:
-        """Set what was not changed, unless whoever raised the error has set it.
+        """Set the sentence that says what was not changed, unless the error has one already.
 
-        For callers that know it where the function that raised the error cannot.
+        A function that raises an error often does not know what its callers have changed.
         """
         what, given, hint = self.args
         self.args = what, given or unchanged, hint
@@ -69,7 +69,7 @@ class BackupError(Exception):
 
 @contextmanager
 def adding_context(unchanged: str) -> Iterator[None]:
-    """Add what was not changed to every ``BackupError`` that leaves the block."""
+    """Add the sentence ``unchanged`` to every ``BackupError`` that leaves the block and has none yet."""
     try:
         yield
     except BackupError as error:
@@ -116,7 +116,7 @@ class IntegrityError(BackupError):
 
 
 def damaged_backup(what: str) -> IntegrityError:
-    """Return the error for damage that is found while a backup is read, before anything live was changed."""
+    """Return the error for damage that is found while a backup is read, before anything live is changed."""
     hint = "Choose another backup: list_backups."
     return IntegrityError(what, unchanged="Nothing live was changed.", hint=hint)
 

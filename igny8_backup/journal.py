@@ -69,7 +69,11 @@ class TreeSwap:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """The state of one restore. ``stamp`` is its start time and appears in the names of what it keeps."""
+    """The state of one restore.
+
+    ``stamp`` is the time of its start and part of the names of its databases and folders. ``backup_ids`` are
+    the backups that it reads.
+    """
 
     schema: int
     stamp: str
@@ -130,7 +134,10 @@ class Journals:
         return written
 
     def remove(self, journal: Journal) -> None:
-        """Delete the journal of a restore that keeps no data any more. It may be missing."""
+        """Delete the journal of a restore that keeps no data any more. Does nothing if the file is missing.
+
+        Raises ``FilesError`` if the file cannot be deleted.
+        """
         path = self._path(journal)
         try:
             path.unlink(missing_ok=True)

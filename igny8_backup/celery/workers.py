@@ -1,8 +1,8 @@
 """Find and stop the project's Celery workers, and purge their queues.
 
-Celery is optional, and its broker may be down during a restore. Both are reported and never stop a restore.
-Workers answer over the broker (Celery documentation, "Workers Guide", remote control). Beat does not answer,
-because it only sends tasks.
+Celery is optional, and its broker may be down during a restore. In both cases the plan of the restore says
+that the workers are unknown, and the restore goes on. Workers answer over the broker (Celery documentation,
+"Workers Guide", remote control). Beat does not answer, because it only sends tasks.
 """
 
 from __future__ import annotations

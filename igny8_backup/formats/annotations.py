@@ -19,7 +19,7 @@ were written. ``UNREADABLE``: its bytes are right, but its contents cannot be re
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """The pin of a backup, which ``prune_backups`` then keeps, whatever the retention policy."""
+    """The pin of a backup: ``prune_backups`` keeps the backup, whatever the retention policy says."""
 
     schema: int
     id: str
@@ -70,7 +70,7 @@ class Annotations:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A mark on an object, or on an unfinished upload, that no manifest has named since ``since``."""
+    """A mark on an orphan: an object or unfinished upload that no manifest has named since ``since``."""
 
     key: str
     since: datetime

@@ -1,6 +1,7 @@
 """The manifest of a backup and the record of a run.
 
-Both can be read without a key, so they contain nothing about the contents of the backup. ``details`` does.
+Both can be read without a key, so they contain nothing about the contents of the backup. Facts about the
+contents are in the encrypted details: see ``formats.details``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class StoredObject:
     """An object in storage.
 
     ``stored_bytes`` is its size, ``raw_bytes`` its size before compression and encryption. ``sha256`` is the
-    digest of the stored bytes in hexadecimal digits. ``codecs`` are the steps that encoded the object.
+    digest of the stored bytes in hexadecimal digits. ``codecs`` are the steps that encoded the
+    object, for example ``zstd`` and ``age``.
     """
 
     key: str
@@ -58,7 +60,7 @@ class DatabasePart:
 
     @property
     def name(self) -> str:
-        """The alias, under the name that trees have too."""
+        """The alias. Trees have a ``name`` too, so that code can treat both kinds of parts alike."""
         return self.alias
 
     @property
@@ -68,7 +70,7 @@ class DatabasePart:
 
     @property
     def dump(self) -> StoredObject:
-        """The dump. Raises ``IntegrityError`` if the part is not complete."""
+        """The stored dump. Raises ``IntegrityError`` if the part is not complete."""
         if self.object is None:
             raise damaged_backup(f"The backup of {self.alias!r} names no object.")
         return self.object
@@ -104,7 +106,7 @@ class TreePart:
 
     @property
     def stored_index(self) -> StoredObject:
-        """The index. Raises ``IntegrityError`` if the part is not complete."""
+        """The stored index of the tree. Raises ``IntegrityError`` if the part is not complete."""
         if self.index is None:
             raise damaged_backup(f"The backup of {self.name!r} names no index.")
         return self.index

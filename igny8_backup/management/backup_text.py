@@ -136,7 +136,7 @@ def details_lines(details: Details) -> Iterator[str]:
 
 
 def _annotation_text(annotations: Annotations) -> str:
-    """Return the end of a table cell: ``, pinned, stored checked 2026-11-22``."""
+    """Return the pin and checks as the end of a table cell: ``, pinned, stored checked 2026-11-22``."""
     text = ", pinned" if annotations.pin else ""
     for check in annotations.checks:
         text += f", {check.depth} {'DAMAGED' if check.damage else 'checked'} {check.started:%Y-%m-%d}"

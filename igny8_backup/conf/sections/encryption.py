@@ -7,7 +7,7 @@ from igny8_backup.conf.parser import Reader
 
 
 def read_encryption(reader: Reader) -> Encryption | None:
-    """Return the keys of backups, or ``None`` if the settings contain ``"ENCRYPTION": None``."""
+    """Return the public keys and the identity file, or ``None`` for ``"ENCRYPTION": None``."""
     if "ENCRYPTION" in reader.value and reader.value["ENCRYPTION"] is None:
         del reader.value["ENCRYPTION"]
         return None
