@@ -26,7 +26,7 @@ _HOST_RE = re.compile(_HOST)
 _ID_RE = re.compile(_ID)
 _STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 
-_KINDS = {
+_PATTERNS = {
     "run": rf"runs/(?P<id>{_ID})\.json",
     "manifest": rf"backups/(?P<id>{_ID})/manifest\.json",
     "details": rf"backups/(?P<id>{_ID})/details\.json\.zst(\.age)?",
@@ -38,9 +38,9 @@ _KINDS = {
     "marks": r"marks\.json",
     "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/(?P<id>{_ID})-[0-9]{{4,}}\.tar\.zst(\.age)?",
 }
+KINDS = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}
+"""The kinds of objects, each with the pattern of its keys."""
 _WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/[^/]+/)(?P<id>{_ID})(?![0-9a-f])")
-KINDS = frozenset(_KINDS)
-_KIND_RES = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +180,10 @@ def writer(key: str) -> str | None:
 
 def parse(key: str) -> Key | None:
     """Parse a key. Returns ``None`` if this release does not write such keys."""
-    for kind, pattern in _KIND_RES.items():
+    for kind, pattern in KINDS.items():
         if match := pattern.fullmatch(key):
-            found = {name: text or "" for name, text in match.groupdict().items()}
-            if "id" in found and not is_id(found["id"]):
+            found = {"id": "", "name": "", "host": "", **match.groupdict()}
+            if found["id"] and not is_id(found["id"]):
                 return None
-            return Key(
-                kind=kind,
-                backup_id=found.get("id", ""),
-                name=found.get("name", ""),
-                host=found.get("host", ""),
-            )
+            return Key(kind=kind, backup_id=found["id"], name=found["name"], host=found["host"])
     return None
