@@ -32,6 +32,13 @@ def cannot(error: OSError) -> bool:
     return error.errno in UNSUPPORTED
 
 
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of ``data``, with several calls of ``os.write`` if necessary. Raises ``OSError``."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def sync(descriptor: int) -> None:
     """Write an open file or folder to disk (fsync(2)), where the file system can. Raises ``OSError``."""
     try:

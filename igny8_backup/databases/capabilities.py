@@ -20,8 +20,7 @@ from igny8_backup.streams import Blocks
 
 
 class Capability(Enum):
-    """A group of optional methods. The value completes the sentence "The database is SQLite, which cannot
-    ..."."""
+    """A group of optional methods. The value completes the phrase "SQLite, which cannot ..."."""
 
     LOCK = "hold a lock that other hosts see"
     COPY = "be restored under another name"
@@ -93,8 +92,7 @@ class OptionalMethods:
     def restore_in_place(
         self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
     ) -> tuple[str, ...]:
-        """Replace the contents of the live database in one transaction. Return descriptions of what was left
-        out.
+        """Replace the contents of the live database in one transaction. Describe what was left out.
 
         Raises ``UnfinishedError`` if it is unknown whether the server committed. After any other error the
         database is unchanged.

@@ -61,8 +61,8 @@ class Engine(OptionalMethods, ABC):
     def check(self, excluded: Sequence[str]) -> list[Problem]:
         """Return the problems that would make the next backup fail.
 
-        ``excluded`` are the arguments of :meth:`describe`. Raises ``RefusedError`` or ``ToolError`` if the
-        server or the client program is unsuitable for backups.
+        ``excluded`` has the same meaning as for :meth:`describe`. Raises ``RefusedError`` or ``ToolError`` if
+        the server or the client program is unsuitable for backups.
         """
         return []
 
@@ -147,8 +147,7 @@ class Engine(OptionalMethods, ABC):
 
     @abstractmethod
     def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
-        """Apply the settings of the live database to ``staging``; without a live database, the recorded
-        ones."""
+        """Apply to ``staging`` the settings of the live database, or else those in ``details``."""
 
     @abstractmethod
     def tables(self, name: str) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def derived_name(name: str, word: str, stamp: str) -> str:
 def is_derived_name(found: str, name: str, *words: str) -> bool:
     """Return whether :func:`derived_name` returns ``found`` for the live database ``name``.
 
-    ``words`` limit the question to staging, previous or drill databases.
+    ``words`` are the accepted kinds of databases, such as ``STAGING``; without ``words``, all kinds.
     """
     match = _TAIL.search(found)
     return (

@@ -27,7 +27,8 @@ class DriverError(Exception):
         super().__init__(str(error))
         self.name = type(error).__name__
         self.sqlstate = sqlstate
-        # The class tells a lost connection from data that the driver cannot convert: neither has an SQLSTATE.
+        # Neither a lost connection nor data that the driver cannot convert has an SQLSTATE; the class
+        # differs.
         self.is_operational = any(base.__name__ == "OperationalError" for base in type(error).__mro__)
         diagnostics = getattr(error, "diag", None)
 
@@ -150,8 +151,7 @@ class Session(ABC):
 
     @abstractmethod
     def fetch_text(self, name: str, count: int) -> TextResult:
-        """Fetch ``count`` rows from the cursor ``name``. Bytes that the encoding cannot decode are
-        escaped."""
+        """Fetch ``count`` rows from the cursor ``name``. Escape bytes that cannot be decoded."""
 
     @property
     @abstractmethod

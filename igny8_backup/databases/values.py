@@ -115,7 +115,7 @@ class Extension:
     available: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sessions:
     """The number of sessions in the live database that have the same application, client address and role.
 
@@ -128,7 +128,7 @@ class Sessions:
     count: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Subscription:
     """A subscription of the live database to logical replication."""
 

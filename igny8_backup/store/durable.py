@@ -23,13 +23,6 @@ def new_partial(final: Path) -> tuple[int, Path]:
     return os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), partial
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of ``data``, with several calls of ``os.write`` if necessary. Raises ``OSError``."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
 def begin_to_disk(descriptor: int, start: int, size: int) -> None:
     """Let the kernel start writing ``size`` bytes from ``start`` to disk, without waiting for it.
 
@@ -42,9 +35,9 @@ def begin_to_disk(descriptor: int, start: int, size: int) -> None:
 
 
 def give_name(partial: Path, final: Path) -> None:
-    """Link ``partial`` as ``final``, without replacing a file: then this raises ``FileExistsError``.
+    """Give the file ``partial`` the name ``final`` too; without hard links, rename it.
 
-    Raises ``OSError`` for other failures.
+    Raises ``FileExistsError`` if ``final`` exists, ``OSError`` for other failures.
     """
     try:
         os.link(partial, final)

@@ -19,9 +19,9 @@ from pathlib import Path
 from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.filesystem import sync, sync_folder
+from igny8_backup.filesystem import sync, sync_folder, write_all
 from igny8_backup.store.base import SETTING, Store, Stored, exists_error, missing_error
-from igny8_backup.store.durable import begin_to_disk, give_name, new_partial, write_all
+from igny8_backup.store.durable import begin_to_disk, give_name, new_partial
 from igny8_backup.streams import BLOCK, Blocks
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -174,8 +174,7 @@ class LocalStore(Store):
                 folder.rmdir()
 
     def _path(self, name: str) -> Path:
-        """Return the path of ``name``. Raises ``StorageError`` if links lead its folder out of the
-        location."""
+        """Return the path of ``name``. Raises ``StorageError`` if it is outside the location."""
         path = self.root / name
         folder = path.parent if name and not name.endswith("/") else path
         root = os.path.realpath(self.root)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from igny8_backup.errors import FilesError, IdentityError, IntegrityError
+from igny8_backup.filesystem import write_all
 from igny8_backup.streams import BLOCK, Blocks, Views, age, zstd
 
 if TYPE_CHECKING:
@@ -161,10 +162,8 @@ def write_file(blocks: Blocks, fd: int, *, name: str) -> None:
     """
     with contextlib.closing(blocks):
         for block in blocks:
-            rest = memoryview(block)
             try:
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
+                write_all(fd, block)
             except OSError as error:
                 raise _files_error("write", name, error) from None
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from igny8_backup.errors import FilesError
+from igny8_backup.filesystem import write_all
 
 
 @contextmanager
-def private_file(folder: Path) -> Iterator[tuple[BinaryIO, str]]:
-    """Create an empty file of mode 0600 in ``folder``; yield it and a path to open it again.
+def private_file(folder: Path, content: bytes = b"") -> Iterator[tuple[BinaryIO, str]]:
+    """Create a file of mode 0600 with ``content`` in ``folder``; yield it and a path to open it again.
 
     A child process opens the file by that path if it inherits the descriptor (``pass_fds``). On Linux the
     file has no name, so that nothing is left of it even after ``kill -9``. Raises ``FilesError``.
@@ -31,4 +32,12 @@ def private_file(folder: Path) -> Iterator[tuple[BinaryIO, str]]:
             hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to.",
         ) from None
     with created as file:
+        try:
+            write_all(file.fileno(), content)
+        except OSError as error:
+            raise FilesError(
+                f"A private file could not be written in {folder}: {error.strerror}.",
+                unchanged="Nothing was changed.",
+                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
+            ) from None
         yield file, f"/proc/self/fd/{file.fileno()}" if unnamed else file.name

@@ -36,6 +36,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple, NoReturn
 
 from igny8_backup.errors import BackupError, FilesError, IntegrityError, ToolError
+from igny8_backup.filesystem import write_all
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.child import Child
 from igny8_backup.streams.shared_memory import Sender, Slots
@@ -176,10 +177,8 @@ class Parent:
 
     def send(self, message: Message) -> None:
         """Send a message."""
-        rest = message.encoded()
         try:
-            while rest:
-                rest = rest[os.write(sys.stdout.fileno(), rest) :]
+            write_all(sys.stdout.fileno(), message.encoded())
         except BrokenPipeError:
             sys.exit("The parent process has ended.")
 

@@ -235,7 +235,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
         Case(
             ["backup_db"],
             1,
-            f"Could not write the passfile to {full}: {full_disk}",
+            f"A private file could not be written in {full}: {full_disk}",
             "Nothing was changed.",
             "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             settings=scratch,
@@ -243,7 +243,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
         Case(
             [*restore, "db"],
             1,
-            f"Could not write the passfile to {full}: {full_disk}",
+            f"A private file could not be written in {full}: {full_disk}",
             "Nothing was changed.",
             "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
             settings=scratch,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from igny8_backup.databases.postgresql.introspection import list_privileges
-from igny8_backup.databases.postgresql.quoting import identifier, literal
+from igny8_backup.databases.quoting import identifier, literal
 from igny8_backup.databases.redact import without_values
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.connection import Connection
-from igny8_backup.databases.postgresql.quoting import conninfo
-from igny8_backup.errors import DatabaseError, FilesError
-from igny8_backup.streams.pipeline import from_bytes, write_file
+from igny8_backup.databases.quoting import conninfo
+from igny8_backup.errors import DatabaseError
 from igny8_backup.streams.private_file import private_file
 
-# The parameters that have a variable (PostgreSQL docs, 34.15). Its name is PG and that of the parameter, with
-# few exceptions. Other parameters become arguments.
+# The connection parameters that libpq also reads from an environment variable (PostgreSQL docs, 34.15). With
+# few exceptions the variable is named like the parameter, with the prefix PG. Other parameters become
+# arguments.
 _WITH_VARIABLE = """
     service host hostaddr port dbname user password passfile application_name client_encoding options
     connect_timeout target_session_attrs load_balance_hosts requirepeer require_auth channel_binding
@@ -90,15 +90,7 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
             hint="Give the role another password.",
         )
     line = "*:*:*:*:" + password.replace("\\", "\\\\").replace(":", "\\:") + "\n"
-    with private_file(scratch) as (file, path):
-        try:
-            write_file(from_bytes(line.encode()), file.fileno(), name=f"the passfile to {scratch}")
-        except FilesError as error:
-            raise FilesError(
-                error.parts[0],
-                unchanged="Nothing was changed.",
-                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
-            ) from None
+    with private_file(scratch, line.encode()) as (file, path):
         yield Access(
             env=env,
             arguments=(_dbname({**explicit, "passfile": path}), *role, "--no-password"),

@@ -42,7 +42,8 @@ def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Cli
     ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. Raises :class:`ToolMissingError` if the program is not
     installed, :class:`ToolError` if it does not print its version.
     """
-    for folder in _folders(server_major, bin_dir):
+    installed = [Path(pattern.format(major=server_major)) for pattern in _INSTALLED]
+    for folder in [bin_dir] if bin_dir else installed:
         path = folder / program
         if path.is_file():
             return _client(path)
@@ -75,19 +76,13 @@ def major_of(version: str) -> int:
     return int(match[0]) if match else 0
 
 
-def _folders(server_major: int, bin_dir: Path | None) -> list[Path]:
-    if bin_dir is not None:
-        return [bin_dir]
-    return [Path(pattern.format(major=server_major)) for pattern in _INSTALLED]
-
-
 def _package(major: int) -> str:
     return f"the PostgreSQL {major} client (Debian and Ubuntu: apt-get install postgresql-client-{major})"
 
 
 @functools.lru_cache(maxsize=32)
 def _version(path: Path, mtime_ns: int) -> str:
-    """Return the output of ``--version``. ``mtime_ns`` is part of the key of the cache, for updates."""
+    """Return the output of ``--version``. An update of the program changes ``mtime_ns``."""
     return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dbbackup.db.base import BaseDBConnector
 
 _REMOVED = ("DBBACKUP_STORAGE", "DBBACKUP_STORAGE_OPTIONS")
-"""Settings of older releases of django-dbbackup; from 5 on it refuses to be imported with them."""
+"""Settings of older releases of django-dbbackup. Release 5 and later cannot be imported if one is set."""
 
 
 def live_connection(alias: str) -> Connection:
@@ -48,8 +48,8 @@ def excluded_by_connector(alias: str) -> tuple[str, ...]:
 
 
 def _connector(alias: str) -> BaseDBConnector:
-    # django-dbbackup reads settings and looks for a temporary folder when it is imported, and raises whatever
-    # that raises. So it is imported here, where only backups and restores fail.
+    # When django-dbbackup is imported, it reads settings and searches for a temporary folder, which may fail
+    # with any exception. Imported here, it stops only backups and restores, not the application.
     try:
         from dbbackup.db.base import get_connector
     except Exception as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from igny8_backup.databases.postgresql.driver import connect, default_name
 from igny8_backup.databases.postgresql.hints import connection_hint, hint_for
-from igny8_backup.databases.postgresql.quoting import identifier
+from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.redact import without_values
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
@@ -165,8 +165,3 @@ def sentence(error: DriverError) -> str:
     if error.sqlstate.startswith(_CLASSES_WITH_VALUES):
         message = without_values(message)
     return " ".join(message.split()).rstrip(".?")
-
-
-def server_version(session: Session) -> str:
-    """Return the version as the server writes it: ``18.1 (Debian 18.1-1.pgdg13+1)``."""
-    return session.server_version_text

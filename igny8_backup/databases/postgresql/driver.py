@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from igny8_backup.databases.postgresql.quoting import conninfo
+from igny8_backup.databases.quoting import conninfo
 from igny8_backup.databases.session import Parameters, Result, Session, TextResult, from_driver
 from igny8_backup.errors import RefusedError
 

@@ -32,15 +32,9 @@ from igny8_backup.databases.postgresql.introspection import list_tables, system_
 from igny8_backup.databases.postgresql.permissions import permission_problems
 from igny8_backup.databases.postgresql.probes import ask
 from igny8_backup.databases.postgresql.restore import load as loading
+from igny8_backup.databases.postgresql.restore import staging as staging_databases
 from igny8_backup.databases.postgresql.restore.archive_toc import read_time
 from igny8_backup.databases.postgresql.restore.preflight import find_blockers
-from igny8_backup.databases.postgresql.restore.staging import (
-    copy_settings,
-    create_staging,
-    describe_target,
-    drop_database,
-    stale_staging_databases,
-)
 from igny8_backup.databases.postgresql.restore.swap import name_database, swap_back_databases, swap_databases
 from igny8_backup.databases.postgresql.restore.target import inspect_target
 from igny8_backup.databases.postgresql.restore.vacuum import rewrite, triggers_disabled
@@ -67,8 +61,7 @@ class PostgresqlEngine(Engine):
     """
 
     def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
-        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; ``scratch`` is a private folder for temporary
-        files."""
+        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; temporary files are written in ``scratch``."""
         super().__init__(alias)
         self.source: Connection = source_connection(alias)
         self.live: Connection = live_connection(alias)
@@ -105,7 +98,7 @@ class PostgresqlEngine(Engine):
     def dump(
         self, details: DatabaseDetails, queries: Queries | None = None, on_answers: OnAnswers | None = None
     ) -> Blocks:
-        return self._dumper.dump(details, queries or {}, on_answers, lock_seconds=self.lock_seconds)
+        return self._dumper.dump(details, queries or {}, on_answers, self.lock_seconds)
 
     def blocking_sessions(self) -> str:
         return self._dumper.blocking_sessions()
@@ -113,7 +106,7 @@ class PostgresqlEngine(Engine):
     # Prepare a restore
 
     def target(self) -> Target:
-        return describe_target(self.live)
+        return staging_databases.describe_target(self.live)
 
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         return find_blockers(self.live, part, details, self._bin_dir)
@@ -127,7 +120,7 @@ class PostgresqlEngine(Engine):
     # Build a staging database
 
     def create_staging(self, staging: str, details: DatabaseDetails) -> None:
-        create_staging(self.live, staging, details)
+        staging_databases.create_staging(self.live, staging, details)
 
     def load(
         self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
@@ -147,7 +140,7 @@ class PostgresqlEngine(Engine):
             session.execute("ANALYZE")
 
     def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
-        copy_settings(self.live, staging, details)
+        staging_databases.copy_settings(self.live, staging, details)
 
     def tables(self, name: str) -> tuple[str, ...]:
         with self.live.to(name).open() as session:
@@ -158,14 +151,14 @@ class PostgresqlEngine(Engine):
             session.execute(BEGIN)
             counted = [table for table in details.row_counts if not tables or table in tables]
             queries = {} if tables else {probe.name: probe.query for probe in details.probes}
-            return ask(session, counted, queries, counted_to=details.counted_to)
+            return ask(session, counted, queries, details.counted_to)
 
     def exists(self, name: str) -> bool:
         with self.live.maintenance() as session:
             return session.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 1
 
     def drop(self, name: str) -> None:
-        drop_database(self.live, name)
+        staging_databases.drop_database(self.live, name)
 
     # Swap
 
@@ -191,7 +184,7 @@ class PostgresqlEngine(Engine):
         name_database(self.live, staging, details)
 
     def stale_staging_databases(self) -> list[str]:
-        return stale_staging_databases(self.live)
+        return staging_databases.stale_staging_databases(self.live)
 
     # Capability.OVERRIDE
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from igny8_backup.conf import Problem
 from igny8_backup.databases.names import quoted, table_name
 from igny8_backup.databases.postgresql.introspection import list_tables
-from igny8_backup.databases.postgresql.quoting import identifier
+from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import Session
 
 SHOWN = 5
@@ -52,47 +52,30 @@ class PermissionGaps:
 def find_permission_gaps(session: Session, excluded: tuple[str, ...]) -> PermissionGaps:
     """Return what the role of ``session`` cannot back up. Hidden rows of ``excluded`` tables are ignored."""
     (role,) = session.execute("SELECT current_user::text").fetchone() or ("",)
-    hidden = (table for table in list_row_security(session) if table not in excluded)
-    return PermissionGaps(role=role, hidden=tuple(hidden), unreadable=list_unreadable(session))
-
-
-def list_row_security(session: Session) -> tuple[str, ...]:
-    """List the tables whose rows row-level security may hide from the current role, sorted."""
-    found = {table_name(schema, table) for schema, table in session.execute(_ROW_SECURITY)}
-    return tuple(sorted(found.intersection(list_tables(session, "r"))))
-
-
-def list_unreadable(session: Session) -> tuple[str, ...]:
-    """List the objects that a dump reads and the current role may not read, sorted.
-
-    The role lacks SELECT on each ``table NAME`` and ``sequence NAME``. It lacks USAGE on each ``schema
-    NAME``, which is listed instead of the tables and sequences in it.
-    """
-    found = set()
+    secured = {table_name(schema, table) for schema, table in session.execute(_ROW_SECURITY)}
+    hidden = sorted(secured.intersection(list_tables(session, "r")).difference(excluded))
+    unreadable = set()
     for schema, name, is_sequence, usable in session.execute(_UNREADABLE):
         kind = "sequence" if is_sequence else "table"
-        found.add(f"{kind} {table_name(schema, name)}" if usable else f"schema {quoted(schema)}")
-    return tuple(sorted(found))
+        unreadable.add(f"{kind} {table_name(schema, name)}" if usable else f"schema {quoted(schema)}")
+    return PermissionGaps(role=role, hidden=tuple(hidden), unreadable=tuple(sorted(unreadable)))
 
 
 def permission_problems(alias: str, gaps: PermissionGaps) -> list[Problem]:
     """Return one problem, with the SQL that solves it, for each kind of permission gap."""
-    kinds = (
+    role, unreadable, hidden = identifier(gaps.role), _shorten(gaps.unreadable), _shorten(gaps.hidden)
+    kinds = [
+        (unreadable, f"The role {gaps.role} may not read", f"GRANT pg_read_all_data TO {role};"),
         (
-            gaps.unreadable,
-            f"The role {gaps.role} may not read {{}}.",
-            f"GRANT pg_read_all_data TO {identifier(gaps.role)};",
+            hidden,
+            f"Row-level security hides rows from the role {gaps.role}:",
+            f"ALTER ROLE {role} BYPASSRLS;",
         ),
-        (
-            gaps.hidden,
-            f"Row-level security hides rows of {{}} from the role {gaps.role}.",
-            f"ALTER ROLE {identifier(gaps.role)} BYPASSRLS;",
-        ),
-    )
+    ]
     return [
         Problem(
             id="igny8_backup.E042",
-            message=f"The database {alias!r} would not be backed up. {cause.format(_shorten(names))}",
+            message=f"The database {alias!r} would not be backed up. {cause} {names}.",
             hint=f"As a superuser: `{statement}`, or name a role that sees all of it in DBBACKUP_CONNECTORS.",
         )
         for names, cause, statement in kinds

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.postgresql.connection import sentence
-from igny8_backup.databases.postgresql.quoting import identifier
+from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import DriverError, InsufficientPrivilege, Session
 from igny8_backup.databases.values import COUNTED_TO, Answers, Row
 from igny8_backup.formats.details import Probe
@@ -33,18 +33,13 @@ class _NotComparable(Exception):
 
 
 def ask(
-    session: Session,
-    tables: Iterable[str],
-    queries: Mapping[str, str],
-    *,
-    counted_to: int = COUNTED_TO,
-    snapshot: str = "",
+    session: Session, tables: Iterable[str], queries: Mapping[str, str], counted_to: int = COUNTED_TO
 ) -> Answers:
     """Count the rows of ``tables`` and run ``queries``, which map the names of probes to SQL.
 
     ``tables`` are ``schema.table`` names; the rows of their partitions and inheriting tables are not counted.
-    Counting stops after ``counted_to`` rows. ``session`` must be in a read-only transaction. ``snapshot`` is
-    copied to the result. The result also reports failed probes; only a lost session raises ``DriverError``.
+    Counting stops after ``counted_to`` rows. ``session`` must be in a read-only transaction. The result also
+    reports failed probes; only a lost session raises ``DriverError``.
     """
     session.execute(FIXED)
     counts, found, failed, denied = {}, [], {}, []
@@ -66,13 +61,7 @@ def ask(
             if session.closed:
                 raise
             failed[name] = f"{sentence(error)}."
-    return Answers(
-        snapshot=snapshot,
-        row_counts=counts,
-        probes=tuple(found),
-        failed=failed,
-        denied=tuple(denied),
-    )
+    return Answers(row_counts=counts, probes=tuple(found), failed=failed, denied=tuple(denied))
 
 
 def _count(session: Session, table: str, most: int) -> int:

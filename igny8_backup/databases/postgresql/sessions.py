@@ -1,10 +1,9 @@
-"""Open the session that holds a lock, and terminate sessions in a database that is to be renamed or
-dropped."""
+"""Open the session that holds a lock, and terminate the sessions in a database to rename or drop."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica
@@ -74,16 +73,25 @@ def lasting_use(session: Session, names: Sequence[str]) -> str:
     return ""
 
 
-def in_use_error(name: str, reason: str, error: ObjectInUse) -> DatabaseError:
-    """Return the error for a statement that failed because the database ``name`` has sessions.
+def run_without_sessions(live: Connection, names: Sequence[str], work: Callable[[Session], None]) -> None:
+    """Call ``work`` with a session in a maintenance database while other sessions are terminated.
 
-    ``reason`` is the result of :func:`lasting_use`.
+    ``names`` are the databases that ``work`` renames or drops, which needs them without sessions. ``work`` is
+    repeated if one of them is in use. Raises :class:`DatabaseError` if it stays in use.
     """
-    return DatabaseError(
-        f"The database {name} cannot be renamed or dropped: {error.primary}. {reason or error.detail or ''}",
-        unchanged="It was not changed.",
-        hint="End what uses it (a superuser can: pg_terminate_backend), then run again.",
-    )
+    with terminate_sessions(live, names), live.maintenance() as session:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return work(session)
+            except ObjectInUse as error:
+                reason = lasting_use(session, names)
+                if reason or attempt == ATTEMPTS:
+                    raise DatabaseError(
+                        f"The database {names[0]} cannot be renamed or dropped: {error.primary}."
+                        f" {reason or error.detail or ''}",
+                        unchanged="It was not changed.",
+                        hint="End what uses it (a superuser can: pg_terminate_backend), then run again.",
+                    ) from None
 
 
 @contextmanager

@@ -172,7 +172,7 @@ class Bucket:
             return answer
 
     def _create(self, action: str, operation: str, key: str, replace: bool, **given: Any) -> None:
-        """Call the client's method ``operation``, which creates an object; the other arguments as above."""
+        """Call the client's method ``operation``, which creates an object; ``action`` as for ``_call``."""
         call = partial(getattr(self.client, operation), Bucket=self.name, Key=key, **given)
         with translated_errors(action, self.place):
             try:

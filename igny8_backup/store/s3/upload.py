@@ -76,8 +76,7 @@ def _allocate(size: int) -> BytesIO:
 
 
 def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
-    """Store the stream ``blocks`` under ``key`` in parts of ``size`` bytes; after a failure remove the
-    object.
+    """Store the stream ``blocks`` in parts of ``size`` bytes; after a failure delete the object.
 
     Raises what ``blocks`` raises, ``StorageError``, and ``IntegrityError`` if not all bytes have arrived.
     """

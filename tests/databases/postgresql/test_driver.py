@@ -18,7 +18,7 @@ from psycopg import pq
 
 from igny8_backup.databases.postgresql.client_access import _SECRETS, _VARIABLES
 from igny8_backup.databases.postgresql.driver import is_option
-from igny8_backup.databases.postgresql.quoting import identifier, literal
+from igny8_backup.databases.quoting import identifier, literal
 from igny8_backup.databases.session import (
     DriverError,
     DuplicateDatabase,

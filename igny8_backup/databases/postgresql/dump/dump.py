@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from igny8_backup.databases.engine import OnAnswers, Queries
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
-from igny8_backup.databases.postgresql.connection import Connection, is_pooled, server_version
+from igny8_backup.databases.postgresql.connection import Connection, is_pooled
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
 from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot, lock_holders
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
@@ -48,7 +50,7 @@ class Dumper:
 
     def versions(self) -> Versions:
         with self._open() as session:
-            server = server_version(session)
+            server = session.server_version_text
         return Versions(server=server, tool=self._pg_dump(server).version)
 
     def permission_gaps(self, excluded: Sequence[str]) -> PermissionGaps:
@@ -61,12 +63,7 @@ class Dumper:
             return describe(session, self._source.alias, self._find_excluded(session, excluded))
 
     def dump(
-        self,
-        details: DatabaseDetails,
-        queries: Mapping[str, str],
-        on_answers: Callable[[Answers], None] | None,
-        *,
-        lock_seconds: float,
+        self, details: DatabaseDetails, queries: Queries, on_answers: OnAnswers | None, lock_seconds: float
     ) -> Blocks:
         """Yield the dump of the database that ``details`` describe.
 
@@ -76,7 +73,7 @@ class Dumper:
         """
         for _ in range(ATTEMPTS):
             with self._open() as session:
-                server = server_version(session)
+                server = session.server_version_text
                 (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
                 snapshot = export_snapshot(session)
                 if on_answers:
@@ -113,12 +110,12 @@ class Dumper:
         )
         return client
 
-    def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Mapping[str, str]) -> Answers:
+    def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Queries) -> Answers:
         with self._open() as session:
             import_snapshot(session, snapshot)
             excluded = set(details.excluded_data)
             tables = [table for table in list_tables(session, "r") if table not in excluded]
-            return ask(session, tables, queries, snapshot=snapshot)
+            return replace(ask(session, tables, queries), snapshot=snapshot)
 
     def _run_pg_dump(
         self, details: DatabaseDetails, server: str, user: str, snapshot: str, lock_seconds: float

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from igny8_backup.databases.postgresql.quoting import identifier, literal
+from igny8_backup.databases.quoting import identifier, literal
 from igny8_backup.databases.session import DeadlockDetected, InsufficientPrivilege, Session, UnknownTable
 from igny8_backup.errors import DatabaseError
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from igny8_backup.databases.names import split_table_name
 from igny8_backup.databases.postgresql.probes import FIXED
-from igny8_backup.databases.postgresql.quoting import identifier, literal
+from igny8_backup.databases.quoting import identifier, literal
 from igny8_backup.formats.details import DatabaseDetails
 
 LOCK_SECONDS = 30
@@ -134,19 +134,14 @@ END $igny8_backup$;
 _RESCHEDULE = """
 DO $igny8_backup$
 DECLARE
-    place text;
+    statement text;
 BEGIN
-    FOR place IN SELECT oid::regclass FROM pg_catalog.pg_class
-        WHERE relname = 'django_celery_beat_periodictask' AND relkind IN ('r', 'p')
-    LOOP
-        EXECUTE format('UPDATE %s SET last_run_at = now()'
-            ' WHERE last_run_at IS NOT NULL OR start_time IS NULL OR start_time <= now()', place);
-    END LOOP;
-    FOR place IN SELECT oid::regclass FROM pg_catalog.pg_class
-        WHERE relname = 'django_celery_beat_periodictasks' AND relkind IN ('r', 'p')
-    LOOP
-        EXECUTE format('UPDATE %s SET last_update = now()', place);
-    END LOOP;
+    FOR statement IN SELECT format('UPDATE %s SET %s', oid::regclass, CASE relname
+            WHEN 'django_celery_beat_periodictasks' THEN 'last_update = now()'
+            ELSE 'last_run_at = now() WHERE last_run_at IS NOT NULL OR coalesce(start_time, now()) <= now()'
+            END) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p')
+                AND relname IN ('django_celery_beat_periodictask', 'django_celery_beat_periodictasks')
+    LOOP EXECUTE statement; END LOOP;
 END $igny8_backup$;
 """
 

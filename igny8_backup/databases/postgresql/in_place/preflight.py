@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of
-from igny8_backup.databases.postgresql.connection import Connection, server_version
+from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.restore.archive_toc import Entry, read_contents
 from igny8_backup.databases.postgresql.restore.preflight import server_blockers
 from igny8_backup.databases.session import Session
@@ -28,26 +28,20 @@ _BLOCKING_OBJECTS = {
         "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
         " WHERE d.datname = current_database()"
     ),
-    "The database belongs to a role whose privileges this role lacks": (
-        "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
-        " AND NOT pg_has_role(datdba, 'USAGE')"
-    ),
-    "Schemas belong to a role whose privileges this role lacks": (
-        "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
-        " AND NOT pg_has_role(nspowner, 'USAGE')"
-    ),
-    "Extensions belong to a role whose privileges this role lacks": (
-        "SELECT extname FROM pg_extension WHERE oid >= 16384 AND extname <> 'plpgsql'"
-        " AND NOT pg_has_role(extowner, 'USAGE')"
-    ),
-    "Publications belong to a role whose privileges this role lacks": (
-        "SELECT pubname FROM pg_publication WHERE NOT pg_has_role(pubowner, 'USAGE')"
-    ),
-    "Large objects belong to a role whose privileges this role lacks": (
-        "SELECT DISTINCT pg_get_userbyid(lomowner) FROM pg_largeobject_metadata"
-        " WHERE NOT pg_has_role(lomowner, 'USAGE')"
-    ),
 }
+
+# The objects that this role cannot drop because it lacks the privileges of their owner.
+_OWNED_BY_OTHERS = """
+    SELECT kind, string_agg(name::text, ', ' ORDER BY name) FROM (
+      SELECT 'The database belongs' AS kind, pg_get_userbyid(datdba) AS name, datdba AS owner
+        FROM pg_database WHERE datname = current_database()
+      UNION SELECT 'Schemas belong', nspname, nspowner FROM pg_namespace
+        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+      UNION SELECT 'Extensions belong', extname, extowner FROM pg_extension
+        WHERE oid >= 16384 AND extname <> 'plpgsql'
+      UNION SELECT 'Publications belong', pubname, pubowner FROM pg_publication
+      UNION SELECT 'Large objects belong', pg_get_userbyid(lomowner), lomowner FROM pg_largeobject_metadata
+    ) AS objects WHERE NOT pg_has_role(owner, 'USAGE') GROUP BY kind ORDER BY kind"""
 
 # Every object that is dropped is locked until the transaction ends. The server's lock table has space for
 # max_locks_per_transaction locks for each possible connection (PostgreSQL docs, Lock Management).
@@ -98,6 +92,8 @@ def find_in_place_blockers(
         for text, query in _BLOCKING_OBJECTS.items():
             if names := sorted(name for (name,) in session.execute(query)):
                 found.append(f"{text}: {', '.join(names)}.")
+        for belong, listed in session.execute(_OWNED_BY_OTHERS):
+            found.append(f"{belong} to a role whose privileges this role lacks: {listed}.")
         may_create = "SELECT has_database_privilege(current_database(), 'CREATE')"
         if session.execute(may_create).fetchone() != (True,):
             found.append("This role may not create schemas in the database: GRANT CREATE ON DATABASE to it.")
@@ -118,7 +114,7 @@ def _read_entries(
     Return none if ``pg_restore`` is too old for the dump, which the caller reports.
     """
     with closing(blocks):
-        server_major = major_of(server_version(session))
+        server_major = major_of(session.server_version_text)
         pg_restore = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
         if pg_restore.major < major_of(part.dump_version):
             return ()
@@ -170,7 +166,7 @@ def _lock_blockers(session: Session, entries: Sequence[Entry]) -> list[str]:
 
 
 def _client_blockers(session: Session, bin_dir: Path | None) -> list[str]:
-    major = major_of(server_version(session))
+    major = major_of(session.server_version_text)
     try:
         programs = [find_client(name, server_major=major, bin_dir=bin_dir) for name in ("pg_restore", "psql")]
     except BackupError as error:

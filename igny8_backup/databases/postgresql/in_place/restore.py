@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.client_access import client_access, client_environment
@@ -67,52 +66,44 @@ def restore_in_place(
         pg_restore = find_client("pg_restore", server_major=major, bin_dir=bin_dir)
         psql = find_client("psql", server_major=major, bin_dir=bin_dir)
         head, entries = read_contents(blocks, pg_restore.path)
-        file, path = stack.enter_context(private_file(scratch))
-        file.write(use_list(entry for entry in entries if not is_event_trigger(entry)))
-        file.flush()
+        restored = use_list(entry for entry in entries if not is_event_trigger(entry))
+        file, path = stack.enter_context(private_file(scratch, restored))
         # psql has no option --role; the script sets the role.
         access = stack.enter_context(client_access(Connection(live.params, alias=live.alias), scratch))
-        restoring = [
-            *(str(pg_restore.path), "--file=-", "--single-transaction", "--no-subscriptions"),
-            *(f"--use-list={path}", *(() if selection.owners else ("--no-owner", "--no-privileges"))),
+        convert = [str(pg_restore.path), "--file=-", "--single-transaction", "--no-subscriptions"]
+        convert += [f"--use-list={path}", *(() if selection.owners else ("--no-owner", "--no-privileges"))]
+        script = filtered(joined(head, blocks), convert, env=client_environment(), pass_fds=[file.fileno()])
+        commit_sent = False
+
+        def transaction() -> Blocks:
+            nonlocal commit_sent
+            with closing(script):
+                yield clear_script(live.role, lock_seconds)
+                yield from without_commit(script)
+            yield check_script(details)
+            commit_sent = True
+            yield b"COMMIT;\n"
+
+        run = [
+            str(psql.path),
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+            "--file=-",
+            *access.arguments,
         ]
-        script = filtered(joined(head, blocks), restoring, env=client_environment(), pass_fds=[file.fileno()])
-        commit = _Commit()
         try:
             feed_process(
-                [
-                    *(str(psql.path), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"),
-                    *("--output=/dev/null", *access.arguments),
-                ],
-                _transaction(script, clear_script(live.role, lock_seconds), details, commit),
-                env=access.env,
-                pass_fds=access.pass_fds,
+                [*run, "--output=/dev/null"], transaction(), env=access.env, pass_fds=access.pass_fds
             )
-        except ToolError as error:
-            if commit.sent and error.exit_status_of_tool != _STATEMENT_FAILED:
-                raise _unfinished(error) from error
-            raise _with_hint(error) from None
         except BaseException as error:
-            if commit.sent:
+            refused = isinstance(error, ToolError) and error.exit_status_of_tool == _STATEMENT_FAILED
+            if commit_sent and not refused:
                 raise _unfinished(error) from error
+            if isinstance(error, ToolError):
+                raise _with_hint(error) from None
             raise
     return tuple(entry.label for entry in entries if entry.label.startswith("EVENT TRIGGER "))
-
-
-@dataclass
-class _Commit:
-    """A flag: whether ``COMMIT`` may have been sent."""
-
-    sent: bool = False
-
-
-def _transaction(script: Blocks, beginning: bytes, details: DatabaseDetails, commit: _Commit) -> Blocks:
-    with closing(script):
-        yield beginning
-        yield from without_commit(script)
-    yield check_script(details)
-    commit.sent = True
-    yield b"COMMIT;\n"
 
 
 def without_commit(script: Blocks) -> Blocks:

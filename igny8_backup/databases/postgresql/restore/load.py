@@ -108,9 +108,7 @@ def _use_list_option(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[
 
     Also yield the descriptor of the list file, which ``pg_restore`` must inherit.
     """
-    with private_file(scratch) as (file, path):
-        file.write(use_list(entries))
-        file.flush()
+    with private_file(scratch, use_list(entries)) as (file, path):
         yield f"--use-list={path}", file.fileno()
 
 
@@ -122,7 +120,7 @@ def _load_from_scratch(
             write_file(blocks, file.fileno(), name=f"the dump to {scratch}")
         except FilesError as error:
             raise FilesError(
-                error.parts[0],
+                error.what,
                 unchanged="The live database was not changed.",
                 hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk, or set JOBS to 1, which needs no"
                 " scratch space.",

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of, require_major
-from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica, server_version
+from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica
 from igny8_backup.databases.postgresql.introspection import database_row
-from igny8_backup.databases.postgresql.quoting import identifier
 from igny8_backup.databases.postgresql.sessions import protected_roles
+from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import Session
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
@@ -20,21 +20,17 @@ from igny8_backup.formats.manifest import DatabasePart
 # Administrative roles of managed servers. They may create extensions that otherwise require a superuser.
 _MANAGED_ADMINS = ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"]
 
-_LIVE = {
-    "Prepared transactions are open in the live database: COMMIT PREPARED or ROLLBACK PREPARED them.": (
-        "SELECT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = %s)"
-    ),
-    "Replication slots belong to the live database and would stay with the previous one: drop them.": (
-        "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE database = %s)"
-    ),
-    "Subscriptions are enabled in the live database: ALTER SUBSCRIPTION ... DISABLE.": (
-        "SELECT EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
-        " WHERE d.datname = %s AND s.subenabled)"
-    ),
-    "The live database belongs to a role whose privileges this role lacks: restore as its owner.": (
-        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s AND NOT pg_has_role(datdba, 'USAGE'))"
-    ),
-}
+_LIVE = """
+    SELECT 'Prepared transactions are open in the live database: COMMIT PREPARED or ROLLBACK PREPARED them.'
+      WHERE EXISTS (SELECT FROM pg_prepared_xacts WHERE database = %(name)s)
+    UNION ALL SELECT 'Replication slots belong to the live database and would stay with the previous one:'
+      ' drop them.' WHERE EXISTS (SELECT FROM pg_replication_slots WHERE database = %(name)s)
+    UNION ALL SELECT 'Subscriptions are enabled in the live database: ALTER SUBSCRIPTION ... DISABLE.'
+      WHERE EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+                    WHERE d.datname = %(name)s AND s.subenabled)
+    UNION ALL SELECT 'The live database belongs to a role whose privileges this role lacks:'
+      ' restore as its owner.' FROM pg_database
+      WHERE datname = %(name)s AND NOT pg_has_role(datdba, 'USAGE')"""
 
 
 def find_blockers(
@@ -71,7 +67,7 @@ def server_blockers(
 
 
 def _version_blockers(session: Session, part: DatabasePart, bin_dir: Path | None) -> list[str]:
-    server = server_version(session)
+    server = session.server_version_text
     found = []
     if major_of(server) < major_of(part.server_version):
         found.append(
@@ -176,7 +172,7 @@ def _live_blockers(session: Session, name: str) -> list[str]:
 
     One is a replication slot, which would stay with the previous database.
     """
-    found = [text for text, query in _LIVE.items() if session.execute(query, [name]).fetchone() == (True,)]
+    found = [blocker for (blocker,) in session.execute(_LIVE, {"name": name})]
     if roles := protected_roles(session, [name]):
         found.append(
             f"The live database has sessions of {', '.join(roles)}, which this role may not end: end them."

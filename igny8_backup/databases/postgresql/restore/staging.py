@@ -6,15 +6,15 @@ from igny8_backup.databases.names import STAGING, is_derived_name
 from igny8_backup.databases.postgresql.attributes import apply_settings
 from igny8_backup.databases.postgresql.connection import Connection, sentence
 from igny8_backup.databases.postgresql.introspection import database_row, list_settings, list_tables
-from igny8_backup.databases.postgresql.quoting import identifier, literal
-from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use_error, lasting_use, terminate_sessions
-from igny8_backup.databases.session import DriverError, DuplicateDatabase, ObjectInUse, Session
+from igny8_backup.databases.postgresql.sessions import run_without_sessions
+from igny8_backup.databases.quoting import identifier, literal
+from igny8_backup.databases.session import DriverError, DuplicateDatabase, Session
 from igny8_backup.databases.values import Target
 from igny8_backup.errors import DatabaseError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
 
-# If a client is killed during CREATE DATABASE, the server finishes the statement, and only then can the
-# database be seen. Creating and dropping take this lock, so that a drop waits until the server has finished.
+# If a client is killed during CREATE DATABASE, the server finishes the statement, and only then the database
+# becomes visible. Creating and dropping take this lock, so that a drop waits until the server has finished.
 _LOCK_NAME = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
 
 
@@ -122,16 +122,11 @@ def drop_database(live: Connection, name: str) -> None:
             unchanged="It was not dropped.",
             hint="If it is not needed, drop it by hand: DROP DATABASE.",
         )
+
     # DROP DATABASE ... WITH (FORCE) fails for ordinary roles while autovacuum works in the database. A plain
-    # DROP stops autovacuum, and terminate_sessions() ends the sessions.
-    statement = f"DROP DATABASE IF EXISTS {identifier(name)}"
-    with terminate_sessions(live, [name]), live.maintenance() as session:
+    # DROP stops autovacuum, and run_without_sessions() ends the sessions.
+    def drop(session: Session) -> None:
         session.execute(_LOCK_NAME, [name])
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                session.execute(statement)
-                return
-            except ObjectInUse as error:
-                reason = lasting_use(session, [name])
-                if reason or attempt == ATTEMPTS:
-                    raise in_use_error(name, reason, error) from None
+        session.execute(f"DROP DATABASE IF EXISTS {identifier(name)}")
+
+    run_without_sessions(live, [name], drop)

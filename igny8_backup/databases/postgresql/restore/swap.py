@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from igny8_backup.databases.postgresql.attributes import apply_comment, apply_limit, apply_privileges
 from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.introspection import database_row, list_privileges
-from igny8_backup.databases.postgresql.quoting import identifier
-from igny8_backup.databases.postgresql.sessions import ATTEMPTS, in_use_error, lasting_use, terminate_sessions
-from igny8_backup.databases.session import ObjectInUse, Session
+from igny8_backup.databases.postgresql.sessions import run_without_sessions
+from igny8_backup.databases.quoting import identifier
+from igny8_backup.databases.session import Session
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 
@@ -35,15 +35,11 @@ def swap_databases(live: Connection, staging: str, previous: str, details: Datab
         row = database_row(session, live.name)
         existed = row is not None
         if row:
-            privileges, limit, comment = (
-                list_privileges(session, live.name),
-                row["datconnlimit"],
-                row["comment"],
-            )
+            privileges = list_privileges(session, live.name)
+            limit, comment = row["datconnlimit"], row["comment"]
             _rename(session, live.name, previous)
-            apply_comment(
-                session, previous, f"igny8_backup: what {live.name} was before a restore; undo_restore"
-            )
+            note = f"igny8_backup: what {live.name} was before a restore; undo_restore"
+            apply_comment(session, previous, note)
         else:
             privileges, limit, comment = details.privileges, details.connection_limit, details.comment
         _rename(session, staging, live.name)
@@ -100,17 +96,13 @@ def _in_one_transaction(
     If the connection is lost, ``is_done`` receives the names of all databases and returns whether the server
     committed.
     """
+
+    def in_transaction(session: Session) -> None:
+        with session.transaction():
+            work(session)
+
     try:
-        with terminate_sessions(live, names), live.maintenance() as session:
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    with session.transaction():
-                        work(session)
-                    return
-                except ObjectInUse as error:
-                    reason = lasting_use(session, names)
-                    if reason or attempt == ATTEMPTS:
-                        raise in_use_error(live.name, reason, error) from None
+        run_without_sessions(live, names, in_transaction)
     except DatabaseError as error:
         if not _committed(live, error, is_done):
             raise

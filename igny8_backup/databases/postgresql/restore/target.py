@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of
-from igny8_backup.databases.postgresql.connection import Connection, server_version
+from igny8_backup.databases.postgresql.connection import Connection
 from igny8_backup.databases.postgresql.introspection import system_identifier
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Extension, Role, Sessions, Subscription, TargetState, Tool
@@ -36,7 +36,7 @@ def inspect_target(
 ) -> TargetState:
     """Describe the server of ``live`` and the use of its database, which need not exist."""
     with live.maintenance() as session:
-        version = server_version(session)
+        version = session.server_version_text
         name = [live.name]
         return TargetState(
             server=f"{session.host}:{session.port}",
@@ -45,16 +45,10 @@ def inspect_target(
             tools=(_pg_restore(part, version, bin_dir),),
             roles=_roles(session, details),
             extensions=_extensions(session, details),
-            sessions=tuple(
-                Sessions(application=application, address=address, role=role, count=count)
-                for application, address, role, count in session.execute(_SESSIONS, name)
-            ),
+            sessions=tuple(Sessions(*row) for row in session.execute(_SESSIONS, name)),
             replication_slots=tuple(slot for (slot,) in session.execute(_SLOTS, name)),
             prepared_transactions=tuple(gid for (gid,) in session.execute(_PREPARED, name)),
-            subscriptions=tuple(
-                Subscription(name=subscription, enabled=enabled)
-                for subscription, enabled in session.execute(_SUBSCRIPTIONS, name)
-            ),
+            subscriptions=tuple(Subscription(*row) for row in session.execute(_SUBSCRIPTIONS, name)),
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from igny8_backup.databases.postgresql.connection import Connection, sentence
-from igny8_backup.databases.postgresql.quoting import identifier
+from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
 
@@ -42,7 +42,7 @@ _VIEWS = """
 
 # The columns with statistics in empty tables: ANALYZE skips an empty table and keeps its old statistics.
 _STALE_STATISTICS = """
-    SELECT c.relkind::text, n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+    SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
            CASE WHEN a.attcollation <> 0 THEN cn.nspname END, co.collname
     FROM pg_stats s JOIN pg_namespace n ON n.nspname = s.schemaname
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
@@ -50,7 +50,7 @@ _STALE_STATISTICS = """
     LEFT JOIN pg_collation co ON co.oid = a.attcollation
     LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
     WHERE c.relkind IN ('r', 'm') AND pg_relation_size(c.oid) = 0 AND n.nspname !~ '^pg_'
-      AND n.nspname <> 'information_schema' ORDER BY 2, 3, 4"""
+      AND n.nspname <> 'information_schema' ORDER BY 1, 2, 3"""
 
 
 @contextmanager
@@ -86,31 +86,24 @@ def rewrite(staging: Connection) -> None:
         for schema, view in session.execute(_VIEWS).fetchall():
             session.execute(f"REFRESH MATERIALIZED VIEW {identifier(schema, view)}")
         session.execute("VACUUM FULL")
-        for kind, schema, table, column, *rest in session.execute(_STALE_STATISTICS).fetchall():
-            _drop_statistics(session, kind, (schema, table), column, *rest)
+        for schema, table, *column in session.execute(_STALE_STATISTICS).fetchall():
+            _drop_statistics(session, (schema, table), *column)
         session.execute("ANALYZE")
         # ANALYZE and ALTER TABLE leave the old statistics in these catalogs as dead rows.
         session.execute("VACUUM FULL pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data")
 
 
 def _drop_statistics(
-    session: Session,
-    kind: str,
-    table: tuple[str, str],
-    column: str,
-    column_type: str,
-    *collation: str | None,
+    session: Session, table: tuple[str, str], column: str, column_type: str, *collation: str | None
 ) -> None:
     """Drop the planner's statistics of a column, by setting its type to the type that it has.
 
     Source: PostgreSQL docs, ALTER TABLE.
     """
     collate = f" COLLATE {identifier(*filter(None, collation))}" if collation[0] else ""
-    statement = (
-        f"ALTER TABLE ONLY {identifier(*table)} ALTER COLUMN {identifier(column)} TYPE {column_type}{collate}"
-    )
+    altered = f"ALTER COLUMN {identifier(column)} TYPE {column_type}{collate}"
     try:
-        session.execute(statement)
+        session.execute(f"ALTER TABLE ONLY {identifier(*table)} {altered}")
     except DriverError as error:
         raise DatabaseError(
             f"The table {'.'.join(table)} is empty, but the planner's statistics of its column {column} still"

@@ -289,9 +289,9 @@ def test_in_place_blockers_are_listed(poor: Poor) -> None:
     assert [text.rpartition(": ")[2] for text in found] == [
         "noisy.",
         "feed.",
-        "theirs.",
-        "theirs.",
         "postgres.",
+        "theirs.",
+        "theirs.",
     ]
     stage.sql("DROP SUBSCRIPTION feed", superuser=True)
     # More locks than the lock table holds: one for each large object.
