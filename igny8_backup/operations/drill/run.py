@@ -19,9 +19,9 @@ from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import BackupError, IntegrityError, ToolError, damaged_backup
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import DRILLED, MISSING, SCHEMA, UNREADABLE, Check, Damage
+from igny8_backup.formats.annotations import DRILLED, MISSING, UNREADABLE
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, StoredObject, TreePart
+from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.scratch import exclusive_drill, scratch_folder
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, write_tree
@@ -30,7 +30,7 @@ from igny8_backup.operations.restore.preflight import unknown_migrations
 from igny8_backup.operations.selection import require_none
 from igny8_backup.operations.staging.load import load_staging
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
-from igny8_backup.operations.verify.result import Finding, VerifyResult, record_check
+from igny8_backup.operations.verify.result import CheckRecorder, VerifyResult
 from igny8_backup.operations.verify.run import newest_backup
 from igny8_backup.store import MissingObjectError
 
@@ -74,7 +74,7 @@ def drill(context: BackupContext, request: DrillRequest) -> VerifyResult:
 
 
 class _Drill:
-    """The state of one drill: the numbers of objects and bytes read, and the damage found."""
+    """The state of one drill."""
 
     def __init__(
         self, context: BackupContext, request: DrillRequest, check_locks: Callable[[], None]
@@ -82,13 +82,11 @@ class _Drill:
         self.context = context
         self.request = request
         self.check_locks = check_locks
-        self.started = context.clock()
-        self.stamp = keys.stamp(self.started)
         self.manifest: Manifest = context.catalog.get(request.backup_id or newest_backup(context))
+        self.check = CheckRecorder(context, self.manifest, depth=DRILLED)
+        self.check.count(0, self.manifest.details.stored_bytes)  # the manifest, whose size is not known, too
+        self.stamp = keys.stamp(self.check.started)
         self.identities = context.identities(request.identity_file, needed=self.manifest.encrypted)
-        self.findings: list[Finding] = []
-        self.read = 2  # manifest and details
-        self.bytes = self.manifest.details.stored_bytes
 
     def run(self) -> VerifyResult:
         databases = self.plan()
@@ -100,7 +98,8 @@ class _Drill:
                 if tree.state == COMPLETE:
                     with self.recording_damage(tree.stored_index.key):
                         self.restore_tree(tree, folder)
-        return self.record()
+        self.check_locks()
+        return self.check.record()
 
     def plan(self) -> list[_ScratchDatabase]:
         """Return the databases to restore. Raises ``RefusedError`` if one cannot be restored here."""
@@ -137,7 +136,7 @@ class _Drill:
             raise
         finally:
             _drop(self.context, engine, name)
-        self.count(database.part.dump)
+        self.check.count(database.part.dump.stored_bytes)
 
     def check_time(self, database: _ScratchDatabase) -> None:
         """Check that the dump was made during its run, because an older dump could pass every other check.
@@ -170,11 +169,7 @@ class _Drill:
         with self.context.observe(f"files {tree.name}") as observer:
             observer.begin(tree.bytes)
             write_tree(self.context, copy, self.identities, observer.advance)
-        self.count(*tree.objects())
-
-    def count(self, *objects: StoredObject) -> None:
-        self.read += len(objects)
-        self.bytes += sum(item.stored_bytes for item in objects)
+        self.check.count(*(item.stored_bytes for item in tree.objects()))
 
     @contextmanager
     def recording_damage(self, key: str) -> Iterator[None]:
@@ -183,25 +178,9 @@ class _Drill:
         try:
             yield
         except MissingObjectError as error:
-            self.findings.append(Finding(damage=Damage(key=key, kind=MISSING), text=error.what))
+            self.check.add_finding(key, MISSING, error.what)
         except IntegrityError as error:
-            self.findings.append(Finding(damage=Damage(key=key, kind=UNREADABLE), text=error.what))
-
-    def record(self) -> VerifyResult:
-        self.check_locks()
-        check = Check(
-            schema=SCHEMA,
-            id=self.manifest.id,
-            depth=DRILLED,
-            started=self.started,
-            finished=self.context.clock(),
-            sample=100,
-            objects=len(self.manifest.objects()) + 1,
-            read=self.read,
-            bytes=self.bytes,
-            damage=tuple(finding.damage for finding in self.findings),
-        )
-        return record_check(self.context, check, tuple(self.findings))
+            self.check.add_finding(key, UNREADABLE, error.what)
 
 
 def _drop(context: BackupContext, engine: Engine, name: str) -> None:

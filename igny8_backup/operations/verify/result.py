@@ -8,7 +8,8 @@ from pathlib import Path
 
 from igny8_backup.errors import StorageError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import STORED, Check, Damage
+from igny8_backup.formats.annotations import SCHEMA, STORED, Check, Damage
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 
 
@@ -50,19 +51,53 @@ class VerifyResult:
         return lines
 
 
-def record_check(context: BackupContext, check: Check, findings: tuple[Finding, ...]) -> VerifyResult:
-    """Store a check with its backup. A storage error becomes part of the result.
+class CheckRecorder:
+    """Collects the findings of one verification or drill, and stores the result with the backup.
 
-    Raises ``UsageError`` if the backup was removed meanwhile, as by prune_backups. This is not damage.
+    ``findings`` maps the keys of damaged objects to their findings. ``sample`` is in percent.
     """
-    unrecorded = ""
-    try:
-        if not context.store.exists(keys.manifest_key(check.id)):
-            what = f"Backup {check.id} was removed while it was verified."
-            hint = "List the backups that exist: python manage.py list_backups."
-            raise UsageError(what, unchanged="No result was recorded.", hint=hint)
-        key = keys.check_key(check.id, check.started, check.depth)
-        context.store.put_small(key, records.to_json(check))
-    except StorageError as error:
-        unrecorded = str(error)
-    return VerifyResult(check=check, findings=findings, unrecorded=unrecorded)
+
+    def __init__(self, context: BackupContext, manifest: Manifest, *, depth: str, sample: int = 100) -> None:
+        self._context, self._manifest, self._depth, self._sample = context, manifest, depth, sample
+        self.started = context.clock()
+        self.findings: dict[str, Finding] = {}
+        self._read = self._bytes = 0
+
+    def count(self, *sizes: int) -> None:
+        """Count objects of these sizes, in bytes, as read."""
+        self._read += len(sizes)
+        self._bytes += sum(sizes)
+
+    def add_finding(self, key: str, kind: str, text: str) -> None:
+        """Record that the object ``key`` is damaged. ``kind`` is that of :class:`Damage`."""
+        self.findings[key] = Finding(damage=Damage(key=key, kind=kind), text=text)
+
+    def record(self) -> VerifyResult:
+        """Store the check with its backup. A storage error becomes part of the result.
+
+        Raises ``UsageError`` if the backup was removed meanwhile, as by prune_backups. This is not damage.
+        """
+        findings = tuple(self.findings.values())
+        check = Check(
+            schema=SCHEMA,
+            id=self._manifest.id,
+            depth=self._depth,
+            started=self.started,
+            finished=self._context.clock(),
+            sample=self._sample,
+            objects=len(self._manifest.objects()) + 1,
+            read=self._read,
+            bytes=self._bytes,
+            damage=tuple(finding.damage for finding in findings),
+        )
+        unrecorded = ""
+        try:
+            if not self._context.store.exists(keys.manifest_key(check.id)):
+                what = f"Backup {check.id} was removed while it was verified."
+                hint = "List the backups that exist: python manage.py list_backups."
+                raise UsageError(what, unchanged="No result was recorded.", hint=hint)
+            key = keys.check_key(check.id, check.started, check.depth)
+            self._context.store.put_small(key, records.to_json(check))
+        except StorageError as error:
+            unrecorded = str(error)
+        return VerifyResult(check=check, findings=findings, unrecorded=unrecorded)

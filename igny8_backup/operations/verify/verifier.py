@@ -8,11 +8,11 @@ from contextlib import closing
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IdentityError, IntegrityError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, SCHEMA, UNREADABLE, Check, Damage
+from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, UNREADABLE
 from igny8_backup.formats.manifest import Manifest, StoredObject, read_manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.verify.content import Reader, TreeIndexes, read_content
-from igny8_backup.operations.verify.result import Finding, VerifyRequest, VerifyResult, record_check
+from igny8_backup.operations.verify.result import CheckRecorder, Finding, VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.sample import sample
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity
@@ -50,13 +50,10 @@ class Verifier:
         self.request = request
         self.manifest = manifest
         self.shared = shared
-        self.started = context.clock()
+        self.check = CheckRecorder(context, manifest, depth=request.depth, sample=request.sample)
         self.identities: list[Identity] = []
         if request.depth == CONTENT:
             self.identities = context.identities(request.identity_file, needed=manifest.encrypted)
-        self.findings: dict[str, Finding] = {}
-        self.read = 0
-        self.bytes = 0
 
     def run(self) -> VerifyResult:
         objects = {item.key: item for item in self.manifest.objects()}
@@ -72,45 +69,47 @@ class Verifier:
                 for item in chosen.values():
                     if not self.has_read(item):
                         self.check_stored(item)
-                        self.shared.read[item] = self.findings.get(item.key)
+                        self.shared.read[item] = self.check.findings.get(item.key)
         finally:
             self.context.progress.end()
-        return self.record(len(objects) + 1)
+        return self.check.record()
 
     def check_manifest(self) -> None:
         """Compare the manifest with the digest in the run record, if there is one."""
         key = keys.manifest_key(self.manifest.id)
         data = self.context.store.read_small(key)
         read_manifest(data, self.manifest.id)
-        self.count(len(data))
+        self.check.count(len(data))
         run = self.context.catalog.run(self.manifest.id)
         if run and run.manifest_sha256 and run.manifest_sha256 != hashlib.sha256(data).hexdigest():
-            self.add_finding(key, ALTERED, f"{key} is not what its run wrote.")
+            self.check.add_finding(key, ALTERED, f"{key} is not what its run wrote.")
 
     def is_present(self, item: StoredObject) -> bool:
         """Return whether the object exists with its recorded size; otherwise add a finding."""
         if item not in self.shared.present:
             self.check_presence(item)
-            self.shared.present[item] = self.findings.get(item.key)
+            self.shared.present[item] = self.check.findings.get(item.key)
         elif finding := self.shared.present[item]:
-            self.findings[item.key] = finding
-        return item.key not in self.findings
+            self.check.findings[item.key] = finding
+        return item.key not in self.check.findings
 
     def check_presence(self, item: StoredObject) -> None:
         try:
             size = self.context.store.size(item.key)
         except MissingObjectError as error:
-            self.add_finding(item.key, MISSING, str(error))
+            self.check.add_finding(item.key, MISSING, str(error))
             return
         if size != item.stored_bytes:
-            self.add_finding(item.key, ALTERED, f"{item.key} has {size} bytes, not {item.stored_bytes}.")
+            self.check.add_finding(
+                item.key, ALTERED, f"{item.key} has {size} bytes, not {item.stored_bytes}."
+            )
 
     def choose(self, present: dict[str, StoredObject]) -> list[str]:
         """Return the keys of the objects to read:
 
         the sample of the day, and those found damaged last time.
         """
-        keys_of_day = sample(present, self.request.sample, self.started.toordinal())
+        keys_of_day = sample(present, self.request.sample, self.check.started.toordinal())
         annotations = read_annotations(self.context.store, self.manifest.id).get(self.manifest.id)
         checks = annotations.checks if annotations else ()
         damaged = {damage.key for check in checks for damage in check.damage}
@@ -121,15 +120,10 @@ class Verifier:
         if item not in self.shared.read:
             return False
         if finding := self.shared.read[item]:
-            self.findings[item.key] = finding
+            self.check.findings[item.key] = finding
         else:
-            self.count(item.stored_bytes)
+            self.check.count(item.stored_bytes)
         return True
-
-    def count(self, size: int) -> None:
-        """Count an object of ``size`` bytes as read."""
-        self.read += 1
-        self.bytes += size
 
     def check_stored(self, item: StoredObject) -> bool:
         """Read the stored bytes. Return whether they are those that were written; otherwise add a finding."""
@@ -140,24 +134,24 @@ class Verifier:
                 for _ in counted:
                     pass
         except MissingObjectError as error:
-            self.add_finding(key, MISSING, error.what)
+            self.check.add_finding(key, MISSING, error.what)
         except IntegrityError as error:
-            self.add_finding(key, ALTERED, error.what)
-        if key not in self.findings:
-            self.count(item.stored_bytes)
-        return key not in self.findings
+            self.check.add_finding(key, ALTERED, error.what)
+        if key not in self.check.findings:
+            self.check.count(item.stored_bytes)
+        return key not in self.check.findings
 
     def attempt(self, item: StoredObject, reader: Reader) -> bool:
         """Read the content of an object with ``reader``, unless it was read for another backup.
 
         Returns whether the object is undamaged.
         """
-        if item.key in self.findings:
+        if item.key in self.check.findings:
             return False  # the index of a tree may be missing and not chosen, but needed for a pack
         if self.has_read(item):
-            return item.key not in self.findings
+            return item.key not in self.check.findings
         good = self.read_object(item, reader)
-        finding = self.findings.get(item.key)
+        finding = self.check.findings.get(item.key)
         # "Unreadable" may be the fault of this backup's index, so other backups read the object again.
         if finding is None or finding.damage.kind != UNREADABLE:
             self.shared.read[item] = finding
@@ -171,27 +165,8 @@ class Verifier:
             if self.check_stored(item):
                 if isinstance(error, IdentityError):
                     raise
-                self.add_finding(item.key, UNREADABLE, f"{item.key}: {error.what}")
+                self.check.add_finding(item.key, UNREADABLE, f"{item.key}: {error.what}")
             return False
         self.context.progress.advance(item.stored_bytes)
-        self.count(item.stored_bytes)
+        self.check.count(item.stored_bytes)
         return True
-
-    def add_finding(self, key: str, kind: str, text: str) -> None:
-        self.findings[key] = Finding(damage=Damage(key=key, kind=kind), text=text)
-
-    def record(self, objects: int) -> VerifyResult:
-        findings = tuple(self.findings.values())
-        check = Check(
-            schema=SCHEMA,
-            id=self.manifest.id,
-            depth=self.request.depth,
-            started=self.started,
-            finished=self.context.clock(),
-            sample=self.request.sample,
-            objects=objects,
-            read=self.read,
-            bytes=self.bytes,
-            damage=tuple(finding.damage for finding in findings),
-        )
-        return record_check(self.context, check, findings)
