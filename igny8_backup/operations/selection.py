@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from igny8_backup.conf import Config
 from igny8_backup.errors import RefusedError, UsageError
@@ -90,6 +91,21 @@ def missing_part_notes(config: Config, only: str, manifest: Manifest | None) -> 
         f"Backup {manifest.id} has no complete copy of {name!r}, which is therefore not restored."
         for name in missing
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRequest:
+    """The part of a backup to restore or extract.
+
+    ``backup_id``: empty for the newest complete backup. ``only``: ``all``, ``db``, ``files``, the alias of a
+    database or the name of a tree; logs are restored only by name. ``keep_personal_data``: allow to restore a
+    production backup while DEBUG is on.
+    """
+
+    backup_id: str = ""
+    only: str = ALL
+    identity_file: Path | None = None
+    keep_personal_data: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,13 @@ from igny8_backup.operations.extract.path_filter import parse_pattern
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, require_new_folder, write_tree
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.preflight import check_objects
-from igny8_backup.operations.selection import ALL, DB, FILES, BasePlan, select_parts
+from igny8_backup.operations.selection import ALL, DB, FILES, BasePlan, BaseRequest, select_parts
 from igny8_backup.operations.staging import sanitize
 from igny8_backup.operations.staging.overrides import RestoreOverrides
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractRequest:
+class ExtractRequest(BaseRequest):
     """A request to extract a database, trees, or both.
 
     ``to_database`` is the name of a new database, ``to_dir`` a new or empty folder; at least one is needed.
@@ -32,16 +32,12 @@ class ExtractRequest:
     in the new database. The other fields are those of ``RestoreRequest``.
     """
 
-    backup_id: str = ""
-    only: str = ALL
-    identity_file: Path | None = None
     to_database: str = ""
     to_dir: Path | None = None
     paths: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     migrate: bool = False
     sanitize: bool = False
-    keep_personal_data: bool = False
     allow_set_id: bool = False
     overrides: RestoreOverrides = RestoreOverrides()
 

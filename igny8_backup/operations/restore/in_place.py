@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from igny8_backup.catalog.select import select
 from igny8_backup.celery.workers import Workers, ask_workers
@@ -32,7 +31,7 @@ from igny8_backup.operations.restore.workers import (
     workers_blockers,
     workers_notes,
 )
-from igny8_backup.operations.selection import ALL, DB, BasePlan, select_parts
+from igny8_backup.operations.selection import ALL, DB, BasePlan, BaseRequest, select_parts
 from igny8_backup.operations.staging import sandbox, sanitize
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 from igny8_backup.signals import RESTORE, announced
@@ -41,18 +40,14 @@ LABEL = "before a restore in place"
 
 
 @dataclass(frozen=True, kw_only=True)
-class InPlaceRequest:
+class InPlaceRequest(BaseRequest):
     """A request to restore one database in place.
 
     ``only`` is an alias, or ``all`` or ``db`` if there is only one database. The other fields are those of
     ``RestoreRequest``; ``owners`` is that of ``RestoreOverrides``.
     """
 
-    backup_id: str = ""
-    only: str = ALL
-    identity_file: Path | None = None
     owners: bool = True
-    keep_personal_data: bool = False
     workers: WorkersPolicy = WorkersPolicy()
 
 

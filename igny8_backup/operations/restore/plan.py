@@ -14,7 +14,7 @@ from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, Targe
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, TreePart
 from igny8_backup.operations.restore.workers import WorkersPolicy
-from igny8_backup.operations.selection import ALL, BasePlan
+from igny8_backup.operations.selection import BasePlan, BaseRequest
 from igny8_backup.operations.staging.overrides import RestoreOverrides
 
 SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
@@ -22,23 +22,17 @@ SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestoreRequest:
+class RestoreRequest(BaseRequest):
     """A request to restore databases and trees.
 
-    ``backup_id``: empty for the newest complete backup. ``only``: ``all``, ``db``, ``files``, the alias of a
-    database or the name of a tree; logs are restored only by name. ``assume_space``: free bytes on the volume
-    of the database server; None to use the setting. ``sanitize``: run the project's sanitizers.
-    ``keep_personal_data``: allow to restore a production backup while DEBUG is on. ``allow_set_id``: restore
-    set-user-ID and set-group-ID bits and file capabilities.
+    ``assume_space``: free bytes on the volume of the database server; None to use the setting. ``sanitize``:
+    run the project's sanitizers. ``allow_set_id``: restore set-user-ID and set-group-ID bits and file
+    capabilities.
     """
 
-    backup_id: str = ""
-    only: str = ALL
-    identity_file: Path | None = None
     workers: WorkersPolicy = WorkersPolicy()
     assume_space: int | None = None
     sanitize: bool = False
-    keep_personal_data: bool = False
     allow_set_id: bool = False
     overrides: RestoreOverrides = RestoreOverrides()
 
