@@ -59,7 +59,7 @@ def test_backup_dated_in_the_future_is_reported(ground: Ground, tmp_path: Path) 
         ),
     )
     note = f"Backup {ahead} is dated "
-    hint_for = "give restore_all the id of the one that you mean."
+    hint_for = "give restore_all the id of the backup that you mean."
     assert note in made.ended(0).stderr and hint_for in made.stderr
     assert_shown(made.stderr)
     assert "in the future" in listed.ended(0).stdout
