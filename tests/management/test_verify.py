@@ -190,7 +190,7 @@ FORGERIES: dict[str, list[tuple[Callable[[bytes], bytes], str]]] = {
     ],
     "pack": [
         (altered, "is not the file that the index describes"),
-        (lambda data: bytes(1024), "The pack does not hold the file"),
+        (lambda data: bytes(1024), "does not hold the file"),
         (lambda data: data[:-1024], "is truncated"),
         (lambda data: data + b"x" * 512, "holds data after its end-of-archive block"),
     ],
