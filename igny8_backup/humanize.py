@@ -1,10 +1,11 @@
-"""Format durations, sizes and counts for people, and parse sizes."""
+"""Format durations, sizes, counts and foreign text for people, and parse sizes."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
 
+_CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 _SIZE = re.compile(r"(?P<amount>\d+(\.\d+)?) ?((?P<unit>[kMGT])(?P<binary>i?))?B?", re.IGNORECASE)
@@ -58,3 +59,20 @@ def size_from_words(text: str) -> int:
 def count_in_words(amount: int, noun: str) -> str:
     """Format a count with its noun: ``1 file``, ``5114 files``."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters escaped: file names and text from storage could otherwise
+    control the terminal. Newlines and tabs stay."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def one_line(text: str) -> str:
+    """The same with newlines escaped: a file name or a label could otherwise forge a line of output."""
+    return printable(text).replace("\n", "\\x0a")
+
+
+def indented(text: str) -> str:
+    """The same for a text that may have several lines: all but the first are indented, so that none of them
+    looks like a line of the command's own."""
+    return printable(text).replace("\n", "\n    ")

@@ -16,7 +16,7 @@ from celery.exceptions import Ignore
 from igny8_backup.conf import get_config
 from igny8_backup.errors import IncompleteError, IntegrityError, UnhealthyError
 from igny8_backup.formats.manifest import RUNNING, RunRecord
-from igny8_backup.humanize import count_in_words
+from igny8_backup.humanize import count_in_words, indented
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import open_context
@@ -36,7 +36,7 @@ class LogProgress(NullProgress):
     """A :class:`~igny8_backup.operations.progress.Progress` that writes notes to the log of the worker."""
 
     def note(self, text: str) -> None:
-        logger.warning("%s", text)
+        logger.warning("%s", indented(text))
 
 
 @shared_task(bind=True, name="igny8_backup.backup_db", acks_late=False, ignore_result=False)

@@ -62,7 +62,7 @@ def orphan_lines(report: OrphanReport, now: datetime) -> Iterator[str]:
     states = {"orphan": report.orphans, "in use": report.in_use, "doubtful": report.doubtful}
     rows = [_orphan_row(item, state, now) for state, items in states.items() for item in items]
     if rows:
-        yield table(("STORED", "AGE", "STATE", "KEY"), rows)
+        yield from table(("STORED", "AGE", "STATE", "KEY"), rows).splitlines()
     for entry in report.unreadable:
         yield f"UNREADABLE: {entry.id}: {entry.problem}"
 

@@ -6,9 +6,9 @@ import ctypes
 import gc
 import json
 import math
-import os
 import signal
 import sys
+import traceback
 from argparse import ArgumentParser, RawDescriptionHelpFormatter, _MutuallyExclusiveGroup
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,14 +21,21 @@ from django.core.management.base import BaseCommand, CommandError
 
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import records
-from igny8_backup.management.progress import TextProgress, printable
+from igny8_backup.humanize import indented, one_line, printable
+from igny8_backup.management.output import Output
+from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.notify.report import Report
 
 _M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM as an exception, so that stopping a container cleans up as Ctrl-C does."""
+    """SIGTERM or SIGHUP as an exception, so that stopping a container or closing a terminal cleans up as
+    Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = signal.Signals(number)
 
 
 class Plan(Protocol):
@@ -50,12 +57,22 @@ class BackupCommand(BaseCommand):
     examples = ""
     requires_system_checks: list[str] = []
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style = self.stderr.style_func
+        self.stdout, self.stderr = Output.around(self.stdout), Output.around(self.stderr)
+        self.stderr.style_func = style
+
     def run_from_argv(self, argv: list[str]) -> None:
         # Imported modules stay until the process ends. Without this, the garbage collector would examine all
         # their objects when the interpreter exits, which takes a tenth of a second.
         gc.freeze()
         share_arenas()
-        super().run_from_argv(argv)
+        try:
+            super().run_from_argv(argv)
+        except CommandError as error:  # only with --traceback
+            self.stderr.write("".join(traceback.format_exception(error)))
+            sys.exit(error.returncode)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         kwargs.setdefault("formatter_class", RawDescriptionHelpFormatter)
@@ -82,40 +99,37 @@ class BackupCommand(BaseCommand):
         except BackupError as error:
             self._fail(str(error), error.exit_status, kind=type(error).__name__)
         except KeyboardInterrupt as error:
-            number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+            number = error.number if isinstance(error, Terminated) else signal.SIGINT
             text = f"Stopped by {number.name}. Unfinished work was cleaned up."
             self._fail(text, 128 + number, kind="Stopped")
         if status:
-            sys.stdout.flush()
             raise CommandError("Completed with problems; see above.", returncode=status)
 
     def say(self, *lines: str) -> None:
         """Print lines on standard output. Does nothing with ``--json``."""
         if not self.json:
             for line in lines:
-                self.stdout.write(printable(line))
-            self.stdout.flush()  # keeps the order of the two streams where both go into one log
+                self.stdout.write(one_line(line))
+
+    def say_text(self, text: str) -> None:
+        """Print a text of several lines, such as a table, on standard output, but not with ``--json``."""
+        if not self.json:
+            self.stdout.write(printable(text))
 
     def show_lines(self, lines: Iterable[str]) -> None:
         """Print lines as they are produced; with ``--json`` each of them is a JSON object.
 
-        Stops without an error when the reader of the output closes it, as ``head`` does.
+        Stops when the reader of the output has closed it, as ``head`` does.
         """
         remaining = iter(lines)
-        try:
-            while batch := list(islice(remaining, 1000)):
-                self._json_shown = True
-                self.stdout.write("\n".join(batch if self.json else map(printable, batch)))
-            self.stdout.flush()
-        except BrokenPipeError:
-            # Otherwise the interpreter would flush the buffer when it exits, fail, and print a traceback.
-            with open(os.devnull, "wb") as devnull:
-                os.dup2(devnull.fileno(), sys.stdout.fileno())
+        while not getattr(self.stdout, "reader_gone", False) and (batch := list(islice(remaining, 1000))):
+            self._json_shown = True
+            self.stdout.write("\n".join(batch if self.json else map(one_line, batch)))
 
-    def warn(self, *lines: str) -> None:
-        """Print lines on standard error."""
-        for line in lines:
-            self.stderr.write(printable(line))
+    def warn(self, *texts: str) -> None:
+        """Print texts on standard error, each on a line; further lines of a text are indented."""
+        for text in texts:
+            self.stderr.write(indented(text))
 
     def show_plan(self, plan: Plan, lines: Iterable[str], as_json: Any, *, dry_run: bool) -> bool:
         """Show a plan; return whether to carry it out, which is false for a dry run.
@@ -153,7 +167,7 @@ class BackupCommand(BaseCommand):
     def _fail(self, message: str, status: int, *, kind: str) -> NoReturn:
         if not self._json_shown:
             self.show_json({"error": kind, "message": message, "exit_status": status})
-        raise CommandError(printable(message), returncode=status)
+        raise CommandError(indented(message), returncode=status)
 
 
 def share_arenas() -> None:
@@ -169,18 +183,24 @@ def share_arenas() -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+    """Raise ``Terminated`` for SIGTERM and, unless it is ignored as by nohup(1), for SIGHUP."""
 
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    previous: dict[signal.Signals, Any] = {}
     try:
-        previous = signal.signal(signal.SIGTERM, stop)
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN:
+                previous[each] = signal.signal(each, stop)
     except ValueError:  # only the main thread may set signal handlers
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
 
 def add_wait_argument(parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:

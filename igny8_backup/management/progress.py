@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from igny8_backup.humanize import indented
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-_CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 _EVERY = 30.0  # seconds between two lines in a log
 
 
@@ -55,25 +56,31 @@ class TextProgress:
     def advance(self, amount: int, files: int = 0) -> None:
         self._done += amount
         self._files += files
+        if self._total is not None:
+            self._total = max(self._total, self._done)  # an estimate
         counted = ""
         if self._files:
-            of = f" of about {self._files_total:,}" if self._files_total else ""
+            expected = self._files_total or 0
+            of = f" of about {expected:,}" if expected > self._files else ""
             counted = f", {self._files:,}{of} files"
         if self._live and self._task is not None:
-            self._live.update(self._task, advance=amount, description=f"{self._what}{counted}")
+            description = f"{self._what}{counted}"
+            self._live.update(self._task, advance=amount, total=self._total, description=description)
         elif time.monotonic() - self._shown > self._every:
             self._shown = time.monotonic()
             rate = self._done / max(self._shown - self._begun, 0.001)
-            of = f" of about {self._total / 1e6:,.0f}" if self._total else ""
+            total = self._total or 0
+            of = f" of about {total / 1e6:,.0f}" if total > self._done else ""
             self.note(f"{self._what}: {self._done / 1e6:,.0f}{of} MB{counted}, {rate / 1e6:,.1f} MB/s")
 
     def end(self) -> None:
         if self._live:
-            self._live.stop()
+            with suppress(OSError):  # the terminal was closed
+                self._live.stop()
         self._live = self._task = None
 
     def note(self, text: str) -> None:
-        text = printable(text)
+        text = indented(text)
         live = self._live  # another thread may call note() while this one calls end()
         if live:
             live.console.print(text, markup=False, highlight=False)
@@ -88,11 +95,3 @@ def _live_line() -> Progress:
 
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def printable(text: str) -> str:
-    r"""Return ``text`` with control characters escaped, as in ``\x1b``.
-
-    File names and text from storage could otherwise control the terminal.
-    """
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

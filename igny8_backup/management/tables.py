@@ -10,6 +10,8 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
+from igny8_backup.humanize import one_line
+
 WIDTH = 140  # characters, where the output is not a terminal
 LEAST_WIDTH = 100
 
@@ -24,7 +26,7 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         justify: Literal["left", "right"] = "right" if name == "STORED" else "left"
         result.add_column(name, no_wrap=name == "ID", overflow="fold", justify=justify)
     for row in rows:
-        result.add_row(*row)
+        result.add_row(*map(one_line, row))
     text = io.StringIO()
     width = max(shutil.get_terminal_size((WIDTH, 24)).columns, LEAST_WIDTH)
     Console(file=text, width=width, highlight=False, markup=False).print(result)

@@ -1,4 +1,4 @@
-"""Delay SIGINT and SIGTERM while an object is built that an exception would leave half finished."""
+"""Delay SIGINT, SIGTERM and SIGHUP while an object is built that an exception would leave half finished."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def delay_interrupts() -> Iterator[None]:
-    """Handle SIGINT and SIGTERM that arrive inside the block when the block ends.
+    """Handle SIGINT, SIGTERM and SIGHUP that arrive inside the block when the block ends.
 
     Python runs a signal handler between any two instructions of the main thread. An exception raised there
     inside ``subprocess.Popen`` leaves a child process that no object refers to. Masking the signals

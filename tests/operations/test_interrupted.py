@@ -61,7 +61,9 @@ def waiting_client(
             process.kill()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_backup_stopped_cleans_up(project: Project, number: signal.Signals, status: int) -> None:
     with waiting_client(project, "pg_dump", "backup_all", "--json") as (process, dump):
         process.send_signal(number)
@@ -73,7 +75,7 @@ def test_backup_stopped_cleans_up(project: Project, number: signal.Signals, stat
         "message": f"Stopped by {number.name}. Unfinished work was cleaned up.",
     }
     assert err.startswith("CommandError: Stopped by ") and "Traceback" not in err
-    assert_shown(err.replace("SIGINT", "SIGTERM"))
+    assert_shown(err.replace("SIGINT", "SIGTERM").replace("SIGHUP", "SIGTERM"))
     assert not runs(dump)
     assert manifests(project) == []
     assert [path.parent.name for path in objects(project)] == ["runs"], "no object is left, nor a part of one"
@@ -132,7 +134,7 @@ def test_backup_lost_lock_records_nothing(project: Project) -> None:
         gate.unlink()
         _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 5 and "Traceback" not in err
-    assert "The lock was lost" in err and "No backup was recorded. Run again." in err
+    assert "The lock was lost" in err and "No backup was recorded. Run the command again." in err
     assert manifests(project) == []
     assert outcome(project) == "failed"
 

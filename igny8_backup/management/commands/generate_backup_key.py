@@ -24,7 +24,7 @@ class Command(BackupCommand):
         path: Path = options["file"]
         recipient = make_key(path, utc_now())
         self.show_json({"identity_file": str(path.resolve()), "recipient": recipient})
-        self.say(f"""The identity (private key) is in {path.resolve()}, readable only by you.
+        self.say_text(f"""The identity (private key) is in {path.resolve()}, readable only by you.
 The recipient (public key) is
 
 {recipient}

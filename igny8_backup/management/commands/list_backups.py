@@ -40,7 +40,7 @@ class Command(BackupCommand):
         if not entries:
             self.say(f"There is no backup in {where}. Make one: python manage.py backup_all")
         elif not self.json:
-            self.say(backup_table(entries, annotations, context.clock()))
+            self.say_text(backup_table(entries, annotations, context.clock()))
             self.say(f"{len(entries)} in {where}")
         self.say(*map(restore_line, journals))
         for stamp in killed:

@@ -6,12 +6,13 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.errors import UnhealthyError
+from igny8_backup.errors import FilesError, UnhealthyError
 from igny8_backup.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.prometheus import write_metrics
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.monitor import monitor
+from igny8_backup.operations.notify.alarms import Alarm
 
 
 class Command(BackupCommand):
@@ -32,19 +33,28 @@ class Command(BackupCommand):
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
+        unwritten: FilesError | None = None
         with self.reported(options) as report:
             with open_context(progress=report) as context:
                 health = monitor(context)
-            if health.failed:
-                report.fail(*health.problems(), alarms=health.alarms)
-        if options["prometheus"]:
-            write_metrics(options["prometheus"], health)
+            if options["prometheus"]:
+                try:
+                    write_metrics(options["prometheus"], health)
+                except FilesError as error:
+                    unwritten = error
+            alarms = [*health.alarms, *[Alarm("metrics", "not written")] * bool(unwritten)]
+            if alarms:
+                report.fail(*health.problems(), *[str(unwritten)] * bool(unwritten), alarms=alarms)
         self.show_json({"healthy": not health.failed, **vars(health)})
         for item in health.conditions:
             self.say(f"{'OK' if item.ok else 'FAILED':<7} {item.name}, {item.of}: {item.text}")
         if health.failed:
+            if unwritten:
+                self.warn(str(unwritten))
             raise UnhealthyError(
                 f"{len(health.failed)} of {count_in_words(len(health.conditions), 'condition')} FAILED.",
                 hint='See "Monitor backups" in the documentation.',
             )
+        if unwritten:
+            raise unwritten
         return 0

@@ -45,7 +45,7 @@ class Command(BackupCommand):
             for why in _reasons(item)
         ]
         if rows:
-            self.say(table(("ID", "AGE", "", "WHY"), rows))
+            self.say_text(table(("ID", "AGE", "", "WHY"), rows))
         would = "would be " if options["dry_run"] else ""
         self.say(f"{count_in_words(len(result.removed), 'backup')} {would}removed.")
         self.say(f"{orphans_text(result.swept)} {would}removed, {orphans_text(result.waiting)} waiting.")
