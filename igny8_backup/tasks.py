@@ -25,7 +25,7 @@ from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.notify.report import Report
 from igny8_backup.operations.progress import NullProgress
 from igny8_backup.operations.selection import choose_databases, choose_trees
-from igny8_backup.operations.verify.result import VerifyRequest
+from igny8_backup.operations.verify.result import VerifyRequest, parse_percent
 from igny8_backup.operations.verify.run import ALL_BACKUPS, AllVerified, verify, verify_all
 
 logger = logging.getLogger(__name__)
@@ -97,16 +97,22 @@ def backup_all(
 
 @shared_task(name="igny8_backup.verify_backup", acks_late=False, ignore_result=False)
 def verify_backup(
-    backup_id: str = "", sample: int = 100, every: bool = False, ping: str = ""
+    backup_id: str = "", sample: int | str = 100, every: bool = False, ping: str = ""
 ) -> dict[str, Any]:
     """Read the objects of a backup in storage and compare them with its manifest. No key is needed.
 
-    Verifies the backup ``backup_id``, by default the newest; with ``every`` all backups. ``sample`` is the
-    share of the objects to read, in percent. Raises ``IntegrityError`` if there is damage,
-    ``IncompleteError`` if a backup could not be verified.
+    <<<<<<< HEAD
+        Verifies the backup ``backup_id``, by default the newest; with ``every`` all backups. ``sample`` is the
+        share of the objects to read, in percent. Raises ``IntegrityError`` if there is damage,
+        ``IncompleteError`` if a backup could not be verified.
+    =======
+        Verifies the newest backup unless ``backup_id`` is given, or ``every`` one. ``sample`` is the share of the
+        objects to read, in percent: 5 or "5%". Raises ``UsageError`` for another value, ``IntegrityError`` for
+        damage, ``IncompleteError`` where a backup could not be verified.
+    >>>>>>> 6694831 (Name what no backup holds on standard output)
     """
-    request = VerifyRequest(backup_id=backup_id, sample=sample)
     with _report("verify_backup", ping) as report, open_context(progress=report) as context:
+        request = VerifyRequest(backup_id=backup_id, sample=parse_percent(sample))
         found = verify_all(context, request) if every else AllVerified(results=(verify(context, request),))
         report.cover(*found.ids, *[ALL_BACKUPS] * every)
         if not found.complete:

@@ -59,6 +59,7 @@ class BackupRunCommand(BackupCommand):
         if result.manifest:
             self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.complete})
             self._show(result.manifest, where)
+            self.say(*(f"  not in the backup: {line}" for line in result.left_out(_SHOWN)))
         self.warn(*(f"  {line}" for line in problems))
         return 0 if result.complete else 3
 

@@ -17,6 +17,19 @@ from igny8_backup.operations.maintain.orphans import OrphanObject, OrphanReport
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 
+_REASONS = {
+    "DatabaseError": "the database server could not be reached, or refused a statement",
+    "FilesError": "a folder or file could not be read or written",
+    "IntegrityError": "data in storage was damaged",
+    "LockedError": "the lock was lost",
+    "RefusedError": "a safety rule forbade it",
+    "StorageError": "the storage could not be reached, or refused a request",
+    "ToolError": "a program failed",
+    "ToolMissingError": "a program was not installed",
+    "ToolTooOldError": "a client program was older than the server",
+}
+"""What the classes of errors mean that a manifest records for a failed part."""
+
 
 def backup_table(entries: Sequence[Entry], annotations: Mapping[str, Annotations], now: datetime) -> str:
     """Return a table with a line for each backup. Ages are measured at ``now``."""
@@ -91,14 +104,16 @@ def manifest_lines(manifest: Manifest) -> Iterator[str]:
     yield f"  host {manifest.host}, environment {manifest.environment}, took {seconds:.0f} s"
     yield "  " + ", ".join(f"{name} {version}" for name, version in manifest.software.items())
     for part in manifest.databases:
-        dumped = f"server {part.server_version}, dumped by {part.dump_version}" if part.object else part.error
+        dumped = f"server {part.server_version}, dumped by {part.dump_version}"
+        dumped = dumped if part.object else _reason(part.error)
         yield f"  database {part.alias}: {part.state}, {part.engine}, {dumped}"
     for tree in manifest.trees:
         counts = (
             f"{tree.files} files, {tree.directories} folders, {tree.links} links, {tree.skipped} skipped"
             f"{f', {tree.excluded} excluded' if tree.excluded else ''}"
         )
-        yield f"  files {tree.name} ({tree.role}): {tree.state}, {tree.error or counts}"
+        described = _reason(tree.error) if tree.error else counts
+        yield f"  files {tree.name} ({tree.role}): {tree.state}, {described}"
     for item in manifest.objects():
         yield f"    {size_in_words(item.stored_bytes):>10}  {item.sha256[:16]}  {item.key}"
 
@@ -133,6 +148,11 @@ def details_lines(details: Details) -> Iterator[str]:
         yield f"  {item.tree}: {item.path}: {item.reason}"
     for name, text in details.errors.items():
         yield f"  {name} failed: {text}"
+
+
+def _reason(error: str) -> str:
+    """Return the reason of a failed part: the kind of error, because its message is encrypted."""
+    return f"{_REASONS.get(error, 'an error')} ({error})" if error else "no reason is recorded"
 
 
 def _annotation_text(annotations: Annotations) -> str:

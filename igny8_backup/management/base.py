@@ -167,7 +167,7 @@ class BackupCommand(BaseCommand):
     def _fail(self, message: str, status: int, *, kind: str) -> NoReturn:
         if not self._json_shown:
             self.show_json({"error": kind, "message": message, "exit_status": status})
-        raise CommandError(indented(message), returncode=status)
+        raise CommandError(printable(message), returncode=status)
 
 
 def share_arenas() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from igny8_backup.conf import Config
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.humanize import one_line
 from igny8_backup.streams.age import Identity
 
 ALL, DB, FILES = "all", "db", "files"
@@ -128,7 +129,7 @@ class BasePlan:
 def require_none(blockers: Sequence[str]) -> None:
     """Raise :class:`RefusedError`, which lists the ``blockers`` of a plan, if there are any."""
     if blockers:
-        listed = "\n".join(f"  - {text}" for text in blockers)
+        listed = "\n".join(f"  - {one_line(text)}" for text in blockers)
         what = f"This backup cannot be restored here:\n{listed}\n"
         hint = "Fix the problems listed above, then run the command again."
         raise RefusedError(what, unchanged="Nothing was changed.", hint=hint)

@@ -45,6 +45,10 @@ def test_upkeep_tasks_a_week_succeeds(
     checked = run(verify_backup, ping=f"{web.url}/week")
     assert checked["ids"] == [made["id"]] and checked["read"] == checked["objects"] > 3
     assert run(verify_backup, every=True, sample=5)["ids"] == [made["id"]]
+    assert run(verify_backup, sample="5%")["ids"] == [made["id"]]
+    for sample in (0, 101, -1, "0%", "half", 5.5, None, ""):
+        with pytest.raises(UsageError, match="is not a whole number from 1 to 100"):
+            run(verify_backup, sample=sample)
     healthy = run(monitor_backups, ping=f"{web.url}/hour")
     assert healthy["healthy"] and healthy["conditions"] > 5
     assert web.paths[2:] == ["/week/start", "/week", "/hour/start", "/hour"]

@@ -10,7 +10,7 @@ from igny8_backup.formats.annotations import CONTENT, STORED, Check
 from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand, add_identity_argument
 from igny8_backup.operations.context import open_context
-from igny8_backup.operations.verify.result import VerifyRequest
+from igny8_backup.operations.verify.result import VerifyRequest, parse_percent
 from igny8_backup.operations.verify.run import ALL_BACKUPS, AllVerified, verify, verify_all
 
 
@@ -87,7 +87,7 @@ def _amount(check: Check) -> str:
 
 
 def _percent(text: str) -> int:
-    number = text.removesuffix("%")
-    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= 100):
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100.")
-    return int(number)
+    try:
+        return parse_percent(text)
+    except UsageError as error:
+        raise ArgumentTypeError(error.what) from None

@@ -54,9 +54,17 @@ class BackupResult:
         return list(dict.fromkeys((*failed, *skipped)))
 
     def problems(self, limit: int) -> list[str]:
-        """Return one line for each failed part and for each skipped file, but at most ``limit`` files."""
+        """Return one line for each failed part and for each file that should be in the backup, but at most
+        ``limit`` files."""
         lines = [f"{name} FAILED: {error}" for name, error in self.errors.items()]
-        lines += [f"{item.tree}: {item.path}: {item.reason}" for item in self.skipped[:limit]]
-        if len(self.skipped) > limit:
-            lines.append(f"... and {len(self.skipped) - limit} more: show_backup {self.id}")
+        return lines + self._listed([item for item in self.skipped if item.failure], limit)
+
+    def left_out(self, limit: int) -> list[str]:
+        """One line for each path that a backup never holds, such as a socket, at most ``limit``."""
+        return self._listed([item for item in self.skipped if not item.failure], limit)
+
+    def _listed(self, skipped: list[Skipped], limit: int) -> list[str]:
+        lines = [f"{item.tree}: {item.path}: {item.reason}" for item in skipped[:limit]]
+        if len(skipped) > limit:
+            lines.append(f"... and {len(skipped) - limit} more: show_backup {self.id}")
         return lines

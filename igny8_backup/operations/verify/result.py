@@ -27,6 +27,18 @@ class VerifyRequest:
     identity_file: Path | None = None
 
 
+def parse_percent(value: int | str) -> int:
+    """Parse a whole number from 1 to 100, with or without a percent sign. Raises ``UsageError``."""
+    digits = str(value).removesuffix("%")
+    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= 100):
+        raise UsageError(
+            f"{value!r} is not a whole number from 1 to 100.",
+            unchanged="Nothing was read.",
+            hint="Give the share of the objects to read in percent, such as 5%.",
+        )
+    return int(digits)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One damaged object. ``damage`` is recorded in storage; ``text`` is shown, and may name files."""

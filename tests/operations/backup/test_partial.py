@@ -102,6 +102,33 @@ def test_backup_unreadable_files_are_listed(project: Project) -> None:
     shutil.rmtree(project.uploads / "d")
 
 
+def test_backup_of_paths_that_no_backup_holds_writes_nothing_to_stderr(project: Project) -> None:
+    (project.uploads / ".before-20261122T021500Z").mkdir()
+    os.mkfifo(project.uploads / "fifo")
+    first, nightly, as_json = run_many(
+        project, *[["backup_sites", "uploads"]] * 2, ["backup_sites", "uploads", "--json"]
+    )
+    first.ended(0)
+    assert nightly.ended(0).stderr == as_json.ended(0).stderr == ""
+    assert "not in the backup: uploads: .before-20261122T021500Z: belongs to" in nightly.stdout
+    assert "not in the backup: uploads: fifo: a FIFO" in nightly.stdout
+
+
+def test_show_backup_of_a_failed_part_gives_the_reason(project: Project) -> None:
+    project.uploads.rmdir()
+    (made,) = run_many(project, ["backup_sites", "--json"])
+    project.uploads.mkdir()
+    backup_id = made.ended(3).json["manifest"]["id"]
+    without, shown = run_many(
+        project,
+        ["show_backup", backup_id],
+        ["show_backup", backup_id, "--identity", project.identity],
+    )
+    reason = "files uploads (sites): failed, a folder or file could not be read or written (FilesError)"
+    assert reason in without.ended(0).stdout and reason in shown.ended(0).stdout
+    assert "the folder" in shown.stdout.lower() and "uploads failed: The folder" in shown.stdout
+
+
 def test_backup_excluded_rows_are_reported(project: Project) -> None:
     project.seed_small()
     before = of_project(project)
