@@ -101,15 +101,9 @@ def verify_backup(
 ) -> dict[str, Any]:
     """Read the objects of a backup in storage and compare them with its manifest. No key is needed.
 
-    <<<<<<< HEAD
-        Verifies the backup ``backup_id``, by default the newest; with ``every`` all backups. ``sample`` is the
-        share of the objects to read, in percent. Raises ``IntegrityError`` if there is damage,
-        ``IncompleteError`` if a backup could not be verified.
-    =======
-        Verifies the newest backup unless ``backup_id`` is given, or ``every`` one. ``sample`` is the share of the
-        objects to read, in percent: 5 or "5%". Raises ``UsageError`` for another value, ``IntegrityError`` for
-        damage, ``IncompleteError`` where a backup could not be verified.
-    >>>>>>> 6694831 (Name what no backup holds on standard output)
+    Verifies the backup ``backup_id``, by default the newest; with ``every`` all backups. ``sample`` is the
+    share of the objects to read, in percent: 5 or "5%". Raises ``UsageError`` for another value,
+    ``IntegrityError`` if there is damage, ``IncompleteError`` if a backup could not be verified.
     """
     with _report("verify_backup", ping) as report, open_context(progress=report) as context:
         request = VerifyRequest(backup_id=backup_id, sample=parse_percent(sample))
