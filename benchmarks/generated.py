@@ -7,6 +7,7 @@ bytes; ``records`` writes and reads the index of AMOUNT files. Nothing is stored
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -30,7 +31,7 @@ from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.lines import FileLines
-from igny8_backup.trees.model.records import Record
+from igny8_backup.trees.model.records import Record, from_json
 from igny8_backup.trees.tar.blocks import TarBlocks
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _file(context: BackupContext, folder: Path, amount: int) -> None:
     with closing(packs()) as opened:
         for name, blocks in opened:
             context.upload(f"packs/{name}").send(bytes(block) for block in blocks)
-    files = [record for file in found for record in file.records()]
+    files = [from_json(json.loads(line)) for file in found for line in file.lines]
     with closing(TreeWriter(side, on_skip=lambda path, reason: None)) as writer:
         for _, blocks in packs():
             writer.extract_pack((bytes(block) for block in blocks), files)

@@ -22,7 +22,6 @@ from igny8_backup.streams.pull_adapter import pull_through
 
 _SECRET_MARK = "AGE-SECRET-KEY-"  # noqa: S105 - the prefix of a secret
 _IDENTITY_FILE_LIMIT = 1 << 20
-_UNCHANGED = "Nothing was changed."
 _HINT = "Give the file that generate_backup_key wrote: --identity FILE."
 _RECIPIENT_HINT = "Copy the recipient that generate_backup_key printed. It is also in the identity file."
 _NO_MATCH = "No matching keys found"
@@ -70,7 +69,6 @@ def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
         if not recipient.startswith("age1"):
             raise UsageError(
                 f"The text given as {place} is not an age recipient: those begin with age1.",
-                unchanged=_UNCHANGED,
                 hint=_RECIPIENT_HINT,
             )
         try:
@@ -78,7 +76,6 @@ def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
         except pyrage.RecipientError:
             raise UsageError(
                 f"{recipient}, {place}, is not a valid X25519 recipient: it is mistyped or incomplete.",
-                unchanged=_UNCHANGED,
                 hint=_RECIPIENT_HINT,
             ) from None
         recipients.append(recipient)
@@ -137,7 +134,7 @@ def parse_identities(text: str, *, name: str = "the identity file") -> list[Iden
 
 
 def _identity_error(what: str, hint: str = _HINT) -> IdentityError:
-    return IdentityError(what, unchanged=_UNCHANGED, hint=hint)
+    return IdentityError(what, unchanged="Nothing was changed.", hint=hint)
 
 
 def encrypt(blocks: Blocks, recipients: Sequence[str]) -> Blocks:
@@ -147,9 +144,7 @@ def encrypt(blocks: Blocks, recipients: Sequence[str]) -> Blocks:
     """
     with contextlib.closing(blocks):
         if not recipients:
-            raise UsageError(
-                "There is no recipient to encrypt to.", unchanged=_UNCHANGED, hint=_RECIPIENT_HINT
-            )
+            raise UsageError("There is no recipient to encrypt to.", hint=_RECIPIENT_HINT)
         keys = [x25519.Recipient.from_str(recipient) for recipient in parse_recipients(recipients)]
 
         def loop(reader: BinaryIO, writer: BinaryIO) -> None:

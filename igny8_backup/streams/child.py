@@ -96,7 +96,7 @@ class Child:
         return str(self._tail)
 
     def read_block(self, size: int) -> bytes:
-        """Return the next ``size`` bytes of its stdout; fewer only at the end. There is no time limit."""
+        """Return the next ``size`` bytes of the child's stdout, fewer only at its end. Wait without limit."""
         buffer = bytearray(size)
         filled = 0
         with memoryview(buffer) as view:
@@ -109,7 +109,7 @@ class Child:
             return bytes(view[:filled])
 
     def write(self, data: bytes) -> bool:
-        """Write ``data`` to its stdin. Return whether the child still has its stdin open."""
+        """Write ``data`` to the child's stdin. Return whether the child still has its stdin open."""
         rest = memoryview(data)
         while rest and self._stdin is not None:
             self._wait({self._stdin: select.POLLOUT})
@@ -117,7 +117,7 @@ class Child:
         return self.reading
 
     def pump(self, data: bytes) -> Iterator[bytes]:
-        """Write ``data`` to its stdin and yield the output that arrives on its stdout meanwhile.
+        """Write ``data`` to the child's stdin and yield the output that arrives on its stdout meanwhile.
 
         A child whose output nobody reads would stop reading its input. If the child closes its stdin, the
         rest of ``data`` is dropped and ``reading`` becomes false.
@@ -143,9 +143,9 @@ class Child:
         return self._stdin is not None
 
     def exchange(self, data: bytes, limit: int) -> bytes:
-        """Write ``data`` to its stdin and return its stdout, cut after ``limit`` bytes.
+        """Write ``data`` to the child's stdin, close it, and return the child's stdout.
 
-        Output beyond the limit is not waited for, and its stdin then stays open.
+        At ``limit`` bytes of output the method returns at once, without closing stdin.
         """
         output = bytearray()
         for piece in self.pump(data):

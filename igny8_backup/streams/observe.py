@@ -29,7 +29,7 @@ class Digest:
         self.size += len(block)
 
     def watch(self, blocks: Blocks) -> Blocks:
-        """Yield the blocks and add each. A second stream continues the same digest."""
+        """Yield the blocks and add each to the digest. A second stream continues the same digest."""
         with contextlib.closing(blocks):
             for block in blocks:
                 self.add(block)

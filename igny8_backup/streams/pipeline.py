@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Codec:
-    """How objects are encoded: compressed, then encrypted if there are recipients."""
+    """The encoding of stored objects: compression, then encryption if there are recipients."""
 
     level: int = zstd.DEFAULT_LEVEL
     recipients: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Codec:
         return ".zst.age" if self.recipients else ".zst"
 
     def encode(self, blocks: Views) -> Blocks:
-        """Return the bytes to store."""
+        """Return the stream to store: ``blocks``, compressed and encrypted."""
         compressed = zstd.compress(blocks, level=self.level, workers=self.workers)
         return age.encrypt(compressed, self.recipients) if self.recipients else compressed
 
@@ -126,7 +126,7 @@ class BlockReader(io.BufferedIOBase):
         return 0
 
     def close(self) -> None:
-        """Close the stream, and with it everything behind it."""
+        """Close the stream and all stages behind it."""
         if not self.closed:
             try:
                 self._blocks.close()
@@ -141,7 +141,7 @@ def from_bytes(data: bytes) -> Blocks:
 
 
 def from_file(path_or_fd: str | os.PathLike[str] | int) -> Blocks:
-    """Yield the content of a file, or of an open descriptor up to its end. Raises ``FilesError``."""
+    """Yield the content of a file, given by its path or an open descriptor. Raises ``FilesError``."""
     try:
         fd = path_or_fd if isinstance(path_or_fd, int) else os.open(path_or_fd, os.O_RDONLY)
         try:

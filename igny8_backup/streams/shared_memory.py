@@ -47,7 +47,7 @@ class Slots:
             ) from None
 
     def memory(self, slot: int) -> memoryview:
-        """Return the ``SIZE`` bytes of a slot."""
+        """Return the memory of a slot: ``SIZE`` bytes."""
         start = slot * SIZE
         return memoryview(self._memory)[start : start + SIZE]
 

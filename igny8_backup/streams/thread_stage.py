@@ -33,7 +33,7 @@ MADE_AHEAD = 2
 
 
 class _Stopped(Exception):
-    """Ends the producer when the consumer has closed the stream."""
+    """The exception that ends the producer when the consumer has closed the stream."""
 
 
 class _SourceBlockUsed:

@@ -17,7 +17,7 @@ transfers. A worker is ``python -m MODULE FD``. It imports nothing that needs Dj
    END                     the stream is complete; between streams: there are no more streams
    PROGRESS files, bytes   totals so far
    RESULT   length         the payload is the result as JSON; the worker is done
-   FAILED   length         the payload is an error as JSON: its kind, what, unchanged, hint
+   FAILED   length         the payload is an error as JSON: its class and three parts
    ======== ============== ==================================================================
 
 4. A worker ends with ``RESULT`` or ``FAILED``. Any other end of its output, or of its input, is an error.
@@ -48,14 +48,14 @@ _HEADER = struct.Struct(">BQQ")
 """A kind and two numbers. So few bytes are written in one piece or not at all (PIPE_BUF in pipe(7))."""
 _LENGTH = struct.Struct(">I")
 _WITH_PAYLOAD = (BEGIN, RESULT, FAILED)
-_ERRORS: dict[str, type[BackupError]] = {"files": FilesError, "integrity": IntegrityError}
+_ERRORS: dict[str, type[BackupError]] = {cls.__name__: cls for cls in (FilesError, IntegrityError)}
 
 _UNCHANGED = "Nothing live was changed."
 _HINT = "Run the same command again. If memory was short, the kernel ended the process: see its log (dmesg)."
 
 
 class Message(NamedTuple):
-    """A kind, two numbers, and the payload, if the kind has one."""
+    """A message between both processes: a kind, two numbers, and the payload, if the kind has one."""
 
     kind: int
     first: int = 0
@@ -63,6 +63,7 @@ class Message(NamedTuple):
     payload: bytes = b""
 
     def encoded(self) -> bytes:
+        """Return the bytes to write to the pipe."""
         first = len(self.payload) if self.kind in _WITH_PAYLOAD else self.first
         return _HEADER.pack(self.kind, first, self.second) + self.payload
 
@@ -82,10 +83,10 @@ def start_worker(module: str) -> Iterator[Worker]:
 
 
 class Worker:
-    """A worker process, seen from this process. One thread uses it; ``stop`` may be called from any.
+    """A worker process, seen from this process. Only one thread may use it.
 
-    Every method but ``stop`` raises the error that ended the worker: ``FilesError`` and ``IntegrityError``
-    as the worker raised them, ``ToolError`` for a worker that was killed or failed otherwise.
+    Methods that wait for the worker raise the error that ended it: ``FilesError`` and ``IntegrityError`` as
+    the worker raised them, ``ToolError`` if the worker was killed or failed in another way.
     """
 
     def __init__(self, child: Child, slots: Slots, name: str) -> None:
@@ -113,7 +114,7 @@ class Worker:
             self.send(Message(END))
 
     def receive(self) -> Message:
-        """Wait for the next message."""
+        """Wait for the next message of the worker."""
         header = self._child.read_block(_HEADER.size)
         if len(header) < _HEADER.size:
             self._raise_end()
@@ -124,8 +125,8 @@ class Worker:
         if kind == FAILED:
             with suppress(ToolError):
                 self._child.finish()
-            error = json.loads(payload)
-            raise _ERRORS[error.pop("kind")](**error)
+            kind_of_error, *parts = json.loads(payload)
+            raise _ERRORS[kind_of_error](*parts)
         return Message(kind, first, second, payload)
 
     def block(self, message: Message) -> memoryview:
@@ -176,14 +177,14 @@ class Parent:
         """Sends blocks; the worker sends ``END`` after the last one of a stream."""
 
     def send(self, message: Message) -> None:
-        """Send a message."""
+        """Send a message to the parent."""
         try:
             write_all(sys.stdout.fileno(), message.encoded())
         except BrokenPipeError:
             sys.exit("The parent process has ended.")
 
     def receive(self) -> Message:
-        """Wait for the next message."""
+        """Wait for the next message of the parent."""
         kind, first, second = _HEADER.unpack(_read(_HEADER.size))
         return Message(kind, first, second, _read(first) if kind in _WITH_PAYLOAD else b"")
 
@@ -212,10 +213,7 @@ def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
         try:
             parent.send(Message(RESULT, payload=json.dumps(main(json.loads(_read(length)), parent)).encode()))
         except (FilesError, IntegrityError) as error:
-            what, unchanged, hint = error.parts
-            kind = next(kind for kind, cls in _ERRORS.items() if isinstance(error, cls))
-            fields = {"kind": kind, "what": what, "unchanged": unchanged, "hint": hint}
-            parent.send(Message(FAILED, payload=json.dumps(fields).encode()))
+            parent.send(Message(FAILED, payload=json.dumps([type(error).__name__, *error.parts]).encode()))
             sys.exit(1)
     sys.exit(0)
 

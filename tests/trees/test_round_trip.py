@@ -20,7 +20,16 @@ from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from tests.services import unavailable
 from tests.trees.planting import plant
-from tests.trees.tools import in_child, look, only_files, restore_tree, rsync_differences, stream, take
+from tests.trees.tools import (
+    in_child,
+    look,
+    only_files,
+    records_of,
+    restore_tree,
+    rsync_differences,
+    stream,
+    take,
+)
 
 
 @pytest.mark.parametrize("limit", [1, 50_000, 1 << 30])
@@ -159,7 +168,7 @@ def test_round_trip_sparse_file_stays_sparse(tmp_path: Path) -> None:
     with closing(TreeWriter(staging, on_skip=lambda path, reason: None)) as tree:
         tree.extract_pack((bytes(block) for block in blocks), [expected])
     assert list(packs) == []
-    assert [record.sha256 for file in files for record in file.records()] == [GIBIBYTE]
+    assert [record.sha256 for file in files for record in records_of(file)] == [GIBIBYTE]
     status = (staging / "disk.img").stat()
     assert status.st_size == size
     assert status.st_blocks * 512 < 1 << 20

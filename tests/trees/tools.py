@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import stat
@@ -32,7 +33,7 @@ from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.index.parent import ParentIndex
-from igny8_backup.trees.model.records import Record, to_line
+from igny8_backup.trees.model.records import Record, from_json, to_line
 from igny8_backup.trees.scan.scan import Scan
 from igny8_backup.trees.tar import format as tar
 
@@ -87,6 +88,11 @@ class Backup:
         return file.getvalue()
 
 
+def records_of(files: FileLines) -> list[Record]:
+    """Parse the index lines."""
+    return [from_json(json.loads(line)) for line in files.lines]
+
+
 def take(
     root: Path,
     *,
@@ -118,7 +124,7 @@ def take(
             on_record(found)
 
     def stored(found: FileLines) -> None:
-        records = found.records()
+        records = records_of(found)
         assert list(map(to_line, records)) == found.lines
         assert found.size == sum(file.size for file in records)
         packed_sizes: dict[str, int] = {}
@@ -134,7 +140,7 @@ def take(
                 record(found)
             case FilesArchived(files, unchanged):
                 if unchanged:
-                    backup.unopened.extend(file.path for file in files.records())
+                    backup.unopened.extend(file.path for file in records_of(files))
                 stored(files)
             case Skipped(path, reason):
                 backup.skipped.append((path, reason))

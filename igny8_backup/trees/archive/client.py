@@ -57,7 +57,7 @@ class Report:
 
 @contextmanager
 def tree_reader() -> Iterator[TreeReader]:
-    """Start a worker that reads one tree. It is stopped at the end of the context."""
+    """Start an archive worker, which reads one tree. The worker is stopped at the end of the context."""
     with start_worker("igny8_backup.trees.archive.worker") as worker:
         yield TreeReader(worker)
 

@@ -59,7 +59,7 @@ Emit: TypeAlias = Callable[[Event], None]
 
 
 class FileBatcher:
-    """Collects files that were read into ``FilesArchived`` events, and counts for ``Progress``.
+    """A buffer that combines files into ``FilesArchived`` events and counts for ``Progress`` events.
 
     ``bytes`` is the total of contents so far: the code that reads a file adds to it.
     """
@@ -84,7 +84,7 @@ class FileBatcher:
             self.flush()
 
     def add_unchanged(self, files: FileLines) -> None:
-        """Emit files that were not opened, after those that wait."""
+        """Emit the waiting files, then ``files``, which were not opened."""
         self.flush()
         self._emit(FilesArchived(files, unchanged=True))
         self._files += len(files.lines)
@@ -92,13 +92,13 @@ class FileBatcher:
         self.report_progress()
 
     def flush(self) -> None:
-        """Emit the files that wait."""
+        """Emit the waiting files as one event."""
         if self._lines:
             self._emit(FilesArchived(FileLines(self._lines, self._size, self._packed_sizes)))
             self._lines, self._size, self._packed_sizes = [], 0, Counter()
             self.report_progress()
 
     def report_progress(self) -> None:
-        """Emit the totals."""
+        """Emit the totals as a ``Progress`` event."""
         self._reported_bytes = self.bytes
         self._emit(Progress(self._files, self.bytes))

@@ -59,7 +59,7 @@ class EventWriter:
                 self._send_progress()
 
     def finish(self) -> None:
-        """Complete both files and send the final progress."""
+        """Complete the index and the folders' tar, and send the final progress."""
         self._index.finish()
         self._folders.finish()
         self._send_progress()

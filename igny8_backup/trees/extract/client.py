@@ -58,7 +58,7 @@ class Unpacker:
         self._worker = worker
 
     def begin(self, job: Job) -> None:
-        """Send the job."""
+        """Send the job. Call this before ``unpack``."""
         self._worker.begin(asdict(job))
 
     def unpack(self, name: str, blocks: Blocks) -> None:

@@ -32,7 +32,6 @@ class Partition:
 
     def __init__(self, folder: Path, packs: Collection[str]) -> None:
         self.folder = folder
-        self.packs = packs
         self._waiting: dict[str, list[tuple[object, ...]]] = {name: [] for name in (_NON_FILES, *packs)}
         for name in self._waiting:
             self._append(name, b"")  # a pack without records has a file as well

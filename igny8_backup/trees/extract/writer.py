@@ -67,7 +67,7 @@ class TreeWriter:
         return self._metadata.owners_left
 
     def close(self) -> None:
-        """Close the descriptors."""
+        """Close all descriptors of folders."""
         self._folders.close()
         os.close(self._staging)
 

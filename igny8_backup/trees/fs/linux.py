@@ -35,7 +35,7 @@ def move(source: int, name: bytes, target: int, new_name: bytes) -> None:
 
 
 def sync_filesystem(fd: int) -> None:
-    """Write the whole filesystem that holds this descriptor to its disk, where it can. Raises ``OSError``."""
+    """Flush the complete filesystem of an open file to its disk, if it can. Raises ``OSError``."""
     try:
         call = _libc.syncfs
     except AttributeError:

@@ -39,7 +39,7 @@ class SparseFile:
         self._in_hole = False
 
     def write(self, piece: memoryview) -> None:
-        """Append ``piece``. Raises ``OSError``."""
+        """Append ``piece`` to the file. Raises ``OSError``."""
         if len(piece) < HOLE and not self._in_hole:
             self._put(piece)
             return

@@ -5,13 +5,12 @@ There may be millions of files. The lines are identical to those that ``records.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import NamedTuple
 
 from igny8_backup.trees.model.entries import Files, Status
 from igny8_backup.trees.model.names import escape
-from igny8_backup.trees.model.records import Record, access, from_json, quoted
+from igny8_backup.trees.model.records import access, quoted
 from igny8_backup.trees.tar import format as tar
 
 _SHA256 = 64
@@ -29,10 +28,6 @@ class FileLines(NamedTuple):
     lines: list[bytes]
     size: int
     packed_sizes: Counter[str]
-
-    def records(self) -> list[Record]:
-        """Parse the lines."""
-        return [from_json(json.loads(line)) for line in self.lines]
 
 
 def unchanged_prefixes(files: Files) -> list[bytes]:
@@ -87,7 +82,7 @@ def is_of_file(line: bytes) -> bool:
 
 
 def pack_of_line(line: bytes, prefix: bytes) -> str:
-    """Return the pack that a line names which begins with this prefix (``unchanged_prefixes``)."""
+    """Return the pack that ``line`` names. ``prefix`` is its beginning (``unchanged_prefixes``)."""
     return _pack(line[len(prefix) + _SHA256 :])
 
 

@@ -137,7 +137,7 @@ def _exchange(plan: SwapPlan, live_fd: int, staging_fd: int, on_step: OnStep, re
 
 
 def _complete_moves(plan: SwapPlan, staging_fd: int, live_fd: int, on_step: OnStep) -> None:
-    """Finish, or take back, the three renames of a child if an earlier run was killed between them."""
+    """Finish or reverse the three renames of a child if an earlier run was killed between them."""
     for moving in [name for name in map(os.fsencode, os.listdir(staging_fd)) if name.startswith(_MOVING)]:
         name = plan.children[int(moving.removeprefix(_MOVING))].name
         on_step(f"{escape(name)} is no longer half swapped")
@@ -223,4 +223,4 @@ def _failed(plan: SwapPlan, live_fd: int, staging_fd: int, error: OSError) -> Fi
 
 
 def _ignore(*_: object) -> None:
-    """The default of callbacks that nobody passed."""
+    """Do nothing: the default for callbacks."""

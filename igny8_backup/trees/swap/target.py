@@ -35,7 +35,7 @@ class SwapTarget:
 
     @property
     def staging(self) -> Path:
-        """The staging folder."""
+        """The path of the staging folder, inside ``folder``."""
         return self.folder / staging_name(self._stamp)
 
     @property
@@ -67,7 +67,7 @@ class SwapTarget:
                 ) from None
 
     def plan(self, record: Record | None, on_skip: OnSkip) -> SwapPlan:
-        """Plan the swap. Call it once the staging folder is complete.
+        """Plan the swap, once the staging folder is complete.
 
         ``record`` is the record of the root in the index. A root that is swapped itself gets its mode and
         time now, and ``on_skip`` receives what could not be set. Raises ``FilesError``.

@@ -20,7 +20,7 @@ from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import CHANGED, REPLACED, VANISHED
 from igny8_backup.trees.scan.scanner_process import ScanAhead
-from tests.trees.tools import Backup, in_child, look, only_files, restore_tree, take
+from tests.trees.tools import Backup, in_child, look, only_files, records_of, restore_tree, take
 
 
 def files(root: Path, **contents: bytes) -> None:
@@ -239,7 +239,7 @@ def test_pack_writer_slow_storage_keeps_recent_files_racy(
     for writer, blocks in zip(writers, under_way, strict=True):
         list(blocks)
         assert all(b"".join(more) for _, more in writer)
-    assert [record.racy for files in found for record in files.records()] == [True] * 3
+    assert [record.racy for files in found for record in records_of(files)] == [True] * 3
 
 
 def test_pack_writer_unreadable_file_is_skipped(nobodys: Path) -> None:
