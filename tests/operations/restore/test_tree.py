@@ -113,7 +113,8 @@ def test_restore_with_damaged_index_is_refused(tree: Tree) -> None:
     for data, message in {
         whole[:-1000]: "ends in the middle of a line",
         head + b"\n": "ends before its last line",
-        head + b'\n{"records":99}\n': "does not hold as many records as its last line says",
+        head
+        + b'\n{"records":99}\n': "The number of records in the index differs from the one in its last line",
         b"\n".join((above, outside, trailer, b"")): "is not a path below the root of a tree",
         b"\n".join((above, last.replace(pack, b"another"), trailer, b"")): (
             "names the pack another, which the manifest does not name"
