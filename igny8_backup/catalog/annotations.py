@@ -37,7 +37,10 @@ def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations
 
 
 def read_marks(store: Store) -> tuple[Mark, ...]:
-    """Return the marks of the last sweep. If they cannot be read, orphans are marked anew."""
+    """Return the marks of the last sweep: the orphans that it found, for a later sweep to delete.
+
+    The result is empty if the marks cannot be read. The next sweep then marks all orphans anew.
+    """
     try:
         found = records.from_json(Marks, store.read_small(keys.MARKS), name="The marks", schema=SCHEMA)
     except (MissingObjectError, IntegrityError):

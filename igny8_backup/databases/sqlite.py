@@ -1,4 +1,4 @@
-"""The SQLite engine, for development only: without DEBUG every command refuses SQLite.
+"""The SQLite engine, for development only: ``registry.guard_sqlite`` refuses SQLite without DEBUG.
 
 A dump is a copy of the file, made in the scratch folder by SQLite's online backup API. The name of a database
 is the path of its file.

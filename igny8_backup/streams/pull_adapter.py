@@ -83,7 +83,7 @@ class _LoopFiles:
 
 
 class _Input(io.RawIOBase):
-    """The file object that the loop reads."""
+    """The readable file that is passed to the adapted loop: ``read`` pulls blocks from the input stream."""
 
     def __init__(self, files: _LoopFiles) -> None:
         self._files = files

@@ -237,7 +237,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
             1,
             f"A private file could not be written in {full}: {full_disk}",
             "Nothing was changed.",
-            "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
+            "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk.",
             settings=scratch,
         ),
         Case(
@@ -245,7 +245,7 @@ def test_backup_with_full_scratch_or_state_fails(ground: Ground, full: Path) -> 
             1,
             f"A private file could not be written in {full}: {full_disk}",
             "Nothing was changed.",
-            "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk.",
+            "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk.",
             settings=scratch,
         ),
         Case(

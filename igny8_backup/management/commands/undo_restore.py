@@ -59,7 +59,7 @@ class Command(BackupCommand):
             for tree in journal.trees:
                 self.say(f"  files {tree.name}: the restored files are kept in {tree.previous}")
             if result.stopped:
-                self.say(f"Stopped: {', '.join(result.stopped)}.")
+                self.say(f"Stopped these Celery workers; start them again: {', '.join(result.stopped)}.")
             self.warn(*(f"WARNING: {warning}" for warning in result.warnings))
             self.say("Next: start the application, its workers and beat again.")
             self.say("To free the space: python manage.py undo_restore --discard")

@@ -46,7 +46,7 @@ def show_result(command: BackupCommand, result: RestoreResult) -> int:
         command.say(f"Restored from {', '.join(journal.backup_ids)}.")
         command.say(*(f"  {line}" for line in previous_lines(journal)))
     if result.stopped:
-        command.say(f"Stopped: {', '.join(result.stopped)}.")
+        command.say(f"Stopped these Celery workers; start them again: {', '.join(result.stopped)}.")
     if result.purged is not None:
         command.say(f"Discarded {count_in_words(result.purged, 'task')}.")
     command.warn(*(f"WARNING: {warning}" for warning in result.warnings))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import Skipped
 from igny8_backup.formats.manifest import Manifest, RunRecord
-from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.notify.mailed_alarms import Alarm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,7 +156,7 @@ def _index(
             write_file(context.download(stored, identities), file.fileno(), name="the index")
         except FilesError as error:
             what = f"The index of the tree cannot be stored in {context.config.scratch_dir}: {error.what}"
-            hint = "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk."
+            hint = "Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk."
             raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
 
         def records() -> Iterator[Record]:

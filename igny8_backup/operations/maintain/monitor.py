@@ -23,7 +23,7 @@ from igny8_backup.operations.backup.parent_index import FULL_RUNS_LIMIT
 from igny8_backup.operations.clock_skew import TOLERANCE
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
-from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.notify.mailed_alarms import Alarm
 from igny8_backup.retention import Part
 
 RECENT, LEAST = 10, 3

@@ -16,7 +16,7 @@ from igny8_backup.operations.drill.scratch import remove_killed_drills
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
-from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.notify.mailed_alarms import Alarm
 from igny8_backup.retention import Plan
 
 RECORDS_KEPT = timedelta(days=90)

@@ -15,8 +15,8 @@ from django.conf import settings
 from django.core.mail import get_connection, mail_admins
 
 from igny8_backup.conf import ConfigurationError, get_config
-from igny8_backup.operations.notify.alarms import Alarm, read_mailed, write_mailed
 from igny8_backup.operations.notify.deadline import within
+from igny8_backup.operations.notify.mailed_alarms import Alarm, read_mailed, write_mailed
 
 REPEAT_AFTER = timedelta(hours=20)
 """The time after which the same failure is mailed again: every night for a nightly command, once a day for an

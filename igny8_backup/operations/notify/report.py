@@ -9,8 +9,8 @@ from typing import Self
 
 from igny8_backup import signals
 from igny8_backup.operations.context import utc_now
-from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.operations.notify.mail import mail_outcome
+from igny8_backup.operations.notify.mailed_alarms import Alarm
 from igny8_backup.operations.notify.ping import FAIL, START, SUCCESS, check_url, ping
 from igny8_backup.operations.notify.redact import redacted
 from igny8_backup.operations.progress import Progress

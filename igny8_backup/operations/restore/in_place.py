@@ -53,7 +53,7 @@ class InPlaceRequest(BaseRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class InPlacePlan(BasePlan):
-    """The plan of a restore in place."""
+    """The plan of a restore in place: the live database is emptied and the dump is loaded into it."""
 
     backup_id: str
     part: DatabasePart

@@ -71,7 +71,7 @@ def ensure_workers_stopped(context: BackupContext, policy: WorkersPolicy) -> tup
     if policy.mode == STOP:
         stopped = stop_workers(seconds=policy.seconds)
         if stopped:
-            context.progress.note(f"Stopped: {', '.join(stopped)}.")
+            context.progress.note(f"Stopped these Celery workers: {', '.join(stopped)}.")
         return stopped
     names = ask_workers().names
     if names:

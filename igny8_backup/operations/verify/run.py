@@ -9,7 +9,7 @@ from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.notify.mailed_alarms import Alarm
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.verifier import SharedResults, Verifier
 

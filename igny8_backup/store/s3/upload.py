@@ -5,6 +5,9 @@ of equal size (some servers require that). Two threads send parts while the next
 three parts are in memory. S3 accepts 10,000 parts for each object: parts of 8 MiB (24 MiB of memory) allow 78
 GiB, parts of 32 MiB (96 MiB of memory) allow 312 GiB. Source: Amazon S3 User Guide, "Multipart upload
 limits".
+
+An upload that fails is aborted here. Uploads that a killed run left are aborted by the sweep of
+``prune_backups`` (``operations.maintain.sweep``).
 """
 
 from __future__ import annotations

@@ -126,9 +126,9 @@ class PackWriter:
         return None
 
     def _read(self, file: OpenedFile, buffer: Callable[[int], memoryview]) -> bool:
-        """Read a file that may have changed; return whether it must be stored.
+        """Read a file that may have changed into ``buffer``; return True if it must be stored.
 
-        Otherwise its contents are those in the parent index or cannot be read, and the file is closed.
+        Return False, and close the file, if its contents equal those of the last backup or cannot be read.
         """
         must = False
         old = file.old

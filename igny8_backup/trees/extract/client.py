@@ -17,10 +17,10 @@ from igny8_backup.trees.worker_protocol import END, Message, Worker, start_worke
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job of an extract worker.
+    """The instructions for an extract worker: write the files of some packs into the folder ``staging``.
 
-    ``staging`` is the folder to write into. ``records`` is the folder of a ``Partition`` with the records of
-    each pack. ``allow_set_id`` is as for ``TreeWriter``.
+    ``records`` is the folder that holds one file of index records for each pack, made by ``Partition``.
+    ``allow_set_id``: restore set-user-ID and set-group-ID bits and capabilities of files as well.
     """
 
     staging: str

@@ -44,7 +44,10 @@ class Folders:
         return fd, name
 
     def enter(self, path: bytes, record: Record) -> None:
-        """Make this folder if it is missing; ``record`` is applied when the folder is left."""
+        """Enter the folder ``path``; create it if it is missing.
+
+        Its owner, mode, attributes and time are set from ``record`` when the folder is left.
+        """
         fd, name = self.reach(path)
         self._push(fd, name, path + b"/", record)
 

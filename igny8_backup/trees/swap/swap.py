@@ -95,8 +95,8 @@ def keep(plan: SwapPlan) -> Path:
             except OSError as error:
                 raise UnfinishedError(
                     f"{staging} cannot be renamed to {previous}: {error.strerror}.",
-                    unchanged=f"The tree is swapped; {staging} holds the previous one.",
-                    hint="Fix that and run the same command again.",
+                    unchanged=f"The restored tree is live; the previous tree is still in {staging}.",
+                    hint="Make the rename possible and run the same command again.",
                 ) from error
     return previous
 
@@ -188,10 +188,11 @@ def _state(plan: SwapPlan, live_fd: int, staging_fd: int) -> State:
 def _place(
     child: Child, live: dict[bytes, int], staged: dict[bytes, int]
 ) -> Literal["old", "new", "unclear"] | None:
-    """Return which tree the live child of this name belongs to; None if both folders lack it by now.
+    """Return whether the live folder now holds the previous ("old") or the restored ("new") child.
 
-    The result is "unclear" if inodes do not show it. Only this package changes the staging folder; in the
-    live folder the application may have replaced or removed the child at any time.
+    The inodes in the plan are compared with those found now: ``live`` and ``staged`` map the names in the two
+    folders to inodes. The result is "unclear" if the application has replaced or removed the live child, and
+    None if neither folder holds the child.
     """
     here, there = live.get(child.name), staged.get(child.name)
     if here is None and there is None:

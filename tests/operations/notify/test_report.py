@@ -18,8 +18,8 @@ from django.core.mail import EmailMessage
 
 from igny8_backup.errors import StorageError, UsageError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.notify.alarms import FORGET_AFTER, Alarm
 from igny8_backup.operations.notify.mail import REPEAT_AFTER, mail_outcome
+from igny8_backup.operations.notify.mailed_alarms import FORGET_AFTER, Alarm
 from igny8_backup.operations.notify.ping import MAX_BYTES
 from igny8_backup.operations.notify.redact import HIDDEN, redacted
 from igny8_backup.operations.notify.report import TAIL, Report

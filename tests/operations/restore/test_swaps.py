@@ -223,7 +223,7 @@ def test_previous_tree_that_cannot_be_renamed_is_not_removed(
     taken = trees[0] / previous_name(stamp(still))
     (taken / "somebody's").mkdir(parents=True)
     one = replace(plan, trees=plan.trees[:1])
-    with pytest.raises(UnfinishedError, match="holds the previous one"):
+    with pytest.raises(UnfinishedError, match="the previous tree is still in"):
         RestoreSession(replace(context, clock=lambda: still)).execute(one)
     assert pages(trees[0]) == [NEW] * 3
     shutil.rmtree(taken)

@@ -122,7 +122,7 @@ def _load_from_scratch(
             raise FilesError(
                 error.what,
                 unchanged="The live database was not changed.",
-                hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a larger disk, or set JOBS to 1, which needs no"
+                hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk, or set JOBS to 1, which needs no"
                 " scratch space.",
             ) from None
         # Each job opens the archive by its path, for which it must inherit the descriptor.
