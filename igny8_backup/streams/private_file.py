@@ -38,6 +38,7 @@ def private_file(folder: Path, content: bytes = b"") -> Iterator[tuple[BinaryIO,
             raise FilesError(
                 f"A private file could not be written in {folder}: {error.strerror}.",
                 unchanged="Nothing was changed.",
-                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk.",
+                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger"
+                " disk.",
             ) from None
         yield file, f"/proc/self/fd/{file.fileno()}" if unnamed else file.name

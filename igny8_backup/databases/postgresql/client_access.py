@@ -85,7 +85,8 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
         return
     if "\n" in password or "\r" in password:
         raise DatabaseError(
-            f"The password of {connection.where} has a line break, which a PostgreSQL password file cannot hold.",
+            f"The password of {connection.where} has a line break, which a password file of PostgreSQL"
+            " cannot hold.",
             unchanged="Nothing was read or written.",
             hint="Give the role another password.",
         )

@@ -70,7 +70,8 @@ class Partition:
             raise FilesError(
                 f"The index of the tree cannot be stored in {self.folder.parent}: {error.strerror}.",
                 unchanged="Nothing live was changed.",
-                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk.",
+                hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger"
+                " disk.",
             ) from None
 
 
