@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from igny8_backup.filesystem import try_lock
@@ -34,6 +35,16 @@ try:
         print("locked")
 except BackupError as error:
     print(type(error).__name__, error)
+"""
+IDENTITY = """
+import sys
+from pathlib import Path
+from igny8_backup.errors import BackupError
+from igny8_backup.streams.age import load_identities
+try:
+    print(len(load_identities(Path(sys.argv[1], "key"))), "read")
+except BackupError as error:
+    print(type(error).__name__)
 """
 SYNC = """
 import sys
@@ -95,6 +106,16 @@ def test_sync_unsupported_is_ignored(number: int, library: Path, tmp_path: Path)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_sync_failed_is_an_error(number: int, library: Path, tmp_path: Path) -> None:
     assert run(SYNC, tmp_path, refusing(library, fsync=number)) == "OSError\n"
+
+
+@pytest.mark.parametrize(("mount", "shown"), [({}, "IdentityError"), ({"SHIM_read_only": "1"}, "1 read")])
+def test_identity_open_to_others_is_read_from_a_read_only_mount(
+    mount: dict[str, str], shown: str, library: Path, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    key.chmod(0o644)
+    assert run(IDENTITY, tmp_path, {**refusing(library), **mount}) == f"{shown}\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOTTY, errno.EOPNOTSUPP])

@@ -27,6 +27,7 @@ from igny8_backup.journal import (
     Journals,
     TreeSwap,
 )
+from igny8_backup.management.restore.result_text import journal_as_json
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.swap.plan import Child, SwapPlan
 
@@ -235,3 +236,10 @@ def test_journal_that_cannot_be_written_is_unchanged(journals: Journals) -> None
     with pytest.raises(FilesError, match="STATE_DIR"):
         journals.write(JOURNAL, SWAPPING)
     assert journals.all() == [JOURNAL]
+
+
+def test_journal_as_json_holds_the_plan_as_an_object() -> None:
+    without = replace(JOURNAL, trees=(replace(JOURNAL.trees[0], plan=None),))
+    for journal, plan in ((JOURNAL, PLAN.to_plain()), (without, None)):
+        (tree,) = journal_as_json(journal)["trees"]
+        assert tree["plan"] == plan and json.dumps(tree["plan"])

@@ -96,7 +96,9 @@ def load_identities(path: str | os.PathLike[str]) -> list[Identity]:
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            shared = stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+            # Orchestrators mount secrets read-only, with a mode that nobody can change there.
+            if shared and not os.fstatvfs(file.fileno()).f_flag & os.ST_RDONLY:
                 raise _identity_error(
                     f"The identity file {path} is open to other users.", f"Run: chmod 600 {path}."
                 )

@@ -11,6 +11,9 @@ SOURCE = r"""
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
+#define fstatvfs64 hidden_declaration
+#include <sys/statvfs.h>
+#undef fstatvfs64
 
 static int refused(const char *name) {
     const char *number = getenv(name);
@@ -30,6 +33,19 @@ SHIM(flock, (int fd, int operation), (fd, operation))
 SHIM(fsync, (int fd), (fd))
 SHIM(syncfs, (int fd), (fd))
 SHIM(fchmod, (int fd, unsigned int mode), (fd, mode))
+#define MOUNT(name)                                                       \
+    int name(int fd, struct statvfs *found) {                             \
+        int (*next)(int, struct statvfs *) = dlsym(RTLD_NEXT, #name);     \
+        int result = next(fd, found);                                     \
+        if (getenv("SHIM_read_only") != NULL) found->f_flag |= ST_RDONLY; \
+        return result;                                                    \
+    }
+
+MOUNT(fstatvfs)
+#ifdef __LP64__
+int fstatvfs64(int fd, struct statvfs *found) __attribute__((alias("fstatvfs")));
+#endif
+
 SHIM(link, (const char *from, const char *to), (from, to))
 SHIM(renameat2, (int a, const char *from, int b, const char *to, unsigned int flags), (a, from, b, to, flags))
 """

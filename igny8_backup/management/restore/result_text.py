@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +27,7 @@ def journal_as_json(journal: Journal) -> dict[str, Any]:
         shown = {name: getattr(database, name) for name in ("alias", "name", "existed", "place")}
         databases.append({**shown, "side": database.staging, "before": database.previous})
     for tree in journal.trees:
-        plan = json.dumps(tree.plan.to_plain()) if tree.plan else ""
+        plan = tree.plan.to_plain() if tree.plan else None
         shown = {"name": tree.name, "root": tree.root, "kept": tree.previous, "plan": plan}
         trees.append({**shown, "whole": tree.swap_root})
     return {**vars(journal), "databases": databases, "trees": trees}
