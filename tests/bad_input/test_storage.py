@@ -125,7 +125,7 @@ def test_backup_with_vanished_storage_leaves_orphans_that_are_listed(
             ground.project, Command(["backup_sites"], {"SITES": {"large": str(large)}}), env=env
         )
         proxy.forget()
-    notes = ["An unfinished upload is left", "The record of the run could not be written"]
+    notes = ["An unfinished upload could not be aborted", "The record of the run could not be written"]
     assert_one_line(done, 1, what=BROKE, unchanged=UNRECORDED, hint="Check the network", notes=notes)
     (left,) = run_many(ground.project, ["list_backups", "--orphans", "--json"], env=env)
     # The end of the run could not be recorded, so the record still has the outcome "running".
