@@ -51,7 +51,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         compression_level=reader.take_int("COMPRESSION_LEVEL", 3, 1, 19),
         files_compression_level=reader.take_int("FILES_COMPRESSION_LEVEL", 2, 1, 19),
         jobs=reader.take_int("JOBS", 2, 1, 64),
-        scratch_dir=reader.take_path("SCRATCH_DIR", None) or Path(tempfile.gettempdir()),
+        scratch_dir=reader.take_path("SCRATCH_DIR", None) or _temporary_folder(reader),
         state_dir=reader.take_path("STATE_DIR", None) or home_dir() / "state",
         exclude_table_data=read_excluded(reader),
         exclude=read_patterns(reader),
@@ -77,3 +77,15 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
             'Remove the key or correct its spelling: see "Settings" in the documentation.',
         )
     return (None if reader.problems else config), tuple(reader.problems)
+
+
+def _temporary_folder(reader: Reader) -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        reader.wrong(
+            "E027",
+            f"{SETTING} has no SCRATCH_DIR, and the system has no temporary folder that is writable.",
+            f"Set {SETTING}['SCRATCH_DIR'] to a private folder, or make /tmp writable.",
+        )
+        return Path("/tmp")  # noqa: S108 - never used: the settings are wrong

@@ -36,7 +36,7 @@ def test_settings_page_lists_only_existing_keys() -> None:
 
 def test_settings_page_lists_every_key() -> None:
     source = "".join(path.read_text() for path in (PACKAGE / "conf").rglob("*.py"))
-    read = set(re.findall(r'take\w*\(\s*(?:reader, )?"([A-Z_]+)"', source))
+    read = set(re.findall(r'(?:take|read)\w*\(\s*(?:reader, )?"([A-Z_]+)"', source))
     assert known(read) == read
     assert read == documented("## Keys")
 

@@ -26,9 +26,9 @@ SECONDS = 300
 HEAVY = (
     "celery.app",
     "django.core.management",
+    "django.db.backends.postgresql.psycopg_any",
     "django.db.models",
     "django.urls",
-    "psycopg",
     "rich.progress",
 )
 

@@ -23,3 +23,5 @@ finally:
 
 assert not is_psycopg3
 os.environ |= hidden("psycopg", path=os.environ.get("PYTHONPATH", ""))
+# The package gives this path to the processes that it starts.
+sys.path.insert(0, os.environ["PYTHONPATH"].partition(os.pathsep)[0])

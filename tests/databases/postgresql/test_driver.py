@@ -29,6 +29,7 @@ from igny8_backup.databases.session import (
 from tests.databases.stage import Stage
 from tests.services import hidden
 from tests.services.postgres import open_session
+from tests.services.project import Project
 
 REPOSITORY = str(Path(__file__).resolve().parents[3])
 DRIVERS = {"psycopg": "psycopg2", "psycopg2": "psycopg"}
@@ -202,3 +203,18 @@ def test_client_access_knows_every_variable_and_secret_of_libpq() -> None:
             assert _VARIABLES[keyword] == option.envvar.decode()
         if option.dispchar == b"*":
             assert keyword in _SECRETS
+
+
+def test_backup_and_restore_on_psycopg2(project: Project) -> None:
+    """In processes of their own, with migrations; psycopg 3 cannot be imported."""
+    project.environment |= hidden("psycopg", path=project.environment["PYTHONPATH"])
+    project.seed_small()
+    query = "SELECT count(*) FROM content_searchentry"
+    before = project.sql(query)
+    project.run("backup_db", check=True)
+    project.sql("DELETE FROM content_searchentry")
+    confirmed = ("--noinput", "--database-name", project.database)
+    project.run("restore_all", *confirmed, "--identity", project.identity, check=True)
+    assert project.sql(query) == before
+    project.run("undo_restore", "--noinput", check=True)
+    assert project.sql(query) == [(0,)]
