@@ -12,7 +12,7 @@ from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.prometheus import write_metrics
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.monitor import monitor
-from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.notify.mailed_alarms import Alarm
 
 
 class Command(BackupCommand):

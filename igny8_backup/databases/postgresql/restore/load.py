@@ -122,8 +122,8 @@ def _load_from_scratch(
             raise FilesError(
                 error.what,
                 unchanged="The live database was not changed.",
-                hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk, or set JOBS to 1, which needs"
-                " no scratch space.",
+                hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk, or set JOBS to 1, which"
+                " needs no scratch space.",
             ) from None
         # Each job opens the archive by its path, for which it must inherit the descriptor.
         fds = (*access.pass_fds, file.fileno())
