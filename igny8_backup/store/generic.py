@@ -62,7 +62,8 @@ class GenericStore(Store):
                 raise self._unsuitable("stopped reading before the end of the stream")
             if self._size(name) != source.passed:
                 raise IntegrityError(
-                    f"{self.describe()} has stored another number of bytes of {name} than were written.",
+                    f"{source.passed} bytes were sent to {name}, but {self.describe()} has stored"
+                    " another number of bytes.",
                     unchanged="No backup was recorded, and the object was removed.",
                     hint="Run the backup again. If it fails again, use another storage.",
                 )

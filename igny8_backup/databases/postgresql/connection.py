@@ -109,7 +109,8 @@ class Connection:
                 message = sentence(error)
                 raise DatabaseError(
                     f"The server of {self.where} reported an error: {message}.",
-                    hint=hint_for(message, alias=self.alias),
+                    hint=hint_for(message, alias=self.alias)
+                    or "Fix what the server reports, then run again.",
                 ) from None
 
     @contextmanager

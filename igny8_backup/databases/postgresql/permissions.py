@@ -76,7 +76,7 @@ def permission_problems(alias: str, gaps: PermissionGaps) -> list[Problem]:
         Problem(
             id="igny8_backup.E042",
             message=f"The database {alias!r} would not be backed up. {cause} {names}.",
-            hint=f"As a superuser: `{statement}`, or name a role that sees all of it in DBBACKUP_CONNECTORS.",
+            hint=f"As a superuser: `{statement}`, or name another role in DBBACKUP_CONNECTORS.",
         )
         for names, cause, statement in kinds
         if names

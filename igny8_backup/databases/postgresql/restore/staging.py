@@ -56,8 +56,8 @@ def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> 
             raise DatabaseError(
                 f"The staging database could not be created as recorded ({recorded}): {sentence(error)}.",
                 unchanged="Nothing live was changed.",
-                hint="Give the server or the role what is missing (locale-gen installs a locale), or restore"
-                " with another locale: --locale C.UTF-8.",
+                hint="Install what is missing on the server (locale-gen installs a locale), or restore with"
+                " another locale: --locale C.UTF-8.",
             ) from None
         session.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
         # The role that logs in may not be the role that is assumed, and may not inherit its privileges.
