@@ -214,7 +214,7 @@ def test_backup_and_restore_on_psycopg2(project: Project) -> None:
     project.run("backup_db", check=True)
     project.sql("DELETE FROM content_searchentry")
     confirmed = ("--noinput", "--database-name", project.database)
-    project.run("restore_all", *confirmed, "--identity", project.identity, check=True)
+    project.run("restore_all", "--only", "db", *confirmed, "--identity", project.identity, check=True)
     assert project.sql(query) == before
     project.run("undo_restore", "--noinput", check=True)
     assert project.sql(query) == [(0,)]
