@@ -24,7 +24,7 @@ Check = Callable[..., "list[Problem]"]
 
 
 def _registered(*tags: str, deploy: bool) -> Callable[[Check], Check]:
-    """Return W009 if a check raises, mostly because a package that this one requires is not installed."""
+    """Register a check that returns W009 instead of raising, such as when a package is not installed."""
 
     def decorate(find: Check) -> Check:
         @functools.wraps(find)

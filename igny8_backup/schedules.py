@@ -20,8 +20,9 @@ def beat_schedule(
     ``verify_backup`` on Sundays five hours later, and ``monitor_backups`` every hour.
 
     ``logs`` includes the trees in ``LOGS``. ``pings`` maps the name of a task, such as ``backup_all``, to the
-    URL that it pings. Only the backup may run between 02:00 and 03:00, an hour that occurs twice or never
-    when clocks change. A task that no worker starts within a few hours expires.
+    URL that it pings. Daily and weekly tasks other than the backup never start between 02:00 and 03:00, an
+    hour that occurs twice or never when clocks change. A task that no worker starts within a few hours
+    expires.
     """
 
     def entry(name: str, schedule: crontab, expires: int, **kwargs: Any) -> dict[str, Any]:

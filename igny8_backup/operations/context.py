@@ -76,7 +76,7 @@ class BackupContext:
         return Journals(self.config.state_dir)
 
     def engine(self, alias: str) -> Engine:
-        """Return the engine of a database. The same engine is returned every time.
+        """Return the engine (database adapter) of ``alias``; every call returns the same one.
 
         Raises the errors of :func:`make_engine`.
         """
@@ -86,19 +86,26 @@ class BackupContext:
 
     @property
     def files_codec(self) -> Codec:
-        """The codec for the objects of trees, which have their own compression level."""
+        """The codec (compression and encryption) for file trees, which have their own compression level."""
         return replace(self.codec, level=self.config.files_compression_level)
 
     def observe(
         self, what: str, *, reason: Callable[[], str] = str, heartbeat: Callable[[], None] = lambda: None
     ) -> RunObserver:
-        """Return an observer for the work on ``what``. The arguments are those of :class:`RunObserver`."""
+        """Return an observer that shows the progress of the work on ``what`` and reports stalls.
+
+        The arguments are those of :class:`RunObserver`.
+        """
         return RunObserver(
             what, self.progress, stall_seconds=self.config.stall_seconds, reason=reason, heartbeat=heartbeat
         )
 
     def upload(self, key: str, *, codec: Codec | None = None, claimed: bool = False) -> Upload:
-        """Return an :class:`Upload` to ``key``. Without ``codec``, the codec for databases is used."""
+        """Return an :class:`Upload`, which stores one object under ``key``.
+
+        Without ``codec`` (compression and encryption), that for databases is used. ``claimed``: no other run
+        writes to ``key``.
+        """
         return Upload(self.store, key, codec or self.codec, claimed=claimed)
 
     def download(self, item: StoredObject, identities: list[Identity]) -> Blocks:
@@ -138,9 +145,11 @@ class BackupContext:
 
     @contextmanager
     def locked(self, doing: str) -> Iterator[list[AdvisoryLock]]:
-        """Hold the locks that exclude other runs. Their error message contains ``doing``: "a backup".
+        """Hold the locks that exclude other runs.
 
-        Yields the advisory locks on the database server. The caller checks them before it commits its work,
+        ``doing``, such as "a backup", describes this run in the error messages of the other runs.
+
+        Yields the advisory locks on the database server. The caller checks them before it completes its work,
         because a lock is lost with its connection. The list is empty if no PostgreSQL server answers: then
         the file lock protects this host only. Raises ``LockedError`` after waiting ``wait`` seconds.
         """

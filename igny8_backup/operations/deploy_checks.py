@@ -56,7 +56,7 @@ def find_problems(config: Config) -> list[Problem]:
 
 
 def missing_trees(config: Config) -> list[Problem]:
-    """Return W002 for each tree that does not exist. Its backup would fail."""
+    """Return W002 for each file tree in the settings that does not exist. Its backup would fail."""
     return [
         make_problem(
             "W002",
@@ -69,7 +69,7 @@ def missing_trees(config: Config) -> list[Problem]:
 
 
 def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> list[Problem]:
-    """Return W003 if ``HOST`` is not set in a container, whose own name changes with every start.
+    """Return W003 if the setting ``HOST`` is missing in a container, whose name changes with every start.
 
     ``marks`` are files that container engines create.
     """

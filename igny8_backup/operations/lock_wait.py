@@ -20,9 +20,9 @@ Lock = TypeVar("Lock")
 def retry_until(
     acquire: Callable[[], AbstractContextManager[Lock]], seconds: float, progress: Progress
 ) -> Iterator[Lock]:
-    """Enter the context manager that ``acquire()`` returns; retry for ``seconds`` while it is locked.
+    """Take the lock that ``acquire()`` returns; retry for ``seconds`` while another run holds it.
 
-    The first ``LockedError`` is noted in ``progress``, the last one is raised.
+    When the wait begins, ``progress`` shows a note. Raises ``LockedError`` when the time is over.
     """
     deadline = time.monotonic() + seconds
     noted = False

@@ -39,8 +39,7 @@ def make_problem(number: str, message: str, hint: str) -> Problem:
 
 
 def find_storage(config: Config, alias: str = STORAGE_ALIAS) -> Storage | Problem:
-    """Return ``STORAGES[alias]``. If it is missing and DEBUG is on, return :func:`default_folder` as a
-    storage.
+    """Return ``STORAGES[alias]``; if it is missing and DEBUG is on, a storage in :func:`default_folder`.
 
     Returns a problem if neither can be used.
     """
@@ -62,7 +61,7 @@ def find_storage(config: Config, alias: str = STORAGE_ALIAS) -> Storage | Proble
 
 
 def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem]:
-    """Return problems of a storage that is missing, served to the public, inside a tree, or around one."""
+    """Return problems of a storage that is missing, served to the public, or inside or around a file tree."""
     storage = find_storage(config, alias)
     if isinstance(storage, Problem):
         return [storage]
@@ -86,7 +85,7 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
 def folder_problems(config: Config) -> list[Problem]:
     """Return problems of trees that overlap, and of ``STATE_DIR`` or ``SCRATCH_DIR`` inside a tree.
 
-    A restore replaces the complete tree.
+    A restore of the tree would replace these folders too.
     """
     trees = {name: _real(path) for name, path in {**config.sites, **config.logs}.items()}
     found = [
@@ -129,7 +128,10 @@ def _served() -> dict[str, Path]:
 
 
 def encryption_problems(config: Config) -> list[Problem]:
-    """Return problems of recipients that are missing while DEBUG is off, or that are not age public keys."""
+    """Return problems of recipients (public keys to encrypt to) that are missing or are not age keys.
+
+    Missing recipients are allowed while DEBUG is on.
+    """
     if config.encryption is None or (config.debug and not config.recipients):
         return []
     if not config.recipients:
@@ -160,9 +162,9 @@ def sqlite_problems(config: Config) -> list[Problem]:
 
 
 def make_home(config: Config) -> None:
-    """Create the project's private folder, which version control ignores, if the settings use it.
+    """Create the project's private folder if the state or the backups are stored in it.
 
-    Raises :class:`FilesError`.
+    Version control ignores the folder. Raises :class:`FilesError`.
     """
     home = home_dir()
     if has_storage() and not config.state_dir.is_relative_to(home):

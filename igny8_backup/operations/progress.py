@@ -113,7 +113,10 @@ class RunObserver:
         self._heartbeat()
 
     def waiting_for(self, party: str) -> None:
-        """Report that something moved and that ``party`` is to move next; ``""`` suspends the stall check."""
+        """Record that data moved, and that the run now waits for ``party``, such as "the storage".
+
+        ``""`` suspends the stall check.
+        """
         with self._lock:
             if self._report_after > self._stall_seconds:
                 self._progress.note(f"{self._what}: moving again after {self._stalled_for()}.")
@@ -123,11 +126,10 @@ class RunObserver:
     def monitor(
         self, blocks: Generator[Block, None, None], *, source: str, sink: str, counted: bool = True
     ) -> Generator[Block, None, None]:
-        """Yield ``blocks``, which come from ``source`` and go to ``sink``; a stall names the one that is
-        slow.
+        """Yield ``blocks`` of data unchanged; report a stall of their ``source`` or ``sink`` by its name.
 
-        ``counted``: report the sizes of the blocks as progress. At the end, the argument of the last call of
-        :meth:`waiting_for` before this one applies again.
+        ``counted``: report the sizes of the blocks as progress. At the end, the run waits again for the party
+        that was set with :meth:`waiting_for` before.
         """
         previous = self._waiting_for
         with closing(blocks):

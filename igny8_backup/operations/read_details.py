@@ -1,4 +1,4 @@
-"""Read the details of a backup: decrypt, limit the size, parse."""
+"""Read the details of a backup (the encrypted description of its databases)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DETAILS_LIMIT = 64 << 20
 
 
 def read_details(context: BackupContext, manifest: Manifest, identities: list[Identity]) -> Details:
-    """Download, decrypt and parse the details of a backup.
+    """Download, decrypt and parse the details of a backup (the description of its databases).
 
     Raises ``IntegrityError``, ``IdentityError`` or ``StorageError``.
     """
@@ -28,7 +28,7 @@ def read_details(context: BackupContext, manifest: Manifest, identities: list[Id
 
 
 def join_details(blocks: Blocks, *, name: str) -> bytes:
-    """Join the decompressed ``blocks`` of details; ``name`` is how the error message calls the details.
+    """Join the decompressed ``blocks`` of the details of a backup. Error messages call them ``name``.
 
     Raises ``IntegrityError`` if they exceed ``DETAILS_LIMIT``. An attacker who can write to the storage could
     store a few bytes that decompress to more than fits into memory.

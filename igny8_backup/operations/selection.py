@@ -96,7 +96,7 @@ def missing_part_notes(config: Config, only: str, manifest: Manifest | None) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRequest:
-    """The part of a backup to restore or extract.
+    """The options that requests to restore and requests to extract share.
 
     ``backup_id``: empty for the newest complete backup. ``only``: ``all``, ``db``, ``files``, the alias of a
     database or the name of a tree; logs are restored only by name. ``keep_personal_data``: allow to restore a
@@ -111,9 +111,10 @@ class BaseRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BasePlan:
-    """A plan of a restore or extraction. ``notes`` are to be read before confirming.
+    """The fields that plans of restores and plans of extractions share.
 
-    If there are ``blockers``, the plan cannot be carried out.
+    ``notes`` are shown to the user before confirming; ``blockers`` are reasons why the plan cannot be carried
+    out. ``identities`` are the age keys that decrypt the backup.
     """
 
     created: datetime
@@ -122,7 +123,7 @@ class BasePlan:
     identities: tuple[Identity, ...]
 
     def require_feasible(self) -> None:
-        """Raise ``RefusedError``, which lists the blockers, if there are any."""
+        """Raise ``RefusedError`` if there are ``blockers``: reasons why the plan cannot be carried out."""
         require_none(self.blockers)
 
 

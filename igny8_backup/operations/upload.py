@@ -19,9 +19,9 @@ level 2, in half the time, because higher levels encode many short repetitions t
 
 
 def index_codec(codec: Codec) -> Codec:
-    """Return the codec for the index of a tree, given the ``codec`` for its packs.
+    """Return the codec for the index (file list) of a tree, given the ``codec`` for its tar archives.
 
-    It uses no compressor threads, which would need more memory than the index is worth.
+    The index is small, so it is compressed without extra threads, which would need much memory.
     """
     return replace(codec, level=_INDEX_LEVEL, workers=0)
 
@@ -32,8 +32,8 @@ class Upload:
     Call one of the ``send`` methods, once. It returns the :class:`StoredObject` for the manifest.
     ``claimed``: no object exists under ``key``, and no other run writes there (see :meth:`Store.put`).
 
-    The ``send`` methods raise ``StorageError`` and the errors of the blocks; no object is left in storage
-    then.
+    The ``send`` methods raise ``StorageError``, and any error that reading the blocks raises. No object is
+    left in storage then.
     """
 
     def __init__(self, store: Store, key: str, codec: Codec, *, claimed: bool = False) -> None:

@@ -19,8 +19,9 @@ def backup_database(
 ) -> tuple[DatabasePart, DatabaseDetails, BackupError | None]:
     """Dump the database ``part.alias`` and store the dump.
 
-    Returns the completed part, its details, and an error if a probe failed. Raises ``DatabaseError``,
-    ``ToolError``, ``RefusedError`` or ``StorageError``; no dump is left in storage then.
+    Returns ``part`` (its entry in the manifest) completed, its details, and an error if a probe (a query in
+    the settings) failed. Raises ``DatabaseError``, ``ToolError``, ``RefusedError`` or ``StorageError``; no
+    dump is left in storage then.
     """
     alias, config = part.alias, context.config
     engine = context.engine(alias)

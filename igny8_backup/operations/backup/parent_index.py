@@ -34,10 +34,10 @@ FULL_RUNS_LIMIT = 3
 
 @dataclass(frozen=True)
 class LocalIndex:
-    """The contents of ``ID.json``, the metadata of the local index ``ID.index``.
+    """The metadata, in ``ID.json``, of a local index (the file list of a tree in one backup).
 
-    ``recipients`` can decrypt the backup; ``live_bytes`` maps each pack to the number of bytes of its tar
-    that the backup needs; ``sha256`` is the digest of the index.
+    ``recipients`` can decrypt the backup; ``live_bytes`` maps each pack (tar archive of files) to the number
+    of its bytes that the backup needs; ``sha256`` is the digest of the index.
     """
 
     schema: int
@@ -49,9 +49,10 @@ class LocalIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class ParentBackup:
-    """The backup that a run compares a tree with. ``index`` is its local index.
+    """The earlier backup that a run compares a tree with, so that it stores changed files only.
 
-    Files in ``packs_to_rewrite`` are stored again although they have not changed.
+    ``index`` is the local list of its files. Files in ``packs_to_rewrite`` (tar archives with few files that
+    are still needed) are stored again although they have not changed.
     """
 
     backup_id: str
@@ -61,12 +62,12 @@ class ParentBackup:
 
 
 def index_folder(context: BackupContext, tree: str) -> Path:
-    """Return the folder of the local indexes of a tree of this host."""
+    """Return the folder in ``STATE_DIR`` of the local indexes (file lists) of a tree of this host."""
     return context.config.state_dir / "indexes" / context.config.host / tree
 
 
 def stored_packs(context: BackupContext, tree: str) -> dict[str, int]:
-    """Return the names of the packs of this host's tree in storage, with their sizes in storage (bytes).
+    """Return the packs (tar archives) of a tree of this host in storage: their names and sizes in bytes.
 
     Raises ``StorageError``.
     """
@@ -75,7 +76,7 @@ def stored_packs(context: BackupContext, tree: str) -> dict[str, int]:
 
 
 def lost_pack(context: BackupContext, part: TreePart) -> str:
-    """Return the key of a pack that the tree needs and storage no longer has, or ``""``.
+    """Return the key of a pack (tar archive) that ``part`` needs and storage no longer has, or ``""``.
 
     A full backup needs no packs of earlier backups, so it is not checked. Raises ``StorageError``.
     """
@@ -87,7 +88,7 @@ def lost_pack(context: BackupContext, part: TreePart) -> str:
 
 
 def find_parent_backup(context: BackupContext, tree: str) -> tuple[ParentBackup | None, str]:
-    """Find the newest backup of this tree that a run can compare with.
+    """Find the newest backup of ``tree`` that a run can compare it with, to store changed files only.
 
     If there is none, the second value is the reason, such as ``the recipients have changed``; it is empty if
     the tree has never been backed up. Raises ``StorageError``.
@@ -114,9 +115,9 @@ def find_parent_backup(context: BackupContext, tree: str) -> tuple[ParentBackup 
 
 
 def local_index(context: BackupContext, manifest: Manifest, part: TreePart) -> tuple[Path | None, str]:
-    """Return the local index of a tree in a backup, or ``None`` if this host does not have it undamaged.
+    """Return the local index (file list) of a tree in a backup; ``None`` if it is missing or damaged.
 
-    The second value is a sentence if the local index is damaged, otherwise empty.
+    The second value is a sentence about the damage, or empty.
     """
     path = index_folder(context, part.name) / f"{manifest.id}.index"
     if manifest.host != context.config.host or not path.exists():
@@ -172,11 +173,11 @@ def full_runs(context: BackupContext, tree: str) -> int:
 
 
 def packs_to_rewrite(part: TreePart, live_bytes: Mapping[str, int]) -> frozenset[str]:
-    """Choose the packs whose live files are stored again, so that the old packs can be deleted.
+    """Choose the packs (tar archives) to replace: the next backup stores their live files again.
 
-    First come packs with a share of live bytes below ``MOSTLY_DEAD``, the smallest share first. If more than
-    ``MAX_PACKS`` are left, the smallest of these follow. The chosen packs have at most ``REWRITE_LIMIT`` live
-    bytes together.
+    Live files are those that the backup needs; the old packs can be deleted later. First come packs with a
+    share of live bytes below ``MOSTLY_DEAD``, the smallest share first. If more than ``MAX_PACKS`` are left,
+    the smallest of these follow. The chosen packs have at most ``REWRITE_LIMIT`` live bytes together.
     """
     sizes = {keys.pack_of(pack.key): pack.raw_bytes for pack in part.packs}
     share = {name: live_bytes.get(name, 0) / max(size, 1) for name, size in sizes.items()}

@@ -31,8 +31,8 @@ class BackupRequest:
 class BackupResult:
     """The outcome of a backup run.
 
-    ``errors`` maps each failed part to its error. If an earlier delivery of the same Celery task has made the
-    backup, ``manifest`` is ``None`` and ``earlier`` is the record of that run.
+    ``errors`` maps each database or tree that failed to its error. If an earlier delivery of the same Celery
+    task has made the backup, ``manifest`` is ``None`` and ``earlier`` is the record of that run.
     """
 
     id: str
@@ -48,14 +48,13 @@ class BackupResult:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """An alarm for each part that failed or is incomplete."""
+        """An alarm for each database or tree that failed or is incomplete."""
         failed = [Alarm(name, type(error).__name__) for name, error in self.errors.items()]
         skipped = [Alarm(item.tree, f"incomplete: {item.reason}") for item in self.skipped if item.failure]
         return list(dict.fromkeys((*failed, *skipped)))
 
     def problems(self, limit: int) -> list[str]:
-        """Return one line for each failed part and for each file that should be in the backup, but at most
-        ``limit`` files."""
+        """Return one line for each failed database or tree, and for at most ``limit`` missing files."""
         lines = [f"{name} FAILED: {error}" for name, error in self.errors.items()]
         return lines + self._listed([item for item in self.skipped if item.failure], limit)
 

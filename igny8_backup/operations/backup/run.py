@@ -112,7 +112,7 @@ class _Run:
         return result
 
     def check_existing_ids(self) -> None:
-        """Check that no backup has this id, and note if the newest backup is dated in the future.
+        """Check that no backup has the id of this run, and note if the newest backup is dated in the future.
 
         The run record has reserved the id, but the record of an earlier backup may have been deleted.
         """
@@ -164,7 +164,7 @@ class _Run:
         self.trees.append(replace(part, finished=self.context.clock()))
 
     def record_failure(self, name: str, error: Exception) -> str:
-        """Record the error of a part; return the name of its class.
+        """Record the error of the database or tree ``name``; return the name of its class.
 
         Unexpected errors do not end the run either, so that the other parts are still backed up.
         """
@@ -174,7 +174,7 @@ class _Run:
         return type(error).__name__
 
     def check_packs(self) -> None:
-        """Check that storage still has the packs of earlier backups that the manifest will name.
+        """Check that storage still has the packs (tar archives) of earlier backups that this backup needs.
 
         If one was deleted during the run, the tree that needs it is recorded as failed.
         """

@@ -1,4 +1,4 @@
-"""Back up one tree: store packs of files during the walk, then a tar of the folders, and the index.
+"""Back up one tree: store packs (tar archives) of its files, a tar of its folders, and the index.
 
 The page "Storage format" of the documentation describes these objects. :func:`backup_tree` is the entry
 point.
@@ -41,7 +41,7 @@ def backup_tree(
     """Back up the tree at ``root``; return the completed ``part``, and the files that were skipped.
 
     Files that have not changed since the last backup of this tree are not opened: their content stays in the
-    packs of that backup. Raises ``FilesError`` if ``root`` is not a folder, ``StorageError``.
+    tar archives of that backup. Raises ``FilesError`` if ``root`` is not a folder, ``StorageError``.
     """
     config, codec, suffix = context.config, context.files_codec, context.codec.suffix
     files = size = 0

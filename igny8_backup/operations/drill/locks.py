@@ -86,7 +86,7 @@ def project_digest(context: BackupContext) -> str:
 
 
 def drill_engines(context: BackupContext) -> list[Engine]:
-    """Return the engines of the databases in the settings that a drill can restore."""
+    """Return the engines (adapters) of the databases in the settings that a drill can restore."""
     engines = (context.engine(alias) for alias in context.config.databases)
     return [engine for engine in engines if engine.supports(Capability.DRILL)]
 

@@ -52,7 +52,7 @@ class DrillRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class _ScratchDatabase:
-    """A database to restore. ``name`` is the name of the scratch database."""
+    """A database of the backup, and the ``name`` of the scratch database that it is restored into."""
 
     engine: Engine
     part: DatabasePart
@@ -63,8 +63,8 @@ class _ScratchDatabase:
 def drill(context: BackupContext, request: DrillRequest) -> VerifyResult:
     """Restore every complete database and tree of a backup, compare it with the details, record the result.
 
-    The recorded check has the depth ``drill``; its duration is the time that a recovery takes. Damage is part
-    of the result. If the drill fails for other reasons, nothing is recorded. Raises ``UsageError`` for an
+    The duration of the drill, which is recorded too, is the time that a recovery takes. Damage is reported in
+    the result. If the drill fails for other reasons, nothing is recorded. Raises ``UsageError`` for an
     unknown backup or a database that is not PostgreSQL; ``LockedError`` during another drill, or if the lock
     was lost; ``RefusedError`` if the backup cannot be restored on this server; ``IdentityError``,
     ``FilesError``, ``DatabaseError``, ``ToolError``, ``StorageError``.
@@ -74,7 +74,7 @@ def drill(context: BackupContext, request: DrillRequest) -> VerifyResult:
 
 
 class _Drill:
-    """The state of one drill."""
+    """One drill: its backup, its locks, and the damage found so far."""
 
     def __init__(
         self, context: BackupContext, request: DrillRequest, check_locks: Callable[[], None]
@@ -139,7 +139,7 @@ class _Drill:
         self.check.count(database.part.dump.stored_bytes)
 
     def check_time(self, database: _ScratchDatabase) -> None:
-        """Check that the dump was made during its run, because an older dump could pass every other check.
+        """Check that the dump was made during the backup run: an older dump could pass all other checks.
 
         Without a recorded snapshot (old releases) nothing is checked: the time zone of the dump is unknown.
         """

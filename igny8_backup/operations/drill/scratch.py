@@ -63,7 +63,7 @@ def remove_killed_drills(context: BackupContext) -> None:
 
 
 def killed_drills(context: BackupContext) -> tuple[str, ...]:
-    """Return the stamps of killed drills whose folder still exists on this host, sorted.
+    """Return the stamps (start times) of killed drills whose folder still exists on this host, sorted.
 
     Returns nothing while a drill is running. Connects to no database.
     """

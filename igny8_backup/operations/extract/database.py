@@ -94,7 +94,7 @@ def plan_copy(
 def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Identity]) -> tuple[str, ...]:
     """Create the database; return descriptions of the objects in the dump that were not restored.
 
-    After a failure the staging database is dropped.
+    After a failure, the unfinished database is dropped.
     """
     engine = _engine(context, copy.part.alias)
     _check_name(engine, copy.name)

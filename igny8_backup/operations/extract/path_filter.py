@@ -45,9 +45,9 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
-    """Choose the records that match ``patterns``.
+    """Choose the records of an index (file list) that match ``patterns``.
 
-    If the result has ``also``, the caller must pass it to :func:`with_link_targets`.
+    If the result has ``also`` (targets of hard links), the caller must pass it to :func:`with_link_targets`.
     """
     chosen = Chosen(patterns=tuple(patterns))
     files, size, found = 0, 0, False
@@ -66,7 +66,7 @@ def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
 
 
 def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
-    """Add the files in ``chosen.also`` to the totals and packs of ``chosen``; return the result."""
+    """Add the targets of chosen hard links (``chosen.also``) to the totals and packs of ``chosen``."""
     targets = [record for record in records if record.path in chosen.also]
     return replace(
         chosen,

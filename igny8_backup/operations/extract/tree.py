@@ -74,7 +74,7 @@ def choose_files(
 ) -> Chosen:
     """Choose the files of the tree that match ``patterns``; all files if there are none.
 
-    Reads the index of the tree, but no pack.
+    Reads the index of the tree (its file list), but no contents of files.
     """
     if not patterns:
         packs = frozenset(keys.pack_of(item.key) for item in part.packs)
@@ -87,10 +87,10 @@ def choose_files(
 def write_tree(
     context: BackupContext, copy: TreeCopy, identities: list[Identity], on_bytes: Callable[[int], None]
 ) -> None:
-    """Write the chosen files into the new folder ``copy.folder`` (mode 0700) and check every digest.
+    """Write the chosen files into the new folder ``copy.folder`` (mode 0700); check the digest of each.
 
-    The folder has another name until it is complete. Only packs that contain chosen files are read.
-    ``on_bytes`` receives the number of bytes written. Raises ``FilesError``, ``IntegrityError`` or
+    The folder has another name until it is complete. Only packs (tar archives) that contain chosen files are
+    read. ``on_bytes`` receives the number of bytes written. Raises ``FilesError``, ``IntegrityError`` or
     ``StorageError``; the folder is removed then.
     """
     partial = copy.folder.with_name(f"{_UNFINISHED}{copy.folder.name}")

@@ -41,7 +41,7 @@ class Inventory:
         return retention.plan(backups, config.retention, self.now, failing=failing, max_age=config.max_age_of)
 
     def failing(self) -> set[tuple[str, str]]:
-        """Return the host and the name of each part whose newest run failed.
+        """Return the host and the name of each database or tree whose newest backup run failed.
 
         If a database and a tree have the same name and one of them fails, both count as failing.
         """
@@ -85,7 +85,10 @@ def read_inventory(context: BackupContext) -> Inventory:
 
 
 def parts_of(manifest: Manifest) -> tuple[Part, ...]:
-    """Return the complete parts of a backup. A tree with files that could not be read counts as complete."""
+    """Return the databases and trees that are complete in a backup.
+
+    A tree with files that could not be read counts as complete.
+    """
     complete = (part for part in manifest.parts if part.state == COMPLETE)
     return tuple(Part(host=manifest.host, kind=part.kind, name=part.name) for part in complete)
 

@@ -176,8 +176,10 @@ def _full_run_conditions(copies: list[PartCopy]) -> Iterator[Condition]:
 
 
 def _run_conditions(inventory: Inventory) -> Iterator[Condition]:
-    """Check whether the newest run of each host was complete. Files that could not be read make the run
-    incomplete, but not its trees."""
+    """Check whether the newest run of each host was complete.
+
+    Files that could not be read make the run incomplete, but not its trees.
+    """
     hosts: set[str] = set()
     for run in inventory.settled_runs():
         if run.host not in hosts:
@@ -211,7 +213,10 @@ def _check_conditions(inventory: Inventory, limits: Limits) -> Iterator[Conditio
 def _recency_condition(
     name: str, what: str, times: list[datetime], inventory: Inventory, max_age: timedelta | None
 ) -> Iterator[Condition]:
-    """Check whether the newest of ``times`` (if empty: the oldest backup) is at most ``max_age`` ago."""
+    """Check whether the newest of ``times`` is at most ``max_age`` ago.
+
+    If ``times`` is empty, the age of the oldest backup is checked instead.
+    """
     if max_age is None:
         return
     newest = max(times, default=None)
@@ -222,10 +227,10 @@ def _recency_condition(
 
 
 def _clock_conditions(context: BackupContext, inventory: Inventory) -> Iterator[Condition]:
-    """Check whether the clock of a host is ahead of the storage's or of ours, by its newest run record.
+    """Check whether the clock of a host is ahead of that of the storage or of this host.
 
-    A clock that is behind cannot be detected: if the storage was copied, the files are younger than the times
-    in the records.
+    The newest run record of the host shows its time. A clock that is behind cannot be detected: if the
+    storage was copied, the files are younger than the times in the records.
     """
     modified = {item.key: item.modified for item in context.store.list(keys.RUNS)}
     hosts: set[str] = set()

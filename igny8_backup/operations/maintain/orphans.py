@@ -42,7 +42,7 @@ class OrphanReport:
 
 
 def find_orphans(context: BackupContext) -> OrphanReport:
-    """Find the objects in storage that no manifest names, except run records, pins, checks and marks.
+    """Find the objects that no manifest names, except run records, pins, checks and deletion marks.
 
     Raises ``StorageError`` if the storage, or a part of it, cannot be listed.
     """

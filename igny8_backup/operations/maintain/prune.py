@@ -42,19 +42,22 @@ class PruneResult:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing prevented the removal of a backup or pack."""
+        """Whether nothing prevented the removal of a backup or tar archive."""
         return not (self.plan.blocked or self.unreadable or self.problem)
 
     @property
     def alarms(self) -> list[Alarm]:
-        """An alarm for each blocked part, for each unreadable manifest, and if pruning stopped early."""
+        """Alarms for databases and trees that may not be pruned, unreadable manifests and an early stop."""
         found = [Alarm(str(block.part), "blocked") for block in self.plan.blocked]
         found += [Alarm(backup_id, "unreadable") for backup_id in self.unreadable]
         return found + [Alarm("", "stopped")] * bool(self.problem)
 
     def problems(self) -> list[str]:
-        """Return one line for each part that retention may not touch, for each backup that is unreadable or
-        dated in the future, and for the error that stopped pruning early."""
+        """Return one line for each problem that kept backups from being removed.
+
+        Problems are databases and trees without a recent backup, unreadable manifests, backups dated in the
+        future, and the error that stopped pruning early.
+        """
         blocked = self.plan.blocked
         lines = [f"BLOCKED: no copy of {block.part} is removed: {block.reason}." for block in blocked]
         lines += [

@@ -26,8 +26,8 @@ last one marked, even if it starts a little earlier."""
 class Sweep:
     """The orphans to remove now (``due``), and those to mark for a later run (``waiting``).
 
-    ``unreadable`` are the ids of backups without a readable manifest. While there are any, no pack is an
-    orphan.
+    ``unreadable`` are the ids of backups without a readable manifest. While there are any, no pack (tar
+    archive of files) is removed, because they may name it.
     """
 
     due: tuple[OrphanObject, ...] = ()
@@ -50,7 +50,7 @@ def plan_sweep(context: BackupContext) -> Sweep:
 
 
 def _is_removable(context: BackupContext, item: OrphanObject, alive: set[str]) -> bool:
-    """Return whether this package has written an orphan, and no backup or run can need it."""
+    """Return whether this package has written the orphan ``item``, and no backup or run can need it."""
     writer = keys.writer(item.key)
     if writer is None:
         return False  # not written by this package

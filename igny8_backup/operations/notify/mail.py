@@ -1,7 +1,7 @@
 """Mail ``ADMINS`` when a command fails, when it fails for another reason, and when it works again.
 
-The alarms that were mailed are recorded in ``STATE_DIR`` (see ``alarms``), so that a command that runs every
-hour does not send a mail every hour.
+The alarms that were mailed are recorded in ``STATE_DIR`` (see ``mailed_alarms``), so that a command that runs
+every hour does not send a mail every hour.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ LIMIT = 30.0
 def mail_outcome(
     what: str, alarms: Collection[Alarm], text: str, now: datetime, *, scope: Collection[str] | None = None
 ) -> str:
-    """Mail that the command ``what`` failed, if there are new alarms, and that parts of its work are well
-    again.
+    """Mail ``ADMINS`` about new alarms (failures) of the command ``what``, and about those that ended.
 
     ``alarms`` is empty after a success; ``text`` is the body of the mail about a failure. ``scope`` are the
     parts that the run worked on (None for all); the recorded alarms of other parts do not change. Returns why

@@ -56,8 +56,8 @@ def incomplete_when_interrupted() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise IncompleteError(
-            "The command was stopped after everything was restored. The queues may not be purged, the live"
-            " databases not be checked, and AFTER_RESTORE not be run.",
+            "The command was stopped after everything was restored. It may not have purged the queues,"
+            " checked the live databases, or run AFTER_RESTORE.",
             hint="Start what BEFORE_RESTORE stopped, and check that the application works.",
         ) from None
 

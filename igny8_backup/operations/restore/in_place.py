@@ -123,7 +123,7 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
     blockers += sanitize.blockers(context.config, [manifest], aliases, sanitize=False, keep=keep)
     if context.journals.unfinished():
         blockers.append(
-            "An earlier restore or undo was interrupted. Run restore_all without --in-place to settle it."
+            "An earlier restore or undo was interrupted. To complete it: restore_all without --in-place."
         )
     notes = [*selected.notes, *override_notes, *workers_notes(workers, request.workers)]
     if details.excluded_data:

@@ -39,7 +39,7 @@ class RestoreRequest(BaseRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A backup that a restore reads. ``secret_key_equal``: it was made with the ``SECRET_KEY`` of today."""
+    """A backup that a restore reads. ``secret_key_equal``: it was made with the current ``SECRET_KEY``."""
 
     id: str
     host: str

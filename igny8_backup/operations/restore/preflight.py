@@ -1,6 +1,6 @@
-"""Find the reasons why a restore would fail, before anything is built.
+"""Find the reasons why a restore would fail, before anything is restored.
 
-Blockers and notes are one sentence each.
+Each blocker (a reason that forbids the restore) and each note is one sentence.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INSTALL = "install the code that made the backup"
 
 
 def check_objects(context: BackupContext, objects: list[StoredObject]) -> None:
-    """Check that all objects are in storage with the size that was written.
+    """Check that all ``objects`` of a backup are in storage with their recorded size.
 
     Done first, so that a restore does not fail after hours. Raises ``MissingObjectError`` or
     ``IntegrityError``.
@@ -36,7 +36,7 @@ def check_objects(context: BackupContext, objects: list[StoredObject]) -> None:
 
 
 def other_engine(part: DatabasePart, here: str) -> str:
-    """Return why a backup of one engine cannot be restored into another."""
+    """Return why the backup ``part`` cannot be restored into a database of the engine ``here``."""
     found = f"The backup of {part.alias!r} is of {part.engine}, but DATABASES[{part.alias!r}] is {here}"
     if part.engine != "postgresql":
         return f"{found}."

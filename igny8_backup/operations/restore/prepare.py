@@ -75,8 +75,11 @@ def _tree_swap(context: BackupContext, item: TreePlan, stamp: str) -> TreeSwap:
 
 
 def _unused_stamp(context: BackupContext) -> str:
-    """Return a stamp that is later than those of all journals, because their order decides which restore is
-    undone first. Two restores may begin within a second, and the clock may have been set back."""
+    """Return a stamp (start time) for a restore, later than those of all restores in the journal folder.
+
+    The order of stamps decides which restore is undone first. Two restores may begin within a second, and the
+    clock may have been set back.
+    """
     newest = max((journal.stamp for journal in context.journals.all()), default="")
     now = keys.stamp(context.clock())
     return now if now > newest else keys.stamp(keys.stamp_time(newest) + timedelta(seconds=1))

@@ -39,7 +39,7 @@ class RestoreResult:
 
 
 class RestoreSession:
-    """One restore: settle an interrupted one, plan, execute.
+    """One restore in three steps: complete or clean up an interrupted restore, plan, execute.
 
     Example::
 

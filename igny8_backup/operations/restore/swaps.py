@@ -12,7 +12,9 @@ from igny8_backup.operations.restore import tree as restore_tree
 
 
 def swap_all(context: BackupContext, journal: Journal, *, resumed: bool = False) -> Journal:
-    """Swap in every database, then every tree. ``resumed``: an earlier run may have swapped some of them.
+    """Make every restored database live, then every restored tree.
+
+    ``resumed``: an earlier run may have swapped some of them.
 
     After a failure before the first swap, the staging databases and folders are removed. After a later
     failure or a signal, raises :class:`UnfinishedError` and keeps the journal. Each database and tree is then

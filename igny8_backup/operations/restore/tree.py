@@ -46,7 +46,7 @@ def build_staging_tree(
     *,
     allow_set_id: bool = False,
 ) -> SwapPlan:
-    """Write the tree of ``part`` into the staging folder and check every digest; return the plan of the swap.
+    """Write the tree ``part`` into a staging folder and check every digest; return the plan of the swap.
 
     Creates the root if it does not exist. ``on_bytes`` receives the number of bytes read. ``allow_set_id``
     restores set-ID bits and capabilities of files. Raises ``IntegrityError``, ``FilesError``,
@@ -83,7 +83,10 @@ def build_staging_tree(
 
 
 def replan(tree: TreeSwap) -> TreeSwap:
-    """Plan the swap again for the root as it is now. Returns ``tree`` unchanged if its swap has begun."""
+    """Plan the swap again for the present contents of the root folder.
+
+    Returns ``tree`` unchanged if its swap has begun.
+    """
     plan = _plan(tree)
     staging = plan.find_staging()
     if staging.name != staging_name(plan.stamp) or (plan.children and state(plan) != "old"):
@@ -111,7 +114,7 @@ def swap_back(tree: TreeSwap) -> None:
 
 
 def target_of(tree: TreeSwap, stamp: str) -> SwapTarget:
-    """Return the paths of the swap of a tree in the journal with this stamp."""
+    """Return the live, staging and previous path of a tree; ``stamp`` is that of its restore."""
     return SwapTarget(root=Path(tree.root), stamp=stamp, swap_root=tree.swap_root)
 
 

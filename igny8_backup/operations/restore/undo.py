@@ -83,11 +83,11 @@ def discard_all(context: BackupContext) -> list[Journal]:
     """
     with context.locked("discarding what restores keep"):
         if context.journals.unfinished():
-            hint = "Run restore_all to complete it or undo_restore to undo it, then discard."
+            hint = "Run restore_all to complete it, or undo_restore to undo it. Then discard again."
             raise UsageError("A restore is unfinished.", unchanged="Nothing was deleted.", hint=hint)
         journals = finished_restores(context)
         if not journals:
-            what = "No restore keeps any data on this host."
+            what = "No data of earlier restores is kept on this host."
             hint = "Run this on the host of the restore, with the same STATE_DIR."
             raise UsageError(what, unchanged="Nothing was deleted.", hint=hint)
         for journal in journals:

@@ -25,9 +25,9 @@ def load_staging(
 ) -> tuple[str, ...]:
     """Load the dump of ``part`` into the empty database ``staging`` and compare it with ``details``.
 
-    ``selection`` limits what is loaded. ``analyze`` also collects the planner's statistics. Returns
-    descriptions of the objects in the dump that were not restored. Raises
-    ``IntegrityError`` if the result differs from the backup.
+    ``selection`` limits what is loaded. ``analyze``: run ANALYZE at the end. Returns descriptions of the
+    objects in the dump that were not restored. Raises ``IntegrityError`` if the result differs from the
+    backup.
     """
     stored = part.dump
     with context.observe(f"database {part.alias}") as observer:

@@ -31,7 +31,7 @@ def without_answers(details: DatabaseDetails) -> DatabaseDetails:
 
 
 def unanswered(answers: Answers) -> DatabaseError:
-    """Return an error about the probes that failed during a backup, although the dump is complete."""
+    """Return an error about the probes (queries in the settings) that failed after a complete dump."""
     reasons = {**answers.failed, **dict.fromkeys(answers.denied, "permission denied.")}
     listed = "; ".join(f"{name!r}: {reason}" for name, reason in reasons.items())
     what = f"Probes failed: {listed}"

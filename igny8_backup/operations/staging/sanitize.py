@@ -25,8 +25,7 @@ FILES_NOTE = "Sanitizers change databases only. Files are restored unchanged."
 def blockers(
     config: Config, chosen: Sequence[Manifest], aliases: Sequence[str], *, sanitize: bool, keep: bool
 ) -> list[str]:
-    """Return why personal data must not be restored here, or cannot be sanitized, one sentence for each
-    reason.
+    """Return reasons why personal data must not be restored here, or cannot be sanitized.
 
     ``chosen`` are the backups to restore. ``keep``: the user allows that personal data is restored unchanged.
     """
@@ -43,7 +42,10 @@ def blockers(
 
 
 def is_production(environment: str) -> bool:
-    """Return whether the name contains a word of ``PRODUCTION``: ``Prod``, ``prod-eu``, ``igny8_live2``."""
+    """Return whether the name of an environment contains a word of ``PRODUCTION``.
+
+    Examples: ``Prod``, ``prod-eu``, ``igny8_live2``.
+    """
     return not PRODUCTION.isdisjoint(re.findall(r"[a-z]+", environment.casefold()))
 
 
@@ -92,5 +94,5 @@ def sanitize(context: BackupContext, staging: Mapping[str, str]) -> None:
 
 
 def has_sanitizers(config: Config, alias: str) -> bool:
-    """Return whether ``alias`` has sanitizers. It has none if it contains no personal data."""
+    """Return whether the settings have sanitizers for ``alias``; they need none without personal data."""
     return bool(config.sanitizers.get(alias))

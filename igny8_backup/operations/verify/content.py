@@ -29,7 +29,7 @@ it records the damage."""
 
 
 class TreeIndexes:
-    """The last index of each tree that a verification has read, as a scratch file. Must be closed.
+    """Scratch files with the last index (file list) that a verification read of each tree. Must be closed.
 
     ``on_contradiction`` is called with each pack that the index of a later backup describes differently.
     """
@@ -58,7 +58,7 @@ class TreeIndexes:
 def read_content(
     context: BackupContext, manifest: Manifest, chosen: set[str], attempt: Attempt, indexes: TreeIndexes
 ) -> None:
-    """Read the objects whose keys are ``chosen``, each by one call of ``attempt``.
+    """Read the objects of a backup whose keys are ``chosen``; ``attempt`` reads one and records damage.
 
     If any object of a tree is chosen, the index of the tree is also read, and added to ``indexes``. Raises
     ``FilesError`` if no file can be created in ``SCRATCH_DIR``, ``ToolMissingError``, ``ToolTooOldError``.

@@ -18,8 +18,9 @@ samples of successive days evenly over the circle."""
 def sample(keys: Iterable[str], percent: int, day: int) -> set[str]:
     """Choose about ``percent`` of the ``keys`` of objects, at least one, for the day with number ``day``.
 
-    After 101 consecutive days every key has been chosen. The keys are placed on a circle by their digests,
-    and each day covers an arc of it, so that backups that share an object choose it on the same day.
+    After 101 consecutive days, every key has been chosen even with 1 percent. The keys are placed on a circle
+    by their digests, and each day covers an arc of it, so that backups that share an object choose it on the
+    same day.
     """
     start = day * _STEP % _PLACES / _PLACES
     distances = {key: (_place(key) - start) % 1 for key in keys}

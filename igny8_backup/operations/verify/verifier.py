@@ -23,7 +23,7 @@ class SharedResults:
     """The findings in objects that several backups share, so that each is read once. Must be closed.
 
     The keys of ``present`` are the objects whose existence was checked, those of ``read`` the objects that
-    were read. The value is ``None`` if the object is undamaged.
+    were read. Each value is the damage found, or ``None``.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class SharedResults:
         self.indexes = TreeIndexes(on_contradiction=self._read_again)
 
     def _read_again(self, item: StoredObject) -> None:
-        """Forget that a pack was read and found undamaged, because a later index contradicts that one."""
+        """Forget that a pack (tar archive) was found undamaged, because a later index contradicts this."""
         if item in self.read and self.read[item] is None:
             del self.read[item]
 
@@ -82,7 +82,9 @@ class Verifier:
         self.check.count(len(data))
         run = self.context.catalog.run(self.manifest.id)
         if run and run.manifest_sha256 and run.manifest_sha256 != hashlib.sha256(data).hexdigest():
-            self.check.add_finding(key, ALTERED, f"{key} is not what its run wrote.")
+            self.check.add_finding(
+                key, ALTERED, f"{key} differs from the manifest that the backup run wrote."
+            )
 
     def is_present(self, item: StoredObject) -> bool:
         """Return whether the object exists with its recorded size; otherwise add a finding."""
@@ -105,10 +107,7 @@ class Verifier:
             )
 
     def choose(self, present: dict[str, StoredObject]) -> list[str]:
-        """Return the keys of the objects to read:
-
-        the sample of the day, and those found damaged last time.
-        """
+        """Return the keys of the objects to read: the sample of the day and those found damaged before."""
         keys_of_day = sample(present, self.request.sample, self.check.started.toordinal())
         annotations = read_annotations(self.context.store, self.manifest.id).get(self.manifest.id)
         checks = annotations.checks if annotations else ()
