@@ -90,8 +90,7 @@ def check_next_backup(**kwargs: Any) -> list[Problem]:
 
 @_registered(deploy=False)
 def check_debug_storage(**kwargs: Any) -> list[Problem]:
-    """Return W001: backups go to a folder in the project, because DEBUG is on and no storage is
-    configured."""
+    """Return W001: no storage is configured, so with DEBUG on, backups go to a folder in the project."""
     from igny8_backup.conf import Problem
     from igny8_backup.operations import preconditions
 

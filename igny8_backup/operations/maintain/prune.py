@@ -55,8 +55,8 @@ class PruneResult:
     def problems(self) -> list[str]:
         """Return one line for each problem that kept backups from being removed.
 
-        Problems are databases and trees without a recent backup, unreadable manifests, backups dated in the
-        future, and the error that stopped pruning early.
+        Problems are databases and trees whose newest backup failed or is too old, unreadable manifests,
+        backups dated in the future, and the error that stopped pruning early.
         """
         blocked = self.plan.blocked
         lines = [f"BLOCKED: no copy of {block.part} is removed: {block.reason}." for block in blocked]
