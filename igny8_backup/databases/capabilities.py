@@ -20,7 +20,7 @@ from igny8_backup.streams import Blocks
 
 
 class Capability(Enum):
-    """A group of optional methods. The value completes the phrase "SQLite, which cannot ..."."""
+    """A group of optional methods. Its value ends the sentence "The database is SQLite, which cannot ..."."""
 
     LOCK = "hold a lock that other hosts see"
     COPY = "be restored under another name"
@@ -43,7 +43,10 @@ class OptionalMethods:
         return capability in self.capabilities
 
     def require(self, capability: Capability, *, unchanged: str, hint: str) -> None:
-        """Raise :class:`~igny8_backup.errors.UsageError` if the engine lacks ``capability``."""
+        """Raise :class:`~igny8_backup.errors.UsageError` if the engine lacks ``capability``.
+
+        ``unchanged`` and ``hint`` end the error message: what was not changed, and what to do.
+        """
         if not self.supports(capability):
             raise UsageError(
                 f"The database {self.alias!r} is {self.display_name}, which cannot {capability.value}.",
@@ -54,7 +57,10 @@ class OptionalMethods:
     # Capability.LOCK
 
     def lock_session(self) -> AbstractContextManager[Session]:
-        """Open a session that can hold a lock, on the primary server and not in the live database."""
+        """Open a session that can hold an advisory lock for hours.
+
+        It is on the primary server and in a maintenance database, so that the live one can be renamed.
+        """
         raise self._lacks(Capability.LOCK)
 
     # Capability.COPY
@@ -64,38 +70,43 @@ class OptionalMethods:
         raise self._lacks(Capability.COPY)
 
     def name_staging(self, staging: str, details: DatabaseDetails) -> None:
-        """Rename ``staging`` to the live name and apply the recorded privileges.
+        """Rename the staging database ``staging`` to the live name and apply the recorded privileges.
 
-        No database may have the live name. Raises as :meth:`swap`.
+        Use :meth:`swap` instead if a database has the live name already. Raises as :meth:`swap`.
         """
         raise self._lacks(Capability.COPY)
 
     def stale_staging_databases(self) -> list[str]:
-        """List the staging databases that interrupted restores left: those without sessions."""
+        """List the staging databases that interrupted restores left behind.
+
+        A staging database with a session is omitted, because a restore may still be loading it.
+        """
         raise self._lacks(Capability.COPY)
 
     # Capability.OVERRIDE
 
     def roles(self) -> tuple[str, frozenset[str]]:
-        """Return the role of the restore, and the names of all roles on the server."""
+        """Return the name of the role that restores run as, and the names of all roles on the server."""
         raise self._lacks(Capability.OVERRIDE)
 
     # Capability.IN_PLACE
 
     def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
-        """Return the reasons why the dump ``blocks`` cannot be restored in place; empty if it can.
+        """Return the reasons why the dump ``blocks`` cannot replace the contents of the live database itself.
 
-        Only the beginning of the dump is read.
+        The list is empty if it can. ``part`` is the entry of the dump in the manifest, ``details`` are the
+        recorded properties of the database. Only the beginning of ``blocks`` is read.
         """
         raise self._lacks(Capability.IN_PLACE)
 
     def restore_in_place(
         self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
     ) -> tuple[str, ...]:
-        """Replace the contents of the live database in one transaction. Describe what was left out.
+        """Replace the contents of the live database in one transaction by the dump ``blocks``.
 
-        Raises ``UnfinishedError`` if it is unknown whether the server committed. After any other error the
-        database is unchanged.
+        Returns a label, such as ``EVENT TRIGGER - name owner``, for each object that was left out. Raises
+        ``UnfinishedError`` if it is unknown whether the server committed. After any other error the database
+        is unchanged.
         """
         raise self._lacks(Capability.IN_PLACE)
 
@@ -106,7 +117,7 @@ class OptionalMethods:
         raise self._lacks(Capability.DRILL)
 
     def drill_databases(self) -> tuple[str, ...]:
-        """List the databases that interrupted drills left on the server."""
+        """List the databases that interrupted drills (test restores) left on the server."""
         raise self._lacks(Capability.DRILL)
 
     # Capability.SANITIZE

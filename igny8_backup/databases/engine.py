@@ -18,10 +18,10 @@ from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 
 Queries = Mapping[str, str]
-"""Probes to run: their names and their SQL."""
+"""The name and the SQL of each probe: a query whose result is compared after a restore."""
 
 OnAnswers = Callable[[Answers], None]
-"""A function that receives the answers that were read in the snapshot of a dump."""
+"""A function that receives the row counts and probe results read in the snapshot of a dump."""
 
 
 class Engine(OptionalMethods, ABC):
@@ -53,7 +53,10 @@ class Engine(OptionalMethods, ABC):
         return self.name
 
     def identity(self) -> str:
-        """Return a string that is equal for two aliases of the same database, even with other host names."""
+        """Return a string that identifies the database.
+
+        It is equal for two aliases that lead to the same database by different host names.
+        """
         return self.name
 
     # Back up
@@ -89,8 +92,8 @@ class Engine(OptionalMethods, ABC):
         """Yield the dump of the database that ``details`` describe. An incomplete dump raises an error.
 
         ``on_answers`` is called with row counts and the results of the probes ``queries``, read in the
-        snapshot of the dump. If it is called more than once, the last call counts. An engine without probes
-        never calls it.
+        snapshot of the dump. If the dump starts over, it is called again, and the last call counts. An engine
+        without probes never calls it.
         """
 
     def blocking_sessions(self) -> str:
@@ -104,11 +107,15 @@ class Engine(OptionalMethods, ABC):
 
     @abstractmethod
     def target(self) -> Target:
-        """Describe the live database. It need not exist."""
+        """Describe the live database, which a restore would replace. It need not exist."""
 
     @abstractmethod
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
-        """Return the reasons why this backup cannot be restored here, one sentence each."""
+        """Return the reasons why a dump cannot be restored and swapped with the live database.
+
+        Each is one sentence. ``part`` is the entry of the dump in the manifest, ``details`` are the recorded
+        properties of the database.
+        """
 
     def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
         """Describe the server, and the sessions and replication that use the live database."""
@@ -116,7 +123,7 @@ class Engine(OptionalMethods, ABC):
 
     @abstractmethod
     def derived_name(self, word: str, stamp: str) -> str:
-        """Return the name of a staging, previous or drill database for the live database.
+        """Return the name for a staging, previous or drill (test restore) database of the live database.
 
         ``word`` is ``STAGING``, ``PREVIOUS`` or ``DRILL`` of :mod:`igny8_backup.databases.names`; ``stamp``
         is a time such as ``20261122T021500Z``.
@@ -135,10 +142,11 @@ class Engine(OptionalMethods, ABC):
     def load(
         self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
-        """Restore the dump ``blocks`` of ``raw_bytes`` into ``staging``. Describe what was left out.
+        """Restore the dump ``blocks`` into the database ``staging``; return labels of what was left out.
 
-        ``jobs`` connections work at the same time if the scratch folder has space for the dump. Also raises
-        ``ToolError``, ``FilesError`` and the exceptions of ``blocks``.
+        ``raw_bytes`` is the size of the dump. ``jobs`` connections work at the same time if the scratch
+        folder has space for that many bytes. Also raises ``ToolError``, ``FilesError`` and the exceptions of
+        ``blocks``.
         """
 
     def analyze(self, name: str) -> None:
@@ -147,17 +155,20 @@ class Engine(OptionalMethods, ABC):
 
     @abstractmethod
     def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
-        """Apply to ``staging`` the settings of the live database, or else those in ``details``."""
+        """Apply to ``staging`` the settings of the live database, as ALTER DATABASE ... SET does.
+
+        If there is no live database, the settings recorded in ``details`` are applied.
+        """
 
     @abstractmethod
     def tables(self, name: str) -> tuple[str, ...]:
         """List the tables of the database ``name`` as ``schema.table`` (SQLite: ``table``), sorted."""
 
     def answers(self, name: str, details: DatabaseDetails, tables: Sequence[str] = ()) -> Answers:
-        """Count rows and run probes in the database ``name``, to compare the result with ``details``.
+        """Count rows in the database ``name`` and run the probes recorded in ``details``.
 
-        With ``tables``, count the rows of these tables and run no probes. An engine without probes returns
-        empty answers.
+        The caller compares the result with ``details``. With ``tables``, only the rows of these tables are
+        counted and no probes are run. An engine without probes returns empty answers.
         """
         return Answers()
 

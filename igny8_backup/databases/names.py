@@ -1,4 +1,4 @@
-"""Names of the databases that restores and drills create, and names of tables.
+"""Names of the databases that restores and drills (test restores) create, and names of tables.
 
 A restore works in a staging database, and the database that it replaces becomes the previous database. The
 names of both are derived from the name of the live database. Names of tables are ``schema.table`` everywhere
@@ -58,8 +58,8 @@ def is_derived_name(found: str, name: str, *words: str) -> bool:
 def table_name(schema: str, table: str) -> str:
     """Return ``schema.table``, with quotes around each name that is not plain lower case.
 
-    Names from two servers are compared, and the server's ``quote_ident`` quotes the keywords of its version,
-    so this function replaces it. As a pattern for ``pg_dump`` the result matches this table only.
+    Names from two servers must be comparable, so the server's ``quote_ident`` is not used: it also quotes the
+    keywords of the server's version. As a pattern for ``pg_dump`` the result matches this table only.
     """
     return f"{quoted(schema)}.{quoted(table)}"
 

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 
 
 def identifier(*names: str) -> str:
-    """Return names as SQL, such as ``"public"."item"`` (PostgreSQL docs, 4.1.1)."""
+    """Return quoted names, joined with dots, such as ``"public"."item"`` (PostgreSQL docs, 4.1.1)."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def literal(value: str | int | None) -> str:
-    """Return a value as SQL (PostgreSQL docs, 4.1.2), valid for both ``standard_conforming_strings``."""
+    """Return a value as a literal for SQL (PostgreSQL docs, 4.1.2); ``None`` becomes NULL.
+
+    The result has the same meaning whether ``standard_conforming_strings`` is on or off.
+    """
     if value is None:
         return "NULL"
     if isinstance(value, int):
@@ -22,7 +25,7 @@ def literal(value: str | int | None) -> str:
 
 
 def conninfo(parameters: Mapping[str, object]) -> str:
-    """Return a connection string such as ``host=db user='a b'`` (PostgreSQL docs, 34.1.1.1)."""
+    """Return a connection string for libpq, such as ``host=db user='a b'`` (PostgreSQL docs, 34.1.1.1)."""
 
     def value(text: str) -> str:
         escaped = text.replace("\\", "\\\\").replace("'", "\\'")

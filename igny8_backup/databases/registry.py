@@ -1,6 +1,6 @@
 """Build the engine of a database alias.
 
-The alias in Django's settings selects the engine. Metadata read from storage never selects code.
+Only Django's settings select the engine: a forged backup in storage must not choose which code runs.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def vendor_of(alias: str) -> str:
 
 
 def is_sqlite(alias: str) -> bool:
-    """Whether ``alias`` is SQLite. :func:`make_engine` reports a backend that cannot be imported."""
+    """Return whether ``alias`` is SQLite; false if its backend, perhaps for lack of a driver, is unusable."""
     try:
         return vendor_of(alias) == "sqlite"
     except RefusedError:

@@ -38,7 +38,7 @@ class SqliteEngine(Engine):
     dump_kind = "sqlite3"
 
     def __init__(self, alias: str, *, scratch: Path) -> None:
-        """Raise :class:`RefusedError` for a database in memory or with a URI."""
+        """Refuse a database in memory or with a URI. Temporary copies are written in ``scratch``."""
         super().__init__(alias)
         name = str(connections[alias].settings_dict["NAME"])
         if not name or name == ":memory:" or name.startswith("file:"):
@@ -221,7 +221,7 @@ class SqliteEngine(Engine):
 
 @contextmanager
 def _session(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a session in autocommit mode. SQLite's errors in the ``with`` block raise ``DatabaseError``."""
+    """Open a session in autocommit mode; SQLite's errors in the ``with`` block become ``DatabaseError``."""
     try:
         session = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
         with closing(session):
@@ -233,7 +233,7 @@ def _session(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _files(path: Path) -> Iterator[None]:
-    """Raise :class:`FilesError` instead of an ``OSError`` in the ``with`` block; ``path`` is the database."""
+    """Replace an ``OSError`` in the ``with`` block by a :class:`FilesError` that names ``path``."""
     try:
         yield
     except OSError as error:

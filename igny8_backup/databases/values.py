@@ -29,7 +29,7 @@ class Versions:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Row counts and probe results of one database in one snapshot.
+    """Row counts and results of probes (queries to compare after a restore), read in one snapshot.
 
     ``row_counts`` omits tables that the role may not read. ``denied`` names the probes that the role may not
     run. ``failed`` maps the other probes without a result to the reason. ``snapshot`` is the identifier of

@@ -35,11 +35,11 @@ SETTING = 'STORAGES["dbbackup"]'
 
 
 class MissingObjectError(StorageError):
-    """There is no object under the key."""
+    """The storage has no object with the requested key."""
 
 
 class ObjectExistsError(StorageError):
-    """An object exists under the key already. A request whose answer was lost may have created it."""
+    """The key of a new object is in use. A request whose answer was lost may have created the object."""
 
 
 class UnreachableError(StorageError):
@@ -84,7 +84,7 @@ def checked_key(key: str) -> str:
 
 
 def missing_error(name: str, place: str) -> MissingObjectError:
-    """Return the error for an object that ``place`` lacks."""
+    """Return the error for an object that ``place``, a storage as messages describe it, lacks."""
     return MissingObjectError(
         f"{name} is missing in {place}.", hint="List the existing backups: list_backups."
     )
@@ -203,7 +203,7 @@ class Store(ABC):
 
     @abstractmethod
     def identity(self) -> str:
-        """Return the location, without secrets and equal in every process: it becomes the name of a lock."""
+        """Return the location, without secrets and equal in every process, for use as the name of a lock."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -235,7 +235,7 @@ class Store(ABC):
 
     @abstractmethod
     def _list(self, folder: str) -> Iterator[Stored]:
-        """Yield objects by full name, sorted. ``folder`` is empty or ends with a slash."""
+        """Yield the objects below ``folder`` (empty or with a slash at its end), sorted by name."""
 
     @abstractmethod
     def _list_dirs(self, folder: str) -> builtins.list[str]: ...

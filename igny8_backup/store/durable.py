@@ -14,7 +14,7 @@ from igny8_backup.filesystem import LINKS_UNSUPPORTED, sync_folder
 
 
 def new_partial(final: Path) -> tuple[int, Path]:
-    """Create an empty file of mode 0600 in the folder of ``final``, which is created if it is missing.
+    """Create an empty temporary file (mode 0600) in the folder of ``final``, and that folder if missing.
 
     Return the descriptor of the file, opened for writing, and its path. Raises ``OSError``.
     """
@@ -35,7 +35,7 @@ def begin_to_disk(descriptor: int, start: int, size: int) -> None:
 
 
 def give_name(partial: Path, final: Path) -> None:
-    """Give the file ``partial`` the name ``final`` too; without hard links, rename it.
+    """Give the file ``partial`` also the name ``final``, or rename it if hard links are not supported.
 
     Raises ``FileExistsError`` if ``final`` exists, ``OSError`` for other failures.
     """

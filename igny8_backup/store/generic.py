@@ -1,4 +1,4 @@
-"""The store for any other Django storage, used through Django's own API.
+"""The store for a Django storage that is neither a local folder nor S3, used through Django's own API.
 
 Django's API guarantees less than the other stores. The storage may buffer a complete object in memory or in a
 temporary file. ``put_small`` deletes the old object before it writes the new one. A crash may leave part of
@@ -192,9 +192,9 @@ class GenericStore(Store):
 
 
 class _Source:
-    """A stream for a storage that records its progress and its exception.
+    """A file object from which a storage reads a stream; it counts the bytes and records an exception.
 
-    The storage may wrap or swallow an exception of the stream.
+    The exception is recorded because the storage may wrap or swallow it.
     """
 
     def __init__(self, blocks: Blocks) -> None:

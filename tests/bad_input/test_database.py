@@ -88,7 +88,7 @@ def test_backup_with_pg_dump_failing_late_fails(project: Project, tmp_path: Path
     script = '"$REAL/pg_dump" "$@"; head -c 1048576 /dev/zero; echo "one line" >&2; echo last >&2; exit 1'
     changed = clients(project, tmp_path / "bin", pg_dump=script)
     what = "pg_dump failed with exit status 1: one line last."
-    fail(project, Case(BACKUP, 1, what, "No backup was", "Fix what pg_dump", settings=changed))
+    fail(project, Case(BACKUP, 1, what, "No backup was", "Remove the cause that pg_dump", settings=changed))
 
 
 def test_backup_with_hanging_pg_dump_reports_and_waits(project: Project, tmp_path: Path) -> None:

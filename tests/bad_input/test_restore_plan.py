@@ -147,7 +147,7 @@ def test_plan_with_missing_role_is_blocked(refused: tuple[Done, Done]) -> None:
 
 
 def test_plan_with_missing_extension_is_blocked(refused: tuple[Done, Done]) -> None:
-    listed(refused, "The extension vector is not installed on this server.")
+    listed(refused, "The extension vector is not installed on this server: install its package there.")
 
 
 def test_plan_with_unknown_migration_is_blocked(refused: tuple[Done, Done]) -> None:

@@ -53,7 +53,7 @@ class Access:
 
 @contextmanager
 def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
-    """Yield what a program needs to use ``connection``.
+    """Yield the environment and arguments with which a client program opens ``connection``.
 
     The folder ``scratch`` contains the passfile while the context lasts. Raises :class:`FilesError` if the
     passfile cannot be written, :class:`DatabaseError` for a secret that a passfile cannot contain.
@@ -100,7 +100,7 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
 
 
 def client_environment() -> dict[str, str]:
-    """Return the environment of client programs: the variables they need, and English messages."""
+    """Return the environment of client programs: only variables that they need, and English as language."""
     passed = {
         key: value for key, value in os.environ.items() if key in _PASSED or key.startswith(_PASSED_PREFIXES)
     }

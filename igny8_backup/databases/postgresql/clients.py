@@ -82,7 +82,10 @@ def _package(major: int) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _version(path: Path, mtime_ns: int) -> str:
-    """Return the output of ``--version``. An update of the program changes ``mtime_ns``."""
+    """Return the output of ``path --version``, which is cached.
+
+    ``mtime_ns`` is the file's time of modification: after an update of the program the cache has no entry.
+    """
     return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
 
 

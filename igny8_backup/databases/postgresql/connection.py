@@ -77,11 +77,11 @@ class Connection:
 
     @contextmanager
     def open(self) -> Iterator[Session]:
-        """Open a session in autocommit mode, without time limits.
+        """Open a session in autocommit mode, whose statements have no time limits.
 
-        Raises :class:`DatabaseError` if the connection fails, or for a ``DriverError`` inside the ``with``.
-        Through a pooler neither time limits nor ``role`` are set: the pooler's session would keep them for
-        the next client.
+        Raises :class:`DatabaseError` if the connection fails, or if the ``with`` block raises
+        ``DriverError``. Through a pooler, time limits and the role are not changed: the pooler's session
+        would keep the changes for the next client.
         """
         params: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
@@ -110,7 +110,7 @@ class Connection:
                 raise DatabaseError(
                     f"The server of {self.where} reported an error: {message}.",
                     hint=hint_for(message, alias=self.alias)
-                    or "Fix what the server reports, then run again.",
+                    or "Remove the cause that the server reports, then run again.",
                 ) from None
 
     @contextmanager

@@ -103,7 +103,7 @@ def _converted_errors() -> Iterator[None]:
 
 
 class _DriverSession(Session):
-    """The common part of both drivers: PEP 249, and the attribute ``info`` of their connections."""
+    """A session through what both drivers have: PEP 249, and the attribute ``info`` of a connection."""
 
     _connection: psycopg.Connection[Any] | psycopg2.extensions.connection
 

@@ -83,14 +83,15 @@ def system_identifier(session: Session) -> str:
 def list_tables(session: Session, kinds: str = "rpm") -> tuple[str, ...]:
     """List the application's tables as ``schema.table``, sorted.
 
-    ``kinds`` are values of ``pg_class.relkind``; ``r`` alone selects the tables that store rows.
+    ``kinds`` has values of ``pg_class.relkind``, one letter each; ``r`` stands for the tables that store
+    rows.
     """
     found = session.execute(_TABLES, [list(kinds)])
     return tuple(sorted(table_name(schema, table) for schema, table in found))
 
 
 def list_settings(session: Session, name: str) -> tuple[DatabaseSetting, ...]:
-    """List the settings of the database ``name``, including those of roles in this database."""
+    """List the settings of the database ``name``, with those of ALTER ROLE ... IN DATABASE."""
     rows = session.execute(_SETTINGS, [name]).fetchall()
     pairs = [(role, *entry.split("=", 1)) for role, entry in rows]
     return tuple(DatabaseSetting(role=role, name=key, value=value) for role, key, value in pairs)

@@ -82,6 +82,8 @@ def _rows(session: Session, query: str) -> tuple[Row, ...]:
                 f"The column {name!r} is a float, which may differ in its last digit: cast it to numeric."
             )
     if len(answer.rows) > MOST_ROWS:
-        raise _NotComparable(f"It returns more than {MOST_ROWS} rows: count them, or add them up.")
+        raise _NotComparable(
+            f"It returns more than {MOST_ROWS} rows: let the query count them or add them up."
+        )
     session.execute("CLOSE igny8_backup_probe")
     return tuple(sorted(answer.rows, key=lambda row: [(value is not None, value or "") for value in row]))

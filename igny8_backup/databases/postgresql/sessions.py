@@ -33,7 +33,7 @@ _PROTECTED = f"SELECT DISTINCT r.rolname {_SESSIONS} AND NOT ({_MAY_TERMINATE}) 
 
 @contextmanager
 def open_lock_session(live: Connection, source: Connection) -> Iterator[Session]:
-    """Open a session in a maintenance database of the primary.
+    """Open a session in a maintenance database of the primary, to hold an advisory lock.
 
     ``live`` is tried first, then ``source``, the connection for backups. A connection through a pooler is
     unsuitable, because it would keep the lock after this process has ended. Raises :class:`DatabaseError` if
@@ -90,7 +90,7 @@ def run_without_sessions(live: Connection, names: Sequence[str], work: Callable[
                         f"The database {names[0]} cannot be renamed or dropped: {error.primary}."
                         f" {reason or error.detail or ''}",
                         unchanged="It was not changed.",
-                        hint="End what uses it (a superuser can: pg_terminate_backend), then run again.",
+                        hint="End its sessions and transactions (as a superuser if need be), then run again.",
                     ) from None
 
 

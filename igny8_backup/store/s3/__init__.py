@@ -117,9 +117,10 @@ class S3Store(Store):
         self._bucket.delete(self._key(name))
 
     def _free_key(self, name: str, claimed: bool) -> str:
-        """Return the key of ``name``. Raises ``ObjectExistsError`` if it exists and is not ``claimed``.
+        """Return the key of ``name``. Raises ``ObjectExistsError`` if an object has it.
 
-        The request to write does not suffice, because not every server supports ``If-None-Match``.
+        With ``claimed``, as for ``Store.put``, nothing is checked. The check is a request of its own, because
+        not every server supports ``If-None-Match`` for writing.
         """
         key = self._key(name)
         if not claimed and self._bucket.head(key, of_bucket=False) is not None:
@@ -130,7 +131,7 @@ class S3Store(Store):
         return self.storage._normalize_name(name)
 
     def _parameters(self, key: str) -> Parameters:
-        """Return the storage's settings for a new object, without the ``ContentEncoding`` that it guesses.
+        """Return the storage's settings for a new object, without a guessed ``ContentEncoding``.
 
         The storage derives the encoding from the name of the object. A client that decodes the content would
         return other bytes than were stored.

@@ -40,8 +40,8 @@ class Bucket:
     def head(self, key: str, *, of_bucket: bool = True) -> Answer | None:
         """Return ``ContentLength`` (bytes), ``ETag`` and more, or ``None`` if the object is missing.
 
-        With ``of_bucket``, a missing bucket raises ``StorageError``. Without it, a missing bucket also
-        returns ``None``, which saves a request if a write follows.
+        With ``of_bucket``, a second request finds out whether the bucket is missing, which raises
+        ``StorageError``. Without it, the result is ``None`` then too: a later write reports the bucket.
         """
         try:
             return self._call(f"look up {key} in", "head_object", DATA_CALL, key)
@@ -105,7 +105,7 @@ class Bucket:
         return sorted(found, key=lambda stored: stored.key)
 
     def folders(self, prefix: str) -> list[str]:
-        """Return the part of each key between ``prefix`` and the next slash, without duplicates."""
+        """Return the folders directly in ``prefix``: the part of each key between it and the next slash."""
         return [
             entry["Prefix"][len(prefix) :].removesuffix("/")
             for page in self._pages("list_objects_v2", Prefix=prefix, Delimiter="/")
@@ -165,7 +165,10 @@ class Bucket:
         return {name: value for name, value in self.parameters(key).items() if name in known}
 
     def _call(self, action: str, operation: str, known: set[str], key: str, **given: Any) -> Answer:
-        """Call the client's method ``operation``; ``action`` describes the request in errors."""
+        """Call the client's method ``operation``; ``action`` describes the request in errors.
+
+        ``known`` are those settings of the storage that the operation accepts.
+        """
         with translated_errors(action, self.place):
             call = getattr(self.client, operation)
             answer: Answer = call(Bucket=self.name, Key=key, **self._wanted(known, key), **given)

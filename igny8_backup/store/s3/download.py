@@ -63,10 +63,10 @@ def _read(bucket: Bucket, key: str, body: Any, left: int) -> bytes:
 
 
 def _verify_checksum(bucket: Bucket, key: str, body: Any) -> None:
-    """Read the end of a complete body. If the server sent a checksum, botocore compares it there.
+    """Read to the end of ``body``, where botocore compares the checksum if the server sent one.
 
-    A resumed body cannot be verified: with a part of an object, rclone sends the checksum of the complete
-    one.
+    Only a complete body can be verified: with a part of an object, the server of rclone sends the checksum of
+    the complete object.
     """
     with translated_errors(f"read {key} from", bucket.place):
         body.read(1)

@@ -144,7 +144,7 @@ def _send(
     for number, part in enumerate(parts, 1):
         if number > MOST_PARTS:
             raise StorageError(
-                f"{key} is larger than {MOST_PARTS} parts, the limit of S3 ({sent} bytes were sent).",
+                f"{key} needs more than {MOST_PARTS} parts, the limit of S3 ({sent} bytes were sent).",
                 unchanged="The upload was aborted.",
                 hint="Exclude the rows of large tables that can be rebuilt (EXCLUDE_TABLE_DATA), or use a"
                 " storage other than S3.",
@@ -190,7 +190,7 @@ def _check(bucket: Bucket, key: str, sent: int) -> None:
 
 
 def _arrived(bucket: Bucket, key: str, size: int, etag: str) -> bool:
-    """Return whether ``key`` has exactly this size and ETag: only the answer to the upload was lost then."""
+    """Return whether ``key`` has this size and ETag, so that only the answer to the upload was lost."""
     try:
         head = bucket.head(key)
     except StorageError:

@@ -34,7 +34,7 @@ _QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOT
 
 
 class Dumper:
-    """Implements the methods of ``Engine`` that back up a database; see their documentation there.
+    """The methods of ``Engine`` that back up a database; ``Engine`` documents them.
 
     Every method may raise ``DatabaseError``, and ``RefusedError`` if ``source`` leads to a connection pooler.
     """
@@ -42,7 +42,11 @@ class Dumper:
     def __init__(
         self, source: Connection, *, excluded: Sequence[str], bin_dir: Path | None, scratch: Path
     ) -> None:
-        """``excluded`` is ``EXCLUDE`` of ``DBBACKUP_CONNECTORS``; passfiles are written in ``scratch``."""
+        """Dump the database of ``source``, the connection for backups.
+
+        ``excluded`` is ``EXCLUDE`` of ``DBBACKUP_CONNECTORS``, ``bin_dir`` the setting ``CLIENT_BIN_DIR``.
+        Passfiles are written in ``scratch``.
+        """
         self._source = source
         self._excluded = tuple(excluded)
         self._bin_dir = bin_dir
@@ -54,7 +58,7 @@ class Dumper:
         return Versions(server=server, tool=self._pg_dump(server).version)
 
     def permission_gaps(self, excluded: Sequence[str]) -> PermissionGaps:
-        """Return what the role of the connection for backups may not read."""
+        """Return what the role may not read; hidden rows of ``excluded`` tables are ignored."""
         with self._open() as session:
             return find_permission_gaps(session, self._find_excluded(session, excluded))
 
@@ -65,7 +69,7 @@ class Dumper:
     def dump(
         self, details: DatabaseDetails, queries: Queries, on_answers: OnAnswers | None, lock_seconds: float
     ) -> Blocks:
-        """Yield the dump of the database that ``details`` describe.
+        """Yield the dump of the database that ``details`` describe; arguments as for ``Engine.dump``.
 
         A session exports the snapshot and locks all tables until ``pg_dump`` has locked them too. If
         ``pg_dump`` waits longer than ``lock_seconds`` for a lock, because a third session has requested an
@@ -174,7 +178,7 @@ def _with_hint(error: ToolError, alias: str, user: str) -> ToolError:
     elif error.exit_status_of_tool == -signal.SIGKILL:
         hint = "The system may have run out of memory: check its log (dmesg), then run again."
     elif not (hint := hint_for(text, alias=alias)):
-        hint = "Fix what pg_dump reports, then run again."
+        hint = "Remove the cause that pg_dump reports, then run again."
     return type(error)(
         text,
         unchanged="No backup was recorded.",

@@ -36,8 +36,8 @@ def find_excluded(session: Session, tables: Sequence[str], setting: str) -> tupl
     """Return the ``schema.table`` names of all tables whose rows are left out.
 
     These are ``tables`` (names as in SQL), their partitions and inheriting tables, and on a replica all
-    unlogged tables. Raises :class:`RefusedError`, which names ``setting``, for a table that does not exist,
-    and for a table that a foreign key of a dumped table references.
+    unlogged tables. ``setting`` is the name of the setting for error messages. Raises :class:`RefusedError`
+    for a table that does not exist, and for a table that a foreign key of a dumped table references.
     """
     found: dict[int, str] = {}
     for table in tables:

@@ -2,7 +2,7 @@
 
 A snapshot does not lock tables. If a table is truncated or rewritten after the export, a session that imports
 the snapshot later sees an empty table, without an error. So the exporting session first locks every table.
-Both also work on a replica (PostgreSQL docs, 26.4.1).
+Export and locks also work on a replica (PostgreSQL docs, 26.4.1).
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def import_snapshot(session: Session, snapshot: str) -> None:
 
 
 def lock_holders(session: Session) -> str:
-    """Describe in a sentence which sessions block those of this package; empty if none is blocked."""
+    """Describe in a sentence which sessions hold locks for which sessions of this package wait.
+
+    The result is empty if none of them waits.
+    """
     found = []
     for pid, program, role, kind, relation in session.execute(_LOCK_HOLDERS):
         if pid == 0:

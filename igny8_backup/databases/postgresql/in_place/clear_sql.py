@@ -149,7 +149,8 @@ END $igny8_backup$;
 def clear_script(role: str, lock_seconds: float) -> bytes:
     """Return SQL that begins a transaction and removes all objects from the database.
 
-    ``role`` is the role to assume first, or empty. ``lock_seconds`` is the time limit for each table lock.
+    ``role`` is the role to assume first (SET ROLE), or empty. ``lock_seconds`` is the time limit for each
+    table lock.
     """
     beginning = "SET client_min_messages = error;\n"
     if role:
@@ -159,10 +160,11 @@ def clear_script(role: str, lock_seconds: float) -> bytes:
 
 
 def check_script(details: DatabaseDetails) -> bytes:
-    """Return SQL that fails unless tables, migrations, row counts and probes match ``details``.
+    """Return SQL that fails unless the restored contents match ``details``, which the backup recorded.
 
-    The SQL also sets the last run of periodic tasks to now, and collects the planner's statistics. Both are
-    part of the transaction, so that it is rolled back if they fail.
+    Tables, migrations, row counts and results of probes (queries from the settings) are compared. The SQL
+    also sets the last run of periodic tasks (django-celery-beat) to now, and collects the planner's
+    statistics. Both are part of the transaction, so that it is rolled back if they fail.
     """
     names = {table: identifier(*split_table_name(table)) for table in details.row_counts}
     expected = json.dumps(

@@ -1,4 +1,4 @@
-"""Find the reasons why a restore in place would fail, without changing anything.
+"""Find the reasons why a restore into the live database itself would fail, without changing anything.
 
 Each reason is one sentence that includes the remedy.
 """
@@ -93,10 +93,14 @@ def find_in_place_blockers(
             if names := sorted(name for (name,) in session.execute(query)):
                 found.append(f"{text}: {', '.join(names)}.")
         for belong, listed in session.execute(_OWNED_BY_OTHERS):
-            found.append(f"{belong} to a role whose privileges this role lacks: {listed}.")
+            found.append(
+                f"{belong} to a role whose privileges this role lacks: {listed}. Restore as a superuser."
+            )
         may_create = "SELECT has_database_privilege(current_database(), 'CREATE')"
         if session.execute(may_create).fetchone() != (True,):
-            found.append("This role may not create schemas in the database: GRANT CREATE ON DATABASE to it.")
+            found.append(
+                "This role may not create schemas in the database: GRANT CREATE ON DATABASE ... TO this role."
+            )
         found += _lock_blockers(session, entries)
     if excluded:
         found.append(
@@ -109,9 +113,9 @@ def find_in_place_blockers(
 def _read_entries(
     session: Session, part: DatabasePart, blocks: Blocks, bin_dir: Path | None
 ) -> tuple[Entry, ...]:
-    """Read the entries from the beginning of the dump.
+    """Read the entries of the table of contents from the beginning of the dump ``blocks``.
 
-    Return none if ``pg_restore`` is too old for the dump, which the caller reports.
+    Return no entries if ``pg_restore`` is too old for the dump, which the caller reports.
     """
     with closing(blocks):
         server_major = major_of(session.server_version_text)
@@ -122,7 +126,7 @@ def _read_entries(
 
 
 def locks_needed(session: Session, entries: Sequence[Entry]) -> int:
-    """Return an upper limit of the number of locks that the transaction holds at its end.
+    """Return an upper limit of the number of locks that the transaction of a restore holds at its end.
 
     The transaction locks the objects that it drops and those that it creates from ``entries``.
     """
@@ -135,7 +139,7 @@ def locks_needed(session: Session, entries: Sequence[Entry]) -> int:
 
 
 def _extension_members(entry: Entry, members: dict[str, int]) -> int:
-    """Return the number of objects that belong to the extension of ``entry``; 0 for other entries.
+    """Return the number of objects that belong to the extension of ``entry``; 0 for other kinds of entries.
 
     A dump has one entry for an extension with all its objects. ``members`` has the numbers for the
     extensions of the live database, which usually has the same extensions.

@@ -56,9 +56,10 @@ def restore_in_place(
 ) -> tuple[str, ...]:
     """Replace the contents of the live database by the dump ``blocks``, or change nothing.
 
-    ``lock_seconds`` is the time limit for each table lock. Returns the labels of the entries that were left
-    out. Raises :class:`UnfinishedError` if it is unknown whether the server committed. After ``ToolError``,
-    ``IntegrityError``, ``FilesError`` and exceptions of ``blocks`` nothing was changed.
+    ``lock_seconds`` is the time limit for each table lock. Temporary files are written in ``scratch``.
+    Returns the labels of the event triggers, which are left out. Raises :class:`UnfinishedError` if it is
+    unknown whether the server committed. After ``ToolError``, ``IntegrityError``, ``FilesError`` and
+    exceptions of ``blocks`` nothing was changed.
     """
     with closing(blocks), ExitStack() as stack:
         with live.open() as session:
@@ -109,8 +110,8 @@ def restore_in_place(
 def without_commit(script: Blocks) -> Blocks:
     """Yield a script of ``pg_restore`` without its ``COMMIT``, so that checks can follow.
 
-    Raises :class:`ToolTooOldError` if the script does not disable psql's own commands, ``ToolError`` if its
-    end is not the expected one.
+    Raises :class:`ToolTooOldError` if the script does not disable psql's own commands, ``ToolError`` if it
+    does not end with ``COMMIT``.
     """
     held = b""
     checked = False
@@ -142,7 +143,7 @@ def _unfinished(error: BaseException) -> UnfinishedError:
 
 
 def _with_hint(error: ToolError) -> ToolError:
-    hint = "Fix what is reported, then run again."
+    hint = "Remove the cause that PostgreSQL reports, then run again."
     if "lock timeout" in error.stderr_tail or "deadlock" in error.stderr_tail:
         hint = "Stop what uses the tables (the application, its workers, open shells), then run again."
     return type(error)(

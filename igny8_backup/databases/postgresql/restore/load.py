@@ -146,10 +146,11 @@ def _sends_unknown_setting(program: Client, server_major: int) -> bool:
 
 
 def _only_setting_refused(error: ToolError) -> bool:
-    """Return whether the unknown setting was the only statement that the server refused.
+    """Return whether the server refused only a setting that a newer ``pg_restore`` sends.
 
-    Then ``pg_restore``, which ran without ``--exit-on-error``, has restored everything and ended with status
-    1. Return false if stderr was shortened, because the missing part could contain another error.
+    Such a setting is unknown to the older server. Then ``pg_restore``, which ran without ``--exit-on-error``,
+    has restored everything and ended with status 1. Return false if stderr was shortened, because the missing
+    part could contain another error.
     """
     complete = len(error.stderr_tail.encode()) < stderr_tail.HEAD + stderr_tail.TAIL - 64
     rest = _REFUSED_SETTING.sub("", error.stderr_tail)
@@ -161,7 +162,7 @@ def _with_hint(error: ToolError, alias: str) -> ToolError:
     """Return a copy of the error of ``pg_restore``, on one line, with a hint and without values of rows."""
     stderr = _REFUSED_SETTING.sub("", error.stderr_tail)
     text = error.what.replace(error.stderr_tail, stderr) if stderr else error.what
-    general = "Fix what pg_restore reports, or restore to a server like the one that was dumped."
+    general = "Remove the cause that pg_restore reports, or restore to a server like the one that was dumped."
     return type(error)(
         one_line(text),
         unchanged="The live database was not changed.",

@@ -117,9 +117,9 @@ def _role_blockers(session: Session, details: DatabaseDetails) -> list[str]:
 
 
 def _new_database_blockers(session: Session, details: DatabaseDetails) -> list[str]:
-    """Return the reasons against creating the live database, if it does not exist.
+    """Return the reasons against creating the live database on a server where it does not exist.
 
-    Then the recorded settings and privileges of the database apply, which may name missing roles.
+    The new database gets the recorded settings and privileges, which may name roles that do not exist.
     """
     named = {item.role for item in details.settings} | {item.grantee for item in details.privileges or ()}
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
@@ -149,7 +149,7 @@ def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]
     ).fetchone() or (False,)
     names = sorted(details.extensions)
     found = [
-        f"The extension {name} is not installed on this server."
+        f"The extension {name} is not installed on this server: install its package there."
         for name in names
         if name not in for_every_role
     ]
@@ -170,7 +170,7 @@ def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]
 def _live_blockers(session: Session, name: str) -> list[str]:
     """Return the reasons against renaming the live database ``name``.
 
-    One is a replication slot, which would stay with the previous database.
+    For example, a replication slot would stay with the renamed database.
     """
     found = [blocker for (blocker,) in session.execute(_LIVE, {"name": name})]
     if roles := protected_roles(session, [name]):

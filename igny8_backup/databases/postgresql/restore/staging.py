@@ -103,7 +103,10 @@ def _settings(session: Session, live: Connection, details: DatabaseDetails) -> t
 
 
 def stale_staging_databases(live: Connection) -> list[str]:
-    """List the staging databases that interrupted restores of ``live`` left: those without sessions."""
+    """List the staging databases that interrupted restores of ``live`` left behind.
+
+    A staging database with a session is omitted, because a restore may still be loading it.
+    """
     query = """
         SELECT datname FROM pg_database d
         WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid)"""

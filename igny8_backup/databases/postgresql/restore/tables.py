@@ -70,7 +70,7 @@ def select_tables(entries: Sequence[Entry], tables: Sequence[str], owners: Seque
 
 
 def _without_owner(label: str, owners: Sequence[str]) -> str:
-    """Return ``public item `` for the label ``TABLE public item igny8``."""
+    """Remove kind and owner: return ``public item `` for the label ``TABLE public item igny8``."""
     name = label.removeprefix(_TABLE)
     return next((name.removesuffix(owner) for owner in owners if name.endswith(f" {owner}")), name)
 

@@ -1,5 +1,7 @@
 """Remove the rows that sanitizers deleted or changed from the files of a staging database.
 
+Sanitizers are SQL files or functions of the project that remove personal data from a restored copy.
+
 An UPDATE leaves the old row in the file of the table. A materialized view contains copies of values, and so
 do the planner's statistics (PostgreSQL docs, 25.1 and 53.51). Run the sanitizers within
 :func:`triggers_disabled` and call :func:`rewrite` afterwards.
@@ -55,7 +57,7 @@ _STALE_STATISTICS = """
 
 @contextmanager
 def triggers_disabled(staging: Connection) -> Iterator[None]:
-    """Disable the project's triggers while the context lasts, and restore the state of each afterwards.
+    """Disable the triggers in ``staging`` while the context lasts, and restore the state of each afterwards.
 
     After a failure the triggers stay disabled, because the staging database will be dropped. Setting
     ``session_replication_role`` would be simpler, but few roles may do that, and it also disables foreign
