@@ -94,7 +94,7 @@ def find_in_place_blockers(
                 found.append(f"{text}: {', '.join(names)}.")
         for belong, listed in session.execute(_OWNED_BY_OTHERS):
             found.append(
-                f"{belong} to a role whose privileges this role lacks: {listed}. Restore as a superuser."
+                f"{belong} to a role whose privileges this role lacks; restore as a superuser: {listed}."
             )
         may_create = "SELECT has_database_privilege(current_database(), 'CREATE')"
         if session.execute(may_create).fetchone() != (True,):
