@@ -24,7 +24,7 @@ Check = Callable[..., "list[Problem]"]
 
 
 def _registered(*tags: str, deploy: bool) -> Callable[[Check], Check]:
-    """Register a check that returns W009 instead of raising, such as when a package is not installed."""
+    """Return W009 from a check that raises, mostly because a package is not installed; register the check."""
 
     def decorate(find: Check) -> Check:
         @functools.wraps(find)
