@@ -1,9 +1,9 @@
 """Remove the values of rows from messages of PostgreSQL's programs, drivers and migrations.
 
 If a COPY, an index or a constraint fails, the server reports the values concerned: in the fields DETAIL and
-CONTEXT, and at the end of the message itself (PostgreSQL docs, 55.8). This package sends error messages to
-logs, mails and pings, so it removes the values; names of tables, columns and constraints stay. Servers report
-in their own language, so fields are recognised by their layout.
+CONTEXT, and at the end of the message itself (PostgreSQL docs, "Error and Notice Message Fields"). This
+package sends error messages to logs, mails and pings, so it removes the values; names of tables, columns and
+constraints stay. Servers report in their own language, so fields are recognised by their layout.
 
 Two kinds of values cannot be recognised and stay: a value that is quoted like a name (``time zone "..." not
 recognized``), and the text of an error that a function in the database raises.

@@ -20,7 +20,7 @@ class DriverError(Exception):
 
     ``name`` is the driver's class of the error, such as ``UniqueViolation``. ``sqlstate`` is empty for errors
     that the server did not report. The other attributes are the fields of the server's error response
-    (PostgreSQL docs, 54.8), or empty.
+    (PostgreSQL docs, "Error and Notice Message Fields"), or empty.
     """
 
     def __init__(self, error: BaseException, *, sqlstate: str = "") -> None:

@@ -149,14 +149,14 @@ class Connection:
 def is_pooled(session: Session) -> bool:
     """Return whether the session goes through a connection pooler, in session or transaction mode.
 
-    A pooler sends each client its own process number for cancel requests (PostgreSQL docs, 55.2.8). That
-    number differs from the number of the server's process.
+    A pooler sends each client its own process number for cancel requests (PostgreSQL docs, "Canceling
+    Requests in Progress"). That number differs from the number of the server's process.
     """
     return session.execute("SELECT pg_backend_pid()").fetchone() != (session.backend_pid,)
 
 
 def is_replica(session: Session) -> bool:
-    """Return whether the server is a replica (PostgreSQL docs, 9.28.4)."""
+    """Return whether the server is a replica (PostgreSQL docs, ``pg_is_in_recovery``)."""
     return session.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
 
 

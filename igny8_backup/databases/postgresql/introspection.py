@@ -1,4 +1,4 @@
-"""Read the properties of a database from the system catalogs (PostgreSQL docs, chapter 53).
+"""Read the properties of a database from the system catalogs (PostgreSQL docs, "System Catalogs").
 
 :func:`describe` reads all properties that a restore needs; the other functions read one property each. A row
 of ``pg_database`` is read as JSON, because its columns differ between major versions.
@@ -68,7 +68,7 @@ _MIGRATIONS = "SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER B
 
 
 def system_identifier(session: Session) -> str:
-    """Return the system identifier of the server (PostgreSQL docs, 9.28.11).
+    """Return the system identifier of the server (PostgreSQL docs, ``pg_control_system``).
 
     Each initialised data folder has its own identifier; replicas have that of their primary. The result is
     empty if the role may not read the identifier.

@@ -21,13 +21,13 @@ def split_phases(
     """Divide ``entries`` between two runs, each in the original order.
 
     ``post_data`` are the numbers of the entries in the section post-data, ``unique`` those of primary and
-    unique keys. The first run restores everything that is not post-data. From post-data it restores only
-    indexes and unique keys that depend on exactly one table with rows, and on no function, operator or type,
-    which might read other tables. The second run restores the other entries, such as the index of a
-    partition, which depends on the index of its table. It also restores all other constraints, because the
-    table of contents does not show all their dependencies: an exclusion constraint may need a function, NOT
-    NULL is also checked in inheriting tables.
+    unique keys. The first run restores everything that is not post-data, and those indexes and unique keys
+    that depend on exactly one table with rows and on nothing else. The second run restores the other entries.
     """
+    # A function, operator or type might read other tables, and the index of a partition depends on the index
+    # of its table. All other constraints come late, because the table of contents does not show all their
+    # dependencies: an exclusion constraint may need a function, and NOT NULL is also checked in inheriting
+    # tables.
     tables = {entry.number for entry in entries if entry.label.startswith("TABLE ")}
     row_needs = (entry.needs for entry in entries if entry.label.startswith("TABLE DATA "))
     with_rows = tables & frozenset().union(*row_needs)

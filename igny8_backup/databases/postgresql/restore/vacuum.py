@@ -3,8 +3,8 @@
 Sanitizers are SQL files or functions of the project that remove personal data from a restored copy.
 
 An UPDATE leaves the old row in the file of the table. A materialized view contains copies of values, and so
-do the planner's statistics (PostgreSQL docs, 25.1 and 53.51). Run the sanitizers within
-:func:`triggers_disabled` and call :func:`rewrite` afterwards.
+do the planner's statistics (PostgreSQL docs, "Routine Vacuuming" and ``pg_statistic``). Run the sanitizers
+within :func:`triggers_disabled` and call :func:`rewrite` afterwards.
 """
 
 from __future__ import annotations
