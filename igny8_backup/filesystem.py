@@ -1,8 +1,8 @@
-"""What file systems cannot do, in one list, and the calls that meet it.
+"""Calls to the file system that also work where it lacks a feature, and the errors that show the lack.
 
 Network, user-space and FAT file systems refuse calls that other file systems answer, each with an error of
 its own. ``cannot`` tells such a refusal from a failure. ``sync``, ``sync_folder`` and ``try_lock`` are the
-calls that storage, journal, locks and trees share.
+calls that storage, restore journals, locks and file trees share.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def try_lock(descriptor: int, *, shared: bool = False, wait: bool = False) -> bo
     """Lock an open file (flock(2)); return False where another open file holds the lock.
 
     The lock ends with the descriptor. With ``wait`` the call returns once the lock is free. Raises
-    ``OSError`` where the file cannot be locked at all, which says nothing about other processes.
+    ``OSError`` where the file cannot be locked at all; another process may then hold it or not.
     """
     operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:

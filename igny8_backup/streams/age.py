@@ -29,7 +29,7 @@ _NO_MATCH = "No matching keys found"
 
 
 class Identity:
-    """A secret key. It shows only its public recipient, and cannot be pickled."""
+    """A secret age key. Its ``repr`` shows only the public key that belongs to it; it cannot be pickled."""
 
     __slots__ = ("_key",)
 
@@ -56,7 +56,10 @@ def generate_identity() -> tuple[str, str]:
 
 
 def parse_recipients(texts: Sequence[str]) -> tuple[str, ...]:
-    """Validate recipients and strip blanks. Raises ``UsageError``, which names the invalid one."""
+    """Check public keys (``age1...``) and return them without blanks around them.
+
+    Raises ``UsageError``, which names the invalid one.
+    """
     recipients = []
     for number, text in enumerate(texts, start=1):
         recipient = text.strip()
@@ -140,7 +143,7 @@ def _identity_error(what: str, hint: str = _HINT) -> IdentityError:
 
 
 def encrypt(blocks: Blocks, recipients: Sequence[str]) -> Blocks:
-    """Encrypt the stream to ``recipients``; the identity of any one of them opens it.
+    """Encrypt the stream to ``recipients`` (public keys); the secret key of any one of them decrypts it.
 
     Raises ``UsageError`` if a recipient is invalid or none is given.
     """
@@ -156,10 +159,11 @@ def encrypt(blocks: Blocks, recipients: Sequence[str]) -> Blocks:
 
 
 def decrypt(blocks: Blocks, identities: Sequence[Identity]) -> Blocks:
-    """Decrypt an age file. Each block is authentic; only the end proves that none is missing.
+    """Decrypt an age file with the first of ``identities`` (secret keys) that opens it.
 
-    Raises ``IdentityError`` if no identity opens the file, ``IntegrityError`` if it was altered, is
-    incomplete, or has bytes after its end.
+    Each block is authentic; only the end of the stream proves that none is missing. Raises ``IdentityError``
+    if no identity opens the file, ``IntegrityError`` if it was altered, is incomplete, or has bytes after its
+    end.
     """
     keys = [identity._key for identity in identities]
     given = ", ".join(identity.recipient for identity in identities)

@@ -31,7 +31,7 @@ _PIPE_SIZE = 1 << 20
 
 
 class Child:
-    """A running program, its pipes and the tail of its stderr. ``close`` stops and reaps it.
+    """A running child process, its pipes and its error messages. ``close`` stops and reaps it.
 
     The program runs in a session of its own. So Ctrl-C reaches only this process, which then stops the
     program; the program cannot ask the terminal for a password; and the processes that it starts are stopped
@@ -143,9 +143,9 @@ class Child:
         return self._stdin is not None
 
     def exchange(self, data: bytes, limit: int) -> bytes:
-        """Write ``data`` to the child's stdin, close it, and return the child's stdout.
+        """Write ``data`` to the child's stdin, close its stdin, and return all that it writes to stdout.
 
-        At ``limit`` bytes of output the method returns at once, without closing stdin.
+        Once the output has ``limit`` bytes, the method returns it at once, and leaves stdin open.
         """
         output = bytearray()
         for piece in self.pump(data):
@@ -216,7 +216,10 @@ class Child:
                 return ready
 
     def _push(self, stdin: int, rest: memoryview) -> memoryview:
-        """Write what fits into the pipe and return the rest. Close stdin if the child has closed it."""
+        """Write as much of ``rest`` as the pipe to the child takes, and return what is left of it.
+
+        If the child no longer reads its stdin, close the pipe.
+        """
         try:
             return rest[os.write(stdin, rest) :]
         except BlockingIOError:

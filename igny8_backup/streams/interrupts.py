@@ -42,7 +42,7 @@ def delay_interrupts() -> Iterator[None]:
 
 
 def _restore(handlers: list[tuple[signal.Signals, Handler]]) -> None:
-    """Restore all handlers, even if a signal arrives after the first one and its handler raises."""
+    """Set all signal handlers again, even if one of them is called meanwhile and raises."""
     try:
         for number, handler in handlers[:1]:
             signal.signal(number, handler)

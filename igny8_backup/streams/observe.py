@@ -29,7 +29,7 @@ class Digest:
         self.size += len(block)
 
     def watch(self, blocks: Blocks) -> Blocks:
-        """Yield the blocks and add each to the digest. A second stream continues the same digest."""
+        """Yield the blocks unchanged and add each to the digest. A second stream continues the digest."""
         with contextlib.closing(blocks):
             for block in blocks:
                 self.add(block)
@@ -39,8 +39,8 @@ class Digest:
 def verified(blocks: Blocks, *, sha256: str, size: int, name: str) -> Blocks:
     """Yield the blocks; raise ``IntegrityError`` if their size or SHA-256 is not as expected.
 
-    ``size`` is in bytes, ``sha256`` in hexadecimal; ``name`` (an object key) is for the message. Surplus
-    bytes are never yielded. Everything else is known only at the end: until then the blocks are unverified.
+    ``size`` is in bytes, ``sha256`` in hexadecimal; ``name`` (an object key) is for the message. Bytes beyond
+    ``size`` are never yielded. Every other fault is found only at the end: do not trust a block before.
     """
     digest = Digest()
     with contextlib.closing(blocks):

@@ -30,12 +30,12 @@ class Codec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The codec chain as the manifest records it, in the order of encoding."""
+        """The names of the compression and encryption in the order of use, as the manifest records them."""
         return ("zstd", "age") if self.recipients else ("zstd",)
 
     @property
     def suffix(self) -> str:
-        """The suffix of the object's key."""
+        """What the key of an encoded object ends with, for example ``.zst.age``."""
         return ".zst.age" if self.recipients else ".zst"
 
     def encode(self, blocks: Views) -> Blocks:
@@ -47,9 +47,9 @@ class Codec:
 def decode(blocks: Blocks, names: Sequence[str], identities: Sequence[Identity] = ()) -> Blocks:
     """Decode stored bytes; the inverse of ``Codec.encode``.
 
-    ``names`` is the codec chain of the manifest; ``identities`` are tried for decryption. Before anything is
-    read, raises ``IntegrityError`` for an unknown codec and ``IdentityError`` if an identity is needed and
-    none is given. The stages raise their own errors while blocks are read.
+    ``names`` are those of ``Codec.names``; ``identities`` are the age keys to try for decryption. Before
+    anything is read, raises ``IntegrityError`` for an unknown codec and ``IdentityError`` if an identity is
+    needed and none is given. The stages raise their own errors while blocks are read.
     """
     unknown = [name for name in names if name not in ("zstd", "age")]
     if unknown:
@@ -126,7 +126,7 @@ class BlockReader(io.BufferedIOBase):
         return 0
 
     def close(self) -> None:
-        """Close the stream and all stages behind it."""
+        """Close the stream and everything that it reads from."""
         if not self.closed:
             try:
                 self._blocks.close()

@@ -1,7 +1,7 @@
-"""Turn a copy loop into a stage of a stream.
+"""Turn a function that copies one file object to another into a step of a stream.
 
 Some libraries read from one file object and write to another until they are done. ``pull_through`` runs such
-a loop in a thread and yields the bytes that the loop writes.
+a copy loop in a thread and yields the bytes that the loop writes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ CopyLoop = Callable[[BinaryIO, BinaryIO], None]
 
 
 def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
-    """Run ``loop`` on ``blocks`` in a thread and yield its output in blocks of about ``BLOCK`` bytes.
+    """Run a copy loop in a thread: it reads ``blocks`` as a file, and what it writes is yielded.
 
-    Exceptions of the loop and of the source are raised here unchanged. Closing the stream ends the thread as
-    soon as the loop reads or writes, and closes the source. Memory: see ``produce_in_thread``.
+    Yielded blocks have about ``BLOCK`` bytes. Exceptions of the loop and of ``blocks`` are raised here
+    unchanged. Closing the stream ends the thread as soon as the loop reads or writes, and closes ``blocks``.
+    Memory: see ``produce_in_thread``.
     """
 
     def produce(source: Blocks, emit: Emit) -> None:
@@ -34,7 +35,7 @@ def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
 
 
 class _LoopFiles:
-    """Both file objects of a copy loop, and the first exception that one of them raised.
+    """What both file objects of a copy loop share, with the first exception that one of them raised.
 
     A library may swallow or wrap the exception and go on (pyrage swallows one of the last write), so the
     exception is stored here and raised at the end.
@@ -62,7 +63,7 @@ class _LoopFiles:
             raise failure
 
     def next_block(self) -> bytes:
-        """Return the next block of the source, ``b""`` at its end. After a failure, raise it again."""
+        """Return the next block of the input, ``b""`` at its end. After an exception, raise it again."""
         if self.failure is not None:
             raise self.failure
         try:
@@ -73,7 +74,7 @@ class _LoopFiles:
             raise
 
     def emit(self, block: bytes) -> None:
-        """Pass a block to the consumer. After a failure the block is dropped."""
+        """Pass a block of output to the consumer of the stream. After an exception the block is dropped."""
         if self.failure is None:
             try:
                 self._emit(block)
@@ -83,7 +84,7 @@ class _LoopFiles:
 
 
 class _Input(io.RawIOBase):
-    """The readable file that is passed to the adapted loop: ``read`` pulls blocks from the input stream."""
+    """The file object that a copy loop reads: ``read`` returns bytes of the input stream."""
 
     def __init__(self, files: _LoopFiles) -> None:
         self._files = files
@@ -105,7 +106,7 @@ class _Input(io.RawIOBase):
 
 
 class _Output(io.RawIOBase):
-    """The file object that the loop writes. Collects small pieces into blocks."""
+    """The file object that a copy loop writes to. It collects small pieces into blocks of output."""
 
     def __init__(self, files: _LoopFiles) -> None:
         self._files = files

@@ -25,10 +25,10 @@ SIZE = 2 * BLOCK + (256 << 10)
 
 
 class Slots:
-    """Shared memory of ``COUNT`` slots of ``SIZE`` bytes. Each process closes its own object.
+    """Memory that two processes share: ``COUNT`` slots of ``SIZE`` bytes each.
 
     The first process creates the memory and passes ``fd`` to the other (``pass_fds``), which gives it to the
-    constructor. Raises ``ToolError`` if the system provides no memory.
+    constructor. Each process closes its own object. Raises ``ToolError`` if the system provides no memory.
     """
 
     def __init__(self, fd: int | None = None) -> None:
@@ -47,7 +47,7 @@ class Slots:
             ) from None
 
     def memory(self, slot: int) -> memoryview:
-        """Return the memory of a slot: ``SIZE`` bytes."""
+        """Return the memory of the slot with this number: ``SIZE`` bytes."""
         start = slot * SIZE
         return memoryview(self._memory)[start : start + SIZE]
 
@@ -59,7 +59,7 @@ class Slots:
 
 
 class Sender:
-    """The sending end: fills slots and announces each to the other process.
+    """The sending end of shared memory: fills its slots and announces each to the other process.
 
     ``announce`` is called with the length of a block and the number of its slot. ``wait_free`` waits until
     the other process has read a slot; it returns the numbers of such slots as bytes, or ``b""`` if that
@@ -106,7 +106,7 @@ class Sender:
                 self.flush()
 
     def flush(self) -> None:
-        """Send the bytes that ``send`` has collected."""
+        """Send the bytes that ``send`` has collected and not sent yet."""
         if self._used:
             self.send_slot(self._used)
             self._used = 0

@@ -18,7 +18,7 @@ CUT = "\n...\n"
 
 
 class StderrTail:
-    """The beginning and the end of a byte stream of any length. ``str()`` decodes them."""
+    """The beginning and the end of what a program writes to stderr. ``str()`` returns them as text."""
 
     def __init__(self) -> None:
         self._head = bytearray()

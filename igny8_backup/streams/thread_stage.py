@@ -1,4 +1,4 @@
-"""Run a stage of a stream in a thread of its own.
+"""Run a stage (one step of a chain of streams) in a thread of its own.
 
 This suits stages that do much work outside the GIL, and stages that are no generators (``pull_adapter``).
 Output and exceptions are the same as without the thread. The thread never touches the source: the consumer's
@@ -33,22 +33,25 @@ MADE_AHEAD = 2
 
 
 class _Stopped(Exception):
-    """The exception that ends the producer when the consumer has closed the stream."""
+    """The exception that ends the thread of a stage after the stream was closed."""
 
 
 class _SourceBlockUsed:
-    """Message: the producer has taken a block of the source, so the next one can be fetched."""
+    """Message from the thread of a stage: it has taken an input block, so the next one can be fetched."""
 
 
 class _Finished:
-    """Message: the producer has ended, with ``error`` if it failed."""
+    """Message from the thread of a stage: it has ended, with ``error`` if it failed."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class _Exchange:
-    """The queues between both threads. ``permits`` has one entry for each block that may still be emitted."""
+    """The queues between the consumer's thread and the producer's, which runs the stage.
+
+    ``permits`` has one entry for each finished block that may still be put into the queue for the consumer.
+    """
 
     def __init__(self) -> None:
         self.fetched: SimpleQueue[bytes | Exception | None] = SimpleQueue()
@@ -66,7 +69,7 @@ class _Exchange:
             self.fetched.put(error)
 
     def stop(self) -> None:
-        """In the consumer's thread: end every wait of the producer."""
+        """In the consumer's thread: make the producer stop, also where it waits for a block or a permit."""
         self._stopped = True
         self.fetched.put(None)
         self.permits.put(None)
@@ -80,7 +83,7 @@ class _Exchange:
             yield block
 
     def emit(self, block: bytes) -> None:
-        """In the producer's thread: pass a block to the consumer as soon as that is permitted."""
+        """In the producer's thread: pass a finished block to the consumer; wait while too many are queued."""
         self._get(self.permits)
         self.messages.put(block)
 
@@ -92,7 +95,10 @@ class _Exchange:
 
 
 def run_in_thread(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
-    """Yield the blocks of ``stage(blocks)``, which runs in a thread as in ``produce_in_thread``."""
+    """Run the generator ``stage(blocks)`` in a thread of its own and yield its blocks.
+
+    Memory, exceptions and closing are as for ``produce_in_thread``.
+    """
 
     def produce(source: Blocks, emit: Emit) -> None:
         with contextlib.closing(stage(source)) as made:
@@ -103,7 +109,7 @@ def run_in_thread(stage: Callable[[Blocks], Blocks], blocks: Blocks) -> Blocks:
 
 
 def produce_in_thread(produce: Producer, blocks: Blocks) -> Blocks:
-    """Run ``produce`` on ``blocks`` in a thread of its own and yield the blocks that it emits.
+    """Call ``produce(blocks, emit)`` in a thread of its own and yield the blocks that it emits.
 
     In addition to the producer's own memory, at most ``FETCHED_AHEAD`` blocks of the source and
     ``MADE_AHEAD`` finished blocks are in memory. Exceptions of the source and of the producer are raised here

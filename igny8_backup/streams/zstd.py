@@ -55,7 +55,7 @@ def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAUL
 
 
 def decompress(blocks: Blocks) -> Blocks:
-    """Decompress one or more frames, in blocks of at most ``PIECE`` bytes whatever the ratio.
+    """Decompress one or more frames into blocks of at most ``PIECE`` bytes.
 
     Runs in a thread, in parallel with the source and the consumer. Raises ``IntegrityError`` if the stream
     was altered, is empty, ends inside a frame, or continues with other data, and for a window above 128 MiB,
@@ -84,7 +84,7 @@ def _decompressed(blocks: Blocks) -> Blocks:
 
 
 def _in_blocks(pieces: Iterable[bytes]) -> Blocks:
-    """Yield the bytes of ``pieces`` in blocks. libzstd returns pieces of any size, from none to megabytes."""
+    """Yield ``pieces``, which libzstd returns in any size, as blocks of about ``BLOCK`` bytes."""
     small: list[bytes] = []
     size = 0
     for piece in pieces:

@@ -55,7 +55,7 @@ _HINT = "Run the same command again. If memory was short, the kernel ended the p
 
 
 class Message(NamedTuple):
-    """A message between both processes: a kind, two numbers, and the payload, if the kind has one."""
+    """A message between this process and a worker: a kind, two numbers and, for some kinds, a payload."""
 
     kind: int
     first: int = 0
@@ -63,7 +63,7 @@ class Message(NamedTuple):
     payload: bytes = b""
 
     def encoded(self) -> bytes:
-        """Return the bytes to write to the pipe."""
+        """Return the bytes of the message, as they are written to the pipe."""
         first = len(self.payload) if self.kind in _WITH_PAYLOAD else self.first
         return _HEADER.pack(self.kind, first, self.second) + self.payload
 
@@ -83,7 +83,7 @@ def start_worker(module: str) -> Iterator[Worker]:
 
 
 class Worker:
-    """A worker process, seen from this process. Only one thread may use it.
+    """The parent's side of the connection to a worker process. Only one thread may use it.
 
     Methods that wait for the worker raise the error that ended it: ``FilesError`` and ``IntegrityError`` as
     the worker raised them, ``ToolError`` if the worker was killed or failed in another way.
@@ -96,12 +96,12 @@ class Worker:
         self._sender = Sender(slots, announce=self._send_block, wait_free=self._receive_free)
 
     def begin(self, job: dict[str, Any]) -> None:
-        """Send the job. If the worker has ended, the next ``receive`` raises the reason."""
+        """Send the worker its job. If the worker has ended, the next ``receive`` raises the reason."""
         data = json.dumps(job).encode()
         self._child.write(_LENGTH.pack(len(data)) + data)
 
     def send(self, message: Message) -> None:
-        """Send a message. If the worker has ended, the next ``receive`` raises the reason."""
+        """Send a message to the worker. If it has ended, the next ``receive`` raises the reason."""
         self._child.write(message.encoded())
 
     def send_stream(self, blocks: Blocks, name: bytes = b"") -> None:
@@ -130,11 +130,11 @@ class Worker:
         return Message(kind, first, second, payload)
 
     def block(self, message: Message) -> memoryview:
-        """Return the block that a ``BLOCK`` message announces. It is valid until ``free``."""
+        """Return the bytes that a ``BLOCK`` message announces. They are valid until ``free``."""
         return self._slots.memory(message.second)[: message.first]
 
     def free(self, message: Message) -> None:
-        """Return the slot of a ``BLOCK`` message to the worker."""
+        """Let the worker fill the slot (part of the shared memory) of a ``BLOCK`` message again."""
         self.send(Message(FREE, message.second))
 
     def result(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Worker:
 
 
 class Parent:
-    """The parent process, seen from a worker. The worker exits if its parent has ended."""
+    """The worker's side of the connection to its parent process. The worker exits if the parent has ended."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -189,7 +189,7 @@ class Parent:
         return Message(kind, first, second, _read(first) if kind in _WITH_PAYLOAD else b"")
 
     def streams(self) -> Iterator[tuple[bytes, TarBlocks]]:
-        """Yield the name and the blocks of each stream. Read a stream to its end before the next."""
+        """Yield the name and the blocks of each stream that the parent sends. Read each to its end."""
         while (message := self.receive()).kind == BEGIN:
             yield message.payload, self._blocks()
 

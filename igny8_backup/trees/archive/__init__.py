@@ -1,4 +1,4 @@
-"""Read a tree: compare it with the parent index, and write changed files into packs.
+"""Read a tree: compare it with the index of its last backup, and write changed files into packs (tars).
 
 Entry points: ``client.tree_reader`` starts the archive worker (``worker``), in which ``packs.PackWriter``
 does the work. May import ``scan`` and everything below it, but neither ``extract`` nor ``swap``.

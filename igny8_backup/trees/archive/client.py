@@ -18,12 +18,12 @@ from igny8_backup.trees.worker_protocol import BLOCK, PROGRESS, Message, Worker,
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job of the archive worker.
+    """What an archive worker has to do: the tree to read, the files to write and the rules for reading.
 
-    ``root`` is the root of the tree; packs are named after ``backup_id``. ``index`` and ``folders`` are the
-    paths of the files to write. ``parent_index`` is the path of the index to compare with, or empty;
-    ``checksum`` and ``packs_to_rewrite`` are as in ``Comparison``. ``excluded`` are patterns (``Excludes``),
-    ``exclude_caches`` is as for ``Scan``.
+    ``root`` is the root of the tree; packs (tars) are named after ``backup_id``. ``index`` and ``folders``
+    are the paths of the files to write: the index, and the tar of folders and links. ``parent_index`` is the
+    path of the index of the last backup, or empty; ``checksum`` and ``packs_to_rewrite`` are as in
+    ``Comparison``. ``excluded`` are patterns (``Excludes``), ``exclude_caches`` is as for ``Scan``.
     """
 
     root: str
@@ -39,12 +39,13 @@ class Job:
 
 @dataclass(kw_only=True)
 class Report:
-    """The report of the archive worker on a tree.
+    """What an archive worker found in a tree: numbers of files, bytes and skipped paths.
 
-    ``kinds``: the number of records of each kind. ``bytes``: the size of all files. ``live_bytes``: the bytes
-    of each pack's tar that this backup needs. ``skipped``: the path (escaped), the reason, and whether it is
-    a failure, of the first ``MAX_SKIPPED`` skipped paths. ``skipped_total``: the number of skipped paths.
-    ``excluded``: the number of files and folders that patterns and cache tags exclude.
+    ``kinds``: the number of files, folders, symlinks and hard links. ``bytes``: the size of all files.
+    ``live_bytes``: for each pack (tar), old or new, the bytes in it that this backup needs. ``skipped``: the
+    path (escaped), the reason, and whether it is a failure, of the first ``MAX_SKIPPED`` skipped paths.
+    ``skipped_total``: the number of skipped paths. ``excluded``: the number of files and folders that
+    patterns and cache tags exclude.
     """
 
     kinds: dict[str, int] = field(default_factory=lambda: {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0})
@@ -74,7 +75,7 @@ class TreeReader:
     def read(
         self, job: Job, *, on_progress: Callable[[int, int], None] = lambda files, size: None
     ) -> Generator[tuple[str, TarBlocks], None, None]:
-        """Yield the name and the tar of each new pack; consume a pack to its end before asking for the next.
+        """Yield the name and the bytes of each new pack (tar of changed files); read each to its end.
 
         ``on_progress`` is called with totals of files and bytes so far, unchanged files included. Once the
         generator is exhausted, the index and the folders' tar are written, and ``report`` is set. Raises
@@ -91,14 +92,14 @@ class TreeReader:
         self.report = Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
 
     def _pack(self) -> TarBlocks:
-        """Yield the rest of a pack, beginning with the block that was received last."""
+        """Yield the remaining blocks of the pack (tar) that the worker is sending."""
         while (message := self._message).kind == BLOCK:
             yield self._worker.block(message)
             self._worker.free(message)
             self._receive()
 
     def _receive(self) -> Message:
-        """Receive the next message that is not about progress."""
+        """Return the worker's next message; before it, pass messages about progress to ``on_progress``."""
         while (message := self._worker.receive()).kind == PROGRESS:
             self._on_progress(message.first, message.second)
         self._message = message

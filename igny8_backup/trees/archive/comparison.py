@@ -20,10 +20,11 @@ from igny8_backup.trees.scan.scan import Scan
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The index of an earlier backup, and the rules for comparing with it.
+    """The index of an earlier backup (its list of files), and the rules for comparing a tree with it.
 
     ``checksum``: contents are compared even if size, times and inode are the same. Files in
-    ``packs_to_rewrite`` count as changed and are stored again, so that those packs are no longer needed.
+    ``packs_to_rewrite`` (names of packs, the tars of earlier backups) count as changed and are stored again,
+    so that those packs are no longer needed.
     """
 
     parent: ParentIndex
@@ -52,7 +53,10 @@ class ComparedWalk:
         self._links: dict[tuple[int, int, int], bytes] = {}
 
     def found(self) -> Generator[Found, None, None]:
-        """Yield everything in the tree, in order. The caller closes each ``OpenedFile``."""
+        """Yield everything in the tree, in the order of the walk. Files that may have changed are opened.
+
+        Unchanged files come as lines of the earlier index. The caller closes each ``OpenedFile``.
+        """
         for item in self._scan:
             if isinstance(item, Files):
                 yield from self._files(item)
@@ -115,6 +119,6 @@ class ComparedWalk:
 
 
 def _identity(row: Row) -> tuple[int, int, int]:
-    """Return what identifies a hard-linked file: its device, inode and time of change."""
+    """Return the device, inode and time of change, which together identify a hard-linked file."""
     _, inode, device, *_, ctime_ns = row
     return device, inode, ctime_ns

@@ -1,4 +1,4 @@
-"""The events that ``PackWriter`` emits while it walks a tree.
+"""The events with which ``PackWriter`` reports what it finds and stores while it walks a tree.
 
 ``FileBatcher`` combines many files into one event, because an event for each file would take longer than
 ``lstat`` of the file.
@@ -23,14 +23,17 @@ BATCH_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class EntryArchived:
-    """A folder, a symlink or a hard link."""
+    """Event: a folder, a symlink or a hard link is in the backup."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class FilesArchived:
-    """Regular files. Those that are ``unchanged`` were not opened; packs of earlier backups hold them."""
+    """Event: regular files are in the backup.
+
+    Those that are ``unchanged`` were not opened; packs (tars) of earlier backups hold them.
+    """
 
     files: FileLines
     unchanged: bool = False
@@ -38,7 +41,7 @@ class FilesArchived:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A path that is not backed up, or that changed while it was read, with the reason (``skips``)."""
+    """Event: a path is not backed up, or changed while it was read. ``reason`` says why."""
 
     path: bytes
     reason: str
@@ -46,7 +49,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Totals so far: regular files, unchanged ones included, and bytes of their contents."""
+    """Event: totals so far of regular files, unchanged ones included, and of bytes of their contents."""
 
     files: int
     bytes: int
@@ -75,7 +78,10 @@ class FileBatcher:
         self._packed_sizes: Counter[str] = Counter()
 
     def add(self, line: bytes, pack: str, path: bytes, size: int) -> None:
-        """Add a file by its index line, pack, path and size in bytes, which ``bytes`` includes already."""
+        """Add a file that was read: its line in the index, and the pack (tar) that holds it.
+
+        ``size`` is that of the file in bytes; the caller has added it to ``bytes`` already.
+        """
         self._files += 1
         self._lines.append(line)
         self._size += size
@@ -84,7 +90,7 @@ class FileBatcher:
             self.flush()
 
     def add_unchanged(self, files: FileLines) -> None:
-        """Emit the waiting files, then ``files``, which were not opened."""
+        """Emit the collected files as an event, then ``files``, which are unchanged, as another."""
         self.flush()
         self._emit(FilesArchived(files, unchanged=True))
         self._files += len(files.lines)
@@ -92,7 +98,7 @@ class FileBatcher:
         self.report_progress()
 
     def flush(self) -> None:
-        """Emit the waiting files as one event."""
+        """Emit the collected files as one event."""
         if self._lines:
             self._emit(FilesArchived(FileLines(self._lines, self._size, self._packed_sizes)))
             self._lines, self._size, self._packed_sizes = [], 0, Counter()

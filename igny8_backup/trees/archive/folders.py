@@ -12,11 +12,11 @@ _TYPES = {"dir": tar.FOLDER, "symlink": tar.SYMLINK, "hardlink": tar.HARDLINK}
 
 
 class FoldersTar:
-    """The writer of the folders' tar into a file while the tree is walked.
+    """Writes the tar of a tree's folders, symlinks and hard links into a file while the tree is walked.
 
-    ``add`` each record in the order of the walk, then call ``finish``. Extracted by hand after all packs,
-    this tar completes the tree: tar sets the times and modes of folders last. The caller flushes and closes
-    the file.
+    ``add`` each record in the order of the walk, then call ``finish``. Extracted by hand after all packs (the
+    tars of files), this tar completes the tree: tar sets the times and modes of folders last. The caller
+    flushes and closes the file.
     """
 
     def __init__(self, file: IO[bytes]) -> None:

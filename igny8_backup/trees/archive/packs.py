@@ -32,16 +32,16 @@ PACK_LIMIT = 512 << 20
 
 
 def pack_name(backup_id: str, number: int) -> str:
-    """Return the name of pack ``number`` of a backup; the first number is 1."""
+    """Return the name of pack (tar of files) ``number`` of a backup, counted from 1."""
     return f"{backup_id}-{number:04d}"
 
 
 class PackWriter:
-    """A walk over the tree below ``root`` that stores its files in packs.
+    """A walk over the tree below ``root`` that stores its changed files in packs (tars of bounded size).
 
-    The packs are named after ``backup_id`` (``pack_name``). ``emit`` receives the events while the packs are
-    consumed. Files that are unchanged since the backup in ``compared`` are not opened. A file that changes
-    whenever it is read is stored at the size it had when it was opened, and reported as skipped.
+    The packs are named after ``backup_id`` (``pack_name``). ``emit`` receives the events (``archive.events``)
+    while the packs are read. Files that are unchanged since the backup in ``compared`` are not opened. A file
+    that changes whenever it is read is stored at the size it had when it was opened, and reported as skipped.
     ``excluded`` and ``exclude_caches`` are as for ``Scan``; ``scan`` is the class that walks. ``limit`` is
     the size of a pack in bytes, ``ahead`` the number of files that are opened in advance. ``block_buffer``
     returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with the consumer saves a copy.
@@ -84,7 +84,7 @@ class PackWriter:
         return self._scan.excluded_count
 
     def packs(self) -> Generator[tuple[str, TarBlocks], None, None]:
-        """Yield the name and the tar of each pack; consume a pack to its end before asking for the next.
+        """Yield the name and the bytes of each pack (tar); read each pack to its end before the next.
 
         There is no pack if nothing has to be stored. Close or exhaust the generator to close its files.
         Raises ``FilesError`` if the root cannot be read, ``IntegrityError`` if the parent index is damaged.
@@ -107,9 +107,10 @@ class PackWriter:
     def _next_file(
         self, found: Generator[Found, None, None], buffer: Callable[[int], memoryview]
     ) -> OpenedFile | None:
-        """Return the next file that must be stored, and emit everything that comes before.
+        """Return the next file of the walk that must be stored; None if there is none.
 
-        ``buffer`` is called with the size of a header; it returns memory for the contents of a small file.
+        Unchanged files, folders and links that come before it are emitted as events. ``buffer(n)`` returns
+        the memory for the contents of a small file, behind a tar header of ``n`` bytes.
         """
         for item in found:
             if isinstance(item, OpenedFile):
@@ -126,9 +127,10 @@ class PackWriter:
         return None
 
     def _read(self, file: OpenedFile, buffer: Callable[[int], memoryview]) -> bool:
-        """Read a file that may have changed into ``buffer``; return True if it must be stored.
+        """Read a file that may have changed, and return whether it must be stored.
 
-        Return False, and close the file, if its contents equal those of the last backup or cannot be read.
+        It need not be if its contents are those of the last backup; it cannot be if it is unreadable. In both
+        cases it is closed. A small file is read into the memory that ``buffer`` returns (``_next_file``).
         """
         must = False
         old = file.old
@@ -180,7 +182,7 @@ class PackWriter:
         yield block.content()
 
     def _store_small(self, file: OpenedFile, block: TarBlock) -> None:
-        """Store a file whose contents were read into their place in the block."""
+        """Add a small file to a block of the pack; its contents are in the block's memory already."""
         os.close(file.fd)
         size = file.size
         block.add_file(file_header(file), size, tar.padding(size))
@@ -188,7 +190,7 @@ class PackWriter:
         self._archived(file, self._pack)
 
     def _store_large(self, file: OpenedFile) -> Generator[bytes, None, None]:
-        """Yield a tar member in pieces: as many bytes as its header says, even if the file shrinks meanwhile.
+        """Yield a large file as a tar member, in pieces; a file that shrinks meanwhile is filled with zeros.
 
         A file that changes while it is read is stored once more under the same name: the later member counts.
         """

@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class OpenedFile:
-    """An open file: file ``number`` of ``files``, whose status is that of ``fstat``.
+    """An open file of a tree: file ``number`` of the run ``files``; its size and times are from ``fstat``.
 
-    ``prefix`` is the beginning of its index line (``unchanged_prefixes``), or empty if the file has changed
-    since the scan. ``old`` is the record of its path in the parent index.
+    ``prefix`` is the beginning of its line in the index (``unchanged_prefixes``), or empty if the file has
+    changed since its folder was listed. ``old`` is its record in the index of the last backup.
 
     Reading sets the rest: ``data``, the contents of a small file, valid until the next file is read;
     ``sha256``; ``stable``, whether size and times were the same before and after reading; ``racy``, whether
@@ -61,16 +61,16 @@ class OpenedFile:
 
     @property
     def row(self) -> Row:
-        """The status of the file, as in ``Files.rows``."""
+        """The fields of ``lstat`` that a backup needs, as a tuple (``Files.rows``)."""
         return self.files.rows[self.number]
 
     @property
     def entry(self) -> Entry:
-        """The file as an entry of a scan."""
+        """The file as an ``Entry``, the form in which a walk yields single files."""
         return self.files.entry(self.number)
 
     def update(self, status: os.stat_result) -> None:
-        """Replace the status of the file by a newer one from ``fstat``."""
+        """Replace the file's size, mode, owner and times by newer ones from ``fstat``."""
         name = self.files.names[self.number]
         self.files = self.files._replace(names=[name], rows=[row(status)])
         self.number = 0
@@ -79,9 +79,10 @@ class OpenedFile:
 
 
 def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile:
-    """Open one of the files that the scan yielded last, and let the kernel read it in advance.
+    """Open file ``number`` of ``files``, the run that the walk yielded last; the kernel reads it in advance.
 
-    Raises ``OSError`` if it is gone or cannot be opened, ELOOP if it is no longer a regular file.
+    ``prefix`` and ``old`` are as for ``OpenedFile``. Raises ``OSError`` if it is gone or cannot be opened,
+    ELOOP if it is no longer a regular file.
     """
     fd = scan.open_file(files, number)
     now = os.fstat(fd)
@@ -100,7 +101,7 @@ def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record 
 
 
 def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
-    """Yield ``items``, of which ``count`` are fetched in advance."""
+    """Yield ``items``, and always fetch ``count`` of them before they are needed."""
     waiting: deque[T] = deque()
     try:
         with closing(items):
@@ -177,7 +178,7 @@ def digest(file: OpenedFile) -> str:
 
 
 def line_of(file: OpenedFile, pack: str) -> bytes:
-    """Return the index line of a file that was read and whose contents are in this pack."""
+    """Return the line for the index of a file whose contents are in ``pack`` (the name of a tar)."""
     racy = file.racy or not file.stable
     if file.prefix and not file.xattrs and not racy:
         return complete_line(file.prefix, file.sha256, pack)

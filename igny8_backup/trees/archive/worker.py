@@ -35,7 +35,7 @@ MAX_SKIPPED = 10_000
 
 
 class EventWriter:
-    """The receiver of the events of a walk: writes the index and the folders' tar, and reports progress."""
+    """Receives the events of a walk, writes the index and the tar of folders and links, sends progress."""
 
     def __init__(self, index_writer: index.IndexWriter, folders: FoldersTar, parent: Parent) -> None:
         self.report = Report()
@@ -59,7 +59,7 @@ class EventWriter:
                 self._send_progress()
 
     def finish(self) -> None:
-        """Complete the index and the folders' tar, and send the final progress."""
+        """Complete the index and the tar of folders and links, and send the final progress."""
         self._index.finish()
         self._folders.finish()
         self._send_progress()
@@ -84,7 +84,7 @@ class EventWriter:
 
 
 def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
-    """Do the job in ``fields`` and return the fields of the report."""
+    """Read the tree that ``fields`` (those of ``Job``) describe; return the fields of the ``Report``."""
     job = Job(**fields)
     try:
         with open(job.index, "wb") as index_file, open(job.folders, "wb") as folders_file:
@@ -109,7 +109,7 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
 
 
 def _send_packs(job: Job, writer: EventWriter, parent: Parent) -> int:
-    """Send all packs; return the number of excluded files and folders."""
+    """Send all packs (tars) to the parent process; return the number of excluded files and folders."""
     with _comparison(job) as compared:
         tree = PackWriter(
             Path(job.root),

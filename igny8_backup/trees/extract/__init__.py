@@ -1,4 +1,4 @@
-"""Write a tree from its packs and its index, and check stored trees without writing them.
+"""Write a tree from its packs (tars) and its index, and check stored trees without writing them.
 
 Entry points: ``client.unpacker`` starts an extract worker (``worker``), in which ``writer.TreeWriter`` writes
 the files; ``partition.Partition`` stores the index records of each pack for the workers; ``check`` compares

@@ -1,4 +1,4 @@
-"""Read the packs and the folders' tar of a tree and compare them with the index; nothing is written."""
+"""Compare the stored tars of a tree with its index (its list of files, folders and links); write nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES = {"dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfil
 def read_pack(
     blocks: Views, records: Iterable[Record], read: Callable[[Member, Record], IntegrityError | None]
 ) -> None:
-    """Call ``read`` with each file of a pack and its record.
+    """Call ``read`` with each file of a pack (tar of files) and its record in the index.
 
     ``records`` are those of the index that name this pack, in order. A member without a record is no longer
     needed, and skipped. ``read`` returns an error if the member is not the file that the record describes.
@@ -54,7 +54,10 @@ def read_pack(
 
 
 def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
-    """Read a pack and compare its files with ``records``. Arguments and errors are those of ``read_pack``."""
+    """Read a pack (tar) and compare its files with their records in the index.
+
+    Arguments and errors are those of ``read_pack``.
+    """
     read_pack(blocks, records, _compare)
 
 
@@ -68,10 +71,11 @@ def _compare(member: Member, record: Record) -> IntegrityError | None:
 
 
 def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) -> set[str]:
-    """Return the packs with a file in ``records`` that differs or is missing in ``checked``.
+    """Return the names of the packs (tars) that a backup's index describes differently than ``checked``.
 
-    Files are compared by pack, size and digest. Both arguments are the records of an index, in order; memory
-    does not grow with their number.
+    ``records`` are those of the index; ``checked`` are those of another backup's index, with which the packs
+    were compared. A pack is returned if one of its files in ``records`` is not in ``checked`` with the same
+    pack, size and digest. Both are in the order of the index; memory does not grow with their number.
     """
     found: set[str] = set()
     files = (record for record in checked if record.kind == "file")
@@ -91,7 +95,7 @@ def _stored(file: Record) -> tuple[bytes, str, int, str]:
 
 
 def check_folders(blocks: Blocks, records: Iterable[Record]) -> None:
-    """Read the tar of folders and links and compare it with ``records``, which are all of the index.
+    """Read the tar of folders and links and compare it with ``records``, all records of the index.
 
     Raises ``IntegrityError`` unless the tar holds exactly these folders, symlinks and hard links, in order.
     """
@@ -112,7 +116,7 @@ def _member(record: Record) -> tuple[bytes, bytes, bytes]:
 
 
 def _members(blocks: Blocks) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield the type, name and target of each member, and read the stream to its end."""
+    """Yield the type, name and link target of each member of a tar, and read the stream to its end."""
     with BlockReader(blocks) as reader:
         try:
             with tarfile.open(fileobj=reader, mode="r|", errors="surrogateescape") as archive:

@@ -17,7 +17,7 @@ from igny8_backup.trees.worker_protocol import END, Message, Worker, start_worke
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The instructions for an extract worker: write the files of some packs into the folder ``staging``.
+    """What an extract worker has to do: write the files of packs (tars) into the folder ``staging``.
 
     ``records`` is the folder that holds one file of index records for each pack, made by ``Partition``.
     ``allow_set_id``: restore set-user-ID and set-group-ID bits and capabilities of files as well.
@@ -30,7 +30,7 @@ class Job:
 
 @dataclass(kw_only=True)
 class Report:
-    """The report of an extract worker.
+    """What an extract worker could not restore exactly.
 
     ``owners_left``: the number of files and folders whose owner is not the recorded one. ``skipped``: each
     path (decoded by ``os.fsdecode``) with an attribute that could not be restored, and the reason.
@@ -48,25 +48,26 @@ def unpacker() -> Iterator[Unpacker]:
 
 
 class Unpacker:
-    """A running extract worker: ``begin`` a job, ``unpack`` packs, and ``finish``.
+    """A running extract worker, which writes out packs (tars).
 
-    The worker is some blocks behind, so an error of a pack (``FilesError``, ``IntegrityError``) may be raised
-    by a later call. Every method raises ``ToolError`` if the worker was killed.
+    Call ``begin``, then ``unpack`` for each pack, then ``finish``. The worker is some blocks behind, so an
+    error in a pack (``FilesError``, ``IntegrityError``) may be raised by a later call. Every method raises
+    ``ToolError`` if the worker was killed.
     """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     def begin(self, job: Job) -> None:
-        """Send the job. Call this before ``unpack``."""
+        """Send the worker its job. Call this once, before ``unpack``."""
         self._worker.begin(asdict(job))
 
     def unpack(self, name: str, blocks: Blocks) -> None:
-        """Send the tar of the pack of this name. Raises the exceptions of ``blocks`` as well."""
+        """Send the pack (tar) ``name`` with the bytes ``blocks``. Raises the exceptions of ``blocks`` too."""
         self._worker.send_stream(blocks, os.fsencode(name))
 
     def finish(self) -> Report:
-        """Wait until all files are written, and return the report."""
+        """Wait until the worker has written all files, and return its report."""
         self._worker.send(Message(END))
         found = self._worker.result()
         return Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})

@@ -1,6 +1,7 @@
-"""Partition the records of an index by pack, so that the index is parsed and checked only once.
+"""Divide the records of an index by pack (tar of files), so that the index is parsed and checked only once.
 
-Each pack has a file of its own in a private scratch folder. Entry points: ``Partition`` and ``read_records``.
+The records of each pack get a file of their own in a private scratch folder. Entry points: ``Partition`` and
+``read_records``.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _NON_FILES = ".non-files"  # no pack has such a name
 
 
 class Partition:
-    """The records of an index, written to one file for each pack, in their order.
+    """The records of an index on disk: one file for each pack (tar) with the records of its files, in order.
 
     ``folder`` is an empty, private folder that the caller made: only this package may write to it. The file
-    of a pack has the name of the pack, and another process may read it (``read_records``). ``packs`` are the
-    packs that the manifest names. Raises ``FilesError`` if a file cannot be written.
+    has the name of the pack, and another process may read it (``read_records``). ``packs`` are the packs that
+    the manifest names. Raises ``FilesError`` if a file cannot be written.
     """
 
     def __init__(self, folder: Path, packs: Collection[str]) -> None:
@@ -76,7 +77,7 @@ class Partition:
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Yield the records in a file of a ``Partition``."""
+    """Yield the index records in a file that ``Partition`` wrote."""
     with open(path, "rb") as file:
         # Load a batch from memory: from a file, marshal reads a few bytes at a time.
         while size := int.from_bytes(file.read(_SIZE), "big"):

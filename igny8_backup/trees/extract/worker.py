@@ -17,7 +17,10 @@ from igny8_backup.trees.worker_protocol import Parent, run
 
 
 def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
-    """Do the job in ``fields`` and return the fields of the report."""
+    """Write the files of all packs (tars) that the parent sends; return the fields of the ``Report``.
+
+    ``fields`` are those of ``Job``.
+    """
     job = Job(**fields)
     report = Report()
 

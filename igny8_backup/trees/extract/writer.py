@@ -1,4 +1,4 @@
-"""Write a tree into a private staging folder.
+"""Write a tree into a staging folder (a private folder, in which a restore builds the new tree).
 
 Nothing is written through a symlink or outside the staging folder, whatever the index or a pack contains:
 each folder is opened relative to the one above, with ``O_NOFOLLOW``, and each file is new (``O_EXCL``).
@@ -30,9 +30,9 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class TreeWriter:
-    """The writer of a tree into ``staging``, a private, empty folder that this package made. Close it.
+    """Writes a tree into ``staging``, a private, empty folder that this package made. Close it.
 
-    Call ``extract_pack`` for each pack, in any order, then ``finish``, then ``flush``. ``files`` and
+    Call ``extract_pack`` for each pack (tar), in any order, then ``finish``, then ``flush``. ``files`` and
     ``bytes`` count what was written. ``allow_set_id`` restores set-id bits and capabilities of files.
     ``on_skip`` receives attributes that could not be restored; ``on_progress`` receives ``files`` and
     ``bytes``. Raises ``IntegrityError`` if index and packs contradict each other, ``FilesError`` if a path
@@ -57,7 +57,7 @@ class TreeWriter:
             raise FilesError(
                 f"The staging folder {staging} cannot be opened: {error.strerror}.",
                 unchanged="The live tree was not changed.",
-                hint="Solve that problem and restore again.",
+                hint="Check that this user may open it and that no program removes it, then restore again.",
             ) from error
         self._folders = Folders(self._staging, self._metadata.apply)
 
@@ -67,12 +67,15 @@ class TreeWriter:
         return self._metadata.owners_left
 
     def close(self) -> None:
-        """Close all descriptors of folders."""
+        """Close the descriptors of the staging folder and of the folders in it."""
         self._folders.close()
         os.close(self._staging)
 
     def extract_pack(self, blocks: Views, records: Iterable[Record]) -> None:
-        """Write the files of one pack. Arguments and errors are those of ``check.read_pack``."""
+        """Write the files of one pack (tar). ``records`` are the index records that name it, in order.
+
+        Raises the errors of ``check.read_pack``.
+        """
         written: Record | None = None
 
         def write(member: Member, record: Record) -> IntegrityError | None:
@@ -114,7 +117,7 @@ class TreeWriter:
             os.unlink(name, dir_fd=folder)
 
     def _write(self, member: Member, record: Record) -> IntegrityError | None:
-        """Write one member; return the error if it is not the file that the record describes."""
+        """Write one file of a pack; return the error if it is not the file that the record describes."""
         if member.size != record.size:
             return _contradicted(record, "has another size in its pack than in the index")
         folder, name = self._folders.reach(record.path)

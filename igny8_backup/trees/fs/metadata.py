@@ -17,13 +17,13 @@ _HINT = "--allow-set-id restores them"
 
 
 class Metadata:
-    """A setter of the metadata in index records.
+    """Sets the metadata that the index records on restored files, folders and symlinks.
 
-    Only root can set owners; a name that this machine knows has priority over the id. ``owners_left`` counts
-    the entries whose owner is not the recorded one. Set-id bits and capabilities of a file give its owner's
-    rights to every user who runs it, so they are set only with ``allow_set_id``, and set-id bits only if the
-    owner is the recorded one. Set-group-id and sticky bits of a folder grant no rights and are always set.
-    ``on_skip`` receives everything that was not set.
+    Only root can set owners; a recorded user name that this machine has takes priority over the recorded id.
+    ``owners_left`` counts the entries whose owner is not the recorded one. Set-id bits and capabilities of a
+    file give its owner's rights to every user who runs it, so they are set only with ``allow_set_id``, and
+    set-id bits only if the owner is the recorded one. Set-group-id and sticky bits of a folder grant no
+    rights and are always set. ``on_skip`` receives everything that was not set.
     """
 
     def __init__(self, *, allow_set_id: bool, on_skip: OnSkip) -> None:
@@ -35,14 +35,15 @@ class Metadata:
         self._creator: tuple[int, int] | None = None
 
     def apply(self, fd: int, record: Record, *, exactly: bool = False) -> None:
-        """Set the metadata of an open file or folder. Raises ``OSError`` if mode or time cannot be set.
+        """Set the owner, mode, attributes and time in ``record`` on an open file or folder.
 
-        ``exactly`` also removes extended attributes that the record lacks. A new file or folder has none.
+        Raises ``OSError`` if mode or time cannot be set. ``exactly`` also removes extended attributes that
+        the record lacks. A new file or folder has none.
         """
         self._apply(fd, record, _owner(os.fstat(fd)), exactly)
 
     def apply_to_new(self, fd: int, record: Record) -> None:
-        """Set the metadata of a new file. All new files have the same owner, which is looked up once."""
+        """Set the metadata of a file that this process has just made, faster than ``apply``."""
         if self._creator is None:
             self._creator = _owner(os.fstat(fd))
         self._apply(fd, record, self._creator, exactly=False)
@@ -81,7 +82,10 @@ class Metadata:
         os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
     def _own(self, record: Record, owner: tuple[int, int], chown: Callable[[int, int], None]) -> bool:
-        """Set owner and group. Return whether they are now the recorded ones."""
+        """Set owner and group with ``chown``, unless ``owner`` (the present ids) is right already.
+
+        Return whether they are now the recorded ones.
+        """
         wanted = self._owners.ids(record.user, record.uid, record.group, record.gid)
         if owner == wanted:
             return True

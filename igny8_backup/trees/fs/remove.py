@@ -43,7 +43,7 @@ def remove_tree(path: Path) -> None:
         raise FilesError(
             f"{path} cannot be removed: {error.strerror}.",
             unchanged="Some of its contents may have been removed. Nothing outside it was changed.",
-            hint="Fix that and run the same command again.",
+            hint="Check the permissions, and that no program writes there. Then run the same command again.",
         ) from error
     finally:
         os.close(above)
@@ -88,7 +88,7 @@ def _remove(name: bytes, above: int) -> None:
 
 
 def _open(name: bytes, above: int) -> int:
-    """Open a folder that this user owns, even if its mode forbids it."""
+    """Open the folder ``name`` in the open folder ``above``, even if its mode locks out its owner."""
     fd = os.open(name, FOLDER | os.O_PATH, dir_fd=above)
     try:
         if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
@@ -99,7 +99,7 @@ def _open(name: bytes, above: int) -> int:
 
 
 def _replaced(old: int, new: int) -> int:
-    """Close the descriptor ``old`` and return ``new``."""
+    """Close the descriptor ``old`` and return ``new``, which takes its place."""
     os.close(old)
     return new
 

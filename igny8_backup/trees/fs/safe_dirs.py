@@ -1,4 +1,4 @@
-"""Make and enter folders below the staging folder without ever following a symlink."""
+"""Make and enter folders in a staging folder (the tree being built) without ever following a symlink."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Folders:
-    """The open folders from the staging folder down to the current one. Missing folders are made.
+    """The folders that are open while a tree is built: from the staging folder (its root) to the current one.
 
-    ``finish`` is called with the descriptor and the record of each folder when the folder is left.
+    Missing folders are made. ``finish`` is called with the descriptor and the record of each folder that is
+    left.
     """
 
     def __init__(self, staging: int, finish: Callable[[int, Record], None]) -> None:
@@ -26,7 +27,7 @@ class Folders:
         self._levels: list[tuple[bytes, int, Record | None]] = []  # path with its slash, descriptor, record
 
     def reach(self, path: bytes) -> tuple[int, bytes]:
-        """Return a descriptor of the folder that holds ``path``, and the last name of ``path``.
+        """Open the folder that holds ``path``; return its descriptor and the last name of ``path``.
 
         Folders that do not hold ``path`` are left. Raises ``FilesError`` if a folder cannot be made or
         finished.
@@ -44,7 +45,7 @@ class Folders:
         return fd, name
 
     def enter(self, path: bytes, record: Record) -> None:
-        """Enter the folder ``path``; create it if it is missing.
+        """Open the folder ``path``; create it if it is missing.
 
         Its owner, mode, attributes and time are set from ``record`` when the folder is left.
         """
@@ -52,12 +53,12 @@ class Folders:
         self._push(fd, name, path + b"/", record)
 
     def leave_all(self) -> None:
-        """Finish and close all folders. Raises ``FilesError``."""
+        """Call ``finish`` for all open folders and close them. Raises ``FilesError``."""
         while self._levels:
             self._leave()
 
     def close(self) -> None:
-        """Close all folders without finishing them."""
+        """Close all open folders without calling ``finish``."""
         while self._levels:
             os.close(self._levels.pop()[1])
 
@@ -83,7 +84,7 @@ class Folders:
 
 
 def refused(path: bytes, error: OSError) -> FilesError:
-    """Return the error for a ``path`` that could not be written."""
+    """Return the error for a ``path`` that could not be written to the staging folder."""
     return FilesError(
         f"{escape(path)!r} cannot be written to the staging folder: {error.strerror}.",
         unchanged="The live tree was not changed.",

@@ -31,7 +31,7 @@ def read_at(fd: int, at: int, size: int) -> bytes:
 
 
 class SparseFile:
-    """A sequential writer of a new file that leaves holes for runs of zeros."""
+    """Writes a new file from start to end and leaves holes in place of long runs of zeros."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -56,7 +56,7 @@ class SparseFile:
         self._put(piece[data:])
 
     def end(self) -> None:
-        """Set the size of a file that ends in a hole."""
+        """Complete the file: set its size, which matters if it ends in a hole."""
         if self._in_hole:
             os.ftruncate(self._fd, self._at)
 

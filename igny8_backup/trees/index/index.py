@@ -28,7 +28,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class IndexWriter:
-    """The writer of an index into a file.
+    """Writes the index of a tree into a file.
 
     ``add`` each record in the order of the walk, then call ``finish``; without it the index is incomplete.
     The caller flushes and closes the file.
@@ -49,7 +49,7 @@ class IndexWriter:
         self._count += len(lines)
 
     def finish(self) -> None:
-        """Append the trailer."""
+        """Append the last line, with the number of records; without it the index counts as truncated."""
         self._file.write(_line({"records": self._count}))
 
 
@@ -92,9 +92,10 @@ def read(blocks: Blocks) -> Iterator[Record]:
 
 
 def lines(file: IO[bytes]) -> Generator[list[bytes], None, None]:
-    """Yield lists of the lines, unparsed and each with its newline, of the records of a trusted index.
+    """Yield the records of an index as lists of unparsed lines, each with its newline.
 
-    Raises ``IntegrityError`` at the end if the index is truncated. The caller closes the file.
+    Only the end is checked, so the index must be one that this host wrote itself. Raises ``IntegrityError``
+    at the end if the index is truncated. The caller closes the file.
     """
     if _parsed(file.readline()) != HEADER:
         raise damaged("This is not an index that this release of igny8_backup can read.")

@@ -1,4 +1,4 @@
-"""Index lines of regular files, made and compared without creating a ``Record`` for each.
+"""The lines of regular files in an index, made and compared without creating a ``Record`` for each.
 
 There may be millions of files. The lines are identical to those that ``records.to_line`` writes.
 """
@@ -20,9 +20,10 @@ _SIZE = Status._fields.index("size")
 
 
 class FileLines(NamedTuple):
-    """Lines of files in the index, in order, with totals over these files.
+    """Consecutive lines of the index that are files, with totals over these files.
 
-    ``size``: bytes of contents. ``packed_sizes``: bytes in the tar of each pack, headers included.
+    ``size``: bytes of contents. ``packed_sizes``: for each pack (tar), the bytes of these files in it,
+    headers included.
     """
 
     lines: list[bytes]
@@ -31,9 +32,11 @@ class FileLines(NamedTuple):
 
 
 def unchanged_prefixes(files: Files) -> list[bytes]:
-    """Return the beginning of the index line of each file, for a file that is unchanged and was not racy.
+    """Return the beginning of the index line that each file would get now.
 
-    The beginning is everything before the digest: path, mode, owner, size, times and inode.
+    It holds path, mode, owner, size, times and inode. If the line of a file in the index of the last backup
+    begins the same, the file is unchanged. (A line marked ``racy``, whose file may have changed without a
+    change of its times, begins differently.)
     """
     # Formatted by hand, as in to_line: five times as fast as json, and always the same bytes.
     folder = quoted(escape(files.prefix))[:-1]
@@ -52,17 +55,17 @@ def unchanged_prefixes(files: Files) -> list[bytes]:
 
 
 def complete_line(prefix: bytes, sha256: str, pack: str) -> bytes:
-    """Return the complete index line that begins with a prefix from ``unchanged_prefixes``."""
+    """Return the complete index line of a file: its beginning (``unchanged_prefixes``), digest and pack."""
     return b'%b%b","pack":"%b"}\n' % (prefix, sha256.encode(), pack.encode())
 
 
 def packed_size(path_length: int, size: int) -> int:
-    """Return the bytes that a file takes in the tar of a pack, for this length of path and size in bytes."""
+    """Return how many bytes a file takes in a pack (tar), for this length of path and size in bytes."""
     return tar.packed_size(len(b"./") + path_length, size)
 
 
 def unchanged_files(files: Files, prefixes: list[bytes], lines: list[bytes]) -> FileLines:
-    """Return unchanged files as ``FileLines``: their ``lines``, whose ``prefixes`` are known."""
+    """Return the index lines of unchanged files with totals; ``prefixes`` are the lines' known beginnings."""
     folder = len(files.prefix)
     sizes = [row[_SIZE] for row in files.rows]
     by_end: Counter[bytes] = Counter()  # by the end of the line, which names the pack: there are few packs
@@ -76,16 +79,16 @@ def unchanged_files(files: Files, prefixes: list[bytes], lines: list[bytes]) -> 
 
 
 def is_of_file(line: bytes) -> bool:
-    """Return whether a line is the record of a regular file."""
+    """Return whether a line of an index is the record of a regular file."""
     # No path can look like this: quotes in it are escaped.
     return b'","kind":"file"' in line
 
 
 def pack_of_line(line: bytes, prefix: bytes) -> str:
-    """Return the pack that ``line`` names. ``prefix`` is its beginning (``unchanged_prefixes``)."""
+    """Return the name of the pack (tar) in an index line that begins with ``prefix``."""
     return _pack(line[len(prefix) + _SHA256 :])
 
 
 def _pack(end: bytes) -> str:
-    """Return the pack in the part of a line after the digest."""
+    """Return the name of the pack (tar) in the end of an index line, everything after the digest."""
     return end.removeprefix(b'","pack":"').partition(b'"')[0].decode()

@@ -1,4 +1,4 @@
-"""The index of the parent backup, read line by line while the tree is walked in the same order."""
+"""The index of the parent backup (the earlier one to compare with), read in the order of the walk."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class ParentIndex:
         return None
 
     def _read(self, count: int) -> bool:
-        """Read until ``_next`` holds ``count`` lines or the index ends; False if ``_next`` is empty."""
+        """Read until ``_next`` holds ``count`` lines or the index ends; return whether it holds any."""
         while count > len(self._next) and (batch := next(self._lines, None)) is not None:
             self._next.extend(batch)
         return bool(self._next)
 
     def _drop(self, count: int) -> list[bytes]:
-        """Remove and return the first ``count`` lines of ``_next``."""
+        """Remove the first ``count`` lines of ``_next`` (read, not yet used) and return them."""
         if count:
             self._order = None
         dropped = self._next[:count]

@@ -1,4 +1,4 @@
-"""The error for a stored tree that differs from the one that was written."""
+"""The error for a stored tree that is not what a backup wrote."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from igny8_backup.errors import IntegrityError
 
 
 def damaged(what: str) -> IntegrityError:
-    """Return an ``IntegrityError`` with ``what`` as its first sentence, and with a hint.
+    """Return the error for damaged stored data: ``what`` (a sentence), and advice to use another backup.
 
     It says that nothing live was changed, because a stored tree is checked to its end before the swap.
     """

@@ -28,12 +28,12 @@ class Status(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
-        """Return the status in a result of ``os.stat``."""
+        """Return the fields that a backup needs of a result of ``os.stat``."""
         return cls._make(row(found))
 
 
 def row(found: os.stat_result) -> Row:
-    """Return the fields of a ``Status`` from a result of ``os.stat``."""
+    """Return the fields of a ``Status`` as a plain tuple, from a result of ``os.stat``."""
     return (
         found.st_mode,
         found.st_ino,
@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
     @property
     def mode(self) -> int:
-        """The permission bits, with set-id and sticky."""
+        """The permission bits, with the set-user-ID, set-group-ID and sticky bits."""
         return stat.S_IMODE(self.status.mode)
 
 
@@ -84,9 +84,9 @@ class Files(NamedTuple):
         return Entry(self.path(number), "file", status, owner)
 
     def part(self, start: int, end: int) -> Files:
-        """Return the files from ``start`` up to, not including, ``end``, as a slice does."""
+        """Return the run of files from number ``start`` up to, not including, ``end``."""
         return self._replace(names=self.names[start:end], rows=self.rows[start:end])
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the files one by one."""
+        """Yield each file as an ``Entry``."""
         return map(self.entry, range(len(self.names)))

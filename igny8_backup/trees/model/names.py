@@ -25,17 +25,23 @@ _ESCAPED = re.compile(b"%([0-9A-F]{2})")
 
 
 def staging_name(stamp: str) -> str:
-    """Return the name of the folder, in the root, in which the new tree is built."""
+    """Return the name of the staging folder, in which a restore builds the new tree.
+
+    ``stamp`` identifies the restore.
+    """
     return f".igny8_backup-side-{stamp}"
 
 
 def previous_name(stamp: str) -> str:
-    """Return the name of the folder, in the root, that holds the previous tree after a swap."""
+    """Return the name of the folder that holds the previous tree (the one that was live) after a restore.
+
+    ``stamp`` identifies the restore.
+    """
     return f".before-{stamp}"
 
 
 def is_own(name: bytes) -> bool:
-    """Return whether a child of the root has a name that this package makes, which is never backed up."""
+    """Return whether a name in the root of a tree is one that this package makes and never backs up."""
     return _OWN.fullmatch(name) is not None
 
 
@@ -72,7 +78,7 @@ def unescape(text: str) -> bytes:
 def check_path(path: bytes) -> bytes:
     """Return ``path`` if it may be in a backup. Otherwise raise ``IntegrityError``.
 
-    It must be below the root, and its first name must not be one that this package makes.
+    It must be below the root and not too long, and its first name must not be one that this package makes.
     """
     if len(path) < 256 and not (
         _DOUBTFUL.search(path) or path[:1] in (b"", b".", b"/") or path.endswith(b"/")

@@ -22,7 +22,7 @@ class Owner(NamedTuple):
 class Owners:
     """A cache of look-ups of users and groups of this machine.
 
-    Make one for each run: a process may live for weeks, in which users come and go.
+    Make a new one for each backup or restore: a process may live for weeks, in which users come and go.
     """
 
     def __init__(self) -> None:

@@ -30,9 +30,9 @@ class Record(NamedTuple):
     """One file, folder or link of a backed-up tree. (A named tuple is cheap, and there may be millions.)
 
     ``mode`` holds the permission bits; times are nanoseconds since the epoch. Files have ``sha256``
-    (hexadecimal, of the contents as stored) and ``pack`` (the name of the pack that holds them). ``target``
-    is where a symlink points; for a hard link it is the path of the first name of the same file. ``racy``:
-    the file may have changed again without a change of its times, so the next backup must read it.
+    (hexadecimal, of the contents as stored) and ``pack`` (the name of the tar that holds them). ``target`` is
+    where a symlink points; for a hard link it is the path of the first name of the same file. ``racy``: the
+    file may have changed again without a change of its times, so the next backup must read it.
     """
 
     path: bytes
@@ -68,7 +68,7 @@ def record_of(
     pack: str = "",
     racy: bool = False,
 ) -> Record:
-    """Return the record of an entry of a scan. The keyword arguments are fields of ``Record``."""
+    """Return the index record of an entry that a walk found. Keyword arguments are fields of ``Record``."""
     found = entry.status
     status = found.size, found.mtime_ns, found.ctime_ns, found.inode
     return Record(entry.path, kind, entry.mode, *entry.owner, *status, sha256, pack, target, xattrs, racy)
@@ -77,8 +77,8 @@ def record_of(
 def to_line(record: Record) -> bytes:
     """Return the record as a line of JSON, without the fields that its kind does not have.
 
-    The line begins with the fields from ``lstat`` in a fixed order, on which ``lines.unchanged_prefixes``
-    relies.
+    The line begins with the fields from ``lstat`` in a fixed order: ``lines.unchanged_prefixes`` compares
+    them.
     """
     text = (
         f'{{"path":{quoted(escape(record.path))}{access(record.kind, record.mode, record.owner)}'
@@ -106,7 +106,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=256)
 def access(kind: Kind, mode: int, owner: Owner) -> str:
-    """Return the part of a line that many records share: kind, mode and owner."""
+    """Return the part of an index line with kind, mode and owner, which is the same for many files."""
     return (
         f',"kind":"{kind}","mode":"{mode:04o}","uid":{owner.uid},"gid":{owner.gid}'
         f',"user":{quoted(owner.user)},"group":{quoted(owner.group)}'
@@ -122,7 +122,7 @@ _PLAIN = re.compile(
 
 
 def from_plain_line(line: bytes) -> Record | None:
-    """Parse a line (without newline) that ``to_line`` wrote for a plain regular file.
+    """Parse an index line (without newline) of a regular file without extended attributes.
 
     One regular expression parses and checks the line, four times as fast as JSON. Returns None for every
     other line: parse it as JSON and call ``from_json``. Raises ``IntegrityError`` for an impossible path.

@@ -1,4 +1,4 @@
-"""Reasons why a backup skips a path, or a restore restores it incompletely, and the type of the callback."""
+"""Reasons why a backup skips a path or a restore cannot restore all of it, and the type of the callback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_FAILURE = frozenset({IS_OURS, *SPECIAL.values()})
 
 
 def why(error: OSError) -> str:
-    """Return the reason, for ``on_skip``, why a path could not be read."""
+    """Return in words why a path could not be read; ``error`` is what reading it raised."""
     if error.errno == errno.ENOENT:
         return VANISHED
     if error.errno in (errno.ELOOP, errno.ENOTDIR):  # a symlink or file took the place of a file or folder

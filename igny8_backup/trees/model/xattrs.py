@@ -24,12 +24,12 @@ Xattrs = tuple[tuple[str, bytes], ...]
 
 
 def is_kept(name: str) -> bool:
-    """Return whether an attribute of this name is backed up."""
+    """Return whether extended attributes of this name are backed up."""
     return name.startswith("user.") or name in (ACCESS_ACL, DEFAULT_ACL, CAPABILITY)
 
 
 def read_xattrs(fd: int) -> Xattrs:
-    """Return the attributes of an open file or folder that are backed up, sorted by name.
+    """Return those extended attributes of an open file or folder that are backed up, sorted by name.
 
     Empty if the filesystem has no attributes. Raises ``OSError``, E2BIG for more than ``SIZE_LIMIT`` bytes.
     """
@@ -59,7 +59,10 @@ def read_xattrs(fd: int) -> Xattrs:
 
 
 def read_xattrs_or_skip(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
-    """Return the attributes as ``read_xattrs`` does; if they cannot be read, none, and call ``on_skip``."""
+    """Return the attributes of the open file or folder ``path``, as ``read_xattrs`` does.
+
+    If they cannot be read, return none and call ``on_skip``.
+    """
     try:
         return read_xattrs(fd)
     except OSError as error:
@@ -68,10 +71,10 @@ def read_xattrs_or_skip(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
 
 
 def set_xattrs(fd: int, wanted: Xattrs) -> None:
-    """Set the attributes of an open file or folder to ``wanted``.
+    """Set the extended attributes of an open file or folder to ``wanted``.
 
-    Other attributes that a backup would hold are removed. Raises ``OSError`` if an attribute cannot be set,
-    after setting the others.
+    Others are removed if they are of a kind that is backed up. Raises ``OSError`` if an attribute cannot be
+    set, after setting the others.
     """
     refusal: OSError | None = None
     present = dict(read_xattrs(fd))

@@ -28,11 +28,11 @@ and with more stars a single name of 255 bytes could take hours to match."""
 
 
 class _Rule(NamedTuple):
-    """A compiled pattern.
+    """A compiled pattern of paths, from the settings.
 
-    ``excludes``: whether a path that ``matches`` is excluded, or included again. ``whole_path``: the pattern
-    has a slash inside and is matched against the path; others are matched against the last name, which is
-    faster.
+    ``matches`` says whether it applies to a path. ``excludes``: it excludes such paths; otherwise (after
+    ``!``) it includes them again. ``whole_path``: the pattern has a slash inside and is matched against the
+    path; others are matched against the last name, which is faster.
     """
 
     matches: Callable[[str], object]
@@ -41,9 +41,10 @@ class _Rule(NamedTuple):
 
 
 class Excludes:
-    """A list of patterns. The last one that matches a path decides; after ``!`` it includes the path again.
+    """Patterns that exclude paths.
 
-    Raises ``ValueError`` for a malformed pattern.
+    The last one that matches a path decides; if it begins with ``!``, the path is not excluded. Raises
+    ``ValueError`` for a malformed pattern.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -72,7 +73,7 @@ class Excludes:
 
 
 def problem(pattern: str) -> str:
-    """Return what is wrong with a pattern, or ``""``."""
+    """Return what is wrong with a pattern of excluded paths, or ``""`` if it is right."""
     try:
         _compiled(pattern)
     except ValueError as error:
@@ -81,7 +82,10 @@ def problem(pattern: str) -> str:
 
 
 def is_cache_tag(name: bytes, folder: int) -> bool:
-    """Return whether the file ``name`` marks the open ``folder`` as a cache. Raises ``OSError``."""
+    """Return whether the file ``name`` in the open ``folder`` is a tag that marks it as a cache.
+
+    Raises ``OSError`` if the file cannot be read.
+    """
     # O_NONBLOCK: opening a FIFO must not hang.
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:

@@ -36,7 +36,10 @@ BATCH_FILES = 200
 
 @dataclass(slots=True)
 class Level:
-    """An open folder. Paths in it begin with ``prefix``; ``names`` are yet to be yielded, from the end."""
+    """An open folder that a walk is in.
+
+    Paths in it begin with ``prefix``; ``names`` are those still to be yielded, the last one first.
+    """
 
     fd: int
     prefix: bytes
@@ -44,7 +47,7 @@ class Level:
 
 
 class Scan:
-    """A walk over the tree below ``root``: an iterator over runs of files and other entries. Close it.
+    """A walk over the tree below ``root``. It yields runs of files (``Files``) and other entries. Close it.
 
     The root itself (``b""``) is first, a folder comes before its contents, and siblings are sorted by their
     bytes. ``on_skip`` receives each path that cannot be backed up; a folder that cannot be read is also
@@ -77,7 +80,7 @@ class Scan:
         return self._items
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every entry, files one by one."""
+        """Yield each file, folder and symlink of the tree as an ``Entry``."""
         for found in self:
             if isinstance(found, Files):
                 yield from found.entries()
@@ -99,7 +102,10 @@ class Scan:
         return os.open(files.names[number], OPEN_FILE, dir_fd=self._levels[-1].fd)
 
     def folder_fd(self, entry: Entry) -> int | None:
-        """Return the walk's descriptor of the folder that was yielded last; None if it cannot be opened."""
+        """Return the descriptor of ``entry``, the folder that was yielded last; None if it cannot be opened.
+
+        The walk closes the descriptor.
+        """
         level = self._levels[-1]
         return level.fd if level.prefix == (entry.path + b"/" if entry.path else b"") else None
 
@@ -115,7 +121,7 @@ class Scan:
         kind: Literal["file", "dir", "symlink"],
         target: bytes = b"",
     ) -> Entry:
-        """Return an entry with this status and its owner's names."""
+        """Return the entry of ``path``, with the names of its user and group added."""
         return Entry(path, kind, status, self._owners.owner(status.uid, status.gid), target)
 
     def _walk(self) -> Generator[Entry | Files, None, None]:
@@ -130,7 +136,7 @@ class Scan:
                 yield entry
 
     def _files(self, level: Level) -> Files | None:
-        """Return the next run of files in this folder; None if something else comes next."""
+        """Return the files that come next in this folder; None if a folder, a link or nothing comes next."""
         names: list[bytes] = []
         rows: list[Row] = []
         while level.names and len(names) < BATCH_FILES:
@@ -152,7 +158,7 @@ class Scan:
         return Files(level.prefix, names, rows, self._owners) if names else None
 
     def _non_file(self, level: Level) -> Entry | None:
-        """Return the next entry in this folder, which was no regular file a moment ago; None if skipped."""
+        """Return the folder or symlink that comes next in this folder; None if it is skipped."""
         name = level.names.pop()
         path = level.prefix + name
         try:
@@ -163,7 +169,7 @@ class Scan:
             return None
 
     def _open_root(self) -> int:
-        """Return a new descriptor of the root, which this walk closes."""
+        """Open the root of the tree and return the descriptor, which this walk closes."""
         if self._root_fd is not None:
             return os.dup(self._root_fd)
         try:

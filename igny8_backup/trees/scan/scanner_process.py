@@ -29,7 +29,7 @@ _UNCHANGED = "This tree is not in the backup."
 
 
 class _Files(NamedTuple):
-    """The fields of ``entries.Files``; ``names`` are joined by slashes."""
+    """Message: a run of files. The fields are those of ``entries.Files``; ``names`` are joined by slashes."""
 
     prefix: bytes
     names: bytes
@@ -37,7 +37,7 @@ class _Files(NamedTuple):
 
 
 class _NonFile(NamedTuple):
-    """A folder or symlink; ``xattrs`` are the extended attributes of a folder."""
+    """Message: a folder or symlink. ``xattrs`` are the extended attributes of a folder."""
 
     entry: Entry
     xattrs: Xattrs
@@ -56,11 +56,11 @@ _Message: TypeAlias = _NonFile | _Files | _Skipped | FilesError | _End
 
 
 class ScanAhead(Scan):
-    """A ``Scan`` whose walk runs in the scanner process, some thousand files ahead.
+    """A ``Scan`` (walk over a tree) that runs in a process of its own, some thousand files ahead.
 
     Both processes share one descriptor of the root. This process opens every other folder again, in the same
-    safe way, when it opens a file in that folder; if the folder is not the one that was listed, its files
-    count as replaced. Raises ``FilesError`` also if the scanner process cannot be started or is killed.
+    safe way, when it opens a file in that folder; if another folder has taken its place, its files are
+    skipped as replaced. Raises ``FilesError`` also if the scanner process cannot be started or is killed.
     """
 
     _xattrs: Xattrs = ()  # of the folder that was yielded last
@@ -80,7 +80,10 @@ class ScanAhead(Scan):
         return self._xattrs
 
     def _open_folder(self, prefix: bytes) -> int:
-        """Return a descriptor of the folder with this prefix; it stays open for the entries that follow."""
+        """Open the folder whose path and slash are ``prefix``; return the descriptor.
+
+        It stays open for the files of the same folder that follow.
+        """
         while not prefix.startswith(self._levels[-1].prefix):
             os.close(self._levels.pop().fd)
         for name in prefix[len(self._levels[-1].prefix) :].split(b"/")[:-1]:
@@ -163,7 +166,7 @@ class ScanAhead(Scan):
 
 
 class _MessageBatcher:
-    """A buffer that sends many messages at a time, because sending one takes longer than ``lstat``."""
+    """Collects messages and sends many at a time, because sending one takes longer than ``lstat``."""
 
     def __init__(self, sender: Connection) -> None:
         self._sender = sender
@@ -196,7 +199,7 @@ def _scan(
     excluded: Excluded | None,
     exclude_caches: bool,
 ) -> None:
-    """Run the scanner process until the walk is done or the archive worker is gone."""
+    """Walk the tree and send what is found to the archive worker; stop early if that worker is gone."""
     receiver.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(os.devnull, "wb") as nothing:

@@ -1,4 +1,4 @@
-"""The plan of a tree swap: which children are exchanged.
+"""The plan of a tree swap: which files and folders of the live root change places with restored ones.
 
 ``plan_swap`` makes the plan, a journal stores it before anything moves, and ``swap`` carries it out.
 """
@@ -26,10 +26,11 @@ _UNCHANGED = "The live tree was not changed."
 
 
 class Child(NamedTuple):
-    """A name in the live folder, the staging folder or both, with its inode in each at planning time.
+    """A file or folder to be swapped: its name, and its inode in the live and in the staging folder.
 
-    An inode is None in a folder without that name. Devices are not recorded: all children are on the device
-    of the live folder, whose number may change with a reboot.
+    The staging folder holds the restored tree. The inodes are those at planning time, None where the folder
+    has no such name. Devices are not recorded: all children are on the device of the live folder, whose
+    number may change with a reboot.
     """
 
     name: bytes
@@ -39,13 +40,13 @@ class Child(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapPlan:
-    """A swap of the ``children`` of ``folder`` with those of its staging folder, which ``stamp`` identifies.
+    """A swap of the ``children`` of the live ``folder`` with the restored ones in its staging folder.
 
-    ``folder`` is the root of the tree or, if the root itself is swapped, the folder that holds the root;
-    ``only`` then names the root, and every other child is ignored. ``old`` and ``new`` are the records of
-    ``folder`` in the two trees; if ``new`` is None, its attributes are not changed. ``undoing`` reverses the
-    direction. The rest of the plan is the same in both directions, so that a swap can be reversed at any
-    point.
+    ``stamp`` is in the staging folder's name. ``folder`` is the root of the tree or, if the root itself is
+    swapped, the folder that holds the root; ``only`` then names the root, and every other child is ignored.
+    ``old`` and ``new`` are the records of ``folder`` in the two trees; if ``new`` is None, its attributes are
+    not changed. ``undoing`` reverses the direction. The rest of the plan is the same in both directions, so
+    that a swap can be reversed at any point.
     """
 
     folder: Path
@@ -58,7 +59,7 @@ class SwapPlan:
     only: bytes | None = None
 
     def children_in(self, directory: int) -> dict[bytes, int]:
-        """Return the inodes of the children of the open live or staging folder that take part in the swap."""
+        """Return the names and inodes of everything in an open folder (live or staging) that is swapped."""
         return {name: status.st_ino for name, status in _children_of(directory, self.only).items()}
 
     def reversed(self) -> Self:
@@ -83,7 +84,7 @@ class SwapPlan:
 
     @classmethod
     def from_plain(cls, fields: Any) -> Self:
-        """Return the plan in an object made by ``to_plain``. Raises ``ValueError`` if it is malformed."""
+        """Return the plan in an object that ``to_plain`` made. Raises ``ValueError`` if it is malformed."""
         try:
             if "/" in fields["stamp"]:
                 raise ValueError("the stamp holds a slash")
@@ -106,7 +107,7 @@ class SwapPlan:
             raise ValueError("the plan of a tree swap cannot be understood") from error
 
     def find_staging(self) -> Path:
-        """Return the staging folder. After ``keep`` it has the name of the previous tree.
+        """Return the path of the staging folder, which has another name after ``swap.keep``.
 
         Raises ``FilesError`` if the folder for which the swap was planned is gone.
         """
@@ -130,10 +131,10 @@ def plan_swap(
 ) -> SwapPlan:
     """Plan the swap of the children of ``folder`` with those of ``staging`` (``target.make_staging``).
 
-    ``only`` restricts the swap to the child of that name. ``new`` is the record of the root in the index.
-    Nothing is changed. Raises ``FilesError`` if the staging folder is not in ``folder`` or is on another
-    filesystem, if there is a mount point below a folder that would be moved, or if this user may not move a
-    child.
+    ``only`` restricts the swap to the child of that name. ``new`` is the index record of the root, with the
+    mode, owner and time that it gets. Nothing is changed. Raises ``FilesError`` if the staging folder is not
+    in ``folder`` or is on another filesystem, if there is a mount point below a folder that would be moved,
+    or if this user may not move a child.
     """
     stamp = staging.name.removeprefix(staging_name(""))
     if staging.name != staging_name(stamp) or staging.parent.resolve() != folder.resolve():
@@ -184,7 +185,10 @@ def opened(folder: Path, staging: Path) -> Iterator[tuple[int, int]]:
 
 
 def _children_of(directory: int, only: bytes | None) -> dict[bytes, os.stat_result]:
-    """Return the status of each child of an open folder that takes part in the swap."""
+    """Return the name and ``lstat`` of everything in an open folder that is swapped.
+
+    That is ``only``, if given; otherwise all but the names that this package makes.
+    """
     found: dict[bytes, os.stat_result] = {}
     for name in map(os.fsencode, os.listdir(directory)):
         if only in (None, name) and not is_own(name):
@@ -194,7 +198,10 @@ def _children_of(directory: int, only: bytes | None) -> dict[bytes, os.stat_resu
 
 
 def _movable(folder: Path, fd: int, only: bytes | None) -> dict[bytes, int]:
-    """Return the inodes of the children. Raises ``FilesError`` if one of them may not be moved."""
+    """Return names and inodes of what is swapped in the open ``folder``.
+
+    Raises ``FilesError`` if this user may not move one of them.
+    """
     device = os.fstat(fd).st_dev
     found = _children_of(fd, only)
     for name, status in found.items():
@@ -207,7 +214,7 @@ def _movable(folder: Path, fd: int, only: bytes | None) -> dict[bytes, int]:
 
 
 def _record(fd: int) -> Record:
-    """Return the record of the open root of a tree."""
+    """Return an index record with the present mode, owner, attributes and time of an open root."""
     status = Status.of(os.fstat(fd))
     entry = Entry(b"", "dir", status, Owners().owner(status.uid, status.gid))
     return record_of(entry, "dir", xattrs=read_xattrs(fd))
@@ -223,5 +230,5 @@ def _refused(folder: Path, why: str) -> FilesError:
     return FilesError(
         f"The children of {folder} cannot be swapped: {why}.",
         unchanged=_UNCHANGED,
-        hint="Fix that, or restore into another root.",
+        hint="Correct that (permissions, mount or folder), or restore into another root.",
     )

@@ -36,10 +36,10 @@ _INTERRUPTED = "Every file and folder in the root is complete: either the old or
 
 
 def state(plan: SwapPlan) -> State:
-    """Return which tree is live: "old", "new", or "mixed" for some children of each.
+    """Return which tree is live: "old" (the previous one), "new" (the restored one), or "mixed".
 
-    If both trees are empty, the result is the tree that the plan leads to. Raises ``FilesError`` if the live
-    or the staging folder is gone.
+    "mixed": the swap was interrupted, and the root holds files of both. If both trees are empty, the result
+    is the tree that the plan leads to. Raises ``FilesError`` if the live or the staging folder is gone.
     """
     with opened(plan.folder, plan.find_staging()) as (live_fd, staging_fd):
         return _state(plan, live_fd, staging_fd)
@@ -52,12 +52,12 @@ def exchange(
     on_skip: OnSkip | None = None,
     renames_only: bool = False,
 ) -> None:
-    """Carry out the plan, or the rest of it if an earlier run was killed.
+    """Carry out the plan of a swap, or the rest of it if an earlier run was killed.
 
-    Afterwards the staging folder holds the children that were live. An undo also moves the files that the
-    application has added to the live folder into the staging folder. ``on_skip`` receives attributes of the
-    root that could not be set. ``renames_only`` avoids ``RENAME_EXCHANGE`` (renameat2(2)), which some
-    filesystems lack.
+    Afterwards the staging folder holds the files and folders that were live. ``on_step`` is called before
+    each change to the disk. An undo also moves the files that the application has added to the live folder
+    into the staging folder. ``on_skip`` receives attributes of the root that could not be set.
+    ``renames_only`` avoids ``RENAME_EXCHANGE`` (renameat2(2)), which some filesystems lack.
 
     Raises ``FilesError`` if nothing has moved yet and the live folder has changed since it was planned: plan
     again. Raises ``UnfinishedError`` for a later failure: call it again, with the plan or its reverse.
@@ -96,7 +96,7 @@ def keep(plan: SwapPlan) -> Path:
                 raise UnfinishedError(
                     f"{staging} cannot be renamed to {previous}: {error.strerror}.",
                     unchanged=f"The restored tree is live; the previous tree is still in {staging}.",
-                    hint="Make the rename possible and run the same command again.",
+                    hint="Check the permissions and that the new name is free, then run the command again.",
                 ) from error
     return previous
 
@@ -116,7 +116,7 @@ def _exchange(plan: SwapPlan, live_fd: int, staging_fd: int, on_step: OnStep, re
     for number, (child, place) in enumerate(zip(plan.children, places, strict=True)):
         if place == "unclear":
             raise UnfinishedError(
-                f"{escape(child.name)!r} in {plan.folder} is neither the old nor the new one of this swap.",
+                f"{escape(child.name)!r} in {plan.folder} is neither from the old nor from the new tree.",
                 unchanged=_INTERRUPTED,
                 hint=f"Move it out of {plan.folder} and run the same command again.",
             )
@@ -137,7 +137,7 @@ def _exchange(plan: SwapPlan, live_fd: int, staging_fd: int, on_step: OnStep, re
 
 
 def _complete_moves(plan: SwapPlan, staging_fd: int, live_fd: int, on_step: OnStep) -> None:
-    """Finish or reverse the three renames of a child if an earlier run was killed between them."""
+    """Finish or reverse the swap of a child if an earlier run was killed between its three renames."""
     for moving in [name for name in map(os.fsencode, os.listdir(staging_fd)) if name.startswith(_MOVING)]:
         name = plan.children[int(moving.removeprefix(_MOVING))].name
         on_step(f"{escape(name)} is no longer half swapped")
@@ -214,12 +214,12 @@ def _failed(plan: SwapPlan, live_fd: int, staging_fd: int, error: OSError) -> Fi
         return FilesError(
             what,
             unchanged="The live tree was not changed.",
-            hint="Fix that and run the same command again.",
+            hint="Check the permissions and the free space there, then run the same command again.",
         )
     return UnfinishedError(
         what,
         unchanged=_INTERRUPTED,
-        hint="Fix that and run the same command again, or run undo_restore.",
+        hint="Check permissions and free space there. Then run the same command again, or undo_restore.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The paths of a tree swap: of its children inside the root, or of the root in the folder that holds it."""
+"""The paths of a tree swap: inside the root, or in the folder that holds it if the root is swapped."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
 
 @dataclass(frozen=True, kw_only=True)
 class SwapTarget:
-    """The paths of one tree swap.
+    """The paths of one swap of a live tree with a restored one.
 
-    ``root`` is the root of the live tree; ``stamp`` identifies the restore, for example
-    ``20261122T021500Z``. ``swap_root``: the root itself is swapped, instead of its children one by one.
+    ``root`` is the root of the live tree; ``stamp`` identifies the restore, for example ``20261122T021500Z``.
+    ``swap_root``: the root itself is swapped, instead of its children one by one.
     """
 
     root: Path
@@ -30,12 +30,12 @@ class SwapTarget:
 
     @property
     def folder(self) -> Path:
-        """The folder whose children are swapped."""
+        """The folder whose children are swapped: the root, or with ``swap_root`` the folder above it."""
         return self.root.parent if self.swap_root else self.root
 
     @property
     def staging(self) -> Path:
-        """The path of the staging folder, inside ``folder``."""
+        """The path of the staging folder, in which the new tree is built, inside ``folder``."""
         return self.folder / staging_name(self._stamp)
 
     @property
@@ -54,7 +54,7 @@ class SwapTarget:
         return f"{self.stamp}-{self.root.name}" if self.swap_root else self.stamp
 
     def make(self) -> None:
-        """Make the staging folder and the folder of the new tree. Raises ``FilesError``."""
+        """Make the staging folder and, with ``swap_root``, the new root in it. Raises ``FilesError``."""
         make_staging(self.folder, self._stamp)
         if self.swap_root:
             try:
@@ -67,9 +67,9 @@ class SwapTarget:
                 ) from None
 
     def plan(self, record: Record | None, on_skip: OnSkip) -> SwapPlan:
-        """Plan the swap, once the staging folder is complete.
+        """Return the plan of the swap. Call this once the staging folder holds the complete new tree.
 
-        ``record`` is the record of the root in the index. A root that is swapped itself gets its mode and
+        ``record`` is the record of the root in the index. With ``swap_root`` the new root gets its mode and
         time now, and ``on_skip`` receives what could not be set. Raises ``FilesError``.
         """
         if not self.swap_root:

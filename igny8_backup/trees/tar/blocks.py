@@ -1,4 +1,4 @@
-"""Blocks of a tar, written into memory that another process may share."""
+"""The blocks (about 1 MiB each) of a tar, filled in memory that another process may share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ may be a file of ``BLOCK`` bytes with a header and a long path."""
 
 
 def new_buffer() -> memoryview:
-    """Return memory for a block, aligned to pages: the kernel reads much slower into other addresses."""
+    """Return memory for a block of a tar, aligned to pages because the kernel then reads much faster."""
     return memoryview(mmap.mmap(-1, BUFFER_SIZE))
 
 
 class TarBlock:
-    """A block that is being filled; ``used`` is the number of bytes in it."""
+    """A block of a tar while it is filled; ``used`` is the number of bytes in it."""
 
     __slots__ = ("_buffer", "used")
 
@@ -32,7 +32,7 @@ class TarBlock:
         self.used = 0
 
     def add(self, data: bytes | memoryview) -> None:
-        """Append a copy of ``data``."""
+        """Append a copy of ``data`` to the block."""
         end = self.used + len(data)
         self._buffer[self.used : end] = data
         self.used = end
@@ -46,7 +46,10 @@ class TarBlock:
         return self._buffer[self.used + header :]
 
     def add_file(self, header: bytes, size: int, padding: int) -> None:
-        """Append a member and padding; its contents of ``size`` bytes are already in place (``free``)."""
+        """Append a file whose ``size`` bytes are already in the memory that ``free`` returned.
+
+        ``padding`` is the number of zero bytes after it.
+        """
         start = self.used + len(header)
         self._buffer[self.used : start] = header
         end = start + size
@@ -54,5 +57,5 @@ class TarBlock:
         self._buffer[end : self.used] = ZEROS[:padding]
 
     def content(self) -> memoryview:
-        """The bytes added so far."""
+        """The bytes of the block so far."""
         return self._buffer[: self.used]

@@ -51,7 +51,7 @@ def header(
     size: int = 0,
     target: bytes = b"",
 ) -> bytes:
-    """Return the header of a member. ``path`` is written as given; the time is rounded down to seconds."""
+    """Return the header of a tar member, with ``path`` as given and the time rounded down to seconds."""
     head = b""
     if len(target) > 100:
         head += _long(b"K", target)
@@ -61,12 +61,12 @@ def header(
 
 
 def padding(size: int) -> int:
-    """Return the number of zero bytes that follow contents of ``size`` bytes."""
+    """Return the number of zero bytes that follow ``size`` bytes of contents in a tar."""
     return -size % RECORD
 
 
 def header_size(path_length: int) -> int:
-    """Return the number of bytes of the ``header`` of a file whose path has this length."""
+    """Return the number of bytes of the tar header of a file whose path has this length."""
     if path_length <= 100:
         return RECORD
     return 2 * RECORD + path_length + 1 + padding(path_length + 1)
@@ -78,11 +78,12 @@ def packed_size(path_length: int, size: int) -> int:
 
 
 def read_tar(blocks: Views) -> Iterator[Member]:
-    """Yield the members of a pack while it is downloaded: regular files, named ``./path``, sorted.
+    """Yield the files of a pack (tar) while it is downloaded, sorted by path.
 
     A file that changed while it was backed up has two members in a row, of which the second counts. Contents
-    that the caller does not read are skipped. Raises ``IntegrityError`` for another type of member, a path
-    outside the tree, a wrong checksum, or a truncated tar. Trust no member before the iterator has ended.
+    that the caller does not read are skipped. Names in the tar begin with ``./``. Raises ``IntegrityError``
+    for another type of member, a path outside the tree, a wrong checksum, or a truncated tar. Trust no member
+    before the iterator has ended.
     """
     source = _Source(blocks)
     last = b""
@@ -110,7 +111,7 @@ def read_tar(blocks: Views) -> Iterator[Member]:
 
 
 class _Source:
-    """A reader of exact numbers of bytes from a stream, as views. Only bytes that span blocks are copied."""
+    """Reads a stream in pieces of any size, as views of its blocks; only pieces across blocks are copied."""
 
     def __init__(self, blocks: Views) -> None:
         self._blocks = blocks
@@ -143,7 +144,7 @@ class _Source:
         return memoryview(joined)
 
     def expect_zeros(self) -> None:
-        """Read to the end of the stream. Raises ``IntegrityError`` for anything but zeros."""
+        """Read the rest of the stream. Raises ``IntegrityError`` if it holds anything but zero bytes."""
         for block in itertools.chain((self.take(RECORD), self._block[self._at :]), self._blocks):
             if bytes(block).strip(b"\0"):
                 raise damaged("A pack holds data after its end-of-archive block.")
@@ -165,7 +166,7 @@ def _block(path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: 
 
 @functools.lru_cache(maxsize=256)
 def _shared(kind: bytes, mode: int, owner: Owner, target: bytes) -> tuple[bytes, bytes, int]:
-    """Return the parts that many headers share: mode and owner, the fields after the checksum, their sum."""
+    """Return what many tar headers share: mode and owner, the fields after the checksum, and their sum."""
     uid, gid, user, group = owner
     access = b"%07o\0%b%b" % (mode, _number(uid, 8), _number(gid, 8))
     names = _owner(user).ljust(32, b"\0") + _owner(group).ljust(32 + 183, b"\0")
@@ -196,7 +197,7 @@ def _owner(name: str) -> bytes:
 
 
 def _parsed(block: memoryview) -> tuple[bytes, bytes, int]:
-    """Return the type, name and size in a header block. Raises ``IntegrityError``."""
+    """Return the member's type, name and size in a header block of a tar. Raises ``IntegrityError``."""
     name, size, checksum, kind, magic = _FIELDS.unpack(block)
     # The checksum counts its own field as blanks.
     counted = _sum(block[:256]) + _sum(block[256:]) - sum(checksum) + 8 * 32
