@@ -62,7 +62,7 @@ class _Exchange:
             self.permits.put(None)
 
     def fetch(self, blocks: Blocks) -> None:
-        """In the consumer's thread: fetch the next block of the source, ``None`` at its end."""
+        """In the consumer's thread: read the next input block for the producer, ``None`` at the end."""
         try:
             self.fetched.put(next(blocks, None))
         except Exception as error:  # queued like a block: the output of earlier blocks comes first
@@ -75,7 +75,7 @@ class _Exchange:
         self.permits.put(None)
 
     def blocks(self) -> Blocks:
-        """In the producer's thread: yield the blocks of the source."""
+        """In the producer's thread: yield the input blocks that the consumer's thread has read."""
         while (block := self._get(self.fetched)) is not None:
             if isinstance(block, Exception):
                 raise block

@@ -35,7 +35,7 @@ class Comparison:
 _LINKS = Status._fields.index("links")
 
 Found: TypeAlias = Record | FileLines | OpenedFile
-"""A folder or link; files that were not opened, as lines of the parent index; a file that must be read."""
+"""A folder or link; unchanged files, as lines of the last backup's index; or a file that must be read."""
 
 
 class ComparedWalk:

@@ -31,7 +31,7 @@ PROGRESS_FILES, PROGRESS_BYTES = 500, 4 << 20
 """Progress is sent whenever this number of files or bytes has been added."""
 
 MAX_SKIPPED = 10_000
-"""Largest number of skipped paths that the report lists. All are counted."""
+"""Largest number of skipped paths that the report of the worker lists. All are counted."""
 
 
 class EventWriter:

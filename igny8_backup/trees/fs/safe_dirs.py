@@ -11,7 +11,7 @@ from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-"""Flags to open a folder that refuse a symlink."""
+"""Flags for ``os.open`` that open a folder and refuse a symlink."""
 
 
 class Folders:

@@ -34,7 +34,7 @@ class ParentIndex:
         return self._drop(count)
 
     def find(self, path: bytes) -> bytes | None:
-        """Return the line of this path; None if the index has none. Paths must come in the walk's order."""
+        """Return the index line of this path, or None. Paths must come in the walk's order."""
         wanted = order(path)
         while self._read(1):
             if self._order is None:

@@ -78,10 +78,11 @@ def undo(plan: SwapPlan, *, on_step: OnStep | None = None, on_skip: OnSkip | Non
 
 
 def keep(plan: SwapPlan) -> Path:
-    """Rename the staging folder to the name of the previous tree; return its new path. May be repeated.
+    """Rename the staging folder, which after the swap holds the previous tree; return its new path.
 
-    Otherwise a later run would remove the previous tree as a stale staging folder. The live folder keeps its
-    modification time if this user may set it. Raises ``UnfinishedError`` if the folder cannot be renamed.
+    This may be repeated. Without it a later run would remove the previous tree as a stale staging folder. The
+    live folder keeps its modification time if this user may set it. Raises ``UnfinishedError`` if the folder
+    cannot be renamed.
     """
     staging, previous = plan.find_staging(), plan.folder / previous_name(plan.stamp)
     if staging != previous:
