@@ -230,5 +230,5 @@ def _refused(folder: Path, why: str) -> FilesError:
     return FilesError(
         f"The children of {folder} cannot be swapped: {why}.",
         unchanged=_UNCHANGED,
-        hint="Correct that (permissions, mount or folder), or restore into another root.",
+        hint="Unmount what is mounted there or correct the permissions, or restore into another root.",
     )
