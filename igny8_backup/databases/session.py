@@ -57,11 +57,11 @@ class DuplicateDatabase(DriverError):
 
 
 class UnknownTable(DriverError):
-    """The table or its schema does not exist (any more)."""
+    """No table has this name: it or its schema does not exist (any more), or a view has the name."""
 
 
 class InvalidName(DriverError):
-    """The server cannot parse a name."""
+    """A text that should be the name of an object is not a valid name in this database."""
 
 
 class DeadlockDetected(DriverError):

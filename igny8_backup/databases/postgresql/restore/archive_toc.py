@@ -47,7 +47,8 @@ class Entry:
 def read_contents(blocks: Blocks, pg_restore: Path) -> tuple[list[bytes], tuple[Entry, ...]]:
     """Read the table of contents of an archive. Return the blocks that were consumed, and the entries.
 
-    Raises :class:`IntegrityError` if ``pg_restore`` cannot list the archive.
+    The blocks are needed to restore the archive later, see :func:`joined`. Raises :class:`IntegrityError` if
+    ``pg_restore`` cannot list the archive.
     """
     head, listing = _list_head(blocks, pg_restore)
     return head, _parse(listing)
@@ -86,7 +87,7 @@ def list_unique(archive: str, pg_restore: Path, *, pass_fds: Collection[int] = (
 
 
 def joined(head: Iterable[bytes], rest: Blocks) -> Blocks:
-    """Yield the blocks ``head``, then those of ``rest``."""
+    """Yield a complete archive: the blocks ``head``, which :func:`read_contents` consumed, and the rest."""
     yield from head
     yield from rest
 

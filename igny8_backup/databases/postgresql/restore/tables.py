@@ -21,7 +21,10 @@ _LEFT_OUT = (_FOREIGN_KEY, "TRIGGER ", "RULE ", "POLICY ")
 
 @dataclass(frozen=True)
 class TableSelection:
-    """The entries to restore, and the labels of other entries of the same tables, which are left out."""
+    """The entries of an archive to restore, and the labels of entries that are left out.
+
+    An event trigger or a foreign key to a table that is not restored is left out, for example.
+    """
 
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...]
