@@ -11,7 +11,7 @@
     |-- LockedError              5  another run holds the lock
     |-- IntegrityError           6  stored data differs from what was written
     |-- UnhealthyError           7  the monitor found backups too old, too small or damaged
-    |-- UnfinishedError          8  a change was begun and not finished: the next run finishes it
+    |-- UnfinishedError          8  a restore or undo was begun and not finished
     |-- ToolError                1  a child process failed
     |   `-- ToolMissingError     1  a program is not installed
     |-- DatabaseError            1  the server is down, refused a statement, or the role lacks a privilege
@@ -49,7 +49,7 @@ class BackupError(Exception):
 
     @property
     def what(self) -> str:
-        """The first part of the message, for lists in which each line reports one problem."""
+        """What happened: the first part of the message, for lists with one line for each problem."""
         return self.parts[0]
 
     @property
@@ -101,7 +101,7 @@ class ToolTooOldError(RefusedError):
 
 
 class LockedError(BackupError):
-    """Another run holds the lock."""
+    """Another run holds the lock that allows one writer at a time."""
 
     exit_status = 5
     default_unchanged = "Nothing was changed."
@@ -128,7 +128,7 @@ class UnhealthyError(BackupError):
 
 
 class UnfinishedError(BackupError):
-    """A change was begun and not finished. The next run reads the journal and finishes it."""
+    """A restore or undo was begun and not finished. The message says how to finish or undo it."""
 
     exit_status = 8
 
@@ -172,4 +172,4 @@ class FilesError(BackupError):
 
 
 class IdentityError(BackupError):
-    """The age identity is missing, malformed, or does not open the data."""
+    """The age identity (the file with the private key) is missing, malformed, or cannot decrypt the data."""

@@ -62,17 +62,24 @@ def count_in_words(amount: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped: file names and text from storage could otherwise
-    control the terminal. Newlines and tabs stay."""
+    """Return ``text`` with control characters escaped, except newlines and tabs.
+
+    File names and text from storage could otherwise control the terminal.
+    """
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def one_line(text: str) -> str:
-    """The same with newlines escaped: a file name or a label could otherwise forge a line of output."""
+    """Return ``text`` with control characters and newlines escaped.
+
+    A file name or a label could otherwise forge a line of output.
+    """
     return printable(text).replace("\n", "\\x0a")
 
 
 def indented(text: str) -> str:
-    """The same for a text that may have several lines: all but the first are indented, so that none of them
-    looks like a line of the command's own."""
+    """Return ``text`` with control characters escaped and all lines but the first indented.
+
+    Without the indent, a line of the text could look like a line of the command itself.
+    """
     return printable(text).replace("\n", "\n    ")

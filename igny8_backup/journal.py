@@ -34,12 +34,12 @@ PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "u
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSwap:
-    """The swap of one database in a restore.
+    """A database that a restore replaces, and the names that the restored and the previous one have.
 
-    ``name`` is the name of the live database. The restored database is called ``staging`` until the swap and
-    after an undo; the previous database is called ``previous`` after the swap. ``existed`` is false if there
-    was no previous database. ``details`` come from the backup. ``place`` identifies the database that the
-    alias led to: see ``Engine.identity``.
+    ``name`` is the name of the live database. ``staging`` is the name of the restored database until the swap
+    and after an undo; ``previous`` is the name of the previous database after the swap. ``existed`` is false
+    if there was no previous database. ``details`` are the properties that the backup recorded. ``place``
+    identifies the database that the alias led to: see ``Engine.identity``.
     """
 
     alias: str
@@ -53,10 +53,11 @@ class DatabaseSwap:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeSwap:
-    """The swap of one tree in a restore.
+    """A tree of files that a restore replaces, and the folders of the restored and the previous files.
 
-    ``previous`` is the folder that holds the previous files after the swap, and the restored files after an
-    undo. ``plan`` is ``None`` until the staging folder is complete. With ``swap_root`` the folder ``root``
+    ``root`` is the live folder of the tree. ``previous`` is the folder that holds the previous files after
+    the swap, and the restored files after an undo. ``plan`` lists the renames of the swap; it is ``None``
+    until the staging folder (with the restored files) is complete. With ``swap_root`` the folder ``root``
     itself is swapped instead of the entries in it.
     """
 
@@ -69,10 +70,10 @@ class TreeSwap:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """The state of one restore.
+    """The journal of one restore: its phase, and the databases and trees that it replaces.
 
-    ``stamp`` is the time of its start and part of the names of its databases and folders. ``backup_ids`` are
-    the backups that it reads.
+    ``stamp`` is the time when the restore started, as text that is also part of the names of its databases
+    and folders. ``backup_ids`` are the backups that the restore reads.
     """
 
     schema: int
@@ -111,7 +112,7 @@ class Journals:
         return next((item for item in self.all() if item.phase in (PREPARING, SWAPPING, UNDOING)), None)
 
     def write(self, journal: Journal, phase: str | None = None) -> Journal:
-        """Write ``journal`` durably to disk, in the new ``phase`` if given; return what was written.
+        """Write ``journal`` durably to disk, with the new ``phase`` if given; return the written journal.
 
         Raises ``FilesError`` if the file cannot be written.
         """
@@ -170,7 +171,7 @@ def _read(path: Path) -> Journal:
 
 
 def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
-    """Convert a journal of schema 1, in which the swap plan was JSON in a string."""
+    """Convert a journal of schema 1, in which the swap plan of a tree was JSON in a string."""
     for database in fields.get("databases", ()):
         _rename(database, side="staging", before="previous")
     for tree in fields.get("trees", ()):
@@ -180,7 +181,7 @@ def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan_from_schema_1(text: str) -> dict[str, Any] | None:
-    """Convert a swap plan of schema 1; ``text`` is empty if the swap was not planned yet."""
+    """Convert the swap plan of a tree in schema 1; ``text`` is empty if the swap was not planned yet."""
     if not text:
         return None
     try:

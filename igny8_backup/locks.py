@@ -44,10 +44,10 @@ class Lockable(Protocol):
 
 
 class AdvisoryLock:
-    """An advisory lock, held by ``session`` in the maintenance database until the session ends."""
+    """An advisory lock of PostgreSQL, held by ``session`` in the maintenance database until it ends."""
 
     def __init__(self, session: Session, of: Lockable, *, doing: str = "a run") -> None:
-        """Take the lock that protects ``of``. ``doing`` is how other runs name this run in messages.
+        """Take the lock that protects ``of``, usually a store. ``doing`` names this run in their messages.
 
         Raises :class:`LockedError` if another session holds the lock; the message names its host.
         """
@@ -67,7 +67,11 @@ class AdvisoryLock:
         return int.from_bytes(hashlib.sha256(of.identity().encode()).digest()[:8], "big") >> 1
 
     def check(self, *, unchanged: str = "No backup was recorded.") -> None:
-        """Raise :class:`LockedError` if the session has ended, because another run may have the lock then."""
+        """Raise :class:`LockedError` if the session that holds the lock has ended.
+
+        Another run may have the lock by then. ``unchanged`` is the sentence of the message that says what was
+        not changed.
+        """
         try:
             held = self._session.execute(_OURS, [self._key]).rowcount
         except DriverError:
@@ -82,10 +86,11 @@ class AdvisoryLock:
 
 @contextmanager
 def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> Iterator[None]:
-    """Hold the lock of this host for the duration of the block.
+    """Lock ``of``, usually a store, against other runs on this host until the block ends.
 
-    ``doing`` and ``now`` appear in the messages of other runs. Raises :class:`LockedError` if another process
-    holds the lock; the message names that process. Raises ``FilesError`` if ``state_dir`` cannot be used.
+    ``doing`` (what this run does) and ``now`` appear in the messages of other runs. Raises
+    :class:`LockedError` if another process holds the lock; the message names that process. Raises
+    ``FilesError`` if ``state_dir`` cannot be used.
     """
     digest = hashlib.sha256(of.identity().encode()).hexdigest()[:16]
     try:

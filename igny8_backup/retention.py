@@ -27,10 +27,11 @@ PERIODS: Mapping[str, Callable[[datetime], str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The setting ``RETENTION``: which copies of a part to keep.
+    """The setting ``RETENTION``: which copies of a part (a database or tree) to keep.
 
-    These are the ``last`` ones, those younger than ``within``, one for each of the newest ``hourly`` hours,
-    ``daily`` days and so on, and the newest ``proven`` ones among those that a drill has restored.
+    The policy keeps the ``last`` newest copies, those younger than ``within``, the newest copy of each of the
+    newest ``hourly`` hours, ``daily`` days and so on, and the ``proven`` newest ones among those that a drill
+    (a practice restore) has restored.
     """
 
     last: int = 0
@@ -64,7 +65,7 @@ DEFAULT = Policy(last=3, daily=14, weekly=8, monthly=12)
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Part:
-    """A database or tree of a host. ``kind`` is ``database`` or ``files``."""
+    """A database or tree (a folder of files) of one host. ``kind`` is ``database`` or ``files``."""
 
     host: str
     kind: str
@@ -76,10 +77,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """A backup as input of the policy, with its complete ``parts``.
+    """What the retention policy needs to know about a backup.
 
-    ``held`` is a reason to keep the backup whatever the policy, for example a pin. ``proven`` means that a
-    drill has restored the backup.
+    ``parts`` are the databases and trees that the backup has complete copies of. ``held`` is a reason to keep
+    the backup whatever the policy says, for example a pin. ``proven`` means that a drill (a practice restore)
+    has restored the backup.
     """
 
     id: str
@@ -91,7 +93,7 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """The copy of a part in a backup, and the reasons to keep this copy; none if it can be deleted."""
+    """The copy of a database or tree in a backup. ``reasons`` to keep it are empty if it can be deleted."""
 
     part: Part
     reasons: tuple[str, ...]
@@ -99,7 +101,11 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The decision about a backup. ``reasons`` concern the backup itself; each copy has its own."""
+    """The decision whether to keep a backup.
+
+    ``reasons`` are reasons to keep the whole backup, such as a pin. Each of its ``copies`` of databases and
+    trees has reasons of its own.
+    """
 
     id: str
     started: datetime
@@ -110,7 +116,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of which no copy is deleted at present, and the reason."""
+    """A database or tree of which every copy is kept for now, and the reason, such as a failed newest run."""
 
     part: Part
     reason: str
@@ -120,7 +126,8 @@ class Block:
 class Plan:
     """What a retention policy decides: a verdict for each backup, newest first.
 
-    ``blocked`` are the parts of which nothing is deleted, ``future`` the ids of backups dated in the future.
+    ``blocked`` are the databases and trees of which no copy is deleted for now. ``future`` are the ids of
+    backups dated in the future.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -143,9 +150,9 @@ def plan(
 ) -> Plan:
     """Decide which of the ``backups`` to keep at the time ``now`` (aware).
 
-    ``failing`` are parts whose newest run failed. ``max_age`` returns how old the newest copy of a part may
-    be; ``None`` allows any age. No copy of a part is deleted if the part is failing or its newest copy is too
-    old. Backups dated after ``now`` are kept and not counted.
+    ``failing`` are parts (databases and trees) whose newest run failed. ``max_age`` returns how old the
+    newest copy of a part may be; ``None`` allows any age. No copy of a part is deleted if the part is failing
+    or its newest copy is too old. Backups dated after ``now`` are kept and not counted.
     """
     # Backups that started at the same time are sorted by id, so that the plan does not depend on the listing.
     ordered = sorted(backups, key=lambda item: (item.started, item.id), reverse=True)
@@ -198,9 +205,9 @@ def _reasons(
 
 
 def _kept(copies: list[Backup], policy: Policy, now: datetime) -> dict[str, list[str]]:
-    """Return, by the id of a backup, the reasons to keep its copy of a part.
+    """Return, by the id of each backup, the reasons to keep its copy of one database or tree.
 
-    ``copies`` are the backups that have a copy, newest first.
+    ``copies`` are the backups that have such a copy, newest first.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
     found[copies[0].id].append("newest")

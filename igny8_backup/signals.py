@@ -25,7 +25,10 @@ BACKUP, RESTORE, UNDO = "backup", "restore", "undo"
 
 @contextmanager
 def announced(operation: str, phase: str, backup_ids: tuple[str, ...]) -> Iterator[None]:
-    """Send :data:`phase_started` before the block and :data:`phase_ended` after it."""
+    """Send :data:`phase_started` before the block and :data:`phase_ended` after it.
+
+    ``operation``, ``phase`` and ``backup_ids`` are arguments of both signals.
+    """
     facts = {"operation": operation, "phase": phase, "backup_ids": backup_ids}
     phase_started.send_robust(sender=None, **facts)
     error = ""

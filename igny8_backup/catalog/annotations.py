@@ -1,4 +1,7 @@
-"""Read pins and results of checks from a store, and read and write the marks on orphans."""
+"""Read pins and results of checks from a store, and read and write the marks on orphans.
+
+Orphans are objects in storage that belong to no backup.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from igny8_backup.store.base import MissingObjectError, Store
 def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations]:
     """Return, by the id of the backup, the annotations of all backups, or only those of ``backup_id``.
 
-    Backups without annotations are absent. A pin that cannot be read still counts as a pin; a check that
-    cannot be read is ignored.
+    Annotations are pins and results of checks; backups that have none are absent. A pin that cannot be read
+    still counts as a pin; a check that cannot be read is ignored.
     """
     pins: dict[str, Pin] = {}
     newest: dict[tuple[str, str], str] = {}
@@ -37,9 +40,9 @@ def read_annotations(store: Store, backup_id: str = "") -> dict[str, Annotations
 
 
 def read_marks(store: Store) -> tuple[Mark, ...]:
-    """Return the marks of the last sweep: the orphans that it found, for a later sweep to delete.
+    """Return the marks on orphans that the last ``prune_backups`` found, for a later one to delete.
 
-    The result is empty if the marks cannot be read. The next sweep then marks all orphans anew.
+    The result is empty if the marks cannot be read. The next ``prune_backups`` then marks all orphans anew.
     """
     try:
         found = records.from_json(Marks, store.read_small(keys.MARKS), name="The marks", schema=SCHEMA)
@@ -49,7 +52,7 @@ def read_marks(store: Store) -> tuple[Mark, ...]:
 
 
 def write_marks(store: Store, marks: tuple[Mark, ...]) -> None:
-    """Replace all marks in ``store`` by ``marks``."""
+    """Replace the marks on orphans (objects that belong to no backup) in ``store`` by ``marks``."""
     if marks:
         store.put_small(keys.MARKS, records.to_json(Marks(schema=SCHEMA, marks=marks)))
     else:

@@ -68,7 +68,7 @@ class Catalog:
         )
 
     def runs(self) -> list[RunRecord]:
-        """Return the records of all runs, newest first. Unreadable records are left out."""
+        """Return the records of all backup runs, newest first. Unreadable records are left out."""
         found = []
         for stored in self._store.list(keys.RUNS):
             parsed = keys.parse(stored.key)
@@ -77,7 +77,7 @@ class Catalog:
         return sorted(found, key=lambda record: record.started, reverse=True)
 
     def run(self, backup_id: str) -> RunRecord | None:
-        """Return the record of a run, or ``None`` if it is missing or unreadable."""
+        """Return the record of the run that made a backup, or ``None`` if it is missing or unreadable."""
         try:
             data = self._store.read_small(keys.run_key(backup_id))
             return records.from_json(RunRecord, data, name=f"Run {backup_id}", schema=SCHEMA)
@@ -85,7 +85,7 @@ class Catalog:
             return None
 
     def run_of_task(self, task_id: str) -> RunRecord | None:
-        """Return the newest run of the Celery task ``task_id``. A broker may deliver a task several times."""
+        """Return the record of the newest run of a Celery task, which a broker may deliver several times."""
         ending = f"-{keys.task_token(task_id)}.json"
         named = [stored.key for stored in self._store.list(keys.RUNS) if stored.key.endswith(ending)]
         for parsed in map(keys.parse, sorted(named, reverse=True)):

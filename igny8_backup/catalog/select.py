@@ -1,4 +1,4 @@
-"""Select the backup that each part of a restore is read from."""
+"""Select the backup from which each database and tree of a restore is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from igny8_backup.humanize import duration_in_words
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The parts to restore, each with the manifest of its backup, and notes for the operator."""
+    """The databases and trees to restore, each with the manifest of its backup, and notes to show."""
 
     databases: tuple[tuple[Manifest, DatabasePart], ...]
     trees: tuple[tuple[Manifest, TreePart], ...]
@@ -74,9 +74,10 @@ def _missing_part(wanted: Manifest | None, what: str, hint: str) -> UsageError:
 
 
 def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:
-    """Return ``base`` if ``fitting`` has it, else the first manifest after ``base``, else the newest.
+    """Return the manifest in ``fitting`` that is nearest to ``base``, the backup of the databases.
 
-    Without ``base``, return the newest manifest.
+    That is ``base`` itself, else the first one that started later, else the newest one. If ``base`` is
+    ``None``, it is the newest one.
     """
     fitting = sorted(fitting, key=lambda item: item.started)
     if base is None:

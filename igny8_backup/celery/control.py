@@ -16,7 +16,7 @@ CONNECT_SECONDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """A queue and the number of tasks that wait in it."""
+    """A queue of the broker; ``messages`` is the number of tasks that wait in it."""
 
     name: str
     messages: int
@@ -26,7 +26,7 @@ class Control:
     """A connection to the broker, used as a context manager.
 
     The connection is not taken from the pools of the Celery app, so that nothing stays open afterwards.
-    Entering connects, and raises an exception of the broker's library if that fails.
+    Entering the context connects, and raises an exception of the broker's library if that fails.
     """
 
     def __init__(self, app: Any) -> None:
@@ -59,14 +59,14 @@ class Control:
     def call(
         self, names: Collection[str], command: str, *, seconds: float = REPLY_SECONDS, **arguments: Any
     ) -> dict[str, Any]:
-        """Send ``command`` to the workers ``names``; return their answers by the name of the worker.
+        """Send the remote control ``command`` to the workers ``names``; return their answers by worker name.
 
         Workers that do not answer within ``seconds`` are missing from the result.
         """
         return self._replies(self._mailbox.call(list(names), command, arguments, timeout=seconds))
 
     def cast(self, names: Collection[str], command: str) -> None:
-        """Send the workers ``names`` a command and expect no answer."""
+        """Send the remote control ``command`` to the workers ``names`` without waiting for an answer."""
         self._mailbox.cast(list(names), command)
 
     def queues_of(self, names: Collection[str]) -> dict[str, set[str]]:

@@ -163,7 +163,7 @@ def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
 
 @contextmanager
 def _consuming_nothing(control: Control, names: tuple[str, ...]) -> Iterator[None]:
-    """Let the workers accept no tasks from any queue; if the block fails, let them accept tasks again."""
+    """Let the workers take no new tasks. If the block raises, let them take tasks again."""
     queues = control.queues_of(names)
     try:
         for queue, workers in queues.items():
@@ -176,7 +176,7 @@ def _consuming_nothing(control: Control, names: tuple[str, ...]) -> Iterator[Non
 
 
 def _busy(control: Control, names: tuple[str, ...]) -> list[str]:
-    """Return ``billing.charge on worker1`` for each task that a worker has begun or fetched.
+    """Return a text such as ``billing.charge on worker1`` for each task that a worker has begun or fetched.
 
     A worker that does not answer counts as busy.
     """

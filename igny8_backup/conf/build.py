@@ -1,4 +1,4 @@
-"""Build the ``Config`` from the setting ``IGNY8_BACKUP``. Here every key has its default."""
+"""Build the ``Config`` from the setting ``IGNY8_BACKUP``, with the defaults of all keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from igny8_backup.formats import keys
 def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
     """Read ``value``, the setting ``IGNY8_BACKUP``; return the ``Config`` and the problems.
 
-    With problems, the ``Config`` is ``None``.
+    If there are problems, the ``Config`` is ``None``.
     """
     reader = Reader(value)
     prefix: str = reader.take("PREFIX", str, "igny8/")
@@ -31,13 +31,15 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
     if not keys.is_host(host):
         reader.wrong(
             "E010",
-            f"The host name {host!r} cannot be part of an object's name.",
+            f"The host name {host!r} cannot be part of the name of an object in storage.",
             f"Set {SETTING}['HOST'] to letters, digits, -, _ and dots.",
         )
     parts = prefix.removesuffix("/").split("/") if prefix else []
     if "\\" in prefix or not prefix.isprintable() or {"", ".", ".."} & set(parts):
         reader.wrong(
-            "E011", f"{SETTING}['PREFIX'] is {prefix!r}.", 'Give a relative path, for example "igny8/".'
+            "E011",
+            f"{SETTING}['PREFIX'] is {prefix!r}, not a relative path.",
+            'Give a relative path, for example "igny8/".',
         )
     databases = read_databases(reader)
     config = Config(

@@ -16,7 +16,7 @@ from igny8_backup.trees.scan import excludes
 SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
 MAX_AGE = timedelta(days=2)
-"""The default of ``MAX_AGE``: how old the newest complete copy of a part may be."""
+"""The default of ``MAX_AGE``: how old the newest complete copy of a database or tree may be."""
 
 
 class ConfigurationError(BackupError, ImproperlyConfigured):
@@ -44,7 +44,10 @@ class Encryption:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How old the newest verification and the newest successful drill may be; ``None`` allows any age."""
+    """How old the newest verification and the newest successful drill (practice restore) may be.
+
+    ``None`` allows any age.
+    """
 
     verified: timedelta | None = timedelta(days=9)
     """Enough for a weekly verification and two days to repair what prevented it."""
@@ -88,14 +91,14 @@ class Config:
     debug: bool
 
     def max_age_of(self, part: Part) -> timedelta | None:
-        """Return how old the newest complete copy of ``part`` may be; ``None`` allows any age."""
+        """Return how old the newest complete copy of a database or tree may be; ``None`` allows any age."""
         for name in (f"{part.host}/{part.name}", part.name):
             if name in self.max_age:
                 return self.max_age[name]
         return MAX_AGE
 
     def patterns_of(self, tree: str) -> tuple[str, ...]:
-        """Return the exclude patterns of a tree. Later patterns override earlier ones."""
+        """Return the exclude patterns of the tree of this name. Later patterns override earlier ones."""
         return (*(excludes.CACHES if self.exclude_caches else ()), *self.exclude.get(tree, ()))
 
     @property

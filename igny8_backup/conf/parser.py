@@ -33,7 +33,7 @@ class Reader:
             )
 
     def wrong(self, number: str, message: str, hint: str) -> None:
-        """Record a problem. ``number`` is that of the system check: ``E005``."""
+        """Record a problem. ``number`` is that of the system check that reports it: ``E005``."""
         # A private key may have been put into any setting, so no message may repeat one.
         message = _SECRET.sub("(a private key)", message)
         self.problems.append(Problem(id=f"igny8_backup.{number}", message=message, hint=hint))
@@ -57,7 +57,10 @@ class Reader:
         return None if found is None else self.path(f"{SETTING}[{key!r}]", found) or default
 
     def path(self, where: str, found: Any) -> Path | None:
-        """Return ``found`` as an absolute path, or record a problem at ``where`` and return None."""
+        """Return ``found`` as a path. If it is not absolute, record a problem and return ``None``.
+
+        ``where`` names the setting in the message.
+        """
         if isinstance(found, (str, Path)) and Path(found).is_absolute() and "\0" not in str(found):
             return Path(found)
         self.wrong(
@@ -70,7 +73,11 @@ class Reader:
         found: int = self.take(key, int, default)
         if low <= found <= high:
             return found
-        self.wrong("E005", f"{SETTING}[{key!r}] is {found}.", f"Give a number from {low} to {high}.")
+        self.wrong(
+            "E005",
+            f"{SETTING}[{key!r}] is {found}, which is out of range.",
+            f"Give a number from {low} to {high}.",
+        )
         return default
 
     def take_size(self, key: str) -> int | None:

@@ -19,5 +19,5 @@ def project_dir() -> Path:
 
 
 def home_dir() -> Path:
-    """Return the folder for state and, with ``DEBUG`` on, for backups, unless the settings name others."""
+    """Return the default folder for the state of this package and, with ``DEBUG`` on, for backups."""
     return project_dir() / ".igny8_backup"

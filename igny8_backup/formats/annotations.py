@@ -1,5 +1,7 @@
 """The records that are written after a backup was made: pins, results of checks, and marks on orphans.
 
+Orphans are objects in storage that belong to no backup.
+
 These records can be read without a key, so they contain nothing about the contents of backups.
 """
 
@@ -29,7 +31,7 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """A damaged object of a backup. ``kind`` is ``MISSING``, ``ALTERED`` or ``UNREADABLE``."""
+    """A damaged object of a backup. ``kind`` is ``missing``, ``altered`` or ``unreadable``."""
 
     key: str
     kind: str
@@ -37,10 +39,11 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The result of a verification or drill of a backup, which passed if ``damage`` is empty.
+    """The result of a verification or drill (practice restore) of a backup. It passed if ``damage`` is empty.
 
-    Of the ``objects`` of the backup, ``read`` were read; ``bytes`` is their stored size. ``sample`` is the
-    share of the objects to read, in percent.
+    ``depth`` is ``stored``, ``content`` or ``drill``. The backup has ``objects`` stored objects; the check
+    read the number ``read`` of them, in total ``bytes`` bytes. ``sample`` is the share of the objects that
+    the check was asked to read, in percent.
     """
 
     schema: int
@@ -57,20 +60,23 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """The pin of a backup, and its last check of each depth, sorted newest first."""
+    """The pin of a backup, and its last check of each depth (stored, content, drill), newest first."""
 
     pin: Pin | None = None
     checks: tuple[Check, ...] = ()
 
     @property
     def proven(self) -> bool:
-        """Whether the newest drill restored the backup without damage."""
+        """Whether the newest drill (practice restore) restored the backup without damage."""
         return any(check.depth == DRILLED and not check.damage for check in self.checks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A mark on an orphan: an object or unfinished upload that no manifest has named since ``since``."""
+    """A mark on an orphan: an object or unfinished upload that belongs to no backup since ``since``.
+
+    ``prune_backups`` deletes the orphan later. ``upload_id`` is empty for an object.
+    """
 
     key: str
     since: datetime
@@ -79,7 +85,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """All marks on orphans, as the last sweep left them."""
+    """All marks on orphans (objects that belong to no backup), as the last ``prune_backups`` left them."""
 
     schema: int
     marks: tuple[Mark, ...] = ()

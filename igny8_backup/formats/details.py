@@ -90,8 +90,9 @@ class DatabaseDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A file that is missing from the backup or incomplete in it. ``path`` is escaped as in the index.
+    """A file that is missing from the backup or incomplete in it.
 
+    ``path`` has special characters escaped, as in the index (the list of files) of the tree.
     ``failure`` is false for kinds of files that are never backed up, such as sockets.
     """
 

@@ -45,9 +45,10 @@ _WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/[^/]+/)(?P<id>{_ID})(?
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A parsed key: the kind of the object, and the id of the backup that wrote it, if any.
+    """A parsed object key: the kind of the object, and the id of the backup that wrote it, if any.
 
-    ``name`` is the database alias, the name of the tree, or the depth of a check.
+    ``kind`` is a key of ``KINDS``. ``name`` is the database alias, the name of the tree, or the depth of a
+    check (``stored``, ``content``, ``drill``).
     """
 
     kind: str
@@ -62,7 +63,7 @@ def stamp(moment: datetime) -> str:
 
 
 def stamp_time(text: str) -> datetime:
-    """Parse a stamp; return an aware time in UTC. The inverse of :func:`stamp`."""
+    """Parse a time that :func:`stamp` formatted; return an aware time in UTC."""
     return datetime.strptime(text, _STAMP_FORMAT).replace(tzinfo=UTC)
 
 
@@ -94,7 +95,7 @@ def is_id(text: str) -> bool:
 
 
 def id_time(backup_id: str) -> datetime:
-    """Return when the backup started, as an aware time in UTC."""
+    """Return when the backup started, from its id, as an aware time in UTC."""
     return stamp_time(backup_id[:16])
 
 
@@ -121,12 +122,12 @@ def manifest_key(backup_id: str) -> str:
 
 
 def details_key(backup_id: str, suffix: str) -> str:
-    """Return the key of the details. ``suffix`` names the codecs: ``.zst`` or ``.zst.age``."""
+    """Return the key of the details of a backup. ``suffix`` names the codecs: ``.zst`` or ``.zst.age``."""
     return f"{BACKUPS}{backup_id}/details.json{suffix}"
 
 
 def database_key(backup_id: str, alias: str, kind: str, suffix: str) -> str:
-    """Return the key of a dump. ``kind`` is ``dump`` (pg_dump's custom format) or ``sqlite3``."""
+    """Return the key of a database dump. ``kind`` is ``dump`` (pg_dump's custom format) or ``sqlite3``."""
     return f"{BACKUPS}{backup_id}/db/{alias}.{kind}{suffix}"
 
 
@@ -147,7 +148,7 @@ def check_key(backup_id: str, moment: datetime, depth: str) -> str:
 
 
 def pack_name(backup_id: str, number: int) -> str:
-    """Return the name that index records give a pack: ``20261122T021500Z-7f3a9c-0001``."""
+    """Return the name of a pack (a tar archive of files): ``20261122T021500Z-7f3a9c-0001``."""
     return f"{backup_id}-{number:04d}"
 
 
@@ -156,7 +157,7 @@ def pack_key(host: str, tree: str, pack: str, suffix: str) -> str:
 
 
 def pack_writer(pack: str) -> str:
-    """Return the id of the backup that wrote a pack. The inverse of :func:`pack_name`."""
+    """Return the id of the backup that wrote a pack (a tar archive of files), from the name of the pack."""
     return pack.rpartition("-")[0]
 
 
@@ -165,7 +166,7 @@ def pack_folder(host: str, tree: str) -> str:
 
 
 def pack_of(key: str) -> str:
-    """Return the name of a pack from its key. The inverse of :func:`pack_key`."""
+    """Return the name of a pack (a tar archive of files) from its key."""
     return key.rsplit("/", 1)[-1].split(".tar", 1)[0]
 
 
@@ -179,7 +180,7 @@ def writer(key: str) -> str | None:
 
 
 def parse(key: str) -> Key | None:
-    """Parse a key. Returns ``None`` if this release does not write such keys."""
+    """Parse an object key. Returns ``None`` if this release does not write such keys."""
     for kind, pattern in KINDS.items():
         if match := pattern.fullmatch(key):
             found = {"id": "", "name": "", "host": "", **match.groupdict()}

@@ -60,7 +60,7 @@ class DatabasePart:
 
     @property
     def name(self) -> str:
-        """The alias. Trees have a ``name`` too, so that code can treat both kinds of parts alike."""
+        """The alias of the database. Trees have a ``name`` too, so that code can treat both alike."""
         return self.alias
 
     @property
@@ -72,17 +72,18 @@ class DatabasePart:
     def dump(self) -> StoredObject:
         """The stored dump. Raises ``IntegrityError`` if the part is not complete."""
         if self.object is None:
-            raise damaged_backup(f"The backup of {self.alias!r} names no object.")
+            raise damaged_backup(f"The manifest of the backup names no dump of the database {self.alias!r}.")
         return self.object
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreePart:
-    """The copy of a tree in a backup. ``role`` is ``sites`` or ``logs``.
+    """The copy of a tree (a folder of files) in a backup. ``role`` is ``sites`` or ``logs``.
 
     ``bytes`` is the size of the contents of all files. ``skipped`` counts the files that the details list as
-    skipped, ``excluded`` those that the settings exclude. ``packs`` are all packs that the tree needs, oldest
-    first, including packs of earlier backups. ``full`` means that every file was read and stored again.
+    skipped, ``excluded`` those that the settings exclude. ``packs`` are all packs (tar archives of
+    files) that the tree needs, oldest first, including packs of earlier backups. ``full`` means that every
+    file was read and stored again.
     """
 
     kind: ClassVar[str] = "files"
@@ -106,13 +107,13 @@ class TreePart:
 
     @property
     def stored_index(self) -> StoredObject:
-        """The stored index of the tree. Raises ``IntegrityError`` if the part is not complete."""
+        """The stored index (list of files). Raises ``IntegrityError`` if the part is not complete."""
         if self.index is None:
-            raise damaged_backup(f"The backup of {self.name!r} names no index.")
+            raise damaged_backup(f"The manifest of the backup names no index of the tree {self.name!r}.")
         return self.index
 
     def objects(self) -> tuple[StoredObject, ...]:
-        """Return the index, the folders' tar and the packs."""
+        """Return the index (list of files), the tar of folders and links, and the packs (tars of files)."""
         return tuple(item for item in (self.index, self.folders, *self.packs) if item)
 
 
@@ -212,7 +213,7 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
 
 
 def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
-    """Yield each object with the kind and the name that its key must contain."""
+    """Yield each object of a backup with the ``kind`` and ``name`` that its parsed key must have."""
     yield manifest.details, "details", ""
     for database in manifest.databases:
         if database.object:

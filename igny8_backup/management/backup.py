@@ -27,7 +27,7 @@ class BackupRunCommand(BackupCommand):
         self.add_ping_argument(parser)
 
     def add_tree_arguments(self, parser: ArgumentParser) -> None:
-        """Add ``--full``, ``--checksum`` and ``--logs``, for commands that back up trees."""
+        """Add ``--full``, ``--checksum`` and ``--logs``, for commands that back up trees of files."""
         reading = parser.add_mutually_exclusive_group()
         text = "Read and store every file, whether it has changed or not."
         reading.add_argument("--full", action="store_true", help=text)

@@ -28,7 +28,7 @@ _REASONS = {
     "ToolMissingError": "a program was not installed",
     "ToolTooOldError": "a client program was older than the server",
 }
-"""What the classes of errors mean that a manifest records for a failed part."""
+"""The meaning of each class of error that a manifest records for a database or tree that failed."""
 
 
 def backup_table(entries: Sequence[Entry], annotations: Mapping[str, Annotations], now: datetime) -> str:
@@ -51,9 +51,9 @@ def restore_line(journal: Journal) -> str:
     """Return a sentence about a restore that is unfinished or keeps data, with the command to run next."""
     when, ids = f"{journal.started:%Y-%m-%d %H:%M:%S} UTC", ", ".join(journal.backup_ids)
     if journal.phase == DONE:
-        return f"Restored {when} from {ids}; the previous data is kept: undo_restore."
+        return f"Restored {when} from {ids}; the previous data is kept. undo_restore swaps it back."
     if journal.phase == UNDONE:
-        return f"The restore of {when} was undone; the restored data is kept until undo_restore --discard."
+        return f"The restore of {when} was undone; undo_restore --discard deletes the restored data."
     what = f"UNFINISHED: the restore of {when} from {ids}"
     if journal.phase == PREPARING:
         left = [swap.staging for swap in journal.databases]
@@ -98,7 +98,7 @@ def file_line(tree: str, record: Record) -> str:
 
 
 def manifest_lines(manifest: Manifest) -> Iterator[str]:
-    """Yield lines about the parts and objects of a backup, from its manifest."""
+    """Yield lines about the databases, trees and stored objects of a backup, from its manifest."""
     seconds = (manifest.finished - manifest.started).total_seconds()
     yield f"Backup {manifest.id}{f' ({manifest.label})' if manifest.label else ''}"
     yield f"  host {manifest.host}, environment {manifest.environment}, took {seconds:.0f} s"
@@ -133,7 +133,7 @@ def annotation_lines(annotations: Annotations) -> Iterator[str]:
 
 
 def details_lines(details: Details) -> Iterator[str]:
-    """Yield lines about the contents of a backup, from its details."""
+    """Yield lines about the contents of a backup, from its details (the encrypted facts about them)."""
     for database in details.databases:
         extensions = ", ".join(f"{name} {version}" for name, version in database.extensions.items())
         yield f"  {database.alias}: {len(database.tables)} tables, {size_in_words(database.size)}"
@@ -151,7 +151,7 @@ def details_lines(details: Details) -> Iterator[str]:
 
 
 def _reason(error: str) -> str:
-    """Return the reason of a failed part: the kind of error, because its message is encrypted."""
+    """Return why a database or tree failed: the kind of error, because its message is encrypted."""
     return f"{_REASONS.get(error, 'an error')} ({error})" if error else "no reason is recorded"
 
 
@@ -164,7 +164,7 @@ def _annotation_text(annotations: Annotations) -> str:
 
 
 def _parts(manifest: Manifest) -> str:
-    """Return a table cell with the names of all parts: ``default, sites-data, uploads (failed)``."""
+    """Return a table cell with the names of databases and trees: ``default, uploads (failed)``."""
     parts = [(part.alias, part.state) for part in manifest.databases]
     parts += [(part.name, part.state) for part in manifest.trees]
     return ", ".join(name if state == COMPLETE else f"{name} ({state})" for name, state in parts)

@@ -30,8 +30,10 @@ _M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP as an exception, so that stopping a container or closing a terminal cleans up as
-    Ctrl-C does."""
+    """The exception that SIGTERM or SIGHUP raises in a command.
+
+    Stopping a container or closing a terminal then cleans up as Ctrl-C does.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -39,7 +41,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Plan(Protocol):
-    """The plan of an operation that a command shows before it asks and starts."""
+    """What an operation is going to do. A command shows it before it asks for confirmation and starts."""
 
     def require_feasible(self) -> None:
         """Raise :class:`~igny8_backup.errors.BackupError` if the plan cannot be carried out."""
@@ -146,7 +148,7 @@ class BackupCommand(BaseCommand):
         return not dry_run
 
     def show_json(self, value: Any) -> None:
-        """Print ``value`` as JSON if ``--json`` was given. A failure after this call prints no JSON."""
+        """Print ``value`` as JSON if ``--json`` was given. A later failure prints no second document."""
         if self.json:
             self._json_shown = True
             self.stdout.write(json.dumps(records.to_plain(value), indent=2, sort_keys=True))
@@ -159,7 +161,7 @@ class BackupCommand(BaseCommand):
 
     @contextmanager
     def reported(self, options: Mapping[str, Any]) -> Iterator[Report]:
-        """Show progress, and send the outcome of the block by mail and to the URL of ``--ping``."""
+        """Show progress, and report how the block ended by mail and to the URL of ``--ping``."""
         name = type(self).__module__.rpartition(".")[2]
         with self.progress() as shown, Report(name, shown, url=options["ping"]) as report:
             yield report
@@ -183,7 +185,7 @@ def share_arenas() -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Raise ``Terminated`` for SIGTERM and, unless it is ignored as by nohup(1), for SIGHUP."""
+    """Within the block, raise ``Terminated`` on SIGTERM and, unless nohup(1) ignores it, on SIGHUP."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated(number)
@@ -204,7 +206,7 @@ def _terminable() -> Iterator[None]:
 
 
 def add_wait_argument(parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
-    """Add ``--wait``, for commands that hold the lock while they work."""
+    """Add ``--wait``, for commands that only one run at a time may execute."""
     text = "Wait up to this long for another run to end. Default: fail at once."
     parser.add_argument("--wait", type=seconds, default=0, metavar="SECONDS", help=text)
 

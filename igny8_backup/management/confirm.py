@@ -13,7 +13,7 @@ from igny8_backup.operations.restore.plan import RestorePlan
 
 
 def confirm(command: BackupCommand, plan: RestorePlan, options: dict[str, Any]) -> None:
-    """Ask for everything that a restore must have confirmed. Raises :class:`UsageError` for a refusal.
+    """Ask the operator to confirm what a restore will replace. Raises :class:`UsageError` for a refusal.
 
     The operator types the name of each database that will be replaced. If none will be, the operator types
     the name of each tree that is not empty. With ``--noinput``, ``--database-name`` confirms each database.

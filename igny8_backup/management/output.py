@@ -25,7 +25,7 @@ class Output(OutputWrapper):
 
     @classmethod
     def around(cls, wrapper: OutputWrapper) -> Output:
-        """Return a stream that writes where ``wrapper`` does."""
+        """Return an ``Output`` that writes to the same file as ``wrapper``, a stream of a Django command."""
         stream: Any = wrapper._out
         return cls(stream)
 

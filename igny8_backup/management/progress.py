@@ -18,8 +18,8 @@ _EVERY = 30.0  # seconds between two lines in a log
 class TextProgress:
     """The :class:`~igny8_backup.operations.progress.Progress` of the commands, shown on ``stream``.
 
-    A terminal shows a live line with rate, size and time left. Anything else gets a line every ``every``
-    seconds.
+    On a terminal this is a live line with rate, size and time left. On any other stream it is a new line
+    every ``every`` seconds.
     """
 
     def __init__(self, stream: Any, *, every: float = _EVERY) -> None:

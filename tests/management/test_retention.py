@@ -27,7 +27,10 @@ def test_prune_shows_the_plan_and_what_blocks_it(backed_up: BackedUp, tmp_path: 
     )
     assert "keep" in shown.ended(0).stdout
     assert "default, sites-data, uploads: newest, last 1 of 3, daily" in " ".join(shown.stdout.split())
-    assert "0 backups would be removed." in shown.stdout and "1 orphaned object (6 B) waiting" in shown.stdout
+    assert (
+        "0 backups would be removed." in shown.stdout
+        and "1 orphaned object (6 B) left for later" in shown.stdout
+    )
     assert "is pinned: as long as it lasts" in pinned.ended(0).stdout
     assert "complete, pinned" in " ".join(listed.ended(0).stdout.split())
     assert ": as long as it lasts" in detailed.ended(0).stdout

@@ -89,7 +89,7 @@ def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
         ["undo_restore", "--discard", "--noinput"],
         ["undo_restore", "--discard", "--noinput"],
     )
-    assert "the previous data is kept: undo_restore" in listed.ended(0).stdout
+    assert "the previous data is kept. undo_restore" in listed.ended(0).stdout
     assert "The data from before the restore is live again." in undone.ended(0).stdout
     assert "There is no restore to undo." in twice.ended(2).stderr
     assert "was undone" in listed_again.ended(0).stdout

@@ -41,7 +41,7 @@ def read_databases(reader: Reader) -> tuple[str, ...]:
         elif not keys.is_name(alias):
             reader.wrong(
                 "E007",
-                f"The database alias {alias!r} cannot be part of an object's name.",
+                f"The database alias {alias!r} cannot be part of the name of an object in storage.",
                 "Rename it in DATABASES: letters, digits, - and _ only.",
             )
     return tuple(dict.fromkeys(map(str, chosen)))

@@ -19,7 +19,7 @@ def read_trees(reader: Reader, key: str) -> dict[str, Path]:
         if not (isinstance(name, str) and keys.is_name(name)):
             reader.wrong(
                 "E006",
-                f"{SETTING}[{key!r}] has the name {name!r}.",
+                f"{SETTING}[{key!r}] has the name {name!r}, which is not allowed.",
                 "Use at most 63 letters, digits, - and _.",
             )
         elif path := reader.path(f"{SETTING}[{key!r}][{name!r}]", found):

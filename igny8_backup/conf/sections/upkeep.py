@@ -1,4 +1,4 @@
-"""Read the keys about age: RETENTION, MAX_AGE, MONITOR."""
+"""Read the keys about the age of backups: RETENTION, MAX_AGE, MONITOR."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from igny8_backup.retention import DEFAULT, Policy
 
 
 def read_retention(reader: Reader) -> Policy:
-    """Return the retention policy, or the default policy."""
+    """Return the retention policy in ``RETENTION``, or the default policy."""
     if (found := reader.take("RETENTION", dict, None)) is None:
         return DEFAULT
     try:
@@ -27,13 +27,13 @@ def read_retention(reader: Reader) -> Policy:
 
 
 def read_max_age(reader: Reader) -> dict[str, timedelta | None]:
-    """Return, by the name of a part, how old its newest copy may be; ``None`` allows any age."""
+    """Return, by the name of a database or tree, the highest age of its newest copy; ``None`` is any age."""
     found: dict[Any, Any] = reader.take("MAX_AGE", dict, {})
     for name, age in found.items():
         if not (isinstance(name, str) and _is_age(age)):
             reader.wrong(
                 "E016",
-                f"{SETTING}['MAX_AGE'][{name!r}] is {age!r}.",
+                f"{SETTING}['MAX_AGE'][{name!r}] is {age!r}, not a positive timedelta.",
                 'Write {"logs": timedelta(days=8)}, or None for a part that is no longer backed up.',
             )
             return {}
@@ -41,14 +41,14 @@ def read_max_age(reader: Reader) -> dict[str, timedelta | None]:
 
 
 def read_limits(reader: Reader) -> Limits:
-    """Return how old the newest verification and the newest drill may be."""
+    """Return how old the newest verification and the newest drill (practice restore) may be."""
     found: dict[Any, Any] = reader.take("MONITOR", dict, {})
     known = {item.name for item in fields(Limits)}
     for name, age in found.items():
         if name not in known or not _is_age(age):
             reader.wrong(
                 "E026",
-                f"{SETTING}['MONITOR'][{name!r}] is {age!r}.",
+                f"{SETTING}['MONITOR'][{name!r}] is {age!r}, which is not allowed.",
                 'Write {"verified": timedelta(days=9), "drilled": timedelta(days=35)}; None'
                 " disables a check.",
             )

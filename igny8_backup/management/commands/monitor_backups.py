@@ -53,7 +53,7 @@ class Command(BackupCommand):
                 self.warn(str(unwritten))
             raise UnhealthyError(
                 f"{len(health.failed)} of {count_in_words(len(health.conditions), 'condition')} FAILED.",
-                hint='See "Monitor backups" in the documentation.',
+                hint='The FAILED lines say why. For what to do, see "Monitor backups" in the documentation.',
             )
         if unwritten:
             raise unwritten

@@ -48,13 +48,19 @@ class Command(BackupCommand):
             self.say_text(table(("ID", "AGE", "", "WHY"), rows))
         would = "would be " if options["dry_run"] else ""
         self.say(f"{count_in_words(len(result.removed), 'backup')} {would}removed.")
-        self.say(f"{orphans_text(result.swept)} {would}removed, {orphans_text(result.waiting)} waiting.")
+        self.say(
+            f"{orphans_text(result.swept)} {would}removed, {orphans_text(result.waiting)} left for later."
+        )
         self.warn(*result.problems())
         return 0 if result.complete else 3
 
 
 def _reasons(item: Verdict) -> list[str]:
-    """Return the reasons that apply to the backup, then a line for each group of parts with equal reasons."""
+    """Return the reasons to keep a backup, one a line.
+
+    Reasons for the whole backup come first, then a line for each group of databases and trees with the same
+    reasons.
+    """
     if not item.keep:
         return ["no rule keeps it"]
     parts: dict[tuple[str, ...], list[str]] = {}

@@ -64,5 +64,6 @@ class Command(BackupCommand):
             self.say("Next: start the application, its workers and beat again.")
             self.say("To free the space: python manage.py undo_restore --discard")
         else:
-            self.say("The interrupted restore had changed nothing live. Start again what was stopped for it.")
+            self.say("The interrupted restore had changed nothing live.")
+            self.say("Next: start the application, its workers and beat again.")
         return 3 if result.warnings else 0

@@ -1,4 +1,4 @@
-"""``restore_all --in-place``: show the plan, ask, restore, and show the result."""
+"""``restore_all --in-place``: replace the contents of a live database, without a second database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from igny8_backup.operations.restore.workers import WorkersPolicy
 
 
 def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPolicy) -> int:
-    """Show the plan, ask, back up the database and restore it; return the exit status."""
+    """Show the plan, ask, back up the live database and replace its contents; return the exit status.
+
+    ``policy`` says what to do with Celery workers that are running.
+    """
     _refuse_options(options)
     request = InPlaceRequest(
         backup_id=options["id"] or "",
@@ -66,7 +69,7 @@ def _plan_lines(plan: InPlacePlan) -> Iterator[str]:
         f"  database {part.alias}: from {plan.backup_id} ({age} old, {size_in_words(plan.details.size)})"
         f" into {target.where}, which holds {target.tables} tables, {size_in_words(target.size)}"
     )
-    yield "  First the database is backed up. Only this backup can undo the restore: NO OTHER WAY BACK."
+    yield "  First the database is backed up. NOTHING BUT this backup can undo the restore."
     yield "  Then its contents are replaced in one transaction. The application waits meanwhile."
     yield from (f"  NOTE: {note}" for note in plan.notes)
 

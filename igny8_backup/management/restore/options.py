@@ -72,8 +72,10 @@ def not_empty(text: str) -> str:
 
 
 def overrides_from_options(options: Mapping[str, Any]) -> RestoreOverrides:
-    """Return the overrides that the options describe. Raises ``UsageError`` for a provider without a
-    locale."""
+    """Return how the restored database is to differ from the one that was backed up.
+
+    Raises ``UsageError`` for a locale provider without a locale.
+    """
     if options["locale_provider"] and not options["locale"]:
         raise UsageError(
             "--locale-provider needs --locale, which was not given.",

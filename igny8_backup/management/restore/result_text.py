@@ -47,7 +47,7 @@ def show_result(command: BackupCommand, result: RestoreResult) -> int:
     if result.stopped:
         command.say(f"Stopped these Celery workers; start them again: {', '.join(result.stopped)}.")
     if result.purged is not None:
-        command.say(f"Discarded {count_in_words(result.purged, 'task')}.")
+        command.say(f"Discarded {count_in_words(result.purged, 'task')} from the queues.")
     command.warn(*(f"WARNING: {warning}" for warning in result.warnings))
     command.say("Next: start the application, its workers and beat again.")
     if journal.phase != UNDONE:

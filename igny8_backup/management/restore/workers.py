@@ -27,7 +27,7 @@ def add_worker_options(parser: ArgumentParser) -> _MutuallyExclusiveGroup:
 
 
 def worker_policy(options: dict[str, Any]) -> WorkersPolicy:
-    """Return the policy that the options describe. Raises ``UsageError`` for ``--stop-timeout`` alone."""
+    """Return what to do with Celery workers. Raises ``UsageError`` for ``--stop-timeout`` alone."""
     given = options["stop_timeout"]
     if given is not None and options["workers"] != STOP:
         hint = "Add --stop-workers, or remove --stop-timeout."

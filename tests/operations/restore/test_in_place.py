@@ -73,7 +73,7 @@ def test_in_place_restore_can_be_undone(poor: Project) -> None:
         ["restore_all", "--in-place", "--to-database", "x", *options],
     )
     assert "may not create databases" in swapped.ended(4).stderr and "--in-place" in swapped.stderr
-    assert "NO OTHER WAY BACK" in planned.ended(0).stdout
+    assert "NOTHING BUT this backup can undo" in planned.ended(0).stdout
     note = f"NOTE: Files are not restored. To restore them: restore_all {backup_id} --only files."
     assert note in planned.stdout
     assert f"--database-name {poor.database}" in unnamed.ended(2).stderr
