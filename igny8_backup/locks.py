@@ -44,12 +44,13 @@ class Lockable(Protocol):
 
 
 class AdvisoryLock:
-    """An advisory lock of PostgreSQL, held by ``session`` in the maintenance database until it ends."""
+    """An advisory lock of PostgreSQL, held in the maintenance database until the session ends."""
 
     def __init__(self, session: Session, of: Lockable, *, doing: str = "a run") -> None:
-        """Take the lock that protects ``of``, usually a store. ``doing`` names this run in their messages.
+        """Take the lock that protects ``of``, usually a store.
 
-        Raises :class:`LockedError` if another session holds the lock; the message names its host.
+        ``doing`` says in the messages of other runs what this run does. Raises :class:`LockedError` if
+        another session holds the lock; the message names its host.
         """
         self._key = self.key(of)
         self._session = session

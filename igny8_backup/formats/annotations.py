@@ -73,9 +73,9 @@ class Annotations:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A mark on an orphan: an object or unfinished upload that belongs to no backup since ``since``.
+    """A mark on an orphan: an object or upload that has belonged to no backup since ``since``.
 
-    ``prune_backups`` deletes the orphan later. ``upload_id`` is empty for an object.
+    ``prune_backups`` deletes the orphan later. ``upload_id`` is set for an unfinished upload.
     """
 
     key: str
