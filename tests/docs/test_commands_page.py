@@ -86,7 +86,7 @@ def test_exit_statuses_page_lists_every_status() -> None:
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BackupError)
     ]
     # Signals are 128 and their number: see management/base.py.
-    raised = {0, 130, 143, ConfigurationError.exit_status, *(kind.exit_status for kind in kinds)}
+    raised = {0, 129, 130, 143, ConfigurationError.exit_status, *(kind.exit_status for kind in kinds)}
     rows = re.findall(r"^\| (\d+) \|", page("reference/exit-statuses").split("\n## ")[0], re.MULTILINE)
     assert {int(row) for row in rows} == raised
 
@@ -96,5 +96,5 @@ def test_exit_statuses_page_lists_those_of_a_restore() -> None:
         r"^\| ([\d, ]+) \|", section(page("reference/exit-statuses"), "## Restores"), re.MULTILINE
     )
     assert {number for row in rows for number in row.split(", ")} == {
-        "0", "1", "2", "3", "4", "5", "6", "8", "130", "143"
+        "0", "1", "2", "3", "4", "5", "6", "8", "129", "130", "143"
     }  # fmt: skip
