@@ -27,11 +27,11 @@ def select(
 ) -> Selection:
     """Select the backup for each of the requested ``databases`` and ``trees``.
 
-    ``manifests`` are sorted newest first. With ``wanted``, all parts come from that backup. Otherwise the
+    ``manifests`` are sorted newest first. With ``wanted``, everything comes from that backup. Otherwise the
     databases come from the newest backup that has all of them complete. Each tree comes from the same backup
     if possible, otherwise from the first one that started later, otherwise from the newest earlier one. In
     the last two cases a note says how far apart the backups are. Raises :class:`UsageError` if no backup has
-    a requested part.
+    a requested database or tree.
     """
     pool = [wanted] if wanted else manifests
     if not pool:

@@ -104,7 +104,10 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """The details of all parts of a backup. ``errors`` maps the names of failed parts to their messages."""
+    """The details of a backup: facts about its databases and trees that are encrypted like the data.
+
+    ``errors`` maps the names of databases and trees that failed to the messages of their errors.
+    """
 
     schema: int
     id: str

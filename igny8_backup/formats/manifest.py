@@ -65,12 +65,12 @@ class DatabasePart:
 
     @property
     def bytes(self) -> int:
-        """The size of the dump before compression; 0 if the part is not complete."""
+        """The size of the dump before compression; 0 if there is no complete dump."""
         return self.object.raw_bytes if self.object else 0
 
     @property
     def dump(self) -> StoredObject:
-        """The stored dump. Raises ``IntegrityError`` if the part is not complete."""
+        """The stored dump. Raises ``IntegrityError`` if there is no complete dump."""
         if self.object is None:
             raise damaged_backup(f"The manifest of the backup names no dump of the database {self.alias!r}.")
         return self.object
@@ -107,7 +107,7 @@ class TreePart:
 
     @property
     def stored_index(self) -> StoredObject:
-        """The stored index (list of files). Raises ``IntegrityError`` if the part is not complete."""
+        """The stored index (list of files). Raises ``IntegrityError`` if there is no complete copy."""
         if self.index is None:
             raise damaged_backup(f"The manifest of the backup names no index of the tree {self.name!r}.")
         return self.index
@@ -119,7 +119,7 @@ class TreePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The parts and objects of a backup. A backup exists only once its manifest exists."""
+    """The databases, trees and objects of a backup. A backup exists only once its manifest exists."""
 
     schema: int
     id: str
@@ -140,7 +140,7 @@ class Manifest:
 
     @property
     def complete(self) -> bool:
-        """Whether every requested part is complete."""
+        """Whether the copy of every requested database and tree is complete."""
         return all(part.state == COMPLETE for part in self.parts)
 
     def objects(self) -> tuple[StoredObject, ...]:
@@ -164,8 +164,9 @@ class Manifest:
 class RunRecord:
     """The record of a backup run, which exists for failed runs as well.
 
-    ``errors`` maps each part that failed to the class of its exception. ``manifest_sha256`` is the digest of
-    the manifest that the run wrote. ``pruned`` is the time when ``prune_backups`` removed the manifest.
+    ``errors`` maps the name of each failed database or tree to the class of its exception.
+    ``manifest_sha256`` is the digest of the manifest that the run wrote. ``pruned`` is the time when
+    ``prune_backups`` removed the manifest.
     """
 
     schema: int
@@ -192,7 +193,7 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
     """Parse the manifest of the backup ``backup_id``.
 
     Raises :class:`IntegrityError` if ``data`` is malformed or from a newer release, if it lacks an object of
-    a complete part, or if the key of an object is not one that the backup can have.
+    a complete database or tree, or if the key of an object is not one that the backup can have.
     """
     name = f"The manifest of backup {backup_id}"
     manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
