@@ -96,7 +96,7 @@ def test_restore_of_trees_can_be_undone(
         undo(context)
     assert len(discard_all(context)) == 1
     assert [previous_pages(root) for root in trees] == [[]] * 2
-    with pytest.raises(UsageError, match="No restore keeps"):
+    with pytest.raises(UsageError, match="No data of earlier restores"):
         discard_all(context)
 
 
