@@ -73,7 +73,7 @@ def test_command_with_unknown_name_ends_with_status_2(
     add([*cases.restore, "--only", "files", *identity], 2, "There is no backup", storage=empty)
     add(["list_backups"], 0, storage=empty)
     add(["undo_restore"], 2, "no restore to undo", "Nothing was changed")
-    add(["undo_restore", "--discard", "--noinput"], 2, "No restore keeps", "Nothing was deleted")
+    add(["undo_restore", "--discard", "--noinput"], 2, "No data of earlier restores", "Nothing was deleted")
     results = cases.check()
     assert_shown(results[0].stderr.replace("defualt", "nosuch"))
     assert_shown(results[4].stderr)

@@ -94,7 +94,7 @@ def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
     assert "There is no restore to undo." in twice.ended(2).stderr
     assert "was undone" in listed_again.ended(0).stdout
     assert "what 1 restore had kept" in discarded.ended(0).stdout
-    assert "No restore keeps any data" in nothing.ended(2).stderr
+    assert "No data of earlier restores" in nothing.ended(2).stderr
     assert differences(later, of_project(project)) == []
 
 

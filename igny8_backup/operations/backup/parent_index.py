@@ -1,9 +1,9 @@
-"""Local, unencrypted copies of the indexes of the last backups, for incremental backups of trees.
+"""Local, unencrypted copies of the indexes (file lists) of the last backups, for incremental backups.
 
 The server cannot decrypt the index in storage. So each backup also writes its index to ``STATE_DIR``, as
 ``indexes/HOST/TREE/ID.index`` with the metadata in ``ID.json``. The next backup compares the tree with that
 index (:func:`find_parent_backup`) if both files are undamaged and storage still has the backup and all its
-packs.
+packs (tar archives).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def local_index(context: BackupContext, manifest: Manifest, part: TreePart) -> t
 def save_local_index(
     context: BackupContext, tree: str, backup_id: str, index: Path, live_bytes: Mapping[str, int], sha256: str
 ) -> None:
-    """Move the file ``index`` to the local indexes of its tree, and write its metadata.
+    """Move the file ``index`` (the file list of a tree) to the local indexes, and write its metadata.
 
     ``index`` must be on the filesystem of ``STATE_DIR``; ``sha256`` is its digest. Raises ``OSError``.
     """
@@ -148,7 +148,10 @@ def save_local_index(
 
 
 def remove_other_indexes(context: BackupContext, tree: str, retained: Collection[str]) -> None:
-    """Remove the local indexes of this tree, except those of the backups ``retained``. Raises ``OSError``."""
+    """Remove the local indexes (file lists) of a tree, except those of the backups ``retained``.
+
+    Raises ``OSError``.
+    """
     for path in index_folder(context, tree).glob("*.*"):
         if keys.is_id(path.stem) and path.stem not in retained:
             path.unlink(missing_ok=True)

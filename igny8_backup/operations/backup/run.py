@@ -70,7 +70,7 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
 
 
 class _Run:
-    """The state of one run: the parts that are done, their details, and the errors."""
+    """The state of one run: the databases and trees that are done, their details, and the errors."""
 
     def __init__(self, context: BackupContext, request: BackupRequest) -> None:
         self.context = context
@@ -166,7 +166,7 @@ class _Run:
     def record_failure(self, name: str, error: Exception) -> str:
         """Record the error of the database or tree ``name``; return the name of its class.
 
-        Unexpected errors do not end the run either, so that the other parts are still backed up.
+        Unexpected errors do not end the run either: the other databases and trees are still backed up.
         """
         if not isinstance(error, BackupError):
             logger.exception("Unexpected failure of %s", name)

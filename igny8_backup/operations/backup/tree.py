@@ -38,7 +38,7 @@ def backup_tree(
     request: BackupRequest,
     observer: RunObserver,
 ) -> tuple[TreePart, list[Skipped]]:
-    """Back up the tree at ``root``; return the completed ``part``, and the files that were skipped.
+    """Back up the tree at ``root``; return ``part`` (its entry in the manifest) and the skipped files.
 
     Files that have not changed since the last backup of this tree are not opened: their content stays in the
     tar archives of that backup. Raises ``FilesError`` if ``root`` is not a folder, ``StorageError``.

@@ -16,8 +16,8 @@ Pattern = tuple[bytes, ...]
 class Chosen:
     """The files, folders and links of a tree that match ``patterns``; all of them if there are no patterns.
 
-    ``files`` and ``size`` (bytes) are the totals of the chosen files, ``packs`` the names of the packs that
-    contain them. ``also`` are files that match no pattern, but are the target of a chosen hard link.
+    ``files`` and ``size`` (bytes) are the totals of the chosen files, ``packs`` the names of the tar archives
+    that contain them. ``also`` are files that match no pattern, but are the target of a chosen hard link.
     ``found``: something matches.
     """
 
@@ -77,7 +77,7 @@ def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
 
 
 def select(chosen: Chosen, records: Iterable[Record]) -> Iterator[Record]:
-    """Yield the chosen records in the order of the index, each after the folders that contain it."""
+    """Yield the chosen records of the index (file list) in order, each after its parent folders."""
     # The folders that contain the current record, and whether each was yielded.
     above: list[tuple[Record, bool]] = []
     for record in records:

@@ -64,7 +64,7 @@ class ExtractResult:
 
 @adding_context("Nothing was changed.")
 def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan:
-    """Plan an extraction from manifests, details and, for ``paths``, the index. Nothing is created.
+    """Plan an extraction from manifests, details and, for ``paths``, the file lists. Nothing is created.
 
     Raises the errors of :func:`~igny8_backup.operations.restore.planner.plan_restore`; ``UsageError`` if the
     request contradicts itself; ``RefusedError`` or ``UsageError`` if the target exists already.

@@ -74,8 +74,9 @@ class PruneResult:
 def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
     """Remove the backups that the policy no longer keeps; with ``dry_run`` only report them, without a lock.
 
-    The manifest of a backup is deleted first, then its objects. Packs that no manifest names any more are
-    marked as orphans, which a later run removes. The databases and folders of killed drills are removed too.
+    The manifest of a backup is deleted first, then its objects. Packs (tar archives) that no manifest names
+    any more are marked as orphans, which a later run removes. The databases and folders of killed drills are
+    removed too.
 
     Raises ``LockedError``, and ``StorageError`` if nothing has been removed yet. A later storage error is
     reported as the ``problem`` of the result.
@@ -133,7 +134,7 @@ def _remove_rest(context: BackupContext, backup_id: str, check: Callable[[], Non
 
 
 def _forget_runs(context: BackupContext, check: Callable[[], None]) -> None:
-    """Delete old run records whose backups are gone, except those of the newest run of each part."""
+    """Delete old run records whose backups are gone, except the newest of each database and tree."""
     existing = {entry.id for entry in context.catalog.entries()}
     seen: set[tuple[str, str]] = set()
     for run in context.catalog.runs():

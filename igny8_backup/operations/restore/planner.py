@@ -88,14 +88,14 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
 
 @dataclass(kw_only=True)
 class _Findings:
-    """The notes and blockers that have been found so far."""
+    """The notes, and the blockers (reasons that forbid the restore), that have been found so far."""
 
     notes: list[str] = field(default_factory=list)
     blockers: list[str] = field(default_factory=list)
 
 
 def _select(context: BackupContext, request: RestoreRequest, findings: _Findings) -> Selection:
-    """Choose the backup of each part. Raises ``UsageError`` if there is nothing to restore."""
+    """Choose the backup of each database and tree. Raises ``UsageError`` if there is nothing to restore."""
     given = context.catalog.get(request.backup_id) if request.backup_id else None
     aliases, trees = select_parts(context.config, request.only, given)
     pool = [given] if given else context.catalog.manifests()
@@ -177,7 +177,7 @@ def _objects(selected: Selection) -> list[StoredObject]:
 
 
 def _source_notes(context: BackupContext, source: Source) -> list[str]:
-    """Return notes on a backup of another project or environment."""
+    """Return notes for a backup that was made with another ``SECRET_KEY`` or in another environment."""
     notes = []
     if not source.secret_key_equal:
         notes.append(

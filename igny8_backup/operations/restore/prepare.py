@@ -21,7 +21,7 @@ from igny8_backup.trees.swap.target import SwapTarget
 
 
 def new_journal(context: BackupContext, plan: RestorePlan) -> Journal:
-    """Return the journal of a restore that is about to begin; it is not written yet."""
+    """Return the journal (the record of steps) of a restore that is about to begin, not yet written."""
     stamp = _unused_stamp(context)
     return Journal(
         schema=JOURNAL_SCHEMA,
@@ -35,7 +35,7 @@ def new_journal(context: BackupContext, plan: RestorePlan) -> Journal:
 
 
 def build_staging(context: BackupContext, plan: RestorePlan, journal: Journal) -> Journal:
-    """Restore every database and tree of ``plan`` as a staging copy; migrate and sanitize the databases.
+    """Restore all databases and trees of ``plan`` beside the live ones; migrate and sanitize the databases.
 
     Returns the journal with the swap plans of the trees. Raises ``BackupError``; ``IntegrityError`` if a
     restored database differs from the backup.

@@ -1,4 +1,7 @@
-"""Swap the databases and trees of a journal, and swap them back. The next run can complete either."""
+"""Exchange the live databases and trees with the restored ones, and back.
+
+The next run can complete an interrupted exchange.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,7 @@ def discard(context: BackupContext, journal: Journal) -> None:
 
 
 def engine_of(context: BackupContext, swap: DatabaseSwap) -> Engine:
-    """Return the engine of a database in a journal.
+    """Return the engine (adapter) of a database that the journal of a restore names.
 
     Raises :class:`RefusedError` if the settings now map its alias to another database.
     """

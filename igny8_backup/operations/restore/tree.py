@@ -162,7 +162,7 @@ def _scratch_name(folder: Path, target: SwapTarget) -> Path:
 
 @contextmanager
 def _scratch_folder(folder: Path, target: SwapTarget) -> Iterator[Path]:
-    """Create a private folder for the records of the index, sorted by pack; remove it at the end."""
+    """Create a private folder for the file records, sorted by tar archive; remove it at the end."""
     scratch = _scratch_name(folder, target)
     try:
         scratch.mkdir(0o700)
@@ -177,12 +177,12 @@ def _scratch_folder(folder: Path, target: SwapTarget) -> Iterator[Path]:
 
 
 class _Stopped(Exception):
-    """Reading a pack was stopped, because another pack has failed."""
+    """Reading a pack (tar archive) was stopped, because another pack has failed."""
 
 
 @contextmanager
 def _unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
-    """Start the worker processes for a number of ``packs``. They are stopped if the ``with`` block raises."""
+    """Start the processes that unpack ``packs`` tar archives; stop them if the ``with`` block raises."""
     with ExitStack() as stack:
         count = min(READERS if context.store.parallel_reads else 1, packs)
         yield [stack.enter_context(unpacker()) for _ in range(count)]
@@ -199,7 +199,7 @@ def _extract_packs(
     on_bytes: Callable[[int], None],
     allow_set_id: bool,
 ) -> int:
-    """Let ``processes`` write the files of ``packs`` (name and object) into the folder ``staging``.
+    """Let ``processes`` write the files of ``packs`` (tar archives) into the folder ``staging``.
 
     Returns how many files and folders could not be given to their owner. ``records`` is the folder of a
     ``Partition`` that holds the records of the index. Each file is in one pack only, so packs may be written

@@ -34,7 +34,7 @@ class UndoResult:
 
 
 def finished_restores(context: BackupContext) -> list[Journal]:
-    """Return the journals of finished and of undone restores, whose data is still kept, newest first."""
+    """Return the journals (records) of the restores and undos whose replaced data is kept, newest first."""
     return [item for item in reversed(context.journals.all()) if item.phase in (DONE, UNDONE)]
 
 

@@ -1,4 +1,4 @@
-"""Load a dump into a staging database and compare the result with the backup."""
+"""Load a dump into a staging database (not live yet) and compare the result with the backup."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_staging(
     selection: RestoreSelection = WHOLE,
     analyze: bool = True,
 ) -> tuple[str, ...]:
-    """Load the dump of ``part`` into the empty database ``staging`` and compare it with ``details``.
+    """Load the dump of ``part`` into the empty database ``staging``; compare the result with ``details``.
 
     ``selection`` limits what is loaded. ``analyze``: run ANALYZE at the end. Returns descriptions of the
     objects in the dump that were not restored. Raises ``IntegrityError`` if the result differs from the

@@ -102,7 +102,7 @@ def _run(request: dict[str, Any], what: str, *, unchanged: str = "", hint: str =
 
 
 def _isolate(names: Mapping[str, str]) -> None:
-    """Change the settings of this process so that only staging databases can be used.
+    """Change the settings of this process so that only the staging databases ``names`` can be used.
 
     Called after Django has read the settings and before they are used.
     """

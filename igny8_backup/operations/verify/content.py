@@ -31,7 +31,8 @@ it records the damage."""
 class TreeIndexes:
     """Scratch files with the last index (file list) that a verification read of each tree. Must be closed.
 
-    ``on_contradiction`` is called with each pack that the index of a later backup describes differently.
+    ``on_contradiction`` is called with each pack (tar archive) that the index of a later backup describes
+    differently.
     """
 
     def __init__(self, on_contradiction: Callable[[StoredObject], None]) -> None:
@@ -117,7 +118,7 @@ def _records_in(file: IO[bytes]) -> Iterator[Record]:
 
 
 def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
-    """Check that the manifest names all packs of the index, and that both have the same number of files.
+    """Check that the manifest names all tar archives of the index, and as many files as the index.
 
     Raises ``IntegrityError``.
     """
@@ -133,7 +134,7 @@ def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
 
 
 def _scratch_file(context: BackupContext) -> IO[bytes]:
-    """Create an unnamed private file for the index of a tree. The index is read again for each pack."""
+    """Create an unnamed private file for the index of a tree, which is read once per tar archive."""
     try:
         return tempfile.TemporaryFile(dir=context.config.scratch_dir)
     except OSError as error:

@@ -87,9 +87,9 @@ def verify(
 def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
     """Verify every backup, oldest first. Damage in one does not prevent the verification of the others.
 
-    A pack that several backups share is read once, for the oldest of them, whose index lists the most files
-    of the pack. The pack is read again only if the index of a later backup contradicts that index. Raises the
-    errors of :func:`verify` that affect all backups, such as ``StorageError``.
+    A pack (tar archive) that several backups share is read once, for the oldest of them, whose index lists
+    the most files of the pack. The pack is read again only if the index of a later backup contradicts that
+    index. Raises the errors of :func:`verify` that affect all backups, such as ``StorageError``.
     """
     results: list[VerifyResult] = []
     lost: list[str] = []
