@@ -131,7 +131,7 @@ def verify_backup(
 
 @shared_task(name="igny8_backup.prune_backups", acks_late=False, ignore_result=False)
 def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
-    """Remove the backups that the retention policy no longer keeps, and orphans in storage.
+    """Remove the backups that the retention policy no longer keeps, and orphans (objects without a backup).
 
     Returns the ids of the removed backups, and how many orphans were removed or wait for a later run. Raises
     ``IncompleteError`` if a backup or orphan could not be removed.

@@ -78,7 +78,7 @@ class RunRecorder:
 
 
 def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> RunRecord | None:
-    """Return the run of an earlier delivery of the Celery task ``task_id``, if it has ended or still works.
+    """Return the run of an earlier delivery of the Celery task ``task_id``, if it has ended or is active.
 
     ``locked``: the caller holds the locks. A record without an outcome then belongs to a run that was killed,
     and None is returned, because the backup has to be made again.

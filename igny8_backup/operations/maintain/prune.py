@@ -1,4 +1,4 @@
-"""Remove the backups that the retention policy no longer keeps, then sweep orphans.
+"""Remove the backups that the retention policy no longer keeps, then objects that no backup needs.
 
 :func:`prune` is the entry point; :mod:`igny8_backup.retention` decides which backups are kept.
 """

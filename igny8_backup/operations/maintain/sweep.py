@@ -1,4 +1,4 @@
-"""Remove orphans in two phases: one run of prune_backups marks them, a later run removes them.
+"""Remove orphans (objects that no manifest names): one run of prune_backups marks, a later run removes them.
 
 The later run reads all manifests again. If a backup run was writing or reusing an object when the object was
 marked, its manifest exists by then, and the object loses its mark.
@@ -36,7 +36,7 @@ class Sweep:
 
 
 def plan_sweep(context: BackupContext) -> Sweep:
-    """Find the orphans to remove and to mark now. Reads every manifest. Nothing is changed."""
+    """Find the orphans (objects no manifest names) to remove and to mark now. Nothing is changed."""
     now = context.clock()
     marked = {(item.key, item.upload_id): item.since for item in read_marks(context.store)}
     alive = {run.host for run in context.catalog.runs() if run.is_alive(now)}
