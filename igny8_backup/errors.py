@@ -47,6 +47,10 @@ class BackupError(Exception):
     def __str__(self) -> str:
         return " ".join(filter(None, self.parts))
 
+    def __repr__(self) -> str:
+        # As of an error with one argument, since Celery logs it.
+        return f"{type(self).__name__}({str(self)!r})"
+
     @property
     def what(self) -> str:
         """What happened: the first part of the message, for lists with one line for each problem."""

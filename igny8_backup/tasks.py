@@ -165,7 +165,7 @@ def _back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, A
     with open_context(progress=report, writing=True, wait=wait) as context:
         result = run_backup(context, request)
     if result.earlier:
-        report.silence()  # the first delivery of the task reports the run
+        report.suppress()  # the first delivery of the task reports the run
         return _repeated(result.earlier)
     if not result.complete:
         report.fail(*result.problems(_SHOWN), alarms=result.alarms)

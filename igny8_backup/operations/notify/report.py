@@ -67,7 +67,7 @@ class Report:
         self._failed = True
         self._alarms = tuple(alarms) or tuple(Alarm(part, reason) for part in self._scope or ("",))
 
-    def silence(self) -> None:
+    def suppress(self) -> None:
         """Report nothing, because another run does this work and reports it."""
         self._silent = True
 

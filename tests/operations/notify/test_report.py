@@ -75,7 +75,7 @@ def test_report_silenced_sends_nothing(
 ) -> None:
     settings.ADMINS = ADMINS
     with pytest.raises(KeyError), Report("x", notes, url=web.url) as report:
-        report.silence()
+        report.suppress()
         raise KeyError
     assert web.paths == ["/start"] and not mailoutbox
 
