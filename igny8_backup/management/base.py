@@ -206,7 +206,7 @@ def _terminable() -> Iterator[None]:
 
 
 def add_wait_argument(parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
-    """Add ``--wait``, for commands that only one run at a time may execute."""
+    """Add ``--wait SECONDS``: how long the command waits for another run to end, instead of failing."""
     text = "Wait up to this long for another run to end. Default: fail at once."
     parser.add_argument("--wait", type=seconds, default=0, metavar="SECONDS", help=text)
 

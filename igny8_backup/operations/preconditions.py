@@ -83,7 +83,7 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
 
 
 def folder_problems(config: Config) -> list[Problem]:
-    """Return problems of trees that overlap, and of ``STATE_DIR`` or ``SCRATCH_DIR`` inside a tree.
+    """Return a problem for each pair of trees that overlap, and for ``STATE_DIR`` or ``SCRATCH_DIR`` in a tree.
 
     A restore of the tree would replace these folders too.
     """

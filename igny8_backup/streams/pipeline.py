@@ -61,7 +61,8 @@ def decode(blocks: Blocks, names: Sequence[str], identities: Sequence[Identity] 
     if "age" in names and not identities:
         blocks.close()
         raise IdentityError(
-            "The backup is encrypted, and no identity is given.", hint="Give it with: --identity FILE"
+            "The backup is encrypted and no identity is given.",
+            hint="Give the file that generate_backup_key wrote: --identity FILE.",
         )
     for name in reversed(names):
         blocks = age.decrypt(blocks, identities) if name == "age" else zstd.decompress(blocks)

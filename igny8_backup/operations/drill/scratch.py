@@ -59,7 +59,10 @@ def remove_killed_drills(context: BackupContext) -> None:
     except LockedError:
         pass  # the drill that is running removes them when it starts
     except BackupError as error:
-        context.progress.note(f"Databases and folders of killed drills could not be removed. {error}")
+        context.progress.note(
+            "Databases and folders that interrupted drills left could not be removed. The next drill or"
+            f" prune_backups tries again. {error}"
+        )
 
 
 def killed_drills(context: BackupContext) -> tuple[str, ...]:

@@ -35,7 +35,10 @@ Mailed = dict[Alarm, datetime]
 
 
 def read_mailed(file: Path | None, now: datetime) -> Mailed:
-    """Read the alarms that were mailed from ``file``. Returns none if the file is missing or damaged."""
+    """Read from ``file`` which alarms were mailed already, and when.
+
+    The result is empty if the file is missing or damaged. Alarms older than ``FORGET_AFTER`` are left out.
+    """
     try:
         found = json.loads(file.read_bytes()) if file else {}
         if "sign" in found:  # written by a release without alarms for each part

@@ -101,7 +101,9 @@ def _build_database(context: BackupContext, plan: RestorePlan, item: DatabasePla
         analyze=not (plan.sanitize and sanitize.has_sanitizers(context.config, alias)),
     )
     if left_out:
-        context.progress.note(f"{alias}: not restored: {', '.join(left_out)}. Create these objects by hand.")
+        context.progress.note(
+            f"{alias}: not restored: {', '.join(left_out)}. Create these objects by hand after the restore."
+        )
 
 
 def _migrate(context: BackupContext, plan: RestorePlan, staging: Mapping[str, str]) -> None:

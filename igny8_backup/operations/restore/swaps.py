@@ -115,7 +115,7 @@ def engine_of(context: BackupContext, swap: DatabaseSwap) -> Engine:
     place = engine.identity()
     if swap.place and place != swap.place:
         raise RefusedError(
-            f"The journal of the restore names {swap.place}, but DATABASES[{swap.alias!r}] leads to {place}.",
+            f"The journal of the restore names {swap.place}, but DATABASES[{swap.alias!r}] is now {place}.",
             unchanged="Nothing was changed.",
             hint="Use the settings of that restore, or the STATE_DIR that belongs to these settings.",
         )

@@ -41,7 +41,7 @@ class Bucket:
         """Return ``ContentLength`` (bytes), ``ETag`` and more, or ``None`` if the object is missing.
 
         With ``of_bucket``, a second request finds out whether the bucket is missing, which raises
-        ``StorageError``. Without it, the result is ``None`` then too: a later write reports the bucket.
+        ``StorageError``. Without it, a missing bucket gives ``None`` too; a later write reports it.
         """
         try:
             return self._call(f"look up {key} in", "head_object", DATA_CALL, key)

@@ -63,7 +63,10 @@ class Unpacker:
         self._worker.begin(asdict(job))
 
     def unpack(self, name: str, blocks: Blocks) -> None:
-        """Send the pack (tar) ``name`` with the bytes ``blocks``. Raises the exceptions of ``blocks`` too."""
+        """Send the pack (tar) ``name``, whose bytes are ``blocks``, to the worker, which writes its files.
+
+        An exception that is raised while ``blocks`` is read passes through.
+        """
         self._worker.send_stream(blocks, os.fsencode(name))
 
     def finish(self) -> Report:
