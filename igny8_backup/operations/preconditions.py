@@ -83,7 +83,7 @@ def storage_problems(config: Config, alias: str = STORAGE_ALIAS) -> list[Problem
 
 
 def folder_problems(config: Config) -> list[Problem]:
-    """Return a problem for each pair of trees that overlap, and for ``STATE_DIR`` or ``SCRATCH_DIR`` in a tree.
+    """Return problems: trees that overlap, and ``STATE_DIR`` or ``SCRATCH_DIR`` inside a tree.
 
     A restore of the tree would replace these folders too.
     """

@@ -111,7 +111,7 @@ def read_tar(blocks: Views) -> Iterator[Member]:
 
 
 class _Source:
-    """Reads a stream in pieces of any size, as views of its blocks; only a piece that spans blocks is copied."""
+    """Reads a stream in pieces of any size, as views of its blocks. Pieces that span blocks are copied."""
 
     def __init__(self, blocks: Views) -> None:
         self._blocks = blocks
