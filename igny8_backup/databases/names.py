@@ -87,7 +87,6 @@ def find_tables(details: DatabaseDetails, given: Sequence[str]) -> tuple[str, ..
             why = f"is in more than one schema: {', '.join(matches)}" if matches else "is not in the backup"
             raise UsageError(
                 f"The table {name!r} {why}.",
-                unchanged="Nothing was changed.",
                 hint="Give the name as in SQL, with its schema: --table public.billing_invoice.",
             )
         found += matches

@@ -74,7 +74,7 @@ def select_parts(
         return (), (only,)
     names = (*config.databases, *config.sites, *config.logs)
     hint = f"Give --only db, files, or one of: {', '.join(names)}."
-    raise UsageError(f"There is no database or tree {only!r}.", unchanged="Nothing was changed.", hint=hint)
+    raise UsageError(f"There is no database or tree {only!r}.", hint=hint)
 
 
 def missing_part_notes(config: Config, only: str, manifest: Manifest | None) -> list[str]:

@@ -23,13 +23,14 @@ from igny8_backup.formats.annotations import DRILLED, MISSING, UNREADABLE
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.drill.scratch import exclusive_drill, scratch_folder
+from igny8_backup.operations.drill.scratch import drill_folder, exclusive_drill
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, write_tree
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore.preflight import unknown_migrations
 from igny8_backup.operations.selection import require_none
 from igny8_backup.operations.staging.load import load_staging
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
+from igny8_backup.operations.staging.scratch_folder import scratch_folder
 from igny8_backup.operations.verify.result import CheckRecorder, VerifyResult
 from igny8_backup.operations.verify.run import newest_backup
 from igny8_backup.store import MissingObjectError
@@ -90,7 +91,7 @@ class _Drill:
 
     def run(self) -> VerifyResult:
         databases = self.plan()
-        with scratch_folder(self.context, self.stamp) as folder:
+        with scratch_folder(drill_folder(self.context, self.stamp)) as folder:
             for database in databases:
                 with self.recording_damage(database.part.dump.key):
                     self.restore_database(database)

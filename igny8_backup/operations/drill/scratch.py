@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from igny8_backup.errors import BackupError, FilesError, LockedError
+from igny8_backup.errors import BackupError, LockedError
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.locks import drill_engines, drill_locks, no_drill_running, project_digest
 from igny8_backup.operations.lock_wait import retry_until
@@ -32,20 +32,9 @@ def exclusive_drill(context: BackupContext) -> Iterator[Callable[[], None]]:
         yield check
 
 
-@contextmanager
-def scratch_folder(context: BackupContext, stamp: str) -> Iterator[Path]:
-    """Create a private folder for the restored trees and remove it at the end. Raises ``FilesError``."""
-    folder = context.config.scratch_dir / f"{_prefix(context)}{stamp}"
-    try:
-        folder.mkdir(0o700)
-    except OSError as error:
-        what = f"No scratch folder can be created in {folder.parent}: {error.strerror}."
-        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a writable folder."
-        raise FilesError(what, unchanged="Nothing was created.", hint=hint) from None
-    try:
-        yield folder
-    finally:
-        remove_tree(folder)
+def drill_folder(context: BackupContext, stamp: str) -> Path:
+    """Return the path of the scratch folder of the drill with this stamp."""
+    return context.config.scratch_dir / f"{_prefix(context)}{stamp}"
 
 
 def remove_killed_drills(context: BackupContext) -> None:

@@ -97,7 +97,6 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
         what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
         raise UsageError(
             f"--in-place takes one database, and {what}.",
-            unchanged="Nothing was changed.",
             hint="Give --only ALIAS.",
         )
     pool = [given] if given else context.catalog.manifests()
@@ -111,7 +110,6 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
     if not target.exists:
         raise UsageError(
             f"There is no database {target.name} to restore into.",
-            unchanged="Nothing was changed.",
             hint=f"Create it, empty, with the encoding {details.encoding}; or restore without --in-place.",
         )
     check_objects(context, [part.dump])

@@ -102,7 +102,7 @@ def _select(context: BackupContext, request: RestoreRequest, findings: _Findings
     selected = select(pool, databases=aliases, trees=trees, wanted=given)
     if not (selected.databases or selected.trees):
         hint = "List the backups: python manage.py list_backups."
-        raise UsageError("There is nothing to restore.", unchanged="Nothing was changed.", hint=hint)
+        raise UsageError("There is nothing to restore.", hint=hint)
     findings.notes += [*selected.notes, *missing_part_notes(context.config, request.only, given)]
     if note := future_date_note(max(manifest.id for manifest in pool), context.clock()):
         findings.notes.append(note)

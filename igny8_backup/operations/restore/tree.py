@@ -19,6 +19,7 @@ from igny8_backup.formats.manifest import StoredObject, TreePart
 from igny8_backup.journal import TreeSwap
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
+from igny8_backup.operations.staging.scratch_folder import scratch_folder
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
@@ -64,7 +65,7 @@ def build_staging_tree(
         target.make()
     packs = {keys.pack_of(item.key): item for item in part.packs}
     skip = note_skips(context.progress, part.name)
-    with _scratch_folder(context.config.scratch_dir, target) as folder:
+    with scratch_folder(_scratch_name(context.config.scratch_dir, target)) as folder:
         records = Partition(folder, packs)
         # The workers start while the index is read.
         with _unpackers(context, len(packs)) as processes:
@@ -158,22 +159,6 @@ def _scratch_name(folder: Path, target: SwapTarget) -> Path:
     # The name is derived from the journal, so that after a kill the next run finds the folder.
     digest = hashlib.sha256(os.fsencode(target.staging)).hexdigest()[:16]
     return folder / f"igny8_backup-{target.stamp}-{digest}"
-
-
-@contextmanager
-def _scratch_folder(folder: Path, target: SwapTarget) -> Iterator[Path]:
-    """Create a private folder for the file records, sorted by tar archive; remove it at the end."""
-    scratch = _scratch_name(folder, target)
-    try:
-        scratch.mkdir(0o700)
-    except OSError as error:
-        what = f"No scratch folder can be created in {folder}: {error.strerror}."
-        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to."
-        raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch)
 
 
 class _Stopped(Exception):

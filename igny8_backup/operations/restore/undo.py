@@ -55,7 +55,6 @@ def undo(context: BackupContext, policy: WorkersPolicy | None = None) -> UndoRes
         if journal is None:
             raise UsageError(
                 "There is no restore to undo.",
-                unchanged="Nothing was changed.",
                 hint="Run undo_restore on the host of the restore, with the same STATE_DIR. A discarded"
                 " restore cannot be undone.",
             )
@@ -110,6 +109,6 @@ def _require_previous(context: BackupContext, journal: Journal) -> None:
         if swap.existed and not engine_of(context, swap).exists(swap.previous):
             what = f"The previous database of {swap.name} is gone: there is no database {swap.previous}."
             hint = "Restore a backup instead. undo_restore --discard removes the record of this restore."
-            raise UsageError(what, unchanged="Nothing was changed.", hint=hint)
+            raise UsageError(what, hint=hint)
     for tree in journal.trees:
         restore_tree.require_previous_tree(tree)

@@ -14,7 +14,7 @@ from django.db.migrations import Migration, exceptions
 
 from igny8_backup.databases.redact import without_values
 from igny8_backup.databases.session import DriverError, from_driver
-from igny8_backup.operations.staging.sandbox import suppress_output
+from igny8_backup.operations.staging.suppress_output import suppress_output
 
 # PostgreSQL documentation, appendix A: errors about data, functions, procedures and foreign data, and those
 # raised in PL/pgSQL. Their messages may quote values.

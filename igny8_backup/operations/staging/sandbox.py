@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from igny8_backup.errors import BackupError, RefusedError, ToolError, UsageError
@@ -55,29 +54,6 @@ def check(aliases: Sequence[str]) -> None:
     Raises :class:`BackupError`.
     """
     _run({"names": {}, "aliases": list(aliases), "work": "check"}, "The check of the live databases")
-
-
-@contextmanager
-def suppress_output() -> Iterator[None]:
-    """Discard the output of the ``with`` block and of its child processes.
-
-    It may contain data, and the parent process would show standard error as an error message.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
-    os.close(devnull)
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        for number, copy in enumerate(saved, start=1):
-            os.dup2(copy, number)
-            os.close(copy)
 
 
 def _run(request: dict[str, Any], what: str, *, unchanged: str = "", hint: str = "") -> bytes:

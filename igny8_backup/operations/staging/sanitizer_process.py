@@ -15,7 +15,7 @@ from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
 from igny8_backup.databases.session import DriverError, from_driver
-from igny8_backup.operations.staging.sandbox import suppress_output
+from igny8_backup.operations.staging.suppress_output import suppress_output
 
 DONE = b"sanitized"
 """The output of the process after all sanitizers have run.

@@ -14,18 +14,19 @@ from igny8_backup.errors import LockedError
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.locks import no_drill_running
 from igny8_backup.operations.drill.scratch import (
+    drill_folder,
     exclusive_drill,
     killed_drills,
     remove_killed_drills,
-    scratch_folder,
 )
+from igny8_backup.operations.staging.scratch_folder import scratch_folder
 
 STAMP, OTHER = "20261122T021500Z", "20261122T021501Z"
 
 
 def left_behind(context: BackupContext, stamp: str) -> Path:
     """The folder of a drill that was killed."""
-    with scratch_folder(context, stamp) as folder:
+    with scratch_folder(drill_folder(context, stamp)) as folder:
         pass
     (folder / "uploads").mkdir(parents=True)
     return folder
@@ -34,7 +35,7 @@ def left_behind(context: BackupContext, stamp: str) -> Path:
 def test_remove_killed_drills_spares_other_projects(context: BackupContext, tmp_path: Path) -> None:
     neighbour = replace(context, config=replace(context.config, state_dir=tmp_path / "another/state"))
     leftover = left_behind(neighbour, OTHER)
-    with exclusive_drill(context), scratch_folder(context, STAMP) as folder:
+    with exclusive_drill(context), scratch_folder(drill_folder(context, STAMP)) as folder:
         remove_killed_drills(neighbour)
         assert folder.is_dir() and not leftover.exists()
         with exclusive_drill(neighbour):
@@ -63,7 +64,7 @@ def test_exclusive_drill_ignores_what_is_not_its_folder(context: BackupContext, 
 
 
 def test_killed_drills_lists_leftovers_but_no_running_drill(context: BackupContext) -> None:
-    with exclusive_drill(context), scratch_folder(context, STAMP):
+    with exclusive_drill(context), scratch_folder(drill_folder(context, STAMP)):
         assert killed_drills(context) == ()
     leftover = left_behind(context, STAMP)
     assert killed_drills(context) == (STAMP,)

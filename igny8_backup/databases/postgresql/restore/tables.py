@@ -88,7 +88,6 @@ def _find_table(entries: Sequence[Entry], table: str, owners: Sequence[str]) -> 
         if f"MATERIALIZED VIEW {schema} {name} {owner}" in numbers:
             raise UsageError(
                 f"{table} is a materialized view, which has rows only if its tables have them.",
-                unchanged="Nothing was changed.",
                 hint="Name the tables that it reads, or restore the whole database without --table.",
             )
     raise IntegrityError(
