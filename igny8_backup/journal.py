@@ -181,7 +181,10 @@ def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan_from_schema_1(text: str) -> dict[str, Any] | None:
-    """Convert the swap plan of a tree in schema 1; ``text`` is empty if the swap was not planned yet."""
+    """Convert the swap plan of a tree from schema 1 to the current schema.
+
+    Returns None if ``text`` is empty, because the swap was not planned yet.
+    """
     if not text:
         return None
     try:

@@ -19,8 +19,8 @@ from igny8_backup.errors import RefusedError, UsageError
 def make_engine(alias: str, config: Config) -> Engine:
     """Build the engine that suits the ``ENGINE`` of ``alias`` in ``DATABASES``.
 
-    Raises :class:`UsageError` if ``DATABASES`` lacks ``alias``, :class:`RefusedError` for SQLite without
-    DEBUG, for databases other than PostgreSQL and SQLite, and without a driver.
+    Raises :class:`UsageError` if ``DATABASES`` lacks ``alias``. Raises :class:`RefusedError` if the database
+    is neither PostgreSQL nor SQLite, if it is SQLite and DEBUG is off, or if its driver is not installed.
     """
     if alias not in connections.settings:
         raise UsageError(

@@ -151,7 +151,10 @@ def details_lines(details: Details) -> Iterator[str]:
 
 
 def _reason(error: str) -> str:
-    """Return why a database or tree failed: the kind of error, because its message is encrypted."""
+    """Describe in words the class of error with which the backup of a database or tree failed.
+
+    The error message itself is not shown, because it is encrypted in the backup.
+    """
     return f"{_REASONS.get(error, 'an error')} ({error})" if error else "no reason is recorded"
 
 

@@ -30,7 +30,7 @@ def default_folder() -> Path:
 
 
 def debug_storage_note() -> str:
-    """Return the note for a project that stores its backups in :func:`default_folder`."""
+    """Return the note that ``STORAGES`` has no entry for backups, so they go to :func:`default_folder`."""
     return f"STORAGES has no {STORAGE_ALIAS!r}: with DEBUG on, backups go to {default_folder()}."
 
 

@@ -119,7 +119,9 @@ class RunObserver:
         """
         with self._lock:
             if self._report_after > self._stall_seconds:
-                self._progress.note(f"{self._what}: moving again after {self._stalled_for()}.")
+                self._progress.note(
+                    f"{self._what}: moving again after {self._stalled_for()} without progress."
+                )
             self._waiting_for, self._moved = party, time.monotonic()
             self._report_after = self._stall_seconds
 

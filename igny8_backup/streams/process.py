@@ -112,8 +112,8 @@ def run_process(
         output = child.exchange(input or b"", OUTPUT_LIMIT + 1)
         if len(output) > OUTPUT_LIMIT:
             raise ToolError(
-                f"{child.name} wrote more than {OUTPUT_LIMIT} bytes.",
-                hint=f"Check that {child.name} is the program that its name says.",
+                f"{child.name} wrote more than {OUTPUT_LIMIT} bytes, far more than usual. It was stopped.",
+                hint=f"Check that {child.name} is the real program, not another one of the same name.",
                 stderr_tail=child.stderr_tail,
             )
         child.finish()
@@ -124,7 +124,8 @@ def _stopped_early(child: Child) -> ToolError:
     message = f" Its message: {child.stderr_tail}" if child.stderr_tail else ""
     return ToolError(
         f"{child.name} ended before it had read all of its input.{message}",
-        hint=f"Check that {child.name} is the program that its name says, then run the command again.",
+        hint=f"Check that {child.name} is the real program, not another one of the same name. Then run the"
+        " command again.",
         stderr_tail=child.stderr_tail,
         exit_status_of_tool=0,
     )

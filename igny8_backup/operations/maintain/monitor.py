@@ -215,7 +215,8 @@ def _recency_condition(
 ) -> Iterator[Condition]:
     """Check whether the newest of ``times`` is at most ``max_age`` ago.
 
-    If ``times`` is empty, the age of the oldest backup is checked instead.
+    If ``times`` is empty (there was no such check yet), the age of the oldest backup is compared with
+    ``max_age`` instead. If ``max_age`` is None, nothing is checked.
     """
     if max_age is None:
         return

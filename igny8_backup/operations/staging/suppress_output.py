@@ -1,4 +1,4 @@
-"""Run code of the project without letting its output out of the process."""
+"""Discard what the project's own code (migrations, sanitizers) writes to stdout and stderr."""
 
 from __future__ import annotations
 

@@ -115,7 +115,10 @@ class Verifier:
         return [key for key in present if key in keys_of_day or key in damaged]
 
     def has_read(self, item: StoredObject) -> bool:
-        """Return whether the object was read for another backup. If so, that result is used."""
+        """Return whether the object was already read for another backup in this run.
+
+        If so, the result of that read is also recorded in the check of this backup.
+        """
         if item not in self.shared.read:
             return False
         if finding := self.shared.read[item]:

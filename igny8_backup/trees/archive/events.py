@@ -80,7 +80,7 @@ class FileBatcher:
     def add(self, line: bytes, pack: str, path: bytes, size: int) -> None:
         """Add a file that was read: its line in the index, and the pack (tar) that holds it.
 
-        ``size`` is that of the file in bytes; the caller has added it to ``bytes`` already.
+        ``size`` is the size of the file in bytes. The caller must already have added it to ``self.bytes``.
         """
         self._files += 1
         self._lines.append(line)

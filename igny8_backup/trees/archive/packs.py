@@ -129,8 +129,8 @@ class PackWriter:
     def _read(self, file: OpenedFile, buffer: Callable[[int], memoryview]) -> bool:
         """Read a file that may have changed, and return whether it must be stored.
 
-        It need not be if its contents are those of the last backup; it cannot be if it is unreadable. In both
-        cases it is closed. A small file is read into the memory that ``buffer`` returns (``_next_file``).
+        Returns False, and closes the file, if its contents are the same as in the last backup or if it is
+        unreadable. A small file is read into the memory that ``buffer`` returns (see ``_next_file``).
         """
         must = False
         old = file.old

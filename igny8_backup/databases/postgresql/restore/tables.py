@@ -79,7 +79,11 @@ def _without_owner(label: str, owners: Sequence[str]) -> str:
 
 
 def _find_table(entries: Sequence[Entry], table: str, owners: Sequence[str]) -> int:
-    """Return the number of the entry that defines ``table`` (``schema.table``)."""
+    """Return the number of the entry that defines ``table`` (``schema.table``).
+
+    ``owners`` are the roles that may own the table. Raises :class:`UsageError` for a materialized view,
+    :class:`IntegrityError` if no entry defines the table.
+    """
     schema, name = split_table_name(table)
     numbers = {entry.label: entry.number for entry in entries}
     for owner in owners:
