@@ -79,7 +79,7 @@ def stop_workers(*, seconds: float) -> tuple[str, ...]:
         raise BackupError(
             f"The broker stopped answering while workers were being stopped ({type(error).__name__}).",
             unchanged="Nothing was restored.",
-            hint="Stop the workers by hand and give --ignore-workers.",
+            hint="Stop the workers by hand, then run the command again with --ignore-workers.",
         ) from None
 
 

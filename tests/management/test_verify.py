@@ -286,7 +286,7 @@ def test_verify_command_shows_result_and_ends_with_status(backed_up: BackedUp, s
     )
     assert [result["check"]["id"] for result in every.ended(0).json["results"]] == [backed_up.id]
     assert "--all cannot be combined with ID" in both.ended(2).stderr
-    assert f"Backup {backed_up.id}, stored: no damage, 9 of 9 objects read" in quick.ended(0).stdout
+    assert f"Backup {backed_up.id} (depth stored): no damage, 9 of 9 objects read" in quick.ended(0).stdout
     assert deep.ended(0).json["check"]["damage"] == []
     assert "content checked" in " ".join(listed.ended(0).stdout.split())
     assert "no damage, 9 of 9 objects read" in shown.ended(0).stdout

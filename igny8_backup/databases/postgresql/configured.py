@@ -94,6 +94,6 @@ def _connection(alias: str, settings_dict: dict[str, Any]) -> Connection:
         raise ConfigurationError(
             f"DATABASES[{alias!r}]['NAME'] is longer than {NAME_BYTES} bytes; PostgreSQL would truncate it.",
             unchanged="Nothing was read or written.",
-            hint="Write the name as the server has it.",
+            hint="Set NAME to the name that the server lists (psql --list).",
         )
     return connection

@@ -62,7 +62,7 @@ class Command(BackupCommand):
         for result in found.results:
             check = result.check
             if not result.findings:
-                self.say(f"Backup {check.id}, {check.depth}: no damage, {_amount(check)}.")
+                self.say(f"Backup {check.id} (depth {check.depth}): no damage, {_amount(check)}.")
         if found.damaged:
             raise IntegrityError(
                 _damage(found),

@@ -132,7 +132,8 @@ def save_local_index(
 ) -> None:
     """Move the file ``index`` (the file list of a tree) to the local indexes, and write its metadata.
 
-    ``index`` must be on the filesystem of ``STATE_DIR``; ``sha256`` is its digest. Raises ``OSError``.
+    ``index`` must be on the filesystem of ``STATE_DIR``; ``sha256`` is its digest. ``live_bytes``: for each
+    pack (tar), the number of bytes in it that the backup needs. Raises ``OSError``.
     """
     recipients = tuple(context.codec.recipients)
     local = LocalIndex(SCHEMA, backup_id, recipients, dict(live_bytes), sha256)

@@ -25,8 +25,8 @@ def before_restore(
 ) -> Iterator[None]:
     """Run ``BEFORE_RESTORE``, then the body of the ``with`` statement. ``operation`` may also be ``UNDO``.
 
-    If the body fails, a note asks the operator to start again what the hooks have stopped. Raises
-    :class:`ToolError` if a hook fails; the later hooks are not run then.
+    If the body fails before anything live was changed, a note asks the operator to restart whatever the hooks
+    stopped. If a hook fails, the remaining hooks are not run and :class:`ToolError` is raised.
     """
     commands = context.config.before_restore
     if not commands:

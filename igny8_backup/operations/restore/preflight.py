@@ -85,7 +85,7 @@ def tree_blockers(root: Path, *, swap_root: bool = False) -> list[str]:
 
 
 def unknown_migrations(details: DatabaseDetails) -> list[str]:
-    """Return a blocker if the installed code lacks migrations of the backup, because it is older.
+    """Return a reason not to restore if the installed code lacks migrations of the backup; else nothing.
 
     Apps that are not installed are ignored, because projects that remove an app keep its migration rows.
     """
@@ -104,7 +104,7 @@ def unknown_migrations(details: DatabaseDetails) -> list[str]:
 
 
 def differing_migrations(details: DatabaseDetails) -> list[str]:
-    """Return a blocker if the last migration of an app differs between backup and code.
+    """Return a reason not to restore if the last migration of an app differs between backup and code.
 
     A squashed migration equals the migrations that it replaces.
     """

@@ -1,8 +1,9 @@
-"""Prevent django-celery-beat from running all tasks at once that were due since the backup was made.
+"""Keep django-celery-beat from running, right after a restore, every task that was due since the backup.
 
-Beat compares ``last_run_at`` of a task with its schedule. For a task that never ran, it uses the time of its
-last change, unless ``start_time`` is in the future. A running beat reads its tasks again when ``last_update``
-changes.
+Beat compares ``last_run_at`` of a task with the schedule of the task, so this module sets ``last_run_at`` to
+now. This includes tasks that have never run, because beat would count from their last change. Only tasks that
+have never run and whose ``start_time`` is in the future are left alone. The module also sets ``last_update``,
+so that a running beat reads its tasks again.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 def with_answers(details: DatabaseDetails, answers: Answers) -> DatabaseDetails:
-    """Return ``details`` with the row counts and probe results in ``answers``."""
+    """Return a copy of ``details`` that holds the row counts and probe results of ``answers``."""
     return replace(
         details,
         snapshot=answers.snapshot,
@@ -26,7 +26,7 @@ def with_answers(details: DatabaseDetails, answers: Answers) -> DatabaseDetails:
 
 
 def without_answers(details: DatabaseDetails) -> DatabaseDetails:
-    """Return ``details`` without row counts and probe results."""
+    """Return a copy of ``details`` without row counts and probe results."""
     return replace(details, row_counts={}, probes=())
 
 

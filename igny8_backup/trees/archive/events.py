@@ -90,7 +90,7 @@ class FileBatcher:
             self.flush()
 
     def add_unchanged(self, files: FileLines) -> None:
-        """Emit the collected files as an event, then ``files``, which are unchanged, as another."""
+        """Emit the buffered files as one event, then ``files``, which are unchanged, as a second event."""
         self.flush()
         self._emit(FilesArchived(files, unchanged=True))
         self._files += len(files.lines)
@@ -98,13 +98,13 @@ class FileBatcher:
         self.report_progress()
 
     def flush(self) -> None:
-        """Emit the collected files as one event."""
+        """Emit the buffered files as one event, and empty the buffer."""
         if self._lines:
             self._emit(FilesArchived(FileLines(self._lines, self._size, self._packed_sizes)))
             self._lines, self._size, self._packed_sizes = [], 0, Counter()
             self.report_progress()
 
     def report_progress(self) -> None:
-        """Emit the totals as a ``Progress`` event."""
+        """Emit a ``Progress`` event with the number of files and bytes so far."""
         self._reported_bytes = self.bytes
         self._emit(Progress(self._files, self.bytes))

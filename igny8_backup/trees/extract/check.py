@@ -24,11 +24,11 @@ def read_pack(
 ) -> None:
     """Call ``read`` with each file of a pack (tar of files) and its record in the index.
 
-    ``records`` are those of the index that name this pack, in order. A member without a record is no longer
-    needed, and skipped. ``read`` returns an error if the member is not the file that the record describes.
-    The error is raised unless another member of the same path follows: a file that changed while it was
-    backed up has two members, of which the second counts. Raises ``IntegrityError`` also for a record without
-    a member, and for a pack that is no valid tar.
+    ``records`` are the index records that name this pack, in the order of the index. Members without a record
+    are skipped: this backup does not need them. ``read`` returns an error if the member is not the file that
+    the record describes. ``read_pack`` raises this error unless the next member has the same path: a file
+    that changed while it was backed up has two members, and the second one counts. ``read_pack`` also raises
+    ``IntegrityError`` if a record has no member or the pack is not a valid tar.
     """
     wanted = iter(records)
     record = next(wanted, None)
@@ -71,11 +71,12 @@ def _compare(member: Member, record: Record) -> IntegrityError | None:
 
 
 def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) -> set[str]:
-    """Return the names of the packs (tars) that a backup's index describes differently than ``checked``.
+    """Return the names of the packs (tars) that must be read again to check another backup.
 
-    ``records`` are those of the index; ``checked`` are those of another backup's index, with which the packs
-    were compared. A pack is returned if one of its files in ``records`` is not in ``checked`` with the same
-    pack, size and digest. Both are in the order of the index; memory does not grow with their number.
+    The packs were compared with ``checked``, the index records of one backup. ``records`` are the index
+    records of the other backup. A pack must be read again if a file that ``records`` places in it is missing
+    from ``checked``, or has another pack, size or digest there. Both must be in the order of the index. The
+    records are read one by one, so memory use does not grow with their number.
     """
     found: set[str] = set()
     files = (record for record in checked if record.kind == "file")

@@ -95,9 +95,9 @@ class TreeWriter:
     def finish(self, records: Iterable[Record]) -> None:
         """Make folders, symlinks and hard links; set the metadata of each folder after making its contents.
 
-        ``records`` are those of the index, with or without files. Raises ``IntegrityError`` for a file among
-        them that was not extracted. The record of the root is not applied: the staging folder stays private,
-        and ``swap`` sets the metadata of the root.
+        ``records`` are index records; those of regular files may be left out. Raises ``IntegrityError`` if
+        they include a file that was not extracted. The record of the root is not applied: the staging folder
+        stays private, and ``swap`` sets the metadata of the root.
         """
         for record in records:
             if record.path:

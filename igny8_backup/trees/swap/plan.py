@@ -228,7 +228,7 @@ def _inode(value: object) -> int | None:
 
 def _refused(folder: Path, why: str) -> FilesError:
     return FilesError(
-        f"The children of {folder} cannot be swapped: {why}.",
+        f"The files and folders in {folder} cannot be swapped: {why}.",
         unchanged=_UNCHANGED,
         hint="Unmount what is mounted there or correct the permissions, or restore into another root.",
     )

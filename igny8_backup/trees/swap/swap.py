@@ -54,13 +54,14 @@ def exchange(
 ) -> None:
     """Carry out the plan of a swap, or the rest of it if an earlier run was killed.
 
-    Afterwards the staging folder holds the files and folders that were live. ``on_step`` is called before
-    each change to the disk. An undo also moves the files that the application has added to the live folder
-    into the staging folder. ``on_skip`` receives attributes of the root that could not be set.
+    Afterwards the staging folder holds the files and folders that were live. An undo also moves files that
+    the application has added to the live folder into the staging folder. ``on_step`` is called before each
+    change to the disk, ``on_skip`` for each attribute of the live folder itself that could not be set.
     ``renames_only`` avoids ``RENAME_EXCHANGE`` (renameat2(2)), which some filesystems lack.
 
-    Raises ``FilesError`` if nothing has moved yet and the live folder has changed since it was planned: plan
-    again. Raises ``UnfinishedError`` for a later failure: call it again, with the plan or its reverse.
+    Raises ``FilesError`` if the live folder has changed since the swap was planned and nothing has moved yet;
+    the caller must then plan again. Raises ``UnfinishedError`` if the swap fails later; the caller can then
+    call ``exchange`` again with the plan, to complete the swap, or with the reversed plan, to undo it.
     """
     with opened(plan.folder, plan.find_staging()) as (live_fd, staging_fd):
         try:
@@ -168,7 +169,7 @@ def _check_as_planned(plan: SwapPlan, live: dict[bytes, int], staged: dict[bytes
     found = {name: (live.get(name), staged.get(name)) for name in live.keys() | staged.keys()}
     if found != {child.name: (child.live, child.staging) for child in plan.children}:
         raise FilesError(
-            f"The children of {plan.folder} are not those for which the swap was planned.",
+            f"The files and folders in {plan.folder} are not those for which the swap was planned.",
             unchanged="The live tree was not changed.",
             hint="Restore again; if it happens again, stop the programs that write there.",
         )
@@ -210,7 +211,7 @@ def _place(
 
 
 def _failed(plan: SwapPlan, live_fd: int, staging_fd: int, error: OSError) -> FilesError | UnfinishedError:
-    what = f"The children of {plan.folder} cannot be swapped: {error.strerror}."
+    what = f"The files and folders in {plan.folder} cannot be swapped: {error.strerror}."
     if _state(plan, live_fd, staging_fd) == ("new" if plan.undoing else "old"):
         return FilesError(
             what,

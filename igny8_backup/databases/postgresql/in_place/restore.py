@@ -110,8 +110,8 @@ def restore_in_place(
 def without_commit(script: Blocks) -> Blocks:
     """Yield a script of ``pg_restore`` without its ``COMMIT``, so that checks can follow.
 
-    Raises :class:`ToolTooOldError` if the script does not disable psql's own commands, ``ToolError`` if it
-    does not end with ``COMMIT``.
+    Raises :class:`ToolTooOldError` if the script does not disable the backslash commands of psql (with
+    ``\\restrict``), and ``ToolError`` if the script does not end with ``COMMIT``.
     """
     held = b""
     checked = False
