@@ -328,7 +328,7 @@ def test_backup_to_renaming_storage_fails(ground: Ground, tmp_path: Path) -> Non
         Case(
             ["backup_all"],
             1,
-            "Renaming, under igny8/ renames what it saves (igny8/runs/",
+            "Renaming, under igny8/ renames objects (igny8/runs/",
             "What it stored was removed.",
             'Use a storage in STORAGES["dbbackup"] that stores',
             shown=True,
