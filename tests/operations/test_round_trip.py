@@ -147,7 +147,7 @@ def test_restore_all_only_restores_single_parts(saved: Saved) -> None:
         ["undo_restore", "--discard", "--noinput"],
         env={"DATABASE_URL": project.server.url(other)},
     ):
-        assert "leads to" in refused.ended(4).stderr
+        assert "is now" in refused.ended(4).stderr
         assert project.databases() == before
     project.server.drop_database(other)
     # After the previous database was dropped by hand, an undo is impossible and the live one stays.
