@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyrage
 
 from benchmarks.texts import generator
 from igny8_backup.store import Store, Stored
-from igny8_backup.store.base import missing_error
+from igny8_backup.store.objects import missing_error
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.age import parse_identities
 from igny8_backup.streams.pipeline import Codec, decode
@@ -55,7 +55,7 @@ class DiscardingStore(Store):
 
     def _put_small(self, name: str, data: bytes) -> None: ...
 
-    def _open(self, name: str) -> Blocks:
+    def _open(self, name: str) -> Callable[[int], Blocks]:
         raise missing_error(name, "nowhere")
 
     def _list(self, folder: str) -> Iterator[Stored]:

@@ -12,6 +12,7 @@
     |-- IntegrityError           6  stored data differs from what was written
     |-- UnhealthyError           7  the monitor found backups too old, too small or damaged
     |-- UnfinishedError          8  a restore or undo was begun and not finished
+    |-- StoppedError             1  a time limit of a task ended the work before it was done
     |-- ToolError                1  a child process failed
     |   `-- ToolMissingError     1  a program is not installed
     |-- DatabaseError            1  the server is down, refused a statement, or the role lacks a privilege
@@ -39,6 +40,8 @@ class BackupError(Exception):
     exit_status = 1
     default_unchanged = ""
     default_hint = ""
+    object_key = ""
+    """The key of the stored object that could not be read, if the error is about one object."""
 
     def __init__(self, what: str, unchanged: str = "", hint: str = "") -> None:
         # pickle and Celery's result backends build a copy from ``args``, so these are the arguments as given.
@@ -48,7 +51,7 @@ class BackupError(Exception):
         return " ".join(filter(None, self.parts))
 
     def __repr__(self) -> str:
-        # As of an error with one argument, since Celery logs it.
+        # Celery logs this, so it looks like the ``repr`` of an error whose only argument is the message.
         return f"{type(self).__name__}({str(self)!r})"
 
     @property
@@ -69,6 +72,14 @@ class BackupError(Exception):
         """
         what, given, hint = self.args
         self.args = what, given or unchanged, hint
+
+    def replace_context(self, unchanged: str) -> None:
+        """Replace the sentence that says what was not changed.
+
+        A caller uses this if it can no longer confirm the sentence that the error had.
+        """
+        what, _, hint = self.args
+        self.args = what, unchanged, hint
 
 
 @contextmanager
@@ -125,6 +136,14 @@ def damaged_backup(what: str) -> IntegrityError:
     return IntegrityError(what, unchanged="Nothing live was changed.", hint=hint)
 
 
+def unexpected(error: BaseException) -> BackupError:
+    """Return the error to show for an exception that no code of this package expects."""
+    return BackupError(
+        f"Unexpected {type(error).__name__}: {error}.",
+        hint="This is a fault of igny8_backup: report it with the traceback in the log.",
+    )
+
+
 class UnhealthyError(BackupError):
     """The monitor found backups that are too old, too small or damaged, or could not examine them."""
 
@@ -135,6 +154,10 @@ class UnfinishedError(BackupError):
     """A restore or undo was begun and not finished. The message says how to finish or undo it."""
 
     exit_status = 8
+
+
+class StoppedError(BackupError):
+    """A time limit of a task ended the work before it was done. The message says how to raise the limit."""
 
 
 class ToolError(BackupError):

@@ -1,8 +1,9 @@
-"""Calls to the file system that also work where it lacks a feature, and the errors that show the lack.
+"""Calls to the file system that also work where it lacks a feature.
 
 Network, user-space and FAT file systems refuse calls that other file systems answer, each with an error of
-its own. ``cannot`` tells such a refusal from a failure. ``sync``, ``sync_folder`` and ``try_lock`` are the
-calls that storage, restore journals, locks and file trees share.
+its own. ``cannot`` distinguishes such a refusal from a failure. ``sync``, ``sync_folder`` and ``try_lock``
+are the calls that storage, restore journals, locks and file trees share. ``replace_file`` writes the small
+files that ``STATE_DIR`` keeps between runs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
 
 UNSUPPORTED = frozenset(
     {
@@ -24,11 +28,11 @@ UNSUPPORTED = frozenset(
 """Errors with which a file system says that it lacks a feature."""
 
 LINKS_UNSUPPORTED = UNSUPPORTED | {errno.EPERM, errno.EMLINK}
-"""The same for link(2), which answers EPERM on FAT and exFAT."""
+"""Errors with which link(2) refuses a link that the file system cannot make: EPERM on FAT and exFAT."""
 
 
 def cannot(error: OSError) -> bool:
-    """Whether the error says that the file system lacks the feature, rather than that a call failed."""
+    """Return whether a call failed because the file system lacks a feature, not for another reason."""
     return error.errno in UNSUPPORTED
 
 
@@ -57,11 +61,47 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def make_private(folder: Path) -> None:
+    """Create ``folder``, and the folders above it that are missing, with mode 0700. Raises ``OSError``."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write ``file`` (mode 0600), and create the missing folders above it (0700). Raises ``OSError``.
+
+    After a crash the file has its old content or the new one.
+    """
+    make_private(file.parent)
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            write_all(descriptor, content)
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, file)
+        sync_folder(file.parent)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def require_replaceable(file: Path) -> None:
+    """Raise ``OSError`` if ``file`` is a folder, a device or a pipe, which a new file would replace."""
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it exists and is not a regular file")
+
+
 def try_lock(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
     """Lock an open file (flock(2)); return False where another open file holds the lock.
 
-    The lock ends with the descriptor. With ``wait`` the call returns once the lock is free. Raises
-    ``OSError`` where the file cannot be locked at all; another process may then hold it or not.
+    The lock ends when the descriptor is closed. A ``shared`` lock excludes only locks that are not shared.
+    With ``wait`` the call waits until the lock is free. Raises ``OSError`` where the file cannot be locked at
+    all; it is then unknown whether another process uses it.
     """
     operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:

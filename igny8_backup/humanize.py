@@ -1,9 +1,12 @@
-"""Format durations, sizes, counts and foreign text for people, and parse sizes."""
+"""Format durations, sizes, counts and untrusted text for people, and parse sizes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+
+from igny8_backup.clock_skew import is_ahead
 
 _CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -22,14 +25,24 @@ def duration_in_words(duration: timedelta, *, units: int = 1) -> str:
     return " ".join(parts[:units]) or "0 seconds"
 
 
+def time_taken(duration: timedelta) -> str:
+    """Format how long some work took: ``4 minutes 12 seconds``, ``less than a second``."""
+    if duration < timedelta(seconds=1):
+        return "less than a second"
+    return duration_in_words(duration, units=2)
+
+
 def age_in_words(since: datetime, now: datetime) -> str:
-    """Format the time from ``since`` to ``now``: ``3 days``; ``in the future`` if ``since`` is later."""
-    return duration_in_words(now - since) if since <= now else "in the future"
+    """Format the time from ``since`` to ``now``: ``3 days``; ``in the future`` if ``since`` is later.
+
+    If ``since`` is later by a few minutes only, the age is taken to be 0, because clocks differ.
+    """
+    return "in the future" if is_ahead(since, now) else duration_in_words(max(now - since, timedelta(0)))
 
 
 def old_in_words(since: datetime, now: datetime) -> str:
-    """Format an age: ``3 days old``; ``dated in the future`` if ``since`` is later than ``now``."""
-    return f"{duration_in_words(now - since)} old" if since <= now else "dated in the future"
+    """Format an age: ``3 days old``; ``dated in the future`` if ``since`` is much later than ``now``."""
+    return "dated in the future" if is_ahead(since, now) else f"{age_in_words(since, now)} old"
 
 
 def size_in_words(amount: float) -> str:
@@ -83,3 +96,9 @@ def indented(text: str) -> str:
     Without the indent, a line of the text could look like a line of the command itself.
     """
     return printable(text).replace("\n", "\n    ")
+
+
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """Join at most ``most`` items with commas, and count the rest: ``a, b, c and 4 more``."""
+    rest = len(items) - most
+    return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -10,6 +10,8 @@ tree is either the previous one or the complete restored one. The phases are
 * ``done``: the restored data is live, and the previous data is kept.
 * ``undoing``: the previous data is being swapped back. The next run completes these swaps.
 * ``undone``: the previous data is live again, and the restored data is kept.
+* ``redoing``: the restored data is about to be made live again. Nothing live has been changed yet. The phase
+  ``swapping`` follows.
 """
 
 from __future__ import annotations
@@ -26,10 +28,14 @@ from igny8_backup.errors import FilesError
 from igny8_backup.filesystem import sync, sync_folder
 from igny8_backup.formats import records
 from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import Expected
 from igny8_backup.trees.swap.plan import SwapPlan
+from igny8_backup.trees.swap.target import SwapTarget
 
-SCHEMA = 2
+SCHEMA = 3
 PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "undoing", "undone"
+REDOING = "redoing"
+_UNFINISHED = (PREPARING, SWAPPING, UNDOING, REDOING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,8 @@ class DatabaseSwap:
     ``name`` is the name of the live database. ``staging`` is the name of the restored database until the swap
     and after an undo; ``previous`` is the name of the previous database after the swap. ``existed`` is false
     if there was no previous database. ``details`` are the properties that the backup recorded. ``place``
-    identifies the database that the alias led to: see ``Engine.identity``.
+    identifies the database that the alias led to: see ``Engine.identity``. ``expected`` is the size of the
+    restored data; the next backup then does not take a copy of this size for a suspect one.
     """
 
     alias: str
@@ -49,6 +56,7 @@ class DatabaseSwap:
     existed: bool
     details: DatabaseDetails
     place: str = ""
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,8 @@ class TreeSwap:
     ``root`` is the live folder of the tree. ``previous`` is the folder that holds the previous files after
     the swap, and the restored files after an undo. ``plan`` lists the renames of the swap; it is ``None``
     until the staging folder (with the restored files) is complete. With ``swap_root`` the folder ``root``
-    itself is swapped instead of the entries in it.
+    itself is swapped instead of the entries in it. ``expected`` is as in :class:`DatabaseSwap`.
+    ``excluded_files`` and ``excluded_bytes`` count the previous files that backups exclude.
     """
 
     name: str
@@ -66,6 +75,9 @@ class TreeSwap:
     previous: str
     plan: SwapPlan | None = None
     swap_root: bool = False
+    expected: Expected | None = None
+    excluded_files: int = 0
+    excluded_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +85,10 @@ class Journal:
     """The journal of one restore: its phase, and the databases and trees that it replaces.
 
     ``stamp`` is the time when the restore started, as text that is also part of the names of its databases
-    and folders. ``backup_ids`` are the backups that the restore reads.
+    and folders. ``backup_ids`` are the backups that the restore reads. ``turn`` counts the swaps of all
+    restores on this machine: the journal with the highest number was swapped last. ``swapped`` is the time
+    when the last swap of this restore (a redo, for example) began. ``turn`` and ``swapped`` are missing in
+    journals of earlier releases.
     """
 
     schema: int
@@ -83,6 +98,8 @@ class Journal:
     backup_ids: tuple[str, ...]
     databases: tuple[DatabaseSwap, ...] = ()
     trees: tuple[TreeSwap, ...] = ()
+    turn: int = 0
+    swapped: datetime | None = None
 
 
 class Journals:
@@ -107,9 +124,32 @@ class Journals:
             raise _unusable(self.folder, "read", error) from None
         return found
 
+    def kept_in(self, folder: Path) -> frozenset[bytes]:
+        """Return the names of all staging and previous folders in ``folder`` that restores have created.
+
+        Raises the errors of ``all``.
+        """
+        here = os.path.realpath(folder)
+        targets = [
+            SwapTarget(root=Path(tree.root), stamp=journal.stamp, swap_root=tree.swap_root)
+            for journal in self.all()
+            for tree in journal.trees
+        ]
+        return frozenset(
+            os.fsencode(path.name)
+            for target in targets
+            if os.path.realpath(target.folder) == here
+            for path in (target.staging, target.previous)
+        )
+
     def unfinished(self) -> Journal | None:
         """Return the journal of an interrupted or running restore or undo, if there is one."""
-        return next((item for item in self.all() if item.phase in (PREPARING, SWAPPING, UNDOING)), None)
+        return next((item for item in self.all() if item.phase in _UNFINISHED), None)
+
+    def in_turn(self, journal: Journal, now: datetime) -> Journal:
+        """Return a copy of ``journal`` with the next free ``turn`` and with ``now`` as ``swapped``."""
+        turn = max((item.turn for item in self.all()), default=0) + 1
+        return replace(journal, turn=turn, swapped=now)
 
     def write(self, journal: Journal, phase: str | None = None) -> Journal:
         """Write ``journal`` durably to disk, with the new ``phase`` if given; return the written journal.
@@ -135,7 +175,9 @@ class Journals:
         return written
 
     def remove(self, journal: Journal) -> None:
-        """Delete the journal of a restore that keeps no data any more. Does nothing if the file is missing.
+        """Delete the journal of a restore whose staging and previous data are gone.
+
+        Does nothing if the file is missing.
 
         Raises ``FilesError`` if the file cannot be deleted.
         """
@@ -163,7 +205,7 @@ def _read(path: Path) -> Journal:
         path.read_bytes(),
         name=f"The journal {path}",
         schema=SCHEMA,
-        upgrades={1: _from_schema_1},
+        upgrades={1: _from_schema_1, 2: dict},
         hint="Bring the journal back from a copy: it says how far a restore has come. If there is none, look"
         " for databases named __side_ and __before_ and folders named .before-, rename or delete them by"
         " hand, and delete the journal.",

@@ -3,7 +3,8 @@
 ``file_lock`` locks a file in ``STATE_DIR``. It excludes other runs on this host and works without a database.
 ``AdvisoryLock`` locks a number on the database server (PostgreSQL documentation, 13.3.5) and excludes runs on
 other hosts. Both locks end with the process. The advisory lock is taken in the maintenance database, because
-a session in the live database would block the rename at the end of a restore.
+a session in the live database would block the rename at the end of a restore. Hosts without a database are
+excluded by ``storage_lock``.
 """
 
 from __future__ import annotations
@@ -37,14 +38,24 @@ class Lockable(Protocol):
     """An object that a lock can protect: usually a ``Store``."""
 
     def identity(self) -> str:
-        """Return a text that identifies this object in every process and on every host."""
+        """Return a text that identifies what is locked, the same in every process and on every host."""
 
     def describe(self) -> str:
-        """Return a name of this object for messages, without secrets."""
+        """Return the name of what is locked, for messages; without secrets."""
+
+
+class HeldLock(Protocol):
+    """A lock that this run holds, and that could be lost before the run ends."""
+
+    def check(self, *, unchanged: str = ...) -> None:
+        """Raise :class:`LockedError` if the lock was lost; ``unchanged`` says what was not changed."""
 
 
 class AdvisoryLock:
-    """An advisory lock of PostgreSQL, held in the maintenance database until the session ends."""
+    """An advisory lock of PostgreSQL, held in the maintenance database.
+
+    The lock is held until ``release`` is called or the session ends.
+    """
 
     def __init__(self, session: Session, of: Lockable, *, doing: str = "a run") -> None:
         """Take the lock that protects ``of``, usually a store.
@@ -70,8 +81,8 @@ class AdvisoryLock:
     def check(self, *, unchanged: str = "No backup was recorded.") -> None:
         """Raise :class:`LockedError` if the session that holds the lock has ended.
 
-        Another run may have the lock by then. ``unchanged`` is the sentence of the message that says what was
-        not changed.
+        Another run could have taken the lock since then. ``unchanged`` is the sentence of the error message
+        that says what was not changed.
         """
         try:
             held = self._session.execute(_OURS, [self._key]).rowcount
@@ -83,6 +94,15 @@ class AdvisoryLock:
                 unchanged=unchanged,
                 hint="Run the command again.",
             )
+
+    def release(self) -> None:
+        """Release the lock. Does nothing if the session has ended.
+
+        A busy server notices only after a moment that a connection was closed. If the lock were not released
+        explicitly, the next step of the same run could find it still taken.
+        """
+        with suppress(DriverError):
+            self._session.execute("SELECT pg_advisory_unlock(%s)", [self._key])
 
 
 @contextmanager

@@ -1,66 +1,25 @@
 """Apply the retention policy: decide which backups to keep and which to delete, with reasons.
 
 The policy counts the complete copies of each part (a database or tree of a host). A backup is deleted if the
-policy keeps none of its copies. The newest copy of a part is always kept, and every copy of a part whose
-newest run failed. ``daily: 14`` keeps the newest copy of each of the 14 newest days that have one, so days
-without a backup delete nothing. Days are in UTC, weeks are those of ISO 8601. ``plan`` is a pure function.
+policy keeps none of its copies. The newest copy of a part is always kept. If the newest run of a part failed,
+all copies of the part are kept. ``daily: 14`` keeps the oldest copy of each of the 14 newest days that have a
+copy, so a day without a backup causes no deletion. ``hourly`` keeps the newest copy of each hour. Days are in
+UTC, weeks are those of ISO 8601. ``plan`` is a pure function.
+
+Unfit copies (see :mod:`igny8_backup.standing`) are not counted: they satisfy no rule, and no other copy is
+deleted because of them. Each is kept as long as the policy would keep it if it were fit.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from igny8_backup.clock_skew import is_ahead
 from igny8_backup.humanize import duration_in_words
-
-PERIODS: Mapping[str, Callable[[datetime], str]] = {
-    "hourly": lambda moment: f"{moment:%Y-%m-%d %H}:00",
-    "daily": lambda moment: f"{moment:%Y-%m-%d}",
-    "weekly": lambda moment: f"{moment:%G-W%V}",
-    "monthly": lambda moment: f"{moment:%Y-%m}",
-    "yearly": lambda moment: f"{moment:%Y}",
-}
-"""For each rule, the function that returns the period of a time in UTC."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """The setting ``RETENTION``: which copies of a part (a database or tree) to keep.
-
-    The policy keeps the ``last`` newest copies, those younger than ``within``, the newest copy of each of the
-    newest ``hourly`` hours, ``daily`` days and so on, and the ``proven`` newest ones among those that a drill
-    (a practice restore) has restored.
-    """
-
-    last: int = 0
-    within: timedelta = timedelta()
-    hourly: int = 0
-    daily: int = 0
-    weekly: int = 0
-    monthly: int = 0
-    yearly: int = 0
-    proven: int = 0
-
-    @classmethod
-    def of(cls, values: Mapping[str, object]) -> Policy:
-        """Return the policy for the setting ``RETENTION``. Raises ``ValueError`` if a value is wrong."""
-        known = {field.name: timedelta if field.name == "within" else int for field in fields(cls)}
-        for name, value in values.items():
-            if name not in known:
-                raise ValueError(f"{name!r} is not one of {', '.join(known)}")
-            kind = known[name]
-            if type(value) is not kind:
-                raise ValueError(f"{name!r} is {value!r}, not of type {kind.__name__}")
-            if value < kind():  # type: ignore[operator]  # both are of that kind
-                raise ValueError(f"{name!r} is {value!r}, which is negative")
-        if not any(values.values()):
-            raise ValueError("it would keep nothing")
-        return cls(**values)  # type: ignore[arg-type]  # each was just checked
-
-
-DEFAULT = Policy(last=3, daily=14, weekly=8, monthly=12)
+from igny8_backup.retention_rules import OLDEST, PERIODS, Policy
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -79,9 +38,10 @@ class Part:
 class Backup:
     """What the retention policy needs to know about a backup.
 
-    ``parts`` are the databases and trees that the backup has complete copies of. ``held`` is a reason to keep
-    the backup whatever the policy says, for example a pin. ``proven`` means that a drill (a practice restore)
-    has restored the backup.
+    ``parts`` are the databases and trees that the backup has complete copies of. ``unfit`` maps those whose
+    copy cannot be relied on to the reason. ``held`` is a reason to keep the backup whatever the policy says,
+    for example a pin. ``proven`` means that a drill (a practice restore) has restored all of the backup;
+    ``proven_parts`` are the parts that some drill has restored.
     """
 
     id: str
@@ -89,14 +49,21 @@ class Backup:
     parts: tuple[Part, ...] = ()
     held: str = ""
     proven: bool = False
+    unfit: Mapping[Part, str] = field(default_factory=dict)
+    proven_parts: frozenset[Part] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """The copy of a database or tree in a backup. ``reasons`` to keep it are empty if it can be deleted."""
+    """The copy of a database or tree in a backup. ``reasons`` to keep it are empty if it can be deleted.
+
+    ``unfit`` says why the copy cannot be relied on; empty if it can. An unfit copy has the ``reasons`` that
+    it would have if it were fit.
+    """
 
     part: Part
     reasons: tuple[str, ...]
+    unfit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +83,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A database or tree of which every copy is kept for now, and the reason, such as a failed newest run."""
+    """A database or tree whose copies are all kept for now. ``reason`` says why, such as a failed run."""
 
     part: Part
     reason: str
@@ -126,7 +93,7 @@ class Block:
 class Plan:
     """What a retention policy decides: a verdict for each backup, newest first.
 
-    ``blocked`` are the databases and trees of which no copy is deleted for now. ``future`` are the ids of
+    ``blocked`` are the databases and trees whose copies are all kept for now. ``future`` are the ids of
     backups dated in the future.
     """
 
@@ -146,83 +113,116 @@ def plan(
     now: datetime,
     *,
     failing: Collection[Part] = (),
+    stopped: Mapping[Part, str] | None = None,
     max_age: Callable[[Part], timedelta | None] = lambda part: None,
 ) -> Plan:
     """Decide which of the ``backups`` to keep at the time ``now`` (aware).
 
-    ``failing`` are parts (databases and trees) whose newest run failed. ``max_age`` returns how old the
-    newest copy of a part may be; ``None`` allows any age. No copy of a part is deleted if the part is failing
-    or its newest copy is too old. Backups dated after ``now`` are kept and not counted.
+    No copy of a part is deleted in three cases: ``stopped`` maps the part to a reason; the part is in
+    ``failing``, because its newest run failed; or the part has no fit copy that is as young as ``max_age``
+    demands (``None``: any age will do). Backups dated after ``now`` are kept and not counted.
     """
     # Backups that started at the same time are sorted by id, so that the plan does not depend on the listing.
     ordered = sorted(backups, key=lambda item: (item.started, item.id), reverse=True)
-    past = [item for item in ordered if item.started <= now]
+    past = [item for item in ordered if not is_ahead(item.started, now)]
     series: defaultdict[Part, list[Backup]] = defaultdict(list)
-    for item in past:
-        for part in item.parts:
-            series[part].append(item)
+    for item, part in ((one, each) for one in past for each in one.parts):
+        series[part].append(item)
     blocked = {
         part: reason
         for part, copies in sorted(series.items())
-        if (reason := _blocked(part, copies[0], now, failing, max_age(part)))
+        if (reason := _blocked(part, copies, now, failing, max_age(part)) or (stopped or {}).get(part, ""))
     }
-    kept = {part: _kept(copies, policy, now) for part, copies in series.items()}
+    kept = {part: _kept(part, copies, policy, now) for part, copies in series.items()}
+    for part, reason in blocked.items():
+        for item in series[part]:
+            kept[part][item.id].append(f"blocked: {reason}")
     verdicts = []
     for item in ordered:
-        future = item.started > now
+        future = is_ahead(item.started, now)
         reasons = [*(["dated in the future"] if future else []), *([item.held] if item.held else [])]
+        why = {part: () if future else tuple(kept[part][item.id]) for part in item.parts}
         copies = tuple(
-            Copy(part=part, reasons=() if future else _reasons(kept[part], blocked, part, item.id))
-            for part in item.parts
+            Copy(part=part, reasons=found, unfit=item.unfit.get(part, "")) for part, found in why.items()
         )
-        keep = bool(reasons) or any(copy.reasons for copy in copies)
+        keep = bool(reasons) or any(why.values())
         verdicts.append(
             Verdict(id=item.id, started=item.started, keep=keep, reasons=tuple(reasons), copies=copies)
         )
     return Plan(
         verdicts=tuple(verdicts),
         blocked=tuple(Block(part=part, reason=reason) for part, reason in blocked.items()),
-        future=tuple(item.id for item in ordered if item.started > now),
+        future=tuple(item.id for item in ordered if is_ahead(item.started, now)),
     )
 
 
+_Kept = defaultdict[str, list[str]]
+
+
 def _blocked(
-    part: Part, newest: Backup, now: datetime, failing: Collection[Part], most: timedelta | None
+    part: Part, copies: list[Backup], now: datetime, failing: Collection[Part], most: timedelta | None
 ) -> str:
     if part in failing:
         return "its newest run failed"
+    newest = next((item for item in copies if part not in item.unfit), None)
+    if newest is None:
+        return "none of its copies can be relied on"
     if most is not None and now - newest.started > most:
         age, limit = (duration_in_words(age, units=2) for age in (now - newest.started, most))
-        return f"its newest complete copy is {age} old, more than {limit}"
+        kind = "complete" if newest is copies[0] else "good"
+        return f"its newest {kind} copy is {age} old, more than {limit}"
     return ""
 
 
-def _reasons(
-    kept: Mapping[str, list[str]], blocked: Mapping[Part, str], part: Part, backup_id: str
-) -> tuple[str, ...]:
-    found = kept.get(backup_id, [])
-    return (*found, f"blocked: {blocked[part]}") if part in blocked else tuple(found)
+def _kept(part: Part, copies: list[Backup], policy: Policy, now: datetime) -> _Kept:
+    """Return, by the id of each backup, the reasons to keep its copy of ``part``.
 
-
-def _kept(copies: list[Backup], policy: Policy, now: datetime) -> dict[str, list[str]]:
-    """Return, by the id of each backup, the reasons to keep its copy of one database or tree.
-
-    ``copies`` are the backups that have such a copy, newest first.
+    ``copies`` are the backups that have such a copy, newest first. The reasons for a copy depend only on the
+    fit copies that are newer and, for the rules in ``OLDEST``, on the oldest fit copy of the same period. An
+    unfit copy gets the reasons that it would have if it were fit.
     """
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    found[copies[0].id].append("newest")
-    for number, item in enumerate(copies[: policy.last], start=1):
-        found[item.id].append(f"last {number} of {policy.last}")
+    found: _Kept = defaultdict(list)
+    oldest = _oldest(part, copies)
+    newer = newer_proven = 0
+    periods: dict[str, set[str]] = {rule: set() for rule in PERIODS}
+    passed: set[str] = set()
     for item in copies:
+        fit, reasons = part not in item.unfit, found[item.id]
+        if newer == 0:
+            reasons.append("newest good copy" if fit and item is not copies[0] else "newest")
+        if newer < policy.last:
+            reasons.append(f"last {newer + 1} of {policy.last}")
         if policy.within and now - item.started <= policy.within:
-            found[item.id].append(f"within {duration_in_words(policy.within, units=2)}")
-    proven = [item.id for item in copies if item.proven]
-    for number, backup_id in enumerate(proven[: policy.proven], start=1):
-        found[backup_id].append(f"proven {number} of {policy.proven}")
-    for rule, period_of in PERIODS.items():
-        newest: dict[str, str] = {}
-        for item in copies:
-            newest.setdefault(period_of(item.started.astimezone(UTC)), item.id)
-        for period, backup_id in list(newest.items())[: getattr(policy, rule)]:
-            found[backup_id].append(f"{rule} {period}")
+            reasons.append(f"within {duration_in_words(policy.within, units=2)}")
+        proven = item.proven or part in item.proven_parts
+        if proven and newer_proven < policy.proven:
+            reasons.append(f"proven {newer_proven + 1} of {policy.proven}")
+        named = _periods(item)
+        for rule, period in named.items():
+            first = oldest.get((rule, period))
+            # Of an hour, no newer copy may be fit; of a longer period, no older one.
+            chosen = (
+                first in (None, item.id) or first in passed if rule in OLDEST else period not in periods[rule]
+            )
+            if chosen and len(periods[rule] - {period}) < getattr(policy, rule):
+                reasons.append(f"{rule} {period}")
+        if fit:
+            newer, newer_proven = newer + 1, newer_proven + proven
+            for rule, period in named.items():
+                periods[rule].add(period)
+            passed.add(item.id)
     return found
+
+
+def _periods(item: Backup) -> dict[str, str]:
+    """Return, for each rule, the period in which a backup was made."""
+    return {rule: period_of(item.started.astimezone(UTC)) for rule, period_of in PERIODS.items()}
+
+
+def _oldest(part: Part, copies: list[Backup]) -> dict[tuple[str, str], str]:
+    """Map each rule and period to the id of the oldest backup in the period that has a fit copy.
+
+    ``copies`` are sorted newest first.
+    """
+    fit = (item for item in copies if part not in item.unfit)
+    return {period: item.id for item in fit for period in _periods(item).items()}

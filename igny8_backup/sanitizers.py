@@ -1,8 +1,9 @@
 """Sanitizers for the personal data that Django itself stores, for ``IGNY8_BACKUP["SANITIZERS"]``.
 
 A sanitizer is called with the alias of a restored database. While it runs, the alias leads to the staging
-database, to which nobody else can connect. It changes rows there, through models or SQL, in one transaction;
-an exception stops the restore. Models that the database routers keep out of the alias are skipped.
+database, to which nobody else can connect. The sanitizer changes rows there, through models or SQL, in one
+transaction. An exception stops the restore. The sanitizers of this module skip models that the database
+routers keep out of the alias.
 """
 
 from __future__ import annotations

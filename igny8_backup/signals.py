@@ -1,10 +1,11 @@
 """Django signals that a project can receive.
 
 :data:`phase_started` and :data:`phase_ended` are sent before and after each phase of a backup, restore or
-undo, with ``operation`` (``backup``, ``restore`` or ``undo``), ``phase`` and ``backup_ids`` (a tuple);
-``phase_ended`` also has ``error``, the name of the exception's class or an empty text. :data:`reported` is
-sent when an unattended command or task has ended, with ``command``, ``ok`` and ``text``, which is the reason
-of a failure, without secrets.
+undo. Their arguments are ``operation`` (``backup``, ``restore`` or ``undo``), ``phase`` and ``backup_ids`` (a
+tuple). ``phase_ended`` also has ``error``: the name of the exception's class, or empty after a success.
+
+:data:`reported` is sent when an unattended command or task has ended. Its arguments are ``command``, ``ok``
+and ``text``. After a failure, ``text`` is the reason, without secrets.
 
 If a receiver raises, Django logs the exception and the operation continues.
 """

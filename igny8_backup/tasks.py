@@ -7,50 +7,45 @@ second delivery finds the backup and does nothing. The other tasks may safely ru
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery import shared_task
-from celery.exceptions import Ignore
 
-from igny8_backup.conf import get_config
+from igny8_backup.conf import STORAGE_ALIAS, get_config
 from igny8_backup.errors import IncompleteError, IntegrityError, UnhealthyError
-from igny8_backup.formats.manifest import RUNNING, RunRecord
-from igny8_backup.humanize import count_in_words, indented
+from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.backup.request import BackupRequest
-from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import open_context
-from igny8_backup.operations.maintain.monitor import monitor
+from igny8_backup.operations.copies.heal import heal
+from igny8_backup.operations.copies.run import choose_copies
+from igny8_backup.operations.copies.run import copy_backups as copy_to
+from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
+from igny8_backup.operations.maintain.pin import pin
 from igny8_backup.operations.maintain.prune import prune
-from igny8_backup.operations.notify.report import Report
-from igny8_backup.operations.progress import NullProgress
+from igny8_backup.operations.monitor.summary import send_summary
 from igny8_backup.operations.selection import choose_databases, choose_trees
+from igny8_backup.operations.spot_check.run import SpotRequest
+from igny8_backup.operations.spot_check.run import spot_check as compare_live
+from igny8_backup.operations.status.refresh import refresh_status, refreshing_status
 from igny8_backup.operations.verify.result import VerifyRequest, parse_percent
-from igny8_backup.operations.verify.run import ALL_BACKUPS, AllVerified, verify, verify_all
-
-logger = logging.getLogger(__name__)
-_SHOWN = 10
-
-
-class LogProgress(NullProgress):
-    """A :class:`~igny8_backup.operations.progress.Progress` that writes notes to the log of the worker."""
-
-    def note(self, text: str) -> None:
-        logger.warning("%s", indented(text))
+from igny8_backup.operations.verify.run import verify_backups
+from igny8_backup.task_run import back_up, run_reported, what_backup_left
 
 
 @shared_task(bind=True, name="igny8_backup.backup_db", acks_late=False, ignore_result=False)
-def backup_db(self: Any, *aliases: str, label: str = "", wait: float = 0, ping: str = "") -> dict[str, Any]:
+def backup_db(
+    self: Any, *aliases: str, label: str = "", wait: float = UNATTENDED_WAIT, ping: str = ""
+) -> dict[str, Any]:
     """Back up the databases ``aliases``, by default all.
 
     ``wait`` is how many seconds to wait for another run to end; ``ping`` is the URL of a monitoring service.
     Returns the id of the backup, its size in bytes and the number of skipped files. Raises ``BackupError``.
     """
-    with _report("backup_db", ping) as report:
+    with run_reported("backup_db", ping, what_backup_left) as report:
         request = BackupRequest(
             databases=choose_databases(get_config(), aliases), label=label, task_id=self.request.id or ""
         )
-        return _back_up(request, wait, report)
+        return back_up(request, wait, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
@@ -60,7 +55,7 @@ def backup_sites(
     logs: bool = False,
     full: bool = False,
     label: str = "",
-    wait: float = 0,
+    wait: float = UNATTENDED_WAIT,
     ping: str = "",
 ) -> dict[str, Any]:
     """Back up the trees ``names``, by default all of ``SITES``; with ``logs`` also those of ``LOGS``.
@@ -68,22 +63,27 @@ def backup_sites(
     ``full`` stores every file again, changed or not. The other arguments and the result are those of
     ``backup_db``.
     """
-    with _report("backup_sites", ping) as report:
+    with run_reported("backup_sites", ping, what_backup_left) as report:
         request = BackupRequest(
             trees=choose_trees(get_config(), names, logs=logs),
             full=full,
             label=label,
             task_id=self.request.id or "",
         )
-        return _back_up(request, wait, report)
+        return back_up(request, wait, report)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
 def backup_all(
-    self: Any, logs: bool = False, full: bool = False, label: str = "", wait: float = 0, ping: str = ""
+    self: Any,
+    logs: bool = False,
+    full: bool = False,
+    label: str = "",
+    wait: float = UNATTENDED_WAIT,
+    ping: str = "",
 ) -> dict[str, Any]:
     """Back up all databases, then all trees, as one backup. The arguments are those of ``backup_sites``."""
-    with _report("backup_all", ping) as report:
+    with run_reported("backup_all", ping, what_backup_left) as report:
         config = get_config()
         request = BackupRequest(
             databases=config.databases,
@@ -92,31 +92,60 @@ def backup_all(
             label=label,
             task_id=self.request.id or "",
         )
-        return _back_up(request, wait, report)
+        return back_up(request, wait, report)
+
+
+@shared_task(name="igny8_backup.copy_backups", acks_late=False, ignore_result=False)
+def copy_backups(*names: str, ping: str = "") -> dict[str, Any]:
+    """Bring the copies ``names`` up to date (default: all in ``COPIES``).
+
+    Each copy receives the backups that it lacks. Returns the number of copied ``backups`` and ``objects``,
+    and their size in ``bytes``. Raises ``IncompleteError`` if something could not be copied.
+    """
+    with run_reported("copy_backups", ping, _copied) as report, open_context(progress=report) as context:
+        result = copy_to(context, choose_copies(context, names))
+        if not result.complete:
+            report.fail(*result.problems(), alarms=result.alarms)
+            raise IncompleteError(" ".join(result.problems()))
+        return {
+            "backups": sum(len(copy.copied) for copy in result.copies),
+            "objects": sum(copy.objects for copy in result.copies),
+            "bytes": sum(copy.bytes for copy in result.copies),
+        }
 
 
 @shared_task(name="igny8_backup.verify_backup", acks_late=False, ignore_result=False)
 def verify_backup(
-    backup_id: str = "", sample: int | str = 100, every: bool = False, ping: str = ""
+    backup_id: str = "",
+    sample: int | str = 100,
+    every: bool = False,
+    ping: str = "",
+    from_storage: str = STORAGE_ALIAS,
 ) -> dict[str, Any]:
     """Read the objects of a backup in storage and compare them with its manifest. No key is needed.
 
-    Verifies the backup ``backup_id``, by default the newest; with ``every`` all backups. ``sample`` is the
-    share of the objects to read, in percent: 5 or "5%". Raises ``UsageError`` for another value,
-    ``IntegrityError`` if there is damage, ``IncompleteError`` if a backup could not be verified.
+    Verifies the backup ``backup_id``; with ``every``, all backups; by default, the newest backup of each
+    database and tree of each host. ``sample`` is the share of the objects to read, in percent: 5 or "5%".
+    ``from_storage`` is the alias of another storage, or the name of a copy in ``COPIES``. Raises
+    ``UsageError`` if an argument is invalid, ``IntegrityError`` if a backup is damaged, and
+    ``IncompleteError`` if one could not be verified or is gone.
     """
-    with _report("verify_backup", ping) as report, open_context(progress=report) as context:
+    with (
+        run_reported("verify_backup", ping, _verified) as report,
+        open_context(progress=report, storage_alias=from_storage) as context,
+        refreshing_status(context, "a verification"),
+    ):
         request = VerifyRequest(backup_id=backup_id, sample=parse_percent(sample))
-        found = verify_all(context, request) if every else AllVerified(results=(verify(context, request),))
-        report.cover(*found.ids, *[ALL_BACKUPS] * every)
+        found = verify_backups(context, request, every=every)
+        report.cover(*found.scope(every=every, one=bool(backup_id)))
         if not found.complete:
             report.fail(*found.problems(), alarms=found.alarms)
         if found.damaged:
             raise IntegrityError(
                 f"Backups in storage are damaged. {' '.join(found.problems())}",
                 unchanged="Nothing was changed.",
-                hint="Make a new backup now. If there is another copy of the storage, copy the damaged"
-                " objects back from it.",
+                hint="Make a new backup now. With COPIES, prune_backups copies the damaged objects"
+                " back. Otherwise copy them back from another copy of the storage, if there is one.",
             )
         if not found.complete:
             raise IncompleteError(" ".join(found.problems()))
@@ -130,25 +159,73 @@ def verify_backup(
 
 
 @shared_task(name="igny8_backup.prune_backups", acks_late=False, ignore_result=False)
-def prune_backups(wait: float = 0, ping: str = "") -> dict[str, Any]:
+def prune_backups(
+    wait: float = UNATTENDED_WAIT, ping: str = "", from_storage: str = STORAGE_ALIAS
+) -> dict[str, Any]:
     """Remove the backups that the retention policy no longer keeps, and orphans (objects without a backup).
 
-    Returns the ids of the removed backups, and how many orphans were removed or wait for a later run. Raises
+    ``from_storage`` is the alias of another storage to prune, or the name of a copy in ``COPIES``. First,
+    damaged and missing objects are copied back from the other storages in ``COPIES``. Returns the ids of the
+    removed backups (``removed``), the number of removed orphans (``swept``), the number of orphans that are
+    left to a later run (``waiting``), and the number of objects copied back (``healed``). Raises
     ``IncompleteError`` if a backup or orphan could not be removed.
     """
-    with _report("prune_backups", ping) as report, open_context(progress=report, wait=wait) as context:
+    with (
+        run_reported("prune_backups", ping, _pruned) as report,
+        open_context(progress=report, wait=wait, storage_alias=from_storage, changing=True) as context,
+        refreshing_status(context, "a prune"),
+    ):
+        healed = heal(context).healed
         result = prune(context)
         if not result.complete:
             removed = count_in_words(len(result.removed), "backup")
             raise IncompleteError(f"{removed} removed. {' '.join(result.problems())}")
-        return {"removed": list(result.removed), "swept": len(result.swept), "waiting": len(result.waiting)}
+        return {
+            "removed": list(result.removed),
+            "swept": len(result.swept),
+            "waiting": len(result.waiting),
+            "healed": len(healed),
+        }
+
+
+@shared_task(name="igny8_backup.pin_backup", acks_late=False, ignore_result=False)
+def pin_backup(backup_id: str, reason: str, wait: float = UNATTENDED_WAIT, ping: str = "") -> dict[str, Any]:
+    """Keep a backup, whatever the retention policy says. Raises the errors of ``maintain.pin.pin``."""
+    with (
+        run_reported("pin_backup", ping, _monitored) as report,
+        open_context(progress=report, wait=wait) as context,
+        refreshing_status(context, "pinning a backup"),
+    ):
+        return {"id": pin(context, backup_id, reason).id}
+
+
+@shared_task(name="igny8_backup.spot_check", acks_late=False, ignore_result=False)
+def spot_check(*names: str, ping: str = "") -> dict[str, Any]:
+    """Compare what is live on this host with its newest backups, by default all databases and trees.
+
+    Returns how many databases and trees were compared. Raises ``UnhealthyError`` if a difference is so large
+    that it is an alarm, or if something could not be compared.
+    """
+    with run_reported("spot_check", ping, _monitored) as report, open_context(progress=report) as context:
+        found = compare_live(context, SpotRequest(names=names))
+        report.cover(*(part.name for part in found.parts))
+        if not found.complete:
+            report.fail(*found.problems(), alarms=found.alarms)
+            hint = "Look at the live data. If it is right, run accept_backup."
+            raise UnhealthyError(" ".join(found.problems()), unchanged="Nothing was removed.", hint=hint)
+        return {"compared": len(found.parts)}
 
 
 @shared_task(name="igny8_backup.monitor_backups", acks_late=False, ignore_result=False)
 def monitor_backups(ping: str = "") -> dict[str, Any]:
     """Check the age, size and health of all backups. Raises ``UnhealthyError``, which lists the problems."""
-    with _report("monitor_backups", ping) as report, open_context(progress=report) as context:
-        health = monitor(context)
+    with (
+        run_reported("monitor_backups", ping, _monitored) as report,
+        open_context(progress=report, brief=True) as context,
+    ):
+        health = refresh_status(context)
+        if problem := send_summary(context.config, health):
+            report.note(problem)
         if health.failed:
             report.fail(*health.problems(), alarms=health.alarms)
             hint = "Show all conditions: python manage.py monitor_backups."
@@ -156,37 +233,17 @@ def monitor_backups(ping: str = "") -> dict[str, Any]:
         return {"healthy": True, "conditions": len(health.conditions)}
 
 
-def _report(what: str, url: str) -> Report:
-    return Report(what, LogProgress(), url=url)
+def _verified() -> str:
+    return "Nothing was changed. Results that were not stored yet are missing."
 
 
-def _back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, Any]:
-    report.cover(*request.databases, *request.trees)
-    with open_context(progress=report, writing=True, wait=wait) as context:
-        result = run_backup(context, request)
-    if result.earlier:
-        report.suppress()  # the first delivery of the task reports the run
-        return _repeated(result.earlier)
-    if not result.complete:
-        report.fail(*result.problems(_SHOWN), alarms=result.alarms)
-    if result.errors:
-        failed = " ".join(f"{name}: {error}" for name, error in result.errors.items())
-        raise IncompleteError(f"Backup {result.id} is incomplete. {failed}")
-    return {
-        "id": result.id,
-        "repeated": False,
-        "skipped": len(result.skipped),
-        "stored_bytes": result.manifest.stored_bytes if result.manifest else 0,
-    }
+def _copied() -> str:
+    return "Copies that were complete stay. The next copy_backups continues."
 
 
-def _repeated(run: RunRecord) -> dict[str, Any]:
-    if run.outcome == RUNNING:
-        # The first delivery is still working and will set the result of the task.
-        raise Ignore
-    if run.errors:
-        failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())
-        what = f"This task was delivered before, as run {run.id}: {failed} failed."
-        hint = "Start a new task to try again."
-        raise IncompleteError(what, unchanged="Nothing was backed up again.", hint=hint)
-    return {"id": run.id, "repeated": True, "skipped": 0, "stored_bytes": 0}
+def _pruned() -> str:
+    return "Backups that were already removed stay removed; the next prune_backups continues."
+
+
+def _monitored() -> str:
+    return "Nothing was changed."

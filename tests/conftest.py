@@ -7,22 +7,29 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from demo.server import PostgresServer
 from django.conf import settings
 
-from tests.services import unavailable
+from tests.services import moto, unavailable
+from tests.services.localstack import LocalStack
+from tests.services.localstack import install as install_localstack
+from tests.services.moto import MotoServer
 from tests.services.postgres import NEWEST, PostgresServers
-from tests.services.project import COVERAGE_STARTUP, Project, create, drop
+from tests.services.project import COVERAGE_STARTUP, MEASURING, Project, create, drop
 from tests.services.redis import RedisServer
 from tests.services.redis import installed as installed_redis
 
-SERVICES = {"postgres_servers", "redis_server", "s3_server"}
+SERVICES = {"postgres_servers", "redis_server", "s3_server", "moto_server", "localstack"}
 """Fixtures that start a server: a test that uses one of them, directly or not, is marked ``services``."""
 
 WORKERS_PER_CORE, MORE_WORKERS = 2, 4
 """Most tests wait for servers and processes most of the time, so a core serves two workers."""
+
+MEASURE, MEASURED_SHARE = "COVERAGE_PROCESS_CONFIG", 4
+"""The variable that lets a process measure its coverage; it is set for one test of so many."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -34,10 +41,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(WORKERS_PER_CORE * cores, cores + MORE_WORKERS)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="run each test on all versions of PostgreSQL that it names, and kill at all moments, not some",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and children inherit that
     if sys.flags.dev_mode:  # the workers of pytest-xdist do not inherit -X dev
         os.environ["PYTHONDEVMODE"] = "1"
-    if "COVERAGE_PROCESS_CONFIG" in os.environ:
+    if MEASURE in os.environ:
+        MEASURING[MEASURE] = os.environ[MEASURE]
         sys.path.append(COVERAGE_STARTUP)
     # A shell without job control starts background processes with SIGINT ignored, and every program that the
     # tests start would inherit that.
@@ -47,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     if "sqlite3" not in settings.DATABASES["default"]["ENGINE"]:
         raise pytest.UsageError("Unset DATABASE_URL and DB_NAME: the tests start servers of their own.")
+    settings.CELERY_BROKER_URL = "memory://"  # without a broker, every restore over live data is refused
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,9 +80,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "pg" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("postgres")
         majors = marker.args if marker and marker.args else (NEWEST,)
+        if not metafunc.config.getoption("--exhaustive"):
+            # All versions get a share of the tests, and a test always the same version.
+            majors = (majors[crc32(metafunc.function.__name__.encode()) % len(majors)],)
         metafunc.parametrize(
             "pg", majors, indirect=True, scope="session", ids=[f"pg{major}" for major in majors]
         )
+
+
+@pytest.fixture(autouse=True)
+def measured_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the coverage of the processes that every fourth test starts.
+
+    A process that is measured takes a third more time, and most tests start the same commands.
+    """
+    if crc32(request.node.name.encode()) % MEASURED_SHARE:
+        monkeypatch.delenv(MEASURE, raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +138,31 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         unavailable("redis-server is not installed.")
     with RedisServer(program, tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """An S3 server whose buckets can keep versions and lock objects."""
+    if not moto.installed():
+        unavailable("moto is not installed.")
+    with MotoServer(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def localstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """An S3 server that locks objects as Amazon does."""
+    program = install_localstack()
+    if program is None:
+        unavailable("There is no Python 3.13, which LocalStack needs.")
+    with LocalStack(tmp_path_factory.mktemp("localstack"), program) as server:
+        yield server
+
+
+@pytest.fixture
+def exhaustive(request: pytest.FixtureRequest) -> bool:
+    """Whether tests that try many moments or cases try all of them, not a sample."""
+    return bool(request.config.getoption("--exhaustive"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 
 from igny8_backup.checks import TAG
+from igny8_backup.operations.keys.keygen import make_signing_key
 
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 SECRET = "AGE-SECRET-KEY-1" + "Q" * 58
@@ -24,6 +25,7 @@ def configure(settings: Any, tmp_path: Path) -> Configure:
     """Configure a production-like project below ``tmp_path``; keyword arguments change settings."""
 
     (tmp_path / "sites").mkdir()
+    signing_key = make_signing_key(tmp_path / "signing.key")
 
     def change(**changed: Any) -> None:
         storage: Any = changed.pop("storage", {"BACKEND": FILES, "OPTIONS": {"location": tmp_path / "store"}})
@@ -39,6 +41,8 @@ def configure(settings: Any, tmp_path: Path) -> Configure:
             "STATE_DIR": tmp_path / "state",
             "SCRATCH_DIR": tmp_path / "scratch",
             "ENCRYPTION": {"RECIPIENTS": [RECIPIENT]},
+            "SIGNING": {"KEY_FILE": tmp_path / "signing.key"},
+            "TRUSTED": [signing_key],
             **changed,
         }
 
@@ -54,8 +58,9 @@ def numbers(*, deploy: bool = True) -> list[str]:
     messages = found(deploy=deploy)
     ids = [str(message.id).removeprefix("igny8_backup.") for message in messages]
     for number, message in zip(ids, messages, strict=True):
+        page = "Checks" if number.startswith("E") else "Warnings of checks"
         assert message.msg and str(message.hint).endswith(
-            f' See {number} under "Checks" in the documentation.'
+            f' See {number} under "{page}" in the documentation.'
         )
     return ids
 
@@ -63,6 +68,11 @@ def numbers(*, deploy: bool = True) -> list[str]:
 @pytest.mark.usefixtures("configure")
 def test_checks_valid_settings_report_nothing() -> None:
     assert numbers() == []
+
+
+def test_check_next_backup_signing_off_is_w020(configure: Configure) -> None:
+    configure(SIGNING={}, TRUSTED=[])
+    assert numbers() == ["W020"]
 
 
 def test_checks_invalid_settings_are_reported_with_deploy_only(configure: Configure) -> None:
@@ -95,6 +105,11 @@ def test_check_storage_unknown_backend_is_e021(configure: Configure, backend: st
 def test_check_storage_wrong_options_are_e021(configure: Configure, storage: dict[str, Any]) -> None:
     configure(storage=storage)
     assert numbers() == ["E021"]
+
+
+def test_check_storage_in_memory_is_e029(configure: Configure) -> None:
+    configure(storage={"BACKEND": "django.core.files.storage.InMemoryStorage"})
+    assert numbers() == ["E029"]
 
 
 @pytest.mark.parametrize("root", ["media", "static"])
@@ -157,6 +172,16 @@ def test_check_encryption_invalid_recipient_is_e031(configure: Configure, wrong:
     configure(ENCRYPTION={"RECIPIENTS": [RECIPIENT, wrong]})
     assert numbers() == ["E031"]
     assert "recipient 2 of 2" in found()[0].msg
+
+
+def test_check_encryption_to_a_signing_key_is_e031(configure: Configure, tmp_path: Path) -> None:
+    """The private half of a signing key is on the server, which must not be able to read its backups."""
+    line = make_signing_key(tmp_path / "second.key")
+    configure(ENCRYPTION={"RECIPIENTS": [RECIPIENT, f"{line} web-1"]})
+    assert numbers() == []
+    configure(ENCRYPTION={"RECIPIENTS": [RECIPIENT, f"{line} web-1"]}, TRUSTED=[f"{line} web-1"], SIGNING={})
+    assert "E031" in numbers()
+    assert any("The recipient 'web-1' is a signing key" in message.msg for message in found())
 
 
 def test_check_encryption_private_key_is_not_repeated(configure: Configure) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import socket
 import subprocess
@@ -27,7 +28,11 @@ from igny8_backup.conf import (
     problems,
     project_dir,
 )
-from igny8_backup.retention import Part, Policy
+from igny8_backup.formats.object_lock import ObjectLock
+from igny8_backup.retention import Part
+from igny8_backup.retention_rules import Policy
+from igny8_backup.signing.sshsig import public_blob
+from igny8_backup.signing.trust import Trust, TrustedKey
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
@@ -54,6 +59,14 @@ def complaints(value: Any) -> list[tuple[str, str]]:
     return [(problem.id.removeprefix("igny8_backup."), problem.message + problem.hint) for problem in found]
 
 
+PUBLIC, OTHER = bytes(32), bytes(31) + b"\1"
+
+
+def line(public: bytes) -> str:
+    """The public key as generate_signing_key prints it, without the name."""
+    return f"ssh-ed25519 {base64.b64encode(public_blob(public)).decode()}"
+
+
 @pytest.fixture
 def databases(settings: Any) -> Iterator[dict[str, Any]]:
     """``DATABASES``, which tests may change."""
@@ -61,6 +74,18 @@ def databases(settings: Any) -> Iterator[dict[str, Any]]:
     yield settings.DATABASES
     settings.DATABASES.clear()
     settings.DATABASES.update(before)
+
+
+def test_sandbox_allow_reads_hosts_ports_and_unix_sockets() -> None:
+    allowed = ["vault", "vault.example.com:8200", "::1", "[fe80::1]:389", "10.0.0.1:53", "/run/clamd.sock"]
+    assert config(SANDBOX={"ALLOW": allowed}).sandbox.allow == (
+        ("vault", None),
+        ("vault.example.com", 8200),
+        ("::1", None),
+        ("fe80::1", 389),
+        ("10.0.0.1", 53),
+        ("/run/clamd.sock", None),
+    )
 
 
 def test_config_without_settings_has_defaults() -> None:
@@ -72,6 +97,8 @@ def test_config_without_settings_has_defaults() -> None:
         sites={},
         logs={},
         encryption=Encryption(),
+        signing_key=None,
+        trust=Trust(),
         compression_level=3,
         files_compression_level=2,
         jobs=2,
@@ -79,7 +106,7 @@ def test_config_without_settings_has_defaults() -> None:
         state_dir=project_dir() / ".igny8_backup/state",
         exclude_table_data={},
         exclude={},
-        exclude_caches=True,
+        exclude_caches=(),
         sanitizers={},
         probes={},
         swap_whole=(),
@@ -87,8 +114,11 @@ def test_config_without_settings_has_defaults() -> None:
         assume_space=None,
         retention=Policy(last=3, daily=14, weekly=8, monthly=12),
         max_age={},
+        shrink={},
         limits=Limits(),
         stall_seconds=60,
+        retry_seconds=300,
+        workers="",
         before_restore=(),
         after_restore=(),
         debug=False,
@@ -111,6 +141,17 @@ def test_config_reads_every_key() -> None:
         SITES={"sites-data": "/data/sites", "uploads": Path("/data/uploads")},
         LOGS={"logs": "/data/logs"},
         ENCRYPTION={"RECIPIENTS": [RECIPIENT], "IDENTITY_FILE": "/run/secrets/key"},
+        SIGNING={"KEY_FILE": "/run/secrets/signing-key"},
+        TRUSTED=[
+            f"{line(PUBLIC)} web-1",
+            {
+                "KEY": line(OTHER),
+                "SIGNS": ["check"],
+                "HOSTS": ["laptop"],
+                "PARTS": ["uploads"],
+                "REVOKED": True,
+            },
+        ],
         COMPRESSION_LEVEL=19,
         FILES_COMPRESSION_LEVEL=18,
         JOBS=64,
@@ -118,7 +159,7 @@ def test_config_reads_every_key() -> None:
         STATE_DIR=Path("/state"),
         EXCLUDE_TABLE_DATA={"default": ["django_session"]},
         EXCLUDE={"uploads": ["*.tmp", "!/keep.tmp"]},
-        EXCLUDE_CACHES=False,
+        EXCLUDE_CACHES=["logs"],
         SWAP_WHOLE=["uploads"],
         SANITIZERS={"default": ["igny8_backup.sanitizers.users", Path("/srv/more.sql")]},
         PROBES={"default": {"total": "SELECT sum(total) FROM invoice"}},
@@ -126,8 +167,12 @@ def test_config_reads_every_key() -> None:
         ASSUME_SPACE="1.5 TB",
         RETENTION={"within": timedelta(days=2), "yearly": 3},
         MAX_AGE={"logs": timedelta(days=8), "web-0/uploads": None},
+        SHRINK={"default": 0.9, "web-0/uploads": None},
         MONITOR={"verified": timedelta(days=3), "drilled": None},
         STALL_SECONDS=30,
+        RETRY_SECONDS=0,
+        MAX_UPLOAD_RATE="2 MB",
+        STATUS_CACHE="default",
         BEFORE_RESTORE=[["docker", "compose", "stop"]],
         AFTER_RESTORE=(("true",),),
     )
@@ -139,6 +184,20 @@ def test_config_reads_every_key() -> None:
         sites={"sites-data": Path("/data/sites"), "uploads": Path("/data/uploads")},
         logs={"logs": Path("/data/logs")},
         encryption=Encryption(recipients=(RECIPIENT,), identity_file=Path("/run/secrets/key")),
+        signing_key=Path("/run/secrets/signing-key"),
+        trust=Trust(
+            (
+                TrustedKey(name="web-1", public=PUBLIC),
+                TrustedKey(
+                    name="key 2",
+                    public=OTHER,
+                    kinds=("check",),
+                    hosts=("laptop",),
+                    parts=("uploads",),
+                    revoked=True,
+                ),
+            )
+        ),
         compression_level=19,
         files_compression_level=18,
         jobs=64,
@@ -146,7 +205,7 @@ def test_config_reads_every_key() -> None:
         state_dir=Path("/state"),
         exclude_table_data={"default": ("django_session",)},
         exclude={"uploads": ("*.tmp", "!/keep.tmp")},
-        exclude_caches=False,
+        exclude_caches=("logs",),
         swap_whole=("uploads",),
         sanitizers={"default": ("igny8_backup.sanitizers.users", "/srv/more.sql")},
         probes={"default": {"total": "SELECT sum(total) FROM invoice"}},
@@ -154,13 +213,61 @@ def test_config_reads_every_key() -> None:
         assume_space=1_500_000_000_000,
         retention=Policy(within=timedelta(days=2), yearly=3),
         max_age={"logs": timedelta(days=8), "web-0/uploads": None},
+        shrink={"default": 0.9, "web-0/uploads": None},
         limits=Limits(verified=timedelta(days=3), drilled=None),
         stall_seconds=30,
+        retry_seconds=0,
+        max_upload_rate=2_000_000,
+        status_cache="default",
+        workers="",
         before_restore=(("docker", "compose", "stop"),),
         after_restore=(("true",),),
         debug=False,
     )
     assert found.recipients == (RECIPIENT,)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        1,
+        "ssh-rsa AAAA",
+        "ssh-ed25519 AAAA",
+        {},
+        {"KEY": 1},
+        {"KEY": "ssh-ed25519", "SIGNS": ["check"]},
+    ],
+)
+def test_trusted_without_a_key_is_a_problem(entry: Any) -> None:
+    assert complaints({"TRUSTED": [entry]})[0][0] == "E035"
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"SIGNS": ["backup"]},
+        {"SIGNS": "check"},
+        {"HOSTS": []},
+        {"PARTS": ()},
+        {"HOSTS": [1]},
+        {"PARTS": "a"},
+        {"PARTS": ["tree:a"]},
+        {"PARTS": ["../a"]},
+        {"REVOKED": 1},
+        {"WHO": "me"},
+    ],
+)
+def test_trusted_with_wrong_limits_is_a_problem(limits: dict[str, Any]) -> None:
+    assert complaints({"TRUSTED": [{"KEY": line(PUBLIC), **limits}]})[0][0] == "E035"
+
+
+def test_trusted_key_twice_is_a_problem() -> None:
+    assert complaints({"TRUSTED": [f"{line(PUBLIC)} a", f"{line(PUBLIC)} b"]})[0][0] == "E035"
+
+
+def test_signing_with_an_unknown_key_or_relative_path_is_a_problem() -> None:
+    assert complaints({"SIGNING": {"KEY": "/a"}})[0][0] == "E002"
+    assert complaints({"SIGNING": {"KEY_FILE": "a"}})[0][0] == "E004"
 
 
 def test_max_age_of_part_prefers_host_and_name() -> None:
@@ -170,6 +277,21 @@ def test_max_age_of_part_prefers_host_and_name() -> None:
         for host, name in (("web-1", "uploads"), ("web-0", "uploads"), ("web-0", "sites"))
     ]
     assert ages == [timedelta(days=8), None, timedelta(days=2)]
+
+
+def test_shrink_of_part_prefers_host_and_name_and_knows_logs() -> None:
+    found = config(SHRINK={"uploads": 0.9, "web-0/uploads": None, "access": 0.2})
+    shares = [
+        found.shrink_of(Part(host=host, kind="files", name=name), role)
+        for host, name, role in (
+            ("web-1", "uploads", "sites"),
+            ("web-0", "uploads", "sites"),
+            ("web-1", "access", "logs"),
+            ("web-1", "other", "logs"),
+            ("web-1", "default", ""),
+        )
+    ]
+    assert shares == [0.9, None, 0.2, 0.0, 0.5]
 
 
 def test_encryption_is_off_only_with_explicit_none() -> None:
@@ -216,7 +338,7 @@ def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
     found = complaints({key: value})
     if key == "ENVIRONMENT" and isinstance(value, str):
         return  # any text is a name for an environment
-    if key == "EXCLUDE_CACHES" and value is True:
+    if key == "EXCLUDE_CACHES" and (value is True or value == []):
         return
     assert found
     assert all(key in text or ("alias" in text and key == "DATABASES") for _, text in found), found
@@ -226,6 +348,13 @@ def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
     ("value", "number", "text"),
     [
         ({"SITE": {}}, "E002", "unknown key 'SITE'"),
+        ({"SANDBOX": {"MANAGE": ""}}, "E037", "['SANDBOX'] is not a dict with SCRIPT"),
+        ({"SANDBOX": {"SCRIPT": 1}}, "E037", "['SANDBOX'] is not a dict with SCRIPT"),
+        ({"SANDBOX": {"SETTINGS": {"DATABASES": {}}}}, "E037", "changes DATABASES"),
+        ({"SANDBOX": {"ALLOW": "vault"}}, "E037", "['SANDBOX'] is not a dict with SCRIPT"),
+        ({"SANDBOX": {"ALLOW": ["vault", "http://vault:8200/"]}}, "E037", "contains 'http://vault:8200/'"),
+        ({"SANDBOX": {"ALLOW": ["vault:82000"]}}, "E037", "contains 'vault:82000'"),
+        ({"SANDBOX": {"ALLOW": [8200]}}, "E037", "contains 8200"),
         ({"prefix": "x"}, "E002", "unknown key 'prefix'"),
         ({"ENCRYPTION": {"RECIPIENT": []}}, "E002", "unknown key 'RECIPIENT'"),
         ({"SITES": {"a": "relative"}}, "E004", "['SITES']['a'] is not an absolute path: 'relative'"),
@@ -256,7 +385,9 @@ def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
         ({"SITES": {"uploads": "/u"}, "EXCLUDE": {"uploads": ["["]}}, "E018", "'[': it matches nothing"),
         ({"SITES": {"uploads": "/u"}, "EXCLUDE": {"uploads": ["!"]}}, "E018", "cannot be read"),
         ({"SITES": {"uploads": "/u"}, "EXCLUDE": {"uploads": ["*a*b*c*d*"]}}, "E018", "more than 4 stars"),
-        ({"EXCLUDE_CACHES": "no"}, "E003", "is str, not bool"),
+        ({"EXCLUDE_CACHES": ["other"]}, "E018", "['EXCLUDE_CACHES'] names 'other'"),
+        ({"EXCLUDE_CACHES": [1]}, "E018", "['EXCLUDE_CACHES'] is not a list of names"),
+        ({"EXCLUDE_CACHES": "no"}, "E003", "is str, not bool or list or tuple"),
         ({"SWAP_WHOLE": ["other"]}, "E014", "neither SITES nor LOGS"),
         ({"HOST": "web 1"}, "E010", "'web 1'"),
         ({"PREFIX": "/igny8"}, "E011", "'/igny8'"),
@@ -264,9 +395,38 @@ def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
         ({"RETENTION": {"daily": "7"}}, "E015", "'daily' is '7', not of type int"),
         ({"RETENTION": 7}, "E003", "is int, not dict"),
         ({"MAX_AGE": {"logs": 8}}, "E016", "['MAX_AGE']['logs'] is 8"),
+        ({"SHRINK": {"logs": 1.5}}, "E028", "['SHRINK']['logs'] is 1.5"),
+        ({"SHRINK": {"logs": -0.5}}, "E028", "['SHRINK']['logs'] is -0.5"),
+        ({"SHRINK": {"logs": "50%"}}, "E028", "['SHRINK']['logs'] is '50%'"),
+        ({"SHRINK": {"logs": True}}, "E028", "['SHRINK']['logs'] is True"),
+        ({"SHRINK": {1: 0.5}}, "E028", "['SHRINK'][1]"),
         ({"MAX_AGE": {"logs": timedelta()}}, "E016", "timedelta(days=8)"),
         ({"MONITOR": {"drilled": 30}}, "E026", "['MONITOR']['drilled'] is 30"),
         ({"MONITOR": {"drill": None}}, "E026", "['MONITOR']['drill'] is None"),
+        ({"STATUS_CACHE": "shared"}, "E060", "['STATUS_CACHE'] is 'shared', but CACHES has no such cache"),
+        ({"STATUS_CACHE": 7}, "E003", "['STATUS_CACHE'] is int, not str"),
+        ({"HOSTS": ["web-1"]}, "E003", "is list, not dict"),
+        ({"HOSTS": {}}, "E036", "names no host"),
+        ({"HOSTS": {"web 1": {}}}, "E036", "'web 1'"),
+        ({"HOSTS": {1: {}}}, "E036", "has the name 1"),
+        ({"HOSTS": {"web-1": None}}, "E036", "is NoneType, not a dict"),
+        ({"HOSTS": {"web-1": {"queues": "a"}}}, "E036", "unknown key 'queues'"),
+        ({"COPIES": {"a b": {"storage": "x"}}}, "E058", "its name is not made of"),
+        ({"COPIES": {"offsite": {"storage": "default", "parts": []}}}, "E058", "parts are empty"),
+        ({"COPIES": {"offsite": {"storage": "default", "parts": ["a:b"]}}}, "E058", "parts are not a list"),
+        ({"COPIES": {"offsite": {"storage": "default", "parts": "a"}}}, "E058", "parts are not a list"),
+        ({"COPIES": {"offsite": "x"}}, "E058", "not a dict with a storage"),
+        ({"COPIES": {"offsite": {"storage": "dbbackup"}}}, "E058", "has the backups themselves"),
+        ({"COPIES": {"offsite": {"storage": "moon"}}}, "E058", "STORAGES has no 'moon'"),
+        ({"COPIES": {"offsite": {"storage": ["moon"]}}}, "E058", "STORAGES has no ['moon']"),
+        ({"COPIES": {"offsite": {"storage": "default", "to": 1}}}, "E058", "unknown key 'to'"),
+        ({"COPIES": {"offsite": {"storage": "default", "retention": {}}}}, "E058", "keep nothing"),
+        ({"COPIES": {"offsite": {"storage": "default", "retention": 3}}}, "E058", "is not a dict"),
+        (
+            {"COPIES": {"one": {"storage": "default"}, "two": {"storage": "default"}}},
+            "E058",
+            "names the storage 'default' twice",
+        ),
         ({"PREFIX": "/"}, "E011", "'/'"),
         ({"PREFIX": "a/./b"}, "E011", "relative path"),
         ({"PREFIX": "a/../b"}, "E011", "relative path"),
@@ -280,6 +440,8 @@ def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
         ({"AFTER_RESTORE": [["docker", 1]]}, "E017", "['AFTER_RESTORE'] is not a list of argument lists"),
         ({"AFTER_RESTORE": [["", "x"]]}, "E017", "is not a list of argument lists"),
         ({"ASSUME_SPACE": -1}, "E012", "'-1' is not a size"),
+        ({"MAX_UPLOAD_RATE": "2 MB/s"}, "E012", "is not a size"),
+        ({"MAX_UPLOAD_RATE": 99_999}, "E005", "99999 bytes per second, which is too slow"),
     ],
 )
 def test_problems_have_stable_ids_and_messages(value: Any, number: str, text: str) -> None:
@@ -386,3 +548,29 @@ def test_probes_of_one_and_of_several_databases_are_read(settings: Any) -> None:
     for value in (query, {"default": query}):
         settings.IGNY8_BACKUP = {"PROBES": value, "DATABASES": ["default"]}
         assert get_config().probes == {"default": query}
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        {"mode": "GOVERNANCE"},
+        {"days": 30},
+        {"mode": "governance", "days": 30},
+        {"mode": "GOVERNANCE", "days": 0},
+        {"mode": "GOVERNANCE", "days": True},
+        {"mode": "GOVERNANCE", "days": "30"},
+        {"mode": "GOVERNANCE", "days": 30, "years": 1},
+        {"offsite": {"mode": "GOVERNANCE"}},
+        {"offsite": None},
+    ],
+)
+def test_object_lock_with_wrong_values_is_a_problem(lock: dict[str, Any]) -> None:
+    assert complaints({"OBJECT_LOCK": lock})[0][0] == "E044"
+
+
+def test_object_lock_is_read_for_one_storage_or_for_each() -> None:
+    lock = {"mode": "GOVERNANCE", "days": 30}
+    expected = ObjectLock(mode="GOVERNANCE", days=30)
+    assert config(OBJECT_LOCK=lock).object_lock == {"dbbackup": expected}
+    assert config(OBJECT_LOCK={"offsite": lock}).object_lock == {"offsite": expected}
+    assert config().object_lock == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from igny8_backup.filesystem import try_lock
+from igny8_backup.filesystem import replace_file, try_lock
 from tests.management.state import of_project
 from tests.services.project import Project
 from tests.services.shim import build_shim, refusing
@@ -134,3 +135,30 @@ def test_backup_and_restore_on_a_poor_file_system_succeed(
     assert restored.returncode in (0, 3), restored.stderr  # modes cannot be set there
     after = of_project(project)
     assert after.keys() == before.keys()
+
+
+def test_replace_file_leaves_a_private_file_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "note.json"
+    for content in (b"old", b"new"):
+        replace_file(file, content)
+    assert file.read_bytes() == b"new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert [item.name for item in file.parent.iterdir()] == ["note.json"]
+
+
+def test_replace_file_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
+    taken = tmp_path / "note.json"
+    taken.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace_file(taken, b"new")
+    assert [item.name for item in tmp_path.iterdir()] == ["note.json"]
+
+
+def test_replace_file_creates_private_folders_only(tmp_path: Path) -> None:
+    replace_file(tmp_path / "a" / "b" / "file", b"x")
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b", "a/b/file")] == [
+        0o700,
+        0o700,
+        0o600,
+    ]

@@ -33,7 +33,8 @@ def test_duration_in_words_names_the_largest_units(seconds: float, one: str, two
 
 def test_age_in_words_of_later_time_is_in_the_future() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    assert age_in_words(now + timedelta(seconds=1), now) == "in the future"
+    assert age_in_words(now + timedelta(minutes=6), now) == "in the future"
+    assert age_in_words(now + timedelta(minutes=5), now) == "0 seconds"
     assert age_in_words(now - timedelta(hours=5), now) == "5 hours"
 
 

@@ -150,7 +150,7 @@ def test_journal_of_schema_1_is_read_and_written_in_the_new_schema(journals: Jou
     assert sites.previous == "/data/.before-20261122T021500Z-sites" and sites.swap_root
     assert journals.write(found, DONE) == replace(found, phase=DONE)
     assert Journals(journals.folder.parent).all() == [replace(found, phase=DONE)]
-    assert json.loads(path.read_bytes())["schema"] == 2
+    assert json.loads(path.read_bytes())["schema"] == SCHEMA
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ import sys
 from django.conf import settings
 settings.configure()
 from django.core.files.storage import FileSystemStorage
-from igny8_backup.databases.postgresql.driver import connect
+from igny8_backup.databases.postgresql.connections.driver import connect
 from igny8_backup.locks import AdvisoryLock
 from igny8_backup.store import open_store
 store = open_store(FileSystemStorage(location=sys.argv[1]), "igny8/")
@@ -111,8 +111,8 @@ def test_file_lock_of_killed_holder_is_free(tmp_path: Path) -> None:
 
 def test_file_lock_twice_in_one_process_raises(tmp_path: Path) -> None:
     store, state = make_store(tmp_path), tmp_path / "state"
-    told = pytest.raises(LockedError, match=f"process {os.getpid()}, a restore")
-    with locked(store, state), told, locked(store, state):
+    caught = pytest.raises(LockedError, match=f"process {os.getpid()}, a restore")
+    with locked(store, state), caught, locked(store, state):
         pytest.fail("two hold the lock")
     with pytest.raises(ZeroDivisionError), locked(store, state):
         raise ZeroDivisionError
@@ -174,6 +174,19 @@ def test_advisory_lock_ends_with_its_holder(pg: PostgresServer, tmp_path: Path) 
         session.execute("SELECT pg_advisory_lock(%s)", [AdvisoryLock.key(store)])
         session.execute("SELECT pg_advisory_unlock(%s)", [AdvisoryLock.key(store)])
         AdvisoryLock(session, store).check()
+
+
+def test_advisory_lock_released_is_free_while_its_session_goes_on(pg: PostgresServer, tmp_path: Path) -> None:
+    """Whoever takes it next does not have to wait until the server has ended the session."""
+    store = make_store(tmp_path)
+    with open_session(pg) as first, open_session(pg) as second:
+        lock = AdvisoryLock(first, store)
+        lock.release()
+        AdvisoryLock(second, store).check()
+        with pytest.raises(LockedError, match="The lock was lost"):
+            lock.check()
+        first.close()
+        lock.release()
 
 
 def test_advisory_lock_of_other_role_raises_with_fewer_details(pg: PostgresServer, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.retention import DEFAULT, PERIODS, Backup, Part, Plan, Policy, plan
+from igny8_backup.retention import Backup, Part, Plan, plan
+from igny8_backup.retention_rules import DEFAULT, PERIODS, Policy
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DATABASE = Part(host="web-1", kind="database", name="default")
@@ -67,6 +68,15 @@ def histories(draw: st.DrawFn) -> list[Backup]:
     ]
 
 
+@st.composite
+def doubtful_histories(draw: st.DrawFn) -> list[Backup]:
+    """Generate backups some of whose copies cannot be relied on."""
+    return [
+        replace(item, unfit={part: "damaged" for part in item.parts if draw(st.booleans())})
+        for item in draw(histories())
+    ]
+
+
 def stays(copy: Backup, part: Part, backups: list[Backup], policy: Policy, now: datetime) -> bool:
     """The model: return whether the policy keeps one copy of a part."""
 
@@ -81,8 +91,10 @@ def stays(copy: Backup, part: Part, backups: list[Backup], policy: Policy, now: 
         return True
     for rule, number_of in NUMBER_OF.items():
         mine = number_of(copy.started.astimezone(UTC))
-        theirs = [number_of(item.started.astimezone(UTC)) for item in newer]
-        if mine not in theirs and len(set(theirs)) < getattr(policy, rule):
+        theirs = {number_of(item.started.astimezone(UTC)) for item in newer}
+        of_mine = [item for item in rivals if number_of(item.started.astimezone(UTC)) == mine]
+        chosen = max(of_mine, key=rank) if rule == "hourly" else min(of_mine, key=rank)
+        if chosen is copy and len(theirs - {mine}) < getattr(policy, rule):
             return True
     return False
 
@@ -108,13 +120,61 @@ def test_plan_equals_that_of_the_model(backups: list[Backup], policy: Policy, fa
     assert set(found.to_remove) == {item.id for item in backups} - expected
 
 
+def copies(found: Plan) -> dict[tuple[str, Part], tuple[str, ...]]:
+    """The reasons to keep each copy."""
+    return {(verdict.id, copy.part): copy.reasons for verdict in found.verdicts for copy in verdict.copies}
+
+
+def without(backups: list[Backup], *, keep: Backup | None = None) -> list[Backup]:
+    """The same backups without their unfit copies; those of ``keep`` are fit."""
+    return [
+        replace(item, unfit={})
+        if item is keep
+        else replace(item, parts=tuple(part for part in item.parts if part not in item.unfit), unfit={})
+        for item in backups
+    ]
+
+
+@given(doubtful_histories(), policies)
+def test_plan_unfit_copies_change_nothing_for_fit_ones(backups: list[Backup], policy: Policy) -> None:
+    found, alone = copies(plan(backups, policy, NOW)), copies(plan(without(backups), policy, NOW))
+    for (backup_id, part), reasons in alone.items():
+        blocked = [reason for reason in found[backup_id, part] if reason.startswith("blocked")]
+        mine = tuple(
+            "newest" if reason == "newest good copy" else reason for reason in found[backup_id, part]
+        )
+        assert mine == reasons and not blocked
+
+
+@given(doubtful_histories(), policies)
+def test_plan_keeps_unfit_copy_as_long_as_if_it_were_fit(backups: list[Backup], policy: Policy) -> None:
+    found = copies(plan(backups, policy, NOW))
+    for item in backups:
+        for part in item.unfit:
+            only = [replace(one, parts=(part,)) for one in without(backups, keep=item) if part in one.parts]
+            as_fit = copies(plan(only, policy, NOW))[item.id, part]
+            assert bool(found[item.id, part]) == bool(as_fit) or "blocked" in str(found[item.id, part])
+
+
+@given(doubtful_histories(), policies)
+def test_plan_keeps_newest_fit_copy_of_each_part(backups: list[Backup], policy: Policy) -> None:
+    staying = kept(plan(backups, policy, NOW))
+    for part in PARTS:
+        found = [item for item in backups if part in item.parts and item.started <= NOW]
+        fit = [item for item in found if part not in item.unfit]
+        if fit:
+            assert max(fit, key=lambda item: (item.started, item.id)).id in staying
+        else:
+            assert {item.id for item in found} <= staying, "nobody knows which one is the best"
+
+
 @given(histories(), policies)
 def test_plan_keeps_newest_complete_copy_of_each_part(backups: list[Backup], policy: Policy) -> None:
     staying = kept(plan(backups, policy, NOW))
     for part in PARTS:
-        copies = [item for item in backups if part in item.parts and item.started <= NOW]
-        if copies:
-            assert max(copies, key=lambda item: (item.started, item.id)).id in staying
+        found = [item for item in backups if part in item.parts and item.started <= NOW]
+        if found:
+            assert max(found, key=lambda item: (item.started, item.id)).id in staying
 
 
 @given(histories(), policies)
@@ -136,7 +196,7 @@ def test_plan_pin_keeps_one_backup_and_changes_nothing_else(
         assert kept(plan(after, policy, NOW)) == before | {pinned.id}
 
 
-@given(histories(), policies, st.lists(st.integers(1, 10**6), max_size=5))
+@given(histories(), policies, st.lists(st.integers(301, 10**6), max_size=5))
 def test_plan_future_backups_displace_none(backups: list[Backup], policy: Policy, seconds: list[int]) -> None:
     forged = [
         Backup(id=f"forged {number}", started=NOW + timedelta(seconds=after), parts=PARTS)
@@ -168,13 +228,13 @@ def test_plan_gives_reasons_for_each_backup() -> None:
     policy = Policy(last=2, within=timedelta(days=1), weekly=2, yearly=1)
     found = plan([backup(0), backup(1), backup(2), backup(7), backup(8, held="pinned")], policy, NOW)
     assert reasons(found) == {
-        "0 days": ["newest", "last 1 of 2", "within 1 day", "weekly 2026-W47", "yearly 2026"],
+        "0 days": ["newest", "last 1 of 2", "within 1 day"],
         "1 days": ["last 2 of 2", "within 1 day"],
-        "2 days": [],
-        "7 days": ["weekly 2026-W46"],
-        "8 days": ["pinned"],
+        "2 days": ["weekly 2026-W47"],
+        "7 days": [],
+        "8 days": ["pinned", "weekly 2026-W46", "yearly 2026"],
     }
-    assert found.to_remove == ("2 days",)
+    assert found.to_remove == ("7 days",)
 
 
 @pytest.mark.parametrize(
@@ -248,3 +308,94 @@ def test_plan_keeps_newest_copies_proven_by_drills() -> None:
     proven = [backups[1].id, backups[3].id]
     assert set(kept) == {backups[0].id, *proven}
     assert [kept[name] for name in proven] == [("proven 1 of 2",), ("proven 2 of 2",)]
+
+
+def test_plan_two_newest_damaged_keeps_the_last_good_copy() -> None:
+    newest, second, sound, old = (backup(days) for days in (0, 1, 2, 3))
+    damaged = [replace(item, unfit={DATABASE: "damaged: x is altered"}) for item in (newest, second)]
+    found = plan([*damaged, sound, old], Policy(last=2), NOW)
+    assert reasons(found) == {
+        "0 days": ["newest", "last 1 of 2"],
+        "1 days": ["newest", "last 1 of 2"],
+        "2 days": ["newest good copy", "last 1 of 2"],
+        "3 days": ["last 2 of 2"],
+    }
+    assert found.verdicts[0].copies[0].unfit == "damaged: x is altered"
+
+
+def test_plan_last_good_copy_stays_though_no_rule_covers_it() -> None:
+    policy = Policy(within=timedelta(days=3))
+    suspects = [replace(backup(days), unfit={DATABASE: "suspect"}) for days in range(6)]
+    found = plan([*suspects, backup(10), backup(11)], policy, NOW)
+    assert found.to_remove == ("11 days",)
+    assert reasons(found)["10 days"] == ["newest good copy"]
+
+
+def test_plan_old_unfit_copy_goes_when_the_policy_would_let_it_go() -> None:
+    bad = replace(backup(5), unfit={DATABASE: "damaged"})
+    found = plan([backup(0), backup(1), bad, backup(6)], Policy(last=2), NOW)
+    assert found.to_remove == ("6 days", "5 days")
+
+
+def test_plan_without_fit_copy_removes_nothing() -> None:
+    bad = [replace(backup(days), unfit={DATABASE: "damaged"}) for days in range(4)]
+    found = plan(bad, Policy(last=1), NOW)
+    assert found.to_remove == ()
+    (blocked,) = found.blocked
+    assert blocked.reason == "none of its copies can be relied on"
+
+
+def test_plan_newest_good_copy_too_old_blocks() -> None:
+    suspect = replace(backup(0), unfit={DATABASE: "suspect"})
+    found = plan([suspect, backup(3), backup(4)], Policy(last=1), NOW, max_age=lambda part: timedelta(days=2))
+    assert found.to_remove == ()
+    (blocked,) = found.blocked
+    assert blocked.reason == "its newest good copy is 3 days old, more than 2 days"
+
+
+def test_plan_damaged_proven_copy_counts_for_no_rule() -> None:
+    bad = replace(backup(1), proven=True, unfit={DATABASE: "damaged"})
+    found = plan([backup(0), bad, replace(backup(2), proven=True)], Policy(proven=1), NOW)
+    assert reasons(found)["2 days"] == ["proven 1 of 1"]
+
+
+HOURLY = Policy(last=3, hourly=48, daily=14, weekly=8, monthly=12)
+
+
+def hourly_runs(hours: int, first: datetime) -> list[Backup]:
+    return [
+        Backup(id=f"{number:06}", started=first + timedelta(hours=number), parts=(DATABASE,))
+        for number in range(hours)
+    ]
+
+
+def test_plan_copy_chosen_for_a_day_or_longer_stays_chosen() -> None:
+    runs = hourly_runs(24 * 75, datetime(2026, 9, 1, 0, 20, tzinfo=UTC))
+    stored: list[Backup] = []
+    chosen: dict[str, str] = {}
+    for start in range(0, len(runs), 24):
+        stored += runs[start : start + 24]
+        found = plan(stored, HOURLY, stored[-1].started)
+        stored = [item for item in stored if item.id in kept(found)]
+        for verdict in found.verdicts:
+            for reason in verdict.copies[0].reasons:
+                if reason.startswith(("daily", "weekly", "monthly")):
+                    assert chosen.setdefault(reason, verdict.id) == verdict.id, reason
+    of_days = [item for item in stored if item.started < stored[-1].started - timedelta(days=3)]
+    assert {item.started.hour for item in of_days} == {0}, "only the first run of a day lives for weeks"
+    assert len(stored) <= 3 + 48 + 14 + 8 + 12
+
+
+@given(doubtful_histories(), policies)
+def test_plan_later_backup_of_the_same_day_displaces_no_daily_copy(
+    backups: list[Backup], policy: Policy
+) -> None:
+    before = plan(backups, policy, NOW)
+    days = {
+        (verdict.id, copy.part)
+        for verdict in before.verdicts
+        for copy in verdict.copies
+        if any(reason == f"daily {NOW:%Y-%m-%d}" for reason in copy.reasons)
+    }
+    after = copies(plan([*backups, Backup(id="z", started=NOW, parts=PARTS)], policy, NOW))
+    assert all(any(reason.startswith("daily") for reason in after[one]) for one in days)

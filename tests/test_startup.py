@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from django.test import override_settings
 from igny8_backup.checks import TAG
 from igny8_backup.conf import Config, problems
 from tests.services import hidden
+
+pytestmark = pytest.mark.slow
 
 REPOSITORY = str(Path(__file__).resolve().parents[1])
 SETTINGS = """
@@ -159,6 +162,12 @@ def test_command_without_driver_ends_with_4_and_the_line_to_run(
     assert manage("list_backups", env=hidden(*NEITHER)).returncode == 0, "it needs no database"
 
 
+def test_driver_that_lacks_a_library_is_named(manage: Run) -> None:
+    done = manage("backup_db", "shop", env={**hidden("psycopg2"), "PSYCOPG_IMPL": "c"})
+    assert done.returncode == 4 and "Traceback" not in done.stderr
+    assert re.search(r"psycopg is installed, but it cannot be imported: .*psycopg_c", done.stderr)
+
+
 def test_tasks_without_driver_can_be_imported(manage: Run) -> None:
     done = manage("shell", "-v", "0", "-c", "import igny8_backup.tasks", env=hidden(*NEITHER))
     assert (done.returncode, done.stderr) == (0, "")
@@ -167,6 +176,22 @@ def test_tasks_without_driver_can_be_imported(manage: Run) -> None:
 @pytest.mark.parametrize("value", [7, None, {"UNKNOWN": 1}, {"SITES": 7}, {"ENCRYPTION": {"RECIPIENTS": 7}}])
 def test_project_with_wrong_settings_starts(manage: Run, value: object) -> None:
     assert_starts(manage, more=f"IGNY8_BACKUP = {value!r}\n")
+
+
+def test_project_shows_no_url_of_a_notification(manage: Run) -> None:
+    source = (
+        "import sys; from django.core.management import call_command; from django.views import debug;"
+        " call_command('diffsettings', all=True);"
+        " print(debug.ExceptionReporter(None, KeyError, KeyError(), None).get_traceback_html())"
+    )
+    done = manage("shell", "-v", "0", "-c", source, more="IGNY8_BACKUP['NOTIFY'] = ['slack://T0KEN/a']\n")
+    assert done.returncode == 0 and done.stdout.count("NOTIFY") == 2, done.stderr
+    assert "T0KEN" not in done.stdout + done.stderr
+
+
+def test_project_with_notifications_and_without_apprise_starts_and_reports_it(manage: Run) -> None:
+    text = assert_starts(manage, env=hidden("apprise"), more="IGNY8_BACKUP['NOTIFY'] = ['slack://T0KEN/a']\n")
+    assert "igny8_backup.W050" in text and "pip install 'igny8-backup[notify]'" in text
 
 
 def test_problems_of_any_settings_raise_nothing() -> None:
@@ -184,6 +209,11 @@ def test_setup_imports_nothing_that_can_be_missing(manage: Run) -> None:
     source = "import json, sys; print(json.dumps([n for n in sys.modules if n.split('.')[0] in {}]))"
     names = (*OPTIONAL, *REQUIRED, "igny8_backup")
     done = manage("shell", "-v", "0", "-c", source.format(names), more="DATABASES.pop('shop')\n")
-    assert json.loads(done.stdout) == ["igny8_backup", "igny8_backup.apps", "igny8_backup.checks"], (
-        done.stderr
-    )
+    assert json.loads(done.stdout) == [
+        "igny8_backup",
+        "igny8_backup.apps",
+        "igny8_backup.models",
+        "igny8_backup.outside",
+        "igny8_backup.checks",
+        "igny8_backup.hidden",
+    ], done.stderr

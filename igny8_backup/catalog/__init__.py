@@ -2,6 +2,6 @@
 
 ``backups.Catalog`` lists and reads manifests and run records; ``select.select`` chooses the backup for each
 database and tree of a restore; ``annotations`` reads pins, results of checks and the marks on orphans
-(objects that belong to no backup). No key is needed.
-This package imports ``store``, ``formats``, ``humanize`` and ``errors``.
+(objects that belong to no backup). Nothing is decrypted, so no private key is needed.
+This package is built on ``store``, ``signing`` and ``formats``. It imports no database engine.
 """

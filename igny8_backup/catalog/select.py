@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from igny8_backup.errors import UsageError
+from igny8_backup.catalog.other_hosts import other_host_error, other_host_notes
+from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.humanize import duration_in_words
+from igny8_backup.standing import FUTURE, CopyStanding, Standings
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,49 +29,184 @@ def select(
     *,
     databases: tuple[str, ...],
     trees: tuple[str, ...],
+    host: str,
+    from_host: str = "",
     wanted: Manifest | None = None,
+    standings: Standings | None = None,
 ) -> Selection:
     """Select the backup for each of the requested ``databases`` and ``trees``.
 
     ``manifests`` are sorted newest first. With ``wanted``, everything comes from that backup. Otherwise the
     databases come from the newest backup that has all of them complete. Each tree comes from the same backup
     if possible, otherwise from the first one that started later, otherwise from the newest earlier one. In
-    the last two cases a note says how far apart the backups are. Raises :class:`UsageError` if no backup has
-    a requested database or tree.
+    the last two cases a note says how far apart the backups are.
+
+    Trees come from backups of this ``host`` only, or of ``from_host`` if given: trees of two hosts may have
+    the same name. Databases may be shared by several hosts, so they come from any; those of ``from_host`` are
+    preferred. A note names each part of another host.
+
+    Copies that are unfit according to ``standings`` are not selected, and a note says why. With ``wanted``
+    they are selected, and a note warns of them.
+
+    Raises :class:`UsageError` if no backup has a requested database or tree. If all its copies are damaged,
+    raises :class:`IntegrityError`; if all are unfit for this or other reasons, :class:`RefusedError`.
     """
-    pool = [wanted] if wanted else manifests
-    if not pool:
+    taken = [wanted] if wanted else manifests
+    pool = _Pool(taken, standings or Standings(), from_host or host, any_copy=wanted is not None)
+    if not pool.manifests:
         raise UsageError(
             "There is no backup that can be read.",
             hint="List the backups and the location that was searched: python manage.py list_backups.",
         )
-    base = next((found for found in pool if all(_database(found, alias) for alias in databases)), None)
+    base = pool.newest_with(databases, from_host)
     if base is None:
         hint = "List the backups: python manage.py list_backups."
-        raise _missing_part(wanted, f"of {', '.join(databases)}", hint)
+        raise pool.none_is_fit(databases) or _missing_part(wanted, f"of {', '.join(databases)}", hint)
     parts = tuple((base, part) for alias in databases if (part := _database(base, alias)))
+    # Files are chosen for the time of the data, which for a standby may be long before the backup.
+    data_time = min([base.started, *(part.as_of for _, part in parts)])
+    notes = pool.notes_on_databases(base, databases)
     chosen: list[tuple[Manifest, TreePart]] = []
-    notes = [
-        f"Backup {item.id} is newer and has {alias!r} complete, but not all of {', '.join(databases)}. To"
-        f" restore it: restore_all {item.id} --only {alias}."
-        for item in pool[: pool.index(base)]
-        for alias in databases
-        if _database(item, alias)
-    ][:5]
     for name in trees:
-        found = _nearest([item for item in pool if _tree(item, name)], base if databases else None)
+        found = _nearest(pool.with_tree(name), data_time if databases else None)
         tree = _tree(found, name) if found else None
         if found is None or tree is None:
+            other_hosts = [item.host for item in pool.manifests if _tree(item, name)]
+            if other_hosts and pool.host not in other_hosts:
+                raise other_host_error(wanted, name, other_hosts, host=host, searched=pool.host)
             hint = "Choose another id from list_backups, or restore without it: restore_all --only db."
-            raise _missing_part(wanted, f"of the tree {name!r}", hint)
+            raise pool.none_is_fit((name,)) or _missing_part(wanted, f"of the tree {name!r}", hint)
         chosen.append((found, tree))
+        notes += pool.notes_on_tree(found, tree, data_time if databases else None)
         if databases and found.id != base.id:
-            apart = duration_in_words(abs(tree.started - base.started), units=2)
-            when = "after" if tree.started > base.started else "BEFORE"
+            apart = duration_in_words(abs(tree.started - data_time), units=2)
+            when = "after" if tree.started > data_time else "BEFORE"
             notes.append(
                 f"The files of {name!r} come from backup {found.id}, made {apart} {when} the database."
             )
-    return Selection(databases=parts, trees=tuple(chosen), notes=tuple(notes))
+    notes += other_host_notes(host, parts, chosen)
+    return Selection(databases=parts, trees=tuple(chosen), notes=tuple(dict.fromkeys(notes)))
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The backups to select from, and the ``host`` whose trees are selected.
+
+    ``any_copy``: the user has named the backup, so unfit copies are taken.
+    """
+
+    manifests: list[Manifest]
+    standings: Standings
+    host: str
+    any_copy: bool
+
+    def unfit(self, manifest: Manifest, part: DatabasePart | TreePart) -> CopyStanding | None:
+        """Return the standing of a copy if the copy is unfit, otherwise ``None``."""
+        found = self.standings.of_part(manifest, part)
+        return found if found and not found.fit else None
+
+    def usable(self, manifest: Manifest, part: DatabasePart | TreePart | None) -> bool:
+        return part is not None and (self.any_copy or not self.unfit(manifest, part))
+
+    def newest_with(self, aliases: Sequence[str], host: str) -> Manifest | None:
+        """Return the newest backup with fit copies of all these databases, if possible one of ``host``."""
+        fitting = [
+            manifest
+            for manifest in self.manifests
+            if all(self.usable(manifest, _database(manifest, alias)) for alias in aliases)
+        ]
+        return next((item for item in fitting if item.host == host), next(iter(fitting), None))
+
+    def with_tree(self, name: str) -> list[Manifest]:
+        return [item for item in self.having(name) if self.usable(item, _tree(item, name))]
+
+    def having(self, tree: str) -> list[Manifest]:
+        """Return the backups of the host that have a complete copy of the tree, fit or unfit."""
+        return [item for item in self.manifests if item.host == self.host and _tree(item, tree)]
+
+    def notes_on_databases(self, base: Manifest, aliases: Sequence[str]) -> list[str]:
+        """Return notes on unfit databases of ``base``, and on newer backups that were not selected."""
+        notes = [self._warning(base, part) for alias in aliases if (part := _database(base, alias))]
+        for manifest in self.manifests[: self.manifests.index(base)]:
+            found = [part for alias in aliases if (part := _database(manifest, alias))]
+            unfit = [_not_chosen(standing) for part in found if (standing := self.unfit(manifest, part))]
+            notes += unfit
+            if not unfit and len(found) < len(aliases):
+                notes += [
+                    f"Backup {manifest.id} is newer and has {part.alias!r} complete, but not all of"
+                    f" {', '.join(aliases)}. To restore it: restore_all {manifest.id} --only {part.alias}."
+                    for part in found
+                ]
+        return [note for note in notes if note][:_SHOWN]
+
+    def notes_on_tree(self, chosen: Manifest, tree: TreePart, data_time: datetime | None) -> list[str]:
+        """Return the note to show about the copy of ``tree`` in the backup ``chosen``, if there is one.
+
+        It warns of an unfit copy, or says why a copy nearer to ``data_time`` was not selected.
+        """
+        first = _nearest(self.having(tree.name), data_time)
+        part = _tree(first, tree.name) if first else None
+        if first is None or part is None or first.id == chosen.id:
+            warning = self._warning(chosen, tree)
+            return [warning] if warning else []
+        standing = self.unfit(first, part)
+        return [_not_chosen(standing)] if standing else []
+
+    def none_is_fit(self, names: Iterable[str]) -> BackupError | None:
+        """Return the error which says that no copy of these parts is fit, and why.
+
+        Returns ``None`` if no copy is unfit, or if the user has named the backup.
+        """
+        wanted = set(names)
+        unfit = [
+            standing
+            for manifest in self.manifests
+            for part in manifest.parts
+            if part.name in wanted
+            and (isinstance(part, DatabasePart) or manifest.host == self.host)
+            and part.state == COMPLETE
+            and (standing := self.unfit(manifest, part))
+        ]
+        if self.any_copy or not unfit:
+            return None
+        listed = "; ".join(
+            f"backup {item.backup_id}: {item.part.name!r}, {item.why}" for item in unfit[:_SHOWN]
+        )
+        more = f"; and {len(unfit) - _SHOWN} more" if len(unfit) > _SHOWN else ""
+        what = f"No copy of {', '.join(sorted(wanted))} can be relied on: {listed}{more}."
+        if all(item.damaged for item in unfit):
+            hint = (
+                "Copy the damaged objects back from another copy of the storage, and run verify_backup --all."
+                f" To try a damaged backup anyway, give its id: {unfit[0].backup_id}. To leave this part out,"
+                " name the others: --only."
+            )
+            return IntegrityError(what, unchanged="Nothing was changed.", hint=hint)
+        if all(item.is_unfit(FUTURE) for item in unfit):
+            hint = (
+                "Check the clock of this machine (date -u) and restore again. If it is right, give the id of"
+            )
+            hint += f" the backup that you mean, for example {unfit[0].backup_id}."
+            return RefusedError(what, unchanged="Nothing was changed.", hint=hint)
+        undamaged = [item for item in unfit if not item.damaged]
+        first = next((item for item in undamaged if item.suspect), undamaged[0])
+        hint = f"If you know that one of them is right, give its id, for example {first.backup_id}"
+        if first.suspect:
+            hint += f'; or accept the copy: accept_backup {first.backup_id} --reason "..."'
+        hint += ". To leave this part out, name the others: --only."
+        return RefusedError(what, unchanged="Nothing was changed.", hint=hint)
+
+    def _warning(self, manifest: Manifest, part: DatabasePart | TreePart) -> str:
+        standing = self.unfit(manifest, part)
+        if standing is None:
+            return ""
+        return f"WARNING: the copy of {part.name!r} in backup {manifest.id} is {standing.why}."
+
+
+def _not_chosen(standing: CopyStanding) -> str:
+    return (
+        f"Backup {standing.backup_id} is not used for {standing.part.name!r}, because its copy is"
+        f" {standing.why}."
+    )
 
 
 def _missing_part(wanted: Manifest | None, what: str, hint: str) -> UsageError:
@@ -73,16 +214,16 @@ def _missing_part(wanted: Manifest | None, what: str, hint: str) -> UsageError:
     return UsageError(f"{subject} complete copy {what}.", hint=hint)
 
 
-def _nearest(fitting: list[Manifest], base: Manifest | None) -> Manifest | None:
-    """Return the manifest in ``fitting`` that is nearest to ``base``, the backup of the databases.
+def _nearest(fitting: list[Manifest], data_time: datetime | None) -> Manifest | None:
+    """Return the manifest in ``fitting`` that is nearest to ``data_time``, the time of the databases' data.
 
-    That is ``base`` itself, else the first one that started later, else the newest one. If ``base`` is
-    ``None``, it is the newest one.
+    That is the first one that started then or later, else the newest one. If ``data_time`` is ``None``, it is
+    the newest one.
     """
     fitting = sorted(fitting, key=lambda item: item.started)
-    if base is None:
+    if data_time is None:
         return fitting[-1] if fitting else None
-    after = [item for item in fitting if item.started >= base.started]
+    after = [item for item in fitting if item.started >= data_time]
     return after[0] if after else (fitting[-1] if fitting else None)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ANSWER_SECONDS = 2.0
-"""How long to wait for answers if the number of workers is unknown, in seconds."""
+"""How many seconds to wait for answers if the number of workers is unknown."""
 REPLY_SECONDS = 10.0
 """The longest wait for the answers of named workers, in seconds. The wait ends when all have answered."""
 CONNECT_SECONDS = 5

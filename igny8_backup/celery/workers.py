@@ -1,21 +1,22 @@
 """Find and stop the project's Celery workers, and purge their queues.
 
-Celery is optional, and its broker may be down during a restore. In both cases the plan of the restore says
-that the workers are unknown, and the restore goes on. Workers answer over the broker (Celery documentation,
+Celery is optional. If it is installed and its broker is down, the workers are unknown: they may still run
+tasks that they received before. Workers answer over the broker (Celery documentation,
 "Workers Guide", remote control). Beat does not answer, because it only sends tasks.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from igny8_backup.celery.control import ANSWER_SECONDS, Control, Queue
+from igny8_backup.celery.control import ANSWER_SECONDS, REPLY_SECONDS, Control, Queue
 from igny8_backup.errors import BackupError, RefusedError
+from igny8_backup.outside import is_from_outside
 
 _PAUSE = 0.2  # seconds between two questions to the workers
 _EXIT_SECONDS = 30.0  # for idle workers to exit after the shutdown command
@@ -23,16 +24,22 @@ _EXIT_SECONDS = 30.0  # for idle workers to exit after the shutdown command
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The Celery workers that answered, and the queues of the project with their waiting tasks.
+    """The workers that were found running, and the queues of the project with their waiting tasks.
 
-    ``broker`` is the URL of the broker without its password. ``unasked`` is the reason why no worker could be
-    asked; it is empty if the broker was reached.
+    ``broker`` is the URL of the broker without its password. ``unasked`` says why no Celery worker could be
+    asked; it is empty if the workers were asked. ``doubt`` says why workers may be running that are not in
+    ``names``; it is empty if there is no such reason. ``unreachable`` is true if the broker is down: then its
+    workers get no new tasks. ``others`` are those of ``names`` that are not Celery workers: the function in
+    the setting ``WORKERS`` has reported them.
     """
 
     broker: str = ""
     unasked: str = ""
     names: tuple[str, ...] = ()
     queues: tuple[Queue, ...] = ()
+    doubt: str = ""
+    unreachable: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -41,29 +48,37 @@ class Workers:
 
 
 def ask_workers() -> Workers:
-    """List the workers of the project's Celery app, if there is one. Never raises."""
+    """List the workers of the project's Celery app. The result, not an exception, describes a failure."""
     broker = ""
     try:
-        app, unasked = _find_app()
+        app, unasked = find_app()
         if app is None:
             return Workers(unasked=unasked)
         with app.connection_for_write() as connection:
             broker = connection.as_uri()
+            if "fanout" not in connection.transport.implements.exchange_type:
+                unasked = f"the broker ({connection.transport_cls}) has no remote control"
+                doubt = f"Celery workers cannot be asked whether they are running: {unasked}"
+                return Workers(broker=broker, unasked=unasked, doubt=doubt)
         with Control(app) as control:
             names = control.names()
             return Workers(broker=broker, names=names, queues=control.waiting(names))
     except Exception as error:  # the libraries of brokers raise exceptions of any class
-        return Workers(broker=broker, unasked=f"the broker cannot be reached ({type(error).__name__})")
+        if is_from_outside(error):
+            raise
+        unasked = f"the broker cannot be reached ({type(error).__name__})"
+        return Workers(broker=broker, unasked=unasked, unreachable=True)
 
 
 def stop_workers(*, seconds: float) -> tuple[str, ...]:
     """Stop every worker that answers; return their names.
 
-    The workers accept no new tasks, finish their current tasks within ``seconds`` in total, and exit. Raises
-    :class:`RefusedError` if tasks still run after that time; the workers then accept tasks again. Raises it
-    also if a worker does not exit, and :class:`BackupError` if the broker stops answering.
+    The workers accept no new tasks, finish their current tasks, and exit. All together they have ``seconds``
+    to finish. If tasks still run after that time, the workers accept tasks again, and :class:`RefusedError`
+    is raised. Also raises :class:`RefusedError` if a worker does not exit, and :class:`BackupError` if the
+    broker stops answering.
     """
-    app, _ = _find_app()
+    app, _ = find_app()
     if app is None:
         return ()
     deadline = time.monotonic() + seconds
@@ -76,6 +91,8 @@ def stop_workers(*, seconds: float) -> tuple[str, ...]:
     except BackupError:
         raise
     except Exception as error:  # the libraries of brokers raise exceptions of any class
+        if is_from_outside(error):
+            raise
         raise BackupError(
             f"The broker stopped answering while workers were being stopped ({type(error).__name__}).",
             unchanged="Nothing was restored.",
@@ -89,14 +106,22 @@ def purge_queues(names: Collection[str] = ()) -> int:
     Raises :class:`BackupError` if there is no app or the broker does not answer.
     """
     hint = "Before the workers start, run: celery -A PROJECT purge."
-    app, unasked = _find_app()
+    app, unasked = find_app()
     if app is None:
-        raise BackupError(f"No queue was purged: {unasked}.", hint=hint)
+        raise BackupError(
+            f"No queue was purged: {unasked}.", unchanged="The waiting tasks were not discarded.", hint=hint
+        )
     try:
         with Control(app) as control:
             return sum(control.purge(name) for name in sorted({*app.amqp.queues, *names}))
     except Exception as error:  # the libraries of brokers raise exceptions of any class
-        raise BackupError(f"The queues could not be purged ({type(error).__name__}).", hint=hint) from None
+        if is_from_outside(error):
+            raise
+        raise BackupError(
+            f"The queues could not be purged ({type(error).__name__}).",
+            unchanged="Some tasks may still wait in the queues.",
+            hint=hint,
+        ) from None
 
 
 def scheduled_tasks() -> list[str] | None:
@@ -111,7 +136,9 @@ def scheduled_tasks() -> list[str] | None:
         app.finalize(auto=True)  # signal handlers of the project may add entries
         entries = (app.conf.beat_schedule or {}).values()
         return [str(entry["task"] if isinstance(entry, dict) else entry.task) for entry in entries]
-    except Exception:  # code of the project runs here
+    except Exception as error:  # code of the project runs here
+        if is_from_outside(error):
+            raise
         return None
 
 
@@ -128,7 +155,7 @@ def _project_app() -> tuple[Any, str]:
     return app, ""
 
 
-def _find_app() -> tuple[Any, str]:
+def find_app() -> tuple[Any, str]:
     """Return the project's Celery app, or ``None`` and the reason why no worker can be asked."""
     app, unasked = _project_app()
     if app is None:
@@ -163,16 +190,43 @@ def _stop(control: Control, names: tuple[str, ...], deadline: float) -> None:
 
 @contextmanager
 def _consuming_nothing(control: Control, names: tuple[str, ...]) -> Iterator[None]:
-    """Let the workers take no new tasks. If the block raises, let them take tasks again."""
+    """Keep the workers from taking new tasks. If the block raises, let them take tasks again."""
     queues = control.queues_of(names)
     try:
-        for queue, workers in queues.items():
-            control.call(workers, "cancel_consumer", queue=queue)
+        _change_consumers(control, queues, "cancel_consumer")
         yield
-    except BaseException:
-        for queue, workers in queues.items():
-            control.call(workers, "add_consumer", queue=queue)
+    except BaseException as error:
+        deaf = _change_consumers(control, queues, "add_consumer")
+        if deaf and isinstance(error, RefusedError):
+            raise RefusedError(
+                error.what,
+                unchanged="Nothing was restored.",
+                hint=f"Restart these workers, which do not accept tasks again: {', '.join(sorted(deaf))}.",
+            ) from None
         raise
+
+
+def _change_consumers(control: Control, queues: Mapping[str, Collection[str]], command: str) -> set[str]:
+    """Send ``command`` for each queue to its workers; return the workers in which it has no effect.
+
+    ``command`` is ``cancel_consumer`` or ``add_consumer``. A worker answers before it carries out a command,
+    and may carry out two of them in the wrong order, so this waits until the first one has taken effect.
+    """
+    for queue, workers in queues.items():
+        control.call(workers, command, queue=queue)
+    names = {name for workers in queues.values() for name in workers}
+    deadline = time.monotonic() + REPLY_SECONDS
+    while True:
+        now = control.queues_of(names)
+        unchanged = {
+            name
+            for queue, workers in queues.items()
+            for name in workers
+            if (name in now.get(queue, ())) != (command == "add_consumer")
+        }
+        if not unchanged or time.monotonic() > deadline:
+            return unchanged
+        time.sleep(_PAUSE)
 
 
 def _busy(control: Control, names: tuple[str, ...]) -> list[str]:

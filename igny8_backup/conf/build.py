@@ -12,12 +12,34 @@ from django.conf import settings
 from igny8_backup.conf.model import SETTING, Config, Problem
 from igny8_backup.conf.parser import Reader
 from igny8_backup.conf.paths import home_dir
-from igny8_backup.conf.sections.databases import read_databases, read_excluded, read_probes, read_sanitizers
+from igny8_backup.conf.sections.copies import read_copies
+from igny8_backup.conf.sections.databases import (
+    read_chunked,
+    read_databases,
+    read_excluded,
+    read_full_every,
+    read_probes,
+    read_sanitizers,
+)
+from igny8_backup.conf.sections.drill import read_drill, read_restore_user
 from igny8_backup.conf.sections.encryption import read_encryption
-from igny8_backup.conf.sections.hooks import read_commands
-from igny8_backup.conf.sections.trees import check_trees, read_patterns, read_trees
-from igny8_backup.conf.sections.upkeep import read_limits, read_max_age, read_retention
+from igny8_backup.conf.sections.hooks import read_commands, read_workers
+from igny8_backup.conf.sections.hosts import read_hosts
+from igny8_backup.conf.sections.notify import read_notify, read_summary
+from igny8_backup.conf.sections.object_lock import read_object_lock
+from igny8_backup.conf.sections.sandbox import read_sandbox
+from igny8_backup.conf.sections.signing import read_signing_key, read_trusted
+from igny8_backup.conf.sections.trees import check_trees, read_cache_trees, read_patterns, read_trees
+from igny8_backup.conf.sections.upkeep import (
+    read_limits,
+    read_max_age,
+    read_retention,
+    read_shrink,
+    read_status_cache,
+    read_upload_rate,
+)
 from igny8_backup.formats import keys
+from igny8_backup.signing.trust import Place, Trust
 
 
 def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
@@ -42,36 +64,63 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
             'Give a relative path, for example "igny8/".',
         )
     databases = read_databases(reader)
-    config = Config(
+    sites, logs = read_trees(reader, "SITES"), read_trees(reader, "LOGS")
+    hosts, retention = read_hosts(reader), read_retention(reader)
+    place = Place(
+        environment=reader.take("ENVIRONMENT", str, "development" if settings.DEBUG else "production"),
         prefix="".join(f"{part}/" for part in parts),
         host=host,
-        environment=reader.take("ENVIRONMENT", str, "development" if settings.DEBUG else "production"),
+        hosts=None if hosts is None else tuple(hosts),
+    )
+    config = Config(
+        prefix=place.prefix,
+        host=host,
+        hosts=hosts,
+        environment=place.environment,
         databases=databases,
-        sites=read_trees(reader, "SITES"),
-        logs=read_trees(reader, "LOGS"),
+        sites=sites,
+        logs=logs,
         encryption=read_encryption(reader),
+        signing_key=read_signing_key(reader),
+        trust=Trust(read_trusted(reader), place),
+        object_lock=read_object_lock(reader),
+        copies=read_copies(reader, retention),
         compression_level=reader.take_int("COMPRESSION_LEVEL", 3, 1, 19),
         files_compression_level=reader.take_int("FILES_COMPRESSION_LEVEL", 2, 1, 19),
         jobs=reader.take_int("JOBS", 2, 1, 64),
         scratch_dir=reader.take_path("SCRATCH_DIR", None) or _temporary_folder(reader),
         state_dir=reader.take_path("STATE_DIR", None) or home_dir() / "state",
         exclude_table_data=read_excluded(reader),
+        chunked_dumps=read_chunked(reader, databases),
+        full_every=read_full_every(reader),
         exclude=read_patterns(reader),
-        exclude_caches=reader.take("EXCLUDE_CACHES", bool, True),
+        exclude_caches=read_cache_trees(reader, (*sites, *logs)),
         sanitizers=read_sanitizers(reader),
         probes=read_probes(reader, databases),
+        sandbox=read_sandbox(reader),
+        drill_server=read_drill(reader),
+        restore_user=read_restore_user(reader),
         swap_whole=tuple(map(str, reader.take("SWAP_WHOLE", (list, tuple), ()))),
         client_bin_dir=reader.take_path("CLIENT_BIN_DIR", None),
         assume_space=reader.take_size("ASSUME_SPACE"),
-        retention=read_retention(reader),
+        retention=retention,
         max_age=read_max_age(reader),
+        shrink=read_shrink(reader),
         limits=read_limits(reader),
         stall_seconds=reader.take_int("STALL_SECONDS", 60, 1, 86_400),
+        retry_seconds=reader.take_int("RETRY_SECONDS", 300, 0, 86_400),
+        max_upload_rate=read_upload_rate(reader),
+        status_cache=read_status_cache(reader),
+        workers=read_workers(reader),
+        before_backup=read_commands(reader, "BEFORE_BACKUP"),
+        after_backup=read_commands(reader, "AFTER_BACKUP"),
         before_restore=read_commands(reader, "BEFORE_RESTORE"),
         after_restore=read_commands(reader, "AFTER_RESTORE"),
+        notify=read_notify(reader),
+        notify_summary=read_summary(reader),
         debug=settings.DEBUG,
     )
-    check_trees(reader, config.sites, config.logs, config.swap_whole, config.exclude)
+    check_trees(reader, config.sites, config.logs, config.swap_whole, config.exclude, config.exclude_caches)
     for key in reader.value:
         reader.wrong(
             "E002",

@@ -81,7 +81,10 @@ class Reader:
         return default
 
     def take_size(self, key: str) -> int | None:
-        """Return the value of ``key`` in bytes, which must be a number or a text such as "200GB"; or None."""
+        """Return the value of ``key`` in bytes, or None if the key is missing or wrong.
+
+        The value must be a number or a text such as "200GB".
+        """
         found = self.take(key, (int, str), None)
         if found is None:
             return None

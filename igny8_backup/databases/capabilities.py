@@ -6,13 +6,14 @@ the methods of a capability: an engine that lacks the capability raises ``NotImp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
 from typing import ClassVar, Self
 
 from igny8_backup.databases.session import Session
-from igny8_backup.databases.values import RestoreSelection
+from igny8_backup.databases.values import RestoreSelection, ServerAccess, VulnerableProgram
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -20,7 +21,10 @@ from igny8_backup.streams import Blocks
 
 
 class Capability(Enum):
-    """A group of optional methods. Its value ends the sentence "The database is SQLite, which cannot ..."."""
+    """A group of optional methods of an engine.
+
+    The value of each member ends the error message "The database is SQLite, which cannot ...".
+    """
 
     LOCK = "hold a lock that other hosts see"
     COPY = "be restored under another name"
@@ -45,7 +49,7 @@ class OptionalMethods:
     def require(self, capability: Capability, *, unchanged: str, hint: str) -> None:
         """Raise :class:`~igny8_backup.errors.UsageError` if the engine lacks ``capability``.
 
-        ``unchanged`` and ``hint`` end the error message: what was not changed, and what to do.
+        ``unchanged`` (what was not changed) and ``hint`` (what to do) are the last two parts of the message.
         """
         if not self.supports(capability):
             raise UsageError(
@@ -54,12 +58,39 @@ class OptionalMethods:
                 hint=hint,
             )
 
+    # What a forged dump could misuse, and what it must not change
+
+    def vulnerable_programs(self, *, in_place: bool = False) -> tuple[VulnerableProgram, ...]:
+        """Return the client programs and the server that a restore uses, if they have known security holes.
+
+        ``in_place``: the restore replaces the contents of the live database itself, without a swap.
+        """
+        return ()
+
+    def role_powers(self) -> str:
+        """Return a sentence on what the SQL of a dump could do outside the restored database, and the remedy.
+
+        Such SQL runs with the role of the restore. The sentence is empty if that role is neither a superuser
+        nor a member of a role that can read files or run programs on the server's machine.
+        """
+        return ""
+
+    def live_marks(self, *, contents: bool = False) -> Mapping[str, str]:
+        """Return values that identify the live database and describe its attributes and settings.
+
+        Compare two results to find out whether the database was replaced or altered. The keys are names for
+        messages, such as ``oid``, ``owner`` and ``settings``. With ``contents``, one value identifies the
+        tables, so it differs after a restore in place. No value depends on the rows of tables.
+        """
+        return {}
+
     # Capability.LOCK
 
     def lock_session(self) -> AbstractContextManager[Session]:
         """Open a session that can hold an advisory lock for hours.
 
-        It is on the primary server and in a maintenance database, so that the live one can be renamed.
+        The session is on the primary server, in a maintenance database: a session in the live database would
+        prevent a restore from renaming it.
         """
         raise self._lacks(Capability.LOCK)
 
@@ -72,14 +103,15 @@ class OptionalMethods:
     def name_staging(self, staging: str, details: DatabaseDetails) -> None:
         """Rename the staging database ``staging`` to the live name and apply the recorded privileges.
 
-        Use :meth:`swap` instead if a database has the live name already. Raises as :meth:`swap`.
+        Use :meth:`swap` instead if a database has the live name already. Raises the same errors as
+        :meth:`swap`.
         """
         raise self._lacks(Capability.COPY)
 
     def stale_staging_databases(self) -> list[str]:
         """List the staging databases that interrupted restores left behind.
 
-        A staging database with a session is omitted, because a restore may still be loading it.
+        A staging database in which a session is open is omitted, because a restore may still be loading it.
         """
         raise self._lacks(Capability.COPY)
 
@@ -102,32 +134,70 @@ class OptionalMethods:
     def restore_in_place(
         self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
     ) -> tuple[str, ...]:
-        """Replace the contents of the live database in one transaction by the dump ``blocks``.
+        """Replace the contents of the live database with the dump ``blocks``, in one transaction.
 
-        Returns a label, such as ``EVENT TRIGGER - name owner``, for each object that was left out. Raises
-        ``UnfinishedError`` if it is unknown whether the server committed. After any other error the database
-        is unchanged.
+        Returns a label, such as ``EVENT TRIGGER - name owner``, for each object of the dump that was not
+        restored. Raises ``UnfinishedError`` if it is unknown whether the server committed. After any other
+        error the database is unchanged.
         """
         raise self._lacks(Capability.IN_PLACE)
 
     # Capability.DRILL
 
     def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
-        """Return the time at which the dump ``blocks`` was made, from its header; ``None`` if unknown."""
+        """Return the time at which the dump ``blocks`` was made, from its header; ``None`` if unknown.
+
+        ``part`` is the entry of the dump in the manifest.
+        """
         raise self._lacks(Capability.DRILL)
 
     def drill_databases(self) -> tuple[str, ...]:
         """List the databases that interrupted drills (test restores) left on the server."""
         raise self._lacks(Capability.DRILL)
 
+    def at(self, access: ServerAccess) -> Self:
+        """Return an engine that connects with the role of ``access``.
+
+        If ``access`` names a host, the new engine connects to that server, otherwise to the server of this
+        engine.
+        """
+        raise self._lacks(Capability.DRILL)
+
+    def drill_role(self, name: str) -> AbstractContextManager[ServerAccess | None]:
+        """Create the role ``name`` for a drill, yield how to connect with it, and drop it at the end.
+
+        The role may create databases and nothing else. Yields ``None`` if no usable role can be created. The
+        caller must drop the role's databases before the context ends.
+        """
+        raise self._lacks(Capability.DRILL)
+
+    def remove_drills(self, roles: str) -> None:
+        """Drop the databases and roles that interrupted drills left on the server.
+
+        ``roles`` is the prefix of the names of this project's drill roles.
+        """
+        raise self._lacks(Capability.DRILL)
+
+    def create_missing_roles(self, details: DatabaseDetails, member: str) -> None:
+        """Create the role ``member``, and the roles that ``details`` mention.
+
+        ``member`` is the role of a drill. It becomes a member of the other roles that are created, so that it
+        can restore their objects. Roles that already exist are not changed. The engine must be connected as
+        the superuser of a private server: see :mod:`igny8_backup.databases.private_server`.
+        """
+        raise self._lacks(Capability.DRILL)
+
     # Capability.SANITIZE
 
     def triggers_disabled(self, name: str) -> AbstractContextManager[None]:
-        """Disable the project's triggers in the database ``name`` while the context lasts."""
+        """Disable the application's triggers in the database ``name`` while the context lasts."""
         raise self._lacks(Capability.SANITIZE)
 
-    def rewrite(self, name: str) -> None:
-        """Rewrite the files of the database ``name``, so that they hold no deleted or overwritten row."""
+    def rewrite(self, name: str) -> dict[str, str]:
+        """Rewrite the data files of the database ``name``, so that they hold no deleted or overwritten row.
+
+        Returns the tables whose statistics could not be collected again, each with the reason.
+        """
         raise self._lacks(Capability.SANITIZE)
 
     def _lacks(self, capability: Capability) -> NotImplementedError:

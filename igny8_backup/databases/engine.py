@@ -12,7 +12,14 @@ from typing import ClassVar
 
 from igny8_backup.conf import Problem
 from igny8_backup.databases.capabilities import OptionalMethods
-from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, TargetState, Versions
+from igny8_backup.databases.values import (
+    WHOLE,
+    Answers,
+    RestoreSelection,
+    Target,
+    TargetState,
+    Versions,
+)
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
@@ -21,7 +28,7 @@ Queries = Mapping[str, str]
 """The name and the SQL of each probe: a query whose result is compared after a restore."""
 
 OnAnswers = Callable[[Answers], None]
-"""A function that receives the row counts and probe results read in the snapshot of a dump."""
+"""A function that receives the tables, row counts and probe results read in the snapshot of a dump."""
 
 
 class Engine(OptionalMethods, ABC):
@@ -62,7 +69,7 @@ class Engine(OptionalMethods, ABC):
     # Back up
 
     def check(self, excluded: Sequence[str]) -> list[Problem]:
-        """Return the problems that would make the next backup fail.
+        """Return the problems that would make the next backup, or every restore on this server, fail.
 
         ``excluded`` has the same meaning as for :meth:`describe`. Raises ``RefusedError`` or ``ToolError`` if
         the server or the client program is unsuitable for backups.
@@ -91,31 +98,41 @@ class Engine(OptionalMethods, ABC):
     ) -> Blocks:
         """Yield the dump of the database that ``details`` describe. An incomplete dump raises an error.
 
-        ``on_answers`` is called with row counts and the results of the probes ``queries``, read in the
-        snapshot of the dump. If the dump starts over, it is called again, and the last call counts. An engine
-        without probes never calls it.
+        ``on_answers`` is called with the tables, the row counts and the results of the probes ``queries``,
+        read in the snapshot of the dump. If the dump starts over, it is called again, and the answers of the
+        last call replace the earlier ones. An engine that cannot run probes reports only the tables.
         """
 
     def blocking_sessions(self) -> str:
         """Describe in one sentence which sessions block the dump; empty if none is known.
 
-        May be called from any thread during :meth:`dump`.
+        It is safe to call this from any thread during :meth:`dump`.
         """
         return ""
 
     # Prepare a restore
 
     @abstractmethod
-    def target(self) -> Target:
-        """Describe the live database, which a restore would replace. It need not exist."""
+    def target(self, name: str = "") -> Target:
+        """Describe the live database, which a restore would replace. It need not exist.
+
+        With ``name``, describes that database of the same server instead.
+        """
 
     @abstractmethod
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         """Return the reasons why a dump cannot be restored and swapped with the live database.
 
-        Each is one sentence. ``part`` is the entry of the dump in the manifest, ``details`` are the recorded
-        properties of the database.
+        Each reason is one sentence. ``part`` is the entry of the dump in the manifest, ``details`` are the
+        recorded properties of the database.
         """
+
+    def plan_notes(self, details: DatabaseDetails) -> list[str]:
+        """Return sentences about effects of a restore of ``details`` that may surprise an operator.
+
+        They are shown in the plan of the restore and do not prevent it.
+        """
+        return []
 
     def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
         """Describe the server, and the sessions and replication that use the live database."""
@@ -133,24 +150,38 @@ class Engine(OptionalMethods, ABC):
 
     @abstractmethod
     def create_staging(self, staging: str, details: DatabaseDetails) -> None:
-        """Create the empty database ``staging`` with the recorded encoding and owner.
+        """Create the empty database ``staging`` with the encoding and owner that ``details`` record.
 
-        Only the owner and the role of the restore may connect to it.
+        Only its owner and the role of the restore may connect to ``staging``. If ``staging`` is the name of a
+        drill database, only the role of the drill may connect.
         """
 
     @abstractmethod
     def load(
         self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
-        """Restore the dump ``blocks`` into the database ``staging``; return labels of what was left out.
+        """Restore the dump ``blocks`` into the database ``staging``.
 
-        ``raw_bytes`` is the size of the dump. ``jobs`` connections work at the same time if the scratch
-        folder has space for that many bytes. Also raises ``ToolError``, ``FilesError`` and the exceptions of
-        ``blocks``.
+        ``selection`` is the part of the dump to restore. ``jobs`` connections work at the same time if the
+        scratch folder has space for the dump, whose size is ``raw_bytes``; otherwise one works. Returns a
+        label for each object that was left out. Also raises ``ToolError``, ``FilesError`` and the exceptions
+        of ``blocks``.
         """
 
-    def analyze(self, name: str) -> None:
-        """Collect the planner's statistics in the database ``name``, if the engine has such statistics."""
+    def analyze(self, name: str) -> dict[str, str]:
+        """Collect the planner's statistics in the database ``name``, if the engine has such statistics.
+
+        Foreign tables are not touched. Returns the tables that could not be analyzed, each with the reason.
+        """
+        return {}
+
+    def restore_schemas(self, name: str, details: DatabaseDetails) -> None:
+        """Set the owners and privileges of schemas in the restored database ``name`` to those in ``details``.
+
+        A schema ``public`` that the backup did not have is dropped if it is empty. Owners and privileges that
+        the role of the restore cannot change stay as they are; the caller finds them by comparing
+        :meth:`answers` with ``details``.
+        """
         return
 
     @abstractmethod
@@ -160,6 +191,13 @@ class Engine(OptionalMethods, ABC):
         If there is no live database, the settings recorded in ``details`` are applied.
         """
 
+    def copy_labels(self, staging: str, details: DatabaseDetails) -> None:
+        """Apply the security labels of the live database to ``staging``.
+
+        If there is no live database, the labels recorded in ``details`` are applied.
+        """
+        return
+
     @abstractmethod
     def tables(self, name: str) -> tuple[str, ...]:
         """List the tables of the database ``name`` as ``schema.table`` (SQLite: ``table``), sorted."""
@@ -168,7 +206,9 @@ class Engine(OptionalMethods, ABC):
         """Count rows in the database ``name`` and run the probes recorded in ``details``.
 
         The caller compares the result with ``details``. With ``tables``, only the rows of these tables are
-        counted and no probes are run. An engine without probes returns empty answers.
+        counted and no probes are run. Without ``tables``, the answers also contain the schemas and the access
+        (owners and privileges of objects) if ``details`` contain them. An engine without probes returns empty
+        answers.
         """
         return Answers()
 
@@ -193,8 +233,9 @@ class Engine(OptionalMethods, ABC):
         """
 
     @abstractmethod
-    def swap_back(self, previous: str, replaced: str) -> None:
+    def swap_back(self, previous: str, replaced: str, *, existed: bool = True) -> None:
         """Undo a swap: rename the live database to ``replaced`` and ``previous`` to the live name.
 
-        If ``previous`` does not exist, no database has the live name afterwards. Raises as :meth:`swap`.
+        With ``existed`` false there is no previous database, and no database has the live name afterwards.
+        Does nothing if the databases were swapped back already. Raises the same errors as :meth:`swap`.
         """

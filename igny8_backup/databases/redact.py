@@ -3,7 +3,8 @@
 If a COPY, an index or a constraint fails, the server reports the values concerned: in the fields DETAIL and
 CONTEXT, and at the end of the message itself (PostgreSQL docs, "Error and Notice Message Fields"). This
 package sends error messages to logs, mails and pings, so it removes the values; names of tables, columns and
-constraints stay. Servers report in their own language, so fields are recognised by their layout.
+constraints stay. Servers report in their own language, so fields are recognised by their layout. Passwords
+and other secrets are removed by ``operations.notify.redact``.
 
 Two kinds of values cannot be recognised and stay: a value that is quoted like a name (``time zone "..." not
 recognized``), and the text of an error that a function in the database raises.
@@ -51,7 +52,7 @@ def without_values(message: str) -> str:
 
 
 def _redact_part(part: str, *, cut: bool = False) -> str:
-    """Remove the values from one field or message; with ``cut``, its end is missing."""
+    """Remove the values from one field or message. ``cut``: the end of ``part`` is missing."""
     end = "\n" if part.endswith("\n") else ""
     field = _FIELD.match(part)
     if field is None or field[1] in _FIELDS_WITHOUT_VALUES:

@@ -10,10 +10,11 @@ from django.db import connections
 
 from igny8_backup.conf import Config
 from igny8_backup.databases.engine import Engine
-from igny8_backup.databases.postgresql.driver import uses_psycopg3
+from igny8_backup.databases.postgresql.connections.installed import uses_psycopg3
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.sqlite import SqliteEngine
 from igny8_backup.errors import RefusedError, UsageError
+from igny8_backup.streams.account import restore_account
 
 
 def make_engine(alias: str, config: Config) -> Engine:
@@ -31,7 +32,12 @@ def make_engine(alias: str, config: Config) -> Engine:
     guard_sqlite(alias, config)
     vendor = vendor_of(alias)
     if vendor == "postgresql":
-        return PostgresqlEngine(alias, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
+        return PostgresqlEngine(
+            alias,
+            bin_dir=config.client_bin_dir,
+            scratch=config.scratch_dir,
+            run_as=restore_account(config.restore_user),
+        )
     if vendor == "sqlite":
         return SqliteEngine(alias, scratch=config.scratch_dir)
     raise RefusedError(
@@ -42,9 +48,10 @@ def make_engine(alias: str, config: Config) -> Engine:
 
 
 def vendor_of(alias: str) -> str:
-    """Return the vendor of the backend of ``alias``.
+    """Return the vendor of the Django backend of ``alias``, such as ``postgresql`` or ``sqlite``.
 
-    Raises :class:`RefusedError` if the backend cannot be imported, mostly because it lacks its driver.
+    Raises :class:`RefusedError` if the backend cannot be imported, usually because its driver is not
+    installed.
     """
     try:
         return connections[alias].vendor
@@ -59,7 +66,7 @@ def vendor_of(alias: str) -> str:
 
 
 def is_sqlite(alias: str) -> bool:
-    """Return whether ``alias`` is SQLite; false if its backend, perhaps for lack of a driver, is unusable."""
+    """Return whether ``alias`` is SQLite; false if its backend cannot be imported."""
     try:
         return vendor_of(alias) == "sqlite"
     except RefusedError:

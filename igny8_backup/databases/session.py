@@ -1,7 +1,7 @@
 """A session with a database server, and its errors, independent of the database driver.
 
-``postgresql.driver`` opens sessions with psycopg 3 or psycopg2. :func:`from_driver` converts exceptions of
-both drivers without importing them.
+``postgresql.connections.driver`` opens sessions with psycopg 3 or psycopg2. :func:`from_driver` converts
+exceptions of both drivers without importing them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DuplicateDatabase(DriverError):
 
 
 class UnknownTable(DriverError):
-    """No table has this name: it or its schema does not exist (any more), or a view has the name."""
+    """A table with this name, or its schema, does not exist (any more), or the name is that of a view."""
 
 
 class InvalidName(DriverError):
@@ -129,7 +129,7 @@ class Session(ABC):
     host: str
     port: int
     backend_pid: int
-    """The number of the server's process; a connection pooler sends another number."""
+    """The ID of the server's process for this session; a connection pooler sends another number."""
     server_version: int
     """The version as a number, such as 180001 for 18.1."""
     server_version_text: str
@@ -139,7 +139,7 @@ class Session(ABC):
     def execute(self, query: str, parameters: Parameters = None) -> Result:
         """Run SQL. ``%s`` and ``%(name)s`` in ``query`` are placeholders for ``parameters``.
 
-        Without parameters, ``query`` may consist of several statements, whose result is then undefined.
+        Without parameters, ``query`` may consist of several statements. The result is then undefined.
         """
 
     @abstractmethod
@@ -151,7 +151,7 @@ class Session(ABC):
 
     @abstractmethod
     def fetch_text(self, name: str, count: int) -> TextResult:
-        """Fetch ``count`` rows from the cursor ``name``. Escape bytes that cannot be decoded."""
+        """Fetch up to ``count`` rows from the cursor ``name``, with bytes that are not valid text escaped."""
 
     @property
     @abstractmethod
@@ -161,7 +161,7 @@ class Session(ABC):
     @property
     @abstractmethod
     def in_transaction(self) -> bool:
-        """Whether the session is in a transaction, which may have failed."""
+        """Whether the session is in a transaction; also true if a statement of the transaction failed."""
 
     @abstractmethod
     def close(self) -> None:
@@ -169,7 +169,7 @@ class Session(ABC):
 
     @contextmanager
     def transaction(self, *, rollback: bool = False) -> Iterator[None]:
-        """Run the ``with`` block in a transaction; in a current transaction, use a savepoint.
+        """Run the ``with`` block in a transaction, or in a savepoint if the session is in a transaction.
 
         The transaction is committed at the end, or rolled back if the block raises or ``rollback`` is set.
         """

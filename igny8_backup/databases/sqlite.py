@@ -16,10 +16,10 @@ from django.db import connections
 
 from igny8_backup.databases.engine import Engine, OnAnswers, Queries
 from igny8_backup.databases.names import derived_name, is_derived_name
-from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, Versions
+from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, Versions
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.filesystem import sync
-from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.details import DatabaseDetails, by_app
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
@@ -38,7 +38,7 @@ class SqliteEngine(Engine):
     dump_kind = "sqlite3"
 
     def __init__(self, alias: str, *, scratch: Path) -> None:
-        """Refuse a database in memory or with a URI. Temporary copies are written in ``scratch``."""
+        """Write temporary copies in ``scratch``. Raises ``RefusedError`` unless NAME is a file path."""
         super().__init__(alias)
         name = str(connections[alias].settings_dict["NAME"])
         if not name or name == ":memory:" or name.startswith("file:"):
@@ -68,7 +68,8 @@ class SqliteEngine(Engine):
             raise DatabaseError(
                 f"The database file {self._path} does not exist.",
                 unchanged="Nothing was dumped.",
-                hint="Run: python manage.py migrate.",
+                hint=f"Check DATABASES[{self.alias!r}]['NAME']."
+                " To create the database: python manage.py migrate.",
             )
         tables = self.tables(self.name)
         with _session(self._path) as session:
@@ -78,18 +79,21 @@ class SqliteEngine(Engine):
             name=self.name,
             tables=tables,
             migrations=dict(rows),
+            applied_migrations=by_app(rows),
             size=self._path.stat().st_size,
         )
 
     def dump(
         self, details: DatabaseDetails, queries: Queries | None = None, on_answers: OnAnswers | None = None
     ) -> Blocks:
-        with _files(self._path), self._copy() as handle:
+        with _files(self._path), self._copy() as (handle, tables):
+            if on_answers:
+                on_answers(Answers(tables=tables))
             yield from from_file(handle)
 
     @contextmanager
-    def _copy(self) -> Iterator[int]:
-        """Yield the descriptor of a file that contains a consistent copy of the database.
+    def _copy(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Yield the descriptor of a consistent copy of the database file, and the names of the tables.
 
         The file is unlinked before the copy begins, so that a crash leaves no copy.
         """
@@ -107,9 +111,9 @@ class SqliteEngine(Engine):
                 copy.execute("PRAGMA journal_mode = OFF")
                 # Take the lock with a query, which has a time limit: backup() would wait for it forever.
                 session.execute("BEGIN")
-                session.execute(_TABLES).fetchall()
+                tables = tuple(name for (name,) in session.execute(_TABLES))
                 session.backup(copy)
-            yield handle
+            yield handle, tables
         finally:
             os.close(handle)
 
@@ -117,15 +121,16 @@ class SqliteEngine(Engine):
         with _session(Path(name)) as session:
             return tuple(row[0] for row in session.execute(_TABLES))
 
-    def target(self) -> Target:
-        if not self._path.is_file():
-            return Target(name=self.name, where=self.where, exists=False)
+    def target(self, name: str = "") -> Target:
+        path = Path(name) if name else self._path
+        if not path.is_file():
+            return Target(name=str(path), where=str(path), exists=False)
         try:
-            tables = len(self.tables(self.name))
+            tables = len(self.tables(str(path)))
         except DatabaseError:
             tables = None
-        size = self._path.stat().st_size
-        return Target(name=self.name, where=self.where, exists=True, tables=tables, size=size)
+        size = path.stat().st_size
+        return Target(name=str(path), where=str(path), exists=True, tables=tables, size=size)
 
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         if self._path.parent.is_dir() and os.access(self._path.parent, os.W_OK):
@@ -169,7 +174,7 @@ class SqliteEngine(Engine):
                 os.link(self._path, previous)
             os.replace(staging, self._path)
 
-    def swap_back(self, previous: str, replaced: str) -> None:
+    def swap_back(self, previous: str, replaced: str, *, existed: bool = True) -> None:
         # Each step may have been done by an interrupted attempt. The last step creates ``replaced``.
         parked = Path(replaced + ".parked")
         self._close_files(self._path)
@@ -180,7 +185,7 @@ class SqliteEngine(Engine):
                     parked.unlink(missing_ok=True)  # a second link to the live file, from an earlier attempt
                     os.link(self._path, parked)
                 os.replace(previous, self._path)
-            elif self._path.exists() and not parked.exists():
+            elif not existed and self._path.exists() and not parked.exists():
                 os.replace(self._path, parked)
             if parked.exists():
                 os.replace(parked, replaced)
@@ -201,10 +206,10 @@ class SqliteEngine(Engine):
                 Path(name + suffix).unlink(missing_ok=True)
 
     def _close_files(self, path: Path) -> None:
-        """Make SQLite remove the log files of the database: they would corrupt a file that replaces it.
+        """Make SQLite remove the log files of the database ``path``: they would corrupt its replacement.
 
-        SQLite removes them with the last session. Raises :class:`DatabaseError` if another process has a
-        session.
+        SQLite removes them when the last session ends. Raises :class:`DatabaseError` if another process has
+        the database open.
         """
         if not path.exists():
             return
@@ -227,7 +232,8 @@ def _session(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(session):
             yield session
     except sqlite3.Error as error:
-        hint = _CLOSE if "locked" in str(error) else "Check that it is an SQLite database of this user."
+        locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        hint = _CLOSE if locked else "Check that it is an SQLite database of this user."
         raise DatabaseError(f"The SQLite database {path} cannot be used: {error}.", hint=hint) from None
 
 

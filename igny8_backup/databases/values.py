@@ -5,9 +5,11 @@ The classes are frozen and import no database driver, so that plans and JSON out
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from igny8_backup.formats.details import Probe
+from igny8_backup.formats.details import Probe, SchemaAccess
 
 COUNTED_TO = 1_000_000
 """Counting the rows of a table stops after this number; the count ``COUNTED_TO + 1`` means "more"."""
@@ -21,7 +23,7 @@ Row = tuple[str | None, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """The versions that the server and the program that dumps it report."""
+    """The version of the server and the version of the program that dumps it, as each reports it."""
 
     server: str
     tool: str
@@ -31,16 +33,26 @@ class Versions:
 class Answers:
     """Row counts and results of probes (queries to compare after a restore), read in one snapshot.
 
-    ``row_counts`` omits tables that the role may not read. ``denied`` names the probes that the role may not
-    run. ``failed`` maps the other probes without a result to the reason. ``snapshot`` is the identifier of
-    the exported snapshot, or empty.
+    ``row_counts`` maps tables to their number of rows. ``uncounted`` maps each table that could not be
+    counted to the reason. Tables that the role may not read are in neither. ``denied`` names the probes that
+    the role may not run. ``unasked`` maps probes that failed for a cause outside this database, such as a
+    lost connection, to the reason. ``failed`` maps all other probes that failed to the reason.
+    ``snapshot`` is the identifier of the exported snapshot, or empty. ``tables`` are the tables of the dump;
+    ``None`` if unknown. ``schemas`` and ``access`` have the same meaning as in ``DatabaseDetails``,
+    ``data_time`` as in ``DatabasePart``.
     """
 
     snapshot: str = ""
+    tables: tuple[str, ...] | None = None
     row_counts: dict[str, int] = field(default_factory=dict)
+    uncounted: dict[str, str] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
+    unasked: dict[str, str] = field(default_factory=dict)
     denied: tuple[str, ...] = ()
+    schemas: tuple[SchemaAccess, ...] | None = None
+    access: dict[str, str] | None = None
+    data_time: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +61,13 @@ class RestoreSelection:
 
     With ``owners``, objects get their recorded owners and privileges; without, all objects belong to the role
     of the restore. ``tables`` are the ``schema.table`` names of the tables to restore; empty means the
-    complete dump. ``table_owners`` are the roles that may own these tables.
+    complete dump. ``untrusted``: refuse a dump with SQL that reaches beyond the database, such as
+    ``COPY ... PROGRAM``.
     """
 
     owners: bool = True
     tables: tuple[str, ...] = ()
-    table_owners: tuple[str, ...] = ()
+    untrusted: bool = False
 
 
 WHOLE = RestoreSelection()
@@ -96,6 +109,53 @@ class Tool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VulnerableProgram:
+    """A client program or the server, in a release with known security holes that a forged dump could use.
+
+    ``program`` is ``pg_restore``, ``pg_dump``, ``psql`` or ``the server``. ``cves`` are the CVE numbers of
+    the holes, ``effects`` are clauses on what they allow. ``fixed_in`` is the first release without any of
+    these holes, and ``package`` is what to upgrade to that release.
+    """
+
+    program: str
+    version: str
+    path: str = ""
+    cves: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+    fixed_in: str = ""
+    package: str = ""
+
+    @property
+    def text(self) -> str:
+        """A sentence that names the program, its version, the holes and their effects."""
+        name = self.path or self.program
+        return (
+            f"{name} is version {self.version}, which has known security holes: {'; '.join(self.effects)}"
+            f" ({', '.join(self.cves)})."
+        )
+
+    @property
+    def remedy(self) -> str:
+        """A sentence that says what to upgrade, and to which release."""
+        return f"Upgrade {self.package} to {self.fixed_in} or later."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerAccess:
+    """The server and the role with which a drill connects, in place of those in ``DATABASES``.
+
+    An empty ``host`` keeps the server of ``DATABASES``, with its other parameters. ``options`` are further
+    parameters of libpq.
+    """
+
+    user: str
+    password: str = field(default="", repr=False)
+    host: str = ""
+    port: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Role:
     """A role that the backup mentions, and whether it exists on the target server."""
 
@@ -105,7 +165,7 @@ class Role:
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """An extension of the backup: its ``version`` there, and the version ``available`` on the target server.
+    """An extension: its ``version`` in the backup, and the version ``available`` on the target server.
 
     ``available`` is empty if the target server does not have the extension.
     """

@@ -11,18 +11,22 @@ from pathlib import Path
 
 from igny8_backup.databases.postgresql.client_access import client_environment
 from igny8_backup.databases.postgresql.clients import find_client, major_of, require_major
+from igny8_backup.databases.postgresql.known_holes import vulnerable_clients
+from igny8_backup.databases.values import VulnerableProgram
 from igny8_backup.errors import FilesError, IntegrityError, ToolError
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.account import restore_account
 from igny8_backup.streams.pipeline import write_file
 from igny8_backup.streams.process import feed_process
 
 
-def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scratch: Path) -> None:
-    """Convert the complete dump of ``part`` to SQL with ``pg_restore``, and discard the output.
+def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scratch: Path, user: str) -> None:
+    """Convert the complete dump ``blocks`` to SQL with ``pg_restore``, and discard the output.
 
-    ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. An SQLite dump (development only) is stored in the folder
-    ``scratch`` and checked there. Raises ``IntegrityError`` if the dump is damaged, ``ToolMissingError`` or
+    ``part`` is the entry of the dump in the manifest. ``bin_dir`` is the setting ``CLIENT_BIN_DIR``, ``user``
+    the setting ``RESTORE_USER``. An SQLite dump (development only) is stored in the folder ``scratch`` and
+    checked there. Raises ``IntegrityError`` if the dump is damaged, ``ToolMissingError`` or
     ``ToolTooOldError`` if there is no suitable ``pg_restore``, ``ToolError`` if it did not start or was
     killed.
     """
@@ -34,11 +38,23 @@ def read_dump(blocks: Blocks, part: DatabasePart, *, bin_dir: Path | None, scrat
         program = find_client("pg_restore", server_major=major, bin_dir=bin_dir)
         require_major(program, major, reason=f"the dump was made by version {part.dump_version}")
         try:
-            feed_process([str(program.path), f"--file={os.devnull}"], blocks, env=client_environment())
+            argv, run_as = [str(program.path), f"--file={os.devnull}"], restore_account(user)
+            feed_process(argv, blocks, env=client_environment(), run_as=run_as)
         except ToolError as error:
             if error.exit_status_of_tool in (None, -signal.SIGKILL, -signal.SIGTERM):
                 raise  # not started or killed, for example for lack of memory: the dump may be sound
             raise _damaged(f"pg_restore cannot read the dump: {error.what}") from None
+
+
+def vulnerable_readers(part: DatabasePart, bin_dir: Path | None) -> tuple[VulnerableProgram, ...]:
+    """Return the ``pg_restore`` that :func:`read_dump` would use for ``part``, if it has known holes.
+
+    Otherwise the result is empty.
+    """
+    if part.engine == "sqlite":
+        return ()
+    major = major_of(part.dump_version)
+    return tuple(vulnerable_clients(["pg_restore"], server_major=major, bin_dir=bin_dir))
 
 
 def _read_sqlite(blocks: Blocks, scratch: Path) -> None:
@@ -62,4 +78,6 @@ def _read_sqlite(blocks: Blocks, scratch: Path) -> None:
 
 
 def _damaged(what: str) -> IntegrityError:
-    return IntegrityError(what, hint="Choose another backup: list_backups.")
+    return IntegrityError(
+        what, unchanged="Nothing live was changed.", hint="Choose another backup: list_backups."
+    )

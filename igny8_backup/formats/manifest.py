@@ -1,49 +1,62 @@
-"""The manifest of a backup and the record of a run.
+"""The manifest of a backup.
 
-Both can be read without a key, so they contain nothing about the contents of the backup. Facts about the
-contents are in the encrypted details: see ``formats.details``.
+It can be read without a key, so it contains nothing about the contents of the backup. Facts about the
+contents are in the encrypted details: see ``formats.details``. ``formats.manifest_reader`` parses manifests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import ClassVar
 
-from igny8_backup.errors import IntegrityError, damaged_backup
-from igny8_backup.formats import keys, records
+from igny8_backup.errors import damaged_backup
+from igny8_backup.formats import keys
+from igny8_backup.formats.chunked import ChunkedDump, chunk_folder
+from igny8_backup.formats.objects import ListReference, StoredObject, list_object
+from igny8_backup.formats.packed import PackedPart
+from igny8_backup.formats.records import NOT_STORED
+from igny8_backup.formats.source import Source
 
-SCHEMA = 1
-COMPLETE, FAILED = "complete", "failed"
-"""The states of a part of a backup, and two of the outcomes of a run."""
-INCOMPLETE, RUNNING, STOPPED = "incomplete", "running", "stopped"
-"""The other outcomes of a run."""
-HEARTBEAT = timedelta(seconds=60)
-"""The approximate time between two heartbeats that a run writes into its record."""
+SCHEMA, WHOLE_SCHEMA = 3, 2
+"""A manifest of schema 1 names its packs itself. Schema 2 names lists of packs. Schema 3 adds dumps in
+chunks, which earlier releases cannot read. A manifest without such dumps is written in schema 2."""
+COMPLETE, FAILED, NOT_COPIED = "complete", "failed", "not copied"
+"""States of a part of a backup. A copy lacks a part that is ``NOT_COPIED``; a run can end in the others."""
+INCOMPLETE, RUNNING, STOPPED, LOCKED = "incomplete", "running", "stopped", "locked"
+"""The other outcomes of a run. ``LOCKED``: it gave up waiting for the lock, and did nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredObject:
-    """An object in storage.
+class Expected:
+    """The size that a restore or an undo announced for the next copy of a database or tree.
 
-    ``stored_bytes`` is its size, ``raw_bytes`` its size before compression and encryption. ``sha256`` is the
-    digest of the stored bytes in hexadecimal digits. ``codecs`` are the steps that encoded the
-    object, for example ``zstd`` and ``age``.
+    ``by`` is ``restore`` or ``undo``, and ``backup_id`` is the backup that was restored. The sizes are those
+    of the restored copy; ``None`` means "not known". If ``by`` is ``move``, somebody announced that the
+    database moves to another server, and gave the ``reason``. Its size is then not expected to change. See
+    :mod:`igny8_backup.standing`.
     """
 
-    key: str
-    stored_bytes: int
-    raw_bytes: int
-    sha256: str
-    codecs: tuple[str, ...]
+    by: str
+    backup_id: str = ""
+    bytes: int | None = None
+    files: int | None = None
+    rows: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatabasePart:
+class DatabasePart(PackedPart):
     """The copy of a database in a backup.
 
     ``engine`` is ``postgresql`` or ``sqlite``. ``error`` is the class of the exception if the dump failed.
+    ``rows`` is the number of rows in the dump, without those of tables that ``migrate`` fills; ``None`` if
+    they were not counted. ``expected``: see :class:`Expected`. ``data_time`` is the time up to which a
+    standby had replayed the changes of its primary; ``None`` if the dump was made from a primary.
+    ``source`` is ``None`` in backups of earlier releases.
+    ``chunked`` is ``None`` if ``object`` is the whole dump. Otherwise ``object`` is the index of the dump,
+    and the packs of the part hold the chunks that the index refers to.
     """
 
     kind: ClassVar[str] = "database"
@@ -57,6 +70,16 @@ class DatabasePart:
     server_version: str = ""
     dump_version: str = ""
     error: str = ""
+    rows: int | None = None
+    expected: Expected | None = None
+    data_time: datetime | None = None
+    source: Source | None = None
+    chunked: ChunkedDump | None = None
+
+    @property
+    def as_of(self) -> datetime:
+        """The time of the data. In a dump from a standby, the data may be much older than the dump."""
+        return min(self.data_time, self.started) if self.data_time else self.started
 
     @property
     def name(self) -> str:
@@ -66,24 +89,40 @@ class DatabasePart:
     @property
     def bytes(self) -> int:
         """The size of the dump before compression; 0 if there is no complete dump."""
+        if self.chunked:
+            return self.chunked.bytes
         return self.object.raw_bytes if self.object else 0
 
     @property
     def dump(self) -> StoredObject:
-        """The stored dump. Raises ``IntegrityError`` if there is no complete dump."""
+        """The stored dump, or the index of a dump in chunks.
+
+        Raises ``IntegrityError`` if there is no complete dump.
+        """
         if self.object is None:
             raise damaged_backup(f"The manifest of the backup names no dump of the database {self.alias!r}.")
         return self.object
 
+    def objects(self) -> tuple[StoredObject, ...]:
+        """Return the stored dump, or the index and the packs of a dump in chunks."""
+        return (self.object, *self.packs) if self.object else ()
+
+    def pack_folder(self, host: str) -> str:
+        return chunk_folder(host, self.alias)
+
+    def describe(self) -> str:
+        return f"the database {self.alias!r}"
+
 
 @dataclass(frozen=True, kw_only=True)
-class TreePart:
+class TreePart(PackedPart):
     """The copy of a tree (a folder of files) in a backup. ``role`` is ``sites`` or ``logs``.
 
-    ``bytes`` is the size of the contents of all files. ``skipped`` counts the files that the details list as
-    skipped, ``excluded`` those that the settings exclude. ``packs`` are all packs (tar archives of
-    files) that the tree needs, oldest first, including packs of earlier backups. ``full`` means that every
-    file was read and stored again.
+    ``bytes`` is the size of the contents of all files; ``allocated`` is what they occupied on the disk,
+    without the holes of sparse files, or ``None`` in backups of earlier releases. ``skipped`` counts the
+    files that the details list as skipped, ``excluded`` those that the settings exclude. The packs are tar
+    archives of files.
+    ``full`` means that every file was read and stored again. ``expected``: see :class:`Expected`.
     """
 
     kind: ClassVar[str] = "files"
@@ -95,15 +134,16 @@ class TreePart:
     finished: datetime
     index: StoredObject | None = None
     folders: StoredObject | None = None
-    packs: tuple[StoredObject, ...] = ()
     files: int = 0
     directories: int = 0
     links: int = 0
     bytes: int = 0
+    allocated: int | None = None
     skipped: int = 0
     excluded: int = 0
     full: bool = True
     error: str = ""
+    expected: Expected | None = None
 
     @property
     def stored_index(self) -> StoredObject:
@@ -116,10 +156,25 @@ class TreePart:
         """Return the index (list of files), the tar of folders and links, and the packs (tars of files)."""
         return tuple(item for item in (self.index, self.folders, *self.packs) if item)
 
+    def pack_folder(self, host: str) -> str:
+        return keys.pack_folder(host, self.name)
+
+    def describe(self) -> str:
+        return f"the tree {self.name!r}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The databases, trees and objects of a backup. A backup exists only once its manifest exists."""
+    """The databases, trees and objects of a backup. A backup exists only once its manifest exists.
+
+    ``safety`` marks the backup that ``restore_all --in-place`` makes before it replaces a database. It is
+    kept until ``undo_restore --discard`` or ``pin_backup --unpin`` releases it, and a restore uses it only if
+    its id is given. ``prefix`` is the setting ``PREFIX``; ``None`` in backups of earlier releases.
+    ``blocks`` names the list of blocks of the backup (see ``formats.lists``); ``None`` if its own objects are
+    smaller than a block, or in older backups. ``recipients`` are the public keys that the objects are
+    encrypted to; empty in older backups. If these keys were changed later, ``replaces`` has the SHA-256 of
+    each earlier manifest, oldest first. ``left_out``, in memory only, are the parts that a copy lacks.
+    """
 
     schema: int
     id: str
@@ -133,6 +188,12 @@ class Manifest:
     details: StoredObject
     databases: tuple[DatabasePart, ...] = ()
     trees: tuple[TreePart, ...] = ()
+    safety: bool = False
+    prefix: str | None = None
+    blocks: ListReference | None = None
+    recipients: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    left_out: tuple[DatabasePart | TreePart, ...] = field(default=(), compare=False, metadata=NOT_STORED)
 
     @property
     def parts(self) -> tuple[DatabasePart | TreePart, ...]:
@@ -143,13 +204,36 @@ class Manifest:
         """Whether the copy of every requested database and tree is complete."""
         return all(part.state == COMPLETE for part in self.parts)
 
+    def contents(self) -> tuple[StoredObject, ...]:
+        """Return the objects that hold what was backed up, beginning with the details."""
+        return (self.details, *(item for part in self.parts for item in part.objects()))
+
+    def lists(self) -> tuple[StoredObject, ...]:
+        """Return the lists that the manifest names, each once."""
+        own = (list_object(self.blocks),) if self.blocks else ()
+        return tuple(dict.fromkeys((*own, *(item for part in self.parts for item in part.lists()))))
+
     def objects(self) -> tuple[StoredObject, ...]:
-        """Return every object that the manifest names, beginning with the details."""
-        found = [self.details]
-        found += [part.object for part in self.databases if part.object]
-        for tree in self.trees:
-            found += tree.objects()
-        return tuple(found)
+        """Return every object that the backup needs, its lists included, beginning with the details."""
+        return (*self.contents(), *self.lists())
+
+    def named_keys(self) -> set[str]:
+        """Return the keys of all objects that the backup needs, even of packs whose list is lost."""
+        whole = self.as_stored()  # a copy may hold a part of it only
+        found = {item.key for item in (*self.objects(), *whole.objects())}
+        return found.union(*(part.pack_keys(self.host) for part in whole.parts))
+
+    def as_stored(self) -> Manifest:
+        """Return the manifest as it is stored: with all parts, without the packs that its lists name."""
+        left_out = {(part.kind, part.name): part for part in self.left_out}
+        parts = [left_out.get((part.kind, part.name), part) for part in self.parts]
+        stored = [replace(part, packs=()) if part.pack_lists else part for part in parts]
+        return replace(
+            self,
+            databases=tuple(part for part in stored if isinstance(part, DatabasePart)),
+            trees=tuple(part for part in stored if isinstance(part, TreePart)),
+            left_out=(),
+        )
 
     @property
     def stored_bytes(self) -> int:
@@ -160,69 +244,6 @@ class Manifest:
         return "age" in self.details.codecs
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """The record of a backup run, which exists for failed runs as well.
-
-    ``errors`` maps the name of each failed database or tree to the class of its exception.
-    ``manifest_sha256`` is the digest of the manifest that the run wrote. ``pruned`` is the time when
-    ``prune_backups`` removed the manifest.
-    """
-
-    schema: int
-    id: str
-    host: str
-    environment: str
-    label: str
-    requested: tuple[str, ...]
-    started: datetime
-    heartbeat: datetime
-    outcome: str
-    finished: datetime | None = None
-    task_id: str = ""
-    errors: dict[str, str] = field(default_factory=dict)
-    manifest_sha256: str = ""
-    pruned: datetime | None = None
-
-    def is_alive(self, now: datetime) -> bool:
-        """Return whether the run is still active, judging by its heartbeat."""
-        return self.outcome == RUNNING and now - self.heartbeat < 5 * HEARTBEAT
-
-
-def read_manifest(data: bytes, backup_id: str) -> Manifest:
-    """Parse the manifest of the backup ``backup_id``.
-
-    Raises :class:`IntegrityError` if ``data`` is malformed or from a newer release, if it lacks an object of
-    a complete database or tree, or if the key of an object is not one that the backup can have.
-    """
-    name = f"The manifest of backup {backup_id}"
-    manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
-    if manifest.id != backup_id:
-        raise IntegrityError(f"{name} is that of another backup, {manifest.id!r}.")
-    lacking = [part.alias for part in manifest.databases if part.state == COMPLETE and not part.object]
-    lacking += [
-        part.name for part in manifest.trees if part.state == COMPLETE and not (part.index and part.folders)
-    ]
-    if lacking:
-        raise IntegrityError(f"{name} lists {', '.join(lacking)} as complete, without the stored objects.")
-    for item, kind, part in _places(manifest):
-        key = keys.parse(item.key)
-        writer = backup_id if kind != "pack" or key is None else key.backup_id  # packs are shared
-        if key is None or (key.kind, key.name, key.backup_id) != (kind, part, writer):
-            raise IntegrityError(f"{name} names the object {item.key!r}, which does not belong there.")
-    return manifest
-
-
-def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
-    """Yield each object of a backup with the ``kind`` and ``name`` that its parsed key must have."""
-    yield manifest.details, "details", ""
-    for database in manifest.databases:
-        if database.object:
-            yield database.object, "database", database.alias
-    for tree in manifest.trees:
-        if tree.index:
-            yield tree.index, "index", tree.name
-        if tree.folders:
-            yield tree.folders, "folders", tree.name
-        for pack in tree.packs:
-            yield pack, "pack", tree.name
+def schema_of(databases: Iterable[DatabasePart]) -> int:
+    """Return the schema in which a manifest with these databases is written."""
+    return SCHEMA if any(part.chunked for part in databases) else WHOLE_SCHEMA

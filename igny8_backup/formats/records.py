@@ -2,7 +2,8 @@
 
 Fields may be ``str``, ``int``, ``bool``, aware ``datetime`` (RFC 3339, UTC), ``X | None``, ``tuple[X, ...]``,
 ``dict[str, X]``, other such dataclasses, and classes with methods ``to_plain`` and ``from_plain``.
-Unknown fields are ignored, because a later release may add some. ``Upgrades`` read older schemas.
+Unknown fields are ignored, because a later release may add some. ``Upgrades`` read older schemas. A field
+whose metadata is ``NOT_STORED`` exists in memory only.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from igny8_backup.errors import IntegrityError
@@ -21,7 +23,28 @@ T = TypeVar("T")
 Upgrades = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 """Functions that read older schemas: ``upgrades[1]`` turns an object of schema 1 into one of schema 2."""
 
+VALUES_LIMIT = 1_000_000
+"""The largest number of JSON values in a record. A short value takes up to 50 times as much memory in Python
+as in the file, so a small file that an attacker stores could otherwise exhaust the memory."""
 _UNCHANGED = "Nothing was changed."
+NOT_STORED = {"stored": False}
+"""The ``metadata`` of a field that is neither written nor read, and that needs a default."""
+
+
+class _AmbiguousError(ValueError):
+    """JSON that one reader would understand differently from another."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict; raise ``_AmbiguousError`` if it has a name twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _AmbiguousError("an object in it has the same name twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise _AmbiguousError(f"it contains {name}, which JSON does not allow")
 
 
 def to_json(record: Any) -> bytes:
@@ -46,11 +69,16 @@ def from_json(
     """Parse ``data``, JSON that :func:`to_json` wrote, into a record of the class ``cls``. Times are in UTC.
 
     ``schema`` is the newest schema that the caller can read; ``upgrades`` convert records of older schemas.
-    Raises :class:`IntegrityError` if ``data`` is no such record or has a newer schema. ``name`` and ``hint``
-    are used in its message: the name of the record, and what to do if the record is damaged.
+    Raises :class:`IntegrityError` if ``data`` is not a record of this class or has a newer schema. The error
+    message contains ``name``, the name of the record, and ``hint``, what to do if the record is damaged.
     """
+    if sum(map(data.count, (b"{", b"[", b","))) > VALUES_LIMIT:
+        what = f"{name} has more than {VALUES_LIMIT} JSON values, the most that is read."
+        raise IntegrityError(what, unchanged=_UNCHANGED, hint=hint)
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_object, parse_constant=_no_constant)
+    except _AmbiguousError as error:
+        raise IntegrityError(f"{name} is malformed: {error}.", unchanged=_UNCHANGED, hint=hint) from None
     except (ValueError, RecursionError):
         raise IntegrityError(f"{name} is not JSON.", unchanged=_UNCHANGED, hint=hint) from None
     found = value.get("schema") if isinstance(value, dict) else None
@@ -71,11 +99,16 @@ def from_json(
     return result
 
 
+def stored_fields(cls: Any) -> Iterator[dataclasses.Field[Any]]:
+    """Yield the fields of a dataclass that are stored: all but those marked as ``NOT_STORED``."""
+    return (field for field in dataclasses.fields(cls) if field.metadata.get("stored", True))
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "to_plain"):
         return value.to_plain()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in stored_fields(type(value))}
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if isinstance(value, (tuple, list)):
@@ -127,12 +160,21 @@ def _moment(value: Any, where: str) -> datetime:
         raise ValueError(f"{where} is outside the calendar") from None
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass, from a cache.
+
+    Evaluating the annotations takes longer than parsing a record.
+    """
+    return get_type_hints(kind)
+
+
 def _dataclass(kind: Any, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise TypeError(f"{path or 'the record'} is not an object")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
+    for field in stored_fields(kind):
         where = f"{path}.{field.name}" if path else field.name
         if field.name in value:
             found[field.name] = _typed(hints[field.name], value[field.name], where)

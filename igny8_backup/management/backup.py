@@ -7,12 +7,17 @@ from typing import Any
 
 from igny8_backup.conf import Config, get_config
 from igny8_backup.formats import keys
+from igny8_backup.formats.chunked import DIFFERENTIAL, FULL
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.humanize import count_in_words, size_in_words
-from igny8_backup.management.base import BackupCommand, add_wait_argument
-from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.copies import copy_lines
+from igny8_backup.management.wait import add_wait_argument, wait_of
+from igny8_backup.operations.backup.request import WHOLE_DUMP, BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import open_context
+from igny8_backup.operations.copies.run import copy_after_run
+from igny8_backup.operations.status.refresh import refreshing_status
 
 _SHOWN = 10  # skipped files to list on the terminal; the details of the backup list all of them
 
@@ -23,7 +28,7 @@ class BackupRunCommand(BackupCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--label", default="", help="A label for the backup, for example before-0042.")
-        add_wait_argument(parser)
+        add_wait_argument(parser, unattended=True)
         self.add_ping_argument(parser)
 
     def add_tree_arguments(self, parser: ArgumentParser) -> None:
@@ -34,6 +39,18 @@ class BackupRunCommand(BackupCommand):
         text = "Read every file and store what differs. For trees whose file times are unreliable."
         reading.add_argument("--checksum", action="store_true", help=text)
         parser.add_argument("--logs", action="store_true", help="Also back up the trees in LOGS.")
+
+    def add_dump_arguments(self, parser: ArgumentParser) -> None:
+        """Add ``--whole``, ``--full`` and ``--differential``, for commands that back up databases only."""
+        kinds = parser.add_mutually_exclusive_group()
+        for kind, text in (
+            (WHOLE_DUMP, "Store each dump as one object, not in chunks (CHUNKED_DUMPS)."),
+            (FULL, "Of dumps in chunks: store all chunks again."),
+            (DIFFERENTIAL, "Of dumps in chunks: store all that changed since the full dump."),
+        ):
+            kinds.add_argument(
+                f"--{kind}", action="store_const", const=kind, dest="dump_kind", default="", help=text
+            )
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the database aliases and the tree names to back up."""
@@ -48,25 +65,43 @@ class BackupRunCommand(BackupCommand):
                 full=options.get("full", False),
                 checksum=options.get("checksum", False),
                 label=options["label"],
+                dump_kind=options.get("dump_kind", ""),
             )
             report.cover(*databases, *trees)
-            with open_context(progress=report, writing=True, wait=options["wait"]) as context:
-                result = run_backup(context, request)
+            with open_context(progress=report, writing=True, wait=wait_of(options)) as context:
+                with refreshing_status(context):
+                    result = run_backup(context, request)
+                    copies = copy_after_run(context, result)
                 where = context.store.describe()
-            problems = result.problems(_SHOWN)
-            if not result.complete:
-                report.fail(*problems, alarms=result.alarms)
+            problems = result.problems(_SHOWN) + copies.problems()
+            if problems:
+                report.fail(*problems, alarms=[*result.alarms, *copies.alarms])
         if result.manifest:
-            self.show_json({"manifest": result.manifest, "skipped": result.skipped, "whole": result.complete})
+            excluded = {tree.name: tree.newly_excluded for tree in result.trees if tree.newly_excluded}
+            self.show_json(
+                {
+                    "manifest": result.manifest,
+                    "skipped": result.skipped,
+                    "newly_excluded": excluded,
+                    "suspects": result.suspects,
+                    "whole": result.whole,
+                    "warnings": [item.text for item in result.shortfalls],
+                    "copies": copies.copies,
+                }
+            )
             self._show(result.manifest, where)
             self.say(*(f"  not in the backup: {line}" for line in result.left_out(_SHOWN)))
+        self.say(*(line for copy in copies.copies for line in copy_lines(copy)))
         self.warn(*(f"  {line}" for line in problems))
-        return 0 if result.complete else 3
+        return 0 if result.complete and copies.complete else 3
 
     def _show(self, manifest: Manifest, where: str) -> None:
         for part in manifest.databases:
             if part.object:
-                sizes = f"{size_in_words(part.object.raw_bytes)} -> {size_in_words(part.object.stored_bytes)}"
+                own = [item for item in part.objects() if keys.writer(item.key) == manifest.id]
+                stored = size_in_words(sum(item.stored_bytes for item in own))
+                kind = f" added ({part.chunked.kind})" if part.chunked else ""
+                sizes = f"{size_in_words(part.bytes)} -> {stored}{kind}"
                 self.say(f"  database {part.alias}: {sizes}, {_seconds(part)}")
         for tree in manifest.trees:
             if tree.state == COMPLETE:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from igny8_backup.catalog.backups import Entry
+from igny8_backup.errors import UsageError
 from igny8_backup.formats.annotations import DRILLED, Annotations
 from igny8_backup.formats.details import Details
-from igny8_backup.formats.manifest import COMPLETE, Manifest
-from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, size_in_words
-from igny8_backup.journal import DONE, PREPARING, SWAPPING, UNDONE, Journal
+from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
+from igny8_backup.humanize import age_in_words, count_in_words, size_in_words, time_taken
+from igny8_backup.journal import DONE, PREPARING, REDOING, SWAPPING, UNDONE, Journal
+from igny8_backup.management.choose_backups import by_day
 from igny8_backup.management.tables import table
+from igny8_backup.operations.backup.database import LAG
+from igny8_backup.operations.history.read import History
 from igny8_backup.operations.maintain.orphans import OrphanObject, OrphanReport
+from igny8_backup.operations.undo.history import choose, command
+from igny8_backup.standing import CopyStanding
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
 
@@ -31,29 +37,47 @@ _REASONS = {
 """The meaning of each class of error that a manifest records for a database or tree that failed."""
 
 
-def backup_table(entries: Sequence[Entry], annotations: Mapping[str, Annotations], now: datetime) -> str:
-    """Return a table with a line for each backup. Ages are measured at ``now``."""
+def backup_table(history: History) -> str:
+    """Return a table with a line for each backup.
+
+    If the backups started on several days, a line with the date precedes the backups of each day.
+    """
     rows = []
-    for entry in entries:
-        manifest = entry.manifest
-        if manifest is None:
-            rows.append((entry.id, "", "", "", "", f"UNREADABLE: {entry.problem}", ""))
-            continue
-        age, size = age_in_words(manifest.started, now), size_in_words(manifest.stored_bytes)
-        state = "complete" if manifest.complete else "INCOMPLETE"
-        state += "" if manifest.encrypted else ", unencrypted"
-        state += _annotation_text(annotations.get(entry.id, Annotations()))
-        rows.append((entry.id, age, manifest.host, _parts(manifest), size, state, manifest.label))
+    for day, entries in by_day(history.entries):
+        rows += [(day, *[""] * 6)] * bool(day)
+        rows += [_backup_row(entry, history) for entry in entries]
     return table(("ID", "AGE", "HOST", "HOLDS", "STORED", "STATE", "LABEL"), rows)
 
 
-def restore_line(journal: Journal) -> str:
-    """Return a sentence about a restore that is unfinished or keeps data, with the command to run next."""
+def _backup_row(entry: Entry, history: History) -> tuple[str, ...]:
+    manifest = entry.manifest
+    if manifest is None:
+        return (entry.id, "", "", "", "", f"UNREADABLE: {entry.problem}", "")
+    age, size = age_in_words(manifest.started, history.now), size_in_words(manifest.stored_bytes)
+    state = "complete" if manifest.complete else "INCOMPLETE"
+    if manifest.left_out:
+        state = "partial copy"
+    state += "" if manifest.encrypted else ", unencrypted"
+    annotations = history.annotations.get(entry.id, Annotations())
+    state += _standing_text(history.standings.of_backup(entry.id))
+    state += _annotation_text(manifest, annotations)
+    return (entry.id, age, manifest.host, _parts(manifest), size, state, manifest.label)
+
+
+def restore_line(journal: Journal, journals: Sequence[Journal]) -> str:
+    """Return a sentence about a restore that is unfinished or keeps data, with the command to run next.
+
+    ``journals`` are those of all restores.
+    """
     when, ids = f"{journal.started:%Y-%m-%d %H:%M:%S} UTC", ", ".join(journal.backup_ids)
-    if journal.phase == DONE:
-        return f"Restored {when} from {ids}; the previous data is kept. undo_restore swaps it back."
-    if journal.phase == UNDONE:
-        return f"The restore of {when} was undone; undo_restore --discard deletes the restored data."
+    if journal.phase in (DONE, UNDONE):
+        try:
+            how = f"To swap it back: {command(journals, choose(journals, journal.stamp))}"
+        except UsageError as error:
+            how = error.parts[2]
+        if journal.phase == DONE:
+            return f"Restored {when} from {ids}; the previous data is kept. {how}"
+        return f"The restore of {when} was undone; the restored data is kept. {how}"
     what = f"UNFINISHED: the restore of {when} from {ids}"
     if journal.phase == PREPARING:
         left = [swap.staging for swap in journal.databases]
@@ -63,21 +87,22 @@ def restore_line(journal: Journal) -> str:
             f" removes what it left: {'; '.join(left)}."
         )
     if journal.phase == SWAPPING:
-        return (
-            f"{what} was interrupted during the swap. restore_all completes it, undo_restore completes and"
-            " undoes it."
-        )
-    return f"{what} was being undone and was interrupted. undo_restore or restore_all completes the undo."
+        return f"{what} was interrupted during the swap. restore_all completes it, undo_restore undoes it."
+    if journal.phase == REDOING:
+        return f"{what} was interrupted while it was redone. undo_restore or restore_all completes the redo."
+    return f"{what} was interrupted while it was undone. undo_restore or restore_all completes the undo."
 
 
 def orphan_lines(report: OrphanReport, now: datetime) -> Iterator[str]:
-    """Yield a table of the objects that belong to no backup, and a line for each unreadable manifest."""
+    """Yield a table of the objects in ``report``, and a line for each unreadable or missing manifest."""
     states = {"orphan": report.orphans, "in use": report.in_use, "doubtful": report.doubtful}
     rows = [_orphan_row(item, state, now) for state, items in states.items() for item in items]
     if rows:
         yield from table(("STORED", "AGE", "STATE", "KEY"), rows).splitlines()
     for entry in report.unreadable:
         yield f"UNREADABLE: {entry.id}: {entry.problem}"
+    for backup_id in report.lost:
+        yield f"LOST: {backup_id}: its manifest is gone, and no record says that the backup was removed."
 
 
 def orphans_text(orphans: Sequence[OrphanObject]) -> str:
@@ -105,6 +130,7 @@ def manifest_lines(manifest: Manifest) -> Iterator[str]:
     yield "  " + ", ".join(f"{name} {version}" for name, version in manifest.software.items())
     for part in manifest.databases:
         dumped = f"server {part.server_version}, dumped by {part.dump_version}"
+        dumped += f", data of {part.data_time:%Y-%m-%d %H:%M:%S} UTC (standby)" if part.data_time else ""
         dumped = dumped if part.object else _reason(part.error)
         yield f"  database {part.alias}: {part.state}, {part.engine}, {dumped}"
     for tree in manifest.trees:
@@ -118,22 +144,44 @@ def manifest_lines(manifest: Manifest) -> Iterator[str]:
         yield f"    {size_in_words(item.stored_bytes):>10}  {item.sha256[:16]}  {item.key}"
 
 
-def annotation_lines(annotations: Annotations) -> Iterator[str]:
-    """Yield lines about the pin of a backup and the results of its verifications and drills."""
+def annotation_lines(manifest: Manifest, annotations: Annotations) -> Iterator[str]:
+    """Yield lines about the pin of a backup, its accepted parts, its verifications and its drills."""
     if annotations.pin:
         yield f"  pinned {annotations.pin.pinned:%Y-%m-%d}: {annotations.pin.reason}"
+    if annotations.release:
+        yield f"  released {annotations.release.released:%Y-%m-%d}: retention applies to it"
+    elif manifest.safety:
+        yield (
+            "  kept until released, because it can undo a restore in place; to release it:"
+            f" pin_backup {manifest.id} --unpin"
+        )
+    for part in annotations.acceptance.parts if annotations.acceptance else ():
+        yield f"  copy of {part.name} accepted {part.accepted:%Y-%m-%d}: {part.reason}"
     for check in annotations.checks:
-        result = f"{len(check.damage)} DAMAGED" if check.damage else "no damage"
+        damage = check.all_damage()
+        result = f"{len(damage)} DAMAGED" if damage else "no damage"
         read = f"{check.read} of {check.objects} objects read"
         if check.depth == DRILLED:
-            read += f", restored in {duration_in_words(check.finished - check.started, units=2)}"
+            read += f", restored in {time_taken(check.finished - check.started)}"
         yield f"  {check.depth} checked {check.started:%Y-%m-%d %H:%M} UTC: {result}, {read}"
-        for item in check.damage:
+        for item in damage:
             yield f"    {item.kind}: {item.key}"
+    for doubt in annotations.doubts:
+        yield f"  unsigned: {doubt}"
+    for check in annotations.reported:
+        for item in check.all_damage():
+            yield f"    reported as {item.kind}, not proven: {item.key}"
+
+
+def standing_lines(standings: Iterable[CopyStanding]) -> Iterator[str]:
+    """Yield a line for each copy that cannot be relied on, with the reason."""
+    for copy in standings:
+        for reason in copy.unfit:
+            yield f"  {reason.kind.upper()}, {copy.part.kind} {copy.part.name}: {reason.text}"
 
 
 def details_lines(details: Details) -> Iterator[str]:
-    """Yield lines about the contents of a backup, from its details (the encrypted facts about them)."""
+    """Yield lines about the contents of a backup, from its details (its encrypted description)."""
     for database in details.databases:
         extensions = ", ".join(f"{name} {version}" for name, version in database.extensions.items())
         yield f"  {database.alias}: {len(database.tables)} tables, {size_in_words(database.size)}"
@@ -144,6 +192,9 @@ def details_lines(details: Details) -> Iterator[str]:
         for probe in database.probes:
             rows = (", ".join("NULL" if value is None else value for value in row) for row in probe.rows)
             yield f"    {probe.name}: {' / '.join(rows)}"
+    for tree in details.trees:
+        for excluded in tree.newly_excluded:
+            yield f"  {tree.name}: excluded since the backup before: {excluded}"
     for item in details.skipped:
         yield f"  {item.tree}: {item.path}: {item.reason}"
     for name, text in details.errors.items():
@@ -158,19 +209,39 @@ def _reason(error: str) -> str:
     return f"{_REASONS.get(error, 'an error')} ({error})" if error else "no reason is recorded"
 
 
-def _annotation_text(annotations: Annotations) -> str:
+def _standing_text(standings: Iterable[CopyStanding]) -> str:
+    """Return a part of a table cell that names the unreliable copies: ``, SUSPECT: uploads``."""
+    names: dict[str, list[str]] = {}
+    for copy in standings:
+        for reason in copy.unfit:
+            names.setdefault(reason.kind, []).append(copy.part.name)
+    return "".join(f", {kind.upper()}: {' '.join(found)}" for kind, found in names.items())
+
+
+def _annotation_text(manifest: Manifest, annotations: Annotations) -> str:
     """Return the pin and checks as the end of a table cell: ``, pinned, stored checked 2026-11-22``."""
-    text = ", pinned" if annotations.pin else ""
+    pinned = annotations.pin or (manifest.safety and not annotations.release)
+    text = ", pinned" if pinned else ""
+    text += ", accepted" if annotations.acceptance else ""
     for check in annotations.checks:
-        text += f", {check.depth} {'DAMAGED' if check.damage else 'checked'} {check.started:%Y-%m-%d}"
+        text += f", {check.depth} {'DAMAGED' if check.all_damage() else 'checked'} {check.started:%Y-%m-%d}"
+    if any(check.all_damage() for check in annotations.reported):
+        text += ", DAMAGE REPORTED"
     return text
 
 
 def _parts(manifest: Manifest) -> str:
     """Return a table cell with the names of databases and trees: ``default, uploads (failed)``."""
-    parts = [(part.alias, part.state) for part in manifest.databases]
+    parts = [(_with_kind(part), part.state) for part in manifest.databases]
     parts += [(part.name, part.state) for part in manifest.trees]
     return ", ".join(name if state == COMPLETE else f"{name} ({state})" for name, state in parts)
+
+
+def _with_kind(part: DatabasePart) -> str:
+    facts = [part.chunked.kind] if part.chunked else []
+    if part.started - part.as_of > LAG:
+        facts.append(f"standby, data of {part.as_of:%Y-%m-%d %H:%M} UTC")
+    return f"{part.alias} ({', '.join(facts)})" if facts else part.alias
 
 
 def _orphan_row(item: OrphanObject, state: str, now: datetime) -> tuple[str, ...]:

@@ -6,12 +6,13 @@ import ctypes
 import gc
 import json
 import math
+import os
 import signal
 import sys
 import traceback
-from argparse import ArgumentParser, RawDescriptionHelpFormatter, _MutuallyExclusiveGroup
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -19,14 +20,18 @@ from typing import Any, NoReturn, Protocol
 
 from django.core.management.base import BaseCommand, CommandError
 
-from igny8_backup.errors import BackupError
+from igny8_backup.errors import BackupError, UsageError
 from igny8_backup.formats import records
 from igny8_backup.humanize import indented, one_line, printable
 from igny8_backup.management.output import Output
 from igny8_backup.management.progress import TextProgress
+from igny8_backup.operations.guards.genuine import Accept
+from igny8_backup.operations.guards.green_threads import refuse_eventlet
 from igny8_backup.operations.notify.report import Report
+from igny8_backup.streams.interrupts import handling
 
 _M_ARENA_MAX = -8  # malloc.h of glibc
+_DONE = "The work of the command is done: look at its result with list_backups or show_backup."
 
 
 class Terminated(KeyboardInterrupt):
@@ -41,7 +46,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Plan(Protocol):
-    """What an operation is going to do. A command shows it before it asks for confirmation and starts."""
+    """What an operation is going to do. A command shows the plan before it asks for confirmation."""
 
     def require_feasible(self) -> None:
         """Raise :class:`~igny8_backup.errors.BackupError` if the plan cannot be carried out."""
@@ -60,8 +65,9 @@ class BackupCommand(BaseCommand):
     requires_system_checks: list[str] = []
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        style = self.stderr.style_func
+        # https://no-color.org: Django looks at DJANGO_COLORS only.
+        super().__init__(*args, **{**kwargs, **({"no_color": True} if os.environ.get("NO_COLOR") else {})})
+        style = getattr(self.stderr, "style_func", None)
         self.stdout, self.stderr = Output.around(self.stdout), Output.around(self.stderr)
         self.stderr.style_func = style
 
@@ -77,9 +83,12 @@ class BackupCommand(BaseCommand):
             sys.exit(error.returncode)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        kwargs.setdefault("formatter_class", RawDescriptionHelpFormatter)
-        kwargs.setdefault("epilog", f"examples:\n{self.examples}" if self.examples else None)
-        return super().create_parser(prog_name, subcommand, **kwargs)
+        # Without further arguments: libraries replace this method of Django by others that take none
+        # (django-configurations).
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.formatter_class = RawDescriptionHelpFormatter
+        parser.epilog = f"examples:\n{self.examples}" if self.examples else None
+        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
@@ -96,6 +105,7 @@ class BackupCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.json, self._json_shown = options["json"], False
         try:
+            refuse_eventlet("This program", hint="Start commands without eventlet.monkey_patch().")
             with _terminable():
                 status = self.work(**options)
         except BackupError as error:
@@ -104,6 +114,8 @@ class BackupCommand(BaseCommand):
             number = error.number if isinstance(error, Terminated) else signal.SIGINT
             text = f"Stopped by {number.name}. Unfinished work was cleaned up."
             self._fail(text, 128 + number, kind="Stopped")
+        if lost := getattr(self.stdout, "lost", ""):
+            raise CommandError(f"{lost} {_DONE}", returncode=status or 3)
         if status:
             raise CommandError("Completed with problems; see above.", returncode=status)
 
@@ -148,7 +160,10 @@ class BackupCommand(BaseCommand):
         return not dry_run
 
     def show_json(self, value: Any) -> None:
-        """Print ``value`` as JSON if ``--json`` was given. A later failure prints no second document."""
+        """Print ``value`` as JSON if ``--json`` was given.
+
+        If the command fails afterwards, the error is not printed as JSON too: scripts expect one document.
+        """
         if self.json:
             self._json_shown = True
             self.stdout.write(json.dumps(records.to_plain(value), indent=2, sort_keys=True))
@@ -161,7 +176,7 @@ class BackupCommand(BaseCommand):
 
     @contextmanager
     def reported(self, options: Mapping[str, Any]) -> Iterator[Report]:
-        """Show progress, and report how the block ended by mail and to the URL of ``--ping``."""
+        """Show progress while the block runs, then report its outcome to people and to the ``--ping`` URL."""
         name = type(self).__module__.rpartition(".")[2]
         with self.progress() as shown, Report(name, shown, url=options["ping"]) as report:
             yield report
@@ -183,38 +198,44 @@ def share_arenas() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
+def _terminable() -> AbstractContextManager[None]:
     """Within the block, raise ``Terminated`` on SIGTERM and, unless nohup(1) ignores it, on SIGHUP."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated(number)
 
-    previous: dict[signal.Signals, Any] = {}
-    try:
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN:
-                previous[each] = signal.signal(each, stop)
-    except ValueError:  # only the main thread may set signal handlers
-        yield
-        return
-    try:
-        yield
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-
-def add_wait_argument(parser: ArgumentParser | _MutuallyExclusiveGroup) -> None:
-    """Add ``--wait SECONDS``: how long the command waits for another run to end, instead of failing."""
-    text = "Wait up to this long for another run to end. Default: fail at once."
-    parser.add_argument("--wait", type=seconds, default=0, metavar="SECONDS", help=text)
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return handling(stop, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,)))
 
 
 def add_identity_argument(parser: ArgumentParser, purpose: str = "") -> None:
-    """Add ``--identity``, for commands that may need the private key. ``purpose`` completes the help text."""
+    """Add ``--identity`` and the options ``--accept-...``, for commands that read the contents of backups.
+
+    ``purpose`` completes the help text of ``--identity``.
+    """
     text = f"The file with the private key{purpose}."
     parser.add_argument("--identity", type=Path, metavar="FILE", help=text)
+    text = "Also read unencrypted backups, made before RECIPIENTS was set. Only if you trust their storage."
+    parser.add_argument("--accept-unencrypted", action="store_true", help=text)
+    text = "Also read backups without a signature that TRUSTED accepts. Only if you trust their storage."
+    parser.add_argument("--accept-unsigned", action="store_true", help=text)
+    text = "Read the backup ID although it was made in another environment or PREFIX, or on another host."
+    parser.add_argument("--accept-foreign", action="store_true", help=text)
+
+
+def accepted(options: Mapping[str, Any]) -> Accept:
+    """Return what the options ``--accept-...`` allow a command to read. Raises ``UsageError``."""
+    if options["accept_foreign"] and not options.get("id"):
+        raise UsageError(
+            "--accept-foreign needs the ID of the backup.",
+            unchanged="Nothing was read.",
+            hint="Add the id that list_backups shows.",
+        )
+    return Accept(
+        unencrypted=options["accept_unencrypted"],
+        unsigned=options["accept_unsigned"],
+        foreign=options["accept_foreign"],
+    )
 
 
 def seconds(text: str) -> float:
@@ -223,11 +244,3 @@ def seconds(text: str) -> float:
     if not 0 <= number < math.inf:
         raise ValueError(text)
     return number
-
-
-def ask(question: str) -> str:
-    """Ask a question on the terminal; return the answer, empty at the end of input."""
-    try:
-        return input(question)
-    except EOFError:
-        return ""

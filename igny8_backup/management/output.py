@@ -10,35 +10,51 @@ from typing import Any
 from django.core.management.base import OutputWrapper
 
 _GONE = (errno.EPIPE, errno.EIO)
-"""The reader has closed the pipe, as ``head`` does; the terminal was closed."""
+"""Errors of writing to a pipe whose reader, such as ``head``, has closed it, and to a closed terminal."""
 
 
 class Output(OutputWrapper):
-    """A stream whose reader may go away: what is written afterwards is discarded, and the run continues.
+    """A stream whose failure does not end the run: once it cannot be written, further output is discarded.
 
-    Each text is written at once. This keeps the order of the two streams where both go into one log, and
-    leaves nothing for the interpreter to write when it exits, where a failure would print a traceback.
+    That happens if the reader goes away, if the stream was closed before the program began, or if its file
+    cannot be written (a log on a full disk, for example). A character that the encoding of the stream lacks
+    is escaped.
+
+    Each text is flushed immediately. So if both streams go into one log, their lines stay in order. And
+    nothing is left to flush when the interpreter exits, where a failure would print a traceback.
     """
 
     reader_gone = False
-    """Whether the reader has gone away."""
+    """Whether a write has failed, usually because the reader has gone away; later output is discarded."""
+    lost = ""
+    """A sentence that says why output could not be written. Empty if the reader has gone away."""
 
     @classmethod
     def around(cls, wrapper: OutputWrapper) -> Output:
-        """Return an ``Output`` that writes to the same file as ``wrapper``, a stream of a Django command."""
-        stream: Any = wrapper._out
+        """Return an ``Output`` that writes to the same file as ``wrapper``, a stream of a Django command.
+
+        If a library has replaced the stream by an object that wraps no file, the ``Output`` writes to this
+        object.
+        """
+        stream: Any = getattr(wrapper, "_out", wrapper)
         return cls(stream)
 
     def write(  # type: ignore[override]  # Django's own is declared so
         self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None
     ) -> None:
+        if self._out is None:  # Python found the stream closed
+            return
         try:
-            super().write(msg, style_func, ending)
+            super().write(self._encodable(msg), style_func, ending)
             self.flush()
         except OSError as error:
             if error.errno not in _GONE:
-                raise
+                self.lost = f"The output of this command could not be written: {error.strerror}."
             self._discard()
+
+    def _encodable(self, text: str) -> str:
+        encoding = getattr(self._out, "encoding", None)
+        return text.encode(encoding, "backslashreplace").decode(encoding) if encoding else text
 
     def _discard(self) -> None:
         self.reader_gone = True

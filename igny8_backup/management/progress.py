@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 from igny8_backup.humanize import indented
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 _EVERY = 30.0  # seconds between two lines in a log
 
 
 class TextProgress:
-    """The :class:`~igny8_backup.operations.progress.Progress` of the commands, shown on ``stream``.
+    """The :class:`~igny8_backup.operations.progress.Progress` that commands use; it writes to ``stream``.
 
-    On a terminal this is a live line with rate, size and time left. On any other stream it is a new line
+    On a terminal it shows a live line with rate, size and time left. On any other stream it writes a new line
     every ``every`` seconds.
     """
 
@@ -49,7 +50,7 @@ class TextProgress:
         self._begun = self._shown = time.monotonic()
         # The live line hides the cursor, so it must be gone while the command asks a question.
         if self._stream.isatty():
-            self._live = _live_line()
+            self._live = live_line()
             self._live.start()
             self._task = self._live.add_task(what, total=total)
 
@@ -88,10 +89,27 @@ class TextProgress:
             self._stream.write(text)
 
 
-def _live_line() -> Progress:
-    # Imported only for a terminal: the import takes 0.05 s, and scheduled runs have no terminal.
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+def live_line(console: Console | None = None) -> Progress:
+    """Return a live line that shows a bar, the amount, the rate and the time left.
 
-    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    The line is on ``console``; without ``console``, on standard error. On a narrow terminal the description
+    is cut off, so that the line is not wrapped.
+    """
+    # Imported only for a terminal: the import takes 0.05 s, and scheduled runs have no terminal.
+    from rich import progress as rich
+    from rich.console import Console
+    from rich.table import Column
+
+    columns = (
+        rich.TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
+        rich.BarColumn(10),
+        rich.TaskProgressColumn(),
+        rich.DownloadColumn(table_column=Column(no_wrap=True)),
+        rich.TransferSpeedColumn(table_column=Column(no_wrap=True)),
+        rich.TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+    )
+    return rich.Progress(*columns, console=console or Console(stderr=True), transient=True, expand=True)

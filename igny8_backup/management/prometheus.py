@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
-from igny8_backup.operations.maintain.monitor import Health
+from igny8_backup.filesystem import require_replaceable
+from igny8_backup.operations.monitor.health import Health
 
 Sample = tuple[dict[str, str], float]
 
@@ -21,16 +22,30 @@ Sample = tuple[dict[str, str], float]
 def text_of(health: Health) -> str:
     """Return the metrics as text. Times are in seconds since 1970, sizes in bytes."""
     conditions = [({"condition": item.name, "of": item.of}, float(item.ok)) for item in health.conditions]
-    started, sizes = [], []
+    started, sizes, verified, drilled = [], [], [], []
     for item in health.newest:
         labels = {"host": item.part.host, "kind": item.part.kind, "name": item.part.name}
         started.append((labels, item.started.timestamp()))
         sizes.append((labels, float(item.bytes)))
+        verified += [(labels, item.verified.timestamp())] if item.verified else []
+        drilled += [(labels, item.drilled.timestamp())] if item.drilled else []
     families = (
         _family("healthy", "Whether every condition is met.", _sample(not health.failed)),
         _family("condition_ok", "Whether one condition is met.", conditions),
-        _family("newest_timestamp_seconds", "When the newest complete backup of a part began.", started),
-        _family("newest_bytes", "The uncompressed size of the newest complete backup of a part.", sizes),
+        _family(
+            "newest_timestamp_seconds", "When the newest good backup of a database or tree began.", started
+        ),
+        _family(
+            "newest_bytes", "The uncompressed size of the newest good backup of a database or tree.", sizes
+        ),
+        _family(
+            "part_verified_timestamp_seconds", "When the newest check of a database or tree began.", verified
+        ),
+        _family(
+            "part_drilled_timestamp_seconds",
+            "When the newest good drill of a database or tree began.",
+            drilled,
+        ),
         _family("backups", "The number of backups.", _sample(health.backups)),
         _family("stored_bytes", "The total size of the stored objects.", _sample(health.stored_bytes)),
         _family("verified_timestamp_seconds", "When the newest verification began.", _sample(health.checked)),
@@ -46,6 +61,7 @@ def write_metrics(path: Path, health: Health) -> None:
     """
     partial = ""
     try:
+        require_replaceable(path)
         # A name that ends with .prom would let the collector read a half-written file.
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with open(handle, "w", encoding="utf-8") as file:

@@ -18,7 +18,10 @@ from igny8_backup.celery.workers import scheduled_tasks
 from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
-from igny8_backup.operations.preconditions import make_problem
+from igny8_backup.operations import changed_defaults
+from igny8_backup.operations.guards import object_lock, public_storage, signing_checks
+from igny8_backup.operations.guards.preconditions import make_problem
+from igny8_backup.operations.history.expected_hosts import undeclared_note
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _CREDENTIAL_APPS = {
@@ -48,10 +51,15 @@ def find_problems(config: Config) -> list[Problem]:
     return [
         *missing_trees(config),
         *unset_host(config),
+        *undeclared_host(config),
         *absent_schedule(),
         *readable_secrets(config),
         *legacy_dumps(),
         *unfit_databases(config),
+        *new_defaults(config),
+        *public_storage.problems(config),
+        *signing_checks.problems(config),
+        *object_lock.problems(config),
     ]
 
 
@@ -69,7 +77,7 @@ def missing_trees(config: Config) -> list[Problem]:
 
 
 def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> list[Problem]:
-    """Return W003 if the setting ``HOST`` is missing in a container, whose name changes with every start.
+    """Return W003 if ``HOST`` is not set in a container: its host name changes with every start.
 
     ``marks`` are files that container engines create.
     """
@@ -82,6 +90,13 @@ def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> lis
             f"Set {SETTING}['HOST'] to a permanent name.",
         )
     ]
+
+
+def undeclared_host(config: Config) -> list[Problem]:
+    """Return W019 if ``HOSTS`` does not name this host: its missing backups would not be reported."""
+    hint = f"Add it to {SETTING}['HOSTS']. If it makes no backups, silence this check."
+    note = undeclared_note(config)
+    return [make_problem("W019", note, hint)] if note else []
 
 
 def absent_schedule() -> list[Problem]:
@@ -111,9 +126,10 @@ def _backs_up(task: str) -> bool:
 
 
 def _periodic_tasks() -> list[str] | None:
-    """Return the enabled tasks of django-celery-beat, or ``None`` if its tables cannot be read.
+    """Return the names of the enabled tasks of django-celery-beat, or ``None`` if they cannot be read.
 
-    ``celery.backend_cleanup``, which django-celery-beat adds itself, is left out.
+    Returns an empty list if django-celery-beat is not installed. Its own task ``celery.backend_cleanup`` is
+    left out.
     """
     if not apps.is_installed("django_celery_beat"):
         return []
@@ -131,7 +147,7 @@ def _periodic_tasks() -> list[str] | None:
 
 
 def readable_secrets(config: Config) -> list[Problem]:
-    """Return W005 if sessions or tokens, with which anybody can log in, would be stored unencrypted."""
+    """Return W005 if backups would contain unencrypted sessions or login tokens: readers could log in."""
     if config.recipients or config.debug:
         return []
     excluded = [table for tables in config.exclude_table_data.values() for table in tables]
@@ -156,7 +172,7 @@ def readable_secrets(config: Config) -> list[Problem]:
 
 
 def legacy_dumps(folder: Path | None = None) -> list[Problem]:
-    """Return W006 for each database dump in the project folder, where it may be committed or deployed."""
+    """Return W006 for each database dump in the project folder: somebody could commit or deploy it."""
     root = folder or project_dir()
     used = {str(database.get("NAME", "")) for database in settings.DATABASES.values()}
     found = sorted(str(path) for path in _dumps(root) if str(path) not in used)
@@ -172,9 +188,10 @@ def legacy_dumps(folder: Path | None = None) -> list[Problem]:
 
 
 def unfit_databases(config: Config) -> list[Problem]:
-    """Return E041 or E042 for each database whose backup would fail, W007 if it cannot be checked.
+    """Return E041 to E043 for each database whose backup would fail, W007 if it cannot be checked.
 
-    Reasons are a PostgreSQL client that is missing or too old, a connection pooler, or a missing permission.
+    A backup fails, for example, if the PostgreSQL client is missing or too old, or if a permission is
+    missing. W011 is for a database that could be backed up, but not restored on its server.
     """
     problems = []
     for alias in config.databases:
@@ -187,6 +204,14 @@ def unfit_databases(config: Config) -> list[Problem]:
         except BackupError as error:
             problems.append(_error_problem("W007", f"The database {alias!r} could not be checked.", error))
     return problems
+
+
+def new_defaults(config: Config) -> list[Problem]:
+    """Return W010 for each default that changed since the last backup of this host."""
+    return [
+        make_problem("W010", f"Since this release: {change.text}", changed_defaults.DOCUMENTATION)
+        for change in changed_defaults.pending(config)
+    ]
 
 
 def _error_problem(number: str, message: str, error: BackupError) -> Problem:

@@ -57,12 +57,13 @@ class NullProgress:
 class RunObserver:
     """Observe one part of a run: show its progress, report stalls, renew the heartbeat of the run.
 
-    A context manager. Inside the ``with`` block, a thread checks the time. If nothing moves for
-    ``stall_seconds``, it notes what the run waits for, again after twice that time, and so on; and once more
-    when work continues. It never cancels the run, because a dump may take any time.
+    A context manager. Inside the ``with`` block, a thread checks how long nothing has moved. After
+    ``stall_seconds``, the thread shows a note that says what the run is waiting for. The note is repeated
+    each time that the stall has become twice as long. When work continues, another note says so. The run is
+    never cancelled, because a dump can take any time.
 
-    The thread calls ``reason``, which returns a sentence that explains the stall, or ``""``. ``heartbeat`` is
-    called whenever bytes or files are done.
+    Before a note about a stall, the thread calls ``reason``, which returns a sentence that explains the
+    stall, or ``""``. ``heartbeat`` is called whenever progress is made.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class RunObserver:
     def waiting_for(self, party: str) -> None:
         """Record that data moved, and that the run now waits for ``party``, such as "the storage".
 
-        ``""`` suspends the stall check.
+        While ``party`` is ``""``, stalls are not reported.
         """
         with self._lock:
             if self._report_after > self._stall_seconds:
@@ -128,10 +129,11 @@ class RunObserver:
     def monitor(
         self, blocks: Generator[Block, None, None], *, source: str, sink: str, counted: bool = True
     ) -> Generator[Block, None, None]:
-        """Yield ``blocks`` of data unchanged; report a stall of their ``source`` or ``sink`` by its name.
+        """Yield ``blocks`` of data unchanged, and report stalls.
 
-        ``counted``: report the sizes of the blocks as progress. At the end, the run waits again for the party
-        that was set with :meth:`waiting_for` before.
+        In messages, ``source`` names what yields the blocks, and ``sink`` names what takes them. ``counted``:
+        report the sizes of the blocks as progress. At the end, the run waits again for the party that was set
+        with :meth:`waiting_for` before.
         """
         previous = self._waiting_for
         with closing(blocks):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from igny8_backup.conf import Config
+from igny8_backup.conf import SETTING, Config
+from igny8_backup.databases.values import VulnerableProgram
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.humanize import one_line
@@ -47,7 +48,7 @@ def _choose(names: tuple[str, ...], configured: tuple[str, ...], kind: str) -> t
     for name in names:
         if name not in configured:
             what = f"There is no {kind} {name!r}."
-            hint = f"Choose among: {', '.join(configured) or 'none is configured'}."
+            hint = f"Choose among: {', '.join(configured)}." if configured else f"Add it to {SETTING} first."
             raise UsageError(what, unchanged="Nothing was read or written.", hint=hint)
     return tuple(dict.fromkeys(names))
 
@@ -55,7 +56,7 @@ def _choose(names: tuple[str, ...], configured: tuple[str, ...], kind: str) -> t
 def select_parts(
     config: Config, only: str, manifest: Manifest | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the aliases of the databases and the names of the trees that ``--only`` stands for.
+    """Return the aliases of the databases and the names of the trees that the option ``--only`` chooses.
 
     If ``only`` is ``all``, ``db`` or ``files`` and a ``manifest`` is given, only parts that are complete in
     that backup are returned. Raises :class:`UsageError` if ``only`` is an unknown name.
@@ -78,9 +79,9 @@ def select_parts(
 
 
 def missing_part_notes(config: Config, only: str, manifest: Manifest | None) -> list[str]:
-    """Return a note for each database and tree that ``only`` stands for, but the backup does not contain.
+    """Return a note for each database and tree that ``only`` chooses, but that the backup does not contain.
 
-    There are no notes if no backup was chosen, or if ``only`` is a name.
+    Returns no notes without a ``manifest``, or if ``only`` is the name of a database or tree.
     """
     if manifest is None or only not in (ALL, DB, FILES):
         return []
@@ -98,13 +99,15 @@ def missing_part_notes(config: Config, only: str, manifest: Manifest | None) -> 
 class BaseRequest:
     """The options that requests to restore and requests to extract share.
 
-    ``backup_id``: empty for the newest complete backup. ``only``: ``all``, ``db``, ``files``, the alias of a
-    database or the name of a tree; logs are restored only by name. ``keep_personal_data``: allow to restore a
-    production backup while DEBUG is on.
+    ``backup_id``: if empty, the newest copies that can be relied on are taken. ``only``: ``all``, ``db``,
+    ``files``, the alias of a database or the name of a tree; logs are restored only by name. ``from_host``:
+    the host whose files are taken; if empty, the host in the settings. ``keep_personal_data``: while DEBUG is
+    on, allow restoring a production backup without sanitizing it.
     """
 
     backup_id: str = ""
     only: str = ALL
+    from_host: str = ""
     identity_file: Path | None = None
     keep_personal_data: bool = False
 
@@ -114,13 +117,15 @@ class BasePlan:
     """The fields that plans of restores and plans of extractions share.
 
     ``notes`` are shown to the user before confirming; ``blockers`` are reasons why the plan cannot be carried
-    out. ``identities`` are the age keys that decrypt the backup.
+    out. ``identities`` are the age keys that decrypt the backup. ``vulnerable`` are programs with known
+    security holes, whose use the user must confirm.
     """
 
     created: datetime
     notes: tuple[str, ...]
     blockers: tuple[str, ...]
     identities: tuple[Identity, ...]
+    vulnerable: tuple[VulnerableProgram, ...] = ()
 
     def require_feasible(self) -> None:
         """Raise ``RefusedError`` if there are ``blockers``: reasons why the plan cannot be carried out."""

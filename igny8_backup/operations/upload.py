@@ -1,4 +1,4 @@
-"""Compress, encrypt, hash and store objects: :class:`Upload`."""
+"""Compress, encrypt, hash and store objects, as fast as ``MAX_UPLOAD_RATE`` allows: :class:`Upload`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from igny8_backup.formats.manifest import StoredObject
+from igny8_backup.formats.lists import BLOCK_BYTES
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.store import Store
 from igny8_backup.streams import Blocks, Views
-from igny8_backup.streams.observe import Digest, count
+from igny8_backup.streams.observe import BlockDigests, count
 from igny8_backup.streams.pipeline import Codec
 
 _INDEX_LEVEL = 1
@@ -29,11 +30,12 @@ def index_codec(codec: Codec) -> Codec:
 class Upload:
     """The upload of one object, which is compressed, encrypted, counted and hashed as it is sent.
 
-    Call one of the ``send`` methods, once. It returns the :class:`StoredObject` for the manifest.
-    ``claimed``: no object exists under ``key``, and no other run writes there (see :meth:`Store.put`).
+    Call one of the ``send`` methods, once. It returns the :class:`StoredObject` for the manifest, with the
+    digests of its blocks. ``claimed``: no object exists under ``key``, and no other run writes there (see
+    :meth:`Store.put`).
 
-    The ``send`` methods raise ``StorageError``, and any error that reading the blocks raises. No object is
-    left in storage then.
+    The ``send`` methods raise ``StorageError``, and any error that reading the blocks raises. In both cases
+    no object is left in storage.
     """
 
     def __init__(self, store: Store, key: str, codec: Codec, *, claimed: bool = False) -> None:
@@ -42,7 +44,7 @@ class Upload:
         self._codec = codec
         self._claimed = claimed
         self._raw_bytes = 0
-        self._stored = Digest()
+        self._stored = BlockDigests(BLOCK_BYTES)
 
     def send(self, blocks: Views, *, estimate: int | None = None) -> StoredObject:
         """Stream ``blocks`` to storage. ``estimate`` is their total size in bytes, if known."""
@@ -60,7 +62,8 @@ class Upload:
         return self._result()
 
     def _encode(self, blocks: Views) -> Blocks:
-        return self._stored.watch(self._codec.encode(count(blocks, self._count)))
+        encoded = self._stored.watch(self._codec.encode(count(blocks, self._count)))
+        return self._store.rate.pace(encoded)
 
     def _count(self, size: int) -> None:
         self._raw_bytes += size
@@ -72,4 +75,5 @@ class Upload:
             raw_bytes=self._raw_bytes,
             sha256=self._stored.sha256,
             codecs=self._codec.names,
+            blocks=self._stored.blocks,
         )

@@ -10,110 +10,50 @@ from __future__ import annotations
 import builtins
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from io import BytesIO
 from typing import BinaryIO, Self
 
-from igny8_backup.errors import StorageError
+from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.store.objects import (
+    LockedObjectError,
+    ObjectExistsError,
+    Stored,
+    checked_key,
+    missing_error,
+)
+from igny8_backup.store.optional_methods import OptionalMethods
+from igny8_backup.store.retry import Retry
+from igny8_backup.store.small import blocks_of, joined, read_start, same_content
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.pipeline import from_file
 
-SMALL = 64 << 20
+SMALL = 16 << 20
 """Default for the largest object that ``read_small`` holds in memory, in bytes."""
 
-LONGEST_KEY = 1024
-"""Largest length of a key in bytes, prefix included: the limit of S3."""
-
-LONGEST_PART = 255
-"""Largest length in bytes of a name between two slashes of a key: the limit of most filesystems."""
-
-SETTING = 'STORAGES["dbbackup"]'
-"""The Django setting that configures the storage of backups, as hints name it."""
+SMALL_STREAM = 4 << 20
+"""Largest stream in bytes that ``put`` holds in memory, so that it can be sent again."""
 
 
-class MissingObjectError(StorageError):
-    """The storage has no object with the requested key."""
-
-
-class ObjectExistsError(StorageError):
-    """The key of a new object is in use. A request whose answer was lost may have created the object."""
-
-
-class UnreachableError(StorageError):
-    """The storage did not answer, or the connection to it broke. A later attempt may succeed."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An object in storage, with its size in bytes and the time of writing (aware; ``None`` if unknown)."""
-
-    key: str
-    size: int
-    modified: datetime | None
-
-
-@dataclass(frozen=True)
-class UnfinishedUpload:
-    """A multipart upload that was neither finished nor aborted. Its parts cost money but are not listed."""
-
-    key: str
-    upload_id: str
-    initiated: datetime
-
-
-def checked_key(key: str) -> str:
-    """Return ``key`` if every storage can hold it unchanged; otherwise raise ``StorageError``."""
-    parts = key.split("/")
-    sound = (
-        all(part not in ("", ".", "..") for part in parts)
-        and key.isprintable()
-        and "\\" not in key
-        and all(len(part.encode()) <= LONGEST_PART for part in parts)
-        and len(key.encode()) <= LONGEST_KEY
-    )
-    if not sound:
-        raise StorageError(
-            f"{key!r} cannot be a key in storage.",
-            unchanged="Nothing was read or written.",
-            hint="Use names joined by single slashes, without '.', '..', backslashes or control characters.",
-        )
-    return key
-
-
-def missing_error(name: str, place: str) -> MissingObjectError:
-    """Return the error for an object that ``place``, a storage as messages describe it, lacks."""
-    return MissingObjectError(
-        f"{name} is missing in {place}.", hint="List the existing backups: list_backups."
-    )
-
-
-def exists_error(name: str, place: str) -> ObjectExistsError:
-    """Return the error for an object that cannot be written because ``place`` has it already."""
-    return ObjectExistsError(
-        f"{name} already exists in {place}.",
-        unchanged="It was not overwritten.",
-        hint="Start the backup again: each run uses new names.",
-    )
-
-
-class Store(ABC):
+class Store(OptionalMethods, ABC):
     """The objects of backups in a Django storage. Every failure of the storage raises ``StorageError``.
 
     Subclasses implement the methods whose names begin with an underscore; these receive ``name``, which is
-    the prefix followed by a valid key. A store is a context manager. Only one thread at a time may use a
-    store, except as ``parallel_reads`` permits.
+    the prefix followed by a valid key. A request that fails with an ``UnreachableError`` is repeated as long
+    as ``retry`` permits. A store is a context manager. Only one thread at a time may use a store, except as
+    ``parallel_reads`` permits.
     """
 
-    parallel_reads = False
-    """Whether several threads may call ``open`` at the same time. Other methods must not run in parallel."""
+    def __init__(self, prefix: str, retry: Retry | None = None) -> None:
+        """Use the folder ``prefix`` of the storage; the empty string means its root.
 
-    def __init__(self, prefix: str) -> None:
-        """Use the folder ``prefix`` of the storage; the empty string means its root."""
+        ``retry`` decides how long failed requests are repeated; without it, they are not repeated.
+        """
         folder = prefix.removesuffix("/")
         self.prefix = checked_key(folder) + "/" if folder else ""
+        self.retry = retry or Retry()
 
     def put(self, key: str, blocks: Blocks, *, estimate: int | None = None, claimed: bool = False) -> None:
         """Store the stream ``blocks`` under ``key``, which must not exist, and close the stream.
@@ -124,7 +64,16 @@ class Store(ABC):
         raises ``StorageError`` if the storage fails, ``IntegrityError`` if not all bytes have arrived.
         """
         with closing(blocks):
-            self._put(self._name(key), blocks, estimate, claimed)
+            name = self._name(key)
+            if self.streams_again:
+                self._put(name, blocks, estimate, claimed)
+                return
+            start = read_start(blocks, SMALL_STREAM)
+            if sum(map(len, start)) <= SMALL_STREAM:  # all of it
+                self._put_again(name, BytesIO(b"".join(start)), claimed)
+            else:
+                with closing(joined(start, blocks)) as whole:
+                    self._put(name, whole, estimate, claimed)
 
     def put_file(self, key: str, file: BinaryIO, *, claimed: bool = False) -> None:
         """Store the content of an open file under ``key``, as ``put`` stores a stream.
@@ -132,13 +81,12 @@ class Store(ABC):
         Because the size is known in advance, this may need fewer requests and less memory than ``put``. The
         caller closes the file.
         """
-        size = file.seek(0, os.SEEK_END)  # also flushes the buffer of the file
-        file.seek(0)
-        self._put_file(self._name(key), file, size, claimed)
+        self._put_again(self._name(key), file, claimed)
 
     def put_small(self, key: str, data: bytes) -> None:
-        """Store ``data`` under ``key``, and replace an existing object: atomically if the storage can."""
-        self._put_small(self._name(key), data)
+        """Store ``data`` under ``key``; replace an existing object, atomically if the storage can do that."""
+        name = self._name(key)
+        self.retry.call(lambda: self._put_small(name, data))
 
     def open(self, key: str) -> Blocks:
         """Yield the content of the object ``key``. The object is opened when the first block is requested.
@@ -146,18 +94,20 @@ class Store(ABC):
         Raises ``MissingObjectError``, and ``IntegrityError`` if the object is shorter than the storage
         reported or changes while it is read.
         """
-        return self._open(self._name(key))
+        return self.retry.stream(self._open(self._name(key)))
 
     def read_small(self, key: str, limit: int = SMALL) -> bytes:
-        """Return the content of the object ``key``. Raises ``StorageError`` above ``limit`` bytes."""
+        """Return the content of the object ``key``. Raises ``IntegrityError`` above ``limit`` bytes."""
         data = bytearray()
         with closing(self.open(key)) as blocks:
             for block in blocks:
                 data += block
                 if len(data) > limit:
-                    raise StorageError(
+                    raise IntegrityError(
                         f"{key} in {self.describe()} is larger than {limit} bytes.",
-                        hint="Backups contain no such object. Examine it, and delete it if it is not needed.",
+                        unchanged="It was not read any further.",
+                        hint="No backup has so large an object under this key. Examine the object, and"
+                        " delete it if nobody needs it.",
                     )
         return bytes(data)
 
@@ -166,40 +116,54 @@ class Store(ABC):
 
         A missing folder yields nothing.
         """
-        for stored in self._list(self._folder(prefix)):
+        folder = self._folder(prefix)
+        for stored in self.retry.call(lambda: [*self._list(folder)]):
             yield replace(stored, key=stored.key[len(self.prefix) :])
 
     def list_dirs(self, prefix: str = "") -> builtins.list[str]:
         """Return the names of the folders directly in ``prefix`` that contain an object, sorted."""
-        return sorted(self._list_dirs(self._folder(prefix)))
+        folder = self._folder(prefix)
+        return sorted(self.retry.call(lambda: self._list_dirs(folder)))
 
     def exists(self, key: str) -> bool:
         """Return whether an object exists under ``key``."""
-        return self._size(self._name(key)) is not None
+        return self._size_of(key) is not None
 
     def size(self, key: str) -> int:
         """Return the size of an object in bytes. Raises ``MissingObjectError``."""
-        name = self._name(key)
-        size = self._size(name)
+        size = self._size_of(key)
         if size is None:
-            raise missing_error(name, self.describe())
+            raise missing_error(self._name(key), self.describe())
         return size
 
     def delete(self, key: str) -> None:
         """Delete an object. A missing object is no error."""
-        self._delete(self._name(key))
+        name = self._name(key)
+        self.retry.call(lambda: self._delete(name))
 
-    def abandoned_uploads(self) -> builtins.list[UnfinishedUpload]:
-        """Return the unfinished multipart uploads, including those that another process still performs."""
-        return []
+    def as_of(self, moment: datetime) -> Store:
+        """Return a store that shows the objects as they were at ``moment``, and that writes nothing.
 
-    def abort_upload(self, upload: UnfinishedUpload) -> None:
-        """Abort an unfinished upload, which frees its space. A missing upload is no error."""
-        return
+        Raises ``StorageError`` if the storage keeps no versions.
+        """
+        raise StorageError(
+            "The storage keeps no versions of its objects, so it cannot show what was there at"
+            f" {moment.isoformat(timespec='seconds')}.",
+            unchanged="Nothing was read or written.",
+            hint="Leave out --as-of. Versions can be kept in S3, if the bucket has versioning switched on.",
+        )
 
-    def local_path(self) -> Path | None:
-        """Return the folder that contains all objects, or ``None`` if the storage is not a local folder."""
-        return None
+    def delete_several(self, keys: Sequence[str], check: Callable[[], None]) -> Iterator[str]:
+        """Delete objects with as few requests as possible; yield the keys of those that are deleted.
+
+        Missing objects are no error. Locked ones are left out. ``check`` is called before each request, and
+        may raise.
+        """
+        for key in keys:
+            check()
+            with suppress(LockedObjectError):
+                self.delete(key)
+                yield key
 
     @abstractmethod
     def identity(self) -> str:
@@ -223,15 +187,20 @@ class Store(ABC):
     def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None: ...
 
     def _put_file(self, name: str, file: BinaryIO, size: int, claimed: bool) -> None:
-        """Store ``file``, whose position is its beginning, under ``name``."""
-        with closing(from_file(file.fileno())) as blocks:
+        """Store the content of ``file`` (``size`` bytes, read from the beginning) under ``name``."""
+        with closing(blocks_of(file)) as blocks:
             self._put(name, blocks, size, claimed)
 
     @abstractmethod
     def _put_small(self, name: str, data: bytes) -> None: ...
 
     @abstractmethod
-    def _open(self, name: str) -> Blocks: ...
+    def _open(self, name: str) -> Callable[[int], Blocks]:
+        """Return a function that yields the content of the object from an offset (in bytes) on.
+
+        If it raises ``UnreachableError``, it is called again, with the offset that was reached. It raises
+        ``IntegrityError`` if the object has changed since the first call.
+        """
 
     @abstractmethod
     def _list(self, folder: str) -> Iterator[Stored]:
@@ -244,11 +213,34 @@ class Store(ABC):
     def _size(self, name: str) -> int | None:
         """Return the size in bytes, or ``None`` for a missing object.
 
-        Raises ``StorageError`` if the storage is unreachable, so that no object seems to be missing then.
+        If the storage is unreachable, it is unknown whether the object exists, so this raises
+        ``StorageError``.
         """
 
     @abstractmethod
     def _delete(self, name: str) -> None: ...
+
+    def _put_again(self, name: str, file: BinaryIO, claimed: bool) -> None:
+        """Store ``file`` under ``name``, and repeat this from the beginning of the file if it fails."""
+        size = file.seek(0, os.SEEK_END)  # also flushes the buffer of the file
+        sent = False
+
+        def send() -> None:
+            nonlocal sent
+            again, sent = sent, True
+            file.seek(0)
+            try:
+                self._put_file(name, file, size, claimed)
+            except ObjectExistsError:
+                # An attempt whose answer was lost may have stored the object.
+                if not (again and same_content(self._open(name)(0), file)):
+                    raise
+
+        self.retry.call(send)
+
+    def _size_of(self, key: str) -> int | None:
+        name = self._name(key)
+        return self.retry.call(lambda: self._size(name))
 
     def _name(self, key: str) -> str:
         return checked_key(self.prefix + checked_key(key))

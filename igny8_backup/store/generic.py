@@ -7,8 +7,8 @@ an object under its final name; no manifest names that object, so it counts as a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
@@ -18,7 +18,11 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.store.base import SETTING, Store, Stored, exists_error, missing_error
+from igny8_backup.outside import is_from_outside
+from igny8_backup.store.base import Store
+from igny8_backup.store.foreign import translated_errors
+from igny8_backup.store.objects import SETTING, Stored, exists_error, incomplete_error, missing_error
+from igny8_backup.store.retry import Retry
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import BlockReader
 
@@ -29,8 +33,8 @@ PLACES = ("endpoint_url", "account_name", "azure_container", "bucket_name", "_ho
 class GenericStore(Store):
     """A store on a Django storage for which this package has no store of its own."""
 
-    def __init__(self, storage: Storage, prefix: str) -> None:
-        super().__init__(prefix)
+    def __init__(self, storage: Storage, prefix: str, retry: Retry | None = None) -> None:
+        super().__init__(prefix, retry)
         self.storage = storage
 
     def identity(self) -> str:
@@ -60,13 +64,8 @@ class GenericStore(Store):
             self._require_name(name, written)
             if not source.ended:
                 raise self._unsuitable("stopped reading before the end of the stream")
-            if self._size(name) != source.passed:
-                raise IntegrityError(
-                    f"{source.passed} bytes were sent to {name}, but {self.describe()} has stored"
-                    " another number of bytes.",
-                    unchanged="No backup was recorded, and the object was removed.",
-                    hint="Run the backup again. If it fails again, use another storage.",
-                )
+            if (size := self._size(name)) != source.passed:
+                raise incomplete_error(name, self.describe(), sent=source.passed, stored=size or 0)
         except BaseException:
             self._discard(written)
             if source.failure is None:
@@ -83,26 +82,41 @@ class GenericStore(Store):
             self._discard(written)
         self._require_name(name, written)
 
-    def _open(self, name: str) -> Blocks:
-        size = self._size(name)
-        if size is None:
-            raise missing_error(name, self.describe())
-        left = size
+    def _open(self, name: str) -> Callable[[int], Blocks]:
+        sizes: list[int] = []
+
+        def read(offset: int) -> Blocks:
+            size = self._size(name)
+            if size is None:
+                raise missing_error(name, self.describe())
+            sizes.append(size)
+            if size != sizes[0]:
+                what = f"{name} in {self.describe()} was changed while it was read."
+                raise IntegrityError(what, hint="Find out what else writes to that storage, then try again.")
+            return self._read(name, size, offset)
+
+        return read
+
+    def _read(self, name: str, size: int, offset: int) -> Blocks:
         with self._translated_errors("read"):
             try:
                 file = self.storage.open(name)
             except FileNotFoundError:
                 raise missing_error(name, self.describe()) from None
+        passed = 0
         try:
             pieces = iter(file.chunks(BLOCK))
             while block := self._next(pieces):
-                left -= len(block)
-                yield block
+                passed += len(block)
+                # Not every storage can begin at an offset, so what was read before is read again.
+                if new := block[max(len(block) - (passed - offset), 0) :] if passed > offset else b"":
+                    yield new
         finally:
-            file.close()
-        if left:
+            with suppress(Exception):  # of a connection that broke
+                file.close()
+        if passed != size:
             raise IntegrityError(
-                f"{self.describe()} returned {size - left} of the {size} bytes of {name}.",
+                f"{self.describe()} returned {passed} of the {size} bytes of {name}.",
                 hint="Try again. If it fails again, use another backup (list_backups).",
             )
 
@@ -162,8 +176,11 @@ class GenericStore(Store):
 
     def _discard(self, name: str) -> None:
         """Delete the object that a failed write left under ``name``, if the storage still responds."""
-        with suppress(Exception):
+        try:
             self.storage.delete(name)
+        except Exception as error:
+            if is_from_outside(error):
+                raise
 
     def _require_name(self, name: str, written: str) -> None:
         if written != name:
@@ -171,30 +188,18 @@ class GenericStore(Store):
 
     def _unsuitable(self, what: str) -> StorageError:
         return StorageError(
-            f"{self.describe()} {what}.",
-            unchanged="No backup was recorded, and the stored object was removed.",
+            f"{self.describe()} {what}. The stored object was removed.",
             hint=f"Set {SETTING} to a storage that stores streams of unknown length under the given name.",
         )
 
-    @contextmanager
-    def _translated_errors(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except (StorageError, IntegrityError):
-            raise
-        except Exception as error:
-            # Without the text of the exception: it may contain a URL with a password.
-            reason = error.strerror if isinstance(error, OSError) else None
-            raise StorageError(
-                f"Cannot {action} {self.describe()}: {reason or type(error).__name__}.",
-                hint=f"Check {SETTING}, and try the same storage in manage.py shell.",
-            ) from error
+    def _translated_errors(self, action: str) -> AbstractContextManager[None]:
+        return translated_errors(action, self.describe())
 
 
 class _Source:
-    """A file object from which a storage reads a stream; it counts the bytes and records an exception.
+    """A file object from which a storage reads a stream. It counts the bytes that the storage has read.
 
-    The exception is recorded because the storage may wrap or swallow it.
+    ``failure`` is the exception that the stream raised, because the storage may wrap or swallow it.
     """
 
     def __init__(self, blocks: Blocks) -> None:

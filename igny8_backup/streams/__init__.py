@@ -2,9 +2,10 @@
 
 A stream is a generator of non-empty ``bytes`` blocks of about 1 MiB (``Blocks``). Three rules make it safe:
 
-* A stream ends only when everything behind it has succeeded: child processes have been reaped with exit
-  status 0, frames are complete, digests are right. Otherwise the stream raises an exception.
-* Closing a stream (``close()``, or an exception in the consumer) stops and reaps everything behind it.
+* A stream ends only when everything that it reads from has succeeded: child processes have been reaped with
+  exit status 0, frames are complete, digests are right. Otherwise the stream raises an exception.
+* Closing a stream (``close()``, or an exception in the consumer) stops and reaps everything that it
+  reads from.
 * Only the consumer's thread advances a stream. A stage that uses a thread of its own shields the source
   from that thread (``thread_stage``).
 
@@ -20,10 +21,10 @@ from typing import TypeAlias, TypeVar
 Blocks: TypeAlias = Generator[bytes, None, None]
 
 Views: TypeAlias = Generator[bytes | memoryview, None, None]
-"""Blocks that may be views of a shared buffer. Each is valid until the next one is requested."""
+"""A stream whose blocks may be views of a shared buffer. Each is valid until the next one is requested."""
 
 Block = TypeVar("Block", bound=bytes | memoryview)
-"""The type of the blocks, for stages that pass both kinds on."""
+"""The type of the blocks, for stages that pass on either kind: ``bytes`` or views."""
 
 BLOCK = 1 << 20
 """Approximate number of bytes in a block."""

@@ -1,8 +1,8 @@
 """Start, feed, read and stop one child process.
 
 ``Child`` needs no helper thread and no temporary file. While it waits for stdin or stdout it also reads
-stderr, so a child with a full stderr pipe never blocks both processes. Of a long stderr only the beginning
-and the end stay in memory.
+stderr, so a child with a full stderr pipe never blocks both processes. If stderr is long, only its beginning
+and its end stay in memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from igny8_backup.streams.account import Account
 from igny8_backup.streams.interrupts import delay_interrupts
 from igny8_backup.streams.stderr_tail import StderrTail, failure, start_error
 
@@ -33,9 +34,9 @@ _PIPE_SIZE = 1 << 20
 class Child:
     """A running child process, its pipes and its error messages. ``close`` stops and reaps it.
 
-    The program runs in a session of its own. So Ctrl-C reaches only this process, which then stops the
-    program; the program cannot ask the terminal for a password; and the processes that it starts are stopped
-    with it.
+    The child runs in a session of its own. So Ctrl-C reaches only the Python process, which then stops the
+    child. The child cannot ask the terminal for a password. Processes that the child starts are stopped with
+    the child.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Child:
         pass_fds: Collection[int] = (),
         feed: bool = False,
         read: bool = False,
+        run_as: Account | None = None,
     ) -> None:
         """Start ``argv``. ``env`` replaces the environment; ``pass_fds`` are descriptors to inherit.
 
         ``feed``: connect its stdin to a pipe for ``write``; otherwise stdin is empty. ``read``: connect its
-        stdout to a pipe for ``read_block``; otherwise stdout is treated as stderr. Raises
-        ``ToolMissingError`` if the program does not exist, ``ToolError`` if it cannot be started.
+        stdout to a pipe for ``read_block``; otherwise stdout becomes part of its error messages, like stderr.
+        ``run_as``: the user that runs the program; only root can set it. Raises ``ToolMissingError`` if the
+        program does not exist, ``ToolError`` if it cannot be started.
         """
         self.name = os.path.basename(argv[0])
         self._tail = StderrTail()
@@ -67,6 +70,7 @@ class Child:
                         stderr=subprocess.PIPE if read else subprocess.STDOUT,
                         bufsize=0,
                         start_new_session=True,
+                        **(run_as.switch if run_as else {}),
                     )
                     self._open(read)
                     undo.callback(self.close)  # for an exception before the caller has this object
@@ -96,7 +100,10 @@ class Child:
         return str(self._tail)
 
     def read_block(self, size: int) -> bytes:
-        """Return the next ``size`` bytes of the child's stdout, fewer only at its end. Wait without limit."""
+        """Return the next ``size`` bytes of the child's stdout, fewer only at its end.
+
+        Waits for these bytes without a time limit.
+        """
         buffer = bytearray(size)
         filled = 0
         with memoryview(buffer) as view:
@@ -145,7 +152,8 @@ class Child:
     def exchange(self, data: bytes, limit: int) -> bytes:
         """Write ``data`` to the child's stdin, close its stdin, and return all that it writes to stdout.
 
-        Once the output has ``limit`` bytes, the method returns it at once, and leaves stdin open.
+        Returns at most ``limit`` bytes. If the output reaches this limit while ``data`` is still being
+        written, stdin stays open.
         """
         output = bytearray()
         for piece in self.pump(data):
@@ -173,9 +181,10 @@ class Child:
             raise failure(self.name, status, self.stderr_tail)
 
     def close(self) -> None:
-        """Stop the child if it still runs (SIGTERM, after ``GRACE`` SIGKILL), reap it, close its pipes.
+        """Stop the child if it still runs, reap it and close its pipes.
 
-        Its stdin is closed last: a child that reaches the end of incomplete input would take it for complete.
+        The child receives SIGTERM and, if it still runs after ``GRACE`` seconds, SIGKILL. Its stdin is closed
+        last: a child that reaches the end of incomplete input would take it for complete.
         """
         process = self._process
         try:

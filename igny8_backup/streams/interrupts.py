@@ -1,4 +1,4 @@
-"""Delay SIGINT, SIGTERM and SIGHUP while an object is built that an exception would leave half finished."""
+"""Handle signals inside a ``with`` block, or delay signals such as SIGINT until the block has ended."""
 
 from __future__ import annotations
 
@@ -11,38 +11,54 @@ from typing import Any, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""The signals that end a command, and the one with which Celery announces the soft time limit of a task."""
 
 
 @contextmanager
-def delay_interrupts() -> Iterator[None]:
-    """Handle SIGINT, SIGTERM and SIGHUP that arrive inside the block when the block ends.
+def handling(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
+    """Call ``handler`` for the signals ``numbers`` inside the ``with`` block.
 
-    Python runs a signal handler between any two instructions of the main thread. An exception raised there
-    inside ``subprocess.Popen`` leaves a child process that no object refers to. Masking the signals
-    (sigprocmask(2)) is not an option: the child would inherit the mask. Other threads receive no signals.
+    Does nothing outside the main thread, because only the main thread may set signal handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    previous = [(number, signal.getsignal(number)) for number in numbers]
+    try:
+        for number in numbers:
+            signal.signal(number, handler)
+        yield
+    finally:
+        _restore(previous)
+
+
+@contextmanager
+def delay_interrupts() -> Iterator[None]:
+    """Delay SIGINT, SIGTERM, SIGHUP and SIGUSR1 that arrive inside the ``with`` block until it ends.
+
+    Only signals with a Python handler are delayed. If several arrive, only the first is raised at the end.
+
+    Python runs a signal handler between any two instructions of the main thread. If the handler raises an
+    exception inside ``subprocess.Popen``, a child process is left that no object refers to. The signals are
+    not masked (sigprocmask(2)), because the child would inherit the mask. In other threads nothing is
+    delayed: Python runs no signal handlers there.
+    """
     arrived: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
         arrived.append(number)
 
-    handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
     try:
-        for number in handlers:
-            signal.signal(number, remember)
-        yield
+        with handling(remember, *(number for number in _SIGNALS if callable(signal.getsignal(number)))):
+            yield
     finally:
-        _restore(list(handlers.items()))
         for first in arrived[:1]:
             signal.raise_signal(first)
 
 
-def _restore(handlers: list[tuple[signal.Signals, Handler]]) -> None:
-    """Set all signal handlers again, even if one of them is called meanwhile and raises."""
+def _restore(handlers: list[tuple[signal.Signals, Any]]) -> None:
+    """Restore all signal handlers, even if one of them is called meanwhile and raises an exception."""
     try:
         for number, handler in handlers[:1]:
             signal.signal(number, handler)

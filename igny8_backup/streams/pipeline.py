@@ -35,7 +35,7 @@ class Codec:
 
     @property
     def suffix(self) -> str:
-        """What the key of an encoded object ends with, for example ``.zst.age``."""
+        """The suffix of the keys of encoded objects, for example ``.zst.age``."""
         return ".zst.age" if self.recipients else ".zst"
 
     def encode(self, blocks: Views) -> Blocks:
@@ -48,15 +48,22 @@ def decode(blocks: Blocks, names: Sequence[str], identities: Sequence[Identity] 
     """Decode stored bytes; the inverse of ``Codec.encode``.
 
     ``names`` are those of ``Codec.names``; ``identities`` are the age keys to try for decryption. Before
-    anything is read, raises ``IntegrityError`` for an unknown codec and ``IdentityError`` if an identity is
-    needed and none is given. The stages raise their own errors while blocks are read.
+    anything is read, raises ``IntegrityError`` for an unknown or repeated codec and ``IdentityError`` if an
+    identity is needed and none is given. While blocks are read, raises the errors of ``age.decrypt`` and
+    ``zstd.decompress``.
     """
     unknown = [name for name in names if name not in ("zstd", "age")]
     if unknown:
         blocks.close()
         raise IntegrityError(
-            f"The manifest names a codec that this version does not know: {unknown[0]!r}.",
-            hint="If a newer igny8_backup wrote the backup, use that version.",
+            "The manifest names a compression or encryption that this release does not know:"
+            f" {unknown[0]!r}.",
+            hint="Install the release of igny8_backup that wrote the backup, or a later one.",
+        )
+    if len(set(names)) < len(names):
+        blocks.close()
+        raise IntegrityError(
+            "The manifest names the same compression or encryption twice, which no release writes."
         )
     if "age" in names and not identities:
         blocks.close()
@@ -121,7 +128,10 @@ class BlockReader(io.BufferedIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Allow ``seek(0)`` at the start only: Django and S3 clients call it before an upload."""
+        """Accept only ``seek(0)`` before the first read, as Django and S3 clients call it before an upload.
+
+        Any other call raises ``io.UnsupportedOperation``.
+        """
         if (offset, whence, self._position) != (0, os.SEEK_SET, 0):
             raise io.UnsupportedOperation("a stream goes forwards only")
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,14 +12,19 @@ from typing import Any, BinaryIO
 
 from igny8_backup.errors import FilesError
 from igny8_backup.filesystem import write_all
+from igny8_backup.streams.account import Account
 
 
 @contextmanager
-def private_file(folder: Path, content: bytes = b"") -> Iterator[tuple[BinaryIO, str]]:
+def private_file(
+    folder: Path, content: bytes = b"", *, owner: Account | None = None
+) -> Iterator[tuple[BinaryIO, str]]:
     """Create a file of mode 0600 with ``content`` in ``folder``; yield it and a path to open it again.
 
-    A child process opens the file by that path if it inherits the descriptor (``pass_fds``). On Linux the
-    file has no name, so that nothing is left of it even after ``kill -9``. Raises ``FilesError``.
+    A child process that inherits the file's descriptor (``pass_fds``) can open the file by this path. The
+    file belongs to ``owner``, the user that the child process runs as, or else to the user of this process.
+    On Linux the file has no name, so that nothing is left of it even after ``kill -9``. Raises
+    ``FilesError``.
     """
     unnamed = sys.platform == "linux"
     create: Callable[..., Any] = tempfile.TemporaryFile if unnamed else tempfile.NamedTemporaryFile
@@ -28,16 +34,18 @@ def private_file(folder: Path, content: bytes = b"") -> Iterator[tuple[BinaryIO,
     except OSError as error:
         raise FilesError(
             f"No private file could be created in {folder}: {error.strerror}.",
-            unchanged="Nothing was changed.",
+            unchanged="Nothing live was changed.",
             hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to.",
         ) from None
     with created as file:
         try:
             write_all(file.fileno(), content)
+            if owner:
+                os.fchown(file.fileno(), owner.uid, owner.gid)
         except OSError as error:
             raise FilesError(
                 f"A private file could not be written in {folder}: {error.strerror}.",
-                unchanged="Nothing was changed.",
+                unchanged="Nothing live was changed.",
                 hint="Free some space there, or set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger"
                 " disk.",
             ) from None

@@ -1,8 +1,9 @@
 """Use programs as sources, sinks and filters of streams.
 
-A stream from a program ends only after the program has been reaped with exit status 0; a program that failed
-raises. There is no time limit, because nobody knows how long a dump takes. Errors never contain the
-environment of a program. Entry points: ``process_output``, ``feed_process``, ``filtered``, ``run_process``.
+A stream from a program ends only after the program has been reaped with exit status 0. If the program failed,
+the stream raises an exception. There is no time limit, because nobody knows how long a dump takes. Errors
+never contain the environment of a program. Entry points: ``process_output``, ``feed_process``, ``filtered``,
+``run_process``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.account import Account
 from igny8_backup.streams.child import Child
 
 OUTPUT_LIMIT = 16 << 20
@@ -45,17 +47,19 @@ def feed_process(
     env: Mapping[str, str] | None = None,
     pass_fds: Collection[int] = (),
     reads_all: bool = True,
+    run_as: Account | None = None,
 ) -> None:
     """Write ``blocks`` to a program's stdin and wait until the program has succeeded.
 
     If the source raises, the program is stopped before its stdin is closed, so that it never takes incomplete
     input for complete; the source's exception is then raised unchanged. A program that stops reading early
     has failed, whatever its exit status. With ``reads_all=False`` it may stop early; the rest of the source
-    is still read, because only the end of a stream proves it good. The program's stdout is treated as stderr.
+    is still read, because only the end of a stream proves that it is complete and unaltered. The program's
+    stdout becomes part of its error messages, like stderr.
     Raises ``ToolMissingError``, ``ToolError``, and the exceptions of the source.
     """
     with contextlib.closing(blocks):
-        child = Child(argv, env=env, pass_fds=pass_fds, feed=True)
+        child = Child(argv, env=env, pass_fds=pass_fds, feed=True, run_as=run_as)
         with contextlib.closing(child):
             for block in blocks:
                 if not child.write(block):
@@ -74,6 +78,7 @@ def filtered(
     *,
     env: Mapping[str, str] | None = None,
     pass_fds: Collection[int] = (),
+    run_as: Account | None = None,
 ) -> Blocks:
     """Write ``blocks`` to a program's stdin and yield its stdout meanwhile.
 
@@ -81,7 +86,7 @@ def filtered(
     early has failed. Raises ``ToolMissingError``, ``ToolError``, and the exceptions of the source.
     """
     with contextlib.closing(blocks):
-        child = Child(argv, env=env, pass_fds=pass_fds, feed=True, read=True)
+        child = Child(argv, env=env, pass_fds=pass_fds, feed=True, read=True, run_as=run_as)
         with contextlib.closing(child):
             for block in blocks:
                 yield from child.pump(block)
@@ -100,14 +105,16 @@ def run_process(
     env: Mapping[str, str] | None = None,
     pass_fds: Collection[int] = (),
     input: bytes | None = None,
+    run_as: Account | None = None,
 ) -> bytes:
     """Run a program whose output is small, and return its stdout.
 
     ``input`` is written to its stdin; the program need not read it all (``pg_restore --list`` reads only the
-    head of an archive). Raises ``ToolMissingError`` if the program does not exist, ``ToolError`` if it fails
-    or writes more than ``OUTPUT_LIMIT`` bytes.
+    head of an archive). ``run_as``: run the program as this user, which only root may do. Raises
+    ``ToolMissingError`` if the program does not exist, ``ToolError`` if it fails or writes more than
+    ``OUTPUT_LIMIT`` bytes.
     """
-    child = Child(argv, env=env, pass_fds=pass_fds, feed=input is not None, read=True)
+    child = Child(argv, env=env, pass_fds=pass_fds, feed=input is not None, read=True, run_as=run_as)
     with contextlib.closing(child):
         output = child.exchange(input or b"", OUTPUT_LIMIT + 1)
         if len(output) > OUTPUT_LIMIT:

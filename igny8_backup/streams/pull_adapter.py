@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 CopyLoop = Callable[[BinaryIO, BinaryIO], None]
-"""Reads its first argument to the end and writes to its second. It need not flush or close either."""
+"""A function that reads its first argument to the end and writes to its second. It need not flush or close
+these files."""
 
 
 def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
-    """Run a copy loop in a thread: it reads ``blocks`` as a file, and what it writes is yielded.
+    """Run a copy loop in a thread, let it read ``blocks`` as a file, and yield what it writes.
 
     Yielded blocks have about ``BLOCK`` bytes. Exceptions of the loop and of ``blocks`` are raised here
     unchanged. Closing the stream ends the thread as soon as the loop reads or writes, and closes ``blocks``.
@@ -35,10 +36,10 @@ def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
 
 
 class _LoopFiles:
-    """What both file objects of a copy loop share, with the first exception that one of them raised.
+    """The state that the two file objects of a copy loop share, such as the first exception of either.
 
-    A library may swallow or wrap the exception and go on (pyrage swallows one of the last write), so the
-    exception is stored here and raised at the end.
+    A library may swallow or wrap an exception and go on; pyrage swallows an exception of the last write. So
+    the exception is stored here and raised at the end.
     """
 
     def __init__(self, source: Blocks, emit: Emit) -> None:
@@ -63,7 +64,10 @@ class _LoopFiles:
             raise failure
 
     def next_block(self) -> bytes:
-        """Return the next block of the input, ``b""`` at its end. After an exception, raise it again."""
+        """Return the next block of the input, ``b""`` at its end.
+
+        If one of the two file objects has raised an exception, raises that exception again.
+        """
         if self.failure is not None:
             raise self.failure
         try:
@@ -74,7 +78,10 @@ class _LoopFiles:
             raise
 
     def emit(self, block: bytes) -> None:
-        """Pass a block of output to the consumer of the stream. After an exception the block is dropped."""
+        """Pass a block of output to the consumer of the stream.
+
+        If one of the two file objects has raised an exception, the block is dropped.
+        """
         if self.failure is None:
             try:
                 self._emit(block)

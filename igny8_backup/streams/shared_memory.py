@@ -27,8 +27,9 @@ SIZE = 2 * BLOCK + (256 << 10)
 class Slots:
     """Memory that two processes share: ``COUNT`` slots of ``SIZE`` bytes each.
 
-    The first process creates the memory and passes ``fd`` to the other (``pass_fds``), which gives it to the
-    constructor. Each process closes its own object. Raises ``ToolError`` if the system provides no memory.
+    The first process creates the memory, and the second process inherits its descriptor ``fd`` (``pass_fds``)
+    and calls ``Slots(fd)``. Each process closes its own ``Slots``. Raises ``ToolError`` if the system
+    provides no memory.
     """
 
     def __init__(self, fd: int | None = None) -> None:
@@ -62,8 +63,8 @@ class Sender:
     """The sending end of shared memory: fills its slots and announces each to the other process.
 
     ``announce`` is called with the length of a block and the number of its slot. ``wait_free`` waits until
-    the other process has read a slot; it returns the numbers of such slots as bytes, or ``b""`` if that
-    process has ended.
+    the other process has read a slot. It returns the numbers of the slots that are free again, one byte each,
+    or ``b""`` if the other process has ended.
     """
 
     def __init__(

@@ -11,7 +11,8 @@ import signal
 from igny8_backup.errors import ToolError, ToolMissingError
 
 HEAD, TAIL = 1024, 2048
-"""Bytes that are kept: of the beginning of stderr, which usually names the cause, and of its end."""
+"""Numbers of bytes that are kept from the beginning and from the end of stderr. The beginning usually names
+the cause."""
 
 CUT = "\n...\n"
 """Text that stands for the bytes between head and tail."""
@@ -26,7 +27,7 @@ class StderrTail:
         self._cut = False
 
     def append(self, piece: bytes) -> None:
-        """Add the next bytes of the stream."""
+        """Add the next bytes that the program wrote to stderr."""
         missing = HEAD - len(self._head)
         self._head += piece[:missing]
         tail = self._tail + piece[missing:]
@@ -57,7 +58,7 @@ def failure(name: str, status: int, tail: str) -> ToolError:
     """Return the error for a program that failed.
 
     ``status`` is its exit status as ``subprocess`` reports it: negative for a signal, never 0. ``tail`` is
-    the end of its stderr.
+    the text of its :class:`StderrTail`.
     """
     if status > 0:
         hint = f"Solve the problem that {name} reports, then run the command again."

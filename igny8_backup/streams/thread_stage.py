@@ -62,14 +62,17 @@ class _Exchange:
             self.permits.put(None)
 
     def fetch(self, blocks: Blocks) -> None:
-        """In the consumer's thread: read the next input block for the producer, ``None`` at the end."""
+        """In the consumer's thread: read the next input block and queue it for the producer.
+
+        ``None`` is queued at the end of ``blocks``, and an exception of ``blocks`` is queued like a block.
+        """
         try:
             self.fetched.put(next(blocks, None))
         except Exception as error:  # queued like a block: the output of earlier blocks comes first
             self.fetched.put(error)
 
     def stop(self) -> None:
-        """In the consumer's thread: make the producer stop, also where it waits for a block or a permit."""
+        """In the consumer's thread: stop the producer, even if it is waiting for a block or a permit."""
         self._stopped = True
         self.fetched.put(None)
         self.permits.put(None)

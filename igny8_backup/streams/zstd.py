@@ -24,11 +24,12 @@ JOB = 4 << 20
 memory (112 MiB at level 3, against 56) and saves one byte in a thousand."""
 
 PIECE = 512 << 10
-"""Largest number of bytes that are decompressed at a time. With fewer, the thread waits more often for the
-GIL, which decryption holds for a millisecond or two; more only takes more memory."""
+"""Largest number of bytes that are decompressed at a time. With fewer bytes, the thread waits more often for
+the GIL, which decryption holds for a millisecond or two. More bytes would only take more memory."""
 
 _WIDER: dict[int, int] = {zstd.CompressionParameter.hash_log: 17}
-"""Added to level 2: a table of twice the size finds more repetitions in similar pages of a web site."""
+"""Options that are added at level 2: a hash table of twice the size finds more repetitions in similar pages
+of a web site."""
 
 
 def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAULT_WORKERS) -> Blocks:
@@ -58,8 +59,8 @@ def decompress(blocks: Blocks) -> Blocks:
     """Decompress one or more frames into blocks of at most ``PIECE`` bytes.
 
     Runs in a thread, in parallel with the source and the consumer. Raises ``IntegrityError`` if the stream
-    was altered, is empty, ends inside a frame, or continues with other data, and for a window above 128 MiB,
-    which this package never writes.
+    was altered, is empty, ends inside a frame, or continues with other data. The same error is raised if
+    decompression needs a window (memory for earlier data) above 128 MiB, which this package never writes.
     """
     return run_in_thread(_decompressed, blocks)
 

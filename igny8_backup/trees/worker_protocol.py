@@ -1,11 +1,12 @@
-"""The protocol between this process and the worker processes that read, hash and write files.
+"""The protocol between a parent process and its workers: processes that read, hash and write files.
 
-Python runs one thread at a time: while a worker is busy with files, this process encodes, decodes and
-transfers. A worker is ``python -m MODULE FD``. It imports nothing that needs Django and knows no secret.
+Workers are processes because Python runs only one thread at a time. While a worker is busy with files, its
+parent encodes, decodes and transfers. A worker is ``python -m MODULE FD``. It imports nothing that needs
+Django and knows no secret.
 
 1. FD is shared memory, divided into slots (``streams.shared_memory``). Blocks of data go through the slots;
    the pipes carry only messages about them.
-2. On stdin the worker first receives its job: the length, then a JSON object.
+2. On stdin the worker first receives its job: the length of a JSON object, then the object.
 3. After that both sides send messages: a kind, two numbers, and for some kinds a payload:
 
    ======== ============== ==================================================================
@@ -22,7 +23,7 @@ transfers. A worker is ``python -m MODULE FD``. It imports nothing that needs Dj
 
 4. A worker ends with ``RESULT`` or ``FAILED``. Any other end of its output, or of its input, is an error.
 
-This process uses ``start_worker`` and ``Worker``; the worker uses ``run`` and ``Parent``.
+The parent uses ``start_worker`` and ``Worker``; the worker uses ``run`` and ``Parent``.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from igny8_backup.trees.tar.blocks import TarBlocks
 BEGIN, BLOCK, FREE, END, PROGRESS, RESULT, FAILED = range(7)
 
 _HEADER = struct.Struct(">BQQ")
-"""A kind and two numbers. So few bytes are written in one piece or not at all (PIPE_BUF in pipe(7))."""
+"""A kind and two numbers: so few bytes that a pipe takes all of them or none (PIPE_BUF in pipe(7))."""
 _LENGTH = struct.Struct(">I")
 _WITH_PAYLOAD = (BEGIN, RESULT, FAILED)
 _ERRORS: dict[str, type[BackupError]] = {cls.__name__: cls for cls in (FilesError, IntegrityError)}
@@ -55,7 +56,7 @@ _HINT = "Run the same command again. If memory was short, the kernel ended the p
 
 
 class Message(NamedTuple):
-    """A message between this process and a worker: a kind, two numbers and, for some kinds, a payload."""
+    """A message between a parent and a worker: a kind, two numbers and, for some kinds, a payload."""
 
     kind: int
     first: int = 0
@@ -101,11 +102,14 @@ class Worker:
         self._child.write(_LENGTH.pack(len(data)) + data)
 
     def send(self, message: Message) -> None:
-        """Send a message to the worker. If it has ended, the next ``receive`` raises the reason."""
+        """Send a message to the worker. If the worker has ended, the next ``receive`` raises the reason."""
         self._child.write(message.encoded())
 
     def send_stream(self, blocks: Blocks, name: bytes = b"") -> None:
-        """Send all of ``blocks`` as a stream of this name. Raises their exceptions as well."""
+        """Send all of ``blocks`` as a stream of this name.
+
+        An exception that ``blocks`` raises passes through.
+        """
         with closing(blocks):
             self.send(Message(BEGIN, payload=name))
             for block in blocks:
@@ -174,7 +178,7 @@ class Parent:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self.sender = Sender(slots, announce=self._send_block, wait_free=self._receive_free)
-        """Sends blocks; the worker sends ``END`` after the last one of a stream."""
+        """Sends the blocks of a stream. The caller must send ``END`` after the last block."""
 
     def send(self, message: Message) -> None:
         """Send a message to the parent."""
@@ -189,7 +193,7 @@ class Parent:
         return Message(kind, first, second, _read(first) if kind in _WITH_PAYLOAD else b"")
 
     def streams(self) -> Iterator[tuple[bytes, TarBlocks]]:
-        """Yield the name and the blocks of each stream that the parent sends. Read each to its end."""
+        """Yield name and blocks of each stream of the parent. Read all blocks before the next stream."""
         while (message := self.receive()).kind == BEGIN:
             yield message.payload, self._blocks()
 

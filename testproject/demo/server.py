@@ -95,6 +95,11 @@ class PostgresServer:
             except subprocess.TimeoutExpired:
                 continue
 
+    def restart(self) -> None:
+        """Stop the server and start it again, perhaps on another port."""
+        self.stop()
+        self._launch()
+
     def url(self, database: str) -> str:
         """Return the URL of a database for the role of the application, with its password."""
         user, password = quote(self.role, safe=""), quote(self.password, safe="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from demo.steps import Steps
 from demo.workplace import Workplace
 
 MAJOR = 18
+HOST = "127.0.0.1"
 DATABASE = "igny8"
 Say = Callable[[str], None]
 
@@ -38,8 +40,8 @@ class Story:
         self._say = say
         self.seconds: dict[str, float] = {}
 
-    def tell(self, rows: int, files: int) -> None:
-        """Run the whole demonstration.
+    def tell(self, rows: int, files: int, *, serve: bool = False) -> None:
+        """Run the whole demonstration. With ``serve``, serve the admin of the restored application after it.
 
         Raises ``Different`` when what came back is not what was there, ``StepFailed`` when a command fails,
         ``RuntimeError`` when PostgreSQL is missing or does not start.
@@ -51,11 +53,11 @@ class Story:
             server = PostgresServer(bin_dir, self.place.server())
             server.start()
         try:
-            self._with_server(server, bin_dir, rows, files)
+            self._with_server(server, bin_dir, rows, files, serve)
         finally:
             server.stop()
 
-    def _with_server(self, server: PostgresServer, bin_dir: Path, rows: int, files: int) -> None:
+    def _with_server(self, server: PostgresServer, bin_dir: Path, rows: int, files: int, serve: bool) -> None:
         self._say(f"  127.0.0.1:{server.port}, a role without superuser rights, passwords, a private folder")
         server.create_database(DATABASE)
         steps = Steps(self._environment(server, bin_dir), self._say)
@@ -63,7 +65,7 @@ class Story:
             steps.run("migrate", "--verbosity=0")
         with self._timed("Fill it with accounts, invoices, articles, sites"):
             steps.run("seed", f"--rows={rows}", f"--files={files}")
-        with self._timed("Make a key pair: the server gets the public half only"):
+        with self._timed("Make the keys: those that read backups do not stay on the server"):
             self._make_key(steps)
         with self._timed("Back up the database and the files"):
             steps.run("backup_all")
@@ -74,11 +76,28 @@ class Story:
         with self._timed("Destroy the database and every file"):
             self._destroy(server)
         with self._timed("Restore, with the private key"):
-            steps.run("restore_all", "--noinput", "--database-name", DATABASE, "--identity", self.place.key)
+            # Nothing but this demo writes to its storage. The package index has only PostgreSQL 18.4 so far.
+            confirmed = ["--noinput", "--allow-vulnerable-tools", "--database-name", DATABASE]
+            steps.run("restore_all", *confirmed, "--identity", self.place.key)
         with self._timed("Compare"):
             after = self._look(server)
             self._compare(before, after)
-        self._sum_up(before, bin_dir)
+        if serve:
+            self._serve(steps)
+        else:
+            self._sum_up(before, bin_dir)
+
+    def _serve(self, steps: Steps) -> None:
+        """Serve the admin on this machine until the command is stopped."""
+        password, port = secrets.token_urlsafe(9), _free_port()
+        steps.environment |= {"DJANGO_SUPERUSER_PASSWORD": password, "DJANGO_ALLOWED_HOSTS": HOST}
+        self._say("\nBack up again, so that the page shows the restore as well")
+        steps.run("backup_all")
+        steps.run("createsuperuser", "--noinput", "--username=demo", "--email=demo@example.org")
+        self._say(f"\nOpen http://{HOST}:{port}/admin/igny8_backup/backup/")
+        self._say(f"  user      demo\n  password  {password}\nPress Ctrl-C to stop the servers.\n")
+        # DEBUG is off, as in production: --insecure serves the style sheets all the same.
+        steps.run("runserver", f"{HOST}:{port}", "--insecure", "--noreload", "--skip-checks")
 
     def _environment(self, server: PostgresServer, bin_dir: Path) -> dict[str, str]:
         """Return the environment of the commands, which contains the settings of the project."""
@@ -102,10 +121,10 @@ class Story:
         }
 
     def _make_key(self, steps: Steps) -> None:
-        lines = steps.run("generate_backup_key", self.place.key)
-        steps.environment["IGNY8_BACKUP_RECIPIENTS"] = next(
-            word for word in map(str.strip, lines) if word.startswith("age1")
-        )
+        lines = [line.strip() for line in steps.run("generate_backup_key", self.place.key)]
+        steps.environment["IGNY8_BACKUP_RECIPIENTS"] = _first(lines, "age1")
+        steps.environment["IGNY8_BACKUP_TRUSTED"] = _first(lines, "ssh-ed25519 ")
+        steps.environment["IGNY8_BACKUP_SIGNING_KEY"] = str(self.place.signing_key)
 
     def _look(self, server: PostgresServer) -> dict[str, dict[str, Any]]:
         with server.connect(DATABASE) as connection:
@@ -182,5 +201,16 @@ def _files(root: Path) -> Iterator[Path]:
     return (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
 
 
+def _first(lines: list[str], begin: str) -> str:
+    """Return the first line that begins with ``begin``."""
+    return next(line for line in lines if line.startswith(begin))
+
+
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

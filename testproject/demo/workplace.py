@@ -34,6 +34,7 @@ class Workplace:
         self.state = folder / "state"
         self.scratch = folder / "scratch"
         self.key = folder / "igny8-backup.key"
+        self.signing_key = folder / "igny8-backup-signing.key"
         self._elsewhere = folder / "server-folder"  # holds the path of the server's folder, when not in here
         self._lock = -1
 

@@ -46,6 +46,7 @@ if find_spec("django_celery_beat"):
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "project.security.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -125,6 +126,17 @@ if recipients := words("IGNY8_BACKUP_RECIPIENTS"):
         IGNY8_BACKUP["ENCRYPTION"]["IDENTITY_FILE"] = identity
 elif env("IGNY8_BACKUP_ENCRYPTION") == "none":
     IGNY8_BACKUP["ENCRYPTION"] = None
+if signing_key := env("IGNY8_BACKUP_SIGNING_KEY"):
+    IGNY8_BACKUP["SIGNING"] = {"KEY_FILE": signing_key}
+if trusted := env("IGNY8_BACKUP_TRUSTED"):
+    IGNY8_BACKUP["TRUSTED"] = trusted.split(",")
+if offsite := env("IGNY8_BACKUP_OFFSITE"):
+    # A second storage, which gets a copy of each backup.
+    STORAGES["offsite"] = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": offsite},
+    }
+    IGNY8_BACKUP["COPIES"] = {"offsite": {"storage": "offsite"}}
 for key in ("PREFIX", "HOST", "ENVIRONMENT", "SCRATCH_DIR", "STATE_DIR", "CLIENT_BIN_DIR"):
     if text := env(f"IGNY8_BACKUP_{key}"):
         IGNY8_BACKUP[key] = text
@@ -132,6 +144,6 @@ if aliases := words("IGNY8_BACKUP_DATABASES"):
     IGNY8_BACKUP["DATABASES"] = aliases
 if tables := words("IGNY8_BACKUP_EXCLUDE_TABLE_DATA"):
     IGNY8_BACKUP["EXCLUDE_TABLE_DATA"] = {"default": tables}
-for key in ("JOBS", "COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "STALL_SECONDS"):
+for key in ("JOBS", "COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "STALL_SECONDS", "RETRY_SECONDS"):
     if number := env(f"IGNY8_BACKUP_{key}"):
         IGNY8_BACKUP[key] = int(number)

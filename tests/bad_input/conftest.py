@@ -25,8 +25,8 @@ class Ground:
 
     @property
     def restore(self) -> list[str]:
-        """The command of a restore without confirmation, still without an identity."""
-        return ["restore_all", "--noinput", "--database-name", self.project.database]
+        """The command of a restore without confirmation and migrations, still without an identity."""
+        return ["restore_all", "--noinput", "--no-migrate", "--database-name", self.project.database]
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.errors import IntegrityError
+from igny8_backup.formats.manifest_reader import read_manifest
 from tests.docs.pages import assert_shown
 from tests.management import state
 from tests.management.commands import Command, Done, run_many
@@ -85,9 +87,9 @@ def assert_one_line(
     for part in filter(None, (what, unchanged, hint)):
         _, found, rest = rest.partition(part)
         assert found, f"{part!r} is not in its place in {last!r}"
-    # If the earlier backups of a tree were removed, a note says that every file is read again.
+    # If the earlier backups of a tree were removed, or lie in another storage, notes say so.
     for line in lines:
-        expected = (*notes, "every file is read and stored again")
+        expected = (*notes, "every file is read and stored again", "which this host made at")
         assert any(words in line for words in expected), f"unexpected line: {line!r}"
     if shown:
         assert_shown(done.stderr)
@@ -114,18 +116,24 @@ def nothing_changes(
 
 
 def loose(folder: Path) -> set[str]:
-    """Return the keys in a storage folder that no manifest names and that are not run records.
+    """Return the keys in a storage folder that no manifest names and that are not run records or locks.
 
-    A manifest contains the keys of its objects literally. The parts of an upload, which rclone stores as
-    files, are not counted: only the upload can be listed.
+    The claim of a killed run is removed by the next run that takes the lock.
+
+    A manifest contains the keys of its objects literally, or the numbers of its packs. The parts of an
+    upload, which rclone stores as files, are not counted: only the upload can be listed.
     """
     root = folder / "igny8"
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    named = b"".join(_manifests(folder).values()).decode(errors="replace")
-    records = {key for key in found if key.startswith("runs/") and key.endswith(".json")}
+    literal = b"".join(_manifests(folder).values()).decode(errors="replace")
+    named: set[str] = set()
+    for backup_id, data in _manifests(folder).items():
+        with suppress(IntegrityError):
+            named |= read_manifest(data, backup_id).named_keys()
+    records = {key for key in found if key.startswith(("runs/", "locks/")) and key.endswith(".json")}
     manifests = {key for key in found if key.endswith("/manifest.json")}
     parts = {key for key in found if "/.rclone_temp_multipart_" in key}
-    return {key for key in found - manifests - records - parts if f'"{key}"' not in named}
+    return {key for key in found - manifests - records - parts - named if f'"{key}"' not in literal}
 
 
 def shown(project: Project, env: Mapping[str, str] | None = None) -> set[str]:

@@ -35,8 +35,9 @@ from tests.management.commands import Command, run_many
 from tests.services.postgres import NEWEST, PostgresServers
 from tests.services.project import Project, create
 
+FOLDERS = {"FOLDER": "storage", "STATE_DIR": "state"}
 BACKUP = ["backup_db"]
-ONLY_HERE = ("only this host is locked",)
+ONLY_HERE = ("The lock on the database server could not be taken",)
 TABLE = "content_article"
 
 
@@ -101,7 +102,7 @@ def test_backup_with_hanging_pg_dump_reports_and_waits(project: Project, tmp_pat
     )
     env = {"IGNY8_BACKUP_STALL_SECONDS": "1"}
     env["IGNY8_BACKUP_CLIENT_BIN_DIR"] = clients(project, tmp_path / "bin", pg_dump=script)["CLIENT_BIN_DIR"]
-    env["IGNY8_BACKUP_FOLDER"] = str(tmp_path / "storage")
+    env |= {f"IGNY8_BACKUP_{key}": str(tmp_path / name) for key, name in FOLDERS.items()}
     with running(project, *BACKUP, env=env) as command:
         line = command.wait_for("nothing has moved")
         assert line == (
@@ -115,7 +116,8 @@ def test_backup_with_hanging_pg_dump_reports_and_waits(project: Project, tmp_pat
 
 
 def test_backup_waiting_for_a_lock_names_the_holder(project: Project, tmp_path: Path) -> None:
-    env = {"IGNY8_BACKUP_STALL_SECONDS": "1", "IGNY8_BACKUP_FOLDER": str(tmp_path / "storage")}
+    env = {"IGNY8_BACKUP_STALL_SECONDS": "1"}
+    env |= {f"IGNY8_BACKUP_{key}": str(tmp_path / name) for key, name in FOLDERS.items()}
     with locked_table(project) as blocker, running(project, *BACKUP, env=env) as command:
         pid = blocker.info.backend_pid
         line = command.wait_for("nothing has moved")
@@ -181,17 +183,20 @@ def test_restore_with_server_stopped_meanwhile_fails(own: Ground, tmp_path: Path
         assert len(project.databases()) == 2
         (removed,) = run_many(project, ["undo_restore"])
         assert (
-            "The interrupted restore had changed nothing live. Its databases and folders were removed."
-            in removed.output
+            "The interrupted restore had not changed any live data. The databases and folders that it had"
+            " prepared were removed." in removed.output
         )
     assert_one_line(
         done,
         1,
         what="pg_restore failed with exit status 1",
-        unchanged="The live database was not changed.",
+        unchanged="Whether the live database 'default' was changed is not known, because its server",
         hint="Start the server",
         shown=True,
-        notes=["could not be removed. The next restore_all will"],
+        notes=[
+            "The live database 'default' could not be examined: No connection to",
+            "could not be removed. The next restore_all will",
+        ],
     )
 
 
@@ -220,7 +225,7 @@ def test_backup_by_role_with_hidden_rows_fails(project: Project) -> None:
                 1,
                 f'affected by row-level security policy for table "{TABLE}"',
                 "No backup was recorded.",
-                "ALTER ROLE igny8 BYPASSRLS",
+                "create a role for backups: `CREATE ROLE igny8_backup",
                 shown=True,
             ),
         )
@@ -236,7 +241,7 @@ def test_backup_by_role_without_read_privilege_fails(project: Project) -> None:
         1,
         what=f"permission denied for table {TABLE}.",
         unchanged="No backup was recorded.",
-        hint="GRANT pg_read_all_data TO igny8",
+        hint="create a role for backups: `CREATE ROLE igny8_backup",
         shown=True,
     )
 
@@ -257,7 +262,7 @@ def test_backup_by_role_without_maintenance_database_fails(own: Ground, tmp_path
         hint='GRANT CONNECT ON DATABASE "postgres" TO "igny8"',
         shown=True,
     )
-    assert "only this host is locked: No connection to igny8@" in saved.ended(0).stderr
+    assert f"{ONLY_HERE[0]}. No connection to igny8@" in saved.ended(0).stderr
 
 
 @pytest.fixture(scope="module")
@@ -320,11 +325,11 @@ def test_backup_past_pgbouncer_succeeds(own: Ground, pooler: int, tmp_path: Path
         env=env,
     )
     for done in (files, saved):
-        assert "only this host is locked" not in done.ended(0).stderr
+        assert "The lock on the database server could not be taken" not in done.ended(0).stderr
     (alone,) = run_many(
         project,
         Command(["backup_sites", "uploads"], storage=tmp_path / "other"),
         env=through(project, pooler),
     )
-    assert "only this host is locked" in alone.ended(0).stderr
+    assert "The lock on the database server could not be taken" in alone.ended(0).stderr
     assert advisory_locks(project) == []

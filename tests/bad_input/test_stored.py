@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.formats import keys
 from tests.bad_input.conftest import Ground
 from tests.bad_input.outcome import Case, fail
 from tests.management.commands import Command, run_many
+from tests.operations.forging import strip_encryption
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_restore_of_manifest_of_later_release_is_refused(ground: Ground, two: tu
     storage, newer = two
     path = storage / f"igny8/backups/{newer}/manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "schema": 2}))
+    path.write_text(json.dumps({**manifest, "schema": 4}))
     hint_for = "Install the release that wrote it, or a later one: pip install --upgrade igny8-backup."
     argv = [["show_backup", newer], [*ground.restore, newer, *ground.identity]]
     fail(
@@ -61,7 +63,7 @@ def test_restore_of_manifest_of_later_release_is_refused(ground: Ground, two: tu
             Case(
                 words,
                 6,
-                f"The manifest of backup {newer} has schema 2; this release of igny8_backup reads up to 1.",
+                f"The manifest of backup {newer} has schema 4; this release of igny8_backup reads up to 3.",
                 hint=hint_for,
                 storage=storage,
                 shown=words[0] == "restore_all",  # only there something could have been changed
@@ -73,7 +75,7 @@ def test_restore_of_manifest_of_later_release_is_refused(ground: Ground, two: tu
     listed, planned = run_many(
         ground.project,
         Command(["list_backups"], storage=storage),
-        Command(["restore_all", "--dry-run", "--json", *ground.identity], storage=storage),
+        Command(["restore_all", "--dry-run", "--no-migrate", "--json", *ground.identity], storage=storage),
     )
     assert "UNREADABLE" in listed.ended(0).stdout and newer in listed.stdout
     assert planned.ended(0).json["databases"][0]["backup"] == ground.id, "the older one can be read"
@@ -81,7 +83,7 @@ def test_restore_of_manifest_of_later_release_is_refused(ground: Ground, two: tu
     shown, planned = run_many(
         ground.project,
         Command(["show_backup", newer, *ground.identity], storage=storage),
-        Command(["restore_all", "--dry-run", "--json", *ground.identity], storage=storage),
+        Command(["restore_all", "--dry-run", "--no-migrate", "--json", *ground.identity], storage=storage),
     )
     assert f"Backup {newer}" in shown.ended(0).stdout
     assert planned.ended(0).json["databases"][0]["backup"] == newer
@@ -95,5 +97,32 @@ def further(value: Any) -> None:
     elif isinstance(value, dict):
         for item in value.values():
             further(item)
-        if value and "igny8_backup" not in value:  # versions of software are no record
+        # Versions of software and numbers of packs are no records.
+        if value and "igny8_backup" not in value and not any(map(keys.is_id, value)):
             value["of a later release"] = {"whatever": [1, None]}
+
+
+@pytest.mark.parametrize("kind", ["details", ".dump", ".index", ".folders", "packs/"])
+def test_plain_object_in_an_encrypted_backup_is_refused(ground: Ground, tmp_path: Path, kind: str) -> None:
+    """For a plain object no key is needed, so anybody who may write to the storage could have forged it."""
+    storage = tmp_path / "plain"
+    shutil.copytree(ground.project.storage, storage)
+    strip_encryption(storage, ground.id, kind, ground.project.identity)
+    what = "is not encrypted, although the settings have RECIPIENTS"
+    hint = "Choose another backup: list_backups. If it was made before RECIPIENTS was set and you trust its"
+    parts = (what, "It was not read, and nothing live was changed.", hint)
+    argvs: list[list[str | Path]] = [
+        [*ground.restore, ground.id, *ground.identity],
+        ["restore_all", ground.id, "--dry-run", *ground.identity],
+        ["extract_backup", ground.id, "--to-dir", tmp_path / "to", *ground.identity],
+        ["drill_backup", ground.id, *ground.identity],
+        ["show_backup", ground.id, *ground.identity],
+    ]
+    fail(ground.project, *(Case(argv, 6, *parts, storage=storage) for argv in argvs))
+    verify = ["verify_backup", ground.id, "--depth", "content", *ground.identity]
+    accept = ["restore_all", ground.id, "--dry-run", "--accept-unencrypted", *ground.identity]
+    verified, accepted = run_many(
+        ground.project, Command(verify, storage=storage), Command(accept, storage=storage)
+    )
+    assert what in verified.ended(6).output
+    accepted.ended(0)

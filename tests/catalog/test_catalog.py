@@ -14,16 +14,10 @@ from igny8_backup.catalog.backups import Catalog
 from igny8_backup.catalog.select import Selection, select
 from igny8_backup.errors import IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import (
-    COMPLETE,
-    FAILED,
-    SCHEMA,
-    DatabasePart,
-    Manifest,
-    RunRecord,
-    StoredObject,
-    TreePart,
-)
+from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.run_record import SCHEMA as RUN_SCHEMA
+from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.store import Store, open_store
 
 DAWN = datetime(2026, 11, 22, tzinfo=UTC)
@@ -141,7 +135,7 @@ def record(hour: int, task_id: str = "", outcome: str = "complete") -> RunRecord
     started = DAWN + timedelta(hours=hour)
     token = keys.task_token(task_id) if task_id else f"{hour:06x}"
     return RunRecord(
-        schema=SCHEMA,
+        schema=RUN_SCHEMA,
         id=keys.make_id(started, token),
         host="web-1",
         environment="test",
@@ -185,7 +179,7 @@ def newest_first(*found: Manifest) -> list[Manifest]:
     return sorted(found, key=lambda manifest: manifest.id, reverse=True)
 
 
-BOTH: dict[str, Any] = {"databases": ("default",), "trees": ("sites",)}
+BOTH: dict[str, Any] = {"databases": ("default",), "trees": ("sites",), "host": "web-1"}
 
 
 def test_select_takes_a_complete_backup_as_one() -> None:
@@ -230,7 +224,7 @@ def test_select_chooses_each_tree_separately() -> None:
     pool = newest_first(
         backup(1, trees="uploads"), backup(2, databases="default", trees="sites uploads", failed="uploads")
     )
-    selection = select(pool, databases=("default",), trees=("sites", "uploads"))
+    selection = select(pool, databases=("default",), trees=("sites", "uploads"), host="web-1")
     assert chosen(selection) == ({"default": 2}, {"sites": 2, "uploads": 1})
     assert len(selection.notes) == 1
 
@@ -241,16 +235,16 @@ def test_select_takes_all_databases_from_one_backup() -> None:
         backup(2, databases="default other", failed="other"),
         backup(3, databases="default"),
     )
-    both = select(pool, databases=("default", "other"), trees=())
+    both = select(pool, databases=("default", "other"), trees=(), host="web-1")
     assert chosen(both) == ({"default": 1, "other": 1}, {})
-    assert chosen(select(pool, databases=("default",), trees=())) == ({"default": 3}, {})
+    assert chosen(select(pool, databases=("default",), trees=(), host="web-1")) == ({"default": 3}, {})
 
 
 def test_select_files_only_takes_newest_of_each_tree() -> None:
     pool = newest_first(
         backup(1, trees="sites uploads"), backup(2, databases="default"), backup(3, trees="sites")
     )
-    selection = select(pool, databases=(), trees=("sites", "uploads"))
+    selection = select(pool, databases=(), trees=("sites", "uploads"), host="web-1")
     assert chosen(selection) == ({}, {"sites": 3, "uploads": 1})
     assert selection.notes == ()
 
@@ -289,6 +283,55 @@ def test_select_missing_part_names_it(pool: list[Manifest], words: str) -> None:
     assert caught.value.exit_status == 2
 
 
+def of_host(host: str, made: Manifest) -> Manifest:
+    return replace(made, host=host)
+
+
+def test_select_takes_trees_of_the_own_host_only() -> None:
+    own = backup(1, databases="default", trees="sites")
+    other = of_host("web-2", backup(2, databases="default", trees="sites"))
+    assert chosen(select([other, own], databases=(), trees=("sites",), host="web-1")) == ({}, {"sites": 1})
+    both = select([other, own], **BOTH)
+    assert chosen(both) == ({"default": 2}, {"sites": 1})
+    assert any("'default' was backed up by another host, web-2" in note for note in both.notes)
+
+
+def test_select_takes_trees_of_another_host_only_by_name() -> None:
+    own = backup(2, databases="default", trees="sites")
+    other = of_host("web-2", backup(1, databases="default", trees="sites"))
+    named = select([own, other], **BOTH, from_host="web-2")
+    assert chosen(named) == ({"default": 1}, {"sites": 1})
+    assert any("THOSE OF ANOTHER HOST, web-2. This is web-1" in note for note in named.notes)
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_select_without_trees_of_the_own_host_names_the_option(by_id: bool) -> None:
+    other = of_host("web-2", backup(1, databases="default", trees="sites"))
+    with pytest.raises(UsageError, match="--from-host web-2") as caught:
+        select([other], **BOTH, wanted=other if by_id else None)
+    assert "This is host web-1" in str(caught.value)
+    assert chosen(select([other], **BOTH, from_host="web-2")) == ({"default": 1}, {"sites": 1})
+
+
+def test_select_takes_a_shared_database_from_any_host() -> None:
+    """The database is backed up by one host only, the files by each."""
+    files, both = of_host("web-2", backup(2, trees="sites")), backup(1, databases="default", trees="sites")
+    named = select([files, both], **BOTH, from_host="web-2")
+    assert chosen(named) == ({"default": 1}, {"sites": 2})
+
+
+def test_select_takes_files_for_the_time_of_the_data_of_a_standby() -> None:
+    """The standby had stopped replaying at half past one, so the files of two o'clock are nearest."""
+    newest = backup(4, databases="default", trees="sites")
+    stale = replace(newest.databases[0], data_time=DAWN + timedelta(hours=1, minutes=30))
+    pool = newest_first(
+        backup(1, trees="sites"), backup(2, trees="sites"), replace(newest, databases=(stale,))
+    )
+    selection = select(pool, **BOTH)
+    assert chosen(selection) == ({"default": 4}, {"sites": 2})
+    assert any("1 hour after the database" in note for note in selection.notes)
+
+
 def test_select_from_empty_storage_raises() -> None:
     with pytest.raises(UsageError, match="There is no backup"):
-        select([], databases=(), trees=("sites",))
+        select([], databases=(), trees=("sites",), host="web-1")

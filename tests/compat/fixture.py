@@ -216,6 +216,7 @@ def differences(project: Project, wanted: dict[str, Any]) -> list[str]:
     columns = [0, 2, 3]
     columns += [1] if os.geteuid() == 0 else []
     columns += [4] if _has_xattrs(project.identity) else []
+    _remove_new_permissions(project)
     contents = contents_of(project)
     lines = []
     for part, before in wanted.items():
@@ -227,6 +228,16 @@ def differences(project: Project, wanted: dict[str, Any]) -> list[str]:
             )
         lines += [f"{part}: {line}" for line in fingerprint.differences(before, after)]
     return lines
+
+
+def _remove_new_permissions(project: Project) -> None:
+    """Remove the permissions for the pages in the admin, which ``migrate`` adds to an old backup."""
+    ours = "SELECT id FROM django_content_type WHERE app_label = 'igny8_backup'"
+    if project.environment["DATABASE_URL"] and project.sql(ours):
+        project.sql(f"DELETE FROM auth_permission WHERE content_type_id IN ({ours})")
+        project.sql(f"DELETE FROM django_content_type WHERE id IN ({ours})")
+        for table in ("auth_permission", "django_content_type"):
+            project.sql(f"SELECT setval('{table}_id_seq', max(id)) FROM {table}")
 
 
 def _has_xattrs(file: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -34,8 +35,15 @@ def run(project: Project, *argv: str | Path, status: int = 0) -> Any:
 
 
 def restore(project: Project, *argv: str) -> Any:
-    """Run ``restore_all`` so that it asks no question."""
-    named = ["--noinput", "--database-name", project.database, "--identity", str(project.identity)]
+    """Run ``restore_all`` so that it asks no question, without migrations, which another test runs."""
+    named = [
+        "--noinput",
+        "--no-migrate",
+        "--database-name",
+        project.database,
+        "--identity",
+        str(project.identity),
+    ]
     return run(project, "restore_all", *argv, *named)
 
 
@@ -76,6 +84,20 @@ def test_old_encrypted_backups_are_restored_as_they_were(encrypted: Project) -> 
     assert differences(encrypted, CONTENTS["first"]) == []
     run(encrypted, "undo_restore", "--discard", "--noinput")
     assert leftovers(encrypted) == []
+
+
+@pytest.mark.slow
+def test_old_encrypted_backups_get_other_recipients(encrypted: Project, tmp_path: Path) -> None:
+    new = tmp_path / "new.key"
+    made = run(encrypted, "generate_backup_key", new, "--no-signing-key")
+    encrypted.environment["IGNY8_BACKUP_RECIPIENTS"] = made["recipient"]
+    rotate: list[str | Path] = ["rotate_recipients", "--identity", encrypted.identity]
+    assert set(run(encrypted, *rotate, "--noinput")["rotated"]) == {FIRST, SECOND}
+    refused = encrypted.run("restore_all", "--noinput", "--identity", encrypted.identity)
+    assert refused.returncode == 1 and "is not encrypted to this identity" in refused.stderr
+    shutil.copy(new, encrypted.identity)
+    restore(encrypted, FIRST)
+    assert differences(encrypted, CONTENTS["first"]) == []
 
 
 def test_old_plain_backup_is_restored_without_a_key(plain: Project) -> None:

@@ -11,7 +11,7 @@ from demo.server import PostgresServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.postgresql.connection import sentence
+from igny8_backup.databases.postgresql.connections.connection import sentence
 from igny8_backup.databases.redact import HIDDEN, without_values
 from igny8_backup.databases.session import DriverError, Session, from_driver
 from igny8_backup.streams.stderr_tail import CUT

@@ -25,4 +25,4 @@ def test_read_dump_distinguishes_killed_from_failed_pg_restore(
 ) -> None:
     fake(tmp_path / "bin", "pg_restore", f"cat >/dev/null; {script}")
     with pytest.raises(expected):
-        read_dump(from_bytes(b"a dump"), PART, bin_dir=tmp_path / "bin", scratch=tmp_path)
+        read_dump(from_bytes(b"a dump"), PART, bin_dir=tmp_path / "bin", scratch=tmp_path, user="")

@@ -7,6 +7,9 @@ import shlex
 
 from tests.services.project import Project
 
+VULNERABLE = "which has known security holes"
+"""In the notes of plans about the servers of the tests. Readers of the pages have current ones."""
+
 
 def as_on_the_page(text: str, project: Project) -> str:
     """Replace the names of the test project in the output by those that the pages use."""
@@ -14,6 +17,7 @@ def as_on_the_page(text: str, project: Project) -> str:
         project.database: "igny8",
         str(project.server.bin_dir): f"/usr/lib/postgresql/{project.server.major}/bin",
         str(project.storage): "/data/backups",
+        str(project.folder / "offsite"): "/data/offsite",
         str(project.sites): "/data/app/sites-data",
         str(project.uploads): "/data/app/igny8/sites",
         str(project.logs): "/data/app/logs",
@@ -24,6 +28,7 @@ def as_on_the_page(text: str, project: Project) -> str:
         ),
         "web-1": "igny8-1",
         "environment test": "environment production",
+        '"ENVIRONMENT": "test"': '"ENVIRONMENT": "production"',
     }
     for name, shown in names.items():
         text = text.replace(name, shown)
@@ -42,7 +47,8 @@ def skeleton(text: str) -> list[str]:
         (r"\d[\d.]*", "N"),
     ):
         text = re.sub(pattern, word, text)
-    return sorted(" ".join(line.split()) for line in text.splitlines())
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return sorted(line for line in lines if VULNERABLE not in line)
 
 
 def commands_shown(block: str) -> list[tuple[list[str], str]]:

@@ -26,7 +26,7 @@ def messages() -> str:
 
 
 def settings_pages() -> str:
-    """Return the text of the page "Settings" and of the four pages that describe the keys."""
+    """Return the text of the page "Settings" and of the five pages that describe the keys."""
     return page("reference/settings") + pages("reference/settings-")
 
 

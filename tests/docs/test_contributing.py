@@ -48,10 +48,8 @@ def test_contributing_sets_up_in_two_commands() -> None:
     assert len(first.splitlines()) == 2
 
 
-@pytest.mark.parametrize("place", [".ci/run", "CONTRIBUTING.md"])
-def test_quick_tests_are_the_same_command_everywhere(place: str) -> None:
-    text = (ROOT / place).read_text(encoding="utf-8").replace("pytest -q", "pytest")
-    assert QUICK in text
+def test_contributing_shows_the_quick_tests() -> None:
+    assert QUICK in CONTRIBUTING
 
 
 @pytest.mark.parametrize("place", [".ci/run", "tox.ini", "CONTRIBUTING.md"])

@@ -16,7 +16,7 @@ from django.core.management import load_command_class
 from django.test import override_settings
 
 from igny8_backup.conf import get_config
-from igny8_backup.retention import DEFAULT
+from igny8_backup.retention_rules import DEFAULT
 from tests.docs.pages import blocks, page, section
 
 HEADINGS = ("## crontab", "## systemd timer", "## Docker Compose", "## Portainer stack")
@@ -91,7 +91,7 @@ def test_cron_page_settings_are_accepted() -> None:
     assert config.retention == DEFAULT and config.max_age == {"sites-data": timedelta(days=2)}
 
 
-def test_cron_page_beat_schedule_has_four_entries() -> None:
+def test_cron_page_beat_schedule_has_all_entries() -> None:
     found: dict[str, Any] = {}
     exec(code("## Celery beat", "python")[0], found)
-    assert len(found["CELERY_BEAT_SCHEDULE"]) == 4
+    assert len(found["CELERY_BEAT_SCHEDULE"]) == 5

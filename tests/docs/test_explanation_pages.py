@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
 
 import igny8_backup
 from tests.docs.pages import DOCS, ROOT, blocks, page, section
+from tests.docs.threats import THREATS
 
 PACKAGE = Path(igny8_backup.__file__).parent
 
@@ -53,3 +55,12 @@ def test_decisions_explain_every_law_that_the_code_cites() -> None:
     titles = [path.read_text(encoding="utf-8").splitlines()[0] for path in pages]
     explained = {int(number) for title in titles for number in re.findall(r"^# Law (\d+): ", title)}
     assert cited <= explained == set(range(1, 12))
+
+
+def test_security_model_page_has_a_test_for_each_cannot() -> None:
+    listed = re.findall(r"^\* (Cannot\b.*)\.$", page("explanation/security-model"), re.MULTILINE)
+    assert listed == list(THREATS)
+    for name in {name for names in THREATS.values() for name in names}:
+        path, _, function = name.partition("::")
+        tree = ast.parse((ROOT / "tests" / path).read_text(encoding="utf-8"))
+        assert function in {item.name for item in tree.body if isinstance(item, ast.FunctionDef)}, name

@@ -20,6 +20,9 @@ LETTERS = 6
 """The minimum number of letters: shorter texts match by chance."""
 
 SAID_BY_OTHERS = (
+    'pg_dump: error: Dumping the contents of table "upload" failed: PQgetResult() failed.',
+    "pg_dump: detail: Error message from server: ERROR: invalid memory alloc request size",
+    "pg_dump: detail: Command was: COPY public.upload (id, content) TO stdout;",
     # PostgreSQL, its client programs and libpq
     'connection failed: connection to server at "127.0.0.1", port ',
     "Is the server running on that host and accepting TCP/IP connections",
@@ -28,8 +31,9 @@ SAID_BY_OTHERS = (
     'FATAL: permission denied for database "postgres" DETAIL: User does not have CONNECT privilege.',
     'pg_restore: error: connection to server at "127.0.0.1", port ',
     'pg_dump: error: query failed: ERROR: query would be affected by row-level security policy for table "'
-    "content_article\" HINT: To disable the policy for the table's owner, use ALTER TABLE NO FORCE ROW LEVEL"
-    " SECURITY.",
+    'content_article"',
+    'FATAL: no pg_hba.conf entry for host "127.0.0.1", user "igny8", database "postgres", no encryption.',
+    "out of shared memory.",
     "pg_dump: error: query failed: ERROR: permission denied for table content_article.",
     "terminating connection due to administrator command.",
     # the system
@@ -42,7 +46,6 @@ SAID_BY_OTHERS = (
     "EndpointConnectionError",
     "ConnectionClosedError",
     "InsufficientStorage",
-    "decryption error",
     "no such service: beat",
     # Django
     "CommandError: ",
@@ -51,6 +54,7 @@ SHORT = ("A lock on ", ", role ", "list", ", under ", ".publish on ")
 """Short texts of the source that are needed as well."""
 VALUES = (
     r"age1\w{58}",
+    r"CVE-\d+-\d+",
     r"igny8@[\w:/]+",
     r"(?<![\w/])[\w.-]*(/[\w.-]+)+",
     r"'(default|nosuch|20201122T021500Z-7f3a9c)'",
@@ -58,6 +62,7 @@ VALUES = (
     r"\b\d[\d.:+T-]*( [kMG]?B\b| (day|minute|second)s?\b)?",
     r"\d{8}T\d{6}Z-[0-9a-f]{6}",
     r"\b(igny8-backups|igny8|nosuchbucket|default|uploads|sites-data|Renaming|vector)\b",
+    r"\b(public\.upload|the column content)\b",
     r"\b(content_article|content\.0042_summary|public\.accounts_(account|membership)|nightly report)\b",
     r"\b(celery@web-1|publishing\.publish|docker|SIGKILL|SIGTERM)\b|\(Debian [^)]*\)",
 )

@@ -69,6 +69,7 @@ def test_settings_page_shows_the_defaults() -> None:
     assert table["FILES_COMPRESSION_LEVEL"] == str(config.files_compression_level)
     assert table["JOBS"] == str(config.jobs)
     assert table["STALL_SECONDS"] == str(config.stall_seconds)
+    assert table["RETRY_SECONDS"] == str(config.retry_seconds)
     assert config.state_dir == Path(settings.BASE_DIR) / table["STATE_DIR"].split("`")[0]
     assert not config.sites and not config.logs and not config.exclude_table_data and not config.recipients
 

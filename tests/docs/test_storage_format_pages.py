@@ -10,11 +10,30 @@ from typing import TYPE_CHECKING
 import pytest
 
 from igny8_backup import journal
+from igny8_backup.catalog import known_manifests
+from igny8_backup.chunks import chunk_map, cutter, runs
 from igny8_backup.formats import annotations as notes
-from igny8_backup.formats import details, keys, manifest
+from igny8_backup.formats import (
+    chunked,
+    claims,
+    copy_document,
+    details,
+    keys,
+    lists,
+    manifest,
+    objects,
+    records,
+    run_record,
+    source,
+    spot_check,
+)
+from igny8_backup.formats.packed import PackedPart
+from igny8_backup.operations.history import seen, storage_memory, table_counts
+from igny8_backup.operations.rotate import journal as rotation
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record, from_json, to_json
 from igny8_backup.trees.swap.plan import SwapPlan
+from igny8_backup.trees.swap.target import SwapTarget
 from tests.docs.pages import blocks, page, pages, section
 
 if TYPE_CHECKING:
@@ -24,19 +43,50 @@ TEXT = page("reference/storage-format") + pages("reference/stored-")
 
 DATACLASSES = {
     "Manifest fields": manifest.Manifest,
-    "StoredObject": manifest.StoredObject,
+    "StoredObject": objects.StoredObject,
+    "ListReference": objects.ListReference,
+    "PackList": lists.PackList,
+    "ObjectList": lists.ObjectList,
+    "ListedObject": lists.ListedObject,
     "DatabasePart": manifest.DatabasePart,
     "TreePart": manifest.TreePart,
+    "Source": source.Source,
+    "Line": rotation.Line,
+    "ChunkedDump": chunked.ChunkedDump,
+    "IndexHeader": runs.IndexHeader,
+    "CutterIdentity": cutter.CutterIdentity,
+    "MapHeader": chunk_map.MapHeader,
+    "MapPack": chunk_map.MapPack,
+    "Expected": manifest.Expected,
     "Details fields": details.Details,
     "DatabaseDetails": details.DatabaseDetails,
     "Probe": details.Probe,
     "DatabaseSetting": details.DatabaseSetting,
+    "SchemaAccess": details.SchemaAccess,
     "Privilege": details.Privilege,
+    "TreeDetails": details.TreeDetails,
+    "NewlyExcluded": details.NewlyExcluded,
     "Skipped": details.Skipped,
-    "RunRecord": manifest.RunRecord,
+    "RunRecord": run_record.RunRecord,
+    "Claim": claims.Claim,
     "Pin": notes.Pin,
     "Check": notes.Check,
+    "CheckedPart": notes.CheckedPart,
+    "StorageMarker": notes.StorageMarker,
+    "Memory": storage_memory.Memory,
+    "SeenAnnotations": seen.SeenAnnotations,
+    "ManifestMemory": known_manifests.ManifestMemory,
     "Damage": notes.Damage,
+    "DamageRecord": notes.DamageRecord,
+    "ObjectDamage": notes.ObjectDamage,
+    "Acceptance": notes.Acceptance,
+    "AcceptedPart": notes.AcceptedPart,
+    "Release": notes.Release,
+    "SpotCheck": spot_check.SpotCheck,
+    "SpotFinding": spot_check.SpotFinding,
+    "TableCounts": table_counts.TableCounts,
+    "Removal": notes.Removal,
+    "CopyDocument": copy_document.CopyDocument,
     "Marks fields": notes.Marks,
     "Mark": notes.Mark,
     "Journal": journal.Journal,
@@ -60,15 +110,18 @@ def fields_of(heading: str) -> dict[str, bool]:
 def test_storage_format_lists_every_field_of_a_record(heading: str, kind: type[DataclassInstance]) -> None:
     required = {
         field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        for field in dataclasses.fields(kind)
+        for field in records.stored_fields(kind)
     }
     assert fields_of(heading) == required
 
 
 def test_storage_format_describes_every_record() -> None:
     described = {*DATACLASSES.values(), notes.Annotations}  # the last is never written
-    for module in (manifest, journal, notes):
-        own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)}
+    for module in (lists, manifest, journal, notes, objects):
+        own = {value for value in vars(module).values() if dataclasses.is_dataclass(value)} - {
+            SwapTarget,
+            PackedPart,
+        }
         assert own <= described
 
 
@@ -107,11 +160,14 @@ def test_storage_format_layout_has_every_kind_of_key() -> None:
         "NNNN": "0001",
         "STAMP": "20261123T040000Z",
         "DEPTH": "stored",
+        "DIGEST": "0" * 32,
     }
     kinds = set()
     for line in layout.splitlines():
         key = re.sub(
-            r"\b(ID|ALIAS|TREE|HOST|NNNN|STAMP|DEPTH)\b", lambda match: example[match[1]], line.split()[0]
+            r"\b(ID|ALIAS|TREE|HOST|NNNN|STAMP|DEPTH|DIGEST)\b",
+            lambda match: example[match[1]],
+            line.split()[0],
         )
         parsed = keys.parse(key)
         assert parsed is not None, key
@@ -120,15 +176,18 @@ def test_storage_format_layout_has_every_kind_of_key() -> None:
 
 
 def test_storage_format_names_the_schemas_in_use() -> None:
-    assert f"now `{manifest.SCHEMA}`" in TEXT
+    assert f"now `{manifest.SCHEMA}` for the manifest and `{details.SCHEMA}` for the other files" in TEXT
+    assert details.SCHEMA == run_record.SCHEMA == lists.SCHEMA == 1
     assert f"| `schema` * | `{journal.SCHEMA}`;" in TEXT
-    assert manifest.SCHEMA == notes.SCHEMA == 1
+    assert notes.SCHEMA == 1
 
 
 def test_storage_format_lists_every_outcome_and_phase() -> None:
     text = TEXT
     outcomes = {manifest.COMPLETE, manifest.FAILED, manifest.INCOMPLETE, manifest.RUNNING, manifest.STOPPED}
+    outcomes |= {manifest.LOCKED}
     phases = {journal.PREPARING, journal.SWAPPING, journal.DONE, journal.UNDOING, journal.UNDONE}
+    phases |= {journal.REDOING}
     for field, words in (("`outcome` *", outcomes), ("`phase` *", phases)):
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {field}")]
         assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == words

@@ -20,11 +20,11 @@ from igny8_backup.formats.manifest import (
     SCHEMA,
     DatabasePart,
     Manifest,
-    RunRecord,
-    StoredObject,
     TreePart,
-    read_manifest,
 )
+from igny8_backup.formats.manifest_reader import read_manifest
+from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.run_record import RunRecord
 
 ID = "20261122T021500Z-7f3a9c"
 OTHER = "20261121T021500Z-000000"
@@ -193,7 +193,7 @@ def test_read_manifest_object_in_wrong_place_raises(key: str) -> None:
         {"trees": (replace(TREE, folders=foreign),)},
         {"trees": (replace(TREE, packs=(foreign,)),)},
     ):
-        refused(replace(MANIFEST, **change), "which does not belong there")
+        refused(replace(MANIFEST, **change), "which the backup cannot have")
 
 
 def test_read_manifest_swapped_objects_raise() -> None:
@@ -205,22 +205,22 @@ def test_read_manifest_swapped_objects_raise() -> None:
         {"trees": (replace(TREE, index=folders, folders=index),)},
         {"trees": (replace(TREE, packs=(folders,)),)},
     ):
-        refused(replace(MANIFEST, **change), "which does not belong there")
+        refused(replace(MANIFEST, **change), "which the backup cannot have")
 
 
 def test_details_return_their_databases() -> None:
     known = DatabaseDetails(alias="default", name="igny8", tables=("public.a",))
-    details = Details(schema=SCHEMA, id=ID, secret_key_fingerprint="", databases=(known,))
+    details = Details(schema=1, id=ID, secret_key_fingerprint="", databases=(known,))
     assert details.database("default") == known
     with pytest.raises(IntegrityError, match="'other'"):
         details.database("other")
     data = records.to_json(details)
-    assert records.from_json(Details, data, name="Details", schema=SCHEMA) == details
+    assert records.from_json(Details, data, name="Details", schema=1) == details
 
 
 def test_run_record_survives_json() -> None:
     run = RunRecord(
-        schema=SCHEMA,
+        schema=1,
         id=ID,
         host="web-1",
         environment="test",
@@ -232,4 +232,4 @@ def test_run_record_survives_json() -> None:
         finished=WHEN,
         errors={"default": "DatabaseError"},
     )
-    assert records.from_json(RunRecord, records.to_json(run), name="Run", schema=SCHEMA) == run
+    assert records.from_json(RunRecord, records.to_json(run), name="Run", schema=1) == run

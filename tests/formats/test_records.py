@@ -119,7 +119,7 @@ def test_from_json_with_any_bytes_raises_integrity_error(data: bytes) -> None:
         ({"inner": []}, "inner is not an object"),
         ({"inner": {}}, "inner.name is missing"),
         ({"inner": {"name": b"a".decode(), "size": 2**63}}, "inner.size"),
-        ({"inner": {"name": "a", "size": float("nan")}}, "inner.size is not int"),
+        ({"inner": {"name": "a", "size": float("nan")}}, "contains NaN"),
         ({"inner": {"name": "\ud800"}}, "surrogates not allowed"),
         ({"many": {"name": "a"}}, "many is not a list"),
         ({"many": [{"name": "a"}, {"name": 7}]}, r"many\[1\].name is not str"),
@@ -191,3 +191,24 @@ def test_to_plain_returns_json_values() -> None:
     plain = records.to_plain({"record": GOOD, "list": (1, None), "when": [WHEN]})
     assert json.loads(json.dumps(plain))["record"]["inner"] == {"name": "a", "size": 0}
     assert plain["when"] == ["2026-11-22T02:15:00.123456Z"]
+
+
+@pytest.mark.parametrize("value", [b"{},", b"[],", b"1,", b'"",'])
+def test_from_json_too_many_values_are_refused_before_parsing(value: bytes) -> None:
+    data = b'{"schema": 1, "many": [' + value * (records.VALUES_LIMIT + 1) + b"{}]}"
+    with pytest.raises(IntegrityError, match="more than 1000000 JSON values"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"schema": 1, "schema": 1}', "has the same name twice"),
+        (b'{"schema": 1, "inner": {"name": "a", "name": "b"}}', "has the same name twice"),
+        (b'{"schema": 1, "unknown": NaN}', "contains NaN"),
+        (b'{"schema": 1, "unknown": -Infinity}', "contains -Infinity"),
+    ],
+)
+def test_from_json_what_two_parsers_may_read_differently_is_refused(text: bytes, words: str) -> None:
+    with pytest.raises(IntegrityError, match=words):
+        read(text)

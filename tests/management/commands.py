@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.services.project import PYTHON, Project
+from tests.services.project import MEASURING, PYTHON, Project
 
 PROGRAM = Path(__file__).with_name("in_one_process.py")
 
@@ -63,7 +63,11 @@ class _Server:
         if self._process is None or self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="igny8-commands-")
             self._process = subprocess.Popen(
-                [*PYTHON, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [*PYTHON, PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **MEASURING},
             )
             atexit.register(self._stop, self._process, self._folder)
         answer, output = Path(self._folder.name, "answer"), Path(self._folder.name, "output")
@@ -90,7 +94,7 @@ def run_many(
     listed = [item if isinstance(item, Command) else Command(item) for item in commands]
     work: list[dict[str, Any]] = [
         {
-            "argv": [str(word) for word in item.argv],
+            "argv": project.words(item.argv),
             "settings": dict(item.settings),
             "storage": str(item.storage) if item.storage else None,
         }

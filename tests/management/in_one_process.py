@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -49,6 +50,10 @@ def run(argv: list[str], changed: dict[str, Any], storage: str | None) -> dict[s
         if storage:
             alias = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": storage}}
             stack.enter_context(override_settings(STORAGES={**settings.STORAGES, "dbbackup": alias}))
+            # The host must not take the other storage for the one that it used before, nor the reverse.
+            memory = Path(settings.IGNY8_BACKUP["STATE_DIR"], "storages")
+            shutil.rmtree(memory, ignore_errors=True)
+            stack.callback(shutil.rmtree, memory, ignore_errors=True)
         stack.enter_context(redirect_stdout(out))
         stack.enter_context(redirect_stderr(err))
         try:
@@ -76,6 +81,14 @@ def _open_things() -> set[str]:
     return found
 
 
+def stop_measuring() -> None:
+    """Stop the measurement of coverage that this process has inherited from its parent."""
+    if coverage := sys.modules.get("coverage"):
+        measuring = coverage.Coverage.current()
+        if measuring is not None:
+            measuring.stop()
+
+
 def work(job: dict[str, Any]) -> None:
     """In the child: run all commands of a job, in order."""
     signal.alarm(SECONDS)
@@ -89,6 +102,8 @@ def work(job: dict[str, Any]) -> None:
     os.chdir(job["folder"])
     os.environ.clear()
     os.environ.update(job["environment"])
+    if "COVERAGE_PROCESS_CONFIG" not in os.environ:
+        stop_measuring()
     sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     import django

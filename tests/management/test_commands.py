@@ -22,18 +22,26 @@ from tests.management.conftest import BackedUp
 from tests.services.project import PYTHON
 
 COMMANDS = [
+    "accept_backup",
     "backup_all",
     "backup_db",
     "backup_sites",
+    "check_identity",
+    "copy_backups",
     "drill_backup",
     "extract_backup",
     "generate_backup_key",
+    "generate_signing_key",
     "list_backups",
     "monitor_backups",
     "pin_backup",
     "prune_backups",
+    "report_backups",
     "restore_all",
+    "rotate_recipients",
     "show_backup",
+    "sign_backups",
+    "spot_check",
     "undo_restore",
     "verify_backup",
 ]
@@ -161,7 +169,9 @@ def test_text_from_storage_cannot_control_the_terminal(backed_up: BackedUp, tmp_
     shutil.copytree(backed_up.project.storage, storage)
     path = storage / f"igny8/backups/{backed_up.id}/manifest.json"
     words = "\x1b]0;owned\x07\x1b[2J \r\u202e x"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "label": words, "host": words}))
+    # Without trees, because a manifest whose packs are not those of its host is unreadable.
+    forged = {"trees": [], "label": words, "host": words}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **forged}))
     refused, *shown = run_many(
         backed_up.project,
         ["backup_sites", "uploads", "--label", words],
@@ -208,7 +218,7 @@ def on_a_terminal(
     project = backed_up.project
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*PYTHON, MANAGE, *argv],
+        [*PYTHON, MANAGE, *project.words(argv)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -232,9 +242,9 @@ def on_a_terminal(
 
 
 def test_progress_on_a_terminal_restores_the_cursor(backed_up: BackedUp, tmp_path: Path) -> None:
-    status, shown = on_a_terminal(
-        backed_up, b"", "backup_sites", env={"IGNY8_BACKUP_FOLDER": str(tmp_path / "storage")}
-    )
+    folders = {"FOLDER": "storage", "STATE_DIR": "state"}
+    env = {f"IGNY8_BACKUP_{name}": str(tmp_path / folder) for name, folder in folders.items()}
+    status, shown = on_a_terminal(backed_up, b"", "backup_sites", env=env)
     assert status == 0, shown
     assert "files uploads" in shown and "\x1b[?25l" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is back"
@@ -269,3 +279,16 @@ def test_call_command_raises_with_the_exit_status(settings: Any, tmp_path: Path)
         call_command("backup_all", json=True, stdout=out)
     assert caught.value.returncode == 2
     assert json.loads(out.getvalue())["exit_status"] == 2
+
+
+@pytest.mark.parametrize("typed", [b"yes\n", b"\x04"])
+def test_restore_all_asks_before_it_uses_vulnerable_programs(
+    backed_up: BackedUp, typed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backed_up.project, "consents", False)
+    command = ["restore_all", "--identity", str(backed_up.project.identity)]
+    status, shown = on_a_terminal(backed_up, typed, *command)
+    assert status == 2, shown
+    text = " ".join(shown.split())
+    assert "Type vulnerable to restore with" in text and "CVE-2026-116314" in text
+    assert "The confirmation vulnerable was not typed. Nothing was changed." in text

@@ -16,13 +16,17 @@ from tests.management.conftest import BackedUp
 from tests.management.harm import HARM, altered, damaged, missing, truncated
 
 
-def restores(backed_up: BackedUp, storages: list[Path], only: str) -> list[Done]:
-    """Restore from each of the storages, in one process."""
+def restores(backed_up: BackedUp, storages: list[Path], only: str, *, by_id: bool = True) -> list[Done]:
+    """Restore from each of the storages, in one process; without ``by_id`` the newest good backup."""
     project = backed_up.project
+    named = [backed_up.id] if by_id else []
     options = ["--noinput", "--database-name", project.database, "--identity", str(project.identity)]
     return run_many(
         project,
-        *(Command(["restore_all", *options, "--only", only], storage=storage) for storage in storages),
+        *(
+            Command(["restore_all", *named, *options, "--only", only], storage=storage)
+            for storage in storages
+        ),
     )
 
 
@@ -51,6 +55,11 @@ def test_restore_of_a_damaged_object_is_refused(
         check(done, harm, pattern.rpartition("/")[2].lstrip("*"))
         if only == "db" and harm is not missing:
             assert_shown(done.stderr)
+    for harm, done in zip(HARM, restores(backed_up, storages, only, by_id=False), strict=True):
+        if harm is altered:
+            continue  # nothing has read the object yet
+        assert "can be relied on: backup " in done.ended(6).stderr
+        assert f"is {'missing' if harm is missing else 'altered'}" in done.stderr
 
 
 def test_restore_with_pack_damaged_at_its_end_removes_all_staging(
@@ -114,6 +123,6 @@ def test_restore_with_forged_manifest_is_refused(backed_up: BackedUp, tmp_path: 
         manifest["databases"][0]["object"] = lie(manifest["databases"][0]["object"])
         path.write_text(json.dumps(manifest))
         storages.append(storage)
-    for name, done in zip(lies, restores(backed_up, storages, "db"), strict=True):
+    for name, done in zip(lies, restores(backed_up, storages, "db", by_id=False), strict=True):
         # An invalid key makes the manifest unreadable, and it is the only one.
         done.ended(2 if name == "key" else 6)

@@ -194,7 +194,7 @@ def test_plan_warns_of_other_secret_key_and_environment(backed_up: BackedUp) -> 
         env={"DJANGO_SECRET_KEY": "another key for tests, of no use elsewhere, fifty characters"},
     )
     assert "NOTE: SECRET_KEY differs from that of the backup" in planned.ended(0).stdout
-    assert "NOTE: The backup is from environment 'test', and this is 'staging'" in planned.stdout
+    assert "NOTE: The backup was made in the environment 'test', and this one is 'staging'" in planned.stdout
 
 
 def test_generate_backup_key_never_overwrites_a_file(backed_up: BackedUp, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_generate_backup_key_never_overwrites_a_file(backed_up: BackedUp, tmp_pa
     text = (tmp_path / "key").read_text()
     (secret,) = [line for line in text.splitlines() if line.startswith("AGE-SECRET-KEY-1")]
     recipient = str(pyrage.x25519.Identity.from_str(secret).to_public())
-    assert text.count(recipient) == 1 and text.startswith("# created: 20")
+    assert f"# public key: {recipient}\n" in text and text.startswith("# created: 20")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert f'"ENCRYPTION": {{"RECIPIENTS": ["{recipient}"]}}' in made.ended(0).stdout
     assert secret[20:] not in made.output

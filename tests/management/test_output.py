@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from django.core.management.base import OutputWrapper
 
 from igny8_backup.humanize import indented, one_line
+from igny8_backup.management.output import Output
 from igny8_backup.management.progress import TextProgress
 from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp
@@ -28,7 +30,10 @@ def run_into_closed_pipe(
     reader, writer = os.pipe()
     os.close(reader)
     project = backed_up.project
-    environment = {**project.environment, **({"IGNY8_BACKUP_FOLDER": str(storage)} if storage else {})}
+    environment = dict(project.environment)
+    if storage:
+        state = str(storage.with_name("state"))
+        environment |= {"IGNY8_BACKUP_FOLDER": str(storage), "IGNY8_BACKUP_STATE_DIR": state}
     try:
         done = subprocess.run(
             [*PYTHON, MANAGE, *argv],
@@ -63,6 +68,34 @@ def test_output_reader_gone_keeps_the_status_of_a_failure(backed_up: BackedUp) -
     assert run_into_closed_pipe(backed_up, "show_backup", "none", both=True)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status", "reason"),
+    [(">/dev/full", 3, "could not be written: No space left on device. The work"), (">&-", 0, "")],
+    ids=["full", "closed"],
+)
+def test_output_that_cannot_be_written_ends_without_traceback(
+    backed_up: BackedUp, redirection: str, status: int, reason: str
+) -> None:
+    project = backed_up.project
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *PYTHON, MANAGE, "list_backups"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=project.folder,
+        env=project.environment,
+    )
+    assert done.returncode == status
+    assert reason in done.stderr and "Traceback" not in done.stderr
+
+
+def test_output_escapes_what_the_encoding_of_the_stream_lacks() -> None:
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding="latin-1") as stream:
+        Output.around(OutputWrapper(stream)).write("né \N{RIGHTWARDS ARROW}")
+        assert written.getvalue() == b"n\xe9 \\u2192\n"
+
+
 def test_traceback_option_keeps_the_exit_status(backed_up: BackedUp) -> None:
     done = backed_up.project.run("show_backup", "20260101T000000Z-000000", "--traceback")
     assert done.returncode == 2 and done.stderr.startswith("Traceback") and "UsageError" in done.stderr
@@ -74,7 +107,9 @@ def test_text_from_storage_cannot_forge_a_line(backed_up: BackedUp, tmp_path: Pa
     path = storage / f"igny8/backups/{backed_up.id}/manifest.json"
     manifest = json.loads(path.read_text())
     words = f"x\n{FORGED}"
-    path.write_text(json.dumps({**manifest, "label": words, "host": words, "environment": words}))
+    # Without trees, because a manifest whose packs are not those of its host is unreadable.
+    forged = {"trees": [], "label": words, "host": words, "environment": words}
+    path.write_text(json.dumps({**manifest, **forged}))
     for done in run_many(
         backed_up.project,
         Command(["list_backups"], storage=storage),

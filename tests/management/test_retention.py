@@ -51,7 +51,7 @@ def test_prune_shows_the_plan_and_what_blocks_it(backed_up: BackedUp, tmp_path: 
         backed_up.project, prune, Command(["prune_backups", "--json"], storage=storage)
     )
     reason = "BLOCKED: no copy of files uploads of web-1 is removed: its newest run failed."
-    assert reason in blocked.ended(3).stderr
+    assert f"{reason} Make a good backup of it first" in blocked.ended(3).stderr
     assert f"UNREADABLE: the manifest of backup {later}" in blocked.stderr
     assert f"IN THE FUTURE: backup {later}" in blocked.stderr
     assert as_json.ended(3).json["unreadable"] == [later]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 from demo.server import PostgresServer
 
+from igny8_backup.celery import control
 from igny8_backup.operations.context import BackupContext, open_context
 from tests.management import state
 from tests.management.commands import run_many
+from tests.operations.sandbox.small import SmallProject
+from tests.operations.signed import Keys
 from tests.services.project import Project, create, drop
 
 
@@ -30,6 +34,12 @@ class Notes:
 
     def note(self, text: str) -> None:
         self.texts.append(text)
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, no worker answers, so there is nothing to wait for."""
+    monkeypatch.setattr(control, "ANSWER_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -67,6 +77,28 @@ def context(settings: Any, tmp_path: Path, trees: tuple[Path, Path]) -> Iterator
         yield found
 
 
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path)
+
+
+@pytest.fixture
+def host(context: BackupContext, settings: Any, keys: Keys) -> Any:
+    """A function that opens a context that signs with a key and trusts others."""
+
+    @contextmanager
+    def opened(signs: str = "", trusts: Any = (), **options: Any) -> Iterator[BackupContext]:
+        changes: dict[str, Any] = {
+            "TRUSTED": [keys.line(one) if isinstance(one, str) else one for one in trusts],
+            "SIGNING": {"KEY_FILE": keys.file(signs)} if signs else {},
+        }
+        settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, **changes}
+        with open_context(**options) as found:
+            yield found
+
+    return opened
+
+
 @dataclass(frozen=True)
 class Saved:
     """A project, the id of its only backup, which includes the logs, and the state of the project then."""
@@ -99,3 +131,11 @@ def saved(_saved: Saved) -> Iterator[Saved]:
     """The same backup for every test. A test may change live data, but must leave nothing beside it."""
     yield _saved
     assert state.leftovers(_saved.project) == []
+
+
+@pytest.fixture
+def small(postgres_18: PostgresServer, tmp_path: Path) -> Iterator[SmallProject]:
+    """A small project with a program of its own and an empty database."""
+    made = SmallProject(postgres_18, tmp_path)
+    yield made
+    made.drop()

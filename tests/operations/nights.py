@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import RUNNING, RunRecord
-from igny8_backup.operations.backup import parent_index
-from igny8_backup.operations.backup.parent_index import SCHEMA, LocalIndex
+from igny8_backup.formats.manifest import RUNNING
+from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.operations.backup import local_index
+from igny8_backup.operations.backup.local_index import SCHEMA, LocalIndex
 from igny8_backup.operations.context import BackupContext
 
 TICK = 0.02
@@ -23,7 +24,7 @@ def let_time_pass(context: BackupContext, tree: str) -> None:
     Otherwise a file that changed within two seconds of its backup is read again.
     """
     time.sleep(TICK)
-    for index in parent_index.index_folder(context, tree).glob("*.index"):
+    for index in local_index.index_folder(context, tree).glob("*.index"):
         lines = index.read_bytes().replace(b',"racy":true', b"")
         sidecar = index.with_suffix(".json")
         local = records.from_json(LocalIndex, sidecar.read_bytes(), name=str(sidecar), schema=SCHEMA)

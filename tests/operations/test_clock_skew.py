@@ -15,6 +15,8 @@ from igny8_backup.operations.context import BackupContext
 from tests.docs.pages import assert_shown
 from tests.operations.conftest import Notes
 
+pytestmark = pytest.mark.slow
+
 REQUEST = BackupRequest(trees=("sites",))
 
 

@@ -39,6 +39,12 @@ def test_unset_host_in_a_container_is_reported(context: BackupContext, settings:
     assert deploy_checks.unset_host(context.config, (mark,)) == []
 
 
+def test_undeclared_host_is_reported(context: BackupContext) -> None:
+    assert deploy_checks.undeclared_host(context.config) == []
+    assert deploy_checks.undeclared_host(replace(context.config, hosts={"web-1": {}})) == []
+    assert ids(deploy_checks.undeclared_host(replace(context.config, hosts={"web-2": {}}))) == ["W019"]
+
+
 def test_absent_schedule_without_backup_task_is_reported(settings: Any) -> None:
     other = {"mail": {"task": "newsletter.send"}}
     settings.CELERY_BEAT_SCHEDULE = other

@@ -80,18 +80,21 @@ def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
     saved.assert_restored()
     assert len(project.databases()) == 2
 
-    listed, undone, twice, listed_again, discarded, nothing = run_many(
+    listed, undone, listed_again, redone, again, discarded, nothing = run_many(
         project,
         ["list_backups"],
         ["undo_restore"],
-        ["undo_restore"],
         ["list_backups"],
+        ["undo_restore"],
+        ["undo_restore"],
         ["undo_restore", "--discard", "--noinput"],
         ["undo_restore", "--discard", "--noinput"],
     )
-    assert "the previous data is kept. undo_restore" in listed.ended(0).stdout
+    assert "is kept. To swap it back: python manage.py undo_restore" in listed.ended(0).stdout
     assert "The data from before the restore is live again." in undone.ended(0).stdout
-    assert "There is no restore to undo." in twice.ended(2).stderr
+    assert "REDO the restore" in redone.ended(0).stdout
+    assert f"The data restored from {saved.id} is live again." in redone.stdout
+    assert "The data from before the restore is live again." in again.ended(0).stdout
     assert "was undone" in listed_again.ended(0).stdout
     assert "what 1 restore had kept" in discarded.ended(0).stdout
     assert "No data of earlier restores" in nothing.ended(2).stderr

@@ -11,6 +11,8 @@ from igny8_backup.formats.manifest import FAILED
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.restore.plan import RestoreRequest
+from igny8_backup.operations.restore.planner import plan_restore
 from igny8_backup.operations.selection import (
     choose_databases,
     choose_trees,
@@ -30,7 +32,7 @@ def test_choose_databases_and_trees_default_to_all(context: BackupContext) -> No
 
 
 def test_choose_unknown_or_no_names_raises(context: BackupContext) -> None:
-    with pytest.raises(UsageError, match="There is no database 'x'. .* none is configured"):
+    with pytest.raises(UsageError, match="There is no database 'x'. .* Add it to IGNY8_BACKUP first"):
         choose_databases(context.config, ("x",))
     with pytest.raises(UsageError, match="There is no tree 'x'. .* Choose among: sites, uploads"):
         choose_trees(context.config, ("x",), logs=False)
@@ -67,3 +69,13 @@ def test_require_none_lists_the_blockers() -> None:
         RefusedError, match="(?s)cannot be restored here:\n  - One\n  - Two\n.*Fix the problems"
     ):
         require_none(["One", "Two"])
+
+
+def test_plan_restore_that_chooses_no_part_says_why(context: BackupContext) -> None:
+    manifest = run_backup(context, BackupRequest(trees=("sites",))).manifest
+    assert manifest
+    with pytest.raises(UsageError, match=f"Backup {manifest.id} has no complete copy .* --only db chooses"):
+        plan_restore(context, RestoreRequest(backup_id=manifest.id, only="db"))
+    without_sites = replace(context, config=replace(context.config, sites={}))
+    with pytest.raises(UsageError, match="The settings name no database or tree that --only files chooses"):
+        plan_restore(without_sites, RestoreRequest(only="files"))

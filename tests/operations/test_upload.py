@@ -6,14 +6,17 @@ import hashlib
 import os
 import resource
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
 from django.core.files.storage import FileSystemStorage
 
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.upload import Upload
 from igny8_backup.store import Store, open_store
 from igny8_backup.streams.pipeline import Codec, from_bytes
+from igny8_backup.streams.rate import RateLimit
 
 KEY = "backups/20261122T021500Z-7f3a9c/files/sites-data.index.zst.age"
 IDENTITY = pyrage.x25519.Identity.generate()
@@ -49,3 +52,19 @@ def test_upload_by_file_disk_full_stores_nothing(store: Store, tmp_path: Path) -
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not store.exists(KEY)
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_upload_waits_as_its_rate_demands(store: Store, tmp_path: Path, by_file: bool) -> None:
+    waits: list[float] = []
+    store.rate = RateLimit(1000, clock=lambda: 0.0, sleep=waits.append)
+    upload, blocks = Upload(store, KEY, CODEC), from_bytes(b"".join(LINES))
+    stored = upload.send_by_file(blocks, tmp_path) if by_file else upload.send(blocks)
+    assert max(waits) == pytest.approx(stored.stored_bytes / 1000)
+
+
+def test_setting_limits_the_rate_of_all_uploads(context: BackupContext, settings: Any) -> None:
+    assert context.store.rate.bytes_per_second is None
+    settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "MAX_UPLOAD_RATE": "5MB"}
+    with open_context() as limited:
+        assert limited.store.rate.bytes_per_second == 5_000_000

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from demo.server import PostgresServer
 
-from igny8_backup.databases.postgresql.restore.archive_toc import list_post_data, list_unique, read_contents
-from igny8_backup.databases.postgresql.restore.split_phases import split_phases
+from igny8_backup.databases.postgresql.restore.archive.split_phases import split_phases
+from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
 from igny8_backup.streams.pipeline import from_file
 from tests.databases.postgresql.test_round_trip import assert_same
 from tests.databases.stage import plain_dump
@@ -144,10 +144,10 @@ def dumps(project: Project) -> tuple[bytes, bytes]:
 
 def assert_each_is_in_one_run(project: Project) -> None:
     """The entries of both runs of ``pg_restore``."""
-    archive, pg_restore = project.folder / "zoo.dump", project.server.bin_dir / "pg_restore"
+    archive = project.folder / "zoo.dump"
     archive.write_bytes(plain_dump(project.server, project.database, "--format=custom"))
-    entries = read_contents(from_file(archive), pg_restore)[1]
-    runs = split_phases(entries, *(ask(str(archive), pg_restore) for ask in (list_post_data, list_unique)))
+    entries = read_contents(from_file(archive)).entries
+    runs = split_phases(entries)
     assert [len(run) > 30 for run in runs] == [True, True]
     for run in runs:
         assert sorted(run, key=entries.index) == list(run)

@@ -119,6 +119,7 @@ CREATE AGGREGATE product (double precision) (SFUNC = float8mul, STYPE = double p
 CREATE OPERATOR <~> (LEFTARG = double precision, RIGHTARG = double precision, FUNCTION = gap);
 CREATE FUNCTION mood_of(int) RETURNS mood LANGUAGE sql IMMUTABLE AS $$ SELECT (enum_range(NULL::zoo.mood))[$1] $$;
 CREATE CAST (int AS mood) WITH FUNCTION mood_of(int) AS ASSIGNMENT;
+CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION pg_catalog.prsd_lextype(internal));
 CREATE TEXT SEARCH DICTIONARY short (TEMPLATE = simple, stopwords = english);
 CREATE TEXT SEARCH CONFIGURATION found (COPY = simple);
 ALTER TEXT SEARCH CONFIGURATION found ALTER MAPPING FOR word WITH short, simple;

@@ -10,7 +10,7 @@ from demo.account import private_folder
 from demo.installed import installed
 from demo.server import PostgresServer
 
-from igny8_backup.databases.postgresql.driver import connect
+from igny8_backup.databases.postgresql.connections.driver import connect
 from igny8_backup.databases.session import Session
 from tests.services import unavailable
 

@@ -1,4 +1,4 @@
-"""An HTTP proxy that breaks connections, loses answers, forges answers or refuses connections."""
+"""An HTTP proxy that breaks or refuses connections, and loses, forges, withholds or drips answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -14,6 +15,8 @@ from typing import Self
 
 PIECE = 1 << 16
 RESET = struct.pack("ii", 1, 0)
+_DRIP = b"byte by byte: "
+_ENDLESS = b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 60_000
 _REQUEST = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
 
 
@@ -34,8 +37,11 @@ class CuttingProxy:
         self._lock = threading.Lock()
         self._answers: list[tuple[int, bool]] = []
         self._requests: list[int] = []
-        self._lost: list[bytes] = []
+        self._lost: list[tuple[bytes, bytes]] = []
+        self._forged_later: list[tuple[bytes, bytes]] = []
         self._forged: list[tuple[bytes, bytes]] = []
+        self._always: list[tuple[bytes, bytes]] = []
+        self._altered: list[tuple[bytes, bytes]] = []
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener: socket.socket | None = None
@@ -58,15 +64,45 @@ class CuttingProxy:
         with self._lock:
             self._requests += [after] * times
 
-    def lose_answer(self, needle: bytes) -> None:
-        """Forward the next request that begins with ``needle``, and close instead of answering."""
-        with self._lock:
-            self._lost.append(needle)
+    def lose_answer(self, needle: bytes, *, containing: bytes = b"") -> None:
+        """Forward the next request that begins with ``needle``, and close instead of answering.
 
-    def forge_answer(self, needle: bytes, answer: bytes) -> None:
-        """Answer the next request whose head contains ``needle`` with these bytes, without forwarding it."""
+        Its head must also have ``containing``. Answers of ``forge_later`` are given after that.
+        """
         with self._lock:
-            self._forged.append((needle, answer))
+            self._lost.append((needle, containing))
+
+    def forge_answer(self, needle: bytes, answer: bytes, *, times: int = 1) -> None:
+        """Answer the next ``times`` requests whose heads contain ``needle``, without forwarding them."""
+        with self._lock:
+            self._forged += [(needle, answer)] * times
+
+    def forge_later(self, needle: bytes, answer: bytes) -> None:
+        """Forge an answer as ``forge_answer`` does, once the next answer was lost."""
+        with self._lock:
+            self._forged_later.append((needle, answer))
+
+    def withhold_answer(self, needle: bytes, *, times: int = 1) -> None:
+        """Leave the next requests whose heads contain ``needle`` without any answer."""
+        self.forge_answer(needle, b"", times=times)
+
+    def answer_always(self, needle: bytes, answer: bytes) -> None:
+        """Answer every request whose head contains ``needle`` with these bytes, until ``forget``."""
+        with self._lock:
+            self._always.append((needle, answer))
+
+    def alter_requests(self, old: bytes, new: bytes) -> None:
+        """Replace ``old`` by ``new``, which is as long, in all that clients send, until ``forget``."""
+        with self._lock:
+            self._altered.append((old, new))
+
+    def drip_answer(self, needle: bytes, answer: bytes = _ENDLESS, *, start: int = 0) -> None:
+        """Answer the next request whose head contains ``needle`` with a byte every twentieth of a second.
+
+        The first ``start`` bytes are sent at once.
+        """
+        with self._lock:
+            self._forged.append((needle, b"%s%d %s" % (_DRIP, start, answer)))
 
     def forget(self) -> None:
         """Cancel what has not happened yet, and reset the counters."""
@@ -75,6 +111,9 @@ class CuttingProxy:
             self._requests.clear()
             self._lost.clear()
             self._forged.clear()
+            self._always.clear()
+            self._altered.clear()
+            self._forged_later.clear()
             self.asked.clear()
             self.cuts = self.received = 0
 
@@ -154,9 +193,11 @@ class CuttingProxy:
 
     def _is_lost(self, head: bytes) -> bool:
         with self._lock:
-            if self._lost and head.startswith(self._lost[0]):
+            if self._lost and head.startswith(self._lost[0][0]) and self._lost[0][1] in head:
                 self._lost.pop(0)
                 self.cuts += 1
+                self._forged += self._forged_later
+                self._forged_later.clear()
                 return True
         return False
 
@@ -164,6 +205,9 @@ class CuttingProxy:
         with self._lock:
             if self._forged and self._forged[0][0].lower() in head.lower():
                 return self._forged.pop(0)[1]
+            for needle, answer in self._always:
+                if needle.lower() in head.lower():
+                    return answer
         return None
 
 
@@ -191,8 +235,11 @@ class _Connection:
         if self.asked == 0:
             forged = self.proxy._forgery(data)
             if forged is not None:
-                self.client.sendall(forged)
-                self.client.shutdown(socket.SHUT_WR)
+                if forged.startswith(_DRIP):
+                    self._drip(forged.removeprefix(_DRIP))
+                elif forged:
+                    self.client.sendall(forged)
+                    self.client.shutdown(socket.SHUT_WR)
                 while self.client.recv(
                     PIECE
                 ):  # closing with bytes unread would send an RST before the answer
@@ -203,8 +250,17 @@ class _Connection:
         cut = self.proxy._next_request_cut(self.asked)
         if cut is not None:
             return False
+        for old, new in self.proxy._altered:
+            data = data.replace(old, new)
         self.server.sendall(data)
         return True
+
+    def _drip(self, told: bytes) -> None:
+        start, _, answer = told.partition(b" ")
+        self.client.sendall(answer[: int(start)])
+        for place in range(int(start), len(answer)):
+            self.client.sendall(answer[place : place + 1])
+            time.sleep(0.05)
 
     def _tell(self, data: bytes) -> bool:
         if self.losing and not data.startswith(b"HTTP/1.1 100"):
@@ -221,8 +277,9 @@ class _Connection:
         return True
 
 
-def error_answer(status: int, code: str) -> bytes:
-    """Return an S3 error as an HTTP answer."""
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>forged</Message></Error>".encode()
+def error_answer(status: int, code: str, **fields: str) -> bytes:
+    """Return an S3 error as an HTTP answer, with further ``fields`` of the error."""
+    more = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>forged</Message>{more}</Error>".encode()
     head = f"HTTP/1.1 {status} Forged\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body

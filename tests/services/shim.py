@@ -10,6 +10,7 @@ SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #define fstatvfs64 hidden_declaration
 #include <sys/statvfs.h>
@@ -18,6 +19,15 @@ SOURCE = r"""
 static int refused(const char *name) {
     const char *number = getenv(name);
     if (number == NULL) return 0;
+    char times[64];
+    snprintf(times, sizeof times, "%s_times", name);
+    const char *left = getenv(times);
+    if (left != NULL) {
+        char less[16];
+        if (atoi(left) <= 0) return 0;
+        snprintf(less, sizeof less, "%d", atoi(left) - 1);
+        setenv(times, less, 1);
+    }
     errno = atoi(number);
     return 1;
 }
@@ -59,8 +69,15 @@ def build_shim(folder: Path) -> Path:
     return library
 
 
-def refusing(library: Path, **calls: int) -> dict[str, str]:
-    """The environment of a process in which each of these calls fails with the given error number."""
-    for number in calls.values():
+def refusing(library: Path, *, times: int | None = None, **calls: int) -> dict[str, str]:
+    """The environment of a process in which each of these calls fails with the given error number.
+
+    With ``times``, only the first calls of each kind fail.
+    """
+    found = {"LD_PRELOAD": str(library)}
+    for name, number in calls.items():
         assert number in errno.errorcode
-    return {"LD_PRELOAD": str(library), **{f"SHIM_{name}": str(number) for name, number in calls.items()}}
+        found[f"SHIM_{name}"] = str(number)
+        if times is not None:
+            found[f"SHIM_{name}_times"] = str(times)
+    return found

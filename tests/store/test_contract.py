@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from igny8_backup.errors import StorageError
+from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store import MissingObjectError, Store
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.pipeline import from_bytes
@@ -97,7 +97,7 @@ def test_put_small_writes_and_replaces(store: Store) -> None:
 def test_read_small_larger_than_limit_raises(store: Store) -> None:
     store.put("a", from_bytes(b"x" * 1001))
     assert len(store.read_small("a", limit=1001)) == 1001
-    with pytest.raises(StorageError, match="larger than 1000 bytes"):
+    with pytest.raises(IntegrityError, match="larger than 1000 bytes"):
         store.read_small("a", limit=1000)
 
 

@@ -11,8 +11,8 @@ from storages.backends.s3 import S3Storage
 from storages.backends.s3boto3 import S3Boto3Storage
 
 from igny8_backup.store import open_store
+from igny8_backup.store.folder.local import LocalStore
 from igny8_backup.store.generic import GenericStore
-from igny8_backup.store.local import LocalStore
 from igny8_backup.store.s3 import S3Store
 from tests.services.s3 import REGION
 

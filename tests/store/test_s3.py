@@ -9,7 +9,7 @@ import pytest
 from igny8_backup.errors import StorageError
 from igny8_backup.store import MissingObjectError, Store, UnreachableError
 from igny8_backup.streams.pipeline import from_bytes
-from tests.services.proxy import CuttingProxy, error_answer
+from tests.services.proxy import CuttingProxy
 from tests.services.s3 import RcloneS3
 from tests.store.conftest import OpenStore
 
@@ -51,26 +51,6 @@ def test_unreachable_server_is_named(
     proxy.refuse()
     with pytest.raises(UnreachableError, match=f"at 127.0.0.1:{proxy.port}: no answer"):
         call(open_s3(proxy.endpoint))
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "words"),
-    [
-        (403, "AccessDenied", "access denied.*s3:PutObject"),
-        (403, "ExpiredToken", "credentials are wrong or have expired"),
-        (403, "QuotaExceeded", "the storage has no free space"),
-        (507, "InsufficientStorage", "the storage has no free space"),
-        (403, "RequestTimeTooSkewed", "the clock of this machine"),
-        (503, "SlowDown", "the server reports an error of its own"),
-        (400, "EntityTooLarge", "the server answered EntityTooLarge"),
-    ],
-)
-def test_server_answers_are_translated(
-    open_s3: OpenStore, proxy: CuttingProxy, status: int, code: str, words: str
-) -> None:
-    proxy.forge_answer(b"PUT ", error_answer(status, code))
-    with pytest.raises(StorageError, match=words):
-        open_s3(proxy.endpoint).put_small("a", b"data")
 
 
 def test_settings_refused_by_boto3_raise_storage_error(open_s3: OpenStore) -> None:

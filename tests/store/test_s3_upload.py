@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store import UnreachableError
+from igny8_backup.store.s3.arrived import _etag_of
 from igny8_backup.store.s3.upload import (
     LARGEST_PART,
     MIB,
     MOST_PARTS,
     SMALLEST_PART,
     WORKERS,
-    _etag_of,
     cut,
     part_size,
 )
@@ -34,6 +34,8 @@ from tests.store.sources import failing, in_blocks, read
 
 PART = SMALLEST_PART
 TWO_PARTS = 2 * PART
+MARK = b"these bytes are altered by the proxy"
+OTHER_ETAG = b'HTTP/1.1 200 OK\r\nETag: "%s"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n' % (b"0" * 32)
 
 
 def methods(proxy: CuttingProxy) -> list[str]:
@@ -153,6 +155,40 @@ def test_upload_with_missing_bytes_raises_integrity_error(
         store.put("a", source())
     assert not store.exists("a")
     assert store.abandoned_uploads() == []
+
+
+@pytest.mark.parametrize("size", [100, PART + 1])
+def test_put_altered_on_its_way_raises_integrity_error(
+    open_s3: OpenStore, proxy: CuttingProxy, size: int
+) -> None:
+    store = open_s3(proxy.endpoint)
+    store.put("before", from_bytes(b"what the run stores first"))
+    proxy.alter_requests(MARK, MARK[::-1])
+    with pytest.raises(IntegrityError, match="another checksum than that of the bytes that were sent"):
+        store.put("a", from_bytes(os.urandom(size) + MARK))
+    assert not store.exists("a")
+    assert store.abandoned_uploads() == []
+
+
+def test_put_small_altered_on_its_way_raises_integrity_error(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint)
+    proxy.alter_requests(MARK, MARK[::-1])
+    with pytest.raises(IntegrityError, match="altered on the way"):
+        store.put_small("a", MARK)
+
+
+def test_put_to_server_with_other_etags_succeeds(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    """The ETag looks like an MD5 digest, so the object is examined; after that, no ETag is compared."""
+    store, data = open_s3(proxy.endpoint), os.urandom(100)
+
+    def put(key: str) -> int:
+        proxy.forget()
+        open_s3().put(key, from_bytes(data))
+        proxy.forge_answer(b"PUT ", OTHER_ETAG)
+        store.put_small(key, data)
+        return methods(proxy).count("HEAD")
+
+    assert (put("a"), put("b")) == (1, 0)
 
 
 def test_put_refused_as_existing_keeps_the_object(open_s3: OpenStore, proxy: CuttingProxy) -> None:

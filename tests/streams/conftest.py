@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from igny8_backup.streams import Blocks
+from tests.descriptors import descriptors, descriptors_left
 
 Program = Callable[[str], str]
 """Takes the body of a shell script, or the name of a tool, and returns the path of a program."""
@@ -27,30 +26,15 @@ def _children() -> set[str]:
     return children
 
 
-def _descriptors() -> set[str]:
-    """Return each open descriptor with its target, except the one that lists them."""
-    found: set[str] = set()
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):
-            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
-    return found
-
-
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Assert that a test leaves no thread, child process or descriptor behind."""
-    threads, children, descriptors = set(threading.enumerate()), _children(), _descriptors()
+    threads, children, before = set(threading.enumerate()), _children(), descriptors()
     yield
     assert set(threading.enumerate()) <= threads
     assert _children() <= children
-    left = _descriptors() - descriptors
-    for _ in range(40):  # objects of earlier tests may still wait for the garbage collector
-        if not left:
-            break
-        gc.collect()
-        time.sleep(0.05)
-        left = _descriptors() - descriptors
-    assert not left
+    left = descriptors_left(before)
+    assert not left, f"descriptors left open: {sorted(left)}"
 
 
 @pytest.fixture

@@ -247,14 +247,14 @@ def test_parse_recipients_strips_and_keeps_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "b", RECIPIENT + "q", "age1", "age1yubikey1q"], ids=count()
+    "wrong", [RECIPIENT[:-1], RECIPIENT[:-1] + "b", RECIPIENT + "q", "age1"], ids=count()
 )
 def test_parse_recipients_with_typing_error_shows_the_recipient(wrong: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"{wrong}, recipient 2 of 2, is not a valid")):
         parse_recipients([RECIPIENT, wrong])
 
 
-@pytest.mark.parametrize("wrong", ["", "ops@example.org", "ssh-ed25519 AAAA", RECIPIENT.upper()], ids=count())
+@pytest.mark.parametrize("wrong", ["", "ops@example.org", "ecdsa-sha2 A", RECIPIENT.upper()], ids=count())
 def test_parse_recipients_with_other_text_names_the_position(wrong: str) -> None:
     with pytest.raises(UsageError, match="given as recipient 1 of 1 is not an age recipient"):
         parse_recipients([wrong])
@@ -373,14 +373,14 @@ def test_load_identities_unreadable_file_names_the_path(tmp_path: Path) -> None:
     [
         ("", "There is no identity in"),
         ("# only a comment\n", "There is no identity in"),
-        (f"{KEY[:-1]}\n", "Line 1 of .* is not an X25519 age identity"),
-        (f"{KEY}\n{MISTYPED}\n", "Line 2 of .* is not an X25519 age identity"),
+        (f"{KEY[:-1]}\n", "Line 1 of .* is not an age identity"),
+        (f"{KEY}\n{MISTYPED}\n", "Line 2 of .* is not an age identity"),
         (f"{RECIPIENT}\n", "Line 1 of .* is not"),
         (f"key = {KEY}\n", "Line 1 of .* is not"),
         (b"\xff\xfe" + KEY.encode("utf-16"), "is not an age identity file"),
         (
             b"age-encryption.org/v1\n-> scrypt ",
-            "is itself encrypted. Nothing was changed. Decrypt it with age",
+            "is itself encrypted. Nothing was changed. Run the command on a terminal",
         ),
         ("-----BEGIN AGE ENCRYPTED FILE-----\n", "is itself encrypted"),
     ],

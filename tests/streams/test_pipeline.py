@@ -96,6 +96,15 @@ def test_decode_encrypted_without_identity_raises_and_closes_source(source: type
     assert blocks.closed
 
 
+def test_decode_repeated_codec_raises_and_closes_source(source: type[Source]) -> None:
+    blocks = source(b"x", b"y")
+    stream = blocks.stream()
+    next(stream)
+    with pytest.raises(IntegrityError, match="twice"):
+        decode(stream, ("zstd",) * 3000)
+    assert blocks.closed
+
+
 def test_decode_without_codecs_changes_nothing() -> None:
     assert all_of(decode(from_bytes(b"plain"), ())) == b"plain"
 

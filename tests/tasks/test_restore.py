@@ -103,7 +103,7 @@ def test_restore_running_workers_are_refused_or_stopped(
     try:
         with worker(project, "busy", "--pool=prefork", "--include=jobs") as busy:
             refused = restore(project).ended(4)
-            assert "1 worker answers (busy@test). Stop them" in refused.stderr
+            assert "1 worker is running (busy@test). Stop them" in refused.stderr
             assert_shown(refused.stderr.replace("busy@test", "celery@web-1"))
             app.send_task("gate", [str(gate)])
             busy.wait_for("Task gate[")
@@ -192,7 +192,7 @@ def a_worker_that_comes_back_is_seen_before_the_swap(project: Project, log: Path
         hold.unlink(missing_ok=True)
         restoring.join()
     (done,) = found
-    assert "1 worker answers (back@test)." in done.ended(4).stderr
+    assert "1 worker is running (back@test)." in done.ended(4).stderr
     assert "Nothing live was changed." in done.stderr
     assert "swap begins" not in log.read_text()
     assert project.databases() == before
@@ -217,8 +217,8 @@ def test_restore_tasks_see_old_or_new_data_only(queued: Project) -> None:
         during = len(observed()) - during
         hammering.wait_until(lambda: observed()[-50:] == [new] * 50)
         (undone,) = run_many(project, ["undo_restore"])
-        assert "1 worker answers (hammering@test). Nothing live was changed." in undone.ended(4).stderr
-    assert "1 worker answers (hammering@test) and will keep running" in done.stdout
+        assert "1 worker is running (hammering@test). Nothing live was changed." in undone.ended(4).stderr
+    assert "1 worker is running (hammering@test) and will keep running" in done.stdout
     found = observed()
     first = found.index(new)
     assert first > 50 and during > 50, "it went on while the restore was under way"

@@ -12,9 +12,19 @@ from django.core.management import CommandError, call_command
 
 from igny8_backup.errors import FilesError, IncompleteError, IntegrityError, UnhealthyError, UsageError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.tasks import backup_all, backup_sites, monitor_backups, prune_backups, verify_backup
+from igny8_backup.operations.status.keep import read_status
+from igny8_backup.tasks import (
+    backup_all,
+    backup_sites,
+    monitor_backups,
+    pin_backup,
+    prune_backups,
+    verify_backup,
+)
 from tests.operations.conftest import context, trees  # noqa: F401  (fixtures)
 from tests.services.web import WebServer, web_server
+
+pytestmark = pytest.mark.slow
 
 Trees = tuple[Path, Path]
 
@@ -41,7 +51,7 @@ def test_upkeep_tasks_a_week_succeeds(
         run(verify_backup)
     made = run(backup_all, ping=f"{web.url}/night", wait=1)
     assert web.paths == ["/night/start", "/night"]
-    assert run(prune_backups, wait=1) == {"removed": [], "swept": 0, "waiting": 0}
+    assert run(prune_backups, wait=1) == {"removed": [], "swept": 0, "waiting": 0, "healed": 0}
     checked = run(verify_backup, ping=f"{web.url}/week")
     assert checked["ids"] == [made["id"]] and checked["read"] == checked["objects"] > 3
     assert run(verify_backup, every=True, sample=5)["ids"] == [made["id"]]
@@ -52,6 +62,17 @@ def test_upkeep_tasks_a_week_succeeds(
     healthy = run(monitor_backups, ping=f"{web.url}/hour")
     assert healthy["healthy"] and healthy["conditions"] > 5
     assert web.paths[2:] == ["/week/start", "/week", "/hour/start", "/hour"]
+
+
+def test_pin_task_pins_a_backup_and_refreshes_the_status(context: BackupContext) -> None:  # noqa: F811
+    made = run(backup_all, wait=1)
+    assert run(pin_backup, made["id"], "before the move") == {"id": made["id"]}
+    status = read_status(context.config).status
+    assert status and [(item.id, item.pin) for item in status.backups] == [(made["id"], "before the move")]
+    with pytest.raises(UsageError, match="needs a reason"):
+        run(pin_backup, made["id"], " ")
+    with pytest.raises(UsageError, match="There is no backup"):
+        run(pin_backup, "20260101T000000Z-abcdef", "why not")
 
 
 def test_upkeep_tasks_failures_are_raised_and_reported(
@@ -81,6 +102,19 @@ def test_upkeep_tasks_failures_are_raised_and_reported(
         assert words in body
 
 
+def test_backup_task_of_an_emptied_tree_is_incomplete(
+    context: BackupContext,  # noqa: F811
+    trees: Trees,  # noqa: F811
+    web: WebServer,
+) -> None:
+    run(backup_all)
+    shutil.rmtree(trees[0])
+    trees[0].mkdir()
+    with pytest.raises(IncompleteError, match="sites SUSPECT: it has 0 files"):
+        run(backup_all, ping=web.url)
+    assert web.paths == ["/start", "/fail"]
+
+
 def test_backup_task_second_delivery_sends_no_ping(
     context: BackupContext,  # noqa: F811
     trees: Trees,  # noqa: F811
@@ -91,7 +125,6 @@ def test_backup_task_second_delivery_sends_no_ping(
     assert web.paths == ["/start", "", "/start"] or web.paths == ["/start", "/", "/start"]
 
 
-@pytest.mark.slow
 def test_commands_ping_like_tasks(
     context: BackupContext,  # noqa: F811
     trees: Trees,  # noqa: F811

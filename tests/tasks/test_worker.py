@@ -17,7 +17,7 @@ from django.core.files.storage import FileSystemStorage
 from igny8_backup.errors import FilesError, IncompleteError, LockedError, UsageError
 from igny8_backup.locks import file_lock
 from igny8_backup.store import open_store
-from igny8_backup.tasks import LogProgress
+from igny8_backup.task_run import LogProgress
 from tests.management.state import manifests
 from tests.services.project import Project
 from tests.tasks.celery_app import SECONDS, worker
@@ -61,7 +61,7 @@ def opened_at_the_end(gate: Path) -> Iterator[None]:
 
 def runs(project: Project) -> list[dict[str, Any]]:
     """The records of all runs, oldest first."""
-    found = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").glob("*.json")]
+    found = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").glob("2*.json")]
     return sorted(found, key=lambda run: str(run["started"]))
 
 
@@ -96,7 +96,7 @@ def test_worker_runs_backup_and_reports_failure(queued: Project, app: Celery, po
         store = open_store(FileSystemStorage(location=project.storage), "igny8/")
         held = file_lock(store, project.state, doing="a backup by hand", now=datetime.now(UTC))
         with held, pytest.raises(LockedError, match="a backup by hand"):
-            result(app, "backup_sites", "uploads")
+            result(app, "backup_sites", "uploads", wait=0)
 
         again = str(uuid.uuid4())
         first = result(app, "backup_sites", "uploads", task_id=again)

@@ -11,7 +11,8 @@ import pytest
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.fs.remove import remove_tree
-from tests.trees.tools import NOBODY, descriptors
+from tests.descriptors import descriptors, descriptors_left
+from tests.trees.tools import NOBODY
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,8 @@ def no_leaks() -> Iterator[None]:
     """Fail a test that leaves a descriptor open."""
     before = descriptors()
     yield
-    assert descriptors() <= before  # descriptors of an earlier test may be closed in between
+    left = descriptors_left(before)
+    assert not left, f"descriptors left open: {sorted(left)}"
 
 
 @pytest.fixture

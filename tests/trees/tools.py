@@ -272,11 +272,6 @@ def rsync_differences(one: Path, other: Path) -> str:
     return run.stdout.decode("utf-8", "backslashreplace")
 
 
-def descriptors() -> set[str]:
-    """The descriptors this process has open."""
-    return set(os.listdir("/proc/self/fd"))
-
-
 def never(path: bytes, reason: str) -> None:
     """An ``on_skip`` for trees of which nothing may be skipped."""
     raise AssertionError((path, reason))

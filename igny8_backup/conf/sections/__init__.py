@@ -1,4 +1,5 @@
 """Readers of the keys of the setting ``IGNY8_BACKUP``, with one module for each subject.
 
-``conf.build`` calls them. Each checks its keys, records problems in a ``Reader``, and returns typed values.
+``conf.build`` calls their functions. Each function checks one or a few keys, records the problems in a
+``Reader``, and returns typed values.
 """

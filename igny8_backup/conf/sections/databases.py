@@ -1,14 +1,18 @@
-"""Read the keys about databases: DATABASES, EXCLUDE_TABLE_DATA, SANITIZERS, PROBES."""
+"""Read the keys about databases.
+
+They are DATABASES, EXCLUDE_TABLE_DATA, CHUNKED_DUMPS, FULL_EVERY, SANITIZERS and PROBES.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from igny8_backup.conf.model import SETTING
+from igny8_backup.conf.model import FULL_EVERY, SETTING
 from igny8_backup.conf.parser import Reader
 from igny8_backup.formats import keys
 
@@ -23,7 +27,10 @@ _UNSTABLE = re.compile(
 
 
 def read_databases(reader: Reader) -> tuple[str, ...]:
-    """Return the aliases to back up. The default is every alias that has an engine and is no test mirror."""
+    """Return the aliases to back up.
+
+    The default is every alias that has an ``ENGINE`` and does not mirror another one in tests.
+    """
     known = {
         alias: database
         for alias, database in settings.DATABASES.items()
@@ -66,6 +73,33 @@ def read_excluded(reader: Reader) -> dict[str, tuple[str, ...]]:
             )
             return {}
     return {str(alias): tuple(tables) for alias, tables in found.items()}
+
+
+def read_chunked(reader: Reader, databases: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the aliases whose dumps are stored as chunks."""
+    found = tuple(reader.take("CHUNKED_DUMPS", (list, tuple), ()))
+    for alias in found:
+        if alias not in databases:
+            reader.wrong(
+                "E046",
+                f"{SETTING}['CHUNKED_DUMPS'] names {alias!r}, which is not backed up.",
+                f"Choose among: {', '.join(databases) or 'none'}.",
+            )
+            return ()
+    return found
+
+
+def read_full_every(reader: Reader) -> timedelta:
+    """Return how often a dump in chunks is a full one."""
+    found: timedelta = reader.take("FULL_EVERY", timedelta, FULL_EVERY)
+    if found > timedelta():
+        return found
+    reader.wrong(
+        "E047",
+        f"{SETTING}['FULL_EVERY'] is {found!r}, not a positive timedelta.",
+        "Write timedelta(days=7).",
+    )
+    return FULL_EVERY
 
 
 def read_sanitizers(reader: Reader) -> dict[str, tuple[str, ...]]:
@@ -111,7 +145,7 @@ def read_probes(reader: Reader, databases: tuple[str, ...]) -> dict[str, dict[st
             for name, query in queries.items()
             if not isinstance(name, str) or not query or not isinstance(query, str) or not name
         ]:
-            why = f"has no name or no query: {wrong[0]!r}"
+            why = f"has an entry without a name or without a query: {wrong[0]!r}"
         elif unstable := [name for name, query in queries.items() if _UNSTABLE.search(query)]:
             why = f"has {unstable[0]!r}, whose result depends on the time or on chance"
         else:

@@ -1,4 +1,4 @@
-"""Read the keys BEFORE_RESTORE and AFTER_RESTORE: programs to run around a restore."""
+"""Read the keys about programs around backups and restores, and about running workers."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def read_commands(reader: Reader, key: str) -> tuple[tuple[str, ...], ...]:
             )
             return ()
     return tuple(map(tuple, commands))
+
+
+def read_workers(reader: Reader) -> str:
+    """Return the dotted path of the function that lists running workers; empty if there is none."""
+    path = reader.take("WORKERS", str, "")
+    if path and not all(word.isidentifier() for word in path.split(".")) or path.count(".") < bool(path):
+        reader.wrong(
+            "E017",
+            f"{SETTING}['WORKERS'] is not the dotted path of a function.",
+            'Write "project.queues.running_workers": a function without arguments that returns their names.',
+        )
+        return ""
+    return str(path)

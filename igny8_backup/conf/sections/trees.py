@@ -1,4 +1,4 @@
-"""Read the keys about trees of files: SITES, LOGS, EXCLUDE, SWAP_WHOLE."""
+"""Read the keys about trees of files: SITES, LOGS, EXCLUDE, EXCLUDE_CACHES, SWAP_WHOLE."""
 
 from __future__ import annotations
 
@@ -48,22 +48,47 @@ def read_patterns(reader: Reader) -> dict[str, tuple[str, ...]]:
     return {str(name): tuple(patterns) for name, patterns in found.items()}
 
 
+def read_cache_trees(reader: Reader, trees: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the trees whose caches are excluded: ``EXCLUDE_CACHES``.
+
+    ``True`` stands for all of ``trees``. By default no caches are excluded, because users of the application
+    could make folders that look like caches by their names and tags.
+    """
+    found = reader.take("EXCLUDE_CACHES", (bool, list, tuple), ())
+    if isinstance(found, bool):
+        return tuple(trees) if found else ()
+    if not all(isinstance(name, str) for name in found):
+        reader.wrong(
+            "E018",
+            f"{SETTING}['EXCLUDE_CACHES'] is not a list of names.",
+            'Write ["builds"], with names in SITES or LOGS; True stands for all trees.',
+        )
+        return ()
+    return tuple(found)
+
+
 def check_trees(
     reader: Reader,
     sites: Collection[str],
     logs: Collection[str],
     swap_whole: Collection[str],
     exclude: Collection[str],
+    exclude_caches: Collection[str],
 ) -> None:
-    """Record a problem for each name that SITES and LOGS share, and for each name of a tree that neither has.
+    """Record a problem if SITES and LOGS share a name, or if another key names a tree that neither has.
 
-    ``swap_whole`` and ``exclude`` are the names in ``SWAP_WHOLE`` and ``EXCLUDE``.
+    ``swap_whole``, ``exclude`` and ``exclude_caches`` are the names in these other keys: ``SWAP_WHOLE``,
+    ``EXCLUDE`` and ``EXCLUDE_CACHES``. For each key, only the first unknown name is reported.
     """
     if both := sorted(set(sites) & set(logs)):
         reader.wrong(
             "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a different name."
         )
-    for key, number, names in (("SWAP_WHOLE", "E014", swap_whole), ("EXCLUDE", "E018", exclude)):
+    for key, number, names in (
+        ("SWAP_WHOLE", "E014", swap_whole),
+        ("EXCLUDE", "E018", exclude),
+        ("EXCLUDE_CACHES", "E018", exclude_caches),
+    ):
         if unknown := sorted(set(names) - {*sites, *logs}):
             reader.wrong(
                 number,

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.quoting import conninfo
 from igny8_backup.errors import DatabaseError
+from igny8_backup.streams.account import Account
 from igny8_backup.streams.private_file import private_file
 
 # The connection parameters that libpq also reads from an environment variable (PostgreSQL docs, 34.15). With
@@ -36,6 +37,25 @@ _SECRETS = {"password", "sslpassword", "scram_client_key", "scram_server_key", "
 # pg_dump uses the encoding of the database, and client_environment() names the program.
 _NOT_PASSED = {"client_encoding", "application_name", "fallback_application_name", "password", "passfile"}
 
+# With other values of these settings, which a role or database may have, the server would end the session of
+# a program that waits, refuse to let it write, load code into it, or read a dump differently (dumps do not
+# set these themselves). The options change them in the sessions of the program only.
+_OPTIONS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "default_transaction_read_only=off",
+        "statement_timeout=0",
+        "lock_timeout=0",
+        "idle_in_transaction_session_timeout=0",
+        "idle_session_timeout=0",
+        "local_preload_libraries=",
+        "array_nulls=on",
+        "transform_null_equals=off",
+        r"default_transaction_isolation=read\ committed",
+        "default_transaction_deferrable=off",
+    )
+)
+
 # The variables that a program inherits: those of its libraries, of TLS and Kerberos, and of libpq.
 _PASSED = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "PGSERVICEFILE", "PGSYSCONFDIR"}
 _PASSED |= set(_VARIABLES.values()) - {"PGPASSWORD", "PGCLIENTENCODING"}
@@ -52,17 +72,20 @@ class Access:
 
 
 @contextmanager
-def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
+def client_access(connection: Connection, scratch: Path, run_as: Account | None = None) -> Iterator[Access]:
     """Yield the environment and arguments with which a client program opens ``connection``.
 
-    The folder ``scratch`` contains the passfile while the context lasts. Raises :class:`FilesError` if the
-    passfile cannot be written, :class:`DatabaseError` for a secret that a passfile cannot contain.
+    Start the program at once, because the password in the passfile may expire. The passfile is in the folder
+    ``scratch`` while the context lasts. ``run_as`` is the user that the program will run as; ``None`` means
+    the user of this process. Raises :class:`FilesError` if the passfile cannot be written,
+    :class:`DatabaseError` for a secret that a passfile cannot contain.
     """
     env = client_environment()
+    params = connection.current()
     explicit = {"dbname": connection.name}
     # A service file overrides variables; only the command line overrides a service file.
-    service = connection.params.get("service") or env.get("PGSERVICE")
-    for key, value in connection.params.items():
+    service = params.get("service") or env.get("PGSERVICE")
+    for key, value in params.items():
         if key in _NOT_PASSED or key == "dbname":
             continue
         if key in _SECRETS:
@@ -76,10 +99,15 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
             explicit[key] = value
         else:
             env[_VARIABLES[key]] = value
+    options = f"{connection.options} {_OPTIONS}".strip()
+    if service:
+        explicit["options"] = options
+    else:
+        env["PGOPTIONS"] = options
     role = (f"--role={connection.role}",) if connection.role else ()
-    password = connection.params.get("password") or os.environ.get("PGPASSWORD")
+    password = params.get("password") or os.environ.get("PGPASSWORD")
     if not password:
-        if passfile := connection.params.get("passfile"):
+        if passfile := params.get("passfile"):
             explicit["passfile"] = passfile
         yield Access(env=env, arguments=(_dbname(explicit), *role, "--no-password"))
         return
@@ -91,7 +119,7 @@ def client_access(connection: Connection, scratch: Path) -> Iterator[Access]:
             hint="Give the role another password.",
         )
     line = "*:*:*:*:" + password.replace("\\", "\\\\").replace(":", "\\:") + "\n"
-    with private_file(scratch, line.encode()) as (file, path):
+    with private_file(scratch, line.encode(), owner=run_as) as (file, path):
         yield Access(
             env=env,
             arguments=(_dbname({**explicit, "passfile": path}), *role, "--no-password"),

@@ -42,8 +42,7 @@ def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Cli
     ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. Raises :class:`ToolMissingError` if the program is not
     installed, :class:`ToolError` if it does not print its version.
     """
-    installed = [Path(pattern.format(major=server_major)) for pattern in _INSTALLED]
-    for folder in [bin_dir] if bin_dir else installed:
+    for folder in [bin_dir] if bin_dir else installed_folders(server_major):
         path = folder / program
         if path.is_file():
             return _client(path)
@@ -53,8 +52,13 @@ def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Cli
     raise ToolMissingError(
         f"There is no {program} {where}.",
         unchanged="Nothing was changed.",
-        hint=f"Install {_package(server_major)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
+        hint=f"Install {package_of(server_major)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
     )
+
+
+def installed_folders(major: int) -> list[Path]:
+    """Return the folders in which packages install the programs of a major version; they need not exist."""
+    return [Path(pattern.format(major=major)) for pattern in _INSTALLED]
 
 
 def require_major(client: Client, needed: int, *, reason: str) -> None:
@@ -66,7 +70,7 @@ def require_major(client: Client, needed: int, *, reason: str) -> None:
         raise ToolTooOldError(
             f"{client.path} is version {client.version}, and {reason}.",
             unchanged="Nothing was changed.",
-            hint=f"Install {_package(needed)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
+            hint=f"Install {package_of(needed)}, or set IGNY8_BACKUP['CLIENT_BIN_DIR'].",
         )
 
 
@@ -76,15 +80,22 @@ def major_of(version: str) -> int:
     return int(match[0]) if match else 0
 
 
-def _package(major: int) -> str:
+def package_of(major: int) -> str:
+    """Return the name of the package with the client programs of a major version, for hints."""
     return f"the PostgreSQL {major} client (Debian and Ubuntu: apt-get install postgresql-client-{major})"
+
+
+def server_package_of(major: int) -> str:
+    """Return the name of the package with the server of a major version, for hints."""
+    return f"the PostgreSQL {major} server (Debian and Ubuntu: apt-get install postgresql-{major})"
 
 
 @functools.lru_cache(maxsize=32)
 def _version(path: Path, mtime_ns: int) -> str:
     """Return the output of ``path --version``, which is cached.
 
-    ``mtime_ns`` is the file's time of modification: after an update of the program the cache has no entry.
+    ``mtime_ns`` is the modification time of the file. It is part of the cache's key, so that an updated
+    program is run again.
     """
     return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
 

@@ -6,53 +6,56 @@ the application, which must lead to the primary server.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 from igny8_backup.conf import Problem
-from igny8_backup.databases.capabilities import Capability
-from igny8_backup.databases.engine import Engine, OnAnswers, Queries
-from igny8_backup.databases.names import DRILL, derived_name, is_derived_name
-from igny8_backup.databases.postgresql.clients import find_client, major_of
-from igny8_backup.databases.postgresql.configured import (
+from igny8_backup.databases.engine import OnAnswers, Queries
+from igny8_backup.databases.names import derived_name
+from igny8_backup.databases.postgresql import known_holes
+from igny8_backup.databases.postgresql.connections.configured import (
     excluded_by_connector,
     live_connection,
     source_connection,
 )
-from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.dump.dump import Dumper
 from igny8_backup.databases.postgresql.dump.snapshot import BEGIN
-from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_blockers
-from igny8_backup.databases.postgresql.in_place.restore import restore_in_place
 from igny8_backup.databases.postgresql.introspection import list_tables, system_identifier
-from igny8_backup.databases.postgresql.permissions import permission_problems
+from igny8_backup.databases.postgresql.live_marks import live_marks
+from igny8_backup.databases.postgresql.optional_methods import PostgresqlOptionalMethods
 from igny8_backup.databases.postgresql.probes import ask
 from igny8_backup.databases.postgresql.restore import load as loading
 from igny8_backup.databases.postgresql.restore import staging as staging_databases
-from igny8_backup.databases.postgresql.restore.archive_toc import read_time
 from igny8_backup.databases.postgresql.restore.preflight import find_blockers
-from igny8_backup.databases.postgresql.restore.swap import name_database, swap_back_databases, swap_databases
+from igny8_backup.databases.postgresql.restore.readiness import find_notes, restore_problems
+from igny8_backup.databases.postgresql.restore.schemas import schemas_script
+from igny8_backup.databases.postgresql.restore.statistics import analyze
+from igny8_backup.databases.postgresql.restore.swap import swap_back_databases, swap_databases
 from igny8_backup.databases.postgresql.restore.target import inspect_target
-from igny8_backup.databases.postgresql.restore.vacuum import rewrite, triggers_disabled
-from igny8_backup.databases.postgresql.sessions import open_lock_session
-from igny8_backup.databases.session import Session
-from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, TargetState, Versions
+from igny8_backup.databases.postgresql.roles.access import with_access
+from igny8_backup.databases.postgresql.roles.powers import power_problems, role_powers
+from igny8_backup.databases.values import (
+    WHOLE,
+    Answers,
+    RestoreSelection,
+    Target,
+    TargetState,
+    Versions,
+    VulnerableProgram,
+)
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.account import Account
 
 
-class PostgresqlEngine(Engine):
+class PostgresqlEngine(PostgresqlOptionalMethods):
     """The engine of an alias whose database is on a PostgreSQL server."""
 
     vendor = "postgresql"
     display_name = "PostgreSQL"
     dump_kind = "dump"
-    capabilities = frozenset(Capability)
     lock_seconds = 60
     """Time limit in seconds for each table lock of ``pg_dump``.
 
@@ -60,15 +63,28 @@ class PostgresqlEngine(Engine):
     third session has requested an exclusive lock in the meantime.
     """
 
-    def __init__(self, alias: str, *, bin_dir: Path | None, scratch: Path) -> None:
-        """``bin_dir`` is the setting ``CLIENT_BIN_DIR``; temporary files are written in ``scratch``."""
+    def __init__(
+        self, alias: str, *, bin_dir: Path | None, scratch: Path, run_as: Account | None = None
+    ) -> None:
+        """Build the engine of ``alias`` from Django's settings.
+
+        ``bin_dir`` is the setting ``CLIENT_BIN_DIR``. Temporary files are written in ``scratch``. The
+        programs of a restore run as the user ``run_as``; ``None`` means the user of this process.
+        """
         super().__init__(alias)
+        self._run_as = run_as
         self.source: Connection = source_connection(alias)
         self.live: Connection = live_connection(alias)
         self._excluded = excluded_by_connector(alias)
         self._bin_dir = bin_dir
         self._scratch = scratch
-        self._dumper = Dumper(self.source, excluded=self._excluded, bin_dir=bin_dir, scratch=scratch)
+        self._dumper = Dumper(
+            self.source,
+            dedicated=self.source.params.get("user") != self.live.params.get("user"),
+            excluded=self._excluded,
+            bin_dir=bin_dir,
+            scratch=scratch,
+        )
 
     @property
     def name(self) -> str:
@@ -86,8 +102,9 @@ class PostgresqlEngine(Engine):
     # Back up
 
     def check(self, excluded: Sequence[str]) -> list[Problem]:
-        self._dumper.versions()
-        return permission_problems(self.alias, self._dumper.permission_gaps(excluded))
+        found = self._dumper.problems(excluded) + restore_problems(self.live)
+        found += known_holes.program_problems(self.live, self._bin_dir)
+        return found + power_problems(self.live)
 
     def versions(self) -> Versions:
         return self._dumper.versions()
@@ -105,11 +122,24 @@ class PostgresqlEngine(Engine):
 
     # Prepare a restore
 
-    def target(self) -> Target:
-        return staging_databases.describe_target(self.live)
+    def target(self, name: str = "") -> Target:
+        return staging_databases.describe_target(self.live.to(name) if name else self.live)
 
     def blockers(self, part: DatabasePart, details: DatabaseDetails) -> list[str]:
         return find_blockers(self.live, part, details, self._bin_dir)
+
+    def plan_notes(self, details: DatabaseDetails) -> list[str]:
+        return find_notes(self.live, details)
+
+    def vulnerable_programs(self, *, in_place: bool = False) -> tuple[VulnerableProgram, ...]:
+        return known_holes.vulnerable_for_restore(self.live, self._bin_dir, in_place=in_place)
+
+    def role_powers(self) -> str:
+        with self.live.maintenance() as session:
+            return role_powers(session)
+
+    def live_marks(self, *, contents: bool = False) -> Mapping[str, str]:
+        return live_marks(self.live, contents=contents)
 
     def target_state(self, part: DatabasePart, details: DatabaseDetails) -> TargetState:
         return inspect_target(self.live, part, details, self._bin_dir)
@@ -133,14 +163,23 @@ class PostgresqlEngine(Engine):
             jobs=jobs,
             bin_dir=self._bin_dir,
             selection=selection,
+            run_as=self._run_as,
         )
 
-    def analyze(self, name: str) -> None:
+    def analyze(self, name: str) -> dict[str, str]:
         with self.live.to(name).open() as session:
-            session.execute("ANALYZE")
+            return analyze(session).failed
+
+    def restore_schemas(self, name: str, details: DatabaseDetails) -> None:
+        if script := schemas_script(details.schemas):
+            with self.live.to(name).open() as session, session.transaction():
+                session.execute(script)
 
     def copy_settings(self, staging: str, details: DatabaseDetails) -> None:
         staging_databases.copy_settings(self.live, staging, details)
+
+    def copy_labels(self, staging: str, details: DatabaseDetails) -> None:
+        staging_databases.copy_labels(self.live, staging, details)
 
     def tables(self, name: str) -> tuple[str, ...]:
         with self.live.to(name).open() as session:
@@ -151,7 +190,8 @@ class PostgresqlEngine(Engine):
             session.execute(BEGIN)
             counted = [table for table in details.row_counts if not tables or table in tables]
             queries = {} if tables else {probe.name: probe.query for probe in details.probes}
-            return ask(session, counted, queries, details.counted_to)
+            answers = ask(session, counted, queries, details.counted_to)
+            return with_access(answers, session) if details.schemas is not None and not tables else answers
 
     def exists(self, name: str) -> bool:
         with self.live.maintenance() as session:
@@ -165,65 +205,5 @@ class PostgresqlEngine(Engine):
     def swap(self, staging: str, previous: str, details: DatabaseDetails) -> None:
         swap_databases(self.live, staging, previous, details)
 
-    def swap_back(self, previous: str, replaced: str) -> None:
-        swap_back_databases(self.live, previous, replaced)
-
-    # Capability.LOCK
-
-    def lock_session(self) -> AbstractContextManager[Session]:
-        return open_lock_session(self.live, self.source)
-
-    # Capability.COPY
-
-    def for_database(self, name: str) -> Self:
-        other = copy.copy(self)
-        other.live = self.live.to(name)
-        return other
-
-    def name_staging(self, staging: str, details: DatabaseDetails) -> None:
-        name_database(self.live, staging, details)
-
-    def stale_staging_databases(self) -> list[str]:
-        return staging_databases.stale_staging_databases(self.live)
-
-    # Capability.OVERRIDE
-
-    def roles(self) -> tuple[str, frozenset[str]]:
-        with self.live.maintenance() as session:
-            (current,) = session.execute("SELECT current_user::text").fetchone() or ("",)
-            return current, frozenset(row[0] for row in session.execute("SELECT rolname FROM pg_roles"))
-
-    # Capability.IN_PLACE
-
-    def in_place_blockers(self, part: DatabasePart, details: DatabaseDetails, blocks: Blocks) -> list[str]:
-        return find_in_place_blockers(
-            self.live, part, details, blocks, excluded=self._excluded, bin_dir=self._bin_dir
-        )
-
-    def restore_in_place(
-        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
-    ) -> tuple[str, ...]:
-        return restore_in_place(
-            self.live, blocks, details, selection=selection, scratch=self._scratch, bin_dir=self._bin_dir
-        )
-
-    # Capability.DRILL
-
-    def dumped_at(self, part: DatabasePart, blocks: Blocks) -> datetime | None:
-        with closing(blocks):
-            major = major_of(part.dump_version)
-            pg_restore = find_client("pg_restore", server_major=major, bin_dir=self._bin_dir)
-            return read_time(blocks, pg_restore.path)
-
-    def drill_databases(self) -> tuple[str, ...]:
-        with self.live.maintenance() as session:
-            names = [name for (name,) in session.execute("SELECT datname::text FROM pg_database")]
-        return tuple(name for name in names if is_derived_name(name, self.live.name, DRILL))
-
-    # Capability.SANITIZE
-
-    def triggers_disabled(self, name: str) -> AbstractContextManager[None]:
-        return triggers_disabled(self.live.to(name))
-
-    def rewrite(self, name: str) -> None:
-        rewrite(self.live.to(name))
+    def swap_back(self, previous: str, replaced: str, *, existed: bool = True) -> None:
+        swap_back_databases(self.live, previous if existed else "", replaced)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from igny8_backup.databases.names import split_table_name
-from igny8_backup.databases.postgresql.connection import sentence
+from igny8_backup.databases.postgresql.connections.connection import sentence
 from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import DriverError, InsufficientPrivilege, Session
 from igny8_backup.databases.values import COUNTED_TO, Answers, Row
@@ -21,11 +21,17 @@ MOST_ROWS = 100
 # With row_security off, a query that would not see all rows fails, as in pg_dump, instead of miscounting.
 FIXED = """
     SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';
-    SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL row_security = off"""
+    SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL quote_all_identifiers = off;
+    SET LOCAL row_security = off"""
 """SQL that fixes the settings on which the text of a result depends, for one transaction."""
 
 # float4, float8 and their arrays (pg_type.dat): a sum of floats depends on the order of the rows.
 _FLOATS = {700, 701, 1021, 1022}
+
+# The classes of SQLSTATE of errors whose cause is outside the database that is read (PostgreSQL docs,
+# appendix A): connections, deadlocks, resources of the server, objects in use or not filled, its operator,
+# its system, its files, foreign servers.
+_CAUSES_OUTSIDE = ("08", "40", "53", "55", "57", "58", "F0", "HV")
 
 
 class _NotComparable(Exception):
@@ -38,20 +44,29 @@ def ask(
     """Count the rows of ``tables`` and run ``queries``, which map the names of probes to SQL.
 
     ``tables`` are ``schema.table`` names; the rows of their partitions and inheriting tables are not counted.
-    Counting stops after ``counted_to`` rows. ``session`` must be in a read-only transaction. The result also
-    reports failed probes; only a lost session raises ``DriverError``.
+    Counting stops at ``counted_to + 1`` rows. ``session`` must be in a read-only transaction. A table or
+    probe that fails raises no exception: :class:`Answers` documents how the result reports it. Raises
+    ``DriverError`` only if the session is lost.
     """
     session.execute(FIXED)
-    counts, found, failed, denied = {}, [], {}, []
+    counts, uncounted, found, denied = {}, {}, [], []
+    failed: dict[str, str] = {}
+    unasked: dict[str, str] = {}
     for table in tables:
         try:
-            with session.transaction():
+            # Rolling back to the savepoint releases the locks on the table and its indexes, of which the
+            # server's lock table has a limited number. Releasing the savepoint would keep them.
+            with session.transaction(rollback=True):
                 counts[table] = _count(session, table, counted_to)
         except InsufficientPrivilege:
             pass
+        except DriverError as error:
+            if session.closed:
+                raise
+            uncounted[table] = f"{sentence(error)}."
     for name, query in queries.items():
         try:
-            with session.transaction():
+            with session.transaction(rollback=True):
                 found.append(Probe(name=name, query=query, rows=_rows(session, query)))
         except InsufficientPrivilege:
             denied.append(name)
@@ -60,8 +75,16 @@ def ask(
         except DriverError as error:
             if session.closed:
                 raise
-            failed[name] = f"{sentence(error)}."
-    return Answers(row_counts=counts, probes=tuple(found), failed=failed, denied=tuple(denied))
+            outside = error.sqlstate.startswith(_CAUSES_OUTSIDE)
+            (unasked if outside else failed)[name] = f"{sentence(error)}."
+    return Answers(
+        row_counts=counts,
+        uncounted=uncounted,
+        probes=tuple(found),
+        failed=failed,
+        unasked=unasked,
+        denied=tuple(denied),
+    )
 
 
 def _count(session: Session, table: str, most: int) -> int:

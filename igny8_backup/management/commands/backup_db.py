@@ -15,11 +15,13 @@ class Command(BackupRunCommand):
     examples = (
         "  manage.py backup_db                      every configured database\n"
         "  manage.py backup_db default              only this alias\n"
+        "  manage.py backup_db --full               all of it, although only changed chunks are configured\n"
         "  manage.py backup_db --label before-0042  with a label"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
+        self.add_dump_arguments(parser)
         parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="Aliases in DATABASES. Default: all.")
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.formats.annotations import Annotations
+from igny8_backup.formats.manifest import LOCKED
+from igny8_backup.management.as_of import add_as_of_argument
 from igny8_backup.management.backup_text import backup_table, orphan_lines, orphans_text, restore_line
 from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.choose_backups import add_choosing_arguments, chosen_entries
+from igny8_backup.management.from_storage import add_from_storage_argument
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.drill.scratch import killed_drills
+from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.orphans import find_orphans
+
+_RECENT = timedelta(days=2)
+"""A run that gave up waiting for the lock, and made no backup, is listed for this long."""
 
 
 class Command(BackupCommand):
@@ -19,40 +28,70 @@ class Command(BackupCommand):
     examples = (
         "  manage.py list_backups\n"
         "  manage.py list_backups --json       the result as JSON, for scripts\n"
-        "  manage.py list_backups --orphans    objects that failed and interrupted runs left in storage"
+        "  manage.py list_backups --orphans    objects that failed and interrupted runs left in storage\n"
+        "  manage.py list_backups --part uploads --since 2026-11-20\n"
+        "  manage.py list_backups --from-storage offsite    the backups in a copy"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         text = "List objects that belong to no backup instead."
         parser.add_argument("--orphans", action="store_true", help=text)
+        add_choosing_arguments(parser)
+        add_as_of_argument(parser)
+        add_from_storage_argument(parser, "List the backups in")
         parser.add_argument("--litter", action="store_true", dest="orphans", help=SUPPRESS)
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, open_context(progress=shown) as context:
-            return self._list_orphans(context) if options["orphans"] else self._list_backups(context)
+        alias, as_of = options["from_storage"], options["as_of"]
+        with (
+            self.progress() as shown,
+            open_context(progress=shown, storage_alias=alias, as_of=as_of) as context,
+        ):
+            return self._list_orphans(context) if options["orphans"] else self._list_backups(context, options)
 
-    def _list_backups(self, context: BackupContext) -> int:
-        entries, annotations = context.catalog.entries(), read_annotations(context.store)
+    def _list_backups(self, context: BackupContext, options: dict[str, Any]) -> int:
+        history = read_history(context)
+        entries = chosen_entries(history.entries, options)
+        annotations, standings = history.annotations, history.standings
         journals, killed = context.journals.all(), killed_drills(context)
         where = context.store.describe()
-        self.show_json([{**vars(item), **vars(annotations.get(item.id, Annotations()))} for item in entries])
-        if not entries:
+        self.show_json(
+            [
+                {
+                    **vars(item),
+                    **vars(annotations.get(item.id, Annotations())),
+                    "standings": standings.of_backup(item.id),
+                }
+                for item in entries
+            ]
+        )
+        if history.entries and not entries:
+            self.say(f"None of the {len(history.entries)} in {where} matches --host, --part and --since.")
+        elif not entries:
             self.say(f"There is no backup in {where}. Make one: python manage.py backup_all")
         elif not self.json:
-            self.say_text(backup_table(entries, annotations, context.clock()))
+            self.say_text(backup_table(replace(history, entries=entries)))
             self.say(f"{len(entries)} in {where}")
-        self.say(*map(restore_line, journals))
+        self.say(*(restore_line(journal, journals) for journal in journals))
+        for run in context.catalog.runs(since=context.clock() - _RECENT):
+            if run.outcome == LOCKED:
+                self.say(
+                    f"NOT MADE: the backup of {', '.join(run.requested)} on host {run.host},"
+                    f" {run.started:%Y-%m-%d %H:%M:%S} UTC: another run held the lock for too long."
+                )
         for stamp in killed:
             self.say(
                 f"KILLED: the drill of {stamp} left its scratch databases and folders. The next drill_backup"
                 " or prune_backups removes them."
             )
-        return 0
+        gone = history.vanished.texts(where)
+        self.warn(*(f"GONE: {text}" for text in gone))
+        return 3 if gone else 0
 
     def _list_orphans(self, context: BackupContext) -> int:
         report = find_orphans(context)
-        shown = {key: value for key, value in vars(report).items() if key != "orphans"}
+        shown = {name: getattr(report, name) for name in ("in_use", "doubtful", "unreadable", "lost")}
         self.show_json({"litter": report.orphans, **shown})
         self.say(*orphan_lines(report, context.clock()))
         self.say(f"{orphans_text(report.orphans)} in {context.store.describe()}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.management.base import BackupCommand, add_wait_argument
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.wait import add_wait_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
 

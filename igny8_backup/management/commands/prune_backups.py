@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from contextlib import AbstractContextManager
 from typing import Any
 
 from igny8_backup.humanize import age_in_words, count_in_words
 from igny8_backup.management.backup_text import orphans_text
-from igny8_backup.management.base import BackupCommand, add_wait_argument
+from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.confirm import confirm_removal
+from igny8_backup.management.from_storage import add_from_storage_argument
 from igny8_backup.management.tables import table
-from igny8_backup.operations.context import open_context
+from igny8_backup.management.wait import add_wait_argument, wait_of
+from igny8_backup.operations.context import BackupContext, open_context
+from igny8_backup.operations.copies.heal import Healed, heal
+from igny8_backup.operations.maintain.locked import locked_lines
 from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.untrusted import (
+    UntrustedResult,
+    remove_untrusted,
+    untrusted_backups,
+)
+from igny8_backup.operations.progress import Progress
 from igny8_backup.retention import Verdict
+from igny8_backup.standing import SUSPECT
 
 
 class Command(BackupCommand):
@@ -19,7 +32,9 @@ class Command(BackupCommand):
     examples = (
         "  manage.py prune_backups --dry-run    show what would be removed, and why the rest is kept\n"
         "  manage.py prune_backups              remove it\n"
-        "  manage.py prune_backups --json       the result as JSON, for scripts"
+        "  manage.py prune_backups --json       the result as JSON, for scripts\n"
+        "  manage.py prune_backups --untrusted  list backups without a trusted signature, ask, remove them\n"
+        "  manage.py prune_backups --from-storage offsite    prune a copy, by the retention of that copy"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -28,17 +43,27 @@ class Command(BackupCommand):
         exclusive = parser.add_mutually_exclusive_group()
         text = "Show what would be removed, and remove nothing."
         exclusive.add_argument("--dry-run", action="store_true", help=text)
-        add_wait_argument(exclusive)
+        add_wait_argument(exclusive, unattended=True)
+        text = (
+            "Remove instead the backups without a signature that TRUSTED covers. Lists them, and asks on the"
+            " terminal; with --dry-run, only lists them."
+        )
+        parser.add_argument("--untrusted", action="store_true", help=text)
+        add_from_storage_argument(parser, "Prune the backups in")
         self.add_ping_argument(parser)
 
     def work(self, **options: Any) -> int:
+        if options["untrusted"]:
+            return self._remove_untrusted(options)
         with self.reported(options) as report:
-            with open_context(progress=report, wait=options["wait"]) as context:
+            with _opened(options, report) as context:
+                healed = Healed() if options["dry_run"] else heal(context)
                 result = prune(context, dry_run=options["dry_run"])
                 now = context.clock()
             if not result.complete:
                 report.fail(*result.problems(), alarms=result.alarms)
-        self.show_json({"dry_run": options["dry_run"], **vars(result)})
+        self.show_json({"dry_run": options["dry_run"], **vars(result), **vars(healed)})
+        self.say(*healed.lines())
         rows = [
             (item.id, age_in_words(item.started, now), "keep" if item.keep else "REMOVE", why)
             for item in result.plan.verdicts
@@ -51,21 +76,60 @@ class Command(BackupCommand):
         self.say(
             f"{orphans_text(result.swept)} {would}removed, {orphans_text(result.waiting)} left for later."
         )
+        self.say(*locked_lines(result.locked))
         self.warn(*result.problems())
         return 0 if result.complete else 3
 
+    def _remove_untrusted(self, options: dict[str, Any]) -> int:
+        with self.progress() as shown, _opened(options, shown) as context:
+            found = untrusted_backups(context)
+            now = context.clock()
+            rows = [
+                (entry.id, age_in_words(entry.started, now), entry.manifest.host, entry.untrusted)
+                for entry in found
+                if entry.manifest
+            ]
+            if rows:
+                self.say_text(table(("ID", "AGE", "HOST", "WHY IT IS NOT TRUSTED"), rows))
+            result = UntrustedResult()
+            if found and not options["dry_run"]:
+                confirm_removal(self, len(found))
+                result = remove_untrusted(context, [entry.id for entry in found])
+        self.show_json({"dry_run": options["dry_run"], "untrusted": found, **vars(result)})
+        self.say(f"{count_in_words(len(found), 'untrusted backup')}; {len(result.removed)} removed.")
+        self.warn(*result.problems())
+        return 3 if result.kept else 0
+
+
+def _opened(options: dict[str, Any], progress: Progress) -> AbstractContextManager[BackupContext]:
+    """Return a context for the storage to prune. Its locks are those of that storage."""
+    alias = options["from_storage"]
+    return open_context(progress=progress, wait=wait_of(options), storage_alias=alias, changing=True)
+
 
 def _reasons(item: Verdict) -> list[str]:
-    """Return the reasons to keep a backup, one a line.
+    """Return the lines that say why a backup is kept, and which of its copies cannot be relied on.
 
     Reasons for the whole backup come first, then a line for each group of databases and trees with the same
-    reasons.
+    reasons, then a line for each copy that cannot be relied on.
     """
+    copies = [copy for copy in item.copies if copy.unfit]
+    unfit = [f"{copy.part.name} cannot be relied on: {_why(copy.unfit)}" for copy in copies]
     if not item.keep:
-        return ["no rule keeps it"]
+        return ["no rule keeps it", *unfit]
     parts: dict[tuple[str, ...], list[str]] = {}
     for copy in item.copies:
         if copy.reasons:
-            parts.setdefault(copy.reasons, []).append(copy.part.name)
+            reasons = (*["as if it were good"] * bool(copy.unfit), *copy.reasons)
+            parts.setdefault(reasons, []).append(copy.part.name)
     lines = [f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in parts.items()]
-    return [*item.reasons, *lines]
+    return [*item.reasons, *lines, *unfit]
+
+
+def _why(unfit: str) -> str:
+    """Return ``unfit``, which says why a copy cannot be relied on.
+
+    For a suspect copy, the name of the command that accepts it is added.
+    """
+    waits = " (accept_backup accepts it)" if f"{SUSPECT}: " in unfit else ""
+    return f"{unfit}{waits}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, accepted
 from igny8_backup.management.confirm import confirm
 from igny8_backup.management.restore import in_place
 from igny8_backup.management.restore.options import (
@@ -19,6 +19,7 @@ from igny8_backup.management.restore.workers import worker_policy
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.plan import RestoreRequest
 from igny8_backup.operations.restore.run import RestoreSession
+from igny8_backup.operations.undo.copies import is_discardable
 
 
 class Command(BackupCommand):
@@ -49,9 +50,12 @@ class Command(BackupCommand):
         request = RestoreRequest(
             backup_id=options["id"] or "",
             only=options["only"],
+            from_host=options["from_host"] or "",
             identity_file=options["identity"],
             workers=policy,
             assume_space=options["assume_space"],
+            ignore_space=options["ignore_space"],
+            migrate=not options["no_migrate"],
             sanitize=options["sanitize"],
             keep_personal_data=options["keep_personal_data"],
             allow_set_id=options["allow_set_id"],
@@ -60,7 +64,14 @@ class Command(BackupCommand):
         alias, wait = options["from_storage"], options["wait"]
         with (
             self.progress() as shown,
-            open_context(progress=shown, storage_alias=alias, wait=wait) as context,
+            open_context(
+                progress=shown,
+                storage_alias=alias,
+                healing=True,
+                wait=wait,
+                accept=accepted(options),
+                as_of=options["as_of"],
+            ) as context,
         ):
             session = RestoreSession(context, dry_run=options["dry_run"])
             result = None if options["dry_run"] else session.settle()
@@ -70,5 +81,6 @@ class Command(BackupCommand):
                     return 0
                 confirm(self, plan, options)
                 result = session.execute(plan)
+            journals, discardable = context.journals.all(), is_discardable(context, result.journal)
         self.show_json(result_as_json(result))
-        return show_result(self, result)
+        return show_result(self, result, journals, discardable=discardable)

@@ -6,18 +6,26 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.formats.annotations import Annotations
-from igny8_backup.management.backup_text import annotation_lines, details_lines, file_line, manifest_lines
-from igny8_backup.management.base import BackupCommand, add_identity_argument
+from igny8_backup.management.as_of import add_as_of_argument
+from igny8_backup.management.backup_text import (
+    annotation_lines,
+    details_lines,
+    file_line,
+    manifest_lines,
+    standing_lines,
+)
+from igny8_backup.management.base import BackupCommand, accepted, add_identity_argument
+from igny8_backup.management.from_storage import add_from_storage_argument
 from igny8_backup.operations.context import open_context
+from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.listing import list_files
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.trees.model.records import Record, to_json
 
 
 class Command(BackupCommand):
-    help = "Show one backup: its parts and objects, and with --identity also details of the contents."
+    help = "Show one backup: databases, trees and objects, and with --identity also details of the contents."
     examples = (
         "  manage.py show_backup 20261122T021500Z-7f3a9c\n"
         "  manage.py show_backup 20261122T021500Z-7f3a9c --identity igny8-backup.key\n"
@@ -29,6 +37,8 @@ class Command(BackupCommand):
         super().add_arguments(parser)
         parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
         add_identity_argument(parser, ", to show the details")
+        add_as_of_argument(parser)
+        add_from_storage_argument(parser, "Show the backup in")
         text = (
             "List the files instead: all, or those whose path matches GLOB. With --json, one object a line."
             " The newest backup of this server needs no key."
@@ -36,7 +46,15 @@ class Command(BackupCommand):
         parser.add_argument("--files", nargs="?", const="", metavar="GLOB", help=text)
 
     def work(self, **options: Any) -> int:
-        with self.progress() as shown, open_context(progress=shown) as context:
+        with (
+            self.progress() as shown,
+            open_context(
+                progress=shown,
+                storage_alias=options["from_storage"],
+                accept=accepted(options),
+                as_of=options["as_of"],
+            ) as context,
+        ):
             manifest = context.catalog.get(options["id"])
             identities = context.identities(options["identity"], needed=options["identity"] is not None)
             if options["files"] is not None:
@@ -44,9 +62,14 @@ class Command(BackupCommand):
                 return 0
             readable = identities or not manifest.encrypted
             details = read_details(context, manifest, identities) if readable else None
-            annotations = read_annotations(context.store, manifest.id).get(manifest.id, Annotations())
-        self.show_json({"manifest": manifest, "details": details, **vars(annotations)})
-        self.say(*manifest_lines(manifest), *annotation_lines(annotations))
+            history = read_history(context)
+        annotations = history.annotations.get(manifest.id, Annotations())
+        standings = history.standings.of_backup(manifest.id)
+        self.show_json(
+            {"manifest": manifest, "details": details, **vars(annotations), "standings": standings}
+        )
+        self.say(*manifest_lines(manifest), *annotation_lines(manifest, annotations))
+        self.say(*standing_lines(standings))
         if details is None:
             self.say("The details are encrypted. Give --identity FILE to see them.")
         else:

@@ -1,4 +1,4 @@
-"""``restore_all --in-place``: replace the contents of a live database, without a second database."""
+"""``restore_all --in-place``: replace the contents of a live database without creating another one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
-from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.confirm import confirm_database, confirm_purge
+from igny8_backup.management.base import BackupCommand, accepted
+from igny8_backup.management.confirm import confirm_database, confirm_purge, confirm_vulnerable
 from igny8_backup.management.restore.options import refuse_options
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.in_place import (
@@ -30,18 +30,30 @@ def restore(command: BackupCommand, options: dict[str, Any], policy: WorkersPoli
     request = InPlaceRequest(
         backup_id=options["id"] or "",
         only=options["only"],
+        from_host=options["from_host"] or "",
         identity_file=options["identity"],
         owners=not options["no_owner"],
         keep_personal_data=options["keep_personal_data"],
         workers=policy,
     )
     alias, wait = options["from_storage"], options["wait"]
-    with command.progress() as shown, open_context(progress=shown, storage_alias=alias, wait=wait) as context:
+    with (
+        command.progress() as shown,
+        open_context(
+            progress=shown,
+            storage_alias=alias,
+            healing=True,
+            wait=wait,
+            accept=accepted(options),
+            as_of=options["as_of"],
+        ) as context,
+    ):
         if not options["dry_run"]:
             context = context.when_free("a restore")
         plan = plan_in_place(context, request)
         if not command.show_plan(plan, _plan_lines(plan), _as_json(plan), dry_run=options["dry_run"]):
             return 0
+        confirm_vulnerable(command, plan, options)
         confirm_database(command, options, plan.target.name)
         if plan.policy.purge:
             confirm_purge(command, options, plan.workers.waiting)
@@ -56,6 +68,7 @@ def _refuse_options(options: dict[str, Any]) -> None:
         refuse_options(options, *names, because=f"cannot be combined with --in-place: {because}")
 
     refuse("--locale", "--assume-space", because="no database is created")
+    refuse("--no-migrate", because="nothing is migrated")
     refuse("--allow-set-id", because="no file is restored")
     copy = "extract_backup --to-database NAME --sanitize makes a sanitized copy"
     refuse("--sanitize", because=f"the data would be live before it is sanitized. {copy}")
@@ -83,6 +96,7 @@ def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResul
     command.say(
         "Next: start the application, its workers and beat again.",
         f"To undo the restore: {how_to_undo(plan.part.alias, result.saved)}",
+        f"To let retention remove that backup when all is well: pin_backup {result.saved} --unpin",
     )
     return 3 if result.warnings else 0
 

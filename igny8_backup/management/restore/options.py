@@ -6,11 +6,13 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, _ArgumentGroup
 from collections.abc import Mapping
 from typing import Any
 
-from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import UsageError
 from igny8_backup.humanize import size_from_words
-from igny8_backup.management.base import add_identity_argument, add_wait_argument
+from igny8_backup.management.as_of import add_as_of_argument
+from igny8_backup.management.base import add_identity_argument
+from igny8_backup.management.from_storage import add_from_storage_argument
 from igny8_backup.management.restore.workers import add_worker_options
+from igny8_backup.management.wait import add_wait_argument
 from igny8_backup.operations.selection import ALL
 from igny8_backup.operations.staging.overrides import PROVIDERS, RestoreOverrides
 
@@ -31,8 +33,10 @@ def add_source_options(parser: ArgumentParser) -> None:
     text = "Only the databases, only the files, or one database or tree. Logs must be named."
     parser.add_argument("--only", default=ALL, metavar="db|files|NAME", help=text)
     add_identity_argument(parser)
-    text = "Read the backup from this entry of STORAGES."
-    parser.add_argument("--from-storage", default=STORAGE_ALIAS, metavar="ALIAS", help=text)
+    add_vulnerable_option(parser)
+    parser.add_argument("--from-host", type=not_empty, metavar="HOST", help="Take the files of this host.")
+    add_from_storage_argument(parser, "Read the backup from")
+    add_as_of_argument(parser)
 
 
 def add_override_options(parser: ArgumentParser | _ArgumentGroup) -> None:
@@ -46,18 +50,42 @@ def add_override_options(parser: ArgumentParser | _ArgumentGroup) -> None:
 
 
 def add_personal_data_options(parser: ArgumentParser | _ArgumentGroup) -> None:
-    """Add ``--sanitize`` and ``--keep-personal-data``, which exclude each other."""
+    """Add ``--sanitize`` and ``--keep-personal-data``, which cannot be combined."""
     personal = parser.add_mutually_exclusive_group()
     text = "Run SANITIZERS before anybody can connect to the database."
     personal.add_argument("--sanitize", action="store_true", help=text)
-    text = "In DEBUG: accept a production backup without sanitizing it."
+    text = "While DEBUG is on, restore a production backup without sanitizing it."
     personal.add_argument("--keep-personal-data", action="store_true", help=text)
 
 
 def add_set_id_option(parser: ArgumentParser | _ArgumentGroup) -> None:
-    """Add ``--allow-set-id``."""
+    """Add ``--allow-set-id``: restore set-user-ID and set-group-ID bits and file capabilities."""
     text = "Restore set-user-ID and set-group-ID bits and file capabilities."
     parser.add_argument("--allow-set-id", action="store_true", help=text)
+
+
+def add_assume_space_option(parser: ArgumentParser | _ArgumentGroup) -> None:
+    """Add ``--assume-space SIZE``: the free space to assume on the volume of the database server."""
+    text = "Assume this much free space on the volume of the database server, for example 200GB."
+    parser.add_argument("--assume-space", type=_size, metavar="SIZE", help=text)
+
+
+def add_vulnerable_option(parser: ArgumentParser) -> None:
+    """Add ``--allow-vulnerable-tools``: use PostgreSQL programs with known security holes."""
+    text = "Use PostgreSQL programs with known security holes. Only if you trust the storage."
+    parser.add_argument("--allow-vulnerable-tools", action="store_true", help=text)
+
+
+def add_ignore_space_option(parser: ArgumentParser | _ArgumentGroup) -> None:
+    """Add ``--ignore-space``: continue although there seems to be too little free space."""
+    text = "Continue although the space seems too small, because the estimate is wrong."
+    parser.add_argument("--ignore-space", action="store_true", help=text)
+
+
+def add_no_migrate_option(parser: ArgumentParser) -> None:
+    """Add ``--no-migrate``: do not run the project's migrations, for example because one of them fails."""
+    text = "Do not run the migrations of the code on the restored database."
+    parser.add_argument("--no-migrate", action="store_true", help=text)
 
 
 def not_empty(text: str) -> str:
@@ -106,13 +134,14 @@ def add_restore_options(parser: ArgumentParser) -> None:
     add_worker_options(parser)
     text = "After the restore, discard the tasks that wait in the broker. Asks first."
     parser.add_argument("--purge-queue", action="store_true", help=text)
-    text = "Free space on the volume of the database server, for example 200GB."
-    parser.add_argument("--assume-space", type=_size, metavar="SIZE", help=text)
+    add_assume_space_option(parser)
+    add_ignore_space_option(parser)
     parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
     text = "Confirm that this live database may be replaced. Repeat for each database."
     parser.add_argument("--database-name", action="append", default=[], metavar="NAME", help=text)
     text = "Replace the contents of the live database, for roles that may not create databases."
     parser.add_argument("--in-place", action="store_true", help=text)
+    add_no_migrate_option(parser)
     add_override_options(parser)
     add_set_id_option(parser)
     add_personal_data_options(parser)

@@ -19,6 +19,8 @@ from igny8_backup.operations.restore.plan import (
     TreePlan,
 )
 
+_TREE_FIELDS = ("part", "empty", "seconds_after_database", "excluded_files", "excluded_bytes")
+
 
 def plan_lines(plan: RestorePlan) -> Iterator[str]:
     """Yield the lines that show the plan of ``restore_all``."""
@@ -29,7 +31,7 @@ def plan_lines(plan: RestorePlan) -> Iterator[str]:
         yield _database(database)
         yield from (f"    {line}" for line in _target_state(database))
     yield from map(_tree, plan.trees)
-    yield from (f"  space {_space(space)}" for space in plan.spaces)
+    yield from (f"  space {space_text(space)}" for space in plan.spaces)
     yield f"  workers: {_workers(plan)}"
     yield from (f"  NOTE: {note}" for note in plan.notes)
 
@@ -42,7 +44,7 @@ def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
         shown |= {name: getattr(item.details, name) for name in ("size", "server", "system_identifier")}
         databases.append({**shown, "backup": item.backup_id, "surroundings": item.target_state})
     for tree in plan.trees:
-        shown = {name: getattr(tree, name) for name in ("part", "empty", "seconds_after_database")}
+        shown = {name: getattr(tree, name) for name in _TREE_FIELDS}
         trees.append({**shown, "backup": tree.backup_id, "root": str(tree.root)})
     names = ("created", "host", "environment", "sources", "replaces", "spaces", "workers", "notes")
     shown = {name: getattr(plan, name) for name in names}
@@ -68,9 +70,15 @@ def _database(item: DatabasePlan) -> str:
         fate = "" if target.empty else ", and is REPLACED"
         now = f"which holds {count_in_words(target.tables, 'table')}, {size_in_words(target.size)}{fate}"
     return (
-        f"  database {item.part.alias}: from {item.backup_id} ({size_in_words(item.details.size)})"
-        f" to {target.where}, {now}"
+        f"  database {item.part.alias}: from {item.backup_id} ({size_in_words(item.details.size)}"
+        f"{_standby(item)}) to {target.where}, {now}"
     )
+
+
+def _standby(item: DatabasePlan) -> str:
+    """Return a text with the time of the data if the database was dumped from a standby, else ``""``."""
+    moment = item.part.data_time
+    return f", data of {moment:%Y-%m-%d %H:%M:%S} UTC, from a standby" if moment else ""
 
 
 def _target_state(item: DatabasePlan) -> Iterator[str]:
@@ -132,7 +140,8 @@ def _distance(seconds: int | None) -> str:
 _SPACE = {SCRATCH: "the dump of", FILES: "the files of", DATABASES: "a second copy of"}
 
 
-def _space(space: Space) -> str:
+def space_text(space: Space) -> str:
+    """Return the space that is needed in one place, and what is free there."""
     server = "the volume of " if space.kind == DATABASES else ""
     what = f"for {_SPACE[space.kind]} {', '.join(space.names)} on {server}{space.place}"
     what = f"{what}: {size_in_words(space.needed)} needed"
@@ -141,13 +150,15 @@ def _space(space: Space) -> str:
     free = f"{size_in_words(space.free)} {'assumed to be ' if space.assumed else ''}free"
     if space.enough or space.required:
         return f"{what}, {free}"
-    return f"{what}, {free}, so one connection restores the dump: slower, without scratch"
+    return f"{what}, {free}, so the dump is restored over one connection, which is slower"
 
 
 def _workers(plan: RestorePlan) -> str:
     workers = plan.workers
-    if workers.unasked:
-        return f"unknown: {workers.unasked}"
+    if workers.others and workers.unasked:
+        return ", ".join(workers.others)
+    if workers.unasked or workers.doubt:
+        return f"unknown: {workers.doubt or workers.unasked}"
     waiting = f"{count_in_words(workers.waiting, 'task')} in the queues"
     return f"{', '.join(workers.names) or 'none answers'} on {workers.broker}; {waiting}"
 

@@ -2,46 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from datetime import timedelta
 
 from igny8_backup.databases.values import Answers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart
+from igny8_backup.formats.source import source_of
+from igny8_backup.humanize import duration_in_words
+from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps
+from igny8_backup.operations.backup.suspects import total_rows
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.migrations import stale_migrations
 from igny8_backup.operations.progress import RunObserver
-from igny8_backup.operations.staging.probe_checks import unanswered, with_answers
+from igny8_backup.operations.staging.probe_checks import unanswered, uncounted_text, with_answers
+from igny8_backup.streams import Blocks
+
+LAG = timedelta(minutes=5)
+"""If the database is dumped from a standby that is further behind its primary than this, a note says so."""
 
 
 def backup_database(
-    context: BackupContext, backup_id: str, part: DatabasePart, observer: RunObserver
+    context: BackupContext,
+    backup_id: str,
+    part: DatabasePart,
+    observer: RunObserver,
+    chunked: ChunkedDumps,
+    damaged: Collection[str] = (),
 ) -> tuple[DatabasePart, DatabaseDetails, BackupError | None]:
-    """Dump the database ``part.alias`` and store the dump.
+    """Dump the database ``part.alias`` and store the dump, whole or in chunks.
 
-    Returns ``part`` (its entry in the manifest) completed, its details, and an error if a probe (a query in
-    the settings) failed. Raises ``DatabaseError``, ``ToolError``, ``RefusedError`` or ``StorageError``; no
-    dump is left in storage then.
+    ``chunked`` stores those dumps of this run that are cut into chunks. ``damaged`` are the keys of objects
+    in storage that are known to be damaged.
+
+    Returns the completed ``part`` (the entry of the database in the manifest), the details of the database,
+    and an error if a probe (a query in the settings) failed. Raises ``DatabaseError``, ``ToolError``,
+    ``RefusedError`` or ``StorageError``; no dump is left in storage then.
     """
     alias, config = part.alias, context.config
     engine = context.engine(alias)
     observer.waiting_for("the database server")
     versions = engine.versions()
     details = engine.describe(config.exclude_table_data.get(alias, ()))
+    details = replace(details, stale_migrations=_stale_migrations(context, details))
     observer.begin(details.size)
     received = [Answers()]
-    dump = engine.dump(details, config.probes.get(alias, {}), received.append)
-    key = keys.database_key(backup_id, alias, engine.dump_kind, context.codec.suffix)
-    stored = context.upload(key, claimed=True).send(
-        observer.monitor(dump, source="the dump", sink="the storage"), estimate=details.size
+
+    def dump() -> Blocks:
+        blocks = engine.dump(details, config.probes.get(alias, {}), received.append)
+        return observer.monitor(blocks, source="the dump", sink="the storage")
+
+    if chunked.includes(part):
+        part = chunked.store(part, dump, details.size, damaged)
+    else:
+        key = keys.database_key(backup_id, alias, engine.dump_kind, context.codec.suffix)
+        stored = context.upload(key, claimed=True).send(dump(), estimate=details.size)
+        part = replace(part, object=stored)
+    source = source_of(
+        details.system_identifier,
+        details.applied_migrations,
+        details.stale_migrations,
+        context.codec.recipients,
     )
-    observer.waiting_for("the database server")
-    # Tables that were created or dropped during the dump may be missing in it: the details omit them.
-    remaining = set(engine.describe(()).tables)
-    details = replace(details, tables=tuple(name for name in details.tables if name in remaining))
     part = replace(
-        part, state=COMPLETE, object=stored, server_version=versions.server, dump_version=versions.tool
+        part,
+        state=COMPLETE,
+        server_version=versions.server,
+        dump_version=versions.tool,
+        source=source,
     )
     answers = received[-1]
-    probe_error = unanswered(answers) if answers.failed or answers.denied else None
-    return part, with_answers(details, answers), probe_error
+    part = replace(part, data_time=answers.data_time)
+    if part.started - part.as_of > LAG:
+        context.progress.note(
+            f"WARNING: {alias}: this standby had replayed its primary only up to"
+            f" {part.as_of:%Y-%m-%d %H:%M:%S} UTC, {duration_in_words(part.started - part.as_of, units=2)}"
+            " before this backup. Later changes are not in the backup. Check whether the replay is paused,"
+            " delayed or cut off from the primary."
+        )
+    if text := uncounted_text(answers):
+        context.shortfalls.add(alias, "row counts", text)
+    elif answers.snapshot:  # SQLite does not count
+        part = replace(part, rows=total_rows(answers.row_counts))
+    return part, with_answers(details, answers), unanswered(answers)
+
+
+def _stale_migrations(context: BackupContext, details: DatabaseDetails) -> dict[str, tuple[str, ...]]:
+    """Return the applied migrations whose files the project's code has deleted.
+
+    If the project's migrations cannot be loaded, a note says so and the result is empty.
+    """
+    try:
+        return stale_migrations(details.applied_migrations or {})
+    except Exception as error:  # modules of the project are imported
+        context.progress.note(
+            f"{details.alias}: the project's migrations cannot be loaded ({type(error).__name__}), so this"
+            " backup does not say which applied migrations the code has deleted."
+        )
+        return {}

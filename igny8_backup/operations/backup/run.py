@@ -1,43 +1,46 @@
-"""Back up databases, then trees; store the details of the backup, and its manifest last.
-
-:func:`run_backup` is the entry point.
-"""
+"""Back up databases, then trees; store the details and the manifest last. Entry point: :func:`run_backup`."""
 
 from __future__ import annotations
 
 import logging
-import platform
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import TypeVar
 
-import django
-from django.conf import settings
-
-import igny8_backup
-from igny8_backup.errors import BackupError, LockedError, StorageError, UsageError
-from igny8_backup.formats import keys, records
-from igny8_backup.formats.details import DatabaseDetails, Details, Skipped
+from igny8_backup.errors import BackupError, StorageError, unexpected
+from igny8_backup.formats import keys
+from igny8_backup.formats.details import DatabaseDetails, Skipped, TreeDetails
 from igny8_backup.formats.manifest import (
     COMPLETE,
     FAILED,
     INCOMPLETE,
-    SCHEMA,
     STOPPED,
     DatabasePart,
     Manifest,
     TreePart,
+    schema_of,
 )
-from igny8_backup.locks import AdvisoryLock
-from igny8_backup.operations.backup import parent_index
+from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.locks import HeldLock
+from igny8_backup.operations import changed_defaults
+from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, lost_dump_pack
 from igny8_backup.operations.backup.database import backup_database
-from igny8_backup.operations.backup.request import BackupRequest, BackupResult
-from igny8_backup.operations.backup.run_record import RunRecorder, find_redelivery
-from igny8_backup.operations.backup.tree import backup_tree
-from igny8_backup.operations.clock_skew import future_date_note
+from igny8_backup.operations.backup.hooks import around_backup
+from igny8_backup.operations.backup.lists import store_lists
+from igny8_backup.operations.backup.locks import take_locks
+from igny8_backup.operations.backup.object_locks import extend_locks
+from igny8_backup.operations.backup.request import BackupRequest, BackupResult, software_versions
+from igny8_backup.operations.backup.run_record import RunRecorder, future_date_note
+from igny8_backup.operations.backup.store_manifest import store_details, store_manifest
+from igny8_backup.operations.backup.suspects import SizeCheck
+from igny8_backup.operations.backup.tree import backup_tree, lost_pack
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.secret_key import fingerprint
+from igny8_backup.operations.history import storage_memory
+from igny8_backup.operations.history.table_counts import remember_tables
+from igny8_backup.outside import is_from_outside
 from igny8_backup.signals import BACKUP, announced
-from igny8_backup.streams.pipeline import from_bytes
+
+P = TypeVar("P", DatabasePart, TreePart)
 
 logger = logging.getLogger(__name__)
 
@@ -46,69 +49,85 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
     """Back up the databases and trees of ``request`` as one backup with a new id.
 
     If a database or tree fails, its failure is recorded and the next one is backed up. If all fail, no
-    manifest is written and the first error is raised. Raises ``LockedError`` while another run holds the
-    lock, ``UsageError`` for an empty request or an unprintable label.
+    manifest is written and the first error is raised. Raises ``LockedError`` if another run holds the lock
+    for longer than ``context.wait``; ``UsageError`` for an empty request or an unprintable label.
     """
-    if not (request.databases or request.trees):
-        hint = "Add a database or tree to IGNY8_BACKUP['DATABASES'], SITES or LOGS."
-        raise UsageError("There is nothing to back up.", unchanged="Nothing was read or written.", hint=hint)
-    if not request.label.isprintable():
-        what = "The label contains characters that cannot be printed."
-        hint = "Use letters, digits, spaces and punctuation only."
-        raise UsageError(what, unchanged="Nothing was read or written.", hint=hint)
+    request.require_valid()
+    changes = changed_defaults.pending(context.config)  # before the lock leaves a trace of this run
     with ExitStack() as stack:
-        try:
-            locks = stack.enter_context(context.locked("a backup"))
-        except LockedError:
-            # The run that holds the lock may be an earlier delivery of this very task.
-            if run := find_redelivery(context, request.task_id, locked=False):
-                return BackupResult(id=run.id, manifest=None, earlier=run)
-            raise
-        if run := find_redelivery(context, request.task_id, locked=True):
-            return BackupResult(id=run.id, manifest=None, earlier=run)
-        return _Run(context, request).run(locks)
+        locks = take_locks(stack, context, request)
+        if isinstance(locks, RunRecord):
+            return BackupResult(id=locks.id, manifest=None, earlier=locks)
+        for change in changes:
+            context.progress.note(f"Since this release: {change.text} {changed_defaults.DOCUMENTATION}")
+        # Before anything is written: this may be an empty folder where a disk was mounted yesterday.
+        run = _Run(context, request, storage_memory.warn_of_lost(context))
+        stack.enter_context(run.chunked)
+        result = run.run(locks)
+        changed_defaults.acknowledge(context.config)
+        return result
 
 
 class _Run:
     """The state of one run: the databases and trees that are done, their details, and the errors."""
 
-    def __init__(self, context: BackupContext, request: BackupRequest) -> None:
+    def __init__(
+        self, context: BackupContext, request: BackupRequest, lost: tuple[storage_memory.LostBackup, ...]
+    ) -> None:
         self.context = context
         self.request = request
+        self.signing_key = context.load_signing_key()  # a wrong one must be noticed now, not after hours
+        self.lost = lost
         self.started = context.clock()
         token = keys.task_token(request.task_id) if request.task_id else context.token()
         self.id = keys.make_id(self.started, token)
         self.databases: list[DatabasePart] = []
         self.trees: list[TreePart] = []
         self.details: list[DatabaseDetails] = []
+        self.tree_details: list[TreeDetails] = []
         self.skipped: list[Skipped] = []
         self.errors: dict[str, BackupError] = {}
-        self.record = RunRecorder(context, request, self.id, self.started)
+        self.chunked = ChunkedDumps(context, self.id, request)
+        self.record = RunRecorder(context, request, self.id, self.started, lost)
 
-    def run(self, locks: list[AdvisoryLock]) -> BackupResult:
+    def run(self, locks: list[HeldLock]) -> BackupResult:
         self.record.claim_id()
         try:
+            self.record.prove_stored()
             self.check_existing_ids()
-            for alias in self.request.databases:
-                self.back_up_database(alias)
-            for name in self.request.trees:
-                self.back_up_tree(name)
-            self.check_packs()
-            with announced(BACKUP, "manifest", (self.id,)):
-                manifest = self.write_manifest(locks)
-        except KeyboardInterrupt:
-            self.record.finish(STOPPED, self.errors)
-            raise
+            self.sizes = SizeCheck(self.context)
+            with around_backup(self.context, self.request, self.id, self.errors, self.record):
+                for alias in self.request.databases:
+                    self.back_up_database(alias)
+                for name in self.request.trees:
+                    self.back_up_tree(name)
+                self.check_packs()
+                with announced(BACKUP, "manifest", (self.id,)):
+                    manifest = self.write_manifest(locks)
         except BaseException as error:
-            if isinstance(error, BackupError):
-                error.add_context("No backup was recorded.")
+            if is_from_outside(error):
+                self.record.finish(STOPPED, self.errors)
+                raise
+            known = error if isinstance(error, BackupError) else unexpected(error)
+            known.add_context("No backup was recorded.")
             if error not in self.errors.values():
-                self.errors["run"] = error if isinstance(error, BackupError) else _unexpected(error)
+                self.errors["run"] = known
             self.record.finish(FAILED, self.errors)
             raise
-        skipped = tuple(self.skipped)
-        result = BackupResult(id=self.id, manifest=manifest, errors=dict(self.errors), skipped=skipped)
-        self.record.finish(COMPLETE if result.complete else INCOMPLETE, self.errors)
+        result = BackupResult(
+            id=self.id,
+            manifest=manifest,
+            errors=dict(self.errors),
+            skipped=tuple(self.skipped),
+            trees=tuple(self.tree_details),
+            suspects=self.sizes.find_suspects(manifest, self.details),
+            shortfalls=self.context.shortfalls.take(),
+            lost=self.lost,
+        )
+        self.chunked.save_maps({item.name for item in result.suspects})
+        storage_memory.remember(self.context, self.id, self.lost)
+        remember_tables(self.context, self.id, self.details)
+        self.record.finish(COMPLETE if result.whole else INCOMPLETE, self.errors)
         return result
 
     def check_existing_ids(self) -> None:
@@ -138,7 +157,9 @@ class _Run:
                     what, reason=engine.blocking_sessions, heartbeat=self.record.renew_heartbeat
                 ) as observer,
             ):
-                part, details, probe_error = backup_database(self.context, self.id, part, observer)
+                part, details, probe_error = backup_database(
+                    self.context, self.id, part, observer, self.chunked, self.sizes.damaged_keys
+                )
             self.details.append(details)
             if probe_error:
                 self.record_failure(f"probes of {alias}", probe_error)
@@ -157,57 +178,55 @@ class _Run:
                 announced(BACKUP, what, (self.id,)),
                 self.context.observe(what, heartbeat=self.record.renew_heartbeat) as observer,
             ):
-                part, skipped = backup_tree(self.context, self.id, part, root, self.request, observer)
+                part, details, skipped = backup_tree(
+                    self.context, self.id, part, root, self.request, observer, self.sizes
+                )
+            self.tree_details.append(details)
             self.skipped += skipped
         except Exception as error:
             part = replace(part, error=self.record_failure(name, error))
         self.trees.append(replace(part, finished=self.context.clock()))
 
     def record_failure(self, name: str, error: Exception) -> str:
-        """Record the error of the database or tree ``name``; return the name of its class.
+        """Record the error of the database or tree ``name``; return the name of the error's class.
 
-        Unexpected errors do not end the run either: the other databases and trees are still backed up.
+        Unexpected errors are recorded too, and the run goes on. Exceptions that come from outside
+        the run, such as the time limit of a Celery task, are raised again.
         """
+        if is_from_outside(error):
+            raise error
         if not isinstance(error, BackupError):
             logger.exception("Unexpected failure of %s", name)
-        self.errors[name] = error if isinstance(error, BackupError) else _unexpected(error)
+        self.errors[name] = error if isinstance(error, BackupError) else unexpected(error)
         return type(error).__name__
 
     def check_packs(self) -> None:
-        """Check that storage still has the packs (tar archives) of earlier backups that this backup needs.
+        """Check that storage still has the packs of earlier backups that this backup needs.
 
-        If one was deleted during the run, the tree that needs it is recorded as failed.
+        A part that needs a missing pack is recorded as failed. The S3 locks of the other packs are extended.
         """
-        for number, part in enumerate(self.trees):
-            if lost := parent_index.lost_pack(self.context, part):
-                error = StorageError(
-                    f"The pack {lost}, which holds files of {part.name!r}, disappeared from storage during"
-                    " this backup. The earlier backups that need it are damaged.",
-                    unchanged="The other parts of this backup are not affected.",
-                    hint=f"Store every file again: python manage.py backup_sites {part.name} --full.",
-                )
-                self.trees[number] = replace(part, state=FAILED, error=self.record_failure(part.name, error))
+        self.databases = [self.checked(part, lost_dump_pack(self.context, part)) for part in self.databases]
+        self.trees = [self.checked(part, lost_pack(self.context, part)) for part in self.trees]
+        extend_locks(self.context, self.id, (*self.databases, *self.trees), self.record_failure)
 
-    def write_manifest(self, locks: list[AdvisoryLock]) -> Manifest:
+    def checked(self, part: P, error: BackupError | None) -> P:
+        """Return ``part``. If there is an ``error``, record it and return ``part`` as failed."""
+        return replace(part, state=FAILED, error=self.record_failure(part.name, error)) if error else part
+
+    def write_manifest(self, locks: list[HeldLock]) -> Manifest:
         """Store the details, then the manifest. A backup exists only once its manifest exists."""
-        parts: list[DatabasePart | TreePart] = [*self.databases, *self.trees]
-        if not any(part.state == COMPLETE for part in parts):
+        if COMPLETE not in {part.state for part in self.databases} | {part.state for part in self.trees}:
             first, *rest = self.errors.items()
             for name, error in rest:
                 self.context.progress.note(f"{name} FAILED: {error}")
             raise first[1]
-        details = Details(
-            schema=SCHEMA,
-            id=self.id,
-            secret_key_fingerprint=fingerprint(settings.SECRET_KEY, self.id),
-            databases=tuple(self.details),
-            skipped=tuple(self.skipped),
-            errors={name: str(error) for name, error in self.errors.items()},
+        for error in self.errors.values():
+            error.add_context("The other databases and trees of this run were stored.")
+        stored = store_details(
+            self.context, self.id, self.details, self.tree_details, self.skipped, self.errors
         )
-        details_key = keys.details_key(self.id, self.context.codec.suffix)
-        stored = self.context.upload(details_key, claimed=True).send(from_bytes(records.to_json(details)))
         manifest = Manifest(
-            schema=SCHEMA,
+            schema=schema_of(self.databases),
             id=self.id,
             host=self.context.config.host,
             environment=self.context.config.environment,
@@ -215,26 +234,16 @@ class _Run:
             started=self.started,
             finished=self.context.clock(),
             requested=(*self.request.databases, *self.request.trees),
-            software={
-                "igny8_backup": igny8_backup.__version__,
-                "python": platform.python_version(),
-                "django": django.get_version(),
-            },
+            software=software_versions(),
             details=stored,
             databases=tuple(self.databases),
             trees=tuple(self.trees),
+            safety=self.request.safety,
+            prefix=self.context.config.prefix,
+            recipients=self.context.codec.recipients,
         )
+        manifest = store_lists(self.context, self.sizes.with_announced(manifest))
         for lock in locks:
             lock.check()
-        data = records.to_json(manifest)
-        self.record.expect_manifest(data)
-        # put() never replaces another manifest and removes this one if it fails; put_small() would not.
-        self.context.store.put(keys.manifest_key(self.id), from_bytes(data))
+        store_manifest(self.context, self.signing_key, manifest, self.record.expect_manifest)
         return manifest
-
-
-def _unexpected(error: BaseException) -> BackupError:
-    return BackupError(
-        f"Unexpected {type(error).__name__}: {error}.",
-        hint="This is a fault of igny8_backup: report it with the traceback in the log.",
-    )

@@ -7,15 +7,21 @@ records so that a Celery task that the broker delivers twice makes only one back
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from igny8_backup.clock_skew import is_ahead
 from igny8_backup.errors import BackupError, adding_context
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import HEARTBEAT, RUNNING, SCHEMA, STOPPED, RunRecord
+from igny8_backup.formats.manifest import LOCKED, RUNNING, STOPPED
+from igny8_backup.formats.run_record import HEARTBEAT, SCHEMA, RunRecord
+from igny8_backup.humanize import duration_in_words
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.guards.public_storage import refuse_unencrypted_in_public
+from igny8_backup.operations.history.storage_memory import LostBackup
+from igny8_backup.store.proof import prove_stored
 from igny8_backup.streams.pipeline import from_bytes
 
 
@@ -23,7 +29,12 @@ class RunRecorder:
     """Writes the record of one run: at its start, with each heartbeat, and at its end."""
 
     def __init__(
-        self, context: BackupContext, request: BackupRequest, backup_id: str, started: datetime
+        self,
+        context: BackupContext,
+        request: BackupRequest,
+        backup_id: str,
+        started: datetime,
+        lost: Iterable[LostBackup],
     ) -> None:
         self._context = context
         self._record = RunRecord(
@@ -37,26 +48,44 @@ class RunRecorder:
             heartbeat=started,
             outcome=RUNNING,
             task_id=request.task_id,
+            missing=tuple(item.id for item in lost),
         )
 
     def claim_id(self) -> None:
-        """Write the first record, which reserves the id of this run. Raises ``StorageError`` if it is taken.
+        """Write the first record, which reserves the id of this run.
 
-        Another run can have the same id if the clock was set back, or on a host that does not share the lock.
-        Its objects must not be overwritten.
+        Raises ``StorageError`` if another run has the same id, so that its objects are not overwritten. That
+        can happen if the clock was set back, or if the other run is on a host that does not share the lock.
+        Raises ``RefusedError`` if backups are not encrypted and everybody can read the storage.
         """
         with adding_context("No backup was recorded."):
+            refuse_unencrypted_in_public(self._context.config, self._context.store)
             self._context.store.put(keys.run_key(self._record.id), from_bytes(records.to_json(self._record)))
 
+    def prove_stored(self) -> None:
+        """Check that the storage lists and returns the record, before anything else is written.
+
+        Raises ``StorageError`` or ``IntegrityError`` if it does not.
+        """
+        prove_stored(self._context.store, keys.run_key(self._record.id), records.to_json(self._record))
+
     def renew_heartbeat(self) -> None:
-        """Write the record again if the last heartbeat is older than ``HEARTBEAT``."""
+        """Write the record again, with the current time, if the last heartbeat is older than ``HEARTBEAT``.
+
+        A storage error is only noted, because the storage might still accept the objects of the backup.
+        """
         if self._context.clock() - self._record.heartbeat > HEARTBEAT:
-            self._write()
+            try:
+                self._write()
+            except BackupError as error:
+                self._context.progress.note(
+                    f"The heartbeat of this run could not be written to the storage. The run goes on. {error}"
+                )
 
     def expect_manifest(self, manifest: bytes) -> None:
-        """Add the digest of ``manifest`` to the record, before the manifest is written.
+        """Add the digest of ``manifest`` to the record. Call this before the manifest is stored.
 
-        A verification compares the digest with the manifest in storage.
+        A verification compares the digest with that of the manifest in storage.
         """
         self._record = replace(self._record, manifest_sha256=hashlib.sha256(manifest).hexdigest())
 
@@ -70,7 +99,9 @@ class RunRecorder:
         try:
             self._write()
         except BackupError as error:
-            self._context.progress.note(f"The record of the run could not be written: {error}")
+            self._context.progress.note(
+                f"The outcome of this run could not be written to the storage. {error}"
+            )
 
     def _write(self) -> None:
         self._record = replace(self._record, heartbeat=self._context.clock())
@@ -78,10 +109,11 @@ class RunRecorder:
 
 
 def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> RunRecord | None:
-    """Return the run of an earlier delivery of the Celery task ``task_id``, if it has ended or is active.
+    """Return the record of an earlier run for the Celery task ``task_id`` that has ended or still goes on.
 
-    ``locked``: the caller holds the locks. A record without an outcome then belongs to a run that was killed,
-    and None is returned, because the backup has to be made again.
+    A broker can deliver a task twice. If the earlier run was killed or stopped, or did not get the locks, the
+    result is ``None``, and the caller has to make the backup. ``locked`` says that the caller holds the
+    locks: a record without an outcome then belongs to a run that was killed.
     """
     folder = context.store.local_path()
     if not task_id or (folder is not None and not folder.exists()):
@@ -90,4 +122,19 @@ def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> Ru
     if run is None:
         return None
     working = not locked and run.is_alive(context.clock())
-    return run if working or run.outcome not in (RUNNING, STOPPED) else None
+    return run if working or run.outcome not in (RUNNING, STOPPED, LOCKED) else None
+
+
+def future_date_note(newest: str, now: datetime) -> str:
+    """Return a note if the newest backup is dated in the future, else ``""``.
+
+    ``newest`` is the id of that backup, or empty if there is none.
+    """
+    if not newest or not is_ahead(keys.id_time(newest), now):
+        return ""
+    ahead = duration_in_words(keys.id_time(newest) - now)
+    return (
+        f"Backup {newest} is dated {ahead} in the future: the clock of this host is wrong, or that of the"
+        " host that made the backup was. Until that date the backup is not believed: restores do not choose"
+        " it, and it replaces no other backup."
+    )

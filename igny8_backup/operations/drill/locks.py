@@ -14,6 +14,7 @@ from pathlib import Path
 
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
+from igny8_backup.databases.values import ServerAccess
 from igny8_backup.errors import FilesError
 from igny8_backup.filesystem import try_lock
 from igny8_backup.locks import AdvisoryLock, file_lock, unlockable
@@ -22,7 +23,10 @@ from igny8_backup.operations.context import BackupContext
 
 @dataclass(frozen=True)
 class _Protected:
-    """A resource to lock (see :class:`~igny8_backup.locks.Lockable`). ``text`` describes it in messages."""
+    """A resource to lock (see :class:`~igny8_backup.locks.Lockable`).
+
+    ``key`` identifies the resource; ``text`` describes it in messages.
+    """
 
     key: str
     text: str
@@ -36,10 +40,11 @@ class _Protected:
 
 @contextmanager
 def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], None]]:
-    """Hold the locks of a drill. ``doing`` describes the holder in the error messages of other processes.
+    """Hold the locks of a drill. ``doing`` says what this process does; other processes show it in errors.
 
-    Yields a function that raises ``LockedError`` if one of the locks was lost. Raises ``LockedError``, which
-    names the holder, ``DatabaseError`` or ``FilesError``.
+    Yields a function that raises ``LockedError`` if one of the locks was lost. If another process holds one
+    of the locks, raises ``LockedError``, whose message names that process. Raises ``DatabaseError`` or
+    ``FilesError`` if a lock cannot be taken for another reason.
     """
     with ExitStack() as stack:
         stack.enter_context(_host_lock(context, doing))
@@ -49,7 +54,9 @@ def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], Non
             drills = _Protected(
                 f"igny8_backup drill {place}", f"the drill databases on the server of {engine.where}"
             )
-            held.append(AdvisoryLock(session, drills, doing=f"{doing} of {context.config.host}"))
+            lock = AdvisoryLock(session, drills, doing=f"{doing} of {context.config.host}")
+            stack.callback(lock.release)
+            held.append(lock)
 
         def check() -> None:
             for lock in held:
@@ -60,9 +67,10 @@ def drill_locks(context: BackupContext, doing: str) -> Iterator[Callable[[], Non
 
 @contextmanager
 def no_drill_running(context: BackupContext) -> Iterator[bool]:
-    """Yield whether no drill is running on this host; ``False`` if that cannot be determined.
+    """Yield ``True`` if no drill is running on this host; ``False`` if one is, or if that is unknown.
 
-    A drill that starts meanwhile waits until the ``with`` block ends. Several processes may be in it at once.
+    A drill that starts during the ``with`` block waits until the block ends. Several processes can be in such
+    a block at the same time.
     """
     try:
         handle = os.open(_query_lock(context), os.O_RDONLY | os.O_CLOEXEC)
@@ -85,9 +93,27 @@ def project_digest(context: BackupContext) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
+def role_prefix(context: BackupContext) -> str:
+    """Return the prefix of the names of the database roles that drills of this project create."""
+    return f"igny8_drill_{project_digest(context)}_"
+
+
+def drill_engine(context: BackupContext, alias: str) -> tuple[Engine, ServerAccess | None]:
+    """Return the engine for restoring ``alias`` on the server in the setting ``DRILL``, and the access to it.
+
+    Without that setting, the engine connects as ``DATABASES`` says, and the second value is ``None``. The
+    same holds for a database that drills do not support.
+    """
+    engine, server = context.engine(alias), context.config.drill_server
+    if server is None or not engine.supports(Capability.DRILL):
+        return engine, None
+    access = ServerAccess(**vars(server))
+    return engine.at(access), access
+
+
 def drill_engines(context: BackupContext) -> list[Engine]:
     """Return the engines (adapters) of the databases in the settings that a drill can restore."""
-    engines = (context.engine(alias) for alias in context.config.databases)
+    engines = (drill_engine(context, alias)[0] for alias in context.config.databases)
     return [engine for engine in engines if engine.supports(Capability.DRILL)]
 
 
@@ -95,8 +121,8 @@ def drill_engines(context: BackupContext) -> list[Engine]:
 def _host_lock(context: BackupContext, doing: str) -> Iterator[None]:
     """Hold the two file locks of this host.
 
-    With the first, a second drill fails at once, and its error names the holder. The second is for
-    :func:`no_drill_running`, which must not make a drill fail that starts meanwhile.
+    If another drill holds the first lock, this raises an error that names that drill. The second lock is for
+    :func:`no_drill_running`: while a process uses that function, this waits and does not fail.
     """
     drills = _Protected(context.store.identity(), f"the drills from {context.store.describe()}")
     with file_lock(drills, _folder(context), doing=doing, now=context.clock()):

@@ -1,7 +1,8 @@
-"""The scratch databases and the scratch folder of a drill, and how they are removed after a kill.
+"""Name the scratch folder of a drill, and remove the databases and folders that killed drills have left.
 
-Their names contain a digest of the project, so that those of other projects are never removed. Only one drill
-runs at a time: databases and folders that exist when the locks were taken are from a killed drill.
+The names contain a digest of the project, so databases and folders of other projects are never removed. Only
+one drill runs at a time. So when a drill has taken its locks, all databases and folders that exist by then
+are left from killed drills.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from igny8_backup.databases.private_server import stop_forgotten
 from igny8_backup.errors import BackupError, LockedError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.drill.locks import drill_engines, drill_locks, no_drill_running, project_digest
-from igny8_backup.operations.lock_wait import retry_until
+from igny8_backup.operations.drill.locks import (
+    drill_engines,
+    drill_locks,
+    no_drill_running,
+    project_digest,
+    role_prefix,
+)
+from igny8_backup.operations.locking.lock_wait import retry_until
 from igny8_backup.trees.fs.remove import remove_tree
+
+_STAMP_LENGTH = len("20261122T021500Z")
 
 
 @contextmanager
@@ -33,7 +43,7 @@ def exclusive_drill(context: BackupContext) -> Iterator[Callable[[], None]]:
 
 
 def drill_folder(context: BackupContext, stamp: str) -> Path:
-    """Return the path of the scratch folder of the drill with this stamp."""
+    """Return the path of the scratch folder of the drill that started at ``stamp``."""
     return context.config.scratch_dir / f"{_prefix(context)}{stamp}"
 
 
@@ -61,14 +71,15 @@ def killed_drills(context: BackupContext) -> tuple[str, ...]:
     """
     with no_drill_running(context) as free:
         found = _folders(context) if free else []
-    return tuple(sorted(path.name.removeprefix(_prefix(context)) for path in found))
+    # The folder of a private server has the stamp too, and more.
+    return tuple(sorted({path.name.removeprefix(_prefix(context))[:_STAMP_LENGTH] for path in found}))
 
 
 def _remove_leftovers(context: BackupContext) -> None:
     for engine in drill_engines(context):
-        for name in engine.drill_databases():
-            engine.drop(name)
+        engine.remove_drills(role_prefix(context))
     for folder in _folders(context):
+        stop_forgotten(folder)
         remove_tree(folder)
 
 
@@ -82,7 +93,7 @@ def _folders(context: BackupContext) -> list[Path]:
 
 
 def _is_our_folder(path: Path) -> bool:
-    """Return whether ``path`` is a folder of this user. In ``/tmp`` other users may create the same name."""
+    """Return whether ``path`` is a folder of this user. In ``/tmp``, another user could have made it."""
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -13,18 +13,21 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.restore.preflight import unknown_migrations
+from igny8_backup.operations.migrations import missing_migrations
 from igny8_backup.operations.staging import sandbox, sanitize
-from igny8_backup.operations.staging.load import load_staging
+from igny8_backup.operations.staging.load import add_unfilled_views, load_staging
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides, owner_privileges
+from igny8_backup.operations.staging.rehearsal import rehearse
 from igny8_backup.streams.age import Identity
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseCopy:
-    """A database to create from a backup. ``where`` is the address shown to the user.
+    """A database to create from a backup.
 
-    ``migrate``: run the migrations of the code in it. ``sanitize``: run the sanitizers.
+    ``name`` is the name of the new database, and ``where`` its address, which is shown to the user.
+    ``selection`` chooses what is restored from the dump. ``migrate``: run the project's migrations in the new
+    database. ``sanitize``: run the sanitizers, which remove personal data from it.
     """
 
     backup_id: str
@@ -35,6 +38,10 @@ class DatabaseCopy:
     selection: RestoreSelection = WHOLE
     migrate: bool = False
     sanitize: bool = False
+
+    def untrusted(self) -> DatabaseCopy:
+        """Return the plan for a backup that no trusted key signed: dangerous SQL is refused."""
+        return replace(self, selection=replace(self.selection, untrusted=True))
 
 
 def plan_copy(
@@ -49,17 +56,17 @@ def plan_copy(
     sanitized: bool,
     overrides: RestoreOverrides,
 ) -> tuple[DatabaseCopy, list[str], list[str]]:
-    """Plan a new database ``name``; return the plan, notes and blockers. Nothing is created.
+    """Plan a new database ``name``; return the plan, notes, and blockers (reasons against it).
 
-    Raises ``RefusedError`` if the database exists already, ``UsageError`` for an invalid name or an unknown
-    table.
+    ``tables``: restore only these tables; empty for all. ``migrate`` and ``sanitized``: run the project's
+    migrations and sanitizers in the new database. Raises ``RefusedError`` if the database exists already,
+    ``UsageError`` for an invalid name or an unknown table.
     """
     engine = _engine(context, part.alias)
     _check_name(engine, name)
     copied = engine.for_database(name)
-    table_owners = details.owners
     details, override_notes = apply_overrides(engine, details, overrides)
-    notes = [*override_notes]
+    notes = [*override_notes, *engine.plan_notes(details)]
     notes += [
         f"An interrupted extract_backup may have left the database {staging}. If none is running:"
         f' DROP DATABASE "{staging}";'
@@ -68,13 +75,17 @@ def plan_copy(
     selection = RestoreSelection(owners=overrides.owners)
     if tables:
         full_names = find_tables(details, tables)
-        selection = replace(selection, tables=full_names, table_owners=table_owners)
+        selection = replace(selection, tables=full_names)
         empty = sorted(set(full_names) & set(details.excluded_data))
         if empty:
             notes.append(f"The backup does not contain the rows of {', '.join(empty)}.")
-    blockers = copied.blockers(part, details)
+    # An extraction restores neither settings of the database nor privileges on it, so they block nothing.
+    blockers = copied.blockers(part, replace(details, settings=(), privileges=None))
     if migrate:
-        blockers += unknown_migrations(details)
+        blockers += missing_migrations(details)
+    rehearsal = rehearse(context, [details], migrate=migrate, sanitize=sanitized)
+    notes += rehearsal.notes
+    blockers += rehearsal.blockers
     # Only the owner may connect, until the owner grants CONNECT to other roles.
     privileges = owner_privileges(details.owner)
     comment = f"igny8_backup: {part.alias} of backup {backup_id}"
@@ -115,7 +126,7 @@ def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ide
         )
         if copy.migrate:
             context.progress.note(f"Migrating {copy.name} to the schema of the code.")
-            sandbox.migrate({part.alias: staging})
+            sandbox.migrate({part.alias: staging}, {}, note=context.progress.note)
         if copy.sanitize:
             sanitize.sanitize(context, {part.alias: staging})
         # Renamed last: if a database has the requested name, it is complete.
@@ -125,9 +136,11 @@ def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ide
             engine.drop(staging)
         except BackupError as error:
             context.progress.note(
-                f"The staging database {staging} could not be dropped. Drop it by hand. {error}"
+                f"The database was not extracted, and its staging database {staging} could not be dropped."
+                f" Drop {staging} by hand. {error}"
             )
         raise
+    add_unfilled_views(context, part.alias, left_out)
     return left_out
 
 
@@ -144,11 +157,18 @@ def _engine(context: BackupContext, alias: str) -> Engine:
 def _check_name(engine: Engine, name: str) -> None:
     unchanged = "Nothing was created."
     if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_derived_name(name, engine.name):
-        hint = f"Give a name of at most {NAME_BYTES} bytes that no restore uses: --to-database igny8_copy."
+        hint = (
+            f"Give a printable name of at most {NAME_BYTES} bytes that does not look like one that a restore"
+            " creates: --to-database igny8_copy."
+        )
         raise UsageError(f"{name!r} cannot be the name of a new database.", unchanged=unchanged, hint=hint)
     if name == engine.name:
         hint = "Give another name. To replace the live database, use restore_all."
-        raise RefusedError(f"{name} is the database of the application.", unchanged=unchanged, hint=hint)
+        raise RefusedError(
+            f"{name} is the database of the application, so nothing is extracted into it.",
+            unchanged=unchanged,
+            hint=hint,
+        )
     if engine.exists(name):
         hint = "Give another name, or drop that database first."
-        raise RefusedError(f"There is a database {name} already.", unchanged=unchanged, hint=hint)
+        raise RefusedError(f"The database {name} exists already.", unchanged=unchanged, hint=hint)

@@ -1,4 +1,4 @@
-"""Choose part of a tree by patterns, together with the folders that contain it."""
+"""Choose files of a tree by patterns, together with the folders that contain them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Pattern = tuple[bytes, ...]
 class Chosen:
     """The files, folders and links of a tree that match ``patterns``; all of them if there are no patterns.
 
-    ``files`` and ``size`` (bytes) are the totals of the chosen files, ``packs`` the names of the tar archives
-    that contain them. ``also`` are files that match no pattern, but are the target of a chosen hard link.
-    ``found``: something matches.
+    ``files`` and ``size`` are the number and the size in bytes of the chosen files. ``packs`` are the names
+    of the tar archives that contain the chosen files. ``also`` are the paths of files that match no pattern,
+    but that a chosen hard link refers to. ``found``: at least one path matches.
     """
 
     patterns: tuple[Pattern, ...] = ()
@@ -29,7 +29,7 @@ class Chosen:
     found: bool = True
 
     def matches(self, path: bytes) -> bool:
-        """Return whether ``path`` or a folder that contains it is chosen."""
+        """Return whether ``path`` is chosen: by its own name, or because a folder above it is chosen."""
         if path in self.also or not self.patterns:
             return True
         parts = tuple(path.split(b"/"))
@@ -47,7 +47,8 @@ def parse_pattern(text: str) -> Pattern:
 def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
     """Choose the records of an index (file list) that match ``patterns``.
 
-    If the result has ``also`` (targets of hard links), the caller must pass it to :func:`with_link_targets`.
+    The totals of the result do not include the files in ``also`` (targets of hard links). To add these files,
+    call :func:`with_link_targets`.
     """
     chosen = Chosen(patterns=tuple(patterns))
     files, size, found = 0, 0, False
@@ -66,7 +67,10 @@ def choose(patterns: Sequence[Pattern], records: Iterable[Record]) -> Chosen:
 
 
 def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
-    """Add the targets of chosen hard links (``chosen.also``) to the totals and packs of ``chosen``."""
+    """Return a copy of ``chosen`` whose totals and packs include the targets of chosen hard links.
+
+    ``chosen.also`` has the paths of these targets. ``records`` are all records of the index (file list).
+    """
     targets = [record for record in records if record.path in chosen.also]
     return replace(
         chosen,
@@ -77,7 +81,10 @@ def with_link_targets(chosen: Chosen, records: Iterable[Record]) -> Chosen:
 
 
 def select(chosen: Chosen, records: Iterable[Record]) -> Iterator[Record]:
-    """Yield the chosen records of the index (file list) in order, each after its parent folders."""
+    """Yield the chosen records of the index (file list), in the order of the index.
+
+    Before a chosen file, folder or link, all folders above it are yielded, even those that are not chosen.
+    """
     # The folders that contain the current record, and whether each was yielded.
     above: list[tuple[Record, bool]] = []
     for record in records:

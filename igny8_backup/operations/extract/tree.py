@@ -15,17 +15,22 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, Pattern, choose, select, with_link_targets
-from igny8_backup.operations.preconditions import closed_folders
+from igny8_backup.operations.guards.preconditions import closed_folders
+from igny8_backup.operations.restore.unpack import extract_packs, unpackers
 from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.streams.private_file import private_file
+from igny8_backup.trees.extract.partition import Partition
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.fs.remove import remove_tree
+from igny8_backup.trees.fs.safe_dirs import MadeFolder
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record
 
 _UNFINISHED = ".igny8_backup-unfinished-"
+_FILES, _RECORDS = "files", "records"
+"""The names of two subfolders of an unfinished folder: the new tree, and index records divided by pack."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,11 @@ class TreeCopy:
 
 
 def require_new_folder(config: Config, folder: Path) -> None:
-    """Raise ``RefusedError`` if ``folder`` is not empty, or inside or around a live tree or served folder."""
+    """Raise ``RefusedError`` if a tree cannot be extracted into ``folder``.
+
+    The folder must be empty or missing. It must not lie inside a live tree or inside a folder that is served
+    to the public, and must not contain such a tree or folder.
+    """
     real = Path(os.path.realpath(folder))  # ``Path.resolve`` raises at a loop of symlinks
     for name, closed in closed_folders(config).items():
         if real.is_relative_to(closed) or closed.is_relative_to(real):
@@ -77,7 +86,7 @@ def choose_files(
     Reads the index of the tree (its file list), but no contents of files.
     """
     if not patterns:
-        packs = frozenset(keys.pack_of(item.key) for item in part.packs)
+        packs = frozenset(keys.pack_of(item.key) for item in part.stored_packs)
         return Chosen(files=part.files, size=part.bytes, packs=packs)
     with _index(context, part, identities) as records:
         chosen = choose(patterns, records())
@@ -87,11 +96,11 @@ def choose_files(
 def write_tree(
     context: BackupContext, copy: TreeCopy, identities: list[Identity], on_bytes: Callable[[int], None]
 ) -> None:
-    """Write the chosen files into the new folder ``copy.folder`` (mode 0700); check the digest of each.
+    """Write the chosen files into the new folder ``copy.folder`` (mode 0700); check the digest of each file.
 
     The folder has another name until it is complete. Only packs (tar archives) that contain chosen files are
-    read. ``on_bytes`` receives the number of bytes written. Raises ``FilesError``, ``IntegrityError`` or
-    ``StorageError``; the folder is removed then.
+    read. ``on_bytes`` is called with the number of bytes read since its last call. Raises ``FilesError``,
+    ``IntegrityError`` or ``StorageError``; the unfinished folder is then removed.
     """
     partial = copy.folder.with_name(f"{_UNFINISHED}{copy.folder.name}")
     try:
@@ -100,13 +109,11 @@ def write_tree(
         raise _unusable(partial, error) from None
     try:
         _write(context, copy, partial, identities, on_bytes)
-        partial.rename(copy.folder)
+        (partial / _FILES).rename(copy.folder)
     except OSError as error:
-        remove_tree(partial)
         raise _unusable(copy.folder, error) from None
-    except BaseException:
+    finally:
         remove_tree(partial)
-        raise
 
 
 def _write(
@@ -116,39 +123,50 @@ def _write(
     identities: list[Identity],
     on_bytes: Callable[[int], None],
 ) -> None:
-    done = 0
+    """Write the chosen files into ``_FILES`` in ``folder``. Several processes share the packs."""
+    left = copy.chosen.size
 
-    def report_progress(files: int, amount: int) -> None:
-        nonlocal done
-        on_bytes(amount - done)
-        done = amount
-
-    def chosen_in(pack: str) -> Iterator[Record]:
-        return (record for record in select(copy.chosen, records()) if record.pack == pack)
+    def report_progress(amount: int) -> None:
+        nonlocal left  # the packs may also contain other files
+        on_bytes(min(amount, left))
+        left -= min(amount, left)
 
     skip = note_skips(context.progress, copy.part.name)
-    with (
-        _index(context, copy.part, identities) as records,
-        closing(
-            TreeWriter(folder, on_skip=skip, on_progress=report_progress, allow_set_id=copy.allow_set_id)
-        ) as writer,
-    ):
-        for item in copy.part.packs:
-            name = keys.pack_of(item.key)
-            if name in copy.chosen.packs:
-                writer.extract_pack(context.download(item, identities), chosen_in(name))
-        writer.finish(select(copy.chosen, records()))
+    (folder / _RECORDS).mkdir(mode=0o700)
+    (folder / _FILES).mkdir(mode=0o700)
+    tree = MadeFolder(folder / _FILES, folder.parent, (folder / _FILES).stat().st_ino)
+    packs = [(keys.pack_of(item.key), item) for item in copy.part.stored_packs]
+    packs = [(name, item) for name, item in packs if name in copy.chosen.packs]
+    # The workers start while the index is read.
+    with unpackers(context, len(packs)) as processes:
+        with _index(context, copy.part, identities) as records:
+            divided = Partition(folder / _RECORDS, [name for name, _ in packs])
+            divided.add_all(select(copy.chosen, records()))
+        owners_left = extract_packs(
+            context,
+            processes,
+            tree,
+            packs,
+            divided.folder,
+            identities,
+            skip,
+            report_progress,
+            copy.allow_set_id,
+        )
+    with closing(TreeWriter(tree, on_skip=skip, allow_set_id=copy.allow_set_id)) as writer:
+        writer.finish(divided.non_files())
         writer.flush()
-        note_owners(context.progress, copy.part.name, writer.owners_left)
+    note_owners(context.progress, copy.part.name, owners_left + writer.owners_left)
 
 
 @contextmanager
 def _index(
     context: BackupContext, part: TreePart, identities: list[Identity]
 ) -> Iterator[Callable[[], Iterator[Record]]]:
-    """Download the index of the tree into an unnamed file in ``SCRATCH_DIR``.
+    """Keep the index of the tree in an unnamed file in ``SCRATCH_DIR`` during the ``with`` block.
 
-    Yields a function that reads the file from its beginning. Only one reader at a time.
+    Yields a function. Each call of the function returns a new iterator over all records of the index. These
+    iterators share one position in the file, so only one of them can be used at a time.
     """
     stored = part.stored_index
     with private_file(context.config.scratch_dir) as (file, _):

@@ -2,98 +2,248 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from igny8_backup import retention
-from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.catalog.backups import Entry
-from igny8_backup.conf import Config
-from igny8_backup.formats.annotations import Annotations
-from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord
+from igny8_backup.catalog.checked import PartCheck, part_checks
+from igny8_backup.clock_skew import is_ahead
+from igny8_backup.conf import SETTING, Config
+from igny8_backup.formats import keys
+from igny8_backup.formats.annotations import DRILLED, Annotations
+from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, LOCKED, NOT_COPIED, DatabasePart, Manifest
+from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.expected_hosts import Hosts, sort_hosts
+from igny8_backup.operations.history.presence import lost_backups
+from igny8_backup.operations.history.read import History, read_history
+from igny8_backup.operations.maintain.future_dates import find_future_dates
+from igny8_backup.operations.snapshots import take_snapshot
 from igny8_backup.retention import Backup, Part, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inventory:
+class Inventory(History):
     """All backups and run records in storage, newest first, read at the time ``now``.
 
-    ``annotations`` maps the ids of backups to their pins and checks.
+    ``annotations`` maps the ids of backups to their pins and checks; ``standings`` say which copies can be
+    relied on. ``lost`` are runs whose backup is gone although nobody removed it. ``future`` describes objects
+    that are dated in the future. ``written`` maps the keys of run records to the time of writing according to
+    the storage. ``damaged_runs`` are the ids of damaged run records without a backup.
     """
 
-    now: datetime
-    entries: list[Entry]
-    annotations: dict[str, Annotations]
     runs: list[RunRecord]
+    hosts: Hosts
+    lost: tuple[RunRecord, ...] = ()
+    future: tuple[str, ...] = ()
+    written: dict[str, datetime | None] = field(default_factory=dict)
+    damaged_runs: tuple[str, ...] = ()
 
     @property
     def manifests(self) -> list[Manifest]:
         """The readable manifests, newest first, without those that are dated in the future."""
-        return [item.manifest for item in self.entries if item.manifest and item.started <= self.now]
+        return [
+            item.manifest for item in self.entries if item.manifest and not is_ahead(item.started, self.now)
+        ]
+
+    def manifest_of(self, backup_id: str) -> Manifest | None:
+        """Return the manifest of a backup; ``None`` if it cannot be read."""
+        return next((item.manifest for item in self.entries if item.id == backup_id), None)
 
     def plan(self, config: Config) -> Plan:
         """Apply the retention policy: return which backups it keeps and which it removes."""
         backups = [self._backup(entry) for entry in self.entries]
         parts = {part for item in backups for part in item.parts}
-        failed = self.failing()
-        failing = {part for part in parts if (part.host, part.name) in failed}
-        return retention.plan(backups, config.retention, self.now, failing=failing, max_age=config.max_age_of)
+        failed, expected = self.failing(), self.hosts.expected
+        # Retired hosts and parts have no more runs: their last failure and old copies must not block pruning.
+        failing = {
+            part
+            for part in parts
+            if (part.host, part.name) in failed and part.host in expected and not _is_retired(part, config)
+        }
+
+        def max_age(part: Part) -> timedelta | None:
+            return config.max_age_of(part) if part.host in expected else None
+
+        # A record that the storage does not give may say that a copy is damaged.
+        reasons = {part: self._unread_of(part.host) or self._damaged_run_of(part.host) for part in parts}
+        stopped = {part: reason for part, reason in reasons.items() if reason}
+        stopped = {**self.spot_alarms(), **stopped}
+        found = retention.plan(
+            backups, config.retention, self.now, failing=failing, stopped=stopped, max_age=max_age
+        )
+        return replace(
+            found,
+            blocked=tuple(
+                block
+                if block.reason == stopped.get(block.part)
+                else replace(block, reason=f"{block.reason}. {_hint(block.part, config)}")
+                for block in found.blocked
+                if block.part in stopped or block.part.host in expected
+            ),
+        )
+
+    def _unread_of(self, host: str) -> str:
+        """Return a reason to keep all copies of ``host`` if an annotation could not be read, else ``""``.
+
+        Even an annotation of one backup matters for all backups of the host, because it could report damage
+        of a pack (tar archive) that several of them share.
+        """
+        hosts = {entry.id: entry.manifest.host for entry in self.entries if entry.manifest}
+        for key in self.unread:
+            parsed = keys.parse(key)
+            if hosts.get(parsed.backup_id if parsed else "", host) == host:
+                return f"{key} cannot be read"
+        return ""
+
+    def hidden_runs(self, host: str) -> list[str]:
+        """Return the ids of the damaged run records that could be those of failed runs of ``host``.
+
+        A damaged record is returned if it is newer than every run of the host that has ended.
+        """
+        ended = next((run.started for run in self.settled_runs() if run.host == host), None)
+        return [
+            run_id
+            for run_id in self.damaged_runs
+            if (ended is None or keys.id_time(run_id) > ended)
+            and not is_ahead(keys.id_time(run_id), self.now)
+        ]
+
+    def _damaged_run_of(self, host: str) -> str:
+        """Return a reason to keep all copies of an expected host if a run record is damaged, else ``""``."""
+        hidden = self.hidden_runs(host) if host in self.hosts.expected else []
+        return f"{keys.run_key(hidden[0])} is damaged and may hide a failed run" if hidden else ""
+
+    def part_checks(self) -> list[PartCheck]:
+        """Return all verifications and drills, also of removed backups, once for each part they covered."""
+        return list(part_checks(self.entries, self.annotations, self.past_checks))
+
+    def spot_alarms(self) -> dict[Part, str]:
+        """Return the spot check alarms that nobody has accepted, by the database or tree they concern."""
+        hosts = {item.id: item.host for item in self.manifests}
+        return {
+            Part(host=hosts[backup_id], kind=item.kind, name=item.name): (
+                f"spot_check of {backup_id}: {item.text} (accept_backup {backup_id})"
+            )
+            for backup_id, annotations in sorted(self.annotations.items())
+            for item in annotations.spot_alarms()
+            if backup_id in hosts
+        }
 
     def failing(self) -> set[tuple[str, str]]:
         """Return the host and the name of each database or tree whose newest backup run failed.
 
-        If a database and a tree have the same name and one of them fails, both count as failing.
+        If a database and a tree of a host have the same name, they are not distinguished.
         """
         manifests = {entry.id: entry.manifest for entry in self.entries}
         settled: dict[tuple[str, str], bool] = {}
         for run in self.settled_runs():
+            if run.outcome == LOCKED:  # this run has backed up nothing; monitoring reports it otherwise
+                continue
             for name in run.requested:
                 settled.setdefault((run.host, name), _failed(run, name, manifests.get(run.id)))
         return {part for part, failed in settled.items() if failed}
 
     def settled_runs(self) -> list[RunRecord]:
-        """Return the runs that have ended, newest first, without those dated in the future."""
+        """Return the runs that have ended, newest first, without runs dated in the future.
+
+        A run that gave up waiting for the lock is left out if another run of its host has backed up the same
+        databases and trees meanwhile: the same backup had been started twice.
+        """
         written = {entry.id for entry in self.entries}
         return [
             run
             for run in self.runs
-            if run.started <= self.now and (run.id in written or not run.is_alive(self.now))
+            if not is_ahead(run.started, self.now)
+            and (run.id in written or not run.is_alive(self.now))
+            and not (run.outcome == LOCKED and self._done_by_another(run))
         ]
+
+    def _done_by_another(self, run: RunRecord) -> bool:
+        return any(
+            other.outcome == COMPLETE
+            and (other.host, set(other.requested) >= set(run.requested)) == (run.host, True)
+            and (other.finished or other.started) >= run.started
+            for other in self.runs
+        )
 
     def _backup(self, entry: Entry) -> Backup:
         if entry.manifest is None:
             return Backup(id=entry.id, started=entry.started, held="its manifest cannot be read")
-        annotations = self.annotations.get(entry.id, Annotations())
+        copies = self.standings.of_backup(entry.id)
+        proven = part_checks([entry], self.annotations, ())
         return Backup(
             id=entry.id,
             started=entry.started,
-            parts=parts_of(entry.manifest),
-            held=f"pinned: {annotations.pin.reason}" if annotations.pin else "",
-            proven=annotations.proven,
+            parts=tuple(copy.part for copy in copies),
+            held=f"untrusted: {entry.untrusted}" if entry.untrusted else self._held(entry.manifest),
+            proven_parts=frozenset(
+                item.part for item in proven if item.check.depth == DRILLED and item.sound
+            ),
+            unfit={copy.part: copy.why for copy in copies if not copy.fit},
         )
+
+    def _held(self, manifest: Manifest) -> str:
+        """Return why a backup is kept even if the retention policy would not keep it, else ``""``."""
+        annotations = self.annotations.get(manifest.id, Annotations())
+        if annotations.pin:
+            return f"pinned: {annotations.pin.reason}"
+        if manifest.id in {pin.id for pin in self.vanished.pins}:
+            return "this host remembers its pin, which is gone from the storage"
+        if manifest.safety and not annotations.release:
+            return "kept until released: it can undo a restore in place"
+        return ""
 
 
 def read_inventory(context: BackupContext) -> Inventory:
-    """Read all manifests, run records, pins and checks. Raises ``StorageError``."""
-    return Inventory(
-        now=context.clock(),
-        entries=context.catalog.entries(),
-        annotations=read_annotations(context.store),
-        runs=context.catalog.runs(),
-    )
+    """Read all manifests, run records and annotations, and judge every copy. Raises ``StorageError``.
 
-
-def parts_of(manifest: Manifest) -> tuple[Part, ...]:
-    """Return the databases and trees that are complete in a backup.
-
-    A tree with files that could not be read counts as complete.
+    A run record or annotation that cannot be read is left out. If the storage failed to return it, ``unread``
+    of the result names it.
     """
-    complete = (part for part in manifest.parts if part.state == COMPLETE)
-    return tuple(Part(host=manifest.host, kind=part.kind, name=part.name) for part in complete)
+    context, unread = take_snapshot(context), dict[str, str]()
+    # Run records are read first: a run that has ended by then has written its manifest.
+    written = {item.key: item.modified for item in context.store.list(keys.RUNS)}
+    damaged: list[str] = []
+    runs = context.catalog.runs(written, unread=unread, damaged=damaged)
+    history = read_history(context, runs)
+    existing = {entry.id for entry in history.entries}
+    return Inventory(
+        **{**vars(history), "unread": {**unread, **history.unread}},
+        runs=runs,
+        hosts=sort_hosts(context.config, history.manifests, runs, history.now),
+        future=find_future_dates(history.entries, history.stored_checks, runs, history.now),
+        lost=lost_backups(context, history.entries, runs),
+        written=written,
+        damaged_runs=tuple(item for item in damaged if item not in existing),
+    )
 
 
 def _failed(run: RunRecord, name: str, manifest: Manifest | None) -> bool:
     if manifest is not None:  # more reliable than the record of a run that died
-        return any(part.state != COMPLETE for part in manifest.parts if part.name == name)
+        return any(part.state not in (COMPLETE, NOT_COPIED) for part in manifest.parts if part.name == name)
     return run.outcome not in (COMPLETE, INCOMPLETE) or name in run.errors
+
+
+def _is_configured(part: Part, config: Config) -> bool:
+    """Return whether this host backs up ``part``."""
+    names = config.databases if part.kind == DatabasePart.kind else (*config.sites, *config.logs)
+    return part.host == config.host and part.name in names
+
+
+def _is_retired(part: Part, config: Config) -> bool:
+    """Return whether the settings of this host say that ``part`` is intentionally no longer backed up."""
+    own = part.host == config.host
+    return own and not _is_configured(part, config) and config.max_age_of(part) is None
+
+
+def _hint(part: Part, config: Config) -> str:
+    """Return a hint for a database or tree whose copies cannot be removed at present."""
+    name = part.name if part.host == config.host else f"{part.host}/{part.name}"
+    retire = f"set {SETTING}['MAX_AGE'] = {{{name!r}: None}}"
+    if _is_configured(part, config):
+        return "Make a good backup of it first: see list_backups"
+    if part.host == config.host:
+        return f"It is not in the settings any more: to apply the rules to its copies again, {retire}"
+    return f"Make a good backup of it first; or, if {part.host} no longer backs it up, {retire}"

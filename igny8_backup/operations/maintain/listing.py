@@ -1,4 +1,4 @@
-"""List the files of a backup as a stream, because there may be millions."""
+"""List the files of a backup as a stream, because there can be millions of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from igny8_backup.errors import BackupError, IdentityError, IntegrityError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
-from igny8_backup.operations.backup import parent_index
+from igny8_backup.operations.backup import local_index
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, parse_pattern
 from igny8_backup.streams.age import Identity
@@ -22,12 +22,13 @@ def list_files(
 ) -> Iterator[tuple[str, Record]]:
     """List the files, folders and links that match ``pattern`` (see ``parse_pattern``); all if it is empty.
 
-    Yields the name of the tree and the record, tree by tree, in the order of the index. Reads the local index
-    in ``STATE_DIR``, which needs no identity. If it is missing or damaged, reads the index in storage.
+    Yields pairs of the name of a tree and a record, tree by tree, in the order of the index. Reads the local
+    index in ``STATE_DIR``, which needs no identity. If the local index is missing or damaged, reads the index
+    in storage, which needs an identity if it is encrypted.
 
-    Before the first record, raises ``UsageError`` for a backup without trees, and if an identity is needed
-    and not given, ``IdentityError``, or ``IntegrityError`` if the local index is damaged. If
-    ``IntegrityError`` is raised later, the records listed so far cannot be trusted.
+    Raises ``UsageError`` for a backup without trees. If a needed identity is not given, raises
+    ``IntegrityError`` for a damaged local index, and ``IdentityError`` for a missing one. If
+    ``IntegrityError`` is raised after the first record, the records yielded so far cannot be trusted.
     """
     parts = [part for part in manifest.trees if part.state == COMPLETE and part.index]
     if not parts:
@@ -36,7 +37,7 @@ def list_files(
         raise UsageError(what, unchanged="Nothing was read.", hint=hint)
     sources: list[tuple[TreePart, Path | None]] = []
     for part in parts:
-        local, damaged = parent_index.local_index(context, manifest, part)
+        local, damaged = local_index.find_local_index(context, manifest, part)
         if local is None and manifest.encrypted and not identities:
             raise _unreadable(part.name, damaged)
         if damaged:

@@ -5,32 +5,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from igny8_backup.errors import StorageError
-from igny8_backup.formats import keys, records
+from igny8_backup.formats import keys
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.scratch import remove_killed_drills
-from igny8_backup.operations.maintain.inventory import read_inventory
+from igny8_backup.operations.history.presence import lost_text
+from igny8_backup.operations.history.storage_memory import find_lost
+from igny8_backup.operations.maintain.hidden import hidden_backups, hidden_text
+from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
+from igny8_backup.operations.maintain.locked import LockedObject, locked_manifests
+from igny8_backup.operations.maintain.old_records import forget_old_records
 from igny8_backup.operations.maintain.orphans import OrphanObject
+from igny8_backup.operations.maintain.remove import POLICY, REPLACED, remove_backup, why_not_removable
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
-from igny8_backup.operations.notify.mailed_alarms import Alarm
+from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.snapshots import take_snapshot
 from igny8_backup.retention import Plan
 
-RECORDS_KEPT = timedelta(days=90)
-"""The age at which the record of a run whose backup is gone is deleted. The record of the newest run of each
-database and tree is always kept."""
+_UNSIGNED = (
+    " Without a signed record of the removal it would be reported as lost. Run prune_backups on a host whose"
+    " key may sign it."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
     """The backups and orphans that were removed, or would be in a dry run.
 
-    ``removed`` are ids of backups, ``swept`` the removed orphans, ``waiting`` the orphans that a later run
-    will remove, ``unreadable`` the ids of backups without a readable manifest. ``problem`` is the error that
-    stopped pruning early.
+    ``removed`` are the ids of the removed backups, ``swept`` the removed orphans, ``waiting`` the orphans
+    that a later run will remove. ``unreadable`` are the ids of backups without a readable manifest. ``lost``
+    are sentences about backups, pins and records of damage that are gone although nobody removed them on
+    purpose.
+
+    The policy no longer keeps the backups in ``refused``, but this host must not remove them: their ids are
+    mapped to the reasons. ``future`` describes objects that are dated in the future. ``problem`` is the error
+    that stopped pruning early. ``locked`` are the manifests and orphans that S3 Object Lock has kept.
     """
 
     plan: Plan
@@ -38,34 +50,53 @@ class PruneResult:
     swept: tuple[OrphanObject, ...]
     waiting: tuple[OrphanObject, ...]
     unreadable: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+    future: tuple[str, ...] = ()
     problem: str = ""
+    locked: tuple[LockedObject, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether nothing prevented the removal of a backup or tar archive."""
-        return not (self.plan.blocked or self.unreadable or self.problem)
+        """Whether pruning met none of the :meth:`problems`. Locks in the storage are no problem."""
+        stopped = self.unreadable or self.lost or self.refused or self.future or self.problem
+        return not (self.plan.blocked or stopped)
 
     @property
     def alarms(self) -> list[Alarm]:
-        """Alarms for databases and trees that may not be pruned, unreadable manifests and an early stop."""
+        """One alarm for each database or tree that is not pruned and for each unreadable manifest.
+
+        There is one more for each other kind of the :meth:`problems` that pruning met.
+        """
         found = [Alarm(str(block.part), "blocked") for block in self.plan.blocked]
         found += [Alarm(backup_id, "unreadable") for backup_id in self.unreadable]
+        found += [Alarm("", "lost backups")] * bool(self.lost)
+        found += [Alarm("", "dated in the future")] * bool(self.future)
+        found += [Alarm("", "not removed")] * bool(self.refused)
         return found + [Alarm("", "stopped")] * bool(self.problem)
 
     def problems(self) -> list[str]:
-        """Return one line for each problem that kept backups from being removed.
+        """Return one line for each problem.
 
-        Problems are databases and trees whose newest backup failed or is too old, unreadable manifests,
-        backups dated in the future, and the error that stopped pruning early.
+        Problems are backups, pins and records of damage that are gone; backups that this host must not
+        remove; databases and trees that are not pruned, for example because their newest backup failed;
+        objects dated in the future; unreadable manifests; and the error that stopped pruning early.
         """
         blocked = self.plan.blocked
-        lines = [f"BLOCKED: no copy of {block.part} is removed: {block.reason}." for block in blocked]
+        lines = [f"LOST: {text}" for text in self.lost]
         lines += [
-            f"IN THE FUTURE: backup {backup_id} is ignored and not removed; check the clocks."
-            for backup_id in self.plan.future
+            f"NOT REMOVED: backup {backup_id}: {reason}.{'' if reason == REPLACED else _UNSIGNED}"
+            for backup_id, reason in self.refused.items()
+        ]
+        lines += [f"BLOCKED: no copy of {block.part} is removed: {block.reason}." for block in blocked]
+        lines += [
+            f"IN THE FUTURE: {item} is dated later than now, so it is ignored. Check the clocks of the hosts."
+            for item in self.future
         ]
         lines += [
-            f"UNREADABLE: the manifest of backup {backup_id}; until it can be read, no pack is removed."
+            f"UNREADABLE: the manifest of backup {backup_id} cannot be read, or somebody has replaced it."
+            " Until the original is back, no pack (tar archive of files) is removed, because the backup may"
+            " need it."
             for backup_id in self.unreadable
         ]
         return [*lines, f"STOPPED: {self.problem}"] if self.problem else lines
@@ -74,85 +105,98 @@ class PruneResult:
 def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
     """Remove the backups that the policy no longer keeps; with ``dry_run`` only report them, without a lock.
 
-    The manifest of a backup is deleted first, then its objects. Packs (tar archives) that no manifest names
-    any more are marked as orphans, which a later run removes. The databases and folders of killed drills are
-    removed too.
+    For each backup, the removal is recorded, then the manifest is deleted, then the objects. Packs (tar
+    archives) that no manifest names any more are marked as orphans; a later run removes them. The databases
+    and folders of killed drills are removed too.
 
-    Raises ``LockedError``, and ``StorageError`` if nothing has been removed yet. A later storage error is
-    reported as the ``problem`` of the result.
+    Raises ``LockedError``, and ``IdentityError`` if the signing key cannot be used. A storage error is raised
+    as ``StorageError`` only if nothing has been removed before. Otherwise it becomes the ``problem`` of the
+    result.
     """
     if dry_run:
-        plan, found = read_inventory(context).plan(context.config), plan_sweep(context)
-        return _result(plan, list(plan.to_remove), list(found.due), found)
+        context = take_snapshot(context)
+        state = _read(context)
+        found = plan_sweep(context)
+        return state.result(state.removable, found.due, found)
     with context.locked("pruning") as locks:
 
         def check() -> None:
             for lock in locks:
                 lock.check(unchanged="Nothing else was removed.")
 
-        plan = read_inventory(context).plan(context.config)
+        state = _read(context)
         removed: list[str] = []
         swept: list[OrphanObject] = []
         found = Sweep()
         try:
-            for backup_id in plan.to_remove:
-                if _remove_manifest(context, backup_id, check):
+            for backup_id in state.removable:
+                if remove_backup(context, state.inventory, backup_id, check, reason=POLICY):
                     removed.append(backup_id)
-                    _remove_rest(context, backup_id, check)
             found = plan_sweep(context)
             swept.extend(sweep(context, found, check))
-            _forget_runs(context, check)
+            forget_old_records(context, check)
         except StorageError as error:
             if not (removed or swept):
                 raise
-            return _result(plan, removed, swept, found, problem=str(error))
+            return state.result(removed, swept, found, problem=str(error))
     remove_killed_drills(context)
-    return _result(plan, removed, swept, found)
+    return state.result(removed, swept, found)
 
 
-def _remove_manifest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> bool:
-    """Delete the manifest of a backup, and with it the backup; return whether it was deleted.
+@dataclass(frozen=True)
+class _State:
+    """The inventory of the storage before anything is removed, and what follows from it for pruning.
 
-    The backup is kept if it has been pinned since the plan was made, or if its run has not ended.
+    The fields other than ``inventory`` are explained in :class:`PruneResult`.
     """
-    run = context.catalog.run(backup_id)
-    if context.store.exists(keys.pin_key(backup_id)) or (run and run.is_alive(context.clock())):
-        return False
-    check()
-    if run:  # first, because verify_backup reports a manifest that is missing without this note
-        pruned = replace(run, pruned=context.clock())
-        context.store.put_small(keys.run_key(backup_id), records.to_json(pruned))
-    context.store.delete(keys.manifest_key(backup_id))
-    return True
+
+    inventory: Inventory
+    plan: Plan
+    refused: dict[str, str]
+    lost: tuple[str, ...]
+    locked: tuple[LockedObject, ...]
+
+    @property
+    def removable(self) -> list[str]:
+        locked = {item.key for item in self.locked}
+        return [
+            backup_id
+            for backup_id in self.plan.to_remove
+            if backup_id not in self.refused and keys.manifest_key(backup_id) not in locked
+        ]
+
+    def result(
+        self, removed: Sequence[str], swept: Sequence[OrphanObject], found: Sweep, problem: str = ""
+    ) -> PruneResult:
+        return PruneResult(
+            plan=self.plan,
+            removed=tuple(removed),
+            swept=tuple(swept),
+            waiting=found.waiting,
+            unreadable=found.unreadable,
+            lost=self.lost,
+            refused=self.refused,
+            future=self.inventory.future,
+            problem=problem,
+            locked=self.locked + found.locked,
+        )
 
 
-def _remove_rest(context: BackupContext, backup_id: str, check: Callable[[], None]) -> None:
-    """Delete all objects in the folder of a backup. After an interruption the rest are orphans."""
-    for item in list(context.store.list(keys.backup_folder(backup_id))):
-        check()
-        context.store.delete(item.key)
-
-
-def _forget_runs(context: BackupContext, check: Callable[[], None]) -> None:
-    """Delete old run records whose backups are gone, except the newest of each database and tree."""
-    existing = {entry.id for entry in context.catalog.entries()}
-    seen: set[tuple[str, str]] = set()
-    for run in context.catalog.runs():
-        parts = {(run.host, name) for name in run.requested}
-        if run.id not in existing and parts <= seen and context.clock() - run.started > RECORDS_KEPT:
-            check()
-            context.store.delete(keys.run_key(run.id))
-        seen |= parts
-
-
-def _result(
-    plan: Plan, removed: list[str], swept: list[OrphanObject], found: Sweep, problem: str = ""
-) -> PruneResult:
-    return PruneResult(
-        plan=plan,
-        removed=tuple(removed),
-        swept=tuple(swept),
-        waiting=found.waiting,
-        unreadable=found.unreadable,
-        problem=problem,
-    )
+def _read(context: BackupContext) -> _State:
+    context = take_snapshot(context)
+    remembered, inventory = find_lost(context), read_inventory(context)
+    plan = inventory.plan(context.config)
+    refused = {
+        backup_id: reason
+        for backup_id in plan.to_remove
+        if (reason := why_not_removable(context, inventory, backup_id))
+    }
+    own = {item.id for item in remembered}
+    lost = [item.text for item in remembered]
+    lost += [lost_text(context, run) for run in inventory.lost if run.id not in own]
+    lost += inventory.vanished.texts(context.store.describe())
+    own |= {run.id for run in inventory.lost}
+    hidden = hidden_backups(context, {entry.id for entry in inventory.entries}).keys() - own
+    lost += [hidden_text(context, backup_id) for backup_id in sorted(hidden)]
+    locked = locked_manifests(context, plan.to_remove)
+    return _State(inventory, plan, refused, tuple(lost), locked)

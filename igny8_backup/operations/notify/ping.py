@@ -1,4 +1,4 @@
-"""Ping a monitoring service as Healthchecks does: ``URL/start``, then ``URL`` or ``URL/fail``."""
+"""Ping a monitoring service like Healthchecks: first ``URL/start``, then ``URL`` or ``URL/fail``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request, urlopen
 
+from igny8_backup.deadline import within
 from igny8_backup.errors import UsageError
-from igny8_backup.operations.notify.deadline import within
 
 START, SUCCESS, FAIL = "start", "", "fail"
 LIMIT = 10.0
-"""Seconds for a ping as a whole, from the look-up of the name to the end of the answer."""
+"""Seconds for a ping as a whole, from the look-up of the host name to the end of the answer."""
 MAX_BYTES = 10_000
-"""The largest size of a message. Services store about this much."""
+"""The largest size of the message in a ping. Services store about this much."""
 
 
 def check_url(url: str) -> None:
@@ -25,7 +25,7 @@ def check_url(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        what = "The URL to ping does not begin with http:// or https://."
+        what = "The URL to ping is not a complete http:// or https:// URL."
         hint = "Give the complete URL, such as https://hc-ping.com/UUID."
         raise UsageError(what, unchanged="Nothing was read or written.", hint=hint)
 

@@ -1,7 +1,7 @@
 """Remove secrets from a text before it leaves the machine.
 
-Messages of this package contain no secrets, but they quote messages of database drivers, mail servers and
-programs, which may.
+Messages of this package contain no secrets of their own, but they quote messages of database drivers, mail
+servers and programs, which may contain secrets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 from django.conf import settings
 from django.views.debug import SafeExceptionReporterFilter
 
-HIDDEN = "********"
+from igny8_backup.hidden import SECRET_KEYS, SHOWN, Hidden
+
+HIDDEN = SHOWN
 _MIN_LENGTH = 4
 """Shorter values occur in ordinary words: replacing them would make the text unreadable."""
 _PATTERNS = (
@@ -39,15 +41,21 @@ def _secrets() -> Iterator[str]:
 
 
 def _within(name: str, value: Any) -> Iterator[str]:
-    """Yield the secrets in a setting: values under a name that Django hides on its error pages."""
+    """Yield the secrets in ``value``, the value of the setting or dictionary key ``name``.
+
+    A text is a secret if Django hides values of that name on its error pages, or if ``SECRET_KEYS`` has the
+    name.
+    """
     if isinstance(value, Mapping):
         for key, found in value.items():
             yield from _within(str(key), found)
     elif isinstance(value, (list, tuple)):
         for found in value:
             yield from _within(name, found)
+    elif isinstance(value, Hidden):
+        yield from _within(name, value.reveal())
     elif isinstance(value, str) and len(value) >= _MIN_LENGTH:
         # A dotted path names code, as in AUTH_USER_MODEL and PASSWORD_HASHERS, and is not a secret.
-        named = SafeExceptionReporterFilter.hidden_settings.search(name)
+        named = name in SECRET_KEYS or SafeExceptionReporterFilter.hidden_settings.search(name)
         if named and not re.fullmatch(r"[A-Za-z_]+(\.\w+)+", value):
             yield value

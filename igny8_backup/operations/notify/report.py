@@ -1,4 +1,4 @@
-"""Report how a command or task ended: by a ping, a mail to ``ADMINS`` and the signal ``reported``."""
+"""Report how a command or task ended: by a ping, a mail, notifications and the signal ``reported``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Self
 
 from igny8_backup import signals
 from igny8_backup.operations.context import utc_now
-from igny8_backup.operations.notify.mail import mail_outcome
-from igny8_backup.operations.notify.mailed_alarms import Alarm
+from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.notify.outcome import tell_outcome
 from igny8_backup.operations.notify.ping import FAIL, START, SUCCESS, check_url, ping
 from igny8_backup.operations.notify.redact import redacted
+from igny8_backup.operations.notify.run_log import log_run
 from igny8_backup.operations.progress import Progress
 
 TAIL = 50
-"""The number of notes, counted from the last, that the report of a failure includes."""
+"""The report of a failure includes the last notes of the run: at most this many."""
 
 
 class Report:
@@ -24,10 +25,10 @@ class Report:
 
     A ``Report`` is also the :class:`Progress` of the run: it forwards all calls to ``progress`` and includes
     the last notes in the report. The run has failed if an exception leaves the ``with`` block or :meth:`fail`
-    was called. A ping or mail that cannot be sent is noted and never fails the run.
+    was called. A ping, mail or notification that cannot be sent is noted and never fails the run.
 
-    ``what`` is the name of the command, ``url`` the URL to ping, if any. On entry, raises ``UsageError`` if
-    the URL is invalid.
+    ``what`` is the name of the command, ``url`` the URL to ping, if any. Entering the ``with`` block raises
+    ``UsageError`` if the URL is invalid.
     """
 
     def __init__(self, what: str, progress: Progress, *, url: str = "") -> None:
@@ -39,6 +40,7 @@ class Report:
         self._alarms: tuple[Alarm, ...] = ()
         self._failed = False
         self._silent = False
+        self._started = utc_now()
 
     def begin(self, what: str, total: int | None, files: int | None = None) -> None:
         self._progress.begin(what, total, files)
@@ -54,14 +56,14 @@ class Report:
         self._progress.note(text)
 
     def cover(self, *parts: str) -> None:
-        """Set the parts that this run works on. The alarms of other parts do not end with this run."""
+        """Set the databases and trees that this run works on. The run does not end alarms of other ones."""
         self._scope = parts
 
     def fail(self, *lines: str, alarms: Iterable[Alarm] = (), reason: str = "incomplete") -> None:
         """Report the run as failed, for the reasons in ``lines``.
 
-        ``alarms`` are the parts that failed, each with its reason, so that the same failure is not mailed
-        every hour. Without them, all parts that the run covers have failed for ``reason``.
+        ``alarms`` name the databases and trees that failed, each with its reason, so that the same failure is
+        not sent every hour. Without them, everything that the run covers has failed for ``reason``.
         """
         self._tail.extend(lines)
         self._failed = True
@@ -86,10 +88,10 @@ class Report:
             self.fail(str(error) or type(error).__name__, reason=type(error).__name__)
         text = redacted("\n".join(self._tail)) if self._failed else ""
         self._ping(FAIL if self._failed else SUCCESS, text)
-        if error is None or isinstance(error, Exception):  # no mail after Ctrl-C
-            problem = mail_outcome(self._what, self._alarms, text, utc_now(), scope=self._scope)
-            if problem:
+        if error is None or isinstance(error, Exception):  # no message after Ctrl-C
+            for problem in tell_outcome(self._what, self._alarms, text, utc_now(), scope=self._scope):
                 self._progress.note(redacted(problem))
+        log_run(self._what, self._started, self._alarms, text)
         signals.reported.send_robust(sender=None, command=self._what, ok=not self._failed, text=text)
 
     def _ping(self, word: str, text: str = "") -> None:

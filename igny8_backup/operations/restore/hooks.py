@@ -5,37 +5,48 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from igny8_backup.conf import SETTING
+from igny8_backup.conf import Config
 from igny8_backup.errors import IncompleteError, ToolError, UnfinishedError
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.hook_programs import run_hook, unusable
+from igny8_backup.outside import is_from_outside
 from igny8_backup.signals import RESTORE, announced
-from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.streams.process import feed_process
 
 BEFORE, AFTER = "before_restore", "after_restore"
+
+
+def blockers(config: Config) -> list[str]:
+    """Return a sentence for each hook of ``AFTER_RESTORE`` whose program cannot be run.
+
+    Hooks of ``BEFORE_RESTORE`` are not checked: they run first, so if one fails, nothing is changed.
+    """
+    return unusable("AFTER_RESTORE", config.after_restore)
 
 
 @contextmanager
 def before_restore(
     context: BackupContext, backup_ids: tuple[str, ...], *, operation: str = RESTORE
 ) -> Iterator[None]:
-    """Run ``BEFORE_RESTORE``, then the body of the ``with`` statement. ``operation`` may also be ``UNDO``.
+    """Run ``BEFORE_RESTORE``, then the body of the ``with`` statement.
 
-    If the body fails before anything live was changed, a note asks the operator to restart whatever the hooks
-    stopped. If a hook fails, the remaining hooks are not run and :class:`ToolError` is raised.
+    ``operation`` is ``RESTORE`` or ``UNDO``.
+
+    If the body fails before anything live was changed, a note asks the operator to start again whatever the
+    hooks stopped. If a hook fails, the remaining hooks and the body are not run, and :class:`ToolError` is
+    raised.
     """
     commands = context.config.before_restore
     if not commands:
         yield
         return
+    environment = _environment(backup_ids)
     try:
         with announced(operation, BEFORE, backup_ids):
             for number, argv in enumerate(commands):
-                _run(context, BEFORE, number, argv, backup_ids, unchanged="Nothing was changed.")
+                run_hook(context, BEFORE, number, argv, environment, unchanged="Nothing was changed.")
         yield
     except UnfinishedError:
         raise  # the swap must be completed before anything is started again
@@ -48,13 +59,16 @@ def before_restore(
 
 @contextmanager
 def incomplete_when_interrupted() -> Iterator[None]:
-    """Raise :class:`IncompleteError` if a signal arrives in the ``with`` block, which runs after the swap.
+    """Raise :class:`IncompleteError` if a signal or time limit ends the ``with`` block.
 
-    The exit status of an interruption would mean that nothing was restored.
+    The block contains the steps after the swap, when everything is restored already. The exit status of an
+    interruption would wrongly mean that nothing was restored.
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not is_from_outside(error):
+            raise
         raise IncompleteError(
             "The command was stopped after everything was restored. It may not have purged the queues,"
             " checked the live databases, or run AFTER_RESTORE.",
@@ -66,42 +80,17 @@ def after_restore(
     context: BackupContext, backup_ids: tuple[str, ...], *, operation: str = RESTORE
 ) -> tuple[str, ...]:
     """Run all of ``AFTER_RESTORE``; return a sentence for each hook that failed."""
-    commands = context.config.after_restore
+    commands, environment = context.config.after_restore, _environment(backup_ids)
     failed = []
     if commands:
         with announced(operation, AFTER, backup_ids):
             for number, argv in enumerate(commands):
                 try:
-                    _run(context, AFTER, number, argv, backup_ids, unchanged="Everything is restored.")
+                    run_hook(context, AFTER, number, argv, environment, unchanged="Everything is restored.")
                 except ToolError as error:
                     failed.append(str(error))
     return tuple(failed)
 
 
-def _run(
-    context: BackupContext,
-    phase: str,
-    number: int,
-    argv: Sequence[str],
-    ids: tuple[str, ...],
-    *,
-    unchanged: str,
-) -> None:
-    # Only the program is named, because an argument may be a secret.
-    hook = f"{phase.upper()}[{number}] ({argv[0]})"
-    context.progress.note(f"Running {hook}.")
-    environment = {"IGNY8_BACKUP_PHASE": phase, "IGNY8_BACKUP_IDS": " ".join(ids)}
-    try:
-        with context.observe(hook) as observer:
-            observer.waiting_for("the hook")
-            # Collects the hook's output for the error; does not wait for processes that the hook leaves
-            # running.
-            feed_process(argv, from_bytes(b""), env={**os.environ, **environment})
-    except ToolError as error:
-        raise ToolError(
-            f"The hook {hook} failed: {error.what.rstrip('.')}.",
-            unchanged=unchanged,
-            hint=f"Fix the program, or change {SETTING}[{phase.upper()!r}].",
-            stderr_tail=error.stderr_tail,
-            exit_status_of_tool=error.exit_status_of_tool,
-        ) from None
+def _environment(backup_ids: tuple[str, ...]) -> dict[str, str]:
+    return {"IGNY8_BACKUP_IDS": " ".join(backup_ids)}

@@ -1,17 +1,17 @@
-"""Replace the contents of a live database in one transaction, after a backup of its previous contents.
+"""Back up a live database, then replace its contents in one transaction.
 
-For roles that may not create databases, as on many managed servers. It is done only on request, because the
-application waits meanwhile, and only that backup can undo the restore. The entry points are
-:func:`plan_in_place` and :func:`run_in_place`.
+This is for roles that may not create databases, as on many managed servers. A restore in place is made only
+on request: the application has to wait while the transaction runs, and only the backup of the previous
+contents can undo it.
 """
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
+from functools import partial
 
-from igny8_backup.catalog.select import select
-from igny8_backup.celery.workers import Workers, ask_workers
+from igny8_backup.celery.workers import Workers
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import RestoreSelection, Target
@@ -21,9 +21,14 @@ from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history import expected_sizes
+from igny8_backup.operations.history.read import select_copies
+from igny8_backup.operations.history.safety_copies import remember_in_place
+from igny8_backup.operations.open_dump import open_dump
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.operations.restore import hooks
-from igny8_backup.operations.restore.preflight import check_objects, differing_migrations
+from igny8_backup.operations.restore.other_workers import find_workers
+from igny8_backup.operations.restore.preflight import check_objects
 from igny8_backup.operations.restore.workers import (
     WorkersPolicy,
     ensure_workers_stopped,
@@ -33,7 +38,12 @@ from igny8_backup.operations.restore.workers import (
 )
 from igny8_backup.operations.selection import ALL, DB, BasePlan, BaseRequest, select_parts
 from igny8_backup.operations.staging import sandbox, sanitize
+from igny8_backup.operations.staging.live_state import unchanged_live
+from igny8_backup.operations.staging.load import add_unfilled_views, collect_statistics
+from igny8_backup.operations.staging.origin import check_origin
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
+from igny8_backup.operations.staging.probe_checks import check_access
+from igny8_backup.operations.staging.rehearsal import differing_migrations, rehearse
 from igny8_backup.signals import RESTORE, announced
 
 LABEL = "before a restore in place"
@@ -43,8 +53,8 @@ LABEL = "before a restore in place"
 class InPlaceRequest(BaseRequest):
     """A request to restore one database in place.
 
-    ``only`` is an alias, or ``all`` or ``db`` if there is only one database. The other fields are those of
-    ``RestoreRequest``; ``owners`` is that of ``RestoreOverrides``.
+    ``only`` is an alias, or ``all`` or ``db`` if there is only one database. ``owners`` is that of
+    ``RestoreOverrides``, and the other fields are those of ``RestoreRequest``.
     """
 
     owners: bool = True
@@ -88,19 +98,15 @@ class InPlaceResult:
 def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePlan:
     """Plan a restore in place from manifest, details and the beginning of the dump. Nothing is changed.
 
-    Raises ``UsageError`` unless the request names one PostgreSQL database that exists, and the errors of
-    ``plan_restore``.
+    Raises the errors of ``plan_restore``. Also raises ``UsageError`` unless the request chooses exactly one
+    database, which must exist and be a PostgreSQL database.
     """
     given = context.catalog.get(request.backup_id) if request.backup_id else None
     aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
     if len(aliases) != 1:
-        what = f"{', '.join(aliases)} are several" if aliases else f"--only {request.only} is none"
-        raise UsageError(
-            f"--in-place takes one database, and {what}.",
-            hint="Give --only ALIAS.",
-        )
-    pool = [given] if given else context.catalog.manifests()
-    selected = select(pool, databases=aliases, trees=(), wanted=given)
+        chosen = f"{', '.join(aliases)} are chosen" if aliases else f"--only {request.only} chooses none"
+        raise UsageError(f"--in-place takes exactly one database, but {chosen}.", hint="Give --only ALIAS.")
+    selected, _ = select_copies(context, given, databases=aliases, trees=(), from_host=request.from_host)
     ((manifest, part),) = selected.databases
     identities = context.identities(request.identity_file, needed=manifest.encrypted)
     details = read_details(context, manifest, identities).database(part.alias)
@@ -112,18 +118,25 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
             f"There is no database {target.name} to restore into.",
             hint=f"Create it, empty, with the encoding {details.encoding}; or restore without --in-place.",
         )
-    check_objects(context, [part.dump])
-    workers = ask_workers()
-    blockers = engine.in_place_blockers(part, details, context.download(part.dump, identities))
-    blockers += [f"{part.alias}: {text}" for text in differing_migrations(details)]
-    blockers += workers_blockers(workers, request.workers, hooks=bool(context.config.before_restore))
+    check_objects(context, [part.dump, *part.stored_packs])
+    workers = find_workers(context.config)
+    origin = check_origin(context, engine, manifest, in_place=True)
+    dump = open_dump(context, part, identities)
+    blockers = [*origin.blockers, *engine.in_place_blockers(part, details, dump)]
+    rehearsal = rehearse(context, [details])
+    blockers += rehearsal.blockers
+    blockers += [f"{part.alias}: {text}" for text in differing_migrations(details, rehearsal)]
+    blockers += hooks.blockers(context.config)
+    live, hooked = not target.empty, bool(context.config.before_restore)
+    blockers += workers_blockers(workers, request.workers, live=live, hooks=hooked)
     keep = request.keep_personal_data
     blockers += sanitize.blockers(context.config, [manifest], aliases, sanitize=False, keep=keep)
     if context.journals.unfinished():
         blockers.append(
             "An earlier restore or undo was interrupted. To complete it: restore_all without --in-place."
         )
-    notes = [*selected.notes, *override_notes, *workers_notes(workers, request.workers)]
+    notes = [*selected.notes, *override_notes, *engine.plan_notes(details), *rehearsal.notes, *origin.notes]
+    notes += workers_notes(workers, request.workers, live=live)
     if details.excluded_data:
         notes.append(
             f"The backup does not contain the rows of {', '.join(details.excluded_data)}. These tables will"
@@ -137,10 +150,11 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
         part=part,
         details=details,
         target=target,
-        selection=RestoreSelection(owners=request.owners),
+        selection=RestoreSelection(owners=request.owners, untrusted=origin.untrusted),
         notes=tuple(dict.fromkeys(notes)),
         blockers=tuple(blockers),
         identities=tuple(identities),
+        vulnerable=origin.to_confirm,
         policy=request.workers,
         workers=workers,
     )
@@ -149,25 +163,33 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
 def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) -> InPlaceResult:
     """Stop the workers, back up the database, then replace its contents in one transaction.
 
-    ``own`` is a context that may write backups. After a failure the database is unchanged. Only after
-    ``UnfinishedError`` this is unknown, because the connection was lost during the commit.
+    ``own`` is a context that may write backups, for the backup of the previous contents. After most errors
+    the database is unchanged. After ``UnfinishedError`` nobody knows whether the commit succeeded. After
+    ``IncompleteError`` the database is restored, but the steps after the commit were interrupted.
     """
     plan.require_feasible()
+    stop = partial(ensure_workers_stopped, context, plan.policy, live=not plan.target.empty)
     with hooks.before_restore(context, plan.backup_ids):
-        stopped = ensure_workers_stopped(context, plan.policy)
-        saved = _save_first(own, plan)
-        context.progress.note(
-            f"The previous contents are in backup {saved}. Only this backup can undo the restore."
-        )
+        stopped = stop()
+        saved = _save_first(context, own, plan)
+        context.progress.note(f"The previous contents are in backup {saved}. Only it can undo the restore.")
         with context.locked("a restore"):
-            # A supervisor may have started the workers again meanwhile.
-            stopped = tuple(dict.fromkeys((*stopped, *ensure_workers_stopped(context, plan.policy))))
-            with announced(RESTORE, "swap", plan.backup_ids):
+            stopped = tuple(dict.fromkeys((*stopped, *stop())))  # a supervisor may have started them again
+            check = unchanged_live(context, [plan.part.alias], contents=True, unless_it_succeeds=True)
+            with announced(RESTORE, "swap", plan.backup_ids), check:
                 left_out = _replace(context, plan, saved)
+            remember_in_place(context, plan.part.alias, saved)
+            expected = expected_sizes.sizes_of_copy(plan.backup_id, plan.part)
+            expected_sizes.announce(context, plan.part.kind, plan.part.alias, expected)
     # The queues are purged last: a restore that fails must not discard tasks.
     with hooks.incomplete_when_interrupted():
         purged, problems = purge(plan.policy, plan.workers)
-        warnings = (*problems, *_after_commit(context, plan, saved))
+        add_unfilled_views(context, plan.part.alias, left_out)
+        engine = _engine(context, plan.part.alias)
+        collect_statistics(context, engine, plan.target.name)
+        check_access(context, engine, plan.target.name, plan.details)
+        after = _after_commit(context, plan, saved)
+    warnings = (*context.shortfalls.take_texts(), *problems, *after)
     return InPlaceResult(
         backup_id=plan.backup_id,
         saved=saved,
@@ -178,33 +200,40 @@ def run_in_place(context: BackupContext, plan: InPlacePlan, own: BackupContext) 
     )
 
 
-def _save_first(own: BackupContext, plan: InPlacePlan) -> str:
-    """Back up the complete database, with the rows that the settings exclude; return the id of the backup."""
+def _save_first(context: BackupContext, own: BackupContext, plan: InPlacePlan) -> str:
+    """Back up the complete database before its contents are replaced; return the id of that backup.
+
+    ``own`` is a context that may write backups. The backup includes the rows that the settings exclude.
+    """
     complete = replace(own, config=replace(own.config, exclude_table_data={}))
-    return run_backup(complete, BackupRequest(databases=(plan.part.alias,), label=LABEL)).id
+    result = run_backup(complete, BackupRequest(databases=(plan.part.alias,), label=LABEL, safety=True))
+    for item in result.shortfalls:
+        context.shortfalls.add(item.part, item.step, item.text)
+    return result.id
 
 
 def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
-    stored, alias = plan.part.dump, plan.part.alias
-    engine = _engine(context, alias)
+    engine = _engine(context, plan.part.alias)
     try:
-        with context.observe(f"database {alias}") as observer:
-            observer.begin(stored.raw_bytes)
-            blocks = context.download(stored, list(plan.identities))
+        with context.observe(f"database {plan.part.alias}") as observer:
+            observer.begin(plan.part.bytes)
+            blocks = open_dump(context, plan.part, list(plan.identities))
             return engine.restore_in_place(
                 observer.monitor(blocks, source="the storage", sink="psql"), plan.details, plan.selection
             )
     except UnfinishedError as error:
-        raise UnfinishedError(str(error), hint=f"The previous contents are in backup {saved}.") from None
+        undo = how_to_undo(plan.part.alias, saved)
+        hint = f"The previous contents are in backup {saved}. To restore them: {undo}"
+        raise UnfinishedError(str(error), hint=hint) from None
 
 
 def how_to_undo(alias: str, saved: str) -> str:
-    """Return the command that restores the previous contents."""
+    """Return the command that restores the backup ``saved`` of the previous contents of ``alias``."""
     return f"python manage.py restore_all {saved} --in-place --only {shlex.quote(alias)}"
 
 
 def _after_commit(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str, ...]:
-    """Check the live database and, if it works, run ``AFTER_RESTORE``. Return warnings."""
+    """Check the live database and, if the application can use it, run ``AFTER_RESTORE``. Return warnings."""
     try:
         if plan.details.migrations:
             with announced(RESTORE, "check", plan.backup_ids):

@@ -25,13 +25,16 @@ SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
 class RestoreRequest(BaseRequest):
     """A request to restore databases and trees.
 
-    ``assume_space``: free bytes on the volume of the database server; None to use the setting. ``sanitize``:
-    run the project's sanitizers. ``allow_set_id``: restore set-user-ID and set-group-ID bits and file
-    capabilities.
+    ``assume_space``: free bytes on the volume of the database server; None to use the setting.
+    ``ignore_space``: restore although an estimate says that the space does not suffice. ``migrate``: run the
+    migrations of the code before the swap. ``sanitize``: run the project's sanitizers. ``allow_set_id``:
+    restore set-user-ID and set-group-ID bits and file capabilities.
     """
 
     workers: WorkersPolicy = WorkersPolicy()
     assume_space: int | None = None
+    ignore_space: bool = False
+    migrate: bool = True
     sanitize: bool = False
     allow_set_id: bool = False
     overrides: RestoreOverrides = RestoreOverrides()
@@ -39,7 +42,7 @@ class RestoreRequest(BaseRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A backup that a restore reads. ``secret_key_equal``: it was made with the current ``SECRET_KEY``."""
+    """A backup that a restore reads. ``secret_key_equal``: it was made with the present ``SECRET_KEY``."""
 
     id: str
     host: str
@@ -54,9 +57,10 @@ class Source:
 class Space:
     """The space on one volume that a restore needs in addition to the live data, in bytes.
 
-    ``place`` is a folder or a database server. The free space of a server cannot be queried: ``free`` is then
-    the number that the user ``assumed``, or None. ``required`` is false if the restore works without the
-    space.
+    ``place`` is a folder or a database server. The free space of a server cannot be queried. For a server,
+    ``free`` is the number that the user has given (then ``assumed`` is true), or None. ``required`` is false
+    if the restore works without the space. ``inodes`` is the number of files and folders to create;
+    ``free_inodes`` is None where there is no limit.
     """
 
     kind: str
@@ -66,11 +70,18 @@ class Space:
     free: int | None
     assumed: bool = False
     required: bool = True
+    inodes: int = 0
+    free_inodes: int | None = None
 
     @property
     def enough(self) -> bool:
-        """Whether the space suffices, as far as is known."""
+        """Whether the bytes suffice, as far as is known."""
         return self.free is None or self.free >= self.needed
+
+    @property
+    def enough_inodes(self) -> bool:
+        """Whether the inodes suffice, as far as is known."""
+        return self.free_inodes is None or self.free_inodes >= self.inodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +107,8 @@ class TreePlan:
     """A tree to restore into ``root``. ``empty``: the root has no files to replace.
 
     ``seconds_after_database``: how long after the snapshot of the database the tree was read; negative if
-    before, None if no database is restored with the tree.
+    before, None if no database is restored with the tree. ``excluded_files`` and ``excluded_bytes`` count the
+    live files that backups exclude: the restore moves them aside, and no backup can bring them back.
     """
 
     backup_id: str
@@ -104,6 +116,8 @@ class TreePlan:
     root: Path
     empty: bool
     seconds_after_database: int | None = None
+    excluded_files: int = 0
+    excluded_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +132,7 @@ class RestorePlan(BasePlan):
     spaces: tuple[Space, ...] = ()
     workers: Workers = Workers()
     policy: WorkersPolicy = WorkersPolicy()
+    migrate: bool = True
     sanitize: bool = False
     allow_set_id: bool = False
 
@@ -125,6 +140,11 @@ class RestorePlan(BasePlan):
     def replaces(self) -> tuple[str, ...]:
         """The names of the live databases that are not empty and will be replaced."""
         return tuple(item.target.name for item in self.databases if not item.target.empty)
+
+    @property
+    def replaces_data(self) -> bool:
+        """Whether a live database that is not empty, or live files, will be replaced."""
+        return bool(self.replaces) or not all(item.empty for item in self.trees)
 
     @property
     def backup_ids(self) -> tuple[str, ...]:

@@ -1,38 +1,56 @@
-"""Plan a restore: compare the chosen backups with the live databases and trees."""
+"""Plan a restore: compare the backups to restore with the live databases and trees."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from igny8_backup.catalog.select import Selection, select
-from igny8_backup.celery.workers import ask_workers
-from igny8_backup.databases.values import RestoreSelection
+from igny8_backup.catalog.select import Selection
+from igny8_backup.databases.values import RestoreSelection, VulnerableProgram
 from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats.details import Details
-from igny8_backup.formats.manifest import StoredObject
-from igny8_backup.operations.clock_skew import future_date_note
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.read import select_copies
+from igny8_backup.operations.migrations import missing_migrations, removed_apps
 from igny8_backup.operations.read_details import read_details
-from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, RestoreRequest, Source, TreePlan
+from igny8_backup.operations.restore import hooks
+from igny8_backup.operations.restore.other_workers import find_workers
+from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, RestoreRequest, TreePlan
+from igny8_backup.operations.restore.plan_facts import (
+    describe_source,
+    excluded_live_files,
+    excluded_notes,
+    seconds_after,
+    source_notes,
+)
 from igny8_backup.operations.restore.preflight import (
     check_objects,
     is_empty,
+    name_blockers,
     other_engine,
-    removed_apps,
     tree_blockers,
-    unknown_migrations,
 )
-from igny8_backup.operations.restore.target import (
-    describe_source,
+from igny8_backup.operations.restore.space import (
+    IF_WRONG,
     estimate_space,
-    seconds_after,
+    refused_space,
+    room_for,
     space_blockers,
 )
 from igny8_backup.operations.restore.workers import workers_blockers, workers_notes
 from igny8_backup.operations.selection import missing_part_notes, select_parts
 from igny8_backup.operations.staging import sanitize
+from igny8_backup.operations.staging.origin import check_origin, without_risky_settings
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
+from igny8_backup.operations.staging.rehearsal import rehearse
+
+NOT_MIGRATED = (
+    "The restored databases will not be migrated, and beat will start every task that was due since the"
+    " backup. After the restore, run: python manage.py migrate."
+)
+"""The note of a plan that does not run the migrations of the code."""
 
 
 @adding_context("Nothing was changed.")
@@ -49,17 +67,25 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
     identities = context.identities(request.identity_file, needed=encrypted)
     details = {manifest.id: read_details(context, manifest, identities) for manifest in manifests}
     databases = _plan_databases(context, request.overrides, selected, details, findings)
-    trees = _plan_trees(context, selected, databases, findings)
-    check_objects(context, _objects(selected))
+    trees = _plan_trees(context, selected, details, databases, findings)
+    findings.notes += check_objects(context, _objects(selected))
     unique = {manifest.id: manifest for manifest in manifests}
     sources = tuple(describe_source(manifest, details[id_]) for id_, manifest in unique.items())
-    findings.notes += [text for item in sources for text in _source_notes(context, item)]
+    findings.notes += [text for item in sources for text in source_notes(context.config.environment, item)]
     assumed = context.config.assume_space if request.assume_space is None else request.assume_space
     spaces = estimate_space(context.config, databases, trees, assumed=assumed)
-    findings.blockers += space_blockers(spaces)
-    workers = ask_workers()
-    findings.notes += workers_notes(workers, request.workers)
-    findings.blockers += workers_blockers(workers, request.workers, hooks=bool(context.config.before_restore))
+    short = space_blockers(spaces)
+    if request.ignore_space:
+        findings.notes += [f"{text} This is ignored: --ignore-space." for text in short]
+    else:
+        short += refused_space([room_for(context.config, item) for item in trees], spaces)
+        findings.blockers += [f"{text} {IF_WRONG}" for text in short]
+    workers = find_workers(context.config)
+    live = any(not item.target.empty for item in databases) or not all(item.empty for item in trees)
+    findings.notes += workers_notes(workers, request.workers, live=live)
+    findings.blockers += workers_blockers(
+        workers, request.workers, live=live, hooks=bool(context.config.before_restore)
+    )
     findings.blockers += sanitize.blockers(
         context.config,
         manifests,
@@ -68,6 +94,14 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
         keep=request.keep_personal_data,
     )
     findings.notes += [sanitize.FILES_NOTE] if request.sanitize and trees else []
+    findings.blockers += hooks.blockers(context.config)
+    rehearsal = rehearse(
+        context, [item.details for item in databases], migrate=request.migrate, sanitize=request.sanitize
+    )
+    findings.notes += rehearsal.notes
+    findings.blockers += rehearsal.blockers
+    if not request.migrate and any(item.details.migrations for item in databases):
+        findings.notes.append(NOT_MIGRATED)
     return RestorePlan(
         created=context.clock(),
         host=context.config.host,
@@ -76,11 +110,13 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
         databases=tuple(databases),
         trees=tuple(trees),
         notes=tuple(dict.fromkeys(findings.notes)),
-        blockers=tuple(findings.blockers),
+        blockers=tuple(dict.fromkeys(findings.blockers)),
+        vulnerable=tuple(dict.fromkeys(findings.to_confirm)),
         identities=tuple(identities),
         spaces=spaces,
         workers=workers,
         policy=request.workers,
+        migrate=request.migrate,
         sanitize=request.sanitize,
         allow_set_id=request.allow_set_id,
     )
@@ -88,29 +124,45 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
 
 @dataclass(kw_only=True)
 class _Findings:
-    """The notes, and the blockers (reasons that forbid the restore), that have been found so far."""
+    """The findings of the planner: notes, and blockers (reasons that forbid the restore).
+
+    ``to_confirm`` are programs with known security holes, whose use the user must confirm.
+    """
 
     notes: list[str] = field(default_factory=list)
     blockers: list[str] = field(default_factory=list)
+    to_confirm: list[VulnerableProgram] = field(default_factory=list)
 
 
 def _select(context: BackupContext, request: RestoreRequest, findings: _Findings) -> Selection:
     """Choose the backup of each database and tree. Raises ``UsageError`` if there is nothing to restore."""
     given = context.catalog.get(request.backup_id) if request.backup_id else None
     aliases, trees = select_parts(context.config, request.only, given)
-    pool = [given] if given else context.catalog.manifests()
-    selected = select(pool, databases=aliases, trees=trees, wanted=given)
+    selected, _ = select_copies(context, given, databases=aliases, trees=trees, from_host=request.from_host)
     if not (selected.databases or selected.trees):
-        hint = "List the backups: python manage.py list_backups."
-        raise UsageError("There is nothing to restore.", hint=hint)
+        raise _nothing_chosen(request.only, given)
     findings.notes += [*selected.notes, *missing_part_notes(context.config, request.only, given)]
-    if note := future_date_note(max(manifest.id for manifest in pool), context.clock()):
-        findings.notes.append(note)
     if context.journals.unfinished():
         findings.notes.append(
-            "An earlier restore or undo was interrupted. restore_all completes it, or cleans up, first."
+            "An earlier restore or undo was interrupted. restore_all first completes that one, or removes"
+            " what it had prepared."
         )
     return selected
+
+
+def _nothing_chosen(only: str, given: Manifest | None) -> UsageError:
+    """Return the error for a restore whose ``--only`` chooses no database and no tree.
+
+    ``given`` is the backup that the user has named, if any.
+    """
+    if given is None:
+        hint = "Add it to the settings, or give another --only."
+        return UsageError(f"The settings name no database or tree that --only {only} chooses.", hint=hint)
+    return UsageError(
+        f"Backup {given.id} has no complete copy of a database or tree that --only {only} chooses.",
+        hint="Choose another backup (list_backups) or --only, or add the databases and trees of the backup to"
+        " IGNY8_BACKUP['DATABASES'] and SITES.",
+    )
 
 
 def _plan_databases(
@@ -128,14 +180,20 @@ def _plan_databases(
             findings.blockers.append(other_engine(part, engine.vendor))
             continue
         restored, notes = apply_overrides(engine, details[manifest.id].database(part.alias), overrides)
-        findings.notes += [*notes, *removed_apps(restored)]
+        findings.notes += [*notes, *engine.plan_notes(restored), *removed_apps(restored)]
+        origin = check_origin(context, engine, manifest)
+        restored, notes = without_risky_settings(restored, origin)
+        findings.notes += notes
+        findings.notes += origin.notes
+        findings.blockers += origin.blockers
+        findings.to_confirm += origin.to_confirm
         findings.blockers += engine.blockers(part, restored)
-        findings.blockers += [f"{part.alias}: {text}" for text in unknown_migrations(restored)]
+        findings.blockers += [f"{part.alias}: {text}" for text in missing_migrations(restored)]
         target = engine.target()
         twin = aliases.setdefault(engine.identity(), part.alias)
         if twin != part.alias:
             findings.blockers.append(
-                f"{twin!r} and {part.alias!r} lead to the same database, {target.name}: give --only {twin}."
+                f"{twin!r} and {part.alias!r} are the same database, {target.name}: give --only {twin}."
             )
         plans.append(
             DatabasePlan(
@@ -144,48 +202,43 @@ def _plan_databases(
                 details=restored,
                 target=target,
                 target_state=engine.target_state(part, restored),
-                selection=RestoreSelection(owners=overrides.owners),
+                selection=RestoreSelection(owners=overrides.owners, untrusted=origin.untrusted),
             )
         )
     return plans
 
 
 def _plan_trees(
-    context: BackupContext, selected: Selection, databases: Sequence[DatabasePlan], findings: _Findings
+    context: BackupContext,
+    selected: Selection,
+    details: Mapping[str, Details],
+    databases: Sequence[DatabasePlan],
+    findings: _Findings,
 ) -> list[TreePlan]:
     roots = {**context.config.sites, **context.config.logs}
     plans: list[TreePlan] = []
     for manifest, part in selected.trees:
         root = roots[part.name]
-        findings.blockers += tree_blockers(root, swap_root=part.name in context.config.swap_whole)
-        plans.append(
-            TreePlan(
-                backup_id=manifest.id,
-                part=part,
-                root=root,
-                empty=is_empty(root),
-                seconds_after_database=seconds_after(part, (item.part for item in databases)),
-            )
+        described = details[manifest.id].tree(part.name)
+        own = context.journals.kept_in(root)
+        findings.blockers += tree_blockers(root, own, swap_root=part.name in context.config.swap_whole)
+        findings.blockers += name_blockers(root, described)
+        excluded_files, excluded_bytes = excluded_live_files(context.config, part, described, root, own)
+        item = TreePlan(
+            backup_id=manifest.id,
+            part=part,
+            root=root,
+            empty=is_empty(root, own),
+            seconds_after_database=seconds_after(part, (item.part for item in databases)),
+            excluded_files=excluded_files,
+            excluded_bytes=excluded_bytes,
         )
+        findings.notes += excluded_notes(item)
+        plans.append(item)
     return plans
 
 
 def _objects(selected: Selection) -> list[StoredObject]:
-    """Return the stored objects that the restore will read."""
-    dumps = [part.dump for _, part in selected.databases]
-    return dumps + [item for _, tree in selected.trees for item in (tree.stored_index, *tree.packs)]
-
-
-def _source_notes(context: BackupContext, source: Source) -> list[str]:
-    """Return notes for a backup that was made with another ``SECRET_KEY`` or in another environment."""
-    notes = []
-    if not source.secret_key_equal:
-        notes.append(
-            "SECRET_KEY differs from that of the backup: encrypted fields and sessions cannot be read."
-        )
-    if source.environment != context.config.environment:
-        notes.append(
-            f"The backup is from environment {source.environment!r}, and this is"
-            f" {context.config.environment!r}."
-        )
-    return notes
+    """Return the objects in storage that the restore will read."""
+    dumps = [item for _, part in selected.databases for item in (part.dump, *part.stored_packs)]
+    return dumps + [item for _, tree in selected.trees for item in (tree.stored_index, *tree.stored_packs)]

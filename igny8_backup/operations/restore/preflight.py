@@ -6,37 +6,52 @@ Each blocker (a reason that forbids the restore) and each note is one sentence.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
-from django.apps import apps
-from django.db.migrations.loader import MigrationLoader
-
 from igny8_backup.errors import FilesError, damaged_backup
-from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart, StoredObject
+from igny8_backup.formats.details import TreeDetails
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.download import two_pass_notes
+from igny8_backup.store import MissingObjectError
+from igny8_backup.store.intact import size_with_versions
+from igny8_backup.trees.fs.left_alone import left_alone
 from igny8_backup.trees.fs.linux import mounts_below
-from igny8_backup.trees.model.names import escape, is_own
+from igny8_backup.trees.model.names import escape
+from igny8_backup.trees.swap.blockers import find_blockers, is_case_insensitive
 
-_INSTALL = "install the code that made the backup"
+SHOWN = 10
+"""At most this many files and folders of a tree are named if they cannot be moved."""
 
 
-def check_objects(context: BackupContext, objects: list[StoredObject]) -> None:
+def check_objects(context: BackupContext, objects: list[StoredObject]) -> list[str]:
     """Check that all ``objects`` of a backup are in storage with their recorded size.
 
-    Done first, so that a restore does not fail after hours. Raises ``MissingObjectError`` or
-    ``IntegrityError``.
+    Without this check, a restore could fail after hours. A missing or altered object is accepted if another
+    copy of the backup has it: the restore will read it there. Returns notes for the plan of the restore.
+    Raises ``MissingObjectError`` or ``IntegrityError``.
     """
     for item in objects:
-        size = context.store.size(item.key)
-        if size != item.stored_bytes:
+        try:
+            size = size_with_versions(context.store, item.key, item.stored_bytes)
+        except MissingObjectError:
+            if context.spares.has(item):
+                continue
+            raise
+        if size != item.stored_bytes and not context.spares.has(item):
             raise damaged_backup(
                 f"The object {item.key} has {size} bytes in storage instead of {item.stored_bytes}."
             )
+    return two_pass_notes(objects) if context.must_be_signed else []
 
 
 def other_engine(part: DatabasePart, here: str) -> str:
-    """Return why the backup ``part`` cannot be restored into a database of the engine ``here``."""
+    """Return the blocker for a backup ``part`` that was made with another database engine.
+
+    ``here`` is the engine of the database in the settings.
+    """
     found = f"The backup of {part.alias!r} is of {part.engine}, but DATABASES[{part.alias!r}] is {here}"
     if part.engine != "postgresql":
         return f"{found}."
@@ -47,16 +62,20 @@ def other_engine(part: DatabasePart, here: str) -> str:
     )
 
 
-def removed_apps(details: DatabaseDetails) -> list[str]:
-    """Return a note on apps of the backup that are not installed here."""
-    gone = sorted(details.migrations.keys() - apps.app_configs.keys())
-    return [f"Apps of the backup that are not installed here: {', '.join(gone)}."] if gone else []
+def is_empty(root: Path, own: Collection[bytes]) -> bool:
+    """Return whether the root of a tree is missing, or has no files that a swap would move.
 
-
-def is_empty(root: Path) -> bool:
-    """Return whether ``root`` is missing or empty, apart from the folders that restores create in it."""
+    A swap does not move system folders such as ``lost+found``. It does not move the folders in ``root`` with
+    names in ``own`` either: restores keep replaced files there. Raises ``FilesError`` if ``root`` cannot be
+    read.
+    """
     try:
-        return all(is_own(name) for name in os.listdir(os.fsencode(root)))
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            names = list(map(os.fsencode, os.listdir(fd)))
+            return len(left_alone(fd, names, own)) == len(names)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -65,13 +84,19 @@ def is_empty(root: Path) -> bool:
         raise FilesError(what, unchanged="Nothing was changed.", hint=hint) from None
 
 
-def tree_blockers(root: Path, *, swap_root: bool = False) -> list[str]:
-    """Return why the tree at ``root`` cannot be swapped; nothing if it can.
+def tree_blockers(root: Path, own: Collection[bytes], *, swap_root: bool = False) -> list[str]:
+    """Return the reasons why the tree at ``root`` cannot be swapped; an empty list if it can.
 
-    ``swap_root``: the root itself is swapped, instead of its children.
+    The swap moves the files and folders in ``root`` or, with ``swap_root``, ``root`` itself. It does not move
+    the folders with names in ``own``: restores keep replaced files there.
+
+    Each file and folder that the swap would move is tested with a rename that always fails. The error of the
+    rename shows whether a move would be permitted. Nothing is moved.
     """
     if swap_root and os.fsencode(root.resolve()) in mounts_below(root.parent):
         return [f"{root} is a mount point, which cannot be swapped as a whole: remove it from SWAP_WHOLE."]
+    if swap_root and root.is_symlink():
+        return [f"{root} is a symlink, which the swap would replace by a folder: remove it from SWAP_WHOLE."]
     folder = root.parent if swap_root else root
     while not os.path.lexists(folder):
         folder = folder.parent
@@ -81,42 +106,41 @@ def tree_blockers(root: Path, *, swap_root: bool = False) -> list[str]:
         ]
     if points := ", ".join(escape(point) for point in mounts_below(root)):
         return [f"{points} is mounted below {root}: unmount it, because a swap cannot move a mount point."]
-    return []
+    only = os.fsencode(root.name) if swap_root else None
+    found = list(map(str, find_blockers(folder, own, only=only) if root.exists() else ()))
+    more = [f"{len(found) - SHOWN} more files and folders in {folder} cannot be moved."]
+    return found[:SHOWN] + more * (len(found) > SHOWN)
 
 
-def unknown_migrations(details: DatabaseDetails) -> list[str]:
-    """Return a reason not to restore if the installed code lacks migrations of the backup; else nothing.
+def name_blockers(root: Path, details: TreeDetails | None) -> list[str]:
+    """Return the reasons why names in the backup of a tree cannot exist in the file system of ``root``.
 
-    Apps that are not installed are ignored, because projects that remove an app keep its migration rows.
+    The list is empty if all names can exist there.
     """
-    loader = MigrationLoader(None, ignore_no_migrations=True)
-    installed = set(loader.disk_migrations or ())
-    for migration in (loader.disk_migrations or {}).values():
-        installed.update((app, name) for app, name in migration.replaces)
-    lacking = [
-        f"{app}.{name}"
-        for app, name in sorted(details.migrations.items())
-        if app in apps.app_configs and (app, name) not in installed
-    ]
-    if not lacking:
+    folder = nearest_existing(root)
+    if details is None:  # a backup of an earlier release
         return []
-    return [f"the code lacks migrations of the backup ({', '.join(lacking)}): {_INSTALL}."]
+    try:
+        limit = os.pathconf(folder, "PC_NAME_MAX")
+        folds = details.case_clash and is_case_insensitive(folder)
+    except OSError:
+        return []  # the other checks say why
+    found = []
+    if details.longest_name > limit:
+        found.append(
+            f"{details.name!r} contains a file name of {details.longest_name} bytes, and the file system of"
+            f" {folder} allows {limit}: restore onto another file system, or use extract_backup."
+        )
+    if folds:
+        found.append(
+            f"{details.name!r} contains file names that differ only in case, and the file system of {folder}"
+            " does not distinguish them: restore onto another file system."
+        )
+    return found
 
 
-def differing_migrations(details: DatabaseDetails) -> list[str]:
-    """Return a reason not to restore if the last migration of an app differs between backup and code.
-
-    A squashed migration equals the migrations that it replaces.
-    """
-    if not details.migrations:
-        return []
-    loader = MigrationLoader(None, ignore_no_migrations=True)
-    differing = []
-    for app, name in sorted(loader.graph.leaf_nodes()):
-        recorded = details.migrations.get(app)
-        replaced = {migration for _, migration in loader.graph.nodes[app, name].replaces}
-        if recorded != name and recorded not in replaced:
-            differing.append(f"{app}: {recorded or 'none'} in the backup, {name} in the code")
-    if not differing:
-        return []
-    return [f"the migrations of backup and code differ ({'; '.join(differing)}): {_INSTALL}."]
+def nearest_existing(folder: Path) -> Path:
+    """Return ``folder``, or the nearest folder above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder

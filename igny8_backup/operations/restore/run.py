@@ -1,4 +1,4 @@
-"""Restore databases and trees: build and check staging copies of all, then swap them with the live ones.
+"""Restore databases and trees: build staging copies of all and check them, then swap them with the live data.
 
 :class:`RestoreSession` is the entry point. Nothing live is changed before the swap. The journal records
 every step before it is taken, so that the next run can complete or undo an interrupted restore.
@@ -18,6 +18,7 @@ from igny8_backup.operations.restore.prepare import build_staging, new_journal
 from igny8_backup.operations.restore.swaps import complete_swap, remove_staging, swap_all
 from igny8_backup.operations.restore.workers import ensure_workers_stopped, purge
 from igny8_backup.operations.staging import sandbox
+from igny8_backup.operations.staging.live_state import unchanged_live
 from igny8_backup.signals import RESTORE, UNDO, announced
 
 
@@ -26,9 +27,9 @@ class RestoreResult:
     """The result of a restore.
 
     ``journal`` has the names of the databases and folders with the previous data. ``warnings`` are problems
-    after everything was restored. ``resumed``: only an interrupted restore or undo was completed. ``stopped``
-    are the names of the workers that were stopped. ``purged`` is the number of discarded tasks; None if the
-    queues were not purged.
+    that arose after everything was restored. ``resumed``: this run has only completed an interrupted restore
+    or undo. ``stopped`` are the names of the workers that were stopped. ``purged`` is the number of discarded
+    tasks; None if the queues were not purged.
     """
 
     journal: Journal
@@ -50,8 +51,8 @@ class RestoreSession:
             result = session.execute(plan)
 
     With ``dry_run`` only :meth:`plan` may be called. Otherwise the constructor waits until no other run holds
-    the lock, so that the plan includes the changes of that run. Raises ``LockedError`` after ``context.wait``
-    seconds.
+    the locks, so that the plan includes the changes of the other run. It raises ``LockedError`` after
+    ``context.wait`` seconds. If ``context.wait`` is 0, it does not look at the locks.
     """
 
     def __init__(self, context: BackupContext, *, dry_run: bool = False) -> None:
@@ -60,8 +61,9 @@ class RestoreSession:
     def settle(self) -> RestoreResult | None:
         """Complete or clean up an interrupted restore or undo.
 
-        If it was interrupted during its swap, completes the swap and returns the result. If it had not
-        changed anything live, removes its staging databases and folders and returns None.
+        If a run was interrupted during its swap, this completes the swap and returns the result. If the run
+        had not changed anything live, this removes the staging databases and folders of the run and returns
+        None. If no run was interrupted, this returns None.
         """
         if self._context.journals.unfinished() is None:
             return None
@@ -75,9 +77,10 @@ class RestoreSession:
     def execute(self, plan: RestorePlan) -> RestoreResult:
         """Carry out the plan.
 
-        If another run was interrupted since :meth:`settle`, settles it first; if this completes a swap,
-        returns its result and does nothing else. After a failure before the swap, the staging databases and
-        folders are removed. Raises ``UnfinishedError`` if the swap has begun and could not be completed.
+        A run that was interrupted since :meth:`settle` was called is settled first. If settling completes the
+        swap of that run, its result is returned, and ``plan`` is not carried out. After a failure before the
+        swap, the staging databases and folders are removed. Raises ``UnfinishedError`` if the swap has begun
+        and could not be completed.
         """
         context = self._context
         with context.locked("a restore"):
@@ -91,7 +94,7 @@ class RestoreSession:
             # The queues are purged last: a restore that fails must not discard tasks.
             with hooks.incomplete_when_interrupted():
                 purged, problems = purge(plan.policy, plan.workers)
-        warnings = (*problems, *self._after_swap(journal))
+        warnings = (*context.shortfalls.take_texts(), *problems, *self._after_swap(journal))
         return RestoreResult(journal=journal, warnings=warnings, stopped=stopped, purged=purged)
 
     def _settle(self) -> RestoreResult | None:
@@ -115,14 +118,19 @@ class RestoreSession:
         Returns the journal, which is ready for the swap, and the names of the stopped workers.
         """
         context = self._context
-        stopped = ensure_workers_stopped(context, plan.policy)
+        stopped = ensure_workers_stopped(context, plan.policy, live=plan.replaces_data)
         journal = new_journal(context, plan)
         try:
             context.journals.write(journal)
-            with announced(RESTORE, "prepare", plan.backup_ids):
+            aliases = [item.part.alias for item in plan.databases]
+            with announced(RESTORE, "prepare", plan.backup_ids), unchanged_live(context, aliases):
                 journal = build_staging(context, plan, journal)
             # A supervisor may have started the workers again meanwhile.
-            stopped = tuple(dict.fromkeys((*stopped, *ensure_workers_stopped(context, plan.policy))))
+            stopped = tuple(
+                dict.fromkeys(
+                    (*stopped, *ensure_workers_stopped(context, plan.policy, live=plan.replaces_data))
+                )
+            )
         except BaseException as error:
             if isinstance(error, BackupError):
                 error.add_context("Nothing live was changed.")
@@ -133,9 +141,9 @@ class RestoreSession:
         return journal, stopped
 
     def _remove_staging(self, journal: Journal) -> None:
-        """Clean up after a failure.
+        """Remove the staging databases and folders after a failure.
 
-        If this fails too, the error is noted, so that it does not hide the first.
+        An error of the removal is only noted, so that it does not hide the error of the restore.
         """
         try:
             remove_staging(self._context, journal)
@@ -146,7 +154,10 @@ class RestoreSession:
             )
 
     def _after_swap(self, journal: Journal) -> tuple[str, ...]:
-        """Check the live databases and, if they work, run ``AFTER_RESTORE``. Returns warnings."""
+        """Check the live databases and, if the application can use them, run ``AFTER_RESTORE``.
+
+        After an undo, ``AFTER_RESTORE`` is run without the check. Returns warnings.
+        """
         context = self._context
         with hooks.incomplete_when_interrupted():
             if journal.phase == UNDONE:
@@ -160,7 +171,7 @@ class RestoreSession:
 def _check_live(journal: Journal) -> tuple[str, ...]:
     """Check that the application can use the live databases; return warnings.
 
-    A failure is only a warning, because everything is restored, and an undo is possible.
+    A failure is only a warning: everything is restored, and ``undo_restore`` can undo the restore.
     """
     aliases = [swap.alias for swap in journal.databases if swap.details.migrations]
     if not aliases:

@@ -5,37 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import threading
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
 from igny8_backup.formats import keys
-from igny8_backup.formats.manifest import StoredObject, TreePart
+from igny8_backup.formats.manifest import TreePart
 from igny8_backup.journal import TreeSwap
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.restore.unpack import extract_packs, unpackers
 from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.operations.staging.scratch_folder import scratch_folder
-from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
-from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
 from igny8_backup.trees.extract.partition import Partition
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.fs.remove import remove_tree
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.names import staging_name
-from igny8_backup.trees.model.skips import OnSkip
+from igny8_backup.trees.swap.keep import keep, unkeep
 from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
-from igny8_backup.trees.swap.swap import exchange, keep, state, undo
+from igny8_backup.trees.swap.swap import exchange, state, swap_back_blockers, undo
 from igny8_backup.trees.swap.target import SwapTarget
-
-READERS = 2
-"""The number of packs that are read at the same time: one is decoded while the other waits for storage or
-disk. Each needs about 20 MiB of memory."""
 
 
 def build_staging_tree(
@@ -62,42 +54,65 @@ def build_staging_tree(
         hint = "Run the restore on a host where the tree is mounted writable."
         raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
     with _keeping_mtime(target.folder):
-        target.make()
-    packs = {keys.pack_of(item.key): item for item in part.packs}
+        tree = target.make()
+    packs = {keys.pack_of(item.key): item for item in part.stored_packs}
     skip = note_skips(context.progress, part.name)
     with scratch_folder(_scratch_name(context.config.scratch_dir, target)) as folder:
         records = Partition(folder, packs)
         # The workers start while the index is read.
-        with _unpackers(context, len(packs)) as processes:
+        with unpackers(context, len(packs)) as processes:
             with closing(context.download(stored_index, identities)) as blocks:
                 records.add_all(index.read(blocks))
-            tree, items = target.new_tree, packs.items()
-            owners_left = _extract_packs(
+            items = packs.items()
+            owners_left = extract_packs(
                 context, processes, tree, items, folder, identities, skip, on_bytes, allow_set_id
             )
-        with closing(TreeWriter(target.new_tree, on_skip=skip)) as writer:
+        with closing(TreeWriter(tree, on_skip=skip)) as writer:
             writer.finish(records.non_files())
             writer.flush()
         note_owners(context.progress, part.name, owners_left + writer.owners_left)
         record = next(records.non_files())
-    return target.plan(record, skip)
+    return target.plan(record, skip, context.journals.kept_in(target.folder))
 
 
-def replan(tree: TreeSwap) -> TreeSwap:
-    """Plan the swap again for the present contents of the root folder.
+def replan(context: BackupContext, tree: TreeSwap) -> TreeSwap:
+    """Plan the swap again, because the contents of the root folder may have changed since the plan was made.
 
-    Returns ``tree`` unchanged if its swap has begun.
+    Returns ``tree`` with the new plan, or unchanged if its swap has begun.
     """
     plan = _plan(tree)
     staging = plan.find_staging()
     if staging.name != staging_name(plan.stamp) or (plan.children and state(plan) != "old"):
         return tree
+    own = context.journals.kept_in(plan.folder)
+    return replace(tree, plan=plan_swap(plan.folder, staging, plan.new, only=plan.only, own=own))
+
+
+def plan_again(tree: TreeSwap) -> TreeSwap:
+    """Plan a redo: the swap that makes the restored tree live again after an undo.
+
+    The folder that keeps the restored tree becomes a staging folder again. Returns ``tree`` with a new plan
+    for the present contents of the root folder.
+    """
+    plan = _plan(tree)
+    staging = unkeep(plan)
     return replace(tree, plan=plan_swap(plan.folder, staging, plan.new, only=plan.only))
 
 
-def require_previous_tree(tree: TreeSwap) -> None:
-    """Raise ``FilesError`` if the previous tree is missing."""
+def require_kept_tree(tree: TreeSwap) -> None:
+    """Raise ``FilesError`` if the tree that the last swap replaced is missing."""
     _plan(tree).find_staging()
+
+
+def check_swap_back(tree: TreeSwap) -> None:
+    """Raise ``FilesError`` if an undo would meet a file or folder that it cannot move. Nothing is changed."""
+    plan = _plan(tree)
+    if blockers := swap_back_blockers(plan):
+        raise FilesError(
+            f"The previous files of {tree.name!r} cannot be swapped back: {blockers[0].why}.",
+            unchanged="Nothing was changed.",
+            hint=f"{blockers[0].advice}. Then run undo_restore again.",
+        )
 
 
 def swap(tree: TreeSwap) -> None:
@@ -115,18 +130,21 @@ def swap_back(tree: TreeSwap) -> None:
 
 
 def target_of(tree: TreeSwap, stamp: str) -> SwapTarget:
-    """Return the live, staging and previous path of a tree; ``stamp`` is that of its restore."""
+    """Return the paths of the live, staging and previous tree.
+
+    ``stamp`` is the start time of the restore, in the form that the names of its folders contain.
+    """
     return SwapTarget(root=Path(tree.root), stamp=stamp, swap_root=tree.swap_root)
 
 
 def remove_staging_tree(target: SwapTarget) -> None:
-    """Remove a tree that was never swapped in. It may be missing."""
+    """Remove the staging tree of a restore that has swapped nothing. A missing tree is no error."""
     with _keeping_mtime(target.folder):
         remove_tree(target.staging)
 
 
 def remove_previous_tree(target: SwapTarget) -> None:
-    """Remove the tree that a swap or an undo has kept. It may be missing."""
+    """Remove the tree that a swap or an undo has replaced. Nothing happens if it is missing."""
     with _keeping_mtime(target.folder):
         remove_tree(target.previous)
 
@@ -139,19 +157,27 @@ def _plan(tree: TreeSwap) -> SwapPlan:
 
 @contextmanager
 def _keeping_mtime(folder: Path) -> Iterator[None]:
-    """Restore the modification time of ``folder`` after the ``with`` block, if this user may set it."""
+    """Restore the modification time of ``folder`` after the ``with`` block, if this user may set it.
+
+    Nothing is restored if the folder cannot be opened.
+    """
     try:
-        times = os.stat(folder)
+        # A descriptor: somebody else may own the folder above, and put a symlink here meanwhile.
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:  # missing: the body of the "with" statement raises if it needs the folder
         yield
         return
-    yield
-    with suppress(OSError):
-        os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
+    try:
+        times = os.fstat(fd)
+        yield
+        with suppress(OSError):
+            os.utime(fd, ns=(times.st_atime_ns, times.st_mtime_ns))
+    finally:
+        os.close(fd)
 
 
 def remove_scratch(folder: Path, target: SwapTarget) -> None:
-    """Remove the scratch folder that a killed restore of this tree left in ``folder``, if any."""
+    """Remove the temporary folder that a killed restore of this tree left in ``folder``, if any."""
     shutil.rmtree(_scratch_name(folder, target), ignore_errors=True)
 
 
@@ -159,79 +185,3 @@ def _scratch_name(folder: Path, target: SwapTarget) -> Path:
     # The name is derived from the journal, so that after a kill the next run finds the folder.
     digest = hashlib.sha256(os.fsencode(target.staging)).hexdigest()[:16]
     return folder / f"igny8_backup-{target.stamp}-{digest}"
-
-
-class _Stopped(Exception):
-    """Reading a pack (tar archive) was stopped, because another pack has failed."""
-
-
-@contextmanager
-def _unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
-    """Start the processes that unpack ``packs`` tar archives; stop them if the ``with`` block raises."""
-    with ExitStack() as stack:
-        count = min(READERS if context.store.parallel_reads else 1, packs)
-        yield [stack.enter_context(unpacker()) for _ in range(count)]
-
-
-def _extract_packs(
-    context: BackupContext,
-    processes: Collection[Unpacker],
-    staging: Path,
-    packs: Collection[tuple[str, StoredObject]],
-    records: Path,
-    identities: list[Identity],
-    on_skip: OnSkip,
-    on_bytes: Callable[[int], None],
-    allow_set_id: bool,
-) -> int:
-    """Let ``processes`` write the files of ``packs`` (tar archives) into the folder ``staging``.
-
-    Returns how many files and folders could not be given to their owner. ``records`` is the folder of a
-    ``Partition`` that holds the records of the index. Each file is in one pack only, so packs may be written
-    in any order. ``on_bytes`` is called by one thread at a time.
-
-    Raises ``IntegrityError``, ``FilesError`` or ``StorageError``; no further pack is begun then.
-    """
-    stopped = threading.Event()
-    reporting = threading.Lock()
-
-    def counted(blocks: Blocks) -> Blocks:
-        with closing(blocks):
-            for block in blocks:
-                if stopped.is_set():
-                    raise _Stopped
-                with reporting:
-                    on_bytes(len(block))
-                yield block
-
-    waiting = deque(packs)
-
-    def extract(process: Unpacker) -> Report:
-        try:
-            process.begin(Job(staging=str(staging), records=str(records), allow_set_id=allow_set_id))
-            while not stopped.is_set():
-                try:
-                    name, item = waiting.popleft()
-                except IndexError:
-                    break
-                process.unpack(name, counted(context.download(item, identities)))
-            return process.finish()
-        except BaseException:
-            stopped.set()
-            raise
-
-    with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
-        try:
-            futures = [pool.submit(extract, process) for process in processes]
-            wait(futures)
-        except BaseException:
-            stopped.set()
-            raise
-    failures = [error for future in futures if (error := future.exception())]
-    if failures:
-        raise next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
-    reports = [future.result() for future in futures]
-    for report in reports:
-        for path, reason in report.skipped:
-            on_skip(os.fsencode(path), reason)
-    return sum(report.owners_left for report in reports)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igny8_backup.celery.workers import Workers, ask_workers, purge_queues, stop_workers
+from igny8_backup.celery.workers import Workers, purge_queues, stop_workers
 from igny8_backup.errors import BackupError, RefusedError
 from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.restore.other_workers import find_workers
 
 REFUSE, STOP, IGNORE = "refuse", "stop", "ignore"
 STOP_SECONDS = 300
 """The default of ``WorkersPolicy.seconds``."""
 
+_UNASKED = "Celery workers cannot be asked whether they are running"
+_OTHERS_HINT = "Stop them by hand or in BEFORE_RESTORE, or give --ignore-workers."
+_DOUBT_HINT = (
+    "Make sure that they are stopped and give --ignore-workers, or name a function that lists running workers"
+    " in IGNY8_BACKUP['WORKERS']."
+)
 _HINT = "Stop them (docker compose stop worker beat), or give --stop-workers or --ignore-workers."
 
 
@@ -20,7 +27,7 @@ _HINT = "Stop them (docker compose stop worker beat), or give --stop-workers or 
 class WorkersPolicy:
     """The handling of Celery workers during a restore.
 
-    ``mode``: ``refuse`` the restore while workers answer, ``stop`` them, or ``ignore`` them. ``seconds``: the
+    ``mode``: ``refuse`` the restore while workers run, ``stop`` them, or ``ignore`` them. ``seconds``: the
     time that running tasks may take to finish. ``purge``: empty the queues after the restore.
     """
 
@@ -29,11 +36,16 @@ class WorkersPolicy:
     purge: bool = False
 
 
-def workers_notes(workers: Workers, policy: WorkersPolicy) -> list[str]:
-    """Return notes on the workers and queues, to be read before confirming."""
+def workers_notes(workers: Workers, policy: WorkersPolicy, *, live: bool) -> list[str]:
+    """Return notes for the plan: what will happen to running workers and to the tasks in the queues.
+
+    ``live``: the restore replaces data.
+    """
     notes = []
     if workers.names and policy.mode == STOP:
         notes.append(f"{_listed(workers.names)} and will be stopped. Start them again afterwards.")
+    if (unknown := _unknown(workers)) and not _forbids(policy, live=live):
+        notes.append(f"{unknown}. Make sure that they are stopped.")
     if workers.names and policy.mode == IGNORE:
         notes.append(
             f"{_listed(workers.names)} and will keep running. What they write before the swap will not be in"
@@ -49,33 +61,51 @@ def workers_notes(workers: Workers, policy: WorkersPolicy) -> list[str]:
     return notes
 
 
-def workers_blockers(workers: Workers, policy: WorkersPolicy, *, hooks: bool) -> list[str]:
-    """Return a blocker if workers answer and the policy is to refuse.
+def workers_blockers(workers: Workers, policy: WorkersPolicy, *, live: bool, hooks: bool) -> list[str]:
+    """Return a blocker if workers run or cannot be asked, unless the policy is to ignore workers.
 
-    ``hooks``: there are ``BEFORE_RESTORE`` hooks, which may stop the workers. Then nothing is returned, and
-    :func:`ensure_workers_stopped` refuses later.
+    ``live``: the restore replaces data. If it replaces nothing, as on a new server, workers that cannot be
+    asked have nothing to write to. They are then no blocker, unless the policy is to stop workers.
+
+    ``hooks``: there are ``BEFORE_RESTORE`` hooks, which can stop the workers. Running workers are then no
+    blocker; :func:`ensure_workers_stopped` refuses later if they still run.
     """
-    if policy.mode != REFUSE or not workers.names or hooks:
+    if policy.mode == IGNORE:
         return []
-    return [f"{_listed(workers.names)}. {_HINT}"]
+    doubt = _unknown(workers) if _forbids(policy, live=live) else ""
+    blockers = [f"{doubt}. {_DOUBT_HINT}"] if doubt else []
+    if policy.mode == REFUSE and workers.names and not hooks:
+        blockers.append(f"{_listed(workers.names)}. {_HINT}")
+    if policy.mode == STOP and workers.others and not hooks:
+        blockers.append(f"{_listed(workers.others)}, which --stop-workers cannot stop. {_OTHERS_HINT}")
+    return blockers
 
 
-def ensure_workers_stopped(context: BackupContext, policy: WorkersPolicy) -> tuple[str, ...]:
+def ensure_workers_stopped(
+    context: BackupContext, policy: WorkersPolicy, *, live: bool = True
+) -> tuple[str, ...]:
     """Ask the workers again and apply ``policy``; return the names of the workers that were stopped.
 
-    Raises :class:`RefusedError` if workers answer and the policy is to refuse, or if one does not stop in
-    time.
+    ``live``: the restore replaces data. Otherwise workers that cannot be asked whether they run are accepted,
+    unless the policy is to stop workers. Raises :class:`RefusedError` if workers run and the policy is to
+    refuse, if a worker cannot be stopped or does not stop in time, or if workers cannot be asked and are not
+    accepted.
     """
     if policy.mode == IGNORE:
         return ()
+    found = find_workers(context.config)
+    if (doubt := _unknown(found)) and _forbids(policy, live=live):
+        raise RefusedError(f"{doubt}.", unchanged="Nothing live was changed.", hint=_DOUBT_HINT)
     if policy.mode == STOP:
+        if found.others:
+            what = f"{_listed(found.others)}, which --stop-workers cannot stop."
+            raise RefusedError(what, unchanged="Nothing live was changed.", hint=_OTHERS_HINT)
         stopped = stop_workers(seconds=policy.seconds)
         if stopped:
             context.progress.note(f"Stopped these Celery workers: {', '.join(stopped)}.")
         return stopped
-    names = ask_workers().names
-    if names:
-        raise RefusedError(f"{_listed(names)}.", unchanged="Nothing live was changed.", hint=_HINT)
+    if found.names:
+        raise RefusedError(f"{_listed(found.names)}.", unchanged="Nothing live was changed.", hint=_HINT)
     return ()
 
 
@@ -89,6 +119,28 @@ def purge(policy: WorkersPolicy, workers: Workers) -> tuple[int | None, tuple[st
         return None, (str(error),)
 
 
+def _unknown(workers: Workers) -> str:
+    """Return a text that says which workers cannot be asked whether they run; empty if all were asked.
+
+    A broker that is down does not mean that no worker runs: a worker may still run a task that it received
+    before.
+    """
+    celery = f"{_UNASKED}: {workers.unasked}" if workers.unreachable else ""
+    return "; ".join(filter(None, (celery, _first_upper(workers.doubt))))
+
+
+def _forbids(policy: WorkersPolicy, *, live: bool) -> bool:
+    """Return whether the restore is refused if workers cannot be asked whether they run.
+
+    ``live``: the restore replaces data.
+    """
+    return policy.mode == STOP or (policy.mode == REFUSE and live)
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _listed(names: tuple[str, ...]) -> str:
-    verb = "answers" if len(names) == 1 else "answer"
+    verb = "is running" if len(names) == 1 else "are running"
     return f"{count_in_words(len(names), 'worker')} {verb} ({', '.join(names)})"

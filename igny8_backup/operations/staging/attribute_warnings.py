@@ -1,4 +1,4 @@
-"""Notes about owners and other attributes of files that could not be restored."""
+"""Note which owners and other attributes of files a restore could not set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from igny8_backup.trees.model.skips import OnSkip
 
 
 def note_skips(progress: Progress, tree: str) -> OnSkip:
-    """Return a callback that notes the path and the reason for each attribute that was not restored."""
+    """Return a function to call whenever an attribute of a file cannot be restored.
+
+    The function notes the name ``tree``, the path of the file and the reason.
+    """
 
     def skip(path: bytes, reason: str) -> None:
         progress.note(f"{tree}: {escape(path)}: {reason}")
@@ -17,8 +20,9 @@ def note_skips(progress: Progress, tree: str) -> OnSkip:
 
 
 def note_owners(progress: Progress, tree: str, number: int) -> None:
-    """Note that ``number`` files and folders of ``tree`` could not be given to their owners."""
+    """Note that the owners of ``number`` files and folders of ``tree`` could not be restored."""
     if number:
         progress.note(
-            f"{tree}: {number} files and folders now belong to this user. Only root can restore owners."
+            f"{tree}: the owners of {number} files and folders were not restored, because only root can do"
+            " that. They belong to the user of this process."
         )

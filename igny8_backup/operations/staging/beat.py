@@ -1,9 +1,9 @@
-"""Keep django-celery-beat from running, right after a restore, every task that was due since the backup.
+"""Prevent a rush of tasks after a restore: django-celery-beat would run all that were due since the backup.
 
 Beat compares ``last_run_at`` of a task with the schedule of the task, so this module sets ``last_run_at`` to
-now. This includes tasks that have never run, because beat would count from their last change. Only tasks that
-have never run and whose ``start_time`` is in the future are left alone. The module also sets ``last_update``,
-so that a running beat reads its tasks again.
+now. It does so even for tasks that have never run: beat would count from the last change of such a task. Only
+tasks that have never run and whose ``start_time`` is in the future are left alone. The module also sets
+``last_update``, so that a running beat reads its tasks again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ _CHANGES = "django_celery_beat_periodictasks"
 
 
 def mark_tasks_as_run(connection: Any) -> None:
-    """Set the time of the last run of all periodic tasks to now.
+    """Set the time of the last run of periodic tasks to now.
 
-    ``connection`` is a database connection of Django. Nothing is done if there are no tables of beat.
+    Tasks that have never run and whose ``start_time`` is in the future are left alone. ``connection`` is a
+    database connection of Django. Nothing is done if its database has no tables of django-celery-beat.
     """
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     with connection.cursor() as cursor:

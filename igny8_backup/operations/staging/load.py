@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.open_dump import open_dump
 from igny8_backup.operations.staging.probe_checks import check_answers
 from igny8_backup.streams.age import Identity
+
+UNFILLED = "MATERIALIZED VIEW DATA "
+"""Prefix of the descriptions that :func:`load_staging` returns for materialized views that are left empty."""
 
 
 def load_staging(
@@ -22,33 +28,82 @@ def load_staging(
     *,
     selection: RestoreSelection = WHOLE,
     analyze: bool = True,
+    will_be_live: bool = False,
 ) -> tuple[str, ...]:
     """Load the dump of ``part`` into the empty database ``staging``; compare the result with ``details``.
 
-    ``selection`` limits what is loaded. ``analyze``: run ANALYZE at the end. Returns descriptions of the
-    objects in the dump that were not restored. Raises ``IntegrityError`` if the result differs from the
-    backup.
+    ``selection`` limits what is loaded. ``analyze``: collect the planner's statistics at the end.
+    ``will_be_live``: also copy the security labels of the database, and raise an error if its settings cannot
+    be copied. Without ``will_be_live``, that error is only recorded in ``context.shortfalls``. Returns
+    descriptions of the objects in the dump that were not restored. Raises ``IntegrityError`` if the result
+    differs from the backup.
     """
-    stored = part.dump
     with context.observe(f"database {part.alias}") as observer:
-        observer.begin(stored.raw_bytes)
+        observer.begin(part.bytes)
         # Stalls are reported only until the last byte is read. Afterwards pg_restore may work for hours.
-        blocks = context.download(stored, identities)
+        blocks = open_dump(context, part, identities)
         left_out = engine.load(
             staging,
             observer.monitor(blocks, source="the storage", sink="pg_restore"),
-            raw_bytes=stored.raw_bytes,
+            raw_bytes=part.bytes,
             jobs=context.config.jobs,
             selection=selection,
         )
         if analyze:
-            engine.analyze(staging)
+            collect_statistics(context, engine, staging)
+    if not selection.tables:
+        what = f"The privileges of schemas in {part.alias!r} were not restored"
+        with context.shortfalls.helper_step(part.alias, "privileges", what):
+            engine.restore_schemas(staging, details)
     missing = sorted(set(selection.tables or details.tables) - set(engine.tables(staging)))
     if missing:
         raise damaged_backup(
             f"The restored database {part.alias!r} lacks tables of the backup: {', '.join(missing[:5])}."
         )
     # Probes and migrations may find their tables only with the search path of the database.
-    engine.copy_settings(staging, details)
+    if will_be_live:
+        engine.copy_settings(staging, details)
+    else:
+        what = f"{part.alias!r} was restored without all of its settings"
+        with context.shortfalls.helper_step(part.alias, "settings", what):
+            engine.copy_settings(staging, details)
+    if will_be_live:
+        what = f"The security labels of the database {part.alias!r} were not restored"
+        with context.shortfalls.helper_step(part.alias, "security labels", what):
+            engine.copy_labels(staging, details)
     check_answers(context, engine, staging, details, selection.tables)
     return left_out
+
+
+def collect_statistics(context: BackupContext, engine: Engine, name: str) -> None:
+    """Collect the planner's statistics in the database ``name``.
+
+    A failure is recorded in ``context.shortfalls``, not raised.
+    """
+    what = f"The planner's statistics of {engine.alias!r} were not collected"
+    with context.shortfalls.helper_step(engine.alias, "statistics", what):
+        note_unanalyzed(context, engine.alias, engine.analyze(name))
+
+
+def note_unanalyzed(context: BackupContext, alias: str, failed: Mapping[str, str]) -> None:
+    """Record in ``context.shortfalls`` the tables whose statistics for the planner could not be collected.
+
+    ``failed`` maps each of these tables to the reason.
+    """
+    for table, reason in failed.items():
+        text = f"The planner's statistics of {table} were not collected: {reason}"
+        hint = f"When the cause is removed, run: ANALYZE {table};"
+        context.shortfalls.add(alias, "statistics", f"{text} {hint}")
+
+
+def add_unfilled_views(context: BackupContext, alias: str, left_out: Sequence[str]) -> None:
+    """Record in ``context.shortfalls`` the materialized views that a restore has left empty.
+
+    ``left_out`` describes the objects of the dump that were not restored. Other objects than these views are
+    ignored.
+    """
+    views = [label.removeprefix(UNFILLED) for label in left_out if label.startswith(UNFILLED)]
+    if views:
+        text = f"{alias}: these materialized views read foreign tables and are empty: {', '.join(views)}."
+        hint = "After the restore, fill each with REFRESH MATERIALIZED VIEW."
+        context.shortfalls.add(alias, "materialized views", f"{text} {hint}")

@@ -60,21 +60,27 @@ def owner_privileges(owner: str) -> tuple[Privilege, ...]:
 
 
 def _without_owners(details: DatabaseDetails, current: str, existing: frozenset[str]) -> DatabaseDetails:
-    """Make the role ``current`` the owner of everything.
+    """Return a copy of ``details`` in which the role ``current`` owns everything.
 
-    Of the privileges on the database, only those of PUBLIC are kept; of the settings, only those of roles in
-    ``existing``.
+    Of the privileges on the database, only those of PUBLIC are kept. Settings of roles are kept only for
+    roles in ``existing``. Schemas get the privileges that ``pg_restore --no-privileges`` leaves.
     """
     privileges = details.privileges
     if privileges is not None:
         privileges = (*owner_privileges(current), *(item for item in privileges if not item.grantee))
+    schemas = details.schemas
+    if schemas is not None:
+        schemas = tuple(replace(schema, owner="", privileges=None) for schema in schemas)
     return replace(
         details,
         owner=current,
         owners=(),
         roles=details.policy_roles,
+        grantors=(),
         settings=tuple(item for item in details.settings if item.role in existing | {""}),
         privileges=privileges,
+        schemas=schemas,
+        access=None,
     )
 
 

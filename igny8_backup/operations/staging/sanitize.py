@@ -15,6 +15,7 @@ from igny8_backup.databases.registry import make_engine
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging import sandbox
+from igny8_backup.operations.staging.load import note_unanalyzed
 
 PRODUCTION = {"production", "prod", "prd", "live"}
 """If the name of an environment contains one of these words, its backups contain personal data."""
@@ -27,7 +28,8 @@ def blockers(
 ) -> list[str]:
     """Return reasons why personal data must not be restored here, or cannot be sanitized.
 
-    ``chosen`` are the backups to restore. ``keep``: the user allows that personal data is restored unchanged.
+    ``chosen`` are the backups to restore, ``aliases`` their databases. ``sanitize``: the sanitizers will run.
+    ``keep``: the user allows that personal data is restored unchanged.
     """
     if sanitize:
         return [text for alias in aliases for text in _not_sanitizable(config, alias)]
@@ -35,7 +37,7 @@ def blockers(
     if not (config.debug and found) or keep:
         return []
     return [
-        f"{', '.join(found)} contains production data, and DEBUG is on here. Give --sanitize to run"
+        f"Backup {', '.join(found)} contains production data, and DEBUG is on here. Give --sanitize to run"
         f" {SETTING}['SANITIZERS'] before anybody can connect, or --keep-personal-data to restore personal"
         " data unchanged."
     ]
@@ -87,12 +89,12 @@ def sanitize(context: BackupContext, staging: Mapping[str, str]) -> None:
     with ExitStack() as stack:
         for alias, engine in engines.items():
             stack.enter_context(engine.triggers_disabled(staging[alias]))
-        sandbox.sanitize(staging, listed)
+        sandbox.sanitize(staging, listed, note=context.progress.note)
     context.progress.note("Rewriting the sanitized databases, so that their files contain no removed data.")
     for alias, engine in engines.items():
-        engine.rewrite(staging[alias])
+        note_unanalyzed(context, alias, engine.rewrite(staging[alias]))
 
 
 def has_sanitizers(config: Config, alias: str) -> bool:
-    """Return whether the settings have sanitizers for ``alias``; they need none without personal data."""
+    """Return whether the settings have sanitizers for ``alias``."""
     return bool(config.sanitizers.get(alias))

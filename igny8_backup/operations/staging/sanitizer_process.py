@@ -6,8 +6,6 @@ is shown only if it contains nothing but names.
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,17 +13,14 @@ from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
 from igny8_backup.databases.session import DriverError, from_driver
-from igny8_backup.operations.staging.suppress_output import suppress_output
-
-DONE = b"sanitized"
-"""The output of the process after all sanitizers have run.
-
-It is missing if a sanitizer has ended the process.
-"""
+from igny8_backup.operations.sandbox.failures import with_refused_connections
+from igny8_backup.operations.sandbox.isolation import NotRestoredError
+from igny8_backup.operations.sandbox.places import place_of, project_packages
 
 # PostgreSQL documentation, appendix A: violated constraints, syntax errors, unknown names, missing rights.
 # Their primary messages contain only names. Values are in the details, which are not shown.
 _ABOUT_NAMES = ("23", "42")
+_HIDDEN = "its message is not shown, because it may contain data"
 
 
 class SanitizerError(Exception):
@@ -34,12 +29,25 @@ class SanitizerError(Exception):
 
 def run(sanitizers: Mapping[str, Sequence[str]]) -> None:
     """Run the sanitizers of each alias in order, each in its own transaction. Raises ``SanitizerError``."""
-    with suppress_output():
-        for alias, items in sanitizers.items():
-            for item in items:
-                _run_one(alias, item)
-        connections.close_all()
-    os.write(1, DONE)
+    for alias, items in sanitizers.items():
+        for item in items:
+            _run_one(alias, item)
+    connections.close_all()
+
+
+def check_imports(sanitizers: Sequence[str]) -> None:
+    """Import each of ``sanitizers`` that is a dotted path of a function and not the path of a SQL file.
+
+    Raises ``SanitizerError`` if one cannot be imported.
+    """
+    for item in sanitizers:
+        if not item.endswith(".sql"):
+            try:
+                import_string(item)
+            except Exception as error:
+                place = place_of(error, project_packages())
+                text = f"{item} cannot be imported: {type(error).__name__} in {place}"
+                raise SanitizerError(with_refused_connections(text)) from None
 
 
 def _run_one(alias: str, item: str) -> None:
@@ -53,16 +61,18 @@ def _run_one(alias: str, item: str) -> None:
             else:
                 import_string(item)(alias)
     except (Exception, SystemExit) as error:
-        raise SanitizerError(f"{item} ({alias}): {_without_data(error, text)}") from None
+        described = with_refused_connections(f"{item} ({alias}): {_without_data(error, text)}")
+        raise SanitizerError(described) from None
 
 
 def _without_data(error: BaseException, text: str) -> str:
     """Describe an error by its class, file and line. ``text`` is the SQL of the file that was run, if any."""
+    place = place_of(error, project_packages())
+    if isinstance(error, NotRestoredError):
+        return f"{error} ({place})"
     if of_driver := from_driver(error.__cause__):
-        return _describe_server_error(of_driver, text)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{type(error).__name__} in {frame.filename}, line {frame.lineno}"
-    return f"{place}; its message is hidden: it may contain data"
+        return f"{_describe_server_error(of_driver, text)}{'' if text else f' ({place})'}"
+    return f"{type(error).__name__} in {place}; {_HIDDEN}"
 
 
 def _describe_server_error(error: DriverError, text: str) -> str:
@@ -73,5 +83,5 @@ def _describe_server_error(error: DriverError, text: str) -> str:
         words.append(error.primary)
     else:
         words += [name for name in (error.table_name, error.column_name, error.constraint_name) if name]
-        words.append("its message is hidden: it may contain data")
+        words.append(_HIDDEN)
     return ", ".join(words)

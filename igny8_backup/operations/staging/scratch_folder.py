@@ -12,7 +12,7 @@ from igny8_backup.trees.fs.remove import remove_tree
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """Create ``folder`` with mode 0700 and remove it at the end. Raises ``FilesError``."""
+    """Create ``folder`` with mode 0700; remove it at the end of the ``with`` block. Raises ``FilesError``."""
     try:
         folder.mkdir(0o700)
     except OSError as error:

@@ -9,30 +9,28 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import IO
 
-from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.details import Details
-from igny8_backup.formats.manifest import SCHEMA, Manifest, StoredObject, TreePart
+from igny8_backup.formats.details import SCHEMA, Details
+from igny8_backup.formats.manifest import Manifest, TreePart
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read_details import join_details
+from igny8_backup.operations.verify.attempt import Attempt
+from igny8_backup.operations.verify.dump import read_database
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees.extract.check import check_folders, check_pack, packs_not_confirmed
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record
 
-Reader = Callable[[Blocks], None]
-Attempt = Callable[[StoredObject, Reader], bool]
-"""A function that reads an object with a ``Reader``, and returns whether the object is undamaged. Otherwise
-it records the damage."""
-
 
 class TreeIndexes:
-    """Scratch files with the last index (file list) that a verification read of each tree. Must be closed.
+    """Keeps the index (file list) that was last read for each tree, in scratch files. Must be closed.
 
-    ``on_contradiction`` is called with each pack (tar archive) that the index of a later backup describes
-    differently.
+    Each index is compared with the index that was read before for the same tree. ``on_contradiction`` is
+    called with each pack (tar archive) that the two indexes describe differently.
     """
 
     def __init__(self, on_contradiction: Callable[[StoredObject], None]) -> None:
@@ -40,7 +38,10 @@ class TreeIndexes:
         self._last: dict[str, IO[bytes]] = {}
 
     def add(self, folder: str, tree: TreePart, file: IO[bytes]) -> None:
-        """Add the index in ``file`` of a ``tree`` whose packs are in ``folder``; close the file later."""
+        """Add the index of ``tree``, which is in ``file``. :meth:`close` closes the file.
+
+        ``folder`` holds the packs of the tree, so it identifies the tree in all backups.
+        """
         previous = self._last.get(folder)
         if previous:
             contradicted = packs_not_confirmed(_records_in(file), _records_in(previous))
@@ -57,24 +58,30 @@ class TreeIndexes:
 
 
 def read_content(
-    context: BackupContext, manifest: Manifest, chosen: set[str], attempt: Attempt, indexes: TreeIndexes
+    context: BackupContext,
+    manifest: Manifest,
+    identities: list[Identity],
+    chosen: set[str],
+    attempt: Attempt,
+    indexes: TreeIndexes,
 ) -> None:
-    """Read the objects of a backup whose keys are ``chosen``; ``attempt`` reads one and records damage.
+    """Read the objects of a backup that have a key in ``chosen``.
 
-    If any object of a tree is chosen, the index of the tree is also read, and added to ``indexes``. Raises
-    ``FilesError`` if no file can be created in ``SCRATCH_DIR``, ``ToolMissingError``, ``ToolTooOldError``.
+    Each object is read with the function ``attempt``, which decrypts it and records damage. ``identities``
+    decrypt the packs of a dump that is put together from chunks. If any object of a tree is chosen, the index
+    of the tree is also read, and added to ``indexes``. Raises ``FilesError`` if no file can
+    be created in ``SCRATCH_DIR``; ``ToolMissingError`` or ``ToolTooOldError`` if ``pg_restore`` is missing or
+    too old.
     """
     if manifest.details.key in chosen:
         attempt(manifest.details, partial(_read_details, backup_id=manifest.id))
     for part in manifest.databases:
-        if part.object and part.object.key in chosen:
-            config = context.config
-            read = partial(read_dump, part=part, bin_dir=config.client_bin_dir, scratch=config.scratch_dir)
-            attempt(part.object, read)
+        if any(item.key in chosen for item in part.objects()):
+            read_database(context, part, identities, chosen, attempt)
     for tree in manifest.trees:
         if any(item.key in chosen for item in tree.objects()):
             folder = keys.pack_folder(manifest.host, tree.name)
-            _read_tree(context, tree, chosen, attempt, partial(indexes.add, folder, tree))
+            _read_tree(context, manifest, tree, chosen, attempt, partial(indexes.add, folder, tree))
 
 
 def _read_details(blocks: Blocks, backup_id: str) -> None:
@@ -86,6 +93,7 @@ def _read_details(blocks: Blocks, backup_id: str) -> None:
 
 def _read_tree(
     context: BackupContext,
+    manifest: Manifest,
     tree: TreePart,
     chosen: set[str],
     attempt: Attempt,
@@ -97,7 +105,8 @@ def _read_tree(
         def read_index(blocks: Blocks) -> None:
             with closing(blocks):
                 write_file(blocks, file.fileno(), name=f"the index into {context.config.scratch_dir}")
-            _check_index(tree, _records_in(file))
+            packs = {keys.pack_of(key) for key in tree.pack_keys(manifest.host)}
+            _check_index(tree, packs, _records_in(file))
 
         if tree.index is None or not attempt(tree.index, read_index):
             return  # without the index, the packs cannot be checked
@@ -117,12 +126,12 @@ def _records_in(file: IO[bytes]) -> Iterator[Record]:
     return index.read(from_file(file.fileno()))
 
 
-def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
-    """Check that the manifest names all tar archives of the index, and as many files as the index.
+def _check_index(tree: TreePart, packs: set[str], found: Iterator[Record]) -> None:
+    """Check that the manifest names all packs (tar archives) that the index needs.
 
-    Raises ``IntegrityError``.
+    Also check that both have the same numbers of files, folders and links. ``packs`` are the names of the
+    packs that the manifest names, ``found`` the records of the index. Raises ``IntegrityError``.
     """
-    packs = {keys.pack_of(item.key) for item in tree.packs}
     counts = {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0}
     for record in found:
         counts[record.kind] += 1
@@ -134,7 +143,7 @@ def _check_index(tree: TreePart, found: Iterator[Record]) -> None:
 
 
 def _scratch_file(context: BackupContext) -> IO[bytes]:
-    """Create an unnamed private file for the index of a tree, which is read once per tar archive."""
+    """Create an unnamed private file for the index of a tree, which is needed once for each pack."""
     try:
         return tempfile.TemporaryFile(dir=context.config.scratch_dir)
     except OSError as error:

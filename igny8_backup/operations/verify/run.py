@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-from igny8_backup.errors import IdentityError, IntegrityError, UsageError
+from igny8_backup.catalog.backups import Entry
+from igny8_backup.catalog.failures import of_one_object
+from igny8_backup.clock_skew import is_ahead
+from igny8_backup.databases.verify_dump import vulnerable_readers
+from igny8_backup.errors import IdentityError, IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, Manifest, RunRecord
+from igny8_backup.formats.annotations import CONTENT
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.notify.mailed_alarms import Alarm
+from igny8_backup.operations.history import storage_memory
+from igny8_backup.operations.history.documents import note_unsigned
+from igny8_backup.operations.history.newest_copies import expected_manifests, newest_copies
+from igny8_backup.operations.history.presence import is_lost, lost_backups
+from igny8_backup.operations.history.read import reported_objects
+from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.staging.origin import judge_origin, require_safe
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.verifier import SharedResults, Verifier
+from igny8_backup.signing.trust import CHECK
 
 ALL_BACKUPS = "all backups"
-"""The part of an alarm that only the verification of all backups raises and ends."""
+"""``Alarm.part`` of alarms about backups that could not be read or decrypted. Only the verification of all
+backups ends them."""
+LOST_BACKUPS = "lost backups"
+"""``Alarm.part`` of alarms about lost backups. The verification of one backup does not end them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AllVerified:
     """The results for several backups, oldest first.
 
-    ``lost`` has a sentence for each backup whose manifest is missing or unreadable, ``unopened`` a sentence
-    for each backup that the given identity cannot decrypt.
+    The other fields have a sentence for each backup of one kind:
+
+    * ``lost``: its manifest is missing or unreadable.
+    * ``unopened``: the given identity cannot decrypt it.
+    * ``unread``: its manifest could not be read because the storage failed.
+    * ``remembered``: this host remembers the backup, but it is gone from storage.
     """
 
     results: tuple[VerifyResult, ...]
     lost: tuple[str, ...] = ()
     unopened: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    remembered: tuple[str, ...] = ()
 
     @property
     def damaged(self) -> bool:
@@ -35,32 +56,34 @@ class AllVerified:
 
     @property
     def complete(self) -> bool:
-        """Whether all backups are undamaged and could be verified, and their results were recorded."""
-        return not (self.damaged or self.unopened or any(result.unrecorded for result in self.results))
+        """Whether all backups exist, are undamaged and could be verified, and their results were recorded."""
+        failed = any(result.unrecorded or result.unread for result in self.results)
+        return not (self.damaged or self.unopened or self.unread or self.remembered or failed)
 
     @property
     def alarms(self) -> list[Alarm]:
         """An alarm for each backup that is damaged, and for each problem that prevented a verification."""
-        found = [
-            Alarm(result.check.id, "damage" if result.findings else "unrecorded")
-            for result in self.results
-            if result.findings or result.unrecorded
-        ]
-        found += [Alarm(ALL_BACKUPS, "lost")] * bool(self.lost)
+        found = [Alarm(result.check.id, result.failure) for result in self.results if result.failure]
+        found += [Alarm(LOST_BACKUPS, "lost")] * bool(self.lost or self.remembered)
+        found += [Alarm(ALL_BACKUPS, "unread")] * bool(self.unread)
         return found + [Alarm(ALL_BACKUPS, "unopened")] * bool(self.unopened)
 
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the backups that were verified."""
-        return [result.check.id for result in self.results]
+    def scope(self, *, every: bool, one: bool) -> list[str]:
+        """Return the parts (``Alarm.part``) whose alarms end if this verification does not raise them again.
+
+        ``one``: one backup was verified, which the user named. ``every``: every backup was verified. If both
+        are false, the newest copies were verified.
+        """
+        ids = [result.check.id for result in self.results]
+        return [*ids, *[ALL_BACKUPS] * every, *[LOST_BACKUPS] * (not one)]
 
     def problems(self) -> list[str]:
         """Return one line for each damaged object and each backup that could not be verified."""
-        lines = [f"LOST: {text}" for text in self.lost]
+        lines = [f"LOST: {text}" for text in (*self.lost, *self.remembered)]
         for result in self.results:
             prefix = f"{result.check.id}: " if len(self.results) > 1 else ""
             lines += [f"{prefix}{line}" for line in result.problems()]
-        return [*lines, *(f"UNREAD: {text}" for text in self.unopened)]
+        return [*lines, *(f"UNREAD: {text}" for text in (*self.unopened, *self.unread))]
 
 
 def verify(
@@ -68,34 +91,86 @@ def verify(
 ) -> VerifyResult:
     """Check that every object of one backup exists, and read a sample of them; record the result.
 
-    Objects that the last check found damaged are always read, because the result of a sample without them
-    would look like a repair. ``shared`` holds the results for objects that were read for other backups; these
-    are not read again. No lock is taken, because only the result is added to the storage.
+    Objects that earlier checks report as damaged are always read: if a sample left them out, its result would
+    look as if they were repaired. ``shared`` holds the results for objects that were read for other backups.
+    These objects are not read again. No lock is taken, because only the result is added to the storage.
 
     Raises ``UsageError`` for an unknown id, ``IntegrityError`` for a missing or unreadable manifest,
     ``StorageError``; for the depth ``content`` also ``IdentityError``, ``FilesError``, ``ToolMissingError``,
-    ``ToolTooOldError``.
+    ``ToolTooOldError``, and ``RefusedError`` if ``pg_restore`` is not safe enough for the backup.
     """
     backup_id = request.backup_id or newest_backup(context)
     manifest = _read_manifest(context, backup_id)
-    if shared:
+    with ExitStack() as stack:
+        shared = shared or stack.enter_context(closing(SharedResults()))
+        if request.depth == CONTENT:
+            context.require_genuine(manifest)
+            _require_safe_programs(context, manifest, shared)
         return Verifier(context, request, manifest, shared).run()
-    with closing(SharedResults()) as own:
-        return Verifier(context, request, manifest, own).run()
+
+
+def verify_backups(context: BackupContext, request: VerifyRequest, *, every: bool = False) -> AllVerified:
+    """Verify ``every`` backup, the backup that the request names, or else those with the newest copies.
+
+    Also reports backups that this host remembers and that are gone from storage. Raises the errors of
+    :func:`verify`.
+    """
+    note_unsigned(context, CHECK, "The result")
+    if every:
+        found = verify_all(context, request)
+    elif request.backup_id:
+        found = AllVerified(results=(verify(context, request),))
+    else:
+        found = verify_newest(context, request)
+    named = " ".join(found.lost)
+    gone = tuple(item.text for item in storage_memory.find_lost(context) if item.id not in named)
+    return replace(found, remembered=gone)
+
+
+def verify_newest(context: BackupContext, request: VerifyRequest) -> AllVerified:
+    """Verify the newest complete copy of each database and tree of each expected host.
+
+    These copies can be in several backups. If ``TRUSTED`` is set and an unsigned check reports an object as
+    damaged, the newest backup that names the object is verified too. Backups whose manifest is gone or
+    unreadable are also reported. Raises the errors of :func:`verify` that affect all backups.
+    """
+    now, entries, runs = context.clock(), context.catalog.entries(), context.catalog.runs()
+    manifests, hosts = expected_manifests(context.config, entries, runs, now)
+    ids = {choice.manifest.id for choice in newest_copies(manifests, context.config)}
+    ids |= {entry.id for entry in entries if entry.manifest is None}
+    ids |= _naming(entries, reported_objects(context))
+    ids |= {run.id for run in lost_backups(context, entries, runs) if run.host in hosts}
+    return _verify_each(context, request, sorted(ids or {newest_backup(context)}))
+
+
+def _naming(entries: list[Entry], damaged: frozenset[str]) -> set[str]:
+    """Return, for each of the ``damaged`` objects, the id of the newest backup that names it."""
+    found: dict[str, str] = {}
+    for entry in reversed(entries):
+        named = entry.manifest.named_keys() if entry.manifest else set()
+        found |= dict.fromkeys(damaged & {*named, keys.manifest_key(entry.id)}, entry.id)
+    return set(found.values())
 
 
 def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
-    """Verify every backup, oldest first. Damage in one does not prevent the verification of the others.
+    """Verify every backup, oldest first. Raises the errors of :func:`verify` that affect all backups."""
+    return _verify_each(context, request, _all_ids(context) or [newest_backup(context)])
+
+
+def _verify_each(context: BackupContext, request: VerifyRequest, ids: list[str]) -> AllVerified:
+    """Verify several backups. Damage in one does not prevent the verification of the others.
 
     A pack (tar archive) that several backups share is read once, for the oldest of them, whose index lists
     the most files of the pack. The pack is read again only if the index of a later backup contradicts that
-    index. Raises the errors of :func:`verify` that affect all backups, such as ``StorageError``.
+    index. Raises the errors of :func:`verify` that affect all backups, such as ``StorageError`` if the
+    storage cannot be used at all.
     """
     results: list[VerifyResult] = []
     lost: list[str] = []
     unopened: list[str] = []
+    unread: list[str] = []
     with closing(SharedResults()) as shared:
-        for backup_id in _all_ids(context) or [newest_backup(context)]:
+        for backup_id in ids:
             try:
                 results.append(verify(context, replace(request, backup_id=backup_id), shared))
             except IntegrityError as error:
@@ -104,42 +179,62 @@ def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
                 if not request.identity_file and not context.identities(None, needed=False):
                     raise  # no identity was given, so no backup can be read
                 unopened.append(f"{backup_id}: {error}")
+            except StorageError as error:
+                unread.append(f"{backup_id}: {of_one_object(context.store, error)}")
             except UsageError as error:  # prune_backups has removed the backup meanwhile
                 context.progress.note(str(error))
-    return AllVerified(results=tuple(results), lost=tuple(lost), unopened=tuple(unopened))
+    return AllVerified(
+        results=tuple(results), lost=tuple(lost), unopened=tuple(unopened), unread=tuple(unread)
+    )
 
 
 def _all_ids(context: BackupContext) -> list[str]:
     """Return the ids of the backups that exist, or should exist by their run records; oldest first."""
-    found = {entry.id for entry in context.catalog.entries()}
-    return sorted(found | {run.id for run in context.catalog.runs() if _wrote_manifest(run)})
-
-
-def _wrote_manifest(run: RunRecord) -> bool:
-    """Return whether the run wrote a manifest that should still exist."""
-    return run.outcome in (COMPLETE, INCOMPLETE) and not run.pruned
+    entries = context.catalog.entries()
+    lost = lost_backups(context, entries, context.catalog.runs())
+    return sorted({entry.id for entry in entries} | {run.id for run in lost})
 
 
 def newest_backup(context: BackupContext) -> str:
-    """Return the id of the newest backup. Backups dated in the future count only if there are no others.
+    """Return the id of the newest backup.
 
-    Raises ``UsageError`` if there is no backup.
+    A safety copy (a backup made before a restore in place) is returned only if there are no other backups,
+    and a backup that is dated in the future only if there is no better choice. Raises ``UsageError`` if there
+    is no backup.
     """
     entries = context.catalog.entries()
     if not entries:
         what = f"There is no backup in {context.store.describe()}."
         hint = "Create one: python manage.py backup_all."
         raise UsageError(what, unchanged="Nothing was read.", hint=hint)
-    return next((entry for entry in entries if entry.started <= context.clock()), entries[0]).id
+    now = context.clock()
+    usual = [entry for entry in entries if not (entry.manifest and entry.manifest.safety)] or entries
+    return next((entry for entry in usual if not is_ahead(entry.started, now)), usual[0]).id
+
+
+def _require_safe_programs(context: BackupContext, manifest: Manifest, shared: SharedResults) -> None:
+    """Raise ``RefusedError`` if the backup must not be read with programs that have known security holes.
+
+    If it may be read with them, show a warning. The same warning is shown once in a run.
+    """
+
+    def note(text: str) -> None:
+        if text not in shared.noted:
+            shared.noted.add(text)
+            context.progress.note(text)
+
+    bin_dir = context.config.client_bin_dir
+    found = [item for part in manifest.databases for item in vulnerable_readers(part, bin_dir)]
+    require_safe(judge_origin(context, manifest, list(dict.fromkeys(found))), note)
 
 
 def _read_manifest(context: BackupContext, backup_id: str) -> Manifest:
-    """Read the manifest. If it is missing, although a run wrote it, this is damage: ``IntegrityError``."""
+    """Read the manifest. Raises ``IntegrityError`` if it is missing, although a run wrote it."""
     try:
         return context.catalog.get(backup_id)
     except UsageError:
         run = context.catalog.run(backup_id) if keys.is_id(backup_id) else None
-        if run and _wrote_manifest(run):
+        if run and run.stored_manifest and is_lost(context, backup_id):
             what = f"{keys.manifest_key(backup_id)} is missing, although the run of this backup wrote it."
             hint = "Copy it back from another copy of the storage, or choose another backup: list_backups."
             raise IntegrityError(what, unchanged="Nothing was changed.", hint=hint) from None

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 _PLACES = 101
 """The number of places on the circle where a sample may start.
 
-It is prime, so that runs every n days start at each place within 101 runs; and it is more than a hundred, so
-that a sample of one percent reaches from one place to the next."""
+It is prime, so that a verification every n days starts at each place within 101 runs. It is more than a
+hundred, so that a sample of one percent reaches from one place to the next."""
 _STEP = 62
 """The number of places from one day to the next. 62/101 is close to the golden ratio, which spreads the
 samples of successive days evenly over the circle."""
@@ -19,8 +19,8 @@ def sample(keys: Iterable[str], percent: int, day: int) -> set[str]:
     """Choose about ``percent`` of the ``keys`` of objects, at least one, for the day with number ``day``.
 
     After 101 consecutive days, every key has been chosen even with 1 percent. The keys are placed on a circle
-    by their digests, and each day covers an arc of it, so that backups that share an object choose it on the
-    same day.
+    by their digests, and each day covers an arc of the circle. Therefore backups that share an object choose
+    it on the same day.
     """
     start = day * _STEP % _PLACES / _PLACES
     distances = {key: (_place(key) - start) % 1 for key in keys}

@@ -1,102 +1,131 @@
-"""Download an S3 object as a stream that survives broken connections.
-
-If the body ends early, the download is resumed at the next byte of the same version.
-"""
+"""Download an S3 object as a stream that can be resumed after a broken connection."""
 
 from __future__ import annotations
 
 import re
-import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from igny8_backup.deadline import within
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.store.base import MissingObjectError, UnreachableError
+from igny8_backup.store.objects import MissingObjectError, UnreachableError
+from igny8_backup.store.retry import SLOWEST
 from igny8_backup.store.s3.bucket import Answer, Bucket
 from igny8_backup.store.s3.errors import status_of, translated_errors
 from igny8_backup.streams import BLOCK, Blocks
 
-ATTEMPTS = 5
-"""How often the connection may break in succession without a new block before the download fails."""
 
+class Download:
+    """The download of the object ``key``: a function that yields the content from an offset on.
 
-def download(bucket: Bucket, key: str, *, pause: float) -> Blocks:
-    """Yield the content of the object ``key``.
-
-    ``pause`` is the wait before the first new attempt in seconds; the wait doubles with each further attempt.
-    Raises ``MissingObjectError``, ``UnreachableError`` if the connection breaks too often, and
-    ``IntegrityError`` if the object changes meanwhile or does not match its checksum.
+    ``version`` is the id of the version to read. If it is empty, the first call reads the current version,
+    and later calls continue with the same version. Each call can raise ``MissingObjectError``, or
+    ``IntegrityError`` if the object has changed since the first call or does not match its checksum.
+    ``UnreachableError`` means that the connection broke: call the function again with the offset that was
+    reached.
     """
-    first = bucket.get(key)
-    etag, size = first["ETag"], first["ContentLength"]
-    answer: Answer | None = first
-    offset = 0
-    failures = 0
-    while True:
+
+    def __init__(self, bucket: Bucket, key: str, version: str = "") -> None:
+        self._bucket = bucket
+        self._key = key
+        self._version = version
+        self._etag = ""
+        self._size = -1
+
+    def __call__(self, offset: int) -> Blocks:
+        if 0 < self._size == offset:
+            return  # only the comparison with the checksum of the server was missing
+        answer = self._resume(offset) if self._size >= 0 else self._begin()
+        from_start = offset == 0
+        with _closing(answer["Body"]) as body:
+            while offset < self._size:
+                block = self._read(body, min(BLOCK, self._size - offset))
+                offset += len(block)
+                yield block
+            if from_start:
+                self._verify_checksum(body)
+
+    def _begin(self) -> Answer:
+        answer = self._bucket.get(self._key, version=self._version)
+        self._etag, self._size = answer["ETag"], answer["ContentLength"]
+        return answer
+
+    def _resume(self, offset: int) -> Answer:
+        bucket, key = self._bucket, self._key
         try:
-            if answer is None:
-                answer = _resume(bucket, key, offset, etag, size)
-            from_start = offset == 0
-            with closing(answer["Body"]) as body:
-                while offset < size:
-                    block = _read(bucket, key, body, size - offset)
-                    offset += len(block)
-                    failures = 0
-                    yield block
-                if from_start:
-                    _verify_checksum(bucket, key, body)
-            return
-        except UnreachableError:
-            answer = None
-            failures += 1
-            if failures > ATTEMPTS:
-                raise
-        time.sleep(pause * 2 ** (failures - 1))
+            answer = bucket.get(key, offset, self._etag, self._version)
+        except MissingObjectError as error:
+            raise self._changed() from error
+        except StorageError as error:
+            if status_of(error.__cause__) in (412, 416):
+                raise self._changed() from error
+            raise
+        if answer["ETag"] != self._etag:
+            answer["Body"].close()
+            raise self._changed()
+        # The status is not reliable, because rclone answers 200 with the right bytes; Content-Range is.
+        given = answer.get("ContentRange", "")
+        if offset and not re.fullmatch(rf"bytes {offset}-{self._size - 1}/({self._size}|\*)", given):
+            answer["Body"].close()
+            raise StorageError(
+                f"The download of {key} from {bucket.place} broke off at byte {offset} and cannot be"
+                " resumed, because the server returns other bytes.",
+                hint="Use a more reliable connection, or a server that supports Range requests.",
+            )
+        return answer
 
+    def _read(self, body: Any, size: int) -> bytes:
+        with translated_errors(f"read {self._key} from", self._bucket.place):
+            limit = self._bucket.retry.answer_seconds + size / SLOWEST
+            block: bytes = within(limit, lambda: body.read(size), name="s3-read")
+            if not block:
+                raise ConnectionError("the body ended early")
+        return block
 
-def _read(bucket: Bucket, key: str, body: Any, left: int) -> bytes:
-    with translated_errors(f"read {key} from", bucket.place):
-        block: bytes = body.read(min(BLOCK, left))
-        if not block:
-            raise ConnectionError("the body ended early")
-    return block
+    def _verify_checksum(self, body: Any) -> None:
+        """Read to the end of ``body``, where botocore compares the checksum if the server sent one.
 
+        Call this only if the body is the complete object. With a part of an object, the S3 server of rclone
+        sends the checksum of the complete object, which does not match.
+        """
+        with translated_errors(f"read {self._key} from", self._bucket.place):
+            within(self._bucket.retry.answer_seconds, lambda: body.read(1), name="s3-read")
 
-def _verify_checksum(bucket: Bucket, key: str, body: Any) -> None:
-    """Read to the end of ``body``, where botocore compares the checksum if the server sent one.
-
-    Only a complete body can be verified: with a part of an object, the server of rclone sends the checksum of
-    the complete object.
-    """
-    with translated_errors(f"read {key} from", bucket.place):
-        body.read(1)
-
-
-def _resume(bucket: Bucket, key: str, offset: int, etag: str, size: int) -> Answer:
-    try:
-        answer = bucket.get(key, offset, etag)
-    except MissingObjectError as error:
-        raise _changed(bucket, key) from error
-    except StorageError as error:
-        if status_of(error.__cause__) in (412, 416):
-            raise _changed(bucket, key) from error
-        raise
-    if answer["ETag"] != etag:
-        answer["Body"].close()
-        raise _changed(bucket, key)
-    # The status is not reliable, because rclone answers 200 with the right bytes; Content-Range is.
-    given = answer.get("ContentRange", "")
-    if offset and not re.fullmatch(rf"bytes {offset}-{size - 1}/({size}|\*)", given):
-        answer["Body"].close()
-        raise StorageError(
-            f"{bucket.place} cannot continue {key} at byte {offset}: the server returns other bytes.",
-            hint="Try again over a more reliable connection, or use a server that supports Range requests.",
+    def _changed(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self._key} in {self._bucket.place} was changed or deleted while it was read.",
+            hint="Find out what else writes to that bucket, then run the command again.",
         )
-    return answer
 
 
-def _changed(bucket: Bucket, key: str) -> IntegrityError:
-    return IntegrityError(
-        f"{key} in {bucket.place} was changed or deleted while it was read.",
-        hint="Find out what else writes to that bucket, then run the command again.",
-    )
+@contextmanager
+def _closing(body: Any) -> Iterator[Any]:
+    """Close ``body`` after the ``with`` block.
+
+    After a read that took too long, another thread still holds the lock of the body, and ``close`` would wait
+    for it. So the connection is shut down first. urllib3 before 2.3 cannot do that; the body then stays open
+    until the thread ends.
+    """
+    try:
+        yield body
+    except UnreachableError as error:
+        stuck = isinstance(error.__cause__, TimeoutError)
+        if stuck and not _shut_down(body):
+            raise
+        body.close()
+        raise
+    except BaseException:
+        body.close()
+        raise
+    body.close()
+
+
+def _shut_down(body: Any) -> bool:
+    """End every read of the connection behind ``body``; return whether that was possible."""
+    shutdown = getattr(getattr(body, "_raw_stream", None), "shutdown", None)
+    if shutdown is None:
+        return False
+    with suppress(OSError, RuntimeError, ValueError):
+        shutdown()
+    return True

@@ -10,7 +10,9 @@ import botocore.exceptions as boto
 from urllib3.exceptions import HTTPError
 
 from igny8_backup.errors import BackupError, IntegrityError, StorageError
-from igny8_backup.store.base import SETTING, UnreachableError
+from igny8_backup.store.objects import SETTING, UnreachableError
+from igny8_backup.store.s3.advice import explain_answer
+from igny8_backup.store.transient import certificate_refused
 
 # HTTPError includes urllib3's ReadTimeoutError and IncompleteRead; OSError includes resets and TLS errors.
 BROKEN = (
@@ -24,21 +26,8 @@ BROKEN = (
 CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
     boto.ProfileNotFound,
     boto.TokenRetrievalError,
-)
-REFUSED_KEYS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-    "AuthorizationHeaderMalformed",
-}
-FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "StorageQuotaExceeded", "507"}
-RIGHTS = (
-    "s3:ListBucket, s3:ListBucketMultipartUploads, s3:GetObject, s3:PutObject, s3:DeleteObject, "
-    "s3:AbortMultipartUpload"
 )
 
 
@@ -75,15 +64,21 @@ def explain(error: Exception, action: str, place: str) -> BackupError:
         )
     kind: type[StorageError] = StorageError
     if isinstance(error, boto.ClientError):
-        kind, reason, hint = _explain_answer(code_of(error), status_of(error))
+        passing, reason, hint = explain_answer(
+            code_of(error), status_of(error), error.operation_name, _region(error)
+        )
+        kind = UnreachableError if passing else StorageError
     elif isinstance(error, CREDENTIALS):
         reason = "there are no credentials"
         hint = (
             f"Set access_key and secret_key in OPTIONS of {SETTING}, or AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY in the environment."
         )
-    elif isinstance(error, boto.SSLError):
-        kind, reason = UnreachableError, "the certificate or TLS of the server was not accepted"
+    elif isinstance(error, boto.CredentialRetrievalError):
+        kind, reason = UnreachableError, "the service that issues credentials did not answer"
+        hint = f"Check the role of this machine, or set access_key and secret_key in OPTIONS of {SETTING}."
+    elif certificate_refused(error):
+        reason = "the certificate of the server was not accepted"
         hint = f"Check endpoint_url and verify in OPTIONS of {SETTING}, and the clock of this machine."
     elif isinstance(error, BROKEN):
         kind, reason = UnreachableError, f"no answer, or the connection broke ({type(error).__name__})"
@@ -93,26 +88,8 @@ def explain(error: Exception, action: str, place: str) -> BackupError:
     return kind(f"Cannot {action} {place}: {reason}.", hint=hint)
 
 
-def _explain_answer(code: str, status: int) -> tuple[type[StorageError], str, str]:
-    """Return the class of the error, the reason and the hint for an error answer of S3."""
-    kind: type[StorageError] = StorageError
-    if code == "NoSuchBucket":
-        reason = "the bucket does not exist"
-        hint = f"Create it, or correct bucket_name, region_name and endpoint_url in OPTIONS of {SETTING}."
-    elif code in REFUSED_KEYS:
-        reason = f"the credentials are wrong or have expired ({code})"
-        hint = f"Correct access_key and secret_key in OPTIONS of {SETTING}."
-    elif code in FULL or status == 507:
-        reason = f"the storage has no free space ({code})"
-        hint = "Raise the quota, or delete backups that are no longer needed."
-    elif code == "RequestTimeTooSkewed":
-        reason, hint = "the clock of this machine is wrong", "Set the clock, for example with NTP."
-    elif status in (401, 403):
-        reason, hint = f"access denied ({code})", f"Allow on the bucket: {RIGHTS}."
-    elif status >= 500 or code in ("SlowDown", "RequestTimeout", "Throttling"):
-        kind, hint = UnreachableError, "Try again later."
-        reason = f"the server reports an error of its own ({code}, status {status})"
-    else:
-        reason = f"the server answered {code} (status {status})"
-        hint = f"Look up the code in the documentation of the storage, and check OPTIONS of {SETTING}."
-    return kind, reason, hint
+def _region(error: boto.ClientError) -> str:
+    """Return the region of the bucket if the error answer names it, else an empty string."""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    named = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region") or ""
+    return str(named) if str(named).replace("-", "").isalnum() else ""

@@ -12,21 +12,23 @@ An upload that fails is aborted here. Uploads that a killed run left are aborted
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
-import os
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.store.base import ObjectExistsError
+from igny8_backup.store.objects import ObjectExistsError
+from igny8_backup.store.s3.arrived import has_content, has_parts, length_of, put
 from igny8_backup.store.s3.bucket import Bucket, Parameters
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.store.s3.versions import remove_written
+from igny8_backup.streams import Blocks
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +40,9 @@ WORKERS = 2
 
 
 def part_size(estimate: int | None) -> int:
-    """Return the size of a part in bytes for an object of about ``estimate`` bytes, plus ten percent.
+    """Return the size of a part in bytes, for an object that is at most ten percent above ``estimate`` bytes.
 
-    An estimate above the limit of S3 is no error: it is the size before compression.
+    An estimate above the limit of S3 is no error, because it is the size before compression.
     """
     expected = (estimate or 0) * 11 // 10
     fitting = -(-expected // (9_000 * MIB)) * MIB
@@ -81,11 +83,12 @@ def _allocate(size: int) -> BytesIO:
 def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
     """Store the stream ``blocks`` in parts of ``size`` bytes; after a failure delete the object.
 
-    Raises what ``blocks`` raises, ``StorageError``, and ``IntegrityError`` if not all bytes have arrived.
+    Raises ``StorageError``, ``IntegrityError`` if not all bytes have arrived, and the exceptions of
+    ``blocks``.
     """
     parts = cut(blocks, size)
     first = next(parts, None) or BytesIO()
-    if _length(first) < size:
+    if length_of(first) < size:
         upload_file(bucket, key, first)
     else:
         ahead = iter([first])
@@ -94,36 +97,45 @@ def upload(bucket: Bucket, key: str, blocks: Blocks, size: int) -> None:
 
 
 def upload_file(bucket: Bucket, key: str, body: BinaryIO) -> None:
-    """Store the file ``body`` in one request; after a failure remove the object. Raises as ``upload``."""
-    size = _length(body)
+    """Store the file ``body`` in one request; after a failure remove the object.
+
+    Raises the same errors as ``upload``.
+    """
+    size = length_of(body)
     with _nothing_left(bucket, key):
-        try:
-            bucket.put(key, body, replace=False)
-        except StorageError:
-            if not _arrived(bucket, key, size, _md5_of(body)):
-                raise
+        with _unless(lambda: has_content(bucket, key, body)):
+            put(bucket, key, body, replace=False)
         _check(bucket, key, size)
 
 
 def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
     upload_ids: list[str] = []
+    bucket = replace(bucket, stop=threading.Event())
     try:
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool:
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool, _stopping(bucket):
             # Begin in a thread, because signals interrupt only the main thread: an interrupt between the
             # request and its answer would leave an upload with an unknown id.
             pool.submit(lambda: upload_ids.append(bucket.begin(key))).result()
             (upload_id,) = upload_ids
             sent, done = _send(bucket, key, upload_id, parts, pool)
         with _nothing_left(bucket, key):
-            try:
+            with _unless(lambda: has_parts(bucket, key, sent, done)):
                 bucket.complete(key, upload_id, done)
-            except StorageError:
-                if not _arrived(bucket, key, sent, _etag_of(done)):
-                    raise
             _check(bucket, key, sent)
     except BaseException:
         for upload_id in upload_ids:
             _abort(bucket, key, upload_id)
+        raise
+
+
+@contextmanager
+def _stopping(bucket: Bucket) -> Iterator[None]:
+    """If the ``with`` block fails, set ``bucket.stop``, so that no thread repeats its request again."""
+    try:
+        yield
+    except BaseException:
+        if bucket.stop:
+            bucket.stop.set()
         raise
 
 
@@ -151,18 +163,10 @@ def _send(
             )
         if len(running) == WORKERS:
             done.append(running.popleft().result())
-        sent += _length(part)
+        sent += length_of(part)
         running.append(pool.submit(bucket.send_part, key, upload_id, number, part))
     done.extend(future.result() for future in running)
     return sent, done
-
-
-def _length(file: BinaryIO) -> int:
-    # Do not use getbuffer(): an error's traceback can hold its view in a reference cycle, and collecting that
-    # cycle can crash the interpreter (seen with CPython 3.12.1).
-    length = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return length
 
 
 @contextmanager
@@ -173,8 +177,7 @@ def _nothing_left(bucket: Bucket, key: str) -> Iterator[None]:
     except ObjectExistsError:
         raise
     except BaseException:
-        with suppress(StorageError):
-            bucket.delete(key)
+        remove_written(bucket, key)
         raise
 
 
@@ -184,35 +187,19 @@ def _check(bucket: Bucket, key: str, sent: int) -> None:
     if stored != sent:
         raise IntegrityError(
             f"{sent} bytes were sent to {key}, but {bucket.place} has stored {stored or 0} bytes.",
-            unchanged="No backup was recorded, and the object was removed.",
-            hint="Run the backup again. If it fails again, use another storage.",
+            hint="Run the backup again; the new run does not use this object. If it fails again, use"
+            " another storage.",
         )
 
 
-def _arrived(bucket: Bucket, key: str, size: int, etag: str) -> bool:
-    """Return whether ``key`` has this size and ETag, so that only the answer to the upload was lost."""
+@contextmanager
+def _unless(arrived: Callable[[], bool]) -> Iterator[None]:
+    """Suppress the error of a request if ``arrived`` shows that it succeeded and only its answer was lost."""
     try:
-        head = bucket.head(key)
+        yield
+    except ObjectExistsError as error:
+        if not (error.repeated and arrived()):
+            raise
     except StorageError:
-        return False
-    return head is not None and head["ContentLength"] == size and head["ETag"].strip('"') == etag
-
-
-def _etag_of(parts: list[Parameters]) -> str:
-    """Return the ETag of an object that consists of ``parts``, or an empty string if it is unpredictable.
-
-    With some kinds of encryption the ETag of a part is not an MD5 digest.
-    """
-    try:
-        sums = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
-    except ValueError:
-        return ""
-    return f"{_md5_of(BytesIO(sums))}-{len(parts)}"
-
-
-def _md5_of(file: BinaryIO) -> str:
-    file.seek(0)
-    digest = hashlib.md5(usedforsecurity=False)
-    while block := file.read(BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
+        if not arrived():
+            raise

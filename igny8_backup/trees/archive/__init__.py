@@ -1,5 +1,6 @@
 """Read a tree: compare it with the index of its last backup, and write changed files into packs (tars).
 
 Entry points: ``client.tree_reader`` starts the archive worker (``worker``), in which ``packs.PackWriter``
-does the work. May import ``scan`` and everything below it, but neither ``extract`` nor ``swap``.
+does the work. This package may import ``scan`` and the packages after it in the list in ``trees``, but
+neither ``extract`` nor ``swap``.
 """

@@ -1,7 +1,7 @@
 """Start and control the archive worker (``archive.worker``), which reads a tree, and receive its packs.
 
-A process of its own is worth it, because walking the tree, reading, hashing and writing tars is most of the
-work of a backup of small files. Entry point: ``tree_reader``.
+Walking the tree, reading, hashing and writing tars is most of the work in a backup of small files. So a
+separate process does it. Entry point: ``tree_reader``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from igny8_backup.trees.archive.packs import pack_name
+from igny8_backup.trees.model.facts import Facts
 from igny8_backup.trees.tar.blocks import TarBlocks
 from igny8_backup.trees.worker_protocol import BLOCK, PROGRESS, Message, Worker, start_worker
 
@@ -22,8 +23,9 @@ class Job:
 
     ``root`` is the root of the tree; packs (tars) are named after ``backup_id``. ``index`` and ``folders``
     are the paths of the files to write: the index, and the tar of folders and links. ``parent_index`` is the
-    path of the index of the last backup, or empty; ``checksum`` and ``packs_to_rewrite`` are as in
-    ``Comparison``. ``excluded`` are patterns (``Excludes``), ``exclude_caches`` is as for ``Scan``.
+    path of the index of the last backup, or empty. ``full``, ``checksum`` and ``packs_to_rewrite`` are as in
+    ``Comparison``. ``excluded`` are patterns (``Excludes``); ``exclude_caches`` is as for ``Scan``. ``own``
+    are the names (escaped) of the folders in the root that hold data of restores and are not backed up.
     """
 
     root: str
@@ -31,10 +33,12 @@ class Job:
     index: str
     folders: str
     parent_index: str = ""
+    full: bool = False
     checksum: bool = False
     packs_to_rewrite: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     exclude_caches: bool = False
+    own: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -42,10 +46,11 @@ class Report:
     """What an archive worker found in a tree: numbers of files, bytes and skipped paths.
 
     ``kinds``: the number of files, folders, symlinks and hard links. ``bytes``: the size of all files.
-    ``live_bytes``: for each pack (tar), old or new, the bytes in it that this backup needs. ``skipped``: the
-    path (escaped), the reason, and whether it is a failure, of the first ``MAX_SKIPPED`` skipped paths.
-    ``skipped_total``: the number of skipped paths. ``excluded``: the number of files and folders that
-    patterns and cache tags exclude.
+    ``facts``: what the walk learned about the tree as a whole. ``newly_excluded``: the folders that are
+    excluded since the last backup, as ``NewlyExcluded.folders`` returns them. ``live_bytes``: for each pack
+    (tar), old or new, the bytes in it that this backup needs. ``skipped``: for each of the first
+    ``MAX_SKIPPED`` skipped paths, the path (escaped), the reason, and whether skipping it is a failure.
+    ``skipped_total``: the number of all skipped paths.
     """
 
     kinds: dict[str, int] = field(default_factory=lambda: {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0})
@@ -53,7 +58,8 @@ class Report:
     live_bytes: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str, bool]] = field(default_factory=list)
     skipped_total: int = 0
-    excluded: int = 0
+    facts: Facts = field(default_factory=Facts)
+    newly_excluded: list[tuple[str, int, int, str]] = field(default_factory=list)
 
 
 @contextmanager
@@ -89,7 +95,8 @@ class TreeReader:
             number += 1
             yield pack_name(job.backup_id, number), self._pack()
         found = json.loads(self._message.payload)
-        self.report = Report(**{**found, "skipped": [tuple(item) for item in found["skipped"]]})
+        lists = {name: [tuple(item) for item in found[name]] for name in ("skipped", "newly_excluded")}
+        self.report = Report(**{**found, **lists, "facts": Facts(**found["facts"])})
 
     def _pack(self) -> TarBlocks:
         """Yield the remaining blocks of the pack (tar) that the worker is sending."""
@@ -99,7 +106,7 @@ class TreeReader:
             self._receive()
 
     def _receive(self) -> Message:
-        """Return the worker's next message; before it, pass messages about progress to ``on_progress``."""
+        """Return the worker's next message that is not about progress; pass the others to ``on_progress``."""
         while (message := self._worker.receive()).kind == PROGRESS:
             self._on_progress(message.first, message.second)
         self._message = message

@@ -11,7 +11,7 @@ from igny8_backup.trees.archive import reader
 from igny8_backup.trees.archive.reader import OpenedFile
 from igny8_backup.trees.index.lines import FileLines, pack_of_line, unchanged_files, unchanged_prefixes
 from igny8_backup.trees.index.parent import ParentIndex
-from igny8_backup.trees.model.entries import Entry, Files, Row, Status
+from igny8_backup.trees.model.entries import LINKS, Entry, Files, Row
 from igny8_backup.trees.model.records import Record, from_json, record_of
 from igny8_backup.trees.model.skips import OnSkip, why
 from igny8_backup.trees.model.xattrs import read_xattrs_or_skip
@@ -24,15 +24,15 @@ class Comparison:
 
     ``checksum``: contents are compared even if size, times and inode are the same. Files in
     ``packs_to_rewrite`` (names of packs, the tars of earlier backups) count as changed and are stored again,
-    so that those packs are no longer needed.
+    so that those packs are no longer needed. ``full``: every file is stored again, and the index serves only
+    to find the files that are gone.
     """
 
     parent: ParentIndex
     checksum: bool = False
     packs_to_rewrite: Collection[str] = ()
+    full: bool = False
 
-
-_LINKS = Status._fields.index("links")
 
 Found: TypeAlias = Record | FileLines | OpenedFile
 """A folder or link; unchanged files, as lines of the last backup's index; or a file that must be read."""
@@ -63,6 +63,14 @@ class ComparedWalk:
             else:
                 yield self._non_file(item)
 
+    def finish(self) -> None:
+        """Report the files that the earlier index lists after the last file of the walk.
+
+        ``ParentIndex`` passes them to its ``on_missing``. Call this method last.
+        """
+        if self._compared is not None:
+            self._compared.parent.finish()
+
     def _non_file(self, entry: Entry) -> Record:
         if entry.kind == "symlink":
             return record_of(entry, "symlink", target=entry.target)
@@ -73,7 +81,10 @@ class ComparedWalk:
         prefixes = unchanged_prefixes(files)
         # Files are compared in batches, unless one is hard-linked, or all must be opened or may be rewritten.
         in_batches = compared and not (
-            compared.checksum or compared.packs_to_rewrite or any(row[_LINKS] > 1 for row in files.rows)
+            compared.full
+            or compared.checksum
+            or compared.packs_to_rewrite
+            or any(row[LINKS] > 1 for row in files.rows)
         )
         done = 0
         while done < len(files.names):
@@ -87,18 +98,19 @@ class ComparedWalk:
 
     def _file(self, files: Files, number: int, prefix: bytes) -> Found | None:
         row = files.rows[number]
-        if row[_LINKS] > 1 and (first := self._links.get(_identity(row))) is not None:
+        if row[LINKS] > 1 and (first := self._links.get(_identity(row))) is not None:
             return record_of(files.entry(number), "hardlink", target=first)
         found = self._compare(files, number, prefix)
         if isinstance(found, OpenedFile):
             row = found.row  # the status of the file that was opened: it may have replaced the listed one
-        if row[_LINKS] > 1 and found is not None:
+        if row[LINKS] > 1 and found is not None:
             self._links[_identity(row)] = files.path(number)
         return found
 
     def _compare(self, files: Files, number: int, prefix: bytes) -> FileLines | OpenedFile | None:
         compared = self._compared
-        if compared is None or (line := compared.parent.find(files.path(number))) is None:
+        line = compared.parent.find(files.path(number)) if compared else None
+        if compared is None or line is None or compared.full:
             return self._open(files, number, prefix, None)
         if line.startswith(prefix) and not compared.checksum:
             pack = pack_of_line(line, prefix)

@@ -32,7 +32,7 @@ class EntryArchived:
 class FilesArchived:
     """Event: regular files are in the backup.
 
-    Those that are ``unchanged`` were not opened; packs (tars) of earlier backups hold them.
+    If ``unchanged`` is true, the files were not opened, because packs (tars) of earlier backups hold them.
     """
 
     files: FileLines
@@ -62,9 +62,9 @@ Emit: TypeAlias = Callable[[Event], None]
 
 
 class FileBatcher:
-    """A buffer that combines files into ``FilesArchived`` events and counts for ``Progress`` events.
+    """Combines many files into one ``FilesArchived`` event, and counts files and bytes for ``Progress``.
 
-    ``bytes`` is the total of contents so far: the code that reads a file adds to it.
+    ``bytes`` is the size of all contents so far. The code that reads a file adds to it.
     """
 
     def __init__(self, emit: Emit, batch_files: int) -> None:

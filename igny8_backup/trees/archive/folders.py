@@ -23,7 +23,7 @@ class FoldersTar:
         self._file = file
 
     def add(self, record: Record) -> None:
-        """Append a folder or link. A file is ignored, because packs hold the files."""
+        """Append a folder or link to the tar. A file is ignored: packs (other tars) hold files."""
         if record.kind == "file":
             return
         # "./" as in `tar c .`: GNU tar then knows that the other members are in the root, and sets its times

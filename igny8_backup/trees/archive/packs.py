@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from igny8_backup.trees.archive.folders import file_header, file_header_size
 from igny8_backup.trees.archive.reader import OpenedFile
 from igny8_backup.trees.fs.sparse import ZEROS
 from igny8_backup.trees.index.lines import FileLines
+from igny8_backup.trees.model.facts import Facts
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.skips import CHANGED, why
 from igny8_backup.trees.scan.scan import Excluded, Scan
@@ -42,9 +43,10 @@ class PackWriter:
     The packs are named after ``backup_id`` (``pack_name``). ``emit`` receives the events (``archive.events``)
     while the packs are read. Files that are unchanged since the backup in ``compared`` are not opened. A file
     that changes whenever it is read is stored at the size it had when it was opened, and reported as skipped.
-    ``excluded`` and ``exclude_caches`` are as for ``Scan``; ``scan`` is the class that walks. ``limit`` is
-    the size of a pack in bytes, ``ahead`` the number of files that are opened in advance. ``block_buffer``
-    returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with the consumer saves a copy.
+    ``excluded``, ``exclude_caches`` and ``own`` are as for ``Scan``; ``scan`` creates the walk.
+    ``limit`` is the size of a pack in bytes, ``ahead`` the number of files that are opened in advance.
+    ``block_buffer`` returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with the
+    consumer saves a copy.
 
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked files.
     """
@@ -58,15 +60,16 @@ class PackWriter:
         compared: Comparison | None = None,
         excluded: Excluded | None = None,
         exclude_caches: bool = False,
+        own: Collection[bytes] = (),
         limit: int = PACK_LIMIT,
         ahead: int = reader.AHEAD,
         batch_files: int = BATCH_FILES,
         block_buffer: Callable[[], memoryview] = new_buffer,
-        scan: type[Scan] = Scan,
+        scan: Callable[..., Scan] = Scan,
     ) -> None:
         self._backup_id = backup_id
         self._emit = emit
-        self._scan = scan(root, on_skip=self._skip, excluded=excluded, exclude_caches=exclude_caches)
+        self._scan = scan(root, on_skip=self._skip, excluded=excluded, exclude_caches=exclude_caches, own=own)
         self._compared = ComparedWalk(self._scan, compared, on_skip=self._skip)
         self._batch = FileBatcher(emit, batch_files)
         self._limit = limit
@@ -79,9 +82,9 @@ class PackWriter:
         self._spare = new_buffer()
 
     @property
-    def excluded_count(self) -> int:
-        """The number of excluded files and folders so far, without the contents of excluded folders."""
-        return self._scan.excluded_count
+    def facts(self) -> Facts:
+        """What the walk has learned about the tree so far."""
+        return self._scan.facts
 
     def packs(self) -> Generator[tuple[str, TarBlocks], None, None]:
         """Yield the name and the bytes of each pack (tar); read each pack to its end before the next.
@@ -99,6 +102,7 @@ class PackWriter:
                     yield self._pack, self._tar(found)
                     if self._pack:
                         raise RuntimeError(f"the pack {self._pack} was not consumed")
+                self._compared.finish()
             finally:
                 if self._next is not None:
                     os.close(self._next.fd)
@@ -190,9 +194,10 @@ class PackWriter:
         self._archived(file, self._pack)
 
     def _store_large(self, file: OpenedFile) -> Generator[bytes, None, None]:
-        """Yield a large file as a tar member, in pieces; a file that shrinks meanwhile is filled with zeros.
+        """Yield a large file as a tar member, in pieces.
 
-        A file that changes while it is read is stored once more under the same name: the later member counts.
+        If the file shrinks meanwhile, zeros replace the missing bytes. A file that changes while it is read
+        is stored once more under the same name; a restore uses the later member.
         """
         try:
             for last in (False, True):

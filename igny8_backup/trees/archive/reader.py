@@ -22,27 +22,31 @@ from igny8_backup.trees.model.xattrs import Xattrs
 from igny8_backup.trees.scan.scan import Scan
 
 AHEAD = 32
-"""Number of files that are opened before they are read, so that the disk reads several at a time."""
+"""Number of files that are opened ahead of the one being read, so that the disk reads several at a time."""
 
 TRIES = 3
-"""Largest number of attempts to read a small file that changes meanwhile."""
+"""Largest number of attempts to read a small file that changes while it is read."""
 
 RACY_NS = 2 * 10**9
-"""Resolution of file times in nanoseconds (FAT: two seconds). Later changes within it do not show."""
+"""Coarsest resolution of file times, in nanoseconds (that of FAT: two seconds).
+
+If a file changes twice within this time, the second change may leave its times the same.
+"""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class OpenedFile:
-    """An open file of a tree: file ``number`` of the run ``files``; its size and times are from ``fstat``.
+    """An open file of a tree: file ``number`` of ``files``, the files that the walk yielded together.
 
-    ``prefix`` is the beginning of its line in the index (``unchanged_prefixes``), or empty if the file has
-    changed since its folder was listed. ``old`` is its record in the index of the last backup.
+    ``size`` is from ``fstat``. ``prefix`` is the beginning of the file's line in the new index
+    (``unchanged_prefixes``), or empty if the file has changed since its folder was listed. ``old`` is the
+    file's record in the index of the last backup, if it has one.
 
-    Reading sets the rest: ``data``, the contents of a small file, valid until the next file is read;
-    ``sha256``; ``stable``, whether size and times were the same before and after reading; ``racy``, whether
-    the file may change later without a change of its times; ``error``, why reading ended early.
+    Reading the file sets the other attributes. ``data`` holds the contents of a small file, until the next
+    file is read. ``stable``: size and times were the same before and after reading. ``racy``: a later change
+    of the file might leave its times the same. ``error``: the error that ended the reading early.
     """
 
     files: Files
@@ -61,12 +65,12 @@ class OpenedFile:
 
     @property
     def row(self) -> Row:
-        """The fields of ``lstat`` that a backup needs, as a tuple (``Files.rows``)."""
+        """The file's fields of ``lstat`` that a backup needs, as a plain tuple (see ``Status``)."""
         return self.files.rows[self.number]
 
     @property
     def entry(self) -> Entry:
-        """The file as an ``Entry``, the form in which a walk yields single files."""
+        """The file as an ``Entry``: path, status, and the names of its owner."""
         return self.files.entry(self.number)
 
     def update(self, status: os.stat_result) -> None:
@@ -79,10 +83,10 @@ class OpenedFile:
 
 
 def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile:
-    """Open file ``number`` of ``files``, the run that the walk yielded last; the kernel reads it in advance.
+    """Open file ``number`` of ``files``, which the walk yielded last, and let the kernel read ahead.
 
-    ``prefix`` and ``old`` are as for ``OpenedFile``. Raises ``OSError`` if it is gone or cannot be opened,
-    ELOOP if it is no longer a regular file.
+    ``prefix`` and ``old`` are those of ``OpenedFile``. Raises ``OSError`` if the file is gone or cannot be
+    opened. Its ``errno`` is ELOOP if the path is no longer a regular file.
     """
     fd = scan.open_file(files, number)
     now = os.fstat(fd)
@@ -101,7 +105,10 @@ def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record 
 
 
 def ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
-    """Yield ``items``, and always fetch ``count`` of them before they are needed."""
+    """Yield ``items``, while the next ``count`` items are already fetched.
+
+    If the caller stops early, the files that were fetched are closed.
+    """
     waiting: deque[T] = deque()
     try:
         with closing(items):
@@ -133,7 +140,8 @@ def is_racy(file: OpenedFile) -> bool:
 def read_small(file: OpenedFile, into: memoryview) -> None:
     """Read a file of at most ``BLOCK`` bytes into the beginning of ``into``, which holds ``BLOCK`` bytes.
 
-    A file that changes meanwhile is read again. Raises ``OSError`` if the file cannot be read.
+    A file that changes while it is read is read again, up to ``TRIES`` times in all. Raises ``OSError`` if
+    the file cannot be read.
     """
     for _ in range(TRIES):
         file.racy = is_racy(file)
@@ -152,9 +160,10 @@ def read_small(file: OpenedFile, into: memoryview) -> None:
 
 
 def read_piece(file: OpenedFile, at: int) -> bytes:
-    """Return the bytes of a large file from offset ``at``, at most ``BLOCK``.
+    """Return at most ``BLOCK`` bytes of a large file, from offset ``at``.
 
-    They are zeros if the file has shrunk or cannot be read; in the second case ``error`` is set.
+    If the file has shrunk and ends before ``at``, the result is zeros. If the file cannot be read, the result
+    is zeros too, and ``file.error`` is set.
     """
     size = min(file.size - at, BLOCK)
     piece = b""
@@ -178,7 +187,7 @@ def digest(file: OpenedFile) -> str:
 
 
 def line_of(file: OpenedFile, pack: str) -> bytes:
-    """Return the line for the index of a file whose contents are in ``pack`` (the name of a tar)."""
+    """Return the index line of a file whose contents are in ``pack`` (the name of a tar)."""
     racy = file.racy or not file.stable
     if file.prefix and not file.xattrs and not racy:
         return complete_line(file.prefix, file.sha256, pack)

@@ -1,41 +1,44 @@
 """``python -m igny8_backup.trees.archive.worker FD``: the archive worker, which reads a tree.
 
-The worker sends each pack as a stream of blocks and writes the index and the folders' tar into files; its
-result is a ``Report``. ``archive.client`` starts it.
+The worker sends each pack as a stream of blocks. It writes two files: the index, and the tar of folders and
+links. Its result is a ``Report``. ``archive.client`` starts the worker.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.errors import FilesError, IntegrityError, ToolError
 from igny8_backup.trees.archive.client import Job, Report
 from igny8_backup.trees.archive.comparison import Comparison
 from igny8_backup.trees.archive.events import EntryArchived, Event, FilesArchived, Skipped
 from igny8_backup.trees.archive.folders import FoldersTar
+from igny8_backup.trees.archive.newly_excluded import NewlyExcluded
 from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.parent import ParentIndex
-from igny8_backup.trees.model.names import escape
+from igny8_backup.trees.model.names import escape, unescape
 from igny8_backup.trees.model.skips import NO_FAILURE
 from igny8_backup.trees.scan.excludes import Excludes
-from igny8_backup.trees.scan.scanner_process import ScanAhead
+from igny8_backup.trees.scan.scan_ahead import ScanAhead, start_scanner
 from igny8_backup.trees.tar import format as tar
-from igny8_backup.trees.worker_protocol import END, PROGRESS, Message, Parent, run
+from igny8_backup.trees.worker_protocol import END, PROGRESS, Message, Parent, Worker, run
 
 PROGRESS_FILES, PROGRESS_BYTES = 500, 4 << 20
 """Progress is sent whenever this number of files or bytes has been added."""
 
 MAX_SKIPPED = 10_000
-"""Largest number of skipped paths that the report of the worker lists. All are counted."""
+"""Largest number of skipped paths that the worker lists in its report. Further ones are only counted."""
 
 
 class EventWriter:
-    """Receives the events of a walk, writes the index and the tar of folders and links, sends progress."""
+    """Handles the events of a walk: writes the index, and the tar of folders and links; sends progress."""
 
     def __init__(self, index_writer: index.IndexWriter, folders: FoldersTar, parent: Parent) -> None:
         self.report = Report()
@@ -83,13 +86,16 @@ class EventWriter:
         self._parent.send(Message(PROGRESS, *self._now))
 
 
-def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
-    """Read the tree that ``fields`` (those of ``Job``) describe; return the fields of the ``Report``."""
+def main(fields: dict[str, Any], parent: Parent, scanner: Worker | None) -> dict[str, Any]:
+    """Read the tree that ``fields``, the fields of a ``Job``, describe; return the fields of the ``Report``.
+
+    ``scanner`` is a running scanner process, which walks the tree. If it is None, one is started.
+    """
     job = Job(**fields)
     try:
         with open(job.index, "wb") as index_file, open(job.folders, "wb") as folders_file:
             writer = EventWriter(index.IndexWriter(index_file), FoldersTar(folders_file), parent)
-            writer.report.excluded = _send_packs(job, writer, parent)
+            _send_packs(job, writer, parent, scanner)
             writer.finish()
     except BrokenPipeError:
         sys.exit("The parent process has ended.")
@@ -105,38 +111,49 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
             unchanged="This tree is not in the backup.",
             hint="Run the backup again: the next backup ignores a damaged index and reads every file.",
         ) from None
-    return vars(writer.report)
+    return asdict(writer.report)
 
 
-def _send_packs(job: Job, writer: EventWriter, parent: Parent) -> int:
-    """Send all packs (tars) to the parent process; return the number of excluded files and folders."""
-    with _comparison(job) as compared:
+def _send_packs(job: Job, writer: EventWriter, parent: Parent, scanner: Worker | None) -> None:
+    """Send all packs (tars) to the parent process; complete the report of ``writer``."""
+    excluded = Excludes(job.excluded) if job.excluded else None
+    newly_excluded = NewlyExcluded(job.root, excluded, exclude_caches=job.exclude_caches)
+    with _comparison(job, newly_excluded) as compared:
         tree = PackWriter(
             Path(job.root),
             backup_id=job.backup_id,
             emit=writer,
             compared=compared,
-            excluded=Excludes(job.excluded) if job.excluded else None,
+            excluded=excluded,
             exclude_caches=job.exclude_caches,
+            own=frozenset(map(unescape, job.own)),
             block_buffer=parent.sender.free_slot,
-            scan=ScanAhead,
+            scan=partial(ScanAhead, worker=scanner),
         )
         with closing(tree.packs()) as packs:
             for _, blocks in packs:
                 for block in blocks:
                     parent.sender.send_slot(len(block))
                 parent.send(Message(END))
-        return tree.excluded_count
+        writer.report.facts = tree.facts
+    writer.report.newly_excluded = newly_excluded.folders()
 
 
 @contextmanager
-def _comparison(job: Job) -> Iterator[Comparison | None]:
+def _comparison(job: Job, newly_excluded: NewlyExcluded) -> Iterator[Comparison | None]:
     if not job.parent_index:
         yield None
         return
     with open(job.parent_index, "rb") as file:
-        yield Comparison(ParentIndex(index.lines(file)), job.checksum, frozenset(job.packs_to_rewrite))
+        parent = ParentIndex(index.lines(file), newly_excluded)
+        yield Comparison(parent, job.checksum, frozenset(job.packs_to_rewrite), job.full)
 
 
 if __name__ == "__main__":
-    run(main)
+    with ExitStack() as _stack:
+        _scanner = None
+        with suppress(ToolError):  # it is started again, and then the error is reported
+            _scanner = _stack.enter_context(
+                start_scanner()
+            )  # before there is a job, because it takes a while
+        run(partial(main, scanner=_scanner))

@@ -22,12 +22,14 @@ _TYPES = {"dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfil
 def read_pack(
     blocks: Views, records: Iterable[Record], read: Callable[[Member, Record], IntegrityError | None]
 ) -> None:
-    """Call ``read`` with each file of a pack (tar of files) and its record in the index.
+    """Call ``read`` with each file of a pack (tar of files) and the record of that file in the index.
 
     ``records`` are the index records that name this pack, in the order of the index. Members without a record
-    are skipped: this backup does not need them. ``read`` returns an error if the member is not the file that
-    the record describes. ``read_pack`` raises this error unless the next member has the same path: a file
-    that changed while it was backed up has two members, and the second one counts. ``read_pack`` also raises
+    are skipped, because this backup does not need them. ``read`` returns an error if the member is not the
+    file that the record describes.
+
+    A file that changed while it was backed up has two members in a row, and the second one counts. So an
+    error that ``read`` returns is raised only if the next member has another path. Also raises
     ``IntegrityError`` if a record has no member or the pack is not a valid tar.
     """
     wanted = iter(records)
@@ -71,12 +73,12 @@ def _compare(member: Member, record: Record) -> IntegrityError | None:
 
 
 def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) -> set[str]:
-    """Return the names of the packs (tars) that must be read again to check another backup.
+    """Return the names of the packs (tars) that must be read again to check a second backup.
 
-    The packs were compared with ``checked``, the index records of one backup. ``records`` are the index
-    records of the other backup. A pack must be read again if a file that ``records`` places in it is missing
-    from ``checked``, or has another pack, size or digest there. Both must be in the order of the index. The
-    records are read one by one, so memory use does not grow with their number.
+    The packs were compared with ``checked``, the index records of the first backup. ``records`` are the index
+    records of the second. A pack must be read again if a file that ``records`` places in it is missing from
+    ``checked``, or has another pack, size or digest there. ``checked`` and ``records`` must be in the order
+    of the index. They are read one by one, so memory use does not grow with their number.
     """
     found: set[str] = set()
     files = (record for record in checked if record.kind == "file")

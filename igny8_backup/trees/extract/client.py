@@ -1,7 +1,7 @@
-"""Start and control an extract worker (``extract.worker``), which writes packs out, and send it the packs.
+"""Start an extract worker (``extract.worker``) and send it the packs, whose files it writes.
 
-A process of its own is worth it, because reading tars, hashing and writing small files is most of the work
-of a restore. Entry point: ``unpacker``.
+The worker is a process of its own, because most of the work of a restore is to read tars, to hash and to
+write small files. Entry point: ``unpacker``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from igny8_backup.trees.worker_protocol import END, Message, Worker, start_worke
 class Job:
     """What an extract worker has to do: write the files of packs (tars) into the folder ``staging``.
 
-    ``records`` is the folder that holds one file of index records for each pack, made by ``Partition``.
-    ``allow_set_id``: restore set-user-ID and set-group-ID bits and capabilities of files as well.
+    ``above`` and ``inode`` are the fields of the ``MadeFolder`` that describes ``staging``. ``records`` is
+    the folder of a ``Partition``, which holds the index records of each pack in a file. With
+    ``allow_set_id``, set-user-ID and set-group-ID bits and capabilities of files are restored as well.
     """
 
     staging: str
+    above: str
+    inode: int
     records: str
     allow_set_id: bool = False
 
@@ -32,8 +35,8 @@ class Job:
 class Report:
     """What an extract worker could not restore exactly.
 
-    ``owners_left``: the number of files and folders whose owner is not the recorded one. ``skipped``: each
-    path (decoded by ``os.fsdecode``) with an attribute that could not be restored, and the reason.
+    ``owners_left``: the number of files whose owner is not the recorded one. ``skipped``: pairs of a path
+    (decoded by ``os.fsdecode``) and the reason why an attribute of that file could not be restored.
     """
 
     owners_left: int = 0
@@ -42,17 +45,20 @@ class Report:
 
 @contextmanager
 def unpacker() -> Iterator[Unpacker]:
-    """Start an extract worker. The worker is stopped at the end of the context. One thread may use it."""
+    """Start an extract worker, and stop it at the end of the context.
+
+    Only one thread may use the ``Unpacker``.
+    """
     with start_worker("igny8_backup.trees.extract.worker") as worker:
         yield Unpacker(worker)
 
 
 class Unpacker:
-    """A running extract worker, which writes out packs (tars).
+    """A running extract worker, which writes the files of packs (tars).
 
-    Call ``begin``, then ``unpack`` for each pack, then ``finish``. The worker is some blocks behind, so an
-    error in a pack (``FilesError``, ``IntegrityError``) may be raised by a later call. Every method raises
-    ``ToolError`` if the worker was killed.
+    Call ``begin``, then ``unpack`` for each pack, then ``finish``. The worker is some blocks behind, so its
+    error is raised by a later call of ``unpack`` or by ``finish``: ``FilesError`` or ``IntegrityError`` for
+    a pack that it could not write, ``ToolError`` if the worker was killed.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -63,9 +69,9 @@ class Unpacker:
         self._worker.begin(asdict(job))
 
     def unpack(self, name: str, blocks: Blocks) -> None:
-        """Send the pack (tar) ``name``, whose bytes are ``blocks``, to the worker, which writes its files.
+        """Send the pack (tar) ``name`` to the worker, which writes the files in it.
 
-        An exception that is raised while ``blocks`` is read passes through.
+        ``blocks`` are the bytes of the pack. An exception that is raised while they are read passes through.
         """
         self._worker.send_stream(blocks, os.fsencode(name))
 

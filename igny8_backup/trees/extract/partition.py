@@ -18,7 +18,7 @@ _BATCH_RECORDS = 2000
 """Number of records, of all packs together, that are collected in memory before they are written."""
 
 _SIZE = 8
-"""Bytes of the length before each batch of records."""
+"""Number of bytes that hold the length of a batch of records. They are written before each batch."""
 
 _NON_FILES = ".non-files"  # no pack has such a name
 
@@ -26,8 +26,8 @@ _NON_FILES = ".non-files"  # no pack has such a name
 class Partition:
     """The records of an index on disk: one file for each pack (tar) with the records of its files, in order.
 
-    ``folder`` is an empty, private folder that the caller made: only this package may write to it. The file
-    has the name of the pack, and another process may read it (``read_records``). ``packs`` are the packs that
+    ``folder`` is an empty folder that the caller made and to which nobody else can write. Each file in it has
+    the name of its pack; extract workers read the files with ``read_records``. ``packs`` are the packs that
     the manifest names. Raises ``FilesError`` if a file cannot be written.
     """
 
@@ -40,8 +40,8 @@ class Partition:
     def add_all(self, records: Iterable[Record]) -> None:
         """Add all records of the index. Call this once.
 
-        Raises the exceptions of ``records``, ``IntegrityError`` for a file in an unknown pack, and
-        ``FilesError``.
+        Raises ``IntegrityError`` if a record names a pack that is not in ``packs``, and ``FilesError`` if a
+        file cannot be written. Exceptions of ``records`` pass through.
         """
         for count, record in enumerate(records, start=1):
             name = record.pack if record.kind == "file" else _NON_FILES
@@ -53,7 +53,7 @@ class Partition:
         self._flush()
 
     def non_files(self) -> Iterator[Record]:
-        """Yield the records of folders and links, once all records were added."""
+        """Yield the records of folders and links. Call this after ``add_all``."""
         return read_records(self.folder / _NON_FILES)
 
     def _flush(self) -> None:

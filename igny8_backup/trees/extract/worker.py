@@ -1,6 +1,7 @@
-"""``python -m igny8_backup.trees.extract.worker FD``: the extract worker, which writes packs out.
+"""``python -m igny8_backup.trees.extract.worker FD``: the extract worker, which writes files.
 
-The worker receives the packs (tars) as streams; its result is a ``Report``. ``extract.client`` starts it.
+The worker receives packs (tars) as streams and writes the files in them. Its result is a ``Report``.
+``extract.client`` starts the worker.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from igny8_backup.trees.extract.client import Job, Report
 from igny8_backup.trees.extract.partition import read_records
 from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.fs.safe_dirs import MadeFolder
 from igny8_backup.trees.worker_protocol import Parent, run
 
 
@@ -27,7 +29,8 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
     def skip(path: bytes, reason: str) -> None:
         report.skipped.append((os.fsdecode(path), reason))
 
-    with closing(TreeWriter(Path(job.staging), on_skip=skip, allow_set_id=job.allow_set_id)) as writer:
+    staging = MadeFolder(Path(job.staging), Path(job.above), job.inode)
+    with closing(TreeWriter(staging, on_skip=skip, allow_set_id=job.allow_set_id)) as writer:
         for name, blocks in parent.streams():
             writer.extract_pack(blocks, read_records(Path(job.records) / os.fsdecode(name)))
         report.owners_left = writer.owners_left

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from igny8_backup.streams import Views
 from igny8_backup.trees.extract.check import read_pack
 from igny8_backup.trees.fs.linux import sync_filesystem
 from igny8_backup.trees.fs.metadata import Metadata
-from igny8_backup.trees.fs.safe_dirs import FOLDER, Folders, refused
+from igny8_backup.trees.fs.safe_dirs import FOLDER, Folders, MadeFolder, refused
 from igny8_backup.trees.fs.sparse import SparseFile
 from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import escape
@@ -30,32 +30,33 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class TreeWriter:
-    """Writes a tree into ``staging``, a private, empty folder that this package made. Close it.
+    """Writes a tree into ``staging``, a private, empty folder that this package made.
 
-    Call ``extract_pack`` for each pack (tar), in any order, then ``finish``, then ``flush``. ``files`` and
-    ``bytes`` count what was written. ``allow_set_id`` restores set-id bits and capabilities of files.
-    ``on_skip`` receives attributes that could not be restored; ``on_progress`` receives ``files`` and
-    ``bytes``. Raises ``IntegrityError`` if index and packs contradict each other, ``FilesError`` if a path
-    cannot be written. After an error, remove the staging folder.
+    Give ``staging`` as a ``MadeFolder`` if the folder that holds it might belong to another user.
+
+    Call ``extract_pack`` for each pack (tar), in any order, then ``finish``, then ``flush``, and in any case
+    ``close``. ``files`` and ``bytes`` count what was written. With ``allow_set_id``, set-id bits and
+    capabilities of files are restored. ``on_skip`` receives attributes that could not be restored. Raises
+    ``IntegrityError`` if index and packs contradict each other, ``FilesError`` if a path cannot be written.
+    After an error, remove the staging folder.
     """
 
     def __init__(
         self,
-        staging: Path,
+        staging: Path | MadeFolder,
         *,
         on_skip: OnSkip,
-        on_progress: Callable[[int, int], None] | None = None,
         allow_set_id: bool = False,
     ) -> None:
         self.files = 0
         self.bytes = 0
-        self._on_progress = on_progress
         self._metadata = Metadata(allow_set_id=allow_set_id, on_skip=on_skip)
+        made = staging if isinstance(staging, MadeFolder) else MadeFolder(staging, staging.parent)
         try:
-            self._staging = os.open(staging, FOLDER)
+            self._staging = made.open()
         except OSError as error:
             raise FilesError(
-                f"The staging folder {staging} cannot be opened: {error.strerror}.",
+                f"The staging folder {made.path} cannot be opened: {error.strerror}.",
                 unchanged="The live tree was not changed.",
                 hint="Check that this user may open it and that no program removes it, then restore again.",
             ) from error
@@ -63,7 +64,7 @@ class TreeWriter:
 
     @property
     def owners_left(self) -> int:
-        """The number of files and folders whose owner is not the recorded one."""
+        """The number of files, folders and symlinks whose owner is not the recorded one."""
         return self._metadata.owners_left
 
     def close(self) -> None:
@@ -72,9 +73,10 @@ class TreeWriter:
         os.close(self._staging)
 
     def extract_pack(self, blocks: Views, records: Iterable[Record]) -> None:
-        """Write the files of one pack (tar). ``records`` are the index records that name it, in order.
+        """Write the files of one pack (tar).
 
-        Raises the errors of ``check.read_pack``.
+        ``records`` are the index records that name this pack, in the order of the index. Raises the errors of
+        ``check.read_pack``, and ``FilesError`` if a file cannot be written.
         """
         written: Record | None = None
 
@@ -86,7 +88,6 @@ class TreeWriter:
             error = self._write(member, record)
             written = record
             self.files += 1
-            self._report_progress()
             return error
 
         read_pack(blocks, records, write)
@@ -135,7 +136,6 @@ class TreeWriter:
                 except OSError as error:
                     raise refused(record.path, error) from error
                 self.bytes += len(piece)
-                self._report_progress()
             if digest.hexdigest() != record.sha256:
                 return _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
             try:
@@ -181,10 +181,6 @@ class TreeWriter:
             os.link(first, name, src_dir_fd=fd, dst_dir_fd=folder, follow_symlinks=False)
         finally:
             os.close(fd)
-
-    def _report_progress(self) -> None:
-        if self._on_progress is not None:
-            self._on_progress(self.files, self.bytes)
 
 
 def _contradicted(record: Record, how: str) -> IntegrityError:

@@ -1,4 +1,4 @@
-"""Set owner, mode, attributes and time of restored files, folders and symlinks, as far as this user may."""
+"""Set owner, mode, attributes and time of restored files, folders and symlinks, as far as this user can."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class Metadata:
     """Sets the metadata that the index records on restored files, folders and symlinks.
 
     Only root can set owners; a recorded user name that this machine has takes priority over the recorded id.
-    ``owners_left`` counts the entries whose owner is not the recorded one. Set-id bits and capabilities of a
-    file give its owner's rights to every user who runs it, so they are set only with ``allow_set_id``, and
-    set-id bits only if the owner is the recorded one. Set-group-id and sticky bits of a folder grant no
-    rights and are always set. ``on_skip`` receives everything that was not set.
+    ``owners_left`` counts the entries whose owner is not the recorded one. ``on_skip`` receives everything
+    else that was not set.
+
+    Set-id bits and capabilities of a file give more rights to every user who runs the file. So both are set
+    only with ``allow_set_id``, and set-id bits only if also the owner is the recorded one. Set-group-id and
+    sticky bits of a folder give no rights and are always set.
     """
 
     def __init__(self, *, allow_set_id: bool, on_skip: OnSkip) -> None:
@@ -38,7 +40,7 @@ class Metadata:
         """Set the owner, mode, attributes and time in ``record`` on an open file or folder.
 
         Raises ``OSError`` if mode or time cannot be set. ``exactly`` also removes extended attributes that
-        the record lacks. A new file or folder has none.
+        the record lacks. (A new file or folder has none to remove.)
         """
         self._apply(fd, record, _owner(os.fstat(fd)), exactly)
 
@@ -72,7 +74,7 @@ class Metadata:
         os.utime(fd, ns=(record.mtime_ns, record.mtime_ns))
 
     def apply_to_symlink(self, name: bytes, folder: int, record: Record) -> None:
-        """Set owner and time of the symlink of this name in an open folder. Raises ``OSError``."""
+        """Set owner and time of the symlink ``name`` in the open ``folder``. Raises ``OSError``."""
         status = os.lstat(name, dir_fd=folder)
         self._own(
             record,
@@ -82,9 +84,9 @@ class Metadata:
         os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
     def _own(self, record: Record, owner: tuple[int, int], chown: Callable[[int, int], None]) -> bool:
-        """Set owner and group with ``chown``, unless ``owner`` (the present ids) is right already.
+        """Set the recorded owner and group with ``chown``, unless ``owner`` (the present ids) equals them.
 
-        Return whether they are now the recorded ones.
+        Return whether owner and group are now the recorded ones.
         """
         wanted = self._owners.ids(record.user, record.uid, record.group, record.gid)
         if owner == wanted:

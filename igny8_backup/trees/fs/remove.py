@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 import time
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from pathlib import Path
 
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.safe_dirs import FOLDER
+from igny8_backup.trees.model.names import escape
 
 RETRY_SECONDS = 10.0
-"""Seconds during which a folder that gets new files is emptied again: the extract worker of a killed restore
-still writes the files that it has received."""
+"""Seconds for which a folder is emptied again and again while new files appear in it.
+
+When a restore is killed, its extract worker goes on and writes the files that it has already received.
+"""
 
 
 @dataclass(slots=True)
@@ -40,10 +44,14 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
+        what = f"{escape(error.filename)!r} in {path}" if isinstance(error.filename, bytes) else str(path)
+        check = "Check the permissions, and that no program writes there"
+        if isinstance(error, PermissionError) and os.geteuid() == 0:  # only attributes stop root
+            check = f"Run chattr -R -i -a {shlex.quote(str(path))}"
         raise FilesError(
-            f"{path} cannot be removed: {error.strerror}.",
+            f"{what} cannot be removed: {error.strerror}.",
             unchanged="Some of its contents may have been removed. Nothing outside it was changed.",
-            hint="Check the permissions, and that no program writes there. Then run the same command again.",
+            hint=f"{check}. Then run the same command again.",
         ) from error
     finally:
         os.close(above)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.model.names import escape
@@ -14,11 +17,42 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 """Flags for ``os.open`` that open a folder and refuse a symlink."""
 
 
+@dataclass(frozen=True)
+class MadeFolder:
+    """A folder, ``path``, that this package has made below the folder ``above``.
+
+    Another user who owns ``above`` can rename the made folder and put another folder or a symlink in its
+    place. ``open`` notices that by ``inode``, the inode of the folder that was made (0 if it is unknown).
+    """
+
+    path: Path
+    above: Path
+    inode: int = 0
+
+    def open(self) -> int:
+        """Return a descriptor of the folder.
+
+        Raises ``OSError`` if it is gone, or if a symlink or another folder has taken its place.
+        """
+        fd = os.open(self.above, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in self.path.relative_to(self.above).parts:
+                below = os.open(name, FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            if self.inode and os.fstat(fd).st_ino != self.inode:
+                raise OSError(errno.ESTALE, "somebody has replaced it while the restore ran")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
 class Folders:
     """The folders that are open while a tree is built: from the staging folder (its root) to the current one.
 
-    Missing folders are made. ``finish`` is called with the descriptor and the record of each folder that is
-    left.
+    Missing folders are made. Before a folder that ``enter`` opened is left (closed), ``finish`` is called
+    with its descriptor and its record.
     """
 
     def __init__(self, staging: int, finish: Callable[[int, Record], None]) -> None:
@@ -27,10 +61,10 @@ class Folders:
         self._levels: list[tuple[bytes, int, Record | None]] = []  # path with its slash, descriptor, record
 
     def reach(self, path: bytes) -> tuple[int, bytes]:
-        """Open the folder that holds ``path``; return its descriptor and the last name of ``path``.
+        """Open the folder that holds ``path``; return its descriptor and the last component of ``path``.
 
-        Folders that do not hold ``path`` are left. Raises ``FilesError`` if a folder cannot be made or
-        finished.
+        Open folders that do not hold ``path`` are left (closed). Raises ``FilesError`` if a folder cannot be
+        made or finished.
         """
         end = path.rfind(b"/") + 1
         if self._levels and path[:end] == self._levels[-1][0]:
@@ -88,5 +122,5 @@ def refused(path: bytes, error: OSError) -> FilesError:
     return FilesError(
         f"{escape(path)!r} cannot be written to the staging folder: {error.strerror}.",
         unchanged="The live tree was not changed.",
-        hint="Free some space or correct the permissions, and restore again.",
+        hint="Free some space, raise the quota or correct the permissions, and restore again.",
     )

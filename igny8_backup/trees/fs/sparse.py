@@ -14,11 +14,24 @@ ZEROS = bytes(BLOCK)
 _RUN = bytes(HOLE)
 
 
+def bytes_on_disk(status: os.stat_result) -> int:
+    """Estimate how many bytes a file will occupy on the disk after a restore, from its present status.
+
+    Holes do not count, because ``SparseFile`` makes them again. Of the space that is reserved beyond the end
+    of the file, at most ``HOLE`` bytes count. For a file with several names (hard links), the result is the
+    share of one name.
+    """
+    size, allocated = status.st_size, status.st_blocks * 512
+    if size - allocated < HOLE:
+        allocated = max(size, min(allocated, size + HOLE))
+    return allocated // max(status.st_nlink, 1)
+
+
 def read_at(fd: int, at: int, size: int) -> bytes:
     """Return up to ``size`` bytes (at most ``BLOCK``) from offset ``at`` of an open file.
 
-    At the end of the file the result is ``b""`` or zeros. A block inside a hole is not read, because it would
-    displace other data in the page cache.
+    Past the end of the file the result is ``b""`` or zeros. A block that lies in a hole is returned without
+    reading it, because reading would displace other data in the page cache.
     """
     if size == BLOCK:
         try:

@@ -1,9 +1,9 @@
-"""The index of a tree: a sorted record for each file, folder and link, as JSON lines.
+"""The index of a tree: a record for each file, folder and link, as sorted lines of JSON.
 
-The first line is a header. The last is a trailer with the number of records, by which a truncated index is
-detected. Each line between them is one record: the root (path ``""``) first, then depth first in the order
-of ``scan``. ``read`` checks everything, because anyone who can write to the storage may have written the
-index.
+The first line is a header. The last line is a trailer with the number of records; it shows that the index is
+not truncated. Each line between them is one record: the root (path ``""``) first, then depth first in the
+order of ``scan``. ``read`` checks everything, because anyone who can write to the storage could have written
+the index.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class IndexWriter:
     """Writes the index of a tree into a file.
 
-    ``add`` each record in the order of the walk, then call ``finish``; without it the index is incomplete.
+    ``add`` each record in the order of the walk, then call ``finish``, without which the index is incomplete.
     The caller flushes and closes the file.
     """
 
@@ -49,15 +49,16 @@ class IndexWriter:
         self._count += len(lines)
 
     def finish(self) -> None:
-        """Append the last line, with the number of records; without it the index counts as truncated."""
+        """Append the last line, with the number of records. An index without it counts as truncated."""
         self._file.write(_line({"records": self._count}))
 
 
 def read(blocks: Blocks) -> Iterator[Record]:
     """Yield the records of a stored index while it is downloaded.
 
-    Raises ``IntegrityError`` if the index is malformed or truncated, or has a path that is not below the
-    root, is repeated, or comes before its folder. Trust no record before the iterator has ended.
+    Raises ``IntegrityError`` if the index is malformed or truncated, if its records are not sorted, or if a
+    path is not below the root or has no record of its folder before it. Trust no record before the iterator
+    has ended.
     """
     lines = _lines(blocks)
     if _parsed(next(lines, b"")) != HEADER:
@@ -94,8 +95,9 @@ def read(blocks: Blocks) -> Iterator[Record]:
 def lines(file: IO[bytes]) -> Generator[list[bytes], None, None]:
     """Yield the records of an index as lists of unparsed lines, each with its newline.
 
-    Only the end is checked, so the index must be one that this host wrote itself. Raises ``IntegrityError``
-    at the end if the index is truncated. The caller closes the file.
+    Only the first and the last line are checked, so use this only for an index that this host wrote itself.
+    Raises ``IntegrityError``: at the beginning if the header is wrong, at the end if the index is truncated.
+    The caller closes the file.
     """
     if _parsed(file.readline()) != HEADER:
         raise damaged("This is not an index that this release of igny8_backup can read.")

@@ -8,22 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from igny8_backup.trees.model.entries import Files, Status
+from igny8_backup.trees.model.entries import SIZE, Files
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import access, quoted
 from igny8_backup.trees.tar import format as tar
 
 _SHA256 = 64
-"""Hexadecimal digits of a digest."""
-
-_SIZE = Status._fields.index("size")
+"""Number of hexadecimal digits in a SHA-256 digest."""
 
 
 class FileLines(NamedTuple):
-    """Consecutive lines of the index that are files, with totals over these files.
+    """Consecutive lines of the index that describe regular files, with totals over these files.
 
-    ``size``: bytes of contents. ``packed_sizes``: for each pack (tar), the bytes of these files in it,
-    headers included.
+    ``size``: bytes of contents. ``packed_sizes``: for each pack (tar), the number of bytes that these files
+    take in the pack, headers included.
     """
 
     lines: list[bytes]
@@ -32,11 +30,11 @@ class FileLines(NamedTuple):
 
 
 def unchanged_prefixes(files: Files) -> list[bytes]:
-    """Return the beginning of the index line that each file would get now.
+    """Return, for each file, the beginning of the index line that describes its present state.
 
-    It holds path, mode, owner, size, times and inode. If the line of a file in the index of the last backup
-    begins the same, the file is unchanged. (A line marked ``racy``, whose file may have changed without a
-    change of its times, begins differently.)
+    A beginning holds path, mode, owner, size, times and inode. If the line of a file in the index of the last
+    backup begins the same, the file is unchanged. (A file whose times might not show its last change never
+    counts as unchanged: its line is marked ``racy`` and so begins differently.)
     """
     # Formatted by hand, as in to_line: five times as fast as json, and always the same bytes.
     folder = quoted(escape(files.prefix))[:-1]
@@ -60,14 +58,17 @@ def complete_line(prefix: bytes, sha256: str, pack: str) -> bytes:
 
 
 def packed_size(path_length: int, size: int) -> int:
-    """Return how many bytes a file takes in a pack (tar), for this length of path and size in bytes."""
+    """Return how many bytes a file of this size takes in a pack (tar), if its path has this length."""
     return tar.packed_size(len(b"./") + path_length, size)
 
 
 def unchanged_files(files: Files, prefixes: list[bytes], lines: list[bytes]) -> FileLines:
-    """Return the index lines of unchanged files with totals; ``prefixes`` are the lines' known beginnings."""
+    """Return ``lines``, the index lines of unchanged files, with totals over these files.
+
+    ``prefixes`` are the beginnings of the lines.
+    """
     folder = len(files.prefix)
-    sizes = [row[_SIZE] for row in files.rows]
+    sizes = [row[SIZE] for row in files.rows]
     by_end: Counter[bytes] = Counter()  # by the end of the line, which names the pack: there are few packs
     for line, prefix, name, size in zip(lines, prefixes, files.names, sizes, strict=True):
         # Headers count: without them a pack of tiny files would seem to hold little that is needed.
@@ -90,5 +91,5 @@ def pack_of_line(line: bytes, prefix: bytes) -> str:
 
 
 def _pack(end: bytes) -> str:
-    """Return the name of the pack (tar) in the end of an index line, everything after the digest."""
+    """Return the name of the pack (tar) from ``end``, the part of an index line that follows the digest."""
     return end.removeprefix(b'","pack":"').partition(b'"')[0].decode()

@@ -1,9 +1,9 @@
-"""The index of the parent backup (the earlier one to compare with), read in the order of the walk."""
+"""The index of the parent backup (the earlier backup to compare with), read in the order of the walk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from igny8_backup.trees.index.lines import is_of_file
 from igny8_backup.trees.model.names import order, unescape
@@ -12,20 +12,25 @@ from igny8_backup.trees.model.names import order, unescape
 class ParentIndex:
     """Look-ups of files in the index of an earlier backup, in the order of the walk.
 
-    ``lines`` yields lists of lines (``index.lines``) of a private file that this host wrote itself. Memory
-    does not grow with the index.
+    ``lines`` yields lists of lines (``index.lines``) of a private file that this host wrote itself.
+    ``on_missing`` receives the line of each file that the walk does not find: the file is gone or excluded
+    now, or its path is now another name (hard link) of a file that the walk found earlier. Memory does not
+    grow with the index.
     """
 
-    def __init__(self, lines: Iterator[list[bytes]]) -> None:
+    def __init__(
+        self, lines: Iterator[list[bytes]], on_missing: Callable[[bytes], None] | None = None
+    ) -> None:
         self._lines = lines
+        self._on_missing = on_missing
         self._next: list[bytes] = []  # read but not yet used
         self._order: bytes | None = None  # of the path in the first of them, if known
 
     def match_unchanged(self, prefixes: list[bytes]) -> list[bytes]:
         """Return the index lines of the next files of the walk, up to the first file that has changed.
 
-        ``prefixes`` are the beginnings of the lines of unchanged files (``unchanged_prefixes``). No line is
-        parsed.
+        ``prefixes`` are the beginnings that the lines of these files have if the files are unchanged
+        (``unchanged_prefixes``). No line is parsed.
         """
         while self._read(len(prefixes)) and not is_of_file(self._next[0]):
             self._drop(1)  # folders and links are not looked up
@@ -45,7 +50,18 @@ class ParentIndex:
             (line,) = self._drop(1)
             if found:
                 return line
+            self._missing(line)
         return None
+
+    def finish(self) -> None:
+        """Report to ``on_missing`` the files of the index that come after the last file of the walk."""
+        while self._on_missing is not None and self._read(1):
+            for line in self._drop(len(self._next)):
+                self._missing(line)
+
+    def _missing(self, line: bytes) -> None:
+        if self._on_missing is not None and is_of_file(line):
+            self._on_missing(line)
 
     def _read(self, count: int) -> bool:
         """Read until ``_next`` holds ``count`` lines or the index ends; return whether it holds any."""

@@ -8,7 +8,7 @@ from igny8_backup.errors import IntegrityError
 def damaged(what: str) -> IntegrityError:
     """Return the error for damaged stored data: ``what`` (a sentence), and advice to use another backup.
 
-    It says that nothing live was changed, because a stored tree is checked to its end before the swap.
+    The error also says that nothing live was changed: a stored tree is checked to its end before the swap.
     """
     return IntegrityError(
         what,

@@ -28,8 +28,12 @@ class Status(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
-        """Return the fields that a backup needs of a result of ``os.stat``."""
+        """Return the fields that a backup needs, from a result of ``os.stat``."""
         return cls._make(row(found))
+
+
+LINKS, SIZE = Status._fields.index("links"), Status._fields.index("size")
+"""Positions, in a ``Row``, of the number of links and of the size of a file."""
 
 
 def row(found: os.stat_result) -> Row:
@@ -78,7 +82,7 @@ class Files(NamedTuple):
         return self.prefix + self.names[number]
 
     def entry(self, number: int) -> Entry:
-        """Return file ``number``, counted from 0."""
+        """Return file ``number`` (counted from 0) as an ``Entry``."""
         status = Status._make(self.rows[number])
         owner = self.owners.owner(status.uid, status.gid)
         return Entry(self.path(number), "file", status, owner)

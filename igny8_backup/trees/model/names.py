@@ -11,10 +11,17 @@ import re
 
 from igny8_backup.trees.model.damage import damaged
 
-_OWN = re.compile(rb"\.(igny8_backup-side|before)-\d{8}T\d{6}Z|\.igny8_backup-moving-\d+")
+_OWN = re.compile(
+    rb"\.(igny8_backup-side|before)-\d{8}T\d{6}Z"
+    rb"|\.igny8_backup-(moving-(\d{8}T\d{6}Z.*-)?\d+|trial-[0-9a-f]{16})",
+    re.DOTALL,
+)
+
+LOST_AND_FOUND = b"lost+found"
+"""The folder in the root of an ext file system in which fsck(8) puts what it finds."""
 
 DEPTH_LIMIT = 500
-"""Largest number of nested folders. A scan needs a descriptor for each; a process may have 1,024."""
+"""Largest number of nested folders. A scan needs a descriptor for each, and a process usually has 1,024."""
 
 PATH_LIMIT = DEPTH_LIMIT * 256
 """Largest number of bytes in a path: ``DEPTH_LIMIT`` names of 255 bytes, and slashes."""
@@ -41,8 +48,19 @@ def previous_name(stamp: str) -> str:
 
 
 def is_own(name: bytes) -> bool:
-    """Return whether a name in the root of a tree is one that this package makes and never backs up."""
+    """Return whether ``name`` has the form of the names that this package gives to folders.
+
+    Users of the application can give such names too, so the form alone proves nothing.
+    """
     return _OWN.fullmatch(name) is not None
+
+
+def is_reserved(name: bytes) -> bool:
+    """Return whether backups and swaps might ignore a folder ``name`` in the root of a tree.
+
+    ``fs.left_alone`` decides whether they do.
+    """
+    return name == LOST_AND_FOUND or is_own(name)
 
 
 def order(path: bytes) -> bytes:
@@ -54,7 +72,7 @@ def order(path: bytes) -> bytes:
 
 
 def escape(name: bytes) -> str:
-    """Return the escaped text of a name, a path or a symlink target."""
+    """Return a name, path or link target as text: ``%25`` for ``%``, ``%E9`` for a byte that is not UTF-8."""
     text = name.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
     if text.isascii():
         return text
@@ -62,7 +80,7 @@ def escape(name: bytes) -> str:
 
 
 def unescape(text: str) -> bytes:
-    """Return the name whose escaped form is ``text``. Raises ``IntegrityError`` if there is none."""
+    """Return the name whose escaped form is ``text``. Raises ``IntegrityError`` if no name has this form."""
     try:
         raw = text.encode("utf-8")
     except UnicodeEncodeError:
@@ -76,9 +94,9 @@ def unescape(text: str) -> bytes:
 
 
 def check_path(path: bytes) -> bytes:
-    """Return ``path`` if it may be in a backup. Otherwise raise ``IntegrityError``.
+    """Return ``path`` if a backup can hold such a path. Otherwise raise ``IntegrityError``.
 
-    It must be below the root and not too long, and its first name must not be one that this package makes.
+    The path must be below the root, and neither too deep nor too long.
     """
     if len(path) < 256 and not (
         _DOUBTFUL.search(path) or path[:1] in (b"", b".", b"/") or path.endswith(b"/")
@@ -89,6 +107,4 @@ def check_path(path: bytes) -> bytes:
         raise damaged(f"{escape(path[:200])!r} is not a path below the root of a tree.")
     if len(parts) > DEPTH_LIMIT or len(path) > PATH_LIMIT:
         raise damaged(f"The path {escape(path[:200])!r}... is too deep or too long.")
-    if is_own(parts[0]):
-        raise damaged(f"{escape(path[:200])!r} is a name that a backup never holds.")
     return path

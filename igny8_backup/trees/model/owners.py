@@ -1,4 +1,4 @@
-"""User and group names of numeric ids, and the reverse, with each look-up cached."""
+"""Look up user and group names by numeric id, and ids by name, and cache each result."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ class Owner(NamedTuple):
 class Owners:
     """A cache of look-ups of users and groups of this machine.
 
-    Make a new one for each backup or restore: a process may live for weeks, in which users come and go.
+    Make a new cache for each backup or restore: a process can live for weeks, and users are added and removed
+    meanwhile.
     """
 
     def __init__(self) -> None:
         self.owner: Callable[[int, int], Owner] = cache(_owner)
         """Return the owner with this user id and group id."""
         self.ids: Callable[[str, int, str, int], tuple[int, int]] = cache(_ids)
-        """Return the ids of the user and group with these names. An id is the given one if this machine does
-        not know the name. Arguments: user, uid, group, gid."""
+        """Return the ids that the user and the group with these names have on this machine.
+
+        Arguments: user, uid, group, gid. If the name is unknown, the id in the arguments is returned.
+        """
 
 
 def _owner(uid: int, gid: int) -> Owner:

@@ -29,10 +29,11 @@ quoted = json.encoder.encode_basestring
 class Record(NamedTuple):
     """One file, folder or link of a backed-up tree. (A named tuple is cheap, and there may be millions.)
 
-    ``mode`` holds the permission bits; times are nanoseconds since the epoch. Files have ``sha256``
-    (hexadecimal, of the contents as stored) and ``pack`` (the name of the tar that holds them). ``target`` is
-    where a symlink points; for a hard link it is the path of the first name of the same file. ``racy``: the
-    file may have changed again without a change of its times, so the next backup must read it.
+    ``mode`` holds the permission bits; times are nanoseconds since the epoch. Only files have ``sha256``
+    (hexadecimal, of the contents in the pack) and ``pack`` (the name of the tar that holds the contents).
+    ``target`` is where a symlink points; for a hard link it is the path of the first name of the same file.
+    ``racy``: the file might have changed after it was read without a change of its times, so the next backup
+    must read the file again.
     """
 
     path: bytes
@@ -77,8 +78,8 @@ def record_of(
 def to_line(record: Record) -> bytes:
     """Return the record as a line of JSON, without the fields that its kind does not have.
 
-    The line begins with the fields from ``lstat`` in a fixed order: ``lines.unchanged_prefixes`` compares
-    them.
+    The line begins with the fields from ``lstat``, always in the same order, because
+    ``lines.unchanged_prefixes`` makes the same beginnings to compare lines.
     """
     text = (
         f'{{"path":{quoted(escape(record.path))}{access(record.kind, record.mode, record.owner)}'

@@ -1,4 +1,4 @@
-"""Extended attributes that are backed up: those of users, POSIX ACLs, and file capabilities.
+"""Extended attributes that are backed up: those named ``user.*``, POSIX ACLs, and file capabilities.
 
 Linux stores an ACL in the attributes ``system.posix_acl_access`` and ``system.posix_acl_default`` (acl(5),
 xattr(7)), with numeric ids. ``security.selinux`` and similar attributes belong to the policy of the machine
@@ -18,7 +18,10 @@ DEFAULT_ACL = "system.posix_acl_default"
 CAPABILITY = "security.capability"
 
 SIZE_LIMIT = 128 * 1024
-"""Largest number of bytes in the names and values of one file. (ext4 stores 4 KiB; XFS 64 KiB per value.)"""
+"""Largest number of bytes in the names and values of all attributes of one file.
+
+(ext4 stores 4 KiB for each file, XFS 64 KiB for each value.)
+"""
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
@@ -29,9 +32,10 @@ def is_kept(name: str) -> bool:
 
 
 def read_xattrs(fd: int) -> Xattrs:
-    """Return those extended attributes of an open file or folder that are backed up, sorted by name.
+    """Return the extended attributes of an open file or folder, sorted by name: only those to back up.
 
-    Empty if the filesystem has no attributes. Raises ``OSError``, E2BIG for more than ``SIZE_LIMIT`` bytes.
+    The result is empty if the filesystem has no attributes. Raises ``OSError``, with the ``errno`` E2BIG if
+    the attributes have more than ``SIZE_LIMIT`` bytes.
     """
     try:
         names = os.listxattr(fd)
@@ -61,7 +65,7 @@ def read_xattrs(fd: int) -> Xattrs:
 def read_xattrs_or_skip(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
     """Return the attributes of the open file or folder ``path``, as ``read_xattrs`` does.
 
-    If they cannot be read, return none and call ``on_skip``.
+    If the attributes cannot be read, call ``on_skip`` and return an empty tuple.
     """
     try:
         return read_xattrs(fd)
@@ -73,8 +77,8 @@ def read_xattrs_or_skip(path: bytes, fd: int, on_skip: OnSkip) -> Xattrs:
 def set_xattrs(fd: int, wanted: Xattrs) -> None:
     """Set the extended attributes of an open file or folder to ``wanted``.
 
-    Others are removed if they are of a kind that is backed up. Raises ``OSError`` if an attribute cannot be
-    set, after setting the others.
+    Other attributes are removed, except those of kinds that are never backed up (``is_kept``). If an
+    attribute cannot be set, the rest of ``wanted`` is set all the same, and then ``OSError`` is raised.
     """
     refusal: OSError | None = None
     present = dict(read_xattrs(fd))

@@ -1,8 +1,8 @@
 """Exclude paths from a backup: patterns as in a ``.gitignore``, and folders tagged as caches.
 
 This is the only module that uses ``pathspec``, which turns each pattern into a regular expression. As in git
-(gitignore(5)), a walk never enters an excluded folder, so that each path is checked without the folders above
-it.
+(gitignore(5)), a walk never enters an excluded folder. So each path is checked alone, without the folders
+above it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 """First bytes of a cache tag (Cache Directory Tagging Specification, https://bford.info/cachedir/)."""
 
 MAX_STARS = 4
-"""Largest number of stars in a pattern; ``**`` for folders counts once. Users who upload files choose names,
-and with more stars a single name of 255 bytes could take hours to match."""
+"""Largest number of stars in a pattern; ``**`` for folders counts as one star.
+
+A user who uploads a file can choose its name. With more stars, it could take hours to match a single name of
+255 bytes.
+"""
 
 
 class _Rule(NamedTuple):
     """A compiled pattern of paths, from the settings.
 
-    ``matches`` says whether it applies to a path. ``excludes``: it excludes such paths; otherwise (after
-    ``!``) it includes them again. ``whole_path``: the pattern has a slash inside and is matched against the
-    path; others are matched against the last name, which is faster.
+    ``matches`` returns a true value for a path that the pattern matches. ``excludes`` is true if the pattern
+    excludes these paths, and false if it begins with ``!`` and includes them again. ``whole_path`` is true if
+    the pattern has a slash inside, and so is matched against the complete path. Other patterns are matched
+    against the last component of a path, which is faster.
     """
 
     matches: Callable[[str], object]
@@ -43,8 +47,8 @@ class _Rule(NamedTuple):
 class Excludes:
     """Patterns that exclude paths.
 
-    The last one that matches a path decides; if it begins with ``!``, the path is not excluded. Raises
-    ``ValueError`` for a malformed pattern.
+    If several patterns match a path, the last of them decides. A pattern that begins with ``!`` includes the
+    path again. Raises ``ValueError`` for a malformed pattern.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -58,7 +62,7 @@ class Excludes:
                 self._files.insert(0, rule)
 
     def __call__(self, path: bytes, is_folder: bool) -> bool:
-        """Return whether ``path`` is excluded, if the folders above it are not."""
+        """Return whether ``path`` is excluded, provided that no folder above it is excluded."""
         rules = self._folders if is_folder else self._files
         if not rules:
             return False
@@ -73,7 +77,7 @@ class Excludes:
 
 
 def problem(pattern: str) -> str:
-    """Return what is wrong with a pattern of excluded paths, or ``""`` if it is right."""
+    """Return what is wrong with a pattern of excluded paths, or ``""`` if it is valid."""
     try:
         _compiled(pattern)
     except ValueError as error:
@@ -82,16 +86,19 @@ def problem(pattern: str) -> str:
 
 
 def is_cache_tag(name: bytes, folder: int) -> bool:
-    """Return whether the file ``name`` in the open ``folder`` is a tag that marks it as a cache.
+    """Return whether the file ``name`` in the open ``folder`` is a tag that marks the folder as a cache.
 
-    Raises ``OSError`` if the file cannot be read.
+    The result is False for a file that cannot be read.
     """
-    # O_NONBLOCK: opening a FIFO must not hang.
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
-        return os.read(fd, len(CACHE_SIGNATURE)) == CACHE_SIGNATURE
-    finally:
-        os.close(fd)
+        # O_NONBLOCK: opening a FIFO must not hang.
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        try:
+            return os.read(fd, len(CACHE_SIGNATURE)) == CACHE_SIGNATURE
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
 
 
 def _compiled(text: str) -> _Rule:

@@ -1,24 +1,27 @@
 """Walk a tree in a fixed order, safely even while other processes change it.
 
-Every folder is opened relative to the one above it and never through a symlink (``openat`` with
-``O_NOFOLLOW``), so that a folder that is replaced by a symlink during the walk leads nowhere. Memory holds
-one listing of names per level of folders.
+Every folder is opened relative to the one above it (``openat``) and never through a symlink (``O_NOFOLLOW``).
+So if somebody replaces a folder by a symlink during the walk, the walk does not follow it. Memory holds one
+listing of names for each level of folders.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from igny8_backup.errors import FilesError
-from igny8_backup.trees.model.entries import Entry, Files, Row, Status, row
-from igny8_backup.trees.model.names import DEPTH_LIMIT, is_own
+from igny8_backup.trees.fs.left_alone import left_alone
+from igny8_backup.trees.fs.sparse import HOLE, bytes_on_disk
+from igny8_backup.trees.model.entries import LINKS, SIZE, Entry, Files, Row, Status, row
+from igny8_backup.trees.model.facts import Facts
+from igny8_backup.trees.model.names import DEPTH_LIMIT
 from igny8_backup.trees.model.owners import Owners
-from igny8_backup.trees.model.skips import IS_OURS, SPECIAL, OnSkip, why
+from igny8_backup.trees.model.skips import SPECIAL, OnSkip, why
 from igny8_backup.trees.model.xattrs import Xattrs, read_xattrs_or_skip
 from igny8_backup.trees.scan.excludes import CACHE_TAG, is_cache_tag
 
@@ -29,7 +32,6 @@ OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: opening a FIFO that took the place of a file must not hang; regular files ignore it.
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
-
 BATCH_FILES = 200
 """Largest number of files of a folder that are yielded together."""
 
@@ -38,7 +40,7 @@ BATCH_FILES = 200
 class Level:
     """An open folder that a walk is in.
 
-    Paths in it begin with ``prefix``; ``names`` are those still to be yielded, the last one first.
+    Paths in it begin with ``prefix``; ``names`` are still to be yielded, from the last name to the first.
     """
 
     fd: int
@@ -47,14 +49,15 @@ class Level:
 
 
 class Scan:
-    """A walk over the tree below ``root``. It yields runs of files (``Files``) and other entries. Close it.
+    """A walk over the tree below ``root``, which yields its files, folders and symlinks. Must be closed.
 
-    The root itself (``b""``) is first, a folder comes before its contents, and siblings are sorted by their
-    bytes. ``on_skip`` receives each path that cannot be backed up; a folder that cannot be read is also
-    yielded, without contents. Paths for which ``excluded`` returns true are only counted
-    (``excluded_count``). With ``exclude_caches`` a folder that ``CACHEDIR.TAG`` marks as a cache yields
-    nothing but that tag. ``root_fd`` is a descriptor of the root, if it is open already. Raises
-    ``FilesError`` if the root is missing, unreadable or no folder.
+    Adjacent files are yielded together (``Files``), everything else as an ``Entry``. The root itself
+    (``b""``) is first, a folder comes before its contents, and siblings are sorted by the bytes of their
+    names. ``on_skip`` receives each path that cannot be backed up; an unreadable folder is also yielded,
+    without contents. Paths for which ``excluded`` returns true are only counted (in ``facts``). With
+    ``exclude_caches`` a folder that ``CACHEDIR.TAG`` marks as a cache yields only that tag. ``own`` are the
+    names of folders in the root that hold data of restores and are not walked (``left_alone``). ``root_fd``
+    is a descriptor of the root, if there is one. Raises ``FilesError`` if the root is not a readable folder.
     """
 
     def __init__(
@@ -64,14 +67,16 @@ class Scan:
         on_skip: OnSkip,
         excluded: Excluded | None = None,
         exclude_caches: bool = False,
+        own: Collection[bytes] = (),
         root_fd: int | None = None,
     ) -> None:
-        self.excluded_count = 0
+        self.facts = Facts()
         self._root = root
         self._root_fd = root_fd
         self._on_skip = on_skip
         self._excluded = excluded
         self._exclude_caches = exclude_caches
+        self._own = own
         self._owners = Owners()
         self._levels: list[Level] = []
         self._items = self._walk()
@@ -82,10 +87,7 @@ class Scan:
     def entries(self) -> Iterator[Entry]:
         """Yield each file, folder and symlink of the tree as an ``Entry``."""
         for found in self:
-            if isinstance(found, Files):
-                yield from found.entries()
-            else:
-                yield found
+            yield from found.entries() if isinstance(found, Files) else (found,)
 
     def close(self) -> None:
         """End the walk and close its descriptors."""
@@ -94,10 +96,10 @@ class Scan:
             os.close(self._levels.pop().fd)
 
     def open_file(self, files: Files, number: int) -> int:
-        """Open file ``number`` of the run that was yielded last, and return the descriptor.
+        """Open file ``number`` of ``files``, which was yielded last, and return the descriptor.
 
-        Call ``fstat`` on it: another file may have replaced the one that was listed. Raises ``OSError`` if
-        the file is gone or a symlink.
+        Call ``fstat`` on the descriptor: another file might have replaced the one that was listed. Raises
+        ``OSError`` if the file is gone or is a symlink now.
         """
         return os.open(files.names[number], OPEN_FILE, dir_fd=self._levels[-1].fd)
 
@@ -139,6 +141,7 @@ class Scan:
         """Return the files that come next in this folder; None if a folder, a link or nothing comes next."""
         names: list[bytes] = []
         rows: list[Row] = []
+        allocated = 0
         while level.names and len(names) < BATCH_FILES:
             name = level.names[-1]
             try:
@@ -154,7 +157,12 @@ class Scan:
             level.names.pop()
             if self._excluded is None or not self._is_excluded(level.prefix + name, False):
                 names.append(name)
-                rows.append(row(status))
+                rows.append(found := row(status))
+                # Most files have no hole: this is much faster than a call for each.
+                more = status.st_blocks * 512 - found[SIZE]
+                usual = 0 <= more < HOLE and found[LINKS] == 1
+                allocated += more + found[SIZE] if usual else bytes_on_disk(status)
+        self.facts.allocated += allocated
         return Files(level.prefix, names, rows, self._owners) if names else None
 
     def _non_file(self, level: Level) -> Entry | None:
@@ -185,10 +193,11 @@ class Scan:
         fd = self._open_root()
         entry = self._describe(b"", Status.of(os.fstat(fd)), "dir")
         self._push(fd, b"")
-        names = self._levels[-1].names
-        for name in filter(is_own, names):
-            self._on_skip(name, IS_OURS)
-        self._levels[-1].names = [name for name in names if not is_own(name)]
+        level = self._levels[-1]
+        alone = left_alone(fd, level.names, self._own)
+        for name, reason in alone.items():
+            self._on_skip(name, reason)
+        level.names = [name for name in level.names if name not in alone]
         return entry
 
     def _entry(self, path: bytes, name: bytes, level: Level) -> Entry | None:
@@ -227,19 +236,15 @@ class Scan:
         except OSError as error:
             self._on_skip(prefix.rstrip(b"/"), why(error))
             return
-        if self._exclude_caches and prefix and CACHE_TAG in names and self._is_cache(fd):
-            self.excluded_count += len(names) - 1
+        if self._exclude_caches and prefix and CACHE_TAG in names and is_cache_tag(CACHE_TAG, fd):
+            self.facts.excluded += len(names) - 1
             names = [CACHE_TAG]
+        self.facts.longest_name = max(self.facts.longest_name, *map(len, names))
+        self.facts.case_clash |= len(set(map(bytes.lower, names))) < len(names)
         names.sort(reverse=True)
         self._levels[-1].names = [name for name in names if name]  # an empty folder gives one empty name
 
     def _is_excluded(self, path: bytes, is_folder: bool) -> bool:
         excluded = self._excluded is not None and self._excluded(path, is_folder)
-        self.excluded_count += excluded
+        self.facts.excluded += excluded
         return excluded
-
-    def _is_cache(self, folder: int) -> bool:
-        try:
-            return is_cache_tag(CACHE_TAG, folder)
-        except OSError:
-            return False  # a tag that cannot be read does not mark a cache

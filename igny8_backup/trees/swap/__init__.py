@@ -1,6 +1,6 @@
-"""Exchange a live tree with the restored one, which is in a staging folder inside it.
+"""Exchange a live tree with the restored tree, which is in a staging folder on the same filesystem.
 
-A swap that is killed can be finished or undone.
+A swap that was killed can be finished or undone.
 
 Entry points: ``target.SwapTarget`` (the paths), ``plan.plan_swap`` (what the restore journal records before
 anything moves) and ``swap.exchange``, ``swap.undo`` and ``swap.keep``. May import ``fs`` and ``model``.

@@ -13,8 +13,11 @@ TarBlocks: TypeAlias = Generator[memoryview, None, None]
 """Blocks of a tar. Each is valid until the next one is requested."""
 
 BUFFER_SIZE = 2 * BLOCK + (256 << 10)
-"""Largest number of bytes in a block. A block is complete once it holds ``BLOCK`` bytes, and the last member
-may be a file of ``BLOCK`` bytes with a header and a long path."""
+"""Largest number of bytes in a block.
+
+A member is added to a block that holds fewer than ``BLOCK`` bytes. The member can itself be a file of
+``BLOCK`` bytes, with a header and a long path.
+"""
 
 
 def new_buffer() -> memoryview:
@@ -40,15 +43,15 @@ class TarBlock:
     def free(self, header: int) -> memoryview:
         """Return the memory for the contents of the next member, whose header has ``header`` bytes.
 
-        At least ``BLOCK`` bytes are free. In a tar its offset is a multiple of 512, into which the kernel
-        reads fast.
+        The memory has room for at least ``BLOCK`` bytes. It begins at a multiple of 512 bytes, like all
+        contents in a tar, so the kernel can read a file into it fast.
         """
         return self._buffer[self.used + header :]
 
     def add_file(self, header: bytes, size: int, padding: int) -> None:
         """Append a file whose ``size`` bytes are already in the memory that ``free`` returned.
 
-        ``padding`` is the number of zero bytes after it.
+        ``padding`` is the number of zero bytes to append after the contents.
         """
         start = self.used + len(header)
         self._buffer[self.used : start] = header

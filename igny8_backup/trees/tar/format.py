@@ -1,9 +1,10 @@
 """Write and read tars in the GNU format, with little overhead for many small files.
 
 The standard library's ``tarfile`` spends most of its time on objects and checks that small files do not need.
-The layout is that of the GNU tar manual, "Basic Tar Format" (``oldgnu_header``, magic "ustar  "): names over
-100 bytes are in ``././@LongLink`` members of type L, link targets in those of type K, as raw bytes; numbers
-that do not fit their octal field are base-256. GNU tar, bsdtar and Python's tarfile read it.
+The layout is that of the GNU tar manual, "Basic Tar Format" (``oldgnu_header``, magic "ustar  "). A name of
+more than 100 bytes is stored, as raw bytes, in an extra ``././@LongLink`` member of type L, and such a link
+target in one of type K. Numbers that do not fit their octal field are base-256. GNU tar, bsdtar and Python's
+``tarfile`` can read such tars.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ _FIELDS = struct.Struct("100s 24x 12s 12x 8s c 100x 8s 247x")
 
 
 class Member(NamedTuple):
-    """A regular file in a tar. Each piece of ``contents`` is valid until the next piece or member is
-    requested."""
+    """A regular file in a tar.
+
+    Each piece of ``contents`` is valid until the next piece or member is requested.
+    """
 
     path: bytes
     size: int
@@ -78,12 +81,12 @@ def packed_size(path_length: int, size: int) -> int:
 
 
 def read_tar(blocks: Views) -> Iterator[Member]:
-    """Yield the files of a pack (tar) while it is downloaded, sorted by path.
+    """Yield the files of a pack (tar), in the order of their paths, while the pack is downloaded.
 
-    A file that changed while it was backed up has two members in a row, of which the second counts. Contents
-    that the caller does not read are skipped. Names in the tar begin with ``./``. Raises ``IntegrityError``
-    for another type of member, a path outside the tree, a wrong checksum, or a truncated tar. Trust no member
-    before the iterator has ended.
+    A file that changed while it was backed up has two members in a row, and the second one counts. Contents
+    that the caller does not read are skipped. Raises ``IntegrityError`` if a member is not a regular file, if
+    members are not sorted, for a name that is not ``./`` and a path below the root, for a wrong checksum, and
+    for a truncated tar. Trust no member before the iterator has ended.
     """
     source = _Source(blocks)
     last = b""
@@ -166,7 +169,11 @@ def _block(path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: 
 
 @functools.lru_cache(maxsize=256)
 def _shared(kind: bytes, mode: int, owner: Owner, target: bytes) -> tuple[bytes, bytes, int]:
-    """Return what many tar headers share: mode and owner, the fields after the checksum, and their sum."""
+    """Return the parts of a header that many members share, so that they are built only once.
+
+    The parts are: the fields of mode and owner; the fields after the checksum; and the sum of the bytes of
+    these latter fields and of eight blanks, which stand for the checksum itself.
+    """
     uid, gid, user, group = owner
     access = b"%07o\0%b%b" % (mode, _number(uid, 8), _number(gid, 8))
     names = _owner(user).ljust(32, b"\0") + _owner(group).ljust(32 + 183, b"\0")
@@ -197,7 +204,7 @@ def _owner(name: str) -> bytes:
 
 
 def _parsed(block: memoryview) -> tuple[bytes, bytes, int]:
-    """Return the member's type, name and size in a header block of a tar. Raises ``IntegrityError``."""
+    """Return the type, name and size of a member from its header block. Raises ``IntegrityError``."""
     name, size, checksum, kind, magic = _FIELDS.unpack(block)
     # The checksum counts its own field as blanks.
     counted = _sum(block[:256]) + _sum(block[256:]) - sum(checksum) + 8 * 32

@@ -13,7 +13,7 @@ from demo.server import PostgresServer
 from psycopg import sql
 
 from igny8_backup.databases.postgresql.client_access import client_access
-from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.errors import DatabaseError, FilesError, ToolError
 from igny8_backup.streams.process import run_process
 from tests.databases.fakes import fake, link

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+
+import pytest
+from demo.server import PostgresServer
 
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.postgresql.probes import MOST_ROWS, ask
+from igny8_backup.databases.values import Answers
+from igny8_backup.errors import ToolError
 from tests.databases.stage import Stage, ask_during_dump
 from tests.services.postgres import open_session
 
@@ -76,3 +82,49 @@ def test_answers_of_restricted_role_omit_unreadable_tables(stage: Stage) -> None
     found = stage.engine_with(USER=role).answers(stage.name, details)
     assert found.row_counts == {"public.part": 100} and found.denied == ("items",)
     assert [probe.name for probe in found.probes] == ["parts"] and not found.failed
+
+
+def test_ask_counts_more_tables_than_the_lock_table_holds(
+    cramped: PostgresServer, make_stage: Callable[..., Stage]
+) -> None:
+    stage = make_stage(cramped)
+    stage.create("SELECT")
+    columns = "a int, b int, c int, d int"
+    for number in range(150):
+        indexes = "".join(f"CREATE INDEX ON t{number} ({column});" for column in "abcd")
+        stage.sql(f"CREATE TABLE t{number} ({columns}); {indexes}")
+    asked = ask_during_dump(stage.engine, {})
+    assert len(asked.row_counts) == 150 and asked.uncounted == {}
+    details = replace(stage.engine.describe(()), row_counts=asked.row_counts, counted_to=10)
+    assert stage.engine.answers(stage.name, details).uncounted == {}
+
+
+def test_ask_table_that_cannot_be_counted_is_named(stage: Stage) -> None:
+    """A table whose file is damaged, for example, does not prevent counting the others."""
+    with open_session(stage.server, stage.name) as session, session.transaction():
+        found = ask(session, ["public.gone", "public.item"], {})
+    assert found.row_counts == {"public.item": 200}
+    assert "does not exist" in found.uncounted["public.gone"]
+
+
+def test_ask_probe_failing_for_a_cause_outside_is_unasked(stage: Stage) -> None:
+    stage.sql(
+        "CREATE FUNCTION cancelled() RETURNS int STABLE LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'stopped' USING ERRCODE = 'query_canceled'; END $$"
+    )
+    found = ask_during_dump(stage.engine, {"outside": "SELECT cancelled()", "wrong": "SELECT nothing"})
+    assert found.unasked.keys() == {"outside"} and found.failed.keys() == {"wrong"}
+
+
+def test_dump_whose_questions_fail_continues(stage: Stage) -> None:
+    """The role may open one session, which exports the snapshot."""
+    role = stage.make_role("one", "LOGIN CONNECTION LIMIT 1 IN ROLE pg_read_all_data")
+    engine = stage.engine_with(USER=role)
+    details = engine.describe(())
+    answers: list[Answers] = []
+    with pytest.raises(ToolError, match="too many connections for role"):  # pg_dump needs the second
+        list(engine.dump(details, SUM, answers.append))
+    (found,) = answers
+    assert found.tables == ("public.item", "public.part") and found.row_counts == {}
+    assert "too many connections for role" in found.uncounted["public.item"]
+    assert found.unasked.keys() == SUM.keys()

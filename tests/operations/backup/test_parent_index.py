@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from igny8_backup.formats.manifest import StoredObject, TreePart
+import pytest
+
+from igny8_backup.formats.manifest import TreePart
+from igny8_backup.formats.objects import StoredObject
+from igny8_backup.operations.backup.local_index import index_folder
 from igny8_backup.operations.backup.parent_index import (
     MAX_PACKS,
     REWRITE_LIMIT,
     find_parent_backup,
-    index_folder,
     packs_to_rewrite,
 )
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
+from tests.operations.signed import backed_up, folder
+
+pytestmark = pytest.mark.slow
 
 
 def test_find_parent_backup_reads_schema_1(context: BackupContext) -> None:
@@ -31,6 +38,23 @@ def test_find_parent_backup_reads_schema_1(context: BackupContext) -> None:
     assert parent.packs_to_rewrite == frozenset()
     (tree,) = run_backup(context, BackupRequest(trees=("sites",))).manifest.trees  # type: ignore[union-attr]
     assert not tree.full
+
+
+def test_backup_names_no_pack_of_a_manifest_that_somebody_has_replaced(host: Any) -> None:
+    """Otherwise the key of this host would sign the digests of packs that somebody else has put there."""
+    with host(signs="web", trusts=["web"]) as context:
+        first = backed_up(context)
+        path = folder(context, first) / "manifest.json"
+        manifest = json.loads(path.read_text())
+        for tree in manifest["trees"]:
+            for named in tree["pack_lists"]:
+                named["sha256"] = "0" * 64
+        path.write_text(json.dumps(manifest))
+        parent, why = find_parent_backup(context, "sites")
+        assert parent is None and why == f"the backup {first.id} is not trusted: it is not signed"
+        second = backed_up(context)
+        assert all(tree.full for tree in second.trees)
+        assert "0" * 64 not in (folder(context, second) / "manifest.json").read_text()
 
 
 def test_packs_to_rewrite_mostly_dead_packs_are_chosen() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.journal import DONE, Journal, Journals, TreeSwap
 from tests.docs.pages import assert_shown
 from tests.management.commands import Command, run_many
 from tests.management.state import differences, manifests, objects, of_project, of_tree
@@ -29,7 +31,7 @@ def dig(root: Path) -> None:
 
 def outcomes(project: Project) -> list[str]:
     """The outcomes of the runs, oldest first."""
-    runs = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").iterdir()]
+    runs = [json.loads(path.read_text()) for path in (project.storage / "igny8/runs").glob("2*.json")]
     return [run["outcome"] for run in sorted(runs, key=lambda run: str(run["started"]))]
 
 
@@ -104,6 +106,17 @@ def test_backup_unreadable_files_are_listed(project: Project) -> None:
 
 def test_backup_of_paths_that_no_backup_holds_writes_nothing_to_stderr(project: Project) -> None:
     (project.uploads / ".before-20261122T021500Z").mkdir()
+    kept = TreeSwap(name="uploads", root=str(project.uploads), previous="")
+    journal = Journal(
+        schema=2,
+        stamp="20261122T021500Z",
+        phase=DONE,
+        started=datetime.now(UTC),
+        backup_ids=(),
+        trees=(kept,),
+    )
+    journals = Journals(project.state)
+    journals.write(journal)
     os.mkfifo(project.uploads / "fifo")
     first, nightly, as_json = run_many(
         project, *[["backup_sites", "uploads"]] * 2, ["backup_sites", "uploads", "--json"]
@@ -112,6 +125,10 @@ def test_backup_of_paths_that_no_backup_holds_writes_nothing_to_stderr(project: 
     assert nightly.ended(0).stderr == as_json.ended(0).stderr == ""
     assert "not in the backup: uploads: .before-20261122T021500Z: belongs to" in nightly.stdout
     assert "not in the backup: uploads: fifo: a FIFO" in nightly.stdout
+    journals.remove(journal)
+    (unknown,) = run_many(project, ["backup_sites", "uploads"])
+    assert "no journal in STATE_DIR names it, so it is backed up" in unknown.ended(0).stderr
+    assert "not in the backup: uploads: .before" not in unknown.stdout
 
 
 def test_show_backup_of_a_failed_part_gives_the_reason(project: Project) -> None:
@@ -205,7 +222,7 @@ def test_backup_trees_without_database_work(project: Project) -> None:
         ["restore_all", "--only", "uploads", "--noinput", "--identity", project.identity],
         env=down,
     )
-    assert "only this host is locked" in saved.ended(0).stderr
+    assert "The lock on the database server could not be taken" in saved.ended(0).stderr
     restored.ended(0)
     assert of_tree(project.uploads) == before
     assert [path.name for path in objects(project, "details.json.zst.age")] == ["details.json.zst.age"]

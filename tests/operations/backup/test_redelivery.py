@@ -12,11 +12,14 @@ import pytest
 
 from igny8_backup.errors import BackupError, FilesError, IncompleteError, LockedError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import RUNNING, STOPPED, RunRecord
+from igny8_backup.formats.manifest import RUNNING, STOPPED
+from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.tasks import backup_sites
+
+pytestmark = pytest.mark.slow
 
 TASK = "9f1c0a1e-0000-4000-8000-000000000001"
 REQUEST = BackupRequest(trees=("sites",), task_id=TASK)

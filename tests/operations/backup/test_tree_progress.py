@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
+
 from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from tests.operations.conftest import Notes
+
+pytestmark = pytest.mark.slow
 
 
 class Steps(Notes):

@@ -122,7 +122,7 @@ def end_session(project: Project, condition: str) -> None:
 
 
 def checks(project: Project) -> list[str]:
-    return [path.name for path in project.storage.rglob("checks/*")]
+    return [path.name for path in project.storage.rglob("checks/*/*")]
 
 
 def test_drill_server_ends_the_session_is_not_damage(drilled: Project) -> None:
@@ -168,7 +168,7 @@ def test_drill_second_drill_is_locked_out_everywhere(drilled: Project, tmp_path:
     assert process.returncode == 0, f"{out}{err}"
     assert f"process {process.pid}, a drill, since 20" in here.ended(5).stderr
     assert "a drill of web-1 from 127.0.0.1, since 20" in there.ended(5).stderr
-    assert "Waiting up to 2 s. Another run is using" in there.stderr
+    assert "Waiting up to 2 s for the other run to end. Another run is using" in there.stderr
     assert "KILLED" not in listed.ended(0).stdout
     assert pruned.ended(0).stderr == pruned_there.ended(0).stderr == ""
     assert leftovers(drilled) == [] and list((tmp_path / "scratch").iterdir()) == []

@@ -62,8 +62,8 @@ def test_drill_backup_restores_everything_and_leaves_nothing(saved: Saved, stora
     check = done.ended(0).json["check"]
     assert check["depth"] == "drill" and check["damage"] == [] and check["objects"] == check["read"]
     assert done.json["seconds"] > 0
-    (found,) = (storage / "igny8/backups" / saved.id / "checks").iterdir()
-    parsed = keys.parse(f"backups/{saved.id}/checks/{found.name}")
+    (found,) = (storage / "igny8/checks" / saved.id).iterdir()
+    parsed = keys.parse(f"checks/{saved.id}/{found.name}")
     assert parsed and (parsed.kind, parsed.name) == ("check", "drill")
     assert "drill checked" in " ".join(listed.ended(0).stdout.split())
     assert "drill checked" in shown.ended(0).stdout
@@ -98,18 +98,27 @@ def test_drill_backup_finds_missing_rows_and_foreign_dumps(
         ["drill_backup", cut, *identity],
         ["list_backups"],
         ["monitor_backups"],
+        ["list_backups", "--json"],
     ]
-    fooled, found, older, torn, halved, listed, watched = run_many(
+    fooled, found, older, torn, halved, listed, watched, as_json = run_many(
         project, *(Command(argv, {}, storage) for argv in commands)
     )
     assert "no damage" in fooled.ended(0).stdout, "only a restore finds missing rows"
     assert "public.kept had" in found.ended(6).stderr and "now has 0 rows" in found.stderr
     assert "not while this backup ran: it belongs to another backup" in older.ended(6).stderr
     (finding,) = torn.ended(6).json["findings"]
-    assert pack.name in finding["text"] and "uploads.index" in finding["damage"]["key"]
+    assert pack.name in finding["damage"]["key"] and finding["damage"]["kind"] == "altered"
     assert "UNREADABLE: " in halved.ended(6).stderr and "pg_restore cannot read the dump" in halved.stderr
     assert "drill DAMAGED" in " ".join(listed.ended(0).stdout.split())
-    assert f"{full} (drill)" in watched.ended(7).stdout
+    assert "FAILED  damage, database default of web-1: backups/" in watched.ended(7).stdout
+    assert f"backups/{full}/db/default.dump" in watched.stdout
+    unfit = {
+        (copy["backup_id"], copy["part"]["name"])
+        for item in as_json.ended(0).json
+        for copy in item["standings"]
+        if copy["unfit"]
+    }
+    assert unfit == {(full, "default"), (dropped, "default"), (cut, "default"), (saved.id, "uploads")}
     assert [path for _, path, _ in web.asked] == ["/start", "/fail"]
     assert "public.kept had" in web.asked[1][2]
     assert leftovers(saved) == []

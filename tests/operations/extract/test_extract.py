@@ -56,10 +56,17 @@ def test_extract_to_database_creates_a_copy(unchanged: Saved) -> None:
         extract(unchanged, "--to-database", "x", "--only", "uploads"),
         extract(unchanged, "--only", "db"),
     )
-    assert f"/{copy}\nDry run: nothing was changed." in planned.ended(0).stdout
+    assert f"/{copy}\n  space for the dump of default on " in planned.ended(0).stdout
+    assert "space for a second copy of default on the volume of " in planned.stdout
+    assert planned.stdout.endswith("\nDry run: nothing was changed.\n")
+    assert [space["kind"] for space in planned_json.ended(0).json["spaces"]] == ["scratch"]
+    small_disk = [*extract(unchanged, "--to-database", "other"), "--dry-run", "--assume-space", "1MB"]
+    small, ignored = run_many(project, small_disk, [*small_disk, "--ignore-space"])
+    assert "1.0 MB free (assumed)" in small.ended(4).stderr and "--ignore-space" in small.stderr
+    assert "1.0 MB assumed to be free" in ignored.ended(0).stdout
     assert planned_json.ended(0).json["databases"][0]["tables"] == ["public.content_tag"]
-    assert made.ended(0).json == {"databases": [copy], "folders": [], "left_out": []}
-    assert f"There is a database {copy} already" in again.ended(4).stderr
+    assert made.ended(0).json == {"databases": [copy], "folders": [], "left_out": [], "warnings": []}
+    assert f"The database {copy} exists already" in again.ended(4).stderr
     assert "is the database of the application" in live.ended(4).stderr
     assert f"Created the database {tables}" in one.ended(0).stdout
     assert "--table needs --to-database NAME" in bare.ended(2).stderr
@@ -161,12 +168,16 @@ def same_below(one: Path, other: Path) -> bool:
 
 
 def test_extract_reads_only_packs_with_chosen_files(unchanged: Saved) -> None:
-    """The packs are missing, which matters only if file contents are extracted."""
+    """The packs are missing, which matters only if file contents are extracted.
+
+    The lists that describe the packs stay.
+    """
     project = unchanged.project
-    away = project.folder / "away"
     links, files = project.folder / "links", project.folder / "files"
-    packs = project.storage / "igny8/packs"
-    packs.rename(away)
+    packs = list((project.storage / "igny8/packs").rglob("*.age"))
+    assert packs
+    for pack in packs:
+        pack.rename(pack.with_suffix(".away"))
     try:
         linked, needed = run_many(
             project,
@@ -174,7 +185,8 @@ def test_extract_reads_only_packs_with_chosen_files(unchanged: Saved) -> None:
             extract(unchanged, "--to-dir", files, "--path", "**/empty file"),
         )
     finally:
-        away.rename(packs)
+        for pack in packs:
+            pack.with_suffix(".away").rename(pack)
     linked.ended(0)
     (odd,) = (links / "sites-data").rglob("odd")
     assert sorted(path.name for path in odd.iterdir()) == ["dangling", "empty folder"]

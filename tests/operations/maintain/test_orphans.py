@@ -11,11 +11,15 @@ import pytest
 
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import RUNNING, RunRecord
+from igny8_backup.formats.manifest import RUNNING, SCHEMA
+from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.orphans import OrphanObject, OrphanReport, find_orphans
+from igny8_backup.operations.snapshots import take_snapshot
+
+pytestmark = pytest.mark.slow
 
 OTHER = "20200101T000000Z-0000aa"
 PACK = keys.pack_key("web-2", "sites", keys.pack_name(OTHER, 1), ".zst")
@@ -66,11 +70,13 @@ def test_find_orphans_reports_size_and_time(context: BackupContext, tmp_path: Pa
     assert replace(found, orphans=()) == OrphanReport()
 
 
-def test_find_orphans_lost_manifest_orphans_the_backup(context: BackupContext) -> None:
+def test_find_orphans_lost_manifest_leaves_the_objects_in_doubt(context: BackupContext) -> None:
     backup_id = backup(context)
     rest = [item.key for item in context.catalog.get(backup_id).objects()]
     context.store.delete(keys.manifest_key(backup_id))
-    assert names(find_orphans(context).orphans) == sorted(rest)
+    found = find_orphans(context)
+    assert names(found.doubtful) == sorted(rest)
+    assert found.lost == (backup_id,) and not found.orphans
 
 
 def test_find_orphans_running_backup_is_in_use_until_its_heartbeat_stops(context: BackupContext) -> None:
@@ -96,12 +102,12 @@ def test_find_orphans_unreadable_manifest_makes_objects_doubtful(context: Backup
     manifest = context.catalog.get(backup_id)
     context.store.put_small(PACK, b"x")
     context.store.put_small(DUMP, b"x")
-    newer = {**records.to_plain(manifest), "schema": 2}
+    newer = {**records.to_plain(manifest), "schema": SCHEMA + 1}
     data = json.dumps(newer) if harm == "newer" else "{"
     context.store.put_small(keys.manifest_key(backup_id), data.encode())
     found = find_orphans(context)
     assert [entry.id for entry in found.unreadable] == [backup_id]
-    assert ("has schema 2" if harm == "newer" else "is not JSON") in found.unreadable[0].problem
+    assert (f"has schema {SCHEMA + 1}" if harm == "newer" else "is not JSON") in found.unreadable[0].problem
     assert names(found.doubtful) == sorted([PACK, *(item.key for item in manifest.objects())])
     assert names(found.orphans) == [DUMP], "the object belongs to the folder of another run"
 
@@ -111,3 +117,14 @@ def test_find_orphans_listing_fails_raises(context: BackupContext, tmp_path: Pat
     (tmp_path / "storage").rename(tmp_path / "not mounted")
     with pytest.raises(StorageError, match="does not exist"):
         find_orphans(context)
+
+
+def test_find_orphans_run_that_began_after_the_listing_is_in_use(context: BackupContext) -> None:
+    backup(context)
+    snapshot = take_snapshot(context)
+    snapshot.catalog.runs()
+    context.store.put_small(keys.run_key(OTHER), records.to_json(run_under_way(context)))
+    context.store.put_small(DUMP, b"dump")
+    found = find_orphans(snapshot)
+    assert names(found.in_use) == [DUMP]
+    assert found.orphans == () and "web-2" in found.alive_hosts

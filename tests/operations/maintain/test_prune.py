@@ -14,17 +14,18 @@ import pytest
 from igny8_backup.catalog.annotations import read_annotations, read_marks
 from igny8_backup.errors import LockedError, StorageError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import RUNNING, Manifest, StoredObject
+from igny8_backup.formats.manifest import RUNNING, Manifest
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
 from igny8_backup.operations.maintain.prune import PruneResult, prune
-from igny8_backup.retention import Policy
+from igny8_backup.retention_rules import Policy
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes
 from tests.operations.nights import running
-from tests.operations.storages import FailsToDelete
+from tests.operations.storages import FailsToDelete, KeepsManifests
 
 pytestmark = pytest.mark.slow
 
@@ -65,8 +66,8 @@ def ids(context: BackupContext) -> list[str]:
 
 
 def stored(context: BackupContext) -> set[str]:
-    """All keys except those of run records."""
-    return {item.key for item in context.store.list() if not item.key.startswith(keys.RUNS)}
+    """All keys except those of the records of runs and removals."""
+    return {item.key for item in context.store.list() if not item.key.startswith((keys.RUNS, keys.REMOVED))}
 
 
 def named(*manifests: Manifest) -> set[str]:
@@ -77,6 +78,11 @@ def named(*manifests: Manifest) -> set[str]:
 
 def packs(manifest: Manifest) -> set[str]:
     return {pack.key for tree in manifest.trees for pack in tree.packs}
+
+
+def shared(manifest: Manifest) -> set[str]:
+    """The keys of the packs of a backup and of the lists that name them."""
+    return packs(manifest) | {item.key for tree in manifest.trees for item in tree.lists()}
 
 
 def swept(result: PruneResult) -> set[str]:
@@ -94,8 +100,8 @@ def test_prune_removes_a_backup_at_once_and_its_packs_later(nightly: BackupConte
 
     result = prune(nightly)
     assert result.removed == (first, second) and result.complete and not result.swept
-    waiting = packs(gone[0]) | packs(gone[1])
-    assert {item.key for item in result.waiting} == waiting and len(waiting) == 4
+    waiting = shared(gone[0]) | shared(gone[1])
+    assert {item.key for item in result.waiting} == waiting and len(waiting) == 6
     assert stored(nightly) == named(kept) | waiting | {keys.MARKS}
     assert ids(nightly) == [third]
     run = nightly.catalog.run(first)
@@ -146,17 +152,17 @@ def test_prune_marked_pack_reused_later_stays(nightly: BackupContext, clock: Clo
     first, _ = nights(nightly, clock, 2)
     old = nightly.catalog.get(first)
     copies = {item.key: b"".join(nightly.store.open(item.key)) for item in old.objects()}
-    assert len(prune(nightly).waiting) == 2
+    assert len(prune(nightly).waiting) == 3
     clock.forward(hours=21)
-    for key in copies.keys() - packs(old):
+    for key in copies.keys() - shared(old):
         nightly.store.put_small(key, copies[key])
     new = share(nightly, clock, old)
-    for key in copies.keys() - packs(old):
+    for key in copies.keys() - shared(old):
         nightly.store.delete(key)
     result = prune(nightly)
-    assert not swept(result) & packs(new)
+    assert not swept(result) & shared(new)
     assert named(new) <= stored(nightly)
-    assert not {mark.key for mark in read_marks(nightly.store)} & packs(new), "the grace period starts again"
+    assert not {mark.key for mark in read_marks(nightly.store)} & shared(new), "the grace period starts again"
 
 
 def test_prune_newest_run_failed_keeps_the_part(
@@ -172,7 +178,8 @@ def test_prune_newest_run_failed_keeps_the_part(
     assert list(half.errors) == ["sites"]
     result = prune(nightly)
     (block,) = result.plan.blocked
-    assert (block.part.name, block.part.host, block.reason) == ("sites", "web-1", "its newest run failed")
+    assert (block.part.name, block.part.host) == ("sites", "web-1")
+    assert block.reason.startswith("its newest run failed. ")
     assert result.removed == tuple(only_uploads) and not result.complete
     assert ids(nightly) == [*made, half.id]
 
@@ -192,6 +199,31 @@ def test_prune_newest_run_failed_keeps_the_part(
     nightly.store.put_small(keys.run_key(record.id), records.to_json(replace(record, heartbeat=clock())))
     result = prune(nightly)
     assert result.complete and result.removed == tuple(made) and ids(nightly) == [good]
+
+
+def test_prune_part_that_was_removed_from_the_settings_says_how_to_retire_it(
+    nightly: BackupContext, clock: Clock
+) -> None:
+    """Its last run failed, and it will have no other run."""
+    first, second = nights(nightly, clock, 2)
+    sites = nightly.config.sites["sites"]
+    sites.rename(sites.with_name("away"))
+    with pytest.raises(Exception, match="sites"):
+        backup(nightly, "sites")
+    trees = {"uploads": nightly.config.sites["uploads"]}
+    without = replace(nightly, config=replace(nightly.config, sites=trees))
+    (block,) = prune(without, dry_run=True).plan.blocked
+    assert block.reason == (
+        "its newest run failed. It is not in the settings any more: to apply the rules to its copies again,"
+        " set IGNY8_BACKUP['MAX_AGE'] = {'sites': None}"
+    )
+    retired = replace(without, config=replace(without.config, max_age={"sites": None}))
+    result = prune(retired)
+    assert result.complete and result.removed == (first,)
+    kept = replace(nightly, config=replace(nightly.config, max_age={"sites": None}))
+    (block,) = prune(kept, dry_run=True).plan.blocked
+    assert block.reason == "its newest run failed. Make a good backup of it first: see list_backups"
+    assert ids(nightly) == [second]
 
 
 def test_prune_no_recent_backup_keeps_the_part(nightly: BackupContext, clock: Clock) -> None:
@@ -300,6 +332,10 @@ def test_prune_removes_old_run_records_but_the_newest(nightly: BackupContext, cl
     first = backup(nightly, "sites", "uploads")
     second, third = backup(nightly, "uploads"), backup(nightly, "sites")
     for backup_id in (first, second):
+        run = nightly.catalog.run(backup_id)
+        assert run
+        pruned = replace(run, pruned=clock())
+        nightly.store.put_small(keys.run_key(backup_id), records.to_json(pruned))
         nightly.store.delete(keys.manifest_key(backup_id))
     clock.forward(days=89)
     prune(nightly)
@@ -351,3 +387,17 @@ def test_prune_interrupted_leaves_complete_backups(
         clock.now = began
         deletions += 1
     assert deletions > 10
+
+
+def test_prune_manifest_that_stays_after_its_deletion_keeps_its_objects(
+    nightly: BackupContext, clock: Clock, settings: Any
+) -> None:
+    made = nights(nightly, clock, 2)
+    alias = {**settings.STORAGES["dbbackup"], "BACKEND": f"{KeepsManifests.__module__}.KeepsManifests"}
+    settings.STORAGES = {**settings.STORAGES, "dbbackup": alias}
+    before = stored(nightly)
+    with open_context() as keeping:
+        stubborn = by_clock(replace(keeping, config=nightly.config), clock)
+        with pytest.raises(StorageError, match=f"still has the manifest of backup {made[0]}"):
+            prune(stubborn)
+    assert stored(nightly) == before

@@ -18,8 +18,8 @@ from django.core.mail import EmailMessage
 
 from igny8_backup.errors import StorageError, UsageError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.notify.mail import REPEAT_AFTER, mail_outcome
-from igny8_backup.operations.notify.mailed_alarms import FORGET_AFTER, Alarm
+from igny8_backup.operations.notify.alarms import FORGET_AFTER, Alarm
+from igny8_backup.operations.notify.outcome import MAIL, REPEAT_AFTER, announce
 from igny8_backup.operations.notify.ping import MAX_BYTES
 from igny8_backup.operations.notify.redact import HIDDEN, redacted
 from igny8_backup.operations.notify.report import TAIL, Report
@@ -195,6 +195,12 @@ def test_redacted_removes_secrets_only(settings: Any) -> None:
         f"auth.User {HIDDEN} bucket {HIDDEN} {HIDDEN} redis://me:{HIDDEN}@host/0 {HIDDEN} x"
     )
     assert redacted("dbname=a password='x y' sslmode=b") == f"dbname=a password={HIDDEN} sslmode=b"
+
+
+def mail_outcome(
+    what: str, alarms: list[Alarm], text: str, now: datetime, *, scope: list[str] | None = None
+) -> str:
+    return announce(MAIL, what, alarms, text, now, scope=scope).problem
 
 
 def failed(reason: str, *parts: str) -> list[Alarm]:

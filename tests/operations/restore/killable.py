@@ -51,8 +51,9 @@ def main() -> None:
     from igny8_backup.operations.restore.plan import RestoreRequest
     from igny8_backup.operations.restore.planner import plan_restore
     from igny8_backup.operations.restore.run import RestoreSession
-    from igny8_backup.operations.restore.undo import discard_all, undo
     from igny8_backup.operations.restore.workers import IGNORE, WorkersPolicy
+    from igny8_backup.operations.undo.discard import discard
+    from igny8_backup.operations.undo.run import undo
 
     MigrationLoader(None)  # modules imported here need not be imported by the children
 
@@ -83,7 +84,7 @@ def main() -> None:
                 elif job["work"] == "undo":
                     undo(context)
                 else:
-                    discard_all(context)
+                    discard(context)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
         os.write(report, json.dumps({"boundaries": boundaries.number, "error": error}).encode())

@@ -132,3 +132,9 @@ def test_hook_that_hangs_is_reported_and_not_killed(saved: Saved) -> None:
     message = "BEFORE_RESTORE[0] (sh): nothing has moved for 1 second, waiting for the hook. The run goes on."
     assert message in stopped.ended(1).stderr
     assert "failed with exit status 3" in stopped.stderr
+
+
+def test_program_of_a_last_hook_that_does_not_exist_is_found_in_the_plan(saved: Saved) -> None:
+    dry_run = [*saved.restore, "--only", "uploads", "--dry-run"]
+    (refused,) = run_many(saved.project, Command(dry_run, {"AFTER_RESTORE": [["true"], ["no-such-program"]]}))
+    assert "AFTER_RESTORE[1] does not exist or cannot be run: no-such-program" in refused.ended(4).stderr

@@ -93,6 +93,31 @@ def test_in_place_restore_can_be_undone(poor: Project) -> None:
     assert dumped(poor) == after
 
 
+def test_undo_restore_after_in_place_names_the_safety_copy_and_discard_releases_it(poor: Project) -> None:
+    options = ["--identity", str(poor.identity), "--noinput", "--database-name", poor.database]
+    run_many(poor, ["backup_db"])
+    (done,) = run_many(poor, ["restore_all", "--in-place", "--json", *options])
+    saved = done.ended(0).json["saved"]
+    undone, planned = run_many(poor, ["undo_restore"], ["undo_restore", "--discard", "--dry-run"])
+    assert "cannot undo a restore in place" in undone.ended(2).stderr
+    assert f"restore_all {saved} --in-place --only default" in undone.stderr
+    assert f"backup {saved}: default" in planned.ended(0).stdout
+    poor.sql(
+        "DO $$ DECLARE one regclass; BEGIN FOR one IN SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')"
+        " AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)' LOOP"
+        " CONTINUE WHEN NOT EXISTS (SELECT FROM pg_class WHERE oid = one);"  # dropped by CASCADE
+        " EXECUTE format('DROP TABLE %s CASCADE', one); END LOOP; END $$"
+    )
+    (refused,) = run_many(poor, ["undo_restore", "--discard", "--noinput"])
+    assert f"so the safety copy {saved} may be the only copy" in refused.ended(4).stderr
+    poor.sql("CREATE TABLE public.refilled AS SELECT 1 AS id")
+    released, again = run_many(
+        poor, ["undo_restore", "--discard", "--noinput"], ["undo_restore", "--discard", "--noinput"]
+    )
+    assert f"Released: {saved}" in released.ended(0).stdout
+    assert "No data of earlier restores is kept" in again.ended(2).stderr
+
+
 def killed_half_way(project: Project, options: list[str]) -> None:
     """Kill the command with SIGKILL when the server has received half of the script."""
     started = project.folder / "started"
@@ -127,4 +152,4 @@ def test_in_place_with_differing_migrations_is_refused(project: Project) -> None
     )
     made.ended(0)
     assert "billing: none in the backup, 0" in refused.ended(4).stderr
-    assert "--in-place takes one database" in sqlite.ended(2).stderr
+    assert "--in-place takes exactly one database" in sqlite.ended(2).stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.management import state
 from tests.management.commands import run_many
 from tests.operations.conftest import Saved
+from tests.services.project import consenting
 
 LOSING = """
 import sys, time
@@ -36,7 +37,8 @@ call_command(*{argv!r})
 
 
 def test_swap_with_dropped_staging_database_changes_nothing(saved: Saved) -> None:
-    code = LOSING.format(database=saved.project.database, argv=[*saved.restore, "--only", "db"])
+    argv = consenting([*saved.restore, "--only", "db"])
+    code = LOSING.format(database=saved.project.database, argv=argv)
     before = state.of_project(saved.project)  # other tests may have changed it
     (lost,) = run_many(saved.project, ["shell", "-c", code])
     assert "does not exist" in lost.ended(1).stderr

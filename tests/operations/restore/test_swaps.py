@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.planner import plan_restore
 from igny8_backup.operations.restore.preflight import tree_blockers
 from igny8_backup.operations.restore.run import RestoreSession
-from igny8_backup.operations.restore.undo import discard_all, finished_restores, undo
+from igny8_backup.operations.undo.discard import discard
+from igny8_backup.operations.undo.run import finished_restores, undo
+from igny8_backup.signals import phase_started
 from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.swap.swap import exchange
 from igny8_backup.trees.swap.target import SwapTarget
@@ -55,7 +58,7 @@ def stopped_in_the_swap(context: BackupContext, plan: RestorePlan, *, after: int
     """Return the journal of a restore that stopped after swapping ``after`` children of the first tree."""
     journal = RestoreSession(context).execute(plan).journal
     undo(context)
-    discard_all(context)
+    discard(context)
     # The state just before the swap: staging is complete, and the journal says so.
     trees = []
     for tree, item in zip(journal.trees, plan.trees, strict=True):
@@ -92,12 +95,17 @@ def test_restore_of_trees_can_be_undone(
     undo(context)
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
     assert [previous_pages(root) for root in trees] == [[NEW] * 3] * 2
+    undo(context)  # the second in a row is a redo
+    assert [pages(root) for root in trees] == [[NEW] * 3] * 2
+    assert [previous_pages(root) for root in trees] == [[OLD] * 3] * 2
+    undo(context)
+    assert [pages(root) for root in trees] == [[OLD] * 3] * 2
+    assert len(discard(context).journals) == 1
     with pytest.raises(UsageError, match="no restore to undo"):
         undo(context)
-    assert len(discard_all(context)) == 1
     assert [previous_pages(root) for root in trees] == [[]] * 2
     with pytest.raises(UsageError, match="No data of earlier restores"):
-        discard_all(context)
+        discard(context)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -107,7 +115,7 @@ def test_restore_stopped_during_swap_is_completed_by_settle(
     stopped_in_the_swap(context, plan, after=after)
     assert sorted(pages(trees[0])).count(NEW) >= after
     with pytest.raises(UsageError, match="unfinished"):
-        discard_all(context)
+        discard(context)
     result = RestoreSession(context).settle()
     assert result and result.resumed and result.journal.phase == DONE
     assert RestoreSession(context).settle() is None
@@ -161,20 +169,21 @@ def test_swap_that_cannot_continue_keeps_the_previous_files(
     for root in trees:
         away = tmp_path / "not mounted"
         root.rename(away)
-        for work in (
-            lambda: RestoreSession(context).settle(),
-            lambda: undo(context),
+        works: tuple[Callable[[], object], ...] = (
+            RestoreSession(context).settle,
             lambda: RestoreSession(context).execute(plan),
-        ):
+        )
+        for work in works:
             with pytest.raises(UnfinishedError) as caught:
                 work()
             assert caught.value.exit_status == 8
-            assert "restore_all again" in str(caught.value)
+            assert "is gone" in str(caught.value) or "cannot be opened" in str(caught.value)
         unfinished = context.journals.unfinished()
         assert unfinished and unfinished.stamp == journal.stamp
         away.rename(root)
     staging = trees[0] / staging_name(journal.stamp)
-    assert not staging.exists() and len(previous_pages(trees[0])) == 3  # the first tree was swapped meanwhile
+    # A tree that is not there keeps the others from being swapped.
+    assert staging.exists() and unfinished and unfinished.phase == SWAPPING
     assert RestoreSession(context).settle()
     assert [pages(root) for root in trees] == [[NEW] * 3] * 2
     undo(context)
@@ -201,7 +210,7 @@ def test_failure_before_the_first_swap_removes_staging(
 ) -> None:
     journal = RestoreSession(context).execute(plan).journal
     undo(context)
-    discard_all(context)
+    discard(context)
     swap_plan = restore_tree.build_staging_tree(
         context, plan.trees[0].part, SwapTarget(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
@@ -221,15 +230,33 @@ def test_previous_tree_that_cannot_be_renamed_is_not_removed(
 ) -> None:
     still = context.clock()
     taken = trees[0] / previous_name(stamp(still))
-    (taken / "somebody's").mkdir(parents=True)
     one = replace(plan, trees=plan.trees[:1])
-    with pytest.raises(UnfinishedError, match="the previous tree is still in"):
+
+    def take(phase: str, **_: object) -> None:
+        if phase == "swap":
+            (taken / "somebody's").mkdir(parents=True)
+
+    phase_started.connect(take)
+    with pytest.raises(UnfinishedError, match="the tree that is not live is still in"):
         RestoreSession(replace(context, clock=lambda: still)).execute(one)
+    phase_started.disconnect(take)
     assert pages(trees[0]) == [NEW] * 3
     shutil.rmtree(taken)
     assert RestoreSession(context).settle()
     undo(context)
     assert pages(trees[0]) == [OLD] * 3
+
+
+def test_restore_finds_names_that_no_folder_of_a_tree_has(
+    context: BackupContext, plan: RestorePlan, trees: tuple[Path, Path]
+) -> None:
+    """A user of the application made a folder with the name of the next staging folder."""
+    still = context.clock()
+    for root, name in zip(trees, (staging_name(stamp(still)), previous_name(stamp(still))), strict=True):
+        (root / name).mkdir()
+    journal = RestoreSession(replace(context, clock=lambda: still)).execute(plan).journal
+    assert journal.stamp > stamp(still)
+    assert (trees[0] / previous_name(journal.stamp) / staging_name(stamp(still))).is_dir()
 
 
 def test_swap_whose_journal_cannot_be_written_is_unfinished(
@@ -272,7 +299,7 @@ def test_undo_without_previous_tree_changes_nothing(
         undo(context)
     assert context.journals.unfinished() is None
     assert pages(trees[0]) == [NEW] * 3
-    assert len(discard_all(context)) == 1
+    assert len(discard(context).journals) == 1
 
 
 def test_restores_within_one_second_have_separate_journals(
@@ -282,8 +309,10 @@ def test_restores_within_one_second_have_separate_journals(
     frozen = replace(context, clock=lambda: still)
     stamps = {RestoreSession(frozen).execute(plan).journal.stamp for _ in range(3)}
     assert len(stamps) == 3 == len(finished_restores(context))
-    for words in (NEW, NEW, OLD):
-        undo(frozen)
+    with pytest.raises(UsageError, match=f"Undo that one first.*undo_restore {max(stamps)}"):
+        undo(frozen, stamp=min(stamps))
+    for stamp_, words in zip(sorted(stamps, reverse=True), (NEW, NEW, OLD), strict=True):
+        undo(frozen, stamp=stamp_)
         assert [pages(root) for root in trees] == [[words] * 3] * 2
 
 
@@ -306,7 +335,7 @@ def test_undo_of_a_restore_before_its_swap_removes_staging(
 ) -> None:
     journal = RestoreSession(context).execute(plan).journal
     undo(context)
-    discard_all(context)
+    discard(context)
     restore_tree.build_staging_tree(
         context, plan.trees[0].part, SwapTarget(root=trees[0], stamp=journal.stamp), [], lambda amount: None
     )
@@ -339,7 +368,7 @@ def test_swap_root_replaces_the_root_folder_itself(
     undo(with_swap_root)
     assert [root.stat().st_ino for root in trees] == inodes and trees[0].stat().st_mode & 0o777 == 0o711
     assert [pages(root) for root in trees] == [[OLD] * 3] * 2
-    discard_all(with_swap_root)
+    discard(with_swap_root)
     assert sorted(parent.iterdir()) == sorted({*before, parent / "state"})
 
 
@@ -356,6 +385,14 @@ def test_swap_root_stopped_during_swap_is_settled(
 
 
 def test_swap_root_of_a_mount_point_is_refused(trees: tuple[Path, Path]) -> None:
-    assert tree_blockers(trees[0], swap_root=True) == []
-    (text,) = tree_blockers(Path("/proc"), swap_root=True)
+    assert tree_blockers(trees[0], (), swap_root=True) == []
+    (text,) = tree_blockers(Path("/proc"), (), swap_root=True)
     assert "is a mount point" in text and "SWAP_WHOLE" in text
+
+
+def test_swap_root_of_a_symlink_is_refused(trees: tuple[Path, Path]) -> None:
+    link = trees[0].with_name("link")
+    link.symlink_to(trees[0])
+    assert tree_blockers(link, ()) == [], "the children of the folder are swapped"
+    (text,) = tree_blockers(link, (), swap_root=True)
+    assert "is a symlink" in text and "SWAP_WHOLE" in text

@@ -20,7 +20,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.planner import plan_restore
 from igny8_backup.operations.restore.run import RestoreSession
-from igny8_backup.store.local import LocalStore
+from igny8_backup.store.folder.local import LocalStore
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_bytes
 from igny8_backup.streams.zstd import compress
@@ -39,8 +39,8 @@ class OtherIndex(LocalStore):
     index = b""
     meanwhile: Callable[[], None] = staticmethod(nothing)
 
-    def _open(self, name: str) -> Blocks:
-        return self._other() if name.endswith(".index.zst") else super()._open(name)
+    def open(self, key: str) -> Blocks:
+        return self._other() if key.endswith(".index.zst") else super().open(key)
 
     def _other(self) -> Blocks:
         yield self.index[:10]
@@ -162,17 +162,17 @@ def test_restore_reads_the_index_before_the_first_pack(tree: Tree) -> None:
     opened: list[str] = []
 
     class Watched(LocalStore):
-        def _open(self, name: str) -> Blocks:
-            opened.append(f"{name} begins")
-            yield from super()._open(name)
-            opened.append(f"{name} ends")
+        def open(self, key: str) -> Blocks:
+            opened.append(f"{key} begins")
+            yield from super().open(key)
+            opened.append(f"{key} ends")
 
     storage = storages["dbbackup"]
     assert isinstance(storage, FileSystemStorage)
     RestoreSession(replace(tree.context, store=Watched(storage, "igny8/"))).execute(tree.plan)
     (item,) = tree.plan.trees
     assert item.part.index
-    keys = [f"igny8/{stored.key}" for stored in (item.part.index, *item.part.packs)]
+    keys = [stored.key for stored in (item.part.index, *item.part.packs)]
     objects = [line for line in opened if line.split()[0] in keys]
     assert objects == [f"{key} {word}" for key in keys for word in ("begins", "ends")]
     assert (tree.root / "a" / "page").read_text() == "sites a as it was\n"

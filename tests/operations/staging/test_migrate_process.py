@@ -46,13 +46,13 @@ class Migration(migrations.Migration):
     ]
 '''
 CASES = {
-    "number": ("ValueError in ", "is hidden"),
-    "key": ("KeyError in ", "0001_initial.py, line 11", "is hidden"),
-    "refused": ("CommandError in ", "is hidden"),
-    "leave": ("SystemExit in ", "is hidden"),
+    "number": ("ValueError in ", "is not shown"),
+    "key": ("KeyError in ", "0001_initial.py, line 11", "is not shown"),
+    "refused": ("CommandError in ", "is not shown"),
+    "leave": ("SystemExit in ", "is not shown"),
     "statement": ('UndefinedColumn: column "emial" of relation "accounts_user" does not exist',),
-    "unit": ("InvalidParameterValue, SQLSTATE 22023", "is hidden"),
-    "raised": ("RaiseException, SQLSTATE P0001", "is hidden"),
+    "unit": ("InvalidParameterValue, SQLSTATE 22023", "is not shown"),
+    "raised": ("RaiseException, SQLSTATE P0001", "is not shown"),
     "twice": ("UniqueViolation: duplicate key value", "Key (username)=(********) already exists"),
 }
 

@@ -34,7 +34,7 @@ def test_sandbox_connection_to_another_database_is_refused(saved: Saved, tmp_pat
             },
             timeout=60,
         )
-        assert f"leads to the database {project.database}, although its NAME is postgres" in done.stderr
+        assert f"connects to the database {project.database}, although its NAME is postgres" in done.stderr
         assert done.returncode == 1
         assert project.sql("SELECT to_regclass('django_migrations')") == [(None,)]
     finally:

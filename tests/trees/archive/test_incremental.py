@@ -24,6 +24,8 @@ from igny8_backup.trees.scan.scan import BATCH_FILES
 from tests.trees.changes import CHANGES, Change, apply
 from tests.trees.tools import Backup, look, restore_tree, rsync_differences, take
 
+pytestmark = pytest.mark.slow
+
 LONG_AGO = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
 
 
@@ -157,7 +159,6 @@ def test_incremental_hard_links_stay_links(root: Path, tmp_path: Path) -> None:
     assert_restores(third, root, tmp_path)
 
 
-@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(CHANGES, max_size=6), min_size=2, max_size=4))
 def test_incremental_any_changes_restore_exactly(
@@ -185,7 +186,6 @@ def test_incremental_any_changes_restore_exactly(
             assert [line for line in differences.splitlines() if not line.endswith(" ./")] == []
 
 
-@pytest.mark.slow
 @given(
     st.sets(
         st.binary(min_size=1, max_size=4).filter(

@@ -19,7 +19,7 @@ from igny8_backup.trees.extract.check import check_pack
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import CHANGED, REPLACED, VANISHED
-from igny8_backup.trees.scan.scanner_process import ScanAhead
+from igny8_backup.trees.scan.scan_ahead import ScanAhead
 from tests.trees.tools import Backup, in_child, look, only_files, records_of, restore_tree, take
 
 

@@ -19,6 +19,8 @@ from igny8_backup.trees.archive.worker import PROGRESS_FILES
 from igny8_backup.trees.worker_protocol import start_worker
 from tests.trees.tools import take
 
+pytestmark = pytest.mark.slow
+
 BACKUP_ID = "20261122T021500Z-7f3a9c"
 
 

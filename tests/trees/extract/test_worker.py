@@ -21,8 +21,10 @@ from tests.trees.tools import Backup, look, stream, take
 
 def empty_job(tmp_path: Path) -> Job:
     (tmp_path / "spool").mkdir()
-    (tmp_path / "staging").mkdir(0o700)
-    return Job(staging=str(tmp_path / "staging"), records=str(tmp_path / "spool"))
+    staging = tmp_path / "staging"
+    staging.mkdir(0o700)
+    inode = staging.stat().st_ino
+    return Job(staging=str(staging), above=str(tmp_path), inode=inode, records=str(tmp_path / "spool"))
 
 
 def unpack_job(backup: Backup, tmp_path: Path) -> tuple[Job, Partition]:

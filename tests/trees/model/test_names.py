@@ -72,17 +72,17 @@ def test_order_paths_sorts_by_components(one: bytes, other: bytes) -> None:
         b"a/../b",
         b"a/.",
         b"a\0b",
-        b".before-20261122T021500Z/a",
     ]
-    + [b".igny8_backup-side-20261122T021500Z", b"/".join([b"a"] * (DEPTH_LIMIT + 1)), b"a" * 200_000],
+    + [b"/".join([b"a"] * (DEPTH_LIMIT + 1)), b"a" * 200_000],
 )
-def test_check_path_outside_the_root_or_own_name_raises(path: bytes) -> None:
+def test_check_path_outside_the_root_raises(path: bytes) -> None:
     with pytest.raises(IntegrityError):
         check_path(path)
 
 
 @pytest.mark.parametrize(
-    "path", [b"a", b"a/b", b"...", b".before-x", b"a/..b", b"-", b"\n", b"\xff", b"sub/.before-x"]
+    "path",
+    [b"a", b"a/b", b"...", b".before-x", b"a/..b", b"-", b"\n", b"\xff", b".before-20261122T021500Z"],
 )
 def test_check_path_odd_but_legal_passes(path: bytes) -> None:
     assert check_path(path) == path

@@ -23,7 +23,7 @@ def walk(root: Path, *patterns: str, exclude_caches: bool = False) -> tuple[set[
     with closing(
         Scan(root, on_skip=never, excluded=Excludes(patterns), exclude_caches=exclude_caches)
     ) as scan:
-        return {entry.path for entry in scan.entries() if entry.path}, scan.excluded_count
+        return {entry.path for entry in scan.entries() if entry.path}, scan.facts.excluded
 
 
 def plant(root: Path, *paths: str) -> None:
@@ -85,7 +85,7 @@ def test_scan_excluded_folder_counts_once(tmp_path: Path) -> None:
 
     with closing(Scan(tmp_path, on_skip=never, excluded=excluded)) as scan:
         assert [entry.path for entry in scan.entries()] == [b"", b".cache.html", b"x", b"x/a"]
-        assert scan.excluded_count == 3
+        assert scan.facts.excluded == 3
     assert b"__pycache__/a" not in asked
 
 
@@ -130,7 +130,7 @@ def test_scan_malformed_cache_tag_is_ignored(tmp_path: Path, what: str) -> None:
     skipped: list[bytes] = []
     with closing(Scan(tmp_path, on_skip=lambda path, _: skipped.append(path), exclude_caches=True)) as scan:
         assert b"cache/a" in {entry.path for entry in scan.entries()}
-        assert scan.excluded_count == 0
+        assert scan.facts.excluded == 0
     assert skipped == ([b"cache/CACHEDIR.TAG"] if what == "fifo" else [])
 
 

@@ -43,7 +43,7 @@ class Case:
         (self.root / "kind").mkdir()
         (self.root / ".before-20261121T021500Z").mkdir()
         (self.root / ".before-20261121T021500Z" / "file").write_text("an earlier restore")
-        self.staging = make_staging(self.root, STAMP)
+        self.staging = make_staging(self.root, STAMP).path
         self.fill(self.staging, "new")
         (self.staging / "only-new").write_text("new")
         (self.staging / "kind").symlink_to("dir")
@@ -57,7 +57,11 @@ class Case:
             mtime_ns=1_500_000_000_987_654_321, ctime_ns=0, inode=1,
         )  # fmt: skip
         self.new_root = (0o40711, *owner, 1_500_000_000_987_654_321)
-        self.journal = json.dumps(plan_swap(self.root, self.staging, record).to_plain())
+        self.journal = json.dumps(self.planned(record).to_plain())
+
+    def planned(self, record: Record | None = None) -> SwapPlan:
+        """The plan of a swap now. The folder of an earlier restore is known; one of the same kind is not."""
+        return plan_swap(self.root, self.staging, record, own={b".before-20261121T021500Z"})
 
     @staticmethod
     def fill(folder: Path, what: str) -> None:

@@ -9,11 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from igny8_backup.trees.fs.linux import exchange_names
 from igny8_backup.trees.swap.plan import plan_swap
 from igny8_backup.trees.swap.swap import exchange, undo
 from igny8_backup.trees.swap.target import make_staging
 from tests.services import unavailable
+
+pytestmark = pytest.mark.slow
 
 PAGES = 8
 SWAPS = 150
@@ -55,7 +59,7 @@ def test_exchange_bind_mount_always_serves_old_or_new(tmp_path: Path) -> None:
     root.mkdir()
     mounted.mkdir()
     write(root, "old")
-    staging = make_staging(root, "20261122T021500Z")
+    staging = make_staging(root, "20261122T021500Z").path
     write(staging, "new")
     if not can_exchange(root, staging):
         unavailable("The filesystem has no RENAME_EXCHANGE.")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from igny8_backup.errors import FilesError, UnfinishedError
+from igny8_backup.trees.swap.keep import keep
 from igny8_backup.trees.swap.plan import SwapPlan, plan_swap
-from igny8_backup.trees.swap.swap import exchange, keep, state, undo
-from igny8_backup.trees.swap.target import make_staging
+from igny8_backup.trees.swap.swap import exchange, state, undo
+from igny8_backup.trees.swap.target import SwapTarget, make_staging
 from tests.trees.swap.swapcase import STAMP, WAYS, Case, of_root, seen
 from tests.trees.swap.test_killed import killed_at
 from tests.trees.tools import ACL, IS_ROOT, in_child, take
@@ -57,7 +60,7 @@ def test_exchange_root_changed_since_plan_raises(tmp_path: Path, change: str) ->
     with pytest.raises(FilesError, match="not those for which the swap was planned"):
         exchange(case.plan)
     assert seen(case.root) == changed
-    exchange(plan_swap(case.root, case.staging))
+    exchange(case.planned())
     assert seen(case.root).keys() >= case.new.keys()
     assert seen(case.staging) == changed
 
@@ -133,14 +136,14 @@ def test_exchange_empty_tree_is_swapped(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("old")
-    plan = plan_swap(root, make_staging(root, "20261122T021501Z"))
+    plan = plan_swap(root, make_staging(root, "20261122T021501Z").path)
     exchange(plan)
     assert (state(plan), seen(root)) == ("new", {})
     undo(plan)
     assert (state(plan), [*seen(root)]) == ("old", [b"file"])
     bare = tmp_path / "bare"
     bare.mkdir()
-    plan = plan_swap(bare, make_staging(bare, "20261122T021501Z"))
+    plan = plan_swap(bare, make_staging(bare, "20261122T021501Z").path)
     exchange(plan)
     assert state(plan) == "new"
     undo(plan)
@@ -208,7 +211,7 @@ def test_plan_swap_staging_folder_elsewhere_raises(tmp_path: Path) -> None:
     case = Case(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    for staging in (make_staging(other, STAMP), case.root / "dir", case.root / "missing", other):
+    for staging in (make_staging(other, STAMP).path, case.root / "dir", case.root / "missing", other):
         with pytest.raises(FilesError, match="cannot be swapped"):
             plan_swap(case.root, staging)
     with pytest.raises(FilesError, match="cannot be opened"):
@@ -223,10 +226,10 @@ def test_plan_swap_unwritable_child_raises(nobodys: Path) -> None:
         (nobodys / "folder").mkdir()
         (nobodys / "folder").chmod(0o555)
         with pytest.raises(FilesError) as raised:
-            plan_swap(nobodys, make_staging(nobodys, "20261122T021501Z"))
+            plan_swap(nobodys, make_staging(nobodys, "20261122T021501Z").path)
         return str(raised.value)
 
-    assert "the folder 'folder' in it is not writable" in in_child(work, as_nobody=True)
+    assert "is not writable for this user" in in_child(work, as_nobody=True)
 
 
 @pytest.mark.parametrize("number, kind", [(0, FilesError), (2, UnfinishedError)])
@@ -259,7 +262,7 @@ def test_exchange_failure_says_whether_anything_changed(
 def test_make_staging_inherits_nothing_from_the_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o2777)
     os.setxattr(tmp_path, "system.posix_acl_default", ACL)
-    staging = make_staging(tmp_path, STAMP)
+    staging = make_staging(tmp_path, STAMP).path
     assert staging == tmp_path / f".igny8_backup-side-{STAMP}"
     assert staging.stat().st_mode == 0o40700
     (staging / "below").mkdir()
@@ -273,7 +276,7 @@ def test_exchange_root_attributes_follow_the_tree(tmp_path: Path) -> None:
     case = Case(tmp_path)
     os.setxattr(case.root, "user.which", b"old")
     for xattrs in ((), (("user.new", b"new"),)):
-        plan = plan_swap(case.root, case.staging, take(case.root).records[0]._replace(xattrs=xattrs))
+        plan = case.planned(take(case.root).records[0]._replace(xattrs=xattrs))
         exchange(plan)
         assert os.listxattr(case.root) == [name for name, _ in xattrs]
         undo(plan)
@@ -289,7 +292,7 @@ def test_exchange_root_of_another_user_keeps_its_mode(nobodys: Path) -> None:
 
     def work() -> list[tuple[bytes, str]]:
         (nobodys / "file").write_text("old")
-        staging = make_staging(nobodys, "20261122T021501Z")
+        staging = make_staging(nobodys, "20261122T021501Z").path
         (staging / "file").write_text("new")
         plan = plan_swap(nobodys, staging, plan_swap(nobodys, staging).old._replace(mode=0o711))
         reported: list[tuple[bytes, str]] = []
@@ -300,3 +303,68 @@ def test_exchange_root_of_another_user_keeps_its_mode(nobodys: Path) -> None:
     assert in_child(work, as_nobody=True) == [
         (b"", "its mode and time cannot be set: Operation not permitted")
     ]
+
+
+@pytest.mark.parametrize("with_root", [False, True])
+def test_make_staging_replaced_by_a_symlink_changes_nothing_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_root: bool
+) -> None:
+    """The owner of the live folder puts a symlink in place of the new staging folder at once."""
+    folder, elsewhere = tmp_path / "live", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir(0o755)
+    make = os.mkdir
+
+    def make_and_replace(path: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        make(path, mode, dir_fd=dir_fd)
+        os.rename(path, "moved", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        os.symlink(elsewhere, path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", make_and_replace)
+    target = SwapTarget(root=folder / "site" if with_root else folder, stamp=STAMP, swap_root=with_root)
+    with pytest.raises(FilesError, match="cannot be created"):
+        target.make()
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
+    assert list(elsewhere.iterdir()) == []
+
+
+@WAYS
+def test_exchange_of_children_with_names_of_this_package_swaps_them(
+    tmp_path: Path, renames_only: bool
+) -> None:
+    """A user of the application made folders with such names; no journal knows them."""
+    taken = [".before-20201122T021500Z", f".igny8_backup-side-{STAMP[:-2]}1Z", ".igny8_backup-moving-0"]
+    root = tmp_path / "root"
+    root.mkdir()
+    staging = make_staging(root, STAMP).path
+    for folder, text in ((root, "old"), (staging, "new")):
+        for name in (*taken, "page"):
+            (folder / name).write_text(text)
+    plan = plan_swap(root, staging)
+    assert [child.name for child in plan.children] == sorted(map(os.fsencode, (*taken, "page")))
+    for going, text in ((plan, "new"), (plan.reversed(), "old")):
+        killed_at(2, lambda on_step: exchange(going, on_step=on_step, renames_only=renames_only))  # noqa: B023
+        assert state(going) == "mixed"
+        exchange(going)
+        assert {(root / name).read_text() for name in (*taken, "page")} == {text}
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root owns lost+found")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_exchange_leaves_lost_and_found_alone(tmp_path: Path, mode: int) -> None:
+    case = Case(tmp_path)
+    (case.root / "lost+found").mkdir()
+    (case.root / "lost+found").chmod(mode)
+    plan = case.planned()
+    exchange(plan)
+    assert (case.root / "lost+found").is_dir() and not (case.staging / "lost+found").exists()
+    undo(plan)
+    assert (case.root / "lost+found").is_dir() and state(plan) == "old"
+
+
+def test_exchange_swaps_lost_and_found_of_a_tenant(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    (case.root / "lost+found").mkdir(mode=0o755)
+    (case.root / "lost+found" / "file").touch()
+    exchange(case.planned())
+    assert (case.staging / "lost+found" / "file").exists() and not (case.root / "lost+found").exists()

@@ -168,7 +168,6 @@ def with_size(text: bytes) -> bytes:
         member(b"./.") + END,
         member(b".//f") + END,
         member(b"./f/") + END,
-        member(b"./.before-20261122T021500Z") + END,
         member(b"./" + b"d" * 100 + b"/../f") + END,
         member(b"./a", kind=SYMLINK, target=b"/etc") + member(b"./a/passwd") + END,
         member(b"./f", kind=HARDLINK, target=b"/etc/passwd") + END,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import re
-import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from igny8_backup.conf import Problem
 from igny8_backup.databases.engine import OnAnswers, Queries
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
-from igny8_backup.databases.postgresql.connection import Connection, is_pooled
+from igny8_backup.databases.postgresql.connections.connection import Connection, is_pooled
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
+from igny8_backup.databases.postgresql.dump.failure import explain, is_refused_lock
+from igny8_backup.databases.postgresql.dump.replay_time import replay_time
 from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot, lock_holders
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
-from igny8_backup.databases.postgresql.hints import hint_for, one_line, pooler_hint
+from igny8_backup.databases.postgresql.hints import pooler_hint
 from igny8_backup.databases.postgresql.introspection import describe, list_tables
-from igny8_backup.databases.postgresql.permissions import PermissionGaps, find_permission_gaps
 from igny8_backup.databases.postgresql.probes import ask
+from igny8_backup.databases.postgresql.roles.access import with_access
+from igny8_backup.databases.postgresql.roles.limits import SESSIONS_IN_DATABASE, limit_blockers
+from igny8_backup.databases.postgresql.roles.read_privileges import find_permission_gaps, permission_problems
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Answers, Versions
 from igny8_backup.errors import DatabaseError, RefusedError, ToolError
@@ -29,25 +33,31 @@ from igny8_backup.streams.process import process_output
 
 ATTEMPTS = 5
 
-# pg_dump repeats its query after an error, and the query that locks all tables names each of them.
-_QUERY = re.compile(r"\s*^pg_dump: detail: Query was: .*", re.MULTILINE | re.DOTALL)
-
 
 class Dumper:
     """The methods of ``Engine`` that back up a database; ``Engine`` documents them.
 
-    Every method may raise ``DatabaseError``, and ``RefusedError`` if ``source`` leads to a connection pooler.
+    Every method may raise ``DatabaseError``. Every method except ``blocking_sessions`` raises
+    ``RefusedError`` if ``source`` leads to a connection pooler.
     """
 
     def __init__(
-        self, source: Connection, *, excluded: Sequence[str], bin_dir: Path | None, scratch: Path
+        self,
+        source: Connection,
+        *,
+        dedicated: bool,
+        excluded: Sequence[str],
+        bin_dir: Path | None,
+        scratch: Path,
     ) -> None:
         """Dump the database of ``source``, the connection for backups.
 
-        ``excluded`` is ``EXCLUDE`` of ``DBBACKUP_CONNECTORS``, ``bin_dir`` the setting ``CLIENT_BIN_DIR``.
-        Passfiles are written in ``scratch``.
+        ``dedicated``: the role of ``source`` makes backups only, so it is not that of the application.
+        ``excluded`` is ``EXCLUDE`` of ``DBBACKUP_CONNECTORS``, ``bin_dir`` is the setting
+        ``CLIENT_BIN_DIR``. Passfiles are written in ``scratch``.
         """
         self._source = source
+        self._dedicated = dedicated
         self._excluded = tuple(excluded)
         self._bin_dir = bin_dir
         self._scratch = scratch
@@ -57,10 +67,24 @@ class Dumper:
             server = session.server_version_text
         return Versions(server=server, tool=self._pg_dump(server).version)
 
-    def permission_gaps(self, excluded: Sequence[str]) -> PermissionGaps:
-        """Return what the role may not read; hidden rows of ``excluded`` tables are ignored."""
+    def problems(self, excluded: Sequence[str]) -> list[Problem]:
+        """Return what would make a backup fail: missing rights (E042), and too few sessions (E043).
+
+        The rows of ``excluded`` tables are not dumped, so the role need not have the right to see them.
+        """
+        self.versions()
+        alias = self._source.alias
         with self._open() as session:
-            return find_permission_gaps(session, self._find_excluded(session, excluded))
+            gaps = find_permission_gaps(session, self._find_excluded(session, excluded))
+            limits = limit_blockers(session, session.dbname, in_database=SESSIONS_IN_DATABASE)
+        return permission_problems(alias, gaps, dedicated=self._dedicated) + [
+            Problem(
+                id="igny8_backup.E043",
+                message=f"The database {alias!r} would not be backed up completely. {problem}.",
+                hint=f"{remedy[0].upper()}{remedy[1:]}",
+            )
+            for problem, _, remedy in (text.partition(": ") for text in limits)
+        ]
 
     def describe(self, excluded: Sequence[str]) -> DatabaseDetails:
         with self._open() as session:
@@ -69,33 +93,45 @@ class Dumper:
     def dump(
         self, details: DatabaseDetails, queries: Queries, on_answers: OnAnswers | None, lock_seconds: float
     ) -> Blocks:
-        """Yield the dump of the database that ``details`` describe; arguments as for ``Engine.dump``.
+        """Yield the dump of the database that ``details`` describe.
 
-        A session exports the snapshot and locks all tables until ``pg_dump`` has locked them too. If
-        ``pg_dump`` waits longer than ``lock_seconds`` for a lock, because a third session has requested an
-        exclusive lock in the meantime, the dump starts over with a new snapshot.
+        ``queries`` and ``on_answers`` have the same meaning as for ``Engine.dump``. A session exports the
+        snapshot and locks all tables until ``pg_dump`` has locked them too. If ``pg_dump`` waits longer than
+        ``lock_seconds`` for a lock, because a third session has requested an exclusive lock in the meantime,
+        the dump starts over with a new snapshot.
         """
         for _ in range(ATTEMPTS):
             with self._open() as session:
                 server = session.server_version_text
-                (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
+                data_time = replay_time(session)  # before the snapshot: never later than its data
                 snapshot = export_snapshot(session)
                 if on_answers:
-                    on_answers(self._ask_source(snapshot, details, queries))
-                with closing(self._run_pg_dump(details, server, user, snapshot, lock_seconds)) as blocks:
-                    first = _first_block(blocks)
-                    if first is not None:
-                        # Now pg_dump holds its own locks. This query fails if the session, and with it the
-                        # first locks, was lost in the meantime: then a table may be incomplete.
-                        session.execute("SELECT")
+                    answers = self._ask_source(session, snapshot, details, queries)
+                    on_answers(replace(answers, data_time=data_time))
+                started = time.monotonic()
+                with closing(self._run_pg_dump(details, server, snapshot, lock_seconds)) as blocks:
+                    try:
+                        first = next(blocks)  # pg_dump locks all tables before it writes its first byte
+                    except ToolError as error:
+                        seconds = time.monotonic() - started
+                        gaps = find_permission_gaps(session, details.excluded_data)
+                        if seconds >= lock_seconds and is_refused_lock(error) and not gaps.unreadable:
+                            continue
+                        raise self._explain(error, details) from None
+                    # This query fails if the session, and with it the first locks, was lost in the meantime:
+                    # then a table may be incomplete.
+                    session.execute("SELECT")
+                    try:
                         yield first
                         yield from blocks
-                        return
+                    except ToolError as error:
+                        raise self._explain(error, details) from None
+                    return
         raise DatabaseError(
-            f"In each of {ATTEMPTS} attempts another session was waiting to change a table that had to be"
-            " dumped.",
-            unchanged="No backup was recorded.",
-            hint="Run again when no migration is running.",
+            f"pg_dump could not lock all tables in any of {ATTEMPTS} attempts, because another session held"
+            " or awaited an exclusive lock on one of them, as a migration does.",
+            unchanged="Nothing was dumped.",
+            hint="Run the backup again when no migration is running.",
         )
 
     def blocking_sessions(self) -> str:
@@ -114,15 +150,30 @@ class Dumper:
         )
         return client
 
-    def _ask_source(self, snapshot: str, details: DatabaseDetails, queries: Queries) -> Answers:
-        with self._open() as session:
-            import_snapshot(session, snapshot)
-            excluded = set(details.excluded_data)
-            tables = [table for table in list_tables(session, "r") if table not in excluded]
-            return replace(ask(session, tables, queries), snapshot=snapshot)
+    def _ask_source(
+        self, exporter: Session, snapshot: str, details: DatabaseDetails, queries: Queries
+    ) -> Answers:
+        """Count rows and run probes in a separate session that uses ``snapshot``.
+
+        ``exporter`` is the session that exported ``snapshot``. If the separate session fails, the dump goes
+        on, and the answers contain the reason instead of the counts and results.
+        """
+        tables = list_tables(exporter)
+        excluded = set(details.excluded_data)
+        counted = [table for table in list_tables(exporter, "r") if table not in excluded]
+        try:
+            with self._open() as session:
+                import_snapshot(session, snapshot)
+                answers = with_access(ask(session, counted, queries), session)
+        except DatabaseError as error:
+            reason = " ".join(filter(None, (error.what, error.parts[2])))
+            answers = Answers(
+                uncounted=dict.fromkeys(counted, reason), unasked=dict.fromkeys(queries, reason)
+            )
+        return replace(answers, snapshot=snapshot, tables=tables)
 
     def _run_pg_dump(
-        self, details: DatabaseDetails, server: str, user: str, snapshot: str, lock_seconds: float
+        self, details: DatabaseDetails, server: str, snapshot: str, lock_seconds: float
     ) -> Blocks:
         pg_dump = self._pg_dump(server)
         pg_restore = find_client("pg_restore", server_major=pg_dump.major, bin_dir=self._bin_dir)
@@ -134,11 +185,11 @@ class Dumper:
             # The archive records the local time without its zone, and drills read that time.
             env = {**access.env, "TZ": "UTC"}
             output = process_output(argv, env=env, pass_fds=access.pass_fds)
-            try:
-                with closing(checked_toc(output, pg_restore.path)) as blocks:
-                    yield from blocks
-            except ToolError as error:
-                raise _with_hint(error, self._source.alias, user) from None
+            with closing(checked_toc(output, pg_restore.path)) as blocks:
+                yield from blocks
+
+    def _explain(self, error: ToolError, details: DatabaseDetails) -> ToolError:
+        return explain(error, self._source, details.excluded_data, dedicated=self._dedicated)
 
     @contextmanager
     def _open(self) -> Iterator[Session]:
@@ -152,37 +203,3 @@ class Dumper:
                     hint=f"To bypass the pooler, {pooler_hint(self._source.alias)}",
                 )
             yield session
-
-
-def _first_block(blocks: Blocks) -> bytes | None:
-    """Return the first block of a dump, or ``None`` if ``pg_dump`` waited too long for a lock.
-
-    ``pg_dump`` locks all tables before it writes its first byte.
-    """
-    try:
-        return next(blocks)
-    except ToolError as error:
-        # The error message may be in another language, but the query that pg_dump repeats is SQL.
-        if "LOCK TABLE" in error.stderr_tail and "permission denied" not in error.stderr_tail:
-            return None
-        raise
-
-
-def _with_hint(error: ToolError, alias: str, user: str) -> ToolError:
-    """Return a copy of the error of ``pg_dump``, on one line and with a hint."""
-    text = one_line(_QUERY.sub("", error.what))
-    if "row-level security" in text or "row security" in text:
-        hint = f"Grant the role: ALTER ROLE {user} BYPASSRLS; or dump with a role that has it."
-    elif "permission denied" in text:
-        hint = f"Grant the role: GRANT pg_read_all_data TO {user}; then run again."
-    elif error.exit_status_of_tool == -signal.SIGKILL:
-        hint = "The system may have run out of memory: check its log (dmesg), then run again."
-    elif not (hint := hint_for(text, alias=alias)):
-        hint = "Remove the cause that pg_dump reports, then run again."
-    return type(error)(
-        text,
-        unchanged="No backup was recorded.",
-        hint=hint,
-        stderr_tail=error.stderr_tail,
-        exit_status_of_tool=error.exit_status_of_tool,
-    )

@@ -37,7 +37,8 @@ def find_excluded(session: Session, tables: Sequence[str], setting: str) -> tupl
 
     These are ``tables`` (names as in SQL), their partitions and inheriting tables, and on a replica all
     unlogged tables. ``setting`` is the name of the setting for error messages. Raises :class:`RefusedError`
-    for a table that does not exist, and for a table that a foreign key of a dumped table references.
+    if one of ``tables`` does not exist. Also raises it if rows that are dumped reference rows that are left
+    out, because the foreign key could not be restored.
     """
     found: dict[int, str] = {}
     for table in tables:

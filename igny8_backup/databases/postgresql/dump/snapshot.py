@@ -63,7 +63,7 @@ def export_snapshot(session: Session) -> str:
     raise DatabaseError(
         f"Tables were created, renamed or dropped during each of {ATTEMPTS} attempts to lock all of them.",
         unchanged="Nothing was dumped.",
-        hint="Run again when no migration is running.",
+        hint="Run the backup again when no migration is running.",
     )
 
 
@@ -77,9 +77,9 @@ def import_snapshot(session: Session, snapshot: str) -> None:
 
 
 def lock_holders(session: Session) -> str:
-    """Describe in a sentence which sessions hold locks for which sessions of this package wait.
+    """Describe in a sentence which sessions hold locks that sessions of this package wait for.
 
-    The result is empty if none of them waits.
+    The result is empty if no session of this package waits for a lock.
     """
     found = []
     for pid, program, role, kind, relation in session.execute(_LOCK_HOLDERS):

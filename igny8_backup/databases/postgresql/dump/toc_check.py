@@ -39,7 +39,8 @@ def _require_success(child: Child) -> None:
         child.finish()
     except ToolError as error:
         raise IntegrityError(
-            f"pg_restore cannot list what pg_dump wrote: {error.what}",
-            unchanged="No backup was recorded.",
-            hint="Run the backup again. If it fails again, check IGNY8_BACKUP['CLIENT_BIN_DIR'].",
+            f"pg_restore cannot read the dump that pg_dump wrote: {error.what.rstrip('.')}.",
+            unchanged="This dump is not in the backup.",
+            hint="Run the backup again. If it fails again, check that pg_dump and pg_restore belong to the"
+            " same PostgreSQL release (IGNY8_BACKUP['CLIENT_BIN_DIR'] is their folder).",
         ) from None

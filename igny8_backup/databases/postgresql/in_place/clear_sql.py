@@ -1,7 +1,7 @@
 """SQL for a restore in place: empty the database first, and check the restored contents at the end.
 
-The statements of :func:`clear_script` begin the transaction, those of :func:`check_script` are its last ones;
-the caller then sends ``COMMIT``.
+The SQL of :func:`clear_script` begins the transaction of the restore. The SQL of :func:`check_script` comes
+last, before the caller sends ``COMMIT``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ BEGIN
             WHERE pg_has_role(evtowner, 'USAGE')
         UNION ALL SELECT format('DROP FOREIGN DATA WRAPPER %I CASCADE', fdwname)
             FROM pg_catalog.pg_foreign_data_wrapper WHERE oid >= 16384
+        UNION ALL SELECT format('DROP TRANSFORM FOR %s LANGUAGE %I', t.trftype::regtype, l.lanname)
+            FROM pg_catalog.pg_transform t JOIN pg_catalog.pg_language l ON l.oid = t.trflang
+            WHERE t.oid >= 16384
         UNION ALL SELECT format('DROP LANGUAGE %I CASCADE', lanname)
             FROM pg_catalog.pg_language WHERE oid >= 16384
         UNION ALL SELECT format('DROP ACCESS METHOD %I CASCADE', amname)
@@ -90,9 +93,16 @@ BEGIN
     FOR place IN SELECT relnamespace::regnamespace FROM pg_catalog.pg_class
         WHERE relname = 'django_migrations' AND relkind IN ('r', 'p')
     LOOP
-        EXECUTE format('SELECT jsonb_object_agg(app, name) FROM (SELECT DISTINCT ON (app) app, name'
-            ' FROM %s.django_migrations ORDER BY app, id DESC) AS last', place) INTO found;
-        IF found = expected -> 'migrations' THEN RETURN; END IF;
+        IF expected -> 'applied_migrations' = 'null' THEN
+            EXECUTE format('SELECT jsonb_object_agg(app, name) FROM (SELECT DISTINCT ON (app) app, name'
+                ' FROM %s.django_migrations ORDER BY app, id DESC) AS last', place) INTO found;
+            IF found = expected -> 'migrations' THEN RETURN; END IF;
+        ELSE
+            EXECUTE format('SELECT jsonb_object_agg(app, names) FROM (SELECT app, jsonb_agg(name'
+                ' ORDER BY name COLLATE "C") AS names FROM (SELECT DISTINCT app, name'
+                ' FROM %s.django_migrations) AS applied GROUP BY app) AS by_app', place) INTO found;
+            IF found = expected -> 'applied_migrations' THEN RETURN; END IF;
+        END IF;
     END LOOP;
     RAISE EXCEPTION 'the migrations differ from those of the backup';
 END $igny8_backup$;
@@ -159,18 +169,30 @@ def clear_script(role: str, lock_seconds: float) -> bytes:
     return (beginning + _CLEAR).encode()
 
 
+def run_script(statements: str) -> bytes:
+    """Return SQL that runs ``statements``, which contain text from an archive.
+
+    The statements are quoted, so that psql does not run text in them that looks like a backslash command.
+    """
+    if not statements:
+        return b""
+    body = f"BEGIN EXECUTE {literal(statements)}; END"
+    return f"\nDO {literal(body)};\n".encode(errors="surrogateescape")
+
+
 def check_script(details: DatabaseDetails) -> bytes:
     """Return SQL that fails unless the restored contents match ``details``, which the backup recorded.
 
     Tables, migrations, row counts and results of probes (queries from the settings) are compared. The SQL
-    also sets the last run of periodic tasks (django-celery-beat) to now, and collects the planner's
-    statistics. Both are part of the transaction, so that it is rolled back if they fail.
+    also sets the last run of periodic tasks (django-celery-beat) to now. It runs in the transaction of the
+    restore, so a failure rolls the restore back.
     """
     names = {table: identifier(*split_table_name(table)) for table in details.row_counts}
     expected = json.dumps(
         {
             "tables": [split_table_name(table) for table in details.tables],
             "migrations": details.migrations,
+            "applied_migrations": details.applied_migrations,
             "row_counts": [
                 (names[table], number, details.counted_to + 1) for table, number in details.row_counts.items()
             ],
@@ -183,11 +205,11 @@ def check_script(details: DatabaseDetails) -> bytes:
     setting = f"\nSET LOCAL igny8_backup.expected = {literal(expected)};"
     # The script has set an empty search path; probes use that of the database.
     checks = f"{_CHECK}{FIXED}; SET LOCAL search_path TO DEFAULT;{_COMPARE}"
-    return (setting + checks + _RESCHEDULE + "ANALYZE;\n").encode()
+    return (setting + checks + _RESCHEDULE).encode()
 
 
 def _record(values: Sequence[str | None]) -> str:
-    """Return a row as the text of a record, such as ``(1,"a b",)``.
+    """Return the values of a row in PostgreSQL's text format for records, such as ``(1,"a b",)``.
 
     Source: PostgreSQL docs, 8.16.6, Composite Type Input and Output Syntax.
     """

@@ -14,19 +14,29 @@ from pathlib import Path
 
 from igny8_backup.databases.postgresql.client_access import client_access, client_environment
 from igny8_backup.databases.postgresql.clients import find_client
-from igny8_backup.databases.postgresql.connection import Connection
-from igny8_backup.databases.postgresql.in_place.clear_sql import LOCK_SECONDS, check_script, clear_script
-from igny8_backup.databases.postgresql.restore.archive_toc import (
-    is_event_trigger,
-    joined,
-    read_contents,
-    use_list,
+from igny8_backup.databases.postgresql.connections.connection import Connection
+from igny8_backup.databases.postgresql.in_place.clear_sql import (
+    LOCK_SECONDS,
+    check_script,
+    clear_script,
+    run_script,
 )
+from igny8_backup.databases.postgresql.restore.archive.left_out import (
+    require_harmless,
+    select_all,
+    unusable_tablespaces,
+    without_unknown_labels,
+)
+from igny8_backup.databases.postgresql.restore.archive.toc import joined, read_contents, use_list
+from igny8_backup.databases.postgresql.restore.grants import Grants, separate_grants
+from igny8_backup.databases.postgresql.restore.schemas import schemas_script
+from igny8_backup.databases.postgresql.roles.membership import reachable_roles
 from igny8_backup.databases.redact import without_values
 from igny8_backup.databases.values import RestoreSelection
 from igny8_backup.errors import ToolError, ToolTooOldError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.account import Account
 from igny8_backup.streams.private_file import private_file
 from igny8_backup.streams.process import feed_process, filtered
 
@@ -37,10 +47,21 @@ _BEGINNING = re.compile(rb"\A\s*--\n-- PostgreSQL database dump\n--\s+\\restrict
 _END = re.compile(rb"\nCOMMIT;\n+--\n-- PostgreSQL database dump complete\n--\n+(\\unrestrict \w+\n)\s*\Z")
 _HELD_BACK = 1024  # bytes, more than _END matches
 
-_STATEMENT_FAILED = 3
-"""The exit status of psql after the server refused a statement, which may be COMMIT: all was rolled back.
+# "psql:<stdin>:3: ERROR:  55P03: canceling statement due to lock timeout", in any language, and at its end
+# "LOCATION:  ProcessInterrupts, postgres.c:3318".
+_SQLSTATE = re.compile(r"(\bpsql:\S+:\d+: [^\W\d_]+ ?:  )([0-9A-Z]{5}): ")
+_LOCATION = re.compile(r"\n[^\W\d_]+ ?:  \w+, [\w.]+:\d+$", re.MULTILINE)
+_STOP_USERS = "Stop what uses the tables (the application, its workers, open shells), then run again."
+_HINTS = {
+    "55P03": _STOP_USERS,  # lock timeout
+    "40P01": _STOP_USERS,  # deadlock
+    "53200": "Raise max_locks_per_transaction or the memory of the server, restart it, then run again.",
+}
 
-Source: PostgreSQL docs, psql, Exit Status.
+_STATEMENT_FAILED = 3
+"""The exit status of psql if the server refused any statement, COMMIT included.
+
+The server has then rolled back the transaction. Source: PostgreSQL docs, psql, Exit Status.
 """
 
 
@@ -52,36 +73,52 @@ def restore_in_place(
     selection: RestoreSelection,
     scratch: Path,
     bin_dir: Path | None,
+    run_as: Account | None = None,
     lock_seconds: float = LOCK_SECONDS,
 ) -> tuple[str, ...]:
-    """Replace the contents of the live database by the dump ``blocks``, or change nothing.
+    """Replace the contents of the live database with the dump ``blocks``, or change nothing.
 
     ``lock_seconds`` is the time limit for each table lock. Temporary files are written in ``scratch``.
-    Returns the labels of the event triggers, which are left out. Raises :class:`UnfinishedError` if it is
-    unknown whether the server committed. After ``ToolError``, ``IntegrityError``, ``FilesError`` and
-    exceptions of ``blocks`` nothing was changed.
+    Returns the labels of the entries that are left out, such as event triggers. Raises
+    :class:`UnfinishedError` if it is unknown whether the server committed. After ``ToolError``,
+    ``IntegrityError``, ``FilesError`` and exceptions of ``blocks`` nothing was changed.
     """
     with closing(blocks), ExitStack() as stack:
         with live.open() as session:
             major = session.server_version // 10000
+            contents = read_contents(blocks)
+            if selection.untrusted:
+                require_harmless(contents.entries)
+            selected = select_all(contents.entries, reachable_roles(session))
+            selected = without_unknown_labels(session, selected)
+            tablespaces = unusable_tablespaces(session, selected.entries)
+            grants = Grants(selected.entries)
+            if selection.owners:
+                grants = separate_grants(session, selected.entries)
         pg_restore = find_client("pg_restore", server_major=major, bin_dir=bin_dir)
         psql = find_client("psql", server_major=major, bin_dir=bin_dir)
-        head, entries = read_contents(blocks, pg_restore.path)
-        restored = use_list(entry for entry in entries if not is_event_trigger(entry))
-        file, path = stack.enter_context(private_file(scratch, restored))
+        file, path = stack.enter_context(private_file(scratch, use_list(grants.entries), owner=run_as))
         # psql has no option --role; the script sets the role.
-        access = stack.enter_context(client_access(Connection(live.params, alias=live.alias), scratch))
+        access = stack.enter_context(client_access(live.without_role(), scratch, run_as))
         convert = [str(pg_restore.path), "--file=-", "--single-transaction", "--no-subscriptions"]
         convert += [f"--use-list={path}", *(() if selection.owners else ("--no-owner", "--no-privileges"))]
-        script = filtered(joined(head, blocks), convert, env=client_environment(), pass_fds=[file.fileno()])
+        convert += ["--no-tablespaces"] * bool(tablespaces)
+        script = filtered(
+            joined(contents, blocks),
+            convert,
+            env=client_environment(),
+            pass_fds=[file.fileno()],
+            run_as=run_as,
+        )
         commit_sent = False
 
         def transaction() -> Blocks:
             nonlocal commit_sent
             with closing(script):
-                yield clear_script(live.role, lock_seconds)
+                yield clear_script(live.role, lock_seconds) + run_script(grants.before)
                 yield from without_commit(script)
-            yield check_script(details)
+            yield run_script(grants.after)
+            yield schemas_script(details.schemas).encode() + check_script(details)
             commit_sent = True
             yield b"COMMIT;\n"
 
@@ -90,12 +127,17 @@ def restore_in_place(
             "--no-psqlrc",
             "--quiet",
             "--set=ON_ERROR_STOP=1",
+            "--set=VERBOSITY=verbose",  # with the SQLSTATE, because messages may be in any language
             "--file=-",
             *access.arguments,
         ]
         try:
             feed_process(
-                [*run, "--output=/dev/null"], transaction(), env=access.env, pass_fds=access.pass_fds
+                [*run, "--output=/dev/null"],
+                transaction(),
+                env=access.env,
+                pass_fds=access.pass_fds,
+                run_as=run_as,
             )
         except BaseException as error:
             refused = isinstance(error, ToolError) and error.exit_status_of_tool == _STATEMENT_FAILED
@@ -104,7 +146,7 @@ def restore_in_place(
             if isinstance(error, ToolError):
                 raise _with_hint(error) from None
             raise
-    return tuple(entry.label for entry in entries if entry.label.startswith("EVENT TRIGGER "))
+    return (*selected.left_out, *tablespaces)
 
 
 def without_commit(script: Blocks) -> Blocks:
@@ -143,20 +185,28 @@ def _unfinished(error: BaseException) -> UnfinishedError:
 
 
 def _with_hint(error: ToolError) -> ToolError:
-    hint = "Remove the cause that PostgreSQL reports, then run again."
-    if "lock timeout" in error.stderr_tail or "deadlock" in error.stderr_tail:
-        hint = "Stop what uses the tables (the application, its workers, open shells), then run again."
+    states = [match[2] for match in _SQLSTATE.finditer(error.stderr_tail)]
+    general = "Remove the cause that PostgreSQL reports, then run again."
     return type(error)(
-        without_values(error.what),
+        without_values(_plain(error.what)),
         unchanged="Everything was rolled back: the database was not changed.",
-        hint=hint,
-        stderr_tail=without_values(error.stderr_tail),
+        # The last message is the error; warnings precede it.
+        hint=_HINTS.get(states[-1] if states else "", general),
+        stderr_tail=without_values(_plain(error.stderr_tail)),
         exit_status_of_tool=error.exit_status_of_tool,
     )
 
 
+def _plain(message: str) -> str:
+    """Remove the SQLSTATE and the field LOCATION, which psql adds to verbose messages."""
+    return _SQLSTATE.sub(r"\1", _LOCATION.sub("", message))
+
+
 def _require_restricted(beginning: bytes) -> bool:
-    """Return true if the script disables psql's own commands, else raise :class:`ToolTooOldError`."""
+    """Raise :class:`ToolTooOldError` unless a script of ``pg_restore`` disables psql's own commands.
+
+    ``beginning`` is the beginning of the script. Returns true if the commands are disabled.
+    """
     if not _BEGINNING.match(beginning):
         raise ToolTooOldError(
             "This pg_restore writes scripts with which a dump could run programs on this machine.",

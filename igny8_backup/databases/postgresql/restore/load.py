@@ -1,35 +1,42 @@
 """Restore a dump into a staging database with ``pg_restore``.
 
-With several jobs ``pg_restore`` reads a scratch file, with one job it reads the stream.
+With several jobs ``pg_restore`` reads the dump from a scratch file, with one job from the stream.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from igny8_backup.databases.postgresql.client_access import Access, client_access
+from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client
-from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.hints import hint_for, one_line
-from igny8_backup.databases.postgresql.restore.archive_toc import (
+from igny8_backup.databases.postgresql.restore.archive.left_out import (
+    require_harmless,
+    select_all,
+    unusable_tablespaces,
+    without_unknown_labels,
+)
+from igny8_backup.databases.postgresql.restore.archive.split_phases import split_phases
+from igny8_backup.databases.postgresql.restore.archive.tables import TableSelection, select_tables
+from igny8_backup.databases.postgresql.restore.archive.toc import (
     Entry,
-    is_event_trigger,
     joined,
-    list_post_data,
-    list_unique,
     read_contents,
     use_list,
 )
-from igny8_backup.databases.postgresql.restore.split_phases import split_phases
-from igny8_backup.databases.postgresql.restore.tables import TableSelection, select_tables
+from igny8_backup.databases.postgresql.restore.grants import Grants, separate_grants
+from igny8_backup.databases.postgresql.roles.limits import possible_jobs
+from igny8_backup.databases.postgresql.roles.membership import reachable_roles
 from igny8_backup.databases.redact import without_values
 from igny8_backup.databases.values import SCRATCH_MARGIN, WHOLE, RestoreSelection
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.streams import Blocks, stderr_tail
+from igny8_backup.streams.account import Account
 from igny8_backup.streams.pipeline import write_file
 from igny8_backup.streams.private_file import private_file
 from igny8_backup.streams.process import feed_process, run_process
@@ -50,72 +57,103 @@ def load(
     jobs: int,
     bin_dir: Path | None,
     selection: RestoreSelection = WHOLE,
+    run_as: Account | None = None,
 ) -> tuple[str, ...]:
-    """Restore the dump ``blocks`` into ``staging``. Return the labels of the entries that were left out.
+    """Restore the dump ``blocks`` into ``staging``; return the labels of the entries that were left out.
 
     With several ``jobs``, the dump is first stored in the folder ``scratch``, because parallel jobs seek in
     it. If ``scratch`` lacks space for ``raw_bytes``, one job reads the stream instead, and no plaintext is
-    written to disk. Raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the exceptions of
-    ``blocks``.
+    written to disk. Raises ``RefusedError`` if an untrusted dump has SQL that reaches beyond the database.
+    Also raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the exceptions of ``blocks``.
     """
     with closing(blocks), ExitStack() as stack:
         with staging.open() as session:
             server_major = session.server_version // 10000
+            contents = read_contents(blocks)
+            if selection.untrusted:
+                require_harmless(contents.entries)
+            selected = _select(contents.entries, selection, reachable_roles(session))
+            selected = without_unknown_labels(session, selected)
+            grants = Grants(selected.entries)
+            if selection.owners:
+                grants = separate_grants(session, selected.entries)
+            if grants.before:
+                session.execute(grants.before)
+            tablespaces = unusable_tablespaces(session, selected.entries)
+            jobs = possible_jobs(session, jobs)
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
-        head, entries = read_contents(blocks, program.path)
-        selected = _select(entries, selection)
-        access = stack.enter_context(client_access(staging, scratch))
-        argv = _argv(program, access, server_major, selection)
+        argv = [*_argv(program, server_major, selection), *["--no-tablespaces"] * bool(tablespaces)]
         # Several jobs interleave their errors on stderr, and _only_setting_refused() could not parse them.
-        jobs = 1 if _sends_unknown_setting(program, server_major) else jobs
+        # After several jobs, pg_restore connects again with the password that it got at its start, which may
+        # have expired; with one job it does not.
+        single = _sends_unknown_setting(program, server_major) or staging.changing
+        jobs = 1 if single else jobs
         try:
             if jobs > 1 and _free_bytes(scratch) > raw_bytes + SCRATCH_MARGIN:
-                _load_from_scratch(argv, joined(head, blocks), selected.entries, access, scratch, jobs)
+                _load_from_scratch(
+                    staging, argv, joined(contents, blocks), grants.entries, scratch, jobs, run_as
+                )
             else:
-                fds = access.pass_fds
-                if len(selected.entries) < len(entries):
-                    option, fd = stack.enter_context(_use_list_option(selected.entries, scratch))
-                    argv, fds = [*argv, option], (*fds, fd)
-                stream = joined(head, blocks)
-                feed_process(argv, stream, env=access.env, pass_fds=fds, reads_all=not selection.tables)
+                fds: tuple[int, ...] = ()
+                if len(grants.entries) < len(contents.entries):
+                    option, fd = stack.enter_context(_use_list_option(grants.entries, scratch, run_as))
+                    argv, fds = [*argv, option], (fd,)
+                access = stack.enter_context(client_access(staging, scratch, run_as))
+                feed_process(
+                    [*argv, *access.arguments],
+                    joined(contents, blocks),
+                    env=access.env,
+                    pass_fds=(*fds, *access.pass_fds),
+                    reads_all=not selection.tables,
+                    run_as=run_as,
+                )
         except ToolError as error:
             if not (_sends_unknown_setting(program, server_major) and _only_setting_refused(error)):
                 raise _with_hint(error, staging.alias) from None
-    return selected.left_out
+        if grants.after:
+            with staging.open() as session:
+                session.execute(grants.after)
+    return (*selected.left_out, *tablespaces)
 
 
-def _select(entries: Sequence[Entry], selection: RestoreSelection) -> TableSelection:
+def _select(
+    entries: Sequence[Entry], selection: RestoreSelection, reachable: Collection[str]
+) -> TableSelection:
     if selection.tables:
-        return select_tables(entries, selection.tables, selection.table_owners)
-    # Event triggers are left out, because they would fire during migrations of the staging database.
-    return TableSelection(
-        entries=tuple(entry for entry in entries if not is_event_trigger(entry)),
-        left_out=tuple(entry.label for entry in entries if entry.label.startswith("EVENT TRIGGER ")),
-    )
+        return select_tables(entries, selection.tables)
+    return select_all(entries, reachable)
 
 
-def _argv(program: Client, access: Access, server_major: int, selection: RestoreSelection) -> list[str]:
+def _argv(program: Client, server_major: int, selection: RestoreSelection) -> list[str]:
     # Subscriptions are left out, because they would use the replication slot of the live database.
-    argv = [str(program.path), "--no-subscriptions", *access.arguments]
+    argv = [str(program.path), "--no-subscriptions"]
     if not selection.owners:
         argv += ["--no-owner", "--no-privileges"]
     return argv if _sends_unknown_setting(program, server_major) else [*argv, "--exit-on-error"]
 
 
 @contextmanager
-def _use_list_option(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[str, int]]:
-    """Yield the option with which ``pg_restore`` restores only ``entries``.
+def _use_list_option(
+    entries: Iterable[Entry], scratch: Path, run_as: Account | None
+) -> Iterator[tuple[str, int]]:
+    """Write a list file with which ``pg_restore`` restores only ``entries``.
 
-    Also yield the descriptor of the list file, which ``pg_restore`` must inherit.
+    Yields the option that names the file, and the descriptor of the file, which ``pg_restore`` must inherit.
     """
-    with private_file(scratch, use_list(entries)) as (file, path):
+    with private_file(scratch, use_list(entries), owner=run_as) as (file, path):
         yield f"--use-list={path}", file.fileno()
 
 
 def _load_from_scratch(
-    argv: list[str], blocks: Blocks, entries: Sequence[Entry], access: Access, scratch: Path, jobs: int
+    staging: Connection,
+    argv: list[str],
+    blocks: Blocks,
+    entries: Sequence[Entry],
+    scratch: Path,
+    jobs: int,
+    run_as: Account | None,
 ) -> None:
-    with private_file(scratch) as (file, path):
+    with private_file(scratch, owner=run_as) as (file, path):
         try:
             write_file(blocks, file.fileno(), name=f"the dump to {scratch}")
         except FilesError as error:
@@ -126,11 +164,18 @@ def _load_from_scratch(
                 " needs no scratch space.",
             ) from None
         # Each job opens the archive by its path, for which it must inherit the descriptor.
-        fds = (*access.pass_fds, file.fileno())
-        listings = [read(path, Path(argv[0]), pass_fds=fds) for read in (list_post_data, list_unique)]
-        for phase in split_phases(entries, *listings):
-            with _use_list_option(phase, scratch) as (option, fd):
-                run_process([*argv, option, f"--jobs={jobs}", path], env=access.env, pass_fds=(*fds, fd))
+        number = file.fileno()
+        for phase in split_phases(entries):
+            with (
+                _use_list_option(phase, scratch, run_as) as (option, fd),
+                client_access(staging, scratch, run_as) as access,
+            ):
+                run_process(
+                    [*argv, *access.arguments, option, f"--jobs={jobs}", path],
+                    env=access.env,
+                    pass_fds=(*access.pass_fds, number, fd),
+                    run_as=run_as,
+                )
 
 
 def _free_bytes(folder: Path) -> int:
@@ -146,11 +191,11 @@ def _sends_unknown_setting(program: Client, server_major: int) -> bool:
 
 
 def _only_setting_refused(error: ToolError) -> bool:
-    """Return whether the server refused only a setting that a newer ``pg_restore`` sends.
+    """Return whether the server refused only a setting that it is too old to know.
 
-    Such a setting is unknown to the older server. Then ``pg_restore``, which ran without ``--exit-on-error``,
-    has restored everything and ended with status 1. Return false if stderr was shortened, because the missing
-    part could contain another error.
+    In that case ``pg_restore``, which is newer and ran without ``--exit-on-error``, has restored everything
+    and ended with status 1. Returns false if stderr was shortened, because the missing part could contain
+    another error.
     """
     complete = len(error.stderr_tail.encode()) < stderr_tail.HEAD + stderr_tail.TAIL - 64
     rest = _REFUSED_SETTING.sub("", error.stderr_tail)

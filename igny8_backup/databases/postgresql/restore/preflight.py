@@ -7,41 +7,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from igny8_backup.databases.postgresql.attributes import setting_blockers
 from igny8_backup.databases.postgresql.clients import find_client, major_of, require_major
-from igny8_backup.databases.postgresql.connection import Connection, is_pooled, is_replica
+from igny8_backup.databases.postgresql.connections.connection import Connection, is_pooled, is_replica
+from igny8_backup.databases.postgresql.connections.sessions import protected_roles
 from igny8_backup.databases.postgresql.introspection import database_row
-from igny8_backup.databases.postgresql.sessions import protected_roles
+from igny8_backup.databases.postgresql.restore.readiness import standing_blockers
+from igny8_backup.databases.postgresql.roles.membership import MANAGED_ADMINS, powerful_roles, reachable_roles
 from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import Session
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 
-# Administrative roles of managed servers. They may create extensions that otherwise require a superuser.
-_MANAGED_ADMINS = ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"]
-
 _LIVE = """
     SELECT 'Prepared transactions are open in the live database: COMMIT PREPARED or ROLLBACK PREPARED them.'
       WHERE EXISTS (SELECT FROM pg_prepared_xacts WHERE database = %(name)s)
-    UNION ALL SELECT 'Replication slots belong to the live database and would stay with the previous one:'
-      ' drop them.' WHERE EXISTS (SELECT FROM pg_replication_slots WHERE database = %(name)s)
-    UNION ALL SELECT 'Subscriptions are enabled in the live database: ALTER SUBSCRIPTION ... DISABLE.'
+    UNION ALL SELECT 'Replication slots belong to the live database and would stay with the previous'
+      ' database after the swap: drop them.'
+      WHERE EXISTS (SELECT FROM pg_replication_slots WHERE database = %(name)s)
+    UNION ALL SELECT 'Subscriptions are enabled in the live database: disable them'
+      ' (ALTER SUBSCRIPTION ... DISABLE).'
       WHERE EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
-                    WHERE d.datname = %(name)s AND s.subenabled)
-    UNION ALL SELECT 'The live database belongs to a role whose privileges this role lacks:'
-      ' restore as its owner.' FROM pg_database
-      WHERE datname = %(name)s AND NOT pg_has_role(datdba, 'USAGE')"""
+                    WHERE d.datname = %(name)s AND s.subenabled)"""
 
 
 def find_blockers(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
 ) -> list[str]:
-    """Return the reasons why this dump cannot be restored on the server of ``live`` and swapped in."""
+    """Return the reasons why a dump cannot be restored on the server of ``live`` and swapped in.
+
+    ``part`` is the entry of the dump in the manifest, ``details`` are the recorded properties of the
+    database, and ``bin_dir`` is the setting ``CLIENT_BIN_DIR``.
+    """
     with live.maintenance() as session:
         found = server_blockers(session, live, part, details, bin_dir)
-        found += _creation_blockers(session)
+        found += standing_blockers(session, live)
         if database_row(session, live.name) is None:
-            found += _new_database_blockers(session, details)
+            found += _new_database_blockers(session, live.name, details)
         found += _live_blockers(session, live.name)
     return found
 
@@ -53,7 +56,11 @@ def server_blockers(
     details: DatabaseDetails,
     bin_dir: Path | None,
 ) -> list[str]:
-    """Return the reasons against any restore on this server: its versions, roles and extensions."""
+    """Return the reasons against any restore of the dump on the server: versions, roles and extensions.
+
+    ``session`` is in any database of the server of ``live``. The other arguments are those of
+    :func:`find_blockers`.
+    """
     found = _version_blockers(session, part, bin_dir)
     if is_replica(session):
         return [*found, "The server is a replica: restore on the primary."]
@@ -71,8 +78,8 @@ def _version_blockers(session: Session, part: DatabasePart, bin_dir: Path | None
     found = []
     if major_of(server) < major_of(part.server_version):
         found.append(
-            f"The dump is of PostgreSQL {part.server_version} and this server is {server}: restore to version"
-            f" {major_of(part.server_version)} or newer."
+            f"The dump is of PostgreSQL {part.server_version} and this server is {server}, which is older:"
+            f" restore to version {major_of(part.server_version)} or newer."
         )
     try:
         client = find_client("pg_restore", server_major=major_of(server), bin_dir=bin_dir)
@@ -83,18 +90,6 @@ def _version_blockers(session: Session, part: DatabasePart, bin_dir: Path | None
     return found
 
 
-def _creation_blockers(session: Session) -> list[str]:
-    user, allowed = session.execute(
-        "SELECT current_user::text, rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
-    ).fetchone() or ("", False)
-    if allowed:
-        return []
-    return [
-        f"The role {user} may not create databases: ALTER ROLE {identifier(user)} CREATEDB;"
-        " if nobody can grant that, restore with --in-place."
-    ]
-
-
 def _role_blockers(session: Session, details: DatabaseDetails) -> list[str]:
     (user,) = session.execute("SELECT current_user::text").fetchone() or ("",)
     found = []
@@ -102,28 +97,36 @@ def _role_blockers(session: Session, details: DatabaseDetails) -> list[str]:
     missing = {details.owner, *details.owners, *details.roles} - known
     found += _missing_roles(missing - set(details.policy_roles), "own something or have privileges")
     found += _missing_roles(missing & set(details.policy_roles), "row-level security policies name", "")
-    # ALTER ... OWNER TO needs the right to SET ROLE to the owner (before PostgreSQL 16: any membership).
-    # Renaming the database afterwards needs the privileges of its owner.
-    become = "SET" if session.server_version >= 160000 else "MEMBER"
-    for role in sorted({details.owner, *details.owners} & known):
-        needed = [become, "USAGE"] if role == details.owner else [become]
-        query = "SELECT bool_and(pg_has_role(%s::name, r)) FROM unnest(%s::text[]) r"
-        if session.execute(query, [role, needed]).fetchone() != (True,):
+    reachable = reachable_roles(session)
+    if details.owner in reachable:  # renaming the database afterwards needs the privileges of its owner
+        inherits = session.execute("SELECT pg_has_role(%s::name, 'USAGE')", [details.owner]).fetchone()
+        reachable = reachable if inherits == (True,) else reachable - {details.owner}
+    powerful = powerful_roles(session)
+    for role in sorted(({details.owner, *details.owners} & known) - reachable):
+        problem = f"The role {user} may not create objects that belong to {role}"
+        if role in powerful:
             found.append(
-                f"The role {user} may not create objects that belong to {role}:"
-                f" GRANT {identifier(role)} TO {identifier(user)};"
+                f"{problem}, and should not become a member of that powerful role: restore with --no-owner,"
+                f" so that {user} owns everything."
             )
+        else:
+            grant = f"GRANT {identifier(role)} TO {identifier(user)};"
+            found.append(f"{problem}: {grant} or restore with --no-owner, so that {user} owns everything.")
     return found
 
 
-def _new_database_blockers(session: Session, details: DatabaseDetails) -> list[str]:
-    """Return the reasons against creating the live database on a server where it does not exist.
+def _new_database_blockers(session: Session, name: str, details: DatabaseDetails) -> list[str]:
+    """Return the reasons against creating the live database ``name`` on a server where it does not exist.
 
     The new database gets the recorded settings and privileges, which may name roles that do not exist.
     """
     named = {item.role for item in details.settings} | {item.grantee for item in details.privileges or ()}
     known = {row[0] for row in session.execute("SELECT rolname FROM pg_roles")}
-    return _missing_roles(named - known - {"", *details.roles}, "have settings or privileges in the database")
+    missing = named - known - {"", *details.roles}
+    return [
+        *_missing_roles(missing, "have settings or privileges in the database"),
+        *setting_blockers(session, name, details.settings, exists=False),
+    ]
 
 
 def _missing_roles(
@@ -136,7 +139,8 @@ def _missing_roles(
 def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]:
     """Return a reason for each extension that is not installed or that this role may not create.
 
-    Trusted extensions do not need a superuser.
+    Trusted extensions do not need a superuser. ``pg_cron`` is always a reason, because it can exist in one
+    database of a server only.
     """
     rows = session.execute(
         "SELECT name, bool_or(trusted OR NOT superuser) FROM pg_available_extension_versions GROUP BY name"
@@ -145,7 +149,7 @@ def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]
     (privileged,) = session.execute(
         "SELECT bool_or(rolsuper OR rolname = ANY (%s)) FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
         " AND (rolname = current_user OR NOT rolsuper)",
-        [_MANAGED_ADMINS],
+        [MANAGED_ADMINS],
     ).fetchone() or (False,)
     names = sorted(details.extensions)
     found = [
@@ -162,7 +166,8 @@ def _extension_blockers(session: Session, details: DatabaseDetails) -> list[str]
     if "pg_cron" in details.extensions:
         found.append(
             "The database has the extension pg_cron, which can exist in one database of a server only, so a"
-            " staging database cannot have it."
+            " staging database cannot have it: move the extension to another database, and restore a backup"
+            " that was made after that."
         )
     return found
 

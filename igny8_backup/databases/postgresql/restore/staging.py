@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from igny8_backup.databases.names import STAGING, is_derived_name
-from igny8_backup.databases.postgresql.attributes import apply_settings
-from igny8_backup.databases.postgresql.connection import Connection, sentence
-from igny8_backup.databases.postgresql.introspection import database_row, list_settings, list_tables
-from igny8_backup.databases.postgresql.sessions import run_without_sessions
+from igny8_backup.databases.names import DRILL, STAGING, is_derived_name
+from igny8_backup.databases.postgresql.attributes import apply_labels, apply_settings
+from igny8_backup.databases.postgresql.connections.connection import Connection, sentence
+from igny8_backup.databases.postgresql.connections.sessions import run_without_sessions
+from igny8_backup.databases.postgresql.introspection import (
+    database_row,
+    list_labels,
+    list_settings,
+    list_tables,
+)
 from igny8_backup.databases.quoting import identifier, literal
 from igny8_backup.databases.session import DriverError, DuplicateDatabase, Session
 from igny8_backup.databases.values import Target
@@ -34,10 +39,11 @@ def describe_target(live: Connection) -> Target:
 
 
 def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> None:
-    """Create the database ``staging`` from ``template0`` with the recorded encoding, locale and owner.
+    """Create the database ``staging`` with the encoding, locale and owner that ``details`` record.
 
-    Until the swap only its owner and this role may connect. Raises :class:`DatabaseError`, also if this role
-    may not apply the recorded settings, so that this is known before hours of loading.
+    Only its owner and the role of ``live`` may connect to ``staging``, until the swap applies the privileges
+    of the live database. If ``staging`` is the name of a drill database, only the role of ``live`` may
+    connect. Raises :class:`DatabaseError`.
     """
     name = identifier(staging)
     with live.maintenance() as session:
@@ -54,16 +60,17 @@ def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> 
         except DriverError as error:
             recorded = f"{details.encoding}, {details.provider}, {details.locale or details.collate}"
             raise DatabaseError(
-                f"The staging database could not be created as recorded ({recorded}): {sentence(error)}.",
+                f"The staging database could not be created like the recorded one ({recorded}):"
+                f" {sentence(error)}.",
                 unchanged="Nothing live was changed.",
                 hint="Install what is missing on the server (locale-gen installs a locale), or restore with"
                 " another locale: --locale C.UTF-8.",
             ) from None
         session.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+        if is_derived_name(staging, live.name, DRILL):
+            session.execute(f"REVOKE CONNECT ON DATABASE {name} FROM {identifier(details.owner)}")
         # The role that logs in may not be the role that is assumed, and may not inherit its privileges.
         session.execute(f"GRANT CONNECT ON DATABASE {name} TO SESSION_USER")
-        with session.transaction(rollback=True):
-            apply_settings(session, staging, _settings(session, live, details))
 
 
 def _create_options(session: Session, details: DatabaseDetails) -> str:
@@ -89,12 +96,29 @@ def _create_options(session: Session, details: DatabaseDetails) -> str:
 
 
 def copy_settings(live: Connection, staging: str, details: DatabaseDetails) -> None:
-    """Apply the settings of the live database, and of roles in it, to ``staging``.
+    """Apply to ``staging`` the settings of the live database, including those for single roles.
 
     If there is no live database, the recorded settings are applied. Raises :class:`DatabaseError`.
     """
     with live.maintenance() as session:
         apply_settings(session, staging, _settings(session, live, details))
+
+
+def copy_labels(live: Connection, staging: str, details: DatabaseDetails) -> None:
+    """Give ``staging`` the security labels of the live database, or the recorded ones if there is none.
+
+    Raises :class:`DatabaseError`.
+    """
+    with live.maintenance() as session:
+        exists = database_row(session, live.name) is not None
+        labels = list_labels(session, live.name) if exists else details.security_labels
+        try:
+            apply_labels(session, staging, labels)
+        except DriverError as error:
+            raise DatabaseError(
+                f"The security labels of the database could not be copied to {staging}: {sentence(error)}.",
+                hint="Load their provider on the server, and set them by hand: SECURITY LABEL ON DATABASE.",
+            ) from None
 
 
 def _settings(session: Session, live: Connection, details: DatabaseDetails) -> tuple[DatabaseSetting, ...]:
@@ -105,7 +129,7 @@ def _settings(session: Session, live: Connection, details: DatabaseDetails) -> t
 def stale_staging_databases(live: Connection) -> list[str]:
     """List the staging databases that interrupted restores of ``live`` left behind.
 
-    A staging database with a session is omitted, because a restore may still be loading it.
+    A staging database in which a session is open is omitted, because a restore may still be loading it.
     """
     query = """
         SELECT datname FROM pg_database d

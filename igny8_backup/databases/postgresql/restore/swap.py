@@ -9,24 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from igny8_backup.databases.postgresql.attributes import apply_comment, apply_limit, apply_privileges
-from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.attributes import (
+    apply_comment,
+    apply_limit,
+    apply_privileges,
+    apply_template,
+)
+from igny8_backup.databases.postgresql.connections.connection import Connection
+from igny8_backup.databases.postgresql.connections.sessions import run_without_sessions
 from igny8_backup.databases.postgresql.introspection import database_row, list_privileges
-from igny8_backup.databases.postgresql.sessions import run_without_sessions
 from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import Session
 from igny8_backup.errors import DatabaseError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 
 Work = Callable[[Session], None]
+_NAMES = "SELECT datname::text FROM pg_database"
 
 
 def swap_databases(live: Connection, staging: str, previous: str, details: DatabaseDetails) -> None:
     """Rename the live database to ``previous`` and ``staging`` to the live name, in one transaction.
 
-    The new live database gets the privileges, connection limit and comment of the old one; without an old
-    one, those in ``details``. Raises :class:`DatabaseError` if nothing was changed, :class:`UnfinishedError`
-    if it is unknown whether the server committed.
+    The new live database gets the privileges, connection limit, template flag and comment of the old one;
+    without an old one, those in ``details``. Raises :class:`DatabaseError` if nothing was changed,
+    :class:`UnfinishedError` if it is unknown whether the server committed.
     """
     existed = False
 
@@ -36,15 +42,18 @@ def swap_databases(live: Connection, staging: str, previous: str, details: Datab
         existed = row is not None
         if row:
             privileges = list_privileges(session, live.name)
-            limit, comment = row["datconnlimit"], row["comment"]
+            limit, comment, is_template = row["datconnlimit"], row["comment"], row["datistemplate"]
             _rename(session, live.name, previous)
+            _set_template(session, previous, is_template, False)
             note = f"igny8_backup: what {live.name} was before a restore; undo_restore"
             apply_comment(session, previous, note)
         else:
             privileges, limit, comment = details.privileges, details.connection_limit, details.comment
+            is_template = details.is_template
         _rename(session, staging, live.name)
         apply_privileges(session, live.name, privileges)
         apply_limit(session, live.name, limit)
+        _set_template(session, live.name, False, is_template)
         apply_comment(session, live.name, comment)
 
     def is_done(names: set[str]) -> bool:
@@ -56,8 +65,8 @@ def swap_databases(live: Connection, staging: str, previous: str, details: Datab
 def name_database(live: Connection, staging: str, details: DatabaseDetails) -> None:
     """Rename ``staging`` to the live name and apply privileges, connection limit and comment of ``details``.
 
-    Raises as :func:`swap_databases`, also if a database with the live name exists; its sessions are not
-    terminated.
+    Raises the same errors as :func:`swap_databases`, and :class:`DatabaseError` if a database with the live
+    name exists. The sessions of that database are not terminated.
     """
 
     def work(session: Session) -> None:
@@ -72,20 +81,28 @@ def name_database(live: Connection, staging: str, details: DatabaseDetails) -> N
 def swap_back_databases(live: Connection, previous: str, replaced: str) -> None:
     """Rename the live database to ``replaced`` and ``previous`` to the live name, in one transaction.
 
-    If ``previous`` does not exist, because the restore created the live database, no database has the live
-    name afterwards. Raises as :func:`swap_databases`.
+    ``previous`` is empty if there was no live database before the restore. Then no database has the live name
+    afterwards. Does nothing if the databases were swapped back already. Raises the same errors as
+    :func:`swap_databases`.
     """
 
     def work(session: Session) -> None:
+        if is_done({name for (name,) in session.execute(_NAMES)}):
+            return
         row = database_row(session, live.name)
         if row:
             _rename(session, live.name, replaced)
+            _set_template(session, replaced, row["datistemplate"], False)
             apply_comment(session, replaced, f"igny8_backup: what {live.name} was before undo_restore")
-        if database_row(session, previous):
+        if previous:
             _rename(session, previous, live.name)
             apply_comment(session, live.name, row["comment"] if row else None)
+            _set_template(session, live.name, False, bool(row and row["datistemplate"]))
 
-    _in_one_transaction(live, [live.name, previous], work, lambda names: replaced in names)
+    def is_done(names: set[str]) -> bool:
+        return previous not in names if previous else live.name not in names
+
+    _in_one_transaction(live, [live.name, *filter(None, [previous])], work, is_done)
 
 
 def _in_one_transaction(
@@ -109,16 +126,29 @@ def _in_one_transaction(
 
 
 def _committed(live: Connection, error: DatabaseError, is_done: Callable[[set[str]], bool]) -> bool:
-    """Return whether the server committed although ``error`` was raised instead of the answer to COMMIT."""
+    """Return whether the server committed although ``error`` was raised.
+
+    The connection may have been lost after COMMIT was sent, so the names of the databases are read again.
+    ``is_done`` receives them and decides. Raises :class:`UnfinishedError` if they cannot be read.
+    """
     try:
         with live.maintenance() as session:
-            return is_done({name for (name,) in session.execute("SELECT datname FROM pg_database")})
+            return is_done({name for (name,) in session.execute(_NAMES)})
     except DatabaseError:
         raise UnfinishedError(
             f"The connection to the server was lost while databases were swapped: {error}",
             unchanged="Either both databases were renamed or neither.",
             hint="When the server answers, run the same command again: it finishes the swap.",
         ) from None
+
+
+def _set_template(session: Session, name: str, before: bool, after: bool) -> None:
+    """Change the template flag of a database from ``before`` to ``after``, if they differ.
+
+    The replaced database loses the flag, because a template cannot be dropped.
+    """
+    if before != after:
+        apply_template(session, name, after)
 
 
 def _rename(session: Session, name: str, to: str) -> None:

@@ -1,4 +1,4 @@
-"""Describe the server of a restore and the users of the live database, for the plan that a user confirms.
+"""Describe the server and what uses the live database. An operator sees this before confirming a restore.
 
 The module ``preflight`` finds what prevents a restore.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.clients import find_client, major_of
-from igny8_backup.databases.postgresql.connection import Connection
+from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.introspection import system_identifier
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Extension, Role, Sessions, Subscription, TargetState, Tool
@@ -34,7 +34,11 @@ _SUBSCRIPTIONS = """
 def inspect_target(
     live: Connection, part: DatabasePart, details: DatabaseDetails, bin_dir: Path | None
 ) -> TargetState:
-    """Describe the server of ``live`` and the use of its database, which need not exist."""
+    """Describe the server of ``live``, and the sessions and replication that use its database.
+
+    The database need not exist. ``part`` is the entry of the dump in the manifest, ``details`` are the
+    recorded properties of the database, ``bin_dir`` is the setting ``CLIENT_BIN_DIR``.
+    """
     with live.maintenance() as session:
         version = session.server_version_text
         name = [live.name]

@@ -1,4 +1,4 @@
-"""Remove the rows that sanitizers deleted or changed from the files of a staging database.
+"""Remove all traces of deleted rows and overwritten values from the files of a sanitized staging database.
 
 Sanitizers are SQL files or functions of the project that remove personal data from a restored copy.
 
@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from igny8_backup.databases.postgresql.connection import Connection, sentence
+from igny8_backup.databases.names import split_table_name
+from igny8_backup.databases.postgresql.connections.connection import Connection, sentence
+from igny8_backup.databases.postgresql.restore.statistics import analyze
 from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import DatabaseError
@@ -42,7 +44,8 @@ _VIEWS = """
     JOIN (SELECT view, max(depth) AS depth FROM depths GROUP BY 1) d ON d.view = c.oid
     WHERE c.relkind = 'm' AND c.relispopulated ORDER BY d.depth, 1, 2"""
 
-# The columns with statistics in empty tables: ANALYZE skips an empty table and keeps its old statistics.
+# The columns with statistics in empty tables, which ANALYZE skips, so that it keeps their old statistics, and
+# in the tables whose schemas and names are the parameters.
 _STALE_STATISTICS = """
     SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
            CASE WHEN a.attcollation <> 0 THEN cn.nspname END, co.collname
@@ -51,24 +54,27 @@ _STALE_STATISTICS = """
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname
     LEFT JOIN pg_collation co ON co.oid = a.attcollation
     LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
-    WHERE c.relkind IN ('r', 'm') AND pg_relation_size(c.oid) = 0 AND n.nspname !~ '^pg_'
-      AND n.nspname <> 'information_schema' ORDER BY 1, 2, 3"""
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND (c.relkind IN ('r', 'm') AND pg_relation_size(c.oid) = 0
+           OR (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))) ORDER BY 1, 2, 3"""
 
 
 @contextmanager
 def triggers_disabled(staging: Connection) -> Iterator[None]:
-    """Disable the triggers in ``staging`` while the context lasts, and restore the state of each afterwards.
+    """Disable the application's triggers in ``staging`` while the context lasts.
 
-    After a failure the triggers stay disabled, because the staging database will be dropped. Setting
+    At the end each trigger is enabled again, in the mode that it had before (such as ENABLE ALWAYS). After a
+    failure the triggers stay disabled, because the staging database will be dropped. Setting
     ``session_replication_role`` would be simpler, but few roles may do that, and it also disables foreign
     keys.
     """
-    with staging.open() as session, session.transaction():
+    # No transaction for all of them: it would hold a lock on each table.
+    with staging.open() as session:
         triggers = session.execute(_TRIGGERS).fetchall()
         for schema, table, name, _ in triggers:
             _set_trigger(session, schema, table, name, "DISABLE")
     yield
-    with staging.open() as session, session.transaction():
+    with staging.open() as session:
         for schema, table, name, enabled in triggers:
             _set_trigger(session, schema, table, name, _ENABLED[enabled])
 
@@ -78,29 +84,33 @@ def _set_trigger(session: Session, schema: str, table: str, name: str, action: s
     session.execute(f"ALTER TABLE ONLY {identifier(schema, table)} {action} TRIGGER {identifier(name)}")
 
 
-def rewrite(staging: Connection) -> None:
+def rewrite(staging: Connection) -> dict[str, str]:
     """Refresh materialized views, rewrite every table and collect the planner's statistics again.
 
-    Afterwards no file of the database contains a deleted row or an overwritten value. Raises
-    :class:`DatabaseError`.
+    Afterwards no file of the database contains a deleted row or an overwritten value. Returns the tables
+    whose statistics could not be collected, each with the reason. Raises :class:`DatabaseError`.
     """
     with staging.open() as session:
         for schema, view in session.execute(_VIEWS).fetchall():
             session.execute(f"REFRESH MATERIALIZED VIEW {identifier(schema, view)}")
         session.execute("VACUUM FULL")
-        for schema, table, *column in session.execute(_STALE_STATISTICS).fetchall():
+        analysis = analyze(session)
+        kept = [split_table_name(name) for name in (*analysis.failed, *analysis.skipped)]
+        names = [[schema for schema, _ in kept], [table for _, table in kept]]
+        for schema, table, *column in session.execute(_STALE_STATISTICS, names).fetchall():
             _drop_statistics(session, (schema, table), *column)
-        session.execute("ANALYZE")
         # ANALYZE and ALTER TABLE leave the old statistics in these catalogs as dead rows.
         session.execute("VACUUM FULL pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data")
+    return analysis.failed
 
 
 def _drop_statistics(
     session: Session, table: tuple[str, str], column: str, column_type: str, *collation: str | None
 ) -> None:
-    """Drop the planner's statistics of a column, by setting its type to the type that it has.
+    """Drop the planner's statistics of a column, by setting its type to the type that it already has.
 
-    Source: PostgreSQL docs, ALTER TABLE.
+    ``table`` and ``collation`` are a schema and a name; both parts of ``collation`` are ``None`` if the type
+    has no collation. Source: PostgreSQL docs, ALTER TABLE.
     """
     collate = f" COLLATE {identifier(*filter(None, collation))}" if collation[0] else ""
     altered = f"ALTER COLUMN {identifier(column)} TYPE {column_type}{collate}"
@@ -108,8 +118,10 @@ def _drop_statistics(
         session.execute(f"ALTER TABLE ONLY {identifier(*table)} {altered}")
     except DriverError as error:
         raise DatabaseError(
-            f"The table {'.'.join(table)} is empty, but the planner's statistics of its column {column} still"
-            f" hold values of deleted rows and could not be dropped: {sentence(error)}.",
+            f"The table {'.'.join(table)} is empty or cannot be analyzed, but the planner's statistics of"
+            f" its column {column} still hold values of deleted rows and could not be dropped:"
+            f" {sentence(error)}.",
             unchanged="The live database was not changed.",
-            hint="Let a sanitizer leave one row in the table, so that ANALYZE replaces the statistics.",
+            hint="Let a sanitizer leave one row in the table, and remove what makes ANALYZE fail, so that"
+            " ANALYZE replaces the statistics.",
         ) from None

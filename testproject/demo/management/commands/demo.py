@@ -32,14 +32,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--folder", type=Path, default=Path(settings.BASE_DIR) / ".demo", help="where to work (.demo)"
         )
+        text = "afterwards, serve the admin with the page about the backups, until Ctrl-C"
+        parser.add_argument("--serve", action="store_true", help=text)
 
-    def handle(self, *, rows: int, files: int, folder: Path, **options: Any) -> None:
+    def handle(self, *, rows: int, files: int, folder: Path, serve: bool, **options: Any) -> None:
         signal.signal(signal.SIGTERM, _stop)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows what it can
         try:
             with Workplace(folder.resolve()) as place:
-                Story(place, kept(os.environ), self._say).tell(rows, files)
+                Story(place, kept(os.environ), self._say).tell(rows, files, serve=serve)
         except (Different, OSError, RuntimeError, StepFailed, WorkplaceError) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:

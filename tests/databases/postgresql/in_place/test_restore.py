@@ -12,15 +12,15 @@ import pytest
 from demo.server import PostgresServer
 from psycopg import sql
 
-from igny8_backup.databases.postgresql.in_place.preflight import locks_needed
+from igny8_backup.databases.postgresql.in_place.locks import locks_needed
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place, without_commit
-from igny8_backup.databases.postgresql.restore.archive_toc import read_contents
+from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
 from igny8_backup.databases.values import COUNTED_TO, WHOLE, Answers, RestoreSelection
 from igny8_backup.errors import StorageError, ToolError, ToolTooOldError
 from igny8_backup.formats.details import DatabaseDetails, Probe
 from igny8_backup.streams import Blocks
 from tests.databases.stage import Stage, blocks_of
-from tests.services.postgres import open_session
+from tests.services.postgres import PostgresServers, open_session
 
 both_ends = pytest.mark.postgres(15, 18)
 
@@ -151,10 +151,14 @@ def test_restore_in_place_replaces_everything(poor: Poor) -> None:
     poor.change()
     assert poor.restore(selection=RestoreSelection(owners=False)) == ()
     assert poor.blockers() == []
-    query = "SELECT count(*) FROM pg_stats WHERE tablename = 'account' AND attname = 'mood'"
-    assert poor.stage.sql(query, superuser=True) == [(1,)]
     query = "SELECT count(*) FROM account, one"
     assert poor.stage.sql(query, superuser=True) == [(10,)]
+
+
+def test_in_place_blockers_name_connection_limits(poor: Poor) -> None:
+    poor.stage.admin(f"ALTER ROLE {poor.role} CONNECTION LIMIT 2")
+    (found,) = poor.blockers()
+    assert "may open 2 sessions at once" in found and f'ALTER ROLE "{poor.role}" CONNECTION LIMIT ' in found
 
 
 def test_restore_in_place_with_assumed_role(poor: Poor) -> None:
@@ -169,19 +173,22 @@ def test_restore_in_place_with_assumed_role(poor: Poor) -> None:
 @pytest.mark.postgres(15, 16, 18)
 def test_locks_needed_is_an_upper_bound(poor: Poor) -> None:
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 500)")
-    _, entries = read_contents(blocks_of(poor.data), poor.stage.server.bin_dir / "pg_restore")
+    entries = read_contents(blocks_of(poor.data)).entries
     with open_session(poor.stage.server, poor.stage.name, role=poor.role) as session:
         estimate = locks_needed(session, entries)
     query = (
-        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity a USING (pid) WHERE a.datname = %s"
-        " AND a.usename = %s AND a.query LIKE 'ANALYZE%%' AND a.wait_event_type = 'Lock'"
+        "SELECT count(DISTINCT (relation, classid, objid, objsubid)) FROM pg_locks"
+        " JOIN pg_stat_activity a USING (pid) WHERE a.datname = %s"
+        " AND a.usename = %s AND a.wait_event = 'advisory'"
     )
+    last = Probe(name="last", query="SELECT 1 FROM pg_advisory_xact_lock(4711)", rows=(("1",),))
+    details = replace(poor.details, probes=(last,))
     held = 0
     with poor.stage.server.connect(poor.stage.name, superuser=True) as holder:
-        # The last command before COMMIT waits for this lock.
-        holder.execute("BEGIN; LOCK TABLE pg_catalog.pg_ts_dict IN SHARE UPDATE EXCLUSIVE MODE")
+        # The probe, one of the last commands before COMMIT, waits for this lock.
+        holder.execute("BEGIN; SELECT pg_advisory_xact_lock(4711)")
         with ThreadPoolExecutor(1) as pool:
-            restored = pool.submit(poor.restore)
+            restored = pool.submit(poor.restore, details=details)
             while not held and not restored.done():
                 ((held,),) = poor.stage.admin(query, poor.stage.name, poor.role)
             holder.rollback()
@@ -215,7 +222,7 @@ def test_restore_in_place_failure_changes_nothing(poor: Poor) -> None:
     missing = replace(poor.details, tables=(*poor.details.tables, 'public."Not There"'))
     with pytest.raises(ToolError, match='(?s)tables are missing: public."Not There".*rolled back'):
         poor.restore(details=missing)
-    other = replace(poor.details, migrations={"a": "0003_z"})
+    other = replace(poor.details, migrations={"a": "0003_z"}, applied_migrations=None)
     with pytest.raises(ToolError, match="migrations differ from those of the backup"):
         poor.restore(details=other)
     fewer = replace(poor.details, row_counts={"public.account": 4713}, counted_to=10**6)
@@ -296,7 +303,7 @@ def test_in_place_blockers_are_listed(poor: Poor) -> None:
     stage.sql("DROP SUBSCRIPTION feed", superuser=True)
     # More locks than the lock table holds: one for each large object.
     poor.sql("SELECT lo_create(0) FROM generate_series(1, 20000)")
-    assert "max_locks_per_transaction" in poor.blockers()[-1]
+    assert "ALTER SYSTEM SET max_locks_per_transaction = " in poor.blockers()[-1]
     stage.admin(sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(sql.Identifier(stage.name)))
     assert "may not create schemas" in poor.blockers()[-2]
 
@@ -327,3 +334,20 @@ def test_without_commit_removes_only_the_last_commit(size: int) -> None:
 def test_without_commit_refuses_unexpected_script(script: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         list(without_commit(block for block in [script]))
+
+
+def test_restore_in_place_replaces_objects_that_belong_to_no_schema(
+    postgres_servers: PostgresServers, make_stage: Callable[..., Stage]
+) -> None:
+    stage = make_stage(postgres_servers.get(18), role="postgres")
+    stage.create()
+    for kind in (
+        "TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal))",
+        "ACCESS METHOD other_heap TYPE TABLE HANDLER heap_tableam_handler",
+    ):
+        stage.sql(f"CREATE {kind}", superuser=True)
+    engine, before = stage.engine, stage.plain_dump()
+    details = engine.describe(())
+    data = b"".join(engine.dump(details))
+    assert engine.restore_in_place(blocks_of(data), details, WHOLE) == ()
+    assert stage.plain_dump() == before

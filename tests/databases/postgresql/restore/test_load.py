@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from igny8_backup.databases.values import WHOLE
 from igny8_backup.errors import FilesError, StorageError, ToolError, ToolMissingError
 from igny8_backup.streams import Blocks
 from tests.databases.fakes import fake, link
@@ -175,3 +176,38 @@ def test_load_leaves_subscriptions_out(
         assert stage.admin(query, stage.name) == [(1,)]
     finally:
         stage.sql("DROP SUBSCRIPTION copy", superuser=True)
+
+
+@pytest.mark.postgres(15, 18)
+def test_load_without_the_tablespace_of_a_table_uses_the_default_one(stage: Stage) -> None:
+    place = f"{stage.name}_fast"
+    with stage.server.connect(superuser=True) as session:
+        session.execute("SET allow_in_place_tablespaces = on")
+        session.execute(f"CREATE TABLESPACE {place} LOCATION ''".encode())
+    try:
+        stage.sql(f"ALTER TABLE item SET TABLESPACE {place}", superuser=True)
+        engine = stage.engine
+        details = engine.describe(())
+        data = b"".join(engine.dump(details))
+        tables = "SELECT count(*) FROM pg_class WHERE reltablespace <> 0 AND relname = 'item'"
+
+        def load(jobs: int) -> tuple[str, ...]:
+            engine.drop(stage.staging)
+            engine.create_staging(stage.staging, details)
+            return engine.load(stage.staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
+
+        # The role may not create anything there.
+        (label,) = load(1)
+        assert label.startswith(f"TABLESPACE - {place} ")
+        stage.admin(f"GRANT CREATE ON TABLESPACE {place} TO {stage.server.role}")
+        assert load(2) == ()
+        assert stage.sql(tables, database=stage.staging) == [(1,)]
+        engine.drop(stage.staging)
+        stage.sql("ALTER TABLE item SET TABLESPACE pg_default", superuser=True)
+    finally:
+        stage.admin(f"DROP TABLESPACE IF EXISTS {place}")
+    for jobs in (1, 2):
+        assert load(jobs) == (label,)
+        assert stage.sql(tables, database=stage.staging) == [(0,)]
+    (in_place,) = engine.restore_in_place(blocks_of(data), details, WHOLE)
+    assert in_place == label

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from demo.account import private_folder
@@ -17,6 +20,7 @@ from tests.databases.relay import Relay
 from tests.databases.stage import Stage
 from tests.services.postgres import PostgresServers
 
+Make = Callable[..., Stage]
 all_majors = pytest.mark.postgres(15, 16, 18)
 
 
@@ -53,7 +57,8 @@ def test_blockers_name_missing_and_foreign_roles(stage: Stage) -> None:
     (found,) = blockers(stage, owners=("gone", other), roles=("gone", 'al"so', other, reader))[:1]
     assert found.endswith('CREATE ROLE "al""so"; CREATE ROLE "gone";')
     assert blockers(stage, owners=(other,), roles=(other, reader)) == [
-        f'The role igny8 may not create objects that belong to {other}: GRANT "{other}" TO "igny8";'
+        f'The role igny8 may not create objects that belong to {other}: GRANT "{other}" TO "igny8"; or'
+        " restore with --no-owner, so that igny8 owns everything."
     ]
     assert blockers(stage, roles=(stage.server.role, reader)) == []
     stage.admin(f"GRANT {other} TO {stage.server.role}")
@@ -68,6 +73,21 @@ def test_blockers_name_membership_without_inherit_or_set(stage: Stage) -> None:
     assert len(blockers(stage, owner=other)) == 1
     stage.admin(f"GRANT {other} TO {stage.server.role} WITH INHERIT TRUE, SET FALSE")
     assert len(blockers(stage, owners=(other,))) == 1
+
+
+POWER = ("SUPERUSER", "CREATEROLE", "REPLICATION", "BYPASSRLS", "IN ROLE pg_execute_server_program")
+
+
+@pytest.mark.postgres(15, 18)
+def test_blockers_never_advise_membership_in_powerful_role(stage: Stage) -> None:
+    strong = [stage.make_role(f"strong{number}", option) for number, option in enumerate(POWER)]
+    strong += [stage.make_role("indirect", f"IN ROLE {strong[1]}"), "postgres"]
+    found = blockers(stage, owners=tuple(strong))
+    assert len(found) == len(strong)
+    for text in found:
+        assert "GRANT" not in text and "restore with --no-owner, so that igny8 owns everything." in text
+    (found_owner,) = blockers(stage, owner="postgres")
+    assert "GRANT" not in found_owner and "--no-owner" in found_owner
 
 
 def test_blockers_without_live_database_name_roles_of_attributes(stage: Stage) -> None:
@@ -92,9 +112,115 @@ def test_blockers_name_missing_createdb_and_ownership(stage: Stage) -> None:
     found = stage.engine_with(USER=role).blockers(stage.part(), details)
     assert found == [
         f'The role {role} may not create databases: ALTER ROLE "{role}" CREATEDB;'
-        " if nobody can grant that, restore with --in-place.",
-        "The live database belongs to a role whose privileges this role lacks: restore as its owner.",
+        " if nobody can grant that, only restore_all --in-place works.",
+        f"The live database belongs to igny8, whose privileges the role {role} lacks: ALTER DATABASE"
+        f' "{stage.name}" OWNER TO "{role}";',
     ]
+
+
+@pytest.mark.postgres(15, 18)
+def test_blockers_name_connection_limits_and_the_statement_that_raises_them(stage: Stage) -> None:
+    role = stage.make_role("few", "LOGIN CREATEDB CONNECTION LIMIT 2")
+    stage.admin(f"GRANT {stage.role} TO {role}")
+    engine, details, part = stage.engine_with(USER=role), stage.engine.describe(()), stage.part()
+    (found,) = engine.blockers(part, details)
+    assert re.fullmatch(
+        f"The role {role} may open 2 sessions at once, of which (0 are|1 is) in use by others, and 4 are"
+        " needed:"
+        f' ALTER ROLE "{role}" CONNECTION LIMIT [45];',
+        found,
+    )
+    stage.admin(f"ALTER ROLE {role} CONNECTION LIMIT 9")
+    assert engine.blockers(part, details) == []
+
+
+def test_blockers_do_not_count_sessions_of_the_same_run(stage: Stage) -> None:
+    role = stage.make_role("few", "LOGIN CREATEDB CONNECTION LIMIT 4")
+    stage.admin(f"GRANT {stage.role} TO {role}")
+    engine, details, part = stage.engine_with(USER=role), stage.engine.describe(()), stage.part()
+    with engine.lock_session():
+        assert engine.blockers(part, details) == []
+
+
+def test_blockers_name_server_without_free_sessions(cramped: PostgresServer, make_stage: Make) -> None:
+    stage = make_stage(cramped)
+    stage.create()
+    part, details = stage.part(), stage.engine.describe(())
+    assert stage.engine.blockers(part, details) == []
+    with ExitStack() as stack:
+        for _ in range(15):
+            stack.enter_context(cramped.connect())
+        (found,) = stage.engine.blockers(part, details)
+    assert re.search(
+        "open 17 sessions at once, of which 1[5-7] are in use by others, and 4 are needed: end idle", found
+    )
+
+
+class StrictServer(PostgresServer):
+    """A server whose pg_hba.conf names the databases that the role may use."""
+
+    def allow(self, *databases: str) -> None:
+        lines = ["host all postgres all scram-sha-256"]
+        lines += [f"host {name} {self.role} all scram-sha-256" for name in databases]
+        (self.data / "pg_hba.conf").write_text("\n".join(lines) + "\n")
+        loaded = self._load_time()
+        with self.connect(superuser=True) as session:
+            session.execute("SELECT pg_reload_conf()")
+        while self._load_time() == loaded:
+            pass
+
+    def _load_time(self) -> object:
+        with self.connect(superuser=True) as session:
+            return session.execute("SELECT pg_conf_load_time()").fetchone()
+
+
+@pytest.fixture
+def strict(postgres_servers: PostgresServers) -> Iterator[PostgresServer]:
+    base = private_folder("igny8-strict-")
+    try:
+        with StrictServer(postgres_servers.get(18).bin_dir, base, durable=False) as server:
+            yield server
+    finally:
+        shutil.rmtree(base)
+
+
+def test_blockers_name_databases_that_pg_hba_conf_forbids(strict: Any, make_stage: Make) -> None:
+    stage = make_stage(strict)
+    stage.create()
+    part, details = stage.part(), stage.engine.describe(())
+    assert stage.engine.blockers(part, details) == []
+    strict.allow("postgres", stage.name)
+    (found,) = stage.engine.blockers(part, details)
+    assert "pg_hba.conf on the server does not let" in found and "restore with --in-place" in found
+    (pattern,) = re.findall("as '(/.*?)'", found)
+    strict.allow("postgres", stage.name, f'"{pattern}"')
+    assert stage.engine.blockers(part, details) == []
+    strict.allow(stage.name)
+    with pytest.raises(DatabaseError, match="Add a line for this role and this database to pg_hba.conf"):
+        stage.engine.blockers(part, details)
+
+
+def test_plan_notes_name_limits_and_grantors(stage: Stage) -> None:
+    details = stage.engine.describe(())
+    assert stage.engine.plan_notes(details) == []
+    stage.admin(f"ALTER ROLE {stage.role} SET temp_file_limit = '1GB'")
+    try:
+        limit, grantors = stage.engine.plan_notes(replace(details, grantors=("editor",)))
+    finally:
+        stage.admin(f"ALTER ROLE {stage.role} RESET temp_file_limit")
+    assert "temp_file_limit is 1GB" in limit and 'ALTER ROLE "igny8" SET temp_file_limit = -1;' in limit
+    assert "privileges that editor granted will be granted by the owners" in grantors
+
+
+def test_plan_notes_name_session_replication_role(stage: Stage) -> None:
+    details = stage.engine.describe(())
+    stage.admin(f"ALTER ROLE {stage.role} SET session_replication_role = replica")
+    try:
+        (note,) = stage.engine.plan_notes(details)
+    finally:
+        stage.admin(f"ALTER ROLE {stage.role} RESET session_replication_role")
+    assert "foreign keys are not enforced" in note
+    assert 'ALTER ROLE "igny8" SET session_replication_role = origin;' in note
 
 
 @pytest.mark.postgres(15)
@@ -202,7 +328,10 @@ def test_blockers_name_what_prevents_rename(logical: LogicalServer, make_stage: 
     state = stage.engine.target_state(stage.part(), details)
     assert state.subscriptions == (Subscription(name="copy", enabled=True),)
     found = blockers(stage)
-    assert "Subscriptions are enabled in the live database: ALTER SUBSCRIPTION ... DISABLE." in found
+    assert (
+        "Subscriptions are enabled in the live database: disable them (ALTER SUBSCRIPTION ... DISABLE)."
+        in found
+    )
     stage.sql("ALTER SUBSCRIPTION copy DISABLE; ALTER SUBSCRIPTION copy SET (slot_name = NONE);"
               " DROP SUBSCRIPTION copy", superuser=True)  # fmt: skip
 

@@ -60,7 +60,9 @@ def test_create_staging_uses_recorded_encoding_and_locale(
 @pytest.mark.parametrize("changed", [{"collate": "xx_XX.UTF-8"}, {"provider": "icu", "locale": "de"}])
 def test_create_staging_with_unknown_locale_creates_nothing(stage: Stage, changed: dict[str, str]) -> None:
     details = replace(stage.engine.describe(()), **changed)  # type: ignore[arg-type]
-    with pytest.raises(DatabaseError, match="could not be created as recorded.*Nothing live was changed"):
+    with pytest.raises(
+        DatabaseError, match="could not be created like the recorded one.*Nothing live was changed"
+    ):
         stage.engine.create_staging(stage.staging, details)
     assert stage.databases() == [stage.name]
 

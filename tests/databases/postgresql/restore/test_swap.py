@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from igny8_backup.databases.postgresql.restore.swap import name_database, swap_databases
 from igny8_backup.errors import DatabaseError, UnfinishedError
+from igny8_backup.formats.details import SecurityLabel
 from tests.databases.relay import HangUp, Relay
 from tests.databases.stage import Stage
 
@@ -145,13 +147,13 @@ def test_swap_with_protected_sessions_changes_nothing(stage: Stage) -> None:
         assert stage.engine.blockers(stage.part(), details) == [
             "The live database has sessions of postgres, which this role may not end: end them."
         ]
-        with pytest.raises(DatabaseError, match="It has sessions of postgres.*It was not changed"):
+        with pytest.raises(DatabaseError, match="It has sessions of postgres.*The database was not changed"):
             stage.engine.swap(stage.staging, stage.previous, details)
         assert session.execute("SELECT count(*) FROM item").fetchone() == (OLD,)
     assert state(stage) == old
     with (
         stage.server.connect(stage.staging, superuser=True),
-        pytest.raises(DatabaseError, match="It has sessions of postgres.*It was not changed"),
+        pytest.raises(DatabaseError, match="It has sessions of postgres.*The database was not changed"),
     ):
         stage.engine.drop(stage.staging)
     stage.engine.swap(stage.staging, stage.previous, details)
@@ -235,3 +237,44 @@ def test_swap_with_lost_connection_raises_unfinished(stage: Stage) -> None:
         with pytest.raises(UnfinishedError, match="connection to the server was lost"):
             swap_databases(live, stage.staging, stage.previous, details)
     assert stage.databases() == [stage.name, stage.previous]
+
+
+def templates(stage: Stage) -> set[str]:
+    return {name for (name,) in stage.admin("SELECT datname FROM pg_database WHERE datistemplate")}
+
+
+def test_swap_moves_the_template_flag_with_the_live_name(stage: Stage) -> None:
+    """A template cannot be dropped, so the database that is set aside is none."""
+    stage.admin(f"ALTER DATABASE {stage.name} IS_TEMPLATE true")
+    try:
+        details = stage.make_staging()
+        assert details.is_template and stage.staging not in templates(stage)
+        stage.engine.swap(stage.staging, stage.previous, details)
+        assert stage.name in templates(stage) and stage.previous not in templates(stage)
+        stage.engine.swap_back(stage.previous, stage.staging)
+        assert stage.name in templates(stage) and stage.staging not in templates(stage)
+        stage.engine.drop(stage.staging)
+        stage.admin(f"ALTER DATABASE {stage.name} IS_TEMPLATE false")
+        stage.server.drop_database(stage.name)
+        stage.engine.create_staging(stage.staging, details)
+        stage.engine.swap(stage.staging, stage.previous, details)
+        assert stage.name in templates(stage)
+    finally:
+        stage.admin(f"ALTER DATABASE {stage.name} IS_TEMPLATE false")
+
+
+def test_security_labels_are_recorded_and_a_missing_provider_is_named(stage: Stage) -> None:
+    oid = f"(SELECT oid FROM pg_database WHERE datname = '{stage.name}')"
+    insert = f"SELECT {oid}, 'pg_database'::regclass, 'no_provider', 'secret'"
+    with stage.server.connect(superuser=True) as session:
+        session.execute("SET allow_system_table_mods TO on")
+        session.execute(f"INSERT INTO pg_shseclabel (objoid, classoid, provider, label) {insert}".encode())
+    details = stage.engine.describe(())
+    assert details.security_labels == (SecurityLabel(provider="no_provider", label="secret"),)
+    stage.engine.create_staging(stage.staging, details)
+    with pytest.raises(DatabaseError, match=r"no_provider.* is not loaded.* SECURITY LABEL ON DATABASE"):
+        stage.engine.copy_labels(stage.staging, details)
+    stage.server.drop_database(stage.name)
+    with pytest.raises(DatabaseError, match=r"no_provider.* is not loaded"):
+        stage.engine.copy_labels(stage.staging, details)
+    stage.engine.copy_labels(stage.staging, replace(details, security_labels=()))

@@ -1,0 +1,8 @@
+"""A view of a store at one moment, for operations that read everything: list, monitor, prune, backup.
+
+``snapshot_store.SnapshotStore`` lists each folder once and reads each small object once;
+``snapshot_catalog.SnapshotCatalog`` parses each manifest and run record once. ``document_cache`` keeps small
+objects in ``STATE_DIR``, so that a later run need not read them again. ``listing`` lists several
+folders at the same time. This package imports modules of ``catalog``, and ``store``, ``formats``,
+``signing``, ``streams``, ``filesystem`` and ``errors``.
+"""

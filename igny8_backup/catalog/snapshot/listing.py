@@ -1,0 +1,76 @@
+"""List a storage once, several folders at the same time if the storage permits that.
+
+The order matters: packs are listed first, then run records, then backups. So packs of a run that begins after
+the packs were listed are not in the result. And if a run had ended before its record was listed, the manifest
+that it wrote is in the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from igny8_backup.formats import keys
+from igny8_backup.store import Store, Stored
+from igny8_backup.store.objects import is_key
+
+T = TypeVar("T")
+
+FOLDERS = (keys.PACKS, keys.CHECKS, keys.REMOVED, keys.RUNS, keys.BACKUPS)
+"""The folders of a storage, in the order in which they are listed."""
+SIDE_BY_SIDE = 8
+_HOSTS_LIMIT = 8
+"""With more hosts, the folder of each host is listed as a whole, to save one or more requests per tree."""
+
+
+def list_packs_and_checks(store: Store) -> list[Stored]:
+    """Return all objects in the folders of packs, checks and removals. Raises ``StorageError``."""
+    folders = [keys.CHECKS, keys.REMOVED]
+    if not store.parallel_lists:
+        return list_folders(store, [keys.PACKS, *folders])
+    objects, hosts = store.list_level(keys.PACKS)
+    below = [f"{keys.PACKS}{host}/" for host in hosts]
+    if not all(map(_is_folder, below)):
+        return list_folders(store, [keys.PACKS, *folders])
+    if len(hosts) <= _HOSTS_LIMIT:
+        levels = _side_by_side(store.list_level, below)
+        objects += [item for found, _ in levels for item in found]
+        below = [f"{host}{tree}/" for host, (_, trees) in zip(below, levels, strict=True) for tree in trees]
+        if not all(map(_is_folder, below)):
+            return list_folders(store, [keys.PACKS, *folders])
+    return objects + list_folders(store, [*below, *folders])
+
+
+def list_rest(store: Store) -> list[Stored]:
+    """Return all objects outside ``FOLDERS``: those at the top level, and those in other folders.
+
+    Raises ``StorageError``.
+    """
+    if not store.parallel_lists:
+        return [item for item in store.list() if not item.key.startswith(FOLDERS)]
+    objects, names = store.list_level("")
+    others = [f"{name}/" for name in names if f"{name}/" not in FOLDERS]
+    if not all(map(_is_folder, others)):
+        return [item for item in store.list() if not item.key.startswith(FOLDERS)]
+    return objects + list_folders(store, others)
+
+
+def list_folders(store: Store, folders: Iterable[str]) -> list[Stored]:
+    """Return all objects in ``folders``, which are listed at the same time if the store permits that."""
+
+    def listed(folder: str) -> list[Stored]:
+        return list(store.list(folder))
+
+    found = _side_by_side(listed, folders) if store.parallel_lists else map(listed, folders)
+    return [item for items in found for item in items]
+
+
+def _side_by_side(call: Callable[[str], T], folders: Iterable[str]) -> list[T]:
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="listing") as pool:
+        return list(pool.map(call, folders))
+
+
+def _is_folder(name: str) -> bool:
+    """Return whether a store can list the folder ``name``, which another program may have created."""
+    return is_key(name.removesuffix("/"))

@@ -1,0 +1,65 @@
+"""Decide whether a dump is full, differential or incremental: :func:`choose_kind`.
+
+A full dump refers to no earlier one. The first dump of a day is differential: it refers to packs of the full
+dump only. All others are incremental: they refer to packs of the full dump, of the differential dump of the
+day and of the incremental dumps of the day. So a restore never needs more than about a day of small packs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from igny8_backup.clock_skew import is_ahead
+from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
+
+LONGEST_PERIOD = timedelta(days=1)
+"""The period of the dumps is taken to be the time since the last dump, but at most this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastDump:
+    """The newest good dump of a database: when it began, and when the full dump that it needs began."""
+
+    started: datetime
+    full_started: datetime
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kind of the next dump. ``reason`` says why it is full before a full dump is due, or is empty."""
+
+    kind: str
+    reason: str = ""
+
+
+def choose_kind(
+    now: datetime,
+    last: LastDump | None,
+    *,
+    full_every: timedelta,
+    forced: str = "",
+    why_full: str = "",
+) -> Choice:
+    """Return the kind of the dump that begins ``now``.
+
+    ``last`` is the newest good dump; ``None`` if there is none. ``full_every`` is the setting. ``forced`` is
+    the kind that the user demands, or empty. ``why_full`` says why no reference to earlier packs is possible;
+    empty if it is possible.
+    """
+    if forced == FULL:
+        return Choice(FULL)
+    if last is None or why_full:
+        return Choice(FULL, why_full)
+    if is_ahead(last.full_started, now) or is_ahead(last.started, now):
+        return Choice(FULL, "an earlier dump is dated in the future")
+    period = min(max(now - last.started, timedelta()), LONGEST_PERIOD, full_every)
+    if now - last.full_started > full_every - period / 2:
+        return Choice(FULL)
+    if forced == DIFFERENTIAL or _day(last.started) != _day(now):
+        return Choice(DIFFERENTIAL)
+    return Choice(INCREMENTAL)
+
+
+def _day(moment: datetime) -> object:
+    return moment.astimezone(UTC).date()

@@ -1,0 +1,140 @@
+"""Put an archive together from its packs: :func:`read_archive`.
+
+The index tells in advance which ranges of which packs the archive needs, and in which order. A pack is
+decoded when the first of its ranges is needed, and its ranges that are needed later are kept in memory. If
+the kept ranges exceed the limit, those needed last are dropped, and their packs are decoded again later.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+from igny8_backup.chunks.runs import Index
+from igny8_backup.errors import damaged_backup
+from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.observe import verified
+
+KEPT_BYTES = 64 << 20
+"""The largest total size in bytes of the ranges that are kept for later."""
+_NONE = (1 << 32) - 1
+_USED_UP = 10_000  # numbers of runs in the heap that are not kept any more
+
+OpenPack = Callable[[str], Blocks]
+"""Yields the decoded contents of the pack with this name."""
+
+
+def read_archive(
+    index: Index, sizes: dict[str, int], open_pack: OpenPack, *, name: str, kept_bytes: int = KEPT_BYTES
+) -> Blocks:
+    """Yield the archive that ``index`` describes, in blocks of about 1 MiB.
+
+    ``sizes`` maps the names of packs to the sizes of their contents in bytes. ``name`` names the archive in
+    messages. ``kept_bytes`` limits the ranges that are kept for later. Raises ``IntegrityError`` if a pack
+    has another size, or if the archive does not have the length and SHA-256 that the index records. The
+    SHA-256 is compared at the end, so rely on the blocks only after the generator has ended without an error.
+    """
+    pieces = _Reader(index, sizes, open_pack, kept_bytes).pieces()
+    header = index.header
+    return verified(_in_blocks(pieces), sha256=header.sha256, size=header.bytes, name=name)
+
+
+class _Reader:
+    """The state of reading one archive. ``_kept`` maps numbers of runs to their bytes."""
+
+    def __init__(self, index: Index, sizes: dict[str, int], open_pack: OpenPack, kept_bytes: int) -> None:
+        self._index = index
+        self._sizes = sizes
+        self._open_pack = open_pack
+        self._limit = kept_bytes
+        self._next = _next_of_same_pack(index)
+        self._kept: dict[int, bytes] = {}
+        self._last: list[int] = []  # a heap of the numbers in ``_kept``, negative: the largest comes first
+        self._size = 0
+
+    def pieces(self) -> Generator[memoryview | bytes, None, None]:
+        """Yield the bytes of each run, in order."""
+        for run in range(len(self._index.runs)):
+            piece = self._kept.pop(run, None)
+            if piece is None:
+                yield self._decode(run)
+            else:
+                self._size -= len(piece)
+                yield piece
+
+    def _decode(self, run: int) -> memoryview | bytes:
+        """Decode the pack of a run. Return the bytes of the run, and keep those of later runs of the pack."""
+        runs = self._index.runs
+        content = memoryview(self._read_pack(self._index.header.packs[runs.packs[run]]))
+        later = self._next[run]
+        while later != _NONE:
+            if later not in self._kept and not self._keep(later, content):
+                break  # all further runs of this pack are needed even later
+            later = self._next[later]
+        piece = content[runs.offsets[run] : runs.offsets[run] + runs.lengths[run]]
+        return piece if len(piece) >= BLOCK else bytes(piece)  # a view keeps the whole pack in memory
+
+    def _keep(self, run: int, content: memoryview) -> bool:
+        """Keep the bytes of a run, and drop ranges over the limit; return whether this run is still kept."""
+        offset, length = self._index.runs.offsets[run], self._index.runs.lengths[run]
+        self._kept[run] = bytes(content[offset : offset + length])
+        heapq.heappush(self._last, -run)
+        self._size += length
+        while self._size > self._limit:
+            dropped = -heapq.heappop(self._last)
+            self._size -= len(self._kept.pop(dropped, b""))
+        if len(self._last) > 2 * len(self._kept) + _USED_UP:
+            self._last = [-kept for kept in self._kept]
+            heapq.heapify(self._last)
+        return run in self._kept
+
+    def _read_pack(self, key: str) -> bytes:
+        size = self._sizes[key]
+        content = bytearray()
+        with closing(self._open_pack(key)) as blocks:
+            for block in blocks:
+                content += block
+                if len(content) > size:
+                    break
+        if len(content) != size:
+            found = f"more than {size}" if len(content) > size else str(len(content))
+            error = damaged_backup(f"{key} has {found} bytes of contents, not the {size} that were written.")
+            error.object_key = key
+            raise error
+        return bytes(content)
+
+
+def _next_of_same_pack(index: Index) -> array[int]:
+    """Return, for each run, the number of the next run of the same pack; ``_NONE`` for the last one."""
+    following = array("I", [_NONE]) * len(index.runs)
+    seen = array("I", [_NONE]) * len(index.header.packs)
+    for run in reversed(range(len(index.runs))):
+        pack = index.runs.packs[run]
+        following[run] = seen[pack]
+        seen[pack] = run
+    return following
+
+
+def _in_blocks(pieces: Generator[memoryview | bytes, None, None]) -> Blocks:
+    """Yield pieces of any size as blocks of about ``BLOCK`` bytes."""
+    small: list[memoryview | bytes] = []
+    size = 0
+    with closing(pieces):
+        for piece in pieces:
+            if len(piece) >= BLOCK:
+                if small:
+                    yield b"".join(small)
+                    small, size = [], 0
+                view = memoryview(piece)
+                for start in range(0, len(view), BLOCK):
+                    yield bytes(view[start : start + BLOCK])
+                continue
+            small.append(piece)
+            size += len(piece)
+            if size >= BLOCK:
+                yield b"".join(small)
+                small, size = [], 0
+        if small:
+            yield b"".join(small)

@@ -1,0 +1,140 @@
+"""Store an archive as chunks: put new chunks into packs, and refer to packs of earlier dumps for the others.
+
+Entry point: :class:`ArchiveWriter`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+
+from igny8_backup.chunks.cutter import Cutter
+from igny8_backup.chunks.locations import PACK_BYTES, Location, chunk_digest
+from igny8_backup.chunks.runs import RUNS_LIMIT, SCHEMA, Index, IndexHeader, Runs
+from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.observe import Digest
+
+WINDOW = 16 << 20
+"""The size in bytes of the parts of an archive for which the number of packs is limited."""
+PACKS_LIMIT = 32
+"""The chunks that begin in one window of an archive lie in at most this many packs. A reader has memory for
+ranges of a few packs only, so without a limit it would have to decode the same packs again and again."""
+_NEW_PACKS = 8  # two packs in a row hold more than one can, and the last chunk of a window may be one pack
+_OLD_PACKS = PACKS_LIMIT - _NEW_PACKS
+_OLD_RUNS = RUNS_LIMIT // 2
+
+Find = Callable[[Sequence[bytes]], list[Location | None]]
+"""Returns, for each digest, where storage has the chunk; ``None`` if the chunk must be stored."""
+
+
+class ArchiveWriter:
+    """Writes one archive. Call :meth:`write` once.
+
+    ``key`` is the secret key of the digests of chunks. ``find`` says where storage has chunks. ``pack_name``
+    returns the name of the new pack number 1, 2, ... ``store`` stores a new pack under its name. ``record``
+    is called with the digest and the location of each chunk, in order.
+    """
+
+    def __init__(
+        self,
+        cutter: Cutter,
+        key: bytes,
+        *,
+        find: Find,
+        pack_name: Callable[[int], str],
+        store: Callable[[str, Blocks], object],
+        record: Callable[[bytes, Location], object],
+    ) -> None:
+        self._cutter = cutter
+        self._key = key
+        self._find = find
+        self._pack_name = pack_name
+        self._store = store
+        self._record = record
+        self._runs = Runs()
+        self._numbers: dict[str, int] = {}  # of packs in the index
+        self._pack = bytearray()
+        self._begun = 0
+
+    def write(self, blocks: Blocks) -> Index:
+        """Store the archive ``blocks``, and return its index.
+
+        Chunks that storage already has are not stored again, unless the index would otherwise exceed
+        ``PACKS_LIMIT`` or ``RUNS_LIMIT``. All packs are stored when this returns. Raises the errors of
+        ``blocks`` and of the callbacks.
+        """
+        digest = Digest()
+        window: list[memoryview] = []
+        end = 0
+        with closing(self._cutter.cut(digest.watch(blocks))) as chunks:
+            for chunk in chunks:
+                window.append(chunk)
+                end += len(chunk)
+                if end // WINDOW > (end - len(chunk)) // WINDOW:
+                    self._write_window(window)
+                    window = []
+        self._write_window(window)
+        self._end_pack()
+        header = IndexHeader(
+            schema=SCHEMA,
+            bytes=digest.size,
+            sha256=digest.sha256,
+            cutter=self._cutter.identity,
+            packs=tuple(self._numbers),
+            runs=len(self._runs),
+        )
+        return Index(header, self._runs)
+
+    def _write_window(self, window: list[memoryview]) -> None:
+        digests = [chunk_digest(chunk, self._key) for chunk in window]
+        known: list[Location | None] = [None] * len(window)
+        if len(self._runs) < _OLD_RUNS:
+            known = _within_limit(_of_same_length(self._find(digests), window))
+        for chunk, digest, location in zip(window, digests, known, strict=True):
+            found = location or self._add(chunk)
+            number = self._numbers.setdefault(found.pack, len(self._numbers))
+            self._runs.append(number, found.offset, found.length)
+            self._record(digest, found)
+
+    def _add(self, chunk: memoryview) -> Location:
+        """Put a chunk into the pack that is being filled; return where storage will have it."""
+        if len(self._pack) + len(chunk) > PACK_BYTES:
+            self._end_pack()
+        if not self._pack:
+            self._begun += 1
+        offset = len(self._pack)
+        self._pack += chunk  # copied: the view keeps a large block in memory
+        return Location(self._pack_name(self._begun), offset, len(chunk))
+
+    def _end_pack(self) -> None:
+        if self._pack:
+            self._store(self._pack_name(self._begun), _blocks(self._pack))
+            self._pack = bytearray()
+
+
+def _blocks(pack: bytearray) -> Generator[bytes, None, None]:
+    for start in range(0, len(pack), BLOCK):
+        yield bytes(pack[start : start + BLOCK])
+
+
+def _of_same_length(found: list[Location | None], window: list[memoryview]) -> list[Location | None]:
+    return [
+        location if location and location.length == len(chunk) else None
+        for location, chunk in zip(found, window, strict=True)
+    ]
+
+
+def _within_limit(found: list[Location | None]) -> list[Location | None]:
+    """Return ``found`` with locations in at most ``_OLD_PACKS`` packs.
+
+    The packs of which the window needs the most bytes are kept. Locations in other packs become ``None``.
+    """
+    needed: Counter[str] = Counter()
+    for location in found:
+        if location:
+            needed[location.pack] += location.length
+    if len(needed) <= _OLD_PACKS:
+        return found
+    most = {pack for pack, _ in needed.most_common(_OLD_PACKS)}
+    return [location if location and location.pack in most else None for location in found]

@@ -1,0 +1,44 @@
+"""What a manifest says about a dump that is stored as chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from igny8_backup.formats import keys
+
+FULL, DIFFERENTIAL, INCREMENTAL = "full", "differential", "incremental"
+KINDS = (FULL, DIFFERENTIAL, INCREMENTAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkedDump:
+    """A dump in chunks: its kind, and the size in bytes and the SHA-256 of the archive of ``pg_dump``.
+
+    ``full_id`` is the id of the backup with the full dump that this dump is based on, and ``full_started`` is
+    the time at which that full dump began. A full dump names itself there. ``differential_id`` is the id of
+    the backup with the differential dump that this dump is based on; empty if there is none. Those backups
+    may have been removed since. The packs that this dump needs are kept even so.
+    """
+
+    kind: str
+    bytes: int
+    archive_sha256: str
+    full_id: str
+    full_started: datetime
+    differential_id: str = ""
+
+
+def index_key(backup_id: str, alias: str, suffix: str) -> str:
+    """Return the key of the index of a dump in chunks. ``suffix`` names the codecs: ``.zst.age``."""
+    return f"{keys.BACKUPS}{backup_id}/db/{alias}.runs{suffix}"
+
+
+def chunk_folder(host: str, alias: str) -> str:
+    """Return the folder for the packs of a database. Its name has a dot; the names of trees have none."""
+    return f"{keys.PACKS}{host}/db.{alias}/"
+
+
+def chunk_pack_key(host: str, alias: str, pack: str, suffix: str) -> str:
+    """Return the key of the pack of chunks ``pack``, a name like ``20261122T021500Z-7f3a9c-0001``."""
+    return f"{chunk_folder(host, alias)}{pack}.chunks{suffix}"

@@ -1,0 +1,129 @@
+"""Parse manifests from storage, which may be damaged or forged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.chunked import KINDS
+from igny8_backup.formats.lists import is_sha256
+from igny8_backup.formats.manifest import COMPLETE, SCHEMA, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.objects import ListReference, StoredObject, list_object
+
+
+def read_manifest(data: bytes, backup_id: str) -> Manifest:
+    """Parse the manifest of the backup ``backup_id``.
+
+    If the manifest refers to lists of packs, the result has no packs: ``catalog.lists`` reads these lists.
+
+    Raises :class:`IntegrityError` if ``data`` is malformed or from a newer release, if it lacks an object of
+    a complete database or tree, or if the key of an object is not one that the backup can have.
+    """
+    name = f"The manifest of backup {backup_id}"
+    manifest = records.from_json(Manifest, data, name=name, schema=SCHEMA)
+    if manifest.id != backup_id:
+        raise IntegrityError(f"{name} is that of another backup, {manifest.id!r}.")
+    if keys.stamp(manifest.started) != backup_id[:16]:
+        raise IntegrityError(f"{name} says that it began at {manifest.started}, unlike the id.")
+    lacking = [part.alias for part in manifest.databases if part.state == COMPLETE and not part.object]
+    lacking += [
+        part.name for part in manifest.trees if part.state == COMPLETE and not (part.index and part.folders)
+    ]
+    if lacking:
+        raise IntegrityError(f"{name} lists {', '.join(lacking)} as complete, without the stored objects.")
+    for item, kind, part in _places(manifest):
+        key = keys.parse(item.key)
+        shared = kind in ("pack", "chunk", "list")
+        writer = key.backup_id if key and shared else backup_id
+        expected = (kind, part, writer, manifest.host if shared else "")
+        if key is None or (key.kind, key.name, key.backup_id, key.host) != expected:
+            raise IntegrityError(f"{name} names the object {item.key!r}, which the backup cannot have.")
+        if not is_sha256(item.sha256) or min(item.stored_bytes, item.raw_bytes) < 0:
+            raise IntegrityError(f"{name} has a malformed size or digest of the object {item.key!r}.")
+    for part_of in manifest.parts:
+        _check_pack_names(manifest, part_of, name)
+    for database in manifest.databases:
+        _check_chunked(database, name)
+    manifest = manifest.as_stored()  # where there are lists, nothing else names packs
+    return _with_blocks_in(manifest, manifest.blocks) if manifest.blocks else manifest
+
+
+def _check_pack_names(manifest: Manifest, part: DatabasePart | TreePart, name: str) -> None:
+    """Check the keys of the packs of a part: their form, and that none occurs twice.
+
+    Raises ``IntegrityError``.
+    """
+    kind = "pack" if isinstance(part, TreePart) else "chunk"
+    try:
+        found = list(part.pack_keys(manifest.host))
+    except ValueError as error:
+        raise IntegrityError(f"{name} is malformed: {error}.", unchanged="Nothing was changed.") from None
+    if wrong := next((key for key in found if not _is_of_kind(key, kind)), None):
+        raise IntegrityError(f"{name} names the object {wrong!r}, which the backup cannot have.")
+    if len(set(found)) < len(found):
+        raise IntegrityError(f"{name} names a pack of {part.describe()} twice.")
+
+
+def _is_of_kind(key: str, kind: str) -> bool:
+    parsed = keys.parse(key)
+    return parsed is not None and parsed.kind == kind
+
+
+def _check_chunked(part: DatabasePart, name: str) -> None:
+    """Check what a manifest says about a dump in chunks. Raises ``IntegrityError``."""
+    found = part.chunked
+    if found is None:
+        if part.packs or part.pack_lists:
+            raise IntegrityError(f"{name} names packs for {part.describe()}, whose dump is not in chunks.")
+        return
+    ids = [found.full_id, *([found.differential_id] if found.differential_id else [])]
+    if (
+        found.kind not in KINDS
+        or found.bytes < 0
+        or not (is_sha256(found.archive_sha256) and all(map(keys.is_id, ids)))
+    ):
+        raise IntegrityError(f"{name} is malformed: what it says of the chunks of {part.describe()}.")
+
+
+def _with_blocks_in(manifest: Manifest, found: ListReference) -> Manifest:
+    """Return a copy of the manifest in which ``found`` is the ``blocks_in`` of the backup's own objects.
+
+    ``found`` is the list that holds the digests of the blocks of these objects.
+    """
+
+    def own(item: StoredObject | None) -> StoredObject | None:
+        return replace(item, blocks_in=found) if item else None
+
+    return replace(
+        manifest,
+        details=replace(manifest.details, blocks_in=found),
+        databases=tuple(replace(part, object=own(part.object)) for part in manifest.databases),
+        trees=tuple(
+            replace(part, index=own(part.index), folders=own(part.folders)) for part in manifest.trees
+        ),
+    )
+
+
+def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
+    """Yield each object of a backup, and the ``kind`` and ``name`` that its key must have.
+
+    The caller compares them with the result of ``keys.parse``.
+    """
+    yield manifest.details, "details", ""
+    if manifest.blocks:
+        yield list_object(manifest.blocks), "blocks", ""
+    for database in manifest.databases:
+        if database.object:
+            yield database.object, "runs" if database.chunked else "database", database.alias
+        yield from ((pack, "chunk", database.alias) for pack in database.packs)
+    for tree in manifest.trees:
+        if tree.index:
+            yield tree.index, "index", tree.name
+        if tree.folders:
+            yield tree.folders, "folders", tree.name
+        for pack in tree.packs:
+            yield pack, "pack", tree.name
+    for found in (item for each in manifest.parts for item in each.lists()):
+        yield found, "list", ""

@@ -1,0 +1,63 @@
+"""A part of a backup (a tree, or a dump in chunks) whose contents are in packs.
+
+Several backups can share a pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from igny8_backup.errors import damaged_backup
+from igny8_backup.formats import records
+from igny8_backup.formats.lists import PackList
+from igny8_backup.formats.objects import StoredObject, list_object
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedPart:
+    """The packs that a part of a backup needs. The base class of the entries of databases and trees.
+
+    ``packs`` are all packs that the part needs, oldest first, including packs of earlier backups. Manifests
+    of schema 1 store ``packs``. Later manifests store ``pack_lists``, the lists that name the packs, and
+    ``catalog.lists`` reads the packs from these lists. If a list cannot be read, ``packs_problem`` says why;
+    if a list is damaged, ``damaged_list`` is its key. These two fields exist in memory only.
+    """
+
+    packs: tuple[StoredObject, ...] = ()
+    pack_lists: tuple[PackList, ...] = ()
+    packs_problem: str = field(default="", compare=False, metadata=records.NOT_STORED)
+    damaged_list: str = field(default="", compare=False, metadata=records.NOT_STORED)
+
+    def pack_folder(self, host: str) -> str:
+        """Return the folder in storage of the packs, given the host of the backup."""
+        raise NotImplementedError
+
+    def objects(self) -> tuple[StoredObject, ...]:
+        """Return the objects that hold the contents of the part."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Return what the part is, for messages."""
+        raise NotImplementedError
+
+    @property
+    def stored_packs(self) -> tuple[StoredObject, ...]:
+        """The packs. Raises ``IntegrityError`` if a list that names them is missing or damaged."""
+        if self.packs_problem:
+            raise damaged_backup(f"The packs of {self.describe()} are not known: {self.packs_problem}")
+        return self.packs
+
+    def lists(self) -> tuple[StoredObject, ...]:
+        """Return the lists that name the packs."""
+        return tuple(map(list_object, self.pack_lists))
+
+    def pack_keys(self, host: str) -> Iterator[str]:
+        """Yield the keys of the packs, even if the lists that describe the packs are lost.
+
+        ``host`` is the host of the backup. Raises ``ValueError`` if the manifest numbers the packs wrongly.
+        """
+        if not self.pack_lists:
+            yield from (pack.key for pack in self.packs)
+        for found in self.pack_lists:
+            yield from found.pack_keys(self.pack_folder(host))

@@ -1,0 +1,61 @@
+"""Store the details of a new backup, then the signature of its manifest, and the manifest last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from django.conf import settings
+
+from igny8_backup.catalog.signatures import store_signature
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.details import SCHEMA, DatabaseDetails, Details, Skipped, TreeDetails
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.objects import StoredObject
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.secret_key import fingerprint
+from igny8_backup.signing.signing_key import SigningKey
+from igny8_backup.signing.trust import MANIFEST
+from igny8_backup.streams.pipeline import from_bytes
+
+
+def store_details(
+    context: BackupContext,
+    backup_id: str,
+    databases: Iterable[DatabaseDetails],
+    trees: Iterable[TreeDetails],
+    skipped: Iterable[Skipped],
+    errors: Mapping[str, Exception],
+) -> StoredObject:
+    """Store the details of a backup; return the object for the manifest. Raises ``StorageError``."""
+    details = Details(
+        schema=SCHEMA,
+        id=backup_id,
+        secret_key_fingerprint=fingerprint(settings.SECRET_KEY, backup_id),
+        databases=tuple(databases),
+        trees=tuple(trees),
+        skipped=tuple(skipped),
+        errors={name: str(error) for name, error in errors.items()},
+    )
+    key = keys.details_key(backup_id, context.codec.suffix)
+    return context.upload(key, claimed=True).send(from_bytes(records.to_json(details)))
+
+
+def store_manifest(
+    context: BackupContext,
+    signing_key: SigningKey | None,
+    manifest: Manifest,
+    expect_manifest: Callable[[bytes], None],
+) -> None:
+    """Store the signature of a manifest, if there is a key, and then the manifest.
+
+    The backup exists as soon as its manifest is stored. ``expect_manifest`` is called before that, with the
+    bytes of the manifest. Finally, this host records the manifest as trusted. If ``StorageError`` is raised,
+    the storage has no manifest of this backup.
+    """
+    data, key = records.to_json(manifest.as_stored()), keys.manifest_key(manifest.id)
+    expect_manifest(data)
+    if signing_key:
+        store_signature(context.store, signing_key, key, MANIFEST, data)
+    # put() never replaces another manifest and removes this one if it fails; put_small() would not.
+    context.store.put(key, from_bytes(data))
+    context.known_manifests.add_own(manifest.id, data, signing_key, context.config.trust)

@@ -1,0 +1,87 @@
+"""Write the dump of a database to a file, as ``pg_dump`` wrote it: :func:`extract_archive`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from igny8_backup.errors import FilesError, UsageError, adding_context
+from igny8_backup.filesystem import sync
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.read import select_copies
+from igny8_backup.operations.open_dump import open_dump
+from igny8_backup.operations.restore.preflight import check_objects
+from igny8_backup.operations.selection import ALL, DB, BaseRequest, select_parts
+from igny8_backup.streams.pipeline import write_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveRequest(BaseRequest):
+    """A request to write the dump of one database to the new file ``archive``."""
+
+    archive: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveResult:
+    """The file with the dump of a database, its size in bytes, and the backup that it comes from."""
+
+    backup_id: str
+    alias: str
+    archive: str
+    bytes: int
+    notes: tuple[str, ...] = ()
+
+
+@adding_context("No file was written.")
+def extract_archive(context: BackupContext, request: ArchiveRequest) -> ArchiveResult:
+    """Write the dump of one database to a private file, which ``pg_restore`` can read.
+
+    Raises ``UsageError`` if the request does not choose exactly one database, or if the file exists;
+    ``FilesError`` if the file cannot be written; the errors of ``open_dump``. After an error, no unfinished
+    file is left.
+    """
+    given = context.catalog.get(request.backup_id) if request.backup_id else None
+    aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
+    if len(aliases) != 1:
+        chosen = f"{', '.join(aliases)} are chosen" if aliases else f"--only {request.only} chooses none"
+        raise UsageError(f"--archive takes exactly one database, but {chosen}.", hint="Give --only ALIAS.")
+    selected, _ = select_copies(context, given, databases=aliases, trees=(), from_host=request.from_host)
+    ((manifest, part),) = selected.databases
+    context.require_genuine(manifest)
+    identities = context.identities(request.identity_file, needed=manifest.encrypted)
+    notes = check_objects(context, [part.dump, *part.stored_packs])
+    descriptor = _create(request.archive)
+    try:
+        with context.observe(f"database {part.alias}") as observer:
+            observer.begin(part.bytes)
+            blocks = observer.monitor(
+                open_dump(context, part, identities), source="the storage", sink="the file"
+            )
+            write_file(blocks, descriptor, name=f"the dump to {request.archive}")
+        sync(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            request.archive.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    return ArchiveResult(
+        backup_id=manifest.id,
+        alias=part.alias,
+        archive=str(request.archive),
+        bytes=part.bytes,
+        notes=(*selected.notes, *notes),
+    )
+
+
+def _create(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{path} already exists.", hint="Give the name of a new file.") from None
+    except OSError as error:
+        what = f"The file {path} cannot be created: {error.strerror}."
+        raise FilesError(what, hint="Give a path in a folder that this user can write to.") from None

@@ -1,0 +1,64 @@
+"""Read the dump of a database, whether it is stored whole or as chunks: :func:`open_dump`."""
+
+from __future__ import annotations
+
+from igny8_backup.chunks.reader import read_archive
+from igny8_backup.chunks.runs import Index, read_index
+from igny8_backup.errors import IntegrityError, damaged_backup
+from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.age import Identity
+
+
+def open_dump(context: BackupContext, part: DatabasePart, identities: list[Identity]) -> Blocks:
+    """Yield the dump of ``part``: the archive of ``pg_dump``, decrypted and decompressed.
+
+    Raises the errors of ``BackupContext.download``. For a dump in chunks, also raises ``IntegrityError`` if
+    the index, the packs and the manifest do not fit together. Only the end of the stream proves that they do.
+    """
+    if part.chunked is None:
+        yield from context.download(part.dump, identities)
+        return
+    index = read_dump_index(part, context.download(part.dump, identities))
+    yield from archive_of(context, part, index, identities)
+
+
+def read_dump_index(part: DatabasePart, blocks: Blocks) -> Index:
+    """Parse the index of a dump in chunks, and compare it with the manifest.
+
+    ``blocks`` are the decoded contents of the index. Raises ``IntegrityError`` if the index is damaged or
+    describes another dump.
+    """
+    found = part.chunked
+    packs = {keys.pack_of(pack.key): pack.raw_bytes for pack in part.stored_packs}
+    try:
+        index = read_index(blocks, part.dump.key, packs)
+    except IntegrityError as error:
+        error.object_key = error.object_key or part.dump.key
+        raise
+    header = index.header
+    if found is None or (header.bytes, header.sha256) != (found.bytes, found.archive_sha256):
+        other = damaged_backup(f"The index {part.dump.key} describes another dump than the manifest.")
+        other.object_key = part.dump.key
+        raise other
+    return index
+
+
+def archive_of(
+    context: BackupContext, part: DatabasePart, index: Index, identities: list[Identity]
+) -> Blocks:
+    """Yield the archive that ``index`` describes, from the packs of ``part``. Raises ``IntegrityError``."""
+    packs = {keys.pack_of(pack.key): pack for pack in part.stored_packs}
+    try:
+        yield from read_archive(
+            index,
+            {name: pack.raw_bytes for name, pack in packs.items()},
+            lambda name: context.download(packs[name], identities),
+            name=f"The dump of the database {part.alias!r}",
+        )
+    except IntegrityError as error:
+        if error.object_key in packs:  # the reader knows the names only
+            error.object_key = packs[error.object_key].key
+        raise

@@ -1,0 +1,113 @@
+"""Download the packs of a tree and let several processes unpack them side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from igny8_backup.formats.objects import StoredObject
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.age import Identity
+from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
+from igny8_backup.trees.fs.safe_dirs import MadeFolder
+from igny8_backup.trees.model.skips import OnSkip
+
+READERS = 2
+"""The number of packs that are read at the same time: one is decoded while the other waits for storage or
+disk. Each needs about 20 MiB of memory."""
+
+
+class _Stopped(Exception):
+    """Reading a pack (tar archive) was stopped, because another pack has failed."""
+
+
+@contextmanager
+def unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
+    """Start the processes that unpack tar archives, and yield them.
+
+    ``packs`` is the number of archives: no more processes than archives are started. The processes are
+    stopped at the end of the ``with`` block.
+    """
+    with ExitStack() as stack:
+        count = min(READERS if context.store.parallel_reads else 1, packs)
+        yield [stack.enter_context(unpacker()) for _ in range(count)]
+
+
+def extract_packs(
+    context: BackupContext,
+    processes: Collection[Unpacker],
+    staging: MadeFolder,
+    packs: Collection[tuple[str, StoredObject]],
+    records: Path,
+    identities: list[Identity],
+    on_skip: OnSkip,
+    on_bytes: Callable[[int], None],
+    allow_set_id: bool,
+) -> int:
+    """Let ``processes`` write the files of ``packs`` (tar archives) into the folder ``staging``.
+
+    ``packs`` has the name and the stored object of each pack. Each file is in one pack only, so the packs can
+    be unpacked in any order. ``records`` is the folder of a ``Partition``, in which the records of the index
+    (file list) are stored. ``on_bytes`` is called with numbers of bytes read, by one thread at a time.
+    ``on_skip`` is called for each attribute that cannot be restored. ``allow_set_id``: restore set-ID bits
+    and capabilities of files.
+
+    Returns how many files and folders did not get their recorded owner. Raises ``IntegrityError``,
+    ``FilesError`` or ``StorageError``. After an error in one pack, no further pack is begun.
+    """
+    stopped = threading.Event()
+    reporting = threading.Lock()
+
+    def counted(blocks: Blocks) -> Blocks:
+        with closing(blocks):
+            for block in blocks:
+                if stopped.is_set():
+                    raise _Stopped
+                with reporting:
+                    on_bytes(len(block))
+                yield block
+
+    waiting = deque(packs)
+
+    def extract(process: Unpacker) -> Report:
+        try:
+            job = Job(
+                staging=str(staging.path),
+                above=str(staging.above),
+                inode=staging.inode,
+                records=str(records),
+                allow_set_id=allow_set_id,
+            )
+            process.begin(job)
+            while not stopped.is_set():
+                try:
+                    name, item = waiting.popleft()
+                except IndexError:
+                    break
+                process.unpack(name, counted(context.download(item, identities)))
+            return process.finish()
+        except BaseException:
+            stopped.set()
+            raise
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
+        try:
+            futures = [pool.submit(extract, process) for process in processes]
+            wait(futures)
+        except BaseException:
+            stopped.set()
+            raise
+    failures = [error for future in futures if (error := future.exception())]
+    if failures:
+        raise next((error for error in failures if not isinstance(error, _Stopped)), failures[0])
+    reports = [future.result() for future in futures]
+    for report in reports:
+        for path, reason in report.skipped:
+            on_skip(os.fsencode(path), reason)
+    return sum(report.owners_left for report in reports)

@@ -1,0 +1,239 @@
+"""Compare what is live on this host with its newest backups, and store the result with each backup."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from igny8_backup.conf import Config
+from igny8_backup.databases.engine import Engine
+from igny8_backup.errors import BackupError, UsageError
+from igny8_backup.formats import keys
+from igny8_backup.formats.annotations import SCHEMA, Annotations
+from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.spot_check import SpotCheck, SpotFinding
+from igny8_backup.operations.backup.exclusions import kept_in
+from igny8_backup.operations.backup.local_index import find_local_index
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.documents import manifest_digest, store_signed
+from igny8_backup.operations.history.read import History, read_history
+from igny8_backup.operations.history.seen import remember_spot_check
+from igny8_backup.operations.history.table_counts import remembered_tables
+from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.spot_check.judge import Tolerances, judge_tables, judge_tree
+from igny8_backup.signing.trust import CHECK
+from igny8_backup.streams.pipeline import from_file
+from igny8_backup.trees.index import index
+from igny8_backup.trees.scan.live_check import check_live
+
+TABLES = 200
+"""The rows of at most this many tables are counted, the largest ones."""
+HASHED = 20
+"""At most this many unchanged files of each tree are read completely."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotRequest:
+    """What to compare: the databases and trees ``names``, by default all but logs.
+
+    ``sample`` is the number of changed files of each tree to open, to see whether they begin as their names
+    say. ``allowed`` are the differences that raise no alarm.
+    """
+
+    names: tuple[str, ...] = ()
+    sample: int = 500
+    allowed: Tolerances = Tolerances()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotPart:
+    """The result for a database or tree, compared with the backup ``backup_id``.
+
+    ``kind`` is ``database`` or ``files``. ``numbers`` are the fields of a ``LiveCheck`` for a tree, and the
+    number of ``tables`` for a database. ``problem`` says why the part could not be compared, else it is
+    empty.
+    """
+
+    kind: str
+    name: str
+    backup_id: str = ""
+    numbers: dict[str, int] | None = None
+    findings: tuple[SpotFinding, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotResult:
+    """The results for all databases and trees."""
+
+    parts: tuple[SpotPart, ...]
+
+    @property
+    def findings(self) -> tuple[tuple[str, SpotFinding], ...]:
+        """The findings, each with the id of its backup."""
+        return tuple((part.backup_id, finding) for part in self.parts for finding in part.findings)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything could be compared, and nothing is an alarm."""
+        return not self.findings and not any(part.problem for part in self.parts)
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        found = [Alarm(f"{item.kind} {item.name}", f"spot check: {item.cause}") for _, item in self.findings]
+        return found + [Alarm(part.name, "not compared") for part in self.parts if part.problem]
+
+    def problems(self) -> list[str]:
+        """Return one line for each alarm, and for each part that could not be compared."""
+        lines = [
+            f"ALARM: {item.name}, backup {backup_id}: {item.text}. prune_backups removes no copy of it until"
+            f" accept_backup {backup_id} accepts this."
+            for backup_id, item in self.findings
+        ]
+        return lines + [f"NOT COMPARED: {part.name}: {part.problem}" for part in self.parts if part.problem]
+
+
+def spot_check(context: BackupContext, request: SpotRequest) -> SpotResult:
+    """Compare the live databases and trees of this host with its newest backups.
+
+    No key is needed: the file lists and row counts of the last backups are in ``STATE_DIR``. The result is
+    stored with each backup. After an alarm, the retention policy removes no copy of the database or tree
+    until ``accept_backup`` accepts the alarm. A database or tree that cannot be compared is a problem in the
+    result. Raises ``UsageError`` for an unknown name, ``StorageError``, and ``IdentityError`` if the signing
+    key cannot be used.
+    """
+    wanted = _wanted(context.config, request.names)
+    history = read_history(context)
+    started = context.clock()
+    parts = []
+    for kind, name in wanted:
+        context.progress.begin(name, None)
+        try:
+            parts.append(_compare(context, history, kind, name, request))
+        except BackupError as error:
+            parts.append(SpotPart(kind=kind, name=name, problem=str(error)))
+        finally:
+            context.progress.end()
+    _store(context, history, parts, started)
+    return SpotResult(parts=tuple(parts))
+
+
+def _wanted(config: Config, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    known = [("database", alias) for alias in config.databases] + [("files", name) for name in config.sites]
+    for name in names:
+        if name not in [item for _, item in known]:
+            listed = ", ".join(item for _, item in known) or "none"
+            what = f"This host has no database or tree {name!r} to compare."
+            raise UsageError(what, unchanged="Nothing was changed.", hint=f"It has: {listed}.")
+    return [item for item in known if not names or item[1] in names]
+
+
+def _compare(
+    context: BackupContext, history: History, kind: str, name: str, request: SpotRequest
+) -> SpotPart:
+    found = _newest(history, context.config.host, kind, name)
+    if found is None:
+        return SpotPart(kind=kind, name=name, problem="this host has no backup of it.")
+    manifest, part = found
+    if isinstance(part, TreePart):
+        return _compare_tree(context, manifest, part, request)
+    return _compare_database(context, manifest, part, request)
+
+
+def _newest(
+    history: History, host: str, kind: str, name: str
+) -> tuple[Manifest, DatabasePart | TreePart] | None:
+    untrusted = {entry.id for entry in history.entries if entry.untrusted}
+    for manifest in history.manifests:
+        for part in manifest.parts:
+            same = (manifest.host, part.kind, part.name, part.state) == (host, kind, name, COMPLETE)
+            if same and manifest.id not in untrusted and not manifest.safety:
+                return manifest, part
+    return None
+
+
+def _compare_tree(
+    context: BackupContext, manifest: Manifest, part: TreePart, request: SpotRequest
+) -> SpotPart:
+    base = SpotPart(kind=part.kind, name=part.name, backup_id=manifest.id)
+    path, damage = find_local_index(context, manifest, part)
+    if path is None:
+        problem = damage or f"STATE_DIR has no list of the files in backup {manifest.id}."
+        return replace(base, problem=problem)
+    root = context.config.sites[part.name]
+    started = int(part.started.timestamp()) * 1_000_000_000
+    with closing(from_file(path)) as blocks:
+        live = check_live(
+            root,
+            index.read(blocks),
+            started_ns=started,
+            own=kept_in(context, root),
+            sample=request.sample,
+            hashed=HASHED,
+            seed=random.SystemRandom().randrange(1 << 32),
+        )
+    return replace(
+        base, numbers=asdict(live), findings=_findings(context, base, judge_tree(live, request.allowed))
+    )
+
+
+def _compare_database(
+    context: BackupContext, manifest: Manifest, part: DatabasePart, request: SpotRequest
+) -> SpotPart:
+    base = SpotPart(kind=part.kind, name=part.name, backup_id=manifest.id)
+    counts = remembered_tables(context, part.alias)
+    if counts is None or counts.backup_id != manifest.id:
+        return replace(base, problem=f"STATE_DIR has no row counts of backup {manifest.id}.")
+    engine = context.engine(part.alias)
+    largest = sorted(counts.row_counts, key=lambda table: counts.row_counts[table], reverse=True)[:TABLES]
+    live = _row_counts(engine, counts.counted_to, largest)
+    findings = _findings(context, base, judge_tables(counts, live, request.allowed))
+    return replace(base, numbers={"tables": len(live)}, findings=findings)
+
+
+def _row_counts(engine: Engine, counted_to: int, tables: list[str]) -> dict[str, int]:
+    if not tables:
+        return {}
+    name = engine.name
+    existing = set(engine.tables(name))
+    counted = [table for table in tables if table in existing]
+    details = DatabaseDetails(alias=engine.alias, name=name, tables=tuple(counted), counted_to=counted_to)
+    found = engine.answers(name, details, counted).row_counts if counted else {}
+    return {**{table: 0 for table in tables if table not in existing}, **found}
+
+
+def _findings(
+    context: BackupContext, part: SpotPart, alarms: Iterator[tuple[str, str]]
+) -> tuple[SpotFinding, ...]:
+    now = context.clock()
+    return tuple(
+        SpotFinding(kind=part.kind, name=part.name, cause=cause, text=text, found=now)
+        for cause, text in alarms
+    )
+
+
+def _store(context: BackupContext, history: History, parts: list[SpotPart], started: datetime) -> None:
+    """Store the results with the backups, together with earlier alarms, which only ``accept_backup`` ends."""
+    by_backup: defaultdict[str, list[SpotPart]] = defaultdict(list)
+    for part in parts:
+        if part.backup_id and not part.problem:
+            by_backup[part.backup_id].append(part)
+    for backup_id, compared in by_backup.items():
+        earlier = history.annotations.get(backup_id, Annotations()).spot
+        findings = [finding for part in compared for finding in part.findings]
+        made = SpotCheck(
+            schema=SCHEMA,
+            id=backup_id,
+            host=context.config.host,
+            started=started,
+            finished=context.clock(),
+            findings=(*findings, *(earlier.findings if earlier else ())),
+            manifest_sha256=manifest_digest(context, backup_id),
+        )
+        store_signed(context, keys.spot_key(backup_id), CHECK, made)
+        remember_spot_check(context, made)

@@ -1,0 +1,71 @@
+"""Make each page from the status document: choose its template and title, and compute its variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.paginator import Paginator
+
+from igny8_backup.conf import ConfigurationError, get_config
+from igny8_backup.humanize import size_in_words
+from igny8_backup.operations.status.keep import Kept, read_status
+from igny8_backup.web import detail_pages
+from igny8_backup.web.overview import overview, utc
+
+PER_PAGE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page: the name of its ``template``, its ``title``, and ``facts``, the variables of the template."""
+
+    template: str
+    title: str
+    facts: dict[str, Any]
+
+
+def overview_page() -> Page:
+    """Return the page about all backups."""
+    return Page(template="overview", title="Backups", facts=overview(_kept(), datetime.now(UTC)))
+
+
+def list_page(number: str) -> Page:
+    """Return page ``number`` of the list of all backups.
+
+    If there is no page of this number, return the last page. If ``number`` is no number, return the first.
+    """
+    status = _kept().status
+    page = Paginator(status.backups if status else (), PER_PAGE).get_page(number)
+    rows = [
+        {"backup": item, "when": utc(item.started), "size": size_in_words(item.stored_bytes)}
+        for item in page.object_list
+    ]
+    return Page(template="list", title="All backups", facts={"page": page, "rows": rows})
+
+
+def backup_page(backup_id: str) -> Page | None:
+    """Return the page about one backup; ``None`` if the status document does not name it."""
+    status = _kept().status
+    backup = detail_pages.find_backup(status, backup_id)
+    if status is None or backup is None:
+        return None
+    facts = detail_pages.backup_facts(status, backup, datetime.now(UTC))
+    return Page(template="backup", title=f"Backup {backup.id}", facts=facts)
+
+
+def run_page(run_id: str) -> Page | None:
+    """Return the page about one run; ``None`` if the status document does not name it."""
+    status = _kept().status
+    run = detail_pages.find_run(status, run_id)
+    if status is None or run is None:
+        return None
+    return Page(template="run", title=f"Run {run.id}", facts=detail_pages.run_facts(status, run))
+
+
+def _kept() -> Kept:
+    try:
+        return read_status(get_config())
+    except ConfigurationError as error:
+        return Kept(status=None, source="the settings", problem=str(error))

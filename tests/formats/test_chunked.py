@@ -1,0 +1,127 @@
+"""Dumps in chunks in manifests, including malicious ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from igny8_backup.errors import IntegrityError
+from igny8_backup.formats import keys, records
+from igny8_backup.formats.chunked import FULL, ChunkedDump, chunk_folder, chunk_pack_key, index_key
+from igny8_backup.formats.lists import PackList, list_key
+from igny8_backup.formats.manifest import COMPLETE, SCHEMA, DatabasePart, Manifest
+from igny8_backup.formats.manifest_reader import read_manifest
+from igny8_backup.formats.objects import StoredObject
+
+ID, EARLIER = "20261122T021500Z-7f3a9c", "20261121T021500Z-000000"
+STARTED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+
+
+def stored(key: str) -> StoredObject:
+    return StoredObject(key=key, stored_bytes=5, raw_bytes=7, sha256="0" * 64, codecs=("zstd", "age"))
+
+
+LIST = PackList(
+    key=list_key("web-1", ID, 1),
+    stored_bytes=5,
+    sha256="0" * 64,
+    suffix=".chunks.zst.age",
+    packs={EARLIER: "1-2", ID: "1"},
+)
+CHUNKED = ChunkedDump(kind=FULL, bytes=100, archive_sha256="a" * 64, full_id=EARLIER, full_started=STARTED)
+PART = DatabasePart(
+    alias="default",
+    engine="postgresql",
+    state=COMPLETE,
+    started=STARTED,
+    finished=STARTED,
+    object=stored(index_key(ID, "default", ".zst.age")),
+    pack_lists=(LIST,),
+    chunked=CHUNKED,
+)
+MANIFEST = Manifest(
+    schema=SCHEMA,
+    id=ID,
+    host="web-1",
+    environment="test",
+    label="",
+    started=STARTED,
+    finished=STARTED,
+    requested=("default",),
+    software={},
+    details=stored(keys.details_key(ID, ".zst.age")),
+    databases=(PART,),
+)
+
+
+def read(part: DatabasePart) -> DatabasePart:
+    data = records.to_json(replace(MANIFEST, databases=(part,)).as_stored())
+    (found,) = read_manifest(data, ID).databases
+    return found
+
+
+def test_dump_in_chunks_survives_json() -> None:
+    found = read(PART)
+    assert found == PART
+    assert found.bytes == 100
+    assert list(found.pack_keys("web-1")) == [
+        chunk_pack_key("web-1", "default", keys.pack_name(EARLIER, 1), ".zst.age"),
+        chunk_pack_key("web-1", "default", keys.pack_name(EARLIER, 2), ".zst.age"),
+        chunk_pack_key("web-1", "default", keys.pack_name(ID, 1), ".zst.age"),
+    ]
+    named = replace(MANIFEST, databases=(found,)).named_keys()
+    assert {*found.pack_keys("web-1"), LIST.key, PART.dump.key} <= named
+
+
+def test_keys_of_chunks_cannot_be_those_of_a_tree() -> None:
+    folder = chunk_folder("web-1", "default")
+    parsed = keys.parse(chunk_pack_key("web-1", "default", keys.pack_name(ID, 1), ".zst.age"))
+    assert parsed == keys.Key(kind="chunk", backup_id=ID, name="default", host="web-1")
+    assert not keys.is_name(folder.split("/")[2])
+    assert keys.pack_of(f"{folder}{ID}-0001.chunks.zst.age") == f"{ID}-0001"
+    assert keys.writer(f"{folder}{ID}-0001.chunks.zst.age") == ID
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"object": None}, "without the stored objects"),
+        ({"object": stored(keys.database_key(ID, "default", "dump", ".zst.age"))}, "cannot have"),
+        ({"object": stored(index_key(EARLIER, "default", ".zst.age"))}, "cannot have"),
+        ({"object": stored(index_key(ID, "other", ".zst.age"))}, "cannot have"),
+        ({"chunked": None}, "cannot have"),
+        ({"chunked": replace(CHUNKED, kind="whole")}, "what it says of the chunks"),
+        ({"chunked": replace(CHUNKED, bytes=-1)}, "what it says of the chunks"),
+        ({"chunked": replace(CHUNKED, archive_sha256="x")}, "what it says of the chunks"),
+        ({"chunked": replace(CHUNKED, full_id="../x")}, "what it says of the chunks"),
+        ({"chunked": replace(CHUNKED, differential_id="x")}, "what it says of the chunks"),
+        ({"pack_lists": (replace(LIST, suffix=".tar.zst.age"),)}, "cannot have"),
+        ({"pack_lists": (replace(LIST, suffix="/../x"),)}, "cannot have"),
+        ({"pack_lists": (replace(LIST, packs={ID: "1-999999999"}),)}, "is malformed"),
+        ({"pack_lists": (LIST, LIST)}, "twice"),
+        ({"pack_lists": (replace(LIST, key=list_key("web-2", ID, 1)),)}, "cannot have"),
+        (
+            {"pack_lists": (), "packs": (stored(keys.pack_key("web-1", "default", f"{ID}-0001", ".zst")),)},
+            "cannot have",
+        ),
+        (
+            {
+                "pack_lists": (),
+                "packs": (stored(chunk_pack_key("web-1", "other", keys.pack_name(ID, 1), ".zst.age")),),
+            },
+            "cannot have",
+        ),
+    ],
+)
+def test_malicious_manifest_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(IntegrityError, match=message):
+        read(replace(PART, **change))
+
+
+def test_whole_dump_with_packs_is_refused() -> None:
+    whole = stored(keys.database_key(ID, "default", "dump", ".zst.age"))
+    with pytest.raises(IntegrityError, match="whose dump is not in chunks"):
+        read(replace(PART, object=whole, chunked=None))

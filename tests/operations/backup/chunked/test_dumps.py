@@ -1,0 +1,249 @@
+"""Dumps in chunks without a server: kinds, losses, pruning, and a map that is wrong."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from igny8_backup.chunks.cutter import compiled_version
+from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.formats import keys
+from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.open_dump import open_dump
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.pipeline import from_bytes
+from tests.chunks.archives import noise
+from tests.operations.backup.chunked.dumping import Host, Killed
+
+pytestmark = pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed")
+
+ARCHIVE = noise(600_000)
+CHANGED = ARCHIVE[:300_000] + b"one row more" + ARCHIVE[300_000:]
+TWICE = CHANGED[:100_000] + b"another row" + CHANGED[100_000:]
+
+
+@pytest.fixture
+def machine(context: BackupContext) -> Host:
+    return Host(context)
+
+
+def kind(part: DatabasePart) -> str:
+    assert part.chunked
+    return part.chunked.kind
+
+
+def writers(part: DatabasePart) -> set[str | None]:
+    """Return the ids of the backups that wrote the packs which the dump needs."""
+    return {keys.writer(pack.key) for pack in part.packs}
+
+
+def ids(machine: Host) -> list[str]:
+    return list(machine.made)
+
+
+def test_days_of_dumps_are_full_incremental_and_differential(machine: Host) -> None:
+    full = machine.dump(ARCHIVE)
+    machine.clock.forward(hours=1)
+    incremental = machine.dump(CHANGED)
+    machine.clock.forward(days=1)
+    differential = machine.dump(TWICE)
+    machine.clock.forward(hours=1)
+    last = machine.dump(TWICE + b"the end")
+    assert [kind(part) for part in (full, incremental, differential, last)] == [
+        FULL, INCREMENTAL, DIFFERENTIAL, INCREMENTAL,
+    ]  # fmt: skip
+    first, second, third, fourth = ids(machine)
+    assert writers(incremental) == {first, second}
+    assert writers(differential) == {first, third}, "a differential dump needs packs of the full dump only"
+    assert writers(last) == {first, third, fourth}
+    assert last.chunked and (last.chunked.full_id, last.chunked.differential_id) == (first, third)
+    new = [pack for pack in incremental.packs if keys.writer(pack.key) == second]
+    assert sum(pack.raw_bytes for pack in new) < 150_000
+    assert all(machine.read(backup_id) == archive for backup_id, archive in machine.made.items())
+    assert machine.notes == []
+
+
+def test_dump_after_a_week_is_full(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    machine.clock.forward(days=6)
+    assert kind(machine.dump(ARCHIVE)) == DIFFERENTIAL
+    machine.clock.forward(days=1)
+    again = machine.dump(ARCHIVE)
+    assert kind(again) == FULL
+    assert writers(again) == {ids(machine)[-1]}
+
+
+def test_user_forces_a_kind(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    assert kind(machine.dump(ARCHIVE, FULL)) == FULL
+    assert kind(machine.dump(CHANGED, DIFFERENTIAL)) == DIFFERENTIAL
+    assert kind(machine.dump(CHANGED)) == INCREMENTAL
+
+
+def test_known_damage_is_stored_anew(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    second = machine.dump(CHANGED)
+    damaged = frozenset(pack.key for pack in second.packs if keys.writer(pack.key) == ids(machine)[1])
+    third = machine.dump(CHANGED, damaged=damaged)
+    assert kind(third) == INCREMENTAL
+    assert not damaged & {pack.key for pack in third.packs}
+    assert machine.read(ids(machine)[2]) == CHANGED
+
+
+def test_pack_that_vanishes_during_the_dump_is_not_needed(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    packs = machine.packs()
+
+    def blocks() -> Blocks:
+        yield CHANGED[:200_000]
+        if packs:
+            machine.context.store.delete(packs.pop())
+        yield CHANGED[200_000:]
+
+    made = machine.dump(CHANGED, blocks=blocks)
+    assert "is dumped again, without this pack" in machine.notes[0]
+    assert kind(made) == FULL
+    assert machine.read(ids(machine)[1]) == CHANGED
+
+
+def test_packs_that_vanish_twice_fail_the_part(machine: Host) -> None:
+    def blocks() -> Blocks:
+        yield from from_bytes(noise(17 << 20))
+        machine.context.store.delete(machine.packs()[-1])
+
+    with pytest.raises(StorageError, match="disappeared from storage twice"):
+        machine.dump(ARCHIVE, blocks=blocks)
+    assert machine.context.catalog.entries() == []
+
+
+def test_killed_run_changes_neither_map_nor_backups(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    before = machine.map.read_bytes()
+
+    def blocks() -> Blocks:
+        yield CHANGED[:400_000]
+        raise Killed
+
+    with pytest.raises(Killed):
+        machine.dump(CHANGED, blocks=blocks)
+    assert machine.map.read_bytes() == before
+    assert [path.name for path in machine.map.parent.iterdir()] == ["default.map"]
+    made = machine.dump(CHANGED)
+    assert kind(made) == INCREMENTAL
+    assert machine.read(ids(machine)[-1]) == CHANGED
+
+
+def test_run_killed_before_the_map_is_replaced_costs_bytes_only(machine: Host) -> None:
+    def kill() -> None:
+        raise Killed
+
+    machine.dump(ARCHIVE)
+    with pytest.raises(Killed):
+        machine.dump(CHANGED, before_map=kill)
+    made = machine.dump(TWICE)
+    assert kind(made) == INCREMENTAL
+    assert writers(made) == {ids(machine)[0], ids(machine)[2]}
+    assert [machine.read(backup_id) for backup_id in machine.made] == [ARCHIVE, CHANGED, TWICE]
+
+
+def test_suspect_dump_does_not_replace_the_map(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    machine.dump(b"the wrong database", suspect=True)
+    made = machine.dump(ARCHIVE)
+    assert writers(made) == {ids(machine)[0]}
+
+
+def test_table_that_was_emptied_and_loaded_again_is_not_stored_again(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    machine.dump(ARCHIVE[:100_000])
+    made = machine.dump(ARCHIVE)
+    assert writers(made) == {ids(machine)[0]}
+
+
+def test_pruned_backups_leave_the_packs_that_others_need(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    machine.dump(CHANGED)
+    first, second = ids(machine)
+    machine.remove(first)
+    assert machine.read(second) == CHANGED
+    machine.clock.forward(days=1)
+    assert kind(machine.dump(TWICE)) == DIFFERENTIAL
+    assert machine.read(ids(machine)[-1]) == TWICE
+    assert machine.complete() == [ids(machine)[-1], second]
+
+
+def test_packs_of_removed_backups_are_swept(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    machine.dump(CHANGED, FULL)
+    first, second = ids(machine)
+    machine.remove(first)
+    assert {keys.writer(key) for key in machine.packs()} == {second}
+    assert machine.read(second) == CHANGED
+
+
+def test_forged_index_is_refused(machine: Host) -> None:
+    """A manifest that names another index than that of its dump."""
+    machine.dump(ARCHIVE)
+    part = machine.dump(CHANGED, FULL)
+    first = machine.part(ids(machine)[0])
+    forged = replace(part, object=first.object, packs=first.packs)
+    with pytest.raises(IntegrityError, match="describes another dump than the manifest"):
+        b"".join(open_dump(machine.context, forged, []))
+
+
+STEPS = (
+    "insert",
+    "delete",
+    "move",
+    "dump",
+    "dump",
+    "full",
+    "differential",
+    "lose",
+    "remove",
+    "kill",
+    "day",
+    "wipe",
+)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_backup_that_is_complete_gives_back_its_archive(machine: Host, seed: int) -> None:
+    """Random edits, dumps of each kind, losses of objects, removals and kills."""
+    chance = random.Random(seed)
+    rows = [chance.randbytes(chance.randrange(1, 20_000)) for _ in range(20)]
+    for step in [*chance.choices(STEPS, k=40), "dump"]:
+        at = chance.randrange(len(rows))
+        archive = b"".join(rows)
+        if step == "insert":
+            rows.insert(at, chance.randbytes(9000))
+        elif step == "delete" and len(rows) > 5:
+            rows.pop(at)
+        elif step == "move":
+            rows.append(rows.pop(at))
+        elif step == "day":
+            machine.clock.forward(days=1)
+        elif step == "lose" and (found := machine.packs()):
+            machine.context.store.delete(chance.choice(found))
+        elif step == "wipe" and machine.map.exists() and chance.random() < 0.3:
+            machine.map.unlink()
+        elif step == "remove" and len(complete := machine.complete()) > 1:
+            machine.remove(complete[-1])
+        elif step in ("dump", "full", "differential"):
+            machine.dump(archive, "" if step == "dump" else step)
+        elif step == "kill":
+            with pytest.raises(Killed):
+                machine.dump(archive, before_map=killed)
+        machine.clock.forward(minutes=10)
+    found = machine.complete()
+    assert ids(machine)[-1] in found, "the last dump refers to nothing that is lost"
+    for backup_id in found:
+        assert machine.read(backup_id) == machine.made[backup_id]
+
+
+def killed() -> None:
+    raise Killed

@@ -1,0 +1,117 @@
+"""Dumps that are full before their time, because the map or the last dump cannot be used."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from igny8_backup.chunks.cutter import compiled_version
+from igny8_backup.formats import keys
+from igny8_backup.formats.chunked import FULL
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.operations.context import BackupContext
+from tests.chunks.archives import noise
+from tests.operations.backup.chunked.dumping import Host
+
+pytestmark = pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed")
+
+ARCHIVE = noise(600_000)
+CHANGED = ARCHIVE[:300_000] + b"one row more" + ARCHIVE[300_000:]
+TWICE = CHANGED[:100_000] + b"another row" + CHANGED[100_000:]
+
+
+@pytest.fixture
+def machine(context: BackupContext) -> Host:
+    return Host(context)
+
+
+def kind(part: DatabasePart) -> str:
+    assert part.chunked
+    return part.chunked.kind
+
+
+def ids(machine: Host) -> list[str]:
+    return list(machine.made)
+
+
+def lose_map(machine: Host) -> None:
+    machine.map.unlink()
+
+
+def flip_bit(machine: Host) -> None:
+    content = bytearray(machine.map.read_bytes())
+    content[-100] ^= 1
+    machine.map.write_bytes(content)
+
+
+def lose_pack(machine: Host) -> None:
+    machine.context.store.delete(machine.packs()[0])
+
+
+def shorten_pack(machine: Host) -> None:
+    machine.context.store.put_small(machine.packs()[0], b"short")
+
+
+def lose_manifest(machine: Host) -> None:
+    machine.context.store.delete(keys.manifest_key(ids(machine)[-1]))
+
+
+def lose_list(machine: Host) -> None:
+    (found,) = [item.key for item in machine.context.store.list("packs") if item.key.endswith(".json")]
+    machine.context.store.delete(found)
+
+
+def change_recipients(machine: Host) -> None:
+    recipients = ("age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj",)
+    codec = replace(machine.context.codec, recipients=recipients)
+    machine.context = replace(machine.context, codec=codec)
+
+
+def change_prefix(machine: Host) -> None:
+    machine.context = replace(machine.context, config=replace(machine.context.config, prefix="other/"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lose_map, "there is no map of its chunks in "),
+        (flip_bit, "the map of its chunks is damaged: "),
+        (lose_pack, "of the last full dump is missing or damaged"),
+        (shorten_pack, "of the last full dump is missing or damaged"),
+        (lose_manifest, "storage no longer has the backup "),
+        (lose_list, "a list of its packs is missing or damaged"),
+        (change_recipients, "the recipients have changed"),
+        (change_prefix, "the map of its chunks belongs to another storage"),
+    ],
+)
+def test_dump_that_cannot_refer_to_the_last_one_is_full_and_says_why(
+    machine: Host, change: Any, reason: str
+) -> None:
+    machine.dump(ARCHIVE)
+    change(machine)
+    if change is change_recipients:
+        with pytest.raises(Exception, match="no identity is given"):
+            machine.read(machine.dump(CHANGED).chunked.full_id)  # type: ignore[union-attr]
+    else:
+        made = machine.dump(CHANGED)
+        assert kind(made) == FULL
+        assert machine.read(ids(machine)[-1]) == CHANGED
+    (note,) = machine.notes
+    assert note.startswith("default: the dump is a full one, because ") and reason in note
+
+
+def test_map_of_an_older_state_of_the_storage_costs_bytes_only(machine: Host) -> None:
+    """The storage was rolled back to the state before the last dump."""
+    machine.dump(ARCHIVE)
+    folder = machine.folder
+    saved = folder.with_name("saved")
+    shutil.copytree(folder, saved)
+    machine.dump(CHANGED)
+    shutil.rmtree(folder)
+    saved.rename(folder)
+    made = machine.dump(TWICE)
+    assert kind(made) == FULL
+    assert machine.read(ids(machine)[-1]) == TWICE
