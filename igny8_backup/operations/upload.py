@@ -10,6 +10,7 @@ from pathlib import Path
 from igny8_backup.formats.lists import BLOCK_BYTES
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.store import Store
+from igny8_backup.store.small import blocks_of
 from igny8_backup.streams import Blocks, Views
 from igny8_backup.streams.observe import BlockDigests, count
 from igny8_backup.streams.pipeline import Codec
@@ -48,22 +49,30 @@ class Upload:
 
     def send(self, blocks: Views, *, estimate: int | None = None) -> StoredObject:
         """Stream ``blocks`` to storage. ``estimate`` is their total size in bytes, if known."""
-        self._store.put(self._key, self._encode(blocks), estimate=estimate, claimed=self._claimed)
+        paced = self._store.rate.pace(self._encode(blocks))
+        self._store.put(self._key, paced, estimate=estimate, claimed=self._claimed)
         return self._result()
 
     def send_by_file(self, blocks: Views, folder: Path) -> StoredObject:
         """Encode ``blocks`` into an unnamed file in ``folder``, then store the file, whose size is known.
 
-        ``folder`` must be private. Also raises ``OSError`` if the file cannot be written.
+        ``folder`` must be private. If the rate is limited, the file is sent as a stream, because a file that
+        is sent in one request is sent as fast as possible. Also raises ``OSError`` if the file cannot be
+        written.
         """
         with closing(self._encode(blocks)) as encoded, tempfile.TemporaryFile(dir=folder) as file:
             file.writelines(encoded)
-            self._store.put_file(self._key, file, claimed=self._claimed)
+            if self._store.rate.bytes_per_second is None:
+                self._store.put_file(self._key, file, claimed=self._claimed)
+            else:
+                size = file.tell()
+                file.seek(0)
+                paced = self._store.rate.pace(blocks_of(file))
+                self._store.put(self._key, paced, estimate=size, claimed=self._claimed)
         return self._result()
 
     def _encode(self, blocks: Views) -> Blocks:
-        encoded = self._stored.watch(self._codec.encode(count(blocks, self._count)))
-        return self._store.rate.pace(encoded)
+        return self._stored.watch(self._codec.encode(count(blocks, self._count)))
 
     def _count(self, size: int) -> None:
         self._raw_bytes += size

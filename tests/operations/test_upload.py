@@ -63,6 +63,15 @@ def test_upload_waits_as_its_rate_demands(store: Store, tmp_path: Path, by_file:
     assert max(waits) == pytest.approx(stored.stored_bytes / 1000)
 
 
+def test_upload_by_file_waits_while_the_bytes_are_sent(store: Store, tmp_path: Path) -> None:
+    begun: list[bool] = []
+    store.rate = RateLimit(
+        1000, clock=lambda: 0.0, sleep=lambda seconds: begun.append(any((tmp_path / "storage").rglob("*.*")))
+    )
+    Upload(store, KEY, CODEC).send_by_file(from_bytes(os.urandom(6 << 20)), tmp_path)
+    assert begun[-1], "the last blocks wait while storage receives the object"
+
+
 def test_setting_limits_the_rate_of_all_uploads(context: BackupContext, settings: Any) -> None:
     assert context.store.rate.bytes_per_second is None
     settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "MAX_UPLOAD_RATE": "5MB"}
