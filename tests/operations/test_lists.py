@@ -13,8 +13,9 @@ import pytest
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.chunked import chunk_pack_key
 from igny8_backup.formats.lists import list_key
-from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.backup import lists
 from igny8_backup.operations.backup.request import BackupRequest
@@ -100,6 +101,30 @@ def test_manifest_stays_small_with_a_thousand_packs(context: BackupContext) -> N
     assert [len(tree.packs) for tree in made.trees] == [250] * 4
     resolved = context.lists.with_packs(context.store, made.as_stored())
     assert [tree.packs for tree in resolved.trees] == [tree.packs for tree in made.trees]
+
+
+def test_packs_of_trees_and_of_dumps_in_chunks_are_in_different_lists(context: BackupContext) -> None:
+    """Releases that know no dumps in chunks refuse a list that describes one, and must read the trees."""
+    manifest = backed_up(context, "sites")
+    run = keys.make_id(context.clock(), "abcdef")
+    chunks = StoredObject(
+        key=chunk_pack_key("web-1", "default", keys.pack_name(run, 1), ".zst.age"),
+        stored_bytes=1,
+        raw_bytes=1,
+        sha256="0" * 64,
+        codecs=("zstd", "age"),
+    )
+    files = replace(chunks, key=keys.pack_key("web-1", "sites", keys.pack_name(run, 1), ".zst.age"))
+    now = context.clock()
+    dump = DatabasePart(
+        alias="default", engine="postgresql", state=COMPLETE, started=now, finished=now, packs=(chunks,)
+    )
+    trees = (replace(manifest.trees[0], packs=(files,)),)
+    made = lists.store_lists(context, replace(manifest, id=run, databases=(dump,), trees=trees))
+    assert [[found.key for found in part.pack_lists] for part in made.parts] == [
+        [list_key("web-1", run, 2)],
+        [list_key("web-1", run, 1)],
+    ]
 
 
 def test_too_many_lists_are_replaced_by_one(

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
 from igny8_backup.errors import IntegrityError
@@ -38,19 +39,17 @@ def store_lists(context: BackupContext, manifest: Manifest) -> Manifest:
 
     The new lists of packs describe the packs that no stored list describes yet: new packs, and packs of
     backups that earlier releases made. If a database or tree would need more than ``LISTS_LIMIT`` lists, new
-    lists describe all of its packs. The lists of each tree are also recorded in ``STATE_DIR``. Raises
-    ``StorageError`` and ``OSError``.
+    lists describe all of its packs. No list describes packs of trees and of databases, because releases that
+    know no dumps in chunks refuse a list of such dumps, and must read the trees. The lists of each tree are
+    also recorded in ``STATE_DIR``. Raises ``StorageError`` and ``OSError``.
     """
     packs = {pack.key for part in manifest.parts for pack in part.packs}
     own = (item for item in manifest.contents() if item.key not in packs)
-    unlisted = {
-        pack.key: pack
-        for part in manifest.parts
-        for pack in part.packs
-        if pack.named_in is None or _too_many(part)
-    }
     listed: dict[str, ListReference] = {}
-    for number, group in enumerate(in_groups(_with_digests(context, unlisted.values())), 1):
+    groups = chain.from_iterable(
+        in_groups(_with_digests(context, _unlisted(parts))) for parts in (manifest.trees, manifest.databases)
+    )
+    for number, group in enumerate(groups, 1):
         found = store_list(
             context, manifest.host, manifest.id, lists.list_key(manifest.host, manifest.id, number), group
         )
@@ -78,6 +77,13 @@ def _store_blocks(
         if listed
         else None
     )
+
+
+def _unlisted(parts: Iterable[PackedPart]) -> Iterable[StoredObject]:
+    """Return the packs of ``parts`` that new lists must describe."""
+    return {
+        pack.key: pack for part in parts for pack in part.packs if pack.named_in is None or _too_many(part)
+    }.values()
 
 
 def _too_many(part: PackedPart) -> bool:

@@ -41,16 +41,16 @@ class Switch:
         self, manifests: Sequence[Manifest], made: Mapping[str, ListedObject]
     ) -> dict[str, ListReference]:
         """Store new lists of packs; return the list that describes each new pack, by the key of the pack."""
-        described: defaultdict[tuple[str, str], dict[str, ListedObject]] = defaultdict(dict)
+        described: defaultdict[tuple[str, str, str], dict[str, ListedObject]] = defaultdict(dict)
         for manifest in manifests:
-            for pack in (pack for part in manifest.parts for pack in part.packs):
+            packs_of = [(part.kind, pack) for part in manifest.parts for pack in part.packs]
+            for part_kind, pack in packs_of:
                 # Manifests of earlier releases name their packs without a list.
                 parsed = keys.parse(pack.named_in.key) if pack.named_in else None
-                described[manifest.host, parsed.backup_id if parsed else manifest.id][pack.key] = made[
-                    pack.key
-                ]
+                group_of = manifest.host, parsed.backup_id if parsed else manifest.id, part_kind
+                described[group_of][pack.key] = made[pack.key]
         found: dict[str, ListReference] = {}
-        for (host, backup_id), packs in described.items():
+        for (host, backup_id, _), packs in described.items():
             for number, group in enumerate(in_groups(packs.values()), 1):
                 key = rotated_key(lists.list_key(host, backup_id, number), self.context.token())
                 self.check()
