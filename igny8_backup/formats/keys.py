@@ -13,12 +13,10 @@ from datetime import UTC, datetime
 
 RUNS = "runs/"
 BACKUPS = "backups/"
-PACKS = "packs/"
-CHECKS = "checks/"
-REMOVED = "removed/"
+PACKS, CHECKS = "packs/", "checks/"
+REMOVED, RETIRED = "removed/", "removed/hosts/"
 LOCKS = "locks/"
-MARKS = "marks.json"
-DAMAGE = "damage.json"
+MARKS, DAMAGE = "marks.json", "damage.json"
 MARKER = f"{RUNS}0-storage.json"  # sorts before the run records
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
@@ -27,6 +25,7 @@ _ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which matches the digits of e
 _STAMP = r"[0-9]{8}T[0-9]{6}Z"
 _ROTATION = r"(\.r(?P<rotation>[0-9a-f]{6}))?"
 _PACK = rf"(?P<id>{_ID})-[0-9]{{4,}}{_ROTATION}"
+_SIGNATURE = r"signatures/(?P<name>[a-z]+)-[0-9a-f]{32}\.sig"
 _ID_RE = re.compile(_ID)
 _STAMP_RE = re.compile(r"[0-9]{8}T(?!24)[0-9]{6}Z")  # Python 3.13 reads 24:00 as the next day
 _STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -46,8 +45,9 @@ _PATTERNS = {
     "spot": rf"backups/(?P<id>{_ID})/spot\.json",
     "copy": rf"backups/(?P<id>{_ID})/copy\.json",
     "release": rf"backups/(?P<id>{_ID})/release\.json",
-    "signature": rf"(backups|checks|removed)/(?P<id>{_ID})/signatures/(?P<name>[a-z]+)-[0-9a-f]{{32}}\.sig",
+    "signature": rf"((backups|checks|removed)/(?P<id>{_ID})|removed/hosts)/{_SIGNATURE}",
     "removal": rf"removed/(?P<id>{_ID})/removal\.json",
+    "retirement": rf"removed/hosts/(?P<host>{_HOST})\.json",
     "marks": r"marks\.json",
     "damage": r"damage\.json",
     "marker": r"runs/0-storage\.json",
@@ -110,13 +110,10 @@ def task_token(task_id: str) -> str:
 
 def is_id(text: str) -> bool:
     """Return whether ``text`` is a well-formed backup id with a real date."""
-    if not _ID_RE.fullmatch(text):
-        return False
     try:
-        id_time(text)
+        return _ID_RE.fullmatch(text) is not None and bool(id_time(text))
     except ValueError:
         return False
-    return True
 
 
 def id_time(backup_id: str) -> datetime:
@@ -189,6 +186,10 @@ def removal_key(backup_id: str) -> str:
     return f"{REMOVED}{backup_id}/removal.json"
 
 
+def retirement_key(host: str) -> str:
+    return f"{RETIRED}{host}.json"
+
+
 def checks_folder(backup_id: str) -> str:
     return f"{CHECKS}{backup_id}/"  # outlives the folder of the backup
 
@@ -245,6 +246,5 @@ def parse(key: str) -> Key | None:
         if match := pattern.fullmatch(key):
             found = {name: value or "" for name, value in match.groupdict().items() if name != "stamp"}
             backup_id = found.pop("id", "")
-            known = not backup_id or is_id(backup_id)
-            return Key(kind=kind, backup_id=backup_id, **found) if known else None
+            return Key(kind=kind, backup_id=backup_id, **found) if not backup_id or is_id(backup_id) else None
     return None

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from igny8_backup.signing import sshsig
 
 MANIFEST, CHECK, PIN, ACCEPTANCE = "manifest", "check", "pin", "acceptance"
-RELEASE, REMOVAL, COPY = "release", "removal", "copy"
-KINDS = (MANIFEST, CHECK, PIN, ACCEPTANCE, RELEASE, REMOVAL, COPY)
+RELEASE, REMOVAL, COPY, RETIREMENT = "release", "removal", "copy", "retirement"
+KINDS = (MANIFEST, CHECK, PIN, ACCEPTANCE, RELEASE, REMOVAL, COPY, RETIREMENT)
 """The kinds of documents. Each has a namespace of its own, so that the signature of a document of one
 kind is refused for another kind."""
-LOCAL_KINDS = (CHECK, PIN, RELEASE, REMOVAL, COPY)
-"""Documents of these kinds are about a backup in one storage. Other documents are copied with the backup."""
-
+DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != RETIREMENT)
+"""The kinds that a key may sign if the settings list none. A retirement is not one of them: it ends the
+alarms about a host, so whoever has stolen the key of this host must not sign it."""
+LOCAL_KINDS = (CHECK, PIN, RELEASE, REMOVAL, COPY, RETIREMENT)
+"""Documents of these kinds are about what one storage contains. Others are copied with the backup."""
 
 PART_KINDS = ("database", "files")
 """The kinds of parts of a backup: databases and trees of files."""
@@ -50,7 +52,7 @@ class TrustedKey:
 
     name: str
     public: bytes
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = DEFAULT_KINDS
     hosts: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     revoked: bool = False

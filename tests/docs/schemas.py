@@ -101,6 +101,7 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.formats.annotations import Annotations, Pin
     from igny8_backup.formats.details import Details, Skipped
     from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+    from igny8_backup.formats.retirement import Retirement
     from igny8_backup.journal import Journal
     from igny8_backup.operations.backup.suspects import Suspect
     from igny8_backup.operations.copies.heal import Healed
@@ -178,6 +179,7 @@ def outputs() -> dict[str, Any]:
         "accept_backup": fields_of(AcceptResult),
         "accept_backup-lost": {"id": str, "lost": bool},
         "accept_backup-next": {"next": list[str]},
+        "retire_host": fields_of(Retirement),
         "rotate_recipients": {"plan": RotationPlan, **fields_of(RotationResult)},
         "sign_backups": fields_of(SignResult),
         "monitor_backups": {"healthy": bool, **fields_of(Health)},

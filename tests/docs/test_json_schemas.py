@@ -81,6 +81,7 @@ def test_commands_print_what_the_schemas_say(
     printed("drill_backup", "drill_backup", backup_id)
     printed("pin_backup", "pin_backup", backup_id, "--reason", "a test")
     printed("prune_backups", "prune_backups", "--dry-run")
+    printed("retire_host", "retire_host", "web-1", "--reason", "a test")
     printed("monitor_backups", "monitor_backups")
     printed("report_backups", "report_backups")
     printed("report_backups", "report_backups", "--redact")

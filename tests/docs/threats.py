@@ -148,6 +148,12 @@ THREATS: dict[str, tuple[str, ...]] = {
         "operations/maintain/test_untrusted.py"
         "::test_prune_keeps_the_packs_of_a_backup_whose_manifest_another_host_has_replaced",
     ),
+    "Cannot retire the host, or another one, so that nobody notices when its backups stop": (
+        "operations/maintain/test_retire.py"
+        "::test_retirement_counts_only_with_the_signature_of_a_key_that_may_retire_hosts",
+        "operations/maintain/test_retire.py"
+        "::test_retirement_stored_again_hides_neither_another_host_nor_one_that_has_returned",
+    ),
     "Cannot, once its key is revoked, make or change a backup that others trust, whatever its date": (
         "operations/test_revocation.py"
         "::test_revoked_key_counts_for_backups_that_this_host_knew_and_for_no_others",

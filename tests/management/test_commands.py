@@ -38,6 +38,7 @@ COMMANDS = [
     "prune_backups",
     "report_backups",
     "restore_all",
+    "retire_host",
     "rotate_recipients",
     "show_backup",
     "sign_backups",

@@ -61,6 +61,7 @@ def test_locked_command_names_the_other_run(twice: Project) -> None:
         ["prune_backups"],
         ["pin_backup", backup_id, "--reason", "for a test"],
         ["accept_backup", backup_id, "--reason", "for a test"],
+        ["retire_host", "web-1", "--reason", "for a test"],
         restore(twice),
         ["restore_all", "--in-place", "--noinput", "--database-name", twice.database],
         ["undo_restore"],

@@ -9,7 +9,7 @@ from igny8_backup.conf.model import SETTING
 from igny8_backup.conf.parser import Reader
 from igny8_backup.formats import keys
 from igny8_backup.signing import sshsig
-from igny8_backup.signing.trust import KINDS, PART_KINDS, TrustedKey
+from igny8_backup.signing.trust import DEFAULT_KINDS, KINDS, PART_KINDS, TrustedKey
 
 _HINT = (
     "Give the line that generate_signing_key printed, or a dict with that line as KEY and, if wanted, SIGNS,"
@@ -46,7 +46,7 @@ def _read_key(entry: Any, name: str) -> TrustedKey:
         raise ValueError("it has no KEY")
     public = sshsig.public_from_line(line)
     comment = " ".join(line.split()[2:])
-    kinds = _names(found, "SIGNS") or KINDS
+    kinds = _names(found, "SIGNS") or DEFAULT_KINDS
     if unknown := set(kinds) - set(KINDS):
         raise ValueError(f"{sorted(unknown)[0]!r} in SIGNS is not one of {', '.join(KINDS)}")
     wrong = [part for part in _names({**found}, "PARTS") if not is_part(part)]

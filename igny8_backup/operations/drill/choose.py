@@ -37,7 +37,7 @@ def choose(context: BackupContext, backup_id: str) -> tuple[list[Choice], tuple[
         return [Choice(manifest=manifest, parts=parts)], _incomplete(manifest)
     newest = newest_backup(context)
     history, runs = read_history(context), context.catalog.runs()
-    manifests, _ = expected_manifests(context.config, history.entries, runs, history.now)
+    manifests, _ = expected_manifests(context, history.entries, runs, history.now)
     usable = [item for item in manifests if _fit_parts(item, history)]
     if not usable:
         raise _nothing_usable(newest, history)

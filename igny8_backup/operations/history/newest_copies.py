@@ -16,7 +16,8 @@ from igny8_backup.conf import Config
 from igny8_backup.formats.annotations import CheckedPart
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.run_record import RunRecord
-from igny8_backup.operations.history.expected_hosts import sort_hosts
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.expected_hosts import read_hosts_retired, sort_hosts
 from igny8_backup.retention import Part
 
 
@@ -29,16 +30,18 @@ class Choice:
 
 
 def expected_manifests(
-    config: Config, entries: Iterable[Entry], runs: Iterable[RunRecord], now: datetime
+    context: BackupContext, entries: Iterable[Entry], runs: Iterable[RunRecord], now: datetime
 ) -> tuple[list[Manifest], tuple[str, ...]]:
     """Return the readable manifests of the expected hosts, newest first, and the names of these hosts.
 
     Manifests of safety copies (backups made before a restore in place) and manifests dated in the future are
-    left out. If no manifest of an expected host remains, the manifests of all hosts are returned.
+    left out. If no manifest of an expected host remains, the manifests of all hosts are returned. Raises
+    ``StorageError``.
     """
     past = [entry.manifest for entry in entries if entry.manifest and not is_ahead(entry.started, now)]
     manifests = [item for item in past if not item.safety]
-    expected = sort_hosts(config, manifests, runs, now).expected
+    retired = read_hosts_retired(context)
+    expected = sort_hosts(context.config, manifests, runs, now, retired).expected
     return [item for item in manifests if item.host in expected] or manifests, expected
 
 

@@ -15,7 +15,7 @@ from igny8_backup.formats.annotations import DRILLED, Annotations
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, LOCKED, NOT_COPIED, DatabasePart, Manifest
 from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.history.expected_hosts import Hosts, sort_hosts
+from igny8_backup.operations.history.expected_hosts import Hosts, read_hosts_retired, sort_hosts
 from igny8_backup.operations.history.presence import lost_backups
 from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.maintain.future_dates import find_future_dates
@@ -207,12 +207,12 @@ def read_inventory(context: BackupContext) -> Inventory:
     written = {item.key: item.modified for item in context.store.list(keys.RUNS)}
     damaged: list[str] = []
     runs = context.catalog.runs(written, unread=unread, damaged=damaged)
-    history = read_history(context, runs)
+    history, retired = read_history(context, runs), read_hosts_retired(context)
     existing = {entry.id for entry in history.entries}
     return Inventory(
         **{**vars(history), "unread": {**unread, **history.unread}},
         runs=runs,
-        hosts=sort_hosts(context.config, history.manifests, runs, history.now),
+        hosts=sort_hosts(context.config, history.manifests, runs, history.now, retired),
         future=find_future_dates(history.entries, history.stored_checks, runs, history.now),
         lost=lost_backups(context, history.entries, runs),
         written=written,

@@ -220,4 +220,4 @@ def _is_record(key: str, existing: set[str]) -> bool:
         return parsed.backup_id in existing
     if parsed.kind == "signature":
         return not key.startswith(keys.BACKUPS) or parsed.backup_id in existing
-    return parsed.kind in ("run", "marks", "damage", "marker", "check", "lock", "removal")
+    return parsed.kind in ("run", "marks", "damage", "marker", "check", "lock", "removal", "retirement")

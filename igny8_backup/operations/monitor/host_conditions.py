@@ -86,8 +86,16 @@ def host_conditions(
 def retired_condition(host: str, inventory: Inventory) -> Condition:
     """Return the condition that shows ``host`` as taken out of service. The condition is always ``ok``."""
     seen = age_in_words(inventory.hosts.seen[host], inventory.now)
-    text = f"its newest run was {seen} ago, and no further run is expected"
+    reason = inventory.hosts.reasons.get(host, "")
+    text = f"its newest run was {seen} ago, and no further run is expected{f': {reason}' if reason else ''}"
     return Condition("retired", f"host {host}", True, text)
+
+
+def doubted_retirements(inventory: Inventory) -> Iterator[Condition]:
+    """Yield a failed condition for each expected host that an untrusted record says is retired."""
+    for host, why in sorted(inventory.hosts.doubts.items()):
+        text = f"a record says that it is retired, which does not count: {why}"
+        yield Condition("retired", f"host {host}", False, text)
 
 
 def _first_of_each(runs: Iterable[RunRecord]) -> dict[str, RunRecord]:

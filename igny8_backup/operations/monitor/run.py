@@ -23,7 +23,12 @@ from igny8_backup.operations.history.storage_memory import LostBackup, find_lost
 from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
 from igny8_backup.operations.monitor.copy_conditions import copy_conditions
 from igny8_backup.operations.monitor.health import Condition, Health, PartCopy
-from igny8_backup.operations.monitor.host_conditions import host_conditions, host_states, retired_condition
+from igny8_backup.operations.monitor.host_conditions import (
+    doubted_retirements,
+    host_conditions,
+    host_states,
+    retired_condition,
+)
 from igny8_backup.operations.monitor.part_conditions import (
     PartState,
     check_conditions,
@@ -78,6 +83,7 @@ def judge_inventory(context: BackupContext, inventory: Inventory, remembered: It
     for host in host_states(inventory):
         conditions += host_conditions(host, inventory, own if host.name == config.host else None)
     conditions += [retired_condition(host, inventory) for host in inventory.hosts.retired]
+    conditions += doubted_retirements(inventory)
     gone = inventory.vanished.texts(where)
     text = " ".join(gone) or "no pin and no record of damage is gone"
     conditions.append(Condition("remembered", f"host {config.host}", not gone, text))

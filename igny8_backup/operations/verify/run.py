@@ -135,7 +135,7 @@ def verify_newest(context: BackupContext, request: VerifyRequest) -> AllVerified
     unreadable are also reported. Raises the errors of :func:`verify` that affect all backups.
     """
     now, entries, runs = context.clock(), context.catalog.entries(), context.catalog.runs()
-    manifests, hosts = expected_manifests(context.config, entries, runs, now)
+    manifests, hosts = expected_manifests(context, entries, runs, now)
     ids = {choice.manifest.id for choice in newest_copies(manifests, context.config)}
     ids |= {entry.id for entry in entries if entry.manifest is None}
     ids |= _naming(entries, reported_objects(context))
