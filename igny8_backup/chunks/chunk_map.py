@@ -25,8 +25,11 @@ from igny8_backup.chunks.cutter import SEED_LIMIT, CutterIdentity
 from igny8_backup.chunks.locations import DIGEST_BYTES, KEY_BYTES, PACK_BYTES, Location
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.objects import ListReference
 
-SCHEMA = 1
+SCHEMA = 2
+UPGRADES: records.Upgrades = {1: lambda value: {**value, "lists": [], "packs": []}}
+"""A map of schema 1 does not say which lists described its packs, so that none of its packs is used."""
 MAGIC = b"igny8map"
 LENGTH = struct.Struct("<I")
 PLACE = struct.Struct("<III")
@@ -42,12 +45,19 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class MapPack:
-    """A pack that holds chunks of a map: its key, sizes in bytes, and SHA-256 in hexadecimal digits."""
+    """A pack that holds chunks of a map: its key, sizes in bytes, and SHA-256 in hexadecimal digits.
+
+    ``listed_in`` is the number of the list that describes it, in ``MapHeader.lists``. ``of_full``: the pack
+    belongs to the full dump. ``written`` is what storage said about its writing (``Stored.written``).
+    """
 
     key: str
     stored_bytes: int
     raw_bytes: int
     sha256: str
+    listed_in: int
+    of_full: bool
+    written: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +67,8 @@ class MapHeader:
     ``storage`` is the identity of the storage, and ``prefix`` its folder. ``key`` (hexadecimal) and ``seed``
     are secrets of this host: the key of the digests, and the seed of the cutter. ``backup_id`` is the id of
     the backup with the last dump in the map, and ``started`` is when that dump began. ``full_id`` is the id
-    of the backup with the full dump on which that dump is based.
+    of the backup with the full dump on which that dump is based. ``lists`` are the lists in storage that
+    describe the packs, as this host wrote or checked them.
     """
 
     schema: int
@@ -72,6 +83,7 @@ class MapHeader:
     backup_id: str
     started: datetime
     full_id: str
+    lists: tuple[ListReference, ...]
     packs: tuple[MapPack, ...]
 
 
@@ -162,13 +174,16 @@ def _checked(data: mmap.mmap, path: Path) -> ChunkMap:
     entries_bytes = end - _TABLE_BYTES - start - length
     if length > _HEADER_LIMIT or entries_bytes < 0 or entries_bytes % ENTRY_BYTES:
         raise _damaged(path, "its parts do not fit together")
-    header = records.from_json(MapHeader, data[start : start + length], name=str(path), schema=SCHEMA)
-    if not (_is_key(header.key) and 0 <= header.seed < SEED_LIMIT):
+    header = records.from_json(
+        MapHeader, data[start : start + length], name=str(path), schema=SCHEMA, upgrades=UPGRADES
+    )
+    if not (is_key(header.key) and 0 <= header.seed < SEED_LIMIT):
         raise _damaged(path, "its key or seed is malformed")
     return ChunkMap(data, header, start + length)
 
 
-def _is_key(text: str) -> bool:
+def is_key(text: str) -> bool:
+    """Return whether ``text`` is the key of keyed digests in hexadecimal digits."""
     with suppress(ValueError):
         return len(bytes.fromhex(text)) == KEY_BYTES
     return False

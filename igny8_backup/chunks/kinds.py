@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from igny8_backup.clock_skew import is_ahead
-from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
+from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL, ChunkedDump
 
 LONGEST_PERIOD = timedelta(days=1)
 """The period of the dumps is taken to be the time since the last dump, but at most this."""
@@ -23,6 +23,11 @@ class LastDump:
 
     started: datetime
     full_started: datetime
+
+    @classmethod
+    def of(cls, dump: ChunkedDump, started: datetime) -> LastDump:
+        """Return the facts about ``dump``, which began at ``started``."""
+        return cls(started=started, full_started=dump.full_started)
 
 
 @dataclass(frozen=True)

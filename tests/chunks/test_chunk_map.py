@@ -19,15 +19,25 @@ from igny8_backup.chunks.cutter import CutterIdentity
 from igny8_backup.chunks.locations import Location
 from igny8_backup.chunks.map_writer import MapWriter
 from igny8_backup.errors import IntegrityError
+from igny8_backup.formats.objects import ListReference
 
 CUTTER = CutterIdentity(
     name="pyfastcdc", version="0.3.1", average=8192, smallest=2048, largest=65536, normalization=1
 )
 PACKS = tuple(
-    MapPack(key=f"pack-{number}", stored_bytes=5, raw_bytes=1000, sha256="0" * 64) for number in range(3)
+    MapPack(
+        key=f"pack-{number}",
+        stored_bytes=5,
+        raw_bytes=1000,
+        sha256="0" * 64,
+        listed_in=0,
+        of_full=True,
+        written="1",
+    )
+    for number in range(3)
 )
 HEADER = MapHeader(
-    schema=1,
+    schema=2,
     storage="file:///backups",
     prefix="igny8/",
     host="web-1",
@@ -39,6 +49,7 @@ HEADER = MapHeader(
     backup_id="20261122T021500Z-7f3a9c",
     started=datetime(2026, 11, 22, 2, 15, tzinfo=UTC),
     full_id="20261122T021500Z-7f3a9c",
+    lists=(ListReference(key="list", stored_bytes=5, sha256="0" * 64),),
     packs=PACKS,
 )
 

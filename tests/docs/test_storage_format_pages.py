@@ -11,7 +11,7 @@ import pytest
 
 from igny8_backup import journal
 from igny8_backup.catalog import known_manifests
-from igny8_backup.chunks import chunk_map, cutter, runs
+from igny8_backup.chunks import chunk_map, cutter, runs, try_log
 from igny8_backup.formats import annotations as notes
 from igny8_backup.formats import (
     chunked,
@@ -58,6 +58,7 @@ DATACLASSES = {
     "CutterIdentity": cutter.CutterIdentity,
     "MapHeader": chunk_map.MapHeader,
     "MapPack": chunk_map.MapPack,
+    "TryHeader": try_log.TryHeader,
     "Expected": manifest.Expected,
     "Details fields": details.Details,
     "DatabaseDetails": details.DatabaseDetails,

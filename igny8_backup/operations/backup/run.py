@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeVar
 
-from igny8_backup.errors import BackupError, StorageError, unexpected
+from igny8_backup.errors import BackupError, unexpected
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails, Skipped, TreeDetails
 from igny8_backup.formats.manifest import (
@@ -23,14 +23,14 @@ from igny8_backup.formats.manifest import (
 from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.locks import HeldLock
 from igny8_backup.operations import changed_defaults
-from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, lost_dump_pack
+from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
 from igny8_backup.operations.backup.database import backup_database
 from igny8_backup.operations.backup.hooks import around_backup
 from igny8_backup.operations.backup.lists import store_lists
 from igny8_backup.operations.backup.locks import take_locks
 from igny8_backup.operations.backup.object_locks import extend_locks
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult, software_versions
-from igny8_backup.operations.backup.run_record import RunRecorder, future_date_note
+from igny8_backup.operations.backup.run_record import RunRecorder
 from igny8_backup.operations.backup.store_manifest import store_details, store_manifest
 from igny8_backup.operations.backup.suspects import SizeCheck
 from igny8_backup.operations.backup.tree import backup_tree, lost_pack
@@ -81,9 +81,9 @@ class _Run:
         self.started = context.clock()
         token = keys.task_token(request.task_id) if request.task_id else context.token()
         self.id = keys.make_id(self.started, token)
-        self.databases: list[DatabasePart] = []
+        self.databases: dict[str, DatabasePart] = {}
         self.trees: list[TreePart] = []
-        self.details: list[DatabaseDetails] = []
+        self.details: dict[str, DatabaseDetails] = {}
         self.tree_details: list[TreeDetails] = []
         self.skipped: list[Skipped] = []
         self.errors: dict[str, BackupError] = {}
@@ -94,7 +94,7 @@ class _Run:
         self.record.claim_id()
         try:
             self.record.prove_stored()
-            self.check_existing_ids()
+            self.record.check_existing_ids()
             self.sizes = SizeCheck(self.context)
             with around_backup(self.context, self.request, self.id, self.errors, self.record):
                 for alias in self.request.databases:
@@ -120,28 +120,15 @@ class _Run:
             errors=dict(self.errors),
             skipped=tuple(self.skipped),
             trees=tuple(self.tree_details),
-            suspects=self.sizes.find_suspects(manifest, self.details),
+            suspects=self.sizes.find_suspects(manifest, self.details.values()),
             shortfalls=self.context.shortfalls.take(),
             lost=self.lost,
         )
-        self.chunked.save_maps({item.name for item in result.suspects})
+        self.chunked.save_maps(manifest, {item.name for item in result.suspects})
         storage_memory.remember(self.context, self.id, self.lost)
-        remember_tables(self.context, self.id, self.details)
+        remember_tables(self.context, self.id, self.details.values())
         self.record.finish(COMPLETE if result.whole else INCOMPLETE, self.errors)
         return result
-
-    def check_existing_ids(self) -> None:
-        """Check that no backup has the id of this run, and note if the newest backup is dated in the future.
-
-        The run record has reserved the id, but the record of an earlier backup may have been deleted.
-        """
-        ids = set(filter(keys.is_id, self.context.store.list_dirs(keys.BACKUPS)))
-        if self.id in ids:
-            what = f"A backup {self.id} already exists in {self.context.store.describe()}."
-            hint = "Start the backup again: each run writes under an id of its own."
-            raise StorageError(what, unchanged="The existing backup was not changed.", hint=hint)
-        if note := future_date_note(max(ids, default=""), self.started):
-            self.context.progress.note(note)
 
     def back_up_database(self, alias: str) -> None:
         """Back up one database; record its failure instead of raising it."""
@@ -150,6 +137,7 @@ class _Run:
         part = DatabasePart(
             alias=alias, engine=engine.vendor, state=FAILED, started=started, finished=started
         )
+        self.details.pop(alias, None)
         try:
             with (
                 announced(BACKUP, what, (self.id,)),
@@ -160,12 +148,12 @@ class _Run:
                 part, details, probe_error = backup_database(
                     self.context, self.id, part, observer, self.chunked, self.sizes.damaged_keys
                 )
-            self.details.append(details)
+            self.details[alias] = details
             if probe_error:
                 self.record_failure(f"probes of {alias}", probe_error)
         except Exception as error:
             part = replace(part, error=self.record_failure(alias, error))
-        self.databases.append(replace(part, finished=self.context.clock()))
+        self.databases[alias] = replace(part, finished=self.context.clock())
 
     def back_up_tree(self, name: str) -> None:
         """Back up one tree; record its failure instead of raising it."""
@@ -203,11 +191,17 @@ class _Run:
     def check_packs(self) -> None:
         """Check that storage still has the packs of earlier backups that this backup needs.
 
-        A part that needs a missing pack is recorded as failed. The S3 locks of the other packs are extended.
+        A database whose packs have changed is dumped again. A database or tree that still needs a changed
+        pack is recorded as failed. The S3 locks of the other packs are extended.
         """
-        self.databases = [self.checked(part, lost_dump_pack(self.context, part)) for part in self.databases]
+        changed = [alias for alias, part in self.databases.items() if self.chunked.changed_objects(part)]
+        for alias in changed:
+            self.back_up_database(alias)
+        for alias, part in self.databases.items() if changed else ():
+            error = changed_error(part, self.chunked.changed_objects(part))
+            self.databases[alias] = self.checked(part, error)
         self.trees = [self.checked(part, lost_pack(self.context, part)) for part in self.trees]
-        extend_locks(self.context, self.id, (*self.databases, *self.trees), self.record_failure)
+        extend_locks(self.context, self.id, (*self.databases.values(), *self.trees), self.record_failure)
 
     def checked(self, part: P, error: BackupError | None) -> P:
         """Return ``part``. If there is an ``error``, record it and return ``part`` as failed."""
@@ -215,7 +209,8 @@ class _Run:
 
     def write_manifest(self, locks: list[HeldLock]) -> Manifest:
         """Store the details, then the manifest. A backup exists only once its manifest exists."""
-        if COMPLETE not in {part.state for part in self.databases} | {part.state for part in self.trees}:
+        databases = tuple(self.databases.values())
+        if COMPLETE not in {part.state for part in databases} | {part.state for part in self.trees}:
             first, *rest = self.errors.items()
             for name, error in rest:
                 self.context.progress.note(f"{name} FAILED: {error}")
@@ -223,10 +218,10 @@ class _Run:
         for error in self.errors.values():
             error.add_context("The other databases and trees of this run were stored.")
         stored = store_details(
-            self.context, self.id, self.details, self.tree_details, self.skipped, self.errors
+            self.context, self.id, self.details.values(), self.tree_details, self.skipped, self.errors
         )
         manifest = Manifest(
-            schema=schema_of(self.databases),
+            schema=schema_of(databases),
             id=self.id,
             host=self.context.config.host,
             environment=self.context.config.environment,
@@ -236,7 +231,7 @@ class _Run:
             requested=(*self.request.databases, *self.request.trees),
             software=software_versions(),
             details=stored,
-            databases=tuple(self.databases),
+            databases=databases,
             trees=tuple(self.trees),
             safety=self.request.safety,
             prefix=self.context.config.prefix,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from igny8_backup.clock_skew import is_ahead
-from igny8_backup.errors import BackupError, adding_context
+from igny8_backup.errors import BackupError, StorageError, adding_context
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import LOCKED, RUNNING, STOPPED
 from igny8_backup.formats.run_record import HEARTBEAT, SCHEMA, RunRecord
@@ -68,6 +68,21 @@ class RunRecorder:
         Raises ``StorageError`` or ``IntegrityError`` if it does not.
         """
         prove_stored(self._context.store, keys.run_key(self._record.id), records.to_json(self._record))
+
+    def check_existing_ids(self) -> None:
+        """Check that no backup has the id of this run, and note if the newest backup is dated in the future.
+
+        The run record has reserved the id, but the record of an earlier backup may have been deleted.
+        Raises ``StorageError``.
+        """
+        context = self._context
+        ids = set(filter(keys.is_id, context.store.list_dirs(keys.BACKUPS)))
+        if self._record.id in ids:
+            what = f"A backup {self._record.id} already exists in {context.store.describe()}."
+            hint = "Start the backup again: each run writes under an id of its own."
+            raise StorageError(what, unchanged="The existing backup was not changed.", hint=hint)
+        if note := future_date_note(max(ids, default=""), self._record.started):
+            context.progress.note(note)
 
     def renew_heartbeat(self) -> None:
         """Write the record again, with the current time, if the last heartbeat is older than ``HEARTBEAT``.

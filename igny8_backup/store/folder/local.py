@@ -157,7 +157,8 @@ class LocalStore(Store):
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # finished or deleted since the folder was read
                     continue
-            yield Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+            modified = datetime.fromtimestamp(found.st_mtime, UTC)
+            yield Stored(key, found.st_size, modified, inode=found.st_ino)
 
     def _list_dirs(self, folder: str) -> list[str]:
         self._require_root()

@@ -12,7 +12,7 @@ from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import SCHEMA as DETAILS_SCHEMA
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, DatabasePart, Manifest
-from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, lost_dump_pack
+from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
 from igny8_backup.operations.backup.chunked.plan import map_path
 from igny8_backup.operations.backup.lists import store_lists
 from igny8_backup.operations.backup.request import BackupRequest
@@ -72,9 +72,13 @@ class Host:
         blocks: Callable[[], Blocks] | None = None,
         suspect: bool = False,
         damaged: frozenset[str] = frozenset(),
+        before_check: Callable[[], object] = lambda: None,
         before_map: Callable[[], object] = lambda: None,
     ) -> DatabasePart:
-        """Back up ``archive``. ``blocks`` yields it in another way; ``before_map`` is called at the end."""
+        """Back up ``archive``, which ``blocks`` may yield in another way.
+
+        ``before_check`` is called before the packs are looked at once more, ``before_map`` at the end.
+        """
         context, started = replace(self.context, lists=Lists()), self.clock()
         backup_id = keys.make_id(started, f"{len(self.made):06x}")
         self.made[backup_id] = archive
@@ -82,15 +86,20 @@ class Host:
         part = DatabasePart(alias=ALIAS, engine="postgresql", state=FAILED, started=started, finished=started)
         with ChunkedDumps(context, backup_id, request) as chunked:
             assert chunked.includes(part)
-            part = chunked.store(part, blocks or (lambda: from_bytes(archive)), len(archive), damaged)
-            if error := lost_dump_pack(context, part):
-                raise error
-            self._store_manifest(context, backup_id, part)
+            begin = blocks or (lambda: from_bytes(archive))
+            part = chunked.store(part, begin, len(archive), damaged)
+            before_check()
+            if chunked.changed_objects(part):
+                part = chunked.store(part, begin, len(archive), damaged)
+                before_check()
+                if error := changed_error(part, chunked.changed_objects(part)):
+                    raise error
+            manifest = self._store_manifest(context, backup_id, part)
             before_map()
-            chunked.save_maps({ALIAS} if suspect else ())
+            chunked.save_maps(manifest, {ALIAS} if suspect else ())
         return self.part(backup_id)
 
-    def _store_manifest(self, context: BackupContext, backup_id: str, part: DatabasePart) -> None:
+    def _store_manifest(self, context: BackupContext, backup_id: str, part: DatabasePart) -> Manifest:
         details = Details(schema=DETAILS_SCHEMA, id=backup_id, secret_key_fingerprint="")
         upload = context.upload(keys.details_key(backup_id, context.codec.suffix))
         manifest = Manifest(
@@ -106,7 +115,9 @@ class Host:
             details=upload.send(from_bytes(records.to_json(details))),
             databases=(part,),
         )
-        store_manifest(context, None, store_lists(context, manifest), lambda data: None)
+        manifest = store_lists(context, manifest)
+        store_manifest(context, None, manifest, lambda data: None)
+        return manifest
 
     def part(self, backup_id: str) -> DatabasePart:
         """Return the entry of the dump in the manifest of a backup, as a new process reads it."""

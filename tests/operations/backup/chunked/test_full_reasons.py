@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from igny8_backup.chunks.chunk_map import open_map
 from igny8_backup.chunks.cutter import compiled_version
+from igny8_backup.chunks.map_writer import MapWriter
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL
 from igny8_backup.formats.manifest import DatabasePart
@@ -64,6 +67,37 @@ def lose_list(machine: Host) -> None:
     machine.context.store.delete(found)
 
 
+def forge_list(machine: Host) -> None:
+    """Change a list of packs, and name the changed list in the manifest."""
+    store = machine.context.store
+    (found,) = [item.key for item in store.list("packs") if item.key.endswith(".json")]
+    written = store.read_small(found)
+    forged = written.replace(b'"blocks": ""', b'"blocks":  ""')
+    key = keys.manifest_key(ids(machine)[-1])
+    manifest = store.read_small(key)
+    for before, after in (
+        (hashlib.sha256(written).hexdigest(), hashlib.sha256(forged).hexdigest()),
+        (f'"stored_bytes": {len(written)}', f'"stored_bytes": {len(forged)}'),
+    ):
+        manifest = manifest.replace(before.encode(), after.encode())
+    store.put_small(found, forged)
+    store.put_small(key, manifest)
+
+
+def replace_pack(machine: Host) -> None:
+    store, key = machine.context.store, machine.packs()[0]
+    store.put_small(key, bytes(store.size(key)))
+
+
+def write_as_an_earlier_release(machine: Host) -> None:
+    """Leave a map of schema 1, which knew no lists."""
+    with MapWriter(machine.map.parent) as made:
+        found = open_map(machine.map)
+        assert found
+        made.write(machine.map, replace(found.header, schema=1), found.entries())
+        found.close()
+
+
 def change_recipients(machine: Host) -> None:
     recipients = ("age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj",)
     codec = replace(machine.context.codec, recipients=recipients)
@@ -77,10 +111,13 @@ def change_prefix(machine: Host) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lose_map, "there is no map of its chunks in "),
-        (flip_bit, "the map of its chunks is damaged: "),
+        (lose_map, "this host has no map of its chunks"),
+        (flip_bit, "the map of its chunks on this host is damaged"),
         (lose_pack, "of the last full dump is missing or damaged"),
         (shorten_pack, "of the last full dump is missing or damaged"),
+        (replace_pack, "of the last full dump is missing or damaged"),
+        (forge_list, "is not the one that this host wrote"),
+        (write_as_an_earlier_release, "the map of its chunks does not know all packs of its last dump"),
         (lose_manifest, "storage no longer has the backup "),
         (lose_list, "a list of its packs is missing or damaged"),
         (change_recipients, "the recipients have changed"),

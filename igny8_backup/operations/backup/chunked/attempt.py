@@ -1,0 +1,214 @@
+"""One attempt to store a dump in chunks: its new packs, its log, and the map that follows from it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+
+from igny8_backup.chunks import cutter, try_log
+from igny8_backup.chunks.chunk_map import PLACE, SCHEMA, MapHeader, MapPack
+from igny8_backup.chunks.cutter import Cutter
+from igny8_backup.chunks.locations import DIGEST_BYTES, Location
+from igny8_backup.chunks.map_writer import MapWriter
+from igny8_backup.chunks.runs import Index
+from igny8_backup.chunks.try_log import TryHeader, TryLog
+from igny8_backup.chunks.writer import ArchiveWriter
+from igny8_backup.errors import FilesError
+from igny8_backup.filesystem import make_private
+from igny8_backup.formats import keys
+from igny8_backup.formats.chunked import FULL, ChunkedDump, chunk_pack_key
+from igny8_backup.formats.lists import ListedObject, in_base64
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.objects import ListReference, StoredObject
+from igny8_backup.operations.backup.chunked.plan import DumpPlan, log_path, map_path
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.streams import Blocks
+
+
+class Attempt:
+    """Stores one dump as ``plan`` says, as a backup with the id ``backup_id``. Use it as a context manager.
+
+    ``used`` is the number of pack names that earlier attempts of the same run have taken. ``written`` maps
+    the keys of packs to what storage says about their writing; a caller adds those of new packs.
+    """
+
+    def __init__(self, context: BackupContext, alias: str, backup_id: str, plan: DumpPlan, used: int) -> None:
+        self.plan = plan
+        self.new: dict[str, StoredObject] = {}
+        self.written = {item.pack.key: item.written for item in plan.allowed.values()}
+        self._context = context
+        self._alias = alias
+        self._id = backup_id
+        self._used = used
+        self._numbers: dict[str, int] = {}  # of packs in the new map
+        self._unlogged: defaultdict[str, list[bytes]] = defaultdict(list)
+        self._stack = ExitStack()
+        self._map: MapWriter
+        self._log: TryLog
+
+    def __enter__(self) -> Attempt:
+        folder = map_path(self._context, self._alias).parent
+        try:
+            make_private(folder)
+            self._map = self._stack.enter_context(MapWriter(folder))
+            self._log = self._stack.enter_context(self._open_log())
+        except OSError as error:
+            raise _state_error(self._context, error) from None
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+        self.plan.close()
+
+    def write(self, blocks: Blocks) -> tuple[Index, tuple[StoredObject, ...]]:
+        """Store the new packs of the dump ``blocks``; return its index, and all packs that it needs."""
+        writer = ArchiveWriter(
+            Cutter(cutter.identity(self.plan.average), self.plan.seed),
+            self.plan.key,
+            find=self._find,
+            pack_name=lambda number: keys.pack_name(self._id, self._used + number),
+            store=self._store,
+            record=self._record,
+        )
+        try:
+            index = writer.write(blocks)
+        except OSError as error:
+            raise _state_error(self._context, error) from None
+        found = {name: item.pack for name, item in self.plan.allowed.items()} | self.new
+        return index, tuple(sorted((found[name] for name in index.header.packs), key=lambda pack: pack.key))
+
+    def describe(self, index: Index) -> ChunkedDump:
+        """Return what the manifest says about the dump."""
+        return ChunkedDump(
+            kind=self.plan.kind,
+            bytes=index.header.bytes,
+            archive_sha256=index.header.sha256,
+            full_id=self.plan.full_id,
+            full_started=self.plan.full_started,
+            differential_id=self.plan.differential_id,
+        )
+
+    def save_map(self, part: DatabasePart) -> None:
+        """Replace the map of the database. ``part`` is its entry in the stored manifest.
+
+        Raises ``OSError``.
+        """
+        plan, context = self.plan, self._context
+        described = {pack.key: pack.named_in for pack in part.packs}
+        new_numbers: list[int | None] = []
+        if plan.chunk_map:
+            earlier = plan.chunk_map.header
+            for pack in earlier.packs:
+                name = keys.pack_of(pack.key)
+                keep = name in plan.allowed and plan.allowed[name].of_full
+                new_numbers.append(self._numbers.setdefault(name, len(self._numbers)) if keep else None)
+                if keep:
+                    described.setdefault(pack.key, earlier.lists[pack.listed_in])
+        lists = sorted({found for found in described.values() if found}, key=lambda found: found.key)
+        packs = tuple(self._map_pack(name, described, lists) for name in self._numbers)
+        header = MapHeader(
+            schema=SCHEMA,
+            storage=context.store.identity(),
+            prefix=context.config.prefix,
+            host=context.config.host,
+            alias=self._alias,
+            recipients=tuple(context.codec.recipients),
+            cutter=cutter.identity(plan.average),
+            key=plan.key.hex(),
+            seed=plan.seed,
+            backup_id=self._id,
+            started=part.started,
+            full_id=plan.full_id,
+            lists=tuple(lists),
+            packs=packs,
+        )
+        of_full = {number for number, pack in enumerate(packs) if pack.of_full}
+        entries = _renumbered(plan.chunk_map.entries(), new_numbers) if plan.chunk_map else ()
+        self._map.write(map_path(context, self._alias), header, entries, of_full)
+
+    def forget(self) -> None:
+        """Remove the log of the try, because its manifest is stored."""
+        self._log.close()
+        with suppress(OSError):
+            log_path(self._context, self._alias).unlink(missing_ok=True)
+
+    def _open_log(self) -> TryLog:
+        plan, context = self.plan, self._context
+        if plan.tried:
+            return try_log.continue_log(plan.tried)
+        header = TryHeader(
+            schema=try_log.SCHEMA,
+            storage=context.store.identity(),
+            prefix=context.config.prefix,
+            host=context.config.host,
+            alias=self._alias,
+            recipients=tuple(context.codec.recipients),
+            cutter=cutter.identity(plan.average),
+            key=plan.key.hex(),
+            seed=plan.seed,
+            full=plan.kind == FULL,
+            started=context.clock(),
+        )
+        return try_log.start_log(log_path(context, self._alias), header)
+
+    def _find(self, digests: Sequence[bytes]) -> list[Location | None]:
+        found: list[Location | None] = [None] * len(digests)
+        for chunk_map in self.plan.maps:
+            for number, location in enumerate(chunk_map.lookup(digests)):
+                if location and found[number] is None and location.pack in self.plan.allowed:
+                    found[number] = location
+        return found
+
+    def _record(self, digest: bytes, location: Location) -> None:
+        number = self._numbers.setdefault(location.pack, len(self._numbers))
+        self._map.add(digest, number, location.offset, location.length)
+        if location.pack not in self.plan.allowed:
+            place = PLACE.pack(number, location.offset, location.length)
+            self._unlogged[location.pack].append(digest + place)
+
+    def _store(self, name: str, contents: Blocks) -> None:
+        context = self._context
+        key = chunk_pack_key(context.config.host, self._alias, name, context.codec.suffix)
+        pack = self.new[name] = context.upload(key).send(contents)
+        listed = ListedObject(
+            key=key,
+            stored_bytes=pack.stored_bytes,
+            raw_bytes=pack.raw_bytes,
+            sha256=pack.sha256,
+            codecs=pack.codecs,
+            blocks=in_base64(pack.blocks),
+        )
+        self._log.add(listed, self._unlogged.pop(name))
+
+    def _map_pack(
+        self, name: str, described: dict[str, ListReference | None], lists: list[ListReference]
+    ) -> MapPack:
+        earlier = self.plan.allowed.get(name)
+        pack = earlier.pack if earlier else self.new[name]
+        found = described.get(pack.key)
+        return MapPack(
+            key=pack.key,
+            stored_bytes=pack.stored_bytes,
+            raw_bytes=pack.raw_bytes,
+            sha256=pack.sha256,
+            listed_in=lists.index(found) if found else -1,
+            of_full=earlier.of_full if earlier else self.plan.kind == FULL,
+            written=self.written.get(pack.key, ""),
+        )
+
+
+def _renumbered(entries: Iterable[bytes], numbers: Sequence[int | None]) -> Iterator[bytes]:
+    """Change pack numbers in the entries of a map to ``numbers[old]``; omit entries that get ``None``."""
+    for entry in entries:
+        old, offset, length = PLACE.unpack_from(entry, DIGEST_BYTES)
+        if old < len(numbers) and (number := numbers[old]) is not None:
+            yield entry[:DIGEST_BYTES] + PLACE.pack(number, offset, length)
+
+
+def _state_error(context: BackupContext, error: OSError) -> FilesError:
+    return FilesError(
+        f"The folder of maps of chunks in {context.config.state_dir} cannot be written: {error.strerror}.",
+        unchanged="This database is not in the backup.",
+        hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
+    )
