@@ -142,7 +142,7 @@ class LocalStore(Store):
 
     def _list(self, folder: str) -> Iterator[Stored]:
         self._require_root()
-        # Not recursive, because folders may be nested deeply. Below the first path no link is followed.
+        # Not recursive: folders may be nested deeply. Below the first path no link is followed.
         open_folders = [iter(self._entries(folder, self._path(folder)))]
         while open_folders:
             entry, key = next(open_folders[-1], (None, ""))
@@ -157,8 +157,7 @@ class LocalStore(Store):
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # finished or deleted since the folder was read
                     continue
-            modified = datetime.fromtimestamp(found.st_mtime, UTC)
-            yield Stored(key, found.st_size, modified, inode=found.st_ino)
+            yield Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), "", found.st_ino)
 
     def _list_dirs(self, folder: str) -> list[str]:
         self._require_root()

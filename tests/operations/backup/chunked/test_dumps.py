@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from igny8_backup.catalog.annotations import write_marks
-from igny8_backup.chunks import writer
 from igny8_backup.chunks.cutter import compiled_version
-from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import Mark
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
@@ -97,78 +92,6 @@ def test_known_damage_is_stored_anew(machine: Host) -> None:
     assert machine.read(ids(machine)[2]) == CHANGED
 
 
-def remove(machine: Host, key: str) -> None:
-    machine.context.store.delete(key)
-
-
-def replace_by_same_length(machine: Host, key: str) -> None:
-    store = machine.context.store
-    store.put_small(key, bytes(store.size(key)))
-
-
-@pytest.mark.parametrize("change", [remove, replace_by_same_length])
-@pytest.mark.parametrize("moment", ["between the chunks", "before the manifest"])
-def test_pack_that_changes_before_the_manifest_is_not_needed(
-    machine: Host, change: Callable[[Host, str], None], moment: str
-) -> None:
-    machine.dump(ARCHIVE)
-    packs = machine.packs()
-
-    def harm() -> None:
-        if packs:
-            change(machine, packs.pop())
-
-    def blocks() -> Blocks:
-        yield CHANGED[:200_000]
-        if moment == "between the chunks":
-            harm()
-        yield CHANGED[200_000:]
-
-    made = machine.dump(CHANGED, blocks=blocks, before_check=harm)
-    assert "is dumped again, without this object" in machine.notes[0]
-    assert kind(made) == FULL
-    assert machine.read(ids(machine)[1]) == CHANGED
-
-
-def test_packs_that_change_twice_fail_the_part(machine: Host) -> None:
-    with pytest.raises(StorageError, match="disappeared from storage or was replaced"):
-        machine.dump(ARCHIVE, before_check=lambda: remove(machine, machine.packs()[-1]))
-    assert machine.context.catalog.entries() == []
-
-
-@pytest.mark.parametrize("first", [FULL, INCREMENTAL])
-def test_packs_of_a_killed_run_are_used_by_the_next(
-    machine: Host, monkeypatch: pytest.MonkeyPatch, first: str
-) -> None:
-    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
-    monkeypatch.setattr(writer, "WINDOW", 50_000)
-    if first == INCREMENTAL:
-        machine.dump(noise(1000))
-    for reached in (300_000, 450_000):
-
-        def blocks(reached: int = reached) -> Blocks:
-            yield CHANGED[:reached]
-            raise Killed
-
-        with pytest.raises(Killed):
-            machine.dump(CHANGED, blocks=blocks)
-    left = [key for key in machine.packs() if keys.writer(key) in ids(machine)[-2:]]
-    write_marks(machine.context.store, (Mark(key=left[-1], since=machine.clock()),))
-    made = machine.dump(CHANGED)
-    assert kind(made) == first
-    needed = {pack.key for pack in made.packs}
-    assert set(left[:-1]) <= needed and left[-1] not in needed, "a pack that a sweep has marked is not used"
-    machine.sweep()
-    again = machine.dump(TWICE)
-    assert kind(again) == INCREMENTAL
-    assert {pack.key for pack in again.packs} & set(left[:-1])
-    machine.clock.forward(days=1)
-    differential = machine.dump(TWICE)
-    assert kind(differential) == DIFFERENTIAL
-    assert bool({pack.key for pack in differential.packs} & set(left)) == (first == FULL)
-    assert [machine.read(backup_id) for backup_id in ids(machine)[-3:]] == [CHANGED, TWICE, TWICE]
-
-
 def test_killed_run_changes_neither_map_nor_backups(machine: Host) -> None:
     machine.dump(ARCHIVE)
     before = machine.map.read_bytes()
@@ -242,57 +165,3 @@ def test_forged_index_is_refused(machine: Host) -> None:
     forged = replace(part, object=first.object, packs=first.packs)
     with pytest.raises(IntegrityError, match="describes another dump than the manifest"):
         b"".join(open_dump(machine.context, forged, []))
-
-
-STEPS = (
-    "insert",
-    "delete",
-    "move",
-    "dump",
-    "dump",
-    "full",
-    "differential",
-    "lose",
-    "remove",
-    "kill",
-    "day",
-    "wipe",
-)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_every_backup_that_is_complete_gives_back_its_archive(machine: Host, seed: int) -> None:
-    """Random edits, dumps of each kind, losses of objects, removals and kills."""
-    chance = random.Random(seed)
-    rows = [chance.randbytes(chance.randrange(1, 20_000)) for _ in range(20)]
-    for step in [*chance.choices(STEPS, k=40), "dump"]:
-        at = chance.randrange(len(rows))
-        archive = b"".join(rows)
-        if step == "insert":
-            rows.insert(at, chance.randbytes(9000))
-        elif step == "delete" and len(rows) > 5:
-            rows.pop(at)
-        elif step == "move":
-            rows.append(rows.pop(at))
-        elif step == "day":
-            machine.clock.forward(days=1)
-        elif step == "lose" and (found := machine.packs()):
-            machine.context.store.delete(chance.choice(found))
-        elif step == "wipe" and machine.map.exists() and chance.random() < 0.3:
-            machine.map.unlink()
-        elif step == "remove" and len(complete := machine.complete()) > 1:
-            machine.remove(complete[-1])
-        elif step in ("dump", "full", "differential"):
-            machine.dump(archive, "" if step == "dump" else step)
-        elif step == "kill":
-            with pytest.raises(Killed):
-                machine.dump(archive, before_map=killed)
-        machine.clock.forward(minutes=10)
-    found = machine.complete()
-    assert ids(machine)[-1] in found, "the last dump refers to nothing that is lost"
-    for backup_id in found:
-        assert machine.read(backup_id) == machine.made[backup_id]
-
-
-def killed() -> None:
-    raise Killed
