@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def replace_file(file: Path, content: bytes) -> None:
     After a crash the file has its old content or the new one.
     """
     make_private(file.parent)
-    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
+    partial = file.with_name(f"{file.name}.{os.urandom(4).hex()}.partial")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:

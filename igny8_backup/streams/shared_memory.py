@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -121,6 +120,8 @@ def _create_unnamed_file(size: int) -> int:
     try:
         fd = os.memfd_create("igny8_backup")
     except (AttributeError, OSError):
+        import tempfile  # rarely needed, and it takes long to import
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, size)

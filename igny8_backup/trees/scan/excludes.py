@@ -1,8 +1,9 @@
 """Exclude paths from a backup: patterns as in a ``.gitignore``, and folders tagged as caches.
 
-This is the only module that uses ``pathspec``, which turns each pattern into a regular expression. As in git
-(gitignore(5)), a walk never enters an excluded folder. So each path is checked alone, without the folders
-above it.
+This is the only module that uses ``pathspec``, which turns each pattern into a regular expression. Importing
+``pathspec`` takes as long as half of what a worker imports, so only a process that compiles patterns does it.
+As in git (gitignore(5)), a walk never enters an excluded folder. So each path is checked alone, without the
+folders above it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
-
-from pathspec.patterns.gitignore import GitIgnorePatternError
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 CACHES = ("__pycache__/", ".cache/", ".sass-cache/")
 """Folders whose contents can be generated again by the programs that made them."""
@@ -48,7 +47,7 @@ class Excludes:
     """Patterns that exclude paths.
 
     If several patterns match a path, the last of them decides. A pattern that begins with ``!`` includes the
-    path again. Raises ``ValueError`` for a malformed pattern.
+    path again. Raises ``ValueError`` for a malformed pattern. Can be pickled, for the scanner process.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -108,6 +107,9 @@ def _compiled(text: str) -> _Rule:
         raise ValueError(f"it has more than {MAX_STARS} stars")
     if text.rstrip().endswith("**/"):
         raise ValueError("it ends with **/: write ** without the slash")  # pathspec and git differ here
+    from pathspec.patterns.gitignore import GitIgnorePatternError
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
     try:
         pattern = GitIgnoreSpecPattern(text)
     except (GitIgnorePatternError, re.error) as error:
@@ -121,7 +123,11 @@ def _matcher(regex: re.Pattern[str]) -> Callable[[str], object]:
     # The expressions of pathspec also match paths below an excluded folder. Here they must match the complete
     # text, with its slash. Exceptions are "*" and "folder/**", which match a beginning, but not the folder.
     if not regex.groups:
-        return lambda text: regex.match(text.removesuffix("/"))
+        return partial(_match_beginning, regex)
     if regex.pattern.startswith("^"):
         return regex.fullmatch
     return re.compile(f"(?s:.*){regex.pattern}").fullmatch  # "*/": any folder
+
+
+def _match_beginning(regex: re.Pattern[str], text: str) -> object:
+    return regex.match(text.removesuffix("/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 from contextlib import closing
@@ -19,10 +20,9 @@ from tests.trees.tools import never
 
 
 def walk(root: Path, *patterns: str, exclude_caches: bool = False) -> tuple[set[bytes], int]:
-    """The paths that a scan yields, and the number of excluded ones."""
-    with closing(
-        Scan(root, on_skip=never, excluded=Excludes(patterns), exclude_caches=exclude_caches)
-    ) as scan:
+    """The paths that a scan yields, and the number of excluded ones. The patterns have been pickled."""
+    excluded = pickle.loads(pickle.dumps(Excludes(patterns)))
+    with closing(Scan(root, on_skip=never, excluded=excluded, exclude_caches=exclude_caches)) as scan:
         return {entry.path for entry in scan.entries() if entry.path}, scan.facts.excluded
 
 
