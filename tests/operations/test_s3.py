@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from django.core.files.storage import FileSystemStorage
 from storages.backends.s3 import S3Storage
 
 from igny8_backup.formats import keys
@@ -19,7 +20,7 @@ from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
-from igny8_backup.store import Retry, retry
+from igny8_backup.store import Retry, Store, open_store, retry
 from igny8_backup.store.s3 import S3Store
 from tests.docs.pages import assert_shown
 from tests.management.commands import run_many
@@ -197,7 +198,7 @@ def test_backup_unchanged_tree_s3_requests_are_few(context: BackupContext, s3: R
     ]
 
 
-def with_storage(context: BackupContext, store: S3Store, notes: Notes) -> BackupContext:
+def with_storage(context: BackupContext, store: Store, notes: Notes) -> BackupContext:
     return replace(context, store=store, own_store=store, progress=notes)
 
 
@@ -222,11 +223,16 @@ def test_backup_s3_outage_is_reported_and_survived(context: BackupContext, s3: R
 
 @contextmanager
 def brief_store(s3: RcloneS3, notes: Notes) -> Iterator[tuple[CuttingProxy, S3Store]]:
-    """A store behind a proxy, with the short patience of a monitor."""
+    """A store behind a proxy, with the short patience of a monitor. Only what must fail may use it."""
     with CuttingProxy(s3.port) as proxy:
         storage = S3Storage(**s3.options(proxy.endpoint))
         with S3Store(storage, "igny8/", Retry.brief(300, report=notes.note)) as store:
             yield proxy, store
+
+
+def behind(s3: RcloneS3) -> Store:
+    """The bucket as the folder in which the server keeps it, which is faster to fill and never too slow."""
+    return open_store(FileSystemStorage(location=s3.folder / "buckets" / s3.bucket), "igny8/")
 
 
 @pytest.mark.parametrize("trouble", ["silence", "one byte at a time", "503"])
@@ -255,17 +261,16 @@ def test_monitor_storage_that_hangs_is_a_failed_condition(
 def test_monitor_objects_that_hang_do_not_hold_it_up(
     context: BackupContext, s3: RcloneS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with behind(s3) as folder:
+        for _ in range(12):
+            run_backup(with_storage(context, folder, Notes()), BackupRequest(trees=("sites",)))
     monkeypatch.setattr(retry, "BRIEF_SECONDS", 0.5)
-    monkeypatch.setattr(retry, "BRIEF_ANSWER", 0.3)
+    monkeypatch.setattr(retry, "BRIEF_ANSWER", 1.0)
     notes = Notes()
     with brief_store(s3, notes) as (proxy, store):
-        site = with_storage(context, store, notes)
-        for _ in range(12):
-            run_backup(site, BackupRequest(trees=("sites",)))
-        proxy.forget()
         proxy.withhold_answer(b"manifest.json", times=10_000)
-        health = monitor(site)
+        health = monitor(with_storage(context, store, notes))
         asked = sum("manifest.json" in request for request in proxy.asked)
     assert [item.name for item in health.failed] == ["storage"]
-    assert "no answer" in health.failed[0].text
-    assert asked < 12
+    assert "no answer" in health.failed[0].text or "has not answered" in health.failed[0].text
+    assert 0 < asked < 12
