@@ -51,7 +51,7 @@ def _registered(*tags: str, deploy: bool) -> Callable[[Check], Check]:
 
 @_registered(Tags.security, deploy=True)
 def check_settings(**kwargs: Any) -> list[Problem]:
-    """Return E001 to E019, E026 to E028, E035 to E039, E044, E046, E047, E050, E058, E060: wrong settings."""
+    """Return E001 to E019, E026 to E028, E035 to E039, E044, E046, E047, E050, E058, E060, E062: wrong settings."""
     from igny8_backup.conf import problems
 
     return problems()
@@ -115,6 +115,14 @@ def check_admin_page(**kwargs: Any) -> list[Problem]:
     from igny8_backup.operations.status import checks
 
     return _run(checks.find_problems)
+
+
+@_registered(deploy=True)
+def check_schedule(**kwargs: Any) -> list[Problem]:
+    """Return W070 and W071: RETENTION or the time that a backup takes does not fit the schedule."""
+    from igny8_backup.operations.status import schedule
+
+    return _run(schedule.find_problems)
 
 
 @_registered(deploy=False)

@@ -9,6 +9,7 @@
     |-- RefusedError             4  a safety rule forbids it (SQLite, no encryption, versions, unsafe target)
     |   `-- ToolTooOldError      4  a PostgreSQL client is older than the server or the archive
     |-- LockedError              5  another run holds the lock
+    |-- YieldedError             5  a session waited for a lock of the run, and the run ended to let it pass
     |-- IntegrityError           6  stored data differs from what was written
     |-- UnhealthyError           7  the monitor found backups too old, too small or damaged
     |-- UnfinishedError          8  a restore or undo was begun and not finished
@@ -100,7 +101,10 @@ class UsageError(BackupError):
 
 
 class IncompleteError(BackupError):
-    """The work was done, except for the parts that the message lists. Only Celery tasks raise this error."""
+    """The work was done, except for the parts that the message lists.
+
+    Celery tasks raise this error, because they have no exit status. Commands end with the status 3 instead.
+    """
 
     exit_status = 3
 
@@ -121,6 +125,14 @@ class LockedError(BackupError):
     exit_status = 5
     default_unchanged = "Nothing was changed."
     default_hint = "Run the command again when the other run has ended, or let it wait: --wait SECONDS."
+
+
+class YieldedError(BackupError):
+    """Another session waited for a lock on a table that the run held, so the run ended to let it pass."""
+
+    exit_status = 5
+    default_unchanged = "No backup was recorded."
+    default_hint = "Run the backup again when the migration or statement that waited has ended."
 
 
 class IntegrityError(BackupError):

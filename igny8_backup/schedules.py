@@ -9,6 +9,8 @@ from typing import Any
 from celery.schedules import crontab
 
 _HOUR = 3600
+YIELD_AFTER = 10
+"""An hourly backup ends itself if another session has waited for one of its locks for so many seconds."""
 _NO_PINGS: Mapping[str, str] = {}
 
 
@@ -66,11 +68,13 @@ def hourly_schedule(
 ) -> dict[str, Any]:
     """Return entries for ``CELERY_BEAT_SCHEDULE`` with a backup every hour.
 
-    ``backup_all`` runs every hour at ``minute``. If another run is active, it waits for that run for at most
-    an hour. ``monitor_backups`` runs half an hour later. ``prune_backups`` runs every day after 3 o'clock,
-    ``verify_backup`` after 5 and ``spot_check`` after 7, each of them between two backups. ``logs`` and
-    ``pings`` are those of ``beat_schedule``. The setting ``RETENTION`` needs the rule ``hourly``, which its
-    default lacks. See the page "Back up every hour" of the documentation.
+    ``backup_all`` runs every hour at ``minute``. It waits for other runs for at most an hour, but is skipped
+    while this host is still making the backup before it. It ends itself after another session, such as a
+    migration, has waited for it for ten seconds, and is tried again five minutes later. ``monitor_backups``
+    runs half an hour after each backup. ``prune_backups`` runs every day after 3 o'clock, ``verify_backup``
+    after 5 and ``spot_check`` after 7, each of them between two backups. ``logs`` and ``pings`` are those of
+    ``beat_schedule``. The setting ``RETENTION`` needs the rule ``hourly``, which its default lacks. See the
+    page "Back up every hour" of the documentation.
     """
     entry, between = partial(_entry, pings), (minute + 20) % 60
     half_past = crontab(minute=str((minute + 30) % 60))
@@ -79,7 +83,15 @@ def hourly_schedule(
         return crontab(hour=str(hour), minute=str(between))
 
     return {
-        "igny8_backup hourly": entry("backup_all", crontab(minute=str(minute)), _HOUR, logs=logs, wait=_HOUR),
+        "igny8_backup hourly": entry(
+            "backup_all",
+            crontab(minute=str(minute)),
+            _HOUR,
+            logs=logs,
+            wait=_HOUR,
+            yield_after=YIELD_AFTER,
+            skip_if_running=True,
+        ),
         "igny8_backup prune": entry("prune_backups", daily(3), 6 * _HOUR, wait=2 * _HOUR),
         "igny8_backup nightly verification": entry("verify_backup", daily(5), 12 * _HOUR),
         "igny8_backup spot check": entry("spot_check", daily(7), 12 * _HOUR),

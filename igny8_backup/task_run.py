@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from celery import current_task
@@ -38,15 +39,16 @@ class LogProgress(NullProgress):
 
 
 @contextmanager
-def run_reported(what: str, url: str, what_is_left: Callable[[], str]) -> Iterator[Report]:
+def run_reported(what: str, url: str, what_is_left: str | Callable[[], str]) -> Iterator[Report]:
     """Report the outcome of a task, and end it cleanly at its soft time limit.
 
     ``what`` is the name of the task. ``url`` is the URL of a monitoring service, which receives the
-    outcome; it is empty if there is none. ``what_is_left`` is called if the time limit interrupts the task,
-    and returns a sentence about what the task has left behind. Raises ``RefusedError`` in an eventlet worker,
-    because this package cannot run in green threads.
+    outcome; it is empty if there is none. ``what_is_left`` is a sentence about what the task leaves behind if
+    the time limit interrupts it, or a function that returns the sentence. Raises ``RefusedError`` in an
+    eventlet worker, because this package cannot run in green threads.
     """
-    with Report(what, LogProgress(), url=url) as report, ending_at_time_limit(what_is_left):
+    left = what_is_left if callable(what_is_left) else lambda: str(what_is_left)
+    with Report(what, LogProgress(), url=url) as report, ending_at_time_limit(left):
         refuse_eventlet(
             "This worker",
             hint="Run these tasks in a worker with another pool: celery worker --pool=prefork.",
@@ -55,18 +57,20 @@ def run_reported(what: str, url: str, what_is_left: Callable[[], str]) -> Iterat
 
 
 def back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, Any]:
-    """Make the backup that a Celery task requests, and copy it; return the result of the task.
+    """Make the backup that the current Celery task requests, and copy it; return the result of the task.
 
     ``wait`` is how many seconds to wait for another run to end. Raises ``IncompleteError`` if a part of the
     work failed, and the other errors of ``run_backup``.
     """
     report.cover(*request.databases, *request.trees)
-    with open_context(progress=report, writing=True, wait=wait) as context, refreshing_status(context):
+    request = replace(request, task_id=current_task.request.id or "")
+    with open_context(progress=report, writing=True, wait=wait) as context, refreshing_status(context) as own:
         result = run_backup(context, request)
+        own.alone = not result.earlier
         copies = copy_after_run(context, result)
     if result.earlier:
-        report.suppress()  # the first delivery of the task reports the run
-        return _repeated(result.earlier)
+        report.suppress()  # the first delivery of the task, or the run that goes on, reports the backup
+        return _repeated(result.earlier, request.task_id)
     if not (result.complete and copies.complete):
         problems = result.problems(_SHOWN) + copies.problems()
         report.fail(*problems, alarms=[*result.alarms, *copies.alarms])
@@ -86,8 +90,8 @@ def back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, An
     }
 
 
-def _repeated(run: RunRecord) -> dict[str, Any]:
-    if run.outcome == RUNNING:
+def _repeated(run: RunRecord, task_id: str) -> dict[str, Any]:
+    if run.outcome == RUNNING and run.task_id == task_id:
         raise Ignore  # the first delivery is still working and will set the result of the task
     if run.errors:
         failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())

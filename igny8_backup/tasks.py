@@ -31,31 +31,46 @@ from igny8_backup.operations.verify.result import VerifyRequest, parse_percent
 from igny8_backup.operations.verify.run import verify_backups
 from igny8_backup.task_run import back_up, run_reported, what_backup_left
 
+_NOTHING = "Nothing was changed."
+_VERIFIED = f"{_NOTHING} Results that were not stored yet are missing."
+_COPIED = "Copies that were complete stay. The next copy_backups continues."
+_PRUNED = "Backups that were already removed stay removed; the next prune_backups continues."
 
-@shared_task(bind=True, name="igny8_backup.backup_db", acks_late=False, ignore_result=False)
+
+@shared_task(name="igny8_backup.backup_db", acks_late=False, ignore_result=False)
 def backup_db(
-    self: Any, *aliases: str, label: str = "", wait: float = UNATTENDED_WAIT, ping: str = ""
+    *aliases: str,
+    label: str = "",
+    wait: float = UNATTENDED_WAIT,
+    yield_after: float | None = None,
+    skip_if_running: bool = False,
+    ping: str = "",
 ) -> dict[str, Any]:
     """Back up the databases ``aliases``, by default all.
 
     ``wait`` is how many seconds to wait for another run to end; ``ping`` is the URL of a monitoring service.
-    Returns the id of the backup, its size in bytes and the number of skipped files. Raises ``BackupError``.
+    ``yield_after`` replaces the setting ``YIELD_AFTER``. With ``skip_if_running``, no backup is made while
+    this host is making the same one. Returns the id of the backup, its size in bytes and the number of
+    skipped files. Raises ``BackupError``.
     """
     with run_reported("backup_db", ping, what_backup_left) as report:
         request = BackupRequest(
-            databases=choose_databases(get_config(), aliases), label=label, task_id=self.request.id or ""
+            databases=choose_databases(get_config(), aliases),
+            label=label,
+            yield_after=yield_after,
+            skip_if_running=skip_if_running,
         )
         return back_up(request, wait, report)
 
 
-@shared_task(bind=True, name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
+@shared_task(name="igny8_backup.backup_sites", acks_late=False, ignore_result=False)
 def backup_sites(
-    self: Any,
     *names: str,
     logs: bool = False,
     full: bool = False,
     label: str = "",
     wait: float = UNATTENDED_WAIT,
+    skip_if_running: bool = False,
     ping: str = "",
 ) -> dict[str, Any]:
     """Back up the trees ``names``, by default all of ``SITES``; with ``logs`` also those of ``LOGS``.
@@ -68,21 +83,22 @@ def backup_sites(
             trees=choose_trees(get_config(), names, logs=logs),
             full=full,
             label=label,
-            task_id=self.request.id or "",
+            skip_if_running=skip_if_running,
         )
         return back_up(request, wait, report)
 
 
-@shared_task(bind=True, name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
+@shared_task(name="igny8_backup.backup_all", acks_late=False, ignore_result=False)
 def backup_all(
-    self: Any,
     logs: bool = False,
     full: bool = False,
     label: str = "",
     wait: float = UNATTENDED_WAIT,
+    yield_after: float | None = None,
+    skip_if_running: bool = False,
     ping: str = "",
 ) -> dict[str, Any]:
-    """Back up all databases, then all trees, as one backup. The arguments are those of ``backup_sites``."""
+    """Back up all databases, then all trees, as one backup. The arguments are those of the tasks above."""
     with run_reported("backup_all", ping, what_backup_left) as report:
         config = get_config()
         request = BackupRequest(
@@ -90,7 +106,8 @@ def backup_all(
             trees=(*config.sites, *(config.logs if logs else ())),
             full=full,
             label=label,
-            task_id=self.request.id or "",
+            yield_after=yield_after,
+            skip_if_running=skip_if_running,
         )
         return back_up(request, wait, report)
 
@@ -102,7 +119,7 @@ def copy_backups(*names: str, ping: str = "") -> dict[str, Any]:
     Each copy receives the backups that it lacks. Returns the number of copied ``backups`` and ``objects``,
     and their size in ``bytes``. Raises ``IncompleteError`` if something could not be copied.
     """
-    with run_reported("copy_backups", ping, _copied) as report, open_context(progress=report) as context:
+    with run_reported("copy_backups", ping, _COPIED) as report, open_context(progress=report) as context:
         result = copy_to(context, choose_copies(context, names))
         if not result.complete:
             report.fail(*result.problems(), alarms=result.alarms)
@@ -131,7 +148,7 @@ def verify_backup(
     ``IncompleteError`` if one could not be verified or is gone.
     """
     with (
-        run_reported("verify_backup", ping, _verified) as report,
+        run_reported("verify_backup", ping, _VERIFIED) as report,
         open_context(progress=report, storage_alias=from_storage) as context,
         refreshing_status(context, "a verification"),
     ):
@@ -171,7 +188,7 @@ def prune_backups(
     ``IncompleteError`` if a backup or orphan could not be removed.
     """
     with (
-        run_reported("prune_backups", ping, _pruned) as report,
+        run_reported("prune_backups", ping, _PRUNED) as report,
         open_context(progress=report, wait=wait, storage_alias=from_storage, changing=True) as context,
         refreshing_status(context, "a prune"),
     ):
@@ -192,7 +209,7 @@ def prune_backups(
 def pin_backup(backup_id: str, reason: str, wait: float = UNATTENDED_WAIT, ping: str = "") -> dict[str, Any]:
     """Keep a backup, whatever the retention policy says. Raises the errors of ``maintain.pin.pin``."""
     with (
-        run_reported("pin_backup", ping, _monitored) as report,
+        run_reported("pin_backup", ping, _NOTHING) as report,
         open_context(progress=report, wait=wait) as context,
         refreshing_status(context, "pinning a backup"),
     ):
@@ -206,7 +223,7 @@ def spot_check(*names: str, ping: str = "") -> dict[str, Any]:
     Returns how many databases and trees were compared. Raises ``UnhealthyError`` if a difference is so large
     that it is an alarm, or if something could not be compared.
     """
-    with run_reported("spot_check", ping, _monitored) as report, open_context(progress=report) as context:
+    with run_reported("spot_check", ping, _NOTHING) as report, open_context(progress=report) as context:
         found = compare_live(context, SpotRequest(names=names))
         report.cover(*(part.name for part in found.parts))
         if not found.complete:
@@ -220,7 +237,7 @@ def spot_check(*names: str, ping: str = "") -> dict[str, Any]:
 def monitor_backups(ping: str = "") -> dict[str, Any]:
     """Check the age, size and health of all backups. Raises ``UnhealthyError``, which lists the problems."""
     with (
-        run_reported("monitor_backups", ping, _monitored) as report,
+        run_reported("monitor_backups", ping, _NOTHING) as report,
         open_context(progress=report, brief=True) as context,
     ):
         health = refresh_status(context)
@@ -231,19 +248,3 @@ def monitor_backups(ping: str = "") -> dict[str, Any]:
             hint = "Show all conditions: python manage.py monitor_backups."
             raise UnhealthyError(" ".join(health.problems()), unchanged="Nothing was changed.", hint=hint)
         return {"healthy": True, "conditions": len(health.conditions)}
-
-
-def _verified() -> str:
-    return "Nothing was changed. Results that were not stored yet are missing."
-
-
-def _copied() -> str:
-    return "Copies that were complete stay. The next copy_backups continues."
-
-
-def _pruned() -> str:
-    return "Backups that were already removed stay removed; the next prune_backups continues."
-
-
-def _monitored() -> str:
-    return "Nothing was changed."

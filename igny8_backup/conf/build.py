@@ -28,6 +28,7 @@ from igny8_backup.conf.sections.hosts import read_hosts
 from igny8_backup.conf.sections.notify import read_notify, read_summary
 from igny8_backup.conf.sections.object_lock import read_object_lock
 from igny8_backup.conf.sections.sandbox import read_sandbox
+from igny8_backup.conf.sections.schedule import read_backup_every
 from igny8_backup.conf.sections.signing import read_signing_key, read_trusted
 from igny8_backup.conf.sections.trees import check_trees, read_cache_trees, read_patterns, read_trees
 from igny8_backup.conf.sections.upkeep import (
@@ -110,6 +111,8 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         stall_seconds=reader.take_int("STALL_SECONDS", 60, 1, 86_400),
         retry_seconds=reader.take_int("RETRY_SECONDS", 300, 0, 86_400),
         max_upload_rate=read_upload_rate(reader),
+        yield_after=reader.take_int("YIELD_AFTER", 0, 0, 86_400),
+        backup_every=read_backup_every(reader, databases, sites, logs),
         status_cache=read_status_cache(reader),
         workers=read_workers(reader),
         before_backup=read_commands(reader, "BEFORE_BACKUP"),

@@ -22,6 +22,8 @@ SETTING = "IGNY8_BACKUP"
 STORAGE_ALIAS = "dbbackup"
 MAX_AGE = timedelta(days=2)
 """The default of ``MAX_AGE``: how old the newest complete copy of a database or tree may be."""
+LEAST_DELAY = timedelta(hours=2)
+"""A backup that is late by one period is not reported before this time has passed as well."""
 FULL_EVERY = timedelta(days=7)
 """The default of ``FULL_EVERY``: how often a dump in chunks is a full one."""
 SHRINK, LOGS_SHRINK = 0.5, 0.0
@@ -114,6 +116,7 @@ class Config:
     names of the trees whose caches are excluded. ``hosts`` maps the names of the hosts that are expected to
     make backups to their settings; it is ``None`` if none is declared. ``object_lock`` maps aliases of
     ``STORAGES`` to the locks of the objects there. ``copies`` are the storages that keep copies, by name.
+    ``backup_every`` maps databases and trees to the time between two of their backups, as far as it is known.
     ``status_cache`` is the alias of the cache that holds the status for the page in the admin; it is empty if
     there is none.
     """
@@ -155,6 +158,8 @@ class Config:
     stall_seconds: int
     retry_seconds: int
     max_upload_rate: int | None = None
+    yield_after: int = 0
+    backup_every: Mapping[str, timedelta] = field(default_factory=dict)
     status_cache: str = ""
     workers: str
     before_backup: tuple[tuple[str, ...], ...] = ()
@@ -170,6 +175,9 @@ class Config:
         for name in (f"{part.host}/{part.name}", part.name):
             if name in self.max_age:
                 return self.max_age[name]
+        if part.name in self.backup_every:
+            every = self.backup_every[part.name]
+            return every + max(every, LEAST_DELAY)
         return MAX_AGE
 
     def shrink_of(self, part: Part, role: str) -> float | None:

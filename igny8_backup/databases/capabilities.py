@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
+from threading import Event
 from typing import ClassVar, Self
 
 from igny8_backup.databases.session import Session
@@ -27,6 +28,7 @@ class Capability(Enum):
     """
 
     LOCK = "hold a lock that other hosts see"
+    YIELD = "end a dump that other sessions wait for"
     COPY = "be restored under another name"
     OVERRIDE = "be restored with other owners or another locale"
     IN_PLACE = "be restored in place"
@@ -93,6 +95,23 @@ class OptionalMethods:
         prevent a restore from renaming it.
         """
         raise self._lacks(Capability.LOCK)
+
+    # Capability.YIELD
+
+    def waiting_sessions(self, seconds: float, closed: Event) -> str:
+        """Wait until a session has waited for ``seconds`` for a table lock that a dump of this engine holds.
+
+        Returns a sentence that describes the waiting sessions; it is empty if ``closed`` was set before. Call
+        this from another thread while the engine dumps. Raises ``DatabaseError``.
+        """
+        raise self._lacks(Capability.YIELD)
+
+    def end_dump(self) -> None:
+        """End the sessions of the dump that this engine makes in another thread, which releases its locks.
+
+        The dump then raises an error. Raises ``DatabaseError``.
+        """
+        raise self._lacks(Capability.YIELD)
 
     # Capability.COPY
 

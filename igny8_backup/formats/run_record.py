@@ -5,13 +5,20 @@ It can be read without a key, so it contains nothing about the contents of the b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from igny8_backup.clock_skew import is_ahead
-from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, RUNNING
+from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, LOCKED, RUNNING
 
 SCHEMA = 1
+
+SKIPPED, YIELDED = "skipped", "yielded"
+"""Further outcomes of a run. ``SKIPPED``: another run of its host was making the same backup. ``YIELDED``:
+the run ended because another session waited for a lock on a table that the run held."""
+NOT_DONE = frozenset({LOCKED, SKIPPED, YIELDED})
+"""The outcomes of runs that backed up nothing and did not fail."""
 
 HEARTBEAT = timedelta(seconds=60)
 """The approximate time between two heartbeats that a run writes into its record."""
@@ -55,3 +62,26 @@ class RunRecord:
         """
         dead = now - self.heartbeat >= 5 * HEARTBEAT or is_ahead(self.heartbeat, now)
         return self.outcome == RUNNING and not dead
+
+
+def is_excused(run: RunRecord, runs: Sequence[RunRecord], now: datetime) -> bool:
+    """Return whether ``run`` has backed up nothing for a reason that needs no attention.
+
+    ``runs`` are all runs, newest first. A run that gave up waiting for the lock, was skipped or yielded is
+    excused if another run of its host has backed up the same databases and trees meanwhile. A skip or a yield
+    is also excused if the run before it did not end in the same way.
+    """
+    if run.outcome not in NOT_DONE:
+        return False
+    of_host = [item for item in runs if item.host == run.host]
+    if run.outcome != LOCKED:
+        before = (item for item in of_host if item.started < run.started and not item.is_alive(now))
+        previous = next(before, None)
+        if previous is None or previous.outcome != run.outcome:
+            return True
+    return any(
+        other.outcome == COMPLETE
+        and set(other.requested) >= set(run.requested)
+        and (other.finished or other.started) >= run.started
+        for other in of_host
+    )

@@ -10,7 +10,7 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.humanize import count_in_words, size_in_words
-from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.base import BackupCommand, seconds
 from igny8_backup.management.copies import copy_lines
 from igny8_backup.management.wait import add_wait_argument, wait_of
 from igny8_backup.operations.backup.request import WHOLE_DUMP, BackupRequest
@@ -29,6 +29,8 @@ class BackupRunCommand(BackupCommand):
         super().add_arguments(parser)
         parser.add_argument("--label", default="", help="A label for the backup, for example before-0042.")
         add_wait_argument(parser, unattended=True)
+        text = "Make no backup, and report no failure, if this host is making the same backup already."
+        parser.add_argument("--skip-if-running", action="store_true", help=text)
         self.add_ping_argument(parser)
 
     def add_tree_arguments(self, parser: ArgumentParser) -> None:
@@ -52,6 +54,11 @@ class BackupRunCommand(BackupCommand):
                 f"--{kind}", action="store_const", const=kind, dest="dump_kind", default="", help=text
             )
 
+    def add_yield_argument(self, parser: ArgumentParser) -> None:
+        """Add ``--yield-after``, for commands that back up databases."""
+        text = "End the run if another session has waited this long for a table. Default: YIELD_AFTER."
+        parser.add_argument("--yield-after", type=seconds, metavar="SECONDS", help=text)
+
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the database aliases and the tree names to back up."""
         raise NotImplementedError
@@ -66,14 +73,20 @@ class BackupRunCommand(BackupCommand):
                 checksum=options.get("checksum", False),
                 label=options["label"],
                 dump_kind=options.get("dump_kind", ""),
+                yield_after=options.get("yield_after"),
+                skip_if_running=options["skip_if_running"],
             )
             report.cover(*databases, *trees)
             with open_context(progress=report, writing=True, wait=wait_of(options)) as context:
-                with refreshing_status(context):
+                with refreshing_status(context) as own:
                     result = run_backup(context, request)
+                    own.alone = not result.earlier
                     copies = copy_after_run(context, result)
                 where = context.store.describe()
             problems = result.problems(_SHOWN) + copies.problems()
+            if result.earlier:
+                report.suppress()  # the run that goes on reports the backup
+                self.show_json({"earlier": result.earlier.id})
             if problems:
                 report.fail(*problems, alarms=[*result.alarms, *copies.alarms])
         if result.manifest:

@@ -81,6 +81,7 @@ class RunObserver:
         self._reason = reason
         self._heartbeat = heartbeat
         self._begun = False
+        self._ended_by: BackupError | None = None
         self._waiting_for = ""
         self._moved = time.monotonic()
         self._report_after = stall_seconds
@@ -126,6 +127,10 @@ class RunObserver:
             self._waiting_for, self._moved = party, time.monotonic()
             self._report_after = self._stall_seconds
 
+    def end_with(self, error: BackupError) -> None:
+        """Make :meth:`monitor` raise ``error`` instead of yielding another block. Safe from any thread."""
+        self._ended_by = error
+
     def monitor(
         self, blocks: Generator[Block, None, None], *, source: str, sink: str, counted: bool = True
     ) -> Generator[Block, None, None]:
@@ -139,6 +144,8 @@ class RunObserver:
         with closing(blocks):
             self.waiting_for(source)
             for block in blocks:
+                if self._ended_by:
+                    raise self._ended_by
                 if counted:
                     self.advance(len(block))
                 self.waiting_for(sink)

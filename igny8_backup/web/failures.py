@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from igny8_backup.formats.manifest import FAILED, INCOMPLETE, LOCKED, STOPPED
+from igny8_backup.formats.run_record import SKIPPED, YIELDED
 from igny8_backup.formats.status import StatusRun
 from igny8_backup.operations.status.build import DIED
 
@@ -92,6 +93,16 @@ _BY_OUTCOME = {
         "The run gave up waiting for another run, and backed up nothing.",
         "Let the runs start at different times, or let this one wait for longer: --wait.",
         "Schedule backups with cron or systemd",
+    ),
+    SKIPPED: Failure(
+        "The host was still making the backup before it, and this one was skipped.",
+        "If it happens again, make backups less often, or find out why they take so long.",
+        "Back up every hour",
+    ),
+    YIELDED: Failure(
+        "Another session, such as a migration, waited for a lock of the run, and the run ended.",
+        "If it happens again, look for what takes exclusive locks at the time of the backup.",
+        "Back up every hour",
     ),
     INCOMPLETE: Failure(
         "The run made a backup, but some files could not be read, or a copy may lack data.",

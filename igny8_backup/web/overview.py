@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from igny8_backup.formats.manifest import COMPLETE, LOCKED, RUNNING
+from igny8_backup.formats.manifest import COMPLETE, RUNNING
+from igny8_backup.formats.run_record import NOT_DONE
 from igny8_backup.formats.status import Status, StatusCondition, StatusPart, StatusRun
 from igny8_backup.humanize import (
     age_in_words,
@@ -210,7 +211,7 @@ def _late(part: StatusPart, now: datetime) -> str:
 
 
 def _newest_failed_run(status: Status, host: str) -> StatusRun | None:
-    fine = (COMPLETE, RUNNING, LOCKED)
+    fine = {COMPLETE, RUNNING, *NOT_DONE}
     return next((run for run in status.runs if run.host == host and run.outcome not in fine), None)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from igny8_backup.formats.manifest import COMPLETE, LOCKED, RUNNING
+from igny8_backup.formats.manifest import COMPLETE, RUNNING
+from igny8_backup.formats.run_record import NOT_DONE
 from igny8_backup.formats.status import Status, StatusBackup, StatusCopy, StatusPart, StatusRun
 
 
@@ -74,7 +75,7 @@ def failed_names(run: StatusRun, *, made: bool) -> Sequence[str]:
 
     ``made`` says whether the run has made a backup. If it has, only the names in its errors failed.
     """
-    if run.outcome in (RUNNING, COMPLETE, LOCKED):
+    if run.outcome in {RUNNING, COMPLETE, *NOT_DONE}:
         return ()
     if made or set(run.errors) & set(run.requested):
         return [name for name in run.requested if name in run.errors]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from django.core.management import load_command_class
 from django.test import override_settings
 
 from igny8_backup.conf import get_config
+from igny8_backup.retention import Part
 from igny8_backup.retention_rules import DEFAULT
 from tests.docs.pages import blocks, page, section
 
@@ -57,7 +59,7 @@ def test_cron_page_systemd_units_are_valid() -> None:
         unit.read_string(text)
         units.append(unit)
     assert units[0]["Service"]["Type"] == "oneshot" and units[0]["Service"]["ExecStart"].startswith("/")
-    assert units[1]["Timer"]["OnCalendar"] == "*-*-* 01:15:00" and units[1]["Install"]["WantedBy"]
+    assert units[1]["Timer"]["OnCalendar"] == "*-*-* *:15:00" and units[1]["Install"]["WantedBy"]
 
 
 @pytest.mark.parametrize("heading", HEADINGS[2:])
@@ -70,16 +72,16 @@ def test_cron_page_services_keep_their_state(heading: str) -> None:
     assert set(found["volumes"]) == {"igny8-backup-state"}
 
 
-def test_cron_page_stack_sleeps_until_a_quarter_past_one() -> None:
+def test_cron_page_stack_sleeps_until_a_quarter_past_the_hour() -> None:
     (text,) = code("## Portainer stack", "yaml")
     script = yaml.safe_load(text)["services"]["igny8-backup"]["command"][2].replace("$$", "$")
     subprocess.run(["/bin/sh", "-n", "-c", script], check=True)
     (formula,) = re.findall(r"sleep \$\(\( (.*) \)\)", script)
-    for now in (0, 4499, 4500, 4501, 86_399):
+    for now in (0, 899, 900, 901, 3599):
         asked = formula.replace("$(date -u +%s)", str(now + 20 * 86_400))
         said = subprocess.run(["/bin/sh", "-c", f"echo $(( {asked} ))"], check=True, capture_output=True)
-        assert 1 <= int(said.stdout) <= 86_400
-        assert (now + int(said.stdout)) % 86_400 == 4501
+        assert 1 <= int(said.stdout) <= 3600
+        assert (now + int(said.stdout)) % 3600 == 901
 
 
 def test_cron_page_settings_are_accepted() -> None:
@@ -88,7 +90,9 @@ def test_cron_page_settings_are_accepted() -> None:
     exec(blocks(text, "python")[0], found)
     with override_settings(IGNY8_BACKUP=found["IGNY8_BACKUP"]):
         config = get_config()
-    assert config.retention == DEFAULT and config.max_age == {"sites-data": timedelta(days=2)}
+    assert dataclasses.replace(config.retention, hourly=0) == DEFAULT
+    part = Part(host="web-1", kind="files", name="sites-data")
+    assert config.max_age_of(part) == timedelta(hours=3)
 
 
 def test_cron_page_beat_schedule_has_all_entries() -> None:

@@ -188,7 +188,7 @@ def test_storage_format_names_the_schemas_in_use() -> None:
 def test_storage_format_lists_every_outcome_and_phase() -> None:
     text = TEXT
     outcomes = {manifest.COMPLETE, manifest.FAILED, manifest.INCOMPLETE, manifest.RUNNING, manifest.STOPPED}
-    outcomes |= {manifest.LOCKED}
+    outcomes |= run_record.NOT_DONE
     phases = {journal.PREPARING, journal.SWAPPING, journal.DONE, journal.UNDOING, journal.UNDONE}
     phases |= {journal.REDOING}
     for field, words in (("`outcome` *", outcomes), ("`phase` *", phases)):

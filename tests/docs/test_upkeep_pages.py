@@ -64,8 +64,10 @@ def test_metrics_page_lists_every_metric() -> None:
 def test_hourly_page_settings_and_table_fit_the_schedule() -> None:
     text, found = page("how-to/back-up-every-hour"), dict[str, Any]()
     exec(blocks(text, "python")[0], found)
-    with override_settings(IGNY8_BACKUP={"ENCRYPTION": None, "DATABASES": [], **found["IGNY8_BACKUP"]}):
+    with override_settings(IGNY8_BACKUP={"ENCRYPTION": None, **found["IGNY8_BACKUP"]}):
         policy = get_config().retention
+    exec(blocks(text, "python")[1], found)
+    assert len(found["CELERY_BEAT_SCHEDULE"]["igny8_backup hourly"]["schedule"].hour) == 6
     assert dataclasses.replace(policy, hourly=0) == DEFAULT and policy.hourly == 48
     entries = found["CELERY_BEAT_SCHEDULE"].values()
     assert {entry["task"].removeprefix("igny8_backup.") for entry in entries} == first_cells(text)

@@ -92,7 +92,8 @@ def test_hourly_schedule_has_all_tasks() -> None:
         "spot_check": crontab(minute="35", hour="7"),
         "monitor_backups": crontab(minute="45"),
     }
-    assert found["backup_all"]["kwargs"] == {"logs": True, "wait": 3600}
+    expected = {"logs": True, "wait": 3600, "yield_after": 10, "skip_if_running": True}
+    assert found["backup_all"]["kwargs"] == expected
     assert not schedule.keys() & {"igny8_backup nightly", "igny8_backup weekly verification"}
     for minute in range(60):
         for entry in hourly_schedule(minute=minute).values():

@@ -6,6 +6,7 @@ import copy
 from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Self
 
 from igny8_backup.databases.capabilities import Capability
@@ -14,6 +15,7 @@ from igny8_backup.databases.names import DRILL, is_derived_name
 from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.connections.other_access import with_access
 from igny8_backup.databases.postgresql.connections.sessions import open_lock_session
+from igny8_backup.databases.postgresql.dump.dump import Dumper
 from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_blockers
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place
 from igny8_backup.databases.postgresql.restore import staging as staging_databases
@@ -43,6 +45,7 @@ class PostgresqlOptionalMethods(Engine):
     capabilities = frozenset(Capability)
     source: Connection
     live: Connection
+    _dumper: Dumper
     _excluded: tuple[str, ...]
     _bin_dir: Path | None
     _scratch: Path
@@ -52,6 +55,14 @@ class PostgresqlOptionalMethods(Engine):
 
     def lock_session(self) -> AbstractContextManager[Session]:
         return open_lock_session(self.live, self.source)
+
+    # Capability.YIELD
+
+    def waiting_sessions(self, seconds: float, closed: Event) -> str:
+        return self._dumper.sessions.waiting(seconds, closed)
+
+    def end_dump(self) -> None:
+        self._dumper.sessions.end()
 
     # Capability.COPY
 

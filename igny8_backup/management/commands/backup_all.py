@@ -19,6 +19,7 @@ class Command(BackupRunCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
+        self.add_yield_argument(parser)
         self.add_tree_arguments(parser)
 
     def parts(self, config: Config, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -21,6 +21,7 @@ class Command(BackupRunCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
+        self.add_yield_argument(parser)
         self.add_dump_arguments(parser)
         parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="Aliases in DATABASES. Default: all.")
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from igny8_backup.formats.annotations import Annotations
 from igny8_backup.formats.manifest import LOCKED
+from igny8_backup.formats.run_record import SKIPPED, YIELDED
+from igny8_backup.humanize import count_in_words
 from igny8_backup.management.as_of import add_as_of_argument
 from igny8_backup.management.backup_text import backup_table, orphan_lines, orphans_text, restore_line
 from igny8_backup.management.base import BackupCommand
@@ -20,7 +22,12 @@ from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.orphans import find_orphans
 
 _RECENT = timedelta(days=2)
-"""A run that gave up waiting for the lock, and made no backup, is listed for this long."""
+"""A run that ended early, and made no backup, is listed for this long."""
+_WHY_NOT_MADE = {
+    LOCKED: "another run held the lock for too long",
+    SKIPPED: "the host was still making the backup before it",
+    YIELDED: "it ended because another session waited for its locks",
+}
 
 
 class Command(BackupCommand):
@@ -72,13 +79,13 @@ class Command(BackupCommand):
             self.say(f"There is no backup in {where}. Make one: python manage.py backup_all")
         elif not self.json:
             self.say_text(backup_table(replace(history, entries=entries)))
-            self.say(f"{len(entries)} in {where}")
+            self.say(f"{count_in_words(len(entries), 'backup')} in {where}")
         self.say(*(restore_line(journal, journals) for journal in journals))
         for run in context.catalog.runs(since=context.clock() - _RECENT):
-            if run.outcome == LOCKED:
+            if run.outcome in _WHY_NOT_MADE:
                 self.say(
                     f"NOT MADE: the backup of {', '.join(run.requested)} on host {run.host},"
-                    f" {run.started:%Y-%m-%d %H:%M:%S} UTC: another run held the lock for too long."
+                    f" {run.started:%Y-%m-%d %H:%M:%S} UTC: {_WHY_NOT_MADE[run.outcome]}."
                 )
         for stamp in killed:
             self.say(

@@ -1,19 +1,22 @@
-"""Take the locks of a backup run; if the run gives up waiting for them, store a record that says so."""
+"""Take the locks of a backup run; if the run does not get them, store a record that says so."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from igny8_backup.errors import BackupError, LockedError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import LOCKED
-from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.formats.run_record import SKIPPED, RunRecord
 from igny8_backup.locks import HeldLock
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run_record import RunRecorder, find_redelivery
 from igny8_backup.operations.context import BackupContext
+
+_LONGEST = timedelta(days=7)
+"""A run that began earlier is not looked for."""
 
 
 def take_locks(
@@ -22,7 +25,8 @@ def take_locks(
     """Take the locks of a backup run; ``stack`` releases them when it is closed. Return the locks.
 
     If an earlier run for the same Celery task has ended or still goes on, the record of that run is returned
-    instead. A run that gives up waiting for the locks stores a record, so that other hosts see that its
+    instead. So is the record of a run of this host that is making the same backup, if the request says so. A
+    run that gives up waiting for the locks, or is skipped, stores a record, so that other hosts see that its
     backup is missing. Raises ``LockedError``.
     """
     asked = context.clock()
@@ -31,18 +35,51 @@ def take_locks(
     except LockedError:
         if run := find_redelivery(context, request.task_id, locked=False):
             return run
+        if request.skip_if_running and (run := _same_backup(context, request)):
+            _skip(context, request, asked, run)
+            return run
         if not context.wait:
             raise
         try:
             locks = stack.enter_context(context.locked("a backup"))
         except LockedError:
-            _record_locked_out(context, request, asked)
+            _record_nothing_done(context, request, asked, LOCKED)
             raise
     return find_redelivery(context, request.task_id, locked=True) or locks
 
 
-def _record_locked_out(context: BackupContext, request: BackupRequest, asked: datetime) -> None:
-    """Store the record of a run that gave up waiting for the lock. ``asked`` is when it began to wait.
+def _same_backup(context: BackupContext, request: BackupRequest) -> RunRecord | None:
+    """Return the record of the run of this host that is making the backup of ``request`` already, if any."""
+    now = context.clock()
+    for run in context.catalog.runs(since=now - _LONGEST):
+        own = run.host == context.config.host and run.is_alive(now)
+        if own and set(run.requested) >= {*request.databases, *request.trees}:
+            return run
+    return None
+
+
+def _skip(context: BackupContext, request: BackupRequest, asked: datetime, running: RunRecord) -> None:
+    """Record that the backup of ``request``, due at ``asked``, is skipped because of the run ``running``.
+
+    Raises ``LockedError`` if another backup of this host was skipped before because of the same run.
+    """
+    host = context.config.host
+    later = context.catalog.runs(since=running.started)
+    before = [run for run in later if run.host == host and run.outcome == SKIPPED]
+    _record_nothing_done(context, request, asked, SKIPPED)
+    if before:
+        raise LockedError(
+            f"The backup {running.id} of this host still runs, and {len(before) + 1} later ones were skipped"
+            f" because of it. It began at {running.started:%Y-%m-%d %H:%M:%S} UTC.",
+            hint="Find out why it takes so long: its log says what it waits for. Or make backups less often.",
+        )
+    context.progress.note(f"Skipped: the backup {running.id} of this host still runs.")
+
+
+def _record_nothing_done(
+    context: BackupContext, request: BackupRequest, asked: datetime, outcome: str
+) -> None:
+    """Store the record of a run that did not get the lock. ``asked`` is when it was due.
 
     A storage error is only noted.
     """
@@ -51,6 +88,6 @@ def _record_locked_out(context: BackupContext, request: BackupRequest, asked: da
     try:
         record.claim_id()
     except BackupError as error:
-        context.progress.note(f"This run gave up waiting for the lock. Its record was not stored. {error}")
+        context.progress.note(f"This run did not get the lock. Its record was not stored. {error}")
     else:
-        record.finish(LOCKED, {})
+        record.finish(outcome, {})

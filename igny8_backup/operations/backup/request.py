@@ -31,6 +31,10 @@ class BackupRequest:
     only one backup. ``safety`` marks the backup that a restore in place makes before it changes a database.
     ``dump_kind`` is the kind of dumps that the user demands: ``WHOLE_DUMP``, or ``full`` or ``differential``
     for dumps in chunks. If it is empty, the settings and the earlier dumps decide.
+
+    ``yield_after`` is how many seconds another session may wait for a dump before the run ends; 0 means any
+    time, and ``None`` means the setting ``YIELD_AFTER``. ``skip_if_running`` makes no backup if a run of this
+    host is making the same one.
     """
 
     databases: tuple[str, ...] = ()
@@ -41,6 +45,8 @@ class BackupRequest:
     task_id: str = ""
     safety: bool = False
     dump_kind: str = ""
+    yield_after: float | None = None
+    skip_if_running: bool = False
 
     def require_valid(self) -> None:
         """Raise ``UsageError`` if there is nothing to back up, or the label cannot be printed."""
@@ -64,7 +70,8 @@ class BackupResult:
     they shrank. ``trees`` are the details of the trees that were backed up. ``shortfalls`` are the helper
     steps that failed; the backup contains everything all the same. ``lost`` are earlier backups of this host
     that are gone from storage. If an earlier run for the same Celery task has ended or still goes on, this
-    run makes no backup: ``manifest`` is ``None`` and ``earlier`` is the record of the earlier run.
+    run makes no backup: ``manifest`` is ``None`` and ``earlier`` is the record of the earlier run. The same
+    is true if the run was skipped because an earlier run of the host is making the same backup.
     """
 
     id: str

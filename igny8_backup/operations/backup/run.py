@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeVar
 
-from igny8_backup.errors import BackupError, unexpected
+from igny8_backup.errors import BackupError, YieldedError, unexpected
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails, Skipped, TreeDetails
 from igny8_backup.formats.manifest import (
@@ -20,7 +20,7 @@ from igny8_backup.formats.manifest import (
     TreePart,
     schema_of,
 )
-from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.formats.run_record import YIELDED, RunRecord
 from igny8_backup.locks import HeldLock
 from igny8_backup.operations import changed_defaults
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
@@ -28,6 +28,7 @@ from igny8_backup.operations.backup.database import backup_database
 from igny8_backup.operations.backup.hooks import around_backup
 from igny8_backup.operations.backup.lists import store_lists
 from igny8_backup.operations.backup.locks import take_locks
+from igny8_backup.operations.backup.make_way import YieldWatch, repeat_after_yield
 from igny8_backup.operations.backup.object_locks import extend_locks
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult, software_versions
 from igny8_backup.operations.backup.run_record import RunRecorder
@@ -50,9 +51,14 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
 
     If a database or tree fails, its failure is recorded and the next one is backed up. If all fail, no
     manifest is written and the first error is raised. Raises ``LockedError`` if another run holds the lock
-    for longer than ``context.wait``; ``UsageError`` for an empty request or an unprintable label.
+    for longer than ``context.wait``; ``YieldedError`` if a session waited for the run, and again for a second
+    run after it; ``UsageError`` for an empty request or an unprintable label.
     """
     request.require_valid()
+    return repeat_after_yield(context, lambda: _run_once(context, request))
+
+
+def _run_once(context: BackupContext, request: BackupRequest) -> BackupResult:
     changes = changed_defaults.pending(context.config)  # before the lock leaves a trace of this run
     with ExitStack() as stack:
         locks = take_locks(stack, context, request)
@@ -78,6 +84,8 @@ class _Run:
         self.request = request
         self.signing_key = context.load_signing_key()  # a wrong one must be noticed now, not after hours
         self.lost = lost
+        chosen = request.yield_after
+        self.yield_after = context.config.yield_after if chosen is None else chosen
         self.started = context.clock()
         token = keys.task_token(request.task_id) if request.task_id else context.token()
         self.id = keys.make_id(self.started, token)
@@ -107,6 +115,9 @@ class _Run:
         except BaseException as error:
             if is_from_outside(error):
                 self.record.finish(STOPPED, self.errors)
+                raise
+            if isinstance(error, YieldedError):
+                self.record.finish(YIELDED, {})
                 raise
             known = error if isinstance(error, BackupError) else unexpected(error)
             known.add_context("No backup was recorded.")
@@ -144,6 +155,7 @@ class _Run:
                 self.context.observe(
                     what, reason=engine.blocking_sessions, heartbeat=self.record.renew_heartbeat
                 ) as observer,
+                YieldWatch(self.context, engine, observer, self.yield_after),
             ):
                 part, details, probe_error = backup_database(
                     self.context, self.id, part, observer, self.chunked, self.sizes.damaged_keys
@@ -178,10 +190,10 @@ class _Run:
     def record_failure(self, name: str, error: Exception) -> str:
         """Record the error of the database or tree ``name``; return the name of the error's class.
 
-        Unexpected errors are recorded too, and the run goes on. Exceptions that come from outside
-        the run, such as the time limit of a Celery task, are raised again.
+        Unexpected errors are recorded too, and the run goes on. A ``YieldedError`` is raised
+        again, and so are exceptions from outside the run, such as the time limit of a Celery task.
         """
-        if is_from_outside(error):
+        if is_from_outside(error) or isinstance(error, YieldedError):
             raise error
         if not isinstance(error, BackupError):
             logger.exception("Unexpected failure of %s", name)

@@ -14,8 +14,8 @@ from datetime import datetime
 from igny8_backup.clock_skew import is_ahead
 from igny8_backup.errors import BackupError, StorageError, adding_context
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import LOCKED, RUNNING, STOPPED
-from igny8_backup.formats.run_record import HEARTBEAT, SCHEMA, RunRecord
+from igny8_backup.formats.manifest import RUNNING, STOPPED
+from igny8_backup.formats.run_record import HEARTBEAT, NOT_DONE, SCHEMA, RunRecord
 from igny8_backup.humanize import duration_in_words
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
@@ -126,7 +126,7 @@ class RunRecorder:
 def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> RunRecord | None:
     """Return the record of an earlier run for the Celery task ``task_id`` that has ended or still goes on.
 
-    A broker can deliver a task twice. If the earlier run was killed or stopped, or did not get the locks, the
+    A broker can deliver a task twice. If the earlier run was killed or stopped, or backed up nothing, the
     result is ``None``, and the caller has to make the backup. ``locked`` says that the caller holds the
     locks: a record without an outcome then belongs to a run that was killed.
     """
@@ -137,7 +137,7 @@ def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> Ru
     if run is None:
         return None
     working = not locked and run.is_alive(context.clock())
-    return run if working or run.outcome not in (RUNNING, STOPPED, LOCKED) else None
+    return run if working or run.outcome not in {RUNNING, STOPPED, *NOT_DONE} else None
 
 
 def future_date_note(newest: str, now: datetime) -> str:

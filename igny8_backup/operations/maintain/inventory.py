@@ -12,8 +12,8 @@ from igny8_backup.clock_skew import is_ahead
 from igny8_backup.conf import SETTING, Config
 from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import DRILLED, Annotations
-from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, LOCKED, NOT_COPIED, DatabasePart, Manifest
-from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, NOT_COPIED, DatabasePart, Manifest
+from igny8_backup.formats.run_record import NOT_DONE, RunRecord, is_excused
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.expected_hosts import Hosts, read_hosts_retired, sort_hosts
 from igny8_backup.operations.history.presence import lost_backups
@@ -139,7 +139,7 @@ class Inventory(History):
         manifests = {entry.id: entry.manifest for entry in self.entries}
         settled: dict[tuple[str, str], bool] = {}
         for run in self.settled_runs():
-            if run.outcome == LOCKED:  # this run has backed up nothing; monitoring reports it otherwise
+            if run.outcome in NOT_DONE:  # it did not fail; monitoring reports it otherwise
                 continue
             for name in run.requested:
                 settled.setdefault((run.host, name), _failed(run, name, manifests.get(run.id)))
@@ -148,8 +148,9 @@ class Inventory(History):
     def settled_runs(self) -> list[RunRecord]:
         """Return the runs that have ended, newest first, without runs dated in the future.
 
-        A run that gave up waiting for the lock is left out if another run of its host has backed up the same
-        databases and trees meanwhile: the same backup had been started twice.
+        Runs that backed up nothing and did not fail are left out in two cases: if another run of their host
+        has backed up the same databases and trees meanwhile; and if they were skipped or yielded once, and
+        not twice in a row.
         """
         written = {entry.id for entry in self.entries}
         return [
@@ -157,16 +158,8 @@ class Inventory(History):
             for run in self.runs
             if not is_ahead(run.started, self.now)
             and (run.id in written or not run.is_alive(self.now))
-            and not (run.outcome == LOCKED and self._done_by_another(run))
+            and not is_excused(run, self.runs, self.now)
         ]
-
-    def _done_by_another(self, run: RunRecord) -> bool:
-        return any(
-            other.outcome == COMPLETE
-            and (other.host, set(other.requested) >= set(run.requested)) == (run.host, True)
-            and (other.finished or other.started) >= run.started
-            for other in self.runs
-        )
 
     def _backup(self, entry: Entry) -> Backup:
         if entry.manifest is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from igny8_backup.conf import STORAGE_ALIAS
@@ -41,8 +41,18 @@ def refresh_status(context: BackupContext) -> Health:
     return health
 
 
+@dataclass
+class OwnWork:
+    """The work of this process. ``alone`` says that no other work of this host is active at its end.
+
+    Work that holds the lock is alone, so entries of earlier work belong to processes that were killed.
+    """
+
+    alone: bool = True
+
+
 @contextmanager
-def refreshing_status(context: BackupContext, what: str = "a backup") -> Iterator[None]:
+def refreshing_status(context: BackupContext, what: str = "a backup") -> Iterator[OwnWork]:
     """Refresh the status document when the block has ended, whether it succeeded or failed.
 
     While the block runs, the document says that ``what`` has begun. If the block fails because of the
@@ -51,42 +61,46 @@ def refreshing_status(context: BackupContext, what: str = "a backup") -> Iterato
     refreshed if ``context`` is that of a copy in ``COPIES``, because the page shows the storage that backups
     are made into.
     """
+    work = OwnWork()
     if context.alias != STORAGE_ALIAS:
-        yield
+        yield work
         return
-    _mark(context, what)
+    own = StatusActive(host=context.config.host, what=what, since=context.clock())
+    _change_active(context, lambda active: (*active, own))
+
+    def end() -> None:
+        def left(item: StatusActive) -> bool:
+            killed = work.alone and item.host == own.host and item.since < own.since
+            return item != own and not killed
+
+        _change_active(context, lambda active: tuple(filter(left, active)))
+
     try:
-        yield
+        yield work
     except LockedError:
-        _mark(context)  # the run that holds the lock refreshes the status
+        work.alone = False  # the run that holds the lock refreshes the status
+        end()
         raise
     except StorageError as error:
-        _mark(context)
+        end()
         keep_status(context.config, _with_problem(context, str(error)))
         raise
     except BaseException as error:
-        _mark(context)
+        end()
         if not is_from_outside(error):
             with suppress(Exception):  # whatever happens now, the error of the work is what counts
                 _refresh_quietly(context)
         raise
-    _mark(context)
+    end()
     _refresh_quietly(context)
 
 
-def _mark(context: BackupContext, what: str = "") -> None:
-    """Note in the document, if there is one, that ``what`` has begun on this host.
-
-    An empty ``what`` notes that the work of this host has ended.
-    """
+def _change_active(
+    context: BackupContext, change: Callable[[tuple[StatusActive, ...]], tuple[StatusActive, ...]]
+) -> None:
+    """Change the work that is active according to the document, if there is a document."""
     last = read_status(context.config).status
-    if last is None:
-        return
-    host = context.config.host
-    active = tuple(item for item in _active(context) if item.host != host)
-    if what:
-        active += (StatusActive(host=host, what=what, since=context.clock()),)
-    if active != last.active:
+    if last is not None and (active := change(_active(context))) != last.active:
         keep_status(context.config, replace(last, active=active))
 
 

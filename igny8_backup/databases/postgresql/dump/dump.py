@@ -13,6 +13,7 @@ from igny8_backup.databases.engine import OnAnswers, Queries
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
 from igny8_backup.databases.postgresql.connections.connection import Connection, is_pooled
+from igny8_backup.databases.postgresql.dump.dump_sessions import DumpSessions
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
 from igny8_backup.databases.postgresql.dump.failure import explain, is_refused_lock
 from igny8_backup.databases.postgresql.dump.replay_time import replay_time
@@ -61,6 +62,7 @@ class Dumper:
         self._excluded = tuple(excluded)
         self._bin_dir = bin_dir
         self._scratch = scratch
+        self.sessions = DumpSessions(source)
 
     def versions(self) -> Versions:
         with self._open() as session:
@@ -183,7 +185,7 @@ class Dumper:
         with client_access(self._source, self._scratch) as access:
             argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *options]
             # The archive records the local time without its zone, and drills read that time.
-            env = {**access.env, "TZ": "UTC"}
+            env = {**access.env, "TZ": "UTC", "PGAPPNAME": self.sessions.program_name}
             output = process_output(argv, env=env, pass_fds=access.pass_fds)
             with closing(checked_toc(output, pg_restore.path)) as blocks:
                 yield from blocks
@@ -202,4 +204,5 @@ class Dumper:
                     unchanged="Nothing was read or written.",
                     hint=f"To bypass the pooler, {pooler_hint(self._source.alias)}",
                 )
-            yield session
+            with self.sessions.includes(session):
+                yield session

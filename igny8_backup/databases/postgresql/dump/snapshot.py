@@ -38,7 +38,7 @@ _LOCK_HOLDERS = """
     LEFT JOIN pg_stat_activity b ON b.pid = holder
     LEFT JOIN pg_locks l ON l.pid = w.pid AND NOT l.granted
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    WHERE w.datname = current_database() AND w.application_name = 'igny8_backup'
+    WHERE w.datname = current_database() AND split_part(w.application_name, ' ', 1) = 'igny8_backup'
     GROUP BY holder ORDER BY holder"""
 
 
