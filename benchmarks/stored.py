@@ -156,7 +156,7 @@ def _measure_all(on_s3: bool) -> dict[str, Any]:
             count_requests(store)
         operations: dict[str, Callable[[], object]] = {
             "list": lambda: read_history(context),
-            "start of a backup": lambda: SizeCheck(context),
+            "start of a backup": lambda: SizeCheck(context, lost=False),
             "restore without id": lambda: select_copies(context, None, databases=(), trees=TREES),
             "monitor": lambda: monitor(context),
             "prune, dry run": lambda: prune(context, dry_run=True),

@@ -27,8 +27,8 @@ from typing import Any
 from igny8_backup.errors import FilesError
 from igny8_backup.filesystem import sync, sync_folder
 from igny8_backup.formats import records
+from igny8_backup.formats.comparison import Expected
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import Expected
 from igny8_backup.trees.swap.plan import SwapPlan
 from igny8_backup.trees.swap.target import SwapTarget
 

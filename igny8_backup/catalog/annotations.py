@@ -18,9 +18,9 @@ from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.catalog.stored_checks import StoredCheck, read_checks
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.acceptance import Acceptance
 from igny8_backup.formats.annotations import (
     SCHEMA,
-    Acceptance,
     Annotations,
     DamageRecord,
     Mark,
@@ -153,6 +153,7 @@ class _Reader:
         host, parts = entry.manifest.host, [part_token(one.kind, one.name) for one in entry.manifest.parts]
         if isinstance(found, Acceptance):
             parts = [part_token(one.kind, one.name) for one in found.parts]
+            parts += [part_token(one.kind, one.name) for one in found.judged]
         problem = judge_document(self.store, self.trust, key, signed_as, data, host=host, parts=parts).problem
         if not (
             problem

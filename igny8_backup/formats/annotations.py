@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from igny8_backup.formats.acceptance import Acceptance
 from igny8_backup.formats.spot_check import SpotCheck, SpotFinding
 
 SCHEMA = 1
@@ -43,29 +44,6 @@ class Release:
     schema: int
     id: str
     released: datetime
-    manifest_sha256: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AcceptedPart:
-    """A database or tree whose suspect copy somebody accepted. ``kind`` is ``database`` or ``files``."""
-
-    kind: str
-    name: str
-    reason: str
-    accepted: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """The suspect copies in a backup that somebody has accepted: see :mod:`igny8_backup.standing`.
-
-    ``manifest_sha256`` is the digest of the manifest of the backup.
-    """
-
-    schema: int
-    id: str
-    parts: tuple[AcceptedPart, ...] = ()
     manifest_sha256: str = ""
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import ChunkedDump, chunk_folder
+from igny8_backup.formats.comparison import Baseline, Expected
 from igny8_backup.formats.objects import ListReference, StoredObject, list_object
 from igny8_backup.formats.packed import PackedPart
 from igny8_backup.formats.records import NOT_STORED
@@ -29,32 +30,15 @@ INCOMPLETE, RUNNING, STOPPED, LOCKED = "incomplete", "running", "stopped", "lock
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
-    """The size that a restore or an undo announced for the next copy of a database or tree.
-
-    ``by`` is ``restore`` or ``undo``, and ``backup_id`` is the backup that was restored. The sizes are those
-    of the restored copy; ``None`` means "not known". If ``by`` is ``move``, somebody announced that the
-    database moves to another server, and gave the ``reason``. Its size is then not expected to change. See
-    :mod:`igny8_backup.standing`.
-    """
-
-    by: str
-    backup_id: str = ""
-    bytes: int | None = None
-    files: int | None = None
-    rows: int | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class DatabasePart(PackedPart):
     """The copy of a database in a backup.
 
     ``engine`` is ``postgresql`` or ``sqlite``. ``error`` is the class of the exception if the dump failed.
     ``rows`` is the number of rows in the dump, without those of tables that ``migrate`` fills; ``None`` if
-    they were not counted. ``expected``: see :class:`Expected`. ``data_time`` is the time up to which a
-    standby had replayed the changes of its primary; ``None`` if the dump was made from a primary.
-    ``source`` is ``None`` in backups of earlier releases.
+    they were not counted. ``expected`` and ``baseline``: see ``formats.comparison``; ``baseline`` is ``None``
+    in backups of earlier releases, and if the host could not vouch for the earlier copy. ``data_time`` is the
+    time up to which a standby had replayed the changes of its primary; ``None`` if the dump was made from a
+    primary. ``source`` is ``None`` in backups of earlier releases.
     ``chunked`` is ``None`` if ``object`` is the whole dump. Otherwise ``object`` is the index of the dump,
     and the packs of the part hold the chunks that the index refers to.
     """
@@ -72,6 +56,7 @@ class DatabasePart(PackedPart):
     error: str = ""
     rows: int | None = None
     expected: Expected | None = None
+    baseline: Baseline | None = None
     data_time: datetime | None = None
     source: Source | None = None
     chunked: ChunkedDump | None = None
@@ -122,7 +107,8 @@ class TreePart(PackedPart):
     without the holes of sparse files, or ``None`` in backups of earlier releases. ``skipped`` counts the
     files that the details list as skipped, ``excluded`` those that the settings exclude. The packs are tar
     archives of files.
-    ``full`` means that every file was read and stored again. ``expected``: see :class:`Expected`.
+    ``full`` means that every file was read and stored again. ``expected``, ``baseline``: see
+    :class:`DatabasePart`.
     """
 
     kind: ClassVar[str] = "files"
@@ -144,6 +130,7 @@ class TreePart(PackedPart):
     full: bool = True
     error: str = ""
     expected: Expected | None = None
+    baseline: Baseline | None = None
 
     @property
     def stored_index(self) -> StoredObject:

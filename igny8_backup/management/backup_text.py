@@ -222,7 +222,7 @@ def _annotation_text(manifest: Manifest, annotations: Annotations) -> str:
     """Return the pin and checks as the end of a table cell: ``, pinned, stored checked 2026-11-22``."""
     pinned = annotations.pin or (manifest.safety and not annotations.release)
     text = ", pinned" if pinned else ""
-    text += ", accepted" if annotations.acceptance else ""
+    text += ", accepted" if annotations.acceptance and annotations.acceptance.parts else ""
     for check in annotations.checks:
         text += f", {check.depth} {'DAMAGED' if check.all_damage() else 'checked'} {check.started:%Y-%m-%d}"
     if any(check.all_damage() for check in annotations.reported):

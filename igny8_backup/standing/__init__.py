@@ -4,7 +4,8 @@
 
 * It is damaged (``damage``).
 * It is suspect, and nobody has accepted it. A copy is suspect if it shrank (``sizes``), or if it comes from
-  another database server or an older state of the schema (``sources``).
+  another database server or an older state of the schema (``sources``), compared with an earlier copy
+  (``baselines``).
 * No trusted key signed its backup, although ``TRUSTED`` is set.
 * It is dated in the future.
 * Its backup is a safety copy, which was made before a restore in place.
@@ -16,7 +17,9 @@ imports ``formats``, ``retention``, ``humanize`` and ``clock_skew``.
 
 from __future__ import annotations
 
-from igny8_backup.standing.judge import (
+from igny8_backup.standing.baselines import record_baselines
+from igny8_backup.standing.judge import Shrink, judge, judge_again
+from igny8_backup.standing.result import (
     DAMAGED,
     FUTURE,
     MIGRATIONS,
@@ -27,9 +30,7 @@ from igny8_backup.standing.judge import (
     UNTRUSTED,
     CopyStanding,
     Reason,
-    Shrink,
     Standings,
-    judge,
 )
 
 __all__ = [
@@ -46,4 +47,6 @@ __all__ = [
     "Shrink",
     "Standings",
     "judge",
+    "judge_again",
+    "record_baselines",
 ]

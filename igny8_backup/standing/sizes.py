@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from igny8_backup.formats.manifest import DatabasePart, Expected, TreePart
+from igny8_backup.formats.comparison import Baseline, Expected
+from igny8_backup.formats.manifest import DatabasePart, TreePart
 from igny8_backup.humanize import count_in_words, size_in_words
 
 BYTES, FILES, ROWS = "bytes", "files", "rows"
@@ -27,12 +28,12 @@ def sizes_of(part: DatabasePart | TreePart) -> dict[str, int]:
     return {**counted, BYTES: part.bytes}
 
 
-def drop_in(part: DatabasePart | TreePart, baseline: Sizes | None, share: float | None, source: str) -> str:
+def drop_in(part: DatabasePart | TreePart, baseline: Baseline, share: float | None, source: str) -> str:
     """Describe how the copy ``part`` shrank, in words; return ``""`` if it did not.
 
-    ``baseline`` are the sizes of an earlier copy, which ``source`` names; ``None`` if there is none. A size
-    shrank if it dropped to nothing, or below ``share`` of the baseline. If ``share`` is ``None``, nothing is
-    compared.
+    ``baseline`` has the sizes of an earlier copy, which ``source`` names; none if there is no such copy. A
+    size shrank if it dropped to nothing, or below ``share`` of the baseline. If ``share`` is ``None``,
+    nothing is compared.
 
     If a restore or an undo came before the copy, ``part.expected`` holds the sizes that it announced. These
     replace the sizes of the baseline. A size that was not announced shrank only if it dropped to nothing.
@@ -43,7 +44,7 @@ def drop_in(part: DatabasePart | TreePart, baseline: Sizes | None, share: float 
     announced = _announced(part.expected)
     if part.expected and announced:
         source = f"the {part.expected.by} before it"
-    then = {**(baseline or {}), **announced}
+    then = {**_known(baseline), **announced}
     least = {name: size * share for name, size in then.items()}
     if part.expected and part.expected.by != MOVE:
         # The size of what became live is not known. It may be small, but it cannot be nothing.
@@ -59,10 +60,12 @@ def drop_in(part: DatabasePart | TreePart, baseline: Sizes | None, share: float 
 
 
 def _announced(expected: Expected | None) -> dict[str, int]:
-    if expected is None:
-        return {}
-    known = {BYTES: expected.bytes, FILES: expected.files, ROWS: expected.rows}
-    return {name: size for name, size in known.items() if size is not None}
+    return _known(expected) if expected else {}
+
+
+def _known(sizes: Expected | Baseline) -> dict[str, int]:
+    found = {FILES: sizes.files, ROWS: sizes.rows, BYTES: sizes.bytes}
+    return {name: size for name, size in found.items() if size is not None}
 
 
 def _in_words(sizes: Sizes, names: list[str]) -> str:

@@ -7,57 +7,50 @@ changed, or migrations that had been applied are not applied any more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from igny8_backup.formats.comparison import Baseline
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.source import Source
 from igny8_backup.humanize import count_in_words
 
 
-@dataclass(frozen=True, kw_only=True)
-class KnownSource:
-    """The database server and the migrations that earlier copies of a database have recorded.
+def after(part: DatabasePart, backup_id: str, known: Baseline) -> Baseline:
+    """Return the facts in ``known``, updated by those that ``part``, a copy in ``backup_id``, records.
 
-    ``identified_by`` is the id of the backup that recorded the server last, ``migrated_by`` that of the
-    backup that recorded migrations last. A copy that records only one of these facts leaves the other
-    unchanged.
+    A copy that records only the server, or only the migrations, leaves the other fact unchanged.
     """
-
-    system_identifier: str = ""
-    identified_by: str = ""
-    migrations: Source = field(default_factory=Source)
-    migrated_by: str = ""
-
-    def after(self, part: DatabasePart, backup_id: str) -> KnownSource:
-        """Return these facts, updated by those that ``part``, a copy in the backup ``backup_id``, records."""
-        known, source = self, part.source or Source()
-        if source.system_identifier:
-            known = replace(known, system_identifier=source.system_identifier, identified_by=backup_id)
-        if source.migrations_key:
-            known = replace(known, migrations=source, migrated_by=backup_id)
-        return known
+    found, source = known.source, part.source or Source()
+    if source.system_identifier:
+        found = replace(found, system_identifier=source.system_identifier)
+        known = replace(known, identified_by=backup_id)
+    if source.migrations_key:
+        found = replace(source, system_identifier=found.system_identifier)
+        known = replace(known, migrated_by=backup_id)
+    return replace(known, source=found)
 
 
-def other_server(part: DatabasePart, known: KnownSource) -> str:
+def other_server(part: DatabasePart, known: Baseline) -> str:
     """Describe that a dump comes from another server than the copies before it; ``""`` if it does not.
 
     The result is also empty if a restore, an undo or an announced move explains the other server.
     """
     now = part.source.system_identifier if part.source else ""
-    if part.expected or not now or not known.system_identifier or now == known.system_identifier:
+    then = known.source.system_identifier
+    if part.expected or not now or not then or now == then:
         return ""
     return (
         f"it comes from another database server (system identifier {now}) than backup {known.identified_by}"
-        f" (system identifier {known.system_identifier})"
+        f" (system identifier {then})"
     )
 
 
-def migrations_back(part: DatabasePart, known: KnownSource) -> str:
+def migrations_back(part: DatabasePart, known: Baseline) -> str:
     """Describe how many migrations were applied in earlier copies and are not in this one; ``""`` if none.
 
     The result is also empty if a restore, an undo or an announced move explains the difference.
     """
-    if part.expected or part.source is None or not (lost := known.migrations.lost(part.source)):
+    if part.expected or part.source is None or not (lost := known.source.lost(part.source)):
         return ""
     verb = "is" if lost == 1 else "are"
     return (

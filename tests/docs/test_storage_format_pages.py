@@ -12,10 +12,11 @@ import pytest
 from igny8_backup import journal
 from igny8_backup.catalog import known_manifests
 from igny8_backup.chunks import chunk_map, cutter, runs, try_log
-from igny8_backup.formats import annotations as notes
 from igny8_backup.formats import (
+    acceptance,
     chunked,
     claims,
+    comparison,
     copy_document,
     details,
     keys,
@@ -28,6 +29,7 @@ from igny8_backup.formats import (
     source,
     spot_check,
 )
+from igny8_backup.formats import annotations as notes
 from igny8_backup.formats.packed import PackedPart
 from igny8_backup.operations.history import seen, storage_memory, table_counts
 from igny8_backup.operations.rotate import journal as rotation
@@ -59,7 +61,8 @@ DATACLASSES = {
     "MapHeader": chunk_map.MapHeader,
     "MapPack": chunk_map.MapPack,
     "TryHeader": try_log.TryHeader,
-    "Expected": manifest.Expected,
+    "Expected": comparison.Expected,
+    "Baseline": comparison.Baseline,
     "Details fields": details.Details,
     "DatabaseDetails": details.DatabaseDetails,
     "Probe": details.Probe,
@@ -81,8 +84,9 @@ DATACLASSES = {
     "Damage": notes.Damage,
     "DamageRecord": notes.DamageRecord,
     "ObjectDamage": notes.ObjectDamage,
-    "Acceptance": notes.Acceptance,
-    "AcceptedPart": notes.AcceptedPart,
+    "Acceptance": acceptance.Acceptance,
+    "AcceptedPart": acceptance.AcceptedPart,
+    "JudgedPart": acceptance.JudgedPart,
     "Release": notes.Release,
     "SpotCheck": spot_check.SpotCheck,
     "SpotFinding": spot_check.SpotFinding,

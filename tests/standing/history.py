@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from igny8_backup.formats import keys
+from igny8_backup.formats.acceptance import Acceptance, AcceptedPart
 from igny8_backup.formats.annotations import (
     SCHEMA,
     STORED,
-    Acceptance,
-    AcceptedPart,
     Annotations,
     Check,
     Damage,
 )
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Expected, Manifest, TreePart
+from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.retention import Part
 from igny8_backup.standing import DAMAGED, SAFETY, SUSPECT, Standings, judge

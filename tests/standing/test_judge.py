@@ -20,7 +20,8 @@ from igny8_backup.formats.annotations import (
     Annotations,
     ObjectDamage,
 )
-from igny8_backup.formats.manifest import FAILED, Expected, Manifest
+from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.manifest import FAILED, Manifest
 from igny8_backup.standing import FUTURE, SUSPECT, judge
 from tests.standing.history import (
     DATABASE,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from igny8_backup.formats.annotations import Annotations
-from igny8_backup.formats.manifest import Expected, Manifest
+from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.source import Source, source_of
 from igny8_backup.standing import MIGRATIONS, SERVER, SUSPECT, Reason
 from tests.standing.history import DATABASE, accepted, backup, database, id_of, standings, summary

@@ -103,7 +103,7 @@ class _Run:
         try:
             self.record.prove_stored()
             self.record.check_existing_ids()
-            self.sizes = SizeCheck(self.context)
+            self.sizes = SizeCheck(self.context, lost=bool(self.lost))
             with around_backup(self.context, self.request, self.id, self.errors, self.record):
                 for alias in self.request.databases:
                     self.back_up_database(alias)
@@ -249,7 +249,7 @@ class _Run:
             prefix=self.context.config.prefix,
             recipients=self.context.codec.recipients,
         )
-        manifest = store_lists(self.context, self.sizes.with_announced(manifest))
+        manifest = store_lists(self.context, self.sizes.with_comparisons(manifest))
         for lock in locks:
             lock.check()
         store_manifest(self.context, self.signing_key, manifest, self.record.expect_manifest)

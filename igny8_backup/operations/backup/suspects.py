@@ -22,7 +22,7 @@ from igny8_backup.operations.history import expected_sizes
 from igny8_backup.operations.history.read import History, read_history, untrusted_in
 from igny8_backup.operations.snapshots import take_snapshot
 from igny8_backup.retention import Part
-from igny8_backup.standing import SIZE, CopyStanding, judge
+from igny8_backup.standing import SIZE, CopyStanding, judge, record_baselines
 
 P = TypeVar("P", DatabasePart, TreePart)
 
@@ -64,11 +64,13 @@ class SizeCheck:
     """Compares the sizes of the databases and trees of one run with those in earlier backups.
 
     The earlier backups are read at the beginning of the run. If they cannot be read, a note says so, nothing
-    is compared, and the run goes on. ``snapshot`` is a context that shows the storage at that time.
+    is compared, and the run goes on. ``snapshot`` is a context that shows the storage at that time. ``lost``:
+    earlier backups are gone, so the manifest does not record what its copies are compared with.
     """
 
-    def __init__(self, context: BackupContext) -> None:
+    def __init__(self, context: BackupContext, *, lost: bool) -> None:
         self._context = context
+        self._lost = lost
         self.snapshot = take_snapshot(context)
         self._history: History | None = None
         try:
@@ -92,12 +94,14 @@ class SizeCheck:
         copies = self._history.standings.of_series(part)
         return frozenset(copy.backup_id for copy in copies if copy.suspect)
 
-    def with_announced(self, manifest: Manifest) -> Manifest:
-        """Return a copy of ``manifest`` with the sizes that are expected for its databases and trees.
+    def with_comparisons(self, manifest: Manifest) -> Manifest:
+        """Return a copy of ``manifest`` that records what its databases and trees are compared with.
 
-        A restore announces the size of the data that it made live. A copy of that size is not suspect, even
-        if it is much smaller than the last one (see ``expected_sizes``).
+        That is an earlier copy, the baseline, and what a restore has announced: a copy of the size of the
+        restored data is not suspect, even if it is much smaller than the last one (see ``expected_sizes``).
         """
+        if self._history is not None and not self._lost:
+            manifest = record_baselines(manifest, self._history.standings.baselines, self._vouched)
 
         def announced(part: P) -> P:
             if part.state != COMPLETE or manifest.safety:
@@ -109,6 +113,22 @@ class SizeCheck:
             manifest,
             databases=tuple(map(announced, manifest.databases)),
             trees=tuple(map(announced, manifest.trees)),
+        )
+
+    def _vouched(self, backup_id: str) -> bool:
+        """Return whether this host knows that the backup is genuine, or signs nothing itself.
+
+        Readers believe a signed manifest. So it must not record a baseline that anybody could have stored.
+        """
+        context, entries = self._context, self._history.entries if self._history else []
+        if not backup_id or context.config.trust.required or context.load_signing_key() is None:
+            return True
+        known = context.known_manifests
+        return any(
+            known.is_trusted(entry.id, entry.manifest_sha256)
+            or known.is_unsigned(entry.id, entry.manifest_sha256)
+            for entry in entries
+            if entry.id == backup_id
         )
 
     def find_suspects(self, manifest: Manifest, details: Iterable[DatabaseDetails]) -> tuple[Suspect, ...]:

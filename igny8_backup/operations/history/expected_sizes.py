@@ -14,7 +14,8 @@ from pathlib import Path
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
-from igny8_backup.formats.manifest import DatabasePart, Expected, TreePart
+from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.manifest import DatabasePart, TreePart
 from igny8_backup.operations.context import BackupContext
 
 RESTORE, UNDO = "restore", "undo"

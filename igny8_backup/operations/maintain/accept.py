@@ -7,19 +7,16 @@ from dataclasses import dataclass, replace
 from igny8_backup.catalog.removals import Removals
 from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import SCHEMA, Acceptance, AcceptedPart, Annotations
-from igny8_backup.formats.manifest import Expected
+from igny8_backup.formats.acceptance import Acceptance, AcceptedPart
+from igny8_backup.formats.annotations import Annotations
+from igny8_backup.formats.comparison import Expected
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes, storage_memory
-from igny8_backup.operations.history.documents import (
-    manifest_digest,
-    note_unsigned,
-    record_removal,
-    store_signed,
-)
+from igny8_backup.operations.history.documents import note_unsigned, record_removal
 from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.maintain.hidden import hidden_backups
 from igny8_backup.operations.maintain.pin import require_reason
+from igny8_backup.operations.maintain.store_acceptance import store_acceptance
 from igny8_backup.signing.trust import ACCEPTANCE, REMOVAL
 from igny8_backup.standing import CopyStanding
 from igny8_backup.standing.sizes import MOVE
@@ -61,7 +58,7 @@ def accept(context: BackupContext, backup_id: str, reason: str, names: tuple[str
         for copy in chosen:
             key = copy.part.kind, copy.part.name
             parts[key] = AcceptedPart(kind=key[0], name=key[1], reason=reason.strip(), accepted=now)
-        made = _store(context, backup_id, tuple(parts.values()))
+        made = store_acceptance(context, history, backup_id, tuple(parts.values()))
         return _result(context, backup_id, made, chosen)
 
 
@@ -87,11 +84,7 @@ def withdraw(context: BackupContext, backup_id: str, names: tuple[str, ...] = ()
             hint = f"See what was accepted: python manage.py show_backup {backup_id}."
             raise UsageError(what, unchanged=_UNCHANGED, hint=hint)
         left = tuple(item for item in accepted if (item.kind, item.name) not in gone)
-        made = None
-        if left:
-            made = _store(context, backup_id, left)
-        else:
-            context.store.delete(keys.acceptance_key(backup_id))
+        made = store_acceptance(context, history, backup_id, left)
         return _result(context, backup_id, made, chosen)
 
 
@@ -151,13 +144,6 @@ def accept_loss(context: BackupContext, backup_id: str) -> None:
         if run is not None and known:
             removed = replace(run, pruned=context.clock())
             context.store.put_small(keys.run_key(backup_id), records.to_json(removed))
-
-
-def _store(context: BackupContext, backup_id: str, parts: tuple[AcceptedPart, ...]) -> Acceptance:
-    digest = manifest_digest(context, backup_id)
-    made = Acceptance(schema=SCHEMA, id=backup_id, parts=parts, manifest_sha256=digest)
-    store_signed(context, keys.acceptance_key(backup_id), ACCEPTANCE, made)
-    return made
 
 
 def _choose(history: History, backup_id: str, names: tuple[str, ...]) -> list[CopyStanding]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import BackupError, RefusedError, UnfinishedError
-from igny8_backup.formats.manifest import Expected
+from igny8_backup.formats.comparison import Expected
 from igny8_backup.journal import DONE, REDOING, SWAPPING, UNDOING, UNDONE, DatabaseSwap, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes

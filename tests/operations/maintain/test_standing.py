@@ -13,7 +13,8 @@ from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IntegrityError, RefusedError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.annotations import DRILLED, STORED, UNREADABLE, CheckedPart
-from igny8_backup.formats.manifest import Expected, Manifest
+from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
@@ -288,6 +289,27 @@ def test_accept_makes_the_size_the_baseline_and_judges_later_copies_again(
     with pytest.raises(UsageError, match="No copy was accepted"):
         withdraw(nightly, smaller.id)
     assert not nightly.store.exists(keys.acceptance_key(smaller.id))
+
+
+def test_accept_holds_for_later_copies_after_the_accepted_one_was_pruned(
+    nightly: BackupContext, clock: Clock, trees: tuple[Path, Path]
+) -> None:
+    first = night(nightly, clock).id
+    shutil.rmtree(trees[0] / "a")
+    shutil.rmtree(trees[0] / "b")
+    smaller, again, third = nights(nightly, clock, 3)
+    pin(nightly, first, "the size before")
+    accept(nightly, smaller, "archived", ("sites",))
+    (judged,) = [
+        part.acceptance.judged for part in read_annotations(nightly.store, again).values() if part.acceptance
+    ]
+    assert [(item.name, item.baseline.backup_id) for item in judged] == [("sites", smaller)]
+    assert prune(nightly).removed == (smaller,)
+    assert ids(nightly) == [first, again, third]
+    assert all(copy.fit for copy in read_history(nightly).standings.copies)
+    night(nightly, clock)
+    assert prune(nightly).removed == (again,)
+    assert all(copy.fit for copy in read_history(nightly).standings.copies)
 
 
 @pytest.mark.parametrize(
