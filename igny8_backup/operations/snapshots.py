@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
 from igny8_backup.catalog.snapshot.snapshot_store import SnapshotStore
+from igny8_backup.formats import keys
 from igny8_backup.operations.context import BackupContext
 
 
@@ -17,11 +20,37 @@ def take_snapshot(context: BackupContext) -> BackupContext:
     """
     if isinstance(context.store, SnapshotStore):
         return context
-    cache = DocumentCache(context.config.state_dir, context.store.identity())
-    return replace(context, store=SnapshotStore(context.store, cache))
+    return replace(context, store=SnapshotStore(context.store, _cache(context)))
 
 
 def without_snapshot(context: BackupContext) -> BackupContext:
     """Return a context that asks the storage itself, also if ``context`` shows a snapshot of it."""
     store = context.store
     return replace(context, store=store.current) if isinstance(store, SnapshotStore) else context
+
+
+def forget_changed(context: BackupContext, entries: Sequence[Entry]) -> bool:
+    """Read the manifests of ``entries`` from the storage itself; return whether any is another one now.
+
+    Its documents in ``STATE_DIR`` are forgotten, so that the next snapshot reads them. Raises
+    ``StorageError`` if the storage cannot be used.
+    """
+    current = {entry.id: entry for entry in without_snapshot(context).catalog.entries(e.id for e in entries)}
+    changed = [entry.id for entry in entries if _state(current.get(entry.id)) != _state(entry)]
+    for backup_id in changed:
+        forget_documents(context, backup_id)
+    return bool(changed)
+
+
+def forget_documents(context: BackupContext, backup_id: str) -> None:
+    """Forget what this host has kept of the documents of a backup, so that they are read from the storage."""
+    _cache(context).forget(keys.backup_folder(backup_id))
+
+
+def _cache(context: BackupContext) -> DocumentCache:
+    return DocumentCache(context.config.state_dir, context.store.identity())
+
+
+def _state(entry: Entry | None) -> tuple[str, str, str] | None:
+    """Return what must not change while a backup justifies the removal of others."""
+    return (entry.manifest_sha256, entry.problem, entry.untrusted) if entry else None

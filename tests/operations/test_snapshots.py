@@ -13,6 +13,8 @@ import pytest
 from storages.backends.s3 import S3Storage
 
 from benchmarks.stored import make_storage
+from igny8_backup.catalog.snapshot.document_cache import DocumentCache
+from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
@@ -21,6 +23,9 @@ from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.snapshots import take_snapshot, without_snapshot
+from igny8_backup.operations.verify.result import VerifyRequest
+from igny8_backup.operations.verify.run import verify
+from igny8_backup.retention_rules import Policy
 from igny8_backup.store.s3 import S3Store
 from tests.operations.test_s3 import s3  # noqa: F401 - a fixture
 from tests.services.proxy import CuttingProxy
@@ -84,6 +89,37 @@ def test_cache_that_lies_costs_requests_only(context: BackupContext, s3: RcloneS
         proxy.forget()
         assert read_history(bucket).entries == truth
         assert any("manifest.json" in one for one in proxy.asked)
+
+
+@pytest.mark.services
+def test_prune_reads_the_manifests_that_let_it_remove_others_from_the_storage(
+    context: BackupContext,
+    s3: RcloneS3,  # noqa: F811
+) -> None:
+    make_storage(folder_of(s3), 8, datetime.now(UTC) - timedelta(hours=1))
+    with on_s3(context, s3) as (bucket, _):
+        policy = replace(bucket.config, retention=Policy(last=1, proven=0))
+        bucket = replace(bucket, config=policy)
+        newest, before, *_ = (entry.id for entry in bucket.catalog.entries())
+        documents = DocumentCache(bucket.config.state_dir, bucket.store.identity())
+
+        def hide(backup_id: str) -> None:
+            """Spoil a manifest that this host has kept, so that the storage lists it as before."""
+            key = keys.manifest_key(backup_id)
+            document = bucket.store.read_small(key)
+            bucket.store.put_small(key, b"x" * len(document))
+            (listed,) = (item for item in bucket.store.list(keys.backup_folder(backup_id)) if item.key == key)
+            documents.write({listed: document}, {key})
+
+        hide(newest)
+        assert all(entry.manifest for entry in read_history(bucket).entries), "the storage is not asked"
+        result = prune(bucket, dry_run=True)
+        assert newest in result.unreadable and before not in result.plan.to_remove
+        assert [entry.id for entry in read_history(bucket).entries if not entry.manifest] == [newest]
+        hide(before)
+        with pytest.raises(IntegrityError):
+            verify(bucket, VerifyRequest(backup_id=before))
+        assert {entry.id for entry in read_history(bucket).entries if not entry.manifest} == {newest, before}
 
 
 @pytest.mark.services

@@ -76,6 +76,11 @@ class DocumentCache:
             gone = [(key,) for key in known if key not in listed]
             database.executemany("DELETE FROM documents WHERE key = ?", gone)
 
+    def forget(self, folder: str) -> None:
+        """Remove the objects whose keys begin with ``folder``, so that they are read from the storage."""
+        with self._errors_ignored(), self._transaction() as database:
+            database.execute("DELETE FROM documents WHERE substr(key, 1, ?) = ?", (len(folder), folder))
+
     def _digest(self, item: Stored, content: bytes) -> bytes:
         named = "\0".join((self._storage, item.key, str(item.size), item.tag, "")).encode()
         return hashlib.blake2b(named + content, digest_size=32).digest()

@@ -9,17 +9,19 @@ from igny8_backup import retention
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.checked import PartCheck, part_checks
 from igny8_backup.clock_skew import is_ahead
-from igny8_backup.conf import SETTING, Config
+from igny8_backup.conf import Config
+from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import DRILLED, Annotations
-from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, NOT_COPIED, DatabasePart, Manifest
+from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, NOT_COPIED, Manifest
 from igny8_backup.formats.run_record import NOT_DONE, RunRecord, is_excused
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.expected_hosts import Hosts, read_hosts_retired, sort_hosts
 from igny8_backup.operations.history.presence import lost_backups
 from igny8_backup.operations.history.read import History, read_history
+from igny8_backup.operations.maintain.blocked_parts import hint, is_retired
 from igny8_backup.operations.maintain.future_dates import find_future_dates
-from igny8_backup.operations.snapshots import take_snapshot
+from igny8_backup.operations.snapshots import forget_changed, take_snapshot, without_snapshot
 from igny8_backup.retention import Backup, Part, Plan
 
 
@@ -60,7 +62,7 @@ class Inventory(History):
         failing = {
             part
             for part in parts
-            if (part.host, part.name) in failed and part.host in expected and not _is_retired(part, config)
+            if (part.host, part.name) in failed and part.host in expected and not is_retired(part, config)
         }
 
         def max_age(part: Part) -> timedelta | None:
@@ -78,7 +80,7 @@ class Inventory(History):
             blocked=tuple(
                 block
                 if block.reason == stopped.get(block.part)
-                else replace(block, reason=f"{block.reason}. {_hint(block.part, config)}")
+                else replace(block, reason=f"{block.reason}. {hint(block.part, config)}")
                 for block in found.blocked
                 if block.part in stopped or block.part.host in expected
             ),
@@ -190,12 +192,33 @@ class Inventory(History):
 
 
 def read_inventory(context: BackupContext) -> Inventory:
-    """Read all manifests, run records and annotations, and judge every copy. Raises ``StorageError``.
+    """Return the inventory of the storage. Raises ``StorageError``."""
+    return read_settled(context)[1]
+
+
+def read_settled(context: BackupContext) -> tuple[BackupContext, Inventory]:
+    """Return the inventory, and a context that shows the storage as it was then. Raises ``StorageError``.
 
     A run record or annotation that cannot be read is left out. If the storage failed to return it, ``unread``
     of the result names it.
+
+    Manifests may be kept in ``STATE_DIR``. Those with the newest good copy of a database or tree, which let
+    retention remove older copies, are read from the storage. If one has changed, everything is read anew.
     """
-    context, unread = take_snapshot(context), dict[str, str]()
+    for _ in range(5):
+        context = take_snapshot(context)
+        found = _read_once(context)
+        parts = {copy.part for copy in found.standings.copies}
+        newest = {copy.backup_id for copy in map(found.standings.newest_fit, parts) if copy}
+        if not forget_changed(context, [item for item in found.entries if item.id in newest]):
+            return context, found
+        context = without_snapshot(context)
+    what = f"The manifests in {context.store.describe()} change while they are read."
+    raise StorageError(what, hint="Find out who writes to the storage, then try again.")
+
+
+def _read_once(context: BackupContext) -> Inventory:
+    unread: dict[str, str] = {}
     # Run records are read first: a run that has ended by then has written its manifest.
     written = {item.key: item.modified for item in context.store.list(keys.RUNS)}
     damaged: list[str] = []
@@ -217,26 +240,3 @@ def _failed(run: RunRecord, name: str, manifest: Manifest | None) -> bool:
     if manifest is not None:  # more reliable than the record of a run that died
         return any(part.state not in (COMPLETE, NOT_COPIED) for part in manifest.parts if part.name == name)
     return run.outcome not in (COMPLETE, INCOMPLETE) or name in run.errors
-
-
-def _is_configured(part: Part, config: Config) -> bool:
-    """Return whether this host backs up ``part``."""
-    names = config.databases if part.kind == DatabasePart.kind else (*config.sites, *config.logs)
-    return part.host == config.host and part.name in names
-
-
-def _is_retired(part: Part, config: Config) -> bool:
-    """Return whether the settings of this host say that ``part`` is intentionally no longer backed up."""
-    own = part.host == config.host
-    return own and not _is_configured(part, config) and config.max_age_of(part) is None
-
-
-def _hint(part: Part, config: Config) -> str:
-    """Return a hint for a database or tree whose copies cannot be removed at present."""
-    name = part.name if part.host == config.host else f"{part.host}/{part.name}"
-    retire = f"set {SETTING}['MAX_AGE'] = {{{name!r}: None}}"
-    if _is_configured(part, config):
-        return "Make a good backup of it first: see list_backups"
-    if part.host == config.host:
-        return f"It is not in the settings any more: to apply the rules to its copies again, {retire}"
-    return f"Make a good backup of it first; or, if {part.host} no longer backs it up, {retire}"

@@ -15,14 +15,13 @@ from igny8_backup.operations.drill.scratch import remove_killed_drills
 from igny8_backup.operations.history.presence import lost_text
 from igny8_backup.operations.history.storage_memory import find_lost
 from igny8_backup.operations.maintain.hidden import hidden_backups, hidden_text
-from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
+from igny8_backup.operations.maintain.inventory import Inventory, read_settled
 from igny8_backup.operations.maintain.locked import LockedObject, locked_manifests
 from igny8_backup.operations.maintain.old_records import forget_old_records
 from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.remove import POLICY, REPLACED, remove_backup, why_not_removable
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
 from igny8_backup.operations.notify.alarms import Alarm
-from igny8_backup.operations.snapshots import take_snapshot
 from igny8_backup.retention import Plan
 
 _UNSIGNED = (
@@ -114,8 +113,7 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
     result.
     """
     if dry_run:
-        context = take_snapshot(context)
-        state = _read(context)
+        context, state = _read(context)
         found = plan_sweep(context)
         return state.result(state.removable, found.due, found)
     with context.locked("pruning") as locks:
@@ -124,7 +122,7 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
             for lock in locks:
                 lock.check(unchanged="Nothing else was removed.")
 
-        state = _read(context)
+        _, state = _read(context)
         removed: list[str] = []
         swept: list[OrphanObject] = []
         found = Sweep()
@@ -182,9 +180,10 @@ class _State:
         )
 
 
-def _read(context: BackupContext) -> _State:
-    context = take_snapshot(context)
-    remembered, inventory = find_lost(context), read_inventory(context)
+def _read(context: BackupContext) -> tuple[BackupContext, _State]:
+    """Return the state, and a context that shows the storage as it was then."""
+    context, inventory = read_settled(context)
+    remembered = find_lost(context)
     plan = inventory.plan(context.config)
     refused = {
         backup_id: reason
@@ -199,4 +198,4 @@ def _read(context: BackupContext) -> _State:
     hidden = hidden_backups(context, {entry.id for entry in inventory.entries}).keys() - own
     lost += [hidden_text(context, backup_id) for backup_id in sorted(hidden)]
     locked = locked_manifests(context, plan.to_remove)
-    return _State(inventory, plan, refused, tuple(lost), locked)
+    return context, _State(inventory, plan, refused, tuple(lost), locked)

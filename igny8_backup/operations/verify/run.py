@@ -20,6 +20,7 @@ from igny8_backup.operations.history.newest_copies import expected_manifests, ne
 from igny8_backup.operations.history.presence import is_lost, lost_backups
 from igny8_backup.operations.history.read import reported_objects
 from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.snapshots import forget_documents
 from igny8_backup.operations.staging.origin import judge_origin, require_safe
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.verifier import SharedResults, Verifier
@@ -100,6 +101,7 @@ def verify(
     ``ToolTooOldError``, and ``RefusedError`` if ``pg_restore`` is not safe enough for the backup.
     """
     backup_id = request.backup_id or newest_backup(context)
+    forget_documents(context, backup_id)  # other commands must see what this one sees
     manifest = _read_manifest(context, backup_id)
     with ExitStack() as stack:
         shared = shared or stack.enter_context(closing(SharedResults()))
