@@ -32,13 +32,14 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple, NoReturn
 
 from igny8_backup.errors import BackupError, FilesError, IntegrityError, ToolError
 from igny8_backup.filesystem import write_all
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.account import Account
 from igny8_backup.streams.child import Child
 from igny8_backup.streams.shared_memory import Sender, Slots
 from igny8_backup.trees.tar.blocks import TarBlocks
@@ -70,16 +71,23 @@ class Message(NamedTuple):
 
 
 @contextmanager
-def start_worker(module: str) -> Iterator[Worker]:
+def start_worker(
+    module: str, *, run_as: Account | None = None, pass_fds: Sequence[int] = ()
+) -> Iterator[Worker]:
     """Start the worker ``python -m MODULE FD``. The worker is stopped at the end of the context.
 
-    A worker takes a tenth of a second to start. Start it early and prepare its job meanwhile.
+    ``run_as`` is the user that the worker becomes before it reads anything; only root can set it. It need not
+    be able to run Python by itself, which may be installed where only root can read. The worker inherits the
+    descriptors ``pass_fds``. A worker takes a tenth of a second to start. Start it early and prepare its job
+    meanwhile.
     """
     with closing(Slots()) as slots:
-        argv = [sys.executable, "-m", module, str(slots.fd)]
+        user = [str(run_as.uid), str(run_as.gid)] if run_as else []
+        argv = [sys.executable, "-m", module, str(slots.fd), *user]
         path = os.pathsep.join(path or os.getcwd() for path in sys.path)
         env = {"PYTHONPATH": path, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-        with closing(Child(argv, env=env, pass_fds=(slots.fd,), feed=True, read=True)) as child:
+        fds = (slots.fd, *pass_fds)
+        with closing(Child(argv, env=env, pass_fds=fds, feed=True, read=True)) as child:
             yield Worker(child, slots, module.removeprefix("igny8_backup."))
 
 
@@ -211,6 +219,7 @@ class Parent:
 
 def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
     """Run a worker: wait for the job, call ``main`` with the job, and send the result or the error."""
+    _become(*map(int, sys.argv[2:]))
     with closing(Slots(int(sys.argv[1]))) as slots:
         parent = Parent(slots)
         (length,) = _LENGTH.unpack(_read(_LENGTH.size))
@@ -220,6 +229,14 @@ def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
             parent.send(Message(FAILED, payload=json.dumps([type(error).__name__, *error.parts]).encode()))
             sys.exit(1)
     sys.exit(0)
+
+
+def _become(uid: int = 0, gid: int = 0) -> None:
+    """Give up all rights of root for good, and continue as another user. 0 changes nothing."""
+    if uid:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
 
 
 def _read(size: int) -> bytes:

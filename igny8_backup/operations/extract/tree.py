@@ -138,13 +138,13 @@ def _write(
     packs = [(keys.pack_of(item.key), item) for item in copy.part.stored_packs]
     packs = [(name, item) for name, item in packs if name in copy.chosen.packs]
     # The workers start while the index is read.
-    with unpackers(context, len(packs)) as processes:
+    with unpackers(context, len(packs), tree, folder / _RECORDS) as workers:
         with _index(context, copy.part, identities) as records:
             divided = Partition(folder / _RECORDS, [name for name, _ in packs])
             divided.add_all(select(copy.chosen, records()))
         owners_left = extract_packs(
             context,
-            processes,
+            workers,
             tree,
             packs,
             divided.folder,

@@ -60,12 +60,12 @@ def build_staging_tree(
     with scratch_folder(_scratch_name(context.config.scratch_dir, target)) as folder:
         records = Partition(folder, packs)
         # The workers start while the index is read.
-        with unpackers(context, len(packs)) as processes:
+        with unpackers(context, len(packs), tree, folder) as workers:
             with closing(context.download(stored_index, identities)) as blocks:
                 records.add_all(index.read(blocks))
             items = packs.items()
             owners_left = extract_packs(
-                context, processes, tree, items, folder, identities, skip, on_bytes, allow_set_id
+                context, workers, tree, items, folder, identities, skip, on_bytes, allow_set_id
             )
         with closing(TreeWriter(tree, on_skip=skip)) as writer:
             writer.finish(records.non_files())

@@ -8,13 +8,18 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.account import restore_account
 from igny8_backup.streams.age import Identity
 from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
+from igny8_backup.trees.extract.handover import Handover, handed_over
+from igny8_backup.trees.extract.partition import read_records
+from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.fs.safe_dirs import MadeFolder
 from igny8_backup.trees.model.skips import OnSkip
 
@@ -27,21 +32,34 @@ class _Stopped(Exception):
     """Reading a pack (tar archive) was stopped, because another pack has failed."""
 
 
+@dataclass(frozen=True)
+class Unpackers:
+    """The processes that unpack tar archives. ``handover`` is set if another user runs them."""
+
+    processes: tuple[Unpacker, ...]
+    handover: Handover | None = None
+
+
 @contextmanager
-def unpackers(context: BackupContext, packs: int) -> Iterator[list[Unpacker]]:
+def unpackers(context: BackupContext, packs: int, staging: MadeFolder, records: Path) -> Iterator[Unpackers]:
     """Start the processes that unpack tar archives, and yield them.
 
-    ``packs`` is the number of archives: no more processes than archives are started. The processes are
+    ``packs`` is the number of archives: no more processes than archives are started. The other arguments are
+    those of :func:`extract_packs`. If this process is root, the processes run as ``RESTORE_USER``. They are
     stopped at the end of the ``with`` block.
     """
+    account = restore_account(context.config.restore_user)
     with ExitStack() as stack:
+        handover = stack.enter_context(handed_over(account, staging, records)) if account else None
+        fds = handover.fds if handover else ()
         count = min(READERS if context.store.parallel_reads else 1, packs)
-        yield [stack.enter_context(unpacker()) for _ in range(count)]
+        started = [stack.enter_context(unpacker(run_as=account, pass_fds=fds)) for _ in range(count)]
+        yield Unpackers(tuple(started), handover)
 
 
 def extract_packs(
     context: BackupContext,
-    processes: Collection[Unpacker],
+    workers: Unpackers,
     staging: MadeFolder,
     packs: Collection[tuple[str, StoredObject]],
     records: Path,
@@ -50,7 +68,7 @@ def extract_packs(
     on_bytes: Callable[[int], None],
     allow_set_id: bool,
 ) -> int:
-    """Let ``processes`` write the files of ``packs`` (tar archives) into the folder ``staging``.
+    """Let ``workers`` write the files of ``packs`` (tar archives) into the folder ``staging``.
 
     ``packs`` has the name and the stored object of each pack. Each file is in one pack only, so the packs can
     be unpacked in any order. ``records`` is the folder of a ``Partition``, in which the records of the index
@@ -61,7 +79,9 @@ def extract_packs(
     Returns how many files and folders did not get their recorded owner. Raises ``IntegrityError``,
     ``FilesError`` or ``StorageError``. After an error in one pack, no further pack is begun.
     """
-    stopped = threading.Event()
+    stopped, handover = threading.Event(), workers.handover
+    if handover:
+        handover.share_records(name for name, _ in packs)
     reporting = threading.Lock()
 
     def counted(blocks: Blocks) -> Blocks:
@@ -83,6 +103,8 @@ def extract_packs(
                 inode=staging.inode,
                 records=str(records),
                 allow_set_id=allow_set_id,
+                staging_fd=handover.staging if handover else -1,
+                records_fd=handover.records if handover else -1,
             )
             process.begin(job)
             while not stopped.is_set():
@@ -98,7 +120,7 @@ def extract_packs(
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
         try:
-            futures = [pool.submit(extract, process) for process in processes]
+            futures = [pool.submit(extract, process) for process in workers.processes]
             wait(futures)
         except BaseException:
             stopped.set()
@@ -110,4 +132,9 @@ def extract_packs(
     for report in reports:
         for path, reason in report.skipped:
             on_skip(os.fsencode(path), reason)
-    return sum(report.owners_left for report in reports)
+    if handover is None:
+        return sum(report.owners_left for report in reports)
+    with closing(TreeWriter(staging, on_skip=on_skip, allow_set_id=allow_set_id)) as writer:
+        for name, _ in packs:
+            writer.take_over(read_records(records / name), handover.account.uid)
+        return writer.owners_left

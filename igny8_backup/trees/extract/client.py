@@ -7,11 +7,12 @@ write small files. Entry point: ``unpacker``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.account import Account
 from igny8_backup.trees.worker_protocol import END, Message, Worker, start_worker
 
 
@@ -22,6 +23,9 @@ class Job:
     ``above`` and ``inode`` are the fields of the ``MadeFolder`` that describes ``staging``. ``records`` is
     the folder of a ``Partition``, which holds the index records of each pack in a file. With
     ``allow_set_id``, set-user-ID and set-group-ID bits and capabilities of files are restored as well.
+
+    A worker that runs as another user cannot reach these folders by their paths. It inherits descriptors of
+    them, ``staging_fd`` and ``records_fd`` (-1 without), and writes contents only: see ``Handover``.
     """
 
     staging: str
@@ -29,6 +33,8 @@ class Job:
     inode: int
     records: str
     allow_set_id: bool = False
+    staging_fd: int = -1
+    records_fd: int = -1
 
 
 @dataclass(kw_only=True)
@@ -44,12 +50,12 @@ class Report:
 
 
 @contextmanager
-def unpacker() -> Iterator[Unpacker]:
+def unpacker(*, run_as: Account | None = None, pass_fds: Sequence[int] = ()) -> Iterator[Unpacker]:
     """Start an extract worker, and stop it at the end of the context.
 
-    Only one thread may use the ``Unpacker``.
+    Only one thread may use the ``Unpacker``. The arguments are those of ``start_worker``.
     """
-    with start_worker("igny8_backup.trees.extract.worker") as worker:
+    with start_worker("igny8_backup.trees.extract.worker", run_as=run_as, pass_fds=pass_fds) as worker:
         yield Unpacker(worker)
 
 

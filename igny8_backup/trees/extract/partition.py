@@ -7,6 +7,7 @@ The records of each pack get a file of their own in a private scratch folder. En
 from __future__ import annotations
 
 import marshal
+import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -76,9 +77,16 @@ class Partition:
             ) from None
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """Yield the index records in a file that ``Partition`` wrote."""
-    with open(path, "rb") as file:
+def read_records(path: Path, *, folder: int = -1) -> Iterator[Record]:
+    """Yield the index records in a file that ``Partition`` wrote.
+
+    If ``folder`` (a descriptor) is given, ``path`` is relative to it.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        return os.open(name, flags, dir_fd=folder if folder >= 0 else None)
+
+    with open(path, "rb", opener=opened) as file:
         # Load a batch from memory: from a file, marshal reads a few bytes at a time.
         while size := int.from_bytes(file.read(_SIZE), "big"):
             for values in marshal.loads(file.read(size)):  # noqa: S302 - written by this package

@@ -29,10 +29,15 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
     def skip(path: bytes, reason: str) -> None:
         report.skipped.append((os.fsdecode(path), reason))
 
-    staging = MadeFolder(Path(job.staging), Path(job.above), job.inode)
-    with closing(TreeWriter(staging, on_skip=skip, allow_set_id=job.allow_set_id)) as writer:
+    staging = MadeFolder(Path(job.staging), Path(job.above), job.inode, job.staging_fd)
+    other_user = job.staging_fd >= 0
+    with closing(
+        TreeWriter(staging, on_skip=skip, allow_set_id=job.allow_set_id, contents_only=other_user)
+    ) as writer:
         for name, blocks in parent.streams():
-            writer.extract_pack(blocks, read_records(Path(job.records) / os.fsdecode(name)))
+            path = Path(os.fsdecode(name))
+            records = path if other_user else Path(job.records) / path
+            writer.extract_pack(blocks, read_records(records, folder=job.records_fd))
         report.owners_left = writer.owners_left
     return vars(report)
 

@@ -26,6 +26,7 @@ from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip
 from igny8_backup.trees.tar.format import Member
 
+_WRITTEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -36,7 +37,8 @@ class TreeWriter:
 
     Call ``extract_pack`` for each pack (tar), in any order, then ``finish``, then ``flush``, and in any case
     ``close``. ``files`` and ``bytes`` count what was written. With ``allow_set_id``, set-id bits and
-    capabilities of files are restored. ``on_skip`` receives attributes that could not be restored. Raises
+    capabilities of files are restored. ``on_skip`` receives attributes that could not be restored. With
+    ``contents_only``, ``extract_pack`` sets no attributes: ``take_over`` does so later as root. Raises
     ``IntegrityError`` if index and packs contradict each other, ``FilesError`` if a path cannot be written.
     After an error, remove the staging folder.
     """
@@ -47,9 +49,11 @@ class TreeWriter:
         *,
         on_skip: OnSkip,
         allow_set_id: bool = False,
+        contents_only: bool = False,
     ) -> None:
         self.files = 0
         self.bytes = 0
+        self._contents_only = contents_only
         self._metadata = Metadata(allow_set_id=allow_set_id, on_skip=on_skip)
         made = staging if isinstance(staging, MadeFolder) else MadeFolder(staging, staging.parent)
         try:
@@ -91,6 +95,31 @@ class TreeWriter:
             return error
 
         read_pack(blocks, records, write)
+        self._folders.leave_all()
+
+    def take_over(self, records: Iterable[Record], uid: int) -> None:
+        """Set owner, mode, attributes and time of files that a process of the user ``uid`` has written.
+
+        ``records`` are those of one pack. A process of that user may still be able to change names in the
+        folders. So only regular files that belong to the user, and have no other name, are given away. Raises
+        ``IntegrityError`` for anything else in the place of a file, and ``FilesError``.
+        """
+        for record in records:
+            folder, name = self._folders.reach(record.path)
+            try:
+                fd = os.open(name, _WRITTEN, dir_fd=folder)
+            except OSError as error:
+                raise refused(record.path, error) from error
+            try:
+                found = os.fstat(fd)
+                regular = stat.S_ISREG(found.st_mode)
+                if (regular, found.st_nlink, found.st_uid, found.st_size) != (True, 1, uid, record.size):
+                    raise _contradicted(record, "is not the file that was written to the staging folder")
+                self._metadata.apply(fd, record)
+            except OSError as error:
+                raise refused(record.path, error) from error
+            finally:
+                os.close(fd)
         self._folders.leave_all()
 
     def finish(self, records: Iterable[Record]) -> None:
@@ -140,7 +169,8 @@ class TreeWriter:
                 return _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
             try:
                 file.end()
-                self._metadata.apply_to_new(fd, record)
+                if not self._contents_only:
+                    self._metadata.apply_to_new(fd, record)
             except OSError as error:
                 raise refused(record.path, error) from error
         finally:

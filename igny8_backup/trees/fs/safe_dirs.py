@@ -22,18 +22,22 @@ class MadeFolder:
     """A folder, ``path``, that this package has made below the folder ``above``.
 
     Another user who owns ``above`` can rename the made folder and put another folder or a symlink in its
-    place. ``open`` notices that by ``inode``, the inode of the folder that was made (0 if it is unknown).
+    place. ``open`` notices that by ``inode``, the inode of the folder that was made (0 if it is unknown). A
+    process that cannot reach ``path`` has inherited the descriptor ``fd`` (-1 without).
     """
 
     path: Path
     above: Path
     inode: int = 0
+    fd: int = -1
 
     def open(self) -> int:
         """Return a descriptor of the folder.
 
         Raises ``OSError`` if it is gone, or if a symlink or another folder has taken its place.
         """
+        if self.fd >= 0:
+            return os.dup(self.fd)
         fd = os.open(self.above, os.O_RDONLY | os.O_DIRECTORY)
         try:
             for name in self.path.relative_to(self.above).parts:
