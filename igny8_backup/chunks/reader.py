@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from igny8_backup.chunks.runs import Index
-from igny8_backup.errors import damaged_backup
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.errors import IntegrityError, damaged_backup
+from igny8_backup.streams import BLOCK, Blocks, Gap, Pieces
 from igny8_backup.streams.observe import verified
 
 KEPT_BYTES = 64 << 20
@@ -36,9 +36,19 @@ def read_archive(
     has another size, or if the archive does not have the length and SHA-256 that the index records. The
     SHA-256 is compared at the end, so rely on the blocks only after the generator has ended without an error.
     """
-    pieces = _Reader(index, sizes, open_pack, kept_bytes).pieces()
+    pieces = _Reader(index, sizes, open_pack, kept_bytes).blocks()
     header = index.header
     return verified(_in_blocks(pieces), sha256=header.sha256, size=header.bytes, name=name)
+
+
+def read_undamaged(index: Index, sizes: dict[str, int], open_pack: OpenPack, lost: set[str]) -> Pieces:
+    """Yield the archive that ``index`` describes, with a ``Gap`` for each range of a damaged pack.
+
+    ``lost`` are the names of the packs that are known to be damaged. A pack for which ``open_pack`` raises
+    ``IntegrityError`` is added. It must do so for each pack that is not the one that was written, because the
+    SHA-256 of the archive cannot be compared. The other arguments are those of :func:`read_archive`.
+    """
+    yield from _Reader(index, sizes, open_pack, KEPT_BYTES).pieces(lost)
 
 
 class _Reader:
@@ -54,15 +64,30 @@ class _Reader:
         self._last: list[int] = []  # a heap of the numbers in ``_kept``, negative: the largest comes first
         self._size = 0
 
-    def pieces(self) -> Generator[memoryview | bytes, None, None]:
+    def blocks(self) -> Generator[memoryview | bytes, None, None]:
         """Yield the bytes of each run, in order."""
         for run in range(len(self._index.runs)):
-            piece = self._kept.pop(run, None)
-            if piece is None:
-                yield self._decode(run)
-            else:
-                self._size -= len(piece)
-                yield piece
+            yield self._piece(run)
+
+    def pieces(self, lost: set[str]) -> Pieces:
+        """Yield the bytes of each run, in order, or a ``Gap`` if its pack is lost: see ``read_undamaged``."""
+        runs, names = self._index.runs, self._index.header.packs
+        for run in range(len(runs)):
+            name = names[runs.packs[run]]
+            piece: bytes | Gap = Gap(runs.lengths[run])
+            if name not in lost:
+                try:
+                    piece = bytes(self._piece(run))
+                except IntegrityError:
+                    lost.add(name)
+            yield piece
+
+    def _piece(self, run: int) -> memoryview | bytes:
+        piece = self._kept.pop(run, None)
+        if piece is None:
+            return self._decode(run)
+        self._size -= len(piece)
+        return piece
 
     def _decode(self, run: int) -> memoryview | bytes:
         """Decode the pack of a run. Return the bytes of the run, and keep those of later runs of the pack."""

@@ -56,18 +56,34 @@ class Answers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LostData:
+    """The data that cannot be read from a damaged dump: see :mod:`igny8_backup.databases.salvage`.
+
+    ``packs`` are the names of the damaged packs. ``entries`` are the numbers of the entries in the dump whose
+    data are lost, ``tables`` the ``schema.table`` names of the tables among them, and ``large_objects`` says
+    whether large objects are.
+    """
+
+    packs: frozenset[str] = frozenset()
+    entries: frozenset[int] = frozenset()
+    tables: tuple[str, ...] = ()
+    large_objects: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RestoreSelection:
     """The part of a dump to load.
 
     With ``owners``, objects get their recorded owners and privileges; without, all objects belong to the role
     of the restore. ``tables`` are the ``schema.table`` names of the tables to restore; empty means the
     complete dump. ``untrusted``: refuse a dump with SQL that reaches beyond the database, such as
-    ``COPY ... PROGRAM``.
+    ``COPY ... PROGRAM``. ``lost`` is the data that damage has taken from the dump.
     """
 
     owners: bool = True
     tables: tuple[str, ...] = ()
     untrusted: bool = False
+    lost: LostData = LostData()
 
 
 WHOLE = RestoreSelection()

@@ -35,6 +35,8 @@ def add_extract_options(parser: ArgumentParser) -> None:
     _add_list(database, "--table", "TABLE", "Extract only this table. Repeat for more.")
     text = "Migrate the new database to the schema of the code."
     database.add_argument("--migrate", action="store_true", help=text)
+    text = "Leave the rows of tables out that are in damaged packs. For dumps in chunks only."
+    database.add_argument("--skip-damaged", action="store_true", help=text)
     add_override_options(database)
     add_assume_space_option(database)
     text = "Write the dump of one database to this new file, for pg_restore. Nothing else is extracted."
@@ -52,7 +54,17 @@ def archive_request(options: dict[str, Any]) -> ArchiveRequest:
 
     Raises ``UsageError`` if an option was given that cannot be combined with ``--archive``.
     """
-    others = ("to_database", "table", "migrate", "to_dir", "path", "allow_set_id", "sanitize", "dry_run")
+    others = (
+        "to_database",
+        "table",
+        "migrate",
+        "to_dir",
+        "path",
+        "allow_set_id",
+        "sanitize",
+        "dry_run",
+        "skip_damaged",
+    )
     if wrong := next((name for name in others if options[name]), None):
         option = f"--{wrong.replace('_', '-')}"
         raise UsageError(

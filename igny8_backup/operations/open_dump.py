@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from igny8_backup.chunks.reader import read_archive
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+from igny8_backup.chunks.reader import read_archive, read_undamaged
 from igny8_backup.chunks.runs import Index, read_index
+from igny8_backup.databases.salvage import find_lost, without_lost
+from igny8_backup.databases.values import LostData
 from igny8_backup.errors import IntegrityError, damaged_backup
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.streams import Blocks
+from igny8_backup.store import MissingObjectError
+from igny8_backup.streams import Blocks, Pieces
 from igny8_backup.streams.age import Identity
 
 
@@ -44,6 +51,53 @@ def read_dump_index(part: DatabasePart, blocks: Blocks) -> Index:
         other.object_key = part.dump.key
         raise other
     return index
+
+
+def find_damage(
+    context: BackupContext, part: DatabasePart, identities: list[Identity], advance: Callable[[int], None]
+) -> LostData:
+    """Read all packs of a dump in chunks, and return which of its data are lost because of damaged packs.
+
+    ``advance`` is called with numbers of bytes read. Raises ``IntegrityError`` if the index or the table of
+    contents of the dump is damaged, and ``StorageError``.
+    """
+    index, damaged = read_dump_index(part, context.download(part.dump, identities)), set[str]()
+    found = find_lost(_pieces(context, part, index, identities, damaged, advance))
+    return replace(found, packs=frozenset(damaged))
+
+
+def open_undamaged(
+    context: BackupContext, part: DatabasePart, identities: list[Identity], lost: LostData
+) -> Blocks:
+    """Yield the dump of ``part`` without the data that :func:`find_damage` has found to be ``lost``.
+
+    Raises the errors of :func:`find_damage`.
+    """
+    index = read_dump_index(part, context.download(part.dump, identities))
+    yield from without_lost(_pieces(context, part, index, identities, set(lost.packs)), lost)
+
+
+def _pieces(
+    context: BackupContext,
+    part: DatabasePart,
+    index: Index,
+    identities: list[Identity],
+    damaged: set[str],
+    advance: Callable[[int], None] = lambda size: None,
+) -> Pieces:
+    packs = {keys.pack_of(pack.key): pack for pack in part.stored_packs}
+
+    def open_pack(name: str) -> Blocks:
+        try:
+            with closing(context.download(packs[name], identities)) as blocks:
+                for block in blocks:
+                    advance(len(block))
+                    yield block
+        except MissingObjectError as error:
+            raise damaged_backup(error.what) from None
+
+    sizes = {name: pack.raw_bytes for name, pack in packs.items()}
+    return read_undamaged(index, sizes, open_pack, damaged)
 
 
 def archive_of(

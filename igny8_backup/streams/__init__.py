@@ -16,9 +16,21 @@ package imports ``errors`` and no Django.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 Blocks: TypeAlias = Generator[bytes, None, None]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A range of ``size`` bytes of a stream that is lost."""
+
+    size: int
+
+
+Pieces: TypeAlias = Generator[bytes | Gap, None, None]
+"""A stream that goes on after ranges that are lost."""
 
 Views: TypeAlias = Generator[bytes | memoryview, None, None]
 """A stream whose blocks may be views of a shared buffer. Each is valid until the next one is requested."""

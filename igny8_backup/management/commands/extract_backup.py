@@ -30,6 +30,7 @@ class Command(BackupCommand):
         "  manage.py extract_backup --to-database igny8_copy                  the whole database\n"
         "  manage.py extract_backup --to-database rows --table billing_plan   one table, to copy rows from\n"
         "  manage.py extract_backup --to-database igny8_copy --migrate        with the schema of the code\n"
+        "  manage.py extract_backup --to-database igny8_copy --skip-damaged   what a damaged dump still has\n"
         "  manage.py extract_backup --archive /data/found.dump                the dump as a file\n"
         "  manage.py extract_backup --to-dir /data/found                      all trees of files\n"
         "  manage.py extract_backup --to-dir /data/found --path example.com   the folder of one site\n"
@@ -54,6 +55,7 @@ class Command(BackupCommand):
             tables=tuple(options["table"]),
             migrate=options["migrate"],
             sanitize=options["sanitize"],
+            skip_damaged=options["skip_damaged"],
             keep_personal_data=options["keep_personal_data"],
             allow_set_id=options["allow_set_id"],
             assume_space=options["assume_space"],

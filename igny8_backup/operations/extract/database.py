@@ -8,17 +8,21 @@ from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.names import NAME_BYTES, STAGING, find_tables, is_derived_name
 from igny8_backup.databases.values import WHOLE, RestoreSelection
-from igny8_backup.errors import BackupError, RefusedError, UsageError
+from igny8_backup.errors import BackupError, RefusedError, UsageError, damaged_backup
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.humanize import listed
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.migrations import missing_migrations
+from igny8_backup.operations.open_dump import find_damage
 from igny8_backup.operations.staging import sandbox, sanitize
 from igny8_backup.operations.staging.load import add_unfilled_views, load_staging
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides, owner_privileges
 from igny8_backup.operations.staging.rehearsal import rehearse
 from igny8_backup.streams.age import Identity
+
+_UNCHANGED = "Nothing was created."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,8 @@ class DatabaseCopy:
     """A database to create from a backup.
 
     ``name`` is the name of the new database, and ``where`` its address, which is shown to the user.
-    ``selection`` chooses what is restored from the dump. ``migrate``: run the project's migrations in the new
+    ``selection`` chooses what is restored from the dump. ``skip_damaged``: leave out tables whose rows cannot
+    be read. ``migrate``: run the project's migrations in the new
     database. ``sanitize``: run the sanitizers, which remove personal data from it.
     """
 
@@ -38,6 +43,7 @@ class DatabaseCopy:
     selection: RestoreSelection = WHOLE
     migrate: bool = False
     sanitize: bool = False
+    skip_damaged: bool = False
 
     def untrusted(self) -> DatabaseCopy:
         """Return the plan for a backup that no trusted key signed: dangerous SQL is refused."""
@@ -55,6 +61,7 @@ def plan_copy(
     migrate: bool,
     sanitized: bool,
     overrides: RestoreOverrides,
+    skip_damaged: bool = False,
 ) -> tuple[DatabaseCopy, list[str], list[str]]:
     """Plan a new database ``name``; return the plan, notes, and blockers (reasons against it).
 
@@ -64,6 +71,12 @@ def plan_copy(
     """
     engine = _engine(context, part.alias)
     _check_name(engine, name)
+    if skip_damaged and part.chunked is None:
+        raise UsageError(
+            f"The dump of {part.alias!r} is stored whole: nothing behind a damaged byte can be decrypted.",
+            unchanged=_UNCHANGED,
+            hint="Remove --skip-damaged, and choose another backup: list_backups.",
+        )
     copied = engine.for_database(name)
     details, override_notes = apply_overrides(engine, details, overrides)
     notes = [*override_notes, *engine.plan_notes(details)]
@@ -98,6 +111,7 @@ def plan_copy(
         selection=selection,
         migrate=migrate,
         sanitize=sanitized,
+        skip_damaged=skip_damaged,
     )
     return copy, notes, blockers
 
@@ -109,6 +123,8 @@ def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ide
     """
     engine = _engine(context, copy.part.alias)
     _check_name(engine, copy.name)
+    if copy.skip_damaged:
+        copy = _around_damage(context, copy, identities)
     engine = engine.for_database(copy.name)
     staging, part = engine.derived_name(STAGING, keys.stamp(context.clock())), copy.part
     engine.create_staging(staging, copy.details)
@@ -144,18 +160,47 @@ def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ide
     return left_out
 
 
+def _around_damage(context: BackupContext, copy: DatabaseCopy, identities: list[Identity]) -> DatabaseCopy:
+    """Find out which data of the dump are lost; return the plan to extract the rest."""
+    part = copy.part
+    context.progress.begin(f"damage of {part.alias}", sum(pack.raw_bytes for pack in part.stored_packs))
+    try:
+        lost = find_damage(context, part, identities, context.progress.advance)
+    finally:
+        context.progress.end()
+    if not lost.packs:
+        context.progress.note(f"No pack of the dump of {part.alias!r} is damaged, so nothing is left out.")
+        return copy
+    wanted = [name for name in lost.tables if name in (copy.selection.tables or lost.tables)]
+    if copy.selection.tables and len(wanted) == len(copy.selection.tables):
+        raise damaged_backup(
+            f"The rows of {listed(wanted)} are in damaged packs: {listed(sorted(lost.packs))}."
+        )
+    missing = [f"the rows of {listed(wanted)}"] if wanted else []
+    missing += ["large objects"] if lost.large_objects and not copy.selection.tables else []
+    if missing:
+        context.shortfalls.add(
+            part.alias,
+            "damage",
+            f"{part.alias}: {' and '.join(missing)} could not be restored, because packs of the dump are"
+            f" damaged: {listed(sorted(lost.packs))}. These tables are empty, and foreign keys to them are"
+            " missing.",
+        )
+    return replace(copy, selection=replace(copy.selection, lost=lost))
+
+
 def _engine(context: BackupContext, alias: str) -> Engine:
     engine = context.engine(alias)
     engine.require(
         Capability.COPY,
-        unchanged="Nothing was created.",
+        unchanged=_UNCHANGED,
         hint="Copy the database file, or use settings whose DATABASES name a PostgreSQL server.",
     )
     return engine
 
 
 def _check_name(engine: Engine, name: str) -> None:
-    unchanged = "Nothing was created."
+    unchanged = _UNCHANGED
     if len(name.encode()) > NAME_BYTES or not name.isprintable() or is_derived_name(name, engine.name):
         hint = (
             f"Give a printable name of at most {NAME_BYTES} bytes that does not look like one that a restore"

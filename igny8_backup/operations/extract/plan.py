@@ -41,7 +41,7 @@ class ExtractRequest(BaseRequest):
 
     ``to_database`` is the name of a new database, ``to_dir`` a new or empty folder; at least one is needed.
     ``tables`` and ``paths`` (patterns) limit what is extracted. ``migrate``: run the project's migrations in
-    the new database. The other fields are those of ``RestoreRequest``.
+    the new database. ``skip_damaged``: leave out unreadable rows. The others are those of ``RestoreRequest``.
     """
 
     to_database: str = ""
@@ -50,6 +50,7 @@ class ExtractRequest(BaseRequest):
     tables: tuple[str, ...] = ()
     migrate: bool = False
     sanitize: bool = False
+    skip_damaged: bool = False
     allow_set_id: bool = False
     assume_space: int | None = None
     ignore_space: bool = False
@@ -96,10 +97,8 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
     manifests = [manifest for manifest, _ in (*selected.databases, *selected.trees)]
     for manifest in manifests:
         context.require_genuine(manifest)
-    encrypted = any(manifest.encrypted for manifest in manifests)
-    identities = context.identities(request.identity_file, needed=encrypted)
-    notes = list(selected.notes)
-    blockers: list[str] = []
+    identities = context.identities(request.identity_file, needed=any(one.encrypted for one in manifests))
+    notes, blockers = list(selected.notes), list[str]()
     databases, trees, objects = [], [], []
     spaces, vulnerable = list[Space](), list[VulnerableProgram]()
     for manifest, part in selected.databases:
@@ -116,13 +115,14 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
             migrate=request.migrate,
             sanitized=request.sanitize,
             overrides=request.overrides,
+            skip_damaged=request.skip_damaged,
         )
         vulnerable += origin.to_confirm
         databases.append(copy.untrusted() if origin.untrusted else copy)
         notes += [*copy_notes, *origin_notes, *origin.notes]
         blockers += [*copy_blockers, *origin.blockers]
         spaces += _copy_space(context, request, copy)
-        objects += [part.dump, *part.stored_packs]
+        objects += [part.dump] if request.skip_damaged else [part.dump, *part.stored_packs]
     short = [] if request.ignore_space else space_blockers(spaces)
     if request.to_dir:
         require_new_folder(context.config, request.to_dir)
@@ -131,8 +131,8 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
             chosen = choose_files(context, tree, patterns, identities)
             if chosen.found:
                 objects += [item for item in tree.stored_packs if keys.pack_of(item.key) in chosen.packs]
-                folder = request.to_dir / tree.name
-                trees.append(TreeCopy(manifest.id, tree, chosen, folder, request.allow_set_id))
+                to = request.to_dir / tree.name
+                trees.append(TreeCopy(manifest.id, tree, chosen, to, request.allow_set_id))
         short += [] if request.ignore_space else _space_blockers(request.to_dir, trees)
         if not trees:
             raise _contradiction(
@@ -166,10 +166,8 @@ def _copy_space(context: BackupContext, request: ExtractRequest, copy: DatabaseC
 
 
 def _space_blockers(folder: Path, trees: list[TreeCopy]) -> list[str]:
-    """Return reasons against the extraction if the chosen files of ``trees`` do not fit into ``folder``.
-
-    For each tree, the space of the whole tree is an upper limit for its chosen files.
-    """
+    """Return reasons against the extraction if the chosen files of ``trees`` do not fit into ``folder``."""
+    # The space of the whole tree is an upper limit for its chosen files.
     needed = sum(min(copy.chosen.size, tree_bytes(copy.part)) for copy in trees)
     inodes = sum(copy.chosen.files for copy in trees)
     names = [copy.part.name for copy in trees]
@@ -213,6 +211,7 @@ def _check(request: ExtractRequest) -> None:
         "--no-owner": not request.overrides.owners,
         "--locale": request.overrides.locale,
         "--assume-space": request.assume_space,
+        "--skip-damaged": request.skip_damaged,
     }
     files = {"--path": request.paths, "--allow-set-id": request.allow_set_id}
     for target, options in (

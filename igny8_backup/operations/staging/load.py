@@ -10,7 +10,7 @@ from igny8_backup.errors import damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.open_dump import open_dump
+from igny8_backup.operations.open_dump import open_dump, open_undamaged
 from igny8_backup.operations.staging.probe_checks import check_answers
 from igny8_backup.streams.age import Identity
 
@@ -41,7 +41,12 @@ def load_staging(
     with context.observe(f"database {part.alias}") as observer:
         observer.begin(part.bytes)
         # Stalls are reported only until the last byte is read. Afterwards pg_restore may work for hours.
-        blocks = open_dump(context, part, identities)
+        lost = selection.lost
+        blocks = (
+            open_undamaged(context, part, identities, lost)
+            if lost.packs
+            else open_dump(context, part, identities)
+        )
         left_out = engine.load(
             staging,
             observer.monitor(blocks, source="the storage", sink="pg_restore"),
@@ -71,7 +76,10 @@ def load_staging(
         what = f"The security labels of the database {part.alias!r} were not restored"
         with context.shortfalls.helper_step(part.alias, "security labels", what):
             engine.copy_labels(staging, details)
-    check_answers(context, engine, staging, details, selection.tables)
+    if not lost.packs:
+        check_answers(context, engine, staging, details, selection.tables)
+    elif whole := sorted({*(selection.tables or details.tables)} - {*lost.tables}):
+        check_answers(context, engine, staging, details, whole)
     return left_out
 
 

@@ -102,6 +102,36 @@ def test_damaged_pack_is_found_and_its_chunks_are_stored_again(large: Project) -
     again.ended(0)
 
 
+def test_extract_skips_the_tables_in_a_damaged_pack(large: Project) -> None:
+    """The second dump has two new tables in packs of its own. The only pack of the first one is lost."""
+    run_many(large, backup())
+    (lost,) = packs(large)
+    for name in ("aa_first", "mm_middle"):
+        large.sql(f"CREATE TABLE {name} (id int PRIMARY KEY, words text)")
+        large.sql(f"INSERT INTO {name} SELECT n, md5((n * 13)::text) FROM generate_series(1, 5000) n")
+    (second,) = run_many(large, backup())
+    lost.unlink()
+    backup_id, rest, whole = second.json["manifest"]["id"], f"{large.database}_rest", f"{large.database}_all"
+    extract = ["extract_backup", backup_id, "--only", "db", "--identity", large.identity, "--to-database"]
+    refused, tables, made, whole_dump = run_many(
+        large,
+        [*extract, whole],
+        [*extract, whole, "--table", "chunky", "--skip-damaged"],
+        [*extract, rest, "--skip-damaged", "--json"],
+        backup("--whole"),
+    )
+    assert lost.name in refused.ended(1).stderr
+    assert "The rows of public.chunky are in damaged packs" in tables.ended(6).stderr
+    found = made.ended(3).json
+    assert "public.chunky" in found["warnings"][0] and "mm_middle" not in found["warnings"][0]
+    assert "TABLE DATA public chunky" in " ".join(found["left_out"])
+    query = "SELECT (SELECT count(*) FROM mm_middle), (SELECT count(*) FROM chunky)"
+    assert large.sql(query, database=rest) == [(5000, 0)]
+    whole_id = whole_dump.ended(0).json["manifest"]["id"]
+    (not_chunked,) = run_many(large, ["extract_backup", whole_id, *extract[2:], whole, "--skip-damaged"])
+    assert "stored whole: nothing behind a damaged byte" in not_chunked.ended(2).stderr
+
+
 def test_user_can_store_a_dump_whole(large: Project) -> None:
     chunked, whole, next_one = run_many(large, backup(), backup("--whole"), backup("--differential"))
     assert dump_of(chunked)["chunked"] and dump_of(whole)["chunked"] is None

@@ -29,6 +29,7 @@ from igny8_backup.databases.postgresql.restore.archive.toc import (
     read_contents,
     use_list,
 )
+from igny8_backup.databases.postgresql.restore.archive.undamaged import without_lost_rows
 from igny8_backup.databases.postgresql.restore.grants import Grants, separate_grants
 from igny8_backup.databases.postgresql.roles.limits import possible_jobs
 from igny8_backup.databases.postgresql.roles.membership import reachable_roles
@@ -74,6 +75,8 @@ def load(
                 require_harmless(contents.entries)
             selected = _select(contents.entries, selection, reachable_roles(session))
             selected = without_unknown_labels(session, selected)
+            if selection.lost.packs:
+                selected = without_lost_rows(selected, contents.entries, selection.lost)
             grants = Grants(selected.entries)
             if selection.owners:
                 grants = separate_grants(session, selected.entries)

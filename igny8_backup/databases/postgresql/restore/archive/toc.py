@@ -8,7 +8,6 @@ ends: a schema can be called ``DATA``, and a name can contain spaces and line br
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from igny8_backup.databases.postgresql.restore.archive.dangerous_sql import find_dangers
+from igny8_backup.databases.postgresql.restore.archive.encoding import codec_of
 from igny8_backup.databases.postgresql.restore.archive.labels import label_providers
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import Blocks
@@ -35,7 +35,6 @@ _UNIQUE = re.compile(
     rb"ALTER (?:FOREIGN )?TABLE (?:ONLY )?" + _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?\s+"
     rb"ADD CONSTRAINT " + _IDENTIFIER + rb" (?:PRIMARY KEY|UNIQUE)\b"
 )
-_ENCODING = re.compile(rb"SET client_encoding = '([^']*)'")
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,15 @@ class Contents:
 
     ``head`` has the blocks that were read, which a restore needs too (see :func:`joined`). ``created`` is the
     time at which ``pg_dump`` began to write. An archive records local time without its zone; ``created`` is
-    right for dumps of this package, which runs ``pg_dump`` in UTC.
+    right for dumps of this package, which runs ``pg_dump`` in UTC. ``end`` is the offset in ``head`` at which
+    the data begin, and ``int_size`` the number of bytes of an integer in the archive, without its sign.
     """
 
     entries: tuple[Entry, ...]
     created: datetime | None
     head: tuple[bytes, ...]
+    end: int = 0
+    int_size: int = 4
 
 
 def read_contents(blocks: Blocks) -> Contents:
@@ -110,7 +112,7 @@ def read_contents(blocks: Blocks) -> Contents:
         reader.string()  # the name of the database, and the versions of the server and of pg_dump
     count = reader.number()
     entries = tuple(_read_entry(reader, version, offset_size) for _ in range(count))
-    return Contents(entries, created, tuple(reader.head))
+    return Contents(entries, created, tuple(reader.head), reader.end, reader.int_size)
 
 
 def joined(contents: Contents, rest: Blocks) -> Blocks:
@@ -151,6 +153,10 @@ class _Reader:
             self._fill(count)
         self._position += count
         return self._data[self._position - count : self._position]
+
+    @property
+    def end(self) -> int:
+        return self._read - len(self._data) + self._position
 
     def byte(self) -> int:
         return self.take(1)[0]
@@ -207,7 +213,7 @@ def _read_entry(reader: _Reader, version: tuple[int, int], offset_size: int) -> 
         needs.add(int(needed))
     reader.take(1 + offset_size)  # the position of the data
     if kind == "ENCODING":
-        reader.encoding = _codec(definition)
+        reader.encoding = codec_of(definition)
     # An entry without a section, such as a comment, belongs to that of the entry before it.
     reader.section = reader.section if section == _NONE else section
     return Entry(
@@ -224,22 +230,6 @@ def _read_entry(reader: _Reader, version: tuple[int, int], offset_size: int) -> 
         dangers=find_dangers(definition, drop, copy),
         providers=label_providers(definition, reader.encoding) if kind == _LABEL else frozenset(),
     )
-
-
-def _codec(definition: bytes) -> str:
-    """Return Python's name for the encoding that an entry of the kind ``ENCODING`` sets.
-
-    ``definition`` is the SQL of the entry. The result is UTF-8 for SQL_ASCII, which stands for bytes in any
-    encoding, and for encodings that Python lacks.
-    """
-    match = _ENCODING.match(definition)
-    name = match[1].decode(errors="replace") if match else ""
-    name = re.sub(r"^WIN(?=\d)", "cp", name)
-    name = {"KOI8R": "koi8-r", "KOI8U": "koi8-u"}.get(name, name)
-    try:
-        return "utf-8" if name == "SQL_ASCII" else codecs.lookup(name).name
-    except LookupError:
-        return "utf-8"
 
 
 def _damaged(reason: str) -> IntegrityError:

@@ -1,0 +1,58 @@
+"""Leave out the entries of an archive that would fail, or be wrong, without the rows that are lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from igny8_backup.databases.names import split_table_name
+from igny8_backup.databases.postgresql.restore.archive.tables import TableSelection
+from igny8_backup.databases.postgresql.restore.archive.toc import Entry
+from igny8_backup.databases.values import LostData
+
+_REFRESH = "MATERIALIZED VIEW DATA"
+_FOREIGN_KEY = "FK CONSTRAINT"
+
+
+def without_lost_rows(selected: TableSelection, entries: Sequence[Entry], lost: LostData) -> TableSelection:
+    """Return ``selected`` without the ``lost`` data, foreign keys to tables without their rows, and the
+    contents of materialized views that read such tables.
+
+    ``entries`` are all entries of the archive. The tables themselves stay, without rows.
+    """
+    named = {split_table_name(name) for name in lost.tables}
+    tables = {one.number: (one.schema, one.name) for one in entries if one.kind == "TABLE"}
+    emptied = {number for number, name in tables.items() if name in named}
+    reading = _readers(entries, set(tables), emptied)
+
+    def is_lost(entry: Entry) -> bool:
+        if entry.number in lost.entries or (entry.kind == _REFRESH and entry.needs & reading):
+            return True
+        own = {
+            number
+            for number, (schema, name) in tables.items()
+            if schema == entry.schema and entry.name.startswith(f"{name} ")
+        }
+        return entry.kind == _FOREIGN_KEY and bool(entry.needs & reading & tables.keys() - own)
+
+    left_out = tuple(entry.label for entry in selected.entries if is_lost(entry))
+    return replace(
+        selected,
+        entries=tuple(entry for entry in selected.entries if not is_lost(entry)),
+        left_out=(*selected.left_out, *left_out),
+    )
+
+
+def _readers(entries: Sequence[Entry], tables: set[int], emptied: set[int]) -> set[int]:
+    """Return the numbers of the tables ``emptied``, and of the tables and views that have rows from them."""
+    reading, before = set(emptied), -1
+    while len(reading) > before:
+        before = len(reading)
+        for entry in entries:
+            if entry.kind in ("VIEW", "MATERIALIZED VIEW") and entry.needs & reading:
+                reading.add(entry.number)
+            elif (entry.kind == "TABLE" and entry.number in reading) or (
+                entry.kind == "TABLE ATTACH" and entry.needs & reading
+            ):
+                reading |= entry.needs & tables  # a partitioned table has the rows of its partitions
+    return reading
