@@ -15,7 +15,7 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import Annotations, Check, CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.retention import Part
-from igny8_backup.standing.damage import keys_of
+from igny8_backup.standing.damage import concerns, keys_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +68,7 @@ def sound_names(check: Check) -> tuple[CheckedPart, ...]:
     The manifest is gone, so the keys of the damaged objects show which parts they belong to.
     """
     damaged = [damage.key for damage in check.all_damage()]
-    return tuple(item for item in check.parts or () if not any(_concerns(key, item) for key in damaged))
-
-
-def _concerns(key: str, part: CheckedPart) -> bool:
-    """Return whether a restore of ``part`` may need the object ``key``, judging by the key alone."""
-    parsed = keys.parse(key)
-    if parsed is None or parsed.kind in ("manifest", "details", "blocks", "list"):
-        return True
-    return (parsed.kind in ("database", "runs", "chunk")) == (
-        part.kind == "database"
-    ) and parsed.name == part.name
+    return tuple(item for item in check.parts or () if not any(concerns(key, [item]) for key in damaged))
 
 
 def sound_parts(check: Check, manifest: Manifest) -> tuple[CheckedPart, ...]:

@@ -16,8 +16,9 @@ from igny8_backup.store import MissingObjectError, Store
 class Removals:
     """The records of removals in a store. The folder is listed once, when it is first needed.
 
-    If ``trust`` names trusted keys, only records that such a key signed count. Otherwise the field ``pruned``
-    of a run record counts too: earlier releases of this package recorded a removal there.
+    If ``trust`` names trusted keys, only records that such a key signed count. If nobody knows which host
+    made the backup, it must be a key that may sign for all hosts and parts. Without trusted keys, the field
+    ``pruned`` of a run record counts too: earlier releases of this package recorded a removal there.
     """
 
     def __init__(self, store: Store, trust: Trust) -> None:
@@ -43,12 +44,14 @@ class Removals:
             return False
         if not self._trust.required:
             return True
-        if found.host != (host or (run.host if run else found.host)):
+        maker = host or (run.host if run else "")
+        if maker and found.host != maker:
             return False
-        verdict = judge_document(
-            self._store, self._trust, key, REMOVAL, data, host=found.host, parts=found.parts
-        )
-        return verdict.trusted
+        # What the document leaves out must not make it one that the key may sign.
+        named = {part.rpartition(":")[2] for part in found.parts}
+        parts = (*found.parts, *(name for name in (run.requested if run else ()) if name not in named))
+        verdict = judge_document(self._store, self._trust, key, REMOVAL, data, host=found.host, parts=parts)
+        return verdict.trusted and bool(maker or not verdict.limited)
 
     @cached_property
     def _listed(self) -> frozenset[str]:

@@ -20,9 +20,10 @@ from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.clock_skew import TOLERANCE
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import SCHEMA, Check, ObjectDamage
-from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.annotations import SCHEMA, Check, CheckedPart, ObjectDamage
+from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.signing.trust import CHECK, Trust, part_token
+from igny8_backup.standing.damage import concerns, is_of_removed_backup
 from igny8_backup.store import MissingObjectError, Store
 
 
@@ -52,9 +53,10 @@ def read_checks(
 ) -> dict[str, list[StoredCheck]]:
     """Return the checks of all backups, or of ``backup_id``, by the id of the backup, newest first.
 
-    A check counts if a trusted key signed it, or if the settings name no such key. For each depth, the result
-    has the newest check that counts, and newer ones that do not. Older checks are left out, because each
-    check repeats the damage that earlier ones found in objects that it did not read itself.
+    A check counts if a trusted key signed it, or if the settings name no such key. For each depth and each
+    database and tree, the result has the newest check that counts, and newer ones that do not. Older checks
+    are left out, because each check repeats the damage that earlier ones found in objects that it did not
+    read itself.
 
     ``entries`` are the existing backups by id. ``listed`` are the keys in the folders of the backups. A
     damaged check is ignored. If the storage fails to return a check, its key is added to ``unread``, with the
@@ -74,18 +76,51 @@ def read_checks(
     found: defaultdict[str, list[StoredCheck]] = defaultdict(list)
     judge = _Judge(store, trust, known)
     for (checked, _, _), names in series.items():
+        coverage = _Coverage(entries.get(checked))
         for key in sorted(names, key=_stamp, reverse=True):
             stored = _read(judge, checked, key, entries.get(checked), {} if unread is None else unread)
+            if stored and not stored.problem:
+                stored = coverage.add(stored)
             if stored:
                 found[checked].append(stored)
-                if not stored.problem:
-                    break
+            if coverage.complete:
+                break
     if known:
         known.add_checks(judge.trusted)
     return {
         checked: sorted(items, key=lambda item: item.check.started, reverse=True)
         for checked, items in found.items()
     }
+
+
+class _Coverage:
+    """The databases and trees of one backup that checks of one depth have covered, beginning with the newest.
+
+    A newer check of some parts must not hide an older one of the others: whoever may sign for some parts only
+    would else hide what is known of all.
+    """
+
+    def __init__(self, entry: Entry | None) -> None:
+        manifest = entry.manifest if entry else None
+        self._wanted: set[CheckedPart] | None = None
+        if manifest:
+            parts = (part for part in manifest.parts if part.state == COMPLETE)
+            self._wanted = {CheckedPart(kind=part.kind, name=part.name) for part in parts}
+        self._covered: set[CheckedPart] = set()
+        self.complete = False
+
+    def add(self, stored: StoredCheck) -> StoredCheck | None:
+        """Add the next older check. Return it for the parts that no newer one covers; ``None`` if none."""
+        parts = stored.check.parts
+        if parts is None:  # an earlier release checked every part of the backup
+            self.complete = self._wanted is not None
+            return stored
+        left = tuple(item for item in parts if item not in self._covered)
+        if self._covered and not left:
+            return None
+        self._covered |= set(left)
+        self.complete = self._wanted is not None and self._wanted <= self._covered
+        return replace(stored, check=replace(stored.check, parts=left))
 
 
 def _stamp(key: str) -> str:
@@ -168,16 +203,18 @@ def _tokens(manifest: Manifest) -> list[str]:
 
 
 def _about_its_backup(check: Check, manifest: Manifest | None) -> Check:
-    """Return the check without the damage that it reports of objects outside its backup.
+    """Return the check without the damage that it reports of objects outside its backup and its parts.
 
-    A signing key of one host must not be able to report damage in the backups of another host.
+    A signing key of one host, or of some parts, must not be able to report damage of others.
     """
     named = None if manifest is None else manifest.named_keys()
 
     def belongs(key: str) -> bool:
+        if check.parts is not None and not concerns(key, check.parts):
+            return False
         if key.startswith(keys.backup_folder(check.id)):
             return True
-        return key in named if named is not None else key.startswith(f"{keys.PACKS}{check.host}/")
+        return is_of_removed_backup(key, check) if named is None else key in named
 
     return replace(
         check,

@@ -93,7 +93,8 @@ class Verdict:
     ``problem`` says why the signature is not trusted; empty for a trusted signature. ``revoked``: the key is
     revoked. The document is then trusted only if this reader trusted it before. ``foreign``: the signature is
     right, but the environment, PREFIX or host of the backup is not one of this reader's. ``names_host``: the
-    entry of the key in ``TRUSTED`` names the host of the document.
+    entry of the key in ``TRUSTED`` names the host of the document. ``limited``: that entry names hosts or
+    parts, so that the key may not sign for others.
     """
 
     signer: str = ""
@@ -101,6 +102,7 @@ class Verdict:
     revoked: bool = False
     foreign: bool = False
     names_host: bool = False
+    limited: bool = False
 
     @property
     def trusted(self) -> bool:
@@ -185,7 +187,13 @@ class Trust:
         if key is None:
             return Verdict(problem="it is signed with a key that the settings do not trust")
         problem = key.refusal(kind, host, parts, known=known)
-        return Verdict(signer=key.name, problem=problem, revoked=key.revoked, names_host=host in key.hosts)
+        return Verdict(
+            signer=key.name,
+            problem=problem,
+            revoked=key.revoked,
+            names_host=host in key.hosts,
+            limited=bool(key.hosts or key.parts),
+        )
 
     def judge_place(self, verdict: Verdict, *, environment: str, prefix: str | None, host: str) -> Verdict:
         """Return the ``verdict`` on a backup, or an adverse one if the backup is from another place.

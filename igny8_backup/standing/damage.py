@@ -11,7 +11,15 @@ from datetime import datetime
 
 from igny8_backup.clock_skew import is_ahead
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import DEPTHS, STORED, UNREADABLE, Annotations, Check, ObjectDamage
+from igny8_backup.formats.annotations import (
+    DEPTHS,
+    STORED,
+    UNREADABLE,
+    Annotations,
+    Check,
+    CheckedPart,
+    ObjectDamage,
+)
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 
 
@@ -73,10 +81,32 @@ def keys_of(manifest: Manifest, part: DatabasePart | TreePart) -> Iterator[str]:
     yield from (item.key for item in (*part.objects(), *part.lists()))
 
 
+def concerns(key: str, parts: Iterable[CheckedPart]) -> bool:
+    """Return whether a restore of one of ``parts`` may need the object ``key``, judging by the key alone."""
+    parsed = keys.parse(key)
+    if parsed is None or parsed.kind in ("manifest", "details", "blocks", "list"):
+        return True
+    kind = DatabasePart.kind if parsed.kind in ("database", "runs", "chunk") else TreePart.kind
+    return CheckedPart(kind=kind, name=parsed.name) in parts
+
+
+def is_of_removed_backup(key: str, check: Check) -> bool:
+    """Return whether ``key`` may be an object of the backup of ``check``, whose manifest is gone.
+
+    The key of a host may sign checks of the backups of this host only, so it must not decide about objects of
+    other hosts. A check of an earlier release does not name the host.
+    """
+    own = (keys.backup_folder(check.id), f"{keys.PACKS}{check.host}/" if check.host else keys.PACKS)
+    return key.startswith(own)
+
+
 def _sound_keys(check: Check, manifest: Manifest | None) -> set[str]:
     if manifest is None:  # a check of a removed backup clears what it names
-        return set(check.sound or ())
-    named = [item.key for item in manifest.objects()]
+        sound, parts = check.sound or (), check.parts or ()
+        return {key for key in sound if is_of_removed_backup(key, check) and concerns(key, parts)}
+    named = [
+        item.key for item in manifest.objects() if check.parts is None or concerns(item.key, check.parts)
+    ]
     found = check.sound_among(named)
     if check.depth in DEPTHS[:2]:  # a verification always reads the manifest; a drill trusts it
         own = keys.manifest_key(manifest.id)

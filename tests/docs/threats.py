@@ -141,12 +141,18 @@ THREATS: dict[str, tuple[str, ...]] = {
         "operations/test_signing.py::test_backup_signed_without_the_right_is_refused",
         "operations/test_revocation.py::test_several_signers_each_sign_for_their_own_host_only",
         "operations/maintain/test_lost.py::test_removal_signed_by_a_key_for_another_host_does_not_count",
+        "operations/maintain/test_lost.py"
+        "::test_removal_signed_by_a_limited_key_does_not_count_where_nobody_knows_the_host",
     ),
     "Cannot make `prune_backups` delete the objects of another host by signing a manifest under its id": (
         "operations/maintain/test_untrusted.py"
         "::test_prune_removes_no_folder_whose_manifest_another_host_has_replaced",
         "operations/maintain/test_untrusted.py"
         "::test_prune_keeps_the_packs_of_a_backup_whose_manifest_another_host_has_replaced",
+    ),
+    "Cannot clear damage of another host's objects, or hide a check of other parts, with a signed check": (
+        "operations/test_signed_annotations.py"
+        "::test_key_of_another_host_or_part_neither_clears_damage_nor_hides_a_check",
     ),
     "Cannot retire the host, or another one, so that nobody notices when its backups stop": (
         "operations/maintain/test_retire.py"

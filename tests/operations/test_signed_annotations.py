@@ -26,6 +26,7 @@ from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.documents import manifest_digest, store_signed
 from igny8_backup.operations.history.read import read_history, select_copies
 from igny8_backup.operations.maintain.accept import accept
 from igny8_backup.operations.maintain.inventory import read_inventory
@@ -34,6 +35,7 @@ from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import CheckRecorder, VerifyRequest
 from igny8_backup.operations.verify.run import verify, verify_backups
+from igny8_backup.signing.trust import CHECK
 from tests.operations.clocks import Clock
 from tests.operations.signed import Keys, SignedSite
 
@@ -185,6 +187,54 @@ def test_old_check_stored_again_hides_no_newer_one(site: Site, depth: str) -> No
         Replay(context).copy(source, target, "check")
         assert read_history(context).standings.damaged_keys == {pack}
         assert not notes_of(context, manifest).proven
+
+
+def test_key_of_another_host_or_part_neither_clears_damage_nor_hides_a_check(site: Site, keys: Keys) -> None:
+    manifest = site.back_up()
+    pack = next(tree for tree in manifest.trees if tree.name == "sites").packs[0].key
+    removed = object_keys.make_id(site.clock(), "00dead")
+    with site.reader("web") as context:
+        reported(context, manifest, pack)
+    trusts = [
+        "web",
+        {"KEY": keys.line("other"), "HOSTS": ["web-2"]},
+        {"KEY": keys.line("part"), "SIGNS": ["check"], "PARTS": ["uploads"]},
+    ]
+    uploads = (CheckedPart(kind="files", name="uploads"),)
+    for signs, host, backup_id, parts in (
+        ("other", "web-2", removed, PARTS),
+        ("part", "web-1", manifest.id, uploads),
+        ("part", "web-1", manifest.id, ()),
+        ("part", "web-1", removed, uploads),
+        ("part", "web-1", removed, None),
+    ):
+        site.clock.forward(minutes=1)
+        with site.reader(signs, trusts) as context:
+            forged = Check(
+                schema=SCHEMA,
+                id=backup_id,
+                depth=STORED,
+                started=site.clock(),
+                finished=site.clock(),
+                sample=100,
+                objects=9,
+                read=9,
+                bytes=9,
+                sound=(pack,),
+                host=host,
+                parts=parts,
+                manifest_sha256=manifest_digest(context, manifest.id) if backup_id == manifest.id else "",
+            )
+            key = object_keys.check_key(backup_id, forged.started, STORED)
+            store_signed(context, key, CHECK, forged)
+            history = read_history(context)
+            (stored,) = [item for item in history.stored_checks[backup_id] if item.key == key]
+            assert not stored.problem, "the signature itself is right"
+            assert history.standings.damaged_keys == {pack}, (signs, backup_id)
+    site.clock.forward(minutes=1)
+    with site.reader("web", trusts) as context:
+        recorded(context, manifest)
+        assert not read_history(context).standings.damaged_keys
 
 
 def test_forged_run_record_does_not_make_a_signed_manifest_look_damaged(site: Site) -> None:

@@ -12,6 +12,7 @@ from igny8_backup.formats import records
 from igny8_backup.formats.annotations import Removal
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.documents import record_removal
 from igny8_backup.operations.maintain.accept import accept_loss
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.prune import prune
@@ -169,6 +170,25 @@ def test_removal_signed_by_a_key_for_another_host_does_not_count(site: Site, key
         forge(context, gone, "signed", other)
         context.store.delete(object_keys.manifest_key(gone.id))
         assert lost(context) == {gone.id}
+
+
+@pytest.mark.parametrize("limit", [{"HOSTS": ["shop"]}, {"PARTS": ["logs"]}])
+def test_removal_signed_by_a_limited_key_does_not_count_where_nobody_knows_the_host(
+    site: Site, keys: Keys, limit: dict[str, list[str]]
+) -> None:
+    """Whoever has the key of another host also makes the run record unreadable, which names the host."""
+    trusts = ["web", {"KEY": keys.line("shop"), **limit}]
+    with site.open() as context:
+        gone, newest = site.back_up(context), site.back_up(context)
+    with site.open(signs="shop", trusts=trusts) as context:
+        record_removal(context, gone.id, host="shop", parts=(), reason="forged")
+        context.store.delete(object_keys.manifest_key(gone.id))
+        if "PARTS" in limit:
+            assert lost(context) == {gone.id}, "the run record names parts that the removal leaves out"
+        context.store.put_small(object_keys.run_key(gone.id), b"{")
+    with site.open(trusts=trusts) as context:
+        swept_after_days(site, context)
+        assert kept(context, gone, newest)
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

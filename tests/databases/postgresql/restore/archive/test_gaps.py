@@ -52,7 +52,7 @@ def cut(data: bytes, *gaps: tuple[int, int]) -> Pieces:
 def places(data: bytes) -> dict[str, tuple[int, int]]:
     """Return where the data of each table begin and end, header and final zero included."""
     contents = read_contents(blocks_of(data))
-    starts = []
+    starts: list[tuple[str, int]] = []
     for entry in contents.entries:
         if entry.kind in ("TABLE DATA", "BLOBS"):
             kind = b"\1" if entry.kind == "TABLE DATA" else b"\3"
