@@ -150,11 +150,11 @@ THREATS: dict[str, tuple[str, ...]] = {
         "operations/maintain/test_untrusted.py"
         "::test_prune_keeps_the_packs_of_a_backup_whose_manifest_another_host_has_replaced",
     ),
-    "Cannot clear damage of another host's objects, or hide a check of other parts, with a signed check": (
+    "Cannot clear or hide damage of other hosts and parts with a signed check": (
         "operations/test_signed_annotations.py"
         "::test_key_of_another_host_or_part_neither_clears_damage_nor_hides_a_check",
     ),
-    "Cannot retire the host, or another one, so that nobody notices when its backups stop": (
+    "Cannot retire a host to hide that its backups have stopped": (
         "operations/maintain/test_retire.py"
         "::test_retirement_counts_only_with_the_signature_of_a_key_that_may_retire_hosts",
         "operations/maintain/test_retire.py"
