@@ -6,6 +6,7 @@ from igny8_backup.databases.names import DRILL, STAGING, is_derived_name
 from igny8_backup.databases.postgresql.attributes import apply_labels, apply_settings
 from igny8_backup.databases.postgresql.connections.connection import Connection, sentence
 from igny8_backup.databases.postgresql.connections.sessions import run_without_sessions
+from igny8_backup.databases.postgresql.hints import hint_for
 from igny8_backup.databases.postgresql.introspection import (
     database_row,
     list_labels,
@@ -21,6 +22,25 @@ from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting
 # If a client is killed during CREATE DATABASE, the server finishes the statement, and only then the database
 # becomes visible. Creating and dropping take this lock, so that a drop waits until the server has finished.
 _LOCK_NAME = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+
+
+_HINTS = (
+    # The beginning of SQLSTATEs (PostgreSQL docs, appendix A), and the hint.
+    (
+        ("53100", "53200", "58"),
+        "Free space on the volume of the database, or of its tablespace, on the server (its log says more);"
+        " then run again.",
+    ),
+    (
+        ("42501",),
+        "As a superuser, give the role what it lacks: ALTER ROLE ... CREATEDB; membership in the owner; or"
+        " GRANT CREATE ON TABLESPACE. Then run again, or restore with --no-owner.",
+    ),
+)
+_OTHER_LOCALE = (
+    "Install what is missing on the server (locale-gen installs a locale), or restore with another locale:"
+    " --locale C.UTF-8."
+)
 
 
 def describe_target(live: Connection) -> Target:
@@ -63,14 +83,19 @@ def create_staging(live: Connection, staging: str, details: DatabaseDetails) -> 
                 f"The staging database could not be created like the recorded one ({recorded}):"
                 f" {sentence(error)}.",
                 unchanged="Nothing live was changed.",
-                hint="Install what is missing on the server (locale-gen installs a locale), or restore with"
-                " another locale: --locale C.UTF-8.",
+                hint=_why_not_created(error, live.alias),
             ) from None
         session.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
         if is_derived_name(staging, live.name, DRILL):
             session.execute(f"REVOKE CONNECT ON DATABASE {name} FROM {identifier(details.owner)}")
         # The role that logs in may not be the role that is assumed, and may not inherit its privileges.
         session.execute(f"GRANT CONNECT ON DATABASE {name} TO SESSION_USER")
+
+
+def _why_not_created(error: DriverError, alias: str) -> str:
+    """Return the hint for a ``CREATE DATABASE`` that failed."""
+    known = next((hint for codes, hint in _HINTS if error.sqlstate.startswith(codes)), "")
+    return known or hint_for("", alias=alias, sqlstate=error.sqlstate or "-") or _OTHER_LOCALE
 
 
 def _create_options(session: Session, details: DatabaseDetails) -> str:

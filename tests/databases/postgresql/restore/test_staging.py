@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,6 +17,7 @@ import pytest
 
 from igny8_backup.errors import DatabaseError
 from tests.databases.stage import Stage, blocks_of
+from tests.services.disk import fill, small_disk
 from tests.services.postgres import PostgresServers
 
 all_majors = pytest.mark.postgres(15, 16, 18)
@@ -65,6 +70,27 @@ def test_create_staging_with_unknown_locale_creates_nothing(stage: Stage, change
     ):
         stage.engine.create_staging(stage.staging, details)
     assert stage.databases() == [stage.name]
+
+
+@pytest.mark.slow
+def test_create_staging_in_a_full_tablespace_asks_for_space(stage: Stage) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="igny8-tablespace-", dir="/tmp"))
+    folder.chmod(0o755)
+    name, owner = f"{stage.prefix}_full", stage.server.data.stat()
+    try:
+        with small_disk(folder / "disk", 2 << 20) as disk:
+            os.chown(disk, owner.st_uid, owner.st_gid)
+            stage.admin(f"CREATE TABLESPACE {name} LOCATION '{disk}'")
+            stage.admin(f"GRANT CREATE ON TABLESPACE {name} TO {stage.role}")
+            details = replace(stage.engine.describe(()), tablespace=name)
+            filler = fill(disk)
+            with pytest.raises(DatabaseError, match="Free space on the volume of the database") as raised:
+                stage.engine.create_staging(stage.staging, details)
+            assert "--locale" not in str(raised.value) and stage.databases() == [stage.name]
+            filler.unlink()
+            stage.admin(f"DROP TABLESPACE {name}")
+    finally:
+        shutil.rmtree(folder)
 
 
 @all_majors
