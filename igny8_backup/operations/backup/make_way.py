@@ -15,7 +15,10 @@ from typing import Self, TypeVar
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import DatabaseError, YieldedError
+from igny8_backup.formats.manifest import STOPPED
+from igny8_backup.formats.run_record import YIELDED
 from igny8_backup.humanize import duration_in_words
+from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.progress import RunObserver
 from igny8_backup.outside import is_from_outside
@@ -31,15 +34,20 @@ LOOK_AGAIN = 10.0
 class YieldWatch:
     """A context manager around the dump of a database, which ends the dump if other sessions wait for it.
 
-    A thread looks for sessions that wait for a lock of the dump. When one has waited for ``seconds``, the
-    thread ends the sessions of the dump on the server. The ``with`` block then raises ``YieldedError``,
-    whatever error the end of the sessions has caused in it. With ``seconds`` 0 nothing is watched.
+    A thread looks for sessions that wait for a lock of the dump. When one has waited for the time in
+    ``request`` or the settings, the thread ends the sessions of the dump on the server. The ``with`` block
+    then raises ``YieldedError``, whatever error the end of the sessions has caused in it. If the time is 0,
+    nothing is watched.
     """
 
-    def __init__(self, context: BackupContext, engine: Engine, observer: RunObserver, seconds: float) -> None:
+    def __init__(
+        self, context: BackupContext, engine: Engine, observer: RunObserver, request: BackupRequest
+    ) -> None:
         self._context = context
         self._engine = engine
         self._observer = observer
+        chosen = request.yield_after
+        seconds = context.config.yield_after if chosen is None else chosen
         self._seconds = seconds if engine.supports(Capability.YIELD) else 0.0
         self._error: YieldedError | None = None
         self._closed = threading.Event()
@@ -77,6 +85,16 @@ class YieldWatch:
                     )
                 noted = True
                 self._closed.wait(LOOK_AGAIN)
+
+
+def outcome_of_early_end(error: BaseException) -> str:
+    """Return the outcome of a run that ``error`` ends as a whole; empty for the failure of a part.
+
+    The run has yielded, or it is stopped from outside, for example by the time limit of a Celery task.
+    """
+    if isinstance(error, YieldedError):
+        return YIELDED
+    return STOPPED if is_from_outside(error) else ""
 
 
 def repeat_after_yield(context: BackupContext, run: Callable[[], T]) -> T:

@@ -7,20 +7,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeVar
 
-from igny8_backup.errors import BackupError, YieldedError, unexpected
+from igny8_backup.errors import BackupError, unexpected
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails, Skipped, TreeDetails
 from igny8_backup.formats.manifest import (
     COMPLETE,
     FAILED,
     INCOMPLETE,
-    STOPPED,
     DatabasePart,
     Manifest,
     TreePart,
     schema_of,
 )
-from igny8_backup.formats.run_record import YIELDED, RunRecord
+from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.locks import HeldLock
 from igny8_backup.operations import changed_defaults
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
@@ -28,7 +27,7 @@ from igny8_backup.operations.backup.database import backup_database
 from igny8_backup.operations.backup.hooks import around_backup
 from igny8_backup.operations.backup.lists import store_lists
 from igny8_backup.operations.backup.locks import take_locks
-from igny8_backup.operations.backup.make_way import YieldWatch, repeat_after_yield
+from igny8_backup.operations.backup.make_way import YieldWatch, outcome_of_early_end, repeat_after_yield
 from igny8_backup.operations.backup.object_locks import extend_locks
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult, software_versions
 from igny8_backup.operations.backup.run_record import RunRecorder
@@ -38,7 +37,6 @@ from igny8_backup.operations.backup.tree import backup_tree, lost_pack
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import storage_memory
 from igny8_backup.operations.history.table_counts import remember_tables
-from igny8_backup.outside import is_from_outside
 from igny8_backup.signals import BACKUP, announced
 
 P = TypeVar("P", DatabasePart, TreePart)
@@ -84,8 +82,6 @@ class _Run:
         self.request = request
         self.signing_key = context.load_signing_key()  # a wrong one must be noticed now, not after hours
         self.lost = lost
-        chosen = request.yield_after
-        self.yield_after = context.config.yield_after if chosen is None else chosen
         self.started = context.clock()
         token = keys.task_token(request.task_id) if request.task_id else context.token()
         self.id = keys.make_id(self.started, token)
@@ -113,11 +109,8 @@ class _Run:
                 with announced(BACKUP, "manifest", (self.id,)):
                     manifest = self.write_manifest(locks)
         except BaseException as error:
-            if is_from_outside(error):
-                self.record.finish(STOPPED, self.errors)
-                raise
-            if isinstance(error, YieldedError):
-                self.record.finish(YIELDED, {})
+            if outcome := outcome_of_early_end(error):
+                self.record.finish(outcome, self.errors)
                 raise
             known = error if isinstance(error, BackupError) else unexpected(error)
             known.add_context("No backup was recorded.")
@@ -155,7 +148,7 @@ class _Run:
                 self.context.observe(
                     what, reason=engine.blocking_sessions, heartbeat=self.record.renew_heartbeat
                 ) as observer,
-                YieldWatch(self.context, engine, observer, self.yield_after),
+                YieldWatch(self.context, engine, observer, self.request),
             ):
                 part, details, probe_error = backup_database(
                     self.context, self.id, part, observer, self.chunked, self.sizes.damaged_keys
@@ -193,7 +186,7 @@ class _Run:
         Unexpected errors are recorded too, and the run goes on. A ``YieldedError`` is raised
         again, and so are exceptions from outside the run, such as the time limit of a Celery task.
         """
-        if is_from_outside(error) or isinstance(error, YieldedError):
+        if outcome_of_early_end(error):
             raise error
         if not isinstance(error, BackupError):
             logger.exception("Unexpected failure of %s", name)
