@@ -109,7 +109,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         shrink=read_shrink(reader),
         limits=read_limits(reader),
         stall_seconds=reader.take_int("STALL_SECONDS", 60, 1, 86_400),
-        retry_seconds=reader.take_int("RETRY_SECONDS", 300, 0, 86_400),
+        retry_seconds=reader.take_int("RETRY_SECONDS", 900, 0, 86_400),
         max_upload_rate=read_upload_rate(reader),
         yield_after=reader.take_int("YIELD_AFTER", 0, 0, 86_400),
         backup_every=read_backup_every(reader, databases, sites, logs),

@@ -17,9 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.client_access import client_environment
-from igny8_backup.databases.postgresql.clients import installed_folders, major_of, server_package_of
+from igny8_backup.databases.postgresql.clients import (
+    Client,
+    client_at,
+    installed_folders,
+    major_of,
+    server_package_of,
+)
 from igny8_backup.databases.values import ServerAccess
-from igny8_backup.errors import FilesError, ToolError, ToolMissingError
+from igny8_backup.errors import FilesError, ToolError, ToolMissingError, ToolTooOldError
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams.account import Account, find_account, is_root
 from igny8_backup.streams.process import run_process
@@ -62,7 +68,8 @@ def find_server(part: DatabasePart, bin_dir: Path | None) -> Path:
     ``part`` is the entry of the dump in the manifest. If ``bin_dir``, the setting ``CLIENT_BIN_DIR``, is set,
     only this folder is considered. Otherwise the folder is that of the major version of the dump, or else of
     the next later version that is installed, or else that of the ``initdb`` in ``PATH``. Raises
-    ``ToolMissingError``.
+    ``ToolTooOldError`` if the only server is older than the dump, ``ToolMissingError`` if there is none, and
+    ``ToolError`` if its version is unknown.
     """
     major = max(major_of(part.server_version), major_of(part.dump_version))
     found = [folder for number in range(major, NEWEST_MAJOR) for folder in installed_folders(number)]
@@ -70,12 +77,22 @@ def find_server(part: DatabasePart, bin_dir: Path | None) -> Path:
     found += [Path(on_path).resolve().parent] if on_path else []
     for folder in [bin_dir] if bin_dir else found:
         if all((folder / program).is_file() for program in PROGRAMS):
+            _require_server(client_at(folder / "postgres"), major)
             return folder
     raise ToolMissingError(
         f"There is no PostgreSQL server of version {major} or later on this machine.",
         unchanged="Nothing was changed.",
         hint=f"Install {server_package_of(major)}, or drill without --own-server.",
     )
+
+
+def _require_server(server: Client, major: int) -> None:
+    if server.major < major:
+        raise ToolTooOldError(
+            f"{server.path} is version {server.version}, and the dump needs {major} or later.",
+            unchanged="Nothing was changed.",
+            hint=f"Install {server_package_of(major)}, or drill without --own-server.",
+        )
 
 
 @contextmanager

@@ -71,7 +71,7 @@ CHANGES: tuple[ChangedDefault, ...] = (
     ),
     ChangedDefault(
         "storage-retries",
-        "Requests to the storage that fail for a temporary reason are repeated for five minutes."
+        "Requests to the storage that fail for a temporary reason are repeated for 15 minutes."
         f" {SETTING}['RETRY_SECONDS'] sets another time.",
         lambda config: True,
     ),

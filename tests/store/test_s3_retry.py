@@ -207,6 +207,35 @@ def test_put_file_is_repeated_from_its_beginning(open_s3: OpenStore, proxy: Cutt
     assert read(store.open("a")) == data
 
 
+@pytest.mark.parametrize("lasts", [2.0, None])
+def test_outage_in_the_middle_of_an_upload_is_survived_or_ends_it(
+    open_s3: OpenStore, proxy: CuttingProxy, lasts: float | None
+) -> None:
+    """The server is away for two thirds of the time for repetitions, as in ten minutes of 15, or longer."""
+    notes: list[str] = []
+    store = open_s3(proxy.endpoint, retry=patient(notes, seconds=3))
+    data = os.urandom(3 * PART + 5)
+
+    def blocks() -> Blocks:
+        yield data[:PART]
+        yield data[PART : 2 * PART]
+        proxy.refuse()
+        if lasts:
+            threading.Timer(lasts, proxy.accept).start()
+        yield data[2 * PART :]
+
+    if lasts:
+        store.put("a", blocks())
+        assert read(store.open("a")) == data
+        assert notes[-1].startswith("The storage answers again after ")
+    else:
+        with pytest.raises(UnreachableError, match=r"attempts within \d+ seconds failed"):
+            store.put("a", blocks())
+        proxy.accept()
+        assert not store.exists("a")
+    assert "Retrying for up to 3 seconds." in notes[0]
+
+
 def test_lasting_outage_names_reason_and_attempts(open_s3: OpenStore, proxy: CuttingProxy) -> None:
     store = open_s3(proxy.endpoint, retry=patient(seconds=0.2))
     proxy.answer_always(b"", SLOW_DOWN)

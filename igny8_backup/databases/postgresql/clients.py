@@ -45,9 +45,9 @@ def find_client(program: str, *, server_major: int, bin_dir: Path | None) -> Cli
     for folder in [bin_dir] if bin_dir else installed_folders(server_major):
         path = folder / program
         if path.is_file():
-            return _client(path)
+            return client_at(path)
     if bin_dir is None and (found := shutil.which(program)):
-        return _client(Path(found))
+        return client_at(Path(found))
     where = f"in {bin_dir} (IGNY8_BACKUP['CLIENT_BIN_DIR'])" if bin_dir else "on this machine"
     raise ToolMissingError(
         f"There is no {program} {where}.",
@@ -100,13 +100,14 @@ def _version(path: Path, mtime_ns: int) -> str:
     return run_process([str(path), "--version"], env=client_environment()).decode(errors="replace").strip()
 
 
-def _client(path: Path) -> Client:
+def client_at(path: Path) -> Client:
+    """Return the program ``path`` with its version. Raises :class:`ToolError` if it does not print one."""
     text = _version(path, path.stat().st_mtime_ns)
     match = _VERSION.search(text)
     if not match:
         raise ToolError(
             f"The version of {path} is unknown: it printed {text[:80]!r}.",
             unchanged="Nothing was changed.",
-            hint="Set IGNY8_BACKUP['CLIENT_BIN_DIR'] to a folder with PostgreSQL's own client programs.",
+            hint="Set IGNY8_BACKUP['CLIENT_BIN_DIR'] to a folder with PostgreSQL's own programs.",
         )
     return Client(path, match["version"], int(match["major"]))
