@@ -6,6 +6,9 @@ all copies of the part are kept. ``daily: 14`` keeps the oldest copy of each of 
 copy, so a day without a backup causes no deletion. ``hourly`` keeps the newest copy of each hour. Days are in
 UTC, weeks are those of ISO 8601. ``plan`` is a pure function.
 
+Dumps in chunks share objects. If the newest fit copy of a database does, the newest fit copy that shares none
+with it is kept too, so that the loss of one object never costs all copies.
+
 Unfit copies (see :mod:`igny8_backup.standing`) are not counted: they satisfy no rule, and no other copy is
 deleted because of them. Each is kept as long as the policy would keep it if it were fit.
 """
@@ -41,7 +44,8 @@ class Backup:
     ``parts`` are the databases and trees that the backup has complete copies of. ``unfit`` maps those whose
     copy cannot be relied on to the reason. ``held`` is a reason to keep the backup whatever the policy says,
     for example a pin. ``proven`` means that a drill (a practice restore) has restored all of the backup;
-    ``proven_parts`` are the parts that some drill has restored.
+    ``proven_parts`` are the parts that some drill has restored. ``sources`` maps the databases whose dumps
+    are in chunks to the ids of the runs that wrote the packs. Copies with different sources share no object.
     """
 
     id: str
@@ -51,6 +55,7 @@ class Backup:
     proven: bool = False
     unfit: Mapping[Part, str] = field(default_factory=dict)
     proven_parts: frozenset[Part] = frozenset()
+    sources: Mapping[Part, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +187,8 @@ def _kept(part: Part, copies: list[Backup], policy: Policy, now: datetime) -> _K
     unfit copy gets the reasons that it would have if it were fit.
     """
     found: _Kept = defaultdict(list)
+    if apart := independent_copy(part, copies):
+        found[apart.id].append("shares no object with the newest")
     oldest = _oldest(part, copies)
     newer = newer_proven = 0
     periods: dict[str, set[str]] = {rule: set() for rule in PERIODS}
@@ -212,6 +219,18 @@ def _kept(part: Part, copies: list[Backup], policy: Policy, now: datetime) -> _K
                 periods[rule].add(period)
             passed.add(item.id)
     return found
+
+
+def independent_copy(part: Part, copies: Iterable[Backup]) -> Backup | None:
+    """Return the newest fit copy of ``part`` that shares no object with the newest fit copy.
+
+    ``copies`` are sorted newest first. Returns ``None`` if there is no such copy, or if the newest fit copy
+    shares its objects with no other backup.
+    """
+    fit = [item for item in copies if part not in item.unfit]
+    if not fit or not (sources := fit[0].sources.get(part)):
+        return None
+    return next((item for item in fit[1:] if not sources & item.sources.get(part, frozenset())), None)
 
 
 def _periods(item: Backup) -> dict[str, str]:

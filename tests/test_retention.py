@@ -69,6 +69,13 @@ def histories(draw: st.DrawFn) -> list[Backup]:
 
 
 @st.composite
+def sharing_histories(draw: st.DrawFn) -> list[Backup]:
+    """Generate backups whose copies share objects with others if they have a letter in common."""
+    letters = st.sampled_from(["", "a", "b", "ab"]).map(frozenset)
+    return [replace(item, sources=dict.fromkeys(PARTS, draw(letters))) for item in draw(histories())]
+
+
+@st.composite
 def doubtful_histories(draw: st.DrawFn) -> list[Backup]:
     """Generate backups some of whose copies cannot be relied on."""
     return [
@@ -177,7 +184,7 @@ def test_plan_keeps_newest_complete_copy_of_each_part(backups: list[Backup], pol
             assert max(found, key=lambda item: (item.started, item.id)).id in staying
 
 
-@given(histories(), policies)
+@given(sharing_histories(), policies)
 def test_plan_applied_twice_deletes_nothing_more(backups: list[Backup], policy: Policy) -> None:
     staying = kept(plan(backups, policy, NOW))
     left = [item for item in backups if item.id in staying]
@@ -308,6 +315,22 @@ def test_plan_keeps_newest_copies_proven_by_drills() -> None:
     proven = [backups[1].id, backups[3].id]
     assert set(kept) == {backups[0].id, *proven}
     assert [kept[name] for name in proven] == [("proven 1 of 2",), ("proven 2 of 2",)]
+
+
+def test_plan_keeps_a_copy_that_shares_no_object_with_the_newest() -> None:
+    """Dumps in chunks of three weeks: each needs the packs of the full dump of its week."""
+
+    def dump(days: int, unfit: str = "") -> Backup:
+        week = f"week {days // 7}"
+        made = replace(backup(days), sources={DATABASE: frozenset({week, f"{days} days"})})
+        return replace(made, unfit={DATABASE: unfit}) if unfit else made
+
+    backups = [dump(days, "damaged" if days in (0, 7) else "") for days in range(21)]
+    found = plan(backups, Policy(last=2), NOW)
+    assert reasons(found)["8 days"] == ["shares no object with the newest"]
+    assert kept(found) == {"0 days", "1 days", "2 days", "8 days"}
+    whole = replace(backups[1], sources={})
+    assert kept(plan([whole, *backups[2:]], Policy(last=1), NOW)) == {"1 days"}, "it shares nothing"
 
 
 def test_plan_two_newest_damaged_keeps_the_last_good_copy() -> None:

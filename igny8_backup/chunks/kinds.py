@@ -15,6 +15,8 @@ from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL, Chunke
 
 LONGEST_PERIOD = timedelta(days=1)
 """The period of the dumps is taken to be the time since the last dump, but at most this."""
+FULL_TRIES = 2
+"""After so many full dumps that failed, dumps are based on the old full dump for up to one more period."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +34,14 @@ class LastDump:
 
 @dataclass(frozen=True)
 class Choice:
-    """The kind of the next dump. ``reason`` says why it is full before a full dump is due, or is empty."""
+    """The kind of the next dump. ``reason`` says why it is full before a full dump is due, or is empty.
+
+    ``due``: a full dump is due. If the kind is another one, full dumps have failed.
+    """
 
     kind: str
     reason: str = ""
+    due: bool = False
 
 
 def choose_kind(
@@ -45,12 +51,13 @@ def choose_kind(
     full_every: timedelta,
     forced: str = "",
     why_full: str = "",
+    failed: int = 0,
 ) -> Choice:
     """Return the kind of the dump that begins ``now``.
 
     ``last`` is the newest good dump; ``None`` if there is none. ``full_every`` is the setting. ``forced`` is
     the kind that the user demands, or empty. ``why_full`` says why no reference to earlier packs is possible;
-    empty if it is possible.
+    empty if it is possible. ``failed`` is the number of runs that tried to make the due full dump and failed.
     """
     if forced == FULL:
         return Choice(FULL)
@@ -59,11 +66,13 @@ def choose_kind(
     if is_ahead(last.full_started, now) or is_ahead(last.started, now):
         return Choice(FULL, "an earlier dump is dated in the future")
     period = min(max(now - last.started, timedelta()), LONGEST_PERIOD, full_every)
-    if now - last.full_started > full_every - period / 2:
-        return Choice(FULL)
+    age = now - last.full_started
+    due = age > full_every - period / 2
+    if due and (failed < FULL_TRIES or age > 2 * full_every):
+        return Choice(FULL, due=True)
     if forced == DIFFERENTIAL or _day(last.started) != _day(now):
-        return Choice(DIFFERENTIAL)
-    return Choice(INCREMENTAL)
+        return Choice(DIFFERENTIAL, due=due)
+    return Choice(INCREMENTAL, due=due)
 
 
 def _day(moment: datetime) -> object:

@@ -18,7 +18,8 @@ class ChunkedDump:
     ``full_id`` is the id of the backup with the full dump that this dump is based on, and ``full_started`` is
     the time at which that full dump began. A full dump names itself there. ``differential_id`` is the id of
     the backup with the differential dump that this dump is based on; empty if there is none. Those backups
-    may have been removed since. The packs that this dump needs are kept even so.
+    may have been removed since. The packs that this dump needs are kept even so. ``reason`` says why the dump
+    is a full one although none was due; it is empty if one was due or the user demanded it.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class ChunkedDump:
     full_id: str
     full_started: datetime
     differential_id: str = ""
+    reason: str = ""
 
 
 def index_key(backup_id: str, alias: str, suffix: str) -> str:

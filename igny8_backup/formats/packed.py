@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from igny8_backup.errors import damaged_backup
-from igny8_backup.formats import records
+from igny8_backup.formats import keys, records
 from igny8_backup.formats.lists import PackList
 from igny8_backup.formats.objects import StoredObject, list_object
 
@@ -51,6 +51,12 @@ class PackedPart:
     def lists(self) -> tuple[StoredObject, ...]:
         """Return the lists that name the packs."""
         return tuple(map(list_object, self.pack_lists))
+
+    def pack_writers(self) -> frozenset[str]:
+        """Return the ids of the runs that wrote the packs, even if the lists of the packs are lost."""
+        if not self.pack_lists:
+            return frozenset(filter(None, (keys.writer(pack.key) for pack in self.packs)))
+        return frozenset(run for found in self.pack_lists for run in found.packs)
 
     def pack_keys(self, host: str) -> Iterator[str]:
         """Yield the keys of the packs, even if the lists that describe the packs are lost.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igny8_backup.chunks.kinds import Choice, LastDump, choose_kind
@@ -36,7 +36,19 @@ def last(ago: timedelta, full_ago: timedelta) -> LastDump:
     ],
 )
 def test_kind_follows_from_the_last_dump(previous: LastDump | None, kind: str) -> None:
-    assert choose_kind(NOON, previous, full_every=WEEK) == Choice(kind)
+    found = choose_kind(NOON, previous, full_every=WEEK)
+    assert found == Choice(kind, due=previous is not None and kind == FULL)
+
+
+@pytest.mark.parametrize(
+    ("full_ago", "failed", "kind"),
+    [(7 * DAY, 1, FULL), (7 * DAY, 2, INCREMENTAL), (14 * DAY, 5, INCREMENTAL), (14 * DAY + HOUR, 5, FULL)],
+)
+def test_full_dump_that_failed_twice_is_put_off_for_one_period(
+    full_ago: timedelta, failed: int, kind: str
+) -> None:
+    found = choose_kind(NOON, last(HOUR, full_ago), full_every=WEEK, failed=failed)
+    assert found == Choice(kind, due=True)
 
 
 def test_user_can_force_a_kind() -> None:
@@ -68,6 +80,7 @@ def week(period: timedelta) -> Iterator[tuple[datetime, str]]:
         now += period
 
 
+@settings(deadline=None)
 @given(st.sampled_from([15, 60, 90, 240, 720, 1440]).map(lambda minutes: timedelta(minutes=minutes)))
 def test_regular_runs_are_full_once_a_week_and_differential_once_a_day(period: timedelta) -> None:
     runs = list(week(period))

@@ -114,6 +114,7 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.operations.maintain.accept import AcceptResult
     from igny8_backup.operations.maintain.orphans import OrphanObject
     from igny8_backup.operations.maintain.prune import PruneResult
+    from igny8_backup.operations.maintain.sharing import Sharing
     from igny8_backup.operations.maintain.untrusted import UntrustedResult
     from igny8_backup.operations.monitor.health import Health
     from igny8_backup.operations.report.model import AuditReport
@@ -164,7 +165,13 @@ def outputs() -> dict[str, Any]:
             "unreadable": Array({"id": str, "problem": str}),
             "lost": list[str],
         },
-        "show_backup": {"manifest": Manifest, "details": Details | None, **annotations, **standings},
+        "show_backup": {
+            "manifest": Manifest,
+            "details": Details | None,
+            **annotations,
+            **standings,
+            "sharing": list[Sharing],
+        },
         "show_backup-files": {"tree": str, "kind": str, "path": str},
         "verify_backup": {
             **fields_of(AllVerified),

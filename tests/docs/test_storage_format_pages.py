@@ -11,7 +11,7 @@ import pytest
 
 from igny8_backup import journal
 from igny8_backup.catalog import known_manifests
-from igny8_backup.chunks import chunk_map, cutter, runs, try_log
+from igny8_backup.chunks import chunk_map, cutter, full_tries, runs, try_log
 from igny8_backup.formats import (
     acceptance,
     chunked,
@@ -61,6 +61,7 @@ DATACLASSES = {
     "MapHeader": chunk_map.MapHeader,
     "MapPack": chunk_map.MapPack,
     "TryHeader": try_log.TryHeader,
+    "FullTries": full_tries.FullTries,
     "Expected": comparison.Expected,
     "Baseline": comparison.Baseline,
     "Details fields": details.Details,

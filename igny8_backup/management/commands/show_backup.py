@@ -17,9 +17,11 @@ from igny8_backup.management.backup_text import (
 )
 from igny8_backup.management.base import BackupCommand, accepted, add_identity_argument
 from igny8_backup.management.from_storage import add_from_storage_argument
+from igny8_backup.management.sharing_text import sharing_lines
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.listing import list_files
+from igny8_backup.operations.maintain.sharing import shared_objects
 from igny8_backup.operations.read_details import read_details
 from igny8_backup.trees.model.records import Record, to_json
 
@@ -65,11 +67,18 @@ class Command(BackupCommand):
             history = read_history(context)
         annotations = history.annotations.get(manifest.id, Annotations())
         standings = history.standings.of_backup(manifest.id)
+        sharing = shared_objects(manifest, history)
         self.show_json(
-            {"manifest": manifest, "details": details, **vars(annotations), "standings": standings}
+            {
+                "manifest": manifest,
+                "details": details,
+                **vars(annotations),
+                "standings": standings,
+                "sharing": sharing,
+            }
         )
         self.say(*manifest_lines(manifest), *annotation_lines(manifest, annotations))
-        self.say(*standing_lines(standings))
+        self.say(*standing_lines(standings), *sharing_lines(sharing))
         if details is None:
             self.say("The details are encrypted. Give --identity FILE to see them.")
         else:

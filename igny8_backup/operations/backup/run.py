@@ -17,7 +17,6 @@ from igny8_backup.formats.manifest import (
     DatabasePart,
     Manifest,
     TreePart,
-    schema_of,
 )
 from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.locks import HeldLock
@@ -29,9 +28,9 @@ from igny8_backup.operations.backup.lists import store_lists
 from igny8_backup.operations.backup.locks import take_locks
 from igny8_backup.operations.backup.make_way import YieldWatch, outcome_of_early_end, repeat_after_yield
 from igny8_backup.operations.backup.object_locks import extend_locks
-from igny8_backup.operations.backup.request import BackupRequest, BackupResult, software_versions
+from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run_record import RunRecorder
-from igny8_backup.operations.backup.store_manifest import store_details, store_manifest
+from igny8_backup.operations.backup.store_manifest import new_manifest, store_details, store_manifest
 from igny8_backup.operations.backup.suspects import SizeCheck
 from igny8_backup.operations.backup.tree import backup_tree, lost_pack
 from igny8_backup.operations.context import BackupContext
@@ -225,22 +224,8 @@ class _Run:
         stored = store_details(
             self.context, self.id, self.details.values(), self.tree_details, self.skipped, self.errors
         )
-        manifest = Manifest(
-            schema=schema_of(databases),
-            id=self.id,
-            host=self.context.config.host,
-            environment=self.context.config.environment,
-            label=self.request.label,
-            started=self.started,
-            finished=self.context.clock(),
-            requested=(*self.request.databases, *self.request.trees),
-            software=software_versions(),
-            details=stored,
-            databases=databases,
-            trees=tuple(self.trees),
-            safety=self.request.safety,
-            prefix=self.context.config.prefix,
-            recipients=self.context.codec.recipients,
+        manifest = new_manifest(
+            self.context, self.request, self.id, self.started, stored, databases, tuple(self.trees)
         )
         manifest = store_lists(self.context, self.sizes.with_comparisons(manifest))
         for lock in locks:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from django.conf import settings
 
 from igny8_backup.catalog.signatures import store_signature
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import SCHEMA, DatabaseDetails, Details, Skipped, TreeDetails
-from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart, schema_of
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.operations.backup.request import BackupRequest, software_versions
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.secret_key import fingerprint
 from igny8_backup.signing.signing_key import SigningKey
@@ -38,6 +40,36 @@ def store_details(
     )
     key = keys.details_key(backup_id, context.codec.suffix)
     return context.upload(key, claimed=True).send(from_bytes(records.to_json(details)))
+
+
+def new_manifest(
+    context: BackupContext,
+    request: BackupRequest,
+    backup_id: str,
+    started: datetime,
+    details: StoredObject,
+    databases: tuple[DatabasePart, ...],
+    trees: tuple[TreePart, ...],
+) -> Manifest:
+    """Return the manifest of the backup ``backup_id``, which began at ``started`` and ends now."""
+    config = context.config
+    return Manifest(
+        schema=schema_of(databases),
+        id=backup_id,
+        host=config.host,
+        environment=config.environment,
+        label=request.label,
+        started=started,
+        finished=context.clock(),
+        requested=(*request.databases, *request.trees),
+        software=software_versions(),
+        details=details,
+        databases=databases,
+        trees=trees,
+        safety=request.safety,
+        prefix=config.prefix,
+        recipients=context.codec.recipients,
+    )
 
 
 def store_manifest(

@@ -21,6 +21,7 @@ from igny8_backup.operations.history.presence import lost_backups
 from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.maintain.blocked_parts import hint, is_retired
 from igny8_backup.operations.maintain.future_dates import find_future_dates
+from igny8_backup.operations.maintain.sharing import sources_of
 from igny8_backup.operations.snapshots import forget_changed, take_snapshot, without_snapshot
 from igny8_backup.retention import Backup, Part, Plan
 
@@ -70,8 +71,7 @@ class Inventory(History):
 
         # A record that the storage does not give may say that a copy is damaged.
         reasons = {part: self._unread_of(part.host) or self._damaged_run_of(part.host) for part in parts}
-        stopped = {part: reason for part, reason in reasons.items() if reason}
-        stopped = {**self.spot_alarms(), **stopped}
+        stopped = {**self.spot_alarms(), **{part: reason for part, reason in reasons.items() if reason}}
         found = retention.plan(
             backups, config.retention, self.now, failing=failing, stopped=stopped, max_age=max_age
         )
@@ -177,6 +177,7 @@ class Inventory(History):
                 item.part for item in proven if item.check.depth == DRILLED and item.sound
             ),
             unfit={copy.part: copy.why for copy in copies if not copy.fit},
+            sources=sources_of(entry.manifest),
         )
 
     def _held(self, manifest: Manifest) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from igny8_backup.formats.chunked import ChunkedDump
 from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.retention import Part
 
@@ -30,7 +31,7 @@ class PartCopy:
     ``bytes`` is its size before compression. ``full``: every file of the tree was stored again. ``verified``
     is the start of the newest verification or drill of the part, ``drilled`` that of its newest successful
     drill. Both can be checks of an earlier copy; they are ``None`` if there was no check. ``data_time``: see
-    ``DatabasePart``.
+    ``DatabasePart``. ``chunked`` describes a dump in chunks; it is ``None`` for all other copies.
     """
 
     part: Part
@@ -41,6 +42,7 @@ class PartCopy:
     verified: datetime | None = None
     drilled: datetime | None = None
     data_time: datetime | None = None
+    chunked: ChunkedDump | None = None
 
     @property
     def as_of(self) -> datetime:

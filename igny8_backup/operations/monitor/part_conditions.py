@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from igny8_backup.catalog.checked import PartCheck
+from igny8_backup.chunks.kinds import LONGEST_PERIOD
 from igny8_backup.conf import Config
 from igny8_backup.formats.annotations import DRILLED
 from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, listed, size_in_words
+from igny8_backup.operations.backup.chunked.unplanned import repeated_text
 from igny8_backup.operations.backup.database import LAG
 from igny8_backup.operations.backup.parent_index import FULL_RUNS_LIMIT
 from igny8_backup.operations.maintain.inventory import Inventory
@@ -91,6 +93,7 @@ def run_conditions(state: PartState, inventory: Inventory, config: Config) -> It
     text = "its newest run failed" if state.failing else "its newest run succeeded"
     yield Condition("complete", str(part), not state.failing, text)
     yield from _full_run_conditions(copies)
+    yield from full_dump_conditions(copies, inventory.now, config)
     yield from _newest_copy_conditions(state, config)
 
 
@@ -131,6 +134,22 @@ def _full_run_conditions(copies: Sequence[PartCopy]) -> Iterator[Condition]:
     again = f"the newest {count_in_words(full, 'backup') if full > 1 else 'backup'} stored every file again"
     text = again if full else "the newest backup stored only what had changed"
     yield Condition("incremental", str(part), full < FULL_RUNS_LIMIT, text)
+
+
+def full_dump_conditions(copies: Sequence[PartCopy], now: datetime, config: Config) -> Iterator[Condition]:
+    """Check that dumps in chunks are full when they are due, and not before."""
+    if (newest := copies[0].chunked) is None:
+        return
+    fulls = [copy for copy in copies if copy.chunked and now - copy.started <= config.full_every]
+    early = [copy.chunked for copy in fulls if copy.chunked and copy.chunked.reason]
+    age = copies[0].started - newest.full_started
+    late = age > config.full_every + LONGEST_PERIOD
+    text = f"the newest dump is based on a full one from {duration_in_words(age, units=2)} before"
+    if late:
+        text += f", although FULL_EVERY is {duration_in_words(config.full_every, units=2)}"
+    if len(early) > 1:
+        text = repeated_text(early[1], early[0].reason)
+    yield Condition("full", str(copies[0].part), len(early) < 2 and not late, text)
 
 
 def check_conditions(state: PartState, inventory: Inventory, config: Config) -> Iterator[Condition]:

@@ -196,5 +196,7 @@ def _dates_condition(inventory: Inventory) -> Condition:
 
 
 def _copy(part: Part, manifest: Manifest, item: DatabasePart | TreePart, full: bool) -> PartCopy:
-    data_time = item.data_time if isinstance(item, DatabasePart) else None
-    return PartCopy(part, manifest.id, manifest.started, item.bytes, full, data_time=data_time)
+    copy = PartCopy(part, manifest.id, manifest.started, item.bytes, full)
+    if isinstance(item, DatabasePart):
+        return replace(copy, data_time=item.data_time, chunked=item.chunked)
+    return copy

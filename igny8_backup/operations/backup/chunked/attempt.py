@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
-from igny8_backup.chunks import cutter, try_log
+from igny8_backup.chunks import cutter, full_tries, try_log
 from igny8_backup.chunks.chunk_map import PLACE, SCHEMA, MapHeader, MapPack
 from igny8_backup.chunks.cutter import Cutter
 from igny8_backup.chunks.locations import DIGEST_BYTES, Location
@@ -21,7 +21,7 @@ from igny8_backup.formats.chunked import FULL, ChunkedDump, chunk_pack_key
 from igny8_backup.formats.lists import ListedObject, in_base64
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import ListReference, StoredObject
-from igny8_backup.operations.backup.chunked.plan import DumpPlan, log_path, map_path
+from igny8_backup.operations.backup.chunked.plan import DumpPlan, log_path, map_path, tries_path
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
 
@@ -53,6 +53,8 @@ class Attempt:
             make_private(folder)
             self._map = self._stack.enter_context(MapWriter(folder))
             self._log = self._stack.enter_context(self._open_log())
+            if self.plan.kind == FULL and self.plan.due:
+                full_tries.add(tries_path(self._context, self._alias), self._id)
         except OSError as error:
             raise _state_error(self._context, error) from None
         return self
@@ -87,6 +89,7 @@ class Attempt:
             full_id=self.plan.full_id,
             full_started=self.plan.full_started,
             differential_id=self.plan.differential_id,
+            reason=self.plan.reason,
         )
 
     def save_map(self, part: DatabasePart) -> None:
@@ -128,10 +131,12 @@ class Attempt:
         self._map.write(map_path(context, self._alias), header, entries, of_full)
 
     def forget(self) -> None:
-        """Remove the log of the try, because its manifest is stored."""
+        """Remove the records of the try, because its manifest is stored."""
         self._log.close()
         with suppress(OSError):
             log_path(self._context, self._alias).unlink(missing_ok=True)
+            if self.plan.kind == FULL:
+                tries_path(self._context, self._alias).unlink(missing_ok=True)
 
     def _open_log(self) -> TryLog:
         plan, context = self.plan, self._context

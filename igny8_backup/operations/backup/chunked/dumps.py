@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
 from igny8_backup.chunks import cutter
+from igny8_backup.chunks.kinds import FULL_TRIES
 from igny8_backup.chunks.runs import to_blocks
 from igny8_backup.errors import StorageError
+from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL, chunk_folder, index_key
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
 from igny8_backup.operations.backup.chunked.attempt import Attempt
 from igny8_backup.operations.backup.chunked.plan import DumpPlan, map_path, plan_dump
+from igny8_backup.operations.backup.chunked.unplanned import FULL_DUMP, repeated_text, unplanned_fulls
 from igny8_backup.operations.backup.request import WHOLE_DUMP, BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.upload import index_codec
@@ -153,8 +156,29 @@ class ChunkedDumps:
         return self._stack.enter_context(attempt)
 
     def _note(self, part: DatabasePart, plan: DumpPlan) -> None:
+        """Say why a dump is full before its time. Report the second such dump, and full dumps that fail."""
+        context, alias = self._context, part.alias
         if plan.reason:
-            self._context.progress.note(f"{part.alias}: the dump is a full one, because {plan.reason}.")
+            context.progress.note(f"{alias}: the dump is a full one, because {plan.reason}.")
+        if plan.reason and (earlier := unplanned_fulls(self._recent(part), part.started, context.config)):
+            context.shortfalls.add(alias, FULL_DUMP, f"{alias}: {repeated_text(earlier[0], plan.reason)}")
+        if plan.due and plan.kind != FULL:
+            context.shortfalls.add(
+                alias,
+                FULL_DUMP,
+                f"{alias}: the full dump has failed {FULL_TRIES} times, so this dump is based on the old one"
+                f" of {plan.full_started:%Y-%m-%d %H:%M} UTC. Find out why it failed, then run: python"
+                f" manage.py backup_db {alias} --full",
+            )
+
+    def _recent(self, part: DatabasePart) -> Iterator[DatabasePart]:
+        """Yield the dumps of the database on this host in the backups of the last ``FULL_EVERY``."""
+        context, start = self._context, part.started - self._context.config.full_every
+        ids = filter(keys.is_id, context.store.list_dirs(keys.BACKUPS))
+        recent = (backup_id for backup_id in ids if keys.id_time(backup_id) >= start)
+        for entry in context.catalog.entries(recent):
+            if entry.manifest and not entry.untrusted and entry.manifest.host == context.config.host:
+                yield from (item for item in entry.manifest.databases if item.alias == part.alias)
 
 
 def changed_error(part: DatabasePart, changed: list[str]) -> StorageError | None:

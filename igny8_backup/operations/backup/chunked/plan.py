@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from igny8_backup.chunks import cutter
+from igny8_backup.chunks import cutter, full_tries
 from igny8_backup.chunks.chunk_map import ChunkMap, open_map
 from igny8_backup.chunks.kinds import Choice, LastDump, choose_kind
 from igny8_backup.chunks.locations import KEY_BYTES
@@ -33,7 +33,8 @@ from igny8_backup.operations.context import BackupContext
 class DumpPlan:
     """The kind of a dump in chunks, and the packs of earlier dumps to which it can refer.
 
-    If the dump is a full one although none is due yet, ``reason`` says why; otherwise it is empty.
+    If the dump is a full one although none is due yet, ``reason`` says why; otherwise it is empty. ``due``: a
+    full dump is due; if the dump is of another kind, full dumps have failed.
     ``chunk_map`` is the open map of earlier dumps; it is ``None`` for a full dump. ``tried_map`` is a map of
     what the last try has left, if it ended early, and ``tried`` its log. ``allowed`` contains the packs to
     which the dump can refer, by name. ``key`` and ``seed`` are the secrets of the maps. ``full_id``,
@@ -42,6 +43,7 @@ class DumpPlan:
 
     kind: str
     reason: str
+    due: bool
     average: int
     key: bytes = field(repr=False)
     seed: int = field(repr=False)
@@ -73,6 +75,11 @@ def log_path(context: BackupContext, alias: str) -> Path:
     return map_path(context, alias).with_suffix(".try")
 
 
+def tries_path(context: BackupContext, alias: str) -> Path:
+    """Return the path of the record of the runs that tried to make the due full dump of a database."""
+    return map_path(context, alias).with_suffix(".tries")
+
+
 def plan_dump(
     context: BackupContext,
     part: DatabasePart,
@@ -100,6 +107,7 @@ def plan_dump(
             full_every=context.config.full_every,
             forced=forced,
             why_full=earlier.problem,
+            failed=len(set(full_tries.read(tries_path(context, part.alias))) - {backup_id}),
         )
         base = None if choice.kind == FULL else found
         tried = _find_tried(context, part.alias, base, average, stored)
@@ -135,6 +143,7 @@ def _plan_full(
     return DumpPlan(
         kind=FULL,
         reason=choice.reason,
+        due=choice.due,
         average=average,
         key=key,
         seed=seed,
@@ -155,6 +164,7 @@ def _plan_based_on(
     return DumpPlan(
         kind=choice.kind,
         reason=choice.reason,
+        due=choice.due,
         average=average,
         key=bytes.fromhex(base.header.key),
         seed=base.header.seed,

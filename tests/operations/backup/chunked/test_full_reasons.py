@@ -12,10 +12,12 @@ import pytest
 from igny8_backup.chunks.chunk_map import open_map
 from igny8_backup.chunks.cutter import compiled_version
 from igny8_backup.chunks.map_writer import MapWriter
+from igny8_backup.errors import ToolError
 from igny8_backup.formats import keys
-from igny8_backup.formats.chunked import FULL
+from igny8_backup.formats.chunked import DIFFERENTIAL, FULL
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.streams import Blocks
 from tests.chunks.archives import noise
 from tests.operations.backup.chunked.dumping import Host
 
@@ -138,6 +140,44 @@ def test_dump_that_cannot_refer_to_the_last_one_is_full_and_says_why(
         assert machine.read(ids(machine)[-1]) == CHANGED
     (note,) = machine.notes
     assert note.startswith("default: the dump is a full one, because ") and reason in note
+
+
+def test_second_full_dump_before_its_time_is_reported(machine: Host) -> None:
+    machine.dump(ARCHIVE)
+    for expected in (0, 1):
+        machine.clock.forward(days=1)
+        lose_map(machine)
+        made = machine.dump(CHANGED)
+        assert made.chunked and made.chunked.reason == "this host has no map of its chunks"
+        found = machine.context.shortfalls.take()
+        assert [(item.part, item.step) for item in found] == [("default", "full dump")] * expected
+    machine.clock.forward(days=7)
+    assert machine.dump(CHANGED).chunked.reason == ""  # type: ignore[union-attr]
+    lose_map(machine)
+    machine.dump(CHANGED)
+    assert machine.context.shortfalls.take() == (), "the others were more than a week ago"
+
+
+def test_full_dump_that_fails_twice_is_put_off(machine: Host) -> None:
+    def fail() -> Blocks:
+        raise ToolError("pg_dump failed.")
+        yield b""
+
+    machine.dump(ARCHIVE)
+    machine.clock.forward(days=7)
+    for _ in range(2):
+        with pytest.raises(ToolError):
+            machine.dump(CHANGED, blocks=fail)
+        machine.clock.forward(hours=1)
+    assert kind(machine.dump(CHANGED)) == DIFFERENTIAL
+    assert ["has failed 2 times" in item.text for item in machine.context.shortfalls.take()] == [True]
+    machine.clock.forward(days=8)
+    assert kind(machine.dump(CHANGED)) == FULL
+    machine.clock.forward(days=7)
+    with pytest.raises(ToolError):
+        machine.dump(CHANGED, blocks=fail)
+    assert kind(machine.dump(CHANGED)) == FULL, "a full dump that is complete ends the count"
+    assert machine.context.shortfalls.take() == ()
 
 
 def test_map_of_an_older_state_of_the_storage_costs_bytes_only(machine: Host) -> None:
