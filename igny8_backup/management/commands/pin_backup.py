@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.from_storage import add_from_storage_argument
 from igny8_backup.management.wait import add_wait_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
@@ -25,11 +26,15 @@ class Command(BackupCommand):
         choice.add_argument("--reason", help="Why the backup is kept. show_backup shows the reason.")
         text = "Apply the retention policy to the backup again."
         choice.add_argument("--unpin", action="store_true", help=text)
+        add_from_storage_argument(parser, "Pin the backup in")
         add_wait_argument(parser)
 
     def work(self, **options: Any) -> int:
-        backup_id = options["id"]
-        with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:
+        backup_id, alias = options["id"], options["from_storage"]
+        with (
+            self.progress() as shown,
+            open_context(progress=shown, wait=options["wait"], storage_alias=alias, changing=True) as context,
+        ):
             if options["unpin"]:
                 made = None
                 unpin(context, backup_id)

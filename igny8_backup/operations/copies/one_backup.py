@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.conf import CopyTarget
-from igny8_backup.errors import IntegrityError, RefusedError, StorageError
+from igny8_backup.errors import RefusedError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.annotations import CheckedPart
 from igny8_backup.formats.copy_document import SCHEMA, CopyDocument, copy_key, holding
@@ -17,10 +17,10 @@ from igny8_backup.locks import HeldLock
 from igny8_backup.operations.backup.object_locks import extend_locks
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies.destination import Destination
+from igny8_backup.operations.copies.documents import copy_document, copy_signature
 from igny8_backup.operations.copies.record import CopyRecord
 from igny8_backup.operations.history.documents import store_signed, why_unsigned
 from igny8_backup.outside import is_from_outside
-from igny8_backup.signing import sshsig
 from igny8_backup.signing.trust import ACCEPTANCE, COPY, MANIFEST, part_token
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.pipeline import from_bytes
@@ -107,7 +107,7 @@ def renew_signature(source: BackupContext, copy: BackupContext, entry: Entry) ->
     document = source.store.read_small(keys.manifest_key(entry.id))
     if hashlib.sha256(document).hexdigest() != entry.manifest_sha256:
         raise _changed(entry.id)
-    _copy_signature(source, copy, keys.manifest_key(entry.id), MANIFEST, document)
+    copy_signature(source, copy, keys.manifest_key(entry.id), MANIFEST, document)
 
 
 def _locked(context: BackupContext) -> AbstractContextManager[list[HeldLock]]:
@@ -146,24 +146,13 @@ def _copy_documents(source: BackupContext, copy: BackupContext, backup_id: str, 
     The marker object of the source is copied too, so that hosts recognize the storage of the copy if it
     replaces the source.
     """
-    _copy_signature(source, copy, keys.manifest_key(backup_id), MANIFEST, document)
-    key = keys.acceptance_key(backup_id)
-    with suppress(MissingObjectError, IntegrityError):
-        accepted = source.store.read_small(key)
-        _copy_signature(source, copy, key, ACCEPTANCE, accepted)
-        copy.store.put_small(key, accepted)
+    copy_signature(source, copy, keys.manifest_key(backup_id), MANIFEST, document)
+    copy_document(source, copy, keys.acceptance_key(backup_id), ACCEPTANCE)
     if source.store.exists(keys.MARKER) and not copy.store.exists(keys.MARKER):
         copy.store.put_small(keys.MARKER, source.store.read_small(keys.MARKER))
     # The record of an earlier removal from the copy would excuse the loss of the new copy.
     if copy.store.exists(keys.removal_key(backup_id)):
         copy.store.delete(keys.removal_key(backup_id))
-
-
-def _copy_signature(source: BackupContext, copy: BackupContext, key: str, kind: str, document: bytes) -> None:
-    """Copy the signature of ``document``, if there is one. ``key`` is the key of the document."""
-    name = keys.signature_key(key, kind, document)
-    with suppress(MissingObjectError):
-        copy.store.put_small(name, source.store.read_small(name, limit=sshsig.SIZE_LIMIT))
 
 
 def _require_signature(copy: BackupContext, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from igny8_backup.conf import SETTING, CopyTarget
 from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError, unexpected
 from igny8_backup.operations.backup.request import BackupResult
 from igny8_backup.operations.context import BackupContext, open_context
+from igny8_backup.operations.copies.annotations import copy_annotations
 from igny8_backup.operations.copies.choose import choose_entries, was_removed, why_not
 from igny8_backup.operations.copies.destination import Destination
 from igny8_backup.operations.copies.one_backup import copy_backup, renew_signature
@@ -136,8 +137,10 @@ class _Work:
                         present.append(entry.id)
                         if not entry.has_data_of(held[entry.id]):
                             failed[entry.id] = _OTHER_MANIFEST
-                        elif _lacks_signature(held[entry.id], entry):
+                            continue
+                        if _lacks_signature(held[entry.id], entry):
                             renew_signature(self._context, copy, entry)
+                        self._copy_annotations(destination, entry)
                     elif reason := why_not(self._inventory, entry, target):
                         (failed if self._named else left_out)[entry.id] = reason
                     elif entry.manifest and (
@@ -148,6 +151,7 @@ class _Work:
                         except (IntegrityError, MissingObjectError, RefusedError) as error:
                             failed[entry.id] = str(error)  # of this backup only: the others are copied
                             continue
+                        self._copy_annotations(destination, entry)
                         copied.append(entry.id)
                         objects, size = objects + done.objects, size + done.bytes
         except Exception as error:
@@ -163,6 +167,9 @@ class _Work:
             failed=failed,
             problem=problem,
         )
+
+    def _copy_annotations(self, destination: Destination, entry: Entry) -> None:
+        copy_annotations(self._context, self._inventory, destination.context, destination.inventory, entry)
 
 
 _OTHER_MANIFEST = (

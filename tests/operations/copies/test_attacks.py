@@ -14,6 +14,7 @@ import pytest
 
 from igny8_backup.catalog.signatures import store_signature
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.annotations import Pin
 from igny8_backup.formats.lists import PackList
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.locks import file_lock
@@ -24,12 +25,15 @@ from igny8_backup.operations.copies.run import choose_copies, copy_backups
 from igny8_backup.operations.history.documents import manifest_digest, record_removal
 from igny8_backup.operations.history.presence import lost_backups
 from igny8_backup.operations.history.read import read_history
+from igny8_backup.operations.maintain.accept import accept
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.pin import pin, unpin
+from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.copy_conditions import copy_conditions
 from igny8_backup.operations.sign import sign_backups
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
+from igny8_backup.retention_rules import Policy
 from igny8_backup.signing.trust import MANIFEST
 from igny8_backup.store import UnreachableError
 from tests.operations.clocks import Clock
@@ -138,6 +142,41 @@ def test_end_of_a_pin_in_another_storage_ends_no_pin(places: Places, copied: Man
     places.file("offsite", keys.pin_key(copied.id)).unlink()
     with places.at("offsite") as context:
         assert [item.id for item in read_history(context).vanished.pins] == [copied.id]
+
+
+def test_copy_gets_the_pin_and_the_acceptance_that_its_backup_got_later(
+    places: Places, copied: Manifest
+) -> None:
+    policy = Policy(last=1, proven=0)
+    with places.at("storage") as context:
+        newer = backed_up(context)
+        pin(context, copied.id, "until the audit")
+        accept(context, copied.id, "counted by hand", ("sites",))
+        assert copy_all(context).complete
+    with places.at("offsite") as context:
+        context = replace(context, config=replace(context.config, retention=policy))
+        notes = read_history(context).annotations[copied.id]
+        assert notes.pin and notes.pin.reason == "until the audit" and not notes.doubts
+        assert notes.acceptance and [part.name for part in notes.acceptance.parts] == ["sites"]
+        assert not prune(context).removed
+        unpin(context, copied.id)
+    with places.at("storage") as context:
+        unpin(context, copied.id)
+        assert copy_all(context).complete
+    with places.at("offsite") as context:
+        context = replace(context, config=replace(context.config, retention=policy))
+        assert prune(context).removed == (copied.id,)
+        assert [entry.id for entry in context.catalog.entries()] == [newer.id]
+
+
+def test_copy_of_an_unsigned_pin_is_unsigned(places: Places, copied: Manifest) -> None:
+    planted = Pin(schema=1, id=copied.id, reason="keep it", pinned=copied.started)
+    with places.at("storage") as context:
+        context.store.put_small(keys.pin_key(copied.id), records.to_json(planted))
+        copy_all(context)
+    with places.at("offsite") as context:
+        notes = read_history(context).annotations[copied.id]
+    assert notes.pin == planted and "The pin holds, although" in notes.doubts[0]
 
 
 def test_copy_replaces_no_object_that_another_backup_of_the_copy_needs(
