@@ -172,6 +172,8 @@ def _read(
         return None
     if trust.required:
         check = _about_its_backup(check, entry.manifest if entry else None)
+        if problem:
+            check = replace(check, sound=())  # it proves nothing, and may be as long as its author wants
     if (
         entry
         and entry.manifest
@@ -218,8 +220,8 @@ def _about_its_backup(check: Check, manifest: Manifest | None) -> Check:
 
     return replace(
         check,
-        damage=tuple(item for item in check.damage if belongs(item.key)),
-        known=tuple(item for item in check.known if belongs(item.key)),
+        damage=tuple(dict.fromkeys(item for item in check.damage if belongs(item.key))),
+        known=tuple(dict.fromkeys(item for item in check.known if belongs(item.key))),
     )
 
 

@@ -158,7 +158,7 @@ class DamageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """The annotations of a backup: its pin, its last check of each depth, newest first, and acceptances.
+    """The annotations of a backup: its pin, its last check of each depth and part, newest first, and so on.
 
     ``spot`` is the last comparison with live data. ``release`` is set for a safety backup that may be
     removed. Where the settings name trusted keys, ``reported`` are the checks that no such key signed: the

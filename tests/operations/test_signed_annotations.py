@@ -237,6 +237,18 @@ def test_key_of_another_host_or_part_neither_clears_damage_nor_hides_a_check(sit
         assert not read_history(context).standings.damaged_keys
 
 
+def test_long_unsigned_check_takes_no_memory_for_what_it_repeats(site: Site) -> None:
+    manifest = site.back_up()
+    pack = manifest.trees[0].packs[0].key
+    with site.reader() as context:
+        long = reported(context, manifest, pack)
+        key = object_keys.check_key(manifest.id, long.started, STORED)
+        long = replace(long, damage=long.damage * 1000, sound=("x",) * 1000)
+        context.store.put_small(key, records.to_json(long))
+        (found,) = notes_of(context, manifest).reported
+        assert found.damage == long.damage[:1] and not found.sound
+
+
 def test_forged_run_record_does_not_make_a_signed_manifest_look_damaged(site: Site) -> None:
     manifest = site.back_up()
     with site.reader("web") as context:

@@ -133,7 +133,11 @@ class _Archive:
         """Yield the pieces of a table or a large object with their lengths, and the zero behind them."""
         while (length := self._take(len(self._zero))) != self._zero:
             yield length
-            yield self._take(int.from_bytes(length[1:], "little"))
+            missing = int.from_bytes(length[1:], "little")
+            while missing:  # a piece is a row, which may be larger than the memory
+                part = self._take_some(missing)
+                missing -= len(part)
+                yield part
         yield length
 
     def _skip_to_next(self, index: int) -> int:
@@ -168,6 +172,14 @@ class _Archive:
             start = at + 1
         self._buffer = self._buffer[-(size + len(self._zero)) :]
         return None
+
+    def _take_some(self, most: int) -> bytes:
+        """Return the next bytes, at least one and at most ``most``."""
+        if self._is_at_end():
+            raise _malformed("it ends too early")
+        found = self._buffer[self._at : self._at + most]
+        self._at += len(found)
+        return found
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) - self._at < count:
