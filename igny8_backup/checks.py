@@ -51,7 +51,7 @@ def _registered(*tags: str, deploy: bool) -> Callable[[Check], Check]:
 
 @_registered(Tags.security, deploy=True)
 def check_settings(**kwargs: Any) -> list[Problem]:
-    """Return E001 to E019, E026 to E028, E035 to E039, E044, E046, E047, E050, E058, E060, E062: settings."""
+    """Return E001 to E019, E026 to E028, E035 to E039, E044, E046, E047, E050, E058, E060 to E062."""
     from igny8_backup.conf import problems
 
     return problems()

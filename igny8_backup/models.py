@@ -16,5 +16,6 @@ class Backup(models.Model):
         permissions = (
             ("run_backup", "Can start a backup"),
             ("verify_backup", "Can verify a backup"),
+            ("drill_backup", "Can drill a backup"),
             ("pin_backup", "Can pin a backup"),
         )

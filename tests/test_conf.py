@@ -407,6 +407,7 @@ def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
         ({"MAX_AGE": {"logs": timedelta()}}, "E016", "timedelta(days=8)"),
         ({"MONITOR": {"drilled": 30}}, "E026", "['MONITOR']['drilled'] is 30"),
         ({"MONITOR": {"drill": None}}, "E026", "['MONITOR']['drill'] is None"),
+        ({"QUEUE": "shared"}, "E061", "['QUEUE'] is 'shared', but TASKS has no such backend"),
         ({"STATUS_CACHE": "shared"}, "E060", "['STATUS_CACHE'] is 'shared', but CACHES has no such cache"),
         ({"STATUS_CACHE": 7}, "E003", "['STATUS_CACHE'] is int, not str"),
         ({"HOSTS": ["web-1"]}, "E003", "is list, not dict"),

@@ -25,10 +25,9 @@ def ending_at_time_limit(what_is_left: Callable[[], str]) -> Iterator[None]:
     """Within the block, let the soft time limit of the current Celery task interrupt the work.
 
     If that happens, raises :class:`StoppedError` at the end of the block. ``what_is_left`` is called then; it
-    returns a sentence about what the interrupted work has left behind. In pools without soft time limits this
-    has no effect.
+    returns a sentence about what the interrupted work has left behind. In pools without soft time limits, and
+    outside Celery, this has no effect.
     """
-    from celery import current_task
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeLimitReached
@@ -37,6 +36,8 @@ def ending_at_time_limit(what_is_left: Callable[[], str]) -> Iterator[None]:
         with handling(stop, *_signals()):
             yield
     except TimeLimitReached:
+        from celery import current_task
+
         name, seconds = current_task.name, _soft_limit(current_task)
         limit = f" of {seconds:g} seconds" if seconds else ""
         raise StoppedError(

@@ -28,8 +28,10 @@ from igny8_backup.conf.model import (
     Problem,
 )
 from igny8_backup.conf.paths import home_dir, project_dir
+from igny8_backup.conf.sections.queue import CELERY, configured_queue
 
 __all__ = [
+    "CELERY",
     "MAX_AGE",
     "SETTING",
     "STORAGE_ALIAS",
@@ -39,6 +41,7 @@ __all__ = [
     "Encryption",
     "Limits",
     "Problem",
+    "configured_queue",
     "get_config",
     "home_dir",
     "problems",

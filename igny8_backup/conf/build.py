@@ -27,6 +27,7 @@ from igny8_backup.conf.sections.hooks import read_commands, read_workers
 from igny8_backup.conf.sections.hosts import read_hosts
 from igny8_backup.conf.sections.notify import read_notify, read_summary
 from igny8_backup.conf.sections.object_lock import read_object_lock
+from igny8_backup.conf.sections.queue import read_queue
 from igny8_backup.conf.sections.sandbox import read_sandbox
 from igny8_backup.conf.sections.schedule import read_backup_every
 from igny8_backup.conf.sections.signing import read_signing_key, read_trusted
@@ -114,6 +115,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         yield_after=reader.take_int("YIELD_AFTER", 0, 0, 86_400),
         backup_every=read_backup_every(reader, databases, sites, logs),
         status_cache=read_status_cache(reader),
+        queue=read_queue(reader),
         workers=read_workers(reader),
         before_backup=read_commands(reader, "BEFORE_BACKUP"),
         after_backup=read_commands(reader, "AFTER_BACKUP"),

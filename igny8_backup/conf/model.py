@@ -118,7 +118,7 @@ class Config:
     ``STORAGES`` to the locks of the objects there. ``copies`` are the storages that keep copies, by name.
     ``backup_every`` maps databases and trees to the time between two of their backups, as far as it is known.
     ``status_cache`` is the alias of the cache that holds the status for the page in the admin; it is empty if
-    there is none.
+    there is none. ``queue`` names the queue for tasks: see :mod:`igny8_backup.queues`.
     """
 
     prefix: str
@@ -161,6 +161,7 @@ class Config:
     yield_after: int = 0
     backup_every: Mapping[str, timedelta] = field(default_factory=dict)
     status_cache: str = ""
+    queue: str = ""
     workers: str
     before_backup: tuple[tuple[str, ...], ...] = ()
     after_backup: tuple[tuple[str, ...], ...] = ()

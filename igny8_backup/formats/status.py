@@ -1,7 +1,7 @@
-"""The status document: what the page in Django's admin shows about the backups.
+"""The status document: what the page in Django's admin shows about the backups, and the activity document.
 
-It is kept in a cache of Django and in ``STATE_DIR``. It is made from what can be read without a key, so it
-contains nothing about the contents of backups.
+Both are kept in a cache of Django and in ``STATE_DIR``. They are made from what can be read without a key, so
+they contain nothing about the contents of backups.
 """
 
 from __future__ import annotations
@@ -165,18 +165,6 @@ class StatusRestore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusActive:
-    """Work that began on a host and has not ended. ``what`` describes the work: ``a backup``, for example.
-
-    A killed run cannot record its end, so its entry remains.
-    """
-
-    host: str
-    what: str
-    since: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
 class Status:
     """All that the page shows. ``read`` is when the storage was read, by the host ``host``.
 
@@ -198,4 +186,35 @@ class Status:
     blocked: tuple[StatusBlock, ...] = ()
     orphans: tuple[StatusOrphan, ...] = ()
     restores: tuple[StatusRestore, ...] = ()
-    active: tuple[StatusActive, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Work of a host, such as ``a backup``. ``what`` describes it; ``since`` is when it began.
+
+    ``reported`` is when the host reported last. While the work runs, it reports every few seconds: a host
+    that has been silent for minutes was killed. ``step`` is what is being done, such as ``files uploads``. Of
+    this step, ``done`` bytes and ``files`` files are done, at ``rate`` bytes per second. ``total`` is an
+    estimate of all its bytes, ``None`` if unknown. ``ended`` is when the work ended, and ``error`` the class
+    of the error if it failed.
+    """
+
+    host: str
+    what: str
+    since: datetime
+    reported: datetime
+    step: str = ""
+    done: int = 0
+    total: int | None = None
+    files: int = 0
+    rate: int = 0
+    ended: datetime | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """The newest work of each kind on each host. Kept apart from the status, because it changes often."""
+
+    schema: int
+    works: tuple[Work, ...] = ()

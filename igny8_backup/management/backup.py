@@ -77,12 +77,11 @@ class BackupRunCommand(BackupCommand):
                 skip_if_running=options["skip_if_running"],
             )
             report.cover(*databases, *trees)
-            with open_context(progress=report, writing=True, wait=wait_of(options)) as context:
-                with refreshing_status(context) as own:
+            with open_context(progress=report, writing=True, wait=wait_of(options)) as opened:
+                with refreshing_status(opened) as context:
                     result = run_backup(context, request)
-                    own.alone = not result.earlier
                     copies = copy_after_run(context, result)
-                where = context.store.describe()
+                where = opened.store.describe()
             problems = result.problems(_SHOWN) + copies.problems()
             if result.earlier:
                 report.suppress()  # the run that goes on reports the backup

@@ -9,9 +9,11 @@ from typing import Any
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 
-from igny8_backup.celery.queue import queue_task, why_no_queue
+from igny8_backup.conf import ConfigurationError, get_config
+from igny8_backup.errors import RefusedError
 from igny8_backup.models import Backup
 from igny8_backup.operations.maintain.pin import require_reason
+from igny8_backup.queues.choose import queue_task, why_no_queue
 
 MOST_REASON = 200
 """The largest number of characters in the reason of a pin."""
@@ -48,6 +50,27 @@ def verify(backup_id: str, form: Mapping[str, str]) -> Action:
     )
 
 
+def drill(backup_id: str, form: Mapping[str, str]) -> Action:
+    """Return the action that drills a backup. Raises ``RefusedError`` if the worker has no key for it."""
+    if not has_key():
+        raise RefusedError(
+            "A drill needs the private key, and the settings name none.",
+            unchanged="Nothing was queued.",
+            hint="Set IDENTITY_FILE in ENCRYPTION, for a worker on a machine that keeps the key.",
+        )
+    text = f"The drill of backup {backup_id} was queued"
+    return Action(task="drill_backup", arguments={"backup_id": backup_id}, about=backup_id, text=text)
+
+
+def has_key() -> bool:
+    """Return whether the settings, which web processes and workers share, name a key that opens backups."""
+    try:
+        encryption = get_config().encryption
+    except ConfigurationError:
+        return False
+    return encryption is None or encryption.identity_file is not None
+
+
 def pin(backup_id: str, form: Mapping[str, str]) -> Action:
     """Return the action that pins a backup. Raises ``UsageError`` if ``form`` gives no reason."""
     reason = form.get("reason", "").strip()[:MOST_REASON]
@@ -64,9 +87,15 @@ def pin(backup_id: str, form: Mapping[str, str]) -> Action:
 ACTIONS: Mapping[str, Callable[[str, Mapping[str, str]], Action]] = {
     "back-up": back_up,
     "verify": verify,
+    "drill": drill,
     "pin": pin,
 }
-PERMISSIONS = {"back-up": "run_backup", "verify": "verify_backup", "pin": "pin_backup"}
+PERMISSIONS = {
+    "back-up": "run_backup",
+    "verify": "verify_backup",
+    "drill": "drill_backup",
+    "pin": "pin_backup",
+}
 """The permission that is needed for each button, by the name of the button."""
 
 
@@ -84,7 +113,7 @@ def carry_out(action: Action, user_id: Any) -> str:
         action_flag=CHANGE,
         change_message=f"{action.text} (task {task_id}).",
     )
-    return f"{action.text}. A worker does it; reload this page later to see the result."
+    return f"{action.text}. A worker does it, and this page shows how far it is."
 
 
 def buttons(allowed: Callable[[str], bool]) -> dict[str, Any]:
@@ -94,4 +123,10 @@ def buttons(allowed: Callable[[str], bool]) -> dict[str, Any]:
     to press, and if tasks cannot be queued, why.
     """
     found = {name.replace("-", "_"): allowed(permission) for name, permission in PERMISSIONS.items()}
-    return {"may": found, "no_queue": why_no_queue() if any(found.values()) else "", "most": MOST_REASON}
+    found["drill"] = found["drill"] and has_key()
+    about_backup = any(found[name] for name in ("verify", "drill", "pin"))
+    return {
+        "may": {**found, "any": about_backup},
+        "no_queue": why_no_queue() if any(found.values()) else "",
+        "most": MOST_REASON,
+    }

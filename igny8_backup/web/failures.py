@@ -32,9 +32,9 @@ _BY_ERROR = {
         "Back up files",
     ),
     "IdentityError": Failure(
-        "The signing key could not be used.",
-        "Check the file that SIGNING names in the settings, and its owner.",
-        "Sign backups",
+        "A key could not be used: the signing key, or the private key of a drill.",
+        "Check the files that SIGNING and IDENTITY_FILE name in the settings, and their owner.",
+        "Create and keep the keys",
     ),
     "IntegrityError": Failure(
         "Data in storage was damaged.",

@@ -19,7 +19,6 @@ from igny8_backup.humanize import (
     time_taken,
 )
 from igny8_backup.operations.status.keep import Kept
-from igny8_backup.operations.status.refresh import ACTIVE_FOR
 from igny8_backup.web.calendar import make_calendar
 from igny8_backup.web.charts import make_charts
 from igny8_backup.web.failures import reason_of
@@ -97,11 +96,6 @@ def overview(kept: Kept, now: datetime) -> dict[str, Any]:
         "problem_at": utc(status.problem_at) if status.problem_at else "",
         "headline": _headline(status, troubles),
         "troubles": troubles,
-        "active": [
-            f"On {item.host}, {item.what} began {age_in_words(item.since, now)} ago and has not ended yet."
-            for item in status.active
-            if now - item.since < ACTIVE_FOR
-        ],
         "parts": [_part_row(one, status, now) for one in series],
         "calendars": [make_calendar(one, now) for one in series],
         "charts": [found for one in series if (found := make_charts(one, now))],

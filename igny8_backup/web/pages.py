@@ -9,9 +9,11 @@ from typing import Any
 from django.core.paginator import Paginator
 
 from igny8_backup.conf import ConfigurationError, get_config
+from igny8_backup.formats.status import SCHEMA, Activity
 from igny8_backup.humanize import size_in_words
-from igny8_backup.operations.status.keep import Kept, read_status
+from igny8_backup.operations.status.keep import Kept, read_activity, read_status
 from igny8_backup.web import detail_pages
+from igny8_backup.web.activity import work_rows
 from igny8_backup.web.overview import overview, utc
 
 PER_PAGE = 100
@@ -28,7 +30,9 @@ class Page:
 
 def overview_page() -> Page:
     """Return the page about all backups."""
-    return Page(template="overview", title="Backups", facts=overview(_kept(), datetime.now(UTC)))
+    now = datetime.now(UTC)
+    facts = {**overview(_kept(), now), "works": work_rows(_activity(), now)}
+    return Page(template="overview", title="Backups", facts=facts)
 
 
 def list_page(number: str) -> Page:
@@ -51,7 +55,8 @@ def backup_page(backup_id: str) -> Page | None:
     backup = detail_pages.find_backup(status, backup_id)
     if status is None or backup is None:
         return None
-    facts = detail_pages.backup_facts(status, backup, datetime.now(UTC))
+    now = datetime.now(UTC)
+    facts = {**detail_pages.backup_facts(status, backup, now), "works": work_rows(_activity(), now)}
     return Page(template="backup", title=f"Backup {backup.id}", facts=facts)
 
 
@@ -69,3 +74,10 @@ def _kept() -> Kept:
         return read_status(get_config())
     except ConfigurationError as error:
         return Kept(status=None, source="the settings", problem=str(error))
+
+
+def _activity() -> Activity:
+    try:
+        return read_activity(get_config())
+    except ConfigurationError:
+        return Activity(schema=SCHEMA)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 FORMAT = page("reference/status-document")
+FORMATS = FORMAT + page("reference/activity-document")
 RECORDS = [
     value for value in vars(status).values() if isinstance(value, type) and dataclasses.is_dataclass(value)
 ]
@@ -29,7 +30,7 @@ RECORDS = [
 
 @pytest.mark.parametrize("kind", RECORDS, ids=[kind.__name__ for kind in RECORDS])
 def test_format_page_lists_every_field(kind: type[DataclassInstance]) -> None:
-    rows = re.findall(r"^\| `(\w+)`( \*)? \|", section(FORMAT, f"## {kind.__name__}"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`( \*)? \|", section(FORMATS, f"## {kind.__name__}"), re.MULTILINE)
     required = {
         field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         for field in dataclasses.fields(kind)

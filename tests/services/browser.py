@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,18 @@ _SECONDS = 30
 def installed() -> bool:
     """Return whether Chromium and its driver are installed: Debian's ``chromium`` and ``chromium-driver``."""
     return bool(shutil.which("chromium") and shutil.which("chromedriver"))
+
+
+def axe_script() -> Path | None:
+    """Return the file of axe-core, which finds faults of accessibility; ``None`` if it is not installed.
+
+    ``npm install --global axe-core`` installs it beside a folder of ``PATH``. So does ``npm install`` in a
+    folder whose ``node_modules/.bin`` is in ``PATH``.
+    """
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    roots = [path.parent if path.name == ".bin" else path.parent / "lib/node_modules" for path in folders]
+    files = (root / "axe-core/axe.min.js" for root in roots)
+    return next((file for file in files if file.is_file()), None)
 
 
 class Browser:
@@ -91,6 +104,22 @@ class Browser:
     def run(self, script: str) -> Any:
         """Run a script in the page, and return what it returns."""
         return self._do("POST", "/execute/sync", {"script": script, "args": []})
+
+    def faults(self, axe: Path) -> list[str]:
+        """Return the serious faults of accessibility that axe-core finds in the page: rule and element."""
+        script = (
+            axe.read_text(encoding="utf-8")
+            + """
+            const done = arguments[arguments.length - 1];
+            const text = (item, node) => `${item.id}: ${node.html} ${node.failureSummary}`;
+            const texts = (item) => item.nodes.map((node) => text(item, node));
+            const serious = (item) => ["serious", "critical"].includes(item.impact);
+            axe.run().then((found) => done(found.violations.filter(serious).flatMap(texts)),
+                           (error) => done([String(error)]));
+            """
+        )
+        found = self._do("POST", "/execute/async", {"script": script, "args": []})
+        return [str(item) for item in found]
 
     @property
     def text(self) -> str:

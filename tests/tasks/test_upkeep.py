@@ -12,10 +12,11 @@ from django.core.management import CommandError, call_command
 
 from igny8_backup.errors import FilesError, IncompleteError, IntegrityError, UnhealthyError, UsageError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.status.keep import read_status
+from igny8_backup.operations.status.keep import read_activity, read_status
 from igny8_backup.tasks import (
     backup_all,
     backup_sites,
+    drill_backup,
     monitor_backups,
     pin_backup,
     prune_backups,
@@ -73,6 +74,15 @@ def test_pin_task_pins_a_backup_and_refreshes_the_status(context: BackupContext)
         run(pin_backup, made["id"], " ")
     with pytest.raises(UsageError, match="There is no backup"):
         run(pin_backup, "20260101T000000Z-abcdef", "why not")
+
+
+def test_drill_task_drills_a_backup_and_refreshes_the_status(context: BackupContext) -> None:  # noqa: F811
+    made = run(backup_all, wait=1)
+    assert run(drill_backup, made["id"]) == {"ids": [made["id"]]}
+    status = read_status(context.config).status
+    assert status and all(part.drilled for part in status.parts)
+    newest = read_activity(context.config).works[0]
+    assert (newest.what, newest.error) == ("a drill", "") and newest.ended
 
 
 def test_upkeep_tasks_failures_are_raised_and_reported(

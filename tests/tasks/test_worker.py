@@ -15,9 +15,9 @@ from celery import Celery
 from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.errors import FilesError, IncompleteError, LockedError, UsageError
+from igny8_backup.jobs.reporting import LogProgress
 from igny8_backup.locks import file_lock
 from igny8_backup.store import open_store
-from igny8_backup.task_run import LogProgress
 from tests.management.state import manifests
 from tests.services.project import Project
 from tests.tasks.celery_app import SECONDS, worker

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from igny8_backup.formats.status import (
     SCHEMA,
+    Activity,
     Status,
     StatusBackup,
     StatusBlock,
@@ -17,6 +18,7 @@ from igny8_backup.formats.status import (
     StatusPart,
     StatusRestore,
     StatusRun,
+    Work,
 )
 
 NOW = datetime(2026, 11, 28, 9, 30, tzinfo=UTC)
@@ -128,6 +130,30 @@ def troubled(now: datetime = NOW) -> Status:
             ),
         ),
     )
+
+
+def at_work(now: datetime = NOW) -> Activity:
+    """Return the activity of a host that makes a backup, after a drill that failed."""
+    running = Work(
+        host="web-1",
+        what="a backup",
+        since=now - timedelta(minutes=7),
+        reported=now - timedelta(seconds=3),
+        step="files uploads",
+        done=1_310_000_000,
+        total=3_100_000_000,
+        files=21_504,
+        rate=38_400_000,
+    )
+    failed = Work(
+        host="drill-1",
+        what="a drill",
+        since=now - timedelta(hours=5),
+        reported=now - timedelta(hours=4),
+        ended=now - timedelta(hours=4),
+        error="IdentityError",
+    )
+    return Activity(schema=SCHEMA, works=(running, failed))
 
 
 _PARTS = (("database", "default"), ("files", "sites-data"), ("files", "uploads"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import pyrage
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from igny8_backup.celery.queue import why_no_queue
+from igny8_backup.queues.choose import why_no_queue
 from tests.services.redis import RedisServer
 from tests.web.conftest import Configure, Keep, make_user, queued
 from tests.web.statuses import backup_id, healthy
@@ -20,9 +23,10 @@ ID = backup_id(0, NOW)
 BUTTONS: dict[str, dict[str, str]] = {
     "back-up": {},
     "verify": {"backup": ID},
+    "drill": {"backup": ID},
     "pin": {"backup": ID, "reason": "before the move"},
 }
-PERMISSIONS = ("run_backup", "verify_backup", "pin_backup")
+PERMISSIONS = ("run_backup", "verify_backup", "drill_backup", "pin_backup")
 
 
 def press(client: Client, button: str, **changed: str) -> list[str]:
@@ -46,18 +50,20 @@ def test_buttons_queue_tasks_and_write_to_the_log_of_the_admin(client: Client, b
     assert [text[0].partition(" was queued")[0] for text in texts] == [
         "A backup of all databases and trees",
         f"The verification of backup {ID}",
+        f"The drill of backup {ID}",
         f"The pin of backup {ID}",
     ]
     assert queued(broker) == [
         ("igny8_backup.backup_all", {"label": "from-the-admin"}),
         ("igny8_backup.verify_backup", {"backup_id": ID}),
+        ("igny8_backup.drill_backup", {"backup_id": ID}),
         ("igny8_backup.pin_backup", {"backup_id": ID, "reason": "before the move"}),
     ]
     entries = list(LogEntry.objects.order_by("id"))
-    assert [entry.user.get_username() for entry in entries] == ["ada"] * 3
-    assert [entry.object_id for entry in entries] == [None, ID, ID]
+    assert [entry.user.get_username() for entry in entries] == ["ada"] * 4
+    assert [entry.object_id for entry in entries] == [None, ID, ID, ID]
     assert entries[1].get_admin_url() == f"{PAGE}{ID}/"
-    assert "before the move" in entries[2].change_message
+    assert "before the move" in entries[3].change_message
 
 
 def test_buttons_without_a_broker_are_refused_by_name(client: Client) -> None:
@@ -86,7 +92,9 @@ def test_broker_that_is_down_is_reported_and_queues_nothing(client: Client, conf
 @pytest.mark.parametrize("button", BUTTONS)
 def test_button_needs_its_permission_and_a_post(client: Client, button: str) -> None:
     assert client.get(f"{PAGE}do/{button}/", BUTTONS[button]).status_code in (404, 405)
-    own = {"back-up": "run_backup", "verify": "verify_backup", "pin": "pin_backup"}[button]
+    own = {"back-up": "run_backup", "verify": "verify_backup", "drill": "drill_backup", "pin": "pin_backup"}[
+        button
+    ]
     other = Client()
     others = [name for name in PERMISSIONS if name != own]
     other.force_login(make_user("eve", "view_backup", *others))
@@ -100,6 +108,19 @@ def test_button_without_a_csrf_token_is_refused(client: Client) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(make_user("eve", "view_backup", "run_backup"))
     assert strict.post(f"{PAGE}do/back-up/").status_code == 403
+
+
+def test_drill_button_needs_a_key_in_the_settings(
+    client: Client, settings: Any, configure: Configure, tmp_path: Path
+) -> None:
+    configure(broker_url="redis://127.0.0.1:1/0")
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    for identity, shown in (({}, False), ({"IDENTITY_FILE": tmp_path / "on the worker only"}, True)):
+        encryption = {"RECIPIENTS": [recipient], **identity}
+        settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "ENCRYPTION": encryption}
+        assert (f"{PAGE}do/drill/" in client.get(f"{PAGE}{ID}/").content.decode()) == shown
+        (text,) = press(client, "drill")
+        assert ("the settings name none" in text) != shown
 
 
 def test_pin_without_a_reason_is_refused(client: Client) -> None:

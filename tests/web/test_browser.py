@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.conf import get_config
+from igny8_backup.operations.status.keep import keep_activity
 from tests.services import browser, unavailable
 from tests.services.browser import Browser
 from tests.services.redis import RedisServer
 from tests.web.conftest import PASSWORD, Configure, Keep, make_user, queued
-from tests.web.statuses import MARKUP, backup_id, troubled
+from tests.web.statuses import MARKUP, at_work, backup_id, troubled
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 NOW = datetime.now(UTC)
@@ -44,10 +46,11 @@ def site(
     chromium: Browser, live_server: Any, keep: Keep, configure: Configure, settings: Any
 ) -> Iterator[tuple[Browser, str]]:
     """The browser, logged in as somebody who may press all buttons, and the address of the pages."""
-    make_user("ada", "view_backup", "run_backup", "verify_backup", "pin_backup")
+    make_user("ada", "view_backup", "run_backup", "verify_backup", "drill_backup", "pin_backup")
     configure(broker_url="redis://127.0.0.1:1/0")  # so that there are buttons
     settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "STATUS_CACHE": "default"}
     keep(troubled(NOW))
+    assert keep_activity(get_config(), at_work(NOW)) == []
     chromium.resize(1440)
     chromium.prefer("light")
     chromium.open(f"{live_server.url}{ADMIN}")
@@ -59,8 +62,17 @@ def site(
     chromium.open("about:blank")  # no request may last longer than the database of the test
 
 
+@pytest.fixture
+def axe() -> Path:
+    found = browser.axe_script()
+    if found is None:
+        unavailable("axe-core is not installed: npm install --global axe-core.")
+    return found
+
+
 def picture(page: Browser, name: str) -> None:
     if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
         page.save(Path(SCREENSHOTS) / f"{name}.png")
 
 
@@ -85,6 +97,17 @@ def test_pages_fit_any_width_and_break_no_policy(site: tuple[Browser, str]) -> N
         page.prefer("light")
         page.open(url)
         page.save(Path(SCREENSHOTS) / "admin-page.png", whole=False)  # for docs/images
+
+
+def test_pages_have_no_serious_fault_of_accessibility(site: tuple[Browser, str], axe: Path) -> None:
+    page, url = site
+    for address in PAGES.values():
+        for width, scheme in ((1440, "light"), (375, "dark")):
+            page.resize(width)
+            page.prefer(scheme)
+            page.open(url + address)
+            page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            assert page.faults(axe) == []
 
 
 def test_page_shows_names_with_markup_as_text(site: tuple[Browser, str]) -> None:

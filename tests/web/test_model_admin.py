@@ -15,8 +15,8 @@ from django.test import Client
 from django.urls import reverse
 
 from igny8_backup.conf import get_config
-from igny8_backup.formats.status import StatusActive
-from igny8_backup.operations.status.keep import keep_status, status_file
+from igny8_backup.formats.status import Activity, Work
+from igny8_backup.operations.status.keep import keep_activity, keep_status, status_file
 from tests.web.conftest import Keep, make_user
 from tests.web.statuses import MARKUP, backup_id, healthy, troubled
 
@@ -134,10 +134,31 @@ def test_storage_that_is_down_leaves_the_last_known_state(client: Client, keep: 
     assert "database default of web-1" in text
 
 
-def test_work_that_runs_is_shown(client: Client, keep: Keep) -> None:
-    began = StatusActive(host="web-1", what="a backup", since=NOW - timedelta(hours=3))
-    keep(replace(healthy(NOW), active=(began,)))
-    assert "On web-1, a backup began 3 hours ago and has not ended yet." in shown(client)
+def test_work_is_shown_while_it_runs_and_when_it_has_ended(client: Client, keep: Keep) -> None:
+    keep(healthy(NOW))
+    running = Work(
+        host="web-1",
+        what="a backup",
+        since=NOW - timedelta(hours=3),
+        reported=NOW,
+        step="files <b>uploads</b>",
+        done=1_200_000_000,
+        total=2_800_000_000,
+        files=51_200,
+        rate=40_000_000,
+    )
+    silent = replace(running, host="web-2", reported=NOW - timedelta(hours=1))
+    failed = replace(running, what="a drill", ended=NOW, error="IdentityError")
+    done = replace(running, what="a prune", ended=NOW)
+    assert keep_activity(get_config(), Activity(schema=1, works=(running, silent, failed, done))) == []
+    text = shown(client)
+    assert "A backup on web-1 has been running for 3 hours; it reported" in text
+    assert "files &lt;b&gt;uploads&lt;/b&gt;" in text
+    assert "42 % 1.2 GB of about 2.8 GB, 51200 files, 40.0 MB/s, about 40 seconds left" in text
+    assert "A backup on web-2 has not reported for 1 hour. Its process was killed" in text
+    assert "A drill on web-1 failed" in text and "(IdentityError) Do:" in text
+    assert "A prune on web-1 ended" in text
+    assert "Work of the last day" in shown(client, f"{backup_id(0, NOW)}/")
 
 
 def test_old_status_is_not_taken_for_the_present_one(client: Client, keep: Keep) -> None:

@@ -44,4 +44,4 @@ def test_project_starts_without_any_dependency_and_has_the_permissions(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["pin_backup", "run_backup", "verify_backup", "view_backup"]
+    assert done.stdout.split() == ["drill_backup", "pin_backup", "run_backup", "verify_backup", "view_backup"]

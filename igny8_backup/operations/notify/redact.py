@@ -7,6 +7,7 @@ servers and programs, which may contain secrets.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,9 +36,14 @@ def redacted(text: str) -> str:
 
 
 def _secrets() -> Iterator[str]:
-    for name in dir(settings):
-        if name.isupper():
-            yield from _within(name, getattr(settings, name, None))
+    names = [name for name in dir(settings) if name.isupper()]
+    with warnings.catch_warnings():
+        # Reading a deprecated setting warns, and where warnings are errors, it fails.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        values = {name: getattr(settings, name, None) for name in names}
+    for name, value in values.items():
+        yield from _within(name, value)
 
 
 def _within(name: str, value: Any) -> Iterator[str]:

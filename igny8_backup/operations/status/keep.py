@@ -18,7 +18,7 @@ from igny8_backup.conf import SETTING, Config
 from igny8_backup.errors import IntegrityError
 from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
-from igny8_backup.formats.status import SCHEMA, Status
+from igny8_backup.formats.status import SCHEMA, Activity, Status
 from igny8_backup.outside import is_from_outside
 
 _MOST_BYTES = 200_000_000
@@ -39,14 +39,23 @@ class Kept:
 
 def keep_status(config: Config, status: Status) -> list[str]:
     """Write the document to ``STATE_DIR`` and to the cache, if one is set; return what went wrong."""
-    data, problems = zlib.compress(records.to_json(status)), []
+    return _keep(config, status_file(config), cache_key(config), status)
+
+
+def keep_activity(config: Config, activity: Activity) -> list[str]:
+    """Write the document about work that runs, to the same places; return what went wrong."""
+    return _keep(config, activity_file(config), cache_key(config, "activity"), activity)
+
+
+def _keep(config: Config, file: Path, key: str, document: Status | Activity) -> list[str]:
+    data, problems = zlib.compress(records.to_json(document)), []
     try:
-        replace_file(status_file(config), data)
+        replace_file(file, data)
     except OSError as error:
-        problems.append(f"{status_file(config)} cannot be written: {error.strerror}.")
+        problems.append(f"{file} cannot be written: {error.strerror}.")
     if config.status_cache:
         try:
-            caches[config.status_cache].set(cache_key(config), data, timeout=None)
+            caches[config.status_cache].set(key, data, timeout=None)
         except Exception as error:  # each cache backend has errors of its own
             if is_from_outside(error):
                 raise
@@ -57,7 +66,8 @@ def keep_status(config: Config, status: Status) -> list[str]:
 def read_status(config: Config) -> Kept:
     """Read the document from the cache, or from ``STATE_DIR`` if ``STATUS_CACHE`` is not set."""
     if config.status_cache:
-        return _from_cache(config)
+        data, kept = _from_cache(config, cache_key(config))
+        return kept if data is None else _parse(data, kept.source)
     file = status_file(config)
     source = f"the file {file}"
     try:
@@ -71,36 +81,62 @@ def read_status(config: Config) -> Kept:
     return _parse(data, source)
 
 
+def read_activity(config: Config) -> Activity:
+    """Read the document about work that runs. It is empty if it cannot be read."""
+    nothing = Activity(schema=SCHEMA)
+    if config.status_cache:
+        data, _ = _from_cache(config, cache_key(config, "activity"))
+    else:
+        try:
+            data = activity_file(config).read_bytes()
+        except OSError:
+            data = None
+    if data is None:
+        return nothing
+    try:
+        return records.from_json(
+            Activity, _unpacked(data), name="The activity document", schema=SCHEMA, hint=_HINT
+        )
+    except IntegrityError:
+        return nothing
+
+
 def status_file(config: Config) -> Path:
     """Return the path of the file in ``STATE_DIR`` that holds the status document."""
     return config.state_dir / "status.json.z"
 
 
-def cache_key(config: Config) -> str:
-    """Return the key of the document in the cache.
+def activity_file(config: Config) -> Path:
+    """Return the path of the file in ``STATE_DIR`` that holds the activity document."""
+    return config.state_dir / "activity.json.z"
+
+
+def cache_key(config: Config, document: str = "status") -> str:
+    """Return the key of the ``document`` in the cache: ``status`` or ``activity``.
 
     Each environment and prefix has a key of its own, because several of them can share one cache.
     """
     place = hashlib.sha256(f"{config.environment}\0{config.prefix}".encode()).hexdigest()
-    return f"igny8_backup.status.{place[:16]}"
+    return f"igny8_backup.{document}.{place[:16]}"
 
 
-def _from_cache(config: Config) -> Kept:
+def _from_cache(config: Config, key: str) -> tuple[bytes | None, Kept]:
+    """Return the bytes under ``key``; if there are none, ``None`` and the reason."""
     source = f"the cache {config.status_cache!r}"
     try:
-        data = caches[config.status_cache].get(cache_key(config))
+        data = caches[config.status_cache].get(key)
     except Exception as error:  # each cache backend has errors of its own
         if is_from_outside(error):
             raise
         problem = f"The cache {config.status_cache!r} cannot be read: {type(error).__name__}."
-        return Kept(status=None, source=source, problem=problem)
-    if not isinstance(data, bytes):
-        problem = (
-            f"There is nothing in {source} yet. The first backup or monitor_backups writes it, if it runs"
-            f" with the same {SETTING}['STATUS_CACHE'], ENVIRONMENT and PREFIX."
-        )
-        return Kept(status=None, source=source, problem=problem)
-    return _parse(data, source)
+        return None, Kept(status=None, source=source, problem=problem)
+    if isinstance(data, bytes):
+        return data, Kept(status=None, source=source)
+    problem = (
+        f"There is nothing in {source} yet. The first backup or monitor_backups writes it, if it runs"
+        f" with the same {SETTING}['STATUS_CACHE'], ENVIRONMENT and PREFIX."
+    )
+    return None, Kept(status=None, source=source, problem=problem)
 
 
 def _parse(data: bytes, source: str) -> Kept:
@@ -113,6 +149,10 @@ def _parse(data: bytes, source: str) -> Kept:
 @functools.lru_cache(maxsize=2)
 def _decode(data: bytes) -> Status:
     """Parse a document. The result is cached: parsing takes a second if there are thousands of backups."""
+    return records.from_json(Status, _unpacked(data), name="The status document", schema=SCHEMA, hint=_HINT)
+
+
+def _unpacked(data: bytes) -> bytes:
     unpacker = zlib.decompressobj()
     try:
         document = unpacker.decompress(data, _MOST_BYTES)
@@ -121,7 +161,7 @@ def _decode(data: bytes) -> Status:
         complete = False
     if not complete:
         raise IntegrityError("The status document is damaged.", unchanged="Nothing was changed.", hint=_HINT)
-    return records.from_json(Status, document, name="The status document", schema=SCHEMA, hint=_HINT)
+    return document
 
 
 def _cache_hint() -> str:

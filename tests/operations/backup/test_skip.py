@@ -16,8 +16,8 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import read_inventory
-from igny8_backup.operations.status.keep import read_status
-from igny8_backup.operations.status.refresh import refresh_status, refreshing_status
+from igny8_backup.operations.status.keep import read_activity
+from igny8_backup.operations.status.refresh import refreshing_status
 from igny8_backup.tasks import backup_sites
 from tests.operations.conftest import Notes
 
@@ -77,20 +77,13 @@ def test_skip_is_excused_unless_the_run_before_was_skipped_too(context: BackupCo
     assert is_excused(second, [second, elsewhere, complete], now), "another host was skipped"
 
 
-def test_run_without_the_lock_leaves_the_other_run_in_the_status(context: BackupContext) -> None:
-    run_backup(context, REQUEST)
-    refresh_status(context)
-
+def test_run_without_the_lock_leaves_the_other_run_in_the_activity(context: BackupContext) -> None:
     def active() -> list[str]:
-        status = read_status(context.config).status
-        assert status
-        return [item.what for item in status.active]
+        return [item.what for item in read_activity(context.config).works if not item.ended]
 
-    with refreshing_status(context, "a verification"):
+    with refreshing_status(context), refreshing_status(context, "a verification"):
         with pytest.raises(LockedError), refreshing_status(context):
-            assert active() == ["a verification", "a backup"]
+            assert active() == ["a backup", "a verification", "a backup"]
             raise LockedError("Another run holds the lock.")
-        with refreshing_status(context) as own:
-            own.alone = False  # it was skipped
-        assert active() == ["a verification"]
+        assert sorted(active()) == ["a backup", "a verification"]
     assert active() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,20 @@ import pytest
 
 from igny8_backup.conf import get_config
 from igny8_backup.errors import FilesError, LockedError, StorageError
-from igny8_backup.formats.status import Status, StatusActive
+from igny8_backup.formats.status import Activity, Status, Work
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.pin import pin
 from igny8_backup.operations.monitor.run import monitor
-from igny8_backup.operations.status.keep import keep_status, read_status, status_file
+from igny8_backup.operations.status.follow import followed
+from igny8_backup.operations.status.keep import (
+    keep_activity,
+    keep_status,
+    read_activity,
+    read_status,
+    status_file,
+)
 from igny8_backup.operations.status.refresh import refresh_status, refreshing_status
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
@@ -127,31 +134,47 @@ def test_cache_that_is_down_is_noted_and_the_file_is_written(nights: BackupConte
     assert "cannot be read: ConnectionError" in read_status(get_config()).problem
 
 
-def test_status_says_what_runs_until_it_has_ended(nights: BackupContext) -> None:
-    run_backup(nights, BOTH)
-    refresh_status(nights)
-    with refreshing_status(nights, "a verification"):
-        assert [(item.host, item.what) for item in kept(nights).active] == [("web-1", "a verification")]
+def test_activity_says_what_runs_and_how_it_ended(nights: BackupContext) -> None:
+    def works() -> list[tuple[str, str, bool, str]]:
+        found = read_activity(nights.config).works
+        return [(work.what, work.step, work.ended is None, work.error) for work in found]
+
+    with refreshing_status(nights, "a verification") as context:
+        assert works() == [("a verification", "", True, "")]
         refresh_status(nights)  # the hourly monitor
-        assert [item.what for item in kept(nights).active] == ["a verification"]
-    assert kept(nights).active == ()
-    for ended in (LockedError("Another run holds the lock."), KeyboardInterrupt()):
-        with pytest.raises(type(ended)), refreshing_status(nights):
-            raise ended
-        assert kept(nights).active == ()
+        assert works() == [("a verification", "", True, "")]
+        run_backup(context, BOTH)
+    assert works() == [("a verification", "", False, "")]
+    for raised, error in (
+        (LockedError("Another run."), "LockedError"),
+        (KeyboardInterrupt(), "StoppedError"),
+    ):
+        with pytest.raises(type(raised)), refreshing_status(nights):
+            raise raised
+        assert works() == [("a backup", "", False, error), ("a verification", "", False, "")]
 
 
-def test_work_that_was_killed_is_forgotten_after_a_day(nights: BackupContext) -> None:
-    run_backup(nights, BOTH)
-    refresh_status(nights)
+def test_activity_reports_the_step_that_runs(nights: BackupContext) -> None:
+    with followed(nights, "a backup", every=0.01) as context:
+        context.progress.begin("files uploads", 100, 7)
+        context.progress.advance(40, 3)
+        while not (works := read_activity(nights.config).works)[0].done:
+            time.sleep(0.01)
+        (work,) = works
+        assert (work.step, work.done, work.total, work.files) == ("files uploads", 40, 100, 3)
+        assert work.rate > 0 and work.reported > work.since
+    (ended,) = read_activity(nights.config).works
+    assert ended.ended and not ended.error
+
+
+def test_work_of_a_killed_process_is_forgotten_after_a_day(nights: BackupContext) -> None:
     clock: Any = nights.clock
-    killed = StatusActive(host="web-2", what="a backup", since=clock())
-    keep_status(nights.config, replace(kept(nights), active=(killed,)))
-    refresh_status(nights)
-    assert kept(nights).active == (killed,)
-    clock.forward(days=1)
-    refresh_status(nights)
-    assert kept(nights).active == ()
+    killed = Work(host="web-2", what="a backup", since=clock(), reported=clock())
+    keep_activity(nights.config, Activity(schema=1, works=(killed,)))
+    for days, kept_works in ((0, 2), (1, 1)):
+        clock.forward(days=days)
+        with followed(nights, "a prune"):
+            assert len(read_activity(nights.config).works) == kept_works
 
 
 class BrokenCache:

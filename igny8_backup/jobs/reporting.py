@@ -1,0 +1,40 @@
+"""Run the operation of a task: report its outcome, write its notes to the log, end it in time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from igny8_backup.celery.time_limit import ending_at_time_limit
+from igny8_backup.humanize import indented
+from igny8_backup.operations.guards.green_threads import refuse_eventlet
+from igny8_backup.operations.notify.report import Report
+from igny8_backup.operations.progress import NullProgress
+
+logger = logging.getLogger("igny8_backup.tasks")
+
+
+class LogProgress(NullProgress):
+    """A :class:`~igny8_backup.operations.progress.Progress` that writes notes to the log of the worker."""
+
+    def note(self, text: str) -> None:
+        logger.warning("%s", indented(text))
+
+
+@contextmanager
+def run_reported(what: str, url: str, what_is_left: str | Callable[[], str]) -> Iterator[Report]:
+    """Report the outcome of a task, and end it cleanly at the soft time limit of Celery, if it has one.
+
+    ``what`` is the name of the task. ``url`` is the URL of a monitoring service, which receives the
+    outcome; it is empty if there is none. ``what_is_left`` is a sentence about what the task leaves behind if
+    the time limit interrupts it, or a function that returns the sentence. Raises ``RefusedError`` in an
+    eventlet worker, because this package cannot run in green threads.
+    """
+    left = what_is_left if callable(what_is_left) else lambda: str(what_is_left)
+    with Report(what, LogProgress(), url=url) as report, ending_at_time_limit(left):
+        refuse_eventlet(
+            "This worker",
+            hint="Run these tasks in a worker with another pool: celery worker --pool=prefork.",
+        )
+        yield report
