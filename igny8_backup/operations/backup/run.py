@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import TypeVar
 
 from igny8_backup.errors import BackupError, unexpected
@@ -208,8 +208,19 @@ class _Run:
         extend_locks(self.context, self.id, (*self.databases.values(), *self.trees), self.record_failure)
 
     def checked(self, part: P, error: BackupError | None) -> P:
-        """Return ``part``. If there is an ``error``, record it and return ``part`` as failed."""
-        return replace(part, state=FAILED, error=self.record_failure(part.name, error)) if error else part
+        """Return ``part``. If there is an ``error``, record it and return ``part`` as failed.
+
+        A failed part names no objects: verifications and copies would look for the missing ones.
+        """
+        if error is None:
+            return part
+        required = {
+            item.name: getattr(part, item.name)
+            for item in fields(part)
+            if item.default is MISSING and item.default_factory is MISSING
+        }
+        failure = self.record_failure(part.name, error)
+        return type(part)(**{**required, "state": FAILED, "error": failure})
 
     def write_manifest(self, locks: list[HeldLock]) -> Manifest:
         """Store the details, then the manifest. A backup exists only once its manifest exists."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from igny8_backup.errors import IncompleteError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE, FAILED, RUNNING
 from igny8_backup.locks import file_lock
+from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies import one_backup
@@ -28,8 +30,9 @@ from igny8_backup.operations.verify.run import verify
 from igny8_backup.tasks import backup_sites, prune_backups, verify_backup
 from igny8_backup.tasks import copy_backups as copy_task
 from tests.operations.clocks import Clock
+from tests.operations.conftest import Notes
 from tests.operations.copies.conftest import BreaksOff, Opened
-from tests.operations.nights import running
+from tests.operations.nights import let_time_pass, running
 from tests.operations.signed import REQUEST, backed_up
 
 pytestmark = pytest.mark.slow
@@ -73,6 +76,35 @@ def test_copy_has_the_same_objects_and_restores_alone(
         run_extract(copy, plan)
     assert (tmp_path / "new/sites/a/page").read_text() == "changed\n"
     assert (tmp_path / "new/sites/b/page").read_text() == "sites b as it was\n"
+
+
+class Losing(Notes):
+    """A progress that deletes a pack when the second tree is begun."""
+
+    def __init__(self, pack: Path) -> None:
+        super().__init__()
+        self.pack = pack
+
+    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+        if what == "files uploads":
+            self.pack.unlink()
+
+
+def test_copy_of_a_tree_that_failed_for_want_of_a_pack_needs_no_object_of_it(
+    opened: Opened, trees: tuple[Path, Path], tmp_path: Path, clock: Clock
+) -> None:
+    with opened() as context:
+        first = backed_up(context)
+        clock.forward(days=1)
+        (pack,) = (pack.key for tree in first.trees if tree.name == "sites" for pack in tree.packs)
+        losing = replace(context, progress=Losing(tmp_path / "storage/igny8" / pack))
+        let_time_pass(context, "sites")
+        made = run_backup(losing, BackupRequest(trees=("sites", "uploads")))
+        assert made.manifest and list(made.errors) == ["sites"]
+        failed = next(tree for tree in made.manifest.trees if tree.name == "sites")
+        assert (failed.state, failed.objects(), failed.files) == (FAILED, (), 0)
+        assert not verify(context, VerifyRequest(backup_id=made.id)).findings
+        assert copy_all(context, backup_id=made.id).copied == (made.id,)
 
 
 def test_copy_again_stores_only_new_packs(opened: Opened, trees: tuple[Path, Path], clock: Clock) -> None:
