@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store import Retry, UnreachableError
+from igny8_backup.store.s3 import ranges
 from igny8_backup.streams import BLOCK
 from igny8_backup.streams.pipeline import from_bytes
 from tests.services.proxy import CuttingProxy
@@ -108,3 +110,66 @@ def test_download_with_wrong_checksum_raises_integrity_error(open_s3: OpenStore,
     proxy.forge_answer(b"GET ", head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"wrong")
     with pytest.raises(IntegrityError, match="does not match the checksum"):
         store.read_small("a")
+
+
+@pytest.fixture
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read ``DATA`` in four ranges."""
+    monkeypatch.setattr(ranges, "RANGE", 2 * BLOCK)
+    monkeypatch.setattr(ranges, "LARGE", 4 * BLOCK)
+
+
+def ranges_asked(proxy: CuttingProxy) -> int:
+    return sum(1 for request in proxy.asked if request.startswith("GET ") and request.endswith("/igny8/a"))
+
+
+@pytest.mark.usefixtures("small_ranges")
+@pytest.mark.parametrize(("times", "reset"), [(0, False), (5, False), (5, True)])
+def test_large_download_reads_ranges_over_broken_connections(
+    open_s3: OpenStore, proxy: CuttingProxy, times: int, reset: bool
+) -> None:
+    store = open_s3(proxy.endpoint, retry=patient())
+    store.put("a", from_bytes(DATA))
+    proxy.cut_answers(BLOCK, times=times, reset=reset)
+    assert read(store.open("a")) == DATA
+    assert proxy.cuts == times and ranges_asked(proxy) >= 4 + times
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_large_download_of_object_replaced_meanwhile_raises(open_s3: OpenStore, proxy: CuttingProxy) -> None:
+    store = open_s3(proxy.endpoint, retry=patient())
+    store.put("a", from_bytes(DATA))
+    blocks = store.open("a")
+    next(blocks)
+    store.put_small("a", os.urandom(len(DATA)))
+    with pytest.raises(IntegrityError, match="changed or deleted while it was read"):
+        read(blocks)
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_large_download_from_a_server_without_ranges_is_read_in_one_piece(
+    open_s3: OpenStore, proxy: CuttingProxy
+) -> None:
+    store = open_s3(proxy.endpoint, retry=patient())
+    store.put("a", from_bytes(DATA))
+    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]
+    head = f"HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+    proxy.forge_answer(b"range: bytes", head.encode() + b"wrong", times=10)
+    assert read(store.open("a")) == DATA
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_large_download_that_is_given_up_or_fails_leaves_no_thread(
+    open_s3: OpenStore, proxy: CuttingProxy
+) -> None:
+    store = open_s3(proxy.endpoint, retry=patient(0.3))
+    store.put("a", from_bytes(DATA))
+    blocks = store.open("a")
+    next(blocks)
+    blocks.close()
+    blocks = store.open("a")
+    next(blocks)
+    proxy.refuse()
+    with pytest.raises(UnreachableError):
+        read(blocks)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("s3-range")]

@@ -14,12 +14,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from igny8_backup.deadline import within
 from igny8_backup.errors import StorageError
-from igny8_backup.store.objects import (
-    Stored,
-    UnfinishedUpload,
-    exists_error,
-    missing_error,
-)
+from igny8_backup.store.objects import Stored, UnfinishedUpload, exists_error, missing_error
 from igny8_backup.store.retry import SLOWEST, Retry
 from igny8_backup.store.s3.body import Body
 from igny8_backup.store.s3.checksums import Checksums, altered
@@ -83,14 +78,17 @@ class Bucket:
         """
         return self._create(f"write {key} to", "put_object", key, replace, body, **self.parameters(key))
 
-    def get(self, key: str, start: int = 0, etag: str = "", version: str = "") -> Answer:
+    def get(
+        self, key: str, start: int = 0, etag: str = "", version: str = "", end: int | None = None
+    ) -> Answer:
         """Return the answer to GET, with a ``Body`` that the caller reads and closes.
 
         With ``start``, the body begins at that byte, and the request fails unless the object still has the
-        ETag ``etag``. ``version`` is the id of a version, empty for the current one. Raises
-        ``MissingObjectError``.
+        ETag ``etag``. With ``end`` too, it ends before that byte. ``version`` is the id of a version, empty
+        for the current one. Raises ``MissingObjectError``.
         """
-        condition = {"IfMatch": etag, "Range": f"bytes={start}-"} if start else {}
+        last = "" if end is None else end - 1
+        condition = {"IfMatch": etag, "Range": f"bytes={start}-{last}"} if start else {}
         condition |= {"VersionId": version} if version else {}
         try:
             return self.call(f"read {key} from", "get_object", DATA_CALL, key, None, **condition)
