@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
+import hypothesis
 import pytest
 from demo.server import PostgresServer
 from django.conf import settings
@@ -29,6 +30,9 @@ SERVICES = {"postgres_servers", "redis_server", "s3_server", "moto_server", "loc
 WORKERS_PER_CORE, MORE_WORKERS = 2, 4
 """Most tests wait for servers and processes most of the time, so a core serves two workers."""
 
+SOME_EXAMPLES = 40
+"""Number of examples of a property that names no number itself; with ``--exhaustive`` it is 100."""
+
 MEASURE, MEASURED_SHARE = "COVERAGE_PROCESS_CONFIG", 4
 """The variable that lets a process measure its coverage; it is set for one test of so many."""
 
@@ -46,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--exhaustive",
         action="store_true",
-        help="run each test on all versions of PostgreSQL that it names, and kill at all moments, not some",
+        help="run each test on all versions of PostgreSQL that it names, at all moments, with more examples",
     )
 
 
@@ -54,6 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and children inherit that
     if sys.flags.dev_mode:  # the workers of pytest-xdist do not inherit -X dev
         os.environ["PYTHONDEVMODE"] = "1"
+    # Without a deadline: other tests keep the machine busy.
+    examples = 100 if config.getoption("--exhaustive") else SOME_EXAMPLES
+    hypothesis.settings.register_profile("tests", max_examples=examples, deadline=None)
+    hypothesis.settings.load_profile("tests")
     if MEASURE in os.environ:
         MEASURING[MEASURE] = os.environ[MEASURE]
         sys.path.append(COVERAGE_STARTUP)

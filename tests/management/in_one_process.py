@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import sys
@@ -23,12 +24,22 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 300
-# Modules that take long to import and read no settings.
+# Modules that take long to import and read no settings. The commands import nearly all of the package.
 HEAVY = (
     "celery.app",
+    "celery.fixups.django",
+    "cron_descriptor",
+    "crontab",
+    "cryptography.hazmat.primitives.serialization",
+    "django.contrib.admin",
+    "django.contrib.auth.apps",
+    "django.contrib.postgres.fields",
     "django.core.management",
-    "django.db.backends.postgresql.psycopg_any",
+    "django.db.backends.postgresql.base",
+    "django.db.backends.sqlite3.base",
     "django.db.models",
+    "django.template.defaulttags",
+    "django.templatetags.i18n",
     "django.urls",
     "rich.progress",
 )
@@ -117,6 +128,15 @@ def main() -> None:
     sys.path[0:1] = [str(REPOSITORY / "testproject"), str(REPOSITORY)]
     for name in HEAVY:
         importlib.import_module(name)
+    from django.conf import settings
+
+    from igny8_backup.management import commands
+
+    for module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
+        importlib.import_module(module.name)
+    assert not settings.configured, "A module reads settings when it is imported."
+    gc.collect()
+    gc.freeze()  # so that the collection after each command is short
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
