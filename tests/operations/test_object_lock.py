@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run import run_backup
@@ -28,6 +27,7 @@ from igny8_backup.streams.age import generate_identity
 from tests.operations.signed import Keys
 from tests.operations.test_versions import Attacked
 from tests.services.moto import MotoServer
+from tests.services.proxy import CuttingProxy, error_answer
 
 LOCK = {"mode": "GOVERNANCE", "days": 30}
 
@@ -135,25 +135,24 @@ def test_backup_extends_the_locks_of_packs_that_it_needs(locking: Attacked) -> N
 
 
 def test_backup_that_cannot_extend_a_lock_is_incomplete_and_alarms(
-    locking: Attacked, monkeypatch: pytest.MonkeyPatch
+    locking: Attacked, server: MotoServer, settings: Any
 ) -> None:
-    with locking.open() as context:
-        backup(context)
-        pack = next(key for key in locks(locking) if key.startswith(keys.PACKS))
-        set_lock(locking, pack, timedelta(days=3))
-        # What a server without the right s3:PutObjectRetention is answered.
-        refuse = StorageError("Cannot extend the lock: access denied (AccessDenied).")
-
-        def refused(*args: object, **options: object) -> None:
-            raise refuse
-
-        monkeypatch.setattr(type(context.store), "extend_lock", refused)
-        result = backup(context)
-        assert not result.whole and [alarm.part for alarm in result.alarms] == ["object lock"]
-        (problem,) = result.problems(10)
-        assert problem.startswith("object lock FAILED: The lock of packs/web-1/")
-        assert context.catalog.get(result.id)
-        assert result.manifest and {part.state for part in result.manifest.parts} == {"complete"}
+    with CuttingProxy(server.port) as proxy:
+        options = server.options(locking.name, endpoint_url=proxy.endpoint)
+        behind = {**settings.STORAGES["dbbackup"], "OPTIONS": options}
+        settings.STORAGES = {**settings.STORAGES, "dbbackup": behind}
+        with locking.open() as context:
+            backup(context)
+            pack = next(key for key in locks(locking) if key.startswith(keys.PACKS))
+            set_lock(locking, pack, timedelta(days=3))
+            # What a server without the right s3:PutObjectRetention is answered.
+            proxy.answer_always(b"?retention", error_answer(403, "AccessDenied"))
+            result = backup(context)
+            assert not result.whole and [alarm.part for alarm in result.alarms] == ["object lock"]
+            (problem,) = result.problems(10)
+            assert problem.startswith("object lock FAILED: The lock of packs/web-1/")
+            assert context.catalog.get(result.id)
+            assert result.manifest and {part.state for part in result.manifest.parts} == {"complete"}
 
 
 def test_prune_keeps_locked_backups_and_says_until_when(locking: Attacked) -> None:

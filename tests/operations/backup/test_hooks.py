@@ -113,14 +113,22 @@ def test_hook_whose_program_is_missing_is_found_before_any_hook_runs(hooked: Hoo
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BackupError])
 def test_hooks_after_a_backup_run_when_it_is_interrupted(
-    hooked: Hooked, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    hooked: Hooked, tmp_path: Path, error: type[BaseException]
 ) -> None:
-    def stop(*args: Any, **kwargs: Any) -> Any:
-        raise error("stopped")
+    def stop(phase: str, **kwargs: Any) -> None:
+        if phase != "manifest":
+            return
+        if error is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        (tmp_path / "storage").rename(tmp_path / "elsewhere")
+        (tmp_path / "storage").touch()
 
-    monkeypatch.setattr("igny8_backup.operations.backup.run.store_manifest", stop)
-    with pytest.raises(error):
-        hooked.run(AFTER_BACKUP=[hooked.says("end")])
+    phase_started.connect(stop)
+    try:
+        with pytest.raises(error):
+            hooked.run(AFTER_BACKUP=[hooked.says("end")])
+    finally:
+        phase_started.disconnect(stop)
     assert hooked.log == ["end after_backup failed"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -63,17 +63,21 @@ def test_tree_whose_mounts_changed_since_the_last_backup_is_named(
 
 
 def test_many_changed_mounts_are_counted_and_unreadable_memory_is_ignored(
-    context: BackupContext, trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    context: BackupContext, trees: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    found = {b"": b"ext4 on /"}
-    monkeypatch.setattr(mounts, "mounts_of", lambda root: found)
+    (tmp_path / "other").mkdir()
+    folders = [trees[0] / f"{number:02}" for number in range(mounts.NAMED + 2)]
+    for folder in folders:
+        folder.mkdir()
     backed_up(context)
-    found.update({b"%02d" % number: b"tmpfs on /x" for number in range(12)})
-    backed_up(context)
-    *named, more = [text for text in noted(context) if "sites" in text]
-    assert len(named) == mounts.NAMED
-    assert "sites: 2 further folders are on other file systems" in more
-    for file in (context.config.state_dir / "mounts").rglob("*.json"):
-        file.write_text("[")
-    backed_up(context)
-    assert noted(context) == []
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(mounted(tmp_path / "other", folder))
+        backed_up(context)
+        *named, more = [text for text in noted(context) if "sites" in text]
+        assert len(named) == mounts.NAMED
+        assert "sites: 2 further folders are on other file systems" in more
+        for file in (context.config.state_dir / "mounts").rglob("*.json"):
+            file.write_text("[")
+        backed_up(context)
+        assert noted(context) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +14,6 @@ from igny8_backup.catalog.signatures import store_document
 from igny8_backup.formats import keys as object_keys
 from igny8_backup.formats import records
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.management import confirm
 from igny8_backup.management.commands import prune_backups
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
@@ -173,6 +174,17 @@ def test_remove_untrusted_removes_what_was_listed_and_no_pinned_or_trusted_backu
         assert prune(context).complete, "the removal is recorded and signed"
 
 
+class Typed(io.StringIO):
+    """What somebody types on a ``terminal``, or what a pipe delivers."""
+
+    def __init__(self, line: str, terminal: bool) -> None:
+        super().__init__(f"{line}\n")
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
 @pytest.mark.parametrize(
     ("terminal", "answer", "removes"),
     [(True, "remove 2", True), (True, "yes", False), (True, "remove 3", False), (False, "remove 2", False)],
@@ -183,8 +195,7 @@ def test_prune_untrusted_command_removes_only_after_the_number_was_typed(
     with host(signs="web", trusts=["other"], clock=clock) as context:
         made = [back_up(context, clock) for _ in range(2)]
     with host(signs="other", trusts=["other"]) as context:
-        monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
-        monkeypatch.setattr(confirm, "ask", lambda question: answer)
+        monkeypatch.setattr(sys, "stdin", Typed(answer, terminal))
         status = 0
         try:
             command = prune_backups.Command()
