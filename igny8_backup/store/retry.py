@@ -191,7 +191,7 @@ class Attempts:
             raise error
         if self._count > 1:  # a single failure is not reported
             self._retry.trouble(error, limit)
-        pause = min(self._pause * random.uniform(0.5, 1), limit - waited)  # noqa: S311
+        pause = min(self._pause * random.uniform(0.5, 1), limit - waited)  # noqa: S311 - no secret
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if self._stop.wait(pause):
             error.final = True

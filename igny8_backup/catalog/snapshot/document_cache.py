@@ -51,7 +51,7 @@ class DocumentCache:
             for start in range(0, len(names), _KEYS_AT_ONCE):
                 some = names[start : start + _KEYS_AT_ONCE]
                 marks = ", ".join("?" * len(some))
-                rows = f"SELECT key, digest, content FROM documents WHERE key IN ({marks})"  # noqa: S608
+                rows = f"SELECT key, digest, content FROM documents WHERE key IN ({marks})"  # noqa: S608 - question marks only
                 for key, digest, packed in database.execute(rows, some):
                     content = _unpacked(packed, wanted[key].size)
                     if self._digest(wanted[key], content) == digest:
@@ -119,6 +119,6 @@ class DocumentCache:
 def _unpacked(packed: object, size: int) -> bytes:
     """Return the decompressed content, cut off after ``size + 1`` bytes; empty if it is damaged."""
     try:
-        return zlib.decompressobj().decompress(packed, size + 1)  # type: ignore[arg-type]
+        return zlib.decompressobj().decompress(packed, size + 1)  # type: ignore[arg-type]  # else TypeError
     except (zlib.error, TypeError):
         return b""

@@ -89,7 +89,7 @@ def ask(
 
 def _count(session: Session, table: str, most: int) -> int:
     name = identifier(*split_table_name(table))
-    query = f"SELECT count(*) FROM (SELECT FROM ONLY {name} LIMIT {most + 1}) AS counted"  # noqa: S608
+    query = f"SELECT count(*) FROM (SELECT FROM ONLY {name} LIMIT {most + 1}) AS counted"  # noqa: S608 - a quoted name
     (number,) = session.execute(query).fetchone() or (0,)
     return int(number)
 

@@ -27,7 +27,7 @@ def main() -> None:
     logging.disable()  # messages of Apprise may contain parts of the URLs
     job = json.load(sys.stdin)
     try:
-        import apprise  # noqa: F401
+        import apprise  # noqa: F401 - whether it is installed
     except ImportError:
         results.write(f"{MISSING}\n")
         return

@@ -56,7 +56,7 @@ def _guard_psycopg(module: ModuleType, permitted: frozenset[str]) -> None:
         _check(import_module("psycopg.conninfo").conninfo_to_dict(conninfo), permitted)
         return (yield from connect(conninfo, *args, **kwargs))
 
-    module.connect = guarded  # type: ignore[attr-defined]
+    module.connect = guarded  # type: ignore[attr-defined]  # any module
 
 
 def _guard_psycopg2(module: ModuleType, permitted: frozenset[str]) -> None:
@@ -66,7 +66,7 @@ def _guard_psycopg2(module: ModuleType, permitted: frozenset[str]) -> None:
         _check(import_module("psycopg2.extensions").parse_dsn(dsn), permitted)
         return connect(dsn, *args, **kwargs)
 
-    module._connect = guarded  # type: ignore[attr-defined]
+    module._connect = guarded  # type: ignore[attr-defined]  # any module
 
 
 def _check(parameters: Any, permitted: frozenset[str]) -> None:

@@ -64,7 +64,7 @@ def find_start(chosen: str = "") -> Start:
 
 def interpreter() -> list[str]:
     """Return the command line of this Python interpreter, with its options (such as ``-X dev``)."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     # These three would ignore PYTHONPATH, with which the other process finds the same modules.
     return [sys.executable, *(flag for flag in flags if flag not in ("-I", "-E", "-P"))]
 

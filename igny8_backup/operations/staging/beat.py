@@ -27,9 +27,9 @@ def mark_tasks_as_run(connection: Any) -> None:
         tables = connection.introspection.table_names(cursor)
         if _TASKS in tables:
             cursor.execute(
-                f"UPDATE {_TASKS} SET last_run_at = %s"  # noqa: S608
+                f"UPDATE {_TASKS} SET last_run_at = %s"  # noqa: S608 - a constant
                 " WHERE last_run_at IS NOT NULL OR start_time IS NULL OR start_time <= %s",
                 [now, now],
             )
         if _CHANGES in tables:
-            cursor.execute(f"UPDATE {_CHANGES} SET last_update = %s", [now])  # noqa: S608
+            cursor.execute(f"UPDATE {_CHANGES} SET last_update = %s", [now])  # noqa: S608 - a constant

@@ -180,7 +180,7 @@ class _ResumableUpload:
         span = f"bytes {self.sent}-{end - 1}/{end if last else '*'}"
         answer = self._session.put(self._url, data=part, headers={"Content-Range": span}, timeout=60)
         if answer.status_code not in (200, 201, 308):
-            raise from_http_response(answer)  # type: ignore[no-untyped-call]
+            raise from_http_response(answer)  # type: ignore[no-untyped-call]  # Google's
         if answer.status_code == 308 and (last or self._arrived(answer) != end):
             raise ConnectionError("the storage has received only some of the bytes")
 

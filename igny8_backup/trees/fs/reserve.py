@@ -53,7 +53,7 @@ def _try(folder: Path, size: int, files: ExitStack) -> OSError | None:
             return None
         while size > 0:
             # Without a name, so that nothing is left if the process is killed.
-            unnamed = tempfile.TemporaryFile(dir=folder, prefix=".igny8_backup-space-")  # noqa: SIM115
+            unnamed = tempfile.TemporaryFile(dir=folder, prefix=".igny8_backup-space-")  # noqa: SIM115 - ``files`` closes it
             file = files.enter_context(unnamed)
             with suppress(OSError):  # the restored files get owners, whose quotas count
                 os.fchown(file.fileno(), status.st_uid, status.st_gid)

@@ -60,7 +60,7 @@ class _MessageBatcher:
 
 def main(job: dict[str, Any], parent: Parent) -> dict[str, Any]:
     """Walk the tree that ``job`` describes, and send its entries to the archive worker; return the facts."""
-    root, excluded, exclude_caches, own = pickle.loads(base64.b64decode(job["walk"]))  # noqa: S301
+    root, excluded, exclude_caches, own = pickle.loads(base64.b64decode(job["walk"]))  # noqa: S301 - from the parent process
     batcher = _MessageBatcher(parent)
 
     def skip(path: bytes, reason: str) -> None:

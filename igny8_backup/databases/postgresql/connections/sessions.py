@@ -35,8 +35,8 @@ _MAY_TERMINATE = """
 _SESSIONS = """
     FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
     WHERE a.datname = ANY (%s) AND a.pid <> pg_backend_pid()"""
-_TERMINATE = f"SELECT count(pg_terminate_backend(a.pid)) {_SESSIONS} AND ({_MAY_TERMINATE})"  # noqa: S608
-_PROTECTED = f"SELECT DISTINCT r.rolname {_SESSIONS} AND NOT ({_MAY_TERMINATE}) ORDER BY 1"  # noqa: S608
+_TERMINATE = f"SELECT count(pg_terminate_backend(a.pid)) {_SESSIONS} AND ({_MAY_TERMINATE})"  # noqa: S608 - constants
+_PROTECTED = f"SELECT DISTINCT r.rolname {_SESSIONS} AND NOT ({_MAY_TERMINATE}) ORDER BY 1"  # noqa: S608 - constants
 
 
 @contextmanager

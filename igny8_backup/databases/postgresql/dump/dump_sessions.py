@@ -33,7 +33,7 @@ _WAITING = f"""
       AND l.waitstart < clock_timestamp() - make_interval(secs => %(seconds)s)
       AND pg_blocking_pids(l.pid) && ARRAY({_OWN}) AND l.pid <> ALL (ARRAY({_OWN}))
     ORDER BY l.waitstart"""  # noqa: S608 - _OWN is a constant
-_END = f"SELECT pg_terminate_backend(pid) FROM ({_OWN}) own"  # noqa: S608
+_END = f"SELECT pg_terminate_backend(pid) FROM ({_OWN}) own"  # noqa: S608 - a constant
 
 
 class DumpSessions:

@@ -113,7 +113,7 @@ def _large_row(session: Session, stderr: str) -> str:
         ]
         sizes = [f"coalesce({size}, 0)" for _, size in columns]
         listed, order = ", ".join(sizes), " + ".join(sizes)
-        query = f"SELECT ctid::text, {listed} FROM ONLY {table} ORDER BY {order} DESC LIMIT 1"  # noqa: S608
+        query = f"SELECT ctid::text, {listed} FROM ONLY {table} ORDER BY {order} DESC LIMIT 1"  # noqa: S608 - quoted by pg_dump and identifier()
         with session.transaction():
             session.execute(f"SET LOCAL statement_timeout = '{SEARCH_SECONDS}s'")
             place, *found = session.execute(query).fetchone() or ("", 0)

@@ -78,13 +78,13 @@ _OBJECTS = f"""
            ARRAY(SELECT {_GRANT} FROM aclexplode(initial) WHERE NOT given OR grantee IS DISTINCT FROM owner),
            acl IS NULL
     FROM found, pg_identify_object(class, id, subid), pg_database
-    WHERE datname = current_database()"""  # noqa: S608
+    WHERE datname = current_database()"""  # noqa: S608 - a constant
 _LARGE_OBJECTS = f"""
     SELECT pg_get_userbyid(lomowner)::text, number,
            ARRAY(SELECT {_GRANT} FROM aclexplode(coalesce(acl::aclitem[], acldefault('L', lomowner)))
                  WHERE grantee <> lomowner)
     FROM (SELECT lomowner, lomacl::text AS acl, count(*) AS number FROM pg_largeobject_metadata
-          GROUP BY 1, 2) AS alike"""  # noqa: S608
+          GROUP BY 1, 2) AS alike"""  # noqa: S608 - a constant
 
 
 def read_schemas(session: Session) -> tuple[SchemaAccess, ...]:
