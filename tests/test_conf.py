@@ -101,7 +101,7 @@ def test_config_without_settings_has_defaults() -> None:
         trust=Trust(),
         compression_level=3,
         files_compression_level=2,
-        jobs=2,
+        jobs=None,
         scratch_dir=Path(tempfile.gettempdir()),
         state_dir=project_dir() / ".igny8_backup/state",
         exclude_table_data={},

@@ -135,7 +135,7 @@ class Config:
     copies: Mapping[str, CopyTarget] = field(default_factory=dict)
     compression_level: int
     files_compression_level: int
-    jobs: int
+    jobs: int | None = None
     scratch_dir: Path
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]

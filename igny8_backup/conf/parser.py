@@ -80,6 +80,13 @@ class Reader:
         )
         return default
 
+    def take_optional_int(self, key: str, low: int, high: int) -> int | None:
+        """Return the value of ``key``, a number from ``low`` to ``high``, or ``None`` if it is not set."""
+        if self.value.get(key) is None:
+            self.value.pop(key, None)
+            return None
+        return self.take_int(key, low, low, high)
+
     def take_size(self, key: str) -> int | None:
         """Return the value of ``key`` in bytes, or None if the key is missing or wrong.
 

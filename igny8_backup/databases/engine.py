@@ -158,20 +158,28 @@ class Engine(OptionalMethods, ABC):
 
     @abstractmethod
     def load(
-        self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
+        self, staging: str, blocks: Blocks, *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
         """Restore the dump ``blocks`` into the database ``staging``.
 
-        ``selection`` is the part of the dump to restore. ``jobs`` connections work at the same time if the
-        scratch folder has space for the dump, whose size is ``raw_bytes``; otherwise one works. Returns a
-        label for each object that was left out. Also raises ``ToolError``, ``FilesError`` and the exceptions
-        of ``blocks``.
+        ``selection`` is the part of the dump to restore. At most ``jobs`` connections work at the same time.
+        Returns a label for each object that was left out. Also raises ``ToolError``, ``FilesError`` and the
+        exceptions of ``blocks``.
         """
 
-    def analyze(self, name: str) -> dict[str, str]:
+    def choose_jobs(self, name: str, wanted: int | None, size: int) -> int:
+        """Return how many connections to the database ``name`` should restore a dump at the same time.
+
+        ``wanted`` is the setting ``JOBS``; ``None`` leaves the choice to the engine. ``size`` is the size of
+        the database in bytes.
+        """
+        return 1
+
+    def analyze(self, name: str, jobs: int = 1) -> dict[str, str]:
         """Collect the planner's statistics in the database ``name``, if the engine has such statistics.
 
-        Foreign tables are not touched. Returns the tables that could not be analyzed, each with the reason.
+        At most ``jobs`` connections work at the same time. Foreign tables are not touched. Returns the tables
+        that could not be analyzed, each with the reason.
         """
         return {}
 

@@ -145,7 +145,7 @@ class SqliteEngine(Engine):
             os.close(os.open(staging, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def load(
-        self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
+        self, staging: str, blocks: Blocks, *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
         with closing(blocks), _files(self._path), open(staging, "wb") as file:
             write_file(blocks, file.fileno(), name=f"the database to {staging}")

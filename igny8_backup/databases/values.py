@@ -14,9 +14,6 @@ from igny8_backup.formats.details import Probe, SchemaAccess
 COUNTED_TO = 1_000_000
 """Counting the rows of a table stops after this number; the count ``COUNTED_TO + 1`` means "more"."""
 
-SCRATCH_MARGIN = 64 << 20
-"""Bytes that must stay free in the scratch folder when :meth:`Engine.load` stores a dump there."""
-
 Row = tuple[str | None, ...]
 """One row of a probe's result: each value as text, ``None`` for NULL."""
 

@@ -1,11 +1,11 @@
-"""A temporary file that no other user can open and that leaves nothing behind."""
+"""Temporary files that no other user can open and that leave nothing behind, on a disk or in memory."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,3 +50,36 @@ def private_file(
                 " disk.",
             ) from None
         yield file, f"/proc/self/fd/{file.fileno()}" if unnamed else file.name
+
+
+@contextmanager
+def memory_file(
+    content: Iterable[bytes], folder: Path, *, owner: Account | None = None
+) -> Iterator[tuple[int, str]]:
+    """Create a file with ``content`` that is on no disk; yield its descriptor and a path to open it again.
+
+    A child process that inherits the descriptor (``pass_fds``) can open the file by this path. Where the
+    system has no such files (``memfd_create``), the file is a :func:`private_file` in ``folder``. Raises
+    ``FilesError``.
+    """
+    if not hasattr(os, "memfd_create"):
+        with private_file(folder, b"".join(content), owner=owner) as (file, path):
+            yield file.fileno(), path
+        return
+    fd = os.memfd_create("igny8_backup")
+    try:
+        try:
+            for block in content:
+                write_all(fd, block)
+            os.fchmod(fd, 0o600)
+            if owner:
+                os.fchown(fd, owner.uid, owner.gid)
+        except OSError as error:
+            raise FilesError(
+                f"A file in memory could not be written: {error.strerror}.",
+                unchanged="Nothing live was changed.",
+                hint="Free some memory, or set IGNY8_BACKUP['JOBS'] to 1.",
+            ) from None
+        yield fd, f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)

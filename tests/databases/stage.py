@@ -151,7 +151,6 @@ class Stage:
         engine.load(
             self.staging,
             (block for block in [data]),
-            raw_bytes=len(data),
             jobs=jobs,
         )
         engine.copy_settings(self.staging, details)

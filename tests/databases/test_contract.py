@@ -65,7 +65,7 @@ def restore_staging(subject: Subject, details: DatabaseDetails, data: bytes) -> 
     engine = subject.engine
     staging, previous = engine.derived_name(STAGING, STAMP), engine.derived_name(PREVIOUS, STAMP)
     engine.create_staging(staging, details)
-    engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=2)
+    engine.load(staging, blocks_of(data), jobs=2)
     engine.copy_settings(staging, details)
     return staging, previous
 
@@ -174,7 +174,7 @@ def test_load_from_broken_stream_raises_its_error(
 
     for jobs in (1, 2):
         with pytest.raises(StorageError, match="network is gone"):
-            engine.load(staging, broken(), raw_bytes=len(data), jobs=jobs)
+            engine.load(staging, broken(), jobs=jobs)
     engine.drop(staging)
     assert subject.names() == ["one"]
     assert list(subject.scratch.glob("*")) == []
@@ -187,7 +187,7 @@ def test_load_of_invalid_dump_raises(subject: Subject) -> None:
     staging = engine.derived_name(STAGING, STAMP)
     engine.create_staging(staging, engine.describe(()))
     with pytest.raises(BackupError):
-        engine.load(staging, blocks_of(b"no dump" * 999), raw_bytes=6993, jobs=2)
+        engine.load(staging, blocks_of(b"no dump" * 999), jobs=2)
     engine.drop(staging)
 
 

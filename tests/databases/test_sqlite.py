@@ -57,7 +57,7 @@ def make_staging(engine: SqliteEngine) -> tuple[str, str]:
     staging, previous = engine.derived_name(STAGING, STAMP), engine.derived_name(PREVIOUS, STAMP)
     details = engine.describe(())
     engine.create_staging(staging, details)
-    engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=2)
+    engine.load(staging, blocks_of(data), jobs=2)
     engine.copy_settings(staging, details)
     return staging, previous
 
@@ -163,7 +163,7 @@ def test_load_of_damaged_dump_raises(engine: SqliteEngine, path: Path) -> None:
     staging = engine.derived_name(STAGING, STAMP)
     engine.create_staging(staging, engine.describe(()))
     with pytest.raises(DatabaseError, match="damaged|malformed"):
-        engine.load(staging, blocks_of(bytes(data)), raw_bytes=len(data), jobs=1)
+        engine.load(staging, blocks_of(bytes(data)), jobs=1)
 
 
 def test_create_staging_in_missing_folder_raises(engine: SqliteEngine, path: Path) -> None:

@@ -34,6 +34,7 @@ from igny8_backup.databases.postgresql.restore.statistics import analyze
 from igny8_backup.databases.postgresql.restore.swap import swap_back_databases, swap_databases
 from igny8_backup.databases.postgresql.restore.target import inspect_target
 from igny8_backup.databases.postgresql.roles.access import with_access
+from igny8_backup.databases.postgresql.roles.limits import choose_jobs
 from igny8_backup.databases.postgresql.roles.powers import power_problems, role_powers
 from igny8_backup.databases.values import (
     WHOLE,
@@ -153,12 +154,11 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
         staging_databases.create_staging(self.live, staging, details)
 
     def load(
-        self, staging: str, blocks: Blocks, *, raw_bytes: int, jobs: int, selection: RestoreSelection = WHOLE
+        self, staging: str, blocks: Blocks, *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
         return loading.load(
             self.live.to(staging),
             blocks,
-            raw_bytes=raw_bytes,
             scratch=self._scratch,
             jobs=jobs,
             bin_dir=self._bin_dir,
@@ -166,9 +166,12 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
             run_as=self._run_as,
         )
 
-    def analyze(self, name: str) -> dict[str, str]:
+    def choose_jobs(self, name: str, wanted: int | None, size: int) -> int:
         with self.live.to(name).open() as session:
-            return analyze(session).failed
+            return choose_jobs(session, wanted, size)
+
+    def analyze(self, name: str, jobs: int = 1) -> dict[str, str]:
+        return analyze(self.live.to(name), jobs).failed
 
     def restore_schemas(self, name: str, details: DatabaseDetails) -> None:
         if script := schemas_script(details.schemas):

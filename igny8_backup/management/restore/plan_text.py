@@ -11,7 +11,6 @@ from igny8_backup.humanize import count_in_words, duration_in_words, old_in_word
 from igny8_backup.operations.restore.plan import (
     DATABASES,
     FILES,
-    SCRATCH,
     DatabasePlan,
     RestorePlan,
     Source,
@@ -137,7 +136,7 @@ def _distance(seconds: int | None) -> str:
     return f", read {duration_in_words(timedelta(seconds=abs(seconds)), units=2)} {when} the database"
 
 
-_SPACE = {SCRATCH: "the dump of", FILES: "the files of", DATABASES: "a second copy of"}
+_SPACE = {FILES: "the files of", DATABASES: "a second copy of"}
 
 
 def space_text(space: Space) -> str:
@@ -148,9 +147,7 @@ def space_text(space: Space) -> str:
     if space.free is None:
         return f"{what}; the free space is not visible over SQL: give --assume-space SIZE"
     free = f"{size_in_words(space.free)} {'assumed to be ' if space.assumed else ''}free"
-    if space.enough or space.required:
-        return f"{what}, {free}"
-    return f"{what}, {free}, so the dump is restored over one connection, which is slower"
+    return f"{what}, {free}"
 
 
 def _workers(plan: RestorePlan) -> str:

@@ -162,7 +162,7 @@ def _copy_space(context: BackupContext, request: ExtractRequest, copy: DatabaseC
     config = context.config
     assumed = config.assume_space if request.assume_space is None else request.assume_space
     needed = 0 if copy.selection.tables else copy.details.size
-    return copy_space(config, copy.part, place=copy.where, needed=needed, assumed=assumed)
+    return copy_space(copy.part.alias, place=copy.where, needed=needed, assumed=assumed)
 
 
 def _space_blockers(folder: Path, trees: list[TreeCopy]) -> list[str]:

@@ -17,7 +17,7 @@ from igny8_backup.operations.restore.workers import WorkersPolicy
 from igny8_backup.operations.selection import BasePlan, BaseRequest
 from igny8_backup.operations.staging.overrides import RestoreOverrides
 
-SCRATCH, FILES, DATABASES = "scratch", "files", "databases"
+FILES, DATABASES = "files", "databases"
 """Kinds of :class:`Space`."""
 
 
@@ -58,9 +58,8 @@ class Space:
     """The space on one volume that a restore needs in addition to the live data, in bytes.
 
     ``place`` is a folder or a database server. The free space of a server cannot be queried. For a server,
-    ``free`` is the number that the user has given (then ``assumed`` is true), or None. ``required`` is false
-    if the restore works without the space. ``inodes`` is the number of files and folders to create;
-    ``free_inodes`` is None where there is no limit.
+    ``free`` is the number that the user has given (then ``assumed`` is true), or None. ``inodes`` is the
+    number of files and folders to create; ``free_inodes`` is None where there is no limit.
     """
 
     kind: str
@@ -69,7 +68,6 @@ class Space:
     needed: int
     free: int | None
     assumed: bool = False
-    required: bool = True
     inodes: int = 0
     free_inodes: int | None = None
 

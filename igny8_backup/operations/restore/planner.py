@@ -73,7 +73,7 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
     sources = tuple(describe_source(manifest, details[id_]) for id_, manifest in unique.items())
     findings.notes += [text for item in sources for text in source_notes(context.config.environment, item)]
     assumed = context.config.assume_space if request.assume_space is None else request.assume_space
-    spaces = estimate_space(context.config, databases, trees, assumed=assumed)
+    spaces = estimate_space(databases, trees, assumed=assumed)
     short = space_blockers(spaces)
     if request.ignore_space:
         findings.notes += [f"{text} This is ignored: --ignore-space." for text in short]

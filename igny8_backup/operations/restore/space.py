@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from igny8_backup.conf import Config
-from igny8_backup.databases.values import SCRATCH_MARGIN
-from igny8_backup.formats.manifest import DatabasePart, TreePart
+from igny8_backup.formats.manifest import TreePart
 from igny8_backup.humanize import size_in_words
-from igny8_backup.operations.restore.plan import DATABASES, FILES, SCRATCH, DatabasePlan, Space, TreePlan
+from igny8_backup.operations.restore.plan import DATABASES, FILES, DatabasePlan, Space, TreePlan
 from igny8_backup.operations.restore.preflight import nearest_existing
 from igny8_backup.trees.fs.reserve import refused_reservations
 
@@ -25,30 +24,22 @@ _REASONS = {
 
 
 def estimate_space(
-    config: Config, databases: Sequence[DatabasePlan], trees: Sequence[TreePlan], *, assumed: int | None
+    databases: Sequence[DatabasePlan], trees: Sequence[TreePlan], *, assumed: int | None
 ) -> tuple[Space, ...]:
-    """Estimate the space that a restore needs: in ``SCRATCH_DIR``, for each tree and on each database server.
+    """Estimate the space that a restore needs: for each tree and on each database server.
 
     ``assumed`` is the free space on the volume of a database server, in bytes; None if it is unknown.
     """
-    dumps = {
-        item.part.alias: item.part.bytes
-        for item in databases
-        if item.part.object and item.target_state.server
-    }
-    return (*_scratch_space(config, dumps), *_tree_space(trees), *_server_space(databases, assumed))
+    return (*_tree_space(trees), *_server_space(databases, assumed))
 
 
-def copy_space(
-    config: Config, part: DatabasePart, *, place: str, needed: int, assumed: int | None
-) -> list[Space]:
-    """Estimate the space that a new copy of a database needs in ``SCRATCH_DIR`` and on the server ``place``.
+def copy_space(alias: str, *, place: str, needed: int, assumed: int | None) -> list[Space]:
+    """Estimate the space that a new copy of the database ``alias`` needs on the server ``place``.
 
     ``needed`` is the size of the copy in bytes; 0 if it is not known. ``assumed``: as for
     :func:`estimate_space`.
     """
-    spaces = _scratch_space(config, {part.alias: part.bytes})
-    return spaces + ([_on_server((part.alias,), place, needed, assumed)] if needed else [])
+    return [_on_server((alias,), place, needed, assumed)] if needed else []
 
 
 def space_blockers(spaces: Iterable[Space]) -> list[str]:
@@ -58,13 +49,13 @@ def space_blockers(spaces: Iterable[Space]) -> list[str]:
         f" {size_in_words(space.needed)} needed, {size_in_words(space.free or 0)} free"
         f"{' (assumed)' if space.assumed else ''}."
         for space in spaces
-        if space.required and not space.enough
+        if not space.enough
     ]
     found += [
         f"There are not enough inodes on {space.place} for {', '.join(space.names)}: {space.inodes} files and"
         f" folders, and {space.free_inodes} inodes are free."
         for space in spaces
-        if space.required and not space.enough_inodes
+        if not space.enough_inodes
     ]
     return found
 
@@ -76,7 +67,7 @@ def refused_space(wanted: Sequence[tuple[str, Path, int]], spaces: Iterable[Spac
     bytes. A file system refuses, for example, if a quota is exceeded. Nothing is reserved on volumes that are
     too small according to ``spaces``.
     """
-    full = {space.place for space in spaces if space.required and not space.enough}
+    full = {space.place for space in spaces if not space.enough}
     tried = [
         (name, here, size)
         for name, folder, size in wanted
@@ -122,27 +113,6 @@ def folder_space(names: Sequence[str], folder: Path, *, needed: int, inodes: int
         inodes=inodes,
         free_inodes=found.f_favail if found.f_files else None,
     )
-
-
-def _scratch_space(config: Config, dumps: Mapping[str, int]) -> list[Space]:
-    """Return the space that the largest dump needs in ``SCRATCH_DIR``, where several jobs can read it.
-
-    ``dumps`` maps aliases to the bytes of their dumps. If the space does not suffice, a single ``pg_restore``
-    job restores the dump as a stream.
-    """
-    if not dumps or config.jobs < 2:
-        return []
-    largest = max(dumps, key=lambda alias: dumps[alias])
-    return [
-        Space(
-            kind=SCRATCH,
-            names=(largest,),
-            place=str(config.scratch_dir),
-            needed=dumps[largest] + SCRATCH_MARGIN,
-            free=_free_bytes(config.scratch_dir),
-            required=False,
-        )
-    ]
 
 
 def _tree_space(trees: Sequence[TreePlan]) -> list[Space]:

@@ -47,15 +47,19 @@ def load_staging(
             if lost.packs
             else open_dump(context, part, identities)
         )
+        jobs = engine.choose_jobs(staging, context.config.jobs, details.size)
+        if jobs > 1:
+            context.progress.note(
+                f"{part.alias}: up to {jobs} connections build indexes at the same time (the setting JOBS)."
+            )
         left_out = engine.load(
             staging,
             observer.monitor(blocks, source="the storage", sink="pg_restore"),
-            raw_bytes=part.bytes,
-            jobs=context.config.jobs,
+            jobs=jobs,
             selection=selection,
         )
         if analyze:
-            collect_statistics(context, engine, staging)
+            collect_statistics(context, engine, staging, jobs)
     if not selection.tables:
         what = f"The privileges of schemas in {part.alias!r} were not restored"
         with context.shortfalls.helper_step(part.alias, "privileges", what):
@@ -83,14 +87,14 @@ def load_staging(
     return left_out
 
 
-def collect_statistics(context: BackupContext, engine: Engine, name: str) -> None:
-    """Collect the planner's statistics in the database ``name``.
+def collect_statistics(context: BackupContext, engine: Engine, name: str, jobs: int = 1) -> None:
+    """Collect the planner's statistics in the database ``name``, over at most ``jobs`` connections.
 
     A failure is recorded in ``context.shortfalls``, not raised.
     """
     what = f"The planner's statistics of {engine.alias!r} were not collected"
     with context.shortfalls.helper_step(engine.alias, "statistics", what):
-        note_unanalyzed(context, engine.alias, engine.analyze(name))
+        note_unanalyzed(context, engine.alias, engine.analyze(name, jobs))
 
 
 def note_unanalyzed(context: BackupContext, alias: str, failed: Mapping[str, str]) -> None:

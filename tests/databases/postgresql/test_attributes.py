@@ -107,7 +107,7 @@ def test_copy_settings_without_live_database_applies_recorded_ones(stage: Stage)
     stage.server.drop_database(stage.name)
     engine, staging = stage.engine, stage.staging
     engine.create_staging(staging, details)
-    engine.load(staging, (block for block in [data]), raw_bytes=len(data), jobs=1)
+    engine.load(staging, (block for block in [data]), jobs=1)
     engine.copy_settings(staging, details)
     assert details.settings == (DatabaseSetting(role="", name="app.tenant", value="recorded"),)
     assert stage.sql("SHOW app.tenant", database=staging) == [("recorded",)]

@@ -89,7 +89,7 @@ def test_dump_with_service_file(stage: Stage, tmp_path: Path, monkeypatch: pytes
     engine = stage.engine_with(USER="", HOST="", PORT="", OPTIONS={"service": "shop"})
     data = b"".join(engine.dump(engine.describe(())))
     engine.create_staging(stage.staging, engine.describe(()))
-    engine.load(stage.staging, blocks_of(data), raw_bytes=len(data), jobs=1)
+    engine.load(stage.staging, blocks_of(data), jobs=1)
     assert stage.sql("SELECT count(*) FROM part", database=stage.staging) == [(100,)]
 
 

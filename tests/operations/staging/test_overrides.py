@@ -60,7 +60,6 @@ def test_no_owner_restores_without_the_roles_of_the_backup(stage: Stage) -> None
     engine.load(
         staging,
         blocks_of(data),
-        raw_bytes=len(data),
         jobs=2,
         selection=RestoreSelection(owners=False),
     )

@@ -1,14 +1,17 @@
-"""Restore a dump into a staging database with ``pg_restore``.
+"""Restore a dump into a staging database with ``pg_restore``, without writing the dump to a disk.
 
-With several jobs ``pg_restore`` reads the dump from a scratch file, with one job from the stream.
+One ``pg_restore`` reads the dump as a stream. With several jobs, it restores definitions and rows only. A
+second ``pg_restore`` then builds indexes and constraints on several connections, and restores everything else
+that must wait for the rows, such as triggers. Its jobs seek in the archive, but need no rows of it, so they
+read only the table of contents, which is kept in memory.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.databases.postgresql.client_access import client_access
@@ -21,9 +24,9 @@ from igny8_backup.databases.postgresql.restore.archive.left_out import (
     unusable_tablespaces,
     without_unknown_labels,
 )
-from igny8_backup.databases.postgresql.restore.archive.split_phases import split_phases
 from igny8_backup.databases.postgresql.restore.archive.tables import TableSelection, select_tables
 from igny8_backup.databases.postgresql.restore.archive.toc import (
+    Contents,
     Entry,
     joined,
     read_contents,
@@ -34,12 +37,11 @@ from igny8_backup.databases.postgresql.restore.grants import Grants, separate_gr
 from igny8_backup.databases.postgresql.roles.limits import possible_jobs
 from igny8_backup.databases.postgresql.roles.membership import reachable_roles
 from igny8_backup.databases.redact import without_values
-from igny8_backup.databases.values import SCRATCH_MARGIN, WHOLE, RestoreSelection
-from igny8_backup.errors import FilesError, ToolError
+from igny8_backup.databases.values import WHOLE, RestoreSelection
+from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks, stderr_tail
 from igny8_backup.streams.account import Account
-from igny8_backup.streams.pipeline import write_file
-from igny8_backup.streams.private_file import private_file
+from igny8_backup.streams.private_file import memory_file, private_file
 from igny8_backup.streams.process import feed_process, run_process
 
 # pg_restore 17 and later set transaction_timeout, which older servers do not know.
@@ -53,7 +55,6 @@ def load(
     staging: Connection,
     blocks: Blocks,
     *,
-    raw_bytes: int,
     scratch: Path,
     jobs: int,
     bin_dir: Path | None,
@@ -62,12 +63,12 @@ def load(
 ) -> tuple[str, ...]:
     """Restore the dump ``blocks`` into ``staging``; return the labels of the entries that were left out.
 
-    With several ``jobs``, the dump is first stored in the folder ``scratch``, because parallel jobs seek in
-    it. If ``scratch`` lacks space for ``raw_bytes``, one job reads the stream instead, and no plaintext is
-    written to disk. Raises ``RefusedError`` if an untrusted dump has SQL that reaches beyond the database.
-    Also raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the exceptions of ``blocks``.
+    At most ``jobs`` connections build indexes and constraints at the same time. Lists of entries and
+    passfiles are written in the folder ``scratch``. Raises ``RefusedError`` if an untrusted dump has SQL that
+    reaches beyond the database. Also raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the
+    exceptions of ``blocks``.
     """
-    with closing(blocks), ExitStack() as stack:
+    with closing(blocks):
         with staging.open() as session:
             server_major = session.server_version // 10000
             contents = read_contents(blocks)
@@ -85,31 +86,20 @@ def load(
             tablespaces = unusable_tablespaces(session, selected.entries)
             jobs = possible_jobs(session, jobs)
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
-        argv = [*_argv(program, server_major, selection), *["--no-tablespaces"] * bool(tablespaces)]
+        argv = (*_argv(program, server_major, selection), *["--no-tablespaces"] * bool(tablespaces))
         # Several jobs interleave their errors on stderr, and _only_setting_refused() could not parse them.
         # After several jobs, pg_restore connects again with the password that it got at its start, which may
         # have expired; with one job it does not.
-        single = _sends_unknown_setting(program, server_major) or staging.changing
-        jobs = 1 if single else jobs
+        if _sends_unknown_setting(program, server_major) or staging.changing:
+            jobs = 1
+        late = tuple(entry for entry in grants.entries if entry.post_data and jobs > 1)
+        numbers = {entry.number for entry in late}
+        early = tuple(entry for entry in grants.entries if entry.number not in numbers)
+        restore = _PgRestore(staging, argv, scratch, run_as)
         try:
-            if jobs > 1 and _free_bytes(scratch) > raw_bytes + SCRATCH_MARGIN:
-                _load_from_scratch(
-                    staging, argv, joined(contents, blocks), grants.entries, scratch, jobs, run_as
-                )
-            else:
-                fds: tuple[int, ...] = ()
-                if len(grants.entries) < len(contents.entries):
-                    option, fd = stack.enter_context(_use_list_option(grants.entries, scratch, run_as))
-                    argv, fds = [*argv, option], (fd,)
-                access = stack.enter_context(client_access(staging, scratch, run_as))
-                feed_process(
-                    [*argv, *access.arguments],
-                    joined(contents, blocks),
-                    env=access.env,
-                    pass_fds=(*fds, *access.pass_fds),
-                    reads_all=not selection.tables,
-                    run_as=run_as,
-                )
+            restore.stream(contents, blocks, early, reads_all=not selection.tables)
+            if late:
+                restore.side_by_side(contents, late, jobs)
         except ToolError as error:
             if not (_sends_unknown_setting(program, server_major) and _only_setting_refused(error)):
                 raise _with_hint(error, staging.alias) from None
@@ -117,6 +107,64 @@ def load(
             with staging.open() as session:
                 session.execute(grants.after)
     return (*selected.left_out, *tablespaces)
+
+
+@dataclass(frozen=True)
+class _PgRestore:
+    """Runs ``pg_restore`` with the options ``argv`` on the database ``staging``."""
+
+    staging: Connection
+    argv: tuple[str, ...]
+    scratch: Path
+    run_as: Account | None
+
+    def stream(
+        self, contents: Contents, blocks: Blocks, entries: Sequence[Entry], *, reads_all: bool
+    ) -> None:
+        """Restore ``entries`` over one connection, from an archive of which ``blocks`` are the rest.
+
+        ``contents`` is its beginning. With ``reads_all`` false, ``pg_restore`` may stop reading early.
+        """
+        with ExitStack() as stack:
+            options: tuple[str, ...] = ()
+            fds: tuple[int, ...] = ()
+            if len(entries) < len(contents.entries):
+                option, fd = stack.enter_context(self._list(entries))
+                options, fds = (option,), (fd,)
+            access = stack.enter_context(client_access(self.staging, self.scratch, self.run_as))
+            feed_process(
+                [*self.argv, *access.arguments, *options],
+                joined(contents, blocks),
+                env=access.env,
+                pass_fds=(*fds, *access.pass_fds),
+                reads_all=reads_all,
+                run_as=self.run_as,
+            )
+
+    def side_by_side(self, contents: Contents, entries: Sequence[Entry], jobs: int) -> None:
+        """Restore ``entries``, which have no rows, over ``jobs`` connections."""
+        # Each job opens the archive by its path, for which it must inherit the descriptor.
+        with (
+            memory_file(contents.head, self.scratch, owner=self.run_as) as (fd, path),
+            self._list(entries) as (option, list_fd),
+            client_access(self.staging, self.scratch, self.run_as) as access,
+        ):
+            run_process(
+                [*self.argv, *access.arguments, option, f"--jobs={jobs}", path],
+                env=access.env,
+                pass_fds=(*access.pass_fds, fd, list_fd),
+                run_as=self.run_as,
+            )
+
+    @contextmanager
+    def _list(self, entries: Iterable[Entry]) -> Iterator[tuple[str, int]]:
+        """Write a list file with which ``pg_restore`` restores only ``entries``.
+
+        Yields the option that names the file, and the descriptor of the file, which ``pg_restore`` must
+        inherit.
+        """
+        with private_file(self.scratch, use_list(entries), owner=self.run_as) as (file, path):
+            yield f"--use-list={path}", file.fileno()
 
 
 def _select(
@@ -133,60 +181,6 @@ def _argv(program: Client, server_major: int, selection: RestoreSelection) -> li
     if not selection.owners:
         argv += ["--no-owner", "--no-privileges"]
     return argv if _sends_unknown_setting(program, server_major) else [*argv, "--exit-on-error"]
-
-
-@contextmanager
-def _use_list_option(
-    entries: Iterable[Entry], scratch: Path, run_as: Account | None
-) -> Iterator[tuple[str, int]]:
-    """Write a list file with which ``pg_restore`` restores only ``entries``.
-
-    Yields the option that names the file, and the descriptor of the file, which ``pg_restore`` must inherit.
-    """
-    with private_file(scratch, use_list(entries), owner=run_as) as (file, path):
-        yield f"--use-list={path}", file.fileno()
-
-
-def _load_from_scratch(
-    staging: Connection,
-    argv: list[str],
-    blocks: Blocks,
-    entries: Sequence[Entry],
-    scratch: Path,
-    jobs: int,
-    run_as: Account | None,
-) -> None:
-    with private_file(scratch, owner=run_as) as (file, path):
-        try:
-            write_file(blocks, file.fileno(), name=f"the dump to {scratch}")
-        except FilesError as error:
-            raise FilesError(
-                error.what,
-                unchanged="The live database was not changed.",
-                hint="Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder on a larger disk, or set JOBS to 1, which"
-                " needs no scratch space.",
-            ) from None
-        # Each job opens the archive by its path, for which it must inherit the descriptor.
-        number = file.fileno()
-        for phase in split_phases(entries):
-            with (
-                _use_list_option(phase, scratch, run_as) as (option, fd),
-                client_access(staging, scratch, run_as) as access,
-            ):
-                run_process(
-                    [*argv, *access.arguments, option, f"--jobs={jobs}", path],
-                    env=access.env,
-                    pass_fds=(*access.pass_fds, number, fd),
-                    run_as=run_as,
-                )
-
-
-def _free_bytes(folder: Path) -> int:
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return 0
-    return found.f_bavail * found.f_frsize
 
 
 def _sends_unknown_setting(program: Client, server_major: int) -> bool:

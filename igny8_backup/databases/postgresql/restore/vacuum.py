@@ -94,7 +94,7 @@ def rewrite(staging: Connection) -> dict[str, str]:
         for schema, view in session.execute(_VIEWS).fetchall():
             session.execute(f"REFRESH MATERIALIZED VIEW {identifier(schema, view)}")
         session.execute("VACUUM FULL")
-        analysis = analyze(session)
+        analysis = analyze(staging)
         kept = [split_table_name(name) for name in (*analysis.failed, *analysis.skipped)]
         names = [[schema for schema, _ in kept], [table for _, table in kept]]
         for schema, table, *column in session.execute(_STALE_STATISTICS, names).fetchall():

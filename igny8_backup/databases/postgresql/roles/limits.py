@@ -6,6 +6,7 @@ A limit may apply to the role, to the database, and to the server, which keeps s
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from igny8_backup.databases.postgresql.connections.connection import own_backends
@@ -31,6 +32,12 @@ _CLOSING = 2
 
 After a job has ended, the server still counts its session for a moment.
 """
+
+MOST_JOBS = 8
+"""The most jobs that :func:`choose_jobs` chooses if the settings do not say how many."""
+
+SMALL_BYTES = 200 * 10**6
+"""A database smaller than this is dumped and restored by one job if the settings do not say how many."""
 
 SESSIONS_IN_DATABASE = 2
 """How many of the :data:`SESSIONS` of a backup are in the live database."""
@@ -139,3 +146,25 @@ def possible_jobs(session: Session, wanted: int) -> int:
     held = len(own_backends(session)) - 1  # ``session`` is closed before the program starts
     free = [limit.free - held for limit in session_limits(session, session.dbname, in_database=1)]
     return max(1, min([wanted, *(number - _CLOSING for number in free)]))
+
+
+def choose_jobs(session: Session, wanted: int | None, size: int) -> int:
+    """Return how many jobs dump or restore a database of ``size`` bytes at the same time.
+
+    ``wanted`` is the setting ``JOBS``. If it is ``None``, the result is as high as the cores of this machine
+    and the settings of the server suggest, at most :data:`MOST_JOBS`. Jobs for which the server has no free
+    session are not counted; ``session`` is as for :func:`possible_jobs`.
+    """
+    if wanted is None:
+        query = "SELECT current_setting('max_connections')::int, current_setting('max_worker_processes')::int"
+        connections, workers = session.execute(query).fetchone() or (1, 1)
+        # The server may be another machine. Its setting for worker processes follows its number of cores.
+        wanted = max(1, min(MOST_JOBS, _cores(), workers, connections // 10)) if size >= SMALL_BYTES else 1
+    return possible_jobs(session, wanted)
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

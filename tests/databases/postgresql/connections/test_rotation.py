@@ -40,7 +40,7 @@ def test_backup_and_restore_with_password_for_each_connection(
     with rotating.lock_session() as lock:
         assert rotating.blockers(stage.part(), details) == []
         rotating.create_staging(staging, details)
-        rotating.load(staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
+        rotating.load(staging, blocks_of(data), jobs=jobs)
         assert rotating.analyze(staging) == {}
         rotating.copy_settings(staging, details)
         rotating.swap(staging, previous, details)

@@ -37,7 +37,7 @@ def test_dump_during_writes_matches_its_answers(stage: Stage) -> None:
     assert answers.probes[0].rows == (("200", "20100"),)
     staging = stage.staging
     engine.create_staging(staging, details)
-    engine.load(staging, (b for b in [data]), raw_bytes=len(data), jobs=1)
+    engine.load(staging, (b for b in [data]), jobs=1)
     assert stage.sql("SELECT (SELECT count(*) FROM item), count(*) FROM part", database=staging) == [
         (200, 100)
     ]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from igny8_backup.databases.values import WHOLE
-from igny8_backup.errors import FilesError, StorageError, ToolError, ToolMissingError
+from igny8_backup.errors import StorageError, ToolError, ToolMissingError
 from igny8_backup.streams import Blocks
 from tests.databases.fakes import fake, link
 from tests.databases.stage import Stage, blocks_of
@@ -29,48 +27,29 @@ def watched(stage: Stage, tmp_path: Path) -> Path:
     return seen
 
 
-@pytest.fixture
-def small_scratch(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 68 MB: a little more than ``SCRATCH_MARGIN``."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("Only root mounts a disk.")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=68m", "tmpfs", folder], capture_output=True)
-    if done.returncode:
-        pytest.skip("This container mounts no disk.")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def last(seen: Path) -> tuple[str, str]:
     """Return the arguments and the contents of scratch at the last call of ``pg_restore``."""
     *_, arguments, scratch = seen.read_text().splitlines()
     return arguments, scratch
 
 
-def load(stage: Stage, data: bytes, *, jobs: int, raw_bytes: int = 0) -> None:
+def load(stage: Stage, data: bytes, *, jobs: int) -> None:
     staging = stage.staging
     engine = stage.engine
     if not engine.exists(staging):
         engine.create_staging(staging, engine.describe(()))
-    engine.load(
-        staging,
-        blocks_of(data),
-        raw_bytes=raw_bytes or len(data),
-        jobs=jobs,
-    )
+    engine.load(staging, blocks_of(data), jobs=jobs)
 
 
 def dump(stage: Stage) -> bytes:
     return b"".join(stage.engine.dump(stage.engine.describe(())))
 
 
-def test_load_with_jobs_uses_nameless_scratch_file(stage: Stage, watched: Path) -> None:
+def test_load_with_jobs_reads_stream_then_contents_in_memory(stage: Stage, watched: Path) -> None:
     load(stage, dump(stage), jobs=2)
-    arguments, scratch = last(watched)
-    assert "--jobs=2 /proc/self/fd/" in arguments
-    assert "--exit-on-error" in arguments
+    first, _, arguments, scratch = watched.read_text().splitlines()[-4:]
+    assert "--jobs" not in first and "--exit-on-error" in first
+    assert "--exit-on-error" in arguments and "--jobs=2 /proc/self/fd/" in arguments
     assert scratch == "scratch:"
     assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
 
@@ -81,28 +60,9 @@ def test_load_with_one_job_reads_the_stream(stage: Stage, watched: Path) -> None
     assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
 
 
-def test_load_with_full_scratch_reads_the_stream(stage: Stage, watched: Path, small_scratch: Path) -> None:
-    data = dump(stage)
-    stage.scratch = small_scratch
-    load(stage, data, jobs=2, raw_bytes=5 << 20)
-    assert "--jobs" not in last(watched)[0]
-    assert stage.plain_dump(name=stage.staging) == stage.plain_dump()
-
-
-def test_load_of_exabyte_dump_reads_the_stream(stage: Stage, watched: Path) -> None:
-    load(stage, dump(stage), jobs=2, raw_bytes=1 << 60)
-    assert "--jobs" not in last(watched)[0]
-
-
-def test_load_filling_scratch_raises_and_frees_it(stage: Stage, small_scratch: Path) -> None:
-    stage.scratch = small_scratch
-    with pytest.raises(FilesError, match="No space left.*SCRATCH_DIR"):
-        load(stage, dump(stage) + bytes(70 << 20), jobs=2, raw_bytes=1)
-    assert list(small_scratch.iterdir()) == []
-
-
 def test_load_collects_statistics(stage: Stage) -> None:
     load(stage, dump(stage), jobs=2)
+    assert stage.engine.analyze(stage.staging, 3) == {}
     query = "SELECT reltuples::int FROM pg_class WHERE relname = 'item'"
     assert stage.sql(query, database=stage.staging) == [(200,)]
 
@@ -117,7 +77,7 @@ def test_load_from_broken_stream_stops_pg_restore(stage: Stage) -> None:
     engine, staging = stage.engine, stage.staging
     engine.create_staging(staging, engine.describe(()))
     with pytest.raises(StorageError, match="cut"):
-        engine.load(staging, broken(), raw_bytes=len(data), jobs=1)
+        engine.load(staging, broken(), jobs=1)
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
     while stage.admin(query, staging) != [(0,)]:
         pass  # the server notices the lost client when it reads
@@ -194,7 +154,7 @@ def test_load_without_the_tablespace_of_a_table_uses_the_default_one(stage: Stag
         def load(jobs: int) -> tuple[str, ...]:
             engine.drop(stage.staging)
             engine.create_staging(stage.staging, details)
-            return engine.load(stage.staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
+            return engine.load(stage.staging, blocks_of(data), jobs=jobs)
 
         # The role may not create anything there.
         (label,) = load(1)

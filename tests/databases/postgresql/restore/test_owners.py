@@ -57,7 +57,7 @@ def test_load_leaves_owner_of_public_and_default_privileges_of_others_out(stage:
     details = engine.describe(())
     data = b"".join(engine.dump(details))
     engine.create_staging(stage.staging, details)
-    left_out = engine.load(stage.staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
+    left_out = engine.load(stage.staging, blocks_of(data), jobs=jobs)
     assert sorted(label.split(" - ")[0].split(" public")[0] for label in left_out) == [
         "DEFAULT ACL", "EVENT TRIGGER",
     ]  # fmt: skip

@@ -91,7 +91,7 @@ class Changed:
         engine, staging = self.engine, self.stage.staging
         engine.create_staging(staging, details)
         selection = RestoreSelection(owners=owners)
-        engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=1, selection=selection)
+        engine.load(staging, blocks_of(data), jobs=1, selection=selection)
         engine.restore_schemas(staging, details)
         return access_differences(details, engine.answers(staging, details))
 

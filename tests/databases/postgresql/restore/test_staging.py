@@ -136,7 +136,7 @@ def test_restore_with_assumed_role_and_noinherit_login(stage: Stage) -> None:
     data = b"".join(engine.dump(details))
     staging, previous = stage.staging, stage.previous
     engine.create_staging(staging, details)
-    engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=2)
+    engine.load(staging, blocks_of(data), jobs=2)
     engine.copy_settings(staging, details)
     engine.swap(staging, previous, details)
     assert stage.sql("SELECT count(*) FROM item", superuser=True) == [(200,)]

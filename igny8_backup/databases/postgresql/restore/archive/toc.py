@@ -30,12 +30,6 @@ _GRANTING, _LABEL = ("ACL", "DEFAULT ACL"), "SECURITY LABEL"
 _CUSTOM = 1  # the format "custom" (archCustom)
 _NONE, _POST_DATA = 1, 4  # sections (teSection)
 
-_IDENTIFIER = rb'(?:"(?:[^"]|"")*"|[^\s".]+)'
-_UNIQUE = re.compile(
-    rb"ALTER (?:FOREIGN )?TABLE (?:ONLY )?" + _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?\s+"
-    rb"ADD CONSTRAINT " + _IDENTIFIER + rb" (?:PRIMARY KEY|UNIQUE)\b"
-)
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -43,9 +37,9 @@ class Entry:
 
     ``number`` is its dump id, ``needs`` are the numbers of the entries on which it depends. ``schema``,
     ``owner`` and ``tablespace`` are empty if the entry has none. ``post_data``: the entry is restored after
-    all rows. ``unique``: the entry is a primary or unique key. ``privileges`` is the SQL of an entry of the
-    kinds ``ACL`` and ``DEFAULT ACL``. ``dangers`` names the kinds of SQL in the entry that reach beyond the
-    database, such as ``COPY ... PROGRAM``. ``providers`` are those of its security labels.
+    all rows. ``privileges`` is the SQL of an entry of the kinds ``ACL`` and ``DEFAULT ACL``. ``dangers``
+    names the kinds of SQL in the entry that reach beyond the database, such as ``COPY ... PROGRAM``.
+    ``providers`` are those of its security labels.
     """
 
     number: int
@@ -55,7 +49,6 @@ class Entry:
     owner: str = ""
     needs: frozenset[int] = frozenset()
     post_data: bool = False
-    unique: bool = False
     privileges: str = ""
     tablespace: str = ""
     dangers: tuple[str, ...] = ()
@@ -224,7 +217,6 @@ def _read_entry(reader: _Reader, version: tuple[int, int], offset_size: int) -> 
         owner=owner,
         needs=frozenset(needs),
         post_data=reader.section == _POST_DATA,
-        unique=kind == "CONSTRAINT" and _UNIQUE.match(definition) is not None,
         privileges=definition.decode(reader.encoding, "surrogateescape") if kind in _GRANTING else "",
         tablespace=tablespace,
         dangers=find_dangers(definition, drop, copy),

@@ -71,7 +71,7 @@ def test_load_does_not_contact_foreign_servers(
     data = b"".join(engine.dump(details))
     engine.create_staging(stage.staging, details)
     blocks = (block for block in [data])
-    left_out = engine.load(stage.staging, blocks, raw_bytes=len(data), jobs=jobs)
+    left_out = engine.load(stage.staging, blocks, jobs=jobs)
     assert [label.rpartition(" ")[0] for label in left_out] == [
         "MATERIALIZED VIEW DATA public kept",
         "MATERIALIZED VIEW DATA public counted",
@@ -99,6 +99,6 @@ def test_labels_of_a_provider_that_the_server_lacks_are_left_out_and_named(stage
     data = b"".join(stage.engine.dump(details))
     for jobs in (1, 2):
         stage.engine.create_staging(stage.staging, details)
-        left_out = stage.engine.load(stage.staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
+        left_out = stage.engine.load(stage.staging, blocks_of(data), jobs=jobs)
         assert re.search(expected, "; ".join(left_out)) and len(left_out) == 2
         stage.engine.drop(stage.staging)

@@ -67,7 +67,6 @@ class Tables:
         self.left_out = engine.load(
             staging,
             blocks_of(self.data),
-            raw_bytes=len(self.data),
             jobs=jobs,
             selection=RestoreSelection(tables=tables),
         )
@@ -168,7 +167,7 @@ def test_load_leaves_event_triggers_out(stage: Stage) -> None:
     data = b"".join(engine.dump(details))
     for jobs in (1, 2):
         engine.create_staging(staging, details)
-        left_out = engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
+        left_out = engine.load(staging, blocks_of(data), jobs=jobs)
         assert left_out == ("EVENT TRIGGER - noted postgres",)
         stage.sql("CREATE TABLE later ()", database=staging, superuser=True)
         assert stage.sql("SELECT what FROM fired", database=staging, superuser=True) == []

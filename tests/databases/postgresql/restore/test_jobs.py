@@ -1,13 +1,12 @@
-"""The two runs of a load with several jobs."""
+"""Loads with several jobs restore everything, in an order that changes no row."""
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import os
 
-from igny8_backup.databases.postgresql.restore.archive.split_phases import split_phases
-from igny8_backup.databases.postgresql.restore.archive.toc import Entry, read_contents
+import pytest
+
+from igny8_backup.databases.postgresql.roles.limits import SMALL_BYTES
 from tests.databases.stage import Stage, blocks_of
 
 SCHEMA = """
@@ -55,16 +54,6 @@ SCHEMA = """
     CREATE TRIGGER of_its_own BEFORE INSERT ON log_2025 FOR EACH ROW EXECUTE FUNCTION fired();
     CREATE TRIGGER of_statements BEFORE INSERT ON item EXECUTE FUNCTION fired();"""
 
-# Indexes and keys of tables with rows, not of partitions, without functions, types or collations of the
-# database.
-EARLY = {"item_pkey", "item_name_key", "lowered", "replicated", "label_pkey", "odd"}
-
-# A function and a view are among them, because they depend on a primary key.
-LATE = [
-    *("TRIGGER", "FK CONSTRAINT", "RULE", "POLICY", "ROW SECURITY", "PUBLICATION", "STATISTICS"),
-    *("INDEX ATTACH", "CHECK CONSTRAINT", "FUNCTION", "MATERIALIZED VIEW", "MATERIALIZED VIEW DATA"),
-]
-
 everywhere = pytest.mark.postgres(15, 16, 18)
 
 
@@ -85,19 +74,8 @@ def load(stage: Stage, data: bytes, *, jobs: int) -> str:
     engine, staging = stage.engine, stage.staging
     engine.drop(staging)
     engine.create_staging(staging, engine.describe(()))
-    engine.load(staging, blocks_of(data), raw_bytes=len(data), jobs=jobs)
+    engine.load(staging, blocks_of(data), jobs=jobs)
     return staging
-
-
-@everywhere
-def test_split_phases_moves_indexes_of_loaded_tables_forward(many_kinds: Stage) -> None:
-    entries = read_contents(blocks_of(dump(many_kinds))).entries
-    first, second = split_phases(entries)
-    early = [entry for entry in first if entry.post_data]
-    assert {entry.name.split()[-1] for entry in early} == EARLY
-    assert {entry.kind for entry in early} == {"INDEX", "CONSTRAINT"}
-    assert {entry for entry in entries if not entry.post_data} <= set(first)
-    assert {entry.kind for entry in second} >= set(LATE)
 
 
 @everywhere
@@ -111,36 +89,6 @@ def test_load_with_several_jobs_is_complete_and_fires_no_trigger(many_kinds: Sta
         assert many_kinds.sql(query, database=staging) == [(800,)]
         query = "SELECT count(*) FROM pg_index WHERE NOT (indisvalid AND indisready)"
         assert many_kinds.sql(query, database=staging) == [(0,)]
-
-
-def test_split_phases_without_rows_keeps_indexes_late(many_kinds: Stage) -> None:
-    entries = read_contents(blocks_of(dump(many_kinds))).entries
-    some = tuple(entry for entry in entries if (entry.kind, entry.name) != ("TABLE DATA", "item"))
-    early = {entry.name.split()[-1] for entry in split_phases(some)[0] if entry.post_data}
-    assert early == {"label_pkey", "odd"}
-
-
-KINDS = st.sampled_from(
-    ["TABLE", "TABLE DATA", "TABLE ATTACH", "INDEX", "INDEX ATTACH", "ACL", "CONSTRAINT", "FK CONSTRAINT"]
-    + ["TRIGGER", "FUNCTION", "COMMENT"]
-)
-ENTRIES = st.tuples(KINDS, st.frozensets(st.integers(1, 30), max_size=3), st.booleans(), st.booleans())
-
-
-@pytest.mark.slow
-@given(st.lists(ENTRIES, max_size=30))
-def test_split_phases_keeps_each_entry_once_and_in_order(
-    drawn: list[tuple[str, frozenset[int], bool, bool]],
-) -> None:
-    entries = [
-        Entry(number, kind, needs=needs, post_data=post_data, unique=unique)
-        for number, (kind, needs, post_data, unique) in enumerate(drawn, start=1)
-    ]
-    runs = split_phases(entries)
-    for run in runs:
-        assert [entry.number for entry in run] == sorted(entry.number for entry in run)
-    assert sorted(entry.number for run in runs for entry in run) == [entry.number for entry in entries]
-    assert all(entry.post_data for entry in runs[1])
 
 
 @pytest.mark.postgres(18)
@@ -163,3 +111,12 @@ def test_load_with_an_empty_phase_succeeds(stage: Stage) -> None:
     for statement in ("CREATE TABLE bare (id bigint)", "INSERT INTO bare VALUES (1)", "DROP TABLE bare"):
         stage.sql(statement)
         assert stage.plain_dump(name=load(stage, dump(stage), jobs=2)) == stage.plain_dump()
+
+
+def test_choose_jobs_follows_setting_machine_and_server(stage: Stage) -> None:
+    engine, name = stage.engine, stage.name
+    assert engine.choose_jobs(name, None, SMALL_BYTES - 1) == 1
+    assert engine.choose_jobs(name, None, SMALL_BYTES) == min(8, len(os.sched_getaffinity(0)))
+    assert engine.choose_jobs(name, 3, 0) == 3
+    role = stage.make_role("limited", "LOGIN CONNECTION LIMIT 4")
+    assert stage.engine_with(USER=role).choose_jobs(name, 9, 0) == 2
