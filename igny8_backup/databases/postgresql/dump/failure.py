@@ -14,7 +14,10 @@ from contextlib import suppress
 
 from igny8_backup.databases.names import quoted
 from igny8_backup.databases.postgresql.connections.connection import Connection
+from igny8_backup.databases.postgresql.dump.snapshot import locks_hint
 from igny8_backup.databases.postgresql.hints import hint_for, one_line
+from igny8_backup.databases.postgresql.introspection import list_tables
+from igny8_backup.databases.postgresql.lock_table import read_lock_table
 from igny8_backup.databases.postgresql.roles.read_privileges import (
     PermissionGaps,
     find_permission_gaps,
@@ -68,10 +71,11 @@ def explain(error: ToolError, source: Connection, excluded: Sequence[str], *, de
     ``dedicated``: the role makes backups only, so it is not that of the application.
     """
     text = one_line(_QUERY.sub("", error.what))
-    gaps, large = PermissionGaps(role=""), ""
+    gaps, large, locks = PermissionGaps(role=""), "", ""
     with suppress(BackupError), source.open() as session:
         gaps = find_permission_gaps(session, tuple(excluded))
         large = _large_row(session, error.stderr_tail)
+        locks = _missing_locks(session, error)
     role = identifier(gaps.role)
     if error.exit_status_of_tool == -signal.SIGKILL:
         hint = "The system may have run out of memory: check its log (dmesg), then run again."
@@ -80,6 +84,8 @@ def explain(error: ToolError, source: Connection, excluded: Sequence[str], *, de
     elif gaps.hidden:
         text = _ADVICE.sub("", text)
         hint = reader_hint(f"ALTER ROLE {role} BYPASSRLS;", dedicated=dedicated)
+    elif locks:
+        text, hint = f"{text} The server has too little room for locks.", locks
     elif large:
         text = f"{text} {large}"
         hint = (
@@ -95,6 +101,18 @@ def explain(error: ToolError, source: Connection, excluded: Sequence[str], *, de
         stderr_tail=error.stderr_tail,
         exit_status_of_tool=error.exit_status_of_tool,
     )
+
+
+def _missing_locks(session: Session, error: ToolError) -> str:
+    """Return how to make room for more locks, if the server lacked room when ``pg_dump`` locked the tables.
+
+    Returns an empty string for other failures.
+    """
+    if not is_refused_lock(error):
+        return ""
+    tables, table = len(list_tables(session)), read_lock_table(session)
+    full = tables + table.used > table.capacity(shared=True)
+    return locks_hint(session, tables) if full else ""
 
 
 def _large_row(session: Session, stderr: str) -> str:

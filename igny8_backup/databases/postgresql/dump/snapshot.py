@@ -10,8 +10,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
+from igny8_backup.databases.postgresql.lock_table import read_lock_table
 from igny8_backup.databases.quoting import identifier, literal
-from igny8_backup.databases.session import DeadlockDetected, InsufficientPrivilege, Session, UnknownTable
+from igny8_backup.databases.session import (
+    DeadlockDetected,
+    DriverError,
+    InsufficientPrivilege,
+    Session,
+    UnknownTable,
+)
 from igny8_backup.errors import DatabaseError
 
 ATTEMPTS = 10
@@ -28,6 +35,9 @@ _READABLE = """
 
 # Errors that mean that a table was dropped or renamed, or a privilege revoked, after the tables were listed.
 _TABLES_CHANGED = (UnknownTable, InsufficientPrivilege, DeadlockDetected)
+
+_LOCK_TABLE_FULL = "53200"  # out_of_memory
+_OTHER_LOCKS = 300  # of catalogs, and of sessions that start later
 
 # Every role may see the application name, role and process number of a session (PostgreSQL docs, 27.2.3). A
 # prepared transaction can hold locks without a session; its process number is 0 (9.27).
@@ -46,7 +56,8 @@ def export_snapshot(session: Session) -> str:
     """Begin a transaction in ``session`` that locks every readable table, and export its snapshot.
 
     The locks and the snapshot last as long as the transaction. Waits for conflicting locks without a time
-    limit. Raises :class:`DatabaseError` if each attempt fails because tables were created or dropped.
+    limit. Raises :class:`DatabaseError` if each attempt fails because tables were created or dropped, or if
+    the server has no room for so many locks.
     """
     for _ in range(ATTEMPTS):
         tables = session.execute(_READABLE).fetchall()
@@ -59,11 +70,33 @@ def export_snapshot(session: Session) -> str:
                 return str(snapshot)
         except _TABLES_CHANGED:
             pass
+        except DriverError as error:
+            if error.sqlstate != _LOCK_TABLE_FULL:
+                raise
+            session.execute("ROLLBACK")
+            raise DatabaseError(
+                f"The server has no room for a lock on each of the {len(tables)} tables of this database.",
+                unchanged="Nothing was dumped.",
+                hint=locks_hint(session, len(tables)),
+            ) from None
         session.execute("ROLLBACK")
     raise DatabaseError(
         f"Tables were created, renamed or dropped during each of {ATTEMPTS} attempts to lock all of them.",
         unchanged="Nothing was dumped.",
         hint="Run the backup again when no migration is running.",
+    )
+
+
+def locks_hint(session: Session, tables: int) -> str:
+    """Return how to make room in the server's lock table for a dump of a database with ``tables`` tables.
+
+    ``session`` must hold no locks.
+    """
+    # The session that exports the snapshot holds each lock, and so does pg_dump.
+    setting = read_lock_table(session).setting_for(tables + _OTHER_LOCKS, shared=True)
+    return (
+        f"As a superuser, run ALTER SYSTEM SET max_locks_per_transaction = {setting}; and restart the server"
+        " (managed servers: in the parameter group)."
     )
 
 

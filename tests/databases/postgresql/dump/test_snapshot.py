@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 import time
 
@@ -9,6 +11,7 @@ import psycopg
 import pytest
 
 from igny8_backup.databases.values import Answers
+from igny8_backup.errors import DatabaseError
 from tests.databases.stage import Stage, ask_during_dump
 
 SUM = {"items": "SELECT count(*), sum(id) FROM item;"}
@@ -77,3 +80,29 @@ def test_export_snapshot_lists_changed_tables_again(stage: Stage) -> None:
         other.execute("CREATE TABLE newer AS SELECT generate_series(1, 3)")
     thread.join()
     assert found[0].row_counts == {"public.item": 200, "public.part": 100, "public.newer": 3}
+
+
+@pytest.mark.postgres(15, 18)
+def test_dump_without_room_for_locks_names_the_setting(stage: Stage) -> None:
+    create = "EXECUTE format('CREATE TABLE more_%s ()', n)"
+    stage.sql(f"DO $$ BEGIN FOR n IN 1..300 LOOP {create}; END LOOP; END $$")
+    fill = "SELECT count(pg_advisory_xact_lock(n)) FROM generate_series(%s::bigint, %s::bigint) n"
+    with (
+        stage.server.connect(superuser=True) as spare,
+        stage.server.connect(superuser=True) as other,
+        other.transaction(),
+    ):
+        with spare.transaction():
+            spare.execute(fill, [-100, -1])
+            last = 0
+            for step in (1000, 100, 10):
+                with contextlib.suppress(psycopg.errors.OutOfMemory):
+                    while True:
+                        with other.transaction():
+                            other.execute(fill, [last + 1, last + step])
+                        last += step
+        with pytest.raises(DatabaseError, match="no room for a lock on each of the 302 tables") as caught:
+            ask_during_dump(stage.engine, {})
+    (setting,) = re.findall(r"SET max_locks_per_transaction = (\d+);", str(caught.value))
+    assert int(setting) > 64
+    assert ask_during_dump(stage.engine, {}).row_counts["public.more_300"] == 0

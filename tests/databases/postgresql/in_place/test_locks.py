@@ -16,7 +16,8 @@ from demo.server import PostgresServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igny8_backup.databases.postgresql.in_place.locks import LockTable, locks_needed, read_lock_table
+from igny8_backup.databases.postgresql.in_place.locks import locks_needed
+from igny8_backup.databases.postgresql.lock_table import LockTable, read_lock_table
 from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
 from igny8_backup.databases.values import WHOLE
 from igny8_backup.errors import ToolError
