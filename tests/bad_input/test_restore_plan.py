@@ -157,11 +157,3 @@ def test_plan_with_unknown_migration_is_blocked(refused: tuple[Done, Done]) -> N
 def test_plan_on_full_volume_is_blocked(refused: tuple[Done, Done], small: Path) -> None:
     line = listed(refused, f"There is not enough space on {small} for sites-data, uploads:")
     assert " needed, 32.8 kB free. Free some, or give --ignore-space if" in line
-
-
-def test_plan_with_full_scratch_warns(refused: tuple[Done, Done], small: Path) -> None:
-    planned, done = refused
-    (scratch,) = [space for space in planned.json["spaces"] if space["kind"] == "scratch"]
-    assert scratch["free"] < scratch["needed"] and not scratch["required"]
-    (line,) = [line for line in done.stdout.splitlines() if "space for the dump of default" in line]
-    assert str(small) in line and "so the dump is restored over one connection, which is slower" in line

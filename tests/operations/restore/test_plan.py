@@ -41,7 +41,6 @@ def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresS
         "    roles: igny8\n",
         "    extensions: plpgsql 1.0 (here 1.0)",
         "    connected: 1 session of gunicorn as igny8 from 127.0.0.1\n",
-        "  space for the dump of default on ",
         "  space for the files of sites-data, uploads on ",
         "the free space is not visible over SQL: give --assume-space SIZE",
         "  workers: unknown: the broker is in memory",
@@ -66,12 +65,12 @@ def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresS
     ] * 2
     (source,) = plan["sources"]
     assert source["id"] == saved.id and source["secret_key_equal"] is True
-    assert spaces(plan) == {"scratch": (False, False), "files": (True, False), "databases": (True, False)}
+    assert spaces(plan) == {"files": False, "databases": False}
     free = {space["kind"]: space["free"] for space in plan["spaces"]}
-    assert free["databases"] is None and free["files"] > 1000 and free["scratch"] > 1000
+    assert free["databases"] is None and free["files"] > 1000
 
     plan = assumed.ended(0).json
-    assert spaces(plan)["databases"] == (True, True)
+    assert spaces(plan)["databases"] is True
     assert {space["free"] for space in plan["spaces"] if space["assumed"]} == {3 * 10**12}
     assert "not enough space on" in too_small.ended(4).stderr and "1.0 kB free (assumed)" in too_small.stderr
 
@@ -87,8 +86,8 @@ def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresS
     assert "connected: nobody" in other.stdout
 
 
-def spaces(plan: dict[str, Any]) -> dict[str, tuple[bool, bool]]:
-    return {space["kind"]: (space["required"], space["assumed"]) for space in plan["spaces"]}
+def spaces(plan: dict[str, Any]) -> dict[str, bool]:
+    return {space["kind"]: space["assumed"] for space in plan["spaces"]}
 
 
 def test_details_without_server_can_be_read() -> None:

@@ -11,8 +11,7 @@ from igny8_backup.errors import IntegrityError, UsageError
 
 _FOREIGN_KEY = "FK CONSTRAINT"
 _OF_A_TABLE = {
-    "DEFAULT", "CONSTRAINT", "CHECK CONSTRAINT", "INDEX", "SEQUENCE", "STATISTICS", "STATISTICS DATA",
-    "TABLE DATA"
+    "DEFAULT", "CONSTRAINT", "CHECK CONSTRAINT", "INDEX", "SEQUENCE", "STATISTICS", "TABLE DATA"
 }  # fmt: skip
 _OF_SELECTED_ENTRIES = {"TABLE ATTACH", "INDEX ATTACH", "SEQUENCE OWNED BY", "SEQUENCE SET", "COMMENT"}
 _LEFT_OUT = {_FOREIGN_KEY, "TRIGGER", "RULE", "POLICY"}
@@ -33,8 +32,10 @@ def select_tables(entries: Sequence[Entry], tables: Sequence[str]) -> TableSelec
     """Select the entries that restore ``tables`` (``schema.table``) and their partitions.
 
     These entries are definitions, rows, indexes and constraints, and the types, functions and schemas on
-    which they depend. A foreign key is included if both of its tables are restored with their rows. Raises
-    :class:`UsageError` for a materialized view, :class:`IntegrityError` if no entry defines a table.
+    which they depend. The planner's statistics are not among them: every restore collects them again, and
+    they may contain code (CVE-2026-16238). A foreign key is included if both of its tables are restored with
+    their rows. Raises :class:`UsageError` for a materialized view, :class:`IntegrityError` if no entry
+    defines a table.
     """
     defined = {(entry.schema, entry.name): entry for entry in entries if entry.kind == "TABLE"}
     chosen = {_find_table(entries, table) for table in tables}

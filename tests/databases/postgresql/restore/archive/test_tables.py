@@ -173,3 +173,15 @@ def test_load_leaves_event_triggers_out(stage: Stage) -> None:
         assert stage.sql("SELECT what FROM fired", database=staging, superuser=True) == []
         engine.drop(staging)
     assert stage.sql("SELECT count(*) FROM pg_event_trigger", superuser=True) == [(1,)]
+
+
+@pytest.mark.postgres(18)
+def test_load_of_single_tables_restores_no_statistics(stage: Stage) -> None:
+    stage.sql("ANALYZE item")
+    data = stage.plain_dump("--format=custom", "--statistics")
+    assert b"STATISTICS DATA" in data
+    engine = stage.engine
+    engine.create_staging(stage.staging, engine.describe(()))
+    engine.load(stage.staging, blocks_of(data), jobs=1, selection=RestoreSelection(tables=("public.item",)))
+    query = "SELECT (SELECT count(*) FROM item), count(*) FROM pg_stats WHERE tablename = 'item'"
+    assert stage.sql(query, database=stage.staging) == [(200, 0)]
