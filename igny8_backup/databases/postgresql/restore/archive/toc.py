@@ -8,7 +8,6 @@ ends: a schema can be called ``DATA``, and a name can contain spaces and line br
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass

@@ -115,7 +115,6 @@ def test_load_without_lost_rows_restores_all_other_tables(stage: Stage, jobs: in
     left_out = stage.engine.load(
         stage.staging,
         without_lost(cut(data, *gaps), lost),
-        raw_bytes=len(data),
         jobs=jobs,
         selection=RestoreSelection(lost=lost),
     )
