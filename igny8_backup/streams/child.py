@@ -180,6 +180,11 @@ class Child:
         if status:
             raise failure(self.name, status, self.stderr_tail)
 
+    def stop(self) -> None:
+        """Send the child SIGTERM. Another thread may wait for its output, and then reaches the end of it."""
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+
     def close(self) -> None:
         """Stop the child if it still runs, reap it and close its pipes.
 

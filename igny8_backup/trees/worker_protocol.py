@@ -19,6 +19,7 @@ Django and knows no secret.
    PROGRESS files, bytes   totals so far
    RESULT   length         the payload is the result as JSON; the worker is done
    FAILED   length         the payload is an error as JSON: its class and three parts
+   BATCH    length         the payload is a pickled batch of work or, from the worker, its results
    ======== ============== ==================================================================
 
 4. A worker ends with ``RESULT`` or ``FAILED``. Any other end of its output, or of its input, is an error.
@@ -44,12 +45,12 @@ from igny8_backup.streams.child import Child
 from igny8_backup.streams.shared_memory import Sender, Slots
 from igny8_backup.trees.tar.blocks import TarBlocks
 
-BEGIN, BLOCK, FREE, END, PROGRESS, RESULT, FAILED = range(7)
+BEGIN, BLOCK, FREE, END, PROGRESS, RESULT, FAILED, BATCH = range(8)
 
 _HEADER = struct.Struct(">BQQ")
 """A kind and two numbers: so few bytes that a pipe takes all of them or none (PIPE_BUF in pipe(7))."""
 _LENGTH = struct.Struct(">I")
-_WITH_PAYLOAD = (BEGIN, RESULT, FAILED)
+_WITH_PAYLOAD = (BEGIN, RESULT, FAILED, BATCH)
 _ERRORS: dict[str, type[BackupError]] = {cls.__name__: cls for cls in (FilesError, IntegrityError)}
 
 _UNCHANGED = "Nothing live was changed."
@@ -92,7 +93,7 @@ def start_worker(
 
 
 class Worker:
-    """The parent's side of the connection to a worker process. Only one thread may use it.
+    """The parent's side of the connection to a worker process. Only one thread at a time may use it.
 
     Methods that wait for the worker raise the error that ended it: ``FilesError`` and ``IntegrityError`` as
     the worker raised them, ``ToolError`` if the worker was killed or failed in another way.
@@ -156,6 +157,10 @@ class Worker:
         self._child.finish()
         found: dict[str, Any] = json.loads(message.payload)
         return found
+
+    def stop(self) -> None:
+        """Ask the worker to end, for example because nobody needs its results. Any thread may call this."""
+        self._child.stop()
 
     def _send_block(self, length: int, slot: int) -> None:
         self.send(Message(BLOCK, length, slot))

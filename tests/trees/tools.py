@@ -28,6 +28,7 @@ from igny8_backup.trees.archive.events import (
     Skipped,
 )
 from igny8_backup.trees.archive.folders import FoldersTar
+from igny8_backup.trees.archive.hash_client import Hashers
 from igny8_backup.trees.archive.packs import PACK_LIMIT, PackWriter
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
@@ -105,6 +106,7 @@ def take(
     checksum: bool = False,
     packs_to_rewrite: Collection[str] = (),
     scan: type[Scan] = Scan,
+    hashers: Hashers | None = None,
 ) -> Backup:
     """Back up a tree into memory; unchanged files stay in the packs of ``earlier``.
 
@@ -138,8 +140,8 @@ def take(
         match event:
             case EntryArchived(found):
                 record(found)
-            case FilesArchived(files, unchanged):
-                if unchanged:
+            case FilesArchived(files):
+                if not files.opened:
                     backup.unopened.extend(file.path for file in records_of(files))
                 stored(files)
             case Skipped(path, reason):
@@ -152,7 +154,7 @@ def take(
         root,
         backup_id=f"20261122T021500Z-7f3a9{number % 16:x}",
         emit=emit,
-        compared=Comparison(parent, checksum, packs_to_rewrite) if earlier else None,
+        compared=Comparison(parent, checksum, packs_to_rewrite, hashers=hashers) if earlier else None,
         ahead=ahead,
         batch_files=batch_files,
         limit=limit,

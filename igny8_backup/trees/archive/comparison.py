@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from igny8_backup.trees.archive import reader
+from igny8_backup.trees.archive.hash_ahead import Item, SameSize, Single, hash_ahead
+from igny8_backup.trees.archive.hash_client import Hashers
 from igny8_backup.trees.archive.reader import OpenedFile
 from igny8_backup.trees.index.lines import FileLines, pack_of_line, unchanged_files, unchanged_prefixes
 from igny8_backup.trees.index.parent import ParentIndex
@@ -25,17 +28,19 @@ class Comparison:
     ``checksum``: contents are compared even if size, times and inode are the same. Files in
     ``packs_to_rewrite`` (names of packs, the tars of earlier backups) count as changed and are stored again,
     so that those packs are no longer needed. ``full``: every file is stored again, and the index serves only
-    to find the files that are gone.
+    to find the files that are gone. ``hashers`` read the files that have the same size as before; without
+    them, the caller does. They need a scan that opens files at any time (``ScanAhead``).
     """
 
     parent: ParentIndex
     checksum: bool = False
     packs_to_rewrite: Collection[str] = ()
     full: bool = False
+    hashers: Hashers | None = None
 
 
 Found: TypeAlias = Record | FileLines | OpenedFile
-"""A folder or link; unchanged files, as lines of the last backup's index; or a file that must be read."""
+"""A folder or link; files that packs of earlier backups hold, as index lines; or a file that must be read."""
 
 
 class ComparedWalk:
@@ -55,13 +60,18 @@ class ComparedWalk:
     def found(self) -> Generator[Found, None, None]:
         """Yield everything in the tree, in the order of the walk. Files that may have changed are opened.
 
-        Unchanged files come as lines of the earlier index. The caller closes each ``OpenedFile``.
+        Files that an earlier backup holds come as lines of the index. The caller closes each ``OpenedFile``.
         """
-        for item in self._scan:
-            if isinstance(item, Files):
-                yield from self._files(item)
-            else:
-                yield self._non_file(item)
+        items, compared = self._walk(), self._compared
+        if compared and compared.hashers:
+            items = hash_ahead(items, compared.hashers)
+        with closing(items):
+            for item in items:
+                if isinstance(item, Single):
+                    if (found := self._file(item)) is not None:
+                        yield found
+                elif isinstance(item, Record | FileLines):  # no SameSize is left
+                    yield item
 
     def finish(self) -> None:
         """Report the files that the earlier index lists after the last file of the walk.
@@ -71,12 +81,20 @@ class ComparedWalk:
         if self._compared is not None:
             self._compared.parent.finish()
 
+    def _walk(self) -> Generator[Item, None, None]:
+        """Yield everything in the tree, compared by status only. Nothing is opened."""
+        for item in self._scan:
+            if isinstance(item, Files):
+                yield from self._files(item)
+            else:
+                yield self._non_file(item)
+
     def _non_file(self, entry: Entry) -> Record:
         if entry.kind == "symlink":
             return record_of(entry, "symlink", target=entry.target)
         return record_of(entry, "dir", xattrs=self._scan.folder_xattrs(entry))
 
-    def _files(self, files: Files) -> Generator[Found, None, None]:
+    def _files(self, files: Files) -> Generator[FileLines | Single | SameSize, None, None]:
         compared = self._compared
         prefixes = unchanged_prefixes(files)
         # Files are compared in batches, unless one is hard-linked, or all must be opened or may be rewritten.
@@ -88,39 +106,54 @@ class ComparedWalk:
         )
         done = 0
         while done < len(files.names):
+            start = done
             if compared and in_batches and (lines := compared.parent.match_unchanged(prefixes[done:])):
-                start, done = done, done + len(lines)
+                done += len(lines)
                 yield unchanged_files(files.part(start, done), prefixes[start:done], lines)
+            elif lines := self._same_size(files, prefixes, done):
+                done += len(lines)
+                yield SameSize(files.part(start, done), prefixes[start:done], lines)
             else:
-                if (found := self._file(files, done, prefixes[done])) is not None:
-                    yield found
+                line = compared.parent.find(files.path(done)) if compared else None
+                yield Single(files, done, prefixes[done], line)
                 done += 1
 
-    def _file(self, files: Files, number: int, prefix: bytes) -> Found | None:
+    def _same_size(self, files: Files, prefixes: list[bytes], start: int) -> list[bytes]:
+        """Return the lines of the next files, from number ``start``, whose contents hash workers compare."""
+        compared = self._compared
+        if compared is None or compared.full or compared.hashers is None:
+            return []
+        return compared.parent.match_same_size(
+            prefixes[start:], files.rows[start:], unchanged=compared.checksum
+        )
+
+    def _file(self, single: Single) -> Found | None:
+        files, number, _, _ = single
         row = files.rows[number]
         if row[LINKS] > 1 and (first := self._links.get(_identity(row))) is not None:
             return record_of(files.entry(number), "hardlink", target=first)
-        found = self._compare(files, number, prefix)
+        found = self._compare(single)
         if isinstance(found, OpenedFile):
             row = found.row  # the status of the file that was opened: it may have replaced the listed one
         if row[LINKS] > 1 and found is not None:
             self._links[_identity(row)] = files.path(number)
         return found
 
-    def _compare(self, files: Files, number: int, prefix: bytes) -> FileLines | OpenedFile | None:
+    def _compare(self, single: Single) -> FileLines | OpenedFile | None:
         compared = self._compared
-        line = compared.parent.find(files.path(number)) if compared else None
+        files, number, prefix, line = single
         if compared is None or line is None or compared.full:
-            return self._open(files, number, prefix, None)
+            return self._open(single, None)
         if line.startswith(prefix) and not compared.checksum:
             pack = pack_of_line(line, prefix)
             if pack not in compared.packs_to_rewrite:
                 return unchanged_files(files.part(number, number + 1), [prefix], [line])
         old = from_json(json.loads(line))
         reusable = old.pack and old.pack not in compared.packs_to_rewrite
-        return self._open(files, number, prefix, old if reusable else None)
+        return self._open(single, old if reusable else None)
 
-    def _open(self, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile | None:
+    def _open(self, single: Single, old: Record | None) -> OpenedFile | None:
+        files, number, prefix, _ = single
         try:
             file = reader.open_file(self._scan, files, number, prefix, old)
         except OSError as error:

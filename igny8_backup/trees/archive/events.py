@@ -30,13 +30,9 @@ class EntryArchived:
 
 @dataclass(frozen=True, slots=True)
 class FilesArchived:
-    """Event: regular files are in the backup.
-
-    If ``unchanged`` is true, the files were not opened, because packs (tars) of earlier backups hold them.
-    """
+    """Event: regular files are in the backup, in its own packs (tars) or in those of earlier backups."""
 
     files: FileLines
-    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +85,13 @@ class FileBatcher:
         if len(self._lines) >= self._batch_files or self.bytes - self._reported_bytes >= BATCH_BYTES:
             self.flush()
 
-    def add_unchanged(self, files: FileLines) -> None:
-        """Emit the buffered files as one event, then ``files``, which are unchanged, as a second event."""
+    def add_known(self, files: FileLines) -> None:
+        """Emit the buffered files as one event, then ``files`` as a second event.
+
+        Packs of earlier backups hold the contents of ``files``.
+        """
         self.flush()
-        self._emit(FilesArchived(files, unchanged=True))
+        self._emit(FilesArchived(files))
         self._files += len(files.lines)
         self.bytes += files.size
         self.report_progress()
@@ -100,7 +99,7 @@ class FileBatcher:
     def flush(self) -> None:
         """Emit the buffered files as one event, and empty the buffer."""
         if self._lines:
-            self._emit(FilesArchived(FileLines(self._lines, self._size, self._packed_sizes)))
+            self._emit(FilesArchived(FileLines(self._lines, self._size, self._packed_sizes, opened=True)))
             self._lines, self._size, self._packed_sizes = [], 0, Counter()
             self.report_progress()
 

@@ -121,7 +121,7 @@ class PackWriter:
                 if self._read(item, buffer):
                     return item
             elif isinstance(item, FileLines):
-                self._batch.add_unchanged(item)
+                self._batch.add_known(item)
             elif item.kind == "hardlink" and item.target in self._unread:
                 self._skip(item.path, f"another name of {escape(item.target)}, which was not read")
             else:

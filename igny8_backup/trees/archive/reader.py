@@ -8,10 +8,10 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.fs.sparse import ZEROS, read_at
@@ -19,7 +19,6 @@ from igny8_backup.trees.index.lines import complete_line
 from igny8_backup.trees.model.entries import Entry, Files, Row, row
 from igny8_backup.trees.model.records import Record, record_of, to_line
 from igny8_backup.trees.model.xattrs import Xattrs
-from igny8_backup.trees.scan.scan import Scan
 
 AHEAD = 32
 """Number of files that are opened ahead of the one being read, so that the disk reads several at a time."""
@@ -34,6 +33,14 @@ If a file changes twice within this time, the second change may leave its times 
 """
 
 T = TypeVar("T")
+
+
+class Opener(Protocol):
+    """The walk that yielded files, or something else that opens them as safely."""
+
+    def open_file(self, files: Files, number: int) -> int:
+        """Open file ``number`` of ``files`` and return the descriptor (see ``Scan.open_file``)."""
+        ...
 
 
 @dataclass(slots=True)
@@ -82,13 +89,13 @@ class OpenedFile:
         self.prefix = b""
 
 
-def open_file(scan: Scan, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile:
-    """Open file ``number`` of ``files``, which the walk yielded last, and let the kernel read ahead.
+def open_file(opener: Opener, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile:
+    """Open file ``number`` of ``files`` with ``opener.open_file``, and let the kernel read ahead.
 
     ``prefix`` and ``old`` are those of ``OpenedFile``. Raises ``OSError`` if the file is gone or cannot be
     opened. Its ``errno`` is ELOOP if the path is no longer a regular file.
     """
-    fd = scan.open_file(files, number)
+    fd = opener.open_file(files, number)
     now = os.fstat(fd)
     if not stat.S_ISREG(now.st_mode):
         os.close(fd)
@@ -175,14 +182,16 @@ def read_piece(file: OpenedFile, at: int) -> bytes:
     return piece or ZEROS[:size]
 
 
-def digest(file: OpenedFile) -> str:
-    """Return the SHA-256 of a large file. Raises ``OSError`` if the file cannot be read."""
+def digest(file: OpenedFile, on_piece: Callable[[], object] = lambda: None) -> str:
+    """Return the SHA-256 of a large file, and set its ``racy``. Holes are not read.
+
+    ``on_piece`` is called for each ``BLOCK`` bytes. Raises ``OSError`` if the file cannot be read.
+    """
     file.racy = is_racy(file)
     sha256 = hashlib.sha256()
-    at = 0
-    while piece := os.pread(file.fd, BLOCK, at):
-        sha256.update(piece)
-        at += len(piece)
+    for at in range(0, file.size, BLOCK):
+        sha256.update(read_at(file.fd, at, min(BLOCK, file.size - at)))
+        on_piece()
     return sha256.hexdigest()
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.errors import FilesError, IntegrityError, ToolError
+from igny8_backup.trees.archive import hash_client
 from igny8_backup.trees.archive.client import Job, Report
 from igny8_backup.trees.archive.comparison import Comparison
 from igny8_backup.trees.archive.events import EntryArchived, Event, FilesArchived, Skipped
 from igny8_backup.trees.archive.folders import FoldersTar
+from igny8_backup.trees.archive.hash_client import Hashers
 from igny8_backup.trees.archive.newly_excluded import NewlyExcluded
 from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.index import index
@@ -144,9 +146,10 @@ def _comparison(job: Job, newly_excluded: NewlyExcluded) -> Iterator[Comparison 
     if not job.parent_index:
         yield None
         return
-    with open(job.parent_index, "rb") as file:
+    hashing = hash_client.Job(root=job.root, packs_to_rewrite=job.packs_to_rewrite)
+    with open(job.parent_index, "rb") as file, Hashers(hashing) as hashers:
         parent = ParentIndex(index.lines(file), newly_excluded)
-        yield Comparison(parent, job.checksum, frozenset(job.packs_to_rewrite), job.full)
+        yield Comparison(parent, job.checksum, frozenset(job.packs_to_rewrite), job.full, hashers)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ There may be millions of files. The lines are identical to those that ``records.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import NamedTuple
 
+from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.entries import SIZE, Files
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import access, quoted
@@ -16,17 +18,21 @@ from igny8_backup.trees.tar import format as tar
 _SHA256 = 64
 """Number of hexadecimal digits in a SHA-256 digest."""
 
+_KIND = b'","kind":"file"'
+_CONTENTS = re.compile(rb',"sha256":"([0-9a-f]{64})","pack":"([^"]*)"')
+
 
 class FileLines(NamedTuple):
     """Consecutive lines of the index that describe regular files, with totals over these files.
 
     ``size``: bytes of contents. ``packed_sizes``: for each pack (tar), the number of bytes that these files
-    take in the pack, headers included.
+    take in the pack, headers included. ``opened``: the files were read; otherwise their status was enough.
     """
 
     lines: list[bytes]
     size: int
     packed_sizes: Counter[str]
+    opened: bool = False
 
 
 def unchanged_prefixes(files: Files) -> list[bytes]:
@@ -79,10 +85,28 @@ def unchanged_files(files: Files, prefixes: list[bytes], lines: list[bytes]) -> 
     return FileLines(lines, sum(sizes), packed_sizes)
 
 
+def describes(line: bytes, prefix: bytes, size: int) -> bool:
+    """Return whether an index line describes a file of the path that ``prefix`` begins with, of this size.
+
+    ``prefix`` is the beginning of the line that describes the present state of the file.
+    """
+    # No path and no name of an owner can look like these parts: quotes in them are escaped.
+    return line.startswith(prefix[: prefix.index(_KIND) + len(_KIND)]) and b'","size":%d,' % size in line
+
+
+def stored_contents(line: bytes) -> tuple[str, str]:
+    """Return the SHA-256 of a file and the name of its pack (tar), from its index line."""
+    found = _CONTENTS.search(line)
+    if found is None:
+        raise damaged("The index holds a file without a digest.")
+    sha256, pack = found.groups()
+    return sha256.decode(), pack.decode()
+
+
 def is_of_file(line: bytes) -> bool:
     """Return whether a line of an index is the record of a regular file."""
     # No path can look like this: quotes in it are escaped.
-    return b'","kind":"file"' in line
+    return _KIND in line
 
 
 def pack_of_line(line: bytes, prefix: bytes) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
-from igny8_backup.trees.index.lines import is_of_file
+from igny8_backup.trees.index.lines import describes, is_of_file
+from igny8_backup.trees.model.entries import LINKS, SIZE, Row
 from igny8_backup.trees.model.names import order, unescape
 
 
@@ -32,10 +33,26 @@ class ParentIndex:
         ``prefixes`` are the beginnings that the lines of these files have if the files are unchanged
         (``unchanged_prefixes``). No line is parsed.
         """
-        while self._read(len(prefixes)) and not is_of_file(self._next[0]):
-            self._drop(1)  # folders and links are not looked up
+        self._read_files(len(prefixes))
         same = list(map(bytes.startswith, self._next, prefixes))
         count = len(same) if all(same) else same.index(False)
+        return self._drop(count)
+
+    def match_same_size(self, prefixes: list[bytes], rows: list[Row], *, unchanged: bool) -> list[bytes]:
+        """Return the index lines of the next files of the walk whose contents may be the same as before.
+
+        They end at the first file that is new, has another size or several names (hard links) or, unless
+        ``unchanged``, has not changed at all. ``prefixes`` are as for ``match_unchanged``; ``rows`` are those
+        of the same files.
+        """
+        self._read_files(len(prefixes))
+        count = 0
+        for line, prefix, row in zip(self._next, prefixes, rows, strict=False):
+            if row[LINKS] > 1 or not describes(line, prefix, row[SIZE]):
+                break
+            if not unchanged and line.startswith(prefix):
+                break
+            count += 1
         return self._drop(count)
 
     def find(self, path: bytes) -> bytes | None:
@@ -58,6 +75,11 @@ class ParentIndex:
         while self._on_missing is not None and self._read(1):
             for line in self._drop(len(self._next)):
                 self._missing(line)
+
+    def _read_files(self, count: int) -> None:
+        """Read until ``_next`` begins with a file and holds ``count`` lines, or the index ends."""
+        while self._read(count) and not is_of_file(self._next[0]):
+            self._drop(1)  # folders and links are not looked up
 
     def _missing(self, line: bytes) -> None:
         if self._on_missing is not None and is_of_file(line):

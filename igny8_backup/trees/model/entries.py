@@ -51,6 +51,10 @@ def row(found: os.stat_result) -> Row:
     )
 
 
+Identities: TypeAlias = tuple[tuple[int, int], ...]
+"""Device and inode of each folder of a path, from the root (not included) down."""
+
+
 class Entry(NamedTuple):
     """One file, folder or symlink as ``lstat`` reported it; ``target`` is where a symlink points."""
 
@@ -69,13 +73,15 @@ class Entry(NamedTuple):
 class Files(NamedTuple):
     """Consecutive regular files in a folder; ``prefix`` is the path of the folder with a slash.
 
-    Most files of a tree are unchanged; they are compared without creating an ``Entry`` for each.
+    ``folders`` identifies the folders of the prefix as the walk listed them, if another process walks. Most
+    files of a tree are unchanged; they are compared without creating an ``Entry`` for each.
     """
 
     prefix: bytes
     names: list[bytes]
     rows: list[Row]
     owners: Owners
+    folders: Identities = ()
 
     def path(self, number: int) -> bytes:
         """Return the path of file ``number``, counted from 0."""

@@ -9,7 +9,6 @@ batch is a stream that holds a pickled list of messages.
 from __future__ import annotations
 
 import base64
-import errno
 import os
 import pickle
 from collections.abc import Collection, Generator
@@ -18,11 +17,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from igny8_backup.errors import FilesError, ToolError
-from igny8_backup.trees.model.entries import Entry, Files, Row
+from igny8_backup.trees.model.entries import Entry, Files, Identities, Row
 from igny8_backup.trees.model.facts import Facts
 from igny8_backup.trees.model.skips import REPLACED, OnSkip
 from igny8_backup.trees.model.xattrs import Xattrs
-from igny8_backup.trees.scan.scan import OPEN_FILE, OPEN_FOLDER, Excluded, Level, Scan
+from igny8_backup.trees.scan.listed_folders import ListedFolders
+from igny8_backup.trees.scan.scan import Excluded, Scan
 from igny8_backup.trees.worker_protocol import END, Worker, start_worker
 
 UNCHANGED = "This tree is not in the backup."
@@ -63,8 +63,8 @@ class ScanAhead(Scan):
     """A ``Scan`` (walk over a tree) that runs in a process of its own, some thousand files ahead.
 
     Both the scanner process and this process open the root, and this process makes sure that both have the
-    same folder. To open a file, this process also opens the folder of the file, as safely as ``Scan`` does.
-    If another folder has taken the place of the one that was listed, its files are skipped as replaced.
+    same folder. To open a file, this process also opens the folder of the file, as safely as ``Scan`` does
+    (``ListedFolders``). If another folder has taken its place, its files are skipped as replaced.
 
     ``worker`` is a scanner process that was started in advance; if it is None, one is started. ``excluded``
     is pickled and sent to the scanner process. Raises the errors of ``Scan``, and also ``FilesError`` if the
@@ -85,44 +85,46 @@ class ScanAhead(Scan):
         self._worker = worker
 
     _xattrs: Xattrs = ()  # of the folder that was yielded last
-    _listed: dict[bytes, tuple[int, int]]  # device and inode, by prefix, of the folders that the walk is in
+    _folders: ListedFolders | None = None
+    # The path of each folder that the walk is in, with a slash, and the identities of the folders in it.
+    _listed: list[tuple[bytes, Identities]]
 
     def open_file(self, files: Files, number: int) -> int:
-        level = self._levels[-1]
-        fd = level.fd if files.prefix == level.prefix else self._open_folder(files.prefix)
-        return os.open(files.names[number], OPEN_FILE, dir_fd=fd)
+        """Open file ``number`` of any ``files`` that were yielded: see ``Scan.open_file``."""
+        return self._opener().open_file(files, number)
 
     def folder_fd(self, entry: Entry) -> int | None:
+        prefix = entry.path + b"/" if entry.path else b""
         with suppress(OSError):
-            return self._open_folder(entry.path + b"/" if entry.path else b"")
+            return self._opener().open_folder(prefix, self.listed(prefix))
         return None
 
     def folder_xattrs(self, entry: Entry) -> Xattrs:
         return self._xattrs
 
-    def _open_folder(self, prefix: bytes) -> int:
-        """Open the folder whose path is ``prefix`` (with a slash at the end); return the descriptor.
+    def listed(self, prefix: bytes) -> Identities:
+        """Return the identities of the folders in ``prefix``, a folder that the walk is in."""
+        while not prefix.startswith(self._listed[-1][0]):
+            self._listed.pop()
+        return self._listed[-1][1]
 
-        The folder stays open for the next files in it.
-        """
-        while not prefix.startswith(self._levels[-1].prefix):
-            os.close(self._levels.pop().fd)
-        for name in prefix[len(self._levels[-1].prefix) :].split(b"/")[:-1]:
-            above = self._levels[-1]
-            fd = os.open(name, OPEN_FOLDER, dir_fd=above.fd)
-            level = Level(fd, above.prefix + name + b"/", [])
-            status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) != self._listed.get(level.prefix):
-                os.close(fd)
-                raise OSError(errno.ELOOP, "another folder took its place")  # reported like a symlink
-            self._levels.append(level)
-        return self._levels[-1].fd
+    def close(self) -> None:
+        super().close()
+        if self._folders is not None:
+            self._folders.close()
+            self._folders = None
+
+    def _opener(self) -> ListedFolders:
+        if self._folders is None:
+            raise ValueError("the walk has not begun or is closed")
+        return self._folders
 
     def _walk(self) -> Generator[Entry | Files, None, None]:
         with closing(self._messages()) as messages:
             for message in messages:
                 if isinstance(message, FileRun):
-                    yield Files(message.prefix, message.names.split(b"/"), message.rows, self._owners)
+                    names, folders = message.names.split(b"/"), self.listed(message.prefix)
+                    yield Files(message.prefix, names, message.rows, self._owners, folders)
                 elif isinstance(message, NonFile):
                     self._xattrs = message.xattrs
                     if message.entry.kind == "dir":
@@ -132,13 +134,12 @@ class ScanAhead(Scan):
                     self._on_skip(message.path, message.reason)
 
     def _list(self, folder: Entry) -> None:
-        while self._listed and not folder.path.startswith(next(reversed(self._listed))):
-            self._listed.popitem()
         found = folder.status.device, folder.status.inode
         if folder.path:
-            self._listed[folder.path + b"/"] = found
+            above = self.listed(folder.path)
+            self._listed.append((folder.path + b"/", (*above, found)))
             return
-        own = os.fstat(self._levels[0].fd)
+        own = os.fstat(self._opener().root)
         if found != (own.st_dev, own.st_ino):
             raise FilesError(
                 f"The folder {self._root} was {REPLACED} when its backup began.",
@@ -147,8 +148,8 @@ class ScanAhead(Scan):
             )
 
     def _messages(self) -> Generator[ScanMessage, None, None]:
-        self._listed = {}
-        self._levels.append(Level(self._open_root(), b"", []))
+        self._listed = [(b"", ())]
+        self._folders = ListedFolders(self._open_root())
         with ExitStack() as stack:
             worker = self._worker or self._start(stack)
             walk = str(self._root), self._excluded, self._exclude_caches, self._own

@@ -77,7 +77,9 @@ def paths(scan: Scanning, root: Path) -> list[bytes]:
 def opened(walk: Scan, entry: Entry) -> int:
     """A descriptor of a file that the scan has just yielded."""
     folder, slash, name = entry.path.rpartition(b"/")
-    return walk.open_file(Files(folder + slash, [name], [cast(Row, tuple(entry.status))], Owners()), 0)
+    folders = walk.listed(folder + slash) if isinstance(walk, ScanAhead) else ()
+    row = cast(Row, tuple(entry.status))
+    return walk.open_file(Files(folder + slash, [name], [row], Owners(), folders), 0)
 
 
 def test_scan_order_is_depth_first(tmp_path: Path, scan: Scanning) -> None:

@@ -1,0 +1,149 @@
+"""Let hash workers compare files of a walk with the last backup, some hundred files ahead of its reader.
+
+Entry point: ``hash_ahead``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from igny8_backup.trees.archive.hash_client import Compared, Hashers, KnownFiles
+from igny8_backup.trees.index.lines import FileLines
+from igny8_backup.trees.model.entries import SIZE, Files
+from igny8_backup.trees.model.records import Record
+
+BATCH_FILES, BATCH_BYTES = 100, 8 << 20
+"""A batch is sent to a hash worker as soon as it has this number of files or bytes."""
+
+FEW_FILES, FEW_BYTES = 20, 2 << 20
+"""No hash worker is started for fewer files and bytes than these: to start one takes a tenth of a second."""
+
+BATCHES_AHEAD = 4
+"""Number of batches, for each hash worker, that the walk may be ahead."""
+
+
+class Single(NamedTuple):
+    """File ``number`` of ``files``, which must be compared by itself.
+
+    ``prefix`` is the beginning of its line in the new index (``unchanged_prefixes``), ``line`` its line in
+    the index of the last backup. Without a line, its contents must be stored.
+    """
+
+    files: Files
+    number: int
+    prefix: bytes
+    line: bytes | None
+
+
+class SameSize(NamedTuple):
+    """Files whose size is the same as in the last backup, and whose contents may be the same.
+
+    ``prefixes`` and ``lines`` are as in ``Single``.
+    """
+
+    files: Files
+    prefixes: list[bytes]
+    lines: list[bytes]
+
+
+Item: TypeAlias = Record | FileLines | Single | SameSize
+"""A folder or link, files that packs of earlier backups hold, or files that must be compared."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Files that are hashed together. ``future`` is set once they are sent to a worker."""
+
+    known: list[KnownFiles] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+    closed: bool = False
+    future: Future[list[Compared]] | None = None
+
+
+class _Part(NamedTuple):
+    """The files at a position in a batch."""
+
+    same_size: SameSize
+    batch: _Batch
+    position: int
+
+
+def hash_ahead(items: Generator[Item, None, None], hashers: Hashers) -> Generator[Item, None, None]:
+    """Yield ``items`` in order, with the results of ``hashers`` in place of each ``SameSize``.
+
+    A file whose contents are the same is yielded as a line of the new index (``FileLines``), any other as a
+    ``Single``. If there are only a few files to hash, all are yielded as ``Single``. Raises the errors of
+    ``Hashers.submit`` and of its result.
+    """
+    waiting: deque[Item | _Part] = deque()
+    limit = hashers.limit * BATCHES_AHEAD * BATCH_FILES
+    files = 0  # number of files and other entries that are waiting
+    batch = _Batch()
+    with closing(items):
+        for item in items:
+            if isinstance(item, SameSize):
+                if batch.closed:
+                    batch = _Batch()
+                waiting.append(_add(batch, item))
+                if batch.files >= BATCH_FILES or batch.bytes >= BATCH_BYTES:
+                    _close(batch, hashers)
+            elif waiting:
+                waiting.append(item)
+            else:
+                yield item
+                continue
+            files += _count(waiting[-1])
+            while files > limit:
+                first = waiting.popleft()
+                files -= _count(first)
+                yield from _finished(first, hashers)
+        while waiting:
+            yield from _finished(waiting.popleft(), hashers)
+
+
+def _add(batch: _Batch, item: SameSize) -> _Part:
+    files = item.files
+    batch.known.append(
+        KnownFiles(files.prefix, files.folders, files.names, files.rows, item.prefixes, item.lines)
+    )
+    batch.files += len(files.rows)
+    batch.bytes += sum(row[SIZE] for row in files.rows)
+    return _Part(item, batch, len(batch.known) - 1)
+
+
+def _close(batch: _Batch, hashers: Hashers) -> None:
+    """Add no more files to the batch, and let a worker hash it if that is worthwhile."""
+    batch.closed = True
+    if hashers.started or batch.files >= FEW_FILES or batch.bytes >= FEW_BYTES:
+        batch.future = hashers.submit(batch.known)
+    batch.known = []
+
+
+def _count(item: Item | _Part) -> int:
+    if isinstance(item, _Part):
+        return len(item.same_size.lines)
+    return len(item.lines) if isinstance(item, FileLines) else 1
+
+
+def _finished(item: Item | _Part, hashers: Hashers) -> Iterator[Item]:
+    if not isinstance(item, _Part):
+        yield item
+        return
+    (files, prefixes, lines), batch, position = item
+    if not batch.closed:
+        _close(batch, hashers)
+    if batch.future is None:
+        yield from (Single(files, number, prefixes[number], line) for number, line in enumerate(lines))
+        return
+    for found in batch.future.result()[position]:
+        if isinstance(found, FileLines):
+            yield found
+        else:
+            number = found.number
+            yield Single(files, number, prefixes[number], None if found.store else lines[number])

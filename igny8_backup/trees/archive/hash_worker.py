@@ -1,0 +1,127 @@
+"""``python -m igny8_backup.trees.archive.hash_worker FD``: a hash worker, which reads and hashes known files.
+
+The worker is a child of the archive worker. ``hash_client.Hashers`` starts it, sends it batches of files that
+may have the contents that an earlier backup holds, and receives the lines of the new index of those that do.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextlib import closing
+from typing import Any
+
+from igny8_backup.errors import FilesError
+from igny8_backup.streams import BLOCK
+from igny8_backup.trees.archive import reader
+from igny8_backup.trees.archive.hash_client import Compared, Job, KnownFiles, Other
+from igny8_backup.trees.index.lines import FileLines, packed_size, stored_contents
+from igny8_backup.trees.model.entries import Files
+from igny8_backup.trees.model.owners import Owners
+from igny8_backup.trees.model.xattrs import read_xattrs
+from igny8_backup.trees.scan.listed_folders import ListedFolders
+from igny8_backup.trees.scan.scan_ahead import UNCHANGED
+from igny8_backup.trees.worker_protocol import BATCH, Message, Parent, run
+
+
+class Hasher:
+    """Hashes the files of a tree. ``folders`` opens them; ``packs_to_rewrite`` is that of the ``Job``.
+
+    ``on_piece`` is called while a large file is read.
+    """
+
+    def __init__(
+        self, folders: ListedFolders, packs_to_rewrite: Collection[str], on_piece: Callable[[], object]
+    ) -> None:
+        self._folders = folders
+        self._packs_to_rewrite = packs_to_rewrite
+        self._owners = Owners()
+        self._buffer = memoryview(bytearray(BLOCK))
+        self._on_piece = on_piece
+
+    def compare(self, known: KnownFiles) -> Compared:
+        """Return the lines of the files that have the contents of the earlier backup, and the other files.
+
+        Raises ``IntegrityError`` if a line is damaged.
+        """
+        files = Files(known.prefix, known.names, known.rows, self._owners, known.folders)
+        result: Compared = []
+        lines: list[bytes] = []
+        size = 0
+        sizes: Counter[str] = Counter()
+        for number, (prefix, line) in enumerate(zip(known.prefixes, known.lines, strict=True)):
+            sha256, pack = stored_contents(line)
+            if pack in self._packs_to_rewrite:
+                found, store = None, True
+            else:
+                found = self._read(files, number, prefix)
+                store = found is not None and found.sha256 != sha256
+            if found is not None and not store:
+                lines.append(reader.line_of(found, pack))
+                size += found.size
+                sizes[pack] += packed_size(len(found.path), found.size)
+                continue
+            if lines:
+                result.append(FileLines(lines, size, sizes, opened=True))
+                lines, size, sizes = [], 0, Counter()
+            result.append(Other(number, store))
+        if lines:
+            result.append(FileLines(lines, size, sizes, opened=True))
+        return result
+
+    def _read(self, files: Files, number: int, prefix: bytes) -> reader.OpenedFile | None:
+        """Return a file with its digest; None if it is not the file that was listed, or cannot be read.
+
+        A file that changes after it was listed is left to the archive worker, which reads such a file again.
+        """
+        try:
+            file = reader.open_file(self._folders, files, number, prefix, None)
+            try:
+                file.xattrs = read_xattrs(file.fd)
+                if file.size <= BLOCK:
+                    reader.read_small(file, self._buffer)
+                else:
+                    file.sha256 = reader.digest(file, self._on_piece)
+                    file.stable = reader.is_same(file, os.fstat(file.fd))
+            finally:
+                os.close(file.fd)
+        except OSError:
+            return None
+        return file if file.stable and file.prefix else None
+
+
+def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
+    """Answer each batch of the archive worker. ``fields`` are those of a ``Job``."""
+    job = Job(**fields)
+    started_by = os.getppid()
+
+    def stop_without_parent() -> None:
+        if os.getppid() != started_by:  # to read a large file for nobody may take an hour
+            sys.exit("The parent process has ended.")
+
+    with closing(ListedFolders(_open_root(job.root))) as folders:
+        hasher = Hasher(folders, frozenset(job.packs_to_rewrite), stop_without_parent)
+        while (message := parent.receive()).kind == BATCH:
+            batch: list[KnownFiles] = pickle.loads(message.payload)  # noqa: S301 - from our own process
+            answer = pickle.dumps(list(map(hasher.compare, batch)), pickle.HIGHEST_PROTOCOL)
+            parent.send(Message(BATCH, payload=answer))
+    return {}
+
+
+def _open_root(root: str) -> int:
+    try:
+        # The root alone may be a symlink: it is named by the settings, not found in the tree.
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise FilesError(
+            f"The folder {root} cannot be read: {error.strerror}.",
+            unchanged=UNCHANGED,
+            hint="Run the backup again.",
+        ) from None
+
+
+if __name__ == "__main__":
+    run(main)
