@@ -186,6 +186,7 @@ def test_incremental_any_changes_restore_exactly(
             assert [line for line in differences.splitlines() if not line.endswith(" ./")] == []
 
 
+@settings(deadline=None)
 @given(
     st.sets(
         st.binary(min_size=1, max_size=4).filter(
