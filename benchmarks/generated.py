@@ -125,7 +125,7 @@ def main() -> None:
     # Only now: they read the settings.
     from igny8_backup.conf import get_config
     from igny8_backup.operations.context import BackupContext
-    from igny8_backup.operations.upload import index_codec
+    from igny8_backup.operations.transfer.upload import index_codec
 
     kind, amount = sys.argv[1], int(sys.argv[2])
     key = pyrage.x25519.Identity.generate()

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from igny8_backup.chunks.kinds import LastDump, choose_kind
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
-from igny8_backup.retention import Backup, Part, plan
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.policy import Backup, Part, plan
+from igny8_backup.retention.rules import Policy
 
 PART = Part(host="web-1", kind="database", name="default")
 POLICY = Policy(last=3, hourly=48, daily=14, weekly=8, monthly=12)

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
-from igny8_backup.formats.run_record import RunRecord
 from tests.services.s3 import RcloneS3, installed
 
 HOST = "web-1"

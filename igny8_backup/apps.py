@@ -20,7 +20,7 @@ class Igny8BackupConfig(AppConfig):
         from django.conf import settings
 
         from igny8_backup import checks  # noqa: F401  (the import registers the checks)
-        from igny8_backup.hidden import hide_settings
+        from igny8_backup.common.hidden import hide_settings
 
         hide_settings(settings, "IGNY8_BACKUP")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from igny8_backup.outside import is_from_outside
+from igny8_backup.common.outside import is_from_outside
 
 if TYPE_CHECKING:
     from igny8_backup.conf import Config, Problem

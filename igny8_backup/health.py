@@ -14,8 +14,8 @@ from typing import ClassVar
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import BackupError
-from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.monitor.run import monitor
 

@@ -24,8 +24,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.common.filesystem import sync, sync_folder
 from igny8_backup.errors import FilesError
-from igny8_backup.filesystem import sync, sync_folder
 from igny8_backup.formats import records
 from igny8_backup.formats.comparison import Expected
 from igny8_backup.formats.details import DatabaseDetails

@@ -29,8 +29,8 @@ from igny8_backup.conf import (
     project_dir,
 )
 from igny8_backup.formats.object_lock import ObjectLock
-from igny8_backup.retention import Part
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.policy import Part
+from igny8_backup.retention.rules import Policy
 from igny8_backup.signing.sshsig import public_blob
 from igny8_backup.signing.trust import Trust, TrustedKey
 

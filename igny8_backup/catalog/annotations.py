@@ -19,7 +19,7 @@ from igny8_backup.catalog.stored_checks import StoredCheck, read_checks
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.acceptance import Acceptance
-from igny8_backup.formats.annotations import (
+from igny8_backup.formats.documents.annotations import (
     SCHEMA,
     Annotations,
     DamageRecord,
@@ -29,7 +29,7 @@ from igny8_backup.formats.annotations import (
     Pin,
     Release,
 )
-from igny8_backup.formats.spot_check import UNPROVEN, SpotCheck, SpotFinding
+from igny8_backup.formats.documents.spot_check import UNPROVEN, SpotCheck, SpotFinding
 from igny8_backup.signing.trust import ACCEPTANCE, CHECK, PIN, RELEASE, Trust, part_token
 from igny8_backup.store import MissingObjectError, Store
 

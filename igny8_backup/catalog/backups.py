@@ -19,9 +19,9 @@ from igny8_backup.catalog.signatures import judge_manifest
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import SCHEMA, RunRecord
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.manifest_reader import read_manifest
-from igny8_backup.formats.run_record import SCHEMA, RunRecord
 from igny8_backup.signing.trust import UNSIGNED, Trust, Verdict
 from igny8_backup.store import MissingObjectError, Store
 

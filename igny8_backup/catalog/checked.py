@@ -12,9 +12,9 @@ from datetime import datetime
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import Annotations, Check, CheckedPart
+from igny8_backup.formats.documents.annotations import Annotations, Check, CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, Manifest
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing.damage import concerns, keys_of
 
 

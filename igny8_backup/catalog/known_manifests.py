@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from igny8_backup.common.filesystem import replace_file
 from igny8_backup.errors import IntegrityError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
 from igny8_backup.signing.signing_key import SigningKey
 from igny8_backup.signing.trust import Trust

@@ -7,7 +7,7 @@ import hashlib
 from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import records
-from igny8_backup.formats.copy_document import SCHEMA, CopyDocument, copy_key, holding
+from igny8_backup.formats.documents.copy_document import SCHEMA, CopyDocument, copy_key, holding
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.signing.trust import COPY, Trust, part_token
 from igny8_backup.store import MissingObjectError, Store

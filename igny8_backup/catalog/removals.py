@@ -7,8 +7,8 @@ from functools import cached_property
 from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import SCHEMA, Removal
-from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.formats.documents.annotations import SCHEMA, Removal
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.signing.trust import REMOVAL, Trust
 from igny8_backup.store import MissingObjectError, Store
 

@@ -10,7 +10,7 @@ from igny8_backup.catalog.failures import of_one_object
 from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.retirement import SCHEMA, Retirement
+from igny8_backup.formats.documents.retirement import SCHEMA, Retirement
 from igny8_backup.signing.trust import RETIREMENT, Trust
 from igny8_backup.store import MissingObjectError, Store
 

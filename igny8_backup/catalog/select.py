@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from igny8_backup.catalog.other_hosts import other_host_error, other_host_notes
+from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.humanize import duration_in_words
 from igny8_backup.standing import FUTURE, CopyStanding, Standings
 
 _SHOWN = 5

@@ -17,10 +17,10 @@ from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.failures import of_one_object
 from igny8_backup.catalog.known_manifests import KnownManifests
 from igny8_backup.catalog.signatures import judge_document
-from igny8_backup.clock_skew import TOLERANCE
+from igny8_backup.common.clock_skew import TOLERANCE
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import SCHEMA, Check, CheckedPart, ObjectDamage
+from igny8_backup.formats.documents.annotations import SCHEMA, Check, CheckedPart, ObjectDamage
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.signing.trust import CHECK, Trust, part_token
 from igny8_backup.standing.damage import concerns, is_of_removed_backup

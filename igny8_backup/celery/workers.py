@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from igny8_backup.celery.control import ANSWER_SECONDS, REPLY_SECONDS, Control, Queue
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import BackupError, RefusedError
-from igny8_backup.outside import is_from_outside
 
 _PAUSE = 0.2  # seconds between two questions to the workers
 _EXIT_SECONDS = 30.0  # for idle workers to exit after the shutdown command

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from igny8_backup.common.filesystem import replace_file
 from igny8_backup.errors import IntegrityError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
 
 SCHEMA = 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL, ChunkedDump
 
 LONGEST_PERIOD = timedelta(days=1)

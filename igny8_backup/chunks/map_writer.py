@@ -23,7 +23,7 @@ from igny8_backup.chunks.chunk_map import (
     MapHeader,
 )
 from igny8_backup.chunks.locations import DIGEST_BYTES
-from igny8_backup.filesystem import sync, sync_folder
+from igny8_backup.common.filesystem import sync, sync_folder
 from igny8_backup.formats import records
 
 SORTED_AT_ONCE = 1 << 17

@@ -2,8 +2,8 @@
 
 ``get_config()`` returns the ``Config`` or raises :class:`ConfigurationError`; ``problems()`` lists what is
 wrong with the setting, for the system checks. The setting is read on first use, and again after it changes.
-This package imports ``formats``, ``signing``, ``retention``, ``retention_rules``, ``hidden``, ``humanize``,
-``errors``, ``trees.scan.excludes`` and Django's settings.
+This package imports ``formats``, ``signing``, ``retention``, ``common``, ``errors``, ``trees.scan.excludes``
+and Django's settings.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from igny8_backup.common.hidden import Hidden
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.object_lock import ObjectLock
-from igny8_backup.hidden import Hidden
-from igny8_backup.retention import Part
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.policy import Part
+from igny8_backup.retention.rules import Policy
 from igny8_backup.signing.trust import Trust
 from igny8_backup.trees.scan import excludes
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.common.humanize import size_from_words
 from igny8_backup.conf.model import SETTING, Problem
-from igny8_backup.humanize import size_from_words
 
 _SECRET = re.compile(r"AGE-SECRET-KEY-1\w*", re.IGNORECASE)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from django.db import connections
 
+from igny8_backup.common.filesystem import sync
 from igny8_backup.databases.engine import Engine, OnAnswers, Queries
 from igny8_backup.databases.names import derived_name, is_derived_name
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, Versions
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
-from igny8_backup.filesystem import sync
 from igny8_backup.formats.details import DatabaseDetails, by_app
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks

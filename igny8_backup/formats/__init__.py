@@ -2,5 +2,5 @@
 
 ``keys`` builds and parses object keys, ``records`` converts dataclasses to JSON and back, and the other
 modules define the dataclasses. The names of their fields are the JSON keys, so they never change. Of this
-project, the package imports only ``errors``, ``humanize`` and ``clock_skew``. It does not import Django.
+project, the package imports only ``errors`` and ``common``. It does not import Django.
 """

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.errors import IntegrityError
-from igny8_backup.humanize import count_in_words, size_in_words
 
 SCHEMA = 1
 

@@ -136,7 +136,7 @@ def run_key(backup_id: str) -> str:
 
 
 def lock_key(claim_id: str) -> str:
-    """Return the key of the object with which a run claims the lock in the storage (``storage_lock``)."""
+    """Return the key of the object with which a run claims the lock in the storage (``locks.storage``)."""
     return f"{LOCKS}{claim_id}.json"
 
 

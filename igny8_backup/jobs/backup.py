@@ -14,8 +14,8 @@ from typing import Any
 from igny8_backup.conf import get_config
 from igny8_backup.errors import BackupError, IncompleteError
 from igny8_backup.formats import keys
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import RUNNING
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.jobs.reporting import run_reported
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup

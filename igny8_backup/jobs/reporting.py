@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from igny8_backup.celery.time_limit import ending_at_time_limit
-from igny8_backup.humanize import indented
+from igny8_backup.common.humanize import indented
 from igny8_backup.operations.guards.green_threads import refuse_eventlet
 from igny8_backup.operations.notify.report import Report
 from igny8_backup.operations.progress import NullProgress

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import IncompleteError, IntegrityError, UnhealthyError
-from igny8_backup.humanize import count_in_words
 from igny8_backup.jobs.reporting import run_reported
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.copies.heal import heal

@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.conf import Config, get_config
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand, seconds
 from igny8_backup.management.copies import copy_lines
-from igny8_backup.management.wait import add_wait_argument, wait_of
+from igny8_backup.management.options.wait import add_wait_argument, wait_of
 from igny8_backup.operations.backup.request import WHOLE_DUMP, BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import open_context

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from igny8_backup.catalog.backups import Entry
+from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words, time_taken
 from igny8_backup.errors import UsageError
-from igny8_backup.formats.annotations import DRILLED, Annotations
 from igny8_backup.formats.details import Details
+from igny8_backup.formats.documents.annotations import DRILLED, Annotations
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
-from igny8_backup.humanize import age_in_words, count_in_words, size_in_words, time_taken
 from igny8_backup.journal import DONE, PREPARING, REDOING, SWAPPING, UNDONE, Journal
-from igny8_backup.management.choose_backups import by_day
+from igny8_backup.management.options.choose_backups import by_day
 from igny8_backup.management.tables import table
 from igny8_backup.operations.backup.database import LAG
 from igny8_backup.operations.history.read import History

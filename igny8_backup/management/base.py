@@ -20,9 +20,9 @@ from typing import Any, NoReturn, Protocol
 
 from django.core.management.base import BaseCommand, CommandError
 
+from igny8_backup.common.humanize import indented, one_line, printable
 from igny8_backup.errors import BackupError, UsageError
 from igny8_backup.formats import records
-from igny8_backup.humanize import indented, one_line, printable
 from igny8_backup.management.output import Output
 from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.guards.genuine import Accept

@@ -6,10 +6,10 @@ import shlex
 import sys
 from typing import Any
 
+from igny8_backup.common.humanize import count_in_words, listed
 from igny8_backup.errors import UsageError
-from igny8_backup.humanize import count_in_words, listed
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.restore.plan import RestorePlan
+from igny8_backup.operations.restore.planning.plan import RestorePlan
 from igny8_backup.operations.selection import BasePlan
 from igny8_backup.operations.undo.copies import DATABASE
 from igny8_backup.operations.undo.plan import UndoPlan

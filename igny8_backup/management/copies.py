@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from igny8_backup.humanize import count_in_words, size_in_words
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.operations.copies.result import CopyResult
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.errors import UsageError
-from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.restore.options import (
     add_assume_space_option,
     add_ignore_space_option,

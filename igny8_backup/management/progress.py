@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from igny8_backup.humanize import indented
+from igny8_backup.common.humanize import indented
 
 if TYPE_CHECKING:
     from rich.console import Console

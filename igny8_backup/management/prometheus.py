@@ -12,8 +12,8 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from igny8_backup.common.filesystem import require_replaceable
 from igny8_backup.errors import FilesError
-from igny8_backup.filesystem import require_replaceable
 from igny8_backup.operations.monitor.health import Health
 
 Sample = tuple[dict[str, str], float]

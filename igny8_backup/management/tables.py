@@ -11,7 +11,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from igny8_backup.humanize import one_line
+from igny8_backup.common.humanize import one_line
 
 WIDTH = 140  # characters, where the output is not a terminal
 LEAST_WIDTH, LEAST_ON_TERMINAL = 100, 80

@@ -24,17 +24,18 @@ from igny8_backup.databases.registry import guard_sqlite, make_engine
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.journal import Journals
-from igny8_backup.locks import HeldLock
-from igny8_backup.operations import changed_defaults, download
+from igny8_backup.locks.host import HeldLock
 from igny8_backup.operations.guards import preconditions
 from igny8_backup.operations.guards.genuine import Accept, require_encryption, require_genuine
 from igny8_backup.operations.helper_steps import Shortfalls
 from igny8_backup.operations.identities import find_identities
+from igny8_backup.operations.installation import changed_defaults
 from igny8_backup.operations.locking import run_locks
 from igny8_backup.operations.locking.lock_wait import retry_until
 from igny8_backup.operations.progress import NullProgress, Progress, RunObserver
 from igny8_backup.operations.stores import NO_SPARES, Spares, open_stores
-from igny8_backup.operations.upload import Upload
+from igny8_backup.operations.transfer import download
+from igny8_backup.operations.transfer.upload import Upload
 from igny8_backup.signing import signing_key
 from igny8_backup.signing.signing_key import SigningKey
 from igny8_backup.store import Retry, Store

@@ -18,10 +18,10 @@ from igny8_backup.celery.workers import scheduled_tasks
 from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
-from igny8_backup.operations import changed_defaults
 from igny8_backup.operations.guards import object_lock, public_storage, signing_checks
 from igny8_backup.operations.guards.preconditions import make_problem
 from igny8_backup.operations.history.expected_hosts import undeclared_note
+from igny8_backup.operations.installation import changed_defaults
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _CREDENTIAL_APPS = {

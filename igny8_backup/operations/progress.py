@@ -15,8 +15,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
+from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.errors import BackupError
-from igny8_backup.humanize import duration_in_words
 from igny8_backup.streams import Block
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from igny8_backup.common.humanize import one_line
 from igny8_backup.conf import SETTING, Config
 from igny8_backup.databases.values import VulnerableProgram
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, Manifest
-from igny8_backup.humanize import one_line
 from igny8_backup.streams.age import Identity
 
 ALL, DB, FILES = "all", "db", "files"

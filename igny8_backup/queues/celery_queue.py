@@ -6,8 +6,8 @@ from typing import Any
 
 from igny8_backup.celery.control import CONNECT_SECONDS
 from igny8_backup.celery.workers import find_app
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import BackupError
-from igny8_backup.outside import is_from_outside
 
 
 class CeleryQueue:

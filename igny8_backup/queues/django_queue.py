@@ -8,9 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import CELERY, configured_queue
 from igny8_backup.errors import BackupError
-from igny8_backup.outside import is_from_outside
 
 DEFAULT = "default"
 """The alias of the backend that is used if the settings name none, and Django's name of the default queue."""

@@ -2,5 +2,5 @@
 
 ``sshsig`` makes and checks signatures in the format of OpenSSH, ``signing_key`` makes and loads the private
 key, and ``trust`` decides whether a signature is trusted: which key may sign which kind of document for which
-host and part. Imports ``errors`` and ``filesystem`` only, neither Django nor ``store``.
+host and part. Imports ``errors`` and ``common`` only, neither Django nor ``store``.
 """

@@ -12,7 +12,7 @@
 
 Retention does not count unfit copies: they satisfy no rule, and no other copy is deleted because of them. A
 restore uses an unfit copy only if the user names its backup. The package reads no storage and no clock. It
-imports ``formats``, ``retention``, ``humanize`` and ``clock_skew``.
+imports ``formats``, ``retention`` and ``common``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from igny8_backup.formats.comparison import Baseline
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing.result import MIGRATIONS, SERVER, SIZE, SUSPECT, Reason, part_of
 from igny8_backup.standing.sizes import BYTES, FILES, ROWS, drop_in, sizes_of
 from igny8_backup.standing.sources import after, migrations_back, other_server

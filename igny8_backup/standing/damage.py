@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import (
+from igny8_backup.formats.documents.annotations import (
     DEPTHS,
     STORED,
     UNREADABLE,

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
+from igny8_backup.common.humanize import count_in_words, duration_in_words
 from igny8_backup.formats.acceptance import AcceptedPart, JudgedPart
-from igny8_backup.formats.annotations import Annotations, Check, ObjectDamage
 from igny8_backup.formats.comparison import Baseline
+from igny8_backup.formats.documents.annotations import Annotations, Check, ObjectDamage
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.humanize import count_in_words, duration_in_words
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing.baselines import baseline_of, reasons_to_suspect
 from igny8_backup.standing.damage import DamageFinder, keys_of
 from igny8_backup.standing.result import (

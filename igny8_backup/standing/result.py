@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from igny8_backup.formats.annotations import ObjectDamage
 from igny8_backup.formats.comparison import Baseline
+from igny8_backup.formats.documents.annotations import ObjectDamage
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.formats.records import NOT_STORED
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 DAMAGED, SUSPECT, SAFETY, UNTRUSTED, FUTURE = "damaged", "suspect", "safety", "untrusted", "future"
 """The kinds of reasons why a copy is unfit."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.formats.comparison import Baseline, Expected
 from igny8_backup.formats.manifest import DatabasePart, TreePart
-from igny8_backup.humanize import count_in_words, size_in_words
 
 BYTES, FILES, ROWS = "bytes", "files", "rows"
 """The sizes that are compared: bytes before compression; the files of a tree; the rows of a database."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.formats.comparison import Baseline
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.source import Source
-from igny8_backup.humanize import count_in_words
 
 
 def after(part: DatabasePart, backup_id: str, known: Baseline) -> Baseline:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import BackupError, StorageError
-from igny8_backup.outside import is_from_outside
 from igny8_backup.store.objects import SETTING, UnreachableError
 from igny8_backup.store.transient import http_status, may_pass
 

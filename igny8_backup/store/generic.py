@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.outside import is_from_outside
 from igny8_backup.store.base import Store
 from igny8_backup.store.foreign import translated_errors
 from igny8_backup.store.objects import SETTING, Stored, exists_error, incomplete_error, missing_error

@@ -15,8 +15,8 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TypeVar
 
+from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.errors import StorageError
-from igny8_backup.humanize import duration_in_words
 from igny8_backup.store.objects import UnreachableError
 from igny8_backup.streams import Blocks
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from igny8_backup.common.filesystem import write_all
 from igny8_backup.errors import FilesError, IdentityError, IntegrityError
-from igny8_backup.filesystem import write_all
 from igny8_backup.streams import BLOCK, Blocks, Views, age, zstd
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from igny8_backup.common.filesystem import write_all
 from igny8_backup.errors import FilesError
-from igny8_backup.filesystem import write_all
 from igny8_backup.streams.account import Account
 
 

@@ -37,8 +37,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple, NoReturn
 
+from igny8_backup.common.filesystem import write_all
 from igny8_backup.errors import BackupError, FilesError, IntegrityError, ToolError
-from igny8_backup.filesystem import write_all
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import Account
 from igny8_backup.streams.child import Child

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from igny8_backup.formats.status import Activity, Work
-from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, size_in_words, time_taken
+from igny8_backup.common.humanize import (
+    age_in_words,
+    count_in_words,
+    duration_in_words,
+    size_in_words,
+    time_taken,
+)
+from igny8_backup.formats.documents.status import Activity, Work
 from igny8_backup.operations.status.follow import FORGOTTEN, SILENT
 from igny8_backup.web.failures import failure_of_error
 

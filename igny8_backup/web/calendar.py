@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
-from igny8_backup.humanize import count_in_words, duration_in_words
+from igny8_backup.common.humanize import count_in_words, duration_in_words
 from igny8_backup.web.series import Series
 
 DAYS = 60

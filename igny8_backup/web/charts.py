@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from igny8_backup.formats.status import StatusCopy
-from igny8_backup.humanize import duration_in_words, size_in_words, time_taken
+from igny8_backup.common.humanize import duration_in_words, size_in_words, time_taken
+from igny8_backup.formats.documents.status import StatusCopy
 from igny8_backup.web.calendar import DAYS
 from igny8_backup.web.series import Series
 

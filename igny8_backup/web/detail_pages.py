@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words, time_taken
+from igny8_backup.formats.documents.status import Status, StatusBackup, StatusCheck, StatusCopy, StatusRun
 from igny8_backup.formats.manifest import COMPLETE, RUNNING
-from igny8_backup.formats.status import Status, StatusBackup, StatusCheck, StatusCopy, StatusRun
-from igny8_backup.humanize import age_in_words, count_in_words, size_in_words, time_taken
 from igny8_backup.web.failures import failure_of_error, failure_of_run
 from igny8_backup.web.overview import run_row, utc
 from igny8_backup.web.series import failed_names

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from igny8_backup.formats.documents.run_record import SKIPPED, YIELDED
+from igny8_backup.formats.documents.status import StatusRun
 from igny8_backup.formats.manifest import FAILED, INCOMPLETE, LOCKED, STOPPED
-from igny8_backup.formats.run_record import SKIPPED, YIELDED
-from igny8_backup.formats.status import StatusRun
 from igny8_backup.operations.status.build import DIED
 
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from igny8_backup.formats.manifest import COMPLETE, RUNNING
-from igny8_backup.formats.run_record import NOT_DONE
-from igny8_backup.formats.status import Status, StatusCondition, StatusPart, StatusRun
-from igny8_backup.humanize import (
+from igny8_backup.common.humanize import (
     age_in_words,
     count_in_words,
     duration_in_words,
@@ -18,6 +15,9 @@ from igny8_backup.humanize import (
     size_in_words,
     time_taken,
 )
+from igny8_backup.formats.documents.run_record import NOT_DONE
+from igny8_backup.formats.documents.status import Status, StatusCondition, StatusPart, StatusRun
+from igny8_backup.formats.manifest import COMPLETE, RUNNING
 from igny8_backup.operations.status.keep import Kept
 from igny8_backup.web.calendar import make_calendar
 from igny8_backup.web.charts import make_charts

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.paginator import Paginator
 
+from igny8_backup.common.humanize import size_in_words
 from igny8_backup.conf import ConfigurationError, get_config
-from igny8_backup.formats.status import SCHEMA, Activity
-from igny8_backup.humanize import size_in_words
+from igny8_backup.formats.documents.status import SCHEMA, Activity
 from igny8_backup.operations.status.keep import Kept, read_activity, read_status
 from igny8_backup.web import detail_pages
 from igny8_backup.web.activity import work_rows

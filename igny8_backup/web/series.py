@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from igny8_backup.formats.documents.run_record import NOT_DONE
+from igny8_backup.formats.documents.status import Status, StatusBackup, StatusCopy, StatusPart, StatusRun
 from igny8_backup.formats.manifest import COMPLETE, RUNNING
-from igny8_backup.formats.run_record import NOT_DONE
-from igny8_backup.formats.status import Status, StatusBackup, StatusCopy, StatusPart, StatusRun
 
 
 @dataclass(frozen=True, kw_only=True)

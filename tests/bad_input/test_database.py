@@ -7,7 +7,7 @@ Other tests cover, also end to end:
   ``test_clients_that_are_missing_or_too_old``;
 * the server down, a wrong password: there, ``test_a_server_that_does_not_answer``;
 * an unknown alias: there, ``test_what_does_not_exist``;
-* two aliases of one database: ``tests/operations/restore/test_preflight.py``;
+* two aliases of one database: ``tests/operations/restore/planning/test_preflight.py``;
 * output of ``pg_dump`` that is no dump: ``tests/databases/postgresql/dump/test_dump.py``;
 * a lock that is lost with its session: ``tests/operations/test_interrupted.py``.
 """

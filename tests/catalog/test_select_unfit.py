@@ -6,7 +6,7 @@ import pytest
 
 from igny8_backup.catalog.select import Selection, select
 from igny8_backup.errors import IntegrityError, RefusedError, UsageError
-from igny8_backup.formats.annotations import MISSING, Annotations, ObjectDamage
+from igny8_backup.formats.documents.annotations import MISSING, Annotations, ObjectDamage
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.standing import Standings, judge
 from tests.standing.history import (

@@ -98,10 +98,10 @@ def document(name: str, output: Any) -> dict[str, Any]:
 def outputs() -> dict[str, Any]:
     """Return what each output consists of, by the name of its schema."""
     from igny8_backup.catalog.backups import Entry
-    from igny8_backup.formats.annotations import Annotations, Pin
     from igny8_backup.formats.details import Details, Skipped
+    from igny8_backup.formats.documents.annotations import Annotations, Pin
+    from igny8_backup.formats.documents.retirement import Retirement
     from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
-    from igny8_backup.formats.retirement import Retirement
     from igny8_backup.journal import Journal
     from igny8_backup.operations.backup.suspects import Suspect
     from igny8_backup.operations.copies.heal import Healed
@@ -119,7 +119,7 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.operations.monitor.health import Health
     from igny8_backup.operations.report.model import AuditReport
     from igny8_backup.operations.restore.in_place import InPlaceResult
-    from igny8_backup.operations.restore.plan import Source, Space
+    from igny8_backup.operations.restore.planning.plan import Source, Space
     from igny8_backup.operations.rotate.plan import RotationPlan
     from igny8_backup.operations.rotate.run import RotationResult
     from igny8_backup.operations.sign import SignResult

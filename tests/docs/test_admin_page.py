@@ -13,7 +13,8 @@ import pytest
 from project.security import POLICY
 
 from igny8_backup.conf import get_config
-from igny8_backup.formats import records, status
+from igny8_backup.formats import records
+from igny8_backup.formats.documents import status
 from igny8_backup.operations.status.keep import cache_key, keep_status, status_file
 from tests.docs.pages import blocks, page, section
 from tests.web.statuses import troubled

@@ -17,8 +17,8 @@ from django.core.management import load_command_class
 from django.test import override_settings
 
 from igny8_backup.conf import get_config
-from igny8_backup.retention import Part
-from igny8_backup.retention_rules import DEFAULT
+from igny8_backup.retention.policy import Part
+from igny8_backup.retention.rules import DEFAULT
 from tests.docs.pages import blocks, page, section
 
 HEADINGS = ("## crontab", "## systemd timer", "## Docker Compose", "## Portainer stack")

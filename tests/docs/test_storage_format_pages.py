@@ -15,21 +15,17 @@ from igny8_backup.chunks import chunk_map, cutter, full_tries, runs, try_log
 from igny8_backup.formats import (
     acceptance,
     chunked,
-    claims,
     comparison,
-    copy_document,
     details,
     keys,
     lists,
     manifest,
     objects,
     records,
-    retirement,
-    run_record,
     source,
-    spot_check,
 )
-from igny8_backup.formats import annotations as notes
+from igny8_backup.formats.documents import annotations as notes
+from igny8_backup.formats.documents import claims, copy_document, retirement, run_record, spot_check
 from igny8_backup.formats.packed import PackedPart
 from igny8_backup.operations.history import seen, storage_memory, table_counts
 from igny8_backup.operations.rotate import journal as rotation

@@ -12,10 +12,10 @@ from django.test import override_settings
 
 import igny8_backup
 from igny8_backup.conf import Limits, get_config
-from igny8_backup.formats.annotations import CONTENT, STORED
+from igny8_backup.formats.documents.annotations import CONTENT, STORED
 from igny8_backup.management.prometheus import text_of
 from igny8_backup.operations.monitor.health import Health
-from igny8_backup.retention_rules import DEFAULT, Policy
+from igny8_backup.retention.rules import DEFAULT, Policy
 from tests.docs.pages import blocks, code_cells, page, section
 
 PACKAGE = Path(igny8_backup.__file__).parent

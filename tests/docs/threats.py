@@ -28,8 +28,8 @@ THREATS: dict[str, tuple[str, ...]] = {
         "bad_input/test_stored.py::test_restore_of_swapped_objects_fails",
         "operations/test_signing.py::test_changed_manifest_is_refused",
         "operations/test_signing.py::test_signature_moved_to_another_backup_is_refused",
-        "operations/test_download.py::test_altered_block_never_reaches_the_decoder",
-        "operations/test_download.py::test_object_without_blocks_swapped_between_two_passes_is_refused",
+        "operations/transfer/test_download.py::test_altered_block_never_reaches_the_decoder",
+        "operations/transfer/test_download.py::test_object_without_blocks_swapped_between_two_passes_is_refused",
     ),
     "Cannot switch encryption off for a stored object": (
         "bad_input/test_stored.py::test_plain_object_in_an_encrypted_backup_is_refused",
@@ -54,7 +54,7 @@ THREATS: dict[str, tuple[str, ...]] = {
         "operations/maintain/test_prune.py::test_prune_unreadable_manifest_keeps_all_packs",
     ),
     "Cannot have their packs named by the next backup of a server, which would sign them": (
-        "operations/backup/test_parent_index.py"
+        "operations/backup/trees/test_parent_index.py"
         "::test_backup_names_no_pack_of_a_manifest_that_somebody_has_replaced",
         "operations/test_lists.py::test_forged_parent_is_not_signed_by_the_next_backup",
     ),
@@ -114,7 +114,7 @@ THREATS: dict[str, tuple[str, ...]] = {
         "operations/test_versions.py::test_as_of_restores_what_was_there_before_the_bucket_was_emptied",
     ),
     "Cannot delete or shorten a lock of mode `COMPLIANCE` before it ends": (
-        "store/test_s3_locks.py::test_lock_in_compliance_mode_cannot_be_undone",
+        "store/s3/test_locks.py::test_lock_in_compliance_mode_cannot_be_undone",
     ),
     # The write key of one of several storages
     "Cannot clear damage, end a pin or excuse a loss in one storage with a signed document from the other": (

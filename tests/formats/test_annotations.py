@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from igny8_backup.formats import records
-from igny8_backup.formats.annotations import ALTERED, CONTENT, SCHEMA, STORED, Check
+from igny8_backup.formats.documents.annotations import ALTERED, CONTENT, SCHEMA, STORED, Check
 from tests.standing.history import check
 
 KEYS = ("a", "b", "c", "d")

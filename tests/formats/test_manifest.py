@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import DatabaseDetails, Details
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import (
     COMPLETE,
     FAILED,
@@ -24,7 +25,6 @@ from igny8_backup.formats.manifest import (
 )
 from igny8_backup.formats.manifest_reader import read_manifest
 from igny8_backup.formats.objects import StoredObject
-from igny8_backup.formats.run_record import RunRecord
 
 ID = "20261122T021500Z-7f3a9c"
 OTHER = "20261121T021500Z-000000"

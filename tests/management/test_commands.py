@@ -15,7 +15,7 @@ import pytest
 from django.core.management import call_command, get_commands
 from django.core.management.base import CommandError
 
-from igny8_backup.humanize import printable
+from igny8_backup.common.humanize import printable
 from igny8_backup.management.progress import TextProgress
 from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp

@@ -13,7 +13,7 @@ from demo.server import PostgresServer
 from django.core.files.storage import FileSystemStorage
 from django.core.management import get_commands, load_command_class
 
-from igny8_backup.locks import file_lock
+from igny8_backup.locks.host import file_lock
 from igny8_backup.store import open_store
 from tests.bad_input.database import running
 from tests.docs.pages import assert_shown

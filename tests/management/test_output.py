@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.management.base import OutputWrapper
 
-from igny8_backup.humanize import indented, one_line
+from igny8_backup.common.humanize import indented, one_line
 from igny8_backup.management.output import Output
 from igny8_backup.management.progress import TextProgress
 from tests.management.commands import Command, run_many

@@ -16,7 +16,7 @@ import pytest
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE
+from igny8_backup.formats.documents.annotations import ALTERED, CONTENT, MISSING, STORED, UNREADABLE
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext, open_context

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import RUNNING
-from igny8_backup.formats.run_record import RunRecord
-from igny8_backup.operations.backup import local_index
-from igny8_backup.operations.backup.local_index import SCHEMA, LocalIndex
+from igny8_backup.operations.backup.trees import local_index
+from igny8_backup.operations.backup.trees.local_index import SCHEMA, LocalIndex
 from igny8_backup.operations.context import BackupContext
 
 TICK = 0.02

@@ -21,7 +21,7 @@ def main(work: str, phase: str, number: int, identity: Path) -> None:
 
     from igny8_backup.journal import Journal, Journals
     from igny8_backup.operations.context import BackupContext, open_context
-    from igny8_backup.operations.restore.plan import RestoreRequest
+    from igny8_backup.operations.restore.planning.plan import RestoreRequest
     from igny8_backup.operations.restore.run import RestoreSession
     from igny8_backup.operations.undo.run import undo
 

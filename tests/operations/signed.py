@@ -17,7 +17,7 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract
 from igny8_backup.operations.keys.keygen import make_signing_key
-from igny8_backup.operations.read_details import read_details
+from igny8_backup.operations.read.details import read_details
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
 from tests.operations.clocks import Clock

@@ -11,8 +11,8 @@ from igny8_backup.formats.manifest import FAILED
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.restore.plan import RestoreRequest
-from igny8_backup.operations.restore.planner import plan_restore
+from igny8_backup.operations.restore.planning.plan import RestoreRequest
+from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.selection import (
     choose_databases,
     choose_trees,

@@ -12,7 +12,7 @@ import pytest
 
 from igny8_backup.formats import keys as object_keys
 from igny8_backup.formats import records
-from igny8_backup.formats.annotations import (
+from igny8_backup.formats.documents.annotations import (
     ALTERED,
     DRILLED,
     SCHEMA,

@@ -26,7 +26,7 @@ from igny8_backup.operations.verify.run import verify
 from tests.operations.clocks import Clock
 from tests.operations.conftest import Notes
 from tests.services.moto import MotoServer
-from tests.store.test_s3_versions import next_second
+from tests.store.s3.test_versions import next_second
 
 
 @dataclass

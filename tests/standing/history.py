@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 from igny8_backup.formats import keys
 from igny8_backup.formats.acceptance import Acceptance, AcceptedPart
-from igny8_backup.formats.annotations import (
+from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.documents.annotations import (
     SCHEMA,
     STORED,
     Annotations,
     Check,
     Damage,
 )
-from igny8_backup.formats.comparison import Expected
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing import DAMAGED, SAFETY, SUSPECT, Standings, judge
 
 START = datetime(2026, 11, 1, tzinfo=UTC)

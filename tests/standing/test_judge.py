@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import (
+from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.documents.annotations import (
     ALTERED,
     CONTENT,
     DRILLED,
@@ -20,7 +21,6 @@ from igny8_backup.formats.annotations import (
     Annotations,
     ObjectDamage,
 )
-from igny8_backup.formats.comparison import Expected
 from igny8_backup.formats.manifest import FAILED, Manifest
 from igny8_backup.standing import FUTURE, SUSPECT, judge
 from tests.standing.history import (

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igny8_backup import retention
 from igny8_backup.catalog.select import select
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.acceptance import Acceptance, JudgedPart
-from igny8_backup.formats.annotations import Annotations
 from igny8_backup.formats.comparison import Baseline, Expected
+from igny8_backup.formats.documents.annotations import Annotations
 from igny8_backup.formats.manifest import FAILED, Manifest
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention import policy as retention
+from igny8_backup.retention.rules import Policy
 from igny8_backup.standing import SUSPECT, Standings, judge, judge_again, record_baselines
 from tests.standing.history import (
     HOST,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from igny8_backup.formats.annotations import Annotations
 from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.documents.annotations import Annotations
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.source import Source, source_of
 from igny8_backup.standing import MIGRATIONS, SERVER, SUSPECT, Reason

@@ -16,7 +16,7 @@ from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.errors import FilesError, IncompleteError, LockedError, UsageError
 from igny8_backup.jobs.reporting import LogProgress
-from igny8_backup.locks import file_lock
+from igny8_backup.locks.host import file_lock
 from igny8_backup.store import open_store
 from tests.management.state import manifests
 from tests.services.project import Project

@@ -15,7 +15,7 @@ from project.celery import app as project_app
 from redis import Redis
 
 from igny8_backup.conf import get_config
-from igny8_backup.formats.status import Status
+from igny8_backup.formats.documents.status import Status
 from igny8_backup.operations.status.keep import keep_status
 from tests.services.redis import RedisServer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from igny8_backup.formats.status import (
+from igny8_backup.formats.documents.status import (
     SCHEMA,
     Activity,
     Status,

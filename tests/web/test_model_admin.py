@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from igny8_backup.conf import get_config
-from igny8_backup.formats.status import Activity, Work
+from igny8_backup.formats.documents.status import Activity, Work
 from igny8_backup.operations.status.keep import keep_activity, keep_status, status_file
 from tests.web.conftest import Keep, make_user
 from tests.web.statuses import MARKUP, backup_id, healthy, troubled

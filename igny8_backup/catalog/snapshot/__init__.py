@@ -4,5 +4,5 @@
 ``snapshot_catalog.SnapshotCatalog`` parses each manifest and run record once. ``document_cache`` keeps small
 objects in ``STATE_DIR``, so that a later run need not read them again. ``listing`` lists several
 folders at the same time. This package imports modules of ``catalog``, and ``store``, ``formats``,
-``signing``, ``streams``, ``filesystem`` and ``errors``.
+``signing``, ``streams``, ``common`` and ``errors``.
 """

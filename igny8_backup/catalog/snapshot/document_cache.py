@@ -16,7 +16,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from igny8_backup.filesystem import make_private
+from igny8_backup.common.filesystem import make_private
 from igny8_backup.store import Stored
 
 LARGEST_FILE = 512 << 20

@@ -6,7 +6,7 @@ from igny8_backup.catalog.backups import Catalog, Entry
 from igny8_backup.catalog.known_manifests import KnownManifests
 from igny8_backup.catalog.lists import Lists
 from igny8_backup.catalog.snapshot.snapshot_store import SnapshotStore
-from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.signing.trust import Trust
 from igny8_backup.store import Store
 

@@ -21,7 +21,7 @@ from igny8_backup.streams import Blocks
 
 if TYPE_CHECKING:
     from igny8_backup.catalog.backups import Entry
-    from igny8_backup.formats.run_record import RunRecord
+    from igny8_backup.formats.documents.run_record import RunRecord
 
 LARGEST = 1 << 20
 """The size in bytes of the largest document that is read ahead and kept in ``STATE_DIR``."""

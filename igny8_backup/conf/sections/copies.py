@@ -11,7 +11,7 @@ from igny8_backup.conf.model import SETTING, STORAGE_ALIAS, CopyTarget
 from igny8_backup.conf.parser import Reader
 from igny8_backup.conf.sections.signing import is_part
 from igny8_backup.formats import keys
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 
 _HINT = (
     'Write {"offsite": {"storage": "offsite"}}, with an alias of STORAGES, and if wanted "retention" and'

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from igny8_backup.common.hidden import Hidden
 from igny8_backup.conf.model import SETTING
 from igny8_backup.conf.parser import Reader
-from igny8_backup.hidden import Hidden
 
 DAILY, WEEKLY = "daily", "weekly"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.+", re.IGNORECASE)

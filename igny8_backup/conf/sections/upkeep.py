@@ -10,7 +10,7 @@ from django.conf import settings
 
 from igny8_backup.conf.model import SETTING, Limits
 from igny8_backup.conf.parser import Reader
-from igny8_backup.retention_rules import DEFAULT, Policy
+from igny8_backup.retention.rules import DEFAULT, Policy
 
 
 def read_retention(reader: Reader) -> Policy:

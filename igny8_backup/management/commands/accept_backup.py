@@ -7,7 +7,7 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.wait import add_wait_argument
+from igny8_backup.management.options.wait import add_wait_argument
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.accept import (
     AcceptResult,

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.humanize import count_in_words
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.keys.identity_check import OPENED, check_identity

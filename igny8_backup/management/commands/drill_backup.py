@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from igny8_backup.common.humanize import listed, time_taken
 from igny8_backup.errors import IntegrityError
-from igny8_backup.humanize import listed, time_taken
 from igny8_backup.management.base import BackupCommand, accepted, add_identity_argument
+from igny8_backup.management.options.wait import add_wait_argument
 from igny8_backup.management.restore.options import add_no_migrate_option
-from igny8_backup.management.wait import add_wait_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.drill.result import DrillResult
 from igny8_backup.operations.drill.run import DrillRequest, drill

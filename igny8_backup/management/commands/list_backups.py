@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from igny8_backup.formats.annotations import Annotations
+from igny8_backup.common.humanize import count_in_words
+from igny8_backup.formats.documents.annotations import Annotations
+from igny8_backup.formats.documents.run_record import SKIPPED, YIELDED
 from igny8_backup.formats.manifest import LOCKED
-from igny8_backup.formats.run_record import SKIPPED, YIELDED
-from igny8_backup.humanize import count_in_words
-from igny8_backup.management.as_of import add_as_of_argument
 from igny8_backup.management.backup_text import backup_table, orphan_lines, orphans_text, restore_line
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.choose_backups import add_choosing_arguments, chosen_entries
-from igny8_backup.management.from_storage import add_from_storage_argument
+from igny8_backup.management.options.as_of import add_as_of_argument
+from igny8_backup.management.options.choose_backups import add_choosing_arguments, chosen_entries
+from igny8_backup.management.options.from_storage import add_from_storage_argument
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.drill.scratch import killed_drills
 from igny8_backup.operations.history.read import read_history

@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import FilesError, UnhealthyError
-from igny8_backup.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.prometheus import write_metrics
 from igny8_backup.operations.context import open_context

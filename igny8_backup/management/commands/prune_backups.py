@@ -6,13 +6,13 @@ from argparse import ArgumentParser
 from contextlib import AbstractContextManager
 from typing import Any
 
-from igny8_backup.humanize import age_in_words, count_in_words
+from igny8_backup.common.humanize import age_in_words, count_in_words
 from igny8_backup.management.backup_text import orphans_text
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_removal
-from igny8_backup.management.from_storage import add_from_storage_argument
+from igny8_backup.management.options.from_storage import add_from_storage_argument
+from igny8_backup.management.options.wait import add_wait_argument, wait_of
 from igny8_backup.management.tables import table
-from igny8_backup.management.wait import add_wait_argument, wait_of
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.copies.heal import Healed, heal
 from igny8_backup.operations.maintain.locked import locked_lines
@@ -23,7 +23,7 @@ from igny8_backup.operations.maintain.untrusted import (
     untrusted_backups,
 )
 from igny8_backup.operations.progress import Progress
-from igny8_backup.retention import Verdict
+from igny8_backup.retention.policy import Verdict
 from igny8_backup.standing import SUSPECT
 
 

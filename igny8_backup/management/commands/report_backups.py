@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.common.filesystem import replace_file, require_replaceable
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import FilesError, UsageError
-from igny8_backup.filesystem import replace_file, require_replaceable
-from igny8_backup.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.report.build import build_report

@@ -17,7 +17,7 @@ from igny8_backup.management.restore.plan_text import plan_as_json, plan_lines
 from igny8_backup.management.restore.result_text import result_as_json, show_result
 from igny8_backup.management.restore.workers import worker_policy
 from igny8_backup.operations.context import open_context
-from igny8_backup.operations.restore.plan import RestoreRequest
+from igny8_backup.operations.restore.planning.plan import RestoreRequest
 from igny8_backup.operations.restore.run import RestoreSession
 from igny8_backup.operations.undo.copies import is_discardable
 

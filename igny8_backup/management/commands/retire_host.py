@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.management.from_storage import add_from_storage_argument
-from igny8_backup.management.wait import add_wait_argument
+from igny8_backup.management.options.from_storage import add_from_storage_argument
+from igny8_backup.management.options.wait import add_wait_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.maintain.retire import retire
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.humanize import count_in_words, size_in_words
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import require_typed
-from igny8_backup.management.from_storage import add_from_storage_argument
-from igny8_backup.management.wait import add_wait_argument, wait_of
+from igny8_backup.management.options.from_storage import add_from_storage_argument
+from igny8_backup.management.options.wait import add_wait_argument, wait_of
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.rotate.plan import KEPT_COPIES, RotationPlan, plan_rotation
 from igny8_backup.operations.rotate.run import RotationResult, rotate

@@ -6,8 +6,7 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from igny8_backup.formats.annotations import Annotations
-from igny8_backup.management.as_of import add_as_of_argument
+from igny8_backup.formats.documents.annotations import Annotations
 from igny8_backup.management.backup_text import (
     annotation_lines,
     details_lines,
@@ -16,13 +15,14 @@ from igny8_backup.management.backup_text import (
     standing_lines,
 )
 from igny8_backup.management.base import BackupCommand, accepted, add_identity_argument
-from igny8_backup.management.from_storage import add_from_storage_argument
+from igny8_backup.management.options.as_of import add_as_of_argument
+from igny8_backup.management.options.from_storage import add_from_storage_argument
 from igny8_backup.management.sharing_text import sharing_lines
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.listing import list_files
 from igny8_backup.operations.maintain.sharing import shared_objects
-from igny8_backup.operations.read_details import read_details
+from igny8_backup.operations.read.details import read_details
 from igny8_backup.trees.model.records import Record, to_json
 
 

@@ -6,9 +6,10 @@ from argparse import ArgumentParser
 from dataclasses import replace
 from typing import Any
 
-from igny8_backup.humanize import count_in_words
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_vanishing, require_typed
+from igny8_backup.management.options.wait import add_wait_argument
 from igny8_backup.management.restore.options import not_empty, refuse_options
 from igny8_backup.management.restore.result_text import excluded_lines, journal_as_json, undo_result_as_json
 from igny8_backup.management.restore.undo_text import (
@@ -19,7 +20,6 @@ from igny8_backup.management.restore.undo_text import (
     undo_plan_lines,
 )
 from igny8_backup.management.restore.workers import add_worker_options, worker_policy
-from igny8_backup.management.wait import add_wait_argument
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.restore.workers import WorkersPolicy
 from igny8_backup.operations.undo.discard import discard, plan_discard

@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.errors import IntegrityError, UsageError
-from igny8_backup.formats.annotations import CONTENT, STORED, Check
-from igny8_backup.humanize import count_in_words, size_in_words
+from igny8_backup.formats.documents.annotations import CONTENT, STORED, Check
 from igny8_backup.management.base import BackupCommand, accepted, add_identity_argument
-from igny8_backup.management.from_storage import add_from_storage_argument
+from igny8_backup.management.options.from_storage import add_from_storage_argument
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.verify.result import VerifyRequest, parse_percent
 from igny8_backup.operations.verify.run import AllVerified, verify_backups

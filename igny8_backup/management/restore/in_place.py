@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
+from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand, accepted
 from igny8_backup.management.confirm import confirm_database, confirm_purge, confirm_vulnerable
 from igny8_backup.management.restore.options import refuse_options

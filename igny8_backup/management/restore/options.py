@@ -6,13 +6,13 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, _ArgumentGroup
 from collections.abc import Mapping
 from typing import Any
 
+from igny8_backup.common.humanize import size_from_words
 from igny8_backup.errors import UsageError
-from igny8_backup.humanize import size_from_words
-from igny8_backup.management.as_of import add_as_of_argument
 from igny8_backup.management.base import add_identity_argument
-from igny8_backup.management.from_storage import add_from_storage_argument
+from igny8_backup.management.options.as_of import add_as_of_argument
+from igny8_backup.management.options.from_storage import add_from_storage_argument
+from igny8_backup.management.options.wait import add_wait_argument
 from igny8_backup.management.restore.workers import add_worker_options
-from igny8_backup.management.wait import add_wait_argument
 from igny8_backup.operations.selection import ALL
 from igny8_backup.operations.staging.overrides import PROVIDERS, RestoreOverrides
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from igny8_backup.common.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
 from igny8_backup.databases.values import TargetState
-from igny8_backup.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
-from igny8_backup.operations.restore.plan import (
+from igny8_backup.operations.restore.planning.plan import (
     DATABASES,
     FILES,
     DatabasePlan,

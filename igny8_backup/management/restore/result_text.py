@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from igny8_backup.humanize import count_in_words, size_in_words
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.journal import UNDONE, Journal
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.restore.run import RestoreResult

@@ -6,17 +6,17 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
+from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.databases.values import Answers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart
 from igny8_backup.formats.source import source_of
-from igny8_backup.humanize import duration_in_words
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps
 from igny8_backup.operations.backup.suspects import total_rows
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.migrations import stale_migrations
+from igny8_backup.operations.installation.migrations import stale_migrations
 from igny8_backup.operations.progress import RunObserver
 from igny8_backup.operations.staging.probe_checks import unanswered, uncounted_text, with_answers
 from igny8_backup.streams import Blocks

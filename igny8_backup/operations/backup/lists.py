@@ -22,7 +22,7 @@ from igny8_backup.formats.lists import ListedObject, ObjectList, PackList, as_ra
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.formats.objects import ListReference, StoredObject
 from igny8_backup.formats.packed import PackedPart
-from igny8_backup.operations.backup import local_index
+from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.pipeline import from_bytes

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from igny8_backup.errors import BackupError, LockedError
 from igny8_backup.formats import keys
+from igny8_backup.formats.documents.run_record import SKIPPED, RunRecord
 from igny8_backup.formats.manifest import LOCKED
-from igny8_backup.formats.run_record import SKIPPED, RunRecord
-from igny8_backup.locks import HeldLock
+from igny8_backup.locks.host import HeldLock
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run_record import RunRecorder, find_redelivery
 from igny8_backup.operations.context import BackupContext

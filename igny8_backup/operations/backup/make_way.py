@@ -12,16 +12,16 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
+from igny8_backup.common.humanize import duration_in_words
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import DatabaseError, YieldedError
+from igny8_backup.formats.documents.run_record import YIELDED
 from igny8_backup.formats.manifest import STOPPED
-from igny8_backup.formats.run_record import YIELDED
-from igny8_backup.humanize import duration_in_words
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.progress import RunObserver
-from igny8_backup.outside import is_from_outside
 
 T = TypeVar("T")
 

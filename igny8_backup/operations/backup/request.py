@@ -10,8 +10,8 @@ import django
 import igny8_backup
 from igny8_backup.errors import BackupError, UsageError
 from igny8_backup.formats.details import Skipped, TreeDetails
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.backup.suspects import Suspect
 from igny8_backup.operations.helper_steps import Shortfall
 from igny8_backup.operations.history.storage_memory import LostBackup

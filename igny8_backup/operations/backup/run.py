@@ -10,6 +10,7 @@ from typing import TypeVar
 from igny8_backup.errors import BackupError, unexpected
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails, Skipped, TreeDetails
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import (
     COMPLETE,
     FAILED,
@@ -18,9 +19,7 @@ from igny8_backup.formats.manifest import (
     Manifest,
     TreePart,
 )
-from igny8_backup.formats.run_record import RunRecord
-from igny8_backup.locks import HeldLock
-from igny8_backup.operations import changed_defaults
+from igny8_backup.locks.host import HeldLock
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
 from igny8_backup.operations.backup.database import backup_database
 from igny8_backup.operations.backup.hooks import around_backup
@@ -32,10 +31,11 @@ from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run_record import RunRecorder
 from igny8_backup.operations.backup.store_manifest import new_manifest, store_details, store_manifest
 from igny8_backup.operations.backup.suspects import SizeCheck
-from igny8_backup.operations.backup.tree import backup_tree, lost_pack
+from igny8_backup.operations.backup.trees.tree import backup_tree, lost_pack
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import storage_memory
 from igny8_backup.operations.history.table_counts import remember_tables
+from igny8_backup.operations.installation import changed_defaults
 from igny8_backup.signals import BACKUP, announced
 
 P = TypeVar("P", DatabasePart, TreePart)

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
+from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.errors import BackupError, StorageError, adding_context
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import HEARTBEAT, NOT_DONE, SCHEMA, RunRecord
 from igny8_backup.formats.manifest import RUNNING, STOPPED
-from igny8_backup.formats.run_record import HEARTBEAT, NOT_DONE, SCHEMA, RunRecord
-from igny8_backup.humanize import duration_in_words
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.guards.public_storage import refuse_unencrypted_in_public

@@ -14,7 +14,7 @@ from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart, sche
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.backup.request import BackupRequest, software_versions
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.secret_key import fingerprint
+from igny8_backup.operations.installation.secret_key import fingerprint
 from igny8_backup.signing.signing_key import SigningKey
 from igny8_backup.signing.trust import MANIFEST
 from igny8_backup.streams.pipeline import from_bytes

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from igny8_backup.common.filesystem import replace_file
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes
 from igny8_backup.operations.history.read import History, read_history, untrusted_in
-from igny8_backup.operations.snapshots import take_snapshot
-from igny8_backup.retention import Part
+from igny8_backup.operations.read.snapshot import take_snapshot
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing import SIZE, CopyStanding, judge, record_baselines
 
 P = TypeVar("P", DatabasePart, TreePart)

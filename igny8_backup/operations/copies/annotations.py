@@ -8,7 +8,7 @@ from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import Annotations
+from igny8_backup.formats.documents.annotations import Annotations
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies.documents import copy_document
 from igny8_backup.operations.history.documents import store_signed

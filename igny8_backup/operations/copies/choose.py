@@ -8,11 +8,11 @@ from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.removals import Removals
 from igny8_backup.conf import CopyTarget
 from igny8_backup.errors import UsageError
-from igny8_backup.formats.annotations import CheckedPart
+from igny8_backup.formats.documents.annotations import CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import Inventory
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 
 def choose_entries(

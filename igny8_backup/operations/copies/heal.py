@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import BackupError, IntegrityError, StorageError
-from igny8_backup.formats.annotations import UNREADABLE
+from igny8_backup.formats.documents.annotations import UNREADABLE
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.history.read import recorded_damage

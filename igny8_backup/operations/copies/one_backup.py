@@ -7,20 +7,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from igny8_backup.catalog.backups import Entry
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import CopyTarget
 from igny8_backup.errors import RefusedError, StorageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import CheckedPart
-from igny8_backup.formats.copy_document import SCHEMA, CopyDocument, copy_key, holding
+from igny8_backup.formats.documents.annotations import CheckedPart
+from igny8_backup.formats.documents.copy_document import SCHEMA, CopyDocument, copy_key, holding
 from igny8_backup.formats.manifest import FAILED, STOPPED, Manifest
-from igny8_backup.locks import HeldLock
+from igny8_backup.locks.host import HeldLock
 from igny8_backup.operations.backup.object_locks import extend_locks
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies.destination import Destination
 from igny8_backup.operations.copies.documents import copy_document, copy_signature
 from igny8_backup.operations.copies.record import CopyRecord
 from igny8_backup.operations.history.documents import store_signed, why_unsigned
-from igny8_backup.outside import is_from_outside
 from igny8_backup.signing.trust import ACCEPTANCE, COPY, MANIFEST, part_token
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.pipeline import from_bytes

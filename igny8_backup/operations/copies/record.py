@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import HEARTBEAT, SCHEMA, RunRecord
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, RUNNING, Manifest
-from igny8_backup.formats.run_record import HEARTBEAT, SCHEMA, RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.guards.public_storage import refuse_unencrypted_in_public
 from igny8_backup.store.proof import prove_stored

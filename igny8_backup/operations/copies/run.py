@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from igny8_backup.catalog.backups import Entry
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import SETTING, CopyTarget
 from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError, unexpected
 from igny8_backup.operations.backup.request import BackupResult
@@ -17,7 +18,6 @@ from igny8_backup.operations.copies.destination import Destination
 from igny8_backup.operations.copies.one_backup import copy_backup, renew_signature
 from igny8_backup.operations.copies.result import CopiesResult, CopyResult
 from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
-from igny8_backup.outside import is_from_outside
 from igny8_backup.store import MissingObjectError
 from igny8_backup.store.objects import SETTING as SETTING_OF_STORAGE
 

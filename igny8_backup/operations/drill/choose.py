@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from igny8_backup.catalog.checked import part_keys
 from igny8_backup.errors import RefusedError, UsageError
-from igny8_backup.formats.annotations import CheckedPart
+from igny8_backup.formats.documents.annotations import CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.newest_copies import Choice, expected_manifests, newest_copies
 from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.verify.run import newest_backup
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing import SAFETY
 
 

@@ -6,8 +6,8 @@ from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import BackupError
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.plan import ScratchDatabase
-from igny8_backup.operations.staging import sandbox
 from igny8_backup.operations.staging.load import load_staging
+from igny8_backup.operations.staging.project_code import sandbox
 from igny8_backup.streams.age import Identity
 
 

@@ -12,18 +12,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from igny8_backup.common.filesystem import try_lock
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import ServerAccess
 from igny8_backup.errors import FilesError
-from igny8_backup.filesystem import try_lock
-from igny8_backup.locks import AdvisoryLock, file_lock, unlockable
+from igny8_backup.locks.host import AdvisoryLock, file_lock, unlockable
 from igny8_backup.operations.context import BackupContext
 
 
 @dataclass(frozen=True)
 class _Protected:
-    """A resource to lock (see :class:`~igny8_backup.locks.Lockable`).
+    """A resource to lock (see :class:`~igny8_backup.locks.host.Lockable`).
 
     ``key`` identifies the resource; ``text`` describes it in messages.
     """

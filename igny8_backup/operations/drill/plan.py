@@ -14,7 +14,7 @@ from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.place import MADE_ROLE, OWN_ROLE, Place, Places
-from igny8_backup.operations.migrations import missing_migrations
+from igny8_backup.operations.installation.migrations import missing_migrations
 from igny8_backup.operations.staging.origin import (
     OriginFindings,
     check_origin,

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import IntegrityError, ToolError, damaged_backup
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import DRILLED, UNREADABLE, CheckedPart
+from igny8_backup.formats.documents.annotations import DRILLED, UNREADABLE, CheckedPart
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
-from igny8_backup.humanize import count_in_words, size_in_words
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.choose import choose
 from igny8_backup.operations.drill.load import load_database
@@ -30,11 +30,11 @@ from igny8_backup.operations.extract.tree import TreeCopy, choose_files, write_t
 from igny8_backup.operations.history.documents import note_unsigned
 from igny8_backup.operations.history.newest_copies import Choice
 from igny8_backup.operations.history.read import recorded_damage
-from igny8_backup.operations.open_dump import open_dump
-from igny8_backup.operations.read_details import read_details
+from igny8_backup.operations.read.details import read_details
+from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.operations.selection import require_none
 from igny8_backup.operations.staging.live_state import unchanged_live
-from igny8_backup.operations.staging.rehearsal import rehearse
+from igny8_backup.operations.staging.project_code.rehearsal import rehearse
 from igny8_backup.operations.staging.scratch_folder import scratch_folder
 from igny8_backup.operations.verify.result import CheckRecorder
 from igny8_backup.signing.trust import CHECK

@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from igny8_backup.common.filesystem import sync
 from igny8_backup.errors import FilesError, UsageError, adding_context
-from igny8_backup.filesystem import sync
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.read import select_copies
-from igny8_backup.operations.open_dump import open_dump
-from igny8_backup.operations.restore.preflight import check_objects
+from igny8_backup.operations.read.dump import open_dump
+from igny8_backup.operations.restore.planning.preflight import check_objects
 from igny8_backup.operations.selection import ALL, DB, BaseRequest, select_parts
 from igny8_backup.streams.pipeline import write_file
 

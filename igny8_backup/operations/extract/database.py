@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from igny8_backup.common.humanize import listed
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.names import NAME_BYTES, STAGING, find_tables, is_derived_name
@@ -12,14 +13,13 @@ from igny8_backup.errors import BackupError, RefusedError, UsageError, damaged_b
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
-from igny8_backup.humanize import listed
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.migrations import missing_migrations
-from igny8_backup.operations.open_dump import find_damage
-from igny8_backup.operations.staging import sandbox, sanitize
+from igny8_backup.operations.installation.migrations import missing_migrations
+from igny8_backup.operations.read.dump import find_damage
 from igny8_backup.operations.staging.load import add_unfilled_views, load_staging
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides, owner_privileges
-from igny8_backup.operations.staging.rehearsal import rehearse
+from igny8_backup.operations.staging.project_code import sandbox, sanitize
+from igny8_backup.operations.staging.project_code.rehearsal import rehearse
 from igny8_backup.streams.age import Identity
 
 _UNCHANGED = "Nothing was created."

@@ -17,10 +17,10 @@ from igny8_backup.operations.extract.database import DatabaseCopy, create_copy, 
 from igny8_backup.operations.extract.path_filter import parse_pattern
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, require_new_folder, write_tree
 from igny8_backup.operations.history.read import select_copies
-from igny8_backup.operations.read_details import read_details
-from igny8_backup.operations.restore.plan import Space
-from igny8_backup.operations.restore.preflight import check_objects
-from igny8_backup.operations.restore.space import (
+from igny8_backup.operations.read.details import read_details
+from igny8_backup.operations.restore.planning.plan import Space
+from igny8_backup.operations.restore.planning.preflight import check_objects
+from igny8_backup.operations.restore.planning.space import (
     IF_WRONG,
     copy_space,
     folder_space,
@@ -29,10 +29,10 @@ from igny8_backup.operations.restore.space import (
     tree_bytes,
 )
 from igny8_backup.operations.selection import ALL, DB, FILES, BasePlan, BaseRequest, select_parts
-from igny8_backup.operations.staging import sanitize
 from igny8_backup.operations.staging.live_state import unchanged_live
 from igny8_backup.operations.staging.origin import check_origin, without_risky_settings
 from igny8_backup.operations.staging.overrides import RestoreOverrides
+from igny8_backup.operations.staging.project_code import sanitize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,9 @@ class ExtractResult:
 def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan:
     """Plan an extraction; create nothing. Reads manifests, details and, if ``paths`` are given, file lists.
 
-    Raises the errors of :func:`~igny8_backup.operations.restore.planner.plan_restore`; ``UsageError`` if the
-    request contradicts itself; ``RefusedError`` or ``UsageError`` if the target exists already.
+    Raises the errors of :func:`~igny8_backup.operations.restore.planning.planner.plan_restore`;
+    ``UsageError`` if the request contradicts itself; ``RefusedError`` or ``UsageError`` if the target exists
+    already.
     """
     _check(request)
     given = context.catalog.get(request.backup_id) if request.backup_id else None

@@ -14,11 +14,11 @@ from typing import Any
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import SETTING, STORAGE_ALIAS, Config, Problem, home_dir
 from igny8_backup.databases.registry import is_sqlite
 from igny8_backup.errors import BackupError, FilesError, RefusedError, UsageError
 from igny8_backup.operations.guards.lock_support import lock_problems
-from igny8_backup.outside import is_from_outside
 from igny8_backup.store import UNSUITABLE_HINT, why_refused
 from igny8_backup.store.exposure import public_by_settings
 from igny8_backup.streams.age import parse_recipients

@@ -8,7 +8,7 @@ from typing import Any
 
 from igny8_backup.catalog.signatures import store_document
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import SCHEMA, Removal
+from igny8_backup.formats.documents.annotations import SCHEMA, Removal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.signing.trust import REMOVAL
 

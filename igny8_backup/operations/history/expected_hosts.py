@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from igny8_backup.catalog.retirements import Retirements, read_retirements
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.conf import Config
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
 
 FORGOTTEN_AFTER = timedelta(days=90)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from igny8_backup.common.filesystem import replace_file
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
 from igny8_backup.formats.comparison import Expected
 from igny8_backup.formats.manifest import DatabasePart, TreePart

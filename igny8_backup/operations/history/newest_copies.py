@@ -11,14 +11,14 @@ from datetime import datetime
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.checked import part_keys
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.conf import Config
-from igny8_backup.formats.annotations import CheckedPart
+from igny8_backup.formats.documents.annotations import CheckedPart
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.expected_hosts import read_hosts_retired, sort_hosts
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,11 @@ from datetime import datetime
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.removals import Removals
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import ALTERED, MISSING, ObjectDamage
+from igny8_backup.formats.documents.annotations import ALTERED, MISSING, ObjectDamage
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.snapshots import without_snapshot
+from igny8_backup.operations.read.snapshot import without_snapshot
 from igny8_backup.store import MissingObjectError, Store
 from igny8_backup.store.intact import size_with_versions
 

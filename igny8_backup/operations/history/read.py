@@ -16,13 +16,13 @@ from igny8_backup.catalog.select import Selection, select
 from igny8_backup.catalog.stored_checks import StoredCheck, checks_that_count, read_checks, reported_damage
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import UNREADABLE, Annotations, Check, ObjectDamage
+from igny8_backup.formats.documents.annotations import UNREADABLE, Annotations, Check, ObjectDamage
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import absent_objects, altered_manifests, damaged_lists
 from igny8_backup.operations.history.seen import Vanished, compare_and_remember, read_seen, with_seen_spots
-from igny8_backup.operations.snapshots import take_snapshot
+from igny8_backup.operations.read.snapshot import take_snapshot
 from igny8_backup.standing import DAMAGED, CopyStanding, Standings, judge
 from igny8_backup.standing.damage import DamageFinder
 

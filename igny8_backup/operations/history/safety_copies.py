@@ -15,9 +15,9 @@ from pathlib import Path
 
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.catalog.backups import Entry
-from igny8_backup.filesystem import replace_file
+from igny8_backup.common.filesystem import replace_file
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import SCHEMA, Annotations, Release
+from igny8_backup.formats.documents.annotations import SCHEMA, Annotations, Release
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import manifest_digest, store_signed

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.removals import Removals
+from igny8_backup.common.filesystem import replace_file
 from igny8_backup.errors import IntegrityError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import Annotations, Check, ObjectDamage, Pin
-from igny8_backup.formats.spot_check import UNPROVEN, SpotCheck
+from igny8_backup.formats.documents.annotations import Annotations, Check, ObjectDamage, Pin
+from igny8_backup.formats.documents.spot_check import UNPROVEN, SpotCheck
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.standing import Standings
 

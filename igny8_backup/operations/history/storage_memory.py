@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from igny8_backup.catalog.failures import of_one_object
+from igny8_backup.common.filesystem import replace_file
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import BackupError, FilesError, IntegrityError, StorageError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import SCHEMA as MARKER_SCHEMA
-from igny8_backup.formats.annotations import StorageMarker
+from igny8_backup.formats.documents.annotations import SCHEMA as MARKER_SCHEMA
+from igny8_backup.formats.documents.annotations import StorageMarker
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.expected_hosts import undeclared_note
 from igny8_backup.operations.history.presence import is_lost

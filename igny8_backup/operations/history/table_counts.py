@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from igny8_backup.common.filesystem import replace_file
 from igny8_backup.errors import IntegrityError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.operations.context import BackupContext

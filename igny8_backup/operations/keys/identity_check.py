@@ -7,9 +7,9 @@ from pathlib import Path
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.failures import of_one_object
+from igny8_backup.common.humanize import count_in_words, listed
 from igny8_backup.errors import IntegrityError, StorageError, UsageError
 from igny8_backup.formats.objects import StoredObject
-from igny8_backup.humanize import count_in_words, listed
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.age import Identity, opens

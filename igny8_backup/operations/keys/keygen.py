@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from igny8_backup.common.filesystem import sync, write_all
 from igny8_backup.conf import Config
 from igny8_backup.errors import FilesError, IdentityError, UsageError
-from igny8_backup.filesystem import sync, write_all
-from igny8_backup.operations.reading_settings import reading_settings
+from igny8_backup.operations.installation.reading_settings import reading_settings
 from igny8_backup.signing import signing_key
 from igny8_backup.streams.age import generate_identity, protect_identity
 

@@ -11,8 +11,8 @@ from igny8_backup.conf import Config
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import DatabaseError, StorageError
-from igny8_backup.locks import AdvisoryLock, HeldLock, file_lock
-from igny8_backup.storage_lock import storage_lock
+from igny8_backup.locks.host import AdvisoryLock, HeldLock, file_lock
+from igny8_backup.locks.storage import storage_lock
 from igny8_backup.store import Store
 
 

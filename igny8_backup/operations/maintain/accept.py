@@ -8,8 +8,8 @@ from igny8_backup.catalog.removals import Removals
 from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.acceptance import Acceptance, AcceptedPart
-from igny8_backup.formats.annotations import Annotations
 from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.documents.annotations import Annotations
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes, storage_memory
 from igny8_backup.operations.history.documents import note_unsigned, record_removal

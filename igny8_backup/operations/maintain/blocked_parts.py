@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from igny8_backup.conf import SETTING, Config
 from igny8_backup.formats.manifest import DatabasePart
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 
 def is_configured(part: Part, config: Config) -> bool:

@@ -1,7 +1,7 @@
 """Describe backups, checks, runs and heartbeats that are dated in the future.
 
-Such dates are not believed (:mod:`igny8_backup.clock_skew`), so the objects are ignored. They are reported,
-because the clock of a host is wrong or somebody has forged the objects.
+Such dates are not believed (:mod:`igny8_backup.common.clock_skew`), so the objects are ignored. They are
+reported, because the clock of a host is wrong or somebody has forged the objects.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from datetime import datetime
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.stored_checks import StoredCheck
-from igny8_backup.clock_skew import is_ahead
-from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.common.clock_skew import is_ahead
+from igny8_backup.formats.documents.run_record import RunRecord
 
 
 def find_future_dates(

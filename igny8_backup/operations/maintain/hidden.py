@@ -11,8 +11,8 @@ from collections.abc import Collection
 from igny8_backup.catalog.removals import Removals
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import SCHEMA
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.store import UnreachableError
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from igny8_backup import retention
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.checked import PartCheck, part_checks
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.conf import Config
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import DRILLED, Annotations
+from igny8_backup.formats.documents.annotations import DRILLED, Annotations
+from igny8_backup.formats.documents.run_record import NOT_DONE, RunRecord, is_excused
 from igny8_backup.formats.manifest import COMPLETE, INCOMPLETE, NOT_COPIED, Manifest
-from igny8_backup.formats.run_record import NOT_DONE, RunRecord, is_excused
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.expected_hosts import Hosts, read_hosts_retired, sort_hosts
 from igny8_backup.operations.history.presence import lost_backups
@@ -22,8 +21,9 @@ from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.maintain.blocked_parts import hint, is_retired
 from igny8_backup.operations.maintain.future_dates import find_future_dates
 from igny8_backup.operations.maintain.sharing import sources_of
-from igny8_backup.operations.snapshots import forget_changed, take_snapshot, without_snapshot
-from igny8_backup.retention import Backup, Part, Plan
+from igny8_backup.operations.read.snapshot import forget_changed, take_snapshot, without_snapshot
+from igny8_backup.retention import policy as retention
+from igny8_backup.retention.policy import Backup, Part, Plan
 
 
 @dataclass(frozen=True, kw_only=True)

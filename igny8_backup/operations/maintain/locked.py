@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.formats import keys
-from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.context import BackupContext
 
 

@@ -10,14 +10,14 @@ from igny8_backup.catalog.annotations import read_old_damage
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.checked import sound_names
 from igny8_backup.catalog.stored_checks import StoredCheck, read_checks
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.conf import Config
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import CheckedPart
+from igny8_backup.formats.documents.annotations import CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import lost_backups
-from igny8_backup.operations.snapshots import take_snapshot
+from igny8_backup.operations.read.snapshot import take_snapshot
 from igny8_backup.store import MissingObjectError, Store
 
 RECORDS_KEPT = timedelta(days=90)

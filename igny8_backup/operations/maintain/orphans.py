@@ -11,12 +11,12 @@ from datetime import datetime
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.formats import keys
-from igny8_backup.formats.run_record import RunRecord
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import is_lost, lost_backups
 from igny8_backup.operations.history.storage_memory import find_lost
 from igny8_backup.operations.maintain.hidden import hidden_backups
-from igny8_backup.operations.snapshots import take_snapshot, without_snapshot
+from igny8_backup.operations.read.snapshot import take_snapshot, without_snapshot
 from igny8_backup.signing.trust import MANIFEST
 
 _NEW_RUNS_LIMIT = 10

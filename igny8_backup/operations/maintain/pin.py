@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import SCHEMA, Pin
+from igny8_backup.formats.documents.annotations import SCHEMA, Pin
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import note_unsigned, store_signed
 from igny8_backup.operations.history.safety_copies import is_held, release

@@ -22,7 +22,7 @@ from igny8_backup.operations.maintain.orphans import OrphanObject
 from igny8_backup.operations.maintain.remove import POLICY, REPLACED, remove_backup, why_not_removable
 from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
 from igny8_backup.operations.notify.alarms import Alarm
-from igny8_backup.retention import Plan
+from igny8_backup.retention.policy import Plan
 
 _UNSIGNED = (
     " Without a signed record of the removal it would be reported as lost. Run prune_backups on a host whose"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from igny8_backup.conf import SETTING
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.retirement import SCHEMA, Retirement
+from igny8_backup.formats.documents.retirement import SCHEMA, Retirement
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import store_signed, why_unsigned
 from igny8_backup.operations.maintain.inventory import read_inventory

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.history.read import History
-from igny8_backup.retention import Backup, Part, independent_copy
+from igny8_backup.retention.policy import Backup, Part, independent_copy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from igny8_backup.formats import keys
 from igny8_backup.formats.acceptance import Acceptance, AcceptedPart, JudgedPart
-from igny8_backup.formats.annotations import SCHEMA, Annotations
+from igny8_backup.formats.documents.annotations import SCHEMA, Annotations
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import manifest_digest, store_signed
 from igny8_backup.operations.history.read import History, untrusted_in
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.signing.trust import ACCEPTANCE
 from igny8_backup.standing import Standings, judge, judge_again
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
+from igny8_backup.common.humanize import count_in_words, duration_in_words, listed
 from igny8_backup.conf import CopyTarget
 from igny8_backup.errors import BackupError
-from igny8_backup.humanize import count_in_words, duration_in_words, listed
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies.choose import choose_entries, was_removed, why_not
 from igny8_backup.operations.copies.run import open_copy
 from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
 from igny8_backup.operations.monitor.health import Condition
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 LATE = timedelta(days=1)
 """Younger backups that a copy lacks are not reported: they are perhaps just being copied."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from igny8_backup.formats.chunked import ChunkedDump
 from igny8_backup.operations.notify.alarms import Alarm
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from igny8_backup.clock_skew import TOLERANCE
+from igny8_backup.common.clock_skew import TOLERANCE
+from igny8_backup.common.humanize import age_in_words, duration_in_words, listed
 from igny8_backup.formats import keys
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import COMPLETE
-from igny8_backup.formats.run_record import RunRecord
-from igny8_backup.humanize import age_in_words, duration_in_words, listed
 from igny8_backup.operations.maintain.inventory import Inventory
 from igny8_backup.operations.monitor.health import Condition
 

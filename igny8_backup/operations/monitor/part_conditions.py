@@ -9,15 +9,21 @@ from itertools import takewhile
 
 from igny8_backup.catalog.checked import PartCheck
 from igny8_backup.chunks.kinds import LONGEST_PERIOD
+from igny8_backup.common.humanize import (
+    age_in_words,
+    count_in_words,
+    duration_in_words,
+    listed,
+    size_in_words,
+)
 from igny8_backup.conf import Config
-from igny8_backup.formats.annotations import DRILLED
-from igny8_backup.humanize import age_in_words, count_in_words, duration_in_words, listed, size_in_words
+from igny8_backup.formats.documents.annotations import DRILLED
 from igny8_backup.operations.backup.chunked.unplanned import repeated_text
 from igny8_backup.operations.backup.database import LAG
-from igny8_backup.operations.backup.parent_index import FULL_RUNS_LIMIT
+from igny8_backup.operations.backup.trees.parent_index import FULL_RUNS_LIMIT
 from igny8_backup.operations.maintain.inventory import Inventory
 from igny8_backup.operations.monitor.health import Condition, PartCopy
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing import MIGRATIONS, SERVER, SIZE, UNTRUSTED, CopyStanding
 
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from igny8_backup.catalog.checked import PartCheck, part_keys
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
+from igny8_backup.common.humanize import age_in_words, count_in_words, listed
 from igny8_backup.conf import Config
 from igny8_backup.errors import StorageError
-from igny8_backup.formats.annotations import CheckedPart
+from igny8_backup.formats.documents.annotations import CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.humanize import age_in_words, count_in_words, listed
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.storage_memory import LostBackup, find_lost, remembers
 from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
@@ -35,7 +35,7 @@ from igny8_backup.operations.monitor.part_conditions import (
     object_conditions,
     run_conditions,
 )
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.standing import CopyStanding
 
 

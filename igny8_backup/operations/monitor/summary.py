@@ -13,11 +13,11 @@ from pathlib import Path
 
 from django.utils import timezone
 
+from igny8_backup.common.filesystem import replace_file
+from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.conf import SETTING, Config
 from igny8_backup.conf.sections.notify import DAILY
 from igny8_backup.errors import UsageError
-from igny8_backup.filesystem import replace_file
-from igny8_backup.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.operations.monitor.health import Health, PartCopy
 from igny8_backup.operations.notify.message import SUMMARY, Message
 from igny8_backup.operations.notify.outcome import report_delivery

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from igny8_backup.filesystem import replace_file
+from igny8_backup.common.filesystem import replace_file
 
 FORGET_AFTER = timedelta(days=30)
 """An alarm whose last message is older than this is deleted: the part that failed no longer exists."""

@@ -6,9 +6,9 @@ from django.conf import settings
 from django.core.mail import get_connection, mail_admins
 from django.db import connections
 
-from igny8_backup.deadline import within
+from igny8_backup.common.deadline import within
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.operations.notify.message import Delivery, Message
-from igny8_backup.outside import is_from_outside
 
 LIMIT = 30.0
 """Seconds for sending a mail, from the connection to the answer of the mail server."""

@@ -7,7 +7,7 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request, urlopen
 
-from igny8_backup.deadline import within
+from igny8_backup.common.deadline import within
 from igny8_backup.errors import UsageError
 
 START, SUCCESS, FAIL = "start", "", "fail"

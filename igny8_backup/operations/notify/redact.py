@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.views.debug import SafeExceptionReporterFilter
 
-from igny8_backup.hidden import SECRET_KEYS, SHOWN, Hidden
+from igny8_backup.common.hidden import SECRET_KEYS, SHOWN, Hidden
 
 HIDDEN = SHOWN
 _MIN_LENGTH = 4

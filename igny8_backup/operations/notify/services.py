@@ -17,10 +17,10 @@ from importlib.util import find_spec
 
 from django.conf import settings
 
+from igny8_backup.common.hidden import Hidden
+from igny8_backup.common.humanize import listed
 from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, get_config
 from igny8_backup.conf.sections.notify import is_url
-from igny8_backup.hidden import Hidden
-from igny8_backup.humanize import listed
 from igny8_backup.operations.notify import apprise_process as process
 from igny8_backup.operations.notify.message import FAILURE, RECOVERY, SUMMARY, Delivery, Message
 from igny8_backup.streams.interrupts import delay_interrupts

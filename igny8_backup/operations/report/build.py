@@ -8,9 +8,9 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 
 import igny8_backup
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.conf import STORAGE_ALIAS, Config
-from igny8_backup.formats.annotations import DRILLED, Annotations
+from igny8_backup.formats.documents.annotations import DRILLED, Annotations
 from igny8_backup.formats.manifest import COMPLETE, RUNNING, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.storage_memory import find_lost
@@ -30,7 +30,7 @@ from igny8_backup.operations.report.model import (
     RunFacts,
 )
 from igny8_backup.operations.report.recovery import measure
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 
 def build_report(context: BackupContext, period: timedelta) -> AuditReport:

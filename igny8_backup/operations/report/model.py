@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 SCHEMA = 1
 

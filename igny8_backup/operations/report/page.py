@@ -9,9 +9,15 @@ from importlib.resources import files
 
 from django.template import Context, Engine
 
-from igny8_backup.formats.annotations import DRILLED
+from igny8_backup.common.humanize import (
+    count_in_words,
+    duration_in_words,
+    printable,
+    size_in_words,
+    time_taken,
+)
+from igny8_backup.formats.documents.annotations import DRILLED
 from igny8_backup.formats.manifest import COMPLETE
-from igny8_backup.humanize import count_in_words, duration_in_words, printable, size_in_words, time_taken
 from igny8_backup.operations.report.model import AuditReport, BackupFacts, CheckFacts, PartFacts
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.report.model import AuditReport, BackupFacts, CheckFacts, Finding, RunFacts
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 REMOVED = "(removed)"
 _GENERAL = ("all backups", "all records")

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import Config
 from igny8_backup.errors import IncompleteError, ToolError, UnfinishedError
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.hook_programs import run_hook, unusable
-from igny8_backup.outside import is_from_outside
 from igny8_backup.signals import RESTORE, announced
 
 BEFORE, AFTER = "before_restore", "after_restore"

@@ -24,11 +24,11 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes
 from igny8_backup.operations.history.read import select_copies
 from igny8_backup.operations.history.safety_copies import remember_in_place
-from igny8_backup.operations.open_dump import open_dump
-from igny8_backup.operations.read_details import read_details
+from igny8_backup.operations.read.details import read_details
+from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.operations.restore import hooks
 from igny8_backup.operations.restore.other_workers import find_workers
-from igny8_backup.operations.restore.preflight import check_objects
+from igny8_backup.operations.restore.planning.preflight import check_objects
 from igny8_backup.operations.restore.workers import (
     WorkersPolicy,
     ensure_workers_stopped,
@@ -37,13 +37,13 @@ from igny8_backup.operations.restore.workers import (
     workers_notes,
 )
 from igny8_backup.operations.selection import ALL, DB, BasePlan, BaseRequest, select_parts
-from igny8_backup.operations.staging import sandbox, sanitize
 from igny8_backup.operations.staging.live_state import unchanged_live
 from igny8_backup.operations.staging.load import add_unfilled_views, collect_statistics
 from igny8_backup.operations.staging.origin import check_origin
 from igny8_backup.operations.staging.overrides import RestoreOverrides, apply_overrides
 from igny8_backup.operations.staging.probe_checks import check_access
-from igny8_backup.operations.staging.rehearsal import differing_migrations, rehearse
+from igny8_backup.operations.staging.project_code import sandbox, sanitize
+from igny8_backup.operations.staging.project_code.rehearsal import differing_migrations, rehearse
 from igny8_backup.signals import RESTORE, announced
 
 LABEL = "before a restore in place"

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from igny8_backup.celery.workers import Workers, ask_workers
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import SETTING, Config
-from igny8_backup.outside import is_from_outside
 
 _QUEUES = {
     "django_rq": "RQ",

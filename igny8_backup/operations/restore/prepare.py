@@ -15,10 +15,10 @@ from igny8_backup.journal import SCHEMA as JOURNAL_SCHEMA
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.expected_sizes import sizes_of_copy
 from igny8_backup.operations.restore import tree as restore_tree
-from igny8_backup.operations.restore.plan import DatabasePlan, RestorePlan, TreePlan
-from igny8_backup.operations.staging import sandbox, sanitize
+from igny8_backup.operations.restore.planning.plan import DatabasePlan, RestorePlan, TreePlan
 from igny8_backup.operations.staging.load import UNFILLED, add_unfilled_views, load_staging
 from igny8_backup.operations.staging.probe_checks import without_answers
+from igny8_backup.operations.staging.project_code import sandbox, sanitize
 from igny8_backup.signals import RESTORE, announced
 from igny8_backup.trees.swap.target import SwapTarget
 

@@ -12,13 +12,13 @@ from igny8_backup.errors import BackupError
 from igny8_backup.journal import PREPARING, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore import hooks
-from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
-from igny8_backup.operations.restore.planner import plan_restore
+from igny8_backup.operations.restore.planning.plan import RestorePlan, RestoreRequest
+from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.restore.prepare import build_staging, new_journal
 from igny8_backup.operations.restore.swaps import complete_swap, remove_staging, swap_all
 from igny8_backup.operations.restore.workers import ensure_workers_stopped, purge
-from igny8_backup.operations.staging import sandbox
 from igny8_backup.operations.staging.live_state import unchanged_live
+from igny8_backup.operations.staging.project_code import sandbox
 from igny8_backup.signals import RESTORE, UNDO, announced
 
 

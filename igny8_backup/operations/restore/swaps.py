@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import BackupError, RefusedError, UnfinishedError
 from igny8_backup.formats.comparison import Expected
@@ -14,7 +15,6 @@ from igny8_backup.journal import DONE, REDOING, SWAPPING, UNDOING, UNDONE, Datab
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes
 from igny8_backup.operations.restore import tree as restore_tree
-from igny8_backup.outside import is_from_outside
 
 
 def swap_all(context: BackupContext, journal: Journal, *, resumed: bool = False) -> Journal:

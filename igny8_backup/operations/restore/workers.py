@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from igny8_backup.celery.workers import Workers, purge_queues, stop_workers
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import BackupError, RefusedError
-from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore.other_workers import find_workers
 

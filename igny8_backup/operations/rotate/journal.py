@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from igny8_backup.common.filesystem import replace_file, sync, write_all
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.filesystem import replace_file, sync, write_all
 from igny8_backup.formats import records
 from igny8_backup.formats.lists import ListedObject
 from igny8_backup.formats.objects import StoredObject

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from igny8_backup.formats.documents.rotation import rotated_key
 from igny8_backup.formats.lists import BLOCK_BYTES, ListedObject
 from igny8_backup.formats.objects import StoredObject
-from igny8_backup.formats.rotation import rotated_key
 from igny8_backup.operations.backup.lists import listed_object
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.download import read_checked
 from igny8_backup.operations.rotate.journal import Journal
+from igny8_backup.operations.transfer.download import read_checked
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity, rewrap

@@ -2,7 +2,7 @@
 
 The message of an exception that is raised while the project starts is shown, because it is about settings and
 names; only parts that look like a value or a secret are masked. A later exception may quote rows: see
-``staging.migrate_process`` and ``staging.sanitizer_process``.
+``staging.project_code``.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 
-from igny8_backup.operations.sandbox import redis_server
 from igny8_backup.operations.sandbox.drivers import refuse_other_databases
 from igny8_backup.operations.sandbox.import_hooks import change_after_import
 from igny8_backup.operations.sandbox.network import permit_databases
+from igny8_backup.operations.sandbox.redis import server as redis_server
 
 _LOCAL = "django.core.cache.backends.locmem.LocMemCache"
 _KEPT = ("django_redis", "redis", "redis_cache", "redis_lock", "django_valkey", "valkey")

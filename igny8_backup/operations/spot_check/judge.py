@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from igny8_backup.humanize import count_in_words
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.operations.history.table_counts import TableCounts
 from igny8_backup.trees.scan.live_check import LiveCheck
 

@@ -13,12 +13,12 @@ from igny8_backup.conf import Config
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import BackupError, UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import SCHEMA, Annotations
 from igny8_backup.formats.details import DatabaseDetails
+from igny8_backup.formats.documents.annotations import SCHEMA, Annotations
+from igny8_backup.formats.documents.spot_check import SpotCheck, SpotFinding
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.formats.spot_check import SpotCheck, SpotFinding
-from igny8_backup.operations.backup.exclusions import kept_in
-from igny8_backup.operations.backup.local_index import find_local_index
+from igny8_backup.operations.backup.trees.exclusions import kept_in
+from igny8_backup.operations.backup.trees.local_index import find_local_index
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import manifest_digest, store_signed
 from igny8_backup.operations.history.read import History, read_history

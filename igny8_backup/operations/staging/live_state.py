@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+from igny8_backup.common.humanize import listed
 from igny8_backup.errors import BackupError, DatabaseError, IntegrityError, UnfinishedError
-from igny8_backup.humanize import listed
 from igny8_backup.operations.context import BackupContext
 
 _Marks = Mapping[str, Mapping[str, str] | None]

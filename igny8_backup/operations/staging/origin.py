@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from igny8_backup.common.humanize import listed
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import VulnerableProgram
 from igny8_backup.errors import RefusedError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.humanize import listed
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.guards.genuine import is_trusted
 

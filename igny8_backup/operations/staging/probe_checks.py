@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import COUNTED_TO, Answers, Row
 from igny8_backup.errors import DatabaseError, damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.humanize import count_in_words
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.staging.access_checks import access_differences
 

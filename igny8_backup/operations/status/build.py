@@ -10,10 +10,9 @@ from igny8_backup.catalog.backups import Entry
 from igny8_backup.conf import Config
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import Annotations, Check
-from igny8_backup.formats.manifest import RUNNING, DatabasePart, Manifest, TreePart
-from igny8_backup.formats.run_record import RunRecord
-from igny8_backup.formats.status import (
+from igny8_backup.formats.documents.annotations import Annotations, Check
+from igny8_backup.formats.documents.run_record import RunRecord
+from igny8_backup.formats.documents.status import (
     SCHEMA,
     Status,
     StatusBackup,
@@ -26,12 +25,13 @@ from igny8_backup.formats.status import (
     StatusRestore,
     StatusRun,
 )
+from igny8_backup.formats.manifest import RUNNING, DatabasePart, Manifest, TreePart
 from igny8_backup.journal import DONE, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import Inventory
 from igny8_backup.operations.monitor.health import Health
 from igny8_backup.operations.monitor.run import part_states
-from igny8_backup.retention import Part, Verdict
+from igny8_backup.retention.policy import Part, Verdict
 
 RECENT = timedelta(days=60)
 """Runs that are older than this are left out."""

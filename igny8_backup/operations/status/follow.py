@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from django.db import connections
 
-from igny8_backup.formats.status import SCHEMA, Activity, Work
+from igny8_backup.formats.documents.status import SCHEMA, Activity, Work
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.progress import Progress
 from igny8_backup.operations.status.keep import keep_activity, read_activity

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from django.core.cache import caches
 
+from igny8_backup.common.filesystem import replace_file
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import SETTING, Config
 from igny8_backup.errors import IntegrityError
-from igny8_backup.filesystem import replace_file
 from igny8_backup.formats import records
-from igny8_backup.formats.status import SCHEMA, Activity, Status
-from igny8_backup.outside import is_from_outside
+from igny8_backup.formats.documents.status import SCHEMA, Activity, Status
 
 _MOST_BYTES = 200_000_000
 _HINT = "Write it again: python manage.py monitor_backups."

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import STORAGE_ALIAS
 from igny8_backup.errors import BackupError, LockedError, StorageError
-from igny8_backup.formats.status import SCHEMA, Status
+from igny8_backup.formats.documents.status import SCHEMA, Status
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.monitor.health import Health
 from igny8_backup.operations.monitor.run import read_and_judge
 from igny8_backup.operations.status.build import build_status
 from igny8_backup.operations.status.follow import followed
 from igny8_backup.operations.status.keep import keep_status, read_status
-from igny8_backup.outside import is_from_outside
 
 logger = logging.getLogger(__name__)
 

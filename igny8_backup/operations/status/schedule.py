@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.conf import SETTING, Config, Problem
+from igny8_backup.formats.documents.status import StatusRun
 from igny8_backup.formats.manifest import COMPLETE
-from igny8_backup.formats.status import StatusRun
-from igny8_backup.humanize import duration_in_words
 from igny8_backup.operations.guards.preconditions import make_problem
 from igny8_backup.operations.status.keep import read_status
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 
 _DAY = timedelta(days=1)
 _PAGE = 'See "Back up every hour" in the documentation.'

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from igny8_backup.common.humanize import one_line
 from igny8_backup.errors import RefusedError, StorageError, UsageError
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.humanize import one_line
 from igny8_backup.journal import DONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.safety_copies import held_copies, release

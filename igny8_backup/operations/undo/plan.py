@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from igny8_backup.common.humanize import age_in_words
 from igny8_backup.errors import StorageError, UsageError
-from igny8_backup.humanize import age_in_words
 from igny8_backup.journal import DONE, SWAPPING, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.safety_copies import held_copies, last_in_place

@@ -15,7 +15,7 @@ from igny8_backup.formats.details import SCHEMA, Details
 from igny8_backup.formats.manifest import Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.read_details import join_details
+from igny8_backup.operations.read.details import join_details
 from igny8_backup.operations.verify.attempt import Attempt
 from igny8_backup.operations.verify.dump import read_database
 from igny8_backup.streams import Blocks

@@ -10,7 +10,7 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.open_dump import archive_of, read_dump_index
+from igny8_backup.operations.read.dump import archive_of, read_dump_index
 from igny8_backup.operations.verify.attempt import Attempt
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity

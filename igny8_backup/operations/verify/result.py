@@ -12,7 +12,7 @@ from igny8_backup.catalog.checked import part_keys
 from igny8_backup.catalog.stored_checks import StoredCheck, read_checks
 from igny8_backup.errors import IdentityError, IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import (
+from igny8_backup.formats.documents.annotations import (
     ALTERED,
     DEPTHS,
     MISSING,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.failures import of_one_object
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.databases.verify_dump import vulnerable_readers
 from igny8_backup.errors import IdentityError, IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import CONTENT
+from igny8_backup.formats.documents.annotations import CONTENT
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import storage_memory
@@ -20,7 +20,7 @@ from igny8_backup.operations.history.newest_copies import expected_manifests, ne
 from igny8_backup.operations.history.presence import is_lost, lost_backups
 from igny8_backup.operations.history.read import reported_objects
 from igny8_backup.operations.notify.alarms import Alarm
-from igny8_backup.operations.snapshots import forget_documents
+from igny8_backup.operations.read.snapshot import forget_documents
 from igny8_backup.operations.staging.origin import judge_origin, require_safe
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.verifier import SharedResults, Verifier

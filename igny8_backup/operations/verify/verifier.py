@@ -8,7 +8,7 @@ from igny8_backup.catalog.checked import part_keys
 from igny8_backup.catalog.failures import of_one_object
 from igny8_backup.errors import IdentityError, IntegrityError, StorageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import ALTERED, CONTENT, MISSING, UNREADABLE
+from igny8_backup.formats.documents.annotations import ALTERED, CONTENT, MISSING, UNREADABLE
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.manifest_reader import read_manifest
 from igny8_backup.formats.objects import StoredObject

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import BinaryIO, TypeVar
 
-from igny8_backup.deadline import within
+from igny8_backup.common.deadline import within
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store.base import Store
 from igny8_backup.store.foreign import translated_errors

@@ -10,7 +10,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from igny8_backup.filesystem import LINKS_UNSUPPORTED, sync, sync_folder, write_all
+from igny8_backup.common.filesystem import LINKS_UNSUPPORTED, sync, sync_folder, write_all
 
 ATTEMPTS = 100
 """The number of attempts to create a file in a folder that other runs remove whenever it is empty."""

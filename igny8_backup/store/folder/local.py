@@ -19,8 +19,8 @@ from pathlib import Path
 
 from django.core.files.storage import FileSystemStorage
 
+from igny8_backup.common.filesystem import sync_folder
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.filesystem import sync_folder
 from igny8_backup.store.base import Store
 from igny8_backup.store.folder.durable import PartialFile, give_name
 from igny8_backup.store.folder.regular_file import open_regular

@@ -22,14 +22,14 @@ from igny8_backup.store.base import Store
 from igny8_backup.store.objects import SETTING, Protection, Stored, UnfinishedUpload, Version, exists_error
 from igny8_backup.store.optional_methods import OptionalMethods
 from igny8_backup.store.retry import Retry
-from igny8_backup.store.s3.bucket import Bucket, Parameters
-from igny8_backup.store.s3.client import client_of
 from igny8_backup.store.s3.deletion import GroupDeletion
 from igny8_backup.store.s3.download import Download
-from igny8_backup.store.s3.errors import translated_errors
 from igny8_backup.store.s3.exposure import public_access
 from igny8_backup.store.s3.locks import extend_lock, lock_parameters, locked_until
 from igny8_backup.store.s3.protection import may_lock, protection
+from igny8_backup.store.s3.requests.bucket import Bucket, Parameters
+from igny8_backup.store.s3.requests.client import client_of
+from igny8_backup.store.s3.requests.errors import translated_errors
 from igny8_backup.store.s3.server_copy import LARGEST, copy_on_server
 from igny8_backup.store.s3.upload import part_size, upload, upload_file
 from igny8_backup.store.s3.versions import PastStore, Versions

@@ -8,9 +8,9 @@ from io import BytesIO
 from typing import BinaryIO
 
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.store.s3.bucket import Answer, Bucket, Parameters
-from igny8_backup.store.s3.checksums import altered
 from igny8_backup.store.s3.download import Download
+from igny8_backup.store.s3.requests.bucket import Answer, Bucket, Parameters
+from igny8_backup.store.s3.requests.checksums import altered
 from igny8_backup.store.small import same_content
 from igny8_backup.streams import BLOCK
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 from igny8_backup.errors import StorageError
 from igny8_backup.store.objects import UnreachableError
-from igny8_backup.store.s3.bucket import ANY_CALL, Bucket
+from igny8_backup.store.s3.requests.bucket import ANY_CALL, Bucket
 
 LARGEST_GROUP = 1000
 """The largest number of keys in a request. Source: Amazon S3 API Reference, "DeleteObjects"."""

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from igny8_backup.deadline import within
+from igny8_backup.common.deadline import within
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store.objects import MissingObjectError, UnreachableError
 from igny8_backup.store.retry import SLOWEST
 from igny8_backup.store.s3 import ranges
-from igny8_backup.store.s3.bucket import Answer, Bucket
-from igny8_backup.store.s3.errors import status_of, translated_errors
+from igny8_backup.store.s3.requests.bucket import Answer, Bucket
+from igny8_backup.store.s3.requests.errors import status_of, translated_errors
 from igny8_backup.streams import BLOCK, Blocks
 
 

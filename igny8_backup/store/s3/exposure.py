@@ -7,7 +7,7 @@ from typing import Any
 from igny8_backup.errors import StorageError
 from igny8_backup.store.exposure import EVERYBODY
 from igny8_backup.store.objects import UnreachableError
-from igny8_backup.store.s3.bucket import Bucket
+from igny8_backup.store.s3.requests.bucket import Bucket
 
 
 def public_access(bucket: Bucket) -> str:

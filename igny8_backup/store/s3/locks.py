@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from igny8_backup.formats.object_lock import COMPLIANCE, ObjectLock
 from igny8_backup.store.objects import LockedObjectError, Version
-from igny8_backup.store.s3.bucket import ANY_CALL, Answer, Bucket, Parameters
+from igny8_backup.store.s3.requests.bucket import ANY_CALL, Answer, Bucket, Parameters
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from igny8_backup.errors import StorageError
 from igny8_backup.store.objects import Protection, UnreachableError
-from igny8_backup.store.s3.bucket import Answer, Bucket
-from igny8_backup.store.s3.errors import code_of, status_of
+from igny8_backup.store.s3.requests.bucket import Answer, Bucket
+from igny8_backup.store.s3.requests.errors import code_of, status_of
 
 _OLD_VERSIONS = "NoncurrentVersionExpiration"
 _ABSENT = {"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration"}

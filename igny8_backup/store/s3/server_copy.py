@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from igny8_backup.store.objects import Version
-from igny8_backup.store.s3.bucket import ANY_CALL, Bucket
+from igny8_backup.store.s3.requests.bucket import ANY_CALL, Bucket
 
 LARGEST = 1 << 30
 """Size in bytes of the largest object that is copied on the server. S3 accepts 5 GiB in one request, but the

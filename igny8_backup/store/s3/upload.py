@@ -26,7 +26,7 @@ from typing import BinaryIO
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store.objects import ObjectExistsError
 from igny8_backup.store.s3.arrived import has_content, has_parts, length_of, put
-from igny8_backup.store.s3.bucket import Bucket, Parameters
+from igny8_backup.store.s3.requests.bucket import Bucket, Parameters
 from igny8_backup.store.s3.versions import remove_written
 from igny8_backup.streams import Blocks
 

@@ -16,11 +16,11 @@ from igny8_backup.errors import StorageError
 from igny8_backup.store.base import Store
 from igny8_backup.store.objects import Stored, UnreachableError, Version, missing_error
 from igny8_backup.store.s3.arrived import put
-from igny8_backup.store.s3.bucket import Answer, Bucket
 from igny8_backup.store.s3.download import Download
-from igny8_backup.store.s3.errors import status_of
-from igny8_backup.store.s3.listing import VERSIONS
 from igny8_backup.store.s3.locks import is_locked, locked_error
+from igny8_backup.store.s3.requests.bucket import Answer, Bucket
+from igny8_backup.store.s3.requests.errors import status_of
+from igny8_backup.store.s3.requests.listing import VERSIONS
 from igny8_backup.streams import Blocks
 
 

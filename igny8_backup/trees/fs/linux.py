@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from igny8_backup.filesystem import cannot
+from igny8_backup.common.filesystem import cannot
 
 _NOREPLACE = 1
 _EXCHANGE = 2

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from igny8_backup.filesystem import cannot
+from igny8_backup.common.filesystem import cannot
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.records import Record
 from igny8_backup.trees.model.skips import OnSkip

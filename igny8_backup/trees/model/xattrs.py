@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from igny8_backup.filesystem import cannot
+from igny8_backup.common.filesystem import cannot
 from igny8_backup.trees.model.skips import OnSkip, why
 
 ACCESS_ACL = "system.posix_acl_access"

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from igny8_backup.filesystem import try_lock
+from igny8_backup.common.filesystem import try_lock
 from igny8_backup.trees.fs.left_alone import TRIAL, TRIAL_FILE, TRIAL_FOLDER, is_trial, left_alone
 from igny8_backup.trees.fs.linux import APPEND_ONLY, IMMUTABLE, MOUNT_POINT, attributes, file_system_type
 from igny8_backup.trees.model.names import escape

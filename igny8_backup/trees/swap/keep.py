@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from igny8_backup.common.filesystem import sync
 from igny8_backup.errors import UnfinishedError
-from igny8_backup.filesystem import sync
 from igny8_backup.trees.fs.linux import move
 from igny8_backup.trees.model.names import previous_name, staging_name
 from igny8_backup.trees.swap.plan import SwapPlan, opened

@@ -17,8 +17,8 @@ import re
 from collections.abc import Callable
 from typing import Literal
 
+from igny8_backup.common.filesystem import sync
 from igny8_backup.errors import FilesError, UnfinishedError
-from igny8_backup.filesystem import sync
 from igny8_backup.trees.fs.linux import exchange_names, move
 from igny8_backup.trees.fs.metadata import Metadata
 from igny8_backup.trees.model.names import escape, previous_name

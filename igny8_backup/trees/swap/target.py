@@ -8,8 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from igny8_backup.common.filesystem import cannot
 from igny8_backup.errors import FilesError
-from igny8_backup.filesystem import cannot
 from igny8_backup.trees.fs.metadata import Metadata
 from igny8_backup.trees.fs.safe_dirs import FOLDER, MadeFolder
 from igny8_backup.trees.model.names import previous_name, staging_name

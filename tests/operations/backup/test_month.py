@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.formats.annotations import CONTENT
+from igny8_backup.formats.documents.annotations import CONTENT
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
@@ -18,7 +18,7 @@ from igny8_backup.operations.maintain.pin import pin, unpin
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 from tests.operations.clocks import Clock, by_clock
 
 pytestmark = pytest.mark.slow

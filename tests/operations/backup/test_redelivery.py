@@ -12,8 +12,8 @@ import pytest
 
 from igny8_backup.errors import BackupError, FilesError, IncompleteError, LockedError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import RUNNING, STOPPED
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

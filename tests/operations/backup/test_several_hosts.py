@@ -15,11 +15,11 @@ from demo.server import PostgresServer
 from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.errors import LockedError
+from igny8_backup.locks.storage import storage_lock
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.monitor.run import monitor
-from igny8_backup.storage_lock import storage_lock
 from igny8_backup.store import open_store
 from tests.bad_input.database import running
 from tests.management.commands import Command, run_many

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from igny8_backup.errors import LockedError
+from igny8_backup.formats.documents.run_record import SKIPPED, RunRecord, is_excused
 from igny8_backup.formats.manifest import COMPLETE, RUNNING
-from igny8_backup.formats.run_record import SKIPPED, RunRecord, is_excused
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

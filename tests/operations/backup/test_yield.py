@@ -11,8 +11,8 @@ import pytest
 from demo.server import PostgresServer
 
 from igny8_backup.errors import YieldedError
+from igny8_backup.formats.documents.run_record import YIELDED
 from igny8_backup.formats.manifest import COMPLETE
-from igny8_backup.formats.run_record import YIELDED
 from igny8_backup.operations.backup import make_way
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup

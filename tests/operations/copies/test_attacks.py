@@ -14,10 +14,10 @@ import pytest
 
 from igny8_backup.catalog.signatures import store_signature
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import Pin
+from igny8_backup.formats.documents.annotations import Pin
 from igny8_backup.formats.lists import PackList
 from igny8_backup.formats.manifest import Manifest
-from igny8_backup.locks import file_lock
+from igny8_backup.locks.host import file_lock
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies import one_backup
 from igny8_backup.operations.copies.heal import heal
@@ -33,7 +33,7 @@ from igny8_backup.operations.monitor.copy_conditions import copy_conditions
 from igny8_backup.operations.sign import sign_backups
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 from igny8_backup.signing.trust import MANIFEST
 from igny8_backup.store import UnreachableError
 from tests.operations.clocks import Clock

@@ -11,8 +11,8 @@ import pytest
 
 from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import CheckedPart
-from igny8_backup.formats.copy_document import SCHEMA, CopyDocument, copy_key
+from igny8_backup.formats.documents.annotations import CheckedPart
+from igny8_backup.formats.documents.copy_document import SCHEMA, CopyDocument, copy_key
 from igny8_backup.formats.manifest import COMPLETE, NOT_COPIED, Manifest
 from igny8_backup.management.backup_text import backup_table
 from igny8_backup.operations.context import BackupContext

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from igny8_backup.errors import IncompleteError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE, FAILED, RUNNING
-from igny8_backup.locks import file_lock
+from igny8_backup.locks.host import file_lock
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

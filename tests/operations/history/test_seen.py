@@ -8,7 +8,7 @@ import pytest
 
 from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys as object_keys
-from igny8_backup.formats.annotations import ALTERED, STORED
+from igny8_backup.formats.documents.annotations import ALTERED, STORED
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.management.commands import list_backups
 from igny8_backup.operations.context import BackupContext

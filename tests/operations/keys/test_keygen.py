@@ -15,7 +15,7 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context, utc_now
 from igny8_backup.operations.keys.keygen import KeyPairs, make_keys, make_signing_key
-from igny8_backup.operations.read_details import read_details
+from igny8_backup.operations.read.details import read_details
 
 REQUEST = BackupRequest(trees=("sites",))
 

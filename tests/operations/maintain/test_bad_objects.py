@@ -15,7 +15,7 @@ import pytest
 
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import STORED
+from igny8_backup.formats.documents.annotations import STORED
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
@@ -27,7 +27,7 @@ from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify, verify_all
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 from tests.operations.clocks import Clock, by_clock
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from igny8_backup.catalog.annotations import read_marks, write_marks
 from igny8_backup.errors import RefusedError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import STORED, CheckedPart, Mark
+from igny8_backup.formats.documents.annotations import STORED, CheckedPart, Mark
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
@@ -22,7 +22,7 @@ from igny8_backup.operations.maintain.prune import PruneResult, prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import CheckRecorder
 from igny8_backup.operations.verify.run import newest_backup
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 from igny8_backup.streams.pipeline import from_bytes
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.nights import running

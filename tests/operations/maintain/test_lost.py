@@ -9,7 +9,7 @@ import pytest
 
 from igny8_backup.formats import keys as object_keys
 from igny8_backup.formats import records
-from igny8_backup.formats.annotations import Removal
+from igny8_backup.formats.documents.annotations import Removal
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import record_removal

@@ -11,13 +11,13 @@ import pytest
 
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import RUNNING, SCHEMA
-from igny8_backup.formats.run_record import RunRecord
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.orphans import OrphanObject, OrphanReport, find_orphans
-from igny8_backup.operations.snapshots import take_snapshot
+from igny8_backup.operations.read.snapshot import take_snapshot
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats import keys as object_keys
 from igny8_backup.formats import records
-from igny8_backup.formats.retirement import SCHEMA, Retirement
+from igny8_backup.formats.documents.retirement import SCHEMA, Retirement
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

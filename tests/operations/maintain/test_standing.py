@@ -12,8 +12,8 @@ import pytest
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IntegrityError, RefusedError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import DRILLED, STORED, UNREADABLE, CheckedPart
 from igny8_backup.formats.comparison import Expected
+from igny8_backup.formats.documents.annotations import DRILLED, STORED, UNREADABLE, CheckedPart
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run import run_backup
@@ -28,8 +28,8 @@ from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import CheckRecorder, VerifyRequest
 from igny8_backup.operations.verify.run import newest_backup, verify
-from igny8_backup.retention import Part
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.policy import Part
+from igny8_backup.retention.rules import Policy
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes
 from tests.operations.nights import let_time_pass

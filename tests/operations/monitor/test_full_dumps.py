@@ -12,7 +12,7 @@ from igny8_backup.formats.chunked import FULL, INCREMENTAL, ChunkedDump
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.monitor.health import PartCopy
 from igny8_backup.operations.monitor.part_conditions import full_dump_conditions
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 NOW = datetime(2026, 9, 22, 12, tzinfo=UTC)
 PART = Part(host="web-1", kind="database", name="default")

@@ -17,7 +17,7 @@ from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.conf import Limits
 from igny8_backup.errors import BackupError, FilesError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import DRILLED
+from igny8_backup.formats.documents.annotations import DRILLED
 from igny8_backup.formats.manifest import RUNNING
 from igny8_backup.management.prometheus import text_of, write_metrics
 from igny8_backup.operations.backup.request import BackupRequest
@@ -29,7 +29,7 @@ from igny8_backup.operations.monitor.health import Condition, Health
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify, verify_backups
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 from igny8_backup.store import Stored
 from igny8_backup.store.folder.local import LocalStore
 from tests.operations.clocks import Clock, by_clock

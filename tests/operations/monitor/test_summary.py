@@ -15,7 +15,7 @@ from igny8_backup.errors import UsageError
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.monitor.health import Condition, Health, PartCopy
 from igny8_backup.operations.monitor.summary import send_summary
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from tests.docs.pages import blocks, page
 from tests.services.web import WebServer, web_server
 

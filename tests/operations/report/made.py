@@ -17,7 +17,7 @@ from igny8_backup.operations.report.model import (
     PolicyFacts,
     RunFacts,
 )
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 
 NOW = datetime(2026, 11, 22, 1, 15, tzinfo=UTC)
 DAY = timedelta(days=1)

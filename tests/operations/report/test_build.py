@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from igny8_backup.formats.annotations import DRILLED, STORED
+from igny8_backup.formats.documents.annotations import DRILLED, STORED
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
@@ -24,7 +24,7 @@ from igny8_backup.operations.report.fingerprints import recipient_fingerprint
 from igny8_backup.operations.report.model import Gap
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
-from igny8_backup.retention_rules import Policy
+from igny8_backup.retention.rules import Policy
 from tests.docs.pages import blocks
 from tests.docs.pages import page as documentation
 from tests.operations.clocks import Clock, by_clock

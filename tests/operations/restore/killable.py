@@ -48,8 +48,8 @@ def main() -> None:
 
     from igny8_backup.operations.context import open_context
     from igny8_backup.operations.progress import NullProgress
-    from igny8_backup.operations.restore.plan import RestoreRequest
-    from igny8_backup.operations.restore.planner import plan_restore
+    from igny8_backup.operations.restore.planning.plan import RestoreRequest
+    from igny8_backup.operations.restore.planning.planner import plan_restore
     from igny8_backup.operations.restore.run import RestoreSession
     from igny8_backup.operations.restore.workers import IGNORE, WorkersPolicy
     from igny8_backup.operations.undo.discard import discard

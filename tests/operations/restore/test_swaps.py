@@ -18,9 +18,9 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore import swaps
 from igny8_backup.operations.restore import tree as restore_tree
-from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
-from igny8_backup.operations.restore.planner import plan_restore
-from igny8_backup.operations.restore.preflight import tree_blockers
+from igny8_backup.operations.restore.planning.plan import RestorePlan, RestoreRequest
+from igny8_backup.operations.restore.planning.planner import plan_restore
+from igny8_backup.operations.restore.planning.preflight import tree_blockers
 from igny8_backup.operations.restore.run import RestoreSession
 from igny8_backup.operations.undo.discard import discard
 from igny8_backup.operations.undo.run import finished_restores, undo

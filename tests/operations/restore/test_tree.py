@@ -17,8 +17,8 @@ from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.restore.plan import RestorePlan, RestoreRequest
-from igny8_backup.operations.restore.planner import plan_restore
+from igny8_backup.operations.restore.planning.plan import RestorePlan, RestoreRequest
+from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.restore.run import RestoreSession
 from igny8_backup.store.folder.local import LocalStore
 from igny8_backup.streams import Blocks

@@ -18,11 +18,11 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
-from igny8_backup.operations.restore.plan import RestoreRequest
-from igny8_backup.operations.restore.planner import plan_restore
-from igny8_backup.operations.restore.preflight import name_blockers
+from igny8_backup.operations.restore.planning.plan import RestoreRequest
+from igny8_backup.operations.restore.planning.planner import plan_restore
+from igny8_backup.operations.restore.planning.preflight import name_blockers
+from igny8_backup.operations.restore.planning.space import space_blockers
 from igny8_backup.operations.restore.run import RestoreSession
-from igny8_backup.operations.restore.space import space_blockers
 from igny8_backup.operations.undo.run import undo
 from igny8_backup.signals import phase_started
 from igny8_backup.trees.swap.blockers import is_case_insensitive

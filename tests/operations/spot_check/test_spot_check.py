@@ -15,7 +15,7 @@ import pytest
 from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys as object_keys
 from igny8_backup.formats import records
-from igny8_backup.formats.spot_check import SpotCheck
+from igny8_backup.formats.documents.spot_check import SpotCheck
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context

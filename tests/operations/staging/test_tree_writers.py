@@ -20,8 +20,8 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
-from igny8_backup.operations.restore.plan import RestoreRequest
-from igny8_backup.operations.restore.planner import plan_restore
+from igny8_backup.operations.restore.planning.plan import RestoreRequest
+from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.restore.run import RestoreSession
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.model.records import Record

@@ -12,7 +12,7 @@ import pytest
 
 from igny8_backup.conf import get_config
 from igny8_backup.errors import FilesError, LockedError, StorageError
-from igny8_backup.formats.status import Activity, Status, Work
+from igny8_backup.formats.documents.status import Activity, Status, Work
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

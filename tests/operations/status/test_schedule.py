@@ -16,7 +16,7 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.status.refresh import refresh_status
 from igny8_backup.operations.status.schedule import find_problems
-from igny8_backup.retention import Part
+from igny8_backup.retention.policy import Part
 from igny8_backup.schedules import beat_schedule, hourly_schedule
 from tests.operations.clocks import Clock, by_clock
 

@@ -13,7 +13,7 @@ import pytest
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.errors import IdentityError, UsageError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.annotations import ALTERED, CONTENT, STORED, UNREADABLE
+from igny8_backup.formats.documents.annotations import ALTERED, CONTENT, STORED, UNREADABLE
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup

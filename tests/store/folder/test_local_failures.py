@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from django.core.files.storage import FileSystemStorage
 
-from igny8_backup import filesystem
+from igny8_backup.common import filesystem
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store import MissingObjectError, Store, open_store
 from igny8_backup.store.folder import durable, local

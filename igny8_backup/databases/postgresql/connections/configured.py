@@ -13,12 +13,12 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import ConfigurationError
 from igny8_backup.databases.names import NAME_BYTES
 from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.connections.driver import is_option
 from igny8_backup.errors import DatabaseError
-from igny8_backup.outside import is_from_outside
 
 if TYPE_CHECKING:
     from dbbackup.db.base import BaseDBConnector

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
+from igny8_backup.common.humanize import size_in_words
 from igny8_backup.databases.names import quoted
 from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.dump.snapshot import locks_hint
@@ -26,7 +27,6 @@ from igny8_backup.databases.postgresql.roles.read_privileges import (
 from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import BackupError, ToolError
-from igny8_backup.humanize import size_in_words
 
 ROW_BYTES = (1 << 30) - 1
 """The largest row, as text, that the server can output (``MaxAllocSize`` in PostgreSQL's sources)."""

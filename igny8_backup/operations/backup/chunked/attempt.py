@@ -14,8 +14,8 @@ from igny8_backup.chunks.map_writer import MapWriter
 from igny8_backup.chunks.runs import Index
 from igny8_backup.chunks.try_log import TryHeader, TryLog
 from igny8_backup.chunks.writer import ArchiveWriter
+from igny8_backup.common.filesystem import make_private
 from igny8_backup.errors import FilesError
-from igny8_backup.filesystem import make_private
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL, ChunkedDump, chunk_pack_key
 from igny8_backup.formats.lists import ListedObject, in_base64

@@ -19,7 +19,7 @@ from igny8_backup.operations.backup.chunked.plan import DumpPlan, map_path, plan
 from igny8_backup.operations.backup.chunked.unplanned import FULL_DUMP, repeated_text, unplanned_fulls
 from igny8_backup.operations.backup.request import WHOLE_DUMP, BackupRequest
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.upload import index_codec
+from igny8_backup.operations.transfer.upload import index_codec
 from igny8_backup.streams import Blocks
 
 ATTEMPTS = 2

@@ -11,7 +11,7 @@ from igny8_backup.chunks import cutter
 from igny8_backup.chunks.chunk_map import SCHEMA, ChunkMap, MapHeader, MapPack, open_map
 from igny8_backup.chunks.map_writer import MapWriter
 from igny8_backup.chunks.try_log import TriedDump
-from igny8_backup.clock_skew import is_ahead
+from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import ChunkedDump, chunk_folder
 from igny8_backup.formats.lists import ListedObject

@@ -21,7 +21,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.remove import remove_backup
 from igny8_backup.operations.maintain.sweep import plan_sweep, sweep
-from igny8_backup.operations.open_dump import open_dump
+from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.store.folder.local import LocalStore
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity

@@ -11,8 +11,8 @@ from igny8_backup.chunks import writer
 from igny8_backup.chunks.cutter import compiled_version
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.annotations import Mark
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
+from igny8_backup.formats.documents.annotations import Mark
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks

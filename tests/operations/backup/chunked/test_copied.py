@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from igny8_backup.chunks.cutter import compiled_version
-from igny8_backup.formats.copy_document import holding
+from igny8_backup.formats.documents.copy_document import holding
 from igny8_backup.formats.manifest import NOT_COPIED
 from igny8_backup.operations.context import BackupContext
 from tests.chunks.archives import noise

@@ -12,7 +12,7 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.open_dump import open_dump
+from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.streams import Blocks
 from tests.chunks.archives import noise
 from tests.operations.backup.chunked.dumping import Host, Killed

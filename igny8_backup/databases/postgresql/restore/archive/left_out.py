@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from igny8_backup.common.humanize import listed
 from igny8_backup.databases.postgresql.restore.archive.labels import unknown_providers
 from igny8_backup.databases.postgresql.restore.archive.tables import TableSelection
 from igny8_backup.databases.postgresql.restore.archive.toc import Entry, is_event_trigger
 from igny8_backup.databases.session import Session
 from igny8_backup.errors import RefusedError
-from igny8_backup.humanize import listed
 
 _FOREIGN = "FOREIGN TABLE"
 _VIEWS = ("VIEW", "MATERIALIZED VIEW")

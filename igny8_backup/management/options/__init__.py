@@ -1,0 +1,1 @@
+"""Options that several management commands share."""
