@@ -78,9 +78,11 @@ def check_identity(
             hint="List the ids with: python manage.py list_backups.",
         )
     headers = _Headers(context, identities)
-    context.progress.begin("headers", None)
+    chosen = [entry for entry in entries if not ids or entry.id in ids]
+    encrypted = {item.key for entry in chosen for item in _encrypted(entry)}
+    context.progress.begin("headers", None, len(encrypted))
     try:
-        found = tuple(_check(entry, headers) for entry in entries if not ids or entry.id in ids)
+        found = tuple(_check(entry, headers) for entry in chosen)
     finally:
         context.progress.end()
     return IdentityCheck(recipients=tuple(item.recipient for item in identities), backups=found)
@@ -109,6 +111,11 @@ class _Headers:
             return f"{key}: {error.what}"
         except StorageError as error:
             return of_one_object(self._context.store, error)
+
+
+def _encrypted(entry: Entry) -> list[StoredObject]:
+    readable = entry.manifest.contents() if entry.manifest and not entry.untrusted else ()
+    return [item for item in readable if "age" in item.codecs]
 
 
 def _check(entry: Entry, headers: _Headers) -> BackupAccess:

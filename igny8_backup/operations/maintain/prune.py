@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from igny8_backup.errors import StorageError
@@ -127,11 +128,15 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
         swept: list[OrphanObject] = []
         found = Sweep()
         try:
-            for backup_id in state.removable:
-                if remove_backup(context, state.inventory, backup_id, check, reason=POLICY):
-                    removed.append(backup_id)
+            with _shown(context, "backups", state.removable_bytes):
+                for backup_id in state.removable:
+                    if remove_backup(context, state.inventory, backup_id, check, reason=POLICY):
+                        removed.append(backup_id)
             found = plan_sweep(context)
-            swept.extend(sweep(context, found, check))
+            with _shown(context, "orphans", sum(item.size or 0 for item in found.due)):
+                for item in sweep(context, found, check):
+                    swept.append(item)
+                    context.progress.advance(item.size or 0)
             forget_old_records(context, check)
         except StorageError as error:
             if not (removed or swept):
@@ -139,6 +144,16 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
             return state.result(removed, swept, found, problem=str(error))
     remove_killed_drills(context)
     return state.result(removed, swept, found)
+
+
+@contextmanager
+def _shown(context: BackupContext, what: str, total: int) -> Iterator[None]:
+    """Show how much of ``what`` is removed, of ``total`` bytes."""
+    context.progress.begin(f"removal of {what}", total)
+    try:
+        yield
+    finally:
+        context.progress.end()
 
 
 @dataclass(frozen=True)
@@ -162,6 +177,18 @@ class _State:
             for backup_id in self.plan.to_remove
             if backup_id not in self.refused and keys.manifest_key(backup_id) not in locked
         ]
+
+    @property
+    def removable_bytes(self) -> int:
+        """The size of the objects that only the removable backups need, in bytes, without packs."""
+        chosen = set(self.removable)
+        return sum(
+            item.stored_bytes
+            for manifest in self.inventory.manifests
+            if manifest.id in chosen
+            for item in manifest.objects()
+            if item.key.startswith(keys.backup_folder(manifest.id))
+        )
 
     def result(
         self, removed: Sequence[str], swept: Sequence[OrphanObject], found: Sweep, problem: str = ""

@@ -79,7 +79,7 @@ def remove_backup(
             unchanged="The objects of that backup were not removed.",
             hint="Check whether the credentials may delete objects, and prune again.",
         )
-    names = [item.key for item in context.store.list(keys.backup_folder(backup_id))]
-    for _ in context.store.delete_several(names, check):
-        pass  # locked objects become orphans
+    sizes = {item.key: item.size for item in context.store.list(keys.backup_folder(backup_id))}
+    for key in context.store.delete_several(list(sizes), check):  # locked objects become orphans
+        context.progress.advance(sizes[key])
     return True

@@ -401,3 +401,32 @@ def test_prune_manifest_that_stays_after_its_deletion_keeps_its_objects(
         with pytest.raises(StorageError, match=f"still has the manifest of backup {made[0]}"):
             prune(stubborn)
     assert stored(nightly) == before
+
+
+class Counting(Notes):
+    """A progress that keeps what begins, with its total, and how many bytes of it are done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.totals: dict[str, int] = {}
+        self.done: dict[str, int] = {}
+
+    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+        self.totals[what] = total or 0
+        self.done[what] = 0
+
+    def advance(self, amount: int, files: int = 0) -> None:
+        self.done[list(self.done)[-1]] += amount
+
+
+def test_prune_reports_how_much_it_removes(nightly: BackupContext, clock: Clock) -> None:
+    nights(nightly, clock, 2)
+    progress = Counting()
+    watched = replace(nightly, progress=progress)
+    assert len(prune(watched).removed) == 1
+    assert progress.done["removal of backups"] >= progress.totals["removal of backups"] > 0
+    for _ in range(3):
+        clock.forward(days=8)
+        if prune(watched).swept:
+            break
+    assert progress.done["removal of orphans"] == progress.totals["removal of orphans"] > 0
