@@ -183,6 +183,8 @@ def _troubles(status: Status, series: list[Series], now: datetime) -> Iterator[T
         if item.ok or (item.name in _AT_RENDERING and item.of in parts):
             continue
         run = _failed_run(status, item, parts)
+        if item.name == "run" and run and any(one.newest_failure == run.id for one in series):
+            continue  # what it did not back up is named already
         reason = f": {reason_of(run)}" if run and reason_of(run) else "."
         yield Trouble(of=item.of, text=f"{item.text.rstrip('.')}{reason}", run_id=run.id if run else "")
 

@@ -15,6 +15,7 @@ from igny8_backup.operations.status.keep import Kept, read_activity, read_status
 from igny8_backup.web import detail_pages
 from igny8_backup.web.activity import work_rows
 from igny8_backup.web.overview import overview, utc
+from igny8_backup.web.refresh import refresh
 
 PER_PAGE = 100
 
@@ -31,7 +32,7 @@ class Page:
 def overview_page() -> Page:
     """Return the page about all backups."""
     now = datetime.now(UTC)
-    facts = {**overview(_kept(), now), "works": work_rows(_activity(), now)}
+    facts = {**overview(_kept(), now), "works": work_rows(_activity(), now), "refresh": refresh}
     return Page(template="overview", title="Backups", facts=facts)
 
 
@@ -71,7 +72,7 @@ def run_page(run_id: str) -> Page | None:
 
 def _kept() -> Kept:
     try:
-        return read_status(get_config())
+        return refresh.newest(read_status(get_config()), datetime.now(UTC))
     except ConfigurationError as error:
         return Kept(status=None, source="the settings", problem=str(error))
 

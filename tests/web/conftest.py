@@ -17,6 +17,7 @@ from redis import Redis
 from igny8_backup.conf import get_config
 from igny8_backup.formats.documents.status import Status
 from igny8_backup.operations.status.keep import keep_status
+from igny8_backup.web.refresh import refresh
 from tests.services.redis import RedisServer
 
 PASSWORD = "a password of the tests"
@@ -37,6 +38,13 @@ def make_user(name: str, *codenames: str) -> User:
 @pytest.fixture(autouse=True)
 def _fast_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def _no_reader_is_left() -> Iterator[None]:
+    """Forget what the process has read of the storage in the background, before settings change."""
+    yield
+    refresh.join()
 
 
 @pytest.fixture

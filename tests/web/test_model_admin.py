@@ -50,7 +50,7 @@ def test_status_without_problems_says_that_all_is_well(client: Client, keep: Kee
 def test_tree_that_failed_last_night_is_named_with_the_reason(client: Client, keep: Keep) -> None:
     keep(troubled(NOW))
     text = shown(client)
-    assert "Not all is well: files uploads of web-1, host web-1." in text
+    assert "Not all is well: files uploads of web-1." in text
     assert "uploads: A folder or file on the host could not be read or written." in text
     assert f'href="{PAGE}run/{backup_id(0, NOW)}/"' in client.get(PAGE).content.decode()
     run = shown(client, f"run/{backup_id(0, NOW)}/")

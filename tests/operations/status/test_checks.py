@@ -13,6 +13,7 @@ import pytest
 from igny8_backup.conf import get_config
 from igny8_backup.operations.status.checks import find_problems
 from igny8_backup.operations.status.keep import keep_status, read_status
+from tests.services.redis import RedisServer
 from tests.web.statuses import healthy
 
 REDIS = "django.core.cache.backends.redis.RedisCache"
@@ -24,16 +25,21 @@ import django
 from django.conf import settings
 settings.configure(
     INSTALLED_APPS=[*map("django.contrib.{}".format, ("admin", "auth", "contenttypes")), "igny8_backup"],
-    IGNY8_BACKUP={"STATE_DIR": sys.argv[1]},
+    CACHES={"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS}},
+    IGNY8_BACKUP={"STATE_DIR": sys.argv[1], **CHANGES},
 )
 django.setup()
 from igny8_backup.conf import get_config
 from igny8_backup.operations.status.checks import find_problems
 from igny8_backup.operations.status.keep import read_status
 import os
+if CHANGES:
+    from django.core.cache import caches
+    caches["default"].get("imports the client, which the other user may not read")
 os.setuid(65534)
 print(*(item.id for item in find_problems(get_config())))
-print(read_status(get_config()).problem)
+found = read_status(get_config())
+print(found.problem or found.status.host)
 """
 
 
@@ -60,7 +66,13 @@ def test_web_process_of_another_user_is_told_what_to_set(settings: Any, tmp_path
     assert read_status(get_config()).status == healthy()
     assert find_problems(get_config()) == []
     done = subprocess.run(
-        [sys.executable, "-c", AS_ANOTHER_USER, str(state), *sys.path],
+        [
+            sys.executable,
+            "-c",
+            f"REDIS, CHANGES = 'redis://127.0.0.1:1', {{}}{AS_ANOTHER_USER}",
+            str(state),
+            *sys.path,
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -70,3 +82,20 @@ def test_web_process_of_another_user_is_told_what_to_set(settings: Any, tmp_path
         f"The file {state}/status.json.z cannot be read: Permission denied."
         " Set IGNY8_BACKUP['STATUS_CACHE'] to a cache that all processes share.",
     ]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may run a process as another user")
+@pytest.mark.slow
+def test_web_process_of_another_user_reads_the_shared_cache(
+    settings: Any, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    state, changes = tmp_path / "state", {"STATUS_CACHE": "default"}
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": redis_server.url}}
+    settings.IGNY8_BACKUP = {"STATE_DIR": state, **changes}
+    assert keep_status(get_config(), healthy()) == []
+    # The two users have other defaults of HOME, and the same ENVIRONMENT and PREFIX.
+    source = f"REDIS, CHANGES = {redis_server.url!r}, {changes!r}{AS_ANOTHER_USER}"
+    done = subprocess.run(
+        [sys.executable, "-c", source, str(state), *sys.path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["", "web-1"]
