@@ -34,7 +34,7 @@ _BY_ERROR = {
     "IdentityError": Failure(
         "A key could not be used: the signing key, or the private key of a drill.",
         "Check the files that SIGNING and IDENTITY_FILE name in the settings, and their owner.",
-        "Create and keep the keys",
+        "Manage keys",
     ),
     "IntegrityError": Failure(
         "Data in storage was damaged.",
