@@ -49,14 +49,16 @@ def beat_schedule(
                 "prune_backups", later(4), 6 * _HOUR, wait=2 * _HOUR, from_storage=name
             ),
             f"igny8_backup verification of {name}": entry(
-                "verify_backup", later(6, day_of_week="sat"), 24 * _HOUR, from_storage=name
+                "verify_backup", later(6, day_of_week="sat"), 24 * _HOUR, from_storage=name, older_packs=True
             ),
         }
     return {
         "igny8_backup nightly": entry("backup_all", nightly, 6 * _HOUR, logs=logs),
         # The task waits for a backup that takes longer than three hours.
         "igny8_backup prune": entry("prune_backups", later(3), 6 * _HOUR, wait=2 * _HOUR),
-        "igny8_backup weekly verification": entry("verify_backup", later(5, day_of_week="sun"), 24 * _HOUR),
+        "igny8_backup weekly verification": entry(
+            "verify_backup", later(5, day_of_week="sun"), 24 * _HOUR, older_packs=True
+        ),
         "igny8_backup spot check": entry("spot_check", later(7), 12 * _HOUR),
         "igny8_backup hourly monitor": entry("monitor_backups", crontab(minute="45"), _HOUR),
         **of_copies,
@@ -93,7 +95,7 @@ def hourly_schedule(
             skip_if_running=True,
         ),
         "igny8_backup prune": entry("prune_backups", daily(3), 6 * _HOUR, wait=2 * _HOUR),
-        "igny8_backup nightly verification": entry("verify_backup", daily(5), 12 * _HOUR),
+        "igny8_backup nightly verification": entry("verify_backup", daily(5), 12 * _HOUR, older_packs=True),
         "igny8_backup spot check": entry("spot_check", daily(7), 12 * _HOUR),
         "igny8_backup hourly monitor": entry("monitor_backups", half_past, _HOUR),
     }

@@ -20,8 +20,9 @@ from igny8_backup.operations.monitor.summary import send_summary
 from igny8_backup.operations.spot_check.run import SpotRequest
 from igny8_backup.operations.spot_check.run import spot_check as compare_live
 from igny8_backup.operations.status.refresh import refresh_status, refreshing_status
-from igny8_backup.operations.verify.result import VerifyRequest, parse_percent
+from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify_backups
+from igny8_backup.operations.verify.sample import parse_percent
 
 _NOTHING = "Nothing was changed."
 _VERIFIED = f"{_NOTHING} Results that were not stored yet are missing."
@@ -54,21 +55,22 @@ def verify_backup(
     every: bool = False,
     ping: str = "",
     from_storage: str = STORAGE_ALIAS,
+    older_packs: bool = False,
 ) -> dict[str, Any]:
     """Read the objects of a backup in storage and compare them with its manifest. No key is needed.
 
     Verifies the backup ``backup_id``; with ``every``, all backups; by default, the newest backup of each
     database and tree of each host. ``sample`` is the share of the objects to read, in percent: 5 or "5%".
-    ``from_storage`` is the alias of another storage, or the name of a copy in ``COPIES``. Raises
-    ``UsageError`` if an argument is invalid, ``IntegrityError`` if a backup is damaged, and
-    ``IncompleteError`` if one could not be verified or is gone.
+    ``from_storage`` is the alias of another storage, or the name of a copy in ``COPIES``. ``older_packs`` is
+    the option of the command. Raises ``UsageError`` if an argument is invalid, ``IntegrityError`` if a backup
+    is damaged, and ``IncompleteError`` if one could not be verified or is gone.
     """
     with (
         run_reported("verify_backup", ping, _VERIFIED) as report,
         open_context(progress=report, storage_alias=from_storage) as opened,
         refreshing_status(opened, "a verification") as context,
     ):
-        request = VerifyRequest(backup_id=backup_id, sample=parse_percent(sample))
+        request = VerifyRequest(backup_id=backup_id, sample=parse_percent(sample), older_packs=older_packs)
         found = verify_backups(context, request, every=every)
         report.cover(*found.scope(every=every, one=bool(backup_id)))
         if not found.complete:

@@ -125,8 +125,8 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.operations.sign import SignResult
     from igny8_backup.operations.spot_check.run import SpotResult
     from igny8_backup.operations.undo.copies import Exchange
+    from igny8_backup.operations.verify.all_results import AllVerified
     from igny8_backup.operations.verify.result import VerifyResult
-    from igny8_backup.operations.verify.run import AllVerified
     from igny8_backup.standing import CopyStanding
 
     standings = {"standings": list[CopyStanding]}

@@ -29,6 +29,7 @@ from igny8_backup.formats.documents import claims, copy_document, retirement, ru
 from igny8_backup.formats.packed import PackedPart
 from igny8_backup.operations.history import seen, storage_memory, table_counts
 from igny8_backup.operations.rotate import journal as rotation
+from igny8_backup.operations.verify import older_packs
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record, from_json, to_json
 from igny8_backup.trees.swap.plan import SwapPlan
@@ -58,6 +59,7 @@ DATACLASSES = {
     "MapPack": chunk_map.MapPack,
     "TryHeader": try_log.TryHeader,
     "FullTries": full_tries.FullTries,
+    "LastShare": older_packs.LastShare,
     "Expected": comparison.Expected,
     "Baseline": comparison.Baseline,
     "Details fields": details.Details,

@@ -10,7 +10,7 @@ from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.spot_check.judge import Tolerances
 from igny8_backup.operations.spot_check.run import SpotPart, SpotRequest, spot_check
-from igny8_backup.operations.verify.result import parse_percent
+from igny8_backup.operations.verify.sample import parse_percent
 
 
 class Command(BackupCommand):

@@ -11,8 +11,10 @@ from igny8_backup.formats.documents.annotations import CONTENT, STORED, Check
 from igny8_backup.management.base import BackupCommand, accepted, add_identity_argument
 from igny8_backup.management.options.from_storage import add_from_storage_argument
 from igny8_backup.operations.context import open_context
-from igny8_backup.operations.verify.result import VerifyRequest, parse_percent
-from igny8_backup.operations.verify.run import AllVerified, verify_backups
+from igny8_backup.operations.verify.all_results import AllVerified
+from igny8_backup.operations.verify.result import VerifyRequest
+from igny8_backup.operations.verify.run import verify_backups
+from igny8_backup.operations.verify.sample import parse_percent
 
 
 class Command(BackupCommand):
@@ -36,6 +38,11 @@ class Command(BackupCommand):
         parser.add_argument("--depth", choices=(STORED, CONTENT), default=STORED, help=text)
         text = "Read only this share of the objects, other ones each day. Missing objects are always found."
         parser.add_argument("--sample", type=_percent, default=100, metavar="PERCENT", help=text)
+        text = (
+            "Also read a seventh of the packs that only older backups need: in a week of daily verifications"
+            " each of them once."
+        )
+        parser.add_argument("--older-packs", action="store_true", help=text)
         add_identity_argument(parser, ", for --depth content")
         add_from_storage_argument(parser, "Verify the backups in")
         self.add_ping_argument(parser)
@@ -43,11 +50,15 @@ class Command(BackupCommand):
     def work(self, **options: Any) -> int:
         if options["id"] and options["all"]:
             raise UsageError("--all cannot be combined with ID.", hint="Remove one of them.")
+        if options["older_packs"] and (options["id"] or options["all"]):
+            what = "--older-packs cannot be combined with ID or --all."
+            raise UsageError(what, hint="Remove it: all objects are read anyway.")
         request = VerifyRequest(
             backup_id=options["id"],
             depth=options["depth"],
             sample=options["sample"],
             identity_file=options["identity"],
+            older_packs=options["older_packs"],
         )
         with self.reported(options) as report:
             alias, accept = options["from_storage"], accepted(options)

@@ -37,25 +37,16 @@ class VerifyRequest:
     """A request to verify the backup ``backup_id``; if empty, the operation chooses the backups.
 
     ``depth`` is ``stored`` (compare sizes and digests) or ``content`` (also decrypt and parse). ``sample`` is
-    the share of the objects to read, in percent; every day other objects are chosen.
+    the share of the objects to read, in percent; every day other objects are chosen. ``older_packs`` adds a
+    seventh of the packs that only older backups need. ``only``, if not empty, limits it to these keys.
     """
 
     backup_id: str = ""
     depth: str = STORED
     sample: int = 100
     identity_file: Path | None = None
-
-
-def parse_percent(value: int | str) -> int:
-    """Parse a whole number from 1 to 100, with or without a percent sign. Raises ``UsageError``."""
-    digits = str(value).removesuffix("%")
-    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= 100):
-        raise UsageError(
-            f"{value!r} is not a whole number from 1 to 100.",
-            unchanged="Nothing was read.",
-            hint="Give the share of the objects to read in percent, such as 5%.",
-        )
-    return int(digits)
+    older_packs: bool = False
+    only: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from types import MappingProxyType
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.failures import of_one_object
@@ -19,72 +21,13 @@ from igny8_backup.operations.history.documents import note_unsigned
 from igny8_backup.operations.history.newest_copies import expected_manifests, newest_copies
 from igny8_backup.operations.history.presence import is_lost, lost_backups
 from igny8_backup.operations.history.read import reported_objects
-from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.operations.read.snapshot import forget_documents
 from igny8_backup.operations.staging.origin import judge_origin, require_safe
+from igny8_backup.operations.verify.all_results import AllVerified, shared_damage
+from igny8_backup.operations.verify.older_packs import choose_older_packs, remember_share
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.verifier import SharedResults, Verifier
 from igny8_backup.signing.trust import CHECK
-
-ALL_BACKUPS = "all backups"
-"""``Alarm.part`` of alarms about backups that could not be read or decrypted. Only the verification of all
-backups ends them."""
-LOST_BACKUPS = "lost backups"
-"""``Alarm.part`` of alarms about lost backups. The verification of one backup does not end them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AllVerified:
-    """The results for several backups, oldest first.
-
-    The other fields have a sentence for each backup of one kind:
-
-    * ``lost``: its manifest is missing or unreadable.
-    * ``unopened``: the given identity cannot decrypt it.
-    * ``unread``: its manifest could not be read because the storage failed.
-    * ``remembered``: this host remembers the backup, but it is gone from storage.
-    """
-
-    results: tuple[VerifyResult, ...]
-    lost: tuple[str, ...] = ()
-    unopened: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-    remembered: tuple[str, ...] = ()
-
-    @property
-    def damaged(self) -> bool:
-        return bool(self.lost) or any(result.findings for result in self.results)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all backups exist, are undamaged and could be verified, and their results were recorded."""
-        failed = any(result.unrecorded or result.unread for result in self.results)
-        return not (self.damaged or self.unopened or self.unread or self.remembered or failed)
-
-    @property
-    def alarms(self) -> list[Alarm]:
-        """An alarm for each backup that is damaged, and for each problem that prevented a verification."""
-        found = [Alarm(result.check.id, result.failure) for result in self.results if result.failure]
-        found += [Alarm(LOST_BACKUPS, "lost")] * bool(self.lost or self.remembered)
-        found += [Alarm(ALL_BACKUPS, "unread")] * bool(self.unread)
-        return found + [Alarm(ALL_BACKUPS, "unopened")] * bool(self.unopened)
-
-    def scope(self, *, every: bool, one: bool) -> list[str]:
-        """Return the parts (``Alarm.part``) whose alarms end if this verification does not raise them again.
-
-        ``one``: one backup was verified, which the user named. ``every``: every backup was verified. If both
-        are false, the newest copies were verified.
-        """
-        ids = [result.check.id for result in self.results]
-        return [*ids, *[ALL_BACKUPS] * every, *[LOST_BACKUPS] * (not one)]
-
-    def problems(self) -> list[str]:
-        """Return one line for each damaged object and each backup that could not be verified."""
-        lines = [f"LOST: {text}" for text in (*self.lost, *self.remembered)]
-        for result in self.results:
-            prefix = f"{result.check.id}: " if len(self.results) > 1 else ""
-            lines += [f"{prefix}{line}" for line in result.problems()]
-        return [*lines, *(f"UNREAD: {text}" for text in (*self.unopened, *self.unread))]
 
 
 def verify(
@@ -126,7 +69,7 @@ def verify_backups(context: BackupContext, request: VerifyRequest, *, every: boo
         found = verify_newest(context, request)
     named = " ".join(found.lost)
     gone = tuple(item.text for item in storage_memory.find_lost(context) if item.id not in named)
-    return replace(found, remembered=gone)
+    return replace(found, remembered=gone, shared=tuple(shared_damage(context, found.results)))
 
 
 def verify_newest(context: BackupContext, request: VerifyRequest) -> AllVerified:
@@ -134,7 +77,8 @@ def verify_newest(context: BackupContext, request: VerifyRequest) -> AllVerified
 
     These copies can be in several backups. If ``TRUSTED`` is set and an unsigned check reports an object as
     damaged, the newest backup that names the object is verified too. Backups whose manifest is gone or
-    unreadable are also reported. Raises the errors of :func:`verify` that affect all backups.
+    unreadable are also reported. If ``older_packs`` is set, the packs of older backups that are due today are
+    read too. Raises the errors of :func:`verify` that affect all backups.
     """
     now, entries, runs = context.clock(), context.catalog.entries(), context.catalog.runs()
     manifests, hosts = expected_manifests(context, entries, runs, now)
@@ -142,7 +86,15 @@ def verify_newest(context: BackupContext, request: VerifyRequest) -> AllVerified
     ids |= {entry.id for entry in entries if entry.manifest is None}
     ids |= _naming(entries, reported_objects(context))
     ids |= {run.id for run in lost_backups(context, entries, runs) if run.host in hosts}
-    return _verify_each(context, request, sorted(ids or {newest_backup(context)}))
+    ids = ids or {newest_backup(context)}
+    today, older = now.toordinal(), dict[str, frozenset[str]]()
+    if request.older_packs:
+        known = [entry.manifest for entry in entries if entry.manifest]
+        older = choose_older_packs(context, known, ids, today)
+    found = _verify_each(context, request, sorted(ids), older)
+    if request.older_packs:
+        remember_share(context, today)
+    return found
 
 
 def _naming(entries: list[Entry], damaged: frozenset[str]) -> set[str]:
@@ -159,8 +111,15 @@ def verify_all(context: BackupContext, request: VerifyRequest) -> AllVerified:
     return _verify_each(context, request, _all_ids(context) or [newest_backup(context)])
 
 
-def _verify_each(context: BackupContext, request: VerifyRequest, ids: list[str]) -> AllVerified:
+def _verify_each(
+    context: BackupContext,
+    request: VerifyRequest,
+    ids: list[str],
+    older: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> AllVerified:
     """Verify several backups. Damage in one does not prevent the verification of the others.
+
+    ``older`` maps the ids of other backups to the keys of their objects to read.
 
     A pack (tar archive) that several backups share is read once, for the oldest of them, whose index lists
     the most files of the pack. The pack is read again only if the index of a later backup contradicts that
@@ -172,9 +131,12 @@ def _verify_each(context: BackupContext, request: VerifyRequest, ids: list[str])
     unopened: list[str] = []
     unread: list[str] = []
     with closing(SharedResults()) as shared:
-        for backup_id in ids:
+        for backup_id in sorted({*ids, *older}):
+            one = replace(request, backup_id=backup_id)
+            if backup_id not in ids:
+                one = VerifyRequest(backup_id=backup_id, only=older[backup_id])
             try:
-                results.append(verify(context, replace(request, backup_id=backup_id), shared))
+                results.append(verify(context, one, shared))
             except IntegrityError as error:
                 lost.append(error.what)
             except IdentityError as error:

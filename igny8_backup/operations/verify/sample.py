@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from igny8_backup.errors import UsageError
+
 _PLACES = 101
 """The number of places on the circle where a sample may start.
 
@@ -13,6 +15,18 @@ hundred, so that a sample of one percent reaches from one place to the next."""
 _STEP = 62
 """The number of places from one day to the next. 62/101 is close to the golden ratio, which spreads the
 samples of successive days evenly over the circle."""
+
+
+def parse_percent(value: int | str) -> int:
+    """Parse a whole number from 1 to 100, with or without a percent sign. Raises ``UsageError``."""
+    digits = str(value).removesuffix("%")
+    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= 100):
+        raise UsageError(
+            f"{value!r} is not a whole number from 1 to 100.",
+            unchanged="Nothing was read.",
+            hint="Give the share of the objects to read in percent, such as 5%.",
+        )
+    return int(digits)
 
 
 def sample(keys: Iterable[str], percent: int, day: int) -> set[str]:

@@ -81,7 +81,8 @@ class Verifier:
             self.identities = context.identities(request.identity_file, needed=manifest.encrypted)
 
     def run(self) -> VerifyResult:
-        objects = {item.key: item for item in self.manifest.objects()}
+        only = self.request.only
+        objects = {item.key: item for item in self.manifest.objects() if not only or item.key in only}
         self.check_manifest()
         present = {key: item for key, item in objects.items() if self.is_present(item)}
         chosen = {key: present[key] for key in self.choose(present)}

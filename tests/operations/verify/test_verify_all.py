@@ -18,8 +18,9 @@ from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.verify.all_results import AllVerified
 from igny8_backup.operations.verify.result import VerifyRequest
-from igny8_backup.operations.verify.run import AllVerified, verify, verify_all
+from igny8_backup.operations.verify.run import verify, verify_all
 from igny8_backup.streams.age import generate_identity
 from igny8_backup.streams.pipeline import from_bytes
 from tests.operations.clocks import Clock, by_clock
