@@ -17,7 +17,7 @@ from django.core.signals import setting_changed
 from django.db import connections
 
 from igny8_backup.errors import BackupError, StorageError
-from igny8_backup.formats.status import Status
+from igny8_backup.formats.documents.status import Status
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.guards.green_threads import refuse_eventlet
 from igny8_backup.operations.monitor.run import read_and_judge
