@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.stored_goals import PACKS, manifest_sizes
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.chunked import chunk_pack_key
@@ -235,3 +236,11 @@ def test_lists_and_signature_are_stored_before_the_manifest(
     kinds = [parsed.kind for key in written if (parsed := keys.parse(key)) and made in key]
     after = kinds[kinds.index("details") :]
     assert [kind for kind in after if kind != "run"] == ["details", "list", "signature", "manifest"]
+
+
+def test_manifest_with_a_thousand_packs_names_a_list_of_them(context: BackupContext, tmp_path: Path) -> None:
+    (tmp_path / "storage").mkdir()
+    sizes = manifest_sizes(context)
+    assert sizes["packs in lists"] < 3000, "the manifest stays small"
+    assert sizes["packs in the manifest"] > 200 * PACKS
+    assert sizes["the lists"] > 200 * PACKS
