@@ -59,3 +59,14 @@ class BreaksOff(FileSystemStorage):
                 raise PermissionError(13, "Permission denied")
             kind.left -= 1
         return super().save(name, content, max_length)
+
+
+class Meanwhile(FileSystemStorage):
+    """Lets something happen each time before it stores a pack."""
+
+    happens: Callable[[], object]
+
+    def save(self, name: Any, content: Any, max_length: Any = None) -> str:
+        if "/packs/" in name:
+            type(self).happens()
+        return super().save(name, content, max_length)

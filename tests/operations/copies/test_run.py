@@ -31,7 +31,7 @@ from igny8_backup.tasks import backup_sites, prune_backups, verify_backup
 from igny8_backup.tasks import copy_backups as copy_task
 from tests.operations.clocks import Clock
 from tests.operations.conftest import Notes
-from tests.operations.copies.conftest import BreaksOff, Opened
+from tests.operations.copies.conftest import BreaksOff, Meanwhile, Opened
 from tests.operations.nights import let_time_pass, running
 from tests.operations.signed import REQUEST, backed_up
 
@@ -286,18 +286,17 @@ def test_copy_of_more_backups_than_its_retention_keeps_is_not_made(opened: Opene
 
 
 def test_backup_removed_while_it_was_copied_leaves_no_manifest(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
 ) -> None:
+    offsite = {
+        **settings.STORAGES["offsite"],
+        "BACKEND": "tests.operations.copies.conftest.Meanwhile",
+    }
+    settings.STORAGES = {**settings.STORAGES, "offsite": offsite}
     with opened() as context:
         manifest = backed_up(context)
-        copy_objects = one_backup._copy_objects
-
-        def and_remove(*arguments: Any) -> Any:
-            done = copy_objects(*arguments)
-            context.store.delete(keys.manifest_key(manifest.id))
-            return done
-
-        monkeypatch.setattr(one_backup, "_copy_objects", and_remove)
+        path = tmp_path / "storage/igny8" / keys.manifest_key(manifest.id)
+        monkeypatch.setattr(Meanwhile, "happens", lambda: path.unlink(missing_ok=True), raising=False)
         assert "changed or removed while it was copied" in copy_all(context).problem
         with opened("offsite") as copy:
             assert copy.catalog.entries() == []

@@ -60,6 +60,7 @@ def numbers(config: Any) -> list[str]:
     return [problem.id.rpartition(".")[2] for problem in find_problems(config)]
 
 
+@pytest.mark.slow
 def test_retention_without_hours_and_slow_backups_are_warned_of(
     context: BackupContext, settings: Any
 ) -> None:
