@@ -61,15 +61,21 @@ def users_of(process: str) -> set[str]:
     return set(line.split())
 
 
+def workers() -> set[str]:
+    """Return the child processes that write files."""
+    lines = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children()}
+    return {child for child, line in lines.items() if b"igny8_backup.trees.extract.worker" in line}
+
+
 class Watched:
-    """A progress that waits until the child processes, which are given bytes, run as the user."""
+    """A progress that waits until the processes that write files run as the user."""
 
     def __init__(self) -> None:
         self.seen = 0
 
     def advance(self, amount: int, files: int = 0) -> None:
         end = time.monotonic() + 60
-        while {user for child in children() for user in users_of(child)} != {str(UID)}:
+        while {user for child in workers() for user in users_of(child)} != {str(UID)}:
             assert time.monotonic() < end
             time.sleep(0.02)
         self.seen += amount
