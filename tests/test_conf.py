@@ -117,7 +117,7 @@ def test_config_without_settings_has_defaults() -> None:
         shrink={},
         limits=Limits(),
         stall_seconds=60,
-        retry_seconds=300,
+        retry_seconds=900,
         workers="",
         before_restore=(),
         after_restore=(),
