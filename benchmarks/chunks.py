@@ -1,0 +1,213 @@
+"""``python -m benchmarks.chunks``: compare dumps in chunks, full and after a day of changes, with peers.
+
+A day brings 0.4 % new rows in the ledger, 0.4 % new events, 0.4 % new and 0.5 % updated articles.
+"""
+
+from __future__ import annotations
+
+import shutil
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+
+from benchmarks import options as common
+from benchmarks import report
+from benchmarks.contest import START, Contestant, Results, Target, hold
+from benchmarks.database_checks import DumpCheck
+from benchmarks.machine import facts, versions_of
+from benchmarks.measure import Argv, run
+from benchmarks.project import DJANGO_START, Project, bytes_in
+from benchmarks.server import KeptServer
+
+FULL_TARGETS = (
+    Target(ours="ours", against="pg_dump", what="wall", limit=0.18),
+    Target(ours="ours", against="zstd", what="wall", limit=0.85),
+    Target(ours="ours", against="restic", what="wall", limit=0.35),
+)
+DAY_TARGETS = (
+    Target(ours="ours", against="pg_dump", what="wall", limit=0.13),
+    Target(ours="ours", against="zstd", what="wall", limit=0.65),
+    Target(ours="ours", against="restic", what="wall", limit=0.4),
+    Target(ours="ours", against="zstd", what="stored", limit=0.03),
+    Target(ours="ours", against="restic", what="stored", limit=0.06),
+)
+DAY = (
+    "INSERT INTO bench_ledger SELECT (SELECT max(id) FROM bench_ledger) + row_number() OVER (), account_id,"
+    " happened, kind, amount + 1, balance, reference FROM bench_ledger WHERE id % 250 = 7",
+    "INSERT INTO bench_event SELECT (SELECT max(id) FROM bench_event) + row_number() OVER (), happened, kind,"
+    " payload || jsonb_build_object('seen', id) FROM bench_event WHERE id % 250 = 7",
+    "UPDATE bench_article SET title = 'Corrected: ' || title WHERE id % 200 = 7",
+    "INSERT INTO bench_article SELECT (SELECT max(id) FROM bench_article) + row_number() OVER (), site_id,"
+    " 'new-' || slug, title, reverse(body), published FROM bench_article WHERE id % 250 = 7",
+)
+_SECRET = "of no use elsewhere"
+
+
+class Peers:
+    """The contestants. ``yesterday`` keeps the storages from before the day."""
+
+    def __init__(self, project: Project, server: KeptServer, name: str, slow: int | None) -> None:
+        self.project = project
+        self.server = server
+        self.name = name
+        self.slow = slow
+        self.env = project.environment | {
+            "DJANGO_SETTINGS_MODULE": "benchmarks.chunk_settings",
+            "RESTIC_PASSWORD": _SECRET,
+        }
+        self.repository = project.folder / "restic"
+        self.cache = project.folder / "restic-cache"
+        self.yesterday = project.folder / "yesterday"
+        self.file = project.folder / "dump"
+        self.archive = project.folder / "archive"
+        self.pg_dump: Argv = (server.bin_dir / "pg_dump", "--format=custom", f"--dbname={server.url(name)}")
+        self.before = {"ours": 0, "restic": 0}
+
+    def contestants(self, *, after_a_day: bool) -> list[Contestant]:
+        dumps = DumpCheck(self.server.bin_dir, self.env, self.server.url(self.name))
+        kind, prepare = ("", self.as_yesterday) if after_a_day else ("--full", self.emptied)
+        plain: Argv = (*self.pg_dump, "--compress=0")
+        make = partial(Contestant, env=self.env, cwd=self.project.folder)
+        ours = self.project.manage("backup_db", *[kind] * bool(kind))
+        found = [
+            make(key=START, django=True, title="Django's own start", commands=lambda: [DJANGO_START]),
+            make(
+                key="ours",
+                django=True,
+                title=f"`{' '.join(('backup_db', kind)).strip()}`",
+                note="in chunks, encrypted, hashed",
+                commands=lambda: [ours],
+                prepare=prepare,
+                check=partial(self.check_ours, dumps),
+            ),
+            make(
+                key="zstd",
+                title="`pg_dump -Fc -Z0 \\| zstd -3 -T0` to a file",
+                commands=lambda: [plain, ("zstd", "-3", "-T0", "-q", "-c")],
+                output=self.file,
+                check=partial(self.check_file, dumps, ("zstd", "-dcq", self.file)),
+            ),
+            make(
+                key="pg_dump",
+                title="`pg_dump -Fc`",
+                commands=lambda: [self.pg_dump],
+                output=self.file,
+                check=partial(self.check_file, dumps, ("cat", self.file)),
+                runs=self.slow,
+            ),
+        ]
+        if shutil.which("restic"):
+            backup = self.restic("backup", "--quiet", "--stdin", "--stdin-filename", "dump")
+            found.append(
+                make(
+                    key="restic",
+                    title="`pg_dump \\| restic backup --stdin`",
+                    note="encrypted",
+                    commands=lambda: [plain, backup],
+                    prepare=prepare,
+                    check=partial(self.check_restic, dumps),
+                    runs=self.slow,
+                )
+            )
+        return found
+
+    def restic(self, *words: str | Path) -> Argv:
+        return ("restic", "--repo", self.repository, "--cache-dir", self.cache, *words)
+
+    def emptied(self) -> None:
+        for folder in (self.project.storage, self.project.state, self.repository, self.cache):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.project.storage.mkdir()
+        self.before = {"ours": 0, "restic": 0}
+        if shutil.which("restic"):
+            run(self.restic("init"), env=self.env, cwd=self.project.folder)
+
+    def remember(self) -> None:
+        """Back up with ours and restic, and keep what they stored as that of yesterday."""
+        self.emptied()
+        run(self.project.manage("backup_db", "--full"), env=self.env, cwd=self.project.folder)
+        if shutil.which("restic"):
+            piped = " ".join(
+                map(str, (*self.pg_dump, "--compress=0", "|", *self.restic("backup", "--stdin")))
+            )
+            run(("sh", "-c", f"{piped} --quiet --stdin-filename dump"), env=self.env, cwd=self.project.folder)
+        self.yesterday.mkdir()
+        self.copy(self.project.folder, self.yesterday)
+
+    def as_yesterday(self) -> None:
+        self.emptied()
+        for folder in (self.project.storage, self.project.state, self.repository, self.cache):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.copy(self.yesterday, self.project.folder)
+        self.before = {"ours": bytes_in(self.project.storage), "restic": bytes_in(self.repository)}
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy the storages with hard links: a map of chunks knows the inodes of the packs."""
+        names = (self.project.storage.name, self.project.state.name, self.repository.name, self.cache.name)
+        for name in names:
+            if (source / name).exists():
+                run(("cp", "-al", source / name, target / name), env=self.env, cwd=self.project.folder)
+
+    def check_ours(self, dumps: DumpCheck) -> int:
+        self.archive.unlink(missing_ok=True)
+        words = (
+            "extract_backup",
+            "--archive",
+            self.archive,
+            "--identity",
+            self.project.identity,
+        )
+        run(self.project.manage(*words), env=self.env, cwd=self.project.folder)
+        dumps.check([("cat", self.archive)])
+        return bytes_in(self.project.storage) - self.before["ours"]
+
+    def check_restic(self, dumps: DumpCheck) -> int:
+        dumps.check([self.restic("dump", "latest", "/dump")])
+        return bytes_in(self.repository) - self.before["restic"]
+
+    def check_file(self, dumps: DumpCheck, decoder: Argv) -> int:
+        dumps.check([decoder])
+        size = self.file.stat().st_size
+        self.file.unlink()
+        return size
+
+
+def measured(options: Namespace) -> tuple[Results, Results, KeptServer]:
+    scale = common.scale(options)
+    source, name = f"benchmark_{scale}", f"chunked_{scale}"
+    with common.work_folder(options) as work, KeptServer(options.postgresql, work) as server:
+        server.database(source, scale)
+        server.drop_database(name)
+        server.create_database(name, template=source)
+        url = server.url(name)
+        project = Project(work / "chunks", database_url=url, bin_dir=server.bin_dir, sites=work / "no-sites")
+        peers = Peers(project, server, name, options.slow_runs)
+        try:
+            full = hold("First backup in chunks", peers.contestants(after_a_day=False), options.runs)
+            peers.remember()
+            with server.connect(name) as connection:
+                for change in DAY:
+                    connection.execute(change.encode())
+            day = hold("Backup in chunks after a day", peers.contestants(after_a_day=True), options.runs)
+        finally:
+            shutil.rmtree(project.folder, ignore_errors=True)
+            server.drop_database(name)
+        return full, day, server
+
+
+def main() -> None:
+    options = common.parser(__doc__).parse_args()
+    if not shutil.which("zstd"):
+        raise SystemExit("zstd is needed: ours is measured against it.")
+    machine = facts()
+    full, day, server = measured(options)
+    machine |= {"PostgreSQL": str(server.major), **versions_of(("zstd",))}
+    contests = [(full, FULL_TARGETS), (day, DAY_TARGETS)]
+    text = "\n".join(report.markdown(results, targets) for results, targets in contests)
+    text += "\n" + report.closing_lines(machine, common.scale(options), options.runs)
+    data = report.as_json(machine, contests, scale=common.scale(options))
+    report.write(common.out_folder(options), "chunks", text, data, update_readme=options.update_readme)
+
+
+if __name__ == "__main__":
+    main()
