@@ -106,15 +106,15 @@ class Store(OptionalMethods, ABC):
                     raise IntegrityError(
                         f"{key} in {self.describe()} is larger than {limit} bytes.",
                         unchanged="It was not read any further.",
-                        hint="No backup has so large an object under this key. Examine the object, and"
-                        " delete it if nobody needs it.",
+                        hint="No backup has so large an object under this key. Delete it if nobody needs it.",
                     )
         return bytes(data)
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "", unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
         """Yield every object in the folder ``prefix`` and its subfolders, sorted by key.
 
-        A missing folder yields nothing.
+        A missing folder yields nothing. A subfolder that cannot be listed is an error, unless ``unlisted`` is
+        given: then it is added there, with the reason.
         """
         folder = self._folder(prefix)
         for stored in self.retry.call(lambda: [*self._list(folder)]):

@@ -24,43 +24,46 @@ _HOSTS_LIMIT = 8
 """With more hosts, the folder of each host is listed as a whole, to save one or more requests per tree."""
 
 
-def list_packs_and_checks(store: Store) -> list[Stored]:
-    """Return all objects in the folders of packs, checks and removals. Raises ``StorageError``."""
+def list_packs_and_checks(store: Store, unlisted: dict[str, str]) -> list[Stored]:
+    """Return all objects in the folders of packs, checks and removals. Raises ``StorageError``.
+
+    Subfolders that cannot be listed are added to ``unlisted``, with the reasons.
+    """
     folders = [keys.CHECKS, keys.REMOVED]
     if not store.parallel_lists:
-        return list_folders(store, [keys.PACKS, *folders])
+        return list_folders(store, [keys.PACKS, *folders], unlisted)
     objects, hosts = store.list_level(keys.PACKS)
     below = [f"{keys.PACKS}{host}/" for host in hosts]
     if not all(map(_is_folder, below)):
-        return list_folders(store, [keys.PACKS, *folders])
+        return list_folders(store, [keys.PACKS, *folders], unlisted)
     if len(hosts) <= _HOSTS_LIMIT:
         levels = _side_by_side(store.list_level, below)
         objects += [item for found, _ in levels for item in found]
         below = [f"{host}{tree}/" for host, (_, trees) in zip(below, levels, strict=True) for tree in trees]
         if not all(map(_is_folder, below)):
-            return list_folders(store, [keys.PACKS, *folders])
-    return objects + list_folders(store, [*below, *folders])
+            return list_folders(store, [keys.PACKS, *folders], unlisted)
+    return objects + list_folders(store, [*below, *folders], unlisted)
 
 
-def list_rest(store: Store) -> list[Stored]:
+def list_rest(store: Store, unlisted: dict[str, str]) -> list[Stored]:
     """Return all objects outside ``FOLDERS``: those at the top level, and those in other folders.
 
-    Raises ``StorageError``.
+    ``unlisted``: see :func:`list_packs_and_checks`. Raises ``StorageError``.
     """
     if not store.parallel_lists:
-        return [item for item in store.list() if not item.key.startswith(FOLDERS)]
+        return [item for item in store.list("", unlisted) if not item.key.startswith(FOLDERS)]
     objects, names = store.list_level("")
     others = [f"{name}/" for name in names if f"{name}/" not in FOLDERS]
     if not all(map(_is_folder, others)):
-        return [item for item in store.list() if not item.key.startswith(FOLDERS)]
-    return objects + list_folders(store, others)
+        return [item for item in store.list("", unlisted) if not item.key.startswith(FOLDERS)]
+    return objects + list_folders(store, others, unlisted)
 
 
-def list_folders(store: Store, folders: Iterable[str]) -> list[Stored]:
+def list_folders(store: Store, folders: Iterable[str], unlisted: dict[str, str]) -> list[Stored]:
     """Return all objects in ``folders``, which are listed at the same time if the store permits that."""
 
     def listed(folder: str) -> list[Stored]:
-        return list(store.list(folder))
+        return list(store.list(folder, unlisted))
 
     found = _side_by_side(listed, folders) if store.parallel_lists else map(listed, folders)
     return [item for items in found for item in items]

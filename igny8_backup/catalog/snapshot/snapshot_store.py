@@ -37,6 +37,8 @@ class SnapshotStore(Store):
     caller that is about to delete an object, or to report its loss, can make sure with ``exists``, or use
     ``current``.
 
+    ``unlisted`` are the folders that could not be listed, with the reasons. What they hold is not known.
+
     ``cache`` has the documents that this host has read before. A ``SnapshotCatalog`` keeps the backups and
     run records that it has parsed in ``entries`` and ``runs``.
     """
@@ -47,11 +49,12 @@ class SnapshotStore(Store):
         self.parallel_reads = current.parallel_reads
         self.entries: dict[str, Entry] = {}
         self.runs: dict[str, RunRecord | None] = {}
+        self.unlisted: dict[str, str] = {}
         self._cache = cache
         self._ahead: dict[str, bytes] = {}
         self._hidden: dict[str, dict[str, list[Version]]] = {}
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "", unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
         folder = f"{prefix.removesuffix('/')}/" if prefix else ""
         if folder and not folder.startswith(FOLDERS):
             yield from self.current.list(prefix)
@@ -63,7 +66,8 @@ class SnapshotStore(Store):
 
     def list_dirs(self, prefix: str = "") -> builtins.list[str]:
         folder = f"{prefix.removesuffix('/')}/" if prefix else ""
-        names = (item.key[len(folder) :] for item in self.list(prefix))
+        every = [*(item.key for item in self.list(prefix)), *self.unlisted]
+        names = (key[len(folder) :] for key in every if key.startswith(folder))
         return sorted({name.partition("/")[0] for name in names if "/" in name})
 
     def open(self, key: str) -> Blocks:
@@ -133,7 +137,8 @@ class SnapshotStore(Store):
     def _first(self) -> dict[str, dict[str, Stored]]:
         """The objects in all folders except the folder of the backups: by folder, then by key."""
         found: dict[str, dict[str, Stored]] = {folder: {} for folder in FOLDERS}
-        listed = [*list_packs_and_checks(self.current), *self.current.list(keys.RUNS)]
+        listed = list_packs_and_checks(self.current, self.unlisted)
+        listed += self.current.list(keys.RUNS, self.unlisted)
         for item in sorted(listed, key=lambda item: item.key):
             found[f"{item.key.partition('/')[0]}/"][item.key] = item
         return found
@@ -141,11 +146,12 @@ class SnapshotStore(Store):
     @cached_property
     def _backups(self) -> dict[str, Stored]:
         """The objects in the folder of the backups, by key. It is listed after the run records."""
-        return self._first[keys.BACKUPS] | {item.key: item for item in self.current.list(keys.BACKUPS)}
+        found = self._first[keys.BACKUPS]
+        return found | {item.key: item for item in self.current.list(keys.BACKUPS, self.unlisted)}
 
     @cached_property
     def _rest(self) -> builtins.list[Stored]:
-        return list_rest(self.current)
+        return list_rest(self.current, self.unlisted)
 
     @cached_property
     def _lists(self) -> dict[str, builtins.list[Stored]]:

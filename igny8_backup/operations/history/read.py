@@ -22,7 +22,7 @@ from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import absent_objects, altered_manifests, damaged_lists
 from igny8_backup.operations.history.seen import Vanished, compare_and_remember, read_seen, with_seen_spots
-from igny8_backup.operations.read.snapshot import take_snapshot
+from igny8_backup.operations.read.snapshot import take_snapshot, unlisted_folders
 from igny8_backup.standing import DAMAGED, CopyStanding, Standings, judge
 from igny8_backup.standing.damage import DamageFinder
 
@@ -80,8 +80,10 @@ def read_history(context: BackupContext, runs: Iterable[RunRecord] = ()) -> Hist
     context = take_snapshot(context)
     now, store, unread = context.clock(), context.store, dict[str, str]()
     listed = {item.key: item.size for item in store.list(keys.BACKUPS)}
-    found = [parsed for key in listed if (parsed := keys.parse(key)) and parsed.kind == "manifest"]
-    entries = context.catalog.entries(item.backup_id for item in found)
+    found = [parsed.backup_id for key in listed if (parsed := keys.parse(key)) and parsed.kind == "manifest"]
+    unlisted = unlisted_folders(context)
+    found += [key.split("/")[1] for key in unlisted if key.startswith(keys.BACKUPS)]
+    entries = context.catalog.entries(dict.fromkeys(found))
     trust, known = context.config.trust, {entry.id: entry for entry in entries}
     memory = context.known_manifests
     checks = read_checks(
@@ -94,9 +96,10 @@ def read_history(context: BackupContext, runs: Iterable[RunRecord] = ()) -> Hist
     kept_damage, past = read_old_damage(store, unread=unread), _past_checks(checks, entries)
     absent = (
         *damaged_lists(manifests, now),
-        *absent_objects(store, manifests, listed, now),
+        *absent_objects(context, manifests, listed, now),
         *altered_manifests(entries, runs, now),
     )
+    unread |= unlisted
     seen = read_seen(context)
     annotations, hidden = with_seen_spots(seen, annotations, entries)
     standings = judge(

@@ -153,7 +153,7 @@ class _ChecksToForget:
 
         Signatures for an existing backup stay, because a verification could be about to store the check.
         """
-        listed = [item.key for item in self.context.store.list(keys.CHECKS)]
+        listed = [item.key for item in self.context.store.list(keys.CHECKS, {})]
         parsed = {key: keys.parse(key) for key in listed}
         used = {found.backup_id for found in parsed.values() if found and found.kind == "check"} | {*existing}
         for key, found in parsed.items():

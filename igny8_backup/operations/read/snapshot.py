@@ -29,6 +29,11 @@ def without_snapshot(context: BackupContext) -> BackupContext:
     return replace(context, store=store.current) if isinstance(store, SnapshotStore) else context
 
 
+def unlisted_folders(context: BackupContext) -> dict[str, str]:
+    """Return the folders that the snapshot could not list when it listed the storage, with the reasons."""
+    return context.store.unlisted if isinstance(context.store, SnapshotStore) else {}
+
+
 def forget_changed(context: BackupContext, entries: Sequence[Entry]) -> bool:
     """Read the manifests of ``entries`` from the storage itself; return whether any is another one now.
 

@@ -8,11 +8,12 @@ new folders 0700.
 
 from __future__ import annotations
 
-import errno
+import builtins
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,15 +24,14 @@ from igny8_backup.common.filesystem import sync_folder
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store.base import Store
 from igny8_backup.store.folder.durable import PartialFile, give_name
+from igny8_backup.store.folder.errors import translated_errors
 from igny8_backup.store.folder.regular_file import open_regular
 from igny8_backup.store.objects import SETTING, Stored, UnreachableError, exists_error, missing_error
 from igny8_backup.store.pieces import write_in_pieces
 from igny8_backup.store.retry import Retry
-from igny8_backup.store.transient import ERRNOS
 from igny8_backup.streams import BLOCK, Blocks
 
 OTHER_WRITER = "Find out what else writes into that folder, and use another backup."
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class LocalStore(Store):
@@ -76,17 +76,17 @@ class LocalStore(Store):
             file.remove()
 
     def _new_file(self, final: Path) -> PartialFile:
-        with self._translated_errors("write"):
+        with translated_errors(self.root, "write"):
             return PartialFile(final)
 
     def _write(self, file: PartialFile, offset: int, data: bytearray) -> None:
-        with self._translated_errors("write"):
+        with translated_errors(self.root, "write"):
             if not file.write(offset, data):
                 what = f"{file.path} has lost bytes that were on disk already."
                 raise IntegrityError(what, hint="Check the disk and its mount, then run the backup again.")
 
     def _give_name(self, file: PartialFile, final: Path, name: str) -> None:
-        with self._translated_errors("write"):
+        with translated_errors(self.root, "write"):
             if not file.is_named(final):  # by an attempt before this one
                 try:
                     give_name(file.path, final)
@@ -99,7 +99,7 @@ class LocalStore(Store):
         file = self._new_file(final)
         try:
             self._write(file, 0, bytearray(data))
-            with self._translated_errors("write"):
+            with translated_errors(self.root, "write"):
                 file.path.replace(final)
                 sync_folder(final.parent)
         finally:
@@ -112,7 +112,7 @@ class LocalStore(Store):
             path = self._path(name)
             descriptor = self._descriptor(path, name)
             try:
-                with self._translated_errors("read"):
+                with translated_errors(self.root, "read"):
                     found = os.fstat(descriptor)
                     os.lseek(descriptor, offset, os.SEEK_SET)
                 seen.append((found.st_size, found.st_mtime_ns))
@@ -120,7 +120,7 @@ class LocalStore(Store):
                     raise IntegrityError(f"{path} was changed while it was read.", hint=OTHER_WRITER)
                 left = found.st_size - offset
                 while left > 0:
-                    with self._translated_errors("read"):
+                    with translated_errors(self.root, "read"):
                         block = os.read(descriptor, min(BLOCK, left))
                     if not block:
                         what = f"{path} became {left} bytes shorter while it was read."
@@ -133,14 +133,19 @@ class LocalStore(Store):
         return read
 
     def _descriptor(self, path: Path, name: str) -> int:
-        with self._translated_errors("read"):
+        with translated_errors(self.root, "read"):
             try:
                 return open_regular(path)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 self._require_root()
                 raise missing_error(name, self.describe()) from None
 
-    def _list(self, folder: str) -> Iterator[Stored]:
+    def list(self, prefix: str = "", unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
+        folder = self._folder(prefix)
+        for stored in self.retry.call(lambda: [*self._list(folder, unlisted)]):
+            yield replace(stored, key=stored.key[len(self.prefix) :])
+
+    def _list(self, folder: str, unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
         self._require_root()
         # Not recursive: folders may be nested deeply. Below the first path no link is followed.
         open_folders = [iter(self._entries(folder, self._path(folder)))]
@@ -150,29 +155,43 @@ class LocalStore(Store):
                 open_folders.pop()
                 continue
             if key.endswith("/"):
-                open_folders.append(iter(self._entries(key, entry.path)))
+                try:
+                    open_folders.append(iter(self._entries(key, entry.path)))
+                except StorageError as error:
+                    if unlisted is None or isinstance(error, UnreachableError):
+                        raise
+                    unlisted[key[len(self.prefix) :]] = str(error)
                 continue
-            with self._translated_errors("list"):
+            with translated_errors(self.root, "list"):
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # finished or deleted since the folder was read
                     continue
             yield Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), "", found.st_ino)
 
-    def _list_dirs(self, folder: str) -> list[str]:
+    def _list_dirs(self, folder: str) -> builtins.list[str]:
         self._require_root()
         return [
             entry.name
             for entry, key in self._entries(folder, self._path(folder))
-            if key.endswith("/") and any(self._list(key))
+            if key.endswith("/") and self._holds_any(key)
         ]
 
-    def _entries(self, folder: str, path: str | Path) -> list[tuple[os.DirEntry[str], str]]:
+    def _holds_any(self, folder: str) -> bool:
+        """Return whether ``folder`` contains an object, or cannot be listed."""
+        try:
+            return any(self._list(folder))
+        except UnreachableError:
+            raise
+        except StorageError:
+            return True
+
+    def _entries(self, folder: str, path: str | Path) -> builtins.list[tuple[os.DirEntry[str], str]]:
         """Return the entries of the folder ``path``, each with its name in the store, sorted by name.
 
         ``folder`` is the beginning of these names. Names of folders end with a slash.
         """
-        with self._translated_errors("list"):
+        with translated_errors(self.root, "list"):
             try:
                 with os.scandir(path) as scan:
                     entries = [
@@ -184,7 +203,7 @@ class LocalStore(Store):
         return sorted(entries, key=lambda pair: pair[1])
 
     def _size(self, name: str) -> int | None:
-        with self._translated_errors("read"):
+        with translated_errors(self.root, "read"):
             try:
                 found = os.lstat(self._path(name))
             except (FileNotFoundError, NotADirectoryError):
@@ -194,7 +213,7 @@ class LocalStore(Store):
 
     def _delete(self, name: str) -> None:
         path = self._path(name)
-        with self._translated_errors("delete from"):
+        with translated_errors(self.root, "delete from"):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
@@ -204,10 +223,9 @@ class LocalStore(Store):
             with suppress(FileNotFoundError):  # another run has removed the folder, because it was empty
                 sync_folder(path.parent)
         # Object storage has no empty folders, so a local folder has none either.
-        top = self.local_path()
         with suppress(OSError):
             for folder in path.parents:
-                if top not in folder.parents:
+                if self.local_path() not in folder.parents:
                     break
                 folder.rmdir()
 
@@ -230,21 +248,3 @@ class LocalStore(Store):
                 f"The folder {self.root} does not exist or cannot be entered.",
                 hint=f'Mount it, or create it with mkdir -m 700, or correct "location" in {SETTING}.',
             )
-
-    @contextmanager
-    def _translated_errors(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            kind: type[StorageError] = StorageError
-            if error.errno in FULL:
-                what = f"No space is left in the folder {self.root}."
-                hint = "Free space there, or delete backups that are no longer needed."
-            elif isinstance(error, PermissionError):
-                what = f"The user of this process may not {action} {error.filename or self.root}."
-                hint = f"Make the user of the application its owner: chown -R APPUSER {self.root}."
-            else:
-                kind = UnreachableError if error.errno in ERRNOS else StorageError
-                what = f"Cannot {action} {error.filename or self.root}: {error.strerror}."
-                hint = "Check the disk, the mount and the limits of this process (ulimit -f)."
-            raise kind(what, hint=hint) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from igny8_backup.errors import BackupError
+from igny8_backup.errors import BackupError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import STORED
 from igny8_backup.operations.backup.request import BackupRequest
@@ -129,6 +129,41 @@ def stored(context: BackupContext) -> Storage:
         clock.forward(hours=1)
         made.append(run_backup(found, BackupRequest(trees=("sites", "uploads"))).id)
     return Storage(found, clock, *made)
+
+
+def dig(root: Path) -> None:
+    """Nest folders until the path of the innermost is too long to be listed, for root too."""
+    root.mkdir(parents=True, exist_ok=True)
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("x" * 200, dir_fd=here)
+        deeper = os.open("x" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+
+
+@pytest.mark.parametrize("place", ["packs/web-1/sites", "backups/NEWER", f"backups/{FIRST}", "checks"])
+def test_folder_that_cannot_be_listed_stops_nothing_and_keeps_what_it_may_hold(
+    stored: Storage, place: str
+) -> None:
+    context, place = stored.context, place.replace("NEWER", stored.newer)
+    root = context.store.local_path()
+    assert root is not None
+    dig(root / place)
+    with pytest.raises(StorageError):
+        list(context.store.list(place))
+    stored.clock.forward(hours=1)
+    history = read_history(context)
+    assert {item.id for item in history.entries if item.manifest} == {stored.older, stored.newer}
+    assert [key.startswith(f"{place}/") for key in history.unread] == [True]
+    assert all(copy.fit for copy in history.standings.copies), "what is not listed is not missing"
+    result = prune(context)
+    assert (result.removed, result.swept, result.complete) == ((), (), False)
+    assert all(f"{place}/" in block.reason and "\n" not in block.reason for block in result.plan.blocked)
+    selected, _ = select_copies(context, None, databases=(), trees=("sites",))
+    assert [manifest.id for manifest, _ in selected.trees] == [stored.newer]
+    assert not monitor(context).failed[0].of.startswith("storage"), "the storage itself works"
 
 
 @pytest.mark.parametrize("bad", BAD)

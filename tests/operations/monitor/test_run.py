@@ -473,9 +473,9 @@ def test_monitor_lists_each_prefix_once(site: Site) -> None:
     asked: list[str] = []
 
     class Counted(LocalStore):
-        def _list(self, folder: str) -> Iterator[Stored]:
+        def _list(self, folder: str, unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
             asked.append(f"list {folder}")
-            return super()._list(folder)
+            return super()._list(folder, unlisted)
 
         def _size(self, name: str) -> int | None:
             asked.append(f"size {name}")

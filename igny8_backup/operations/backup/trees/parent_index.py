@@ -49,7 +49,7 @@ def stored_packs(context: BackupContext, tree: str) -> dict[str, int]:
     Raises ``StorageError``.
     """
     folder = keys.pack_folder(context.config.host, tree)
-    return {item.key: item.size for item in context.store.list(folder.removesuffix("/"))}
+    return {item.key: item.size for item in context.store.list(folder.removesuffix("/"), {})}
 
 
 def lost_pack(context: BackupContext, part: TreePart) -> str:
