@@ -94,10 +94,10 @@ def read_checks(
 
 
 class _Coverage:
-    """The databases and trees of one backup that checks of one depth have covered, beginning with the newest.
+    """The databases and trees of one backup that checks of one depth cover; the newest are added first.
 
-    A newer check of some parts must not hide an older one of the others: whoever may sign for some parts only
-    would else hide what is known of all.
+    A newer check of some parts must not hide an older check of other parts. Otherwise a key that is trusted
+    for some parts only could hide what is known about the others.
     """
 
     def __init__(self, entry: Entry | None) -> None:

@@ -102,7 +102,7 @@ class MapWriter:
     def _read_part(self, start: int, count: int) -> Iterator[bytes]:
         file = self._file
         if file is None:
-            raise ValueError("there is no file")
+            raise ValueError("the map is empty: it has no file to read")
         end, step = start + count * ENTRY_BYTES, ENTRY_BYTES * 1024
         for at in range(start, end, step):
             piece = os.pread(file.fileno(), min(step, end - at), at)

@@ -80,7 +80,10 @@ class TriedDump:
 
 
 class TryLog:
-    """A log that is being written. Use it as a context manager. The methods raise ``OSError``."""
+    """Writes the log of one try to store a dump in chunks. Use it as a context manager.
+
+    Its methods raise ``OSError`` if the file cannot be written.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

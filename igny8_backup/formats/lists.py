@@ -176,9 +176,9 @@ def _numbers(text: str, limit: int) -> Iterator[int]:
 
 
 def _belongs(item: ListedObject, found: ObjectList, of: keys.Key) -> bool:
-    """Return whether the list ``found``, whose parsed key is ``of``, may hold the object ``item``.
+    """Return whether the list ``found``, whose parsed key is ``of``, is allowed to name the object ``item``.
 
-    A list of packs may hold packs of its host; a list of blocks may hold objects of its backup.
+    A list of packs names packs of its host only; a list of blocks names objects of its backup only.
     """
     parsed = keys.parse(item.key)
     if parsed is None:

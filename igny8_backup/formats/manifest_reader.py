@@ -26,7 +26,7 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
     if manifest.id != backup_id:
         raise IntegrityError(f"{name} is that of another backup, {manifest.id!r}.")
     if keys.stamp(manifest.started) != backup_id[:16]:
-        raise IntegrityError(f"{name} says that it began at {manifest.started}, unlike the id.")
+        raise IntegrityError(f"{name} has another time of its start than its id: {manifest.started}.")
     lacking = [part.alias for part in manifest.databases if part.state == COMPLETE and not part.object]
     lacking += [
         part.name for part in manifest.trees if part.state == COMPLETE and not (part.index and part.folders)

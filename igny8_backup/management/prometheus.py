@@ -74,7 +74,7 @@ def write_metrics(path: Path, health: Health) -> None:
         raise FilesError(
             f"The metrics cannot be written to {path}: {error.strerror}.",
             unchanged="The previous file, if any, was not changed.",
-            hint="Give --prometheus a file in a folder that this user may write.",
+            hint="Remove that cause, or give --prometheus a file in a folder that this user may write.",
         ) from None
 
 

@@ -123,8 +123,8 @@ def _sign(
         named or verdict.trusted or known.is_unsigned(backup_id, digest) or not context.config.trust.required
     ):
         raise IntegrityError(
-            f"{verdict.problem}, and this host does not know the backup from before. If you are sure that"
-            f" your hosts made it, name it: sign_backups {backup_id}"
+            f"{verdict.problem}, and this host has no earlier record of the backup. If you are sure that"
+            f" one of your hosts made it, sign it by its id: sign_backups {backup_id}"
         )
     if verdict.foreign:
         raise IntegrityError(f"It is not a backup of this project: {verdict.problem}.")

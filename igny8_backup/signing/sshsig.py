@@ -73,7 +73,9 @@ def verify(armored: bytes, message: bytes, namespace: str) -> bytes:
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(raw, _signed_data(message, namespace))
     except (InvalidSignature, ValueError):
-        raise BadSignatureError("it belongs to another document, or the document was altered") from None
+        raise BadSignatureError(
+            "the signature belongs to another document, or the document was altered"
+        ) from None
     return public
 
 

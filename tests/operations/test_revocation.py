@@ -127,7 +127,7 @@ def test_sign_backups_signs_known_backups_again_after_a_revocation(
         forged = forge(context, keys, "web", known, "20251122T021500Z-7f3a9c")
         result = sign_backups(context)
         assert result.signed == (known.id,) and list(result.refused) == [forged.id]
-        assert f"name it: sign_backups {forged.id}" in result.refused[forged.id]
+        assert f"sign it by its id: sign_backups {forged.id}" in result.refused[forged.id]
         shutil.rmtree(tmp_path / "state")
         # Another machine, which knows nothing: the new signature is enough.
         assert read_details(context, known, []).id == known.id

@@ -155,7 +155,7 @@ class SnapshotStore(Store):
 
     @cached_property
     def _lists(self) -> dict[str, builtins.list[Stored]]:
-        """The lists of packs, by the id of the backup that wrote them."""
+        """The lists of packs that each backup wrote, by the id of the backup."""
         found: dict[str, builtins.list[Stored]] = defaultdict(builtins.list)
         for key, item in self._first[keys.PACKS].items():
             if key.endswith(".json") and (writer := keys.writer(key)):

@@ -144,7 +144,7 @@ def vulnerable_for_restore(
 
 
 def program_problems(live: Connection, bin_dir: Path | None) -> list[Problem]:
-    """Return a warning (W022) for each program with known holes that backups or restores of ``live`` use."""
+    """Return a warning (W022) for each program with known holes that dumps or restores ``live``."""
     try:
         found = vulnerable_for_restore(live, bin_dir, in_place=True)
         with live.maintenance() as session:

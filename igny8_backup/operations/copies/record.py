@@ -20,8 +20,9 @@ from igny8_backup.store.proof import prove_stored
 class CopyRecord:
     """Writes the record of copying one backup: at the start, with each heartbeat, and at the end.
 
-    The record has the id of the backup, because it stays as the run record of the copied backup. ``sha256``
-    is the digest of the manifest. ``errors`` are the errors of the run that made the backup.
+    The record has the id of the backup: once the copy is complete, the record remains in the target storage
+    as the run record of the backup there. ``sha256`` is the digest of the manifest. ``errors`` are the errors
+    of the run that made the backup.
     """
 
     def __init__(

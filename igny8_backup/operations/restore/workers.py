@@ -130,9 +130,9 @@ def _unknown(workers: Workers) -> str:
 
 
 def _forbids(policy: WorkersPolicy, *, live: bool) -> bool:
-    """Return whether the restore is refused if workers cannot be asked whether they run.
+    """Return whether ``policy`` refuses a restore while nobody knows whether task workers are running.
 
-    ``live``: the restore replaces data.
+    ``live``: the restore replaces live data.
     """
     return policy.mode == STOP or (policy.mode == REFUSE and live)
 

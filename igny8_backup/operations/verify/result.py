@@ -222,8 +222,8 @@ class CheckRecorder:
     def _known_damage(self, check: Check, earlier: Iterable[StoredCheck]) -> Iterator[ObjectDamage]:
         """Yield damage that ``earlier`` checks recorded, if this check has not read the damaged object.
 
-        Only the newest check of each depth counts for a backup, so it must repeat earlier damage. Otherwise a
-        drill of a tree would hide that the database in the same backup is damaged.
+        Of each depth, the newest check of a part counts. It must repeat the damage that earlier checks found
+        in objects which it has not read itself, or it would hide that damage.
         """
         settled = check.sound_among(item.key for item in self._manifest.objects()) | self.findings.keys()
         if self._depth in DEPTHS[:2]:  # a verification always reads the manifest; a drill trusts it

@@ -1,9 +1,9 @@
 """Exclude paths from a backup: patterns as in a ``.gitignore``, and folders tagged as caches.
 
 This is the only module that uses ``pathspec``, which turns each pattern into a regular expression. Importing
-``pathspec`` takes as long as half of what a worker imports, so only a process that compiles patterns does it.
-As in git (gitignore(5)), a walk never enters an excluded folder. So each path is checked alone, without the
-folders above it.
+``pathspec`` takes half as long as all other imports of a worker together, so only a process that compiles
+patterns imports it. As in git (gitignore(5)), a walk never enters an excluded folder. Therefore each path is
+matched by itself: the folders above it were matched before.
 """
 
 from __future__ import annotations

@@ -166,4 +166,4 @@ def test_backup_whose_start_contradicts_its_id_cannot_be_read(
     forged = records.to_json(replace(made, started=forge(made.started)))
     nightly.store.put_small(keys.manifest_key(made.id), forged)
     (entry,) = nightly.catalog.entries()
-    assert entry.manifest is None and "unlike the id" in entry.problem
+    assert entry.manifest is None and "than its id" in entry.problem

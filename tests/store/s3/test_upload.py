@@ -164,7 +164,7 @@ def test_put_altered_on_its_way_raises_integrity_error(
     store = open_s3(proxy.endpoint)
     store.put("before", from_bytes(b"what the run stores first"))
     proxy.alter_requests(MARK, MARK[::-1])
-    with pytest.raises(IntegrityError, match="another checksum than that of the bytes that were sent"):
+    with pytest.raises(IntegrityError, match="received other bytes for .* than were sent"):
         store.put("a", from_bytes(os.urandom(size) + MARK))
     assert not store.exists("a")
     assert store.abandoned_uploads() == []

@@ -32,10 +32,11 @@ _READ_ONLY = {
 
 
 def failing_handler(alias: str, apps: Any, plan: Any) -> str:
-    """Return a sentence about a handler that uses a database which is not restored; empty if none does.
+    """Call the handlers on trial, and return a sentence about one that uses a database which is not restored.
 
-    ``apps`` and ``plan`` are what Django passes to handlers: the models, and the migrations that will run in
-    the database ``alias``. Nothing is tried if that database cannot be reached.
+    The result is empty if no handler does. ``apps`` and ``plan`` are what Django passes to handlers: the
+    models, and the migrations that will run in the database ``alias``. No handler is called if ``alias``
+    cannot be reached; the result is empty then, too.
     """
     with _read_only(), without_effects(), _quiet("django.dispatch"):
         try:

@@ -56,7 +56,7 @@ def altered(key: str, place: str, *, unchanged: str = "") -> IntegrityError:
     ``unchanged`` is the part of the message that says what has not been changed, or what was undone.
     """
     return IntegrityError(
-        f"{place} answered with another checksum than that of the bytes that were sent to {key}: they were"
+        f"{place} received other bytes for {key} than were sent: the checksum differs, so they were"
         " altered on the way.",
         unchanged=unchanged,
         hint="Run the backup again; the new run does not use this object. If it fails again, look for a"
