@@ -68,21 +68,24 @@ class Verifier:
         self.request = request
         self.manifest = manifest
         self.shared = shared
+        damaged, parts = shared.recorded_damage(context), part_keys(manifest)
+        # What was found damaged is read again. Otherwise the result would look as if it was repaired.
+        self.only = request.only | damaged if request.only else frozenset()
         self.check = CheckRecorder(
             context,
             manifest,
             depth=request.depth,
-            parts=part_keys(manifest),
+            parts=[part for part, needed in parts.items() if not self.only or needed & self.only],
             sample=request.sample,
-            damaged=shared.recorded_damage(context),
+            damaged=damaged,
         )
         self.identities: list[Identity] = []
         if request.depth == CONTENT:
             self.identities = context.identities(request.identity_file, needed=manifest.encrypted)
 
     def run(self) -> VerifyResult:
-        only = self.request.only
-        objects = {item.key: item for item in self.manifest.objects() if not only or item.key in only}
+        every = self.manifest.objects()
+        objects = {item.key: item for item in every if not self.only or item.key in self.only}
         self.check_manifest()
         present = {key: item for key, item in objects.items() if self.is_present(item)}
         chosen = {key: present[key] for key in self.choose(present)}

@@ -102,6 +102,25 @@ def test_verify_all_damaged_shared_pack_is_reported_for_each_backup(
     assert found.damaged and len(found.problems()) == NIGHTS
 
 
+def test_reading_some_objects_neither_ends_damage_in_others_nor_claims_other_trees(
+    nights: BackupContext, tmp_path: Path
+) -> None:
+    made = run_backup(nights, BackupRequest(trees=("sites", "uploads"), full=True)).manifest
+    assert made
+    sites, uploads = made.trees
+    assert sites.index
+    path = tmp_path / "storage/igny8" / sites.index.key
+    good = path.read_bytes()
+    path.write_bytes(bytes(len(good)))
+    assert verify(nights, VerifyRequest(backup_id=made.id)).failure == "damage"
+    some = VerifyRequest(backup_id=made.id, only=frozenset({uploads.packs[0].key}))
+    found = verify(nights, some)
+    assert found.failure == "damage" and [item.damage.key for item in found.findings] == [sites.index.key]
+    path.write_bytes(good)
+    assert not verify(nights, some).failure
+    assert [part.name for part in verify(nights, some).check.parts or ()] == ["uploads"]
+
+
 def forge(context: BackupContext, manifest: Manifest, old: bytes, new: bytes) -> None:
     """Replace the first match of ``old`` in the backup's index with ``new``."""
     (tree,) = manifest.trees
