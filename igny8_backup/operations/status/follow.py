@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.db import connections
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.formats.documents.status import SCHEMA, Activity, Work
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.progress import Progress
@@ -106,13 +107,16 @@ def _keep(context: BackupContext, work: Work) -> None:
     Of several works of a kind on a host, those that run stay; of those that have ended, or were killed, only
     the newest does.
     """
-    with suppress(Exception):  # a fault in what is only shown must not fail the work
+    try:
         others = tuple(
             other
             for other in read_activity(context.config).works
             if work.reported - other.reported < FORGOTTEN and not _is_replaced(other, work)
         )
         keep_activity(context.config, Activity(schema=SCHEMA, works=(work, *others)))
+    except Exception as error:  # a fault in what is only shown must not fail the work
+        if is_from_outside(error) and not isinstance(error, MemoryError):
+            raise
 
 
 def _is_replaced(other: Work, work: Work) -> bool:

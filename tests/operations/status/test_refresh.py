@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,21 @@ def test_work_of_a_killed_process_is_forgotten_after_a_day(nights: BackupContext
             assert len(read_activity(nights.config).works) == kept_works
 
 
+def test_end_of_a_job_that_arrives_while_work_is_reported_ends_the_work(
+    nights: BackupContext, settings: Any
+) -> None:
+    settings.CACHES = {"shared": {"BACKEND": "tests.operations.status.test_refresh.EndingCache"}}
+    settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "STATUS_CACHE": "shared"}
+    with pytest.raises(JobTimeoutException), followed(replace(nights, config=get_config()), "a backup"):
+        raise AssertionError("the work must not begin")
+
+
+class JobTimeoutException(Exception):
+    """The exception with which RQ ends a job."""
+
+    __module__ = "rq.timeouts"
+
+
 class BrokenCache:
     """A cache whose server is down."""
 
@@ -189,3 +205,10 @@ class BrokenCache:
         raise ConnectionError("refused")
 
     def close(self) -> None: ...
+
+
+class EndingCache(BrokenCache):
+    """A cache during whose answer the time of the job ends."""
+
+    def set(self, *arguments: Any, **options: Any) -> None:
+        raise JobTimeoutException
