@@ -29,6 +29,8 @@ OLD = timedelta(hours=2)
 """Age from which the status is read again: ``monitor_backups`` should have written it twice since."""
 RETRY_SECONDS = 600.0
 """After a failure, the storage is not read again for this time."""
+_REMEMBERED = {"lost", "remembered"}
+"""Conditions that the host of the backups judges by what it remembers in ``STATE_DIR``."""
 
 
 class BackgroundRefresh:
@@ -101,7 +103,10 @@ def _read_status() -> Status:
 def _as_own(own: Status, written: Status | None) -> Kept:
     """Return the status of this process; what only the host of the backups knows comes from its document."""
     if written:
-        own = replace(own, host=written.host, restores=written.restores)
+        failed = [item for item in written.conditions if item.name in _REMEMBERED and not item.ok]
+        named = {(item.name, item.of) for item in failed}
+        rest = (item for item in own.conditions if (item.name, item.of) not in named)
+        own = replace(own, host=written.host, restores=written.restores, conditions=(*rest, *failed))
     return Kept(status=own, source="the storage, which this web process has read itself")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from django.core.files.storage import FileSystemStorage
 from django.test import Client
 
 from igny8_backup.conf import get_config
+from igny8_backup.formats.documents.status import StatusCondition
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context
@@ -86,6 +88,17 @@ def test_page_never_waits_for_the_storage_that_its_process_reads(
     with open_context(brief=True) as opened:
         refresh_status(opened)
     assert 0 < own <= GatedStorage.listings, "no more requests than those of monitor_backups"
+
+
+def test_loss_that_only_the_host_of_the_backups_remembers_stays_on_the_page(
+    client: Client, gate: threading.Event
+) -> None:
+    text = "gone, although prune_backups did not remove them: 20200101T000000Z-000000"
+    lost = StatusCondition(name="lost", of="host web-1", ok=False, text=text)
+    old = healthy(NOW)
+    keep_status(get_config(), replace(old, read=NOW - timedelta(hours=5), conditions=(*old.conditions, lost)))
+    gate.set()
+    assert text[1:] in wait_for(client, "which this web process has read itself")
 
 
 def test_fresh_status_is_not_read_again(client: Client, gate: threading.Event) -> None:
